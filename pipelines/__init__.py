@@ -1,0 +1,24 @@
+"""The medallion pipelines: one file a business domain in each layer."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import polars as pl
+
+from customer360.platform.lake import Lake
+
+COMPLETE_SHARE = 0.1  # a day with fewer facts than this share of the median day is no sign that the data go so far
+
+
+def last_complete_day_end(lake: Lake) -> date:
+    """The default ``as_of``: the data are complete before this date.
+
+    It is the last day with a usual amount of facts; that day itself may have been cut off by the export and is left
+    out. Days with only a few rows (a till with a wrong clock) do not move it.
+    """
+    days = lake.scan("silver.subject_days").group_by("on").len().sort("on").collect()
+    usual = days.filter(pl.col("len") >= COMPLETE_SHARE * days["len"].median())
+    found = usual["on"].max()
+    assert isinstance(found, date), "silver.subject_days holds no day"
+    return found

@@ -1,0 +1,136 @@
+"""Point-in-time features of a person from days of activity; one definition for batch, training and serving.
+
+A pure function of ``silver.subject_days`` and a date: rows on or after the date change nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import polars as pl
+
+WINDOWS_DAYS = (30, 90, 180, 365)
+SEASON_DAYS = 365  # the same window a year before
+HORIZON_DAYS = 90
+ACTIVE_WITHIN_DAYS = 365
+QUIET_DAYS = 7  # a shop may be closed on the last days of a window: silence this short is not missing data
+MIN_GAP_DAYS = 1.0  # a mean gap below a day would make recency / gap explode
+
+FEATURES = (
+    "recency_days",
+    "tenure_days",
+    "days_since_seen",
+    "purchase_day_count",
+    "purchase_day_count_90d",
+    "purchase_day_count_365d",
+    *(f"order_count_{w}d" for w in WINDOWS_DAYS),
+    *(f"gross_amount_{w}d" for w in WINDOWS_DAYS),
+    "order_count",
+    "gross_amount",
+    "net_amount",
+    "mean_order_amount",
+    "max_day_amount",
+    "unit_count",
+    "units_per_order",
+    "items_per_order",
+    "mean_gap_days",
+    "std_gap_days",
+    "recency_to_gap",
+    "order_trend",
+    "season_order_count",
+    "return_rate",
+    "discount_rate",
+    "store_order_share",
+    "online_order_share",
+    "mobile_order_share",
+    "session_count_30d",
+    "session_count_90d",
+    "view_count_30d",
+    "search_count_30d",
+    "cart_add_count_30d",
+    "cart_add_count_90d",
+)
+
+
+def features(days: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
+    """Features of every known person seen before `as_of`: `person_id` and the Float64 columns `FEATURES`, one row per person.
+
+    Amounts are in the lake's currency, durations in days, shares and rates in 0 to 1. A person without a purchase has null where a purchase
+    is needed (recency, gaps, rates); counts are 0. Nothing is infinite or NaN. Source: rows of `silver.subject_days` before `as_of`.
+    """
+    past = _amounts(days).filter(pl.col("person_id").is_not_null(), pl.col("on") < as_of).sort("person_id", "on")
+    sums = past.group_by("person_id", maintain_order=True).agg(*_times(as_of), *_totals(), *_windows(as_of), *_gaps())
+    return sums.with_columns(*_ratios()).select("person_id", *(pl.col(name).cast(pl.Float64) for name in FEATURES))
+
+
+def _amounts(days: pl.LazyFrame) -> pl.LazyFrame:
+    """Money as Float64: ratios of Decimals would round to two digits."""
+    return days.with_columns(pl.col("gross_amount", "net_amount", "discount_amount").cast(pl.Float64))
+
+
+def _bought() -> pl.Expr:
+    return pl.col("order_count") > 0
+
+
+def _times(as_of: date) -> list[pl.Expr]:
+    on = pl.col("on")
+    return [
+        (pl.lit(as_of) - on.filter(_bought()).max()).dt.total_days().alias("recency_days"),
+        (pl.lit(as_of) - on.filter(_bought()).min()).dt.total_days().alias("tenure_days"),
+        (pl.lit(as_of) - on.max()).dt.total_days().alias("days_since_seen"),
+        _bought().sum().alias("purchase_day_count"),
+    ]
+
+
+def _totals() -> list[pl.Expr]:
+    summed = ("order_count", "gross_amount", "net_amount", "unit_count", "item_count", "return_count", "discount_amount")
+    channels = ("store_order_count", "online_order_count", "mobile_order_count")
+    return [
+        *(pl.col(name).sum() for name in (*summed, *channels)),
+        pl.col("gross_amount").filter(_bought()).max().alias("max_day_amount"),
+    ]
+
+
+def _windows(as_of: date) -> list[pl.Expr]:
+    def within(expression: pl.Expr, name: str, window: int) -> pl.Expr:
+        return expression.filter(pl.col("on") >= as_of - timedelta(days=window)).sum().alias(f"{name}_{window}d")
+
+    season_start = as_of - timedelta(days=SEASON_DAYS)
+    season = pl.col("on").is_between(season_start, season_start + timedelta(days=HORIZON_DAYS), closed="left")
+    behaviour = {"session_count": (30, 90), "view_count": (30,), "search_count": (30,), "cart_add_count": (30, 90)}
+    return [
+        *(within(pl.col(name), name, w) for name in ("order_count", "gross_amount") for w in WINDOWS_DAYS),
+        *(within(_bought(), "purchase_day_count", w) for w in (90, 365)),
+        *(within(pl.col(name), name, w) for name, windows in behaviour.items() for w in windows),
+        pl.col("order_count").filter(season).sum().alias("season_order_count"),
+    ]
+
+
+def _gaps() -> list[pl.Expr]:
+    """Days between consecutive purchase days; null below one gap (mean) or two (standard deviation)."""
+    gaps = pl.col("on").filter(_bought()).diff().dt.total_days()
+    return [gaps.mean().alias("mean_gap_days"), gaps.std().alias("std_gap_days")]
+
+
+def _ratio(part: str, whole: str) -> pl.Expr:
+    """Part of a whole, null where the whole is zero: a rate of nothing is not known."""
+    return pl.when(pl.col(whole) > 0).then(pl.col(part) / pl.col(whole))
+
+
+def _ratios() -> list[pl.Expr]:
+    recent = pl.col("order_count_90d")
+    before = pl.col("order_count_180d") - recent
+    return [
+        _ratio("gross_amount", "order_count").alias("mean_order_amount"),
+        _ratio("unit_count", "order_count").alias("units_per_order"),
+        _ratio("item_count", "order_count").alias("items_per_order"),
+        # more returns than orders happen (returns of orders older than the data): a rate stays in 0 to 1
+        _ratio("return_count", "order_count").clip(0, 1).alias("return_rate"),
+        _ratio("discount_amount", "gross_amount").clip(0, 1).alias("discount_rate"),
+        *(_ratio(f"{c}_order_count", "order_count").alias(f"{c}_order_share") for c in ("store", "online", "mobile")),
+        (pl.col("recency_days") / pl.max_horizontal("mean_gap_days", pl.lit(MIN_GAP_DAYS))).alias("recency_to_gap"),
+        # -1 all orders are older, +1 all are recent, 0 steady or none; unsigned counts would wrap in the difference
+        ((recent.cast(pl.Float64) - before.cast(pl.Float64)) / pl.max_horizontal("order_count_180d", pl.lit(1))).alias(
+            "order_trend"
+        ),
+    ]

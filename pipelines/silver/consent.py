@@ -1,0 +1,46 @@
+"""What each account allows, by purpose."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from customer360.pipelines.subjects import with_subject
+from customer360.pipelines.vocabulary import record_id
+from customer360.platform.graph import builds
+from customer360.platform.tables import Boolean, Date, String, Table, personal
+
+
+class Preferences(Table, table="silver.preferences", per="preference_id", sort_by=("preference_id",)):
+    """One row per stated preference of an account, as last delivered."""
+
+    preference_id = String(primary_key=True)
+    source_system = String(primary_key=True)
+    subject_id = String()
+    person_id = String(nullable=True)
+    customer_id = String(metadata=personal("account"))
+    preference_type = String()
+    purpose = String(description="For communication preferences: EMAIL, SMS, PERSONALIZATION …; else the preferred value")
+    is_allowed = Boolean(nullable=True, description="For communication preferences; null for tastes")
+    is_active = Boolean()
+    stated_on = Date(nullable=True)
+
+
+@builds(Preferences)
+def preferences(bronze_preferences: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
+    """Communication preferences split into purpose and answer; an unreadable answer counts as a refusal."""
+    value = pl.col("PREFERENCE_VALUE")
+    communication = pl.col("PREFERENCE_TYPE") == "COMMUNICATION"
+    answer = value.str.split(":").list.get(1, null_on_oob=True).str.strip_chars().str.to_uppercase()
+    facts = bronze_preferences.select(
+        preference_id="PREFERENCE_ID",
+        source_system="_source_system",
+        customer_id="CUSTOMER_ID",
+        preference_type="PREFERENCE_TYPE",
+        purpose=pl.when(communication).then(value.str.split(":").list.first().str.strip_chars().str.to_uppercase()).otherwise(value),
+        is_allowed=pl.when(communication).then(answer.is_in(["YES", "TRUE", "ALLOW"]).fill_null(False)),
+        is_active=pl.col("PREFERENCE_STATUS").fill_null("ACTIVE") == "ACTIVE",
+        stated_on="PREFERENCE_DATE",
+        account=record_id("_source_system", "CUSTOMER_ID"),
+    )
+    alone = pl.lit("a:") + pl.col("account")
+    return with_subject(facts, silver_identity_links, account="account", visitor=None, at="stated_on", otherwise=alone).drop("account")

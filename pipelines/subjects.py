@@ -1,0 +1,39 @@
+"""Who a fact belongs to: the person if known, else the visitor, else the receipt or event itself (law 5).
+
+Links have time: a shared device belongs to whoever was logged in. ``silver.identity_links`` holds one row per
+(identifier, interval): kind ``account`` ("POS/123", no interval) or ``visitor``.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+
+def with_subject(facts: pl.LazyFrame, links: pl.LazyFrame, *, account: str, visitor: str | None, at: str, otherwise: pl.Expr) -> pl.LazyFrame:
+    """Add ``person_id`` (null when unknown) and ``subject_id`` (never null) to facts.
+
+    ``account`` names the column with the account ("SYSTEM/id"), ``visitor`` the one with the cookie or device id,
+    ``at`` the instant; ``otherwise`` is the subject of a fact with neither.
+    """
+    accounts = links.filter(pl.col("kind") == "account").select(identifier="identifier", account_person="person_id")
+    joined = facts.join(accounts, left_on=account, right_on="identifier", how="left")
+    if visitor is None:
+        subject = pl.coalesce("account_person", otherwise)
+        return joined.with_columns(person_id="account_person", subject_id=subject).drop("account_person")
+    owners = (
+        links.filter(pl.col("kind") == "visitor")
+        .select(visitor__="identifier", valid_from="valid_from", valid_to="valid_to", visitor_person="person_id")
+        .sort("valid_from")
+    )
+    dated = joined.sort(at).join_asof(
+        owners, left_on=at, right_on="valid_from", by_left=visitor, by_right="visitor__", strategy="backward", check_sortedness=False
+    )
+    owned = pl.when(pl.col("valid_to").is_null() | (pl.col(at) < pl.col("valid_to"))).then("visitor_person")
+    # A known account that resolved to nobody is an account we have no master record of: the fact stays its own.
+    person = pl.when(pl.col(account).is_not_null()).then("account_person").otherwise(owned)
+    unresolved = pl.when(pl.col(account).is_not_null()).then(pl.lit("a:") + pl.col(account))
+    return (
+        dated.with_columns(person_id=person)
+        .with_columns(subject_id=pl.coalesce("person_id", unresolved, pl.lit("v:") + pl.col(visitor), otherwise))
+        .drop("account_person", "valid_from", "valid_to", "visitor_person")
+    )

@@ -1,0 +1,45 @@
+"""Words that several layers share: enumerations of the sources, the session rule, currency, identifiers of subjects.
+
+Batch, real time and the collector all take them from here, so that one event means the same everywhere.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+CHANNELS = ("POS", "ECOMMERCE", "MOBILE", "SOCIAL")
+TRANSACTION_TYPES = ("PURCHASE", "RETURN", "REFUND", "EXCHANGE")
+TRANSACTION_STATUSES = ("COMPLETED", "FAILED", "CANCELLED", "PENDING")
+PAYMENT_METHODS = ("CASH", "CARD", "MOBILE", "CRYPTO", "WALLET")
+CARD_TYPES = ("VISA", "MASTERCARD", "AMEX", "DISCOVER")
+ITEM_STATUSES = ("SOLD", "RETURNED", "EXCHANGED")
+CUSTOMER_SEGMENTS = ("PREMIUM", "STANDARD", "BASIC")
+LOYALTY_TIERS = ("BRONZE", "SILVER", "GOLD", "PLATINUM")
+CUSTOMER_STATUSES = ("ACTIVE", "INACTIVE", "BLOCKED")
+DEVICE_TYPES = ("DESKTOP", "MOBILE", "TABLET")
+
+# The specification lists five event types; its own logic needs the others (a declared extension, faults 13 and 23).
+EVENT_TYPES = (
+    "PAGE_VIEW", "CLICK", "SCROLL", "SEARCH", "CART_ADD",
+    "CATEGORY_VIEW", "PRODUCT_VIEW", "WISHLIST_ADD", "CART_REMOVE", "CHECKOUT_START", "PURCHASE", "LOGIN",
+)  # fmt: skip
+
+ONLINE_CHANNELS = ("ECOMMERCE", "SOCIAL")
+SESSION_GAP_MINUTES = 30  # a visit ends after this much silence
+
+EARLIEST_DATE, LATEST_DATE = pl.date(1990, 1, 1), pl.date(2100, 1, 1)  # outside: a broken clock, not a sale
+
+
+def record_id(source_system: str, identifier: str) -> pl.Expr:
+    """Account of a customer in one source system, ``SYSTEM/id``; null where the identifier is."""
+    return pl.concat_str(source_system, identifier, separator="/")
+
+
+def anonymous_subject(visitor: str, otherwise: pl.Expr) -> pl.Expr:
+    """Subject of a fact without a person: its visitor, else the given receipt or event."""
+    return pl.coalesce(pl.lit("v:") + pl.col(visitor), otherwise)
+
+
+def is_sensible(column: str) -> pl.Expr:
+    """Rule: an instant or date that a working clock can have written."""
+    return pl.col(column).cast(pl.Date).is_between(EARLIEST_DATE, LATEST_DATE)

@@ -1,0 +1,80 @@
+"""The exception tree. A message states what is wrong, where, and what to do about it.
+
+    Customer360Error
+    ├── ConfigError          a setting, rule file or mapping is wrong; names the file and the key
+    ├── ContractError        a frame does not keep its table's contract (a fault in a build, never in data)
+    ├── GraphError           two builds for one table, an unknown input, a cycle
+    ├── SourceError          a source cannot be read at all (bad rows are dead letters, not errors)
+    ├── LakeError
+    │   ├── LakeLocked       another run holds the lake's run lock
+    │   ├── StaleBatch       a batch number at or below the stored one was offered
+    │   └── TableMissing     a table was read before it was built
+    ├── AccessDenied         no key, an unknown key, or a role that may not do this
+    ├── ModelError           a model cannot be trained, loaded or scored
+    ├── RunError             nodes of a run failed; carries the reason of each
+    └── TransientError       worth trying again
+        └── UnitTimeout      a unit of work passed its time-out
+"""
+
+from __future__ import annotations
+
+
+class Customer360Error(Exception):
+    """Root of everything that this project raises on purpose."""
+
+
+class ConfigError(Customer360Error):
+    """A setting, rule file or mapping is wrong."""
+
+
+class ContractError(Customer360Error):
+    """A frame does not keep the contract of its table."""
+
+
+class GraphError(Customer360Error):
+    """The graph of builds is not a graph: duplicate, unknown input or cycle."""
+
+
+class SourceError(Customer360Error):
+    """A source cannot be read at all."""
+
+
+class LakeError(Customer360Error):
+    """A lake operation failed."""
+
+
+class LakeLocked(LakeError):
+    """Another run holds the lake's run lock."""
+
+
+class StaleBatch(LakeError):
+    """A batch at or below the stored sequence number was offered for commit."""
+
+
+class TableMissing(LakeError):
+    """A table was read before it was built."""
+
+
+class AccessDenied(Customer360Error):
+    """The caller has no key, an unknown key, or a role that may not do this."""
+
+
+class ModelError(Customer360Error):
+    """A model cannot be trained, loaded or scored."""
+
+
+class TransientError(Customer360Error):
+    """A failure that is worth trying again."""
+
+
+class UnitTimeout(TransientError):
+    """A unit of work passed its time-out."""
+
+
+class RunError(Customer360Error):
+    """Nodes of a run failed. ``failures`` maps node name to reason."""
+
+    def __init__(self, failures: dict[str, str]):
+        self.failures = failures
+        lines = "\n".join(f"  {node}: {reason}" for node, reason in sorted(failures.items()))
+        super().__init__(f"{len(failures)} node(s) failed; what does not depend on them was built:\n{lines}")

@@ -1,0 +1,262 @@
+"""The graph of builds: tables as nodes, signatures as edges.
+
+    @builds(Sessions)
+    def sessions(silver_events: LazyFrame) -> LazyFrame: ...
+
+The parameter ``silver_events`` is the table ``silver.events``. Two names are reserved: ``as_of`` (a date; gold only)
+and ``params`` (typed business thresholds). A *producer* may do I/O or hold a model and may make several tables:
+
+    @produces(Identities, IdentityEdges, inputs=("silver.customer_records",), rules="identity")
+    def identities(context, silver_customer_records): ...
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import graphlib
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from customer360.platform import tables
+from customer360.platform.errors import GraphError
+from customer360.platform.tables import Table
+
+RESERVED = ("as_of", "params")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Node:
+    """One build or producer. ``name`` is its main table, with ``/part`` when it fills one partition of a shared table."""
+
+    name: str
+    outputs: tuple[type[Table], ...]
+    inputs: tuple[str, ...]
+    function: Callable[..., Any]
+    is_producer: bool
+    wants: frozenset[str]  # reserved parameters that the function takes
+    rules: str | None  # kind of rule file that becomes `params`
+    part: tuple[str, str] | None  # partition column and value
+    mergeable: bool
+    version: Callable[[Any], str] | None = None  # of what a producer holds beside its inputs, e.g. a model
+
+    @property
+    def table(self) -> type[Table]:
+        return self.outputs[-1]
+
+    @property
+    def per(self) -> str | None:
+        return tables.spec(self.table).per
+
+    @property
+    def records(self) -> str | None:
+        """The bronze table whose rows this node turns into silver rows one to one, if it does."""
+        if self.is_producer or self.per is None:
+            return None
+        for name in self.inputs:
+            if name.startswith("bronze.") and tables.spec(tables.by_name(name)).key[:1] == (self.per.upper(),):
+                return name
+        return None
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether the result depends on the date of the run."""
+        return "as_of" in self.wants
+
+
+NODES: dict[str, Node] = {}
+
+
+def _input_name(parameter: str) -> str:
+    layer, _, table = parameter.partition("_")
+    return f"{layer}.{table}"
+
+
+def _register(node: Node) -> None:
+    known = NODES.get(node.name)
+    if known and known.function.__qualname__ != node.function.__qualname__:
+        raise GraphError(f"{node.name} is built twice: {known.function.__module__} and {node.function.__module__}")
+    NODES[node.name] = node
+
+
+def builds(table: type[Table], *, rules: str | None = None, mergeable: bool = False) -> Callable[[F], F]:
+    """Declare a pure function from frames to one frame as the build of ``table``."""
+
+    def declare(function: F) -> F:
+        parameters = list(inspect.signature(function).parameters)
+        inputs = tuple(_input_name(p) for p in parameters if p not in RESERVED)
+        wants = frozenset(parameters) & frozenset(RESERVED)
+        if "as_of" in wants and tables.spec(table).layer != "gold":
+            raise GraphError(f"{tables.spec(table).name} is no gold table, so its build cannot take as_of")
+        _register(Node(tables.spec(table).name, (table,), inputs, function, False, wants, rules, None, mergeable))
+        return function
+
+    return declare
+
+
+def produces(
+    *outputs: type[Table],
+    inputs: Iterable[str] = (),
+    rules: str | None = None,
+    part: tuple[str, str] | None = None,
+    dated: bool = False,
+    version: Callable[[Any], str] | None = None,
+) -> Callable[[F], F]:
+    """Declare a function that may do I/O; it takes a context, then its inputs, and returns one frame an output.
+
+    The last output is the main table: it is committed last and names the node. With ``part`` the node fills one
+    partition of a table that several nodes share; ``dated`` says that it uses ``context.as_of``; ``version(context)``
+    names what else decides the result.
+    """
+
+    def declare(function: F) -> F:
+        name = tables.spec(outputs[-1]).name + (f"/{part[1]}" if part else "")
+        _register(Node(name, outputs, tuple(inputs), function, True, frozenset(["as_of"] if dated else []), rules, part, False, version))
+        return function
+
+    return declare
+
+
+def producers_of() -> dict[str, list[str]]:
+    """Table name to the nodes that fill it."""
+    found: dict[str, list[str]] = {}
+    for node in NODES.values():
+        for output in node.outputs:
+            found.setdefault(tables.spec(output).name, []).append(node.name)
+    return found
+
+
+def edges() -> dict[str, set[str]]:
+    """Node name to the nodes it needs. A bronze table is filled by sources, not by a node.
+
+    Raises:
+        GraphError: an input table is unknown.
+    """
+    makers = producers_of()
+    result: dict[str, set[str]] = {}
+    for node in NODES.values():
+        result[node.name] = set()
+        for table in node.inputs:
+            if table not in tables.TABLES:
+                raise GraphError(f"{node.name} reads {table}, which no contract declares ({node.function.__module__})")
+            result[node.name] |= set(makers.get(table, ())) - {node.name}
+    return result
+
+
+def levels(wanted: set[str] | None = None) -> list[list[Node]]:
+    """Nodes in stages; a stage needs only the stages before it.
+
+    Raises:
+        GraphError: the graph has a cycle; it is named.
+    """
+    sorter = graphlib.TopologicalSorter(edges())
+    try:
+        sorter.prepare()
+    except graphlib.CycleError as fault:
+        raise GraphError(f"builds depend on each other: {' -> '.join(fault.args[1])}") from None
+    result = []
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready())
+        sorter.done(*ready)
+        stage = [NODES[n] for n in ready if wanted is None or n in wanted]
+        if stage:
+            result.append(stage)
+    return result
+
+
+def selection(start: str | None, end: str | None) -> set[str]:
+    """Names of the nodes from ``start`` on (and all that needs it) up to ``end`` (and all that it needs)."""
+    needs = edges()
+    needed_by: dict[str, set[str]] = {}
+    for name, below in needs.items():
+        for b in below:
+            needed_by.setdefault(b, set()).add(name)
+    chosen = set(needs)
+    if start:
+        chosen &= _closure(_nodes_named(start), needed_by)
+    if end:
+        chosen &= _closure(_nodes_named(end), needs)
+    return chosen
+
+
+def _nodes_named(name: str) -> set[str]:
+    """Nodes by node name, table name, or layer."""
+    found = {n.name for n in NODES.values() if name in (n.name, n.name.partition(".")[0], *(tables.spec(o).name for o in n.outputs))}
+    if not found and name.startswith("bronze"):
+        found = {n.name for n in NODES.values() if name in n.inputs or name == "bronze"}
+    if not found:
+        near = difflib.get_close_matches(name, NODES, n=3)
+        raise GraphError(f"nothing builds {name!r}" + (f"; did you mean {', '.join(near)}?" if near else ""))
+    return found
+
+
+def _closure(start: set[str], edges_: dict[str, set[str]]) -> set[str]:
+    reached, todo = set(start), list(start)
+    while todo:
+        for following in edges_.get(todo.pop(), ()):
+            if following not in reached:
+                reached.add(following)
+                todo.append(following)
+    return reached
+
+
+# ---- code fingerprints (law 8) --------------------------------------------------------------------------------
+
+
+def code_fingerprint(function: Callable[..., Any], contracts: Iterable[type[Table]]) -> str:
+    """Changes when the source of a build, its contracts, or any project module that they import changes."""
+    modules = {function.__module__, *(c.__module__ for c in contracts)}
+    seen: set[str] = set()
+    while modules - seen:
+        name = (modules - seen).pop()
+        seen.add(name)
+        modules |= _project_imports(name)
+    # The platform's plumbing may change without changing results; its contract machinery may not.
+    relevant = [m for m in sorted(seen) if not m.startswith("customer360.platform") or m.endswith(".tables")]
+    return hashlib.sha256("".join(_source_digest(m) for m in relevant).encode()).hexdigest()
+
+
+@cache
+def _source_file(module: str) -> Path | None:
+    try:
+        found = importlib.util.find_spec(module)
+    except (ModuleNotFoundError, ValueError):
+        return None
+    return Path(found.origin) if found and found.origin and found.origin.endswith(".py") else None
+
+
+@cache
+def _source_digest(module: str) -> str:
+    file = _source_file(module)
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file else ""
+
+
+@cache
+def _project_imports(module: str) -> frozenset[str]:
+    file = _source_file(module)
+    if file is None:
+        return frozenset()
+    found: set[str] = set()
+    for item in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(item, ast.Import):
+            found |= {a.name for a in item.names}
+        elif isinstance(item, ast.ImportFrom) and item.module:
+            found |= {item.module, *(f"{item.module}.{a.name}" for a in item.names)}
+    return frozenset(m for m in found if m.startswith("customer360.") and _source_file(m))
+
+
+def load(packages: Iterable[ModuleType]) -> None:
+    """Import every module of the packages, so that their tables, sources and builds are declared."""
+    for package in packages:
+        for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+            importlib.import_module(found.name)

@@ -1,0 +1,430 @@
+"""The lake: Delta tables under one root, local or in an object store, and the rules by which they change.
+
+Workers write Parquet files and return add-actions (``write_file``); the driver commits them (``commit``, ``replace``).
+Every commit names an application transaction ``(app, version)``: a batch of a source, or the fingerprint of a build.
+Only this module opens Delta tables.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal as PyDecimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import obstore
+import polars as pl
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Schema
+from deltalake.exceptions import TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction, Transaction
+
+from customer360.platform import tables
+from customer360.platform.errors import ContractError, LakeError, LakeLocked, StaleBatch, TableMissing
+from customer360.platform.tables import Table
+
+BUCKET = "bucket"
+BUCKETS_PROPERTY = "customer360.buckets"
+STATISTICS_MAX_TEXT = 40  # longer text gets no min/max: truncated bounds would need care for little gain
+_STATISTICS_TYPES = (pl.Int64, pl.Int32, pl.Float64, pl.String, pl.Date, pl.Datetime, pl.Decimal)
+
+# Called with the name of each point that a crash may follow; tests install one that kills the process.
+observers: list[Callable[[str], None]] = []
+
+
+def reached(point: str) -> None:
+    """Tell the observers that execution came to ``point``, e.g. ``before commit silver.events``."""
+    for observer in observers:
+        observer(point)
+
+
+@dataclass(frozen=True)
+class File:
+    """One data file of a table's current snapshot; ``path`` is relative to the table."""
+
+    path: str
+    rows: int
+    size: int
+    partition: dict[str, str | None]
+
+
+@dataclass(frozen=True)
+class Add:
+    """A written file that waits for its commit."""
+
+    path: str
+    size: int
+    rows: int
+    partition: dict[str, str | None]
+    stats: str
+
+
+@dataclass(frozen=True)
+class Lake:
+    """Handle of a lake; cheap, immutable, picklable. ``root`` is a local path or an object-store URL."""
+
+    root: str
+    storage_options: dict[str, str] = field(default_factory=dict)
+    buckets: int = 16
+
+    def __post_init__(self) -> None:
+        if not self.is_remote:
+            object.__setattr__(self, "root", str(Path(self.root).absolute()))
+
+    @property
+    def is_remote(self) -> bool:
+        return "://" in self.root
+
+    def uri(self, name: str) -> str:
+        """Address of table ``layer.name``."""
+        layer, _, table = name.partition(".")
+        return f"{self.root}/{layer}/{table}"
+
+    # ---- objects beside the tables: manifests, ledger, staging -------------------------------------------------
+
+    def _store(self) -> obstore.store.ObjectStore:
+        if self.is_remote:
+            return obstore.store.from_url(self.root, config=self.storage_options)
+        Path(self.root).mkdir(parents=True, exist_ok=True)
+        return obstore.store.LocalStore(self.root)
+
+    def put(self, path: str, data: bytes, *, create: bool = False) -> bool:
+        """Write an object; with ``create`` only if it is absent. Returns whether it was written."""
+        try:
+            obstore.put(self._store(), path, data, mode="create" if create else "overwrite")
+        except obstore.exceptions.AlreadyExistsError:
+            return False
+        return True
+
+    def get(self, path: str) -> bytes | None:
+        try:
+            return bytes(obstore.get(self._store(), path).bytes())
+        except (FileNotFoundError, obstore.exceptions.NotFoundError):
+            return None
+
+    def list(self, prefix: str) -> list[str]:
+        """Paths of the objects below ``prefix``, sorted."""
+        return sorted(meta["path"] for page in obstore.list(self._store(), prefix) for meta in page)
+
+    def delete(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            obstore.delete(self._store(), path)
+
+    # ---- reading ----------------------------------------------------------------------------------------------
+
+    def _open(self, name: str, version: int | None = None) -> DeltaTable:
+        try:
+            return DeltaTable(self.uri(name), version=version, storage_options=self.storage_options or None)
+        except TableNotFoundError:
+            raise TableMissing(f"{name} does not exist in {self.root} yet; `customer360 run --to {name}` builds it") from None
+
+    def exists(self, name: str) -> bool:
+        return DeltaTable.is_deltatable(self.uri(name), storage_options=self.storage_options or None)
+
+    def version(self, name: str) -> int:
+        """Current Delta version of a table."""
+        return self._open(name).version()
+
+    def transaction(self, name: str, app: str) -> int | None:
+        """Last committed version of application transaction ``app``, or None."""
+        return self._open(name).transaction_version(app) if self.exists(name) else None
+
+    def files(self, name: str, version: int | None = None) -> list[File]:
+        """Data files of the snapshot, with partition values as text; sorted by path. Empty for a missing table."""
+        if version is None and not self.exists(name):
+            return []
+        dt = self._open(name, version)
+        actions = pl.DataFrame(pa.table(dt.get_add_actions()))
+        if actions.is_empty():
+            return []
+        found = []
+        for row in actions.select(c for c in ("path", "num_records", "size_bytes", "partition") if c in actions.columns).to_dicts():
+            partition = {k: None if v is None else str(v) for k, v in (row.get("partition") or {}).items()}
+            found.append(File(row["path"], row["num_records"] or 0, row["size_bytes"], partition))
+        return sorted(found, key=lambda f: f.path)
+
+    def scan(self, name: str, files: list[File] | None = None, version: int | None = None) -> pl.LazyFrame:
+        """The table as a lazy frame in contract order, or only the given files of it.
+
+        Columns that older files lack are null. The physical ``bucket`` is not part of the contract and not returned.
+        """
+        wanted = tables.schema(tables.by_name(name))
+        files = self.files(name, version) if files is None else files
+        if not files:
+            if not self.exists(name):
+                raise TableMissing(f"{name} does not exist in {self.root} yet; `customer360 run --to {name}` builds it")
+            return pl.LazyFrame(schema=wanted)
+        keys = [k for k in files[0].partition if k != BUCKET]
+        groups: dict[tuple[str | None, ...], list[str]] = {}
+        for f in files:
+            groups.setdefault(tuple(f.partition[k] for k in keys), []).append(f"{self.uri(name)}/{f.path}")
+        return pl.concat([self._scan_group(wanted, dict(zip(keys, values, strict=True)), paths) for values, paths in groups.items()])
+
+    def _scan_group(self, wanted: dict[str, pl.DataType], fixed: dict[str, str | None], paths: list[str]) -> pl.LazyFrame:
+        physical = {c: t for c, t in wanted.items() if c not in fixed}
+        frame = pl.scan_parquet(
+            paths, schema=physical, missing_columns="insert", extra_columns="ignore", storage_options=self.storage_options or None
+        )
+        constants = [constant(value, wanted[key]).alias(key) for key, value in fixed.items()]
+        return frame.with_columns(constants).select(list(wanted))
+
+    def history(self, name: str, limit: int | None = None) -> list[dict[str, Any]]:
+        """Commits of a table, newest first, with our ``customer360.*`` facts."""
+        return self._open(name).history(limit)
+
+    # ---- writing ----------------------------------------------------------------------------------------------
+
+    def write_file(self, name: str, frame: pl.DataFrame, partition: dict[str, str | None], stem: str | None = None) -> Add:
+        """Write one data file (not yet part of the table). Runs in workers.
+
+        Without ``stem`` the file is named after its content, so that equal content is the same file.
+        """
+        body = frame.drop([k for k in partition if k in frame.columns])
+        buffer = io.BytesIO()
+        body.write_parquet(buffer, compression="zstd", compression_level=1)
+        data = buffer.getvalue()
+        folder = "".join(f"{key}={value}/" for key, value in partition.items())
+        path = f"{folder}{stem or 'c' + hashlib.sha256(data).hexdigest()[:24]}.parquet"
+        layer, _, table = name.partition(".")
+        self.put(f"{layer}/{table}/{path}", data)
+        return Add(path, len(data), frame.height, partition, _statistics(tables.by_name(name), body))
+
+    def ensure(self, table: type[Table]) -> None:
+        """Create the table if it is absent; add columns that its contract gained.
+
+        Raises:
+            ContractError: a stored column has another type; the message says how to rebuild.
+        """
+        name, declared = tables.spec(table).name, self._delta_schema(table)
+        if not self.exists(name):
+            spec = tables.spec(table)
+            partition_by = [*spec.partition_by, *([BUCKET] if spec.bucketed else [])]
+            DeltaTable.create(
+                self.uri(name),
+                declared,
+                mode="ignore",
+                partition_by=partition_by or None,
+                name=name,
+                description=tables.summary(table),
+                configuration={BUCKETS_PROPERTY: str(self.buckets)},
+                storage_options=self.storage_options or None,
+                raise_if_key_not_exists=False,
+            )
+            return
+        stored = {f.name: f for f in self._open(name).schema().fields}
+        changed = [f.name for f in declared.fields if f.name in stored and str(stored[f.name].type) != str(f.type)]
+        if changed:
+            raise ContractError(f"{name}: stored type differs for {changed}; `customer360 run --full-refresh {name}` rebuilds it")
+        added = [f for f in declared.fields if f.name not in stored]
+        if added:
+            self._open(name).alter.add_columns(added)
+
+    def _delta_schema(self, table: type[Table]) -> Schema:
+        columns = tables.schema(table) | ({BUCKET: pl.Int32()} if tables.spec(table).bucketed else {})
+        empty = pl.DataFrame(schema=columns)
+        return Schema.from_arrow(empty.to_arrow(compat_level=pl.CompatLevel.oldest()).schema)
+
+    def buckets_of(self, name: str) -> int:
+        """Number of buckets that a stored table was made with."""
+        if not self.exists(name):
+            return self.buckets
+        return int(self._open(name).metadata().configuration.get(BUCKETS_PROPERTY) or self.buckets)
+
+    def commit(
+        self,
+        name: str,
+        adds: Iterable[Add],
+        removes: Iterable[File] = (),
+        *,
+        app: str,
+        app_version: int,
+        facts: dict[str, Any] | None = None,
+    ) -> int:
+        """One atomic commit of added and removed files under application transaction ``(app, app_version)``."""
+        dt = self._open(name)
+        now = int(time.time() * 1000)
+        actions: list[AddAction | RemoveAction] = [AddAction(a.path, a.size, a.partition, now, True, a.stats) for a in adds]
+        actions += [RemoveAction(f.path, True, now, f.size, f.partition) for f in removes]
+        properties = CommitProperties(
+            app_transactions=[Transaction(app, app_version)],
+            custom_metadata={"customer360.app": app, "customer360.facts": json.dumps(facts or {}, default=str)},
+        )
+        reached(f"before commit {name}")
+        partition_by = dt.metadata().partition_columns
+        dt.create_write_transaction(actions, "append", dt.schema(), partition_by=partition_by, commit_properties=properties)
+        reached(f"after commit {name}")
+        return self.version(name)
+
+    def append_batch(self, name: str, adds: Iterable[Add], *, source: str, seq: int, facts: dict[str, Any] | None = None) -> int:
+        """Append batch ``seq`` of ``source``.
+
+        Raises:
+            StaleBatch: this batch, or a later one, is in the table already (deltalake itself would accept it twice).
+        """
+        stored = self.transaction(name, f"batch:{source}")
+        if stored is not None and seq <= stored:
+            raise StaleBatch(f"{name}: batch {seq} of {source} is not above the stored {stored}")
+        return self.commit(name, adds, app=f"batch:{source}", app_version=seq, facts=facts)
+
+    def replace(
+        self, name: str, adds: Iterable[Add], *, scope: dict[str, str], app: str, app_version: int, facts: dict[str, Any] | None = None
+    ) -> int:
+        """Make ``adds`` the only files of the partitions named by ``scope`` (all of the table when empty).
+
+        Files that are already there stay untouched: only what differs is in the commit.
+        """
+        new = {a.path: a for a in adds}
+        old = {f.path: f for f in self.files(name) if all(f.partition.get(k) == v for k, v in scope.items())}
+        fresh = [a for path, a in new.items() if path not in old]
+        gone = [f for path, f in old.items() if path not in new]
+        return self.commit(name, fresh, gone, app=app, app_version=app_version, facts=facts)
+
+    def rewrite(self, name: str, change: Callable[[pl.DataFrame], pl.DataFrame], *, reason: str) -> int:
+        """Apply ``change`` file by file, in one commit; files that it leaves equal stay. Returns rows changed or gone."""
+        adds, removes, touched = [], [], 0
+        for f in self.files(name):
+            before = self.scan(name, [f]).collect()
+            after = change(before)
+            if after.equals(before):
+                continue
+            touched += before.height - after.height + int((after.height == before.height) * _rows_that_differ(before, after))
+            removes.append(f)
+            if after.height:
+                adds.append(self.write_file(name, after, f.partition))
+        if removes:
+            self.commit(name, adds, removes, app=f"rewrite:{reason}", app_version=int(time.time() * 1000), facts={"rows": touched})
+        return touched
+
+    def compact(self, name: str) -> dict[str, Any]:
+        """Fold small files of each partition into larger ones (append-only tables; builds write one file a bucket)."""
+        return self._open(name).optimize.compact()
+
+    def vacuum(self, name: str, retention: timedelta = timedelta(days=7)) -> int:
+        """Delete files that no version within ``retention`` needs. Returns how many."""
+        gone = self._open(name).vacuum(
+            int(retention.total_seconds() // 3600), dry_run=False, enforce_retention_duration=retention >= timedelta(days=7)
+        )
+        return len(gone)
+
+    # ---- one run at a time ------------------------------------------------------------------------------------
+
+    @contextmanager
+    def run_lock(self, owner: str) -> Iterator[None]:
+        """Hold the lake's run lock. A local lock dies with its process; one in an object store is a marker object.
+
+        Raises:
+            LakeLocked: names who holds it.
+        """
+        note = json.dumps({"owner": owner, "host": socket.gethostname(), "pid": os.getpid(), "at": datetime.now(UTC).isoformat()})
+        if self.is_remote:
+            if not self.put("_lock", note.encode(), create=True):
+                holder = (self.get("_lock") or b"").decode()
+                raise LakeLocked(f"{self.root} is locked by {holder}; if that run is gone, delete the object `_lock`")
+            try:
+                yield
+            finally:
+                self.delete(["_lock"])
+            return
+        Path(self.root).mkdir(parents=True, exist_ok=True)
+        with open(Path(self.root) / "_lock", "a+") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                handle.seek(0)
+                raise LakeLocked(f"{self.root} is locked by another run: {handle.read()}") from None
+            handle.truncate(0)
+            handle.write(note)
+            handle.flush()
+            yield
+
+
+def constant(value: str | None, to: pl.DataType) -> pl.Expr:
+    """A partition value, which Delta keeps as text, as an expression of its column's type."""
+    if value is not None and to == pl.Date:
+        return pl.lit(date.fromisoformat(value))
+    return pl.lit(value).cast(to)
+
+
+def bucket_numbers(subjects: pl.Series, buckets: int) -> pl.Series:
+    """``crc32(subject) % buckets`` of each text, as any engine can compute it. Vectorised over byte positions."""
+    unique = subjects.unique(maintain_order=True)
+    numbers = pl.Series(BUCKET, (_crc32(unique) % buckets).astype(np.int32))
+    mapping = pl.DataFrame({"s": unique, BUCKET: numbers})
+    return pl.DataFrame({"s": subjects}).join(mapping, on="s", how="left", maintain_order="left", nulls_equal=True)[BUCKET]
+
+
+def _crc_table() -> np.ndarray:
+    table = np.arange(256, dtype=np.uint32)
+    for _ in range(8):
+        table = np.where(table & 1, (table >> 1) ^ np.uint32(0xEDB88320), table >> 1)
+    return table
+
+
+_CRC_TABLE = _crc_table()
+
+
+def _crc32(texts: pl.Series) -> np.ndarray:
+    lengths = texts.str.len_bytes().fill_null(0).to_numpy().astype(np.int64)
+    ends = np.cumsum(lengths)
+    starts = ends - lengths
+    data = np.frombuffer("".join(texts.fill_null("").to_list()).encode(), dtype=np.uint8)
+    crc = np.full(len(texts), 0xFFFFFFFF, dtype=np.uint32)
+    for position in range(int(lengths.max()) if len(lengths) else 0):
+        active = np.flatnonzero(lengths > position)
+        byte = data[starts[active] + position]
+        crc[active] = _CRC_TABLE[(crc[active] ^ byte) & 0xFF] ^ (crc[active] >> 8)
+    return crc ^ np.uint32(0xFFFFFFFF)
+
+
+def _statistics(table: type[Table], frame: pl.DataFrame) -> str:
+    """Delta file statistics. Columns with personal data get none: the log outlives an erasure."""
+    hidden = tables.pii_columns(table)
+    columns = [c for c, t in frame.schema.items() if t.base_type() in _STATISTICS_TYPES and c not in hidden]
+    if not columns or frame.is_empty():
+        return json.dumps({"numRecords": frame.height})
+    row = frame.select(
+        *(pl.col(c).min().alias(f"min {c}") for c in columns),
+        *(pl.col(c).max().alias(f"max {c}") for c in columns),
+        *(pl.col(c).null_count().alias(f"null {c}") for c in columns),
+    ).row(0, named=True)
+    bounds = {c: (row[f"min {c}"], row[f"max {c}"]) for c in columns}
+    kept = {c: b for c, b in bounds.items() if None not in b and all(_bounded(v) for v in b)}
+    return json.dumps(
+        {
+            "numRecords": frame.height,
+            "minValues": {c: _stat(b[0]) for c, b in kept.items()},
+            "maxValues": {c: _stat(b[1]) for c, b in kept.items()},
+            "nullCount": {c: row[f"null {c}"] for c in columns},
+        }
+    )
+
+
+def _bounded(value: object) -> bool:
+    return not (isinstance(value, str) and len(value) > STATISTICS_MAX_TEXT) and value == value
+
+
+def _stat(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    if isinstance(value, date):
+        return value.isoformat()
+    return float(value) if isinstance(value, PyDecimal) else value
+
+
+def _rows_that_differ(before: pl.DataFrame, after: pl.DataFrame) -> int:
+    same = before.join(after, on=before.columns, how="semi", nulls_equal=True)
+    return before.height - same.height
+
+
+__all__ = ["Add", "File", "Lake", "LakeError", "bucket_numbers", "observers", "reached"]

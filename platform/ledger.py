@@ -1,0 +1,115 @@
+"""The ledger: what came in (batches) and what was done (runs). Plain JSON objects beside the tables.
+
+``_batches/<source>/<seq>.json`` fixes the inputs of a batch before anything is read (create-if-absent), so that a
+re-run after a crash reads the same files. ``_runs/<id>.json`` holds one run: its nodes, rows, seconds and failures.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from customer360.platform.lake import Lake, reached
+
+BATCHES, RUNS = "_batches", "_runs"
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file of a batch as it stood when the batch was made."""
+
+    path: str
+    size: int
+    modified: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A manifest: the fixed inputs of batch ``seq`` of a source. ``inline`` holds corrections instead of files."""
+
+    source: str
+    seq: int
+    created_at: str
+    files: tuple[InputFile, ...] = ()
+    inline: str | None = None  # object path of replayed rows
+
+    @property
+    def id(self) -> str:
+        return f"{self.source}/{self.seq}"
+
+
+def batches(lake: Lake, source: str) -> list[Batch]:
+    """All manifests of a source, oldest first."""
+    found = []
+    for path in lake.list(f"{BATCHES}/{source}"):
+        raw = json.loads(lake.get(path) or b"{}")
+        raw["files"] = tuple(InputFile(**f) for f in raw["files"])
+        found.append(Batch(**raw))
+    return sorted(found, key=lambda b: b.seq)
+
+
+def open_batch(lake: Lake, source: str, files: list[InputFile], inline: str | None = None) -> Batch:
+    """Fix the next batch of a source. If another writer was first, its manifest wins and is returned."""
+    known = batches(lake, source)
+    seq = known[-1].seq + 1 if known else 1
+    batch = Batch(source, seq, datetime.now(UTC).isoformat(), tuple(files), inline)
+    reached(f"before manifest {batch.id}")
+    lake.put(f"{BATCHES}/{source}/{seq:08d}.json", json.dumps(asdict(batch)).encode(), create=True)
+    reached(f"after manifest {batch.id}")
+    return batches(lake, source)[-1]
+
+
+@dataclass
+class NodeRun:
+    """What one node of a run did."""
+
+    node: str
+    state: str  # built, current, failed, blocked
+    seconds: float = 0.0
+    rows: int = 0
+    facts: dict[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+
+@dataclass
+class Run:
+    """One run of a part of the graph."""
+
+    id: str
+    started_at: str
+    command: str
+    as_of: str | None = None
+    ended_at: str | None = None
+    nodes: list[NodeRun] = field(default_factory=list)
+
+    def save(self, lake: Lake) -> None:
+        lake.put(f"{RUNS}/{self.id}.json", json.dumps(asdict(self), default=str).encode())
+
+
+def start_run(command: str) -> Run:
+    """A new run with a time-ordered id."""
+    now = datetime.now(UTC)
+    return Run(now.strftime("%Y%m%dT%H%M%S.%f"), now.isoformat(), command)
+
+
+def runs(lake: Lake, limit: int = 20) -> list[Run]:
+    """The newest runs, newest first."""
+    found = []
+    for path in reversed(lake.list(RUNS)[-limit:]):
+        raw = json.loads(lake.get(path) or b"{}")
+        raw["nodes"] = [NodeRun(**n) for n in raw["nodes"]]
+        found.append(Run(**raw))
+    return found
+
+
+def last_facts(lake: Lake, table: str, app: str, limit: int = 200) -> dict[str, Any]:
+    """Facts of the newest commit of ``app`` in a table's history; empty when the log was cleaned of it."""
+    if not lake.exists(table):
+        return {}
+    for commit in lake.history(table, limit):
+        if commit.get("customer360.app") == app:
+            facts: dict[str, Any] = json.loads(commit.get("customer360.facts", "{}"))
+            return facts
+    return {}

@@ -1,0 +1,312 @@
+"""Run a part of the graph: land what is new, build what is not current, in stages, on Ray or in this process.
+
+A node that fails stops only what needs it. Everything that was committed stays committed; the next run goes on from
+there. Units return add-actions and counts; this driver commits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import polars as pl
+
+from customer360.platform import graph, ledger, quality, tables, telemetry
+from customer360.platform.errors import ConfigError, Customer360Error, RunError
+from customer360.platform.graph import Node
+from customer360.platform.lake import Add, Lake, reached
+from customer360.platform.ledger import NodeRun, Run
+from customer360.platform.quality import Quarantine
+from customer360.platform.run.executor import Failure, LocalExecutor, RayExecutor, executor_for
+from customer360.platform.run.ingest import ingest
+from customer360.platform.run.planning import Context, Job, bucket_units, exchanged, is_by_bucket, is_current, prepare, replaced_rows
+from customer360.platform.run.units import BuildUnit, GatherUnit, InputPart, SplitUnit, UnitResult, write_output
+from customer360.platform.settings import Settings
+
+AsOf = Callable[[Lake], date | None]
+
+
+def lake_of(settings: Settings) -> Lake:
+    """The configured lake."""
+    return Lake(settings.lake.root, dict(settings.lake.storage_options), settings.lake.buckets)
+
+
+def run(
+    settings: Settings,
+    *,
+    rules: dict[str, Any],
+    as_of: date | None,
+    default_as_of: AsOf,
+    start: str | None = None,
+    end: str | None = None,
+    refresh: tuple[str, ...] = (),
+    command: str = "run",
+) -> Run:
+    """Run the nodes between ``start`` and ``end`` (names of nodes, tables or layers; None: all).
+
+    Raises:
+        RunError: at least one node failed; the others were built and committed.
+    """
+    lake = lake_of(settings)
+    check_buckets(lake)
+    chosen = graph.selection(start, end)
+    record = ledger.start_run(command)
+    executor = executor_for(settings.execution)
+    try:
+        with lake.run_lock(f"{command} {record.id}"):
+            driver = _Driver(lake, settings, rules, as_of, default_as_of, executor, record, refresh)
+            driver.land(chosen if start is None or start.startswith("bronze") else set())
+            for stage in graph.levels(chosen):
+                driver.stage(stage)
+            driver.finish()
+    finally:
+        executor.close()
+        record.save(lake)
+    if driver.failures:
+        raise RunError(driver.failures)
+    return record
+
+
+def check_buckets(lake: Lake) -> None:
+    """Refuse a lake that was made with another number of buckets than configured."""
+    for name, table in tables.TABLES.items():
+        if tables.spec(table).bucketed and lake.exists(name):
+            if (stored := lake.buckets_of(name)) != lake.buckets:
+                raise ConfigError(f"{lake.root} was made with {stored} buckets, lake.buckets says {lake.buckets}; set it to {stored}")
+            return
+
+
+class _Driver:
+    """State of one run: what is known, what failed, and the commits."""
+
+    def __init__(
+        self,
+        lake: Lake,
+        settings: Settings,
+        rules: dict[str, Any],
+        as_of: date | None,
+        default_as_of: AsOf,
+        executor: LocalExecutor | RayExecutor,
+        record: Run,
+        refresh: tuple[str, ...],
+    ):
+        self.lake, self.settings, self.rules, self.executor, self.record = lake, settings, rules, executor, record
+        self.as_of, self.default_as_of, self.refresh = as_of, default_as_of, refresh
+        self.failures: dict[str, str] = {}
+        self.started: dict[str, float] = {}
+
+    def land(self, chosen: set[str]) -> None:
+        """Land the sources whose bronze tables the chosen nodes read."""
+        needed = {table for name in chosen for table in graph.NODES[name].inputs if table.startswith("bronze.")}
+        names = [n for n, s in self.settings.sources.items() if s.table in needed]
+        for table in sorted(needed):
+            self.lake.ensure(tables.by_name(table))
+        self.lake.ensure(Quarantine)
+        self.failures |= ingest(self.lake, self.settings, names, self.executor, self.record)
+
+    def stage(self, nodes: list[Node]) -> None:
+        """Build one stage: all units of its builds together, then its producers one by one."""
+        jobs = [job for job in (self._job(node) for node in nodes) if job is not None]
+        self._build([job for job in jobs if not job.node.is_producer])
+        for job in jobs:
+            if job.node.is_producer:
+                self._produce(job)
+        self.record.save(self.lake)
+
+    def finish(self) -> None:
+        self.record.ended_at = ledger.start_run("").started_at
+        self.lake.delete(self.lake.list("_staging"))
+
+    # ---- one node -----------------------------------------------------------------------------------------------
+
+    def _job(self, node: Node) -> Job | None:
+        """The node's job, or None when it is current, blocked by a failure, or cannot be prepared."""
+        blocked = [b for b in graph.edges()[node.name] if b in self.failures] + [
+            f for f in self.failures if f.startswith("source ") and self.settings.sources[f[7:]].table in node.inputs
+        ]
+        if blocked:
+            self._fail(node, f"needs {', '.join(sorted(blocked))}, which failed", state="blocked")
+            return None
+        try:
+            for output in node.outputs:
+                self.lake.ensure(output)
+            if (node.is_dated or tables.spec(node.table).is_dated) and self.as_of is None:
+                self.as_of = self.default_as_of(self.lake)
+                self.record.as_of = str(self.as_of)
+                telemetry.event(f"as of {self.as_of} (the end of the last complete day in the data)")
+            job = prepare(node, Context(self.lake, self.settings, self.as_of), self.rules)
+        except Customer360Error as fault:
+            self._fail(node, str(fault))
+            return None
+        self.started[node.name] = time.perf_counter()
+        if is_current(job) and node.name not in self.refresh and tables.spec(node.table).name not in self.refresh:
+            facts = ledger.last_facts(self.lake, tables.spec(node.table).name, job.app)
+            self.record.nodes.append(NodeRun(node.name, "current", 0.0, facts.get("rows", 0), facts))
+            return None
+        return job
+
+    def _fail(self, node: Node, reason: str, state: str = "failed") -> None:
+        self.failures[node.name] = reason
+        seconds = time.perf_counter() - self.started.get(node.name, time.perf_counter())
+        self.record.nodes.append(NodeRun(node.name, state, seconds, reason=reason))
+        telemetry.log.error(f"{state} {node.name}: {reason}")
+
+    def _commit(self, job: Job, adds: dict[str, list[Add]], facts: dict[str, Any]) -> None:
+        """Commit a node's outputs: side tables first, the main table last, all under the node's fingerprint."""
+        main = tables.spec(job.node.table).name
+        if job.node.records:
+            scope = {"table_name": job.node.records}
+            refused = adds.get("quality.quarantine", [])
+            self.lake.replace("quality.quarantine", refused, scope=scope, app=job.app, app_version=job.app_version)
+        for output in job.node.outputs[:-1]:
+            side = tables.spec(output).name
+            self.lake.replace(side, adds.get(side, []), scope={}, app=job.app, app_version=job.app_version)
+        before = {f.path for f in self.lake.files(main)}
+        facts["buckets_rewritten"] = sum(a.path not in before for a in adds.get(main, []))
+        self.lake.replace(main, adds.get(main, []), scope=job.partition, app=job.app, app_version=job.app_version, facts=facts)
+        seconds = time.perf_counter() - self.started[job.node.name]
+        self.record.nodes.append(NodeRun(job.node.name, "built", seconds, facts["rows"], facts))
+        telemetry.ROWS.labels(table=main, outcome="built").inc(facts["rows"])
+        telemetry.NODE_SECONDS.labels(node=job.node.name).observe(seconds)
+        telemetry.event(f"built  {job.node.name:<34} {facts['rows']:>12,} rows  {seconds:7.1f} s")
+        if job.node.records:
+            balance = quality.record_balance(main, facts)
+            if not balance.holds:
+                raise RunError({job.node.name: f"conservation does not hold: {balance.text}"})
+
+    def _produce(self, job: Job) -> None:
+        frames = [self.lake.scan(name, files) for name, files in job.inputs.items()]
+        try:
+            made = job.node.function(job.context, *frames)
+        except Customer360Error as fault:
+            self._fail(job.node, str(fault))
+            return
+        outputs = made if isinstance(made, tuple) else (made,)
+        adds: dict[str, list[Add]] = {}
+        for table, frame in zip(job.node.outputs, outputs, strict=True):
+            from customer360.platform.run.units import conform_to_storage
+
+            rows = conform_to_storage(table, frame.lazy(), job.partition if table is job.node.table else {})
+            adds[tables.spec(table).name] = write_output(self.lake, table, rows, job.partition if table is job.node.table else {})
+            reached(f"after write {tables.spec(table).name}")
+        self._commit(job, adds, {"rows": outputs[-1].lazy().select(pl.len()).collect().item()})
+
+    # ---- builds -------------------------------------------------------------------------------------------------
+
+    def _build(self, jobs: list[Job]) -> None:
+        """All builds of a stage: exchanges are split first, then everything is built, then exchanges gathered."""
+        splits = {j.node.name: self._splits(j) for j in jobs}
+        split_results = self._map({name: units for name, units in splits.items() if units})
+        for job in jobs:
+            for unit, result in zip(splits[job.node.name], split_results.get(job.node.name, []), strict=False):
+                staged = job.staged.setdefault(unit.part.table, {})
+                for number, path in result.pieces.items():
+                    staged.setdefault(number, []).append(path)
+        standing: dict[str, list[str]] = {}
+        units = {}
+        for job in jobs:
+            if job.node.name not in self.failures:
+                units[job.node.name], standing[job.node.name] = self._build_units(job)
+        built = self._map(units)
+        gathers = {j.node.name: self._gathers(j, built[j.node.name]) for j in jobs if j.node.name in built}
+        gathered = self._map({name: units for name, units in gathers.items() if units})
+        for job in jobs:
+            name = job.node.name
+            if name in self.failures:
+                continue
+            self._commit_built(job, built[name], gathered.get(name, []), standing[name])
+
+    def _splits(self, job: Job) -> list[SplitUnit]:
+        """Units that split the inputs of an exchange; none when everything fits one unit."""
+        split_by = exchanged(job)
+        size = sum(f.size for t in split_by for f in job.inputs[t])
+        parts = -(-size // (self.settings.execution.exchange_megabytes * 1024 * 1024))
+        if is_by_bucket(job) or parts <= 1:
+            return []
+        staging = f"_staging/{self.record.id}/{job.node.name}"
+        units = []
+        for table in split_by:
+            job.staged[table] = {n: [] for n in range(parts)}
+            for i, group in enumerate(_groups(job.inputs[table], 32 * 1024 * 1024)):
+                units.append(SplitUnit(self.lake, InputPart(table, group), job.node.per or "", parts, f"{staging}/{i}"))
+        return units
+
+    def _build_units(self, job: Job) -> tuple[list[BuildUnit], list[str]]:
+        if is_by_bucket(job):
+            return bucket_units(job)
+        replaced = replaced_rows(job)
+        if not job.staged:
+            inputs = tuple(InputPart(t, tuple(job.inputs[t])) for t in job.node.inputs)
+            return [BuildUnit(self.lake, job.node, inputs, job.reserved, job.partition, replaced=replaced)], []
+        parts = len(next(iter(job.staged.values())))
+        scatter = tables.spec(job.node.table).bucketed
+        units = []
+        for number in range(parts):
+            inputs = tuple(
+                InputPart(t, (), tuple(sorted(job.staged[t][number]))) if t in job.staged else InputPart(t, tuple(job.inputs[t]))
+                for t in job.node.inputs
+            )
+            staging = f"_staging/{self.record.id}/{job.node.name}/built-{number}" if scatter else None
+            units.append(BuildUnit(self.lake, job.node, inputs, job.reserved, job.partition, staging=staging, replaced=replaced))
+        return units, []
+
+    def _gathers(self, job: Job, built: list[UnitResult]) -> list[GatherUnit]:
+        pieces: dict[int, list[str]] = {}
+        for result in built:
+            for number, path in result.pieces.items():
+                pieces.setdefault(number, []).append(path)
+        return [GatherUnit(self.lake, job.node.table, n, tuple(sorted(p)), job.partition) for n, p in sorted(pieces.items())]
+
+    def _commit_built(self, job: Job, built: list[UnitResult], gathered: list[UnitResult], standing: list[str]) -> None:
+        main = tables.spec(job.node.table).name
+        adds: dict[str, list[Add]] = {}
+        facts: dict[str, Any] = {}
+        for result in [*built, *gathered]:
+            for table, files in result.adds.items():
+                adds.setdefault(table, []).extend(files)
+        for result in built:
+            for key, count in result.facts.items():
+                facts[key] = facts.get(key, 0) + count
+        stored = {f.path: f for f in self.lake.files(main)}
+        adds.setdefault(main, []).extend(Add(p, stored[p].size, stored[p].rows, stored[p].partition, "") for p in standing)
+        facts["rows"] = facts.get("rows", 0) + sum(stored[p].rows for p in standing)
+        self._commit(job, adds, facts)
+
+    def _map(self, units_by_node: dict[str, Any]) -> dict[str, list[Any]]:
+        """Run the units of several nodes together; a node with a failed unit fails and has no results."""
+        flat = [(name, unit) for name, units in units_by_node.items() for unit in units]
+        results: dict[str, list[Any]] = {name: [None] * len(units) for name, units in units_by_node.items()}
+        offsets: dict[str, int] = {}
+        places = []
+        for name, _ in flat:
+            places.append((name, offsets.get(name, 0)))
+            offsets[name] = offsets.get(name, 0) + 1
+        shown = time.perf_counter()
+        for done, (index, result) in enumerate(self.executor.map([unit for _, unit in flat]), 1):
+            name, place = places[index]
+            if isinstance(result, Failure):
+                telemetry.log.debug(result.trace)
+                if name not in self.failures:
+                    self._fail(graph.NODES[name], result.reason)
+            else:
+                results[name][place] = result
+                reached(f"after write {name}")
+            if time.perf_counter() - shown > 10:
+                telemetry.event(f"       {done} of {len(flat)} units")
+                shown = time.perf_counter()
+        return {name: found for name, found in results.items() if name not in self.failures}
+
+
+def _groups(files: list[Any], limit: int) -> list[tuple[Any, ...]]:
+    """Files in groups of about ``limit`` bytes."""
+    groups: list[list[Any]] = []
+    filled = limit
+    for f in files:
+        if filled >= limit:
+            groups.append([])
+            filled = 0
+        groups[-1].append(f)
+        filled += f.size
+    return [tuple(g) for g in groups]

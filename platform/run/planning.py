@@ -1,0 +1,154 @@
+"""Planning: the parts of a node's inputs, the fingerprint that says whether it is current, and its units."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import polars as pl
+
+from customer360.platform import graph, tables
+from customer360.platform.graph import Node
+from customer360.platform.lake import BUCKET, File, Lake
+from customer360.platform.run.units import BuildUnit, InputPart, key_column
+from customer360.platform.settings import Settings
+from customer360.platform.tables import SUBJECT_KEYS
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a producer gets beside its input frames."""
+
+    lake: Lake
+    settings: Settings
+    as_of: date | None
+    params: Any = None
+
+
+@dataclass
+class Job:
+    """One node ready to run: its input files, reserved values, fingerprint and fixed partition."""
+
+    node: Node
+    inputs: dict[str, list[File]]
+    reserved: dict[str, Any]
+    partition: dict[str, str]
+    fingerprint: str
+    context: Context
+    staged: dict[str, dict[int, list[str]]] = field(default_factory=dict)  # exchange pieces by table and part
+
+    @property
+    def app(self) -> str:
+        return f"node:{self.node.name}"
+
+    @property
+    def app_version(self) -> int:
+        return int(self.fingerprint[:15], 16)
+
+
+def prepare(node: Node, context: Context, rules: dict[str, Any]) -> Job:
+    """Fix what a node reads now and fingerprint it (law 8)."""
+    params = rules.get(node.rules) if node.rules else None
+    reserved = {k: v for k, v in (("as_of", context.as_of), ("params", params)) if k in node.wants and not node.is_producer}
+    inputs = {name: _input_files(context, name) for name in node.inputs}
+    own = Context(context.lake, context.settings, context.as_of, params)
+    partition = {node.part[0]: node.part[1]} if node.part else {}
+    if tables.spec(node.table).is_dated:
+        partition["as_of"] = str(context.as_of)
+    parts = [
+        graph.code_fingerprint(node.function, node.outputs),
+        {name: [f.path for f in files] for name, files in inputs.items()},
+        plain(params),
+        str(context.as_of) if node.is_dated else None,
+        node.version(own) if node.version else None,
+        context.lake.buckets,
+    ]
+    fingerprint = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+    return Job(node, inputs, reserved, partition, fingerprint, own)
+
+
+def _input_files(context: Context, name: str) -> list[File]:
+    files = context.lake.files(name)
+    if tables.spec(tables.by_name(name)).is_dated:
+        files = [f for f in files if f.partition.get("as_of") == str(context.as_of)]
+    return files
+
+
+def is_current(job: Job) -> bool:
+    """Whether the last commit of this node was made from exactly these inputs, code and values."""
+    name = tables.spec(job.node.table).name
+    return job.context.lake.transaction(name, job.app) == job.app_version
+
+
+def is_by_bucket(job: Job) -> bool:
+    """Whether the node can run bucket by bucket: its grain is the subject and no input needs an exchange."""
+    return job.node.per in SUBJECT_KEYS and not exchanged(job)
+
+
+def exchanged(job: Job) -> list[str]:
+    """Inputs that must be split by the node's key: they have its column but are not stored by it."""
+    per = job.node.per
+    if per is None:
+        return []
+    stored = [t for t in job.node.inputs if tables.spec(tables.by_name(t)).bucketed]
+    return [t for t in job.node.inputs if key_column(t, per) and not (per in SUBJECT_KEYS and t in stored)]
+
+
+def bucket_units(job: Job) -> tuple[list[BuildUnit], list[str]]:
+    """One unit a bucket, named by a fingerprint of what that bucket reads; buckets that stand already are left out.
+
+    Returns the units and the paths of files that stay.
+    """
+    lake, node = job.context.lake, job.node
+    name = tables.spec(node.table).name
+    standing = {f.path for f in lake.files(name)}
+    units, stay = [], []
+    for bucket in range(lake.buckets):
+        inputs = tuple(InputPart(t, tuple(_of_bucket(t, job.inputs[t], bucket))) for t in node.inputs)
+        stem = _unit_stem(job, inputs)
+        folder = "".join(f"{k}={v}/" for k, v in {**job.partition, BUCKET: str(bucket)}.items())
+        path = f"{folder}{stem}.parquet"
+        if path in standing:
+            stay.append(path)
+        else:
+            units.append(BuildUnit(lake, node, inputs, job.reserved, job.partition, bucket, stem))
+    return units, stay
+
+
+def _of_bucket(table: str, files: list[File], bucket: int) -> list[File]:
+    if not tables.spec(tables.by_name(table)).bucketed:
+        return files
+    return [f for f in files if f.partition.get(BUCKET) == str(bucket)]
+
+
+def _unit_stem(job: Job, inputs: Iterable[InputPart]) -> str:
+    constant = [graph.code_fingerprint(job.node.function, job.node.outputs), {k: plain(v) for k, v in job.reserved.items()}]
+    files = [[p.table, [f.path for f in p.files]] for p in inputs]
+    return "u" + hashlib.sha256(json.dumps([constant, files], sort_keys=True, default=str).encode()).hexdigest()[:24]
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON with a fixed order; sets are sorted, so that every process prints the same."""
+    if hasattr(value, "model_dump"):
+        return plain(value.model_dump())
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in sorted(value.items(), key=lambda item: str(item[0]))}
+    if isinstance(value, (set, frozenset)):
+        return sorted(str(v) for v in value)
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return value if isinstance(value, (int, float, bool, type(None))) else str(value)
+
+
+def replaced_rows(job: Job) -> tuple[str, ...]:
+    """Addresses of bronze rows that corrections stand for."""
+    found: set[str] = set()
+    for table in job.node.inputs:
+        if table.startswith("bronze.") and job.inputs[table]:
+            frame = job.context.lake.scan(table, job.inputs[table]).select("_replay_of")
+            found |= set(frame.filter(pl.col("_replay_of").is_not_null()).collect()["_replay_of"])
+    return tuple(sorted(found))

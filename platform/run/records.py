@@ -1,0 +1,60 @@
+"""From bronze rows to current records: corrections applied, contract judged, versions and duplicates folded.
+
+Every bronze row ends in exactly one place: it is the current version of its key, an exact duplicate of another row,
+an older version, replaced by a correction, or in quarantine with its reasons.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from customer360.platform import tables
+from customer360.platform.quality import quarantine_rows, row_id
+from customer360.platform.tables import Table
+
+ARRIVAL = ("_ingested_at", "_source", "_seq", "_file", "_position")
+
+
+@dataclass(frozen=True)
+class Current:
+    """``rows``: current bronze rows; ``quarantined``: broken rules; ``facts``: counts that must balance."""
+
+    rows: pl.DataFrame
+    quarantined: pl.DataFrame
+    facts: dict[str, int]
+
+
+def current_records(table: type[Table], bronze: pl.DataFrame, replaced: set[str]) -> Current:
+    """Judge and fold a part of a bronze table that holds all rows of its keys.
+
+    ``replaced`` are addresses (source/seq/file/position) of rows that a correction stands for.
+    """
+    standing = bronze.filter(~row_id().is_in(list(replaced))) if replaced else bronze
+    verdict = tables.judge(table, standing)
+    quarantined = quarantine_rows(table, standing, verdict)
+    rows, duplicates, older = _fold(table, verdict.valid)
+    facts = {
+        "bronze": bronze.height,
+        "quarantined": standing.height - verdict.valid.height,
+        "duplicates": duplicates,
+        "superseded": older + bronze.height - standing.height,
+    }
+    return Current(rows, quarantined, facts)
+
+
+def _fold(table: type[Table], valid: pl.DataFrame) -> tuple[pl.DataFrame, int, int]:
+    """One row a key: the newest version, then the latest arrival. Returns rows, duplicates, older versions."""
+    declared = tables.spec(table)
+    if not declared.key or valid.is_empty():
+        return valid, 0, 0
+    key = ["_source_system", *declared.key]
+    repeated = valid.filter(pl.struct(key).is_duplicated())
+    if repeated.is_empty():
+        return valid, 0, 0
+    distinct = repeated.select("_source_system", *table.columns()).unique().height
+    order = [*([declared.version] if declared.version else []), *ARRIVAL]
+    newest = repeated.sort(order, nulls_last=False).unique(subset=key, keep="last", maintain_order=True)
+    single = valid.filter(~pl.struct(key).is_duplicated())
+    return pl.concat([single, newest]), repeated.height - distinct, distinct - newest.height

@@ -1,0 +1,190 @@
+"""Units of work: what a worker does. Plain functions over values; they read and write files and return facts, never data.
+
+A build of a table whose inputs are stored by subject runs one unit a bucket. A build with another grain goes through
+an *exchange*: its inputs are split by the key of its grain (``split``), each part is built (``build``), and its rows,
+which belong to many buckets, are gathered into one file a bucket (``gather``). Small inputs skip the split and gather.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from customer360.platform import quality, tables
+from customer360.platform.errors import ContractError
+from customer360.platform.graph import Node
+from customer360.platform.lake import BUCKET, Add, File, Lake, bucket_numbers, constant
+from customer360.platform.run.records import Current, current_records
+from customer360.platform.tables import SUBJECT_KEYS, Table
+
+
+@dataclass(frozen=True)
+class InputPart:
+    """The part of an input table that a unit reads: files of the table, or pieces of an exchange."""
+
+    table: str
+    files: tuple[File, ...] = ()
+    pieces: tuple[str, ...] | None = None
+
+
+@dataclass
+class UnitResult:
+    """What a unit wrote: files by table name, exchange pieces by target part, and counts."""
+
+    adds: dict[str, list[Add]] = field(default_factory=dict)
+    pieces: dict[int, str] = field(default_factory=dict)
+    facts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BuildUnit:
+    """Run a node's function over one part of its inputs."""
+
+    lake: Lake
+    node: Node
+    inputs: tuple[InputPart, ...]
+    reserved: dict[str, Any]
+    partition: dict[str, str]  # as_of and part, fixed for the node
+    bucket: int | None = None  # the part is one bucket; its file is named `stem`
+    stem: str | None = None
+    staging: str | None = None  # write pieces a bucket there instead of table files
+    replaced: tuple[str, ...] = ()  # bronze rows that corrections stand for
+
+    def run(self) -> UnitResult:
+        records = self.node.records
+        frames, current = [], None
+        for part in self.inputs:
+            frame = _read(self.lake, part)
+            if part.table.startswith("bronze."):
+                judged = current_records(tables.by_name(part.table), frame.collect(), set(self.replaced))
+                frame = judged.rows.lazy()
+                current = judged if part.table == records else current
+            frames.append(frame)
+        output = conform_to_storage(self.node.table, self.node.function(*frames, **self.reserved), self.partition)
+        result = UnitResult(facts={"rows": output.height})
+        if current is not None:
+            _account(self, result, current, output.height)
+        self._write(output, result)
+        return result
+
+    def _write(self, output: pl.DataFrame, result: UnitResult) -> None:
+        name = tables.spec(self.node.table).name
+        if self.bucket is not None:
+            partition: dict[str, str | None] = {**self.partition, BUCKET: str(self.bucket)}
+            result.adds[name] = [self.lake.write_file(name, output, partition, self.stem)]
+        elif self.staging is not None:
+            for number, rows in _by_bucket(self.lake, output):
+                result.pieces[number] = _put_piece(self.lake, f"{self.staging}/out-{number}", rows)
+        else:
+            result.adds[name] = write_output(self.lake, self.node.table, output, self.partition)
+
+
+def _account(unit: BuildUnit, result: UnitResult, current: Current, silver: int) -> None:
+    """Counts for the law of conservation, and the quarantine file."""
+    if silver > current.rows.height:
+        raise ContractError(f"{unit.node.name} made {silver} rows of {current.rows.height} records; a record table has one row a record")
+    result.facts |= current.facts | {"silver": silver, "set_apart": current.rows.height - silver}
+    if current.quarantined.height:
+        partition: dict[str, str | None] = {"table_name": unit.node.records}
+        result.adds["quality.quarantine"] = [unit.lake.write_file("quality.quarantine", current.quarantined, partition)]
+
+
+@dataclass(frozen=True)
+class SplitUnit:
+    """Split some files of one input by the crc32 of a key column into ``parts`` pieces."""
+
+    lake: Lake
+    part: InputPart
+    key: str
+    parts: int
+    staging: str
+
+    def run(self) -> UnitResult:
+        frame = _read(self.lake, self.part).collect()
+        numbers = bucket_numbers(frame[key_column(self.part.table, self.key) or ""].cast(pl.String), self.parts)
+        result = UnitResult(facts={"rows": frame.height})
+        for (number,), rows in frame.with_columns(numbers.alias("part__")).partition_by("part__", as_dict=True, include_key=False).items():
+            result.pieces[int(number)] = _put_piece(self.lake, f"{self.staging}/{self.part.table}-{number}", rows)
+        return result
+
+
+@dataclass(frozen=True)
+class GatherUnit:
+    """Concatenate the pieces of one bucket into its table file."""
+
+    lake: Lake
+    table: type[Table]
+    bucket: int
+    pieces: tuple[str, ...]
+    partition: dict[str, str]
+
+    def run(self) -> UnitResult:
+        name = tables.spec(self.table).name
+        rows = pl.concat([_get_piece(self.lake, p) for p in self.pieces]).sort(storage_order(self.table), nulls_last=True)
+        add = self.lake.write_file(name, rows, {**self.partition, BUCKET: str(self.bucket)})
+        return UnitResult(adds={name: [add]}, facts={"rows": rows.height})
+
+
+def key_column(table: str, key: str) -> str | None:
+    """The column of a table that holds a grain's key: silver name, or the source's upper-case name in bronze."""
+    columns = tables.by_name(table).columns()
+    return next((c for c in (key, key.upper()) if c in columns), None)
+
+
+def conform_to_storage(table: type[Table], frame: pl.LazyFrame, partition: dict[str, str]) -> pl.DataFrame:
+    """The build's rows in contract order, types and storage order."""
+    have = frame.collect_schema()
+    fixed = {k: v for k, v in partition.items() if k not in have and k in table.columns()}
+    full = frame.with_columns(constant(v, tables.schema(table)[k]).alias(k) for k, v in fixed.items())
+    return tables.conform(table, full).sort(storage_order(table), nulls_last=True).collect()
+
+
+def storage_order(table: type[Table]) -> list[str]:
+    """Rows lie by subject, then by the contract's order: that is what makes per-subject builds cheap."""
+    declared = tables.spec(table)
+    subject = [c for c in SUBJECT_KEYS if c in table.columns()][:1] if declared.bucketed else []
+    rest = declared.sort_by or tuple(table.primary_key())
+    return list(dict.fromkeys([*subject, *rest])) or list(table.columns())[:1]
+
+
+def write_output(lake: Lake, table: type[Table], output: pl.DataFrame, partition: dict[str, str]) -> list[Add]:
+    """Write a whole output: one file a bucket for bucketed tables, else one file; files are named after content."""
+    name = tables.spec(table).name
+    if not tables.spec(table).bucketed:
+        return [lake.write_file(name, output, dict(partition))] if output.height else []
+    return [lake.write_file(name, rows, {**partition, BUCKET: str(number)}) for number, rows in _by_bucket(lake, output)]
+
+
+def _by_bucket(lake: Lake, output: pl.DataFrame) -> list[tuple[int, pl.DataFrame]]:
+    subject = next(c for c in SUBJECT_KEYS if c in output.columns)
+    numbered = output.with_columns(bucket_numbers(output[subject], lake.buckets).alias("part__"))
+    parts = numbered.partition_by("part__", as_dict=True, include_key=False, maintain_order=True)
+    return sorted(((int(key[0]), rows) for key, rows in parts.items()), key=lambda p: p[0])
+
+
+def _read(lake: Lake, part: InputPart) -> pl.LazyFrame:
+    if part.pieces is None:
+        return lake.scan(part.table, list(part.files))
+    if not part.pieces:
+        return pl.LazyFrame(schema=tables.schema(tables.by_name(part.table)))
+    return pl.concat([_get_piece(lake, p) for p in part.pieces]).lazy()
+
+
+def _put_piece(lake: Lake, stem: str, rows: pl.DataFrame) -> str:
+    buffer = io.BytesIO()
+    rows.write_ipc(buffer, compression="lz4")
+    data = buffer.getvalue()
+    path = f"{stem}-{hashlib.sha256(data).hexdigest()[:16]}.arrow"
+    lake.put(path, data)
+    return path
+
+
+def _get_piece(lake: Lake, path: str) -> pl.DataFrame:
+    return pl.read_ipc(io.BytesIO(lake.get(path) or b""), memory_map=False)
+
+
+__all__ = ["BuildUnit", "GatherUnit", "InputPart", "SplitUnit", "UnitResult", "quality", "write_output"]

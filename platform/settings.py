@@ -1,0 +1,176 @@
+"""Settings: the only reader of YAML and environment. Loaded once at the edge and passed down as values.
+
+A settings file may name another with ``extends:``; differences are merged over it. Environment variables override
+single keys: ``CUSTOMER360__LAKE__ROOT=s3://lake`` sets ``lake.root``. All faults are reported together.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import reduce
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from customer360.platform.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "CUSTOMER360__"
+
+
+class Frozen(BaseModel):
+    """Base of all settings: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LakeSettings(Frozen):
+    """Where the Delta lake lies and how its subject tables are split."""
+
+    root: str = "data/lake"
+    storage_options: dict[str, str] = {}
+    buckets: int = Field(16, ge=1, le=4096)
+
+
+class RetrySettings(Frozen):
+    """How often a unit of work is tried and how long it may take."""
+
+    attempts: int = Field(3, ge=1)
+    wait_seconds: float = Field(30.0, ge=0)
+    unit_timeout_seconds: float = Field(7200.0, gt=0)
+
+
+class ExecutionSettings(Frozen):
+    """Where and how wide units run."""
+
+    executor: Literal["ray", "local"] = "ray"
+    ray_address: str | None = None  # None: a local Ray unless RAY_ADDRESS is set
+    cpus: int | None = None
+    object_store_megabytes: int = Field(512, ge=80)
+    cpus_per_unit: float = Field(1.0, gt=0)
+    exchange_megabytes: int = Field(256, ge=1)  # input of one unit of an exchange; more input means more units
+    retry: RetrySettings = RetrySettings()
+
+
+class SourceSettings(Frozen):
+    """A configured source: which files become rows of which bronze table, and how their columns map."""
+
+    table: str
+    system: str = Field(pattern=r"^[A-Z0-9_]+$")  # namespace of the source's identifiers
+    kind: Literal["files"] = "files"
+    path: str  # glob below the landing root
+    format: Literal["csv", "json", "parquet"]
+    delimiter: str = ","
+    mapping: dict[str, str] = {}  # contract column: SQL expression over the file's columns
+    where: str = ""  # SQL condition over the file's columns; other records are not this source's and counted apart
+    group_by: list[str] = []  # file columns; the mapping then aggregates (one row a group)
+    description: str = ""
+
+
+class ModelSettings(Frozen):
+    """Tracking of models and their parameters by name."""
+
+    tracking_uri: str = ""  # empty: sqlite below `state`
+    parameters: dict[str, dict[str, Any]] = {}
+
+
+class ServeSettings(Frozen):
+    """The HTTP application."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=1, le=65535)
+    replicas: int = Field(1, ge=1)
+    max_ongoing_requests: int = Field(64, ge=1)
+    max_queued_requests: int = 128
+    request_timeout_seconds: float = Field(2.0, gt=0)
+
+
+class Settings(Frozen):
+    """Everything that may be configured."""
+
+    name: str = "customer360"
+    landing: str = "data/sample/landing"
+    landing_options: dict[str, str] = {}
+    state: str = "data/state"  # API keys, model registry, online store: what is not the lake
+    lake: LakeSettings = LakeSettings()
+    execution: ExecutionSettings = ExecutionSettings()
+    sources: dict[str, SourceSettings] = {}
+    rules: dict[str, str] = {}  # rule file by kind: identity, enrichment, standardization, validation
+    models: ModelSettings = ModelSettings()
+    serve: ServeSettings = ServeSettings()
+
+
+def load(path: str | Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
+    """Read settings from a file (default ``configs/local.yaml``) and the environment.
+
+    Raises:
+        ConfigError: every fault of the file, with its key, in one message.
+    """
+    environment = os.environ if environment is None else environment
+    chosen = Path(path or environment.get("CUSTOMER360_CONFIG") or find("local.yaml"))
+    merged = _merge(read_yaml(chosen), _from_environment(environment))
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as fault:
+        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']} (is {e['input']!r:.60})" for e in fault.errors()]
+        raise ConfigError(f"{chosen}: {len(lines)} fault(s)\n" + "\n".join(lines)) from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """One YAML mapping with ``extends`` resolved.
+
+    Raises:
+        ConfigError: the file is absent, is no YAML (with line and column), or no mapping.
+    """
+    if not path.exists() and find(path.name).exists():
+        path = find(path.name)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"settings file {path} does not exist") from None
+    except yaml.YAMLError as fault:
+        raise ConfigError(f"{path} is not valid YAML: {fault}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold a mapping, not {type(content).__name__}")
+    parent = content.pop("extends", None)
+    return _merge(read_yaml(path.parent / parent), content) if parent else content
+
+
+def find(name: str) -> Path:
+    """A file of ``configs/``: of the working directory first, else the one installed with the package."""
+    local = Path("configs") / name
+    if local.exists():
+        return local
+    packaged = Path(str(resources.files("customer360"))) if _is_package() else Path()
+    for root in (packaged / "configs", Path(__file__).resolve().parents[1] / "configs"):
+        if (root / name).exists():
+            return root / name
+    return local
+
+
+def _is_package() -> bool:
+    try:
+        resources.files("customer360")
+    except (ModuleNotFoundError, TypeError):
+        return False
+    return True
+
+
+def _merge(below: Any, above: Any) -> Any:
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    return {key: _merge(below[key], above[key]) if key in below and key in above else {**below, **above}[key] for key in {**below, **above}}
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    found = [
+        reduce(lambda inner, key: {key: inner}, reversed(name[len(ENVIRONMENT_PREFIX) :].lower().split("__")), yaml.safe_load(text))
+        for name, text in sorted(environment.items())
+        if name.startswith(ENVIRONMENT_PREFIX)
+    ]
+    return reduce(_merge, found, {})

@@ -1,0 +1,261 @@
+"""Table: the contract of one lake table, declared once.
+
+A contract is a dataframely schema plus what a lake needs to know: the table's name, its grain, how it is stored and
+which columns hold personal data. Everything else is derived from it: Delta schema, casting, validation with reasons,
+warehouse DDL, catalogue page, sample rows, masking and erasure.
+
+    class Sessions(Table, table="silver.sessions", per="subject_id"):
+        '''One row per visit of one visitor.'''
+        session_id = String(primary_key=True)
+        started_at = Timestamp()
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import dataframely as dy
+import polars as pl
+
+from customer360.platform.errors import ContractError
+
+String, Integer, Boolean, Float, Date, List, Struct = (
+    dy.String, dy.Int64, dy.Bool, dy.Float64, dy.Date, dy.List, dy.Struct,
+)  # fmt: skip
+
+Erasure = Literal["delete", "anonymize", "none"]
+SUBJECT_KEYS = ("subject_id", "person_id")  # co-located: a known subject's id is its person's id
+ROW = "row__"
+
+# What ingest adds to every bronze row: where it came from and what did not fit the contract.
+BRONZE_METADATA: dict[str, pl.DataType] = {
+    "_source": pl.String(),  # name of the configured source
+    "_source_system": pl.String(),  # namespace of its identifiers, e.g. POS
+    "_seq": pl.Int64(),  # batch number within the source
+    "_file": pl.String(),
+    "_position": pl.Int64(),  # 1-based record number in the file
+    "_ingested_at": pl.Datetime("us", "UTC"),
+    "_rescued": pl.String(),  # JSON: unknown columns and values that did not cast
+    "_replay_of": pl.String(),  # source/seq/file/position of the row that this one corrects
+}
+
+
+def Money(**options: Any) -> dy.Decimal:
+    """An amount of money with two decimals."""
+    return dy.Decimal(12, 2, **options)
+
+
+def Timestamp(**options: Any) -> dy.Datetime:
+    """A UTC instant with microseconds."""
+    return dy.Datetime(time_zone="UTC", time_unit="us", **options)
+
+
+class OneOf(dy.String):
+    """Text limited to declared values; another value breaks the rule ``one_of``."""
+
+    def __init__(self, *values: str, metadata: dict[str, Any] | None = None, **options: Any) -> None:
+        self.values = list(values)
+        super().__init__(metadata={**(metadata or {}), "values": self.values}, **options)
+
+    def validation_rules(self, expr: pl.Expr) -> dict[str, pl.Expr]:
+        return super().validation_rules(expr) | {"one_of": expr.is_in(self.values)}
+
+    def _sample_unchecked(self, generator: dy.random.Generator, n: int) -> pl.Series:
+        return generator.sample_choice(n, choices=self.values, null_probability=self._null_probability)
+
+
+def personal(kind: str) -> dict[str, str]:
+    """Column metadata that marks personal data: name, email, phone, address, birth, account, device or text."""
+    return {"pii": kind}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a lake needs to know about a table beside its columns."""
+
+    name: str
+    per: str | None  # split key of its build (law 4)
+    key: tuple[str, ...]  # natural key of a record table, for deduplication
+    version: str | None  # column that orders versions of one key
+    partition_by: tuple[str, ...]  # Delta partition columns beside `bucket`
+    bucketed: bool
+    sort_by: tuple[str, ...]
+    erasure: Erasure
+
+    @property
+    def layer(self) -> str:
+        return self.name.partition(".")[0]
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether the table keeps one edition an as_of date."""
+        return "as_of" in self.partition_by
+
+
+TABLES: dict[str, type[Table]] = {}
+
+
+class Table(dy.Schema):
+    """Base of all contracts; see the module's docstring."""
+
+    def __init_subclass__(
+        cls,
+        *,
+        table: str | None = None,
+        per: str | None = None,
+        key: tuple[str, ...] = (),
+        version: str | None = None,
+        partition_by: tuple[str, ...] = (),
+        sort_by: tuple[str, ...] = (),
+        erasure: Erasure = "delete",
+        bucketed: bool | None = None,
+        **rest: Any,
+    ) -> None:
+        super().__init_subclass__(**rest)
+        if table is None:
+            return
+        declared = TABLES.get(table)
+        if declared is not None and declared.__qualname__ != cls.__qualname__:
+            raise ContractError(f"{table} is declared twice: {declared.__module__} and {cls.__module__}")
+        if bucketed is None:
+            bucketed = per in SUBJECT_KEYS or "subject_id" in cls.columns()
+        cls.__c360__ = Spec(table, per, key, version, partition_by, bucketed, sort_by, erasure)
+        TABLES[table] = cls
+
+
+def spec(table: type[Table]) -> Spec:
+    """The declaration of a table class."""
+    declared: Spec | None = getattr(table, "__c360__", None)
+    if declared is None:
+        raise ContractError(f"{table.__name__} declares no table name: class X(Table, table='layer.name')")
+    return declared
+
+
+def by_name(name: str) -> type[Table]:
+    """The contract of ``layer.name``; names the nearest ones when it is unknown."""
+    import difflib
+
+    if name in TABLES:
+        return TABLES[name]
+    near = difflib.get_close_matches(name, TABLES, n=3)
+    raise ContractError(f"there is no table {name!r}" + (f"; did you mean {', '.join(near)}?" if near else ""))
+
+
+def schema(table: type[Table]) -> dict[str, pl.DataType]:
+    """Column names and Polars types as stored, bronze metadata included."""
+    columns = {name: column.dtype for name, column in table.columns().items()}
+    return columns | BRONZE_METADATA if spec(table).layer == "bronze" else columns
+
+
+def pii_columns(table: type[Table]) -> dict[str, str]:
+    """Column name to kind of personal data."""
+    return {n: c.metadata["pii"] for n, c in table.columns().items() if c.metadata and "pii" in c.metadata}
+
+
+def summary(table: type[Table]) -> str:
+    """First line of the contract's docstring: the grain, in words."""
+    return (table.__doc__ or "").strip().split("\n")[0]
+
+
+def conform(table: type[Table], frame: pl.LazyFrame) -> pl.LazyFrame:
+    """Order and cast a build's output to its contract.
+
+    Raises:
+        ContractError: a column is missing or unknown; both are named.
+    """
+    have, want = frame.collect_schema(), schema(table)
+    missing, unknown = [c for c in want if c not in have], [c for c in have if c not in want]
+    if missing or unknown:
+        raise ContractError(f"{spec(table).name}: missing columns {missing}, unknown columns {unknown}")
+    return frame.select(pl.col(c).cast(t) for c, t in want.items())
+
+
+@cache
+def _judge_of(table: type[Table]) -> type[dy.Schema]:
+    """The contract with a row number, so that verdicts find their way back to whole rows."""
+    return type(f"{table.__name__}Judge", (table,), {ROW: dy.UInt32(alias=ROW)})
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``valid`` rows and one ``failures`` row per broken rule: row__, rule, column, value."""
+
+    valid: pl.DataFrame
+    failures: pl.DataFrame
+
+
+FAILURES = {ROW: pl.UInt32, "rule": pl.String, "column": pl.String, "value": pl.String}
+
+
+def judge(table: type[Table], frame: pl.DataFrame) -> Verdict:
+    """Validate a frame that may carry more columns than the contract; all columns survive in ``valid``.
+
+    A value that ingest could not cast (kept in ``_rescued``) breaks the rule ``type`` of its column.
+    """
+    numbered = frame.with_row_index(ROW)
+    result = _judge_of(table).filter(numbered.select([*table.columns(), ROW]), cast=True)
+    broken = _rule_failures(result.failure.details()) if len(result.failure) else pl.DataFrame(schema=FAILURES)
+    failures = pl.concat([broken, _type_failures(table, numbered)])
+    if failures.is_empty():
+        return Verdict(frame, failures)
+    named = _with_values(failures, numbered)
+    return Verdict(numbered.join(named, on=ROW, how="anti").drop(ROW), named)
+
+
+def _rule_failures(details: pl.DataFrame) -> pl.DataFrame:
+    verdicts = [c for c, t in details.schema.items() if isinstance(t, pl.Enum) and c != ROW]
+    return (
+        details.select(ROW, *(pl.col(c).cast(pl.String) for c in verdicts))
+        .unpivot(index=ROW, on=verdicts, variable_name="full", value_name="state")
+        .filter(pl.col("state") == "invalid")
+        .select(
+            ROW,
+            rule=pl.col("full").str.split("|").list.last(),
+            column=pl.when(pl.col("full").str.contains("|", literal=True)).then(
+                pl.col("full").str.split("|").list.first()
+            ),
+            value=pl.lit(None, pl.String),
+        )
+    )
+
+
+def _type_failures(table: type[Table], numbered: pl.DataFrame) -> pl.DataFrame:
+    if "_rescued" not in numbered.columns:
+        return pl.DataFrame(schema=FAILURES)
+    rescued = numbered.filter(pl.col("_rescued").is_not_null()).select(ROW, "_rescued")
+    if rescued.is_empty():
+        return pl.DataFrame(schema=FAILURES)
+    found = [
+        rescued.select(
+            ROW,
+            rule=pl.lit("type"),
+            column=pl.lit(column),
+            value=pl.col("_rescued").str.json_path_match(f"$['{column}']"),
+        ).filter(pl.col("value").is_not_null())
+        for column in table.columns()
+    ]
+    return pl.concat(found)
+
+
+def _with_values(failures: pl.DataFrame, numbered: pl.DataFrame) -> pl.DataFrame:
+    """Fill ``value`` with the offending cell and drop rules that only follow from a failed cast."""
+    columns = [c for c in failures["column"].drop_nulls().unique() if c in numbered.columns]
+    typed = failures.filter(pl.col("rule") == "type").select(ROW, "column")
+    consequent = failures.filter(pl.col("rule") != "type").join(typed, on=[ROW, "column"], how="anti")
+    if columns:
+        rows = numbered.join(failures.select(ROW).unique(), on=ROW, how="semi")
+        cells = rows.select(ROW, *(pl.col(c).cast(pl.String) for c in columns)).unpivot(
+            index=ROW, on=columns, variable_name="column", value_name="cell"
+        )
+        consequent = consequent.join(cells, on=[ROW, "column"], how="left", nulls_equal=True)
+        consequent = consequent.with_columns(value=pl.coalesce("value", "cell")).drop("cell")
+    return pl.concat([failures.filter(pl.col("rule") == "type"), consequent.select(list(FAILURES))]).sort(
+        ROW, "column", "rule"
+    )
+
+
+def sample(table: type[Table], rows: int, seed: int = 0) -> pl.DataFrame:
+    """Random rows that keep the contract's own rules; for tests and documentation."""
+    return table.sample(rows, generator=dy.random.Generator(seed))
