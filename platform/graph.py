@@ -47,7 +47,8 @@ class Node:
     wants: frozenset[str]  # reserved parameters that the function takes
     rules: str | None  # kind of rule file that becomes `params`
     part: tuple[str, str] | None  # partition column and value
-    mergeable: bool
+    merge: Callable[..., Any] | None  # folds partial outputs into the whole output
+    reads: dict[str, tuple[str, ...]] | None = None  # columns that an input needs, where not all
     version: Callable[[Any], str] | None = None  # of what a producer holds beside its inputs, e.g. a model
 
     @property
@@ -84,13 +85,28 @@ def _input_name(parameter: str) -> str:
 
 def _register(node: Node) -> None:
     known = NODES.get(node.name)
-    if known and known.function.__qualname__ != node.function.__qualname__:
+    if known and _address(known.function) != _address(node.function):
         raise GraphError(f"{node.name} is built twice: {known.function.__module__} and {node.function.__module__}")
     NODES[node.name] = node
 
 
-def builds(table: type[Table], *, rules: str | None = None, mergeable: bool = False) -> Callable[[F], F]:
-    """Declare a pure function from frames to one frame as the build of ``table``."""
+def _address(function: Callable[..., Any]) -> tuple[str, str]:
+    return function.__module__, function.__qualname__
+
+
+def builds(
+    table: type[Table],
+    *,
+    rules: str | None = None,
+    merge: Callable[..., Any] | None = None,
+    reads: dict[str, tuple[str, ...]] | None = None,
+) -> Callable[[F], F]:
+    """Declare a pure function from frames to one frame as the build of ``table``.
+
+    ``rules`` names the rule file that becomes ``params``. ``merge`` declares the build mergeable: applied to the outputs
+    for any parts of the input rows, one under the other, it gives the output for all of them. ``reads`` names the
+    columns that are needed of a wide input, so that an exchange carries no others.
+    """
 
     def declare(function: F) -> F:
         parameters = list(inspect.signature(function).parameters)
@@ -98,7 +114,7 @@ def builds(table: type[Table], *, rules: str | None = None, mergeable: bool = Fa
         wants = frozenset(parameters) & frozenset(RESERVED)
         if "as_of" in wants and tables.spec(table).layer != "gold":
             raise GraphError(f"{tables.spec(table).name} is no gold table, so its build cannot take as_of")
-        _register(Node(tables.spec(table).name, (table,), inputs, function, False, wants, rules, None, mergeable))
+        _register(Node(tables.spec(table).name, (table,), inputs, function, False, wants, rules, None, merge, reads))
         return function
 
     return declare
@@ -121,7 +137,7 @@ def produces(
 
     def declare(function: F) -> F:
         name = tables.spec(outputs[-1]).name + (f"/{part[1]}" if part else "")
-        _register(Node(name, outputs, tuple(inputs), function, True, frozenset(["as_of"] if dated else []), rules, part, False, version))
+        _register(Node(name, outputs, tuple(inputs), function, True, frozenset(["as_of"] if dated else []), rules, part, None, None, version))
         return function
 
     return declare
@@ -255,8 +271,13 @@ def _project_imports(module: str) -> frozenset[str]:
     return frozenset(m for m in found if m.startswith("customer360.") and _source_file(m))
 
 
-def load(packages: Iterable[ModuleType]) -> None:
-    """Import every module of the packages, so that their tables, sources and builds are declared."""
+def load(packages: Iterable[ModuleType], leave_out: Iterable[str] = ()) -> None:
+    """Import every module of the packages, so that their tables, builds and models are declared.
+
+    ``leave_out`` names modules (with all below them) that declare nothing and would only cost time.
+    """
+    left_out = tuple(leave_out)
     for package in packages:
         for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-            importlib.import_module(found.name)
+            if not any(found.name == name or found.name.startswith(name + ".") for name in left_out):
+                importlib.import_module(found.name)

@@ -14,13 +14,14 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal as PyDecimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import obstore
@@ -36,8 +37,12 @@ from customer360.platform.tables import Table
 
 BUCKET = "bucket"
 BUCKETS_PROPERTY = "customer360.buckets"
+STATISTICS_PROPERTY = "delta.dataSkippingStatsColumns"  # also binds the files that compaction writes
 STATISTICS_MAX_TEXT = 40  # longer text gets no min/max: truncated bounds would need care for little gain
 _STATISTICS_TYPES = (pl.Int64, pl.Int32, pl.Float64, pl.String, pl.Date, pl.Datetime, pl.Decimal)
+
+# Storage options that concern the connection, which obstore takes apart from those of the service.
+_CLIENT_OPTIONS = ("allow_http", "allow_invalid_certificates", "connect_timeout", "proxy_url", "timeout", "user_agent")
 
 # Called with the name of each point that a crash may follow; tests install one that kills the process.
 observers: list[Callable[[str], None]] = []
@@ -95,7 +100,7 @@ class Lake:
 
     def _store(self) -> obstore.store.ObjectStore:
         if self.is_remote:
-            return obstore.store.from_url(self.root, config=self.storage_options)
+            return remote_store(self.root, self.storage_options)
         Path(self.root).mkdir(parents=True, exist_ok=True)
         return obstore.store.LocalStore(self.root)
 
@@ -151,7 +156,7 @@ class Lake:
         found = []
         for row in actions.select(c for c in ("path", "num_records", "size_bytes", "partition") if c in actions.columns).to_dicts():
             partition = {k: None if v is None else str(v) for k, v in (row.get("partition") or {}).items()}
-            found.append(File(row["path"], row["num_records"] or 0, row["size_bytes"], partition))
+            found.append(File(unquote(row["path"]), row["num_records"] or 0, row["size_bytes"], partition))
         return sorted(found, key=lambda f: f.path)
 
     def scan(self, name: str, files: list[File] | None = None, version: int | None = None) -> pl.LazyFrame:
@@ -217,7 +222,7 @@ class Lake:
                 partition_by=partition_by or None,
                 name=name,
                 description=tables.summary(table),
-                configuration={BUCKETS_PROPERTY: str(self.buckets)},
+                configuration={BUCKETS_PROPERTY: str(self.buckets), STATISTICS_PROPERTY: _statistics_columns(table)},
                 storage_options=self.storage_options or None,
                 raise_if_key_not_exists=False,
             )
@@ -229,6 +234,9 @@ class Lake:
         added = [f for f in declared.fields if f.name not in stored]
         if added:
             self._open(name).alter.add_columns(added)
+        dt = self._open(name)
+        if dt.metadata().configuration.get(STATISTICS_PROPERTY) != _statistics_columns(table):
+            dt.alter.set_table_properties({STATISTICS_PROPERTY: _statistics_columns(table)})
 
     def _delta_schema(self, table: type[Table]) -> Schema:
         columns = tables.schema(table) | ({BUCKET: pl.Int32()} if tables.spec(table).bucketed else {})
@@ -301,7 +309,9 @@ class Lake:
             touched += before.height - after.height + int((after.height == before.height) * _rows_that_differ(before, after))
             removes.append(f)
             if after.height:
-                adds.append(self.write_file(name, after, f.partition))
+                # Named after the file it stands for: two files may well become equal, and both must stay.
+                stem = "r" + hashlib.sha256(f"{f.path} {time.time_ns()}".encode()).hexdigest()[:24]
+                adds.append(self.write_file(name, after, f.partition, stem))
         if removes:
             self.commit(name, adds, removes, app=f"rewrite:{reason}", app_version=int(time.time() * 1000), facts={"rows": touched})
         return touched
@@ -349,6 +359,13 @@ class Lake:
             yield
 
 
+def remote_store(url: str, options: Mapping[str, str]) -> obstore.store.ObjectStore:
+    """The object store of a URL, from the same storage options that Delta and Polars take."""
+    client = {k: v for k, v in options.items() if k.lower().removeprefix("aws_") in _CLIENT_OPTIONS}
+    config = {k: v for k, v in options.items() if k not in client}
+    return obstore.store.from_url(url, config=config, client_options={k.lower().removeprefix("aws_"): v for k, v in client.items()})
+
+
 def constant(value: str | None, to: pl.DataType) -> pl.Expr:
     """A partition value, which Delta keeps as text, as an expression of its column's type."""
     if value is not None and to == pl.Date:
@@ -385,6 +402,13 @@ def _crc32(texts: pl.Series) -> np.ndarray:
         byte = data[starts[active] + position]
         crc[active] = _CRC_TABLE[(crc[active] ^ byte) & 0xFF] ^ (crc[active] >> 8)
     return crc ^ np.uint32(0xFFFFFFFF)
+
+
+def _statistics_columns(table: type[Table]) -> str:
+    """Columns that may have statistics, as the table property names them."""
+    hidden, declared = tables.pii_columns(table), tables.spec(table)
+    columns = tables.schema(table).items()
+    return ",".join(c for c, t in columns if t.base_type() in _STATISTICS_TYPES and c not in hidden and c not in declared.partition_by)
 
 
 def _statistics(table: type[Table], frame: pl.DataFrame) -> str:

@@ -9,8 +9,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 import secrets
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
 
 import polars as pl
 
@@ -32,6 +35,69 @@ def masked(table: type[Table], frame: pl.DataFrame) -> pl.DataFrame:
         *(pl.when(pl.col(c).is_not_null()).then(pl.col(c).str.head(1) + MASK).alias(c) for c in text),
         *(pl.when(pl.col(c).is_not_null()).then(pl.lit(MASK)).alias(c) for c in other),
     )
+
+
+@dataclass(frozen=True)
+class Identifiers:
+    """Everything that names a subject in raw data."""
+
+    accounts: frozenset[str] = frozenset()  # "SYSTEM/id"
+    devices: frozenset[str] = frozenset()  # devices that were this subject's alone
+    texts: frozenset[str] = frozenset()  # values to look for in raw text: e-mail addresses, phone numbers
+
+    def pattern(self, system: str | None) -> str:
+        """Regular expression that finds the subject in a raw record of ``system`` (None: of any), whole words only."""
+        accounts = (a.partition("/") for a in self.accounts)
+        names = {number for of, _, number in accounts if system in (None, of)} | self.devices | self.texts
+        words = "|".join(re.escape(n) for n in sorted(names))
+        return rf"(?:^|[^A-Za-z0-9])(?:{words})(?:[^A-Za-z0-9]|$)" if words else "$^"
+
+
+def erase_rows(lake: Lake, who: Identifiers) -> dict[str, int]:
+    """Remove a subject from every current bronze table, quarantine, dead letters and replay files. Rows by table.
+
+    Tables whose contract says ``anonymize`` keep the row without its personal columns. What is built on bronze changes
+    with the next run; ingest refuses the subject from now on.
+    """
+    remember_erasure(lake, [*who.accounts, *(f"VISITOR/{d}" for d in who.devices)])
+    touched = {}
+    for name, table in tables.TABLES.items():
+        if tables.spec(table).layer == "bronze" and tables.spec(table).erasure != "none" and lake.exists(name):
+            touched[name] = lake.rewrite(name, partial(_without, table, who), reason="erasure")
+    for name, column in (("quality.quarantine", "record"), ("quality.dead_letters", "raw")):
+        if lake.exists(name):
+            touched[name] = lake.rewrite(name, partial(_without_text, column, who), reason="erasure")
+    for path in lake.list("_replays"):
+        lines = (lake.get(path) or b"").splitlines(keepends=True)
+        betrays = re.compile(who.pattern(None).encode())
+        kept = [line for line in lines if not betrays.search(line)]
+        if len(kept) < len(lines):
+            lake.put(path, b"".join(kept))
+            touched[path] = len(lines) - len(kept)
+    return touched
+
+
+def _without(table: type[Table], who: Identifiers, frame: pl.DataFrame) -> pl.DataFrame:
+    kinds = tables.pii_columns(table)
+    mine = pl.lit(False)
+    for column, kind in kinds.items():
+        if kind == "account":
+            mine = mine | pl.concat_str("_source_system", column, separator="/").is_in(list(who.accounts)).fill_null(False)
+        if kind == "device":
+            mine = mine | pl.col(column).is_in(list(who.devices)).fill_null(False)
+    if tables.spec(table).erasure == "delete":
+        return frame.filter(~mine)
+    blank = [pl.when(~mine).then(pl.col(c)).alias(c) for c in (*kinds, "_rescued")]
+    return frame.with_columns(blank)
+
+
+def _without_text(column: str, who: Identifiers, frame: pl.DataFrame) -> pl.DataFrame:
+    """Drop the rows whose raw text names the subject. Few rows, and bytes may be no text: one by one."""
+    keep = []
+    for system, raw in frame.select("source_system", column).iter_rows():
+        data = raw.encode() if isinstance(raw, str) else raw
+        keep.append(re.search(who.pattern(system).encode(), data) is None)
+    return frame.filter(pl.Series(keep, dtype=pl.Boolean))
 
 
 def remember_erasure(lake: Lake, identifiers: Iterable[str]) -> None:

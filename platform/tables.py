@@ -55,9 +55,18 @@ def Timestamp(**options: Any) -> dy.Datetime:
 class OneOf(dy.String):
     """Text limited to declared values; another value breaks the rule ``one_of``."""
 
-    def __init__(self, *values: str, metadata: dict[str, Any] | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        *values: str,
+        nullable: bool = False,
+        primary_key: bool = False,
+        alias: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        description: str | None = None,
+    ) -> None:  # named one by one: dataframely prints and compares a column by the parameters of its constructor
         self.values = list(values)
-        super().__init__(metadata={**(metadata or {}), "values": self.values}, **options)
+        own = {**(metadata or {}), "values": self.values}
+        super().__init__(nullable=nullable, primary_key=primary_key, alias=alias, metadata=own, description=description)
 
     def validation_rules(self, expr: pl.Expr) -> dict[str, pl.Expr]:
         return super().validation_rules(expr) | {"one_of": expr.is_in(self.values)}
@@ -117,7 +126,7 @@ class Table(dy.Schema):
         if table is None:
             return
         declared = TABLES.get(table)
-        if declared is not None and declared.__qualname__ != cls.__qualname__:
+        if declared is not None and (declared.__module__, declared.__qualname__) != (cls.__module__, cls.__qualname__):
             raise ContractError(f"{table} is declared twice: {declared.__module__} and {cls.__module__}")
         if bucketed is None:
             bucketed = per in SUBJECT_KEYS or "subject_id" in cls.columns()
@@ -224,19 +233,17 @@ def _rule_failures(details: pl.DataFrame) -> pl.DataFrame:
 def _type_failures(table: type[Table], numbered: pl.DataFrame) -> pl.DataFrame:
     if "_rescued" not in numbered.columns:
         return pl.DataFrame(schema=FAILURES)
-    rescued = numbered.filter(pl.col("_rescued").is_not_null()).select(ROW, "_rescued")
-    if rescued.is_empty():
-        return pl.DataFrame(schema=FAILURES)
-    found = [
-        rescued.select(
-            ROW,
-            rule=pl.lit("type"),
-            column=pl.lit(column),
-            value=pl.col("_rescued").str.json_path_match(f"$['{column}']"),
-        ).filter(pl.col("value").is_not_null())
-        for column in table.columns()
-    ]
-    return pl.concat(found)
+    found = [_failed_casts(numbered, column) for column in table.columns() if numbered[column].null_count()]
+    return pl.concat(found) if found else pl.DataFrame(schema=FAILURES)
+
+
+def _failed_casts(numbered: pl.DataFrame, column: str) -> pl.DataFrame:
+    """Rows whose column is null because its text did not cast; that text was rescued under the column's name."""
+    suspects = numbered.filter(pl.col(column).is_null() & pl.col("_rescued").str.contains(f'"{column}":', literal=True))
+    found = suspects.select(
+        ROW, rule=pl.lit("type"), column=pl.lit(column), value=pl.col("_rescued").str.json_path_match(f"$['{column}']")
+    )
+    return found.filter(pl.col("value").is_not_null())
 
 
 def _with_values(failures: pl.DataFrame, numbered: pl.DataFrame) -> pl.DataFrame:

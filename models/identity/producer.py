@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import polars as pl
 
 from customer360.models.identity.golden import golden
@@ -87,6 +89,8 @@ def identities(
     """Standardize, link, score, decide and cluster all records; then golden records and dated links."""
     rules: IdentityRules = context.params
     records = standardize(silver_customer_records.collect(), rules)
+    # Splink warns of every level that it cannot train; the training gate decides on them and says below what it did.
+    logging.getLogger("splink").setLevel(logging.ERROR)
     resolution = resolve(records, rules)
     assigned = resolution.assignments
     telemetry.event(
@@ -96,6 +100,8 @@ def identities(
         pairs=resolution.edges.height,
         **{f"{phase}_s".replace("+", "_"): round(seconds, 1) for phase, seconds in resolution.seconds.items()},
     )
+    diagnostics = resolution.model.diagnostics
+    telemetry.event("identity model", mode=diagnostics.get("mode"), defaults_for=diagnostics.get("replaced") or "nothing")
     people = golden(records.with_columns(is_contactable=pl.lit(None, pl.Boolean)), assigned, rules)
     known = silver_customer_records.select("record_id", "source_system", "customer_id")
     sized = assigned.with_columns(size=pl.len().over("person_id"))

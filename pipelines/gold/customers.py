@@ -224,7 +224,7 @@ def _top_categories(interactions: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
 
 
 def _scores(predictions: pl.LazyFrame) -> pl.LazyFrame:
-    return predictions.filter(pl.col("target") == "churn").select(
+    return predictions.filter(pl.col("model") == "churn").select(
         "person_id", churn_probability="score", churn_reasons="reasons", churn_model_version="version"
     )
 

@@ -22,7 +22,7 @@ class VisitorLogins(Table, table="silver.visitor_logins", per="visitor_id", sort
     previous_at = Timestamp(nullable=True, description="Last event of the account before")
 
 
-@builds(VisitorLogins)
+@builds(VisitorLogins, reads={"bronze.events": ("VISITOR_ID", "CUSTOMER_ID", "EVENT_DATE", "_source_system")})
 def visitor_logins(bronze_events: pl.LazyFrame) -> pl.LazyFrame:
     """Runs of events of one device under one account, in order of time."""
     known = (

@@ -39,18 +39,6 @@ class SubjectDays(Table, table="silver.subject_days", per="subject_id", sort_by=
 MONEY = pl.Decimal(12, 2)
 
 
-@builds(SubjectDays, mergeable=True)
-def subject_days(
-    silver_transactions: pl.LazyFrame,
-    silver_transaction_items: pl.LazyFrame,
-    silver_events: pl.LazyFrame,
-    silver_sessions: pl.LazyFrame,
-) -> pl.LazyFrame:
-    """Each fact table folded to days by itself, then added up."""
-    parts = [_orders(silver_transactions), _lines(silver_transaction_items), _events(silver_events), _visits(silver_sessions)]
-    return merge(pl.concat(parts, how="diagonal"))
-
-
 def merge(days: pl.LazyFrame) -> pl.LazyFrame:
     """Add up partial days: sums of counts and amounts, earliest first, latest last. ``merge(a + b)`` = ``merge(merge(a) + b)``."""
     counts = [c for c in SubjectDays.columns() if c.endswith("_count") or c == "seconds_on_site"]
@@ -62,6 +50,18 @@ def merge(days: pl.LazyFrame) -> pl.LazyFrame:
         pl.col("first_at").min(),
         pl.col("last_at").max(),
     )
+
+
+@builds(SubjectDays, merge=merge)
+def subject_days(
+    silver_transactions: pl.LazyFrame,
+    silver_transaction_items: pl.LazyFrame,
+    silver_events: pl.LazyFrame,
+    silver_sessions: pl.LazyFrame,
+) -> pl.LazyFrame:
+    """Each fact table folded to days by itself, then added up."""
+    parts = [_orders(silver_transactions), _lines(silver_transaction_items), _events(silver_events), _visits(silver_sessions)]
+    return merge(pl.concat(parts, how="diagonal"))
 
 
 def _orders(transactions: pl.LazyFrame) -> pl.LazyFrame:

@@ -122,7 +122,10 @@ class TransactionItems(
     item_rating = Integer(nullable=True)
 
 
-@builds(TransactionItems)
+HEADER = ("transaction_id", "source_system", "subject_id", "person_id", "occurred_at", "occurred_on", "is_sale", "is_return")
+
+
+@builds(TransactionItems, reads={"silver.transactions": HEADER})
 def transaction_items(
     bronze_transaction_items: pl.LazyFrame, silver_transactions: pl.LazyFrame, silver_products: pl.LazyFrame
 ) -> pl.LazyFrame:

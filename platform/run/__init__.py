@@ -21,7 +21,7 @@ from customer360.platform.ledger import NodeRun, Run
 from customer360.platform.quality import Quarantine
 from customer360.platform.run.executor import Failure, LocalExecutor, RayExecutor, executor_for
 from customer360.platform.run.ingest import ingest
-from customer360.platform.run.planning import Context, Job, bucket_units, exchanged, is_by_bucket, is_current, prepare, replaced_rows
+from customer360.platform.run.planning import Context, Job, bucket_units, carried_bytes, columns_of, exchanged, is_by_bucket, is_current, prepare, replaced_rows
 from customer360.platform.run.units import BuildUnit, GatherUnit, InputPart, SplitUnit, UnitResult, write_output
 from customer360.platform.settings import Settings
 
@@ -53,7 +53,7 @@ def run(
     check_buckets(lake)
     chosen = graph.selection(start, end)
     record = ledger.start_run(command)
-    executor = executor_for(settings.execution)
+    executor = executor_for(settings)
     try:
         with lake.run_lock(f"{command} {record.id}"):
             driver = _Driver(lake, settings, rules, as_of, default_as_of, executor, record, refresh)
@@ -221,7 +221,7 @@ class _Driver:
     def _splits(self, job: Job) -> list[SplitUnit]:
         """Units that split the inputs of an exchange; none when everything fits one unit."""
         split_by = exchanged(job)
-        size = sum(f.size for t in split_by for f in job.inputs[t])
+        size = sum(carried_bytes(job, t) for t in split_by)
         parts = -(-size // (self.settings.execution.exchange_megabytes * 1024 * 1024))
         if is_by_bucket(job) or parts <= 1:
             return []
@@ -230,7 +230,7 @@ class _Driver:
         for table in split_by:
             job.staged[table] = {n: [] for n in range(parts)}
             for i, group in enumerate(_groups(job.inputs[table], 32 * 1024 * 1024)):
-                units.append(SplitUnit(self.lake, InputPart(table, group), job.node.per or "", parts, f"{staging}/{i}"))
+                units.append(SplitUnit(self.lake, InputPart(table, group, None, columns_of(job, table)), job.node.per or "", parts, f"{staging}/{i}"))
         return units
 
     def _build_units(self, job: Job) -> tuple[list[BuildUnit], list[str]]:
@@ -238,14 +238,16 @@ class _Driver:
             return bucket_units(job)
         replaced = replaced_rows(job)
         if not job.staged:
-            inputs = tuple(InputPart(t, tuple(job.inputs[t])) for t in job.node.inputs)
+            inputs = tuple(InputPart(t, tuple(job.inputs[t]), None, columns_of(job, t)) for t in job.node.inputs)
             return [BuildUnit(self.lake, job.node, inputs, job.reserved, job.partition, replaced=replaced)], []
         parts = len(next(iter(job.staged.values())))
         scatter = tables.spec(job.node.table).bucketed
         units = []
         for number in range(parts):
             inputs = tuple(
-                InputPart(t, (), tuple(sorted(job.staged[t][number]))) if t in job.staged else InputPart(t, tuple(job.inputs[t]))
+                InputPart(t, (), tuple(sorted(job.staged[t][number])))
+                if t in job.staged
+                else InputPart(t, tuple(job.inputs[t]), None, columns_of(job, t))
                 for t in job.node.inputs
             )
             staging = f"_staging/{self.record.id}/{job.node.name}/built-{number}" if scatter else None

@@ -6,20 +6,26 @@ transient. A unit that fails for good gives a ``Failure``; the others go on.
 
 from __future__ import annotations
 
+import importlib
+import logging
 import os
 import pickle
+import secrets
 import signal
+import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from customer360.platform import telemetry
 from customer360.platform.errors import TransientError, UnitTimeout
-from customer360.platform.settings import ExecutionSettings, RetrySettings
+from customer360.platform.settings import ExecutionSettings, RetrySettings, Settings
+from customer360.platform.tables import TABLES
 
 TRANSIENT = (TransientError, ConnectionError, TimeoutError, InterruptedError)
 
@@ -90,19 +96,23 @@ class LocalExecutor:
 class RayExecutor:
     """Runs units through Ray Data: ``from_items(units).map_batches(run_unit)``, one Polars thread a worker."""
 
-    def __init__(self, settings: ExecutionSettings):
-        self.settings = settings
+    def __init__(self, settings: ExecutionSettings, state: Path):
+        self.settings, self.state = settings, state
         self.started = False
 
     def map(self, units: Sequence[Unit]) -> Iterator[tuple[int, Any]]:
         if not units:
             return
+        self._start()
         import ray
 
-        self._start()
         retry = self.settings.retry
+        # A worker is a fresh process: it must declare the same tables before a unit can look them up by name.
+        modules = sorted({t.__module__ for t in TABLES.values() if t.__module__.startswith("customer360.")})
 
         def work(batch: dict[str, Any]) -> dict[str, list[Any]]:
+            for module in modules:
+                importlib.import_module(module)
             results = [pickle.dumps(run_unit(pickle.loads(u), retry)) for u in batch["unit"]]
             return {"index": list(batch["index"]), "result": results}
 
@@ -113,11 +123,13 @@ class RayExecutor:
             yield int(row["index"]), pickle.loads(row["result"])
 
     def _start(self) -> None:
+        guard_ray(self.settings, self.state)
         import ray
 
         if not ray.is_initialized():
-            start_ray(self.settings)
+            start_ray(self.settings, self.state)
             self.started = True
+        logging.getLogger("ray.data").setLevel(logging.ERROR)  # it announces each execution; our own lines say more
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
@@ -131,8 +143,9 @@ class RayExecutor:
             self.started = False
 
 
-def start_ray(settings: ExecutionSettings) -> None:
-    """Connect to the configured Ray, or start a local one sized for this machine."""
+def start_ray(settings: ExecutionSettings, state: Path) -> None:
+    """Connect to the configured Ray, or start a local one sized for this machine, with a token below ``state``."""
+    guard_ray(settings, state)
     import ray
 
     address = settings.ray_address or os.environ.get("RAY_ADDRESS")
@@ -140,7 +153,6 @@ def start_ray(settings: ExecutionSettings) -> None:
     if address:
         ray.init(address=address, runtime_env=environment, log_to_driver=False, ignore_reinit_error=True)
         return
-    os.environ.setdefault("RAY_DISABLE_IMPORT_WARNING", "1")
     ray.init(
         num_cpus=settings.cpus,
         include_dashboard=False,
@@ -151,5 +163,40 @@ def start_ray(settings: ExecutionSettings) -> None:
     )
 
 
-def executor_for(settings: ExecutionSettings) -> LocalExecutor | RayExecutor:
-    return RayExecutor(settings) if settings.executor == "ray" else LocalExecutor(settings)
+def guard_ray(settings: ExecutionSettings, state: Path) -> None:
+    """Give a Ray of our own a token below ``state``; by itself it would leave one in the home folder.
+
+    Ray reads the mode when it is imported, so this comes first. A cluster, a mode that somebody chose, and a Ray that
+    was imported before are left alone.
+    """
+    if settings.ray_address or os.environ.get("RAY_ADDRESS") or "RAY_AUTH_MODE" in os.environ or "ray" in sys.modules:
+        return
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    token = state.absolute() / "ray_token"
+    if not token.exists():
+        with os.fdopen(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
+            handle.write(secrets.token_hex(32))
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
+
+
+@contextmanager
+def ray_session(settings: ExecutionSettings, state: Path) -> Iterator[None]:
+    """A Ray for the block: the one that runs already, or one that is started and shut down again."""
+    guard_ray(settings, state)
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    start_ray(settings, state)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def executor_for(settings: Settings) -> LocalExecutor | RayExecutor:
+    """The configured executor."""
+    execution = settings.execution
+    return RayExecutor(execution, Path(settings.state)) if execution.executor == "ray" else LocalExecutor(execution)

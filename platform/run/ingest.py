@@ -89,7 +89,7 @@ def ingest(
 def commit_batch(lake: Lake, source: SourceSettings, batch: Batch, landed: list[Landed]) -> dict[str, int]:
     """Commit one batch: dead letters first, bronze last. Either is skipped if it holds the batch already."""
     facts = {k: sum(part.facts[k] for part in landed) for k in ("read", "landed", "dead", "collapsed", "left_out", "erased", "rescued")}
-    facts["files"] = len(batch.files)
+    facts |= {"files": len(batch.files), "seq": batch.seq}
     dead: list[Add] = [a for part in landed for a in part.dead]
     bronze: list[Add] = [a for part in landed for a in part.bronze]
     app = f"batch:{batch.source}"

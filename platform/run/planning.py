@@ -84,6 +84,18 @@ def is_current(job: Job) -> bool:
     return job.context.lake.transaction(name, job.app) == job.app_version
 
 
+def columns_of(job: Job, table: str) -> tuple[str, ...] | None:
+    """The columns that the node reads of an input; None for all. A record table is judged, so all of it is read."""
+    return None if table == job.node.records else (job.node.reads or {}).get(table)
+
+
+def carried_bytes(job: Job, table: str) -> int:
+    """Bytes of an input that an exchange has to move, about: files shrink with the share of columns read."""
+    columns, everything = columns_of(job, table), len(tables.schema(tables.by_name(table)))
+    share = len(columns) / everything if columns else 1.0
+    return int(share * sum(f.size for f in job.inputs[table]))
+
+
 def is_by_bucket(job: Job) -> bool:
     """Whether the node can run bucket by bucket: its grain is the subject and no input needs an exchange."""
     return job.node.per in SUBJECT_KEYS and not exchanged(job)
@@ -108,7 +120,7 @@ def bucket_units(job: Job) -> tuple[list[BuildUnit], list[str]]:
     standing = {f.path for f in lake.files(name)}
     units, stay = [], []
     for bucket in range(lake.buckets):
-        inputs = tuple(InputPart(t, tuple(_of_bucket(t, job.inputs[t], bucket))) for t in node.inputs)
+        inputs = tuple(InputPart(t, tuple(_of_bucket(t, job.inputs[t], bucket)), None, columns_of(job, t)) for t in node.inputs)
         stem = _unit_stem(job, inputs)
         folder = "".join(f"{k}={v}/" for k, v in {**job.partition, BUCKET: str(bucket)}.items())
         path = f"{folder}{stem}.parquet"

@@ -24,11 +24,12 @@ from customer360.platform.tables import SUBJECT_KEYS, Table
 
 @dataclass(frozen=True)
 class InputPart:
-    """The part of an input table that a unit reads: files of the table, or pieces of an exchange."""
+    """The part of an input table that a unit reads: files of the table, or pieces of an exchange; all columns or some."""
 
     table: str
     files: tuple[File, ...] = ()
     pieces: tuple[str, ...] | None = None
+    columns: tuple[str, ...] | None = None
 
 
 @dataclass
@@ -59,10 +60,9 @@ class BuildUnit:
         frames, current = [], None
         for part in self.inputs:
             frame = _read(self.lake, part)
-            if part.table.startswith("bronze."):
-                judged = current_records(tables.by_name(part.table), frame.collect(), set(self.replaced))
-                frame = judged.rows.lazy()
-                current = judged if part.table == records else current
+            if part.table == records:
+                current = current_records(tables.by_name(part.table), frame.collect(), set(self.replaced))
+                frame = current.rows.lazy()
             frames.append(frame)
         output = conform_to_storage(self.node.table, self.node.function(*frames, **self.reserved), self.partition)
         result = UnitResult(facts={"rows": output.height})
@@ -168,10 +168,12 @@ def _by_bucket(lake: Lake, output: pl.DataFrame) -> list[tuple[int, pl.DataFrame
 
 def _read(lake: Lake, part: InputPart) -> pl.LazyFrame:
     if part.pieces is None:
-        return lake.scan(part.table, list(part.files))
-    if not part.pieces:
-        return pl.LazyFrame(schema=tables.schema(tables.by_name(part.table)))
-    return pl.concat([_get_piece(lake, p) for p in part.pieces]).lazy()
+        frame = lake.scan(part.table, list(part.files))
+    elif part.pieces:
+        frame = pl.concat([_get_piece(lake, p) for p in part.pieces]).lazy()
+    else:
+        frame = pl.LazyFrame(schema=tables.schema(tables.by_name(part.table)))
+    return frame.select(part.columns) if part.columns else frame
 
 
 def _put_piece(lake: Lake, stem: str, rows: pl.DataFrame) -> str:
@@ -184,7 +186,7 @@ def _put_piece(lake: Lake, stem: str, rows: pl.DataFrame) -> str:
 
 
 def _get_piece(lake: Lake, path: str) -> pl.DataFrame:
-    return pl.read_ipc(io.BytesIO(lake.get(path) or b""), memory_map=False)
+    return pl.read_ipc(io.BytesIO(lake.get(path) or b""))
 
 
 __all__ = ["BuildUnit", "GatherUnit", "InputPart", "SplitUnit", "UnitResult", "quality", "write_output"]

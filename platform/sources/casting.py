@@ -106,6 +106,9 @@ def _map(records: pl.DataFrame, table: type[Table], mapping: Mapping) -> tuple[p
             *((e.first() if set(e.meta.root_names()) <= set(mapping.group_by) else e).alias(f"={t}") for t, e in usable.items()),
             pl.col(POSITION).min(),
         )
+        plural = [t for t in usable if isinstance(grouped.schema[f"={t}"], pl.List)]
+        if plural:
+            raise ConfigError(f"group_by needs one value a group, these expressions do not aggregate: { {t: mapping.columns[t] for t in plural} }")
         return grouped.select(*(pl.col(f"={t}").alias(t) for t in usable), POSITION), set()
     same = [c for c in table.columns() if c in records.columns and c not in expressions]
     verbatim = set(same) | {e.meta.root_names()[0] for e in usable.values() if e.meta.is_column()}
@@ -113,21 +116,34 @@ def _map(records: pl.DataFrame, table: type[Table], mapping: Mapping) -> tuple[p
 
 
 def _cast(values: pl.Series, to: pl.DataType) -> pl.Series:
-    if values.dtype == to:
-        return values
-    if values.dtype != pl.String:
-        if isinstance(to, pl.Datetime) and isinstance(values.dtype, pl.Datetime):
-            return _as_utc(values).cast(to)
+    """Values as ``to``, null where they do not fit. The same data casts alike whatever the format: only numbers become
+    numbers and only instants become instants without a look at their text."""
+    have = values.dtype
+    if have == to or to == pl.String:
         return values.cast(to, strict=False)
+    if isinstance(have, pl.Datetime) and to.is_temporal():
+        return _as_utc(values).cast(to)
+    if have == pl.Date and to.is_temporal():
+        return _as_utc(values.cast(pl.Datetime("us"))).cast(to)
+    if have.is_numeric() and to.is_numeric():
+        whole = pl.select(pl.when(values == values.floor()).then(values)).to_series() if to.is_integer() else values
+        return whole.cast(to, strict=False)
+    return _cast_text(values.cast(pl.String).str.strip_chars(), to)
+
+
+def _cast_text(values: pl.Series, to: pl.DataType) -> pl.Series:
     if isinstance(to, pl.Datetime):
         return _parse_datetime(values)
     if to == pl.Date:
         dates = values.str.to_date("%Y-%m-%d", strict=False)
         return dates if dates.null_count() == values.null_count() else _parse_datetime(values).dt.date()
     if to == pl.Boolean:
-        lower = values.str.to_lowercase()
+        lower = values.str.to_lowercase().str.replace(r"\.0+$", "")
         return pl.select(pl.when(lower.is_in(TRUE)).then(True).when(lower.is_in(FALSE)).then(False)).to_series()
-    return values.str.strip_chars().cast(to, strict=False)
+    cast = values.cast(to, strict=False)
+    if to.is_integer() and cast.null_count() > values.null_count():
+        return values.str.replace(r"\.0+$", "").cast(to, strict=False)
+    return cast
 
 
 def _as_utc(values: pl.Series) -> pl.Series:

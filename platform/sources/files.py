@@ -15,7 +15,7 @@ import polars as pl
 
 from customer360.platform import privacy, tables
 from customer360.platform.errors import SourceError
-from customer360.platform.lake import Add, Lake
+from customer360.platform.lake import Add, Lake, remote_store
 from customer360.platform.ledger import Batch, InputFile
 from customer360.platform.quality import DeadLetters
 from customer360.platform.settings import SourceSettings
@@ -32,7 +32,7 @@ class Landing:
 
     def _store(self) -> obstore.store.ObjectStore:
         if "://" in self.root:
-            return obstore.store.from_url(self.root, config=dict(self.options))
+            return remote_store(self.root, dict(self.options))
         if not Path(self.root).is_dir():
             raise SourceError(f"the landing folder {self.root} does not exist; set `landing` or run `customer360 sample`")
         return obstore.store.LocalStore(str(Path(self.root).absolute()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -40,7 +41,7 @@ def read(data: bytes, format: str, delimiter: str = ",") -> Records:
     if data[:2] == b"\x1f\x8b":
         try:
             data = gzip.decompress(data)
-        except (OSError, EOFError) as fault:
+        except (OSError, EOFError, zlib.error) as fault:
             return _whole_file_dead(data, f"gzip: {fault}")
     if format == "parquet":
         return _read_parquet(data)
@@ -57,7 +58,24 @@ def _read_parquet(data: bytes) -> Records:
         frame = pl.read_parquet(io.BytesIO(data))
     except pl.exceptions.PolarsError as fault:
         return _whole_file_dead(data, f"parquet: {str(fault).splitlines()[0]}")
-    return Records(frame.with_row_index(POSITION, 1).cast({POSITION: pl.Int64}), pl.DataFrame(schema=DEAD))
+    plain = pl.DataFrame([_plain(values) for values in frame])
+    return Records(_numbered(plain, pl.int_range(1, frame.height + 1, eager=True)), pl.DataFrame(schema=DEAD))
+
+
+def _plain(values: pl.Series) -> pl.Series:
+    """Numbers, truth, text and instants as they are; nested values as JSON text, as JSON files give them; the rest as text."""
+    kind = values.dtype
+    if kind.is_numeric() or kind in (pl.String, pl.Boolean, pl.Date, pl.Datetime):
+        return values
+    if kind.is_nested():
+        text = values.to_frame("v").to_struct().struct.json_encode().str.slice(5).str.head(-1)
+        return pl.select(pl.when(values.is_not_null()).then(text).alias(values.name)).to_series()
+    if kind == pl.Binary:
+        try:
+            return values.cast(pl.String)
+        except pl.exceptions.ComputeError:  # not UTF-8, so no text: keep the bytes readable
+            return values.bin.encode("base64")
+    return values.dt.to_string("iso") if kind == pl.Duration else values.cast(pl.String)
 
 
 @dataclass(frozen=True)
@@ -72,12 +90,18 @@ class _Lines:
     def raw(self, i: int) -> bytes:
         return self.data[self.starts[i] : self.ends[i]].tobytes()
 
-    def keep(self, good: np.ndarray) -> bytes:
-        """The bytes of the lines where ``good`` holds, in order."""
-        edges = np.zeros(len(self.data) + 1, dtype=np.int8)
-        np.add.at(edges, self.starts[good], 1)
-        np.add.at(edges, np.minimum(self.ends[good] + 1, len(self.data)), -1)
-        return self.data[np.cumsum(edges[:-1]) > 0].tobytes()
+    def keep(self, which: np.ndarray) -> bytes:
+        """The bytes of the lines with these ascending numbers; costs what lies between the first and the last of them."""
+        if not len(which):
+            return b""
+        starts, ends = self.starts[which], np.minimum(self.ends[which] + 1, len(self.data))
+        span = self.data[starts[0] : ends[-1]]
+        if int((ends - starts).sum()) == len(span):
+            return span.tobytes()
+        edges = np.zeros(len(span) + 1, dtype=np.int8)
+        edges[starts - starts[0]] += 1
+        edges[ends - starts[0]] -= 1
+        return span[np.cumsum(edges[:-1], dtype=np.int8) > 0].tobytes()
 
 
 def _lines(data: bytes, newline: np.ndarray, separator: np.ndarray | None = None) -> _Lines:
@@ -126,6 +150,11 @@ def _positions(lines: int, bad: dict[int, str], first_position: int) -> pl.Serie
     return pl.Series(POSITION, good + first_position, dtype=pl.Int64)
 
 
+def _numbered(frame: pl.DataFrame, positions: pl.Series) -> pl.DataFrame:
+    """The frame with its positions first; a file's own column of that name steps aside."""
+    return frame.rename({POSITION: f"file:{POSITION}"}, strict=False).insert_column(0, positions.alias(POSITION))
+
+
 # ---- CSV ------------------------------------------------------------------------------------------------------
 
 
@@ -133,6 +162,8 @@ def _read_csv(data: bytes, delimiter: str) -> Records:
     if not data.strip():
         return Records(pl.DataFrame(schema={POSITION: pl.Int64}), pl.DataFrame(schema=DEAD))
     lines, bad = _csv_lines(data, delimiter)
+    if 0 in bad:
+        return _whole_file_dead(data, f"the header line: {bad[0]}")
     try:
         header = next(iter(_parse_header(lines.raw(0), delimiter)))
     except UnicodeDecodeError:
@@ -141,17 +172,28 @@ def _read_csv(data: bytes, delimiter: str) -> Records:
     assert lines.fields is not None
     for i in np.flatnonzero(lines.fields != width):
         bad.setdefault(int(i), f"expected {width} fields, found {lines.fields[i]}")
+    if 0 in bad:
+        return _whole_file_dead(data, f"the header line: {bad[0]}")
     bad |= _undecodable(lines)
-    good = np.ones(len(lines.starts), dtype=bool)
-    good[list(bad)] = False
-    body = data if not bad else lines.keep(good)
-    frame = pl.read_csv(
-        io.BytesIO(body), separator=delimiter, infer_schema=False
-    )
-    bad_records = {i - 1: reason for i, reason in bad.items()}  # line 0 is the header
-    positions = _positions(len(lines.starts) - 1, bad_records, 1)
-    dead = _dead_frame(lines, bad, 0)
-    return Records(frame.insert_column(0, positions), dead)
+    good = np.setdiff1d(np.arange(1, len(lines.starts)), np.fromiter(bad, np.int64, len(bad)))
+    frame = _parse_csv(lines, good, delimiter)
+    if frame is None:
+        _halve(good, lambda part: _parse_csv(lines, part, delimiter) is not None, lambda i: bad.update({i: "text beside a quoted field"}))
+        good = np.setdiff1d(good, np.fromiter(bad, np.int64, len(bad)))
+        frame = _parse_csv(lines, good, delimiter)
+        if frame is None:
+            return _whole_file_dead(data, "CSV could not be parsed although each line can")
+    return Records(_numbered(frame, pl.Series(POSITION, good, pl.Int64)), _dead_frame(lines, bad, 0))
+
+
+def _parse_csv(lines: _Lines, part: np.ndarray, delimiter: str) -> pl.DataFrame | None:
+    """The header and some lines as a frame, or None when they do not give one row each. Blank lines are no records."""
+    text = lines.raw(0) + b"\n" + lines.keep(part)
+    try:
+        frame = pl.read_csv(io.BytesIO(text), separator=delimiter, infer_schema=False)
+    except pl.exceptions.PolarsError:
+        return None
+    return frame if frame.height == len(part) else None
 
 
 def _parse_header(line: bytes, delimiter: str) -> list[list[str]]:
@@ -207,28 +249,33 @@ def _spans_lines(lines: _Lines, newline: np.ndarray) -> bool:
 def _read_json(data: bytes) -> Records:
     if data.lstrip()[:1] == b"[":
         return _read_json_array(data)
+    return _read_json_lines(data)
+
+
+def _read_json_lines(data: bytes) -> Records:
     buffer = np.frombuffer(data, dtype=np.uint8)
     lines = _lines(data, buffer == NEWLINE)
     if not len(lines.starts):
         return Records(pl.DataFrame(schema={POSITION: pl.Int64}), pl.DataFrame(schema=DEAD))
     bad = _undecodable(lines)
     frame = None if bad else _parse_json(data)
-    if frame is None or frame.height != len(lines.starts):
+    if frame is None or frame.height != len(lines.starts) or not frame.width:  # without a key anything passes as an object
         bad |= _broken_json(lines, bad)
-        good = np.ones(len(lines.starts), dtype=bool)
-        good[list(bad)] = False
-        frame = _parse_json(lines.keep(good)) if good.any() else pl.DataFrame()
+        good = np.setdiff1d(np.arange(len(lines.starts)), np.fromiter(bad, np.int64, len(bad)))
+        frame = _parse_json(lines.keep(good)) if len(good) else pl.DataFrame()
         if frame is None:
             return _whole_file_dead(data, "JSON lines could not be parsed although each line is valid JSON")
-    return Records(frame.insert_column(0, _positions(len(lines.starts), bad, 1)), _dead_frame(lines, bad, 1))
+    return Records(_numbered(frame, _positions(len(lines.starts), bad, 1)), _dead_frame(lines, bad, 1))
 
 
 def _read_json_array(data: bytes) -> Records:
+    """A file that is one array; a file of lines whose first happens to start like one is still read by line."""
     try:
         rows = json.loads(data)
-    except ValueError as fault:
-        return _whole_file_dead(data, f"JSON: {fault}")
-    return _read_json("\n".join(json.dumps(row, ensure_ascii=False) for row in rows).encode())
+    except (ValueError, RecursionError) as fault:
+        by_line = _read_json_lines(data)
+        return by_line if by_line.frame.height else _whole_file_dead(data, f"JSON: {fault}")
+    return _read_json_lines("\n".join(json.dumps(row) for row in rows).encode())
 
 
 def _parse_json(data: bytes) -> pl.DataFrame | None:
@@ -252,8 +299,11 @@ def _json_keys(data: bytes) -> list[str] | None:
     try:
         for line in data.splitlines():
             if line.strip():
-                keys.update(dict.fromkeys(json.loads(line)))
-    except (ValueError, TypeError):
+                value = json.loads(line)
+                if not isinstance(value, dict):
+                    return None
+                keys.update(dict.fromkeys(value))
+    except (ValueError, TypeError, RecursionError):
         return None
     return list(keys)
 
@@ -268,7 +318,7 @@ def _broken_json(lines: _Lines, known: dict[int, str]) -> dict[int, str]:
         if int(i) not in known:
             bad[int(i)] = _json_fault(lines.raw(i)) or ""
     bad = {i: reason for i, reason in bad.items() if reason}
-    rest = np.array([i for i in range(len(lines.starts)) if i not in known and i not in bad], dtype=np.int64)
+    rest = np.setdiff1d(np.arange(len(lines.starts)), np.fromiter([*known, *bad], np.int64))
     _halve(rest, lambda part: _parses(lines, part), lambda i: bad.update({i: _json_fault(lines.raw(i)) or "not readable"}))
     return bad
 
@@ -285,15 +335,13 @@ def _halve(indices: np.ndarray, fine: Callable[[np.ndarray], bool], report: Call
 
 
 def _parses(lines: _Lines, part: np.ndarray) -> bool:
-    good = np.zeros(len(lines.starts), dtype=bool)
-    good[part] = True
-    frame = _parse_json(lines.keep(good))
+    frame = _parse_json(lines.keep(part))
     return frame is not None and frame.height == len(part)
 
 
 def _json_fault(raw: bytes) -> str | None:
     try:
         value = json.loads(raw)
-    except ValueError as fault:
+    except (ValueError, RecursionError) as fault:
         return f"JSON: {fault}"
     return None if isinstance(value, dict) else f"JSON: expected an object, found {type(value).__name__}"

@@ -1,0 +1,115 @@
+"""Buy-till-you-die: the BG/NBD model of repeat purchases (Fader, Hardie and Lee 2005, "Counting your customers the easy
+way").
+
+While alive a customer buys at a Poisson rate lambda ~ Gamma(r, alpha); after each purchase they leave with probability
+p ~ Beta(a, b). A customer is summed up by three numbers: x repeat purchases, the time t_x of the last one and the age
+T, both counted from the first purchase. Time is in weeks here, so that the bounds of the search hold for any shop.
+"""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import betaln, gammaln, hyp2f1
+
+from customer360.platform.errors import ModelError
+
+DAYS_A_WEEK = 7.0
+# Unbounded, the search runs away on large logs (alpha 3e11, b 5e15 with a positive log-likelihood: betaln cancels
+# there).
+LOG_BOUNDS = (-6.0, 8.0)
+STARTS = ((0.5, 5.0, 0.8, 2.5), (1.0, 10.0, 1.0, 1.0))
+POLE_WIDTH = 1e-6  # the expectation divides by a - 1; its limit there is smooth
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class BetaGeometric:
+    """Fitted parameters of one population; `log_likelihood` is of the customers it was fitted on."""
+
+    r: float
+    alpha: float
+    a: float
+    b: float
+    log_likelihood: float
+
+    @property
+    def at_bound(self) -> bool:
+        """A parameter stands at the edge of the search: the population does not identify the model."""
+        logs = np.log([self.r, self.alpha, self.a, self.b])
+        return bool(np.any(logs <= LOG_BOUNDS[0] + 1e-3) or np.any(logs >= LOG_BOUNDS[1] - 1e-3))
+
+    def as_dict(self) -> dict[str, float]:
+        return asdict(self)
+
+
+def summary(frame: pl.DataFrame) -> tuple[Array, Array, Array]:
+    """(x, t_x, T) in weeks from `purchase_day_count`, `recency_days` and `tenure_days` (see `frames.features`), one
+    entry a row.
+    """
+    columns = frame.select(
+        x=pl.col("purchase_day_count").cast(pl.Float64) - 1.0,
+        last=(pl.col("tenure_days") - pl.col("recency_days")) / DAYS_A_WEEK,
+        age=pl.col("tenure_days") / DAYS_A_WEEK,
+    )
+    return columns["x"].to_numpy(), columns["last"].to_numpy(), columns["age"].to_numpy()
+
+
+def log_likelihood(parameters: Array, x: Array, last: Array, age: Array) -> Array:
+    """Log-likelihood of each customer under (r, alpha, a, b); shape (n,)."""
+    r, alpha, a, b = parameters
+    repeats = np.maximum(x, 1.0)  # where x = 0 the second path has no weight; this only keeps its logarithm defined
+    common = gammaln(r + x) - gammaln(r) + r * np.log(alpha)
+    alive = betaln(a, b + x) - betaln(a, b) - (r + x) * np.log(alpha + age)
+    left = betaln(a + 1.0, b + repeats - 1.0) - betaln(a, b) - (r + x) * np.log(alpha + last)
+    return common + np.logaddexp(alive, np.where(x > 0, left, -np.inf))
+
+
+def fit(x: Array, last: Array, age: Array) -> BetaGeometric:
+    """Maximum likelihood over customers; equal (x, t_x, T) are counted once with a weight. Raises ModelError."""
+    if len(x) == 0:
+        raise ModelError("BG/NBD needs at least one customer")
+    rows, weights = np.unique(np.column_stack([x, last, age]), axis=0, return_counts=True)
+    points = tuple(np.ascontiguousarray(column) for column in rows.T)
+
+    def loss(logs: Array) -> float:
+        return -float(weights @ log_likelihood(np.exp(logs), *points)) / len(x)
+
+    found = [
+        minimize(loss, np.log(start), method="L-BFGS-B", bounds=[LOG_BOUNDS] * 4, options={"ftol": 1e-12, "gtol": 1e-8})
+        for start in STARTS
+    ]
+    best = min(found, key=lambda result: result.fun)
+    if not np.isfinite(best.fun):
+        raise ModelError(f"BG/NBD likelihood is {best.fun} over {len(x)} customers: {best.message}")
+    r, alpha, a, b = (float(value) for value in np.exp(best.x))
+    return BetaGeometric(r, alpha, a, b, log_likelihood=-float(best.fun) * len(x))
+
+
+def alive_probability(model: BetaGeometric, x: Array, last: Array, age: Array) -> Array:
+    """P(still a customer); 1 by definition for x = 0, so never a churn score on its own."""
+    return 1.0 / (1.0 + _odds_left(model, x, last, age))
+
+
+def expected_purchases(model: BetaGeometric, x: Array, last: Array, age: Array, horizon_days: float) -> Array:
+    """Expected number of purchases in the next `horizon_days`, given the past; equation 10 of the paper, shape (n,)."""
+    ahead = horizon_days / DAYS_A_WEEK
+    a = model.a if abs(model.a - 1.0) > POLE_WIDTH else 1.0 + POLE_WIDTH
+    shrink = ((model.alpha + age) / (model.alpha + age + ahead)) ** (model.r + x)
+    series = hyp2f1(model.r + x, model.b + x, a + model.b + x - 1.0, ahead / (model.alpha + age + ahead))
+    unconditional = (a + model.b + x - 1.0) / (a - 1.0) * (1.0 - shrink * series)
+    expected = unconditional / (1.0 + _odds_left(model, x, last, age))
+    if not np.all(np.isfinite(expected)):
+        raise ModelError(
+            f"expected purchases are not finite for {int((~np.isfinite(expected)).sum())} customers under {model}"
+        )
+    return expected
+
+
+def _odds_left(model: BetaGeometric, x: Array, last: Array, age: Array) -> Array:
+    base = np.log(model.a) - np.log(model.b + np.maximum(x, 1.0) - 1.0)
+    growth = (model.r + x) * (np.log(model.alpha + age) - np.log(model.alpha + last))
+    return np.where(x > 0, np.exp(np.minimum(base + growth, 700.0)), 0.0)

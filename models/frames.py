@@ -1,0 +1,134 @@
+"""Point-in-time frames: what was known of a person before a date, and what happened after it.
+
+Features are those of `gold.customer_features`. Everything here is a pure function of `silver.subject_days` (one row per
+subject and day). A cut is a date `as_of`: features read rows strictly before it, labels read the window `[as_of, as_of
++ horizon)`. Every result is per person, so a frame may be built bucket by bucket: `f(whole) == concat(f(part) for part
+split by person)`.
+"""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+
+import polars as pl
+
+from customer360.pipelines.gold.features import ACTIVE_WITHIN_DAYS, FEATURES, HORIZON_DAYS, QUIET_DAYS, features
+from customer360.platform.errors import ModelError
+
+__all__ = [
+    "ACTIVE_WITHIN_DAYS",
+    "FEATURES",
+    "HORIZON_DAYS",
+    "cuts",
+    "examples",
+    "features",
+    "first_purchase_on",
+    "labels",
+    "pooled_examples",
+    "population",
+    "require_outcome",
+]
+
+
+def labels(days: pl.LazyFrame, as_of: date, horizon_days: int = HORIZON_DAYS) -> pl.LazyFrame:
+    """What followed for every person with a purchase before `as_of`: `person_id`, `churned` (no purchase in the
+    window), `revenue` (Float64, gross).
+
+    The window is `[as_of, as_of + horizon_days)`; whether the data reach its end is the caller's to know (`cuts`,
+    `require_outcome`).
+    """
+    after = pl.col("on").ge(as_of) & (pl.col("order_count") > 0)
+    return (
+        days.filter(pl.col("person_id").is_not_null(), pl.col("on") < as_of + timedelta(days=horizon_days))
+        .group_by("person_id")
+        .agg(
+            known=((pl.col("on") < as_of) & (pl.col("order_count") > 0)).any(),
+            churned=~after.any(),
+            revenue=pl.col("gross_amount").cast(pl.Float64).filter(after).sum(),
+        )
+        .filter("known")
+        .drop("known")
+        .sort("person_id")
+    )
+
+
+def population(days: pl.LazyFrame, as_of: date, active_within_days: int = ACTIVE_WITHIN_DAYS) -> pl.LazyFrame:
+    """Persons whose last purchase before `as_of` is at most `active_within_days` old: one column, `person_id`."""
+    recent = pl.col("on").is_between(as_of - timedelta(days=active_within_days), as_of, closed="left")
+    return (
+        days.filter(pl.col("person_id").is_not_null(), recent, pl.col("order_count") > 0)
+        .select("person_id")
+        .unique()
+        .sort("person_id")
+    )
+
+
+def examples(
+    days: pl.LazyFrame,
+    as_of: date,
+    horizon_days: int = HORIZON_DAYS,
+    active_within_days: int = ACTIVE_WITHIN_DAYS,
+) -> pl.LazyFrame:
+    """Population, features and labels of one cut: `person_id`, `as_of`, `FEATURES`, `churned`, `revenue`; one row per
+    person.
+    """
+    return (
+        population(days, as_of, active_within_days)
+        .join(features(days, as_of), on="person_id", how="left")
+        .join(labels(days, as_of, horizon_days), on="person_id", how="left")
+        .with_columns(as_of=pl.lit(as_of))
+        .sort("person_id")
+    )
+
+
+def pooled_examples(
+    days: pl.LazyFrame,
+    at: Sequence[date],
+    horizon_days: int = HORIZON_DAYS,
+    active_within_days: int = ACTIVE_WITHIN_DAYS,
+) -> pl.LazyFrame:
+    """The examples of several cuts under each other, sorted by cut and person; a person may stand in each cut once."""
+    return pl.concat([examples(days, cut, horizon_days, active_within_days) for cut in sorted(at)])
+
+
+def cuts(
+    first_on: date,
+    as_of: date,
+    horizon_days: int = HORIZON_DAYS,
+    min_history_days: int = 270,
+    at_most: int = 4,
+) -> list[date]:
+    """Training cuts known at `as_of`, oldest first: one each `horizon_days`, the last label window ending on `as_of`
+    itself.
+
+    A cut needs `min_history_days` of data before it (`first_on` is the first day in the data). Raises ModelError when
+    none fits.
+    """
+    found = [as_of - timedelta(days=horizon_days * back) for back in range(1, at_most + 1)]
+    kept = sorted(cut for cut in found if cut - timedelta(days=min_history_days) >= first_on)
+    if not kept:
+        raise ModelError(
+            f"no training cut: data begin on {first_on}, as_of is {as_of}, a cut needs {min_history_days} days of history and"
+            f" {horizon_days} days of outcome"
+        )
+    return kept
+
+
+def first_purchase_on(days: pl.LazyFrame) -> date:
+    """The first day with a purchase in the data. Raises ModelError when there is none."""
+    return _extreme_purchase_on(days, pl.col("on").min())
+
+
+def require_outcome(days: pl.LazyFrame, as_of: date, horizon_days: int = HORIZON_DAYS) -> None:
+    """Raise ModelError unless the data reach the end of the label window of `as_of`, give or take `QUIET_DAYS` without
+    a sale.
+    """
+    last, needed = _extreme_purchase_on(days, pl.col("on").max()), as_of + timedelta(days=horizon_days - 1)
+    if last < needed - timedelta(days=QUIET_DAYS):
+        raise ModelError(f"the outcome of {as_of} is not known: data end on {last}, its window ends on {needed}")
+
+
+def _extreme_purchase_on(days: pl.LazyFrame, expression: pl.Expr) -> date:
+    found = days.filter(pl.col("order_count") > 0).select(expression).collect().item()
+    if found is None:
+        raise ModelError("silver.subject_days holds no purchase")
+    return found

@@ -1,0 +1,130 @@
+"""What the model compares: one row per record, and the keys that say which records meet.
+
+Grain: one row per record_id, sorted by it, so that every later step is independent of the order of the input.
+"""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from customer360.models.identity.names import with_roots
+from customer360.models.identity.rules import Blocking, IdentityRules
+from customer360.models.identity.standardize import STANDARD_COLUMNS, name_suffix, plain_text, standardize
+
+KEY_PREFIX = "key_"
+IDENTIFIER_PREFIX = "identifier_"
+# Keys that tell a person only where few records share the value, which depends on how many records there are.
+WEAK_KEYS = ("dob", "names", "street_word_zip")
+_EVIDENCE = {
+    "given": "given_name_std", "family": "family_name_std", "nickname": "nickname_group", "email": "email_std",
+    "email_user": "email_user", "phone": "phone_std", "street": "street_std", "city": "city_std", "zip": "zip_std",
+}  # fmt: skip
+
+
+class IdentityInputError(ValueError):
+    """Records that identity resolution cannot take: no record_id, or one that is null or repeated."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """`frame`: rid (Int64, 0..n-1), record_id, evidence columns, key_* columns. `keys`: key columns in the order in
+    which they block. `dropped_keys`: per key column, how many values were shared by too many records."""
+
+    frame: pl.DataFrame
+    keys: tuple[str, ...]
+    dropped_keys: dict[str, int]
+
+    @property
+    def identifiers(self) -> tuple[str, ...]:
+        return tuple(name for name in self.frame.columns if name.startswith(IDENTIFIER_PREFIX))
+
+
+def build_features(records: pl.DataFrame, rules: IdentityRules) -> Features:
+    """Evidence and block keys of customer records; standardizes first where the standard columns are absent."""
+    _check(records)
+    if not set(STANDARD_COLUMNS) <= set(records.columns):
+        records = standardize(records, rules)
+    frame = records.sort("record_id").with_row_index("rid").with_columns(pl.col("rid").cast(pl.Int64))
+    given = [name for name in rules.blocking.identifiers if name in records.columns]
+    suffix = name_suffix(pl.col("last_name"), rules.standardization) if "last_name" in frame.columns else pl.lit(None)
+    frame = frame.select(
+        "rid",
+        "record_id",
+        *(pl.col(column).cast(pl.String).alias(name) for name, column in _EVIDENCE.items()),
+        pl.col("dob_std").cast(pl.Date).dt.strftime("%Y-%m-%d").alias("dob"),
+        suffix.cast(pl.String).alias("suffix"),
+        *(plain_text(pl.col(name)).str.replace_all(" ", "").alias(IDENTIFIER_PREFIX + name) for name in given),
+    )
+    frame = frame.with_columns(email_user=_telling_user())
+    frame = with_roots(frame, "given", "roots")
+    keys = _keys([IDENTIFIER_PREFIX + name for name in given])
+    frame = frame.with_columns(**keys)
+    frame, dropped = _capped(frame, list(keys), rules.blocking)
+    return Features(frame, tuple(keys), dropped)
+
+
+def _telling_user() -> pl.Expr:
+    """The user part of an email where it holds more than the name: two people called Ann Lee both like to be ann.lee,
+    so that equal users at two providers say no more than equal names."""
+    rest = pl.col("email_user")
+    for name in ("family", "given"):
+        letters = pl.col(name).str.replace_all(" ", "", literal=True).fill_null(" ")
+        rest = rest.str.split(letters).list.join("")
+    more = rest.str.replace_all(r"[^\p{L}\p{N}]", "").str.len_chars() > 1
+    return pl.when(more).then("email_user")
+
+
+def _check(records: pl.DataFrame) -> None:
+    if "record_id" not in records.columns:
+        raise IdentityInputError(f"records have no column record_id; columns: {', '.join(records.columns)}")
+    if empty := records["record_id"].null_count():
+        raise IdentityInputError(f"record_id is null in {empty} of {records.height} records")
+    if repeated := records.height - records["record_id"].n_unique():
+        raise IdentityInputError(f"record_id is not unique: {repeated} repeated of {records.height} records")
+
+
+def _keys(identifiers: list[str]) -> dict[str, pl.Expr]:
+    """Block keys, the most telling first (a pair is compared under the first key it shares). All parts of a key must
+    be present."""
+    parts: dict[str, tuple[str | pl.Expr, ...]] = {name: (name,) for name in identifiers}
+    month = pl.col("dob").str.head(7)
+    number = pl.col("street").str.extract(r"^(\d+)\b", 1)
+    word = pl.col("street").str.extract(r"^(?:\d\S*\s+)?(\p{L}{4,})", 1)
+    sorted_names = pl.when(pl.all_horizontal(pl.col("given", "family").is_not_null())).then(
+        pl.concat_list("given", "family").list.sort().list.join(" ")
+    )
+    prefixes = pl.when(pl.all_horizontal(pl.col("given", "family").is_not_null())).then(
+        pl.concat_list(pl.col("given", "family").str.head(3)).list.sort().list.join(" ")
+    )
+    parts |= {
+        "email": ("email",),
+        "phone": ("phone",),
+        "email_user": (pl.when(pl.col("email_user").str.len_chars() >= 6).then("email_user"),),
+        "dob_family": ("dob", "family"),
+        "dob_given": ("dob", "given"),
+        "street_given": ("street", "nickname"),
+        "names_zip": (sorted_names, "zip"),
+        "prefixes_zip": (prefixes, "zip"),
+        "names_city": (sorted_names, "city"),
+        "family_zip_nickname": ("family", "zip", "nickname"),
+        "names_dob_month": (sorted_names, month),
+        "given_zip_number": ("given", "zip", number),
+        "family_zip_initial": ("family", "zip", pl.col("given").str.head(1)),
+        "given_zip_initial": ("given", "zip", pl.col("family").str.head(1)),
+        "dob_zip": ("dob", "zip"),
+        **dict(zip(WEAK_KEYS, (("dob",), (sorted_names,), (word, "zip")), strict=True)),
+    }
+    return {KEY_PREFIX + name: pl.concat_str(*key, separator="|") for name, key in parts.items()}
+
+
+def _capped(frame: pl.DataFrame, keys: list[str], rules: Blocking) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Null the key values of one record (they meet nobody) and of too many records (they tell nothing)."""
+    dropped = {}
+    for key in keys:
+        weak = key.removeprefix(KEY_PREFIX) in WEAK_KEYS
+        limit = rules.max_records_per_weak_key if weak else rules.max_records_per_key
+        counts = frame.lazy().filter(pl.col(key).is_not_null()).group_by(key).len().filter(pl.col("len") > 1).collect()
+        usable = counts.filter(pl.col("len") <= limit)
+        dropped[key] = counts.height - usable.height
+        frame = frame.with_columns(pl.when(pl.col(key).is_in(usable[key].implode())).then(key).alias(key))
+    return frame, {key: count for key, count in dropped.items() if count}

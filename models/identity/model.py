@@ -1,0 +1,255 @@
+"""The Fellegi-Sunter model: settings for Splink, training with gates, and the saved form.
+
+Training is unsupervised: u of exact levels analytically, of the others by sampling; m by expectation maximisation
+over several blocking rules. Every parameter then passes a gate: what was never observed, or came out the wrong way
+round, is replaced by a stated value and said so in the diagnostics; too much of it raises `IdentityModelError`.
+"""
+
+import hashlib
+import json
+import logging
+import math
+from typing import Any
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict
+from splink import DuckDBAPI, Linker, SettingsCreator, block_on
+from splink.internals.splink_dataframe import SplinkDataFrame
+
+from customer360.models.identity.comparisons import STANDARD, Comparison, identifier
+from customer360.models.identity.engine import engine
+from customer360.models.identity.features import Features
+from customer360.models.identity.rules import IdentityRules
+from customer360.platform.errors import ModelError
+
+# Digits kept of a trained parameter: far beyond its meaning, and short of the noise of parallel summation, so that
+# the same records give the same model bit for bit.
+_DIGITS = 9
+_TRAINING_COLUMNS = (("email",), ("phone",), ("dob",), ("given", "family"), ("street", "given"), ("family", "zip"))
+_PRIOR_RULES = (
+    ("email", "given"), ("phone", "given"), ("dob", "given", "family"), ("street", "given", "family"),
+)  # fmt: skip
+SPLINK_LOG_LEVEL = logging.WARNING
+
+
+class IdentityModelError(ModelError):
+    """A model of which too little could be trained, or that does not fit the records."""
+
+
+class IdentityModel(BaseModel):
+    """A trained model. JSON-serialisable: `model_dump_json`, `model_validate_json`.
+
+    `settings`: Splink's own model, with every m and u. `term_frequency_hash`: digest of the value counts it was
+    trained on. `diagnostics`: mode (trained or default), records, sessions, replaced parameters and why.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    settings: dict[str, Any]
+    term_frequency_hash: str
+    diagnostics: dict[str, Any]
+
+    @property
+    def version(self) -> str:
+        """Sixteen hex digits that name these parameters."""
+        text = json.dumps([self.settings, self.term_frequency_hash], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def comparisons_of(features: Features) -> list[Comparison]:
+    """The comparisons for which the records hold any values."""
+    known = [*STANDARD, *(identifier(column) for column in features.identifiers)]
+    filled = {name for name in features.frame.columns if features.frame[name].null_count() < features.frame.height}
+    return [comparison for comparison in known if filled & set(comparison.columns)]
+
+
+def term_frequencies(features: Features) -> dict[str, pl.DataFrame]:
+    """Per adjusted column its values and counts, sorted by value."""
+    columns = {level.exact_on for c in comparisons_of(features) for level in c.levels if level.exact_on}
+    counts = (features.frame[name].drop_nulls().alias("value").value_counts() for name in sorted(columns))
+    return {name: count.sort("value") for name, count in zip(sorted(columns), counts, strict=True)}
+
+
+def train(features: Features, rules: IdentityRules) -> IdentityModel:
+    """Estimate the model on the records themselves; the default model where they are too few.
+
+    Raises IdentityModelError when more comparisons than `training.max_replaced_share` fail their gate.
+    """
+    counts = term_frequencies(features)
+    start = default_settings(features, counts)
+    pairs = {rule: _pairs_on(features.frame, rule) for rule in _sessions(features)}
+    sessions = [rule for rule, count in pairs.items() if count >= rules.training.min_pairs_per_session]
+    diagnostics: dict[str, Any] = {
+        "records": features.frame.height,
+        "sessions": {" + ".join(rule): pairs[rule] for rule in sessions},
+    }
+    digest = _digest(counts)
+    if features.frame.height < rules.training.min_records or not sessions:
+        reason = f"{features.frame.height} records, no training rule with {rules.training.min_pairs_per_session} pairs"
+        diagnostics |= {"mode": "default", "reason": reason, "replaced": {}}
+        return IdentityModel(settings=start, term_frequency_hash=digest, diagnostics=diagnostics)
+    trained = _estimate(features, start, sessions, rules)
+    settings, replaced = _gate(start, trained, comparisons_of(features), rules)
+    diagnostics |= {"mode": "trained", "replaced": replaced}
+    return IdentityModel(settings=settings, term_frequency_hash=digest, diagnostics=diagnostics)
+
+
+def default_settings(features: Features, counts: dict[str, pl.DataFrame]) -> dict[str, Any]:
+    """Splink settings with default m, and u that is analytic for exact levels and stated for the others."""
+    height = max(features.frame.height, 2)
+    comparisons = [_splink_comparison(c, counts, height) for c in comparisons_of(features)]
+    creator = SettingsCreator(
+        link_type="dedupe_only",
+        unique_id_column_name="rid",
+        comparisons=comparisons,
+        blocking_rules_to_generate_predictions=[block_on(key) for key in features.keys],
+        probability_two_random_records_match=_prior(features, 0.5),
+        retain_matching_columns=True,
+        retain_intermediate_calculation_columns=True,
+    )
+    return creator.create_settings_dict("duckdb")
+
+
+def _splink_comparison(comparison: Comparison, counts: dict[str, pl.DataFrame], records: int) -> dict[str, Any]:
+    levels: list[dict[str, Any]] = [
+        {"sql_condition": comparison.null_sql, "label_for_charts": "null", "is_null_level": True}
+    ]
+    for level in comparison.levels:
+        entry = {"sql_condition": level.sql, "label_for_charts": level.label, "m_probability": level.m}
+        entry["u_probability"] = level.u
+        if level.exact_on:
+            entry["u_probability"] = _chance_of_equality(counts[level.exact_on], records, level.u)
+            entry["fix_u_probability"] = True
+        if level.by_frequency:
+            entry["tf_adjustment_column"] = level.exact_on
+            entry["disable_tf_exact_match_detection"] = True
+        levels.append(entry)
+    return {"output_column_name": comparison.name, "comparison_levels": levels}
+
+
+def _chance_of_equality(counts: pl.DataFrame, records: int, default: float) -> float:
+    """Chance that two random records with a value hold the same one. Few records say little about rare values, so
+    the default counts as much as a hundred records' pairs."""
+    total = int(counts["count"].sum())
+    same = int((counts["count"].cast(pl.Int64) * (counts["count"].cast(pl.Int64) - 1)).sum())
+    weight = 100.0 * 99.0
+    return _rounded((same + weight * default) / (total * (total - 1) + weight))
+
+
+def _prior(features: Features, recall: float) -> float:
+    """Probability that two random records match: pairs that agree on strong evidence, over all pairs."""
+    frame = features.frame
+    rules: list[tuple[str, ...]] = [rule for rule in _PRIOR_RULES if set(rule) <= set(frame.columns)]
+    rules += [(name,) for name in features.identifiers]
+    found = pl.concat([_pair_ids(frame, rule) for rule in rules]).unique().height
+    possible = frame.height * (frame.height - 1) / 2
+    return _rounded(min(0.2, max(found, 1) / recall / max(possible, 10.0)))
+
+
+def _pair_ids(frame: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
+    """(rid, rid_right) of the pairs that agree on `columns`, values shared by too many left out."""
+    rows = frame.select("rid", *columns).drop_nulls().filter(pl.len().over(columns).is_between(2, 50))
+    pairs = rows.join(rows, on=columns, suffix="_right").select("rid", "rid_right")
+    return pairs.filter(pl.col("rid") < pl.col("rid_right"))
+
+
+def _pairs_on(frame: pl.DataFrame, columns: tuple[str, ...]) -> int:
+    """How many pairs of records agree on `columns`."""
+    counts = frame.select(columns).drop_nulls().group_by(columns).len()["len"].cast(pl.Int64)
+    return int((counts * (counts - 1)).sum()) // 2
+
+
+def _sessions(features: Features) -> list[tuple[str, ...]]:
+    return [*_TRAINING_COLUMNS, *((name,) for name in features.identifiers)]
+
+
+def _estimate(
+    features: Features, start: dict[str, Any], sessions: list[tuple[str, ...]], rules: IdentityRules
+) -> dict[str, Any]:
+    """Splink's own model after training: parameters of levels that were observed."""
+    with engine(rules.engine) as con:
+        prior = {"probability_two_random_records_match": _prior(features, rules.training.prior_recall)}
+        linker = linker_on(con, features, start | prior)
+        linker.training.estimate_u_using_random_sampling(max_pairs=rules.training.u_pairs, seed=rules.training.seed)
+        for columns in sessions:
+            linker.training.estimate_parameters_using_expectation_maximisation(
+                block_on(*columns),
+                estimate_without_term_frequencies=True,
+                max_pairs=rules.training.em_pairs,
+            )
+        return dict(linker.misc.save_model_to_json())
+
+
+def linker_on(con: Any, features: Features, settings: dict[str, Any]) -> Linker:
+    """A Splink linker over the features, in the database `con`."""
+    con.register("incoming", features.frame.drop("record_id").to_arrow())
+    con.execute("create table features as select * from incoming order by rid")
+    table: SplinkDataFrame = DuckDBAPI(con).register("features", dataset_display_name="features")
+    return Linker(table, settings, log_level=SPLINK_LOG_LEVEL)
+
+
+def _gate(
+    start: dict[str, Any], trained: dict[str, Any], comparisons: list[Comparison], rules: IdentityRules
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Complete parameters, and per "comparison / level" why one was replaced."""
+    replaced: dict[str, str] = {}
+    failed = 0
+    prior = _rounded(trained["probability_two_random_records_match"])
+    result = []
+    for before, after in zip(start["comparisons"], trained["comparisons"], strict=True):
+        levels = [
+            _completed(one, two, f"{before['output_column_name']} / {one['label_for_charts']}", replaced)
+            for one, two in zip(before["comparison_levels"], after["comparison_levels"], strict=True)
+        ]
+        levels = [_among_strangers(level, prior) for level in levels]
+        told = [level for level in levels if not level.get("is_null_level")]
+        if _weight(told[0]) <= max(0.0, _weight(told[-1])) or _weight(told[-1]) >= 0:
+            failed += 1
+            replaced[before["output_column_name"]] = "agreement counts for less than disagreement; defaults used"
+            levels = before["comparison_levels"]
+        result.append(before | {"comparison_levels": levels})
+    if failed > rules.training.max_replaced_share * len(comparisons):
+        raise IdentityModelError(f"{failed} of {len(comparisons)} comparisons could not be trained: {replaced}")
+    return start | {"comparisons": result, "probability_two_random_records_match": prior}, replaced
+
+
+def _completed(before: dict[str, Any], after: dict[str, Any], place: str, replaced: dict[str, str]) -> dict[str, Any]:
+    if before.get("is_null_level"):
+        return before
+    level = dict(before)
+    for name in ("m_probability", "u_probability"):
+        if name == "u_probability" and before.get("fix_u_probability"):
+            continue
+        value = after.get(name)
+        # Splink leaves a level that it never observed at the value it was given.
+        if isinstance(value, float) and 0 < value < 1 and value != before[name]:
+            level[name] = _rounded(value)
+        else:
+            replaced[f"{place} / {name[0]}"] = f"not observed; stated value {before[name]:g} used"
+    return level
+
+
+def _among_strangers(level: dict[str, Any], prior: float) -> dict[str, Any]:
+    """The level with its u cleared of the matches among the random pairs that it was measured on, which few records
+    with many duplicates make the larger part of. Never below a twentieth, since the prior itself is an estimate."""
+    if level.get("is_null_level"):
+        return level
+    u = level["u_probability"]
+    return level | {"u_probability": _rounded(max(u - prior * level["m_probability"], u / 20))}
+
+
+def _weight(level: dict[str, Any]) -> float:
+    return math.log2(level["m_probability"] / level["u_probability"])
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")
+
+
+def _digest(counts: dict[str, pl.DataFrame]) -> str:
+    digest = hashlib.sha256()
+    for name, count in counts.items():
+        digest.update(name.encode())
+        digest.update("\x1f".join(count["value"].to_list()).encode())
+        digest.update(count["count"].cast(pl.Int64).to_numpy().tobytes())
+    return digest.hexdigest()

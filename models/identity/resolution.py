@@ -1,0 +1,131 @@
+"""Identity resolution from customer records to persons: the steps in order.
+
+Deterministic: the same records, rules and links give the same persons and edges bit for bit, in any row order.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import numpy as np
+import polars as pl
+
+from customer360.models.identity.cluster import cluster
+from customer360.models.identity.decide import ACCEPTED, cannot_link, decide
+from customer360.models.identity.features import Features, IdentityInputError, build_features
+from customer360.models.identity.model import IdentityModel, train
+from customer360.models.identity.predict import predict
+from customer360.models.identity.rules import IdentityRules
+
+MUST_LINK = "must link"
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """`assignments`: per record (record_id, cluster_key, person_id), sorted by record_id. `edges`: per scored or
+    linked pair (record_id_l, record_id_r, match_weight, match_probability, match_key, decision, reason, evidence),
+    sorted; weight and probability are null for a linked pair that was not scored. `seconds`: per phase."""
+
+    assignments: pl.DataFrame
+    edges: pl.DataFrame
+    model: IdentityModel
+    seconds: dict[str, float] = field(default_factory=dict, compare=False)
+
+
+def resolve(
+    records: pl.DataFrame,
+    rules: IdentityRules,
+    *,
+    model: IdentityModel | None = None,
+    links: pl.DataFrame | None = None,
+) -> Resolution:
+    """Resolve customer records (per source account, unique `record_id`) to persons.
+
+    Trains on the records unless a `model` is given. `links`: pairs (record_id_l, record_id_r) that are one person
+    by other proof, such as a login; they hold against score and rules. Pairs that name unknown records are ignored.
+    Raises IdentityInputError for bad record ids, IdentityModelError when training or blocking fails.
+    """
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "features"):
+        features = build_features(records, rules)
+        must = _links(links, features)
+    with _timed(seconds, "train"):
+        model = model or train(features, rules)
+    with _timed(seconds, "block+predict"):
+        pairs = predict(features, model, rules)
+    with _timed(seconds, "decide+cluster"):
+        edges = _with_links(decide(pairs, features, rules), must)
+        accepted = edges.filter((pl.col("decision") == ACCEPTED) & pl.col("match_weight").is_not_null())
+        labels = cluster(
+            features.frame.height,
+            accepted,
+            must,
+            lambda within: cannot_link(within, features, rules).filter("is_proof"),
+            rules.decision.max_cluster_size,
+        )
+        assignments = _assignments(records, features, labels)
+    return Resolution(assignments, _named(edges, features), model, seconds)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    start = perf_counter()
+    yield
+    seconds[phase] = perf_counter() - start
+
+
+def _links(links: pl.DataFrame | None, features: Features) -> pl.DataFrame:
+    """(rid_l, rid_r), rid_l < rid_r, sorted, once each."""
+    if links is None:
+        return pl.DataFrame(schema={"rid_l": pl.Int64, "rid_r": pl.Int64})
+    if absent := {"record_id_l", "record_id_r"} - set(links.columns):
+        raise IdentityInputError(f"links lack the columns {sorted(absent)}")
+    ids = features.frame.select("rid", "record_id")
+    pairs = links.select("record_id_l", "record_id_r").join(ids, left_on="record_id_l", right_on="record_id")
+    pairs = pairs.join(ids, left_on="record_id_r", right_on="record_id", suffix="_r")
+    ordered = pairs.select(rid_l=pl.min_horizontal("rid", "rid_r"), rid_r=pl.max_horizontal("rid", "rid_r"))
+    return ordered.filter(pl.col("rid_l") < pl.col("rid_r")).unique().sort("rid_l", "rid_r")
+
+
+def _with_links(decided: pl.DataFrame, must: pl.DataFrame) -> pl.DataFrame:
+    marked = must.with_columns(linked=pl.lit(True))
+    edges = decided.join(marked, on=["rid_l", "rid_r"], how="full", coalesce=True)
+    linked = pl.col("linked").is_not_null()
+    return edges.with_columns(
+        decision=pl.when(linked).then(pl.lit(ACCEPTED)).otherwise("decision"),
+        reason=pl.when(linked).then(pl.lit(MUST_LINK)).otherwise("reason"),
+    ).sort("rid_l", "rid_r")
+
+
+def _assignments(records: pl.DataFrame, features: Features, labels: np.ndarray) -> pl.DataFrame:
+    since = pl.col("registered_on").cast(pl.Date) if "registered_on" in records.columns else pl.lit(None, pl.Date)
+    members = features.frame.select("record_id").with_columns(label=pl.Series(labels))
+    members = members.join(records.select("record_id", since=since), on="record_id")
+    members = members.sort("since", "record_id", nulls_last=True)
+    people = members.group_by("label", maintain_order=True).agg(
+        pl.col("record_id").min().alias("cluster_key"), pl.col("record_id").first().alias("anchor")
+    )
+    digests = [person_id(anchor) for anchor in people["anchor"]]
+    people = people.with_columns(person_id=pl.Series(digests, dtype=pl.String))
+    return members.join(people, on="label").select("record_id", "cluster_key", "person_id").sort("record_id")
+
+
+def person_id(anchor: str) -> str:
+    """Opaque id of the person whose first record is `anchor`: "p" and 16 hex digits."""
+    return "p" + hashlib.sha256(anchor.encode()).hexdigest()[:16]
+
+
+def _named(edges: pl.DataFrame, features: Features) -> pl.DataFrame:
+    ids = features.frame["record_id"]
+    return edges.select(
+        ids.gather(edges["rid_l"]).alias("record_id_l"),
+        ids.gather(edges["rid_r"]).alias("record_id_r"),
+        "match_weight",
+        "match_probability",
+        "match_key",
+        "decision",
+        "reason",
+        "evidence",
+    )

@@ -1,0 +1,108 @@
+"""Thresholds and lists of identity resolution: the typed form of `configs/rules/identity.yaml`.
+
+The file is read at the edge (settings) and passed down as one `IdentityRules` value; nothing here reads a file.
+"""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class _Rules(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Standardization(_Rules):
+    """What counts as no evidence, and how raw values are read."""
+
+    default_country: str = "US"
+    countries: dict[str, str] = {}
+    """Spellings of `country_code` that are no ISO 3166 alpha-2 code, upper case -> code."""
+    junk_names: frozenset[str] = frozenset()
+    junk_email_users: frozenset[str] = frozenset()
+    junk_email_domains: frozenset[str] = frozenset()
+    junk_phone_digits: frozenset[str] = frozenset()
+    junk_streets: frozenset[str] = frozenset()
+    junk_birth_dates: frozenset[str] = frozenset()
+    earliest_birth_year: int = 1905
+    max_names_per_email: int = Field(default=8, ge=1)
+    max_names_per_phone: int = Field(default=8, ge=1)
+    """An email or phone seen with more distinct given names than this is a hub and no evidence."""
+    max_nickname_group: int = Field(default=32, ge=2)
+    name_titles: frozenset[str] = frozenset()
+    name_suffixes: dict[str, str] = {}
+    """Generational suffix as written -> canonical form."""
+    dotless_email_domains: dict[str, str] = {}
+    """Mail domain whose user part ignores dots -> canonical domain."""
+    street_words: dict[str, str] = {}
+    """Long word of a street -> its short form."""
+    unit_words: frozenset[str] = frozenset()
+
+
+class Blocking(_Rules):
+    """Which pairs are compared."""
+
+    identifiers: tuple[str, ...] = ()
+    """Further columns that hold a person's own number (loyalty card, tax number); used where present."""
+    max_records_per_key: int = Field(default=200, ge=2)
+    max_records_per_weak_key: int = Field(default=6, ge=2)
+    """The same for keys of one field that many people share: birth date, street, full name."""
+    max_pairs: int = Field(default=50_000_000, ge=1)
+
+
+class Training(_Rules):
+    """How the model is estimated."""
+
+    seed: int = 7
+    min_records: int = Field(default=50, ge=2)
+    min_pairs_per_session: int = Field(default=200, ge=1)
+    u_pairs: int = Field(default=1_500_000, ge=1000)
+    em_pairs: int = Field(default=1_000_000, ge=1000)
+    prior_recall: Share = 0.7
+    """Share of true pairs that the deterministic rules of the prior are assumed to find."""
+    max_replaced_share: Share = 0.5
+    """More comparisons than this failing their gate is an error."""
+
+
+class Decision(_Rules):
+    """What happens to a scored pair. Weights are bits of match weight (log2 odds)."""
+
+    accept_weight: float = 4.0
+    audit_weight: float = -5.0
+    """Pairs below it are not kept at all."""
+    name_similarity: Share = 0.88
+    """Jaro-Winkler similarity from which two given names are one name with a typing error."""
+    twin_similarity: Share = 0.7
+    """Same surname and birth date: given names less similar than this are two people (twins)."""
+    birth_years_apart: int = Field(default=8, ge=1)
+    """Birth years further apart than this need one and the same email to be one person."""
+    max_cluster_size: int = Field(default=12, ge=2)
+
+
+class Survivorship(_Rules):
+    """Order of trust among source systems, the most trusted first; others follow by name."""
+
+    trusted_sources: tuple[str, ...] = ()
+    trust_first: frozenset[str] = frozenset()
+    """Attributes taken from the most trusted source rather than from the most recent record."""
+
+
+class Engine(_Rules):
+    """Limits of the embedded database."""
+
+    threads: int = Field(default=2, ge=1)
+    memory_limit: str = "4GB"
+    max_temp_directory_size: str = "20GB"
+
+
+class IdentityRules(_Rules):
+    """All rules of identity resolution."""
+
+    standardization: Standardization = Standardization()
+    blocking: Blocking = Blocking()
+    training: Training = Training()
+    decision: Decision = Decision()
+    survivorship: Survivorship = Survivorship()
+    engine: Engine = Engine()

@@ -1,0 +1,183 @@
+"""Runs, models and the champion of each, in MLflow. Only the driver writes here: one writer to the SQLite store.
+
+A version in the registry holds the files that `Fitted.save` wrote under `fitted/` (no pickle) and an MLmodel file with
+the signature; it is loaded by the model's own `load`. The alias `champion` names the version in use.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import polars as pl
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model as MlflowModel
+from mlflow.models import ModelSignature
+from mlflow.models.model import MLMODEL_FILE_NAME
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.types import ColSpec, DataType, Schema
+
+from customer360.models.base import PAYLOADS, Evaluation, Fitted, Model, Params, find, fingerprint
+from customer360.platform.errors import ModelError
+
+CHAMPION = "champion"
+FLAVOUR = "customer360"
+FITTED = "fitted"
+# what has no scalar type in a signature (a list of reasons) is carried as text there
+MLFLOW_TYPES: dict[pl.DataType, DataType] = {
+    pl.Float64(): DataType.double,
+    pl.Int64(): DataType.long,
+    pl.Boolean(): DataType.boolean,
+    pl.Date(): DataType.datetime,
+}
+
+
+@dataclass(frozen=True)
+class Logged:
+    """One registered version: `is_champion` after this run."""
+
+    name: str
+    version: str
+    run_id: str
+    is_champion: bool
+
+
+@dataclass(frozen=True)
+class Registry:
+    """An MLflow store: `uri` (sqlite:///… or a server) and the folder or URI that takes artifacts of new experiments."""
+
+    uri: str
+    artifacts: str
+
+    def log_model_run(
+        self,
+        model: Model[Any, Any],
+        directory: Path,
+        params: Params,
+        evaluation: Evaluation,
+        as_of: date,
+        versions: Mapping[str, str | int],
+        promote: bool = False,
+    ) -> Logged:
+        """Log one fit and register its files as a new version of `model.name`.
+
+        Recorded: parameters, metrics, verdicts, `as_of`, the version of every table read (`versions`), the fingerprint
+        of the files, the signature. The version becomes champion when there is none or `promote` is set. Raises
+        ModelError when a table's version is missing.
+        """
+        missing = set(model.tables) - set(versions)
+        if missing:
+            raise ModelError(f"{model.name} was trained on tables without a stated version: {sorted(missing)}")
+        self._connect(model.name)
+        with mlflow.start_run(run_name=f"{model.name} {as_of}") as run:
+            mlflow.log_params(_flat(params.model_dump(mode="json")))
+            mlflow.log_metrics(evaluation.metrics)
+            mlflow.set_tags(
+                {"as_of": as_of.isoformat(), "fingerprint": fingerprint(directory)}
+                | {f"data.{table}": str(version) for table, version in versions.items()}
+                | {f"verdict.{name}": verdict for name, verdict in evaluation.verdicts.items()}
+            )
+            mlflow.log_dict({"metrics": evaluation.metrics, "verdicts": dict(evaluation.verdicts)}, "evaluation.json")
+            info = MlflowModel.log(
+                artifact_path=None,
+                name=model.name,
+                flavor=_Flavour,
+                flavor_name=FLAVOUR,
+                registered_model_name=model.name,
+                directory=directory,
+                model_name=model.name,
+                signature=signature(model),
+            )
+        version = str(info.registered_model_version)
+        if promote or self.champion_version(model.name) is None:
+            self.promote(model.name, version)
+        return Logged(model.name, version, run.info.run_id, self.champion_version(model.name) == version)
+
+    def promote(self, name: str, version: str) -> None:
+        """Make a version the champion of its model."""
+        self._client().set_registered_model_alias(name, CHAMPION, version)
+
+    def champion_version(self, name: str) -> str | None:
+        """The version in use, None when the model has no champion."""
+        try:
+            aliases = self._client().get_registered_model(name).aliases
+        except MlflowException as error:
+            if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                return None
+            raise
+        return str(aliases[CHAMPION]) if CHAMPION in aliases else None
+
+    def load_champion(self, name: str) -> tuple[Fitted, str] | None:
+        """The fitted champion and its version, None when there is none. Raises ModelError when its files are not those
+        of the run.
+        """
+        version = self.champion_version(name)
+        return None if version is None else (self.load(name, version), version)
+
+    def load(self, name: str, version: str) -> Fitted:
+        """One registered version, loaded by `find(name).load`."""
+        client = self._client()
+        run = client.get_run(client.get_model_version(name, version).run_id)
+        with tempfile.TemporaryDirectory() as scratch:
+            found = mlflow.artifacts.download_artifacts(
+                f"models:/{name}/{version}", dst_path=scratch, tracking_uri=self.uri
+            )
+            directory = Path(found) / FITTED
+            stored, expected = fingerprint(directory), run.data.tags["fingerprint"]
+            if stored != expected:
+                raise ModelError(
+                    f"{name} version {version}: files have fingerprint {stored[:12]}, the run recorded {expected[:12]}"
+                )
+            return find(name).load(directory)
+
+    def _client(self) -> mlflow.MlflowClient:
+        return mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+
+    def _connect(self, experiment: str) -> None:
+        """Point MLflow's process-wide state here and at the model's experiment, made on first use."""
+        mlflow.set_tracking_uri(self.uri)
+        mlflow.set_registry_uri(self.uri)
+        if self._client().get_experiment_by_name(experiment) is None:
+            self._client().create_experiment(experiment, artifact_location=f"{self.artifacts.rstrip('/')}/{experiment}")
+        mlflow.set_experiment(experiment)
+
+
+def local_registry(state: Path) -> Registry:
+    """The embedded store below a folder: `mlflow.db` and `artifacts/`."""
+    folder = state.resolve() / "mlflow"
+    folder.mkdir(parents=True, exist_ok=True)
+    return Registry(f"sqlite:///{folder / 'mlflow.db'}", (folder / "artifacts").as_uri())
+
+
+def signature(model: Model[Any, Any]) -> ModelSignature:
+    """What goes into a scored row and what comes out, for the registry's page."""
+    return ModelSignature(inputs=_columns(model.inputs), outputs=_columns(PAYLOADS[model.output]))
+
+
+class _Flavour:
+    """How MLflow writes a version: the fitted files, and the MLmodel file that names the model which can load them."""
+
+    @staticmethod
+    def save_model(
+        path: str, mlflow_model: MlflowModel, directory: Path, model_name: str, signature: ModelSignature
+    ) -> None:
+        shutil.copytree(directory, Path(path) / FITTED)
+        mlflow_model.signature = signature
+        mlflow_model.add_flavor(FLAVOUR, model=model_name, data=FITTED)
+        mlflow_model.save(str(Path(path) / MLMODEL_FILE_NAME))
+
+
+def _columns(schema: pl.Schema) -> Schema:
+    return Schema([ColSpec(MLFLOW_TYPES.get(kind, DataType.string), name) for name, kind in schema.items()])
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, str]:
+    """Parameters as text; a nested one as JSON."""
+    return {
+        name: value if isinstance(value, str) else json.dumps(value, sort_keys=True) for name, value in values.items()
+    }

@@ -1,0 +1,126 @@
+"""The whole retailer of one seed in compact form; tables and truths are read from it, month by month."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import numpy as np
+import polars as pl
+from customer360.pipelines.sample.catalog import Shelf, products, shelf_of
+from customer360.pipelines.sample.people import people
+from customer360.pipelines.sample.records import NEVER, accounts
+from customer360.pipelines.sample.sales import CHANNELS, COMPLETED, PURCHASE, Sales, sales
+from customer360.pipelines.sample.stores import home_stores, stores
+from customer360.pipelines.sample.streams import Streams
+from customer360.pipelines.sample.tastes import Tastes, tastes
+from customer360.pipelines.sample.visits import Devices, devices, lives, purchases, sessions
+
+INACTIVE_AFTER = 90  # days after leaving until the source systems notice
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything that happened. Rows of people, accounts, products and stores are what the other tables refer to.
+
+    first_receipt: the receipt of each purchase, Int64 [purchases]; home_store: the nearest store of each place.
+    """
+
+    streams: Streams
+    start_on: date
+    end_on: date
+    people: pl.DataFrame
+    lives: pl.DataFrame
+    accounts: pl.DataFrame
+    products: pl.DataFrame
+    stores: pl.DataFrame
+    home_store: np.ndarray
+    shelf: Shelf
+    tastes: Tastes
+    devices: Devices
+    visits: pl.DataFrame
+    sales: Sales
+    first_receipt: np.ndarray
+
+    @property
+    def days(self) -> int:
+        """Length of the story in days."""
+        return (self.end_on - self.start_on).days + 1
+
+    def windows(self) -> list[tuple[date, date]]:
+        """The first and second halves of the months (first day, last day), cut to the story."""
+        cuts = [self.start_on]
+        cuts += [d for d in (self.start_on + timedelta(days=i) for i in range(1, self.days)) if d.day in (1, 16)]
+        return [
+            (a, b - timedelta(days=1)) for a, b in zip(cuts, [*cuts[1:], self.end_on + timedelta(days=1)], strict=True)
+        ]
+
+    def months(self) -> list[str]:
+        """The months of the story as YYYY-MM."""
+        return sorted({f"{a:%Y-%m}" for a, _ in self.windows()})
+
+    def activity(self, system: str) -> pl.DataFrame:
+        """What a system knows of its accounts' doings, by customer_id: last_login, preferred_channel, preferred_store,
+        spend, is_gone."""
+        held = self.accounts.with_row_index("account").cast({"account": pl.Int64}).filter(source_system=system)
+        login = self.visits.filter(pl.col("account") >= 0).group_by("account").agg(last_login=pl.col("day").max())
+        by = "person" if system == "CRM" else "account"
+        done = self.sales.receipts.filter((pl.col("status") == COMPLETED) & (pl.col("account") >= 0))
+        spend = done.group_by(by).agg(spend=pl.col("total").sum().clip(0), channel=pl.col("channel").mode().min())
+        place = self.people["place"].to_numpy()[held["person"].to_numpy()]
+        gone = self.lives["gone"].to_numpy()[held["person"].to_numpy()]
+        default = "POS" if system == "POS" else "ECOMMERCE"
+        store = self.stores["STORE_ID"].gather(self.home_store[place])
+        rows = held.join(login, on="account", how="left", maintain_order="left").join(
+            spend, on=by, how="left", maintain_order="left"
+        )
+        return rows.select(
+            "customer_id",
+            "last_login",
+            preferred_channel=pl.col("channel").replace_strict(
+                dict(enumerate(CHANNELS)), default=default, return_dtype=pl.String
+            ),
+            preferred_store=pl.when(pl.lit(system != "SHOP") | (pl.col("account") % 2 == 0)).then(store),
+            spend="spend",
+            is_gone=pl.Series(gone + INACTIVE_AFTER < self.days),
+        )
+
+
+def build_world(*, customers: int, days: int, seed: int, end_on: date) -> World:
+    """Simulate `customers` people over `days` days that end with `end_on` (included)."""
+    streams = Streams(seed)
+    start_on = end_on - timedelta(days=days - 1)
+    folk = people(streams, customers, days, end_on)
+    joined, place = folk["joined"].to_numpy(), folk["place"].to_numpy()
+    life = lives(streams, joined, days)
+    gone = life["gone"].to_numpy()
+    held = accounts(streams, joined, np.minimum(gone, days))
+    goods, shops = products(streams, start_on, end_on), stores(streams, start_on)
+    shelf, taste, near = shelf_of(streams, goods, start_on), tastes(streams, customers), home_stores(shops)
+    owned = devices(streams, folk["household"].to_numpy(), days)
+    bought = purchases(streams, life, held, place, start_on, days)
+    visits = sessions(streams, life, held, place, bought, owned, start_on, days)
+    member_from = np.full(customers, NEVER, dtype=np.int64)
+    cards = held.filter(source_system="CRM")
+    member_from[cards["person"].to_numpy()] = cards["registered"].to_numpy()
+    sold = sales(streams, taste, shelf, bought, visits, folk, gone, member_from, near, days, len(shops))
+    first = np.zeros(len(bought), dtype=np.int64)
+    heads = sold.receipts.with_row_index("receipt").filter(pl.col("kind") == PURCHASE)
+    first[heads["purchase"].to_numpy()] = heads["receipt"].to_numpy()
+    return World(
+        streams=streams,
+        start_on=start_on,
+        end_on=end_on,
+        people=folk,
+        lives=life,
+        accounts=held,
+        products=goods,
+        stores=shops,
+        home_store=near,
+        shelf=shelf,
+        tastes=taste,
+        devices=owned,
+        visits=visits,
+        sales=sold,
+        first_receipt=first,
+    )

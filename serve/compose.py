@@ -1,0 +1,55 @@
+"""Composition: what the command line and the HTTP application share when they put the layers together."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from customer360 import models, pipelines
+from customer360.models.identity.rules import IdentityRules
+from customer360.models.scoring import declare_scorers
+from customer360.pipelines.rules import RULE_FILES
+from customer360.platform import graph, settings
+from customer360.platform.errors import ConfigError
+from customer360.platform.settings import Settings
+
+
+@cache
+def compose() -> None:
+    """Declare every table, build, producer and model of the platform."""
+    # The doors to Ray Train and MLflow declare nothing and take seconds to import; the sample is a tool, not a table.
+    graph.load([pipelines, models], leave_out=(f"{models.__name__}.training", f"{models.__name__}.tracking", f"{pipelines.__name__}.sample"))
+    declare_scorers()
+    graph.levels()  # an unknown input or a cycle is an error now, not in the middle of a run
+
+
+def rules_of(configured: Settings) -> dict[str, BaseModel]:
+    """The rule files as typed values.
+
+    Raises:
+        ConfigError: a file is wrong; the message names file, key and value.
+    """
+    typed: dict[str, type[BaseModel]] = {**RULE_FILES, "identity": IdentityRules}
+    unknown = sorted(set(configured.rules) - set(typed))
+    if unknown:
+        raise ConfigError(f"rules: unknown kinds {unknown}; known are {sorted(typed)}")
+    return {kind: _read(model, configured.rules.get(kind)) for kind, model in typed.items()}
+
+
+def _read(model: type[BaseModel], name: str | None) -> BaseModel:
+    content: dict[str, Any] = settings.read_yaml(settings.find(name)) if name else {}
+    try:
+        return model.model_validate(content)
+    except ValidationError as fault:
+        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']} (is {e['input']!r:.60})" for e in fault.errors()]
+        raise ConfigError(f"{name}: {len(lines)} fault(s)\n" + "\n".join(lines)) from None
+
+
+def state_folder(configured: Settings) -> Path:
+    """The folder of keys, models and the online store; made when absent, readable by its owner alone."""
+    folder = Path(configured.state)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder

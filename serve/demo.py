@@ -1,0 +1,140 @@
+"""`customer360 demo`: the main job from nothing, with what came out of it printed step by step."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from customer360.pipelines.sample import write_sample
+from customer360.platform import access
+from customer360.platform.errors import Customer360Error
+from customer360.platform.lake import Lake
+from customer360.platform.run import lake_of
+from customer360.platform.settings import Settings
+from customer360.serve import jobs, report
+from customer360.serve.compose import state_folder
+
+START_SECONDS = 90
+console = report.console
+
+
+def play(settings: Settings, customers: int, days: int) -> None:
+    """Sample, run, train, score, serve and ask; everything goes on from where an earlier demo stopped."""
+    began = time.perf_counter()
+    landing = Path(settings.landing)
+    if landing.exists():
+        console.rule(f"1  using the files in {landing}")
+    else:
+        console.rule(f"1  a synthetic retailer: {customers:,} people, {days} days")
+        made = write_sample(landing.parent, customers=customers, days=days, seed=7)
+        console.print(f"{sum(made.rows.values()):,} rows in {made.files} files, {made.size_bytes / 1e6:,.0f} MB, {made.seconds:.0f} s")
+    console.rule("2  bronze, silver, gold on Ray")
+    jobs.run_pipeline(settings, command="demo")
+    console.rule("3  models on Ray Train, tracked in MLflow")
+    jobs.train(settings, "all", None)
+    console.rule("4  scores, profiles, online store")
+    jobs.run_pipeline(settings, start="gold", command="demo")
+    jobs.publish(settings)
+    console.rule("5  where every record went")
+    lake = lake_of(settings)
+    report.conservation(lake, settings)
+    console.rule("6  one person")
+    person = _someone(lake)
+    _tell(lake, person)
+    console.rule("7  the same person over HTTP, from Ray Serve")
+    _ask(settings, person)
+    console.rule(f"done in {time.perf_counter() - began:.0f} s")
+    console.print(f"Models: mlflow ui --backend-store-uri sqlite:///{settings.state}/mlflow/mlflow.db")
+    console.print("Serve:  customer360 serve        Look: customer360 status, customer360 quarantine list, customer360 sql '…'")
+
+
+def _someone(lake: Lake) -> str:
+    """A person of several records with purchases, scores and consent: the most merged one, then the lowest id."""
+    scored = lake.scan("gold.customer_360").filter(
+        pl.col("churn_probability").is_not_null(), pl.col("may_personalize"), pl.col("order_count_365d") > 2
+    )
+    found = scored.sort("record_count", "order_count_365d", "person_id", descending=[True, True, False]).select("person_id").head(1).collect()
+    if found.is_empty():
+        raise Customer360Error("no person with purchases and a churn score to show; was the sample too small?")
+    return str(found.item())
+
+
+def _tell(lake: Lake, person: str) -> None:
+    """Print the records, why they were merged, and the profile. The people here are synthetic: nothing is masked."""
+    members = lake.scan("silver.identities").filter(pl.col("person_id") == person).select("record_id").collect()["record_id"]
+    columns = ["record_id", "first_name", "last_name", "email_address", "phone_number", "date_of_birth", "address_line_1", "zip_code"]
+    records = lake.scan("silver.customer_records").filter(pl.col("record_id").is_in(members.to_list())).select(columns).collect()
+    grid = report.grid(f"Records of {person}", *columns)
+    for row in records.rows():
+        grid.add_row(*("" if v is None else str(v) for v in row))
+    console.print(grid)
+    edges = lake.scan("silver.identity_edges").filter(
+        pl.col("record_id_l").is_in(members.to_list()) & pl.col("record_id_r").is_in(members.to_list())
+    )
+    why = report.grid("Why they are one person (bits of evidence; 0 is even odds)", "pair", "weight", "decision", "strongest evidence")
+    for edge in edges.sort("record_id_l", "record_id_r").collect().to_dicts():
+        parts = sorted(edge["evidence"] or [], key=lambda e: -(e["weight"] or 0))[:3]
+        said = ", ".join(f"{p['comparison']}: {p['level']} {p['weight']:+.1f}" for p in parts)
+        weight = "login" if edge["match_weight"] is None else f"{edge['match_weight']:.1f}"
+        why.add_row(f"{edge['record_id_l']} ~ {edge['record_id_r']}", weight, edge["decision"], said)
+    console.print(why)
+    profile = lake.scan("gold.customer_360").filter(pl.col("person_id") == person).collect().to_dicts()[0]
+    for name, value in profile.items():
+        if name == "churn_reasons":
+            value = ", ".join(f"{r['feature']} = {r['value']:.3g} ({r['contribution']:+.2f})" for r in value or [] if r["value"] is not None)
+        console.print(f"  {name:<22} {value}", highlight=False)
+
+
+def _ask(settings: Settings, person: str) -> None:
+    """Start the HTTP application in a process of its own, ask it, and stop it."""
+    key = access.issue(state_folder(settings), "demo", "service")
+    base = f"http://{settings.serve.host}:{settings.serve.port}"
+    server = subprocess.Popen([sys.executable, "-m", "customer360.serve.cli", "serve"], env=_environment(settings), start_new_session=True)
+    try:
+        _wait(base, server)
+        for path in (f"/v1/people/{person}/recommendations?k=5", f"/v1/people/{person}/scores"):
+            began = time.perf_counter()
+            answer = _get(base + path, key)
+            console.print(f"GET {path}   {1000 * (time.perf_counter() - began):.0f} ms")
+            console.print_json(json.dumps(answer))
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(60)
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """The process's environment with the few settings that the server needs, as they are here."""
+    return os.environ | {
+        "CUSTOMER360__STATE": str(Path(settings.state).absolute()),
+        "CUSTOMER360__SERVE__PORT": str(settings.serve.port),
+        "CUSTOMER360__SERVE__HOST": settings.serve.host,
+    }
+
+
+def _wait(base: str, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise Customer360Error(f"the server ended with code {server.returncode} before it answered")
+        try:
+            _get(f"{base}/healthz", "")
+            return
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.5)
+    raise Customer360Error(f"{base} did not answer within {START_SECONDS} s")
+
+
+def _get(url: str, key: str) -> Any:
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"} if key else {})
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return json.loads(response.read())

@@ -1,0 +1,97 @@
+"""BG/NBD against hand numbers, against a simulation and against its own parameters."""
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy.special import beta, gamma
+
+from customer360.models import btyd
+from customer360.platform.errors import ModelError
+
+# Published for the CDNOW sample (Fader, Hardie and Lee 2005)
+CDNOW = btyd.BetaGeometric(r=0.243, alpha=4.414, a=0.793, b=2.426, log_likelihood=-9582.4)
+
+
+def simulate(model: btyd.BetaGeometric, age: np.ndarray, horizon: float, seed: int) -> tuple[np.ndarray, ...]:
+    """(x, t_x, future purchases) of customers who live by the model's story; times in weeks."""
+    rng, n = np.random.default_rng(seed), len(age)
+    rate, leave = rng.gamma(model.r, 1 / model.alpha, n), rng.beta(model.a, model.b, n)
+    x, last, later, now, alive = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n), np.ones(n, bool)
+    while alive.any():
+        now = now + rng.exponential(1 / np.maximum(rate, 1e-12))
+        inside, after = alive & (now <= age), alive & (now > age) & (now <= age + horizon)
+        x, last, later = x + inside, np.where(inside, now, last), later + after
+        alive = (inside | after) & (rng.random(n) > leave)
+    return x, last, later
+
+
+def test_likelihood_equals_the_published_formula() -> None:
+    x, last, age = np.array([0.0, 2.0]), np.array([0.0, 30.43]), np.array([38.86, 38.86])
+    r, alpha, a, b = 0.243, 4.414, 0.793, 2.426
+
+    def by_hand(n: float, t: float, whole: float) -> float:
+        stayed = beta(a, b + n) / beta(a, b) * gamma(r + n) * alpha**r / (gamma(r) * (alpha + whole) ** (r + n))
+        left = (
+            beta(a + 1, b + n - 1) / beta(a, b) * gamma(r + n) * alpha**r / (gamma(r) * (alpha + t) ** (r + n))
+            if n
+            else 0
+        )
+        return float(np.log(stayed + left))
+
+    found = btyd.log_likelihood(np.array([r, alpha, a, b]), x, last, age)
+    assert found == pytest.approx([by_hand(0, 0, 38.86), by_hand(2, 30.43, 38.86)], rel=1e-10)
+
+
+def test_published_customer() -> None:
+    # The paper's worked example: x = 2, t_x = 30.43, T = 38.86 is expected to buy 1.226 times in the next 39 weeks.
+    expected = btyd.expected_purchases(CDNOW, np.array([2.0]), np.array([30.43]), np.array([38.86]), 39 * 7)
+    assert expected[0] == pytest.approx(1.226, abs=2e-3)
+
+
+def test_expectation_equals_simulation_by_history() -> None:
+    age = np.full(60_000, 39.0)
+    x, last, later = simulate(CDNOW, age, 26.0, seed=1)
+    expected = btyd.expected_purchases(CDNOW, x, last, age, 26 * 7)
+    for group in (x == 0, x == 1, (x >= 2) & (last > 30), (x >= 2) & (last < 15)):
+        assert group.sum() > 500
+        error = 4 * later[group].std() / np.sqrt(group.sum())
+        assert expected[group].mean() == pytest.approx(later[group].mean(), abs=error)
+
+
+def test_fit_recovers_parameters() -> None:
+    age = np.random.default_rng(3).integers(27, 40, 6000).astype(float)
+    x, last, _ = simulate(CDNOW, age, 0.0, seed=2)
+    found = btyd.fit(x, np.round(last * 7) / 7, age)
+    assert (found.r, found.alpha) == (pytest.approx(0.243, rel=0.15), pytest.approx(4.414, rel=0.25))
+    assert found.a / (found.a + found.b) == pytest.approx(0.793 / 3.219, rel=0.25)
+    truth = np.array([CDNOW.r, CDNOW.alpha, CDNOW.a, CDNOW.b])
+    assert found.log_likelihood >= btyd.log_likelihood(truth, x, last, age).sum() - 1.0
+    assert not found.at_bound
+
+
+def test_never_runs_away() -> None:
+    """Customers who never leave do not identify a and b: the search stops at its bound and says so."""
+    rng = np.random.default_rng(5)
+    age = np.full(400, 50.0)
+    x = rng.poisson(5, 400).astype(float)
+    found = btyd.fit(x, np.where(x > 0, 50.0, 0.0), age)
+    assert found.at_bound
+    assert np.log([found.r, found.alpha, found.a, found.b]).max() <= btyd.LOG_BOUNDS[1] + 1e-9
+    assert np.all(np.isfinite(btyd.expected_purchases(found, x, np.where(x > 0, 50.0, 0.0), age, 90)))
+
+
+def test_alive_is_certain_without_a_repeat_and_fades_with_silence() -> None:
+    alive = btyd.alive_probability(CDNOW, np.array([0.0, 5.0, 5.0]), np.array([0.0, 38.0, 5.0]), np.full(3, 39.0))
+    assert alive[0] == 1.0
+    assert alive[1] > 0.8 > 0.1 > alive[2]
+
+
+def test_summary_counts_repeats_in_weeks() -> None:
+    frame = pl.DataFrame({"purchase_day_count": [1.0, 4.0], "recency_days": [14.0, 7.0], "tenure_days": [14.0, 77.0]})
+    x, last, age = btyd.summary(frame)
+    assert (x.tolist(), last.tolist(), age.tolist()) == ([0.0, 3.0], [0.0, 10.0], [2.0, 11.0])
+
+
+def test_no_customers() -> None:
+    with pytest.raises(ModelError, match="at least one"):
+        btyd.fit(np.array([]), np.array([]), np.array([]))
