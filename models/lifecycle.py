@@ -75,7 +75,13 @@ def snapshot_of(lake: Lake, model: Model[Any, Any], at: date) -> Snapshot:
 
 
 def _fit(
-    settings: Settings, lake: Lake, model: Model[Any, Any], params: Params, cut: date, versions: dict[str, int], directory: Path
+    settings: Settings,
+    lake: Lake,
+    model: Model[Any, Any],
+    params: Params,
+    cut: date,
+    versions: dict[str, int],
+    directory: Path,
 ) -> None:
     """Fit on a Ray Train worker, or in this process where the executor is local."""
     if settings.execution.executor == "local":
@@ -88,4 +94,6 @@ def _fit(
     with ray_session(settings.execution, Path(settings.state)):
         from customer360.models.training import TrainingRun, train_on_ray  # imports Ray: after its token is set
 
-        train_on_ray(TrainingRun(model.name, cut, params, inputs, versions), Path(settings.state) / "training", directory)
+        train_on_ray(
+            TrainingRun(model.name, cut, params, inputs, versions), Path(settings.state) / "training", directory
+        )

@@ -11,8 +11,8 @@ from typing import Any
 
 import polars as pl
 
-from customer360.models.lifecycle import registry_of
 from customer360.models.base import COLUMNS, MODELS, Model, Snapshot, predictions
+from customer360.models.lifecycle import registry_of
 from customer360.platform import graph, tables, telemetry
 from customer360.platform.errors import ModelError
 from customer360.platform.graph import produces
@@ -20,7 +20,9 @@ from customer360.platform.run.planning import Context
 from customer360.platform.tables import Date, Float, Integer, List, String, Struct, Table, Timestamp
 
 
-class Predictions(Table, table="gold.predictions", per="person_id", partition_by=("model", "as_of"), sort_by=("person_id",)):
+class Predictions(
+    Table, table="gold.predictions", per="person_id", partition_by=("model", "as_of"), sort_by=("person_id",)
+):
     """One row per person, model and as_of date: a score with its reasons."""
 
     person_id = String(primary_key=True)
@@ -34,7 +36,11 @@ class Predictions(Table, table="gold.predictions", per="person_id", partition_by
 
 
 class Recommendations(
-    Table, table="gold.recommendations", per="person_id", partition_by=("model", "as_of"), sort_by=("person_id", "mode", "rank")
+    Table,
+    table="gold.recommendations",
+    per="person_id",
+    partition_by=("model", "as_of"),
+    sort_by=("person_id", "mode", "rank"),
 ):
     """One row per person, model, mode and rank: a recommended product."""
 

@@ -6,6 +6,7 @@ from datetime import date
 
 import polars as pl
 
+from customer360.platform.errors import LakeError
 from customer360.platform.lake import Lake
 
 COMPLETE_SHARE = 0.1  # a day with fewer facts than this share of the median day is no sign that the data go so far
@@ -18,7 +19,7 @@ def last_complete_day_end(lake: Lake) -> date:
     out. Days with only a few rows (a till with a wrong clock) do not move it.
     """
     days = lake.scan("silver.subject_days").group_by("on").len().sort("on").collect()
-    usual = days.filter(pl.col("len") >= COMPLETE_SHARE * days["len"].median())
-    found = usual["on"].max()
-    assert isinstance(found, date), "silver.subject_days holds no day"
+    found = days.filter(pl.col("len") >= COMPLETE_SHARE * pl.col("len").median())["on"].max()
+    if not isinstance(found, date):
+        raise LakeError("silver.subject_days is empty: there is no day to take as the end of the data; give --as-of")
     return found

@@ -6,7 +6,7 @@ stands in the fingerprint of every table that the rules shape.
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from customer360.platform.settings import Frozen
 
@@ -37,11 +37,11 @@ class EnrichmentRules(Frozen):
         ValueBand(name="BRONZE", spent_above=500),
     ]
     lowest_value_segment: str = "NEW"
-    active_days: int = Field(90, gt=0)  # lifecycle: bought within
-    lapsing_days: int = Field(180, gt=0)
-    new_days: int = Field(60, gt=0)  # lifecycle: first purchase within
-    engaged_sessions_30d: int = Field(4, gt=0)
+    active_days: int = Field(default=90, gt=0)  # lifecycle: bought within
+    lapsing_days: int = Field(default=180, gt=0)
+    new_days: int = Field(default=60, gt=0)  # lifecycle: first purchase within
+    engaged_sessions_30d: int = Field(default=4, gt=0)
     consent_default: bool = True  # whether a purpose that a person never answered is allowed
 
 
-RULE_FILES = {"standardization": StandardizationRules, "enrichment": EnrichmentRules}
+RULE_FILES: dict[str, type[BaseModel]] = {"standardization": StandardizationRules, "enrichment": EnrichmentRules}

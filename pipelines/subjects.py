@@ -9,7 +9,9 @@ from __future__ import annotations
 import polars as pl
 
 
-def with_subject(facts: pl.LazyFrame, links: pl.LazyFrame, *, account: str, visitor: str | None, at: str, otherwise: pl.Expr) -> pl.LazyFrame:
+def with_subject(
+    facts: pl.LazyFrame, links: pl.LazyFrame, *, account: str, visitor: str | None, at: str, otherwise: pl.Expr
+) -> pl.LazyFrame:
     """Add ``person_id`` (null when unknown) and ``subject_id`` (never null) to facts.
 
     ``account`` names the column with the account ("SYSTEM/id"), ``visitor`` the one with the cookie or device id,
@@ -26,7 +28,13 @@ def with_subject(facts: pl.LazyFrame, links: pl.LazyFrame, *, account: str, visi
         .sort("valid_from")
     )
     dated = joined.sort(at).join_asof(
-        owners, left_on=at, right_on="valid_from", by_left=visitor, by_right="visitor__", strategy="backward", check_sortedness=False
+        owners,
+        left_on=at,
+        right_on="valid_from",
+        by_left=visitor,
+        by_right="visitor__",
+        strategy="backward",
+        check_sortedness=False,
     )
     owned = pl.when(pl.col("valid_to").is_null() | (pl.col(at) < pl.col("valid_to"))).then("visitor_person")
     # A known account that resolved to nobody is an account we have no master record of: the fact stays its own.

@@ -1,19 +1,21 @@
 """The exception tree. A message states what is wrong, where, and what to do about it.
 
-    Customer360Error
-    ├── ConfigError          a setting, rule file or mapping is wrong; names the file and the key
-    ├── ContractError        a frame does not keep its table's contract (a fault in a build, never in data)
-    ├── GraphError           two builds for one table, an unknown input, a cycle
-    ├── SourceError          a source cannot be read at all (bad rows are dead letters, not errors)
-    ├── LakeError
-    │   ├── LakeLocked       another run holds the lake's run lock
-    │   ├── StaleBatch       a batch number at or below the stored one was offered
-    │   └── TableMissing     a table was read before it was built
-    ├── AccessDenied         no key, an unknown key, or a role that may not do this
-    ├── ModelError           a model cannot be trained, loaded or scored
-    ├── RunError             nodes of a run failed; carries the reason of each
-    └── TransientError       worth trying again
-        └── UnitTimeout      a unit of work passed its time-out
+Customer360Error
+├── ConfigError          a setting, rule file or mapping is wrong; names the file and the key
+├── ContractError        a frame does not keep its table's contract (a fault in a build, never in data)
+├── GraphError           two builds for one table, an unknown input, a cycle
+├── SourceError          a source cannot be read at all (bad rows are dead letters, not errors)
+├── LakeError
+│   ├── LakeLocked       another run holds the lake's run lock
+│   ├── StaleBatch       a batch number at or below the stored one was offered
+│   ├── TableMissing     a table was read before it was built
+│   └── NotPublished     nothing was published to the online store yet (declared in `online`)
+├── AccessDenied         no key, or an unknown key
+│   └── WrongRole        the key's role may not do this (declared in `access`)
+├── ModelError           a model cannot be trained, loaded or scored
+├── RunError             nodes of a run failed; carries the reason of each
+└── TransientError       worth trying again
+    └── UnitTimeout      a unit of work passed its time-out
 """
 
 from __future__ import annotations

@@ -137,7 +137,21 @@ def produces(
 
     def declare(function: F) -> F:
         name = tables.spec(outputs[-1]).name + (f"/{part[1]}" if part else "")
-        _register(Node(name, outputs, tuple(inputs), function, True, frozenset(["as_of"] if dated else []), rules, part, None, None, version))
+        _register(
+            Node(
+                name,
+                outputs,
+                tuple(inputs),
+                function,
+                True,
+                frozenset(["as_of"] if dated else []),
+                rules,
+                part,
+                None,
+                None,
+                version,
+            )
+        )
         return function
 
     return declare
@@ -207,7 +221,11 @@ def selection(start: str | None, end: str | None) -> set[str]:
 
 def _nodes_named(name: str) -> set[str]:
     """Nodes by node name, table name, or layer."""
-    found = {n.name for n in NODES.values() if name in (n.name, n.name.partition(".")[0], *(tables.spec(o).name for o in n.outputs))}
+    found = {
+        n.name
+        for n in NODES.values()
+        if name in (n.name, n.name.partition(".")[0], *(tables.spec(o).name for o in n.outputs))
+    }
     if not found and name.startswith("bronze"):
         found = {n.name for n in NODES.values() if name in n.inputs or name == "bronze"}
     if not found:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal as PyDecimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
 
 import numpy as np
@@ -118,7 +118,7 @@ class Lake:
         except (FileNotFoundError, obstore.exceptions.NotFoundError):
             return None
 
-    def list(self, prefix: str) -> list[str]:
+    def objects(self, prefix: str) -> list[str]:
         """Paths of the objects below ``prefix``, sorted."""
         return sorted(meta["path"] for page in obstore.list(self._store(), prefix) for meta in page)
 
@@ -194,7 +194,13 @@ class Lake:
         """Write one data file (not yet part of the table). Runs in workers.
 
         Without ``stem`` the file is named after its content, so that equal content is the same file.
+
+        Raises:
+            ContractError: ``partition`` names other columns than the table is partitioned by (their values would be lost).
         """
+        declared = _partition_columns(tables.by_name(name))
+        if set(partition) != set(declared):
+            raise ContractError(f"{name} is partitioned by {declared}, the file's partition names {sorted(partition)}")
         body = frame.drop([k for k in partition if k in frame.columns])
         buffer = io.BytesIO()
         body.write_parquet(buffer, compression="zstd", compression_level=1)
@@ -205,30 +211,25 @@ class Lake:
         self.put(f"{layer}/{table}/{path}", data)
         return Add(path, len(data), frame.height, partition, _statistics(tables.by_name(name), body))
 
-    def ensure(self, table: type[Table]) -> None:
-        """Create the table if it is absent; add columns that its contract gained.
+    def ensure(self, table: type[Table], *, rebuild: bool = False) -> None:
+        """Create the table if it is absent; add columns that its contract gained. With ``rebuild`` a table whose column
+        types changed is made anew and empty, to be filled by its build.
 
         Raises:
-            ContractError: a stored column has another type; the message says how to rebuild.
+            ContractError: a stored column has another type, or the table other partitions; the message says how to rebuild.
         """
         name, declared = tables.spec(table).name, self._delta_schema(table)
         if not self.exists(name):
-            spec = tables.spec(table)
-            partition_by = [*spec.partition_by, *([BUCKET] if spec.bucketed else [])]
-            DeltaTable.create(
-                self.uri(name),
-                declared,
-                mode="ignore",
-                partition_by=partition_by or None,
-                name=name,
-                description=tables.summary(table),
-                configuration={BUCKETS_PROPERTY: str(self.buckets), STATISTICS_PROPERTY: _statistics_columns(table)},
-                storage_options=self.storage_options or None,
-                raise_if_key_not_exists=False,
-            )
+            self._create(table, declared, "ignore")
             return
         stored = {f.name: f for f in self._open(name).schema().fields}
         changed = [f.name for f in declared.fields if f.name in stored and str(stored[f.name].type) != str(f.type)]
+        cut = self._open(name).metadata().partition_columns
+        if (changed or cut != _partition_columns(table)) and rebuild:
+            self._create(table, declared, "overwrite")
+            return
+        if cut != _partition_columns(table):
+            raise ContractError(f"{name} is stored by {cut}, its contract says {_partition_columns(table)}; rebuild it or start a new lake")
         if changed:
             raise ContractError(f"{name}: stored type differs for {changed}; `customer360 run --full-refresh {name}` rebuilds it")
         added = [f for f in declared.fields if f.name not in stored]
@@ -237,6 +238,20 @@ class Lake:
         dt = self._open(name)
         if dt.metadata().configuration.get(STATISTICS_PROPERTY) != _statistics_columns(table):
             dt.alter.set_table_properties({STATISTICS_PROPERTY: _statistics_columns(table)})
+
+    def _create(self, table: type[Table], declared: Schema, mode: Literal["ignore", "overwrite"]) -> None:
+        spec = tables.spec(table)
+        DeltaTable.create(
+            self.uri(spec.name),
+            declared,
+            mode=mode,
+            partition_by=_partition_columns(table) or None,
+            name=spec.name,
+            description=tables.summary(table),
+            configuration={BUCKETS_PROPERTY: str(self.buckets), STATISTICS_PROPERTY: _statistics_columns(table)},
+            storage_options=self.storage_options or None,
+            raise_if_key_not_exists=False,
+        )
 
     def _delta_schema(self, table: type[Table]) -> Schema:
         columns = tables.schema(table) | ({BUCKET: pl.Int32()} if tables.spec(table).bucketed else {})
@@ -402,6 +417,11 @@ def _crc32(texts: pl.Series) -> np.ndarray:
         byte = data[starts[active] + position]
         crc[active] = _CRC_TABLE[(crc[active] ^ byte) & 0xFF] ^ (crc[active] >> 8)
     return crc ^ np.uint32(0xFFFFFFFF)
+
+
+def _partition_columns(table: type[Table]) -> list[str]:
+    spec = tables.spec(table)
+    return [*spec.partition_by, *([BUCKET] if spec.bucketed else [])]
 
 
 def _statistics_columns(table: type[Table]) -> str:

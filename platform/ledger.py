@@ -43,7 +43,7 @@ class Batch:
 def batches(lake: Lake, source: str) -> list[Batch]:
     """All manifests of a source, oldest first."""
     found = []
-    for path in lake.list(f"{BATCHES}/{source}"):
+    for path in lake.objects(f"{BATCHES}/{source}"):
         raw = json.loads(lake.get(path) or b"{}")
         raw["files"] = tuple(InputFile(**f) for f in raw["files"])
         found.append(Batch(**raw))
@@ -97,7 +97,7 @@ def start_run(command: str) -> Run:
 def runs(lake: Lake, limit: int = 20) -> list[Run]:
     """The newest runs, newest first."""
     found = []
-    for path in reversed(lake.list(RUNS)[-limit:]):
+    for path in reversed(lake.objects(RUNS)[-limit:]):
         raw = json.loads(lake.get(path) or b"{}")
         raw["nodes"] = [NodeRun(**n) for n in raw["nodes"]]
         found.append(Run(**raw))

@@ -67,7 +67,7 @@ def erase_rows(lake: Lake, who: Identifiers) -> dict[str, int]:
     for name, column in (("quality.quarantine", "record"), ("quality.dead_letters", "raw")):
         if lake.exists(name):
             touched[name] = lake.rewrite(name, partial(_without_text, column, who), reason="erasure")
-    for path in lake.list("_replays"):
+    for path in lake.objects("_replays"):
         lines = (lake.get(path) or b"").splitlines(keepends=True)
         betrays = re.compile(who.pattern(None).encode())
         kept = [line for line in lines if not betrays.search(line)]

@@ -14,7 +14,7 @@ import polars as pl
 
 from customer360.platform import tables
 from customer360.platform.lake import Lake
-from customer360.platform.tables import Integer, String, Table, Timestamp, Verdict, personal
+from customer360.platform.tables import Binary, Integer, String, Table, Timestamp, Verdict, personal
 
 
 class DeadLetters(Table, table="quality.dead_letters", partition_by=("source",)):
@@ -28,7 +28,7 @@ class DeadLetters(Table, table="quality.dead_letters", partition_by=("source",))
     file = String()
     position = Integer(description="1-based record number; 0 when the whole file is unreadable")
     reason = String(metadata=personal("text"))
-    raw = tables.dy.Binary(metadata=personal("text"))
+    raw = Binary(metadata=personal("text"))
     received_at = Timestamp()
 
 
@@ -99,7 +99,11 @@ def batch_balance(scope: str, facts: dict[str, Any]) -> Balance:
 
 def record_balance(scope: str, facts: dict[str, Any]) -> Balance:
     """Conservation of a record table, cumulative: bronze = silver + quarantined + duplicates + superseded + set apart."""
-    return Balance(scope, facts["bronze"], {k: facts[k] for k in ("silver", "quarantined", "duplicates", "superseded", "set_apart")})
+    return Balance(
+        scope,
+        facts["bronze"],
+        {k: facts[k] for k in ("silver", "quarantined", "duplicates", "superseded", "set_apart")},
+    )
 
 
 def refused(lake: Lake, table: str | None = None, rule: str | None = None) -> pl.DataFrame:

@@ -11,14 +11,15 @@ from collections.abc import Mapping
 from functools import reduce
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from customer360.platform.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "CUSTOMER360__"
+_OPTIONS = "_options"  # ends the names of mappings of text, some of it secret
 
 
 class Frozen(BaseModel):
@@ -27,20 +28,33 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _as_text(options: Any) -> Any:
+    """Scalars of a mapping as the text that object stores take: ``true``, not ``True``."""
+    if not isinstance(options, dict):
+        return options
+    return {
+        k: str(v).lower() if isinstance(v, bool) else str(v) if isinstance(v, (int, float)) else v
+        for k, v in options.items()
+    }
+
+
+StorageOptions = Annotated[dict[str, str], BeforeValidator(_as_text)]
+
+
 class LakeSettings(Frozen):
     """Where the Delta lake lies and how its subject tables are split."""
 
     root: str = "data/lake"
-    storage_options: dict[str, str] = {}
-    buckets: int = Field(16, ge=1, le=4096)
+    storage_options: StorageOptions = {}
+    buckets: int = Field(default=16, ge=1, le=4096)
 
 
 class RetrySettings(Frozen):
     """How often a unit of work is tried and how long it may take."""
 
-    attempts: int = Field(3, ge=1)
-    wait_seconds: float = Field(30.0, ge=0)
-    unit_timeout_seconds: float = Field(7200.0, gt=0)
+    attempts: int = Field(default=3, ge=1)
+    wait_seconds: float = Field(default=30.0, ge=0)
+    unit_timeout_seconds: float = Field(default=7200.0, gt=0)
 
 
 class ExecutionSettings(Frozen):
@@ -49,9 +63,9 @@ class ExecutionSettings(Frozen):
     executor: Literal["ray", "local"] = "ray"
     ray_address: str | None = None  # None: a local Ray unless RAY_ADDRESS is set
     cpus: int | None = None
-    object_store_megabytes: int = Field(512, ge=80)
-    cpus_per_unit: float = Field(1.0, gt=0)
-    exchange_megabytes: int = Field(256, ge=1)  # input of one unit of an exchange; more input means more units
+    object_store_megabytes: int = Field(default=512, ge=80)
+    cpus_per_unit: float = Field(default=1.0, gt=0)
+    exchange_megabytes: int = Field(default=256, ge=1)  # input of one unit of an exchange; more input means more units
     retry: RetrySettings = RetrySettings()
 
 
@@ -63,7 +77,7 @@ class SourceSettings(Frozen):
     kind: Literal["files"] = "files"
     path: str  # glob below the landing root
     format: Literal["csv", "json", "parquet"]
-    delimiter: str = ","
+    delimiter: str = Field(",", pattern=r"^[\x01-\x7f]$")
     mapping: dict[str, str] = {}  # contract column: SQL expression over the file's columns
     where: str = ""  # SQL condition over the file's columns; other records are not this source's and counted apart
     group_by: list[str] = []  # file columns; the mapping then aggregates (one row a group)
@@ -81,11 +95,11 @@ class ServeSettings(Frozen):
     """The HTTP application."""
 
     host: str = "127.0.0.1"
-    port: int = Field(8000, ge=1, le=65535)
-    replicas: int = Field(1, ge=1)
-    max_ongoing_requests: int = Field(64, ge=1)
+    port: int = Field(default=8000, ge=1, le=65535)
+    replicas: int = Field(default=1, ge=1)
+    max_ongoing_requests: int = Field(default=64, ge=1)
     max_queued_requests: int = 128
-    request_timeout_seconds: float = Field(2.0, gt=0)
+    request_timeout_seconds: float = Field(default=2.0, gt=0)
 
 
 class Settings(Frozen):
@@ -93,7 +107,7 @@ class Settings(Frozen):
 
     name: str = "customer360"
     landing: str = "data/sample/landing"
-    landing_options: dict[str, str] = {}
+    landing_options: StorageOptions = {}
     state: str = "data/state"  # API keys, model registry, online store: what is not the lake
     lake: LakeSettings = LakeSettings()
     execution: ExecutionSettings = ExecutionSettings()
@@ -115,18 +129,25 @@ def load(path: str | Path | None = None, environment: Mapping[str, str] | None =
     try:
         return Settings.model_validate(merged)
     except ValidationError as fault:
-        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']} (is {e['input']!r:.60})" for e in fault.errors()]
+        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}{_shown(e)}" for e in fault.errors()]
         raise ConfigError(f"{chosen}: {len(lines)} fault(s)\n" + "\n".join(lines)) from None
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """One YAML mapping with ``extends`` resolved.
+def _shown(fault: Any) -> str:
+    """The faulty value for a message; storage options may be secrets and are not shown."""
+    return "" if any(str(key).endswith(_OPTIONS) for key in fault["loc"]) else f" (is {fault['input']!r:.60})"
+
+
+def read_yaml(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """One YAML mapping with ``extends`` resolved; ``above`` are the files that extend this one.
 
     Raises:
-        ConfigError: the file is absent, is no YAML (with line and column), or no mapping.
+        ConfigError: the file is absent, is no YAML (with line and column), no mapping, or extends itself.
     """
     if not path.exists() and find(path.name).exists():
         path = find(path.name)
+    if path.resolve() in above:
+        raise ConfigError(f"{path} extends itself, by way of {', '.join(map(str, above))}")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -138,7 +159,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold a mapping, not {type(content).__name__}")
     parent = content.pop("extends", None)
-    return _merge(read_yaml(path.parent / parent), content) if parent else content
+    return _merge(read_yaml(path.parent / parent, (*above, path.resolve())), content) if parent else content
 
 
 def find(name: str) -> Path:
@@ -164,13 +185,30 @@ def _is_package() -> bool:
 def _merge(below: Any, above: Any) -> Any:
     if not (isinstance(below, dict) and isinstance(above, dict)):
         return above
-    return {key: _merge(below[key], above[key]) if key in below and key in above else {**below, **above}[key] for key in {**below, **above}}
+    return {
+        key: _merge(below[key], above[key]) if key in below and key in above else {**below, **above}[key]
+        for key in {**below, **above}
+    }
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     found = [
-        reduce(lambda inner, key: {key: inner}, reversed(name[len(ENVIRONMENT_PREFIX) :].lower().split("__")), yaml.safe_load(text))
+        reduce(
+            lambda inner, key: {key: inner},
+            reversed(name[len(ENVIRONMENT_PREFIX) :].lower().split("__")),
+            _value(name, text),
+        )
         for name, text in sorted(environment.items())
         if name.startswith(ENVIRONMENT_PREFIX)
     ]
     return reduce(_merge, found, {})
+
+
+def _value(name: str, text: str) -> Any:
+    """A variable's value as YAML; storage options are text as they stand (a key of digits is no number)."""
+    if f"{_OPTIONS}__" in name.lower():
+        return text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as fault:
+        raise ConfigError(f"environment variable {name} is not valid YAML: {fault}") from None

@@ -21,8 +21,8 @@ import polars as pl
 
 from customer360.platform.errors import ContractError
 
-String, Integer, Boolean, Float, Date, List, Struct = (
-    dy.String, dy.Int64, dy.Bool, dy.Float64, dy.Date, dy.List, dy.Struct,
+String, Integer, Boolean, Float, Date, List, Struct, Binary, Column = (
+    dy.String, dy.Int64, dy.Bool, dy.Float64, dy.Date, dy.List, dy.Struct, dy.Binary, dy.Column,
 )  # fmt: skip
 
 Erasure = Literal["delete", "anonymize", "none"]
@@ -130,6 +130,8 @@ class Table(dy.Schema):
             raise ContractError(f"{table} is declared twice: {declared.__module__} and {cls.__module__}")
         if bucketed is None:
             bucketed = per in SUBJECT_KEYS or "subject_id" in cls.columns()
+        if table.startswith("bronze."):
+            partition_by = ("_source", *partition_by)  # ingest writes, replaces and erases by source
         cls.__c360__ = Spec(table, per, key, version, partition_by, bucketed, sort_by, erasure)
         TABLES[table] = cls
 
@@ -204,7 +206,9 @@ def judge(table: type[Table], frame: pl.DataFrame) -> Verdict:
     A value that ingest could not cast (kept in ``_rescued``) breaks the rule ``type`` of its column.
     """
     numbered = frame.with_row_index(ROW)
-    result = _judge_of(table).filter(numbered.select([*table.columns(), ROW]), cast=True)
+    result = _judge_of(table).filter(  # type: ignore[arg-type]  # a class is hashable
+        numbered.select([*table.columns(), ROW]), cast=True
+    )
     broken = _rule_failures(result.failure.details()) if len(result.failure) else pl.DataFrame(schema=FAILURES)
     failures = pl.concat([broken, _type_failures(table, numbered)])
     if failures.is_empty():

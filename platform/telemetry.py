@@ -18,7 +18,10 @@ from prometheus_client import Counter, Histogram
 
 ROWS = Counter("customer360_rows_total", "Rows written, by table and outcome", ["table", "outcome"])
 NODE_SECONDS = Histogram(
-    "customer360_node_seconds", "Seconds a node of the graph took", ["node"], buckets=(0.1, 0.5, 1, 5, 15, 60, 300, 1800)
+    "customer360_node_seconds",
+    "Seconds a node of the graph took",
+    ["node"],
+    buckets=(0.1, 0.5, 1, 5, 15, 60, 300, 1800),
 )
 
 log = logging.getLogger("customer360")

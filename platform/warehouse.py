@@ -43,7 +43,14 @@ def _view(lake: Lake, name: str) -> str:
 
 
 def _duck_type(dtype: pl.DataType) -> str:
-    simple = {pl.String: "VARCHAR", pl.Int64: "BIGINT", pl.Float64: "DOUBLE", pl.Boolean: "BOOLEAN", pl.Date: "DATE", pl.Binary: "BLOB"}
+    simple = {
+        pl.String: "VARCHAR",
+        pl.Int64: "BIGINT",
+        pl.Float64: "DOUBLE",
+        pl.Boolean: "BOOLEAN",
+        pl.Date: "DATE",
+        pl.Binary: "BLOB",
+    }
     if isinstance(dtype, pl.Decimal):
         return f"DECIMAL({dtype.precision},{dtype.scale})"
     if isinstance(dtype, pl.Datetime):
@@ -61,14 +68,14 @@ def ddl(table: type[Table], dialect: str = "postgresql") -> str:
     """
     if dialect not in DIALECTS:
         raise ConfigError(f"no dialect {dialect!r}; there are {', '.join(DIALECTS)}")
-    engine = getattr(__import__(f"sqlalchemy.dialects.{dialect}", fromlist=["dialect"]), "dialect")()
+    engine = __import__(f"sqlalchemy.dialects.{dialect}", fromlist=["dialect"]).dialect()
     columns = [_sql_column(name, column, engine) for name, column in table.columns().items()]
     schema_name, _, table_name = tables.spec(table).name.partition(".")
     made = sa.Table(table_name, sa.MetaData(), *columns, schema=schema_name)
     return str(CreateTable(made).compile(dialect=engine)).strip() + ";"
 
 
-def _sql_column(name: str, column: tables.dy.Column, dialect: sa.Dialect) -> sa.Column[object]:
+def _sql_column(name: str, column: tables.Column, dialect: sa.Dialect) -> sa.Column[object]:
     if isinstance(column.dtype, (pl.List, pl.Struct)):
         return sa.Column(name, sa.Text, nullable=column.nullable)
     return sa.Column(name, column.sqlalchemy_dtype(dialect), primary_key=column.primary_key, nullable=column.nullable)

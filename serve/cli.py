@@ -14,14 +14,25 @@ from customer360.platform import telemetry
 from customer360.platform.errors import Customer360Error
 from customer360.platform.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Retail Customer 360: raw files in, a personalized answer out.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Retail Customer 360: raw files in, a personalized answer out.",
+)
 quarantine_app = typer.Typer(no_args_is_help=True, help="Rows and records that were refused: list, export, replay.")
 key_app = typer.Typer(no_args_is_help=True, help="API keys of the serving application.")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(key_app, name="key")
 
-ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", envvar="CUSTOMER360_CONFIG", help="Settings file; default configs/local.yaml")]
-AsOfOption = Annotated[datetime | None, typer.Option("--as-of", formats=["%Y-%m-%d"], help="Cut date; default: end of the last complete day in the data")]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", envvar="CUSTOMER360_CONFIG", help="Settings file; default configs/local.yaml"),
+]
+AsOfOption = Annotated[
+    datetime | None,
+    typer.Option("--as-of", formats=["%Y-%m-%d"], help="Cut date; default: end of the last complete day in the data"),
+]
 
 
 def _configured(config: Path | None) -> Settings:
@@ -63,7 +74,9 @@ def run(
     pipeline: Annotated[str | None, typer.Argument(help="bronze, silver, gold or a table; default: everything")] = None,
     start: Annotated[str | None, typer.Option("--from", help="First table or layer; all that needs it follows")] = None,
     end: Annotated[str | None, typer.Option("--to", help="Last table or layer, with all that it needs")] = None,
-    full_refresh: Annotated[list[str] | None, typer.Option("--full-refresh", help="Rebuild this table even if it is current")] = None,
+    full_refresh: Annotated[
+        list[str] | None, typer.Option("--full-refresh", help="Rebuild this table even if it is current")
+    ] = None,
     as_of: AsOfOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print mapping faults and the plan; load nothing")] = False,
     publish: Annotated[bool, typer.Option(help="Publish to the online store when gold was built")] = True,
@@ -77,7 +90,12 @@ def run(
         faults = report.plan(settings, start, end or pipeline, _day(as_of))
         raise typer.Exit(1 if faults else 0)
     record = jobs.run_pipeline(
-        settings, start=start, end=end or pipeline, as_of=_day(as_of), refresh=tuple(full_refresh or ()), command=" ".join(sys.argv[1:]) or "run"
+        settings,
+        start=start,
+        end=end or pipeline,
+        as_of=_day(as_of),
+        refresh=tuple(full_refresh or ()),
+        command=" ".join(sys.argv[1:]) or "run",
     )
     report.run_summary(settings, record)
     if publish and end is None and pipeline is None:
@@ -108,13 +126,17 @@ def status(config: ConfigOption = None) -> None:
 
 @app.command()
 def catalog(out: Annotated[Path, typer.Option(help="Folder for the pages")] = Path("docs/tables")) -> None:
-    """Write the table catalogue as Markdown, from the contracts."""
+    """Write the table catalogue as Markdown from the contracts, and in a checkout the README's matrix."""
     from customer360.platform import catalogue
     from customer360.serve.compose import compose
 
     compose()
     for page in catalogue.write(out):
         typer.echo(page)
+    readme, requirements = Path("README.md"), Path("configs/requirements.yaml")
+    if readme.exists() and requirements.exists():
+        readme.write_text(catalogue.with_matrix(readme.read_text(encoding="utf-8"), requirements), encoding="utf-8")
+        typer.echo(readme)
 
 
 @app.command()
@@ -129,7 +151,9 @@ def ddl(table: str, dialect: str = "postgresql") -> None:
 
 @app.command()
 def sql(
-    query: Annotated[str, typer.Argument(help="e.g. 'SELECT value_segment, count(*) FROM gold.customer_360 GROUP BY 1'")],
+    query: Annotated[
+        str, typer.Argument(help="e.g. 'SELECT value_segment, count(*) FROM gold.customer_360 GROUP BY 1'")
+    ],
     config: ConfigOption = None,
 ) -> None:
     """Query the lake with DuckDB; tables are bronze.*, silver.*, gold.*, quality.*."""
@@ -225,7 +249,9 @@ def quarantine_export(
     from customer360.platform.run import lake_of, replay
 
     rows, letters = replay.export(lake_of(_configured(config)), out, table)
-    typer.echo(f"{rows} quarantined rows and {letters} dead letters in {out}; repair them, then: customer360 quarantine replay {out}")
+    typer.echo(
+        f"{rows} quarantined rows and {letters} dead letters in {out}; repair them, then: customer360 quarantine replay {out}"
+    )
 
 
 @quarantine_app.command("replay")

@@ -21,7 +21,10 @@ from customer360.platform.settings import Settings
 def compose() -> None:
     """Declare every table, build, producer and model of the platform."""
     # The doors to Ray Train and MLflow declare nothing and take seconds to import; the sample is a tool, not a table.
-    graph.load([pipelines, models], leave_out=(f"{models.__name__}.training", f"{models.__name__}.tracking", f"{pipelines.__name__}.sample"))
+    graph.load(
+        [pipelines, models],
+        leave_out=(f"{models.__name__}.training", f"{models.__name__}.tracking", f"{pipelines.__name__}.sample"),
+    )
     declare_scorers()
     graph.levels()  # an unknown input or a cycle is an error now, not in the middle of a run
 
@@ -32,7 +35,7 @@ def rules_of(configured: Settings) -> dict[str, BaseModel]:
     Raises:
         ConfigError: a file is wrong; the message names file, key and value.
     """
-    typed: dict[str, type[BaseModel]] = {**RULE_FILES, "identity": IdentityRules}
+    typed: dict[str, type[BaseModel]] = RULE_FILES | {"identity": IdentityRules}
     unknown = sorted(set(configured.rules) - set(typed))
     if unknown:
         raise ConfigError(f"rules: unknown kinds {unknown}; known are {sorted(typed)}")

@@ -37,7 +37,9 @@ def play(settings: Settings, customers: int, days: int) -> None:
     else:
         console.rule(f"1  a synthetic retailer: {customers:,} people, {days} days")
         made = write_sample(landing.parent, customers=customers, days=days, seed=7)
-        console.print(f"{sum(made.rows.values()):,} rows in {made.files} files, {made.size_bytes / 1e6:,.0f} MB, {made.seconds:.0f} s")
+        console.print(
+            f"{sum(made.rows.values()):,} rows in {made.files} files, {made.size_bytes / 1e6:,.0f} MB, {made.seconds:.0f} s"
+        )
     console.rule("2  bronze, silver, gold on Ray")
     jobs.run_pipeline(settings, command="demo")
     console.rule("3  models on Ray Train, tracked in MLflow")
@@ -55,25 +57,45 @@ def play(settings: Settings, customers: int, days: int) -> None:
     _ask(settings, person)
     console.rule(f"done in {time.perf_counter() - began:.0f} s")
     console.print(f"Models: mlflow ui --backend-store-uri sqlite:///{settings.state}/mlflow/mlflow.db")
-    console.print("Serve:  customer360 serve        Look: customer360 status, customer360 quarantine list, customer360 sql '…'")
+    console.print(
+        "Serve:  customer360 serve        Look: customer360 status, customer360 quarantine list, customer360 sql '…'"
+    )
 
 
 def _someone(lake: Lake) -> str:
-    """A person of several records with purchases, scores and consent: the most merged one, then the lowest id."""
+    """A typical merged person: one record in each source system, purchases, scores, consent; then the lowest id."""
     scored = lake.scan("gold.customer_360").filter(
         pl.col("churn_probability").is_not_null(), pl.col("may_personalize"), pl.col("order_count_365d") > 2
     )
-    found = scored.sort("record_count", "order_count_365d", "person_id", descending=[True, True, False]).select("person_id").head(1).collect()
+    merged = scored.filter(pl.col("record_count") > 1).with_columns(systems=pl.col("source_systems").list.len())
+    order = (pl.col("record_count") == pl.col("systems"), "systems", "order_count_365d", "person_id")
+    found = merged.sort(*order, descending=[True, True, True, False]).select("person_id").head(1).collect()
     if found.is_empty():
-        raise Customer360Error("no person with purchases and a churn score to show; was the sample too small?")
+        raise Customer360Error("no merged person with purchases and a churn score to show; was the sample too small?")
     return str(found.item())
 
 
 def _tell(lake: Lake, person: str) -> None:
     """Print the records, why they were merged, and the profile. The people here are synthetic: nothing is masked."""
-    members = lake.scan("silver.identities").filter(pl.col("person_id") == person).select("record_id").collect()["record_id"]
-    columns = ["record_id", "first_name", "last_name", "email_address", "phone_number", "date_of_birth", "address_line_1", "zip_code"]
-    records = lake.scan("silver.customer_records").filter(pl.col("record_id").is_in(members.to_list())).select(columns).collect()
+    members = (
+        lake.scan("silver.identities").filter(pl.col("person_id") == person).select("record_id").collect()["record_id"]
+    )
+    columns = [
+        "record_id",
+        "first_name",
+        "last_name",
+        "email_address",
+        "phone_number",
+        "date_of_birth",
+        "address_line_1",
+        "zip_code",
+    ]
+    records = (
+        lake.scan("silver.customer_records")
+        .filter(pl.col("record_id").is_in(members.to_list()))
+        .select(columns)
+        .collect()
+    )
     grid = report.grid(f"Records of {person}", *columns)
     for row in records.rows():
         grid.add_row(*("" if v is None else str(v) for v in row))
@@ -81,7 +103,9 @@ def _tell(lake: Lake, person: str) -> None:
     edges = lake.scan("silver.identity_edges").filter(
         pl.col("record_id_l").is_in(members.to_list()) & pl.col("record_id_r").is_in(members.to_list())
     )
-    why = report.grid("Why they are one person (bits of evidence; 0 is even odds)", "pair", "weight", "decision", "strongest evidence")
+    why = report.grid(
+        "Why they are one person (bits of evidence; 0 is even odds)", "pair", "weight", "decision", "strongest evidence"
+    )
     for edge in edges.sort("record_id_l", "record_id_r").collect().to_dicts():
         parts = sorted(edge["evidence"] or [], key=lambda e: -(e["weight"] or 0))[:3]
         said = ", ".join(f"{p['comparison']}: {p['level']} {p['weight']:+.1f}" for p in parts)
@@ -91,7 +115,11 @@ def _tell(lake: Lake, person: str) -> None:
     profile = lake.scan("gold.customer_360").filter(pl.col("person_id") == person).collect().to_dicts()[0]
     for name, value in profile.items():
         if name == "churn_reasons":
-            value = ", ".join(f"{r['feature']} = {r['value']:.3g} ({r['contribution']:+.2f})" for r in value or [] if r["value"] is not None)
+            value = ", ".join(
+                f"{r['feature']} = {r['value']:.3g} ({r['contribution']:+.2f})"
+                for r in value or []
+                if r["value"] is not None
+            )
         console.print(f"  {name:<22} {value}", highlight=False)
 
 
@@ -99,7 +127,9 @@ def _ask(settings: Settings, person: str) -> None:
     """Start the HTTP application in a process of its own, ask it, and stop it."""
     key = access.issue(state_folder(settings), "demo", "service")
     base = f"http://{settings.serve.host}:{settings.serve.port}"
-    server = subprocess.Popen([sys.executable, "-m", "customer360.serve.cli", "serve"], env=_environment(settings), start_new_session=True)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "customer360.serve.cli", "serve"], env=_environment(settings), start_new_session=True
+    )
     try:
         _wait(base, server)
         for path in (f"/v1/people/{person}/recommendations?k=5", f"/v1/people/{person}/scores"):

@@ -8,13 +8,13 @@ from customer360.models import lifecycle
 from customer360.models.base import MODELS
 from customer360.models.identity.erasure import identifiers_of
 from customer360.pipelines import last_complete_day_end
-from customer360.platform import privacy, telemetry
+from customer360.platform import privacy
 from customer360.platform.errors import ModelError
 from customer360.platform.ledger import Run
 from customer360.platform.run import lake_of, run
 from customer360.platform.settings import Settings
 from customer360.serve.compose import rules_of, state_folder
-from customer360.serve.publish import publish_gold
+from customer360.serve.publish import delete_person, publish_gold
 
 
 def run_pipeline(
@@ -56,8 +56,7 @@ def train(settings: Settings, name: str, as_of: date | None) -> None:
 
 def publish(settings: Settings) -> None:
     """Make the newest gold tables what the HTTP application answers from."""
-    generation = publish_gold(lake_of(settings), state_folder(settings))
-    telemetry.event("published", generation=generation.id)
+    publish_gold(lake_of(settings), state_folder(settings))
 
 
 def erase(settings: Settings, person: str) -> dict[str, int]:
@@ -66,6 +65,7 @@ def erase(settings: Settings, person: str) -> dict[str, int]:
     who = identifiers_of(lake, person)
     with lake.run_lock(f"erase {person}"):
         touched = privacy.erase_rows(lake, who)
+        delete_person(state_folder(settings), person)  # answers stop now, before anything is rebuilt
     run_pipeline(settings, start="silver", command="erase")
-    publish(settings)
+    publish_gold(lake, state_folder(settings), keep=1)  # older publications still hold the person
     return touched

@@ -34,7 +34,9 @@ TEXT = ("batch", "table", "node", "row", "column", "rule", "value", "source", "r
 def grid(title: str, *columns: str) -> Grid:
     grid = Grid(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD)
     for column in columns:
-        grid.add_column(column, justify="left" if column in TEXT else "right", no_wrap=column in ("batch", "table", "node", "row"))
+        grid.add_column(
+            column, justify="left" if column in TEXT else "right", no_wrap=column in ("batch", "table", "node", "row")
+        )
     return grid
 
 
@@ -79,14 +81,29 @@ def _batch_facts(lake: Lake, table: str, source: str, seq: int) -> dict[str, Any
 
 def conservation(lake: Lake, settings: Settings) -> None:
     """Print where every record went: batches into bronze, then bronze into silver, cumulative."""
-    landing = grid("Landed: read = landed + dead letters + collapsed + left out + erased", "batch", "read", "landed", "dead", "collapsed", "left out", "erased", "holds")
+    landing = grid(
+        "Landed: read = landed + dead letters + collapsed + left out + erased",
+        "batch",
+        "read",
+        "landed",
+        "dead",
+        "collapsed",
+        "left out",
+        "erased",
+        "holds",
+    )
     silver = grid(
         "Silver: bronze = silver + quarantined + duplicates + superseded + set apart",
         "table", "bronze", "silver", "quarantined", "duplicates", "superseded", "set apart", "holds",
     )  # fmt: skip
     for table, balance in balances(lake, settings):
         shown = landing if table.startswith("bronze") else silver
-        shown.add_row(balance.scope, f"{balance.received:,}", *(f"{v:,}" for v in balance.outcomes.values()), "yes" if balance.holds else "NO")
+        shown.add_row(
+            balance.scope,
+            f"{balance.received:,}",
+            *(f"{v:,}" for v in balance.outcomes.values()),
+            "yes" if balance.holds else "NO",
+        )
     console.print(landing)
     console.print(silver)
 
@@ -98,7 +115,7 @@ def plan(settings: Settings, start: str | None, end: str | None, as_of: date | N
     sources = grid("Sources", "source", "table", "new files", "faults")
     dirty: set[str] = set()
     for name, source in settings.sources.items():
-        waiting = [b for b in pending(lake, landing, name, source, open_new=False)]
+        waiting = pending(lake, landing, name, source, open_new=False)
         found = check_mapping(landing, source, [f for b in waiting for f in b.files][:1])
         faults += [f"{name}: {f}" for f in found]
         if waiting:
@@ -119,7 +136,9 @@ def plan(settings: Settings, start: str | None, end: str | None, as_of: date | N
     return faults
 
 
-def _state(lake: Lake, settings: Settings, node: graph.Node, as_of: date | None, rules: dict[str, Any], dirty: set[str]) -> tuple[str, str]:
+def _state(
+    lake: Lake, settings: Settings, node: graph.Node, as_of: date | None, rules: dict[str, Any], dirty: set[str]
+) -> tuple[str, str]:
     new_inputs = sorted(set(node.inputs) & dirty)
     if not lake.exists(tables.spec(node.table).name):
         return "build", "never built"
@@ -143,16 +162,26 @@ def status(settings: Settings) -> None:
             files = lake.files(name)
             last = lake.history(name, 1)[0]
             moment = datetime.fromtimestamp(last["timestamp"] / 1000, UTC)
-            listing.add_row(name, f"{sum(f.rows for f in files):,}", str(len(files)), str(last["version"]), f"{moment:%Y-%m-%d %H:%M:%S} UTC")
+            listing.add_row(
+                name,
+                f"{sum(f.rows for f in files):,}",
+                str(len(files)),
+                str(last["version"]),
+                f"{moment:%Y-%m-%d %H:%M:%S} UTC",
+            )
     console.print(listing)
     conservation(lake, settings)
     refused_rows = quality.refused(lake)
-    console.print(f"quarantine: {refused_rows['row_id'].n_unique():,} rows; dead letters without correction: {open_dead_letters(lake).height:,}")
+    console.print(
+        f"quarantine: {refused_rows['row_id'].n_unique():,} rows; dead letters without correction: {open_dead_letters(lake).height:,}"
+    )
     runs = grid("Last runs", "run", "command", "as of", "nodes", "ended")
     for record in ledger.runs(lake, 5):
         states = [n.state for n in record.nodes]
         said = ", ".join(f"{states.count(s)} {s}" for s in sorted(set(states)))
-        runs.add_row(record.id, record.command[:60], str(record.as_of or ""), said, (record.ended_at or "did not end")[:19])
+        runs.add_row(
+            record.id, record.command[:60], str(record.as_of or ""), said, (record.ended_at or "did not end")[:19]
+        )
     console.print(runs)
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gzip
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 
 from customer360.platform import graph, tables
 from customer360.platform import lake as lakes
 from customer360.platform.lake import Lake
+from customer360.platform.ledger import Run
+from customer360.platform.settings import Settings
 
 
 @pytest.fixture
@@ -33,3 +39,114 @@ def registries() -> Iterator[None]:
 def empty_graph(registries: None) -> None:
     """No nodes but those that the test declares; the platform's own tables stay."""
     graph.NODES.clear()
+
+
+# ---- a whole retailer, for the tests that cross all layers -----------------------------------------------------
+
+VOLATILE = ("_ingested_at", "received_at", "scored_at")  # moments of processing, not of business
+STOCK_ROWS = 300  # of the synthetic stock list, which is by far the largest file of a small retailer
+
+
+@dataclass(frozen=True)
+class Site:
+    """A landing folder, a lake and a state folder below one root, and how to run on them."""
+
+    root: Path
+    settings: Settings
+
+    @property
+    def lake(self) -> Lake:
+        from customer360.platform.run import lake_of
+
+        return lake_of(self.settings)
+
+    @property
+    def landing(self) -> Path:
+        return Path(self.settings.landing)
+
+    def run(self, **options: Any) -> Run:
+        from customer360.serve import jobs
+
+        return jobs.run_pipeline(self.settings, **options)
+
+    def deliver(self, path: str, lines: list[str | bytes], *, end: str = "\n") -> None:
+        """Write a landing file of text lines; gzip where the name says so."""
+        data = b"".join((line.encode() if isinstance(line, str) else line) + end.encode() for line in lines)
+        target = self.landing / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(gzip.compress(data) if path.endswith(".gz") else data)
+
+    def business(self) -> dict[str, pl.Series]:
+        """The rows of every table as sorted JSON text, without what names a moment of processing."""
+        return {name: business_rows(self.lake.scan(name).collect()) for name in sorted(tables.TABLES) if self.lake.exists(name)}
+
+    def versions(self) -> dict[str, int]:
+        """The Delta version of every table."""
+        return {name: self.lake.version(name) for name in sorted(tables.TABLES) if self.lake.exists(name)}
+
+
+def business_rows(frame: pl.DataFrame) -> pl.Series:
+    """Rows as sorted JSON text; bytes as hexadecimal digits."""
+    kept = frame.drop(VOLATILE, strict=False).with_columns(pl.col(pl.Binary).bin.encode("hex"))
+    if kept.is_empty():
+        return pl.Series("row", [], dtype=pl.String)
+    return kept.select(row=pl.struct(pl.all()).struct.json_encode()).to_series().sort()
+
+
+def open_site(root: Path, **overrides: Any) -> Site:
+    """The site below ``root``: the configuration of the synthetic retailer on four buckets, in this process.
+
+    ``overrides`` are settings by their name in the environment, e.g. ``EXECUTION__EXECUTOR="ray"``.
+    """
+    from customer360.platform import settings as configuration
+    from customer360.serve.compose import compose
+
+    compose()
+    (root / "landing").mkdir(parents=True, exist_ok=True)
+    own = {"LANDING": root / "landing", "LAKE__ROOT": root / "lake", "LAKE__BUCKETS": 4, "STATE": root / "state",
+           "EXECUTION__EXECUTOR": "local", **overrides}  # fmt: skip
+    return Site(root, configuration.load(None, {f"CUSTOMER360__{key}": str(value) for key, value in own.items()}))
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Callable[..., Site]:
+    """Opens sites by folder name, below the test's own folder."""
+
+    def opened(name: str = "site", **overrides: Any) -> Site:
+        return open_site(tmp_path / name, **overrides)
+
+    return opened
+
+
+@pytest.fixture(scope="session")
+def raw_retailer(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes a synthetic retailer, once for equal arguments; returns the folder with ``landing`` and ``truth``."""
+    made: dict[tuple[int, int, int], Path] = {}
+
+    def make(customers: int, days: int, seed: int = 11) -> Path:
+        from customer360.pipelines.sample import write_sample
+
+        if (customers, days, seed) not in made:
+            out = tmp_path_factory.mktemp("raw")
+            write_sample(out, customers=customers, days=days, seed=seed)
+            (stock,) = (out / "landing/erp/inventory").glob("*.csv")
+            stock.write_text("\n".join(stock.read_text().split("\n")[: STOCK_ROWS + 1]) + "\n")
+            made[customers, days, seed] = out
+        return made[customers, days, seed]
+
+    return make
+
+
+@pytest.fixture
+def no_champions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model registry that holds nothing, without MLflow, whose import and database cost seconds."""
+    from customer360.models import scoring
+
+    class Empty:
+        def champion_version(self, name: str) -> None:
+            return None
+
+        def load_champion(self, name: str) -> None:
+            return None
+
+    monkeypatch.setattr(scoring, "registry_of", lambda settings: Empty())

@@ -13,7 +13,13 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ["platform", "pipelines.bronze", "pipelines.silver", "pipelines.gold", "models", "serve"]
 PLATFORM = ["errors", "settings", "telemetry", "tables", "lake", "ledger", "quality", "lineage", "privacy", "sources",
             "graph", "catalogue", "run", "warehouse", "online", "access"]  # fmt: skip
-SHARED = {"pipelines", "pipelines.vocabulary", "pipelines.subjects", "pipelines.rules", "pipelines.sample"}  # at the height of bronze
+SHARED = {
+    "pipelines",
+    "pipelines.vocabulary",
+    "pipelines.subjects",
+    "pipelines.rules",
+    "pipelines.sample",
+}  # at the height of bronze
 STANDARD_FORBIDDEN_IN_BUILDS = {"datetime.now", "date.today", "time.time", "open", "random"}
 
 
@@ -47,7 +53,9 @@ def ours(file: Path) -> set[str]:
 def height(module: str) -> int:
     if any(module == s or module.startswith(s + ".") for s in SHARED - {"pipelines"}) or module == "pipelines":
         return 1
-    return next(i for i, layer in reversed(list(enumerate(LAYERS))) if module == layer or module.startswith(layer + "."))
+    return next(
+        i for i, layer in reversed(list(enumerate(LAYERS))) if module == layer or module.startswith(layer + ".")
+    )
 
 
 def test_platform_is_no_package() -> None:
@@ -70,10 +78,19 @@ def test_platform_imports_follow_its_order(module: str) -> None:
             assert PLATFORM.index(other.split(".")[1]) <= mine, f"{module} imports {other}, which is listed after it"
 
 
-@pytest.mark.parametrize("module", sorted(m for m in MODULES if m.count(".") == 2 and m.startswith(("pipelines.bronze", "pipelines.silver", "pipelines.gold"))))
+@pytest.mark.parametrize(
+    "module",
+    sorted(
+        m
+        for m in MODULES
+        if m.count(".") == 2 and m.startswith(("pipelines.bronze", "pipelines.silver", "pipelines.gold"))
+    ),
+)
 def test_domains_meet_by_table_names_only(module: str) -> None:
     others = {o for o in ours(MODULES[module]) if o.startswith("pipelines.") and o.count(".") == 2 and o != module}
-    assert others <= {"pipelines.gold.features"}, f"{module} imports {others}; shared words belong in pipelines/vocabulary.py"
+    assert others <= {"pipelines.gold.features"}, (
+        f"{module} imports {others}; shared words belong in pipelines/vocabulary.py"
+    )
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))

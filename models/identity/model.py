@@ -29,7 +29,8 @@ _TRAINING_COLUMNS = (("email",), ("phone",), ("dob",), ("given", "family"), ("st
 _PRIOR_RULES = (
     ("email", "given"), ("phone", "given"), ("dob", "given", "family"), ("street", "given", "family"),
 )  # fmt: skip
-SPLINK_LOG_LEVEL = logging.WARNING
+# Splink warns of every level that it cannot train, in each session; the gate decides on them and `diagnostics` says how.
+SPLINK_LOG_LEVEL = logging.ERROR
 
 
 class IdentityModelError(ModelError):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import polars as pl
 
 from customer360.models.identity.golden import golden
@@ -26,7 +24,9 @@ class IdentityEdges(Table, table="silver.identity_edges", sort_by=("record_id_l"
     match_key = String(nullable=True, description="Blocking rule that brought the pair together")
     decision = String(description="accepted, vetoed or rejected")
     reason = String(nullable=True)
-    evidence = List(Struct({"comparison": String(), "level": String(nullable=True), "weight": Float(nullable=True)}), nullable=True)
+    evidence = List(
+        Struct({"comparison": String(), "level": String(nullable=True), "weight": Float(nullable=True)}), nullable=True
+    )
 
 
 class IdentityLinks(Table, table="silver.identity_links", sort_by=("kind", "identifier", "valid_from"), bucketed=False):
@@ -81,7 +81,12 @@ BEGINNING = "1970-01-01T00:00:00+00:00"
 
 
 @produces(
-    IdentityEdges, People, IdentityLinks, Identities, inputs=("silver.customer_records", "silver.visitor_logins"), rules="identity"
+    IdentityEdges,
+    People,
+    IdentityLinks,
+    Identities,
+    inputs=("silver.customer_records", "silver.visitor_logins"),
+    rules="identity",
 )
 def identities(
     context: Context, silver_customer_records: pl.LazyFrame, silver_visitor_logins: pl.LazyFrame
@@ -89,8 +94,6 @@ def identities(
     """Standardize, link, score, decide and cluster all records; then golden records and dated links."""
     rules: IdentityRules = context.params
     records = standardize(silver_customer_records.collect(), rules)
-    # Splink warns of every level that it cannot train; the training gate decides on them and says below what it did.
-    logging.getLogger("splink").setLevel(logging.ERROR)
     resolution = resolve(records, rules)
     assigned = resolution.assignments
     telemetry.event(
@@ -101,7 +104,9 @@ def identities(
         **{f"{phase}_s".replace("+", "_"): round(seconds, 1) for phase, seconds in resolution.seconds.items()},
     )
     diagnostics = resolution.model.diagnostics
-    telemetry.event("identity model", mode=diagnostics.get("mode"), defaults_for=diagnostics.get("replaced") or "nothing")
+    telemetry.event("identity model", mode=diagnostics["mode"], stated_defaults=len(diagnostics["replaced"]))
+    for parameter, reason in diagnostics["replaced"].items():
+        telemetry.log.debug(f"  {parameter}: {reason}")
     people = golden(records.with_columns(is_contactable=pl.lit(None, pl.Boolean)), assigned, rules)
     known = silver_customer_records.select("record_id", "source_system", "customer_id")
     sized = assigned.with_columns(size=pl.len().over("person_id"))

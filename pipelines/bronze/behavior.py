@@ -30,7 +30,12 @@ class Events(Table, table="bronze.events", key=("EVENT_ID",)):
     LOCATION_COUNTRY = String(nullable=True, max_length=3)
     LOCATION_CITY = String(nullable=True, max_length=50)
     REFERRER_URL = String(nullable=True, max_length=2000)
-    VISITOR_ID = String(nullable=True, max_length=40, metadata=personal("device"), description="Cookie or device id (not in the specification)")
+    VISITOR_ID = String(
+        nullable=True,
+        max_length=40,
+        metadata=personal("device"),
+        description="Cookie or device id (not in the specification)",
+    )
     USER_AGENT = String(nullable=True, max_length=500, metadata=personal("agent"))
 
     @dy.rule()

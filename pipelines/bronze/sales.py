@@ -37,7 +37,9 @@ class Transactions(
     TERMINAL_ID = String(nullable=True, max_length=20)
     RECEIPT_NUMBER = String(nullable=True, max_length=50)
     REFUND_REASON = String(nullable=True, max_length=100)
-    VISITOR_ID = String(nullable=True, max_length=40, metadata=personal("device"), description="Browser or app that checked out")
+    VISITOR_ID = String(
+        nullable=True, max_length=40, metadata=personal("device"), description="Browser or app that checked out"
+    )
     LAST_UPDATED_DATE = Timestamp(nullable=True, description="Update column: status changes and refunds (fault 25)")
 
     @dy.rule()

@@ -10,7 +10,9 @@ from customer360.platform.tables import Date, Integer, OneOf, String, Table
 KINDS = {"PRODUCT_VIEW": "view", "CART_ADD": "cart_add", "WISHLIST_ADD": "wishlist"}
 
 
-class Interactions(Table, table="gold.interactions", per="person_id", sort_by=("person_id", "on", "product_id", "kind")):
+class Interactions(
+    Table, table="gold.interactions", per="person_id", sort_by=("person_id", "on", "product_id", "kind")
+):
     """One row per person, product, day and kind of interaction."""
 
     person_id = String(primary_key=True)
@@ -32,7 +34,13 @@ def interactions(
     ).select("person_id", "product_id", on="occurred_on", kind=pl.lit("purchase"), quantity="quantity")
     seen = silver_events.filter(
         pl.col("person_id").is_not_null(), pl.col("product_id").is_not_null(), pl.col("event_type").is_in(list(KINDS))
-    ).select("person_id", "product_id", on="occurred_on", kind=pl.col("event_type").replace_strict(KINDS), quantity=pl.lit(0, pl.Int64))
+    ).select(
+        "person_id",
+        "product_id",
+        on="occurred_on",
+        kind=pl.col("event_type").replace_strict(KINDS),
+        quantity=pl.lit(0, pl.Int64),
+    )
     folded = (
         pl.concat([bought, seen])
         .group_by("person_id", "product_id", "on", "kind")

@@ -28,7 +28,9 @@ RFM_GROUPS = 5
 TOP_CATEGORIES = 3
 
 
-class CustomerFeatures(Table, table="gold.customer_features", per="person_id", partition_by=("as_of",), sort_by=("person_id",)):
+class CustomerFeatures(
+    Table, table="gold.customer_features", per="person_id", partition_by=("as_of",), sort_by=("person_id",)
+):
     """One row per person and as_of date: what models read, from days strictly before as_of."""
 
     person_id = String(primary_key=True)
@@ -83,7 +85,9 @@ class Customer360(Table, table="gold.customer_360", per="person_id", partition_b
     country_code = String(nullable=True)
     record_count = Integer(description="Accounts that were resolved to this person")
     source_systems = List(String())
-    customer_segment = String(nullable=True, description="PREMIUM, STANDARD or BASIC, as the master data says (fault 20)")
+    customer_segment = String(
+        nullable=True, description="PREMIUM, STANDARD or BASIC, as the master data says (fault 20)"
+    )
     loyalty_tier = String(nullable=True)
     loyalty_points = Integer(nullable=True)
     registered_on = Date(nullable=True)
@@ -104,7 +108,9 @@ class Customer360(Table, table="gold.customer_360", per="person_id", partition_b
     mean_order_amount = Float(nullable=True)
     value_segment = String(description="Band of net spending and orders (rule file: value_segments)")
     lifetime_value_rule = Float(description="The specification's formula: spending x recency factor x frequency factor")
-    rfm_recency = Integer(nullable=True, description="5: most recent fifth of last year's buyers; null: no purchase in a year")
+    rfm_recency = Integer(
+        nullable=True, description="5: most recent fifth of last year's buyers; null: no purchase in a year"
+    )
     rfm_frequency = Integer(nullable=True)
     rfm_monetary = Integer(nullable=True)
     rfm_segment = String(nullable=True)
@@ -120,7 +126,9 @@ class Customer360(Table, table="gold.customer_360", per="person_id", partition_b
     mobile_order_share = Float(nullable=True)
     # scores, where a champion model has scored
     churn_probability = Float(nullable=True)
-    churn_reasons = List(Struct({"feature": String(), "value": Float(nullable=True), "contribution": Float()}), nullable=True)
+    churn_reasons = List(
+        Struct({"feature": String(), "value": Float(nullable=True), "contribution": Float()}), nullable=True
+    )
     churn_model_version = String(nullable=True)
     # freshness
     facts_until_at = Timestamp(nullable=True, description="Latest fact that the row knows")
@@ -180,7 +188,12 @@ def _history(days: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
         facts_until_at=pl.col("last_at").max(),
         **{c: pl.col(c).sum() for c in channels},
     )
-    shares = {f"{c.removesuffix('_order_count')}_order_share": pl.when(pl.col("order_count") > 0).then(pl.col(c) / pl.col("order_count")) for c in channels}
+    shares = {
+        f"{c.removesuffix('_order_count')}_order_share": pl.when(pl.col("order_count") > 0).then(
+            pl.col(c) / pl.col("order_count")
+        )
+        for c in channels
+    }
     store, online, mobile = (pl.col(c) for c in channels)
     preferred = (
         pl.when(pl.col("order_count") == 0).then(None)
@@ -190,7 +203,9 @@ def _history(days: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
     )  # fmt: skip
     return history.with_columns(
         recency_days=(pl.lit(as_of) - pl.col("last_purchase_on")).dt.total_days(),
-        mean_order_amount=pl.when(pl.col("order_count") > 0).then(pl.col("gross_amount").cast(pl.Float64) / pl.col("order_count")),
+        mean_order_amount=pl.when(pl.col("order_count") > 0).then(
+            pl.col("gross_amount").cast(pl.Float64) / pl.col("order_count")
+        ),
         preferred_channel=preferred,
         **shares,
     ).drop(channels)
@@ -217,7 +232,8 @@ def _top_categories(interactions: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
         pl.col("category").is_not_null(), pl.col("on") < as_of, pl.col("on") >= as_of - timedelta(days=365)
     )
     counted = recent.group_by("person_id", "category").agg(
-        bought=pl.col("count").filter(pl.col("kind") == "purchase").sum(), viewed=pl.col("count").filter(pl.col("kind") == "view").sum()
+        bought=pl.col("count").filter(pl.col("kind") == "purchase").sum(),
+        viewed=pl.col("count").filter(pl.col("kind") == "view").sum(),
     )
     ranked = counted.sort("person_id", "bought", "viewed", "category", descending=[False, True, True, False])
     return ranked.group_by("person_id", maintain_order=True).agg(top_categories=pl.col("category").head(TOP_CATEGORIES))
@@ -233,11 +249,18 @@ def _value(params: EnrichmentRules) -> dict[str, pl.Expr]:
     """Value segment by the rule file's bands, and the specification's lifetime value (lines 757-1078), on net spending."""
     spent, orders, recency = pl.col("net_amount").cast(pl.Float64), pl.col("order_count"), pl.col("recency_days")
     segment = pl.coalesce(
-        *(pl.when((spent > b.spent_above) & (orders > b.orders_above)).then(pl.lit(b.name)) for b in params.value_segments),
+        *(
+            pl.when((spent > b.spent_above) & (orders > b.orders_above)).then(pl.lit(b.name))
+            for b in params.value_segments
+        ),
         pl.lit(params.lowest_value_segment),
     )
-    recency_factor = pl.when(recency <= 30).then(1.2).when(recency <= 90).then(1.0).when(recency <= 180).then(0.8).otherwise(0.5)
-    frequency_factor = pl.when(orders > 50).then(1.5).when(orders > 20).then(1.2).when(orders > 5).then(1.0).otherwise(0.7)
+    recency_factor = (
+        pl.when(recency <= 30).then(1.2).when(recency <= 90).then(1.0).when(recency <= 180).then(0.8).otherwise(0.5)
+    )
+    frequency_factor = (
+        pl.when(orders > 50).then(1.5).when(orders > 20).then(1.2).when(orders > 5).then(1.0).otherwise(0.7)
+    )
     return {"value_segment": segment, "lifetime_value_rule": (spent * recency_factor * frequency_factor).round(2)}
 
 
@@ -252,8 +275,12 @@ def _rfm() -> dict[str, pl.Expr]:
     recency = RFM_GROUPS - above(pl.col("recency_days").cast(pl.Float64), "bounds_recency_days")
     return {
         "rfm_recency": pl.when(bought).then(recency),
-        "rfm_frequency": pl.when(bought).then(1 + above(pl.col("order_count_365d").cast(pl.Float64), "bounds_order_count")),
-        "rfm_monetary": pl.when(bought).then(1 + above(pl.col("gross_amount_365d").cast(pl.Float64), "bounds_gross_amount")),
+        "rfm_frequency": pl.when(bought).then(
+            1 + above(pl.col("order_count_365d").cast(pl.Float64), "bounds_order_count")
+        ),
+        "rfm_monetary": pl.when(bought).then(
+            1 + above(pl.col("gross_amount_365d").cast(pl.Float64), "bounds_gross_amount")
+        ),
     }
 
 

@@ -83,7 +83,15 @@ def _times(as_of: date) -> list[pl.Expr]:
 
 
 def _totals() -> list[pl.Expr]:
-    summed = ("order_count", "gross_amount", "net_amount", "unit_count", "item_count", "return_count", "discount_amount")
+    summed = (
+        "order_count",
+        "gross_amount",
+        "net_amount",
+        "unit_count",
+        "item_count",
+        "return_count",
+        "discount_amount",
+    )
     channels = ("store_order_count", "online_order_count", "mobile_order_count")
     return [
         *(pl.col(name).sum() for name in (*summed, *channels)),

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow as pa
+
 from customer360.pipelines.sample.catalog import Shelf
 from customer360.pipelines.sample.sales import FAILED, Sales, words
 from customer360.pipelines.sample.stores import places

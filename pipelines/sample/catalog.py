@@ -9,6 +9,7 @@ from datetime import date
 
 import numpy as np
 import polars as pl
+
 from customer360.pipelines.sample.names import rank_weights
 from customer360.pipelines.sample.streams import Streams
 

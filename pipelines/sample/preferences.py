@@ -6,6 +6,7 @@ from datetime import date
 
 import numpy as np
 import polars as pl
+
 from customer360.pipelines.sample.catalog import CATEGORIES, brand_names
 from customer360.pipelines.sample.streams import Streams
 from customer360.pipelines.sample.tastes import Tastes

@@ -12,6 +12,7 @@ from datetime import date
 
 import numpy as np
 import polars as pl
+
 from customer360.pipelines.sample import names
 from customer360.pipelines.sample.stores import places
 from customer360.pipelines.sample.streams import Streams, scrambled

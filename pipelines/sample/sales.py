@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+
 from customer360.pipelines.sample.catalog import COMPANION, Shelf
 from customer360.pipelines.sample.stores import places
 from customer360.pipelines.sample.streams import Streams, spread

@@ -6,6 +6,7 @@ from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
+
 from customer360.pipelines.sample.streams import Streams
 
 # city, state, first zip code, telephone area code, latitude, longitude, hours behind UTC, population in ten thousands,

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from customer360.pipelines.sample.catalog import BRANDS_PER_CATEGORY, CATEGORIES, TIERS, Shelf, season_table
 from customer360.pipelines.sample.streams import Streams, pick_rows
 

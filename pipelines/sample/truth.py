@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import polars as pl
+
 from customer360.pipelines.sample.catalog import CATEGORIES
 from customer360.pipelines.sample.records import NEVER
 from customer360.pipelines.sample.visits import CHURN_HOUR

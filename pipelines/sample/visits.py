@@ -14,6 +14,7 @@ from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
+
 from customer360.pipelines.sample.records import NEVER
 from customer360.pipelines.sample.stores import places
 from customer360.pipelines.sample.streams import Streams, scrambled

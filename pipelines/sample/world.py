@@ -7,6 +7,7 @@ from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
+
 from customer360.pipelines.sample.catalog import Shelf, products, shelf_of
 from customer360.pipelines.sample.people import people
 from customer360.pipelines.sample.records import NEVER, accounts

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+
 from customer360.pipelines.sample import behavior, truth
 from customer360.pipelines.sample.dirt import ROW_KINDS, STANDARD, Dirt, Soiler, Spoils, damage_frame, damage_lines
 from customer360.pipelines.sample.preferences import preferences

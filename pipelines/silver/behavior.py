@@ -88,7 +88,9 @@ def events(bronze_events: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> 
         seconds_on_page="TIME_ON_PAGE",
         country="LOCATION_COUNTRY",
         city="LOCATION_CITY",
-        referrer_host=pl.col("REFERRER_URL").str.extract(r"^(?:[a-zA-Z][a-zA-Z0-9+.-]*://)?([^/?#:]+)").str.to_lowercase(),
+        referrer_host=pl.col("REFERRER_URL")
+        .str.extract(r"^(?:[a-zA-Z][a-zA-Z0-9+.-]*://)?([^/?#:]+)")
+        .str.to_lowercase(),
         account=record_id("_source_system", "CUSTOMER_ID"),
     )
     alone = pl.concat_str(pl.lit("e:"), "event_id")
@@ -141,7 +143,9 @@ def tracker_sessions(bronze_sessions: pl.LazyFrame, silver_identity_links: pl.La
 class Sessions(Table, table="silver.sessions", per="subject_id", sort_by=("started_at", "session_id")):
     """One row per visit of one subject, built from events (fault 4)."""
 
-    session_id = String(primary_key=True, description="The tracker's id and the subject, or subject and number for events without one")
+    session_id = String(
+        primary_key=True, description="The tracker's id and the subject, or subject and number for events without one"
+    )
     subject_id = String(primary_key=True)
     person_id = String(nullable=True)
     started_at = Timestamp()
@@ -169,7 +173,9 @@ PAGE_EVENTS = ("PAGE_VIEW", "CATEGORY_VIEW", "PRODUCT_VIEW")
 def sessions(silver_events: pl.LazyFrame, silver_tracker_sessions: pl.LazyFrame) -> pl.LazyFrame:
     """Visits: the tracker's session id where there is one, else a gap of silence ends a visit."""
     ordered = silver_events.sort("subject_id", "occurred_at", "event_id")
-    silence = (pl.col("occurred_at") - pl.col("occurred_at").shift().over("subject_id")) > pl.duration(minutes=SESSION_GAP_MINUTES)
+    silence = (pl.col("occurred_at") - pl.col("occurred_at").shift().over("subject_id")) > pl.duration(
+        minutes=SESSION_GAP_MINUTES
+    )
     untracked = pl.format("{}#{}", "subject_id", silence.fill_null(True).cum_sum().over("subject_id"))
     keyed = ordered.with_columns(session_id=pl.coalesce("tracker_session_id", untracked))
     kind = pl.col("event_type")

@@ -31,7 +31,19 @@ class Products(Table, table="silver.products", per="product_id", sort_by=("produ
 @builds(Products, rules="standardization")
 def products(bronze_products: pl.LazyFrame, params: StandardizationRules) -> pl.LazyFrame:
     """Current products; which codes are goods is a rule (`product_code_pattern`). Systems share one product namespace."""
-    same = ("product_id", "product_name", "category", "subcategory", "brand", "sku", "price", "cost", "description", "attributes", "product_status")
+    same = (
+        "product_id",
+        "product_name",
+        "category",
+        "subcategory",
+        "brand",
+        "sku",
+        "price",
+        "cost",
+        "description",
+        "attributes",
+        "product_status",
+    )
     named = bronze_products.select(
         *(pl.col(c.upper()).alias(c) for c in same),
         currency="CURRENCY_CODE",

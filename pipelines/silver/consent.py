@@ -19,7 +19,9 @@ class Preferences(Table, table="silver.preferences", per="preference_id", sort_b
     person_id = String(nullable=True)
     customer_id = String(metadata=personal("account"))
     preference_type = String()
-    purpose = String(description="For communication preferences: EMAIL, SMS, PERSONALIZATION …; else the preferred value")
+    purpose = String(
+        description="For communication preferences: EMAIL, SMS, PERSONALIZATION …; else the preferred value"
+    )
     is_allowed = Boolean(nullable=True, description="For communication preferences; null for tastes")
     is_active = Boolean()
     stated_on = Date(nullable=True)
@@ -36,11 +38,15 @@ def preferences(bronze_preferences: pl.LazyFrame, silver_identity_links: pl.Lazy
         source_system="_source_system",
         customer_id="CUSTOMER_ID",
         preference_type="PREFERENCE_TYPE",
-        purpose=pl.when(communication).then(value.str.split(":").list.first().str.strip_chars().str.to_uppercase()).otherwise(value),
+        purpose=pl.when(communication)
+        .then(value.str.split(":").list.first().str.strip_chars().str.to_uppercase())
+        .otherwise(value),
         is_allowed=pl.when(communication).then(answer.is_in(["YES", "TRUE", "ALLOW"]).fill_null(False)),
         is_active=pl.col("PREFERENCE_STATUS").fill_null("ACTIVE") == "ACTIVE",
         stated_on="PREFERENCE_DATE",
         account=record_id("_source_system", "CUSTOMER_ID"),
     )
     alone = pl.lit("a:") + pl.col("account")
-    return with_subject(facts, silver_identity_links, account="account", visitor=None, at="stated_on", otherwise=alone).drop("account")
+    return with_subject(
+        facts, silver_identity_links, account="account", visitor=None, at="stated_on", otherwise=alone
+    ).drop("account")

@@ -60,7 +60,12 @@ def subject_days(
     silver_sessions: pl.LazyFrame,
 ) -> pl.LazyFrame:
     """Each fact table folded to days by itself, then added up."""
-    parts = [_orders(silver_transactions), _lines(silver_transaction_items), _events(silver_events), _visits(silver_sessions)]
+    parts = [
+        _orders(silver_transactions),
+        _lines(silver_transaction_items),
+        _events(silver_events),
+        _visits(silver_sessions),
+    ]
     return merge(pl.concat(parts, how="diagonal"))
 
 

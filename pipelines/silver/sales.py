@@ -10,7 +10,9 @@ from customer360.platform.graph import builds
 from customer360.platform.tables import Boolean, Date, Integer, Money, String, Table, Timestamp, personal
 
 
-class Transactions(Table, table="silver.transactions", per="transaction_id", sort_by=("occurred_at", "source_system", "transaction_id")):
+class Transactions(
+    Table, table="silver.transactions", per="transaction_id", sort_by=("occurred_at", "source_system", "transaction_id")
+):
     """One row per transaction, as last delivered."""
 
     transaction_id = String(primary_key=True)
@@ -92,7 +94,10 @@ def transactions(bronze_transactions: pl.LazyFrame, silver_identity_links: pl.La
 
 
 class TransactionItems(
-    Table, table="silver.transaction_items", per="transaction_id", sort_by=("occurred_at", "source_system", "transaction_id", "item_id")
+    Table,
+    table="silver.transaction_items",
+    per="transaction_id",
+    sort_by=("occurred_at", "source_system", "transaction_id", "item_id"),
 ):
     """One row per line of a transaction, as last delivered."""
 
@@ -122,7 +127,16 @@ class TransactionItems(
     item_rating = Integer(nullable=True)
 
 
-HEADER = ("transaction_id", "source_system", "subject_id", "person_id", "occurred_at", "occurred_on", "is_sale", "is_return")
+HEADER = (
+    "transaction_id",
+    "source_system",
+    "subject_id",
+    "person_id",
+    "occurred_at",
+    "occurred_on",
+    "is_sale",
+    "is_return",
+)
 
 
 @builds(TransactionItems, reads={"silver.transactions": HEADER})
@@ -134,16 +148,22 @@ def transaction_items(
         "transaction_id", "source_system", "subject_id", "person_id", "occurred_at", "occurred_on",
         header_sale="is_sale", header_return="is_return",
     )  # fmt: skip
-    catalogue = silver_products.select("product_id", "is_product", c="category", s="subcategory", b="brand", n="product_name")
+    catalogue = silver_products.select(
+        "product_id", "is_product", c="category", s="subcategory", b="brand", n="product_name"
+    )
     same = ("item_id", "transaction_id", "product_id", "product_name", "category", "subcategory", "brand", "quantity",
             "unit_price", "total_price", "discount_amount", "item_status", "item_rating")  # fmt: skip
     lines = bronze_transaction_items.select(*(pl.col(c.upper()).alias(c) for c in same), source_system="_source_system")
-    joined = lines.join(headers, on=["transaction_id", "source_system"], how="left").join(catalogue, on="product_id", how="left")
+    joined = lines.join(headers, on=["transaction_id", "source_system"], how="left").join(
+        catalogue, on="product_id", how="left"
+    )
     total, zero = pl.col("total_price"), pl.lit(0).cast(pl.Decimal(12, 2))
     gives_back = (pl.col("header_return") | (pl.col("header_sale") & (pl.col("quantity") < 0))).fill_null(False)
     sold = (pl.col("header_sale") & (pl.col("quantity") >= 0)).fill_null(False)
     return joined.with_columns(
-        subject_id=pl.coalesce("subject_id", pl.concat_str(pl.lit("t:"), "source_system", pl.lit("/"), "transaction_id")),
+        subject_id=pl.coalesce(
+            "subject_id", pl.concat_str(pl.lit("t:"), "source_system", pl.lit("/"), "transaction_id")
+        ),
         is_orphan=pl.col("header_sale").is_null(),
         is_sale=sold,
         is_return=gives_back,

@@ -7,11 +7,10 @@ there. Units return add-actions and counts; this driver commits.
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 from datetime import date
 from typing import Any
-
-import polars as pl
 
 from customer360.platform import graph, ledger, quality, tables, telemetry
 from customer360.platform.errors import ConfigError, Customer360Error, RunError
@@ -21,8 +20,27 @@ from customer360.platform.ledger import NodeRun, Run
 from customer360.platform.quality import Quarantine
 from customer360.platform.run.executor import Failure, LocalExecutor, RayExecutor, executor_for
 from customer360.platform.run.ingest import ingest
-from customer360.platform.run.planning import Context, Job, bucket_units, carried_bytes, columns_of, exchanged, is_by_bucket, is_current, prepare, replaced_rows
-from customer360.platform.run.units import BuildUnit, GatherUnit, InputPart, SplitUnit, UnitResult, write_output
+from customer360.platform.run.planning import (
+    Context,
+    Job,
+    bucket_units,
+    carried_bytes,
+    columns_of,
+    exchanged,
+    is_by_bucket,
+    is_current,
+    prepare,
+    replaced_rows,
+)
+from customer360.platform.run.units import (
+    BuildUnit,
+    GatherUnit,
+    InputPart,
+    SplitUnit,
+    UnitResult,
+    conform_to_storage,
+    write_output,
+)
 from customer360.platform.settings import Settings
 
 AsOf = Callable[[Lake], date | None]
@@ -117,7 +135,7 @@ class _Driver:
 
     def finish(self) -> None:
         self.record.ended_at = ledger.start_run("").started_at
-        self.lake.delete(self.lake.list("_staging"))
+        self.lake.delete(self.lake.objects("_staging"))
 
     # ---- one node -----------------------------------------------------------------------------------------------
 
@@ -129,9 +147,10 @@ class _Driver:
         if blocked:
             self._fail(node, f"needs {', '.join(sorted(blocked))}, which failed", state="blocked")
             return None
+        refreshed = not {node.name, tables.spec(node.table).name}.isdisjoint(self.refresh)
         try:
             for output in node.outputs:
-                self.lake.ensure(output)
+                self.lake.ensure(output, rebuild=refreshed)
             if (node.is_dated or tables.spec(node.table).is_dated) and self.as_of is None:
                 self.as_of = self.default_as_of(self.lake)
                 self.record.as_of = str(self.as_of)
@@ -141,7 +160,8 @@ class _Driver:
             self._fail(node, str(fault))
             return None
         self.started[node.name] = time.perf_counter()
-        if is_current(job) and node.name not in self.refresh and tables.spec(node.table).name not in self.refresh:
+        job.refreshed = refreshed
+        if is_current(job) and not refreshed:
             facts = ledger.last_facts(self.lake, tables.spec(node.table).name, job.app)
             self.record.nodes.append(NodeRun(node.name, "current", 0.0, facts.get("rows", 0), facts))
             return None
@@ -178,20 +198,23 @@ class _Driver:
 
     def _produce(self, job: Job) -> None:
         frames = [self.lake.scan(name, files) for name, files in job.inputs.items()]
+        adds: dict[str, list[Add]] = {}
         try:
             made = job.node.function(job.context, *frames)
+            outputs = made if isinstance(made, tuple) else (made,)
+            for table, frame in zip(job.node.outputs, outputs, strict=True):
+                partition = job.partition if table is job.node.table else {}
+                rows = conform_to_storage(table, frame.lazy(), partition)
+                adds[tables.spec(table).name] = write_output(self.lake, table, rows, partition)
+                reached(f"after write {tables.spec(table).name}")
         except Customer360Error as fault:
             self._fail(job.node, str(fault))
             return
-        outputs = made if isinstance(made, tuple) else (made,)
-        adds: dict[str, list[Add]] = {}
-        for table, frame in zip(job.node.outputs, outputs, strict=True):
-            from customer360.platform.run.units import conform_to_storage
-
-            rows = conform_to_storage(table, frame.lazy(), job.partition if table is job.node.table else {})
-            adds[tables.spec(table).name] = write_output(self.lake, table, rows, job.partition if table is job.node.table else {})
-            reached(f"after write {tables.spec(table).name}")
-        self._commit(job, adds, {"rows": outputs[-1].lazy().select(pl.len()).collect().item()})
+        except Exception as fault:  # noqa: BLE001 - as with builds: the node fails with this reason, the others go on
+            telemetry.log.debug(traceback.format_exc())
+            self._fail(job.node, f"{type(fault).__name__}: {fault}")
+            return
+        self._commit(job, adds, {"rows": rows.height})
 
     # ---- builds -------------------------------------------------------------------------------------------------
 

@@ -30,6 +30,10 @@ from customer360.platform.tables import TABLES
 TRANSIENT = (TransientError, ConnectionError, TimeoutError, InterruptedError)
 
 
+# They announce each execution and each missing progress bar; our own lines say more.
+QUIET = ("ray.data._internal.execution.streaming_executor", "ray.data._internal.progress")
+
+
 class Unit(Protocol):
     """Anything picklable with a ``run``."""
 
@@ -129,7 +133,8 @@ class RayExecutor:
         if not ray.is_initialized():
             start_ray(self.settings, self.state)
             self.started = True
-        logging.getLogger("ray.data").setLevel(logging.ERROR)  # it announces each execution; our own lines say more
+        for name in QUIET:
+            logging.getLogger(name).setLevel(logging.ERROR)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False

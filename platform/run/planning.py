@@ -39,6 +39,7 @@ class Job:
     partition: dict[str, str]
     fingerprint: str
     context: Context
+    refreshed: bool = False  # asked for: nothing that stands is trusted
     staged: dict[str, dict[int, list[str]]] = field(default_factory=dict)  # exchange pieces by table and part
 
     @property
@@ -97,17 +98,21 @@ def carried_bytes(job: Job, table: str) -> int:
 
 
 def is_by_bucket(job: Job) -> bool:
-    """Whether the node can run bucket by bucket: its grain is the subject and no input needs an exchange."""
-    return job.node.per in SUBJECT_KEYS and not exchanged(job)
+    """Whether the node can run bucket by bucket: its grain is the subject, and its inputs are stored by it."""
+    return job.node.per in SUBJECT_KEYS and any(map(_is_bucketed, job.node.inputs)) and not exchanged(job)
 
 
 def exchanged(job: Job) -> list[str]:
-    """Inputs that must be split by the node's key: they have its column but are not stored by it."""
+    """Inputs that must be split by the node's key: all that have its column, unless all of them are stored by it."""
     per = job.node.per
     if per is None:
         return []
-    stored = [t for t in job.node.inputs if tables.spec(tables.by_name(t)).bucketed]
-    return [t for t in job.node.inputs if key_column(t, per) and not (per in SUBJECT_KEYS and t in stored)]
+    keyed = [t for t in job.node.inputs if key_column(t, per)]
+    return [] if per in SUBJECT_KEYS and all(map(_is_bucketed, keyed)) else keyed
+
+
+def _is_bucketed(table: str) -> bool:
+    return tables.spec(tables.by_name(table)).bucketed
 
 
 def bucket_units(job: Job) -> tuple[list[BuildUnit], list[str]]:
@@ -124,7 +129,9 @@ def bucket_units(job: Job) -> tuple[list[BuildUnit], list[str]]:
         stem = _unit_stem(job, inputs)
         folder = "".join(f"{k}={v}/" for k, v in {**job.partition, BUCKET: str(bucket)}.items())
         path = f"{folder}{stem}.parquet"
-        if path in standing:
+        if job.refreshed:  # under the standing file's name a new content could not be told from the old
+            units.append(BuildUnit(lake, node, inputs, job.reserved, job.partition, bucket))
+        elif path in standing:
             stay.append(path)
         else:
             units.append(BuildUnit(lake, node, inputs, job.reserved, job.partition, bucket, stem))
@@ -132,7 +139,7 @@ def bucket_units(job: Job) -> tuple[list[BuildUnit], list[str]]:
 
 
 def _of_bucket(table: str, files: list[File], bucket: int) -> list[File]:
-    if not tables.spec(tables.by_name(table)).bucketed:
+    if not _is_bucketed(table):
         return files
     return [f for f in files if f.partition.get(BUCKET) == str(bucket)]
 

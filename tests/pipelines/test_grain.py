@@ -47,13 +47,20 @@ def test_a_build_may_be_split_by_its_grain(name: str, retailer) -> None:
     columns = {t: split_column(t, node.per or "") for t in node.inputs}
     assert any(columns.values()), f"{name} is per {node.per}, but no input has that column"
     numbered = {
-        t: frames[t].collect().with_columns(part__=bucket_numbers(frames[t].collect()[c].cast(pl.String), PARTS)) for t, c in columns.items() if c
+        t: frames[t].collect().with_columns(part__=bucket_numbers(frames[t].collect()[c].cast(pl.String), PARTS))
+        for t, c in columns.items()
+        if c
     }
     parts = []
     for number in range(PARTS):
-        part = {t: numbered[t].filter(pl.col("part__") == number).drop("part__").lazy() if t in numbered else f for t, f in frames.items()}
+        part = {
+            t: numbered[t].filter(pl.col("part__") == number).drop("part__").lazy() if t in numbered else f
+            for t, f in frames.items()
+        }
         parts.append(apply(node, part, retailer))
-    assert sum(p.height > 0 for p in parts) >= (20 if whole.height >= 100 else 1), f"{name}: the test data do not spread"
+    assert sum(p.height > 0 for p in parts) >= (20 if whole.height >= 100 else 1), (
+        f"{name}: the test data do not spread"
+    )
     assert whole.height > 0, f"{name}: the test data build nothing"
     assert_frame_equal(canonical(pl.concat(parts), node), whole, check_exact=False, abs_tol=1e-9, rel_tol=1e-9)
 
@@ -66,7 +73,9 @@ def test_a_mergeable_build_folds_partial_outputs(name: str, retailer) -> None:
     whole = canonical(apply(node, {t: f.lazy() for t, f in frames.items()}, retailer), node)
     halves = []
     for side in (0, 1):
-        part = {t: f.with_row_index("i__").filter(pl.col("i__") % 2 == side).drop("i__").lazy() for t, f in frames.items()}
+        part = {
+            t: f.with_row_index("i__").filter(pl.col("i__") % 2 == side).drop("i__").lazy() for t, f in frames.items()
+        }
         halves.append(apply(node, part, retailer))
     merged = conform_to_storage(node.table, node.merge(pl.concat(halves).lazy()), {})
     assert_frame_equal(canonical(merged, node), whole, check_exact=False, abs_tol=1e-9, rel_tol=1e-9)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+
 from customer360.pipelines.sample import CLEAN, Dirt, write_sample
 from customer360.pipelines.sample.behavior import STEPS
 from customer360.pipelines.sample.dirt import BAD_ENUM

@@ -1,0 +1,42 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test fast check bench serve clean
+
+help: ## Show this help
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/ -/'
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt torch==2.13.0
+	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
+	touch $@
+
+setup: $(VENV)/.installed ## Install into .venv
+
+demo: setup ## The main job from nothing: raw files in, a personalized HTTP answer out
+	$(BIN)/customer360 demo
+
+test: fast ## All tests: the fast part, then those that need Ray, MLflow or Splink
+	$(BIN)/pytest -m slow
+
+fast: setup ## The fast tests alone
+	$(BIN)/pytest -m "not slow"
+
+check: setup ## Lint, format, types, architecture
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	MYPYPATH=.links $(BIN)/mypy --explicit-package-bases -p customer360
+	$(BIN)/pytest tests/test_architecture.py
+
+bench: setup ## Benchmarks: ratios measured in one run
+	$(BIN)/python tests/bench/gold.py
+	$(BIN)/python tests/bench/ingest.py
+	$(BIN)/python tests/bench/identity.py
+
+serve: setup ## Start the HTTP application
+	$(BIN)/customer360 serve
+
+clean: ## Remove what demo and tests made
+	rm -rf data/sample data/lake data/state .pytest_cache .mypy_cache .ruff_cache

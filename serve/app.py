@@ -1,0 +1,254 @@
+"""The HTTP application, and how it is run: Ray Serve from a config file, Ray Serve of our own, or plain uvicorn.
+
+`build_app` makes the same ASGI application for all of them and for tests. Ray is imported only inside the functions
+that start it. Annotations are evaluated (no `from __future__ import annotations`): Ray Serve and FastAPI read them.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException as RoutingError
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from customer360.platform import access, settings, telemetry
+from customer360.platform.access import WrongRole
+from customer360.platform.errors import AccessDenied
+from customer360.platform.online import NotPublished, OnlineStore
+from customer360.platform.run.executor import ray_session
+from customer360.platform.settings import Settings
+from customer360.serve import customer, recommend, score
+from customer360.serve.policy import Caller, Problem
+
+if TYPE_CHECKING:
+    from ray import serve
+
+VERSION = "1"
+STALE_AFTER = timedelta(hours=36)  # a daily publication that was missed, with half a day of grace
+REQUESTS = Counter("customer360_requests_total", "Requests, by route and status", ["route", "status"])
+SECONDS = Histogram(
+    "customer360_request_seconds",
+    "Seconds to answer, by route",
+    ["route"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2),
+)
+AGE = Gauge("customer360_generation_age_seconds", "Age of the publication in service")
+DESCRIPTION = """Profiles, recommendations and scores of resolved persons, from the newest publication of the lake.
+
+Every call needs an API key, as `Authorization: Bearer KEY` or `X-API-Key: KEY`. Roles: `reader` sees no personal data,
+`service` sees it, `admin` also reads `/metrics`. Errors are `application/problem+json`."""
+
+
+class Health(BaseModel):
+    """Whether answers can be given, and how old they are."""
+
+    status: Literal["ok", "stale", "empty"] = Field(description="empty: nothing was published yet")
+    is_stale: bool = Field(description=f"The publication is older than {STALE_AFTER.total_seconds() / 3600:g} hours")
+    generation: str | None = None
+    as_of: date | None = None
+    published_at: datetime | None = None
+    age_seconds: float | None = None
+
+
+operations = APIRouter(tags=["operations"])
+
+
+@operations.get("/healthz", responses={503: {"model": Health}})
+async def healthz(request: Request, response: Response) -> Health:
+    """Open to everybody. 503 until something was published."""
+    try:
+        generation = request.app.state.store.view().generation
+    except NotPublished:
+        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+        return Health(status="empty", is_stale=True)
+    age = datetime.now(UTC) - generation.published_at
+    is_stale = age > STALE_AFTER
+    return Health(
+        status="stale" if is_stale else "ok",
+        is_stale=is_stale,
+        generation=generation.id,
+        as_of=generation.as_of,
+        published_at=generation.published_at,
+        age_seconds=age.total_seconds(),
+    )
+
+
+@operations.get("/metrics", response_class=Response)
+async def metrics(request: Request, principal: Caller) -> Response:
+    """Prometheus metrics of this process. Needs role admin."""
+    access.require(principal, "admin")
+    health = await healthz(request, Response())
+    AGE.set(health.age_seconds if health.age_seconds is not None else float("nan"))
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+def build_app(configured: Settings) -> FastAPI:
+    """The application over the online store and the keys below ``configured.state``. Opens nothing before a request."""
+    app = FastAPI(title=configured.name, version=VERSION, description=DESCRIPTION)
+    app.state.folder = Path(configured.state)
+    app.state.store = OnlineStore(app.state.folder)
+    app.include_router(operations)
+    explained: dict[int | str, dict[str, Any]] = {code: {"model": Problem} for code in (401, 403, 404, 503)}
+    for endpoint in (customer, recommend, score):
+        app.include_router(endpoint.router, prefix="/v1", responses=explained)
+    handlers: dict[type[Exception], Callable[[Any], Response]] = {
+        WrongRole: lambda fault: _problem(HTTPStatus.FORBIDDEN, str(fault)),
+        AccessDenied: lambda fault: _problem(HTTPStatus.UNAUTHORIZED, str(fault), {"WWW-Authenticate": "Bearer"}),
+        NotPublished: lambda fault: _problem(
+            HTTPStatus.SERVICE_UNAVAILABLE, "nothing is published yet", {"Retry-After": "5"}
+        ),
+        RoutingError: _http_problem,
+        RequestValidationError: _validation_problem,
+    }
+    for fault, handler in handlers.items():
+        app.add_exception_handler(fault, _handler(handler))
+    app.add_middleware(Measured)
+    return app
+
+
+def _handler(answer: Callable[[Any], Response]) -> Callable[[Request, Exception], Any]:
+    async def handle(_: Request, fault: Exception) -> Response:
+        return answer(fault)
+
+    return handle
+
+
+def _problem(status: HTTPStatus, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    body = Problem(title=status.phrase, status=status.value, detail=detail)
+    return JSONResponse(body.model_dump(), status.value, headers, media_type="application/problem+json")
+
+
+def _http_problem(fault: HTTPException) -> Response:
+    return _problem(HTTPStatus(fault.status_code), str(fault.detail), dict(fault.headers or {}))
+
+
+def _validation_problem(fault: RequestValidationError) -> Response:
+    """Names the parameters and what is wrong, without their values."""
+    wrong = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in fault.errors()]
+    return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(wrong))
+
+
+class Measured:
+    """Counts and times requests under the route's template: the path itself holds account ids."""
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        status, start = 500, time.perf_counter()
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            REQUESTS.labels(route=route, status=str(status)).inc()
+            SECONDS.labels(route=route).observe(time.perf_counter() - start)
+
+
+# ---- running --------------------------------------------------------------------------------------------------
+
+
+class Arguments(BaseModel):
+    """`args` of a Ray Serve config file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    config: str | None = Field(
+        default=None, description="Settings file; default: CUSTOMER360_CONFIG, else configs/local.yaml"
+    )
+
+
+def application(args: Arguments) -> "serve.Application":
+    """Ray Serve's builder: `import_path: customer360.serve.app:application`."""
+    return _deployment(settings.load(args.config))
+
+
+def _deployment(configured: Settings) -> "serve.Application":
+    from ray import serve
+
+    # Replicas may run in another directory than the one that relative settings refer to.
+    placed = configured.model_copy(update={"state": str(Path(configured.state).absolute())})
+    limits = placed.serve
+
+    def replica() -> FastAPI:
+        telemetry.configure()
+        return build_app(placed)
+
+    deployment = serve.deployment(
+        serve.ingress(replica)(),
+        name="api",
+        num_replicas=limits.replicas,
+        max_ongoing_requests=limits.max_ongoing_requests,
+        max_queued_requests=limits.max_queued_requests,
+        backpressure_config={"status_code": 429, "retry_after_s": 1},
+        ray_actor_options={"num_cpus": 0.5},
+        logging_config={"enable_access_log": False},  # its lines hold paths, and paths hold account ids
+    )
+    return deployment.bind()
+
+
+def start(configured: Settings, *, plain: bool = False) -> None:
+    """Serve until SIGINT or SIGTERM, on Ray Serve or, ``plain``, in this process. Prints the first API key once."""
+    key = access.ensure_first_key(Path(configured.state))
+    if key:
+        print(f"first API key (role admin), shown only now: {key}", flush=True)
+    if plain:
+        _run_plain(configured)
+    else:
+        _run_on_ray(configured)
+
+
+def _run_plain(configured: Settings) -> None:
+    import uvicorn
+
+    telemetry.event("serving", at=f"http://{configured.serve.host}:{configured.serve.port}/docs")
+    limit = configured.serve.max_ongoing_requests + max(configured.serve.max_queued_requests, 0)
+    uvicorn.run(
+        build_app(configured),
+        host=configured.serve.host,
+        port=configured.serve.port,
+        access_log=False,
+        log_level="warning",
+        limit_concurrency=limit,
+    )
+
+
+def _run_on_ray(configured: Settings) -> None:
+    stop = threading.Event()
+    with ray_session(configured.execution, Path(configured.state)):
+        from ray import serve
+
+        before = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            http = {
+                "host": configured.serve.host,
+                "port": configured.serve.port,
+                "request_timeout_s": configured.serve.request_timeout_seconds,
+            }
+            serve.start(proxy_location="HeadOnly", http_options=http, logging_config={"enable_access_log": False})
+            serve.run(_deployment(configured), name="customer360", route_prefix="/")
+            telemetry.event("serving", at=f"http://{configured.serve.host}:{configured.serve.port}/docs")
+            stop.wait()
+        finally:
+            serve.shutdown()
+            for received, handler in before.items():
+                signal.signal(received, handler)

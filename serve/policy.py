@@ -1,0 +1,95 @@
+"""What a caller may see, and what may be shown to a person: access, masking, consent, availability."""
+
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import polars as pl
+from fastapi import Depends, HTTPException, Request
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel, Field
+
+from customer360.pipelines.gold.customers import Customer360
+from customer360.platform import access, tables
+from customer360.platform.access import Principal
+from customer360.platform.online import OnlineStore, View
+from customer360.platform.privacy import MASK
+
+_bearer = HTTPBearer(auto_error=False, description="An API key of `customer360 key issue`")
+_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key in a header of its own")
+
+
+class Answer(BaseModel):
+    """What every answer carries: the publication that it comes from."""
+
+    generation: str = Field(description="Publication of the online store", examples=["20260301T020000000000Z"])
+    as_of: date = Field(description="The answer knows what happened before this day", examples=["2026-03-01"])
+
+
+class Problem(BaseModel):
+    """An error, as RFC 9457 says."""
+
+    type: str = "about:blank"
+    title: str = Field(examples=["Not Found"])
+    status: int = Field(examples=[404])
+    detail: str = Field(examples=["no such person"])
+
+
+def caller(
+    request: Request,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    header: Annotated[str | None, Depends(_header)],
+) -> Principal:
+    """Who calls. Raises AccessDenied when no good key is presented."""
+    state: Path = request.app.state.folder
+    return access.verify(state, bearer.credentials if bearer else header)
+
+
+def current_view(request: Request) -> View:
+    """The generation that this request reads, the same for all of it. Raises NotPublished."""
+    store: OnlineStore = request.app.state.store
+    return store.view()
+
+
+Caller = Annotated[Principal, Depends(caller)]
+CurrentView = Annotated[View, Depends(current_view)]
+
+
+def not_found(what: str) -> HTTPException:
+    """404 whose text repeats no identifier of the request."""
+    return HTTPException(404, detail=f"no such {what}")
+
+
+def sees_personal_data(principal: Principal) -> bool:
+    """Names, contact data and account ids are for services that act for the person."""
+    return principal.may("service")
+
+
+def masked(profile: dict[str, Any]) -> dict[str, Any]:
+    """The profile with every column covered that the contract tags as personal, as `privacy.masked` covers tables."""
+    return {name: _covered(name, value) if name in _personal() else value for name, value in profile.items()}
+
+
+@cache
+def _personal() -> frozenset[str]:
+    return frozenset(tables.pii_columns(Customer360))
+
+
+def _covered(column: str, value: Any) -> Any:
+    if value is None or tables.schema(Customer360)[column] != pl.String:
+        return None  # dots are no date and no number
+    return value[:1] + MASK
+
+
+def may_personalize(person: dict[str, Any]) -> bool:
+    """Whether what a person did may shape what the person is shown; an unknown answer is a no."""
+    return person["profile"].get("may_personalize") is True
+
+
+def is_offered(product: dict[str, Any] | None) -> bool:
+    """Whether a product may be shown: sold at all, and in stock in some store where stock is known.
+
+    A product that the catalogue does not know is shown: a missing feed must not empty every list.
+    """
+    return product is None or (product["is_sellable"] is not False and product["is_in_stock"] is not False)

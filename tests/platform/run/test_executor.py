@@ -1,0 +1,101 @@
+"""Units: retries, time-outs, and failures that stay with their unit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from customer360.platform.errors import TransientError, UnitTimeout
+from customer360.platform.run.executor import Failure, LocalExecutor, run_unit
+from customer360.platform.settings import ExecutionSettings, RetrySettings
+
+QUICK = RetrySettings(attempts=3, wait_seconds=0, unit_timeout_seconds=30)
+
+
+@dataclass
+class Task:
+    """Raises its faults one after the other, then returns its value; may take its time."""
+
+    value: Any = None
+    faults: list[BaseException] = field(default_factory=list)
+    seconds: float = 0
+    tries: int = 0
+
+    def run(self) -> Any:
+        self.tries += 1
+        if self.tries <= len(self.faults):
+            raise self.faults[self.tries - 1]
+        time.sleep(self.seconds)
+        return self.value
+
+
+@pytest.mark.parametrize("fault", [TransientError("t"), ConnectionError("c"), TimeoutError("o"), UnitTimeout("u")])
+def test_transient_faults_are_tried_again(fault: Exception) -> None:
+    task = Task("done", [fault, fault])
+    assert (run_unit(task, QUICK), task.tries) == ("done", 3)
+
+
+def test_transient_faults_that_stay_are_a_failure() -> None:
+    task = Task("done", [TransientError("busy")] * 9)
+    found = run_unit(task, QUICK)
+    assert isinstance(found, Failure) and found.reason == "TransientError: busy (after 3 attempts)"
+    assert "TransientError" in found.trace and task.tries == 3
+
+
+def test_other_faults_fail_at_once() -> None:
+    task = Task("done", [ValueError("wrong")])
+    found = run_unit(task, QUICK)
+    assert isinstance(found, Failure) and found.reason == "ValueError: wrong" and task.tries == 1
+
+
+def test_the_death_of_the_process_is_no_failure_of_a_unit() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_unit(Task(faults=[KeyboardInterrupt()]), QUICK)
+
+
+def test_the_pause_grows_with_each_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    run_unit(Task(faults=[TransientError("x")] * 2), RetrySettings(attempts=4, wait_seconds=5))
+    assert pauses[:2] == [5, 10]
+
+
+def test_a_unit_that_takes_too_long_is_stopped_and_tried_again() -> None:
+    task = Task("late", seconds=20)
+    started = time.perf_counter()
+    found = run_unit(task, RetrySettings(attempts=2, wait_seconds=0, unit_timeout_seconds=0.1))
+    assert time.perf_counter() - started < 5
+    assert isinstance(found, Failure) and found.reason == "UnitTimeout: passed its time-out of 0.1 s (after 2 attempts)"
+    assert task.tries == 2
+
+
+def test_no_alarm_is_left_behind() -> None:
+    assert run_unit(Task("done"), RetrySettings(attempts=1, unit_timeout_seconds=0.2)) == "done"
+    time.sleep(0.3)
+
+
+def test_units_run_in_other_threads_too() -> None:
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(run_unit(Task("done"), QUICK)))
+    thread.start()
+    thread.join()
+    assert found == ["done"]
+
+
+def test_one_failed_unit_leaves_the_others() -> None:
+    executor = LocalExecutor(ExecutionSettings(executor="local", retry=QUICK))
+    results = dict(executor.map([Task("a"), Task(faults=[ValueError("b")]), Task("c")]))
+    assert (results[0], results[2]) == ("a", "c")
+    assert isinstance(results[1], Failure)
+    executor.close()
+
+
+def test_the_platform_does_not_import_ray() -> None:
+    code = "import sys, customer360.platform.run; sys.exit('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,203 @@
+"""Records to a bronze contract: what casts is typed, what does not stays as text beside a null (law 9)."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+import pytest
+
+from customer360.platform import tables
+from customer360.platform.errors import ConfigError
+from customer360.platform.sources.casting import Fitted, Mapping, fit
+from customer360.platform.sources.records import POSITION, read
+from customer360.platform.tables import Boolean, Date, Float, Integer, Money, String, Table, Timestamp
+
+NOTHING = Mapping({})
+
+
+@pytest.fixture
+def visits(registries: None) -> type[Table]:
+    class Visits(Table, table="bronze.t_visits"):
+        """One row per visit."""
+
+        WHO = String(nullable=True)
+        COUNT = Integer(nullable=True)
+        RATE = Float(nullable=True)
+        OPEN = Boolean(nullable=True)
+        PAID = Money(nullable=True)
+        ON = Date(nullable=True)
+        AT = Timestamp(nullable=True)
+
+    return Visits
+
+
+def fitted(table: type[Table], columns: dict[str, Any], mapping: Mapping = NOTHING) -> Fitted:
+    frame = pl.DataFrame(columns)
+    return fit(frame.insert_column(0, pl.int_range(1, frame.height + 1, eager=True).alias(POSITION)), table, mapping)
+
+
+def rescued(found: Fitted) -> list[dict[str, Any] | None]:
+    return [None if text is None else json.loads(text) for text in found.frame["_rescued"]]
+
+
+def utc(*parts: int) -> datetime:
+    return datetime(*parts, tzinfo=UTC)  # type: ignore[misc,arg-type]
+
+
+CASTS: list[tuple[str, Any, Any]] = [
+    ("COUNT", "7", 7), ("COUNT", " -7 ", -7), ("COUNT", "12.0", 12), ("COUNT", "12.7", None), ("COUNT", "1,000", None), ("COUNT", "9" * 19, None),
+    ("RATE", "1.5", 1.5), ("RATE", " 2 ", 2.0), ("RATE", "1e-3", 0.001), ("RATE", "1,5", None),
+    ("OPEN", "TRUE", True), ("OPEN", "y", True), ("OPEN", " 1 ", True), ("OPEN", "No", False), ("OPEN", "f", False), ("OPEN", "2", None), ("OPEN", "on", None),
+    ("PAID", "12.3", Decimal("12.30")), ("PAID", "-0.05", Decimal("-0.05")), ("PAID", "9999999999.99", Decimal("9999999999.99")),
+    ("PAID", "$5", None), ("PAID", "99999999999.99", None), ("PAID", "nan", None),
+    ("ON", "2024-02-29", date(2024, 2, 29)), ("ON", " 2024-01-02 ", date(2024, 1, 2)), ("ON", "2024-01-02T10:00:00", date(2024, 1, 2)),
+    ("ON", "2024-01-02 23:30:00-05:00", date(2024, 1, 3)), ("ON", "2023-02-29", None), ("ON", "02/01/2024", None),
+    ("AT", "2024-01-02T10:00:00", utc(2024, 1, 2, 10)), ("AT", "2024-01-02 10:00:00.25", utc(2024, 1, 2, 10, 0, 0, 250_000)),
+    ("AT", "2024-01-02T10:00:00Z", utc(2024, 1, 2, 10)), ("AT", "2024-01-02 10:00:00+02:00", utc(2024, 1, 2, 8)),
+    ("AT", "2024-01-02 10:00", utc(2024, 1, 2, 10)), ("AT", "2024-01-02", utc(2024, 1, 2)), ("AT", "2024-01-02T25:00:00", None), ("AT", "1704189600", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("column", "text", "value"), CASTS)
+def test_text_casts_or_is_rescued(visits: type[Table], column: str, text: str, value: Any) -> None:
+    found = fitted(visits, {column: [text]})
+    assert found.frame[column].to_list() == [value]
+    assert rescued(found) == [None if value is not None else {column: text}]
+
+
+def test_each_row_of_a_column_finds_its_own_format(visits: type[Table]) -> None:
+    for name in ("ON", "AT", "COUNT", "OPEN"):
+        cases = [(text, value) for column, text, value in CASTS if column == name]
+        found = fitted(visits, {name: [text for text, _ in cases]})
+        assert found.frame[name].to_list() == [value for _, value in cases]
+        assert [r is not None for r in rescued(found)] == [value is None for _, value in cases]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "expected", "left"),
+    [
+        ("COUNT", [12.0, 12.7, float("nan")], [12, None, None], [None, {"COUNT": "12.7"}, {"COUNT": "NaN"}]),
+        ("COUNT", [Decimal("3.00"), Decimal("3.50")], [3, None], [None, {"COUNT": "3.50"}]),
+        ("COUNT", [True], [None], [{"COUNT": "true"}]),
+        ("OPEN", [1, 0, 2], [True, False, None], [None, None, {"OPEN": "2"}]),
+        ("PAID", [12.5, 1e20], [Decimal("12.50"), None], [None, {"PAID": "1e+20"}]),
+        ("AT", [1704189600], [None], [{"AT": "1704189600"}]),
+        ("ON", [20240102], [None], [{"ON": "20240102"}]),
+        ("AT", [date(2024, 1, 2)], [utc(2024, 1, 2)], [None]),
+        ("AT", [datetime(2024, 1, 2, 3)], [utc(2024, 1, 2, 3)], [None]),
+        ("ON", [datetime(2024, 1, 2, 3)], [date(2024, 1, 2)], [None]),
+        ("WHO", [5, 6], ["5", "6"], [None, None]),
+    ],
+)
+def test_typed_values_cast_as_their_text_would(visits: type[Table], column: str, values: list[Any], expected: list[Any], left: list[Any]) -> None:
+    found = fitted(visits, {column: values})
+    assert (found.frame[column].to_list(), rescued(found)) == (expected, left)
+
+
+def test_instants_of_another_zone_are_moved_to_utc(visits: type[Table]) -> None:
+    local = pl.Series([datetime(2024, 1, 2, 0, 30)]).dt.replace_time_zone("Europe/Berlin")
+    found = fitted(visits, {"AT": local, "ON": local})
+    assert found.frame.select("AT", "ON").row(0) == (utc(2024, 1, 1, 23, 30), date(2024, 1, 1))
+
+
+def test_result_has_the_contract_whatever_the_file_has(visits: type[Table]) -> None:
+    want = {n: c.dtype for n, c in visits.columns().items()} | {"_rescued": pl.String, POSITION: pl.Int64}
+    for columns in ({}, {"WHO": []}, {"WHO": ["x"]}, {"OTHER": ["x"]}):
+        assert dict(fitted(visits, columns).frame.schema) == want
+
+
+def test_rescue_holds_only_what_the_row_has_and_is_valid_json(visits: type[Table]) -> None:
+    nasty = 'a"b\\\n\té'
+    found = fitted(visits, {'odd"name': [nasty, "", None, None], "COUNT": ["zz", "1", "x", "2"], "EMPTY": [None, "", None, None]})
+    assert rescued(found) == [{"COUNT": "zz", 'odd"name': nasty}, None, {"COUNT": "x"}, None]
+
+
+def test_empty_text_is_null_and_not_rescued(visits: type[Table]) -> None:
+    found = fitted(visits, {"WHO": [""], "COUNT": [""], "OTHER": [""]})
+    assert found.frame.row(0)[:-1] == (None,) * (len(visits.columns()) + 1)
+
+
+def test_mapping_computes_columns_and_keeps_what_it_did_not_carry_over(visits: type[Table]) -> None:
+    found = fitted(visits, {"name": ["ann"], "n": ["3"], "COUNT": ["file's own"]}, Mapping({"WHO": "UPPER(name)", "COUNT": "n"}))
+    assert found.frame.select("WHO", "COUNT").row(0) == ("ANN", 3)
+    # `name` was transformed, so its original stays; `n` was carried over; the file's COUNT is no failed cast of the contract's.
+    assert rescued(found) == [{"name": "ann", "file:COUNT": "file's own"}]
+
+
+def test_group_by_makes_one_row_a_group_and_counts_the_rest(visits: type[Table]) -> None:
+    mapping = Mapping({"WHO": "k", "PAID": "SUM(CAST(v AS DOUBLE))", "COUNT": "COUNT(*)", "RATE": "0.5"}, group_by=("k",))
+    found = fitted(visits, {"k": ["a", "b", "a"], "v": ["1.5", "2", "3"]}, mapping)
+    assert found.frame.select("WHO", "PAID", "COUNT", "RATE", POSITION).rows() == [("a", Decimal("4.50"), 2, 0.5, 1), ("b", Decimal("2.00"), 1, 0.5, 2)]
+    assert (found.collapsed, found.left_out, rescued(found)) == (1, 0, [None, None])
+
+
+def test_group_by_refuses_an_expression_that_does_not_aggregate(visits: type[Table]) -> None:
+    with pytest.raises(ConfigError, match=r"do not aggregate.*'COUNT': 'v'"):
+        fitted(visits, {"k": ["a"], "v": ["1"]}, Mapping({"WHO": "k", "COUNT": "v"}, group_by=("k",)))
+
+
+def test_where_leaves_other_records_out_and_counts_them(visits: type[Table]) -> None:
+    found = fitted(visits, {"WHO": ["a", "b", "", "c"]}, Mapping({}, where="WHO <> 'a'"))
+    assert found.frame.select("WHO", POSITION).rows() == [("b", 2), ("c", 4)]
+    assert (found.left_out, found.collapsed) == (2, 0)
+
+
+def test_faulty_expressions_are_reported_together() -> None:
+    with pytest.raises(ConfigError) as fault:
+        Mapping({"WHO": "((", "COUNT": "1 +", "RATE": "x"}).expressions()
+    assert "WHO: '(('" in str(fault.value) and "COUNT: '1 +'" in str(fault.value) and "RATE" not in str(fault.value)
+
+
+def test_faults_of_a_mapping_against_a_file(registries: None) -> None:
+    class Needs(Table, table="bronze.t_needs"):
+        """One row per need."""
+
+        ID = String(nullable=False)
+        WHO = String(nullable=True)
+
+    found = Mapping({"NOPE": "k", "WHO": "gone || k"}, group_by=("zz",)).faults(Needs, ["k", "ID"])
+    assert found == [
+        "mapping names 'NOPE', which is no column of bronze.t_needs",
+        "WHO needs file column(s) ['gone'], the file has ['k', 'ID']",
+        "group_by names 'zz', which the file lacks",
+        "required column ID is not reached",
+    ]
+    assert Mapping({"WHO": "k"}).faults(Needs, ["k", "ID"]) == []
+
+
+def test_same_data_in_every_format_gives_the_same_rows(visits: type[Table]) -> None:
+    rows = [
+        {"WHO": "Zoë", "COUNT": 3, "RATE": 0.25, "OPEN": True, "PAID": 12.5, "ON": "2024-01-02", "AT": "2024-01-02T10:00:00Z", "extra": "e"},
+        {"WHO": None, "COUNT": None, "RATE": -1.0, "OPEN": False, "PAID": 0.1, "ON": "2024-12-31", "AT": "2024-01-02 10:00:00.5+01:00", "extra": None},
+        {"WHO": 'q"', "COUNT": -7, "RATE": None, "OPEN": None, "PAID": None, "ON": None, "AT": None, "extra": "f"},
+    ]
+    plain = pl.DataFrame(rows)
+    typed = plain.with_columns(
+        pl.col("PAID").cast(pl.Decimal(12, 2)), pl.col("ON").str.to_date(), pl.coalesce(
+            pl.col("AT").str.to_datetime("%Y-%m-%dT%H:%M:%S%#z", strict=False), pl.col("AT").str.to_datetime("%Y-%m-%d %H:%M:%S%.f%#z", strict=False)
+        ),
+    )  # fmt: skip
+    buffers = [io.BytesIO(), io.BytesIO()]
+    plain.write_parquet(buffers[0])
+    typed.write_parquet(buffers[1])
+    files = {
+        "csv": [plain.write_csv().encode()],
+        "json": ["\n".join(json.dumps(r) for r in rows).encode(), json.dumps(rows).encode()],
+        "parquet": [b.getvalue() for b in buffers],
+    }
+    results = [fit(read(data, form).frame, visits, NOTHING).frame for form, several in files.items() for data in several]
+    assert results[0].drop("_rescued", POSITION).rows()[0] == ("Zoë", 3, 0.25, True, Decimal("12.50"), date(2024, 1, 2), utc(2024, 1, 2, 10))
+    assert rescued(Fitted(results[0], 0)) == [{"extra": "e"}, None, {"extra": "f"}]
+    for result in results[1:]:
+        assert result.equals(results[0])
+
+
+def test_rescued_casts_meet_the_contract_as_type_failures(visits: type[Table]) -> None:
+    found = fitted(visits, {"COUNT": ["x"], "WHO": ["w"], "other": ["o"]})
+    verdict = tables.judge(visits, found.frame)
+    assert verdict.failures.drop(tables.ROW).rows() == [("type", "COUNT", "x")]

@@ -1,0 +1,126 @@
+"""Files as a source: what is found, what is new, and what one file leaves in bronze."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from customer360.platform import ledger, privacy, quality, tables
+from customer360.platform.errors import SourceError
+from customer360.platform.lake import Lake
+from customer360.platform.ledger import Batch, InputFile
+from customer360.platform.quality import DeadLetters
+from customer360.platform.run.ingest import commit_batch, pending
+from customer360.platform.settings import SourceSettings
+from customer360.platform.sources.files import Landed, Landing, check_mapping, ingest_file, unseen
+from customer360.platform.tables import Integer, String, Table
+
+
+@pytest.fixture
+def landing(tmp_path: Path) -> Landing:
+    (tmp_path / "landing/crm/deep").mkdir(parents=True)
+    for name in ("crm/a.csv", "crm/deep/b.csv", "crm/a.json", "other.csv"):
+        (tmp_path / "landing" / name).write_text("ID,N\n1,2\n")
+    return Landing(str(tmp_path / "landing"))
+
+
+@pytest.fixture
+def profiles(lake: Lake, registries: None) -> type[Table]:
+    class Profiles(Table, table="bronze.t_profiles", key=("CUSTOMER_ID",)):
+        """One row per profile."""
+
+        CUSTOMER_ID = String(nullable=True)
+        N = Integer(nullable=True)
+
+    lake.ensure(Profiles)
+    lake.ensure(DeadLetters)
+    return Profiles
+
+
+def source(**options: Any) -> SourceSettings:
+    return SourceSettings(**{"table": "bronze.t_profiles", "system": "CRM", "path": "crm/*.csv", "format": "csv", **options})
+
+
+def test_find_matches_across_folders_in_order(landing: Landing) -> None:
+    assert [f.path for f in landing.find("crm/*.csv")] == ["crm/a.csv", "crm/deep/b.csv"]
+    assert [f.path for f in landing.find("*.csv")] == ["crm/a.csv", "crm/deep/b.csv", "other.csv"]
+    assert landing.find("none/*.csv") == []
+    assert landing.find("crm/a.csv")[0].size == 9
+
+
+def test_a_missing_landing_folder_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="does not exist"):
+        Landing(str(tmp_path / "none")).find("*.csv")
+
+
+def test_a_file_is_new_by_path_size_and_time(landing: Landing) -> None:
+    found = landing.find("*.csv")
+    known = [Batch("crm", 1, "", tuple(found))]
+    assert unseen(found, known) == []
+    path = Path(landing.root) / "crm/a.csv"
+    os.utime(path, (1, 1))
+    assert [f.path for f in unseen(landing.find("*.csv"), known)] == ["crm/a.csv"]
+
+
+def test_check_mapping_reads_the_first_file(landing: Landing, profiles: type[Table]) -> None:
+    files = landing.find("crm/*.csv")
+    assert check_mapping(landing, source(mapping={"CUSTOMER_ID": "ID"}), files) == []
+    faults = check_mapping(landing, source(mapping={"CUSTOMER_ID": "NAME"}), files)
+    assert faults == ["crm/a.csv: CUSTOMER_ID needs file column(s) ['NAME'], the file has ['ID', 'N']"]
+    assert check_mapping(landing, source(), []) == []
+
+
+def land(lake: Lake, landing: Landing, settings: SourceSettings, text: str) -> Landed:
+    (Path(landing.root) / "crm/new.csv").write_text(text)
+    batch = ledger.open_batch(lake, "crm", [InputFile("crm/new.csv", 1, "")])
+    landed = ingest_file(lake, landing, "crm", settings, batch, 0)
+    commit_batch(lake, settings, batch, [landed])
+    return landed
+
+
+def test_a_file_is_landed_with_every_record_accounted_for(lake: Lake, landing: Landing, profiles: type[Table]) -> None:
+    privacy.remember_erasure(lake, ["CRM/9"])
+    text = "KEY,N,KIND\n1,1,x\n2,zz,x\n9,1,x\n3,1,other\nbroken\n"
+    landed = land(lake, landing, source(mapping={"CUSTOMER_ID": "KEY"}, where="KIND = 'x'"), text)
+    assert landed.facts == {"read": 5, "landed": 2, "dead": 1, "collapsed": 0, "left_out": 1, "erased": 1, "rescued": 2}
+    assert quality.batch_balance("crm", landed.facts).holds
+    rows = lake.scan("bronze.t_profiles").sort("_position").collect()
+    assert rows.select("CUSTOMER_ID", "N", "_source", "_source_system", "_seq", "_file", "_position").rows() == [
+        ("1", 1, "crm", "CRM", 1, "crm/new.csv", 1),
+        ("2", None, "crm", "CRM", 1, "crm/new.csv", 2),
+    ]
+    assert [json.loads(r) for r in rows["_rescued"]] == [{"KIND": "x"}, {"N": "zz", "KIND": "x"}]
+    (letter,) = quality.dead_letters(lake).to_dicts()
+    assert (letter["letter_id"], letter["table_name"], letter["raw"]) == ("crm/1/crm/new.csv/5", "bronze.t_profiles", b"broken")
+    assert lake.files("bronze.t_profiles")[0].path == "_source=crm/crm-00000001-00000.parquet"
+
+
+def test_a_file_without_rows_leaves_no_file_but_the_batch_counts(lake: Lake, landing: Landing, profiles: type[Table]) -> None:
+    land(lake, landing, source(), "CUSTOMER_ID,N\n")
+    assert lake.files("bronze.t_profiles") == []
+    assert lake.transaction("bronze.t_profiles", "batch:crm") == 1
+
+
+def test_committing_a_batch_twice_changes_nothing(lake: Lake, landing: Landing, profiles: type[Table]) -> None:
+    landed = land(lake, landing, source(), "CUSTOMER_ID,N\n1,1\nbroken\n")
+    versions = lake.version("bronze.t_profiles"), lake.version("quality.dead_letters")
+    commit_batch(lake, source(), ledger.batches(lake, "crm")[0], [landed])
+    assert (lake.version("bronze.t_profiles"), lake.version("quality.dead_letters")) == versions
+
+
+def test_pending_holds_what_a_crash_left_then_what_is_new(lake: Lake, landing: Landing, profiles: type[Table]) -> None:
+    left = ledger.open_batch(lake, "crm", landing.find("crm/a.csv"))
+    seen = pending(lake, landing, "crm", source(), open_new=False)
+    assert [(b.seq, [f.path for f in b.files]) for b in seen] == [(1, ["crm/a.csv"]), (2, ["crm/deep/b.csv"])]
+    assert ledger.batches(lake, "crm") == [left]
+    assert [b.seq for b in pending(lake, landing, "crm", source(), open_new=True)] == [1, 2]
+    assert len(ledger.batches(lake, "crm")) == 2
+
+
+def test_ingest_keeps_the_contract_of_its_table(lake: Lake, landing: Landing, profiles: type[Table]) -> None:
+    land(lake, landing, source(), "CUSTOMER_ID,N\n1,1\n")
+    assert lake.scan("bronze.t_profiles").collect_schema() == tables.schema(profiles)

@@ -1,0 +1,115 @@
+"""API keys: who may call, and that nothing stored lets one in."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from customer360.platform import access
+from customer360.platform.access import Principal, WrongRole
+from customer360.platform.errors import AccessDenied, ConfigError
+
+
+def test_a_key_names_its_principal(tmp_path: Path) -> None:
+    key = access.issue(tmp_path, "web shop", "service")
+    assert access.verify(tmp_path, key) == Principal("web shop", "service")
+    assert [k.name for k in access.issued(tmp_path)] == ["web shop"]
+
+
+def test_only_digests_are_stored_readable_by_the_owner(tmp_path: Path) -> None:
+    key = access.issue(tmp_path, "web shop", "service")
+    stored = tmp_path / "keys.json"
+    assert key.split("_", 2)[2] not in stored.read_text()
+    assert stored.stat().st_mode & 0o777 == 0o600
+
+
+def test_equal_secrets_would_have_different_digests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access.secrets, "token_urlsafe", lambda _: "same")
+    access.issue(tmp_path, "a", "reader")
+    access.issue(tmp_path, "b", "reader")
+    one, two = json.loads((tmp_path / "keys.json").read_text())
+    assert one["digest"] != two["digest"]
+
+
+@pytest.mark.parametrize("change", [
+    lambda key: None,
+    lambda key: "",
+    lambda key: key + "x",
+    lambda key: key[:-1],
+    lambda key: key.rsplit("_", 1)[0] if key.count("_") == 2 else key[: key.index("_", 5)],
+    lambda key: key[: key.index("_", 5) + 1],
+    lambda key: key.replace("c360", "C360", 1),
+    lambda key: "c360_" + "0" * 12 + key[key.index("_", 5):],
+    lambda key: "c360__",
+    lambda key: "ключ",
+])  # fmt: skip
+def test_anything_else_is_refused(tmp_path: Path, change) -> None:  # type: ignore[no-untyped-def]
+    key = access.issue(tmp_path, "web shop", "service")
+    with pytest.raises(AccessDenied):
+        access.verify(tmp_path, change(key))
+
+
+def test_without_keys_nobody_gets_in(tmp_path: Path) -> None:
+    with pytest.raises(AccessDenied):
+        access.verify(tmp_path, "c360_x_y")
+
+
+def test_first_key_is_made_once(tmp_path: Path) -> None:
+    key = access.ensure_first_key(tmp_path)
+    assert key is not None
+    assert access.verify(tmp_path, key).role == "admin"
+    assert access.ensure_first_key(tmp_path) is None
+
+
+def test_revoked_key_is_refused_at_once(tmp_path: Path) -> None:
+    key, other = access.issue(tmp_path, "a", "reader"), access.issue(tmp_path, "b", "reader")
+    access.verify(tmp_path, key)
+    access.revoke(tmp_path, key.split("_")[1])
+    with pytest.raises(AccessDenied):
+        access.verify(tmp_path, key)
+    assert access.verify(tmp_path, other).name == "b"
+    with pytest.raises(ConfigError, match="no key"):
+        access.revoke(tmp_path, "unknown")
+
+
+def test_a_key_of_another_process_is_seen(tmp_path: Path) -> None:
+    access.issue(tmp_path, "a", "reader")
+    before = (tmp_path / "keys.json").read_text()
+    second = access.issue(tmp_path, "b", "reader")
+    after = (tmp_path / "keys.json").read_text()
+    for content, known in ((before, False), (after, True)):
+        replacement = tmp_path / "elsewhere"
+        replacement.write_text(content)
+        replacement.replace(tmp_path / "keys.json")
+        if known:
+            assert access.verify(tmp_path, second).name == "b"
+        else:
+            with pytest.raises(AccessDenied):
+                access.verify(tmp_path, second)
+
+
+def test_keys_made_at_once_are_all_kept(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        keys = list(pool.map(lambda i: access.issue(tmp_path, f"n{i}", "reader"), range(12)))
+    assert {access.verify(tmp_path, key).name for key in keys} == {f"n{i}" for i in range(12)}
+
+
+@pytest.mark.parametrize(("name", "role"), [("", "reader"), ("  ", "reader"), ("a", "root"), ("a", "")])
+def test_name_and_role_must_be_good(tmp_path: Path, name: str, role: str) -> None:
+    with pytest.raises(ConfigError):
+        access.issue(tmp_path, name, role)
+
+
+def test_roles_include_those_below() -> None:
+    service = Principal("a", "service")
+    assert service.may("reader") and service.may("service")
+    access.require(service, "reader")
+    with pytest.raises(WrongRole, match="admin"):
+        access.require(service, "admin")
+
+
+def test_a_broken_key_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "keys.json").write_text('{"half":')
+    with pytest.raises(ConfigError, match=r"keys\.json"):
+        access.verify(tmp_path, "c360_x_y")

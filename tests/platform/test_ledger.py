@@ -1,0 +1,68 @@
+"""The ledger: a batch's inputs are fixed once, and runs are kept."""
+
+from __future__ import annotations
+
+import pytest
+
+from customer360.platform import lake as lakes
+from customer360.platform import ledger
+from customer360.platform.lake import Lake
+from customer360.platform.ledger import InputFile, NodeRun
+
+A, B = InputFile("a.csv", 1, "2024-01-01"), InputFile("b.csv", 2, "2024-01-02")
+
+
+def test_batches_are_numbered_per_source_and_keep_their_files(lake: Lake) -> None:
+    first, second = ledger.open_batch(lake, "shop", [A]), ledger.open_batch(lake, "shop", [A, B])
+    other = ledger.open_batch(lake, "shop_b", [], inline="_replays/x.jsonl")
+    assert (first.id, second.id, other.id) == ("shop/1", "shop/2", "shop_b/1")
+    assert ledger.batches(lake, "shop") == [first, second]
+    assert (second.files, other.inline) == ((A, B), "_replays/x.jsonl")
+    assert ledger.batches(lake, "none") == []
+
+
+def test_more_than_ten_batches_stay_in_order(lake: Lake) -> None:
+    for _ in range(11):
+        ledger.open_batch(lake, "shop", [])
+    assert [b.seq for b in ledger.batches(lake, "shop")] == list(range(1, 12))
+
+
+def test_the_manifest_of_another_writer_wins(lake: Lake) -> None:
+    def other_writer(point: str) -> None:
+        if point == "before manifest shop/1":
+            lakes.observers.clear()
+            ledger.open_batch(lake, "shop", [B])
+
+    lakes.observers.append(other_writer)
+    try:
+        mine = ledger.open_batch(lake, "shop", [A])
+    finally:
+        lakes.observers.clear()
+    assert mine.files == (B,)
+    assert len(ledger.batches(lake, "shop")) == 1
+
+
+@pytest.mark.parametrize("point", ["before manifest shop/1", "after manifest shop/1"])
+def test_a_crash_around_the_manifest_leaves_all_or_nothing(lake: Lake, point: str) -> None:
+    def crash(at: str) -> None:
+        if at == point:
+            raise KeyboardInterrupt
+
+    lakes.observers.append(crash)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ledger.open_batch(lake, "shop", [A])
+    finally:
+        lakes.observers.clear()
+    assert [b.files for b in ledger.batches(lake, "shop")] == ([] if point.startswith("before") else [(A,)])
+
+
+def test_runs_come_back_newest_first(lake: Lake) -> None:
+    for number in range(3):
+        run = ledger.start_run(f"run {number}")
+        run.nodes.append(NodeRun("silver.x", "built", 0.5, 7, {"rows": 7}))
+        run.save(lake)
+    found = ledger.runs(lake, 2)
+    assert [r.command for r in found] == ["run 2", "run 1"]
+    assert found[0].nodes == [NodeRun("silver.x", "built", 0.5, 7, {"rows": 7})]
+    assert ledger.runs(Lake(lake.root + "-none")) == []

@@ -1,0 +1,88 @@
+"""Privacy: what was erased stays away, and goes from everything that keeps raw rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from customer360.platform import privacy, quality, tables
+from customer360.platform.lake import Lake
+from customer360.platform.privacy import Identifiers
+from customer360.platform.tables import Integer, String, Table, personal
+
+
+def test_nobody_is_erased_at_first(lake: Lake) -> None:
+    frame = pl.DataFrame({"CUSTOMER_ID": ["1", None]})
+    assert privacy.erased_rows(lake, frame, "POS").to_list() == [False, False]
+
+
+def test_erased_accounts_and_visitors_are_found_again(lake: Lake) -> None:
+    privacy.remember_erasure(lake, ["POS/1"])
+    privacy.remember_erasure(lake, ["POS/2", "VISITOR/v9"])
+    frame = pl.DataFrame({"CUSTOMER_ID": ["1", "2", "3", None, "3"], "VISITOR_ID": ["v1", None, "v9", None, "v2"]})
+    assert privacy.erased_rows(lake, frame, "POS").to_list() == [True, True, True, False, False]
+    assert privacy.erased_rows(lake, frame, "WEB").to_list() == [False, False, True, False, False]
+    assert privacy.erased_rows(lake, frame.select("VISITOR_ID"), "POS").to_list() == [False, False, True, False, False]
+    assert privacy.erased_rows(lake, pl.DataFrame({"OTHER": ["1", "2"]}), "POS").to_list() == [False, False]
+    assert privacy.erased_rows(lake, frame.clear(), "POS").to_list() == []
+
+
+def test_the_list_holds_no_identifier_and_is_keyed(lake: Lake, tmp_path: Path) -> None:
+    other = Lake(f"{tmp_path}/other")
+    for each in (lake, other):
+        privacy.remember_erasure(each, ["POS/secret-account"])
+    stored = [each.get("_erasures/digests.json") or b"" for each in (lake, other)]
+    assert b"secret-account" not in stored[0]
+    assert stored[0] != stored[1]
+
+
+@pytest.fixture
+def raw(lake: Lake, registries: None) -> list[type[Table]]:
+    """Two bronze tables with rows of accounts 1 and 2: one loses rows on erasure, one only what is personal."""
+
+    class Gone(Table, table="bronze.t_gone"):
+        """One row per profile."""
+
+        CUSTOMER_ID = String(nullable=True, metadata=personal("account"))
+        NAME = String(nullable=True, metadata=personal("name"))
+
+    class Kept(Table, table="bronze.t_kept", erasure="anonymize"):
+        """One row per sale."""
+
+        CUSTOMER_ID = String(nullable=True, metadata=personal("account"))
+        UNITS = Integer(nullable=True)
+
+    for table in (Gone, Kept):
+        name = tables.spec(table).name
+        lake.ensure(table)
+        rows = [{"CUSTOMER_ID": c, "NAME": f"name {c}", "UNITS": 3, "_source": "pos", "_source_system": "POS", "_rescued": "{}"} for c in ("1", "2", None)]
+        frame = pl.DataFrame(rows, schema=tables.schema(table))
+        lake.append_batch(name, [lake.write_file(name, frame, {"_source": "pos"})], source="pos", seq=1)
+    return [Gone, Kept]
+
+
+def test_erase_rows_deletes_or_blanks_by_contract(lake: Lake, raw: list[type[Table]]) -> None:
+    touched = privacy.erase_rows(lake, Identifiers(accounts=frozenset({"POS/1", "WEB/2"})))
+    assert touched == {"bronze.t_gone": 1, "bronze.t_kept": 1}
+    assert lake.scan("bronze.t_gone").collect()["CUSTOMER_ID"].to_list() == ["2", None]
+    kept = lake.scan("bronze.t_kept").select("CUSTOMER_ID", "UNITS", "_rescued").collect().rows()
+    assert kept == [(None, 3, None), ("2", 3, "{}"), (None, 3, "{}")]
+    assert privacy.erased_rows(lake, pl.DataFrame({"CUSTOMER_ID": ["1", "2"]}), "POS").to_list() == [True, False]
+
+
+def test_erase_rows_cleans_what_was_refused(lake: Lake, registries: None) -> None:
+    for table, column, values in ((quality.Quarantine, "record", ['{"ID":"17"}', '{"ID":"170"}']), (quality.DeadLetters, "raw", [b"17,x,\xff", b"x17"])):
+        name = tables.spec(table).name
+        (part,) = tables.spec(table).partition_by
+        rows = [{column: v, part: "p", "source_system": "POS"} for v in values]
+        lake.ensure(table)
+        frame = pl.DataFrame(rows, schema=tables.schema(table))
+        lake.append_batch(name, [lake.write_file(name, frame, {part: "p"})], source="pos", seq=1)
+    lake.put("_replays/r.jsonl", b'{"ID":"17"}\n{"ID":"18"}\n')
+    touched = privacy.erase_rows(lake, Identifiers(accounts=frozenset({"POS/17"})))
+    assert {k: v for k, v in touched.items() if v} == {"quality.quarantine": 1, "quality.dead_letters": 1, "_replays/r.jsonl": 1}
+    assert lake.scan("quality.quarantine").collect()["record"].to_list() == ['{"ID":"170"}']
+    assert lake.scan("quality.dead_letters").collect()["raw"].to_list() == [b"x17"]
+    assert lake.get("_replays/r.jsonl") == b'{"ID":"18"}\n'

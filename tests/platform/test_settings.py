@@ -1,0 +1,98 @@
+"""Settings: one reader, all faults together, environment over file over parent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from customer360.platform.errors import ConfigError
+from customer360.platform.settings import Settings, load
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_defaults_and_file(tmp_path: Path) -> None:
+    found = load(write(tmp_path, "a.yaml", "name: mine\nlake: {buckets: 8}\n"), {})
+    assert (found.name, found.lake.buckets, found.lake.root) == ("mine", 8, Settings().lake.root)
+    assert load(write(tmp_path, "empty.yaml", ""), {}) == Settings()
+
+
+def test_extends_merges_deeply_and_the_child_wins(tmp_path: Path) -> None:
+    write(tmp_path, "top.yaml", "name: top\nlake: {buckets: 8, root: below}\n")
+    write(tmp_path, "middle.yaml", "extends: top.yaml\nlake: {root: middle}\n")
+    found = load(write(tmp_path, "a.yaml", "extends: middle.yaml\nname: mine\n"), {})
+    assert (found.name, found.lake.buckets, found.lake.root) == ("mine", 8, "middle")
+
+
+def test_environment_wins_over_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.yaml", "lake: {buckets: 8, root: r}\n")
+    found = load(path, {"CUSTOMER360__LAKE__BUCKETS": "32", "CUSTOMER360__EXECUTION__RETRY__ATTEMPTS": "7", "OTHER": "x"})
+    assert (found.lake.buckets, found.lake.root, found.execution.retry.attempts) == (32, "r", 7)
+    assert load(None, {"CUSTOMER360_CONFIG": str(path)}).lake.buckets == 8
+
+
+def test_storage_options_are_text_however_they_are_written(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.yaml", "lake: {storage_options: {aws_allow_http: true, aws_access_key_id: 123}}\n")
+    found = load(path, {"CUSTOMER360__LAKE__STORAGE_OPTIONS__AWS_SECRET_ACCESS_KEY": "0123", "CUSTOMER360__LANDING_OPTIONS__TIMEOUT": "5"})
+    assert found.lake.storage_options == {"aws_allow_http": "true", "aws_access_key_id": "123", "aws_secret_access_key": "0123"}
+    assert found.landing_options == {"timeout": "5"}
+
+
+def test_all_faults_are_reported_together_with_their_keys(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.yaml", "lake: {buckets: 0}\nodd: 1\nserve: {port: many}\nsources: {s: {table: t, system: 'no good', path: p, format: xml}}\n")
+    with pytest.raises(ConfigError) as fault:
+        load(path, {})
+    text = str(fault.value)
+    assert text.startswith(f"{path}: 5 fault(s)")
+    for key in ("lake.buckets", "odd", "serve.port", "sources.s.system", "sources.s.format"):
+        assert f"  {key}: " in text
+
+
+def test_a_fault_never_shows_a_secret(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as fault:
+        load(write(tmp_path, "a.yaml", "lake: {storage_options: {aws_secret_access_key: [hidden]}}\n"), {})
+    assert "aws_secret_access_key" in str(fault.value) and "hidden" not in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("a: [", "not valid YAML"), ("- 1\n", "must hold a mapping, not list"), ("extends: gone.yaml\n", "gone.yaml does not exist")]
+)
+def test_unreadable_files(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load(write(tmp_path, "broken.yaml", text), {})
+
+
+def test_files_that_extend_each_other(tmp_path: Path) -> None:
+    write(tmp_path, "b.yaml", "extends: a.yaml\n")
+    with pytest.raises(ConfigError, match="extends itself"):
+        load(write(tmp_path, "a.yaml", "extends: b.yaml\n"), {})
+
+
+def test_environment_that_is_no_yaml_names_the_variable(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="CUSTOMER360__NAME"):
+        load(write(tmp_path, "a.yaml", ""), {"CUSTOMER360__NAME": "[x"})
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        Settings().name = "other"
+
+
+@pytest.mark.parametrize("delimiter", ["", "||", "é"])
+def test_a_delimiter_is_one_ascii_character(tmp_path: Path, delimiter: str) -> None:
+    path = write(tmp_path, "a.yaml", f"sources: {{s: {{table: t, system: S, path: p, format: csv, delimiter: '{delimiter}'}}}}\n")
+    with pytest.raises(ConfigError, match=r"sources\.s\.delimiter"):
+        load(path, {})
+
+
+@pytest.mark.parametrize("name", ["base.yaml", "local.yaml", "cluster.yaml"])
+def test_shipped_files_load(name: str) -> None:
+    path = Path(__file__).parents[2] / "configs" / name
+    if path.exists():
+        assert load(path, {}).lake.buckets >= 1

@@ -1,0 +1,224 @@
+"""The application: who gets in, what it says of itself, and that it follows publications."""
+
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from starlette.testclient import TestClient
+
+from customer360.platform import access, online
+from customer360.platform.settings import Settings
+from customer360.serve import app as application
+from customer360.serve.app import build_app
+
+AS_OF = date(2026, 3, 1)
+
+PATHS = (
+    "/v1/people/p_ann",
+    "/v1/customers/POS/1",
+    "/v1/people/p_ann/recommendations",
+    "/v1/people/p_ann/scores",
+    "/metrics",
+)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_nothing_without_a_good_key(client: Any, path: str) -> None:
+    for headers in (
+        {},
+        {"X-API-Key": "c360_no_no"},
+        {"Authorization": "Bearer c360_no_no"},
+        {"Authorization": "Basic eDp5"},
+    ):
+        response = client(None).get(path, headers=headers)
+        assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
+        assert response.headers["content-type"] == "application/problem+json"
+        assert response.json()["title"] == "Unauthorized"
+
+
+def test_both_headers_carry_a_key(client: Any, published: Any) -> None:
+    key = access.issue(published.state, "both", "reader")
+    for headers in ({"X-API-Key": key}, {"Authorization": f"Bearer {key}"}):
+        assert client(None).get("/v1/people/p_ann", headers=headers).status_code == 200
+
+
+def test_revoked_key_is_out(client: Any, published: Any) -> None:
+    key = access.issue(published.state, "leaver", "admin")
+    headers = {"X-API-Key": key}
+    assert client(None).get("/v1/people/p_ann", headers=headers).status_code == 200
+    access.revoke(published.state, key.split("_")[1])
+    assert client(None).get("/v1/people/p_ann", headers=headers).status_code == 401
+
+
+def test_metrics_are_for_admins_and_name_no_account(client: Any) -> None:
+    client("reader").get("/v1/customers/POS/1")
+    for role in ("reader", "service"):
+        response = client(role).get("/metrics")
+        assert (response.status_code, response.json()["title"]) == (403, "Forbidden")
+    text = client("admin").get("/metrics").text
+    assert 'customer360_requests_total{route="/customers/{source}/{customer_id}",status="200"}' in text
+    assert "customer360_generation_age_seconds" in text
+    assert "POS/1" not in text
+
+
+def test_health_is_open_and_dated(client: Any, published: Any) -> None:
+    health = client(None).get("/healthz").json()
+    assert (health["status"], health["is_stale"], health["as_of"]) == ("ok", False, AS_OF.isoformat())
+    assert health["generation"] == online.current(published.state).id  # type: ignore[union-attr]
+    assert 0 < health["age_seconds"] < 600
+
+
+def test_old_publication_is_called_stale(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(application, "STALE_AFTER", timedelta(0))
+    response = client(None).get("/healthz")
+    assert (response.status_code, response.json()["status"], response.json()["is_stale"]) == (200, "stale", True)
+
+
+def test_before_the_first_publication(own_shop: Any) -> None:
+    ask = own_shop.clients()
+    health = ask(None).get("/healthz")
+    assert (health.status_code, health.json()["status"]) == (503, "empty")
+    answer = ask("reader").get("/v1/people/p_ann")
+    assert (answer.status_code, answer.json()["title"]) == (503, "Service Unavailable")
+    assert str(own_shop.state) not in answer.text
+    own_shop.publish()
+    assert ask("reader").get("/v1/people/p_ann").status_code == 200
+
+
+def test_answers_follow_publication_and_rollback(own_shop: Any) -> None:
+    first, service = own_shop.publish(), own_shop.clients()("service")
+    own_shop.write("gold.customer_360", [own_shop.profile("p_ann", city="Bonn")])
+    second = own_shop.publish()
+
+    def seen() -> tuple[str, str]:
+        answer = service.get("/v1/people/p_ann").json()
+        return answer["generation"], answer["profile"]["city"]
+
+    assert seen() == (second.id, "Bonn")
+    assert service.get("/v1/people/p_bob").status_code == 404
+    online.activate(own_shop.state, first.id)
+    assert seen() == (first.id, "Köln")
+
+
+def test_unknown_route_is_a_problem(client: Any) -> None:
+    response = client(None).get("/v2/anything")
+    assert (response.status_code, response.headers["content-type"]) == (404, "application/problem+json")
+
+
+def test_the_schema_describes_itself(client: Any) -> None:
+    schema = client(None).get("/openapi.json").json()
+    for path, operations in schema["paths"].items():
+        assert operations["get"]["description"], path
+        if path.startswith("/v1/"):
+            assert {"200", "401", "403", "404"} <= set(operations["get"]["responses"])
+            assert operations["get"]["security"] == [{"HTTPBearer": []}, {"APIKeyHeader": []}]
+    properties = schema["components"]["schemas"]["Profile"]["properties"]
+    assert "masked for readers" in properties["email_address"]["description"]
+
+
+def test_logs_and_errors_hold_no_personal_data(own_shop: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        own_shop.publish()
+        service = own_shop.clients()("service")
+        service.get("/v1/customers/POS/1")
+        service.get("/v1/customers/POS/4711")
+    assert not [
+        r
+        for r in caplog.records
+        if r.name.startswith("customer360") and ("p_ann" in r.getMessage() or "POS" in r.getMessage())
+    ]
+
+
+def test_building_the_application_opens_and_imports_nothing(tmp_path: Path) -> None:
+    script = (
+        "import sys; from customer360.serve.app import build_app; from customer360.platform.settings import Settings;"
+        "build_app(Settings()); sys.exit('ray' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=False).returncode == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_docs_page_is_served(tmp_path: Path) -> None:
+    assert TestClient(build_app(Settings(state=str(tmp_path)))).get("/docs").status_code == 200
+
+
+def test_first_start_shows_a_working_admin_key_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(application, "_run_plain", lambda configured: None)
+    application.start(Settings(state=str(tmp_path)), plain=True)
+    key = capsys.readouterr().out.split()[-1]
+    assert access.verify(tmp_path, key).role == "admin"
+    application.start(Settings(state=str(tmp_path)), plain=True)
+    assert capsys.readouterr().out == ""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def get(port: int, path: str, key: str) -> tuple[int, str]:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"X-API-Key": key})
+    with urllib.request.urlopen(request, timeout=5) as response:
+        return response.status, response.read().decode()
+
+
+@pytest.mark.slow
+def test_ray_serve_runs_the_config_file(own_shop: Any, tmp_path: Path) -> None:
+    """`serve run configs/ray/serve.yaml` answers over HTTP, follows a publication, and stops cleanly."""
+    own_shop.publish()
+    key, port = access.issue(own_shop.state, "probe", "service"), free_port()
+    content = yaml.safe_load((Path(__file__).parents[2] / "configs/ray/serve.yaml").read_text())
+    content["http_options"]["port"] = port
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(yaml.safe_dump({"state": str(own_shop.state)}))
+    content["applications"][0]["args"]["config"] = str(settings)
+    config = tmp_path / "serve.yaml"
+    config.write_text(yaml.safe_dump(content))
+    environment = {
+        **os.environ,
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_ADDRESS": "local",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "POLARS_MAX_THREADS": "1",
+    }
+    command = [shutil.which("serve", path=str(Path(sys.executable).parent)) or "serve", "run", str(config)]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+    ) as process:
+        try:
+            wait_until_healthy(port, process)
+            status, body = get(port, "/v1/customers/POS/1/recommendations?k=2", key)
+            assert status == 200 and '"product_id":"P4"' in body
+            own_shop.write("gold.customer_360", [own_shop.profile("p_ann", city="Bonn")])
+            own_shop.publish()
+            time.sleep(2 * online.POLL_SECONDS)
+            assert '"city":"Bonn"' in get(port, "/v1/people/p_ann", key)[1]
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+
+
+def wait_until_healthy(port: int, process: subprocess.Popen[bytes], seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert process.poll() is None, "serve run ended"
+        try:
+            if get(port, "/healthz", "")[0] == 200:
+                return
+        except OSError:
+            time.sleep(0.5)
+    pytest.fail(f"not healthy within {seconds} s")

@@ -1,0 +1,63 @@
+"""Profiles: found by person and by account, masked for readers."""
+
+from datetime import date
+from typing import Any
+
+from customer360.pipelines.gold.customers import Customer360
+from customer360.platform import online, tables
+
+AS_OF = date(2026, 3, 1)
+
+
+def test_profile_by_person_and_by_account_is_the_same(client: Any, published: Any) -> None:
+    by_person = client("service").get("/v1/people/p_ann").json()
+    assert client("service").get("/v1/customers/SHOP/9").json() == by_person
+    assert by_person["generation"] == online.current(published.state).id  # type: ignore[union-attr]
+    assert by_person["as_of"] == AS_OF.isoformat()
+    assert by_person["accounts"] == ["POS/1", "SHOP/9"]
+    assert not by_person["is_masked"]
+    assert list(by_person["profile"]) == list(Customer360.columns())
+    assert by_person["profile"]["email_address"] == "p_ann@example.org"
+    assert by_person["profile"]["net_amount"] == "12.50"
+
+
+def test_readers_see_no_personal_data(client: Any) -> None:
+    response = client("reader").get("/v1/customers/POS/1")
+    answer = response.json()
+    assert answer["is_masked"] and answer["accounts"] is None
+    assert {answer["profile"][c] for c in tables.pii_columns(Customer360)} == {"F•••", None, "p•••", "+•••", "K•••"}
+    assert answer["profile"]["lifecycle_stage"] == "ACTIVE"
+    for personal in ("Firstp_ann", "example.org", "+4922112345", "Köln", "SHOP/9"):
+        assert personal not in response.text
+
+
+def test_unknown_person_and_account(client: Any) -> None:
+    for path, what in (
+        ("/v1/people/nobody", "person"),
+        ("/v1/customers/POS/777", "account"),
+        ("/v1/customers/CRM/1", "account"),
+    ):
+        response = client("reader").get(path)
+        assert response.status_code == 404
+        assert response.headers["content-type"] == "application/problem+json"
+        assert response.json() == {
+            "type": "about:blank",
+            "title": "Not Found",
+            "status": 404,
+            "detail": f"no such {what}",
+        }
+
+
+def test_newest_score_with_its_reasons(client: Any) -> None:
+    answer = client("reader").get("/v1/customers/POS/1/scores").json()
+    assert answer["person_id"] == "p_ann"
+    (churn,) = answer["scores"]
+    assert (churn["model"], churn["version"], churn["score"], churn["as_of"]) == ("churn", "3", 0.7, AS_OF.isoformat())
+    assert churn["reasons"] == [{"feature": "recency_days", "value": 40.0, "contribution": 0.3}]
+    assert client("reader").get("/v1/people/p_ann/scores").json() == answer
+
+
+def test_unscored_person_has_no_scores_and_unknown_is_404(client: Any) -> None:
+    assert client("reader").get("/v1/people/p_cyd/scores").json()["scores"] == []
+    assert client("reader").get("/v1/people/nobody/scores").status_code == 404
+    assert client("reader").get("/v1/customers/POS/777/scores").status_code == 404
