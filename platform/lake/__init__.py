@@ -2,7 +2,7 @@
 
 Workers write Parquet files and return add-actions (``write_file``); the driver commits them (``commit``, ``replace``).
 Every commit names an application transaction ``(app, version)``: a batch of a source, or the fingerprint of a build.
-Only this module opens Delta tables.
+Only this package opens Delta tables.
 """
 
 from __future__ import annotations
@@ -14,16 +14,14 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal as PyDecimal
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote
 
-import numpy as np
 import obstore
 import polars as pl
 import pyarrow as pa
@@ -32,17 +30,14 @@ from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction, Transaction
 
 from customer360.platform import tables
-from customer360.platform.errors import ContractError, LakeError, LakeLocked, StaleBatch, TableMissing
+from customer360.platform.errors import ContractError, LakeLocked, StaleBatch, TableMissing
+from customer360.platform.lake.buckets import BUCKET, bucket_numbers
+from customer360.platform.lake.filestats import statistics_columns, statistics_of
+from customer360.platform.lake.objects import remote_store
 from customer360.platform.tables import Table
 
-BUCKET = "bucket"
 BUCKETS_PROPERTY = "customer360.buckets"
 STATISTICS_PROPERTY = "delta.dataSkippingStatsColumns"  # also binds the files that compaction writes
-STATISTICS_MAX_TEXT = 40  # longer text gets no min/max: truncated bounds would need care for little gain
-_STATISTICS_TYPES = (pl.Int64, pl.Int32, pl.Float64, pl.String, pl.Date, pl.Datetime, pl.Decimal)
-
-# Storage options that concern the connection, which obstore takes apart from those of the service.
-_CLIENT_OPTIONS = ("allow_http", "allow_invalid_certificates", "connect_timeout", "proxy_url", "timeout", "user_agent")
 
 # Called with the name of each point that a crash may follow; tests install one that kills the process.
 observers: list[Callable[[str], None]] = []
@@ -132,7 +127,9 @@ class Lake:
         try:
             return DeltaTable(self.uri(name), version=version, storage_options=self.storage_options or None)
         except TableNotFoundError:
-            raise TableMissing(f"{name} does not exist in {self.root} yet; `customer360 run --to {name}` builds it") from None
+            raise TableMissing(
+                f"{name} does not exist in {self.root} yet; `customer360 run --to {name}` builds it"
+            ) from None
 
     def exists(self, name: str) -> bool:
         return DeltaTable.is_deltatable(self.uri(name), storage_options=self.storage_options or None)
@@ -154,7 +151,9 @@ class Lake:
         if actions.is_empty():
             return []
         found = []
-        for row in actions.select(c for c in ("path", "num_records", "size_bytes", "partition") if c in actions.columns).to_dicts():
+        for row in actions.select(
+            c for c in ("path", "num_records", "size_bytes", "partition") if c in actions.columns
+        ).to_dicts():
             partition = {k: None if v is None else str(v) for k, v in (row.get("partition") or {}).items()}
             found.append(File(unquote(row["path"]), row["num_records"] or 0, row["size_bytes"], partition))
         return sorted(found, key=lambda f: f.path)
@@ -174,12 +173,20 @@ class Lake:
         groups: dict[tuple[str | None, ...], list[str]] = {}
         for f in files:
             groups.setdefault(tuple(f.partition[k] for k in keys), []).append(f"{self.uri(name)}/{f.path}")
-        return pl.concat([self._scan_group(wanted, dict(zip(keys, values, strict=True)), paths) for values, paths in groups.items()])
+        return pl.concat(
+            [self._scan_group(wanted, dict(zip(keys, values, strict=True)), paths) for values, paths in groups.items()]
+        )
 
-    def _scan_group(self, wanted: dict[str, pl.DataType], fixed: dict[str, str | None], paths: list[str]) -> pl.LazyFrame:
+    def _scan_group(
+        self, wanted: dict[str, pl.DataType], fixed: dict[str, str | None], paths: list[str]
+    ) -> pl.LazyFrame:
         physical = {c: t for c, t in wanted.items() if c not in fixed}
         frame = pl.scan_parquet(
-            paths, schema=physical, missing_columns="insert", extra_columns="ignore", storage_options=self.storage_options or None
+            paths,
+            schema=physical,
+            missing_columns="insert",
+            extra_columns="ignore",
+            storage_options=self.storage_options or None,
         )
         constants = [constant(value, wanted[key]).alias(key) for key, value in fixed.items()]
         return frame.with_columns(constants).select(list(wanted))
@@ -190,7 +197,9 @@ class Lake:
 
     # ---- writing ----------------------------------------------------------------------------------------------
 
-    def write_file(self, name: str, frame: pl.DataFrame, partition: dict[str, str | None], stem: str | None = None) -> Add:
+    def write_file(
+        self, name: str, frame: pl.DataFrame, partition: dict[str, str | None], stem: str | None = None
+    ) -> Add:
         """Write one data file (not yet part of the table). Runs in workers.
 
         Without ``stem`` the file is named after its content, so that equal content is the same file.
@@ -209,7 +218,7 @@ class Lake:
         path = f"{folder}{stem or 'c' + hashlib.sha256(data).hexdigest()[:24]}.parquet"
         layer, _, table = name.partition(".")
         self.put(f"{layer}/{table}/{path}", data)
-        return Add(path, len(data), frame.height, partition, _statistics(tables.by_name(name), body))
+        return Add(path, len(data), frame.height, partition, statistics_of(tables.by_name(name), body))
 
     def ensure(self, table: type[Table], *, rebuild: bool = False) -> None:
         """Create the table if it is absent; add columns that its contract gained. With ``rebuild`` a table whose column
@@ -229,15 +238,19 @@ class Lake:
             self._create(table, declared, "overwrite")
             return
         if cut != _partition_columns(table):
-            raise ContractError(f"{name} is stored by {cut}, its contract says {_partition_columns(table)}; rebuild it or start a new lake")
+            raise ContractError(
+                f"{name} is stored by {cut}, its contract says {_partition_columns(table)}; rebuild it or start a new lake"
+            )
         if changed:
-            raise ContractError(f"{name}: stored type differs for {changed}; `customer360 run --full-refresh {name}` rebuilds it")
+            raise ContractError(
+                f"{name}: stored type differs for {changed}; `customer360 run --full-refresh {name}` rebuilds it"
+            )
         added = [f for f in declared.fields if f.name not in stored]
         if added:
             self._open(name).alter.add_columns(added)
         dt = self._open(name)
-        if dt.metadata().configuration.get(STATISTICS_PROPERTY) != _statistics_columns(table):
-            dt.alter.set_table_properties({STATISTICS_PROPERTY: _statistics_columns(table)})
+        if dt.metadata().configuration.get(STATISTICS_PROPERTY) != statistics_columns(table):
+            dt.alter.set_table_properties({STATISTICS_PROPERTY: statistics_columns(table)})
 
     def _create(self, table: type[Table], declared: Schema, mode: Literal["ignore", "overwrite"]) -> None:
         spec = tables.spec(table)
@@ -248,7 +261,7 @@ class Lake:
             partition_by=_partition_columns(table) or None,
             name=spec.name,
             description=tables.summary(table),
-            configuration={BUCKETS_PROPERTY: str(self.buckets), STATISTICS_PROPERTY: _statistics_columns(table)},
+            configuration={BUCKETS_PROPERTY: str(self.buckets), STATISTICS_PROPERTY: statistics_columns(table)},
             storage_options=self.storage_options or None,
             raise_if_key_not_exists=False,
         )
@@ -277,7 +290,9 @@ class Lake:
         """One atomic commit of added and removed files under application transaction ``(app, app_version)``."""
         dt = self._open(name)
         now = int(time.time() * 1000)
-        actions: list[AddAction | RemoveAction] = [AddAction(a.path, a.size, a.partition, now, True, a.stats) for a in adds]
+        actions: list[AddAction | RemoveAction] = [
+            AddAction(a.path, a.size, a.partition, now, True, a.stats) for a in adds
+        ]
         actions += [RemoveAction(f.path, True, now, f.size, f.partition) for f in removes]
         properties = CommitProperties(
             app_transactions=[Transaction(app, app_version)],
@@ -285,11 +300,15 @@ class Lake:
         )
         reached(f"before commit {name}")
         partition_by = dt.metadata().partition_columns
-        dt.create_write_transaction(actions, "append", dt.schema(), partition_by=partition_by, commit_properties=properties)
+        dt.create_write_transaction(
+            actions, "append", dt.schema(), partition_by=partition_by, commit_properties=properties
+        )
         reached(f"after commit {name}")
         return self.version(name)
 
-    def append_batch(self, name: str, adds: Iterable[Add], *, source: str, seq: int, facts: dict[str, Any] | None = None) -> int:
+    def append_batch(
+        self, name: str, adds: Iterable[Add], *, source: str, seq: int, facts: dict[str, Any] | None = None
+    ) -> int:
         """Append batch ``seq`` of ``source``.
 
         Raises:
@@ -301,7 +320,14 @@ class Lake:
         return self.commit(name, adds, app=f"batch:{source}", app_version=seq, facts=facts)
 
     def replace(
-        self, name: str, adds: Iterable[Add], *, scope: dict[str, str], app: str, app_version: int, facts: dict[str, Any] | None = None
+        self,
+        name: str,
+        adds: Iterable[Add],
+        *,
+        scope: dict[str, str],
+        app: str,
+        app_version: int,
+        facts: dict[str, Any] | None = None,
     ) -> int:
         """Make ``adds`` the only files of the partitions named by ``scope`` (all of the table when empty).
 
@@ -321,14 +347,23 @@ class Lake:
             after = change(before)
             if after.equals(before):
                 continue
-            touched += before.height - after.height + int((after.height == before.height) * _rows_that_differ(before, after))
+            touched += (
+                before.height - after.height + int((after.height == before.height) * _rows_that_differ(before, after))
+            )
             removes.append(f)
             if after.height:
                 # Named after the file it stands for: two files may well become equal, and both must stay.
                 stem = "r" + hashlib.sha256(f"{f.path} {time.time_ns()}".encode()).hexdigest()[:24]
                 adds.append(self.write_file(name, after, f.partition, stem))
         if removes:
-            self.commit(name, adds, removes, app=f"rewrite:{reason}", app_version=int(time.time() * 1000), facts={"rows": touched})
+            self.commit(
+                name,
+                adds,
+                removes,
+                app=f"rewrite:{reason}",
+                app_version=int(time.time() * 1000),
+                facts={"rows": touched},
+            )
         return touched
 
     def compact(self, name: str) -> dict[str, Any]:
@@ -338,7 +373,9 @@ class Lake:
     def vacuum(self, name: str, retention: timedelta = timedelta(days=7)) -> int:
         """Delete files that no version within ``retention`` needs. Returns how many."""
         gone = self._open(name).vacuum(
-            int(retention.total_seconds() // 3600), dry_run=False, enforce_retention_duration=retention >= timedelta(days=7)
+            int(retention.total_seconds() // 3600),
+            dry_run=False,
+            enforce_retention_duration=retention >= timedelta(days=7),
         )
         return len(gone)
 
@@ -351,7 +388,9 @@ class Lake:
         Raises:
             LakeLocked: names who holds it.
         """
-        note = json.dumps({"owner": owner, "host": socket.gethostname(), "pid": os.getpid(), "at": datetime.now(UTC).isoformat()})
+        note = json.dumps(
+            {"owner": owner, "host": socket.gethostname(), "pid": os.getpid(), "at": datetime.now(UTC).isoformat()}
+        )
         if self.is_remote:
             if not self.put("_lock", note.encode(), create=True):
                 holder = (self.get("_lock") or b"").decode()
@@ -374,13 +413,6 @@ class Lake:
             yield
 
 
-def remote_store(url: str, options: Mapping[str, str]) -> obstore.store.ObjectStore:
-    """The object store of a URL, from the same storage options that Delta and Polars take."""
-    client = {k: v for k, v in options.items() if k.lower().removeprefix("aws_") in _CLIENT_OPTIONS}
-    config = {k: v for k, v in options.items() if k not in client}
-    return obstore.store.from_url(url, config=config, client_options={k.lower().removeprefix("aws_"): v for k, v in client.items()})
-
-
 def constant(value: str | None, to: pl.DataType) -> pl.Expr:
     """A partition value, which Delta keeps as text, as an expression of its column's type."""
     if value is not None and to == pl.Date:
@@ -388,82 +420,9 @@ def constant(value: str | None, to: pl.DataType) -> pl.Expr:
     return pl.lit(value).cast(to)
 
 
-def bucket_numbers(subjects: pl.Series, buckets: int) -> pl.Series:
-    """``crc32(subject) % buckets`` of each text, as any engine can compute it. Vectorised over byte positions."""
-    unique = subjects.unique(maintain_order=True)
-    numbers = pl.Series(BUCKET, (_crc32(unique) % buckets).astype(np.int32))
-    mapping = pl.DataFrame({"s": unique, BUCKET: numbers})
-    return pl.DataFrame({"s": subjects}).join(mapping, on="s", how="left", maintain_order="left", nulls_equal=True)[BUCKET]
-
-
-def _crc_table() -> np.ndarray:
-    table = np.arange(256, dtype=np.uint32)
-    for _ in range(8):
-        table = np.where(table & 1, (table >> 1) ^ np.uint32(0xEDB88320), table >> 1)
-    return table
-
-
-_CRC_TABLE = _crc_table()
-
-
-def _crc32(texts: pl.Series) -> np.ndarray:
-    lengths = texts.str.len_bytes().fill_null(0).to_numpy().astype(np.int64)
-    ends = np.cumsum(lengths)
-    starts = ends - lengths
-    data = np.frombuffer("".join(texts.fill_null("").to_list()).encode(), dtype=np.uint8)
-    crc = np.full(len(texts), 0xFFFFFFFF, dtype=np.uint32)
-    for position in range(int(lengths.max()) if len(lengths) else 0):
-        active = np.flatnonzero(lengths > position)
-        byte = data[starts[active] + position]
-        crc[active] = _CRC_TABLE[(crc[active] ^ byte) & 0xFF] ^ (crc[active] >> 8)
-    return crc ^ np.uint32(0xFFFFFFFF)
-
-
 def _partition_columns(table: type[Table]) -> list[str]:
     spec = tables.spec(table)
     return [*spec.partition_by, *([BUCKET] if spec.bucketed else [])]
-
-
-def _statistics_columns(table: type[Table]) -> str:
-    """Columns that may have statistics, as the table property names them."""
-    hidden, declared = tables.pii_columns(table), tables.spec(table)
-    columns = tables.schema(table).items()
-    return ",".join(c for c, t in columns if t.base_type() in _STATISTICS_TYPES and c not in hidden and c not in declared.partition_by)
-
-
-def _statistics(table: type[Table], frame: pl.DataFrame) -> str:
-    """Delta file statistics. Columns with personal data get none: the log outlives an erasure."""
-    hidden = tables.pii_columns(table)
-    columns = [c for c, t in frame.schema.items() if t.base_type() in _STATISTICS_TYPES and c not in hidden]
-    if not columns or frame.is_empty():
-        return json.dumps({"numRecords": frame.height})
-    row = frame.select(
-        *(pl.col(c).min().alias(f"min {c}") for c in columns),
-        *(pl.col(c).max().alias(f"max {c}") for c in columns),
-        *(pl.col(c).null_count().alias(f"null {c}") for c in columns),
-    ).row(0, named=True)
-    bounds = {c: (row[f"min {c}"], row[f"max {c}"]) for c in columns}
-    kept = {c: b for c, b in bounds.items() if None not in b and all(_bounded(v) for v in b)}
-    return json.dumps(
-        {
-            "numRecords": frame.height,
-            "minValues": {c: _stat(b[0]) for c, b in kept.items()},
-            "maxValues": {c: _stat(b[1]) for c, b in kept.items()},
-            "nullCount": {c: row[f"null {c}"] for c in columns},
-        }
-    )
-
-
-def _bounded(value: object) -> bool:
-    return not (isinstance(value, str) and len(value) > STATISTICS_MAX_TEXT) and value == value
-
-
-def _stat(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    if isinstance(value, date):
-        return value.isoformat()
-    return float(value) if isinstance(value, PyDecimal) else value
 
 
 def _rows_that_differ(before: pl.DataFrame, after: pl.DataFrame) -> int:
@@ -471,4 +430,4 @@ def _rows_that_differ(before: pl.DataFrame, after: pl.DataFrame) -> int:
     return before.height - same.height
 
 
-__all__ = ["Add", "File", "Lake", "LakeError", "bucket_numbers", "observers", "reached"]
+__all__ = ["BUCKET", "Add", "File", "Lake", "bucket_numbers", "constant", "observers", "reached", "remote_store"]

@@ -1,0 +1,62 @@
+"""Statistics of data files, by which readers skip them."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+from decimal import Decimal as PyDecimal
+from typing import Any
+
+import polars as pl
+
+from customer360.platform import tables
+from customer360.platform.tables import Table
+
+STATISTICS_MAX_TEXT = 40  # longer text gets no min/max: truncated bounds would need care for little gain
+_STATISTICS_TYPES = (pl.Int64, pl.Int32, pl.Float64, pl.String, pl.Date, pl.Datetime, pl.Decimal)
+
+
+def statistics_columns(table: type[Table]) -> str:
+    """Columns that may have statistics, as the table property names them."""
+    hidden, declared = tables.pii_columns(table), tables.spec(table)
+    columns = tables.schema(table).items()
+    return ",".join(
+        c
+        for c, t in columns
+        if t.base_type() in _STATISTICS_TYPES and c not in hidden and c not in declared.partition_by
+    )
+
+
+def statistics_of(table: type[Table], frame: pl.DataFrame) -> str:
+    """Delta file statistics. Columns with personal data get none: the log outlives an erasure."""
+    hidden = tables.pii_columns(table)
+    columns = [c for c, t in frame.schema.items() if t.base_type() in _STATISTICS_TYPES and c not in hidden]
+    if not columns or frame.is_empty():
+        return json.dumps({"numRecords": frame.height})
+    row = frame.select(
+        *(pl.col(c).min().alias(f"min {c}") for c in columns),
+        *(pl.col(c).max().alias(f"max {c}") for c in columns),
+        *(pl.col(c).null_count().alias(f"null {c}") for c in columns),
+    ).row(0, named=True)
+    bounds = {c: (row[f"min {c}"], row[f"max {c}"]) for c in columns}
+    kept = {c: b for c, b in bounds.items() if None not in b and all(_bounded(v) for v in b)}
+    return json.dumps(
+        {
+            "numRecords": frame.height,
+            "minValues": {c: _stat(b[0]) for c, b in kept.items()},
+            "maxValues": {c: _stat(b[1]) for c, b in kept.items()},
+            "nullCount": {c: row[f"null {c}"] for c in columns},
+        }
+    )
+
+
+def _bounded(value: object) -> bool:
+    return not (isinstance(value, str) and len(value) > STATISTICS_MAX_TEXT) and value == value
+
+
+def _stat(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    if isinstance(value, date):
+        return value.isoformat()
+    return float(value) if isinstance(value, PyDecimal) else value
