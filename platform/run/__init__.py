@@ -75,7 +75,7 @@ def run(
     try:
         with lake.run_lock(f"{command} {record.id}"):
             driver = _Driver(lake, settings, rules, as_of, default_as_of, executor, record, refresh)
-            driver.land(chosen if start is None or start.startswith("bronze") else set())
+            driver.land(_bronze_needed(chosen, start, end))
             for stage in graph.levels(chosen):
                 driver.stage(stage)
             driver.finish()
@@ -85,6 +85,16 @@ def run(
     if driver.failures:
         raise RunError(driver.failures)
     return record
+
+
+def _bronze_needed(chosen: set[str], start: str | None, end: str | None) -> set[str]:
+    """Bronze tables that a run lands first: those that its nodes read, or those that it ends with."""
+    if end and end.partition(".")[0] == "bronze":
+        every = {name for name in tables.TABLES if name.startswith("bronze.")}
+        return every if end == "bronze" else {tables.spec(tables.by_name(end)).name}
+    if start is not None and not start.startswith("bronze"):
+        return set()
+    return {table for name in chosen for table in graph.NODES[name].inputs if table.startswith("bronze.")}
 
 
 def check_buckets(lake: Lake) -> None:
@@ -115,9 +125,8 @@ class _Driver:
         self.failures: dict[str, str] = {}
         self.started: dict[str, float] = {}
 
-    def land(self, chosen: set[str]) -> None:
-        """Land the sources whose bronze tables the chosen nodes read."""
-        needed = {table for name in chosen for table in graph.NODES[name].inputs if table.startswith("bronze.")}
+    def land(self, needed: set[str]) -> None:
+        """Land the sources of the given bronze tables."""
         names = [n for n, s in self.settings.sources.items() if s.table in needed]
         for table in sorted(needed):
             self.lake.ensure(tables.by_name(table))

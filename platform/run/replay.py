@@ -7,8 +7,11 @@ letter that it names, so nothing counts twice. Changing a contract or mapping ne
 
 from __future__ import annotations
 
+import codecs
+import gzip
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +21,21 @@ from customer360.platform import ledger, quality, tables
 from customer360.platform.errors import SourceError
 from customer360.platform.lake import Lake
 from customer360.platform.settings import Settings
+from customer360.platform.sources.casting import Mapping, fit
 from customer360.platform.sources.files import Landing
 from customer360.platform.sources.records import POSITION, read
 
 REPLAYS = "_replays"
+GZIP = b"\x1f\x8b"
 _ABOUT = ("_replay_of", "_source", "_reasons", "_raw")
 
 
 def export(lake: Lake, out: Path, table: str | None = None) -> tuple[int, int]:
     """Write open quarantined rows and dead letters to a JSON-lines file. Returns how many of each."""
     rows = [*_quarantined(lake, table), *_dead(lake, table)]
-    out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    out.chmod(0o600)  # the rows hold personal data in the clear
+    with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as handle:
+        out.chmod(0o600)  # the rows hold personal data in the clear; an older file may be open to others
+        handle.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     dead = sum("_raw" in row for row in rows)
     return len(rows) - dead, dead
 
@@ -39,8 +45,7 @@ def _quarantined(lake: Lake, table: str | None) -> list[dict[str, Any]]:
     for (row_id, source, record), rules in quality.refused(lake, table).group_by("row_id", "source", "record", maintain_order=True):
         reasons = [f"{r['column_name'] or 'row'}: {r['rule']}" for r in rules.to_dicts()]
         columns = {k: v for k, v in json.loads(str(record)).items() if k != "_rescued"}
-        rescued = json.loads(json.loads(str(record)).get("_rescued") or "{}")
-        columns |= {k: v for k, v in rescued.items() if k in columns}
+        columns |= json.loads(json.loads(str(record)).get("_rescued") or "{}")
         found.append({"_replay_of": row_id, "_source": source, "_reasons": reasons, **columns})
     return found
 
@@ -68,25 +73,28 @@ def open_dead_letters(lake: Lake) -> pl.DataFrame:
 def replay(lake: Lake, settings: Settings, file: Path) -> dict[str, int]:
     """Open a batch of corrections a source from a repaired export; the next run lands it. Returns rows by source.
 
+    What a replay that was interrupted left out is made up for by replaying the file again.
+
     Raises:
         SourceError: a line is no JSON object, names no known source or address, or the file was replayed before.
     """
     by_source: dict[str, list[dict[str, Any]]] = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), 1):  # splitlines would also cut at U+2028
         if line.strip():
             row = _checked(line, f"{file}:{number}", settings)
             by_source.setdefault(row["_source"], []).append(_columns(row, settings, f"{file}:{number}"))
-    payloads = {}
-    for source, rows in by_source.items():
-        data = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows).encode()
-        path = f"{REPLAYS}/{source}/{hashlib.sha256(data).hexdigest()[:24]}.jsonl"
-        if any(b.inline == path for b in ledger.batches(lake, source)):
-            raise SourceError(f"{file}: these corrections of {source} were replayed before")
-        payloads[source] = (path, data)
-    for source, (path, data) in payloads.items():
-        lake.put(path, data)
-        ledger.open_batch(lake, source, [], inline=path)
-    return {source: len(rows) for source, rows in by_source.items()}
+    opened = {}
+    with lake.run_lock(f"replay {file.name}"):  # a run opens batches too, and of two with one number the first wins
+        for source, rows in by_source.items():
+            data = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows).encode()
+            path = f"{REPLAYS}/{source}/{hashlib.sha256(data).hexdigest()[:24]}.jsonl"
+            if not any(b.inline == path for b in ledger.batches(lake, source)):
+                lake.put(path, data)
+                ledger.open_batch(lake, source, [], inline=path)
+                opened[source] = len(rows)
+    if by_source and not opened:
+        raise SourceError(f"{file}: these corrections of {', '.join(sorted(by_source))} were replayed before")
+    return opened
 
 
 def _checked(line: str, place: str, settings: Settings) -> dict[str, Any]:
@@ -102,20 +110,32 @@ def _checked(line: str, place: str, settings: Settings) -> dict[str, Any]:
 
 
 def _columns(row: dict[str, Any], settings: Settings, place: str) -> dict[str, Any]:
-    """The bronze columns of a correction; a repaired ``_raw`` text is split by its source's own format."""
-    source = settings.sources[row["_source"]]
+    """The bronze columns of a correction; columns beyond the contract stay, and land in ``_rescued``."""
     columns = {k: v for k, v in row.items() if k not in _ABOUT}
     if not columns and row.get("_raw"):
-        raw = str(row["_raw"])
-        if source.format == "csv":
-            file = "/".join(str(row["_replay_of"]).split("/")[2:-1])
-            header = Landing(settings.landing, tuple(settings.landing_options.items())).bytes_of(file).split(b"\n", 1)[0]
-            raw = header.decode("utf-8").strip("\ufeff\r") + "\n" + raw
-        records = read(raw.encode(), source.format, source.delimiter)
-        if records.frame.height != 1:
-            reason = records.dead["reason"].to_list() or ["no record in it"]
-            raise SourceError(f"{place}: `_raw` is still not readable: {reason[0]}")
-        columns = {k: v for k, v in records.frame.drop(POSITION).to_dicts()[0].items() if v is not None}
-    unknown = [c for c in columns if c not in tables.by_name(source.table).columns()]
-    known = {c: v for c, v in columns.items() if c not in unknown}
-    return {**known, "_replay_of": row["_replay_of"]}
+        columns = _record(row, settings, place)
+    return {**columns, "_replay_of": row["_replay_of"]}
+
+
+def _record(row: dict[str, Any], settings: Settings, place: str) -> dict[str, Any]:
+    """A repaired ``_raw`` text as bronze columns: split and mapped as its source's files are."""
+    source = settings.sources[row["_source"]]
+    raw = str(row["_raw"])
+    if source.format == "csv":
+        raw = f"{_header(row, settings)}\n{raw}"
+    records = read(raw.encode(), source.format, source.delimiter)
+    fitted = fit(records.frame, tables.by_name(source.table), Mapping(source.mapping, tuple(source.group_by), source.where))
+    if fitted.frame.height != 1:
+        reason = records.dead["reason"].to_list() or [f"{fitted.frame.height} records of {row['_source']} in it"]
+        raise SourceError(f"{place}: `_raw` is still not readable: {reason[0]}")
+    (typed,) = fitted.frame.drop(POSITION).cast(pl.String).to_dicts()
+    rescued = json.loads(typed.pop("_rescued") or "{}")
+    return {k: v for k, v in {**typed, **rescued}.items() if v is not None}
+
+
+def _header(row: dict[str, Any], settings: Settings) -> str:
+    """The header line of the file that a dead letter came from."""
+    path = "/".join(str(row["_replay_of"]).split("/")[2:-1])
+    data = Landing(settings.landing, tuple(settings.landing_options.items())).bytes_of(path)
+    plain = gzip.decompress(data) if data.startswith(GZIP) else data
+    return plain.removeprefix(codecs.BOM_UTF8).split(b"\n", 1)[0].decode("utf-8").strip("\r")

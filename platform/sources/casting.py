@@ -15,7 +15,7 @@ from customer360.platform.errors import ConfigError
 from customer360.platform.sources.records import POSITION
 from customer360.platform.tables import Table
 
-DATETIME_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M", "%Y-%m-%d")
+DATETIME_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
 TRUE, FALSE = ("true", "t", "1", "y", "yes"), ("false", "f", "0", "n", "no")
 
 
@@ -87,9 +87,21 @@ def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping) -> Fitted:
     left_over = [] if mapping.group_by else [c for c in records.columns if c not in verbatim and c != POSITION]
     # A file column that has a contract column's name but was mapped elsewhere must not read as that column's failed cast.
     kept = records.select(pl.col(c).alias(f"file:{c}" if c in table.columns() else c) for c in left_over)
+    kept = pl.DataFrame([*kept, *(_rounded(mapped, casts) if not mapping.group_by else [])])
     rescued = _rescue(mapped.height, failed, casts, kept)
     columns = [casts.get(c, pl.Series(c, [None], t).new_from_index(0, mapped.height)).alias(c) for c, t in _types(table).items()]
     return Fitted(pl.DataFrame([*columns, rescued, mapped[POSITION]]), records.height - mapped.height, everything - records.height)
+
+
+def _rounded(mapped: pl.DataFrame, casts: dict[str, pl.Series]) -> list[pl.Series]:
+    """Original text of amounts that lost digits in the cast, as ``file:COLUMN``: rounded, not refused, and not forgotten."""
+    found = []
+    for column, cast in casts.items():
+        if isinstance(cast.dtype, pl.Decimal) and mapped[column].dtype == pl.String:
+            longer = mapped[column].str.contains(rf"\.\d{{{cast.dtype.scale}}}0*[1-9]")
+            if longer.any():
+                found.append(mapped.select(pl.when(longer).then(column)).to_series().alias(f"file:{column}"))
+    return found
 
 
 def _types(table: type[Table]) -> dict[str, pl.DataType]:

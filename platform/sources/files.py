@@ -90,11 +90,11 @@ def land(
 ) -> Landed:
     """Cast records to the contract and write them with their metadata; file names depend on the batch alone.
 
-    A column ``_replay_of`` (corrections have one) names the bronze row that each record stands for.
+    In a batch of corrections the column ``_replay_of`` names the bronze row that each record stands for.
     """
     table = tables.by_name(source.table)
-    corrections = records.frame.select(POSITION, "_replay_of") if "_replay_of" in records.frame.columns else None
-    fitted = fit(records.frame.drop("_replay_of", strict=False), table, mapping)
+    corrections = records.frame.select(POSITION, "_replay_of") if batch.inline else None
+    fitted = fit(records.frame.drop("_replay_of") if batch.inline else records.frame, table, mapping)
     frame = fitted.frame if corrections is None else fitted.frame.join(corrections, on=POSITION, how="left", maintain_order="left")
     erased = privacy.erased_rows(lake, frame, source.system)
     rows = _with_metadata(frame.filter(~erased), table, name, source, batch, path)

@@ -6,6 +6,7 @@ position is its 1-based number in the file, unreadable records counted.
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import json
@@ -15,12 +16,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from customer360.platform.errors import SourceError
 
 POSITION = "_position"
 DEAD = {POSITION: pl.Int64, "reason": pl.String, "raw": pl.Binary}
-NEWLINE, QUOTE = 10, 34
+NEWLINE, QUOTE, COLON, BACKSLASH = 10, 34, 58, 92
+SPACES = [9, 10, 13, 32]
+WORD = 8  # bytes compared at once
+PIECE, BLOCK = 256, 4096  # lines decoded, or compared, at once
 
 
 @dataclass(frozen=True)
@@ -91,17 +96,14 @@ class _Lines:
         return self.data[self.starts[i] : self.ends[i]].tobytes()
 
     def keep(self, which: np.ndarray) -> bytes:
-        """The bytes of the lines with these ascending numbers; costs what lies between the first and the last of them."""
+        """The bytes of the lines with these ascending numbers, neighbours in one piece."""
         if not len(which):
             return b""
         starts, ends = self.starts[which], np.minimum(self.ends[which] + 1, len(self.data))
-        span = self.data[starts[0] : ends[-1]]
-        if int((ends - starts).sum()) == len(span):
-            return span.tobytes()
-        edges = np.zeros(len(span) + 1, dtype=np.int8)
-        edges[starts - starts[0]] += 1
-        edges[ends - starts[0]] -= 1
-        return span[np.cumsum(edges[:-1], dtype=np.int8) > 0].tobytes()
+        gaps = np.flatnonzero(starts[1:] != ends[:-1])
+        first, last = starts[np.append(0, gaps + 1)].tolist(), ends[np.append(gaps, -1)].tolist()
+        view = memoryview(self.data)
+        return b"".join(view[start:end] for start, end in zip(first, last, strict=True))
 
 
 def _lines(data: bytes, newline: np.ndarray, separator: np.ndarray | None = None) -> _Lines:
@@ -121,21 +123,23 @@ def _lines(data: bytes, newline: np.ndarray, separator: np.ndarray | None = None
 
 
 def _undecodable(lines: _Lines) -> dict[int, str]:
-    """Lines that are no UTF-8; only lines with a byte beyond ASCII are decoded one by one."""
-    try:
-        lines.data.tobytes().decode("utf-8")
-        return {}
-    except UnicodeDecodeError:
-        pass
-    high = np.flatnonzero(lines.data >= 0x80)
-    suspects = np.unique(np.searchsorted(lines.ends, high, side="left"))
-    bad = {}
-    for i in suspects[suspects < len(lines.starts)]:
+    """Lines that are no UTF-8; only pieces of text that do not decode are looked at line by line."""
+    view, bad = memoryview(lines.data), {}
+    for first in range(0, len(lines.starts), PIECE):
+        after = min(first + PIECE, len(lines.starts))
         try:
-            lines.raw(i).decode("utf-8")
-        except UnicodeDecodeError as fault:
-            bad[int(i)] = f"invalid bytes: {fault.reason} at byte {fault.start}"
+            codecs.utf_8_decode(view[lines.starts[first] : lines.ends[after - 1]], "strict", True)
+        except UnicodeDecodeError:
+            bad |= {i: reason for i in range(first, after) if (reason := _byte_fault(lines.raw(i)))}
     return bad
+
+
+def _byte_fault(raw: bytes) -> str | None:
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError as fault:
+        return f"invalid bytes: {fault.reason} at byte {fault.start}"
+    return None
 
 
 def _dead_frame(lines: _Lines, bad: dict[int, str], first_position: int) -> pl.DataFrame:
@@ -257,15 +261,22 @@ def _read_json_lines(data: bytes) -> Records:
     lines = _lines(data, buffer == NEWLINE)
     if not len(lines.starts):
         return Records(pl.DataFrame(schema={POSITION: pl.Int64}), pl.DataFrame(schema=DEAD))
-    bad = _undecodable(lines)
-    frame = None if bad else _parse_json(data)
+    frame, bad = _parse_json(data, _json_keys(data)), {}  # the parser refuses what is no UTF-8, too
     if frame is None or frame.height != len(lines.starts) or not frame.width:  # without a key anything passes as an object
+        bad = _undecodable(lines)
         bad |= _broken_json(lines, bad)
-        good = np.setdiff1d(np.arange(len(lines.starts)), np.fromiter(bad, np.int64, len(bad)))
-        frame = _parse_json(lines.keep(good)) if len(good) else pl.DataFrame()
+        good = _others(lines, bad)
+        frame = _parse_good(lines, good)
+        if frame is None:
+            _halve(good, lambda part: _parse_good(lines, part) is not None, lambda i: bad.update({i: _json_fault(lines.raw(i)) or "not readable"}))
+            frame = _parse_good(lines, _others(lines, bad))
         if frame is None:
             return _whole_file_dead(data, "JSON lines could not be parsed although each line is valid JSON")
     return Records(_numbered(frame, _positions(len(lines.starts), bad, 1)), _dead_frame(lines, bad, 1))
+
+
+def _others(lines: _Lines, bad: dict[int, str]) -> np.ndarray:
+    return np.setdiff1d(np.arange(len(lines.starts)), np.fromiter(bad, np.int64, len(bad)), assume_unique=True)
 
 
 def _read_json_array(data: bytes) -> Records:
@@ -278,9 +289,15 @@ def _read_json_array(data: bytes) -> Records:
     return _read_json_lines("\n".join(json.dumps(row) for row in rows).encode())
 
 
-def _parse_json(data: bytes) -> pl.DataFrame | None:
-    """All keys of all lines as text columns, or None when a line is no JSON object."""
-    keys = _json_keys(data)
+def _parse_good(lines: _Lines, part: np.ndarray) -> pl.DataFrame | None:
+    """Lines that are JSON objects, most likely, as a frame; None when they do not give one row each."""
+    data = lines.keep(part)
+    frame = _parse_json(data, _json_keys(data) or _keys_line_by_line(data)) if len(part) else pl.DataFrame()
+    return frame if frame is None or not frame.width or frame.height == len(part) else None
+
+
+def _parse_json(data: bytes, keys: list[str] | None) -> pl.DataFrame | None:
+    """The keys of all lines as text columns, or None when a line is no JSON object."""
     if keys is None:
         return None
     try:
@@ -290,11 +307,52 @@ def _parse_json(data: bytes) -> pl.DataFrame | None:
 
 
 def _json_keys(data: bytes) -> list[str] | None:
+    """The keys of all lines; None when a line is broken, or when values of one key have types that do not unite."""
+    keys = _repeated_keys(data)
+    if keys is not None:
+        return keys
     try:
         return list(pl.read_ndjson(io.BytesIO(data), infer_schema_length=None, n_rows=1).columns)
     except pl.exceptions.PolarsError:
-        pass
-    # Values of one key with types that do not unite (an object here, a number there): take the keys alone.
+        return None
+
+
+def _repeated_keys(data: bytes) -> list[str] | None:
+    """The keys of the first line when every key of the text is one of them, in turn, as most writers have it; else None.
+
+    A third of what inferring a schema costs. A key ends in quote and colon; inside of values that needs a backslash.
+    """
+    first = data[: data.find(b"\n") + 1] or data
+    try:
+        pairs = json.loads(first, object_pairs_hook=list)
+    except (ValueError, RecursionError):
+        return None
+    quoted = [b'"' + key.encode("utf-8", "surrogatepass") + b'"' for key, _ in pairs] if isinstance(pairs, list) and first[:1] == b"{" else []
+    buffer = np.frombuffer(data, dtype=np.uint8)
+    colons = np.flatnonzero(buffer == COLON)
+    before = buffer[colons - 1]
+    ends = colons[before == QUOTE] - 1
+    is_sure = len(data) > WORD and not np.bincount(before, minlength=256)[SPACES].any() and not (buffer[ends - 1] == BACKSLASH).any()
+    if not quoted or not is_sure or len(ends) % len(quoted) or first.count(b'":') != len(quoted):
+        return None
+    ends = ends.reshape(-1, len(quoted))
+    words = np.ndarray(len(data) - WORD + 1, dtype="<u8", buffer=data, strides=(1,))
+    checks = [(j, back, *_masked_word(name, back)) for j, name in enumerate(quoted) for back in range(0, len(name), WORD)]
+    for first in range(1, len(ends), BLOCK):
+        rows = ends[first : first + BLOCK].T - (WORD - 1)
+        if any(((words[np.maximum(rows[j] - back, 0)] & mask) != expected).any() for j, back, expected, mask in checks):
+            return None
+    return list(dict.fromkeys(key for key, _ in pairs))
+
+
+def _masked_word(name: bytes, back: int) -> tuple[np.uint64, np.uint64]:
+    """The up to eight bytes of ``name`` that end ``back`` bytes before its end, as one number, and a mask of what counts."""
+    part = name[: len(name) - back][-WORD:]
+    return np.uint64(int.from_bytes(part.rjust(WORD, b"\0"), "little")), np.uint64(2**64 - 2 ** (8 * (WORD - len(part))))
+
+
+def _keys_line_by_line(data: bytes) -> list[str] | None:
+    """The keys of valid lines whose values do not unite in a type (an object here, a number there)."""
     keys: dict[str, None] = {}
     try:
         for line in data.splitlines():
@@ -309,18 +367,16 @@ def _json_keys(data: bytes) -> list[str] | None:
 
 
 def _broken_json(lines: _Lines, known: dict[int, str]) -> dict[int, str]:
-    """Lines that are no JSON object, found by halving: whole chunks parse fast, only failing ones are split."""
-    bad: dict[int, str] = {}
-    last = lines.data[np.maximum(lines.ends - 1, 0)]
-    last = np.where(last == 13, lines.data[np.maximum(lines.ends - 2, 0)], last)
-    cut = (lines.data[lines.starts] != ord("{")) | (last != ord("}"))
-    for i in np.flatnonzero(cut):
-        if int(i) not in known:
-            bad[int(i)] = _json_fault(lines.raw(i)) or ""
-    bad = {i: reason for i, reason in bad.items() if reason}
-    rest = np.setdiff1d(np.arange(len(lines.starts)), np.fromiter([*known, *bad], np.int64))
-    _halve(rest, lambda part: _parses(lines, part), lambda i: bad.update({i: _json_fault(lines.raw(i)) or "not readable"}))
-    return bad
+    """Lines that are no JSON object, of those that are not ``known`` as bad. One vectorised look finds the suspects."""
+    rest = _others(lines, known)
+    if not len(rest):
+        return {}
+    starts, ends = lines.starts[rest], np.minimum(lines.ends[rest] + 1, len(lines.data))
+    offsets = np.concatenate([[0], np.cumsum(ends - starts)])
+    texts = pa.LargeStringArray.from_buffers(len(rest), pa.py_buffer(offsets), pa.py_buffer(lines.keep(rest)))
+    parsed = pl.Series(texts).str.json_path_match("$").is_not_null().to_numpy()
+    suspects = rest[~parsed | (lines.data[starts] != ord("{"))]
+    return {int(i): reason for i in suspects if (reason := _json_fault(lines.raw(i)))}
 
 
 def _halve(indices: np.ndarray, fine: Callable[[np.ndarray], bool], report: Callable[[int], None]) -> None:
@@ -332,11 +388,6 @@ def _halve(indices: np.ndarray, fine: Callable[[np.ndarray], bool], report: Call
     middle = len(indices) // 2
     _halve(indices[:middle], fine, report)
     _halve(indices[middle:], fine, report)
-
-
-def _parses(lines: _Lines, part: np.ndarray) -> bool:
-    frame = _parse_json(lines.keep(part))
-    return frame is not None and frame.height == len(part)
 
 
 def _json_fault(raw: bytes) -> str | None:

@@ -87,6 +87,12 @@ def test_a_table_is_built_once_also_by_a_function_of_the_same_name(chain: None) 
         builds(tables.by_name("silver.t_b"))(twin)
 
 
+def test_a_node_may_read_what_it_made_before(chain: None) -> None:
+    build("silver.t_state", "silver_t_state", "silver_t_b")
+    assert graph.edges()["silver.t_state"] == {"silver.t_b"}
+    assert names(graph.levels({"silver.t_state"})) == [["silver.t_state"]]
+
+
 def test_a_module_may_be_imported_again(chain: None) -> None:
     build("silver.t_b", "bronze_t_a")
     assert list(graph.NODES).count("silver.t_b") == 1
@@ -190,3 +196,7 @@ def test_fingerprint_follows_the_contract_machinery_but_not_the_plumbing(project
 
         contract = type("Contract", (), {"__module__": "customer360.zz_probe.contract"})
         assert (graph.code_fingerprint(made, [contract]) != first) == changes, module  # type: ignore[list-item]
+
+
+def test_up_to_bronze_there_is_nothing_to_build(chain: None) -> None:
+    assert graph.selection(None, "bronze") == set()

@@ -74,7 +74,7 @@ def test_without_a_key_all_rows_stay(registries: None) -> None:
 ROW = st.tuples(st.sampled_from("AB"), st.sampled_from(["1", "2", None]), st.sampled_from(["n", "m", None]), st.sampled_from([1, 2, None]), st.integers(1, 3))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(ROW, max_size=12), st.randoms(), st.sets(st.integers(1, 12), max_size=3))
 def test_law_of_conservation(profiles: type[Table], rows: list[tuple[Any, ...]], random: Any, replaced: set[int]) -> None:
     frame = bronze(profiles, *rows)

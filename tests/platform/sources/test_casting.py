@@ -201,3 +201,10 @@ def test_rescued_casts_meet_the_contract_as_type_failures(visits: type[Table]) -
     found = fitted(visits, {"COUNT": ["x"], "WHO": ["w"], "other": ["o"]})
     verdict = tables.judge(visits, found.frame)
     assert verdict.failures.drop(tables.ROW).rows() == [("type", "COUNT", "x")]
+
+
+def test_an_amount_with_more_digits_is_rounded_and_its_text_kept(visits: type[Table]) -> None:
+    money = next(c for c, t in tables.schema(visits).items() if isinstance(t, pl.Decimal))
+    found = fitted(visits, {money: ["1.239", "1.2300", "5"]})
+    assert found.frame[money].to_list() == [Decimal("1.24"), Decimal("1.23"), Decimal("5.00")]
+    assert rescued(found) == [{f"file:{money}": "1.239"}, None, None]
