@@ -121,6 +121,7 @@ class Registry:
 
     def load(self, name: str, version: str) -> Fitted:
         """One registered version, loaded by `find(name).load`."""
+        self._point()  # a `models:/` address is resolved by the process-wide registry
         client = self._client()
         run = client.get_run(client.get_model_version(name, version).run_id)
         with tempfile.TemporaryDirectory() as scratch:
@@ -138,10 +139,14 @@ class Registry:
     def _client(self) -> mlflow.MlflowClient:
         return mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
-    def _connect(self, experiment: str) -> None:
-        """Point MLflow's process-wide state here and at the model's experiment, made on first use."""
+    def _point(self) -> None:
+        """Point MLflow's process-wide state here."""
         mlflow.set_tracking_uri(self.uri)
         mlflow.set_registry_uri(self.uri)
+
+    def _connect(self, experiment: str) -> None:
+        """Point MLflow's process-wide state here and at the model's experiment, made on first use."""
+        self._point()
         if self._client().get_experiment_by_name(experiment) is None:
             self._client().create_experiment(experiment, artifact_location=f"{self.artifacts.rstrip('/')}/{experiment}")
         mlflow.set_experiment(experiment)

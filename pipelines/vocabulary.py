@@ -35,11 +35,6 @@ def record_id(source_system: str, identifier: str) -> pl.Expr:
     return pl.concat_str(source_system, identifier, separator="/")
 
 
-def anonymous_subject(visitor: str, otherwise: pl.Expr) -> pl.Expr:
-    """Subject of a fact without a person: its visitor, else the given receipt or event."""
-    return pl.coalesce(pl.lit("v:") + pl.col(visitor), otherwise)
-
-
 def is_sensible(column: str) -> pl.Expr:
     """Rule: an instant or date that a working clock can have written."""
     return pl.col(column).cast(pl.Date).is_between(EARLIEST_DATE, LATEST_DATE)

@@ -84,6 +84,10 @@ class Run:
     ended_at: str | None = None
     nodes: list[NodeRun] = field(default_factory=list)
 
+    def end(self) -> None:
+        """Note the time."""
+        self.ended_at = datetime.now(UTC).isoformat()
+
     def save(self, lake: Lake) -> None:
         lake.put(f"{RUNS}/{self.id}.json", json.dumps(asdict(self), default=str).encode())
 

@@ -11,8 +11,8 @@ import hmac
 import json
 import re
 import secrets
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 
 import polars as pl
@@ -23,6 +23,7 @@ from customer360.platform.tables import Table
 
 MASK = "•••"
 ACCOUNT_COLUMN, VISITOR_COLUMN = "CUSTOMER_ID", "VISITOR_ID"
+CONTACT_COLUMNS = {"email": "EMAIL_ADDRESS", "phone": "PHONE_NUMBER"}  # in bronze, by their kind of personal data
 _SECRET, _LIST = "_erasures/secret", "_erasures/digests.json"
 
 
@@ -44,6 +45,8 @@ class Identifiers:
     accounts: frozenset[str] = frozenset()  # "SYSTEM/id"
     devices: frozenset[str] = frozenset()  # devices that were this subject's alone
     texts: frozenset[str] = frozenset()  # values to look for in raw text: e-mail addresses, phone numbers
+    facts: Mapping[str, frozenset[str]] = field(default_factory=dict)  # bronze table to "SYSTEM/key…" of what was attributed to it
+    persons: frozenset[str] = frozenset()  # ids under which older editions may hold it
 
     def pattern(self, system: str | None) -> str:
         """Regular expression that finds the subject in a raw record of ``system`` (None: of any), whole words only."""
@@ -54,22 +57,26 @@ class Identifiers:
 
 
 def erase_rows(lake: Lake, who: Identifiers) -> dict[str, int]:
-    """Remove a subject from every current bronze table, quarantine, dead letters and replay files. Rows by table.
+    """Remove a subject from every current bronze table, dated edition, quarantine, dead letters and replay files. Rows by table.
 
     Tables whose contract says ``anonymize`` keep the row without its personal columns. What is built on bronze changes
     with the next run; ingest refuses the subject from now on.
     """
-    remember_erasure(lake, [*who.accounts, *(f"VISITOR/{d}" for d in who.devices)])
+    contacts = (f"CONTACT/{_plain(t)}" for t in who.texts)
+    remember_erasure(lake, [*who.accounts, *(f"VISITOR/{d}" for d in who.devices), *contacts])
     touched = {}
     for name, table in tables.TABLES.items():
         if tables.spec(table).layer == "bronze" and tables.spec(table).erasure != "none" and lake.exists(name):
             touched[name] = lake.rewrite(name, partial(_without, table, who), reason="erasure")
+        elif tables.spec(table).is_dated and "person_id" in table.columns() and lake.exists(name):
+            # A run rebuilds the edition of its date alone, so that the older ones would keep the person.
+            touched[name] = lake.rewrite(name, partial(_without_person, table, who), reason="erasure")
     for name, column in (("quality.quarantine", "record"), ("quality.dead_letters", "raw")):
         if lake.exists(name):
             touched[name] = lake.rewrite(name, partial(_without_text, column, who), reason="erasure")
     for path in lake.objects("_replays"):
         lines = (lake.get(path) or b"").splitlines(keepends=True)
-        betrays = re.compile(who.pattern(None).encode())
+        betrays = re.compile(who.pattern(None).encode(), re.IGNORECASE)
         kept = [line for line in lines if not betrays.search(line)]
         if len(kept) < len(lines):
             lake.put(path, b"".join(kept))
@@ -79,24 +86,47 @@ def erase_rows(lake: Lake, who: Identifiers) -> dict[str, int]:
 
 def _without(table: type[Table], who: Identifiers, frame: pl.DataFrame) -> pl.DataFrame:
     kinds = tables.pii_columns(table)
-    mine = pl.lit(False)
+    own_key = pl.concat_str("_source_system", *tables.spec(table).key, separator="/")
+    mine = own_key.is_in(list(who.facts.get(tables.spec(table).name, ()))).fill_null(False)
     for column, kind in kinds.items():
         if kind == "account":
             mine = mine | pl.concat_str("_source_system", column, separator="/").is_in(list(who.accounts)).fill_null(False)
         if kind == "device":
             mine = mine | pl.col(column).is_in(list(who.devices)).fill_null(False)
+    mine = mine | (_has_contact(kinds, who) & pl.all_horizontal(pl.col(c).is_null() for c, kind in kinds.items() if kind == "account"))
     if tables.spec(table).erasure == "delete":
         return frame.filter(~mine)
     blank = [pl.when(~mine).then(pl.col(c)).alias(c) for c in (*kinds, "_rescued")]
     return frame.with_columns(blank)
 
 
+def _without_person(table: type[Table], who: Identifiers, frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.filter(~pl.col("person_id").is_in(list(who.persons)) & ~_has_contact(tables.pii_columns(table), who))
+
+
+def _has_contact(kinds: Mapping[str, str], who: Identifiers) -> pl.Expr:
+    """Whether an e-mail address or phone number that is the subject's alone stands in a row."""
+    mine = pl.lit(False)
+    for column, kind in kinds.items():
+        if kind in CONTACT_COLUMNS:
+            mine = mine | _plain_expr(column).is_in([_plain(t) for t in who.texts]).fill_null(False)
+    return mine
+
+
+def _plain(contact: str) -> str:
+    """E-mail addresses and phone numbers as they are compared: without case and outer blanks."""
+    return contact.strip().lower()
+
+
+def _plain_expr(column: str) -> pl.Expr:
+    return pl.col(column).str.strip_chars().str.to_lowercase()
+
+
 def _without_text(column: str, who: Identifiers, frame: pl.DataFrame) -> pl.DataFrame:
     """Drop the rows whose raw text names the subject. Few rows, and bytes may be no text: one by one."""
-    keep = []
-    for system, raw in frame.select("source_system", column).iter_rows():
-        data = raw.encode() if isinstance(raw, str) else raw
-        keep.append(re.search(who.pattern(system).encode(), data) is None)
+    rows = frame.select("source_system", column).rows()
+    betrays = {system: re.compile(who.pattern(system).encode(), re.IGNORECASE) for system in {system for system, _ in rows}}
+    keep = [betrays[system].search(raw.encode() if isinstance(raw, str) else raw) is None for system, raw in rows]
     return frame.filter(pl.Series(keep, dtype=pl.Boolean))
 
 
@@ -107,17 +137,21 @@ def remember_erasure(lake: Lake, identifiers: Iterable[str]) -> None:
 
 
 def erased_rows(lake: Lake, frame: pl.DataFrame, system: str) -> pl.Series:
-    """Boolean per row: whether its account or visitor was erased before."""
+    """Boolean per row: whether its account or visitor was erased before; a row without account, by its contacts."""
     nothing = pl.select(pl.repeat(False, frame.height, dtype=pl.Boolean)).to_series()
     known = set(_digests(lake))
-    columns = [c for c in (ACCOUNT_COLUMN, VISITOR_COLUMN) if c in frame.columns]
-    if not known or not columns:
+    kinds = {ACCOUNT_COLUMN: system, VISITOR_COLUMN: "VISITOR", **dict.fromkeys(CONTACT_COLUMNS.values(), "CONTACT")}
+    present = {column: kind for column, kind in kinds.items() if column in frame.columns}
+    if not known or not present:
         return nothing
     secret = _secret(lake)
-    for column in columns:
-        kind = system if column == ACCOUNT_COLUMN else "VISITOR"
-        gone = [v for v in frame[column].unique().drop_nulls() if _digest(secret, f"{kind}/{v}") in known]
-        nothing = nothing | frame[column].is_in(gone).fill_null(False)
+    for column, kind in present.items():
+        values = frame[column]
+        if kind == "CONTACT":
+            alone = frame[ACCOUNT_COLUMN].is_null() if ACCOUNT_COLUMN in frame.columns else ~nothing
+            values = frame.select(pl.when(alone).then(_plain_expr(column)).alias(column)).to_series()
+        gone = [v for v in values.unique().drop_nulls() if _digest(secret, f"{kind}/{v}") in known]
+        nothing = nothing | values.is_in(gone).fill_null(False)
     return nothing
 
 

@@ -65,7 +65,7 @@ class ExecutionSettings(Frozen):
     cpus: int | None = None
     object_store_megabytes: int = Field(default=512, ge=80)
     cpus_per_unit: float = Field(default=1.0, gt=0)
-    exchange_megabytes: int = Field(default=256, ge=1)  # input of one unit of an exchange; more input means more units
+    exchange_megabytes: int = Field(default=64, ge=1)  # input of one unit of an exchange; more input means more units
     retry: RetrySettings = RetrySettings()
 
 
@@ -112,7 +112,7 @@ class Settings(Frozen):
     lake: LakeSettings = LakeSettings()
     execution: ExecutionSettings = ExecutionSettings()
     sources: dict[str, SourceSettings] = {}
-    rules: dict[str, str] = {}  # rule file by kind: identity, enrichment, standardization, validation
+    rules: dict[str, str] = {}  # rule file by kind: identity, standardization, enrichment
     models: ModelSettings = ModelSettings()
     serve: ServeSettings = ServeSettings()
 

@@ -183,6 +183,19 @@ def conform(table: type[Table], frame: pl.LazyFrame) -> pl.LazyFrame:
     return frame.select(pl.col(c).cast(t) for c, t in want.items())
 
 
+def require(table: type[Table], frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame, when every row keeps the contract.
+
+    Raises:
+        ContractError: rules are broken; each is named with the number of rows.
+    """
+    broken = table.filter(frame).failure.counts() if frame.height else {}
+    if broken:
+        told = ", ".join(f"{rule.replace('|', ' ')} ({count:,} rows)" for rule, count in sorted(broken.items()))
+        raise ContractError(f"{spec(table).name}: the build breaks its own contract: {told}")
+    return frame
+
+
 @cache
 def _judge_of(table: type[Table]) -> type[dy.Schema]:
     """The contract with a row number, so that verdicts find their way back to whole rows."""

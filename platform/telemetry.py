@@ -10,9 +10,6 @@ import json
 import logging
 import os
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from prometheus_client import Counter, Histogram
 
@@ -53,15 +50,3 @@ def event(message: str, **facts: object) -> None:
     shown = " ".join(f"{key}={value}" for key, value in facts.items())
     human = not (log.handlers and isinstance(log.handlers[0].formatter, _JsonLines))
     log.info(f"{message}  {shown}" if shown and human else message, extra={"facts": facts})
-
-
-@contextmanager
-def timed(node: str) -> Iterator[dict[str, float]]:
-    """Measure the wall seconds of a block; the yielded dict holds ``seconds`` afterwards."""
-    result: dict[str, float] = {}
-    start = time.perf_counter()
-    try:
-        yield result
-    finally:
-        result["seconds"] = time.perf_counter() - start
-        NODE_SECONDS.labels(node=node).observe(result["seconds"])

@@ -31,15 +31,29 @@ def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+def query(lake: Lake, statement: str) -> duckdb.DuckDBPyRelation | None:
+    """Run one statement over the views; None when it gives no rows to show.
+
+    Raises:
+        ConfigError: DuckDB refuses the statement; its own words say why.
+    """
+    try:
+        return connect(lake).sql(statement)
+    except duckdb.Error as fault:
+        raise ConfigError(f"the query failed: {fault}") from None
+
+
 def _view(lake: Lake, name: str) -> str:
     columns = tables.schema(tables.by_name(name))
     paths = [f"{lake.uri(name)}/{f.path}" for f in lake.files(name)]
     listed = ", ".join(f'"{c}"' for c in columns)
+    empty = "SELECT " + ", ".join(f'CAST(NULL AS {_duck_type(t)}) AS "{c}"' for c, t in columns.items()) + " WHERE FALSE"
     if not paths:
-        empty = ", ".join(f'CAST(NULL AS {_duck_type(t)}) AS "{c}"' for c, t in columns.items())
-        return f"CREATE VIEW {name} AS SELECT {empty} WHERE FALSE"
+        return f"CREATE VIEW {name} AS {empty}"
     files = ", ".join("'" + p.replace("'", "''") + "'" for p in paths)
-    return f"CREATE VIEW {name} AS SELECT {listed} FROM read_parquet([{files}], hive_partitioning = true, union_by_name = true)"
+    stored = f"SELECT * FROM read_parquet([{files}], hive_partitioning = true, union_by_name = true)"
+    # Files older than a column of the contract lack it.
+    return f"CREATE VIEW {name} AS SELECT {listed} FROM ({stored} UNION ALL BY NAME {empty})"
 
 
 def _duck_type(dtype: pl.DataType) -> str:

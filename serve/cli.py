@@ -160,7 +160,7 @@ def sql(
     from customer360.platform import warehouse
     from customer360.platform.run import lake_of
 
-    typer.echo(warehouse.connect(lake_of(_configured(config))).sql(query))
+    typer.echo(warehouse.query(lake_of(_configured(config)), query))
 
 
 @app.command()
@@ -255,7 +255,7 @@ def quarantine_export(
 
 
 @quarantine_app.command("replay")
-def quarantine_replay(file: Path, config: ConfigOption = None) -> None:
+def quarantine_replay(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)], config: ConfigOption = None) -> None:
     """Land repaired rows as corrections and build on."""
     from customer360.platform.run import lake_of, replay
     from customer360.serve import jobs, report

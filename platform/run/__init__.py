@@ -70,6 +70,8 @@ def run(
     lake = lake_of(settings)
     check_buckets(lake)
     chosen = graph.selection(start, end)
+    for name in refresh:
+        graph.selection(name, name)  # an unknown name is refused, not passed over
     record = ledger.start_run(command)
     executor = executor_for(settings)
     try:
@@ -127,6 +129,8 @@ class _Driver:
 
     def land(self, needed: set[str]) -> None:
         """Land the sources of the given bronze tables."""
+        for source in self.settings.sources.values():
+            tables.by_name(source.table)  # a misspelt table would never be landed, without a word
         names = [n for n, s in self.settings.sources.items() if s.table in needed]
         for table in sorted(needed):
             self.lake.ensure(tables.by_name(table))
@@ -143,14 +147,16 @@ class _Driver:
         self.record.save(self.lake)
 
     def finish(self) -> None:
-        self.record.ended_at = ledger.start_run("").started_at
+        self.record.end()
         self.lake.delete(self.lake.objects("_staging"))
 
     # ---- one node -----------------------------------------------------------------------------------------------
 
     def _job(self, node: Node) -> Job | None:
         """The node's job, or None when it is current, blocked by a failure, or cannot be prepared."""
-        blocked = [b for b in graph.edges()[node.name] if b in self.failures] + [
+        needed = [b for b in graph.edges()[node.name] if b in self.failures]
+        # A part of a shared table that fails (one model of many) leaves its last edition standing; the others go on.
+        blocked = [b for b in needed if graph.NODES[b].part is None] + [
             f for f in self.failures if f.startswith("source ") and self.settings.sources[f[7:]].table in node.inputs
         ]
         if blocked:

@@ -12,7 +12,7 @@ from customer360.platform.ledger import Batch, NodeRun
 from customer360.platform.quality import DeadLetters
 from customer360.platform.run.executor import Failure, LocalExecutor, RayExecutor
 from customer360.platform.settings import Settings, SourceSettings
-from customer360.platform.sources.files import Landed, Landing, ingest_file, unseen
+from customer360.platform.sources.files import Landed, Landing, check_mapping, ingest_file, unseen
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,17 @@ def pending(lake: Lake, landing: Landing, name: str, source: SourceSettings, *, 
     return waiting
 
 
+def _mapping_faults(lake: Lake, landing: Landing, name: str, source: SourceSettings) -> list[str]:
+    """Faults of a mapping against the first new file, found before a batch takes the files: they stay new.
+
+    Without a mapping there is nothing to get wrong; a column that a file lacks shows as quarantined rows.
+    """
+    if not (source.mapping or source.group_by):
+        return []
+    new = [f for b in pending(lake, landing, name, source, open_new=False) for f in b.files]
+    return check_mapping(landing, source, new[:1])
+
+
 def ingest(
     lake: Lake, settings: Settings, names: list[str], executor: LocalExecutor | RayExecutor, run: ledger.Run
 ) -> dict[str, str]:
@@ -54,9 +65,14 @@ def ingest(
     landing = Landing(settings.landing, tuple(settings.landing_options.items()))
     lake.ensure(DeadLetters)
     todo: list[tuple[str, Batch]] = []
+    failures: dict[str, str] = {}
     for name in names:
         source = settings.sources[name]
         lake.ensure(tables.by_name(source.table))
+        if faults := _mapping_faults(lake, landing, name, source):
+            failures[f"source {name}"] = "; ".join(faults)
+            run.nodes.append(NodeRun(f"source {name}", "failed", reason=failures[f"source {name}"]))
+            continue
         waiting = pending(lake, landing, name, source, open_new=True)
         todo += [(name, batch) for batch in waiting]
         if not waiting:
@@ -64,7 +80,6 @@ def ingest(
     start = time.perf_counter()
     units = [IngestUnit(lake, landing, name, settings.sources[name], b, i) for name, b in todo for i in range(len(b.files) or 1)]
     landed: dict[tuple[str, int], list[Landed]] = {}
-    failures: dict[str, str] = {}
     for index, result in executor.map(units):
         unit = units[index]
         if isinstance(result, Failure):

@@ -61,7 +61,7 @@ def prepare(node: Node, context: Context, rules: dict[str, Any]) -> Job:
     if tables.spec(node.table).is_dated:
         partition["as_of"] = str(context.as_of)
     parts = [
-        graph.code_fingerprint(node.function, node.outputs),
+        graph.code_fingerprint(node.function, [*node.outputs, *_judged(node)]),
         {name: [f.path for f in files] for name, files in inputs.items()},
         plain(params),
         str(context.as_of) if node.is_dated else None,
@@ -70,6 +70,11 @@ def prepare(node: Node, context: Context, rules: dict[str, Any]) -> Job:
     ]
     fingerprint = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
     return Job(node, inputs, reserved, partition, fingerprint, own)
+
+
+def _judged(node: Node) -> list[type[tables.Table]]:
+    """The bronze contract that judges what the node reads: another rule gives other rows."""
+    return [tables.by_name(node.records)] if node.records else []
 
 
 def _input_files(context: Context, name: str) -> list[File]:

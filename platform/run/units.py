@@ -140,7 +140,8 @@ def conform_to_storage(table: type[Table], frame: pl.LazyFrame, partition: dict[
     have = frame.collect_schema()
     fixed = {k: v for k, v in partition.items() if k not in have and k in table.columns()}
     full = frame.with_columns(constant(v, tables.schema(table)[k]).alias(k) for k, v in fixed.items())
-    return tables.conform(table, full).sort(storage_order(table), nulls_last=True).collect()
+    rows = tables.conform(table, full).sort(storage_order(table), nulls_last=True).collect()
+    return tables.require(table, rows)
 
 
 def storage_order(table: type[Table]) -> list[str]:

@@ -442,7 +442,7 @@ def test_a_build_that_makes_rows_of_its_own_breaks_conservation(filled: Shop) ->
     @builds(tables.by_name("silver.t_orders"))
     def t_orders(bronze_t_orders: pl.LazyFrame) -> pl.LazyFrame:
         rows = bronze_t_orders.select(order_id="ORDER_ID", subject_id="WHO", units="UNITS", paid="PAID")
-        return pl.concat([rows, rows])
+        return pl.concat([rows, rows.with_columns(pl.col("order_id") + "x")])
 
     assert "made 8 rows of 4 records" in filled.fails()["silver.t_orders"].reason
 
