@@ -105,3 +105,14 @@ def test_every_table_needs_a_version(registry, toy, tmp_path: Path) -> None:
     wide = replace(TOY, tables=("silver.subject_days", "gold.interactions"))
     with pytest.raises(ModelError, match=r"gold\.interactions"):
         registry.log_model_run(wide, tmp_path / "fitted", ToyParams(), EVALUATION, AS_OF, VERSIONS)
+
+
+def test_a_champion_loads_where_mlflow_points_elsewhere(registry, toy, tmp_path: Path) -> None:
+    """As in a fresh process, which logged nothing and whose MLflow knows no store yet."""
+    import mlflow
+
+    log(registry, tmp_path, 0.7)
+    elsewhere = f"sqlite:///{tmp_path / 'elsewhere.db'}"
+    mlflow.set_tracking_uri(elsewhere)
+    mlflow.set_registry_uri(elsewhere)
+    assert registry.load_champion("toy") == (Toy(0.7), "1")
