@@ -6,7 +6,7 @@ import dataframely as dy
 import polars as pl
 
 from customer360.pipelines import vocabulary as v
-from customer360.platform.tables import Integer, Money, OneOf, String, Table, Timestamp, personal
+from customer360.platform.tables import Date, Integer, Money, OneOf, String, Table, Timestamp, personal
 
 
 class Transactions(
@@ -68,3 +68,32 @@ class TransactionItems(Table, table="bronze.transaction_items", key=("TRANSACTIO
     SIZE = String(nullable=True, max_length=20)
     COLOR = String(nullable=True, max_length=20)
     WEIGHT = Money(nullable=True)
+
+
+class OnlineOrders(
+    Table, table="bronze.online_orders", key=("ONLINE_ORDER_ID",), version="LAST_UPDATED_DATE", erasure="anonymize"
+):
+    """One row per delivered version of an order of the shop or app (a foreign key without a table in the specification, fault 30)."""
+
+    ONLINE_ORDER_ID = String(nullable=False, max_length=30)
+    CUSTOMER_ID = String(nullable=True, max_length=20, metadata=personal("account"), description="Null: guest checkout")
+    VISITOR_ID = String(nullable=True, max_length=40, metadata=personal("device"))
+    ORDER_DATE = Timestamp()
+    ORDER_STATUS = OneOf("PLACED", "PAID", "SHIPPED", "DELIVERED", "CANCELLED", "PAYMENT_FAILED")
+    SHIPPING_METHOD = OneOf("STANDARD", "EXPRESS", "PICKUP", nullable=True)
+    SHIP_CITY = String(nullable=True, max_length=50, metadata=personal("address"))
+    SHIP_ZIP_CODE = String(nullable=True, max_length=10, metadata=personal("address"))
+    PROMISED_DATE = Date(nullable=True)
+    SHIPPED_DATE = Timestamp(nullable=True)
+    DELIVERED_DATE = Timestamp(nullable=True)
+    TOTAL_AMOUNT = Money(nullable=True)
+    CURRENCY_CODE = String(nullable=True, max_length=3)
+    LAST_UPDATED_DATE = Timestamp(nullable=True)
+
+    @dy.rule()
+    def was_placed_in_sensible_time(cls) -> pl.Expr:
+        return v.is_sensible("ORDER_DATE")
+
+    @dy.rule()
+    def is_delivered_after_it_is_shipped(cls) -> pl.Expr:
+        return pl.col("DELIVERED_DATE") >= pl.col("SHIPPED_DATE")

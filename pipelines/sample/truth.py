@@ -9,7 +9,10 @@ import numpy as np
 import polars as pl
 
 from customer360.pipelines.sample.catalog import CATEGORIES
+from customer360.pipelines.sample.engagement import campaign_truth
+from customer360.pipelines.sample.external import profile_truth
 from customer360.pipelines.sample.records import NEVER
+from customer360.pipelines.sample.service import service_truth
 from customer360.pipelines.sample.visits import CHURN_HOUR
 from customer360.pipelines.sample.world import World
 
@@ -86,4 +89,7 @@ TRUTHS: dict[str, Callable[[World], pl.DataFrame]] = {
     "tastes": tastes,
     "churn": churn,
     "guests": guests,
+    "campaigns": campaign_truth,
+    "service": service_truth,
+    "profiles": profile_truth,
 }

@@ -82,13 +82,17 @@ def lives(streams: Streams, joined: np.ndarray, days: int) -> pl.DataFrame:
     )
 
 
+def arrival_weights(start_on: date, days: int) -> np.ndarray:
+    """How much is bought on each day of the story, by season and weekday; 1 is usual: Float64 [days]."""
+    dates = [start_on + timedelta(days=d) for d in range(days)]
+    return np.array([_MONTH[d.month - 1] * _WEEKDAY[d.weekday()] for d in dates])
+
+
 def _arrivals(
     rate: np.ndarray, life: pl.DataFrame, start_on: date, days: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Poisson arrivals of everybody under season and weekday: (person, day), both Int64."""
-    dates = [start_on + timedelta(days=d) for d in range(days)]
-    weight = np.array([_MONTH[d.month - 1] * _WEEKDAY[d.weekday()] for d in dates])
-    grid = np.concatenate([[0.0], np.cumsum(weight)])
+    grid = np.concatenate([[0.0], np.cumsum(arrival_weights(start_on, days))])
     begin, gone = life["begin"].to_numpy(), life["gone"].to_numpy()
     low, high = grid[begin], grid[np.minimum(gone, days)]
     person = np.repeat(np.arange(len(rate)), rng.poisson(rate * (high - low)))

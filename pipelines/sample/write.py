@@ -20,8 +20,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from customer360.pipelines.sample import behavior, truth
+from customer360.pipelines.sample import behavior, engagement, external, service, truth
 from customer360.pipelines.sample.dirt import ROW_KINDS, STANDARD, Dirt, Soiler, Spoils, damage_frame, damage_lines
+from customer360.pipelines.sample.orders import orders_by_month
 from customer360.pipelines.sample.preferences import preferences
 from customer360.pipelines.sample.records import customer_rows
 from customer360.pipelines.sample.sales import item_rows, transaction_rows
@@ -156,6 +157,13 @@ _WRONG_SALES = Spoils("TRANSACTION_ID", ROW_KINDS, typed="TOTAL_AMOUNT", listed=
 _PLAIN = tuple(kind for kind in ROW_KINDS if kind != "superseded")
 _WRONG_ITEMS = Spoils("ITEM_ID", _PLAIN, typed="UNIT_PRICE", listed="ITEM_STATUS", text="PRODUCT_NAME")
 _WRONG_TYPED_ITEMS = Spoils("ITEM_ID", ("duplicate", "late", "bad_enum", "missing_key"), listed="ITEM_STATUS")
+_WRONG_MESSAGES = Spoils(
+    "ENGAGEMENT_ID", _PLAIN, "ENGAGEMENT_DATE", "not-a-date", listed="ENGAGEMENT_ACTION", text="MESSAGE_SUBJECT"
+)
+_WRONG_CONTACTS = Spoils(
+    "INTERACTION_ID", _PLAIN, typed="RESOLUTION_TIME", listed="INTERACTION_TYPE", text="INTERACTION_SUBJECT"
+)
+_WRONG_PROFILES = Spoils("PROFILE_ID", ("duplicate", "broken", "bad_enum", "missing_key"), listed="DATA_SOURCE")
 _WRONG_EVENTS = Spoils("EVENT_ID", _PLAIN, "EVENT_DATE", "not-a-date", listed="EVENT_TYPE", text="PAGE_TITLE")
 
 FEEDS: tuple[Feed, ...] = (
@@ -170,6 +178,17 @@ FEEDS: tuple[Feed, ...] = (
     Feed("shop/transactions", "jsonl.gz", _transactions(online=True), _WRONG_SALES, "month"),
     Feed("pos/transaction_items", "csv", _items(online=False), _WRONG_ITEMS, "month"),
     Feed("shop/transaction_items", "parquet", _items(online=True), _WRONG_TYPED_ITEMS, "month"),
+    Feed("shop/orders", "parquet", lambda world: iter(orders_by_month(world)), cut="month"),
+    Feed("crm/campaigns", "csv", _single("campaigns", engagement.campaign_rows)),
+    Feed("crm/campaign_audiences", "parquet", _single("audiences", engagement.audience_rows)),
+    Feed(
+        "crm/engagement", "jsonl.gz", lambda world: iter(engagement.messages_by_month(world)), _WRONG_MESSAGES, "month"
+    ),
+    Feed("desk/agents", "csv", _single("agents", service.agent_rows)),
+    Feed("desk/tickets", "parquet", _single("tickets", service.ticket_rows)),
+    Feed("desk/interactions", "csv", _single("interactions", service.interaction_rows), _WRONG_CONTACTS),
+    Feed("external/profiles", "jsonl.gz", _single("profiles", external.profile_rows), _WRONG_PROFILES),
+    Feed("external/sentiment", "csv", _single("sentiment", external.sentiment_rows)),
     Feed("web/sessions", "parquet", _sessions, cut="month"),
     Feed("web/events", "jsonl.gz", _events, _WRONG_EVENTS, "window"),
 )

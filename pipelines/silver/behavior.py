@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import polars as pl
 
+from customer360.pipelines.rules import EnrichmentRules, SessionRules
 from customer360.pipelines.subjects import with_subject
-from customer360.pipelines.vocabulary import SESSION_GAP_MINUTES, record_id
+from customer360.pipelines.vocabulary import SESSION_GAP_MINUTES, is_sensible, record_id
 from customer360.platform.graph import builds
-from customer360.platform.tables import Boolean, Date, Float, Integer, Money, String, Table, Timestamp, personal
+from customer360.platform.tables import Boolean, Date, Float, Integer, Money, OneOf, String, Table, Timestamp, personal
 
 
 class VisitorLogins(Table, table="silver.visitor_logins", per="visitor_id", sort_by=("visitor_id", "first_at")):
@@ -24,9 +27,9 @@ class VisitorLogins(Table, table="silver.visitor_logins", per="visitor_id", sort
 
 @builds(VisitorLogins, reads={"bronze.events": ("VISITOR_ID", "CUSTOMER_ID", "EVENT_DATE", "_source_system")})
 def visitor_logins(bronze_events: pl.LazyFrame) -> pl.LazyFrame:
-    """Runs of events of one device under one account, in order of time."""
+    """Runs of events of one device under one account, in order of time. Rows are not judged yet: a broken clock logs nobody in."""
     known = (
-        bronze_events.filter(pl.col("VISITOR_ID").is_not_null() & pl.col("CUSTOMER_ID").is_not_null())
+        bronze_events.filter(pl.col("VISITOR_ID", "CUSTOMER_ID").is_not_null(), is_sensible("EVENT_DATE"))
         .select(visitor_id="VISITOR_ID", source_system="_source_system", customer_id="CUSTOMER_ID", at="EVENT_DATE")
         .sort("visitor_id", "at", "source_system", "customer_id")
     )
@@ -65,7 +68,7 @@ class Events(Table, table="silver.events", per="event_id", sort_by=("occurred_at
     search_query = String(nullable=True, metadata=personal("text"))
     seconds_on_page = Integer(nullable=True)
     scroll_depth = Float(nullable=True)
-    device_type = String(nullable=True)
+    device_type = String(nullable=True, description="By user agent and the tracker's word, tablet first (fault 10)")
     browser = String(nullable=True)
     operating_system = String(nullable=True)
     country = String(nullable=True)
@@ -73,11 +76,29 @@ class Events(Table, table="silver.events", per="event_id", sort_by=("occurred_at
     referrer_host = String(nullable=True)
 
 
+# Words of user agents. An Android device that does not say Mobile is a tablet; an iPad may call itself a Macintosh, then
+# only the tracker knows better.
+TABLET_AGENT, MOBILE_AGENT = r"\b(?:iPad|Tablet|PlayBook|Kindle|Silk)\b", r"\b(?:iPhone|iPod|Mobile|Windows Phone)\b"
+DESKTOP_AGENT = r"\b(?:Windows NT|Macintosh|X11|CrOS)\b"
+
+
+def device_type(agent: pl.Expr, declared: pl.Expr) -> pl.Expr:
+    """DESKTOP, MOBILE or TABLET from a user agent and what the tracker says; tablet wins, null where both are silent."""
+    android_tablet = agent.str.contains(r"\bAndroid\b") & ~agent.str.contains(r"\bMobile\b")
+    tablet = agent.str.contains(TABLET_AGENT) | android_tablet | (declared == "TABLET")
+    return (
+        pl.when(tablet).then(pl.lit("TABLET"))
+        .when(agent.str.contains(MOBILE_AGENT)).then(pl.lit("MOBILE"))
+        .when(declared.is_null() & agent.str.contains(DESKTOP_AGENT)).then(pl.lit("DESKTOP"))
+        .otherwise(declared)
+    )  # fmt: skip
+
+
 @builds(Events)
 def events(bronze_events: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
     """Silver names, the referrer's host parsed (fault 19), and the subject: anonymous visitors stay visitors (fault 14)."""
     same = ("event_id", "customer_id", "visitor_id", "event_type", "page_url", "product_id", "search_query", "scroll_depth",
-            "device_type", "browser", "operating_system")  # fmt: skip
+            "browser", "operating_system")  # fmt: skip
     facts = bronze_events.select(
         *(pl.col(c.upper()).alias(c) for c in same),
         source_system="_source_system",
@@ -86,6 +107,7 @@ def events(bronze_events: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> 
         occurred_on=pl.col("EVENT_DATE").dt.date(),
         category="CATEGORY_VIEWED",
         seconds_on_page="TIME_ON_PAGE",
+        device_type=device_type(pl.col("USER_AGENT"), pl.col("DEVICE_TYPE")),
         country="LOCATION_COUNTRY",
         city="LOCATION_CITY",
         referrer_host=pl.col("REFERRER_URL")
@@ -154,6 +176,7 @@ class Sessions(Table, table="silver.sessions", per="subject_id", sort_by=("start
     duration_seconds = Integer()
     event_count = Integer()
     page_view_count = Integer()
+    category_view_count = Integer()
     product_view_count = Integer()
     search_count = Integer()
     wishlist_add_count = Integer()
@@ -164,6 +187,7 @@ class Sessions(Table, table="silver.sessions", per="subject_id", sort_by=("start
     landing_referrer_host = String(nullable=True)
     traffic_source = String(nullable=True, description="From the tracker's own session, where given")
     campaign_id = String(nullable=True)
+    bounce_rate = Float(nullable=True, description="From the tracker's own session, where given")
 
 
 PAGE_EVENTS = ("PAGE_VIEW", "CATEGORY_VIEW", "PRODUCT_VIEW")
@@ -185,6 +209,7 @@ def sessions(silver_events: pl.LazyFrame, silver_tracker_sessions: pl.LazyFrame)
         ended_at=pl.col("occurred_at").max(),
         event_count=pl.len().cast(pl.Int64),
         page_view_count=kind.is_in(PAGE_EVENTS).sum().cast(pl.Int64),
+        category_view_count=(kind == "CATEGORY_VIEW").sum().cast(pl.Int64),
         product_view_count=(kind == "PRODUCT_VIEW").sum().cast(pl.Int64),
         search_count=(kind == "SEARCH").sum().cast(pl.Int64),
         wishlist_add_count=(kind == "WISHLIST_ADD").sum().cast(pl.Int64),
@@ -195,11 +220,143 @@ def sessions(silver_events: pl.LazyFrame, silver_tracker_sessions: pl.LazyFrame)
         landing_referrer_host=pl.col("referrer_host").drop_nulls().first(),
     )
     tracked = (
-        silver_tracker_sessions.select("subject_id", "session_id", "traffic_source", "campaign_id")
-        .sort("subject_id", "session_id", "traffic_source", "campaign_id")
+        silver_tracker_sessions.select("subject_id", "session_id", "traffic_source", "campaign_id", "bounce_rate")
+        .sort("subject_id", "session_id", "traffic_source", "campaign_id", "bounce_rate")
         .unique(subset=["subject_id", "session_id"], keep="first", maintain_order=True)
     )
     return built.join(tracked, on=["subject_id", "session_id"], how="left").with_columns(
         started_on=pl.col("started_at").dt.date(),
         duration_seconds=(pl.col("ended_at") - pl.col("started_at")).dt.total_seconds(),
     )
+
+
+JOURNEY_STAGES = ("DISCOVERY", "AWARENESS", "EVALUATION", "CONSIDERATION", "CONVERSION")  # in this order (fault 13)
+
+
+class SessionFacts(Table, table="silver.session_facts", per="subject_id", sort_by=("started_at", "session_id")):
+    """One row per visit: its class, intent, stage and engagement, as known when it ended.
+
+    What depends on a date is in gold.visit_profiles.
+    """
+
+    session_id = String(primary_key=True)
+    subject_id = String(primary_key=True)
+    person_id = String(nullable=True)
+    started_at = Timestamp()
+    started_on = Date()
+    duration_seconds = Integer()
+    page_view_count = Integer()
+    interaction_count = Integer(description="Events that are no page: clicks, scrolls, searches, cart and wish list")
+    conversion_count = Integer(description="Purchases")
+    bounce_rate = Float(description="The tracker's, else 1 for a single event and 0 for more")
+    session_class = OneOf("BOUNCE", "ENGAGED", "ACTIVE", "SHORT", "QUICK")
+    intent = OneOf("PURCHASE_INTENT", "INTEREST_INTENT", "BROWSE_INTENT", "SEARCH_INTENT", "GENERAL_BROWSE")
+    device_type = OneOf("DESKTOP", "MOBILE", "TABLET", "UNKNOWN")
+    journey_stage = OneOf(*JOURNEY_STAGES)
+    channel_type = String(description="DIRECT, OTHER or a type of the rule file's referrers, by the host that led here")
+    engagement_score = Float(description="0 to 50: duration, pages and interactions up to 10 each, 20 a conversion")
+    pages_per_minute = Float(description="0 for a visit without duration")
+    conversion_rate = Float(description="Conversions a page view; 0 without page views")
+    session_number = Integer(description="1 for the subject's first visit")
+    is_mobile = Boolean()
+    is_high_engagement = Boolean(description="Above the specification's threshold (fault 32)")
+    is_converter = Boolean()
+    is_returning = Boolean(description="Not the subject's first visit")
+    quarter = Integer()
+    month = Integer()
+    day_of_week = Integer(description="1 is Sunday, 7 is Saturday, as in the specification")
+    hour = Integer(description="UTC")
+
+
+@builds(SessionFacts, rules="enrichment")
+def session_facts(silver_sessions: pl.LazyFrame, params: EnrichmentRules) -> pl.LazyFrame:
+    """The specification's behavioural logic (lines 1090-1423) on visits, anonymous ones included."""
+    seconds, pages, bought = pl.col("duration_seconds"), pl.col("page_view_count"), pl.col("purchase_count")
+    at, single = pl.col("started_at").dt, (pl.col("event_count") == 1).cast(pl.Float64)
+    measured = silver_sessions.with_columns(
+        interaction_count=pl.col("event_count") - pages,
+        conversion_count=bought,
+        bounce_rate=pl.coalesce("bounce_rate", single),
+        device_type=pl.col("device_type").fill_null("UNKNOWN"),
+        session_number=pl.struct("started_at", "session_id").rank("ordinal").over("subject_id").cast(pl.Int64),
+    )
+    classed = measured.with_columns(
+        session_class=_session_class(params.sessions),
+        intent=_intent(params.sessions),
+        journey_stage=_journey_stage(params.sessions),
+        channel_type=channel_type(pl.col("landing_referrer_host"), params),
+        engagement_score=_engagement_score(),
+        pages_per_minute=pl.when(seconds > 0).then(pages / (seconds / 60)).otherwise(0.0),
+        conversion_rate=pl.when(pages > 0).then(bought / pages).otherwise(0.0),
+        is_mobile=pl.col("device_type") == "MOBILE",
+        is_converter=bought > 0,
+        is_returning=pl.col("session_number") > 1,
+        quarter=at.quarter(),
+        month=at.month(),
+        day_of_week=at.weekday().cast(pl.Int64) % 7 + 1,
+        hour=at.hour(),
+    )
+    flagged = classed.with_columns(
+        is_high_engagement=pl.col("engagement_score") > params.sessions.high_engagement_above
+    )
+    return flagged.select(list(SessionFacts.columns()))
+
+
+def _session_class(rules: SessionRules) -> pl.Expr:
+    seconds, pages = pl.col("duration_seconds"), pl.col("page_view_count")
+    return (
+        pl.when(pl.col("bounce_rate") > rules.bounce_above).then(pl.lit("BOUNCE"))
+        .when((seconds > rules.engaged_seconds_above) & (pages > rules.engaged_pages_above)).then(pl.lit("ENGAGED"))
+        .when((seconds > rules.active_seconds_above) & (pages > rules.active_pages_above)).then(pl.lit("ACTIVE"))
+        .when(seconds > rules.short_seconds_above).then(pl.lit("SHORT"))
+        .otherwise(pl.lit("QUICK"))
+    )  # fmt: skip
+
+
+def _intent(rules: SessionRules) -> pl.Expr:
+    return (
+        pl.when(pl.col("cart_add_count") > 0).then(pl.lit("PURCHASE_INTENT"))
+        .when(pl.col("wishlist_add_count") > 0).then(pl.lit("INTEREST_INTENT"))
+        .when(pl.col("product_view_count") > rules.browse_product_views_above).then(pl.lit("BROWSE_INTENT"))
+        .when(pl.col("search_count") > rules.search_searches_above).then(pl.lit("SEARCH_INTENT"))
+        .otherwise(pl.lit("GENERAL_BROWSE"))
+    )  # fmt: skip
+
+
+def _journey_stage(rules: SessionRules) -> pl.Expr:
+    """The furthest stage that the visit's own event types reach; time alone makes a visit AWARENESS."""
+
+    def any_of(*counts: str) -> pl.Expr:
+        return pl.sum_horizontal(counts) > 0
+
+    return (
+        pl.when(any_of("purchase_count", "checkout_count")).then(pl.lit("CONVERSION"))
+        .when(any_of("cart_add_count", "product_view_count", "wishlist_add_count")).then(pl.lit("CONSIDERATION"))
+        .when(any_of("search_count", "category_view_count")).then(pl.lit("EVALUATION"))
+        .when(pl.col("duration_seconds") > rules.aware_seconds_above).then(pl.lit("AWARENESS"))
+        .otherwise(pl.lit("DISCOVERY"))
+    )  # fmt: skip
+
+
+def _engagement_score() -> pl.Expr:
+    """The published scale 0 to 50: full marks need 50 minutes, 50 pages, 100 interactions or conversions (fault 16)."""
+    parts = (("duration_seconds", 300), ("page_view_count", 5), ("interaction_count", 10))
+    points = [pl.min_horizontal(pl.col(name) / unit, pl.lit(10.0)) for name, unit in parts]
+    return pl.min_horizontal(pl.sum_horizontal(points) + pl.col("conversion_count") * 20, pl.lit(50.0)).round(2)
+
+
+def channel_type(host: pl.Expr, params: EnrichmentRules) -> pl.Expr:
+    """DIRECT without a referrer, else the first type of the rule file that names the host or a domain above it."""
+    named = [
+        pl.when(pl.any_horizontal(*(_is_of(host, h) for h in hosts))).then(pl.lit(kind))
+        for kind, hosts in params.referrers.items()
+        if hosts
+    ]
+    direct = host.fill_null("").eq("") | pl.any_horizontal(pl.lit(False), *(_is_of(host, h) for h in params.own_hosts))
+    return pl.coalesce(pl.when(direct).then(pl.lit("DIRECT")), *named, pl.lit("OTHER"))
+
+
+def _is_of(host: pl.Expr, name: str) -> pl.Expr:
+    if not name.endswith(".*"):
+        return (host == name) | host.str.ends_with(f".{name}")
+    return host.str.contains(rf"(?:^|\.){re.escape(name[:-2])}\.(?:[a-z]{{2,3}}|com?\.[a-z]{{2}})$")

@@ -25,7 +25,7 @@ DEAD = {POSITION: pl.Int64, "reason": pl.String, "raw": pl.Binary}
 NEWLINE, QUOTE, COLON, BACKSLASH = 10, 34, 58, 92
 SPACES = [9, 10, 13, 32]
 WORD = 8  # bytes compared at once
-PIECE, BLOCK = 256, 4096  # lines decoded, or compared, at once
+PIECE, BLOCK = 256, 1 << 20  # lines decoded, bytes compared at once
 
 
 @dataclass(frozen=True)
@@ -320,7 +320,7 @@ def _json_keys(data: bytes) -> list[str] | None:
 def _repeated_keys(data: bytes) -> list[str] | None:
     """The keys of the first line when every key of the text is one of them, in turn, as most writers have it; else None.
 
-    A third of what inferring a schema costs. A key ends in quote and colon; inside of values that needs a backslash.
+    A quarter of the cost of inferring a schema. A key ends in quote and colon; inside of values that needs a backslash.
     """
     first = data[: data.find(b"\n") + 1] or data
     try:
@@ -328,20 +328,22 @@ def _repeated_keys(data: bytes) -> list[str] | None:
     except (ValueError, RecursionError):
         return None
     quoted = [b'"' + key.encode("utf-8", "surrogatepass") + b'"' for key, _ in pairs] if isinstance(pairs, list) and first[:1] == b"{" else []
-    buffer = np.frombuffer(data, dtype=np.uint8)
-    colons = np.flatnonzero(buffer == COLON)
-    before = buffer[colons - 1]
-    ends = colons[before == QUOTE] - 1
-    is_sure = len(data) > WORD and not np.bincount(before, minlength=256)[SPACES].any() and not (buffer[ends - 1] == BACKSLASH).any()
-    if not quoted or not is_sure or len(ends) % len(quoted) or first.count(b'":') != len(quoted):
+    if not quoted or len(data) <= WORD or first.count(b'":') != len(quoted):  # else a key is nested, or quote and colon are apart
         return None
-    ends = ends.reshape(-1, len(quoted))
-    words = np.ndarray(len(data) - WORD + 1, dtype="<u8", buffer=data, strides=(1,))
     checks = [(j, back, *_masked_word(name, back)) for j, name in enumerate(quoted) for back in range(0, len(name), WORD)]
-    for first in range(1, len(ends), BLOCK):
-        rows = ends[first : first + BLOCK].T - (WORD - 1)
-        if any(((words[np.maximum(rows[j] - back, 0)] & mask) != expected).any() for j, back, expected, mask in checks):
+    words, start = np.ndarray(len(data) - WORD + 1, dtype="<u8", buffer=data, strides=(1,)), len(first)
+    while start < len(data):
+        end = data.rfind(b"\n", start, start + BLOCK) + 1 or data.find(b"\n", start + BLOCK) + 1 or len(data)
+        piece = np.frombuffer(data, np.uint8, end - start, start)
+        colons = np.flatnonzero(piece == COLON)
+        before = piece[colons - 1]
+        ends = colons[before == QUOTE] - 1
+        if len(ends) % len(quoted) or np.bincount(before, minlength=256)[SPACES].any() or (piece[ends - 1] == BACKSLASH).any():
             return None
+        places = ends.reshape(-1, len(quoted)).T + (start - WORD + 1)
+        if any(((words[places[j] - back] & mask) != expected).any() for j, back, expected, mask in checks):
+            return None
+        start = end
     return list(dict.fromkeys(key for key, _ in pairs))
 
 

@@ -1,0 +1,242 @@
+"""Campaigns, touches with their subject, what became of each message, and when which purpose was allowed."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import polars as pl
+
+from customer360.pipelines.subjects import with_subject
+from customer360.pipelines.vocabulary import record_id
+from customer360.platform.graph import builds
+from customer360.platform.tables import Boolean, Date, Float, Integer, Money, String, Table, Timestamp, personal
+
+
+class Campaigns(Table, table="silver.campaigns", per="campaign_id", sort_by=("campaign_id",)):
+    """One row per campaign. Systems share one campaign namespace."""
+
+    campaign_id = String(primary_key=True)
+    campaign_name = String(nullable=True)
+    campaign_type = String(nullable=True)
+    started_on = Date(nullable=True)
+    ended_on = Date(nullable=True)
+    budget_amount = Money(nullable=True)
+    spent_amount = Money(nullable=True)
+    spent_rate = Float(nullable=True, description="Spent share of the budget; null without a budget")
+    target_audience = String(nullable=True)
+    campaign_status = String(nullable=True)
+
+
+@builds(Campaigns)
+def campaigns(bronze_marketing_campaigns: pl.LazyFrame) -> pl.LazyFrame:
+    """Current campaigns; of one that two systems list, the later arrival."""
+    budget, spent = pl.col("BUDGET").cast(pl.Float64), pl.col("SPENT_AMOUNT").cast(pl.Float64)
+    named = bronze_marketing_campaigns.select(
+        *(pl.col(c.upper()).alias(c) for c in ("campaign_id", "campaign_name", "campaign_type", "spent_amount")),
+        started_on="START_DATE",
+        ended_on="END_DATE",
+        budget_amount="BUDGET",
+        spent_rate=pl.when(budget > 0).then(spent / budget),
+        target_audience="TARGET_AUDIENCE",
+        campaign_status="CAMPAIGN_STATUS",
+        arrived="_ingested_at",
+        system="_source_system",
+    )
+    newest = named.sort("arrived", "system").unique(subset="campaign_id", keep="last", maintain_order=True)
+    return newest.drop("arrived", "system")
+
+
+class Touches(Table, table="silver.touches", per="engagement_id", sort_by=("occurred_at", "engagement_id")):
+    """One row per message event: sent, delivered, opened, clicked or unsubscribed."""
+
+    engagement_id = String(primary_key=True)
+    source_system = String(primary_key=True)
+    subject_id = String()
+    person_id = String(nullable=True)
+    customer_id = String(metadata=personal("account"))
+    occurred_at = Timestamp()
+    occurred_on = Date()
+    channel = String(description="EMAIL, SMS, PUSH, SOCIAL or IN_APP")
+    action = String()
+    status = String(nullable=True)
+    is_response = Boolean(description="Opened or clicked, and not failed")
+    campaign_id = String(nullable=True)
+    campaign_name = String(nullable=True, description="Of the campaign, else as the message says")
+    campaign_type = String(nullable=True)
+    is_orphan = Boolean(description="Names a campaign that no list has")
+    is_in_flight = Boolean(nullable=True, description="Within the campaign's dates; null where they are unknown")
+    message_subject = String(nullable=True, metadata=personal("text"))
+    device_type = String(nullable=True)
+    country = String(nullable=True)
+    minutes_to_open = Integer(nullable=True)
+    minutes_to_click = Integer(nullable=True)
+    conversion_result = String(nullable=True)
+
+
+@builds(
+    Touches,
+    reads={"silver.campaigns": ("campaign_id", "campaign_name", "campaign_type", "started_on", "ended_on")},
+)
+def touches(
+    bronze_engagement_events: pl.LazyFrame, silver_identity_links: pl.LazyFrame, silver_campaigns: pl.LazyFrame
+) -> pl.LazyFrame:
+    """Message events with the attributes of their campaign; the message's text stays in bronze."""
+    same = ("engagement_id", "customer_id", "campaign_id", "message_subject", "device_type", "conversion_result")
+    action, status = pl.col("ENGAGEMENT_ACTION"), pl.col("ENGAGEMENT_STATUS").fill_null("SUCCESS")
+    facts = bronze_engagement_events.select(
+        *(pl.col(c.upper()).alias(c) for c in same),
+        source_system="_source_system",
+        occurred_at="ENGAGEMENT_DATE",
+        occurred_on=pl.col("ENGAGEMENT_DATE").dt.date(),
+        channel="ENGAGEMENT_TYPE",
+        action=action,
+        status="ENGAGEMENT_STATUS",
+        is_response=action.is_in(["OPENED", "CLICKED"]) & (status == "SUCCESS"),
+        said_name="CAMPAIGN_NAME",
+        country="LOCATION_COUNTRY",
+        minutes_to_open="TIME_TO_OPEN",
+        minutes_to_click="TIME_TO_CLICK",
+        account=record_id("_source_system", "CUSTOMER_ID"),
+    )
+    listed = silver_campaigns.select(
+        "campaign_id", "campaign_name", "campaign_type", "started_on", "ended_on", is_listed=pl.lit(True)
+    )
+    on = pl.col("occurred_on")
+    joined = facts.join(listed, on="campaign_id", how="left").with_columns(
+        campaign_name=pl.coalesce("campaign_name", "said_name"),
+        is_orphan=pl.col("campaign_id").is_not_null() & pl.col("is_listed").is_null(),
+        is_in_flight=(on >= pl.col("started_on")) & (on <= pl.col("ended_on")),
+    )
+    alone = pl.lit("a:") + pl.col("account")
+    return with_subject(
+        joined, silver_identity_links, account="account", visitor=None, at="occurred_at", otherwise=alone
+    ).drop("account", "said_name", "started_on", "ended_on", "is_listed")
+
+
+class CampaignAudiences(
+    Table, table="silver.campaign_audiences", per="customer_id", sort_by=("campaign_id", "customer_id")
+):
+    """One row per account and campaign that it was chosen for or held back from."""
+
+    customer_id = String(primary_key=True, metadata=personal("account"))
+    source_system = String(primary_key=True)
+    campaign_id = String(primary_key=True)
+    subject_id = String()
+    person_id = String(nullable=True)
+    is_treated = Boolean(description="False: control group, no message is sent")
+    assigned_on = Date()
+
+
+@builds(CampaignAudiences)
+def campaign_audiences(bronze_campaign_audiences: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
+    """Assignments with their subject; a person with two accounts may stand in both groups."""
+    facts = bronze_campaign_audiences.select(
+        customer_id="CUSTOMER_ID",
+        source_system="_source_system",
+        campaign_id="CAMPAIGN_ID",
+        is_treated=pl.col("AUDIENCE_GROUP") == "TREATMENT",
+        assigned_on="ASSIGNED_DATE",
+        account=record_id("_source_system", "CUSTOMER_ID"),
+    )
+    alone = pl.lit("a:") + pl.col("account")
+    return with_subject(
+        facts, silver_identity_links, account="account", visitor=None, at="assigned_on", otherwise=alone
+    ).drop("account")
+
+
+class Messages(
+    Table, table="silver.messages", per="subject_id", sort_by=("first_at", "campaign_id", "channel", "customer_id")
+):
+    """One row per subject, account, campaign and channel: how far the messages of a campaign got, and how fast."""
+
+    subject_id = String(primary_key=True)
+    source_system = String(primary_key=True)
+    customer_id = String(primary_key=True, metadata=personal("account"))
+    campaign_id = String(primary_key=True)
+    channel = String(primary_key=True)
+    person_id = String(nullable=True)
+    first_at = Timestamp(description="First event of any kind")
+    sent_count = Integer()
+    sent_at = Timestamp(nullable=True, description="First that was sent, and so on")
+    delivered_at = Timestamp(nullable=True)
+    opened_at = Timestamp(nullable=True)
+    clicked_at = Timestamp(nullable=True)
+    unsubscribed_at = Timestamp(nullable=True)
+    bounced_count = Integer(description="Failed or bounced")
+    minutes_to_open = Integer(nullable=True, description="As reported, else from first sending to first opening")
+    minutes_to_click = Integer(nullable=True)
+
+
+@builds(Messages)
+def messages(silver_touches: pl.LazyFrame) -> pl.LazyFrame:
+    """Events of campaigns folded to their message; a click without an opening (images blocked) stays one."""
+    fine = pl.col("status").fill_null("SUCCESS") == "SUCCESS"
+
+    def first(action: str) -> pl.Expr:
+        return pl.col("occurred_at").filter(fine & (pl.col("action") == action)).min()
+
+    folded = (
+        silver_touches.filter(pl.col("campaign_id").is_not_null())
+        .group_by("subject_id", "source_system", "customer_id", "campaign_id", "channel")
+        .agg(
+            pl.col("person_id").first(),
+            first_at=pl.col("occurred_at").min(),
+            sent_count=(pl.col("action") == "SENT").sum().cast(pl.Int64),
+            sent_at=first("SENT"),
+            delivered_at=first("DELIVERED"),
+            opened_at=first("OPENED"),
+            clicked_at=first("CLICKED"),
+            unsubscribed_at=first("UNSUBSCRIBED"),
+            bounced_count=(~fine).sum().cast(pl.Int64),
+            minutes_to_open=pl.col("minutes_to_open").min(),
+            minutes_to_click=pl.col("minutes_to_click").min(),
+        )
+    )
+
+    def minutes(until: str) -> pl.Expr:
+        return (pl.col(until) - pl.col("sent_at")).dt.total_minutes()
+
+    return folded.with_columns(
+        minutes_to_open=pl.coalesce("minutes_to_open", minutes("opened_at")),
+        minutes_to_click=pl.coalesce("minutes_to_click", minutes("clicked_at")),
+    )
+
+
+class ConsentIntervals(Table, table="silver.consent_intervals", per="person_id", sort_by=("purpose", "valid_from")):
+    """One row per person, purpose and stretch of days with one answer."""
+
+    person_id = String(primary_key=True)
+    purpose = String(primary_key=True)
+    valid_from = Date(primary_key=True, description="1970-01-01 where the source gives no date")
+    valid_to = Date(nullable=True, description="First day of the next answer; null while it holds")
+    is_allowed = Boolean()
+
+
+ALWAYS = date(1970, 1, 1)
+
+
+@builds(ConsentIntervals)
+def consent_intervals(silver_preferences: pl.LazyFrame) -> pl.LazyFrame:
+    """Answers of all accounts of a person in order of time; at any time one refusal refuses.
+
+    An answer holds until the same account's next one about the purpose. One that is no longer active and was never
+    followed by another holds for nothing, as in gold.customer_360.
+    """
+    group, account = ["person_id", "purpose"], ["source_system", "customer_id"]
+    said = (
+        silver_preferences.filter(pl.col("preference_type") == "COMMUNICATION", pl.col("person_id").is_not_null())
+        .group_by(*group, *account, valid_from=pl.col("stated_on").fill_null(ALWAYS))
+        .agg(pl.col("is_allowed").all(), is_active=pl.col("is_active").any())
+        .sort(*group, *account, "valid_from")
+    )
+    followed = pl.col("valid_from").shift(-1).over(*group, *account).is_not_null()
+    answers = said.filter(pl.col("is_active") | followed)
+    days = answers.select(*group, "valid_from").unique()
+    everyone = days.join(answers.select(*group, *account).unique(), on=group).sort("valid_from")
+    held = everyone.join_asof(
+        answers.select(*group, *account, "valid_from", "is_allowed").sort("valid_from"),
+        on="valid_from", by=[*group, *account], strategy="backward", check_sortedness=False,
+    )  # fmt: skip
+    daily = held.group_by(*group, "valid_from").agg(pl.col("is_allowed").drop_nulls().all()).sort(*group, "valid_from")
+    changes = daily.filter((pl.col("is_allowed") != pl.col("is_allowed").shift().over(*group)).fill_null(True))
+    return changes.with_columns(valid_to=pl.col("valid_from").shift(-1).over(*group))

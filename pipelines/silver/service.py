@@ -1,0 +1,139 @@
+"""Agents, tickets and contacts with their subject and how long things took."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from customer360.pipelines.subjects import with_subject
+from customer360.pipelines.vocabulary import record_id
+from customer360.platform.graph import builds
+from customer360.platform.tables import Boolean, Date, Float, Integer, String, Table, Timestamp, personal
+
+
+class Agents(Table, table="silver.agents", per="agent_id", sort_by=("agent_id",)):
+    """One row per support agent of one system."""
+
+    agent_id = String(primary_key=True)
+    source_system = String(primary_key=True)
+    agent_name = String(nullable=True, metadata=personal("name"))
+    team = String(nullable=True)
+    hired_on = Date(nullable=True)
+    agent_status = String(nullable=True)
+
+
+@builds(Agents)
+def agents(bronze_agents: pl.LazyFrame) -> pl.LazyFrame:
+    """Current agents."""
+    same = ("agent_id", "agent_name", "team", "agent_status")
+    return bronze_agents.select(
+        *(pl.col(c.upper()).alias(c) for c in same), source_system="_source_system", hired_on="HIRED_DATE"
+    )
+
+
+class ServiceTickets(Table, table="silver.service_tickets", per="ticket_id", sort_by=("created_at", "ticket_id")):
+    """One row per ticket, as last delivered."""
+
+    ticket_id = String(primary_key=True)
+    source_system = String(primary_key=True)
+    subject_id = String()
+    person_id = String(nullable=True)
+    customer_id = String(nullable=True, metadata=personal("account"))
+    created_at = Timestamp()
+    resolved_at = Timestamp(nullable=True)
+    ticket_status = String()
+    is_open = Boolean()
+    priority = String(nullable=True)
+    category = String(nullable=True)
+    origin = String(nullable=True, description="Where the ticket came from (TICKET_SOURCE)")
+    agent_id = String(nullable=True)
+    first_response_minutes = Integer(nullable=True)
+    resolution_minutes = Integer(nullable=True, description="As reported, else from creation to resolution")
+    satisfaction = Integer(nullable=True, description="1 to 5")
+
+
+@builds(ServiceTickets)
+def service_tickets(bronze_service_tickets: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
+    """Tickets with their subject."""
+    took = (pl.col("RESOLUTION_DATE") - pl.col("CREATION_DATE")).dt.total_minutes()
+    facts = bronze_service_tickets.select(
+        *(pl.col(c.upper()).alias(c) for c in ("ticket_id", "customer_id", "ticket_status")),
+        source_system="_source_system",
+        created_at="CREATION_DATE",
+        resolved_at="RESOLUTION_DATE",
+        is_open=pl.col("TICKET_STATUS").is_in(["OPEN", "IN_PROGRESS"]),
+        priority="TICKET_PRIORITY",
+        category="TICKET_CATEGORY",
+        origin="TICKET_SOURCE",
+        agent_id="ASSIGNED_AGENT_ID",
+        first_response_minutes="FIRST_RESPONSE_TIME",
+        resolution_minutes=pl.coalesce("TOTAL_RESOLUTION_TIME", took),
+        satisfaction="CUSTOMER_SATISFACTION",
+        account=record_id("_source_system", "CUSTOMER_ID"),
+    )
+    alone = pl.concat_str(pl.lit("k:"), "source_system", pl.lit("/"), "ticket_id")
+    return with_subject(
+        facts, silver_identity_links, account="account", visitor=None, at="created_at", otherwise=alone
+    ).drop("account")
+
+
+class ServiceContacts(
+    Table, table="silver.service_contacts", per="interaction_id", sort_by=("occurred_at", "interaction_id")
+):
+    """One row per contact between a customer and the support desk."""
+
+    interaction_id = String(primary_key=True)
+    source_system = String(primary_key=True)
+    subject_id = String()
+    person_id = String(nullable=True)
+    customer_id = String(nullable=True, metadata=personal("account"))
+    ticket_id = String(nullable=True)
+    is_orphan = Boolean(description="Names a ticket that was not delivered")
+    occurred_at = Timestamp()
+    occurred_on = Date()
+    contact_type = String()
+    channel = String(nullable=True)
+    agent_id = String(nullable=True)
+    subject_line = String(nullable=True, metadata=personal("text"))
+    outcome = String(nullable=True)
+    resolution_minutes = Integer(nullable=True)
+    satisfaction = Integer(nullable=True, description="1 to 5")
+    sentiment_score = Float(nullable=True, description="-1 to 1")
+    priority = String(nullable=True)
+    category = String(nullable=True)
+    subcategory = String(nullable=True)
+    needs_follow_up = Boolean()
+    escalation_level = Integer(description="0: not escalated")
+
+
+@builds(ServiceContacts, reads={"silver.service_tickets": ("ticket_id", "source_system")})
+def service_contacts(
+    bronze_service_interactions: pl.LazyFrame,
+    silver_identity_links: pl.LazyFrame,
+    silver_service_tickets: pl.LazyFrame,
+) -> pl.LazyFrame:
+    """Contacts with their subject; one whose ticket is missing is kept, as an orphan. The description stays in bronze."""
+    same = ("interaction_id", "customer_id", "ticket_id", "agent_id", "sentiment_score", "category", "subcategory")
+    facts = bronze_service_interactions.select(
+        *(pl.col(c.upper()).alias(c) for c in same),
+        source_system="_source_system",
+        occurred_at="INTERACTION_DATE",
+        occurred_on=pl.col("INTERACTION_DATE").dt.date(),
+        contact_type="INTERACTION_TYPE",
+        channel="INTERACTION_CHANNEL",
+        subject_line="INTERACTION_SUBJECT",
+        outcome="INTERACTION_OUTCOME",
+        resolution_minutes="RESOLUTION_TIME",
+        satisfaction="SATISFACTION_SCORE",
+        priority="PRIORITY_LEVEL",
+        needs_follow_up=pl.col("FOLLOW_UP_REQUIRED").fill_null(False),
+        escalation_level=pl.col("ESCALATION_LEVEL").fill_null(0),
+        account=record_id("_source_system", "CUSTOMER_ID"),
+    )
+    delivered = silver_service_tickets.select("ticket_id", "source_system", is_delivered=pl.lit(True))
+    joined = facts.join(delivered, on=["ticket_id", "source_system"], how="left").with_columns(
+        is_orphan=pl.col("ticket_id").is_not_null() & pl.col("is_delivered").is_null()
+    )
+    alone = pl.concat_str(pl.lit("i:"), "source_system", pl.lit("/"), "interaction_id")
+    return with_subject(
+        joined, silver_identity_links, account="account", visitor=None, at="occurred_at", otherwise=alone
+    ).drop("account", "is_delivered")
