@@ -180,7 +180,9 @@ def edges() -> dict[str, set[str]]:
             if table not in tables.TABLES:
                 near = difflib.get_close_matches(table, tables.TABLES, n=3)
                 hint = f"; did you mean {', '.join(near)}?" if near else ""
-                raise GraphError(f"{node.name} reads {table}, which no contract declares ({node.function.__module__}){hint}")
+                raise GraphError(
+                    f"{node.name} reads {table}, which no contract declares ({node.function.__module__}){hint}"
+                )
             result[node.name] |= set(makers.get(table, ())) - {node.name}
     return result
 

@@ -45,7 +45,9 @@ class Identifiers:
     accounts: frozenset[str] = frozenset()  # "SYSTEM/id"
     devices: frozenset[str] = frozenset()  # devices that were this subject's alone
     texts: frozenset[str] = frozenset()  # values to look for in raw text: e-mail addresses, phone numbers
-    facts: Mapping[str, frozenset[str]] = field(default_factory=dict)  # bronze table to "SYSTEM/key…" of what was attributed to it
+    facts: Mapping[str, frozenset[str]] = field(
+        default_factory=dict
+    )  # bronze table to "SYSTEM/key…" of what was attributed to it
     persons: frozenset[str] = frozenset()  # ids under which older editions may hold it
 
     def pattern(self, system: str | None) -> str:
@@ -90,10 +92,15 @@ def _without(table: type[Table], who: Identifiers, frame: pl.DataFrame) -> pl.Da
     mine = own_key.is_in(list(who.facts.get(tables.spec(table).name, ()))).fill_null(False)
     for column, kind in kinds.items():
         if kind == "account":
-            mine = mine | pl.concat_str("_source_system", column, separator="/").is_in(list(who.accounts)).fill_null(False)
+            mine = mine | pl.concat_str("_source_system", column, separator="/").is_in(list(who.accounts)).fill_null(
+                False
+            )
         if kind == "device":
             mine = mine | pl.col(column).is_in(list(who.devices)).fill_null(False)
-    mine = mine | (_has_contact(kinds, who) & pl.all_horizontal(pl.col(c).is_null() for c, kind in kinds.items() if kind == "account"))
+    mine = mine | (
+        _has_contact(kinds, who)
+        & pl.all_horizontal(pl.col(c).is_null() for c, kind in kinds.items() if kind == "account")
+    )
     if tables.spec(table).erasure == "delete":
         return frame.filter(~mine)
     blank = [pl.when(~mine).then(pl.col(c)).alias(c) for c in (*kinds, "_rescued")]
@@ -125,7 +132,9 @@ def _plain_expr(column: str) -> pl.Expr:
 def _without_text(column: str, who: Identifiers, frame: pl.DataFrame) -> pl.DataFrame:
     """Drop the rows whose raw text names the subject. Few rows, and bytes may be no text: one by one."""
     rows = frame.select("source_system", column).rows()
-    betrays = {system: re.compile(who.pattern(system).encode(), re.IGNORECASE) for system in {system for system, _ in rows}}
+    betrays = {
+        system: re.compile(who.pattern(system).encode(), re.IGNORECASE) for system in {system for system, _ in rows}
+    }
     keep = [betrays[system].search(raw.encode() if isinstance(raw, str) else raw) is None for system, raw in rows]
     return frame.filter(pl.Series(keep, dtype=pl.Boolean))
 

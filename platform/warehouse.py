@@ -47,7 +47,9 @@ def _view(lake: Lake, name: str) -> str:
     columns = tables.schema(tables.by_name(name))
     paths = [f"{lake.uri(name)}/{f.path}" for f in lake.files(name)]
     listed = ", ".join(f'"{c}"' for c in columns)
-    empty = "SELECT " + ", ".join(f'CAST(NULL AS {_duck_type(t)}) AS "{c}"' for c, t in columns.items()) + " WHERE FALSE"
+    empty = (
+        "SELECT " + ", ".join(f'CAST(NULL AS {_duck_type(t)}) AS "{c}"' for c, t in columns.items()) + " WHERE FALSE"
+    )
     if not paths:
         return f"CREATE VIEW {name} AS {empty}"
     files = ", ".join("'" + p.replace("'", "''") + "'" for p in paths)

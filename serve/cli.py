@@ -255,7 +255,9 @@ def quarantine_export(
 
 
 @quarantine_app.command("replay")
-def quarantine_replay(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)], config: ConfigOption = None) -> None:
+def quarantine_replay(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)], config: ConfigOption = None
+) -> None:
     """Land repaired rows as corrections and build on."""
     from customer360.platform.run import lake_of, replay
     from customer360.serve import jobs, report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,16 @@ class Site:
     def landing(self) -> Path:
         return Path(self.settings.landing)
 
+    def copy(self, root: Path) -> Site:
+        """A site of its own with the same files."""
+        shutil.copytree(self.root, root)
+        moved = {
+            "landing": str(root / "landing"),
+            "state": str(root / "state"),
+            "lake": self.settings.lake.model_copy(update={"root": str(root / "lake")}),
+        }
+        return Site(root, self.settings.model_copy(update=moved))
+
     def run(self, **options: Any) -> Run:
         from customer360.serve import jobs
 
@@ -78,7 +89,11 @@ class Site:
 
     def business(self) -> dict[str, pl.Series]:
         """The rows of every table as sorted JSON text, without what names a moment of processing."""
-        return {name: business_rows(self.lake.scan(name).collect()) for name in sorted(tables.TABLES) if self.lake.exists(name)}
+        return {
+            name: business_rows(self.lake.scan(name).collect())
+            for name in sorted(tables.TABLES)
+            if self.lake.exists(name)
+        }
 
     def versions(self) -> dict[str, int]:
         """The Delta version of every table."""
@@ -86,8 +101,13 @@ class Site:
 
 
 def business_rows(frame: pl.DataFrame) -> pl.Series:
-    """Rows as sorted JSON text; bytes as hexadecimal digits."""
-    kept = frame.drop(VOLATILE, strict=False).with_columns(pl.col(pl.Binary).bin.encode("hex"))
+    """Rows as sorted JSON text; bytes as hexadecimal digits, floats to ten figures: sums may add up in another order."""
+    numbers = pl.element().round_sig_figs(10)
+    kept = frame.drop(VOLATILE, strict=False).with_columns(
+        pl.col(pl.Binary).bin.encode("hex"),
+        pl.col(pl.Float64).round_sig_figs(10),
+        pl.col(pl.List(pl.Float64)).list.eval(numbers),
+    )
     if kept.is_empty():
         return pl.Series("row", [], dtype=pl.String)
     return kept.select(row=pl.struct(pl.all()).struct.json_encode()).to_series().sort()
@@ -108,14 +128,10 @@ def open_site(root: Path, **overrides: Any) -> Site:
     return Site(root, configuration.load(None, {f"CUSTOMER360__{key}": str(value) for key, value in own.items()}))
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Callable[..., Site]:
-    """Opens sites by folder name, below the test's own folder."""
-
-    def opened(name: str = "site", **overrides: Any) -> Site:
-        return open_site(tmp_path / name, **overrides)
-
-    return opened
+@pytest.fixture(scope="session")
+def site() -> Callable[..., Site]:
+    """Opens the site below a folder."""
+    return open_site
 
 
 @pytest.fixture(scope="session")
@@ -135,18 +151,3 @@ def raw_retailer(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
         return made[customers, days, seed]
 
     return make
-
-
-@pytest.fixture
-def no_champions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model registry that holds nothing, without MLflow, whose import and database cost seconds."""
-    from customer360.models import scoring
-
-    class Empty:
-        def champion_version(self, name: str) -> None:
-            return None
-
-        def load_champion(self, name: str) -> None:
-            return None
-
-    monkeypatch.setattr(scoring, "registry_of", lambda settings: Empty())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from customer360.models.identity.resolution import person_id as id_of
+from customer360.platform import graph, tables
 from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import Lake
 from customer360.platform.privacy import Identifiers
@@ -14,7 +16,7 @@ class UnknownPerson(Customer360Error):
 
 
 def identifiers_of(lake: Lake, person_id: str) -> Identifiers:
-    """Accounts, devices that no one else used, and contact values that no one else has.
+    """Accounts, devices that no one else used, contact values that no one else has, and the facts attributed to the person.
 
     Raises:
         UnknownPerson: the id is in no current identity.
@@ -31,12 +33,39 @@ def identifiers_of(lake: Lake, person_id: str) -> Identifiers:
     )
     devices = set(links.filter(pl.col("person_id") == person_id)["identifier"])
     devices -= set(links.filter(pl.col("person_id") != person_id)["identifier"])
-    contacts = lake.scan("silver.customer_records").select("record_id", "email_address", "phone_number").collect()
-    own, others = (
-        contacts.filter(pl.col("record_id").is_in(list(mine))),
-        contacts.filter(~pl.col("record_id").is_in(list(mine))),
+    # An account is named by the record that was first in it once; any of them may have been.
+    persons = {person_id, *map(id_of, mine)} - set(everyone.filter(~pl.col("record_id").is_in(list(mine)))["person_id"])
+    return Identifiers(
+        frozenset(mine), frozenset(devices), _contacts(lake, mine), _facts(lake, person_id), frozenset(persons)
     )
-    texts = set()
-    for column in ("email_address", "phone_number"):
-        texts |= set(own[column].drop_nulls()) - set(others[column].drop_nulls())
-    return Identifiers(frozenset(mine), frozenset(devices), frozenset(texts))
+
+
+def _contacts(lake: Lake, mine: set[str]) -> frozenset[str]:
+    """E-mail addresses and phone numbers of these accounts alone, from every version that was ever delivered."""
+    account = pl.concat_str("_source_system", "CUSTOMER_ID", separator="/")
+    rows = (
+        lake.scan("bronze.customers")
+        .select("EMAIL_ADDRESS", "PHONE_NUMBER", account=account)
+        .drop_nulls("account")
+        .collect()
+    )
+    own, others = rows.filter(pl.col("account").is_in(list(mine))), rows.filter(~pl.col("account").is_in(list(mine)))
+    columns = ("EMAIL_ADDRESS", "PHONE_NUMBER")
+    return frozenset(value for c in columns for value in set(own[c].drop_nulls()) - set(others[c].drop_nulls()))
+
+
+def _facts(lake: Lake, person_id: str) -> dict[str, frozenset[str]]:
+    """Keys of the bronze rows that silver attributes to the person, by table.
+
+    On a device that others use too, a fact without login is the person's by its time alone. Were it left, the next
+    resolution would give it to one of the others.
+    """
+    found = {}
+    for node in graph.NODES.values():
+        columns = node.table.columns()
+        if node.records and "person_id" in columns and lake.exists(node.name):
+            key = [c.lower() for c in tables.spec(tables.by_name(node.records)).key]
+            facts = lake.scan(node.name).filter(pl.col("person_id") == person_id)
+            names = facts.select(pl.concat_str("source_system", *key, separator="/")).collect().to_series()
+            found[node.records] = frozenset(names)
+    return found

@@ -104,7 +104,9 @@ def check_buckets(lake: Lake) -> None:
     for name, table in tables.TABLES.items():
         if tables.spec(table).bucketed and lake.exists(name):
             if (stored := lake.buckets_of(name)) != lake.buckets:
-                raise ConfigError(f"{lake.root} was made with {stored} buckets, lake.buckets says {lake.buckets}; set it to {stored}")
+                raise ConfigError(
+                    f"{lake.root} was made with {stored} buckets, lake.buckets says {lake.buckets}; set it to {stored}"
+                )
             return
 
 
@@ -200,7 +202,9 @@ class _Driver:
             self.lake.replace(side, adds.get(side, []), scope={}, app=job.app, app_version=job.app_version)
         before = {f.path for f in self.lake.files(main)}
         facts["buckets_rewritten"] = sum(a.path not in before for a in adds.get(main, []))
-        self.lake.replace(main, adds.get(main, []), scope=job.partition, app=job.app, app_version=job.app_version, facts=facts)
+        self.lake.replace(
+            main, adds.get(main, []), scope=job.partition, app=job.app, app_version=job.app_version, facts=facts
+        )
         seconds = time.perf_counter() - self.started[job.node.name]
         self.record.nodes.append(NodeRun(job.node.name, "built", seconds, facts["rows"], facts))
         telemetry.ROWS.labels(table=main, outcome="built").inc(facts["rows"])
@@ -268,7 +272,15 @@ class _Driver:
         for table in split_by:
             job.staged[table] = {n: [] for n in range(parts)}
             for i, group in enumerate(_groups(job.inputs[table], 32 * 1024 * 1024)):
-                units.append(SplitUnit(self.lake, InputPart(table, group, None, columns_of(job, table)), job.node.per or "", parts, f"{staging}/{i}"))
+                units.append(
+                    SplitUnit(
+                        self.lake,
+                        InputPart(table, group, None, columns_of(job, table)),
+                        job.node.per or "",
+                        parts,
+                        f"{staging}/{i}",
+                    )
+                )
         return units
 
     def _build_units(self, job: Job) -> tuple[list[BuildUnit], list[str]]:
@@ -289,7 +301,9 @@ class _Driver:
                 for t in job.node.inputs
             )
             staging = f"_staging/{self.record.id}/{job.node.name}/built-{number}" if scatter else None
-            units.append(BuildUnit(self.lake, job.node, inputs, job.reserved, job.partition, staging=staging, replaced=replaced))
+            units.append(
+                BuildUnit(self.lake, job.node, inputs, job.reserved, job.partition, staging=staging, replaced=replaced)
+            )
         return units, []
 
     def _gathers(self, job: Job, built: list[UnitResult]) -> list[GatherUnit]:
@@ -297,7 +311,9 @@ class _Driver:
         for result in built:
             for number, path in result.pieces.items():
                 pieces.setdefault(number, []).append(path)
-        return [GatherUnit(self.lake, job.node.table, n, tuple(sorted(p)), job.partition) for n, p in sorted(pieces.items())]
+        return [
+            GatherUnit(self.lake, job.node.table, n, tuple(sorted(p)), job.partition) for n, p in sorted(pieces.items())
+        ]
 
     def _commit_built(self, job: Job, built: list[UnitResult], gathered: list[UnitResult], standing: list[str]) -> None:
         main = tables.spec(job.node.table).name
@@ -310,7 +326,9 @@ class _Driver:
             for key, count in result.facts.items():
                 facts[key] = facts.get(key, 0) + count
         stored = {f.path: f for f in self.lake.files(main)}
-        adds.setdefault(main, []).extend(Add(p, stored[p].size, stored[p].rows, stored[p].partition, "") for p in standing)
+        adds.setdefault(main, []).extend(
+            Add(p, stored[p].size, stored[p].rows, stored[p].partition, "") for p in standing
+        )
         facts["rows"] = facts.get("rows", 0) + sum(stored[p].rows for p in standing)
         self._commit(job, adds, facts)
 

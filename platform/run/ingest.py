@@ -78,12 +78,18 @@ def ingest(
         if not waiting:
             run.nodes.append(NodeRun(f"source {name}", "current"))
     start = time.perf_counter()
-    units = [IngestUnit(lake, landing, name, settings.sources[name], b, i) for name, b in todo for i in range(len(b.files) or 1)]
+    units = [
+        IngestUnit(lake, landing, name, settings.sources[name], b, i)
+        for name, b in todo
+        for i in range(len(b.files) or 1)
+    ]
     landed: dict[tuple[str, int], list[Landed]] = {}
     for index, result in executor.map(units):
         unit = units[index]
         if isinstance(result, Failure):
-            failures[f"source {unit.name}"] = f"{unit.batch.files[unit.index].path if unit.batch.files else unit.batch.inline}: {result.reason}"
+            failures[f"source {unit.name}"] = (
+                f"{unit.batch.files[unit.index].path if unit.batch.files else unit.batch.inline}: {result.reason}"
+            )
         else:
             landed.setdefault((unit.name, unit.batch.seq), []).append(result)
             reached(f"after write bronze {unit.name}")
@@ -92,7 +98,11 @@ def ingest(
             run.nodes.append(NodeRun(f"source {name}", "failed", reason=failures[f"source {name}"]))
             continue
         facts = commit_batch(lake, settings.sources[name], batch, landed.get((name, batch.seq), []))
-        run.nodes.append(NodeRun(f"source {name}", "built", time.perf_counter() - start, facts["landed"], {**facts, "seq": batch.seq}))
+        run.nodes.append(
+            NodeRun(
+                f"source {name}", "built", time.perf_counter() - start, facts["landed"], {**facts, "seq": batch.seq}
+            )
+        )
         balance = quality.batch_balance(f"{name} batch {batch.seq}", facts)
         telemetry.event(f"landed {balance.scope:<32}  {balance.text}")
         if not balance.holds:
@@ -103,7 +113,10 @@ def ingest(
 
 def commit_batch(lake: Lake, source: SourceSettings, batch: Batch, landed: list[Landed]) -> dict[str, int]:
     """Commit one batch: dead letters first, bronze last. Either is skipped if it holds the batch already."""
-    facts = {k: sum(part.facts[k] for part in landed) for k in ("read", "landed", "dead", "collapsed", "left_out", "erased", "rescued")}
+    facts = {
+        k: sum(part.facts[k] for part in landed)
+        for k in ("read", "landed", "dead", "collapsed", "left_out", "erased", "rescued")
+    }
     facts |= {"files": len(batch.files), "seq": batch.seq}
     dead: list[Add] = [a for part in landed for a in part.dead]
     bronze: list[Add] = [a for part in landed for a in part.bronze]

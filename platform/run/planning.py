@@ -54,7 +54,9 @@ class Job:
 def prepare(node: Node, context: Context, rules: dict[str, Any]) -> Job:
     """Fix what a node reads now and fingerprint it (law 8)."""
     params = rules.get(node.rules) if node.rules else None
-    reserved = {k: v for k, v in (("as_of", context.as_of), ("params", params)) if k in node.wants and not node.is_producer}
+    reserved = {
+        k: v for k, v in (("as_of", context.as_of), ("params", params)) if k in node.wants and not node.is_producer
+    }
     inputs = {name: _input_files(context, name) for name in node.inputs}
     own = Context(context.lake, context.settings, context.as_of, params)
     partition = {node.part[0]: node.part[1]} if node.part else {}
@@ -130,7 +132,9 @@ def bucket_units(job: Job) -> tuple[list[BuildUnit], list[str]]:
     standing = {f.path for f in lake.files(name)}
     units, stay = [], []
     for bucket in range(lake.buckets):
-        inputs = tuple(InputPart(t, tuple(_of_bucket(t, job.inputs[t], bucket)), None, columns_of(job, t)) for t in node.inputs)
+        inputs = tuple(
+            InputPart(t, tuple(_of_bucket(t, job.inputs[t], bucket)), None, columns_of(job, t)) for t in node.inputs
+        )
         stem = _unit_stem(job, inputs)
         folder = "".join(f"{k}={v}/" for k, v in {**job.partition, BUCKET: str(bucket)}.items())
         path = f"{folder}{stem}.parquet"
@@ -150,7 +154,10 @@ def _of_bucket(table: str, files: list[File], bucket: int) -> list[File]:
 
 
 def _unit_stem(job: Job, inputs: Iterable[InputPart]) -> str:
-    constant = [graph.code_fingerprint(job.node.function, job.node.outputs), {k: plain(v) for k, v in job.reserved.items()}]
+    constant = [
+        graph.code_fingerprint(job.node.function, job.node.outputs),
+        {k: plain(v) for k, v in job.reserved.items()},
+    ]
     files = [[p.table, [f.path for f in p.files]] for p in inputs]
     return "u" + hashlib.sha256(json.dumps([constant, files], sort_keys=True, default=str).encode()).hexdigest()[:24]
 

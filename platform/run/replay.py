@@ -42,7 +42,9 @@ def export(lake: Lake, out: Path, table: str | None = None) -> tuple[int, int]:
 
 def _quarantined(lake: Lake, table: str | None) -> list[dict[str, Any]]:
     found = []
-    for (row_id, source, record), rules in quality.refused(lake, table).group_by("row_id", "source", "record", maintain_order=True):
+    for (row_id, source, record), rules in quality.refused(lake, table).group_by(
+        "row_id", "source", "record", maintain_order=True
+    ):
         reasons = [f"{r['column_name'] or 'row'}: {r['rule']}" for r in rules.to_dicts()]
         columns = {k: v for k, v in json.loads(str(record)).items() if k != "_rescued"}
         columns |= json.loads(json.loads(str(record)).get("_rescued") or "{}")
@@ -55,7 +57,12 @@ def _dead(lake: Lake, table: str | None) -> list[dict[str, Any]]:
     if table:
         letters = letters.filter(pl.col("table_name") == table)
     return [
-        {"_replay_of": r["letter_id"], "_source": r["source"], "_reasons": [r["reason"]], "_raw": r["raw"].decode("utf-8", "replace")}
+        {
+            "_replay_of": r["letter_id"],
+            "_source": r["source"],
+            "_reasons": [r["reason"]],
+            "_raw": r["raw"].decode("utf-8", "replace"),
+        }
         for r in letters.to_dicts()
     ]
 
@@ -79,7 +86,9 @@ def replay(lake: Lake, settings: Settings, file: Path) -> dict[str, int]:
         SourceError: a line is no JSON object, names no known source or address, or the file was replayed before.
     """
     by_source: dict[str, list[dict[str, Any]]] = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), 1):  # splitlines would also cut at U+2028
+    for number, line in enumerate(
+        file.read_text(encoding="utf-8").split("\n"), 1
+    ):  # splitlines would also cut at U+2028
         if line.strip():
             row = _checked(line, f"{file}:{number}", settings)
             by_source.setdefault(row["_source"], []).append(_columns(row, settings, f"{file}:{number}"))
@@ -124,7 +133,9 @@ def _record(row: dict[str, Any], settings: Settings, place: str) -> dict[str, An
     if source.format == "csv":
         raw = f"{_header(row, settings)}\n{raw}"
     records = read(raw.encode(), source.format, source.delimiter)
-    fitted = fit(records.frame, tables.by_name(source.table), Mapping(source.mapping, tuple(source.group_by), source.where))
+    fitted = fit(
+        records.frame, tables.by_name(source.table), Mapping(source.mapping, tuple(source.group_by), source.where)
+    )
     if fitted.frame.height != 1:
         reason = records.dead["reason"].to_list() or [f"{fitted.frame.height} records of {row['_source']} in it"]
         raise SourceError(f"{place}: `_raw` is still not readable: {reason[0]}")

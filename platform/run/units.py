@@ -86,7 +86,9 @@ class BuildUnit:
 def _account(unit: BuildUnit, result: UnitResult, current: Current, silver: int) -> None:
     """Counts for the law of conservation, and the quarantine file."""
     if silver > current.rows.height:
-        raise ContractError(f"{unit.node.name} made {silver} rows of {current.rows.height} records; a record table has one row a record")
+        raise ContractError(
+            f"{unit.node.name} made {silver} rows of {current.rows.height} records; a record table has one row a record"
+        )
     result.facts |= current.facts | {"silver": silver, "set_apart": current.rows.height - silver}
     if current.quarantined.height:
         partition: dict[str, str | None] = {"table_name": unit.node.records}
@@ -107,7 +109,9 @@ class SplitUnit:
         frame = _read(self.lake, self.part).collect()
         numbers = bucket_numbers(frame[key_column(self.part.table, self.key) or ""].cast(pl.String), self.parts)
         result = UnitResult(facts={"rows": frame.height})
-        for (number,), rows in frame.with_columns(numbers.alias("part__")).partition_by("part__", as_dict=True, include_key=False).items():
+        for (number,), rows in (
+            frame.with_columns(numbers.alias("part__")).partition_by("part__", as_dict=True, include_key=False).items()
+        ):
             result.pieces[int(number)] = _put_piece(self.lake, f"{self.staging}/{self.part.table}-{number}", rows)
         return result
 
@@ -124,7 +128,9 @@ class GatherUnit:
 
     def run(self) -> UnitResult:
         name = tables.spec(self.table).name
-        rows = pl.concat([_get_piece(self.lake, p) for p in self.pieces]).sort(storage_order(self.table), nulls_last=True)
+        rows = pl.concat([_get_piece(self.lake, p) for p in self.pieces]).sort(
+            storage_order(self.table), nulls_last=True
+        )
         add = self.lake.write_file(name, rows, {**self.partition, BUCKET: str(self.bucket)})
         return UnitResult(adds={name: [add]}, facts={"rows": rows.height})
 
@@ -157,7 +163,9 @@ def write_output(lake: Lake, table: type[Table], output: pl.DataFrame, partition
     name = tables.spec(table).name
     if not tables.spec(table).bucketed:
         return [lake.write_file(name, output, dict(partition))] if output.height else []
-    return [lake.write_file(name, rows, {**partition, BUCKET: str(number)}) for number, rows in _by_bucket(lake, output)]
+    return [
+        lake.write_file(name, rows, {**partition, BUCKET: str(number)}) for number, rows in _by_bucket(lake, output)
+    ]
 
 
 def _by_bucket(lake: Lake, output: pl.DataFrame) -> list[tuple[int, pl.DataFrame]]:

@@ -15,7 +15,15 @@ from customer360.platform.errors import ConfigError
 from customer360.platform.sources.records import POSITION
 from customer360.platform.tables import Table
 
-DATETIME_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
+DATETIME_FORMATS = (
+    "%Y-%m-%dT%H:%M:%S%.f",
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%Y-%m-%dT%H:%M:%S%.f%#z",
+    "%Y-%m-%d %H:%M:%S%.f%#z",
+    "%Y-%m-%d %H:%M",
+    "%Y-%m-%dT%H:%M",
+    "%Y-%m-%d",
+)
 TRUE, FALSE = ("true", "t", "1", "y", "yes"), ("false", "f", "0", "n", "no")
 
 
@@ -51,14 +59,20 @@ class Mapping:
     def faults(self, table: type[Table], file_columns: list[str]) -> list[str]:
         """What is wrong with this mapping for files with these columns; empty when nothing is."""
         expressions, contract = self.expressions(), table.columns()
-        found = [f"mapping names {c!r}, which is no column of {tables.spec(table).name}" for c in expressions if c not in contract]
+        found = [
+            f"mapping names {c!r}, which is no column of {tables.spec(table).name}"
+            for c in expressions
+            if c not in contract
+        ]
         for target, expression in expressions.items():
             absent = [c for c in expression.meta.root_names() if c not in file_columns]
             if absent:
                 found.append(f"{target} needs file column(s) {absent}, the file has {file_columns}")
         found += [f"group_by names {c!r}, which the file lacks" for c in self.group_by if c not in file_columns]
         reached = set(expressions) | (set(file_columns) if not self.group_by else set())
-        found += [f"required column {c} is not reached" for c, d in contract.items() if not d.nullable and c not in reached]
+        found += [
+            f"required column {c} is not reached" for c, d in contract.items() if not d.nullable and c not in reached
+        ]
         return found
 
 
@@ -79,18 +93,19 @@ def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping) -> Fitted:
         records = records.with_columns(pl.col(pl.String).replace("", None)).filter(pl.sql_expr(mapping.where))
     mapped, verbatim = _map(records, table, mapping)
     casts = {c: _cast(mapped[c], t) for c, t in _types(table).items() if c in mapped.columns}
-    failed = {
-        c: mapped[c].cast(pl.String)
-        for c, cast in casts.items()
-        if cast.null_count() > mapped[c].null_count()
-    }
+    failed = {c: mapped[c].cast(pl.String) for c, cast in casts.items() if cast.null_count() > mapped[c].null_count()}
     left_over = [] if mapping.group_by else [c for c in records.columns if c not in verbatim and c != POSITION]
     # A file column that has a contract column's name but was mapped elsewhere must not read as that column's failed cast.
     kept = records.select(pl.col(c).alias(f"file:{c}" if c in table.columns() else c) for c in left_over)
     kept = pl.DataFrame([*kept, *(_rounded(mapped, casts) if not mapping.group_by else [])])
     rescued = _rescue(mapped.height, failed, casts, kept)
-    columns = [casts.get(c, pl.Series(c, [None], t).new_from_index(0, mapped.height)).alias(c) for c, t in _types(table).items()]
-    return Fitted(pl.DataFrame([*columns, rescued, mapped[POSITION]]), records.height - mapped.height, everything - records.height)
+    columns = [
+        casts.get(c, pl.Series(c, [None], t).new_from_index(0, mapped.height)).alias(c)
+        for c, t in _types(table).items()
+    ]
+    return Fitted(
+        pl.DataFrame([*columns, rescued, mapped[POSITION]]), records.height - mapped.height, everything - records.height
+    )
 
 
 def _rounded(mapped: pl.DataFrame, casts: dict[str, pl.Series]) -> list[pl.Series]:
@@ -115,12 +130,17 @@ def _map(records: pl.DataFrame, table: type[Table], mapping: Mapping) -> tuple[p
     usable = {t: e for t, e in expressions.items() if set(e.meta.root_names()) <= set(records.columns)}
     if mapping.group_by:
         grouped = text.group_by(list(mapping.group_by), maintain_order=True).agg(
-            *((e.first() if set(e.meta.root_names()) <= set(mapping.group_by) else e).alias(f"={t}") for t, e in usable.items()),
+            *(
+                (e.first() if set(e.meta.root_names()) <= set(mapping.group_by) else e).alias(f"={t}")
+                for t, e in usable.items()
+            ),
             pl.col(POSITION).min(),
         )
         plural = [t for t in usable if isinstance(grouped.schema[f"={t}"], pl.List)]
         if plural:
-            raise ConfigError(f"group_by needs one value a group, these expressions do not aggregate: { {t: mapping.columns[t] for t in plural} }")
+            raise ConfigError(
+                f"group_by needs one value a group, these expressions do not aggregate: { {t: mapping.columns[t] for t in plural} }"
+            )
         return grouped.select(*(pl.col(f"={t}").alias(t) for t in usable), POSITION), set()
     same = [c for c in table.columns() if c in records.columns and c not in expressions]
     verbatim = set(same) | {e.meta.root_names()[0] for e in usable.values() if e.meta.is_column()}
@@ -169,7 +189,11 @@ def _parse_datetime(values: pl.Series) -> pl.Series:
     for form in DATETIME_FORMATS:
         if parsed.null_count() == values.null_count():
             break
-        rest = values if parsed.null_count() == len(values) else pl.select(pl.when(parsed.is_null()).then(values)).to_series()
+        rest = (
+            values
+            if parsed.null_count() == len(values)
+            else pl.select(pl.when(parsed.is_null()).then(values)).to_series()
+        )
         if form == "%Y-%m-%d":
             tried = _as_utc(rest.str.to_date(form, strict=False).cast(pl.Datetime("us")))
         else:
@@ -178,10 +202,14 @@ def _parse_datetime(values: pl.Series) -> pl.Series:
     return parsed.alias(values.name)
 
 
-def _rescue(height: int, failed: dict[str, pl.Series], casts: dict[str, pl.Series], left_over: pl.DataFrame) -> pl.Series:
+def _rescue(
+    height: int, failed: dict[str, pl.Series], casts: dict[str, pl.Series], left_over: pl.DataFrame
+) -> pl.Series:
     """JSON text per row of what did not fit, null where everything did."""
     parts = {c: pl.select(pl.when(casts[c].is_null()).then(text)).to_series().alias(c) for c, text in failed.items()}
-    parts |= {c: left_over[c].cast(pl.String, strict=False).replace("", None) for c in left_over.columns if c not in parts}
+    parts |= {
+        c: left_over[c].cast(pl.String, strict=False).replace("", None) for c in left_over.columns if c not in parts
+    }
     parts = {c: s for c, s in parts.items() if s.null_count() < height}
     if not parts:
         return pl.Series("_rescued", [None], pl.String).new_from_index(0, height)

@@ -34,7 +34,9 @@ class Landing:
         if "://" in self.root:
             return remote_store(self.root, dict(self.options))
         if not Path(self.root).is_dir():
-            raise SourceError(f"the landing folder {self.root} does not exist; set `landing` or run `customer360 sample`")
+            raise SourceError(
+                f"the landing folder {self.root} does not exist; set `landing` or run `customer360 sample`"
+            )
         return obstore.store.LocalStore(str(Path(self.root).absolute()))
 
     def find(self, pattern: str) -> list[InputFile]:
@@ -79,14 +81,25 @@ class Landed:
 def ingest_file(lake: Lake, landing: Landing, name: str, source: SourceSettings, batch: Batch, index: int) -> Landed:
     """Read file ``index`` of a batch into a bronze data file and a dead-letter data file. Runs in workers."""
     if batch.inline:
-        return land(lake, name, source, batch, batch.inline, 0, read(lake.get(batch.inline) or b"", "json"), Mapping({}))
+        return land(
+            lake, name, source, batch, batch.inline, 0, read(lake.get(batch.inline) or b"", "json"), Mapping({})
+        )
     path = batch.files[index].path
     records = read(landing.bytes_of(path), source.format, source.delimiter)
-    return land(lake, name, source, batch, path, index, records, Mapping(source.mapping, tuple(source.group_by), source.where))
+    return land(
+        lake, name, source, batch, path, index, records, Mapping(source.mapping, tuple(source.group_by), source.where)
+    )
 
 
 def land(
-    lake: Lake, name: str, source: SourceSettings, batch: Batch, path: str, index: int, records: Records, mapping: Mapping
+    lake: Lake,
+    name: str,
+    source: SourceSettings,
+    batch: Batch,
+    path: str,
+    index: int,
+    records: Records,
+    mapping: Mapping,
 ) -> Landed:
     """Cast records to the contract and write them with their metadata; file names depend on the batch alone.
 
@@ -95,7 +108,11 @@ def land(
     table = tables.by_name(source.table)
     corrections = records.frame.select(POSITION, "_replay_of") if batch.inline else None
     fitted = fit(records.frame.drop("_replay_of") if batch.inline else records.frame, table, mapping)
-    frame = fitted.frame if corrections is None else fitted.frame.join(corrections, on=POSITION, how="left", maintain_order="left")
+    frame = (
+        fitted.frame
+        if corrections is None
+        else fitted.frame.join(corrections, on=POSITION, how="left", maintain_order="left")
+    )
     erased = privacy.erased_rows(lake, frame, source.system)
     rows = _with_metadata(frame.filter(~erased), table, name, source, batch, path)
     stem = f"{name}-{batch.seq:08d}-{index:05d}"
@@ -123,7 +140,9 @@ def _with_metadata(
         _source_system=pl.lit(source.system),
         _seq=pl.lit(batch.seq, pl.Int64),
         _file=pl.lit(path),
-        _ingested_at=pl.lit(batch.created_at).str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us").dt.convert_time_zone("UTC"),
+        _ingested_at=pl.lit(batch.created_at)
+        .str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us")
+        .dt.convert_time_zone("UTC"),
         _replay_of=pl.col("_replay_of") if replays else pl.lit(None, pl.String),
     ).select(list(tables.schema(table)))
 
@@ -139,5 +158,7 @@ def _dead_letters(dead: pl.DataFrame, name: str, source: SourceSettings, batch: 
         position=pl.col(POSITION),
         reason=pl.col("reason"),
         raw=pl.col("raw"),
-        received_at=pl.lit(batch.created_at).str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us").dt.convert_time_zone("UTC"),
+        received_at=pl.lit(batch.created_at)
+        .str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us")
+        .dt.convert_time_zone("UTC"),
     ).select(list(DeadLetters.columns()))

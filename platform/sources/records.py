@@ -102,7 +102,7 @@ class _Lines:
         starts, ends = self.starts[which], np.minimum(self.ends[which] + 1, len(self.data))
         gaps = np.flatnonzero(starts[1:] != ends[:-1])
         first, last = starts[np.append(0, gaps + 1)].tolist(), ends[np.append(gaps, -1)].tolist()
-        view = memoryview(self.data)
+        view = self.data.data  # a view: slices copy nothing
         return b"".join(view[start:end] for start, end in zip(first, last, strict=True))
 
 
@@ -124,7 +124,8 @@ def _lines(data: bytes, newline: np.ndarray, separator: np.ndarray | None = None
 
 def _undecodable(lines: _Lines) -> dict[int, str]:
     """Lines that are no UTF-8; only pieces of text that do not decode are looked at line by line."""
-    view, bad = memoryview(lines.data), {}
+    view = lines.data.data
+    bad: dict[int, str] = {}
     for first in range(0, len(lines.starts), PIECE):
         after = min(first + PIECE, len(lines.starts))
         try:
@@ -145,7 +146,12 @@ def _byte_fault(raw: bytes) -> str | None:
 def _dead_frame(lines: _Lines, bad: dict[int, str], first_position: int) -> pl.DataFrame:
     order = sorted(bad)
     return pl.DataFrame(
-        {POSITION: [i + first_position for i in order], "reason": [bad[i] for i in order], "raw": [lines.raw(i) for i in order]}, schema=DEAD
+        {
+            POSITION: [i + first_position for i in order],
+            "reason": [bad[i] for i in order],
+            "raw": [lines.raw(i) for i in order],
+        },
+        schema=DEAD,
     )
 
 
@@ -182,7 +188,11 @@ def _read_csv(data: bytes, delimiter: str) -> Records:
     good = np.setdiff1d(np.arange(1, len(lines.starts)), np.fromiter(bad, np.int64, len(bad)))
     frame = _parse_csv(lines, good, delimiter)
     if frame is None:
-        _halve(good, lambda part: _parse_csv(lines, part, delimiter) is not None, lambda i: bad.update({i: "text beside a quoted field"}))
+        _halve(
+            good,
+            lambda part: _parse_csv(lines, part, delimiter) is not None,
+            lambda i: bad.update({i: "text beside a quoted field"}),
+        )
         good = np.setdiff1d(good, np.fromiter(bad, np.int64, len(bad)))
         frame = _parse_csv(lines, good, delimiter)
         if frame is None:
@@ -262,13 +272,19 @@ def _read_json_lines(data: bytes) -> Records:
     if not len(lines.starts):
         return Records(pl.DataFrame(schema={POSITION: pl.Int64}), pl.DataFrame(schema=DEAD))
     frame, bad = _parse_json(data, _json_keys(data)), {}  # the parser refuses what is no UTF-8, too
-    if frame is None or frame.height != len(lines.starts) or not frame.width:  # without a key anything passes as an object
+    if (
+        frame is None or frame.height != len(lines.starts) or not frame.width
+    ):  # without a key anything passes as an object
         bad = _undecodable(lines)
         bad |= _broken_json(lines, bad)
         good = _others(lines, bad)
         frame = _parse_good(lines, good)
         if frame is None:
-            _halve(good, lambda part: _parse_good(lines, part) is not None, lambda i: bad.update({i: _json_fault(lines.raw(i)) or "not readable"}))
+            _halve(
+                good,
+                lambda part: _parse_good(lines, part) is not None,
+                lambda i: bad.update({i: _json_fault(lines.raw(i)) or "not readable"}),
+            )
             frame = _parse_good(lines, _others(lines, bad))
         if frame is None:
             return _whole_file_dead(data, "JSON lines could not be parsed although each line is valid JSON")
@@ -327,10 +343,18 @@ def _repeated_keys(data: bytes) -> list[str] | None:
         pairs = json.loads(first, object_pairs_hook=list)
     except (ValueError, RecursionError):
         return None
-    quoted = [b'"' + key.encode("utf-8", "surrogatepass") + b'"' for key, _ in pairs] if isinstance(pairs, list) and first[:1] == b"{" else []
-    if not quoted or len(data) <= WORD or first.count(b'":') != len(quoted):  # else a key is nested, or quote and colon are apart
+    quoted = (
+        [b'"' + key.encode("utf-8", "surrogatepass") + b'"' for key, _ in pairs]
+        if isinstance(pairs, list) and first[:1] == b"{"
+        else []
+    )
+    if (
+        not quoted or len(data) <= WORD or first.count(b'":') != len(quoted)
+    ):  # else a key is nested, or quote and colon are apart
         return None
-    checks = [(j, back, *_masked_word(name, back)) for j, name in enumerate(quoted) for back in range(0, len(name), WORD)]
+    checks = [
+        (j, back, *_masked_word(name, back)) for j, name in enumerate(quoted) for back in range(0, len(name), WORD)
+    ]
     words, start = np.ndarray(len(data) - WORD + 1, dtype="<u8", buffer=data, strides=(1,)), len(first)
     while start < len(data):
         end = data.rfind(b"\n", start, start + BLOCK) + 1 or data.find(b"\n", start + BLOCK) + 1 or len(data)
@@ -338,7 +362,11 @@ def _repeated_keys(data: bytes) -> list[str] | None:
         colons = np.flatnonzero(piece == COLON)
         before = piece[colons - 1]
         ends = colons[before == QUOTE] - 1
-        if len(ends) % len(quoted) or np.bincount(before, minlength=256)[SPACES].any() or (piece[ends - 1] == BACKSLASH).any():
+        if (
+            len(ends) % len(quoted)
+            or np.bincount(before, minlength=256)[SPACES].any()
+            or (piece[ends - 1] == BACKSLASH).any()
+        ):
             return None
         places = ends.reshape(-1, len(quoted)).T + (start - WORD + 1)
         if any(((words[places[j] - back] & mask) != expected).any() for j, back, expected, mask in checks):
@@ -350,7 +378,9 @@ def _repeated_keys(data: bytes) -> list[str] | None:
 def _masked_word(name: bytes, back: int) -> tuple[np.uint64, np.uint64]:
     """The up to eight bytes of ``name`` that end ``back`` bytes before its end, as one number, and a mask of what counts."""
     part = name[: len(name) - back][-WORD:]
-    return np.uint64(int.from_bytes(part.rjust(WORD, b"\0"), "little")), np.uint64(2**64 - 2 ** (8 * (WORD - len(part))))
+    return np.uint64(int.from_bytes(part.rjust(WORD, b"\0"), "little")), np.uint64(
+        2**64 - 2 ** (8 * (WORD - len(part)))
+    )
 
 
 def _keys_line_by_line(data: bytes) -> list[str] | None:

@@ -16,11 +16,13 @@ SAMPLE_SECONDS = 0.1
 
 
 class Measured(NamedTuple):
-    """``result`` of a call, its wall ``seconds``, and the largest memory of this process and its children in GiB."""
+    """``result`` of a call, its wall ``seconds``, and of this process with its children the largest memory in GiB and the
+    ``cpu`` seconds, which tell more than the wall on a machine that others use, too."""
 
     result: Any
     seconds: float
     peak: float
+    cpu: float
 
 
 def measured(work: Callable[[], Any]) -> Measured:
@@ -33,28 +35,41 @@ def measured(work: Callable[[], Any]) -> Measured:
 
     sampler = threading.Thread(target=sample, daemon=True)
     sampler.start()
-    start = perf_counter()
+    cpu, start = tree_cpu(), perf_counter()
     try:
         result = work()
     finally:
-        seconds = perf_counter() - start
+        seconds, cpu = perf_counter() - start, tree_cpu() - cpu
         done.set()
         sampler.join()
-    return Measured(result, seconds, max(peak) / 2**30)
+    return Measured(result, seconds, max(peak) / 2**30, cpu)
 
 
-def tree_memory() -> int:
-    """Bytes in memory of this process and all its descendants; shared pages (Ray's object store) count once, at their largest."""
+def tree() -> set[int]:
+    """Process ids of this process and all its descendants."""
     parents: dict[int, int] = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit() and (stat := _read(folder / "stat")):
             parents[int(folder.name)] = int(stat.rpartition(")")[2].split()[1])
-    tree = {os.getpid()}
-    while grown := {pid for pid, parent in parents.items() if parent in tree} - tree:
-        tree |= grown
+    found = {os.getpid()}
+    while grown := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= grown
+    return found
+
+
+def tree_cpu() -> float:
+    """CPU seconds of the process tree, ended children included."""
+    stats = (_read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split() for pid in tree())
+    return sum(int(ticks) for stat in stats if stat for ticks in stat[11:15]) / os.sysconf("SC_CLK_TCK")
+
+
+def tree_memory() -> int:
+    """Bytes in memory of this process and all its descendants; shared pages (Ray's object store) count once, at their largest."""
     private, shared = 0, [0]
-    for pid in tree:
-        lines = dict(line.split(":", 1) for line in _read(Path(f"/proc/{pid}/status")).splitlines() if line.startswith("Rss"))
+    for pid in tree():
+        lines = dict(
+            line.split(":", 1) for line in _read(Path(f"/proc/{pid}/status")).splitlines() if line.startswith("Rss")
+        )
         sizes = {key: int(value.split()[0]) * 1024 for key, value in lines.items()}
         private += sizes.get("RssAnon", 0)
         shared.append(sizes.get("RssShmem", 0))

@@ -1,8 +1,8 @@
 """Bronze ingest of gzipped JSON events against plain Polars: `python tests/bench/ingest.py [--files 6 --rows 174000]`.
 
 Ours lands every file as the platform does (records, contract casts, rescue, metadata, dead letters, Delta commit), reads
-the landed rows back and judges them by their contract. Plain Polars decompresses, infers, parses and writes Parquet; it
-checks nothing, and a broken line ends it. Everything is measured in one run; the least of the repeats counts.
+the landed rows back and judges them by their contract. Plain Polars reads bytes that are in memory, unzipped already,
+and writes Parquet; it checks nothing, and a broken line ends it. All in one run; the least of the repeats counts.
 """
 
 from __future__ import annotations
@@ -84,9 +84,13 @@ def events(rows: int, rng: np.random.Generator) -> pl.DataFrame:
             "OPERATING_SYSTEM": pick(("Windows", "iOS", "Android", "macOS")),
             "LOCATION_COUNTRY": pick(("USA", "GBR", "DEU")),
             "LOCATION_CITY": pick(("Springfield", "Riverton", "Lakeside", "São Paulo", "Zürich"), 0.1),
-            "REFERRER_URL": pick(("https://www.google.com/search?q=x", "https://example.org/", "https://news.example.net/a"), 0.5),
+            "REFERRER_URL": pick(
+                ("https://www.google.com/search?q=x", "https://example.org/", "https://news.example.net/a"), 0.5
+            ),
             "VISITOR_ID": number("V", 90_000),
-            "USER_AGENT": pick(("Mozilla/5.0 (Windows NT 10.0) Chrome/126.0", "Mozilla/5.0 (iPhone) Safari/17.5"), 0.02),
+            "USER_AGENT": pick(
+                ("Mozilla/5.0 (Windows NT 10.0) Chrome/126.0", "Mozilla/5.0 (iPhone) Safari/17.5"), 0.02
+            ),
         }
     )
 
@@ -113,14 +117,13 @@ def write_landing(folder: Path, files: int, rows: int, broken: float) -> None:
 # ---- the two sides --------------------------------------------------------------------------------------------
 
 
-def plain_polars(landing: Path, out: Path, decompressed: dict[str, bytes] | None = None) -> dict[str, float]:
-    """Parse every file and write it as Parquet, on all cores."""
+def plain_polars(data: dict[str, bytes], out: Path) -> dict[str, float]:
+    """Parse every file and write it as Parquet, on all cores. Types come from the first hundred lines."""
     out.mkdir(exist_ok=True)
     rows = 0
-    for path in sorted(landing.iterdir()):
-        data = decompressed[path.name] if decompressed else gzip.decompress(path.read_bytes())
-        frame = pl.read_ndjson(io.BytesIO(data), infer_schema_length=None)
-        frame.write_parquet(out / f"{path.name}.parquet", compression="zstd", compression_level=1)
+    for name, content in data.items():
+        frame = pl.read_ndjson(io.BytesIO(content))
+        frame.write_parquet(out / f"{name}.parquet", compression="zstd", compression_level=1)
         rows += frame.height
     return {"rows": rows}
 
@@ -140,7 +143,14 @@ def ours(landing: Path, root: Path, executor: Executor) -> dict[str, float]:
     if facts["read"] != facts["landed"] + facts["dead"]:
         raise SystemExit(f"conservation does not hold: {facts}")
     judged = perf_counter() - committed
-    return {"rows": facts["read"], "landed": facts["landed"], "dead": facts["dead"], "refused": sum(refused), "land": committed - start, "judge": judged}
+    return {
+        "rows": facts["read"],
+        "landed": facts["landed"],
+        "dead": facts["dead"],
+        "refused": sum(refused),
+        "land": committed - start,
+        "judge": judged,
+    }
 
 
 def _all(executor: Executor, units: list[Unit]) -> list[object]:
@@ -162,10 +172,11 @@ def compare(scratch: Path, landing: Path, repeats: int, ray: RayExecutor, clean:
         "ours, in process": lambda i: ours(landing, scratch / f"local-{landing.name}-{i}", local),
     }
     if clean:
-        unzipped = {path.name: gzip.decompress(path.read_bytes()) for path in landing.iterdir()}
+        zipped = {path.name: path.read_bytes() for path in landing.iterdir()}
+        unzipped = {name: gzip.decompress(content) for name, content in zipped.items()}
         ways = {
-            "plain Polars": lambda i: plain_polars(landing, scratch / "plain"),
-            "plain Polars, files unzipped before": lambda i: plain_polars(landing, scratch / "plain", unzipped),
+            "plain Polars, unzipped bytes": lambda i: plain_polars(unzipped, scratch / "plain"),
+            "plain Polars, gzip bytes": lambda i: plain_polars(zipped, scratch / "plain"),
         } | ways
     best: dict[str, Measured] = {}
     for i in range(repeats):
@@ -178,7 +189,14 @@ def compare(scratch: Path, landing: Path, repeats: int, ray: RayExecutor, clean:
 
 def _row(name: str, found: Measured) -> dict[str, object]:
     facts = {key: round(value, 2) for key, value in found.result.items()}
-    return {"way": name, "seconds": round(found.seconds, 2), "k rows/s": round(facts["rows"] / found.seconds / 1000), "peak GiB": round(found.peak, 2), **facts}
+    return {
+        "way": name,
+        "seconds": round(found.seconds, 2),
+        "cpu s": round(found.cpu, 2),
+        "k rows/s": round(facts["rows"] / found.seconds / 1000),
+        "peak GiB": round(found.peak, 2),
+        **facts,
+    }
 
 
 def main() -> None:
@@ -210,12 +228,37 @@ def report(clean: list[dict[str, object]], broken: list[dict[str, object]], shar
     base = float(str(clean[0]["seconds"]))
     rows = [{**r, "files": "clean"} for r in clean] + [{**r, "files": f"{share:.1%} broken"} for r in broken]
     table = pl.DataFrame(rows, infer_schema_length=None).with_columns(speed=(base / pl.col("seconds")).round(2))
-    columns = ["files", "way", "seconds", "speed", "k rows/s", "peak GiB", "land", "judge", "rows", "landed", "dead", "refused"]
-    with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=200, fmt_str_lengths=60, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True):
+    columns = [
+        "files",
+        "way",
+        "seconds",
+        "speed",
+        "cpu s",
+        "k rows/s",
+        "peak GiB",
+        "land",
+        "judge",
+        "rows",
+        "landed",
+        "dead",
+        "refused",
+    ]
+    with pl.Config(
+        tbl_rows=-1,
+        tbl_cols=-1,
+        tbl_width_chars=200,
+        fmt_str_lengths=60,
+        tbl_hide_dataframe_shape=True,
+        tbl_hide_column_data_types=True,
+    ):
         print(table.select(columns))
-    best = max(table.filter(pl.col("files") == "clean", pl.col("way").str.starts_with("ours"))["speed"].to_list())
-    print(f"target: {TARGET} of the speed of plain Polars on clean files: {'holds' if best >= TARGET else 'does not hold'} ({best})")
-    print(f"{before}; speed is relative to plain Polars with the same gzip in the same run, least of the repeats")
+    fastest = table.filter(pl.col("files") == "clean", pl.col("way").str.starts_with("ours"))["seconds"].min()
+    for rival in clean[:2]:
+        ratio = float(str(rival["seconds"])) / float(str(fastest))
+        print(
+            f"target, {TARGET} of the speed of {rival['way']} on clean files: {'holds' if ratio >= TARGET else 'does not hold'} ({ratio:.2f})"
+        )
+    print(f"{before}; speed is against plain Polars on unzipped bytes")
 
 
 if __name__ == "__main__":

@@ -43,7 +43,12 @@ def names(stages: list[list[graph.Node]]) -> list[list[str]]:
 
 def test_parameters_are_inputs_and_reserved_names_are_not(chain: None) -> None:
     node = graph.NODES["gold.t_c"]
-    assert (node.inputs, node.wants, node.is_dated, node.is_producer) == (("silver.t_b",), frozenset({"as_of"}), True, False)
+    assert (node.inputs, node.wants, node.is_dated, node.is_producer) == (
+        ("silver.t_b",),
+        frozenset({"as_of"}),
+        True,
+        False,
+    )
     assert (graph.NODES["silver.t_d"].rules, graph.NODES["silver.t_d"].wants) == ("validation", frozenset({"params"}))
     assert graph.edges() == {"silver.t_b": set(), "gold.t_c": {"silver.t_b"}, "silver.t_d": set()}
 
@@ -177,7 +182,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
 
 @pytest.mark.parametrize("name", ["builds.py", "words.py", "deep.py", "contract.py"])
-def test_fingerprint_follows_the_build_its_contract_and_their_imports(project: Callable[[str, str], str], name: str) -> None:
+def test_fingerprint_follows_the_build_its_contract_and_their_imports(
+    project: Callable[[str, str], str], name: str
+) -> None:
     first = project(name, FILES[name])
     assert project(name, FILES[name] + "# changed\n") != first
     assert project(name, FILES[name]) == first
@@ -187,7 +194,9 @@ def test_fingerprint_ignores_what_is_not_imported(project: Callable[[str, str], 
     assert project("unrelated.py", "X = 1\n") == project("unrelated.py", "X = 2\n")
 
 
-def test_fingerprint_follows_the_contract_machinery_but_not_the_plumbing(project: Callable[[str, str], str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fingerprint_follows_the_contract_machinery_but_not_the_plumbing(
+    project: Callable[[str, str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = project("words.py", FILES["words.py"] + "from customer360.platform import tables\n")
     digest = graph._source_digest.__wrapped__
     for module, changes in [("customer360.platform.graph", False), ("customer360.platform.tables", True)]:

@@ -216,7 +216,9 @@ def test_observers_are_told_before_and_after_a_commit(lake: Lake, notes: type[Ta
 
 def redeclared(**columns: Any) -> type[Table]:
     tables.TABLES.pop(NAME, None)
-    return type(Table)("Notes", (Table,), {"__doc__": "One row per note.", "__module__": __name__, **columns}, table=NAME)
+    return type(Table)(
+        "Notes", (Table,), {"__doc__": "One row per note.", "__module__": __name__, **columns}, table=NAME
+    )
 
 
 def test_a_table_gains_columns(lake: Lake, registries: None) -> None:
@@ -250,7 +252,11 @@ def test_other_partitions_are_refused_and_rebuilt_on_request(lake: Lake, registr
     lake.ensure(redeclared(id=Integer(), kind=String()))
     tables.TABLES.pop(NAME)
     parted = type(Table)(
-        "Notes", (Table,), {"__doc__": "One row.", "__module__": __name__, "id": Integer(), "kind": String()}, table=NAME, partition_by=("kind",)
+        "Notes",
+        (Table,),
+        {"__doc__": "One row.", "__module__": __name__, "id": Integer(), "kind": String()},
+        table=NAME,
+        partition_by=("kind",),
     )
     with pytest.raises(ContractError, match=r"stored by \[\], its contract says \['kind'\]"):
         lake.ensure(parted)
@@ -314,7 +320,13 @@ def test_statistics_are_right_and_skip_personal_data(lake: Lake, measures: type[
     lake.replace(name, [add], scope={}, app="n", app_version=1)
     found = pl.DataFrame(pa.table(DeltaTable(lake.uri(name)).get_add_actions(flatten=True))).row(0, named=True)
     assert found["num_records"] == 3
-    expected = {"i": (-3, 5), "f": (-2.5, 1.5), "m": (Decimal("-0.99"), Decimal("10.10")), "d": (date(2023, 5, 1), date(2024, 1, 3)), "t": (T0, T0 + timedelta(seconds=1))}
+    expected = {
+        "i": (-3, 5),
+        "f": (-2.5, 1.5),
+        "m": (Decimal("-0.99"), Decimal("10.10")),
+        "d": (date(2023, 5, 1), date(2024, 1, 3)),
+        "t": (T0, T0 + timedelta(seconds=1)),
+    }
     for column, (low, high) in expected.items():
         assert (found[f"min.{column}"], found[f"max.{column}"], found[f"null_count.{column}"]) == (low, high, 1), column
     assert found.get("min.s") is None and found.get("max.s") is None  # too long to be a bound
@@ -325,11 +337,20 @@ def test_statistics_are_right_and_skip_personal_data(lake: Lake, measures: type[
 def test_statistics_never_hide_a_row_from_another_engine(lake: Lake, measures: type[Table]) -> None:
     name = "silver.t_measures"
     lake.ensure(measures)
-    values = [{"i": i, "m": Decimal(i) / 10, "s": f"s{i:02d}", "t": T0 + timedelta(microseconds=i), "f": i / 3} for i in range(20)]
+    values = [
+        {"i": i, "m": Decimal(i) / 10, "s": f"s{i:02d}", "t": T0 + timedelta(microseconds=i), "f": i / 3}
+        for i in range(20)
+    ]
     parts = [pl.DataFrame(values[i : i + 5], schema=tables.schema(measures)) for i in range(0, 20, 5)]
     lake.replace(name, [lake.write_file(name, p, {}) for p in parts], scope={}, app="n", app_version=1)
     dataset = DeltaTable(lake.uri(name)).to_pyarrow_dataset()
-    for column, bound in {"i": 7, "m": Decimal("0.70"), "s": "s07", "t": T0 + timedelta(microseconds=7), "f": 7 / 3}.items():
+    for column, bound in {
+        "i": 7,
+        "m": Decimal("0.70"),
+        "s": "s07",
+        "t": T0 + timedelta(microseconds=7),
+        "f": 7 / 3,
+    }.items():
         field = pa.compute.field(column)
         assert dataset.to_table(filter=field == bound).num_rows == 1, column
         assert dataset.to_table(filter=field > bound).num_rows == 12, column
@@ -348,12 +369,19 @@ def test_statistics_of_empty_and_null_only_files(lake: Lake, measures: type[Tabl
 
 def test_rewrite_changes_only_files_that_differ(lake: Lake, notes: type[Table]) -> None:
     lake.ensure(notes)
-    adds = [put_rows(lake, notes, [1, 2], "a"), put_rows(lake, notes, [3], "a"), put_rows(lake, notes, [4, 5], "b"), put_rows(lake, notes, [6, 7], "b")]
+    adds = [
+        put_rows(lake, notes, [1, 2], "a"),
+        put_rows(lake, notes, [3], "a"),
+        put_rows(lake, notes, [4, 5], "b"),
+        put_rows(lake, notes, [6, 7], "b"),
+    ]
     replace(lake, adds)
     untouched = {adds[1].path}
 
     def change(frame: pl.DataFrame) -> pl.DataFrame:
-        return frame.filter(~pl.col("id").is_in([2, 4, 5])).with_columns(mail=pl.when(pl.col("id") == 7).then(None).otherwise("mail"))
+        return frame.filter(~pl.col("id").is_in([2, 4, 5])).with_columns(
+            mail=pl.when(pl.col("id") == 7).then(None).otherwise("mail")
+        )
 
     assert lake.rewrite(NAME, change, reason="erasure") == 4
     assert ids(lake) == [1, 3, 6, 7]
@@ -457,7 +485,12 @@ def test_bucket_numbers_are_crc32(texts: list[str], buckets: int) -> None:
 
 def test_bucket_numbers_of_nulls_and_repeats() -> None:
     found = bucket_numbers(pl.Series([None, "a", "", "a", None, "é" * 50]), 16)
-    assert found.to_list() == [0, *(zlib.crc32(t) % 16 for t in (b"a", b"", b"a")), 0, zlib.crc32(("é" * 50).encode()) % 16]
+    assert found.to_list() == [
+        0,
+        *(zlib.crc32(t) % 16 for t in (b"a", b"", b"a")),
+        0,
+        zlib.crc32(("é" * 50).encode()) % 16,
+    ]
     assert found.dtype == pl.Int32
 
 

@@ -57,7 +57,17 @@ def raw(lake: Lake, registries: None) -> list[type[Table]]:
     for table in (Gone, Kept):
         name = tables.spec(table).name
         lake.ensure(table)
-        rows = [{"CUSTOMER_ID": c, "NAME": f"name {c}", "UNITS": 3, "_source": "pos", "_source_system": "POS", "_rescued": "{}"} for c in ("1", "2", None)]
+        rows = [
+            {
+                "CUSTOMER_ID": c,
+                "NAME": f"name {c}",
+                "UNITS": 3,
+                "_source": "pos",
+                "_source_system": "POS",
+                "_rescued": "{}",
+            }
+            for c in ("1", "2", None)
+        ]
         frame = pl.DataFrame(rows, schema=tables.schema(table))
         lake.append_batch(name, [lake.write_file(name, frame, {"_source": "pos"})], source="pos", seq=1)
     return [Gone, Kept]
@@ -73,7 +83,10 @@ def test_erase_rows_deletes_or_blanks_by_contract(lake: Lake, raw: list[type[Tab
 
 
 def test_erase_rows_cleans_what_was_refused(lake: Lake, registries: None) -> None:
-    for table, column, values in ((quality.Quarantine, "record", ['{"ID":"17"}', '{"ID":"170"}']), (quality.DeadLetters, "raw", [b"17,x,\xff", b"x17"])):
+    for table, column, values in (
+        (quality.Quarantine, "record", ['{"ID":"17"}', '{"ID":"170"}']),
+        (quality.DeadLetters, "raw", [b"17,x,\xff", b"x17"]),
+    ):
         name = tables.spec(table).name
         (part,) = tables.spec(table).partition_by
         rows = [{column: v, part: "p", "source_system": "POS"} for v in values]
@@ -82,7 +95,11 @@ def test_erase_rows_cleans_what_was_refused(lake: Lake, registries: None) -> Non
         lake.append_batch(name, [lake.write_file(name, frame, {part: "p"})], source="pos", seq=1)
     lake.put("_replays/r.jsonl", b'{"ID":"17"}\n{"ID":"18"}\n')
     touched = privacy.erase_rows(lake, Identifiers(accounts=frozenset({"POS/17"})))
-    assert {k: v for k, v in touched.items() if v} == {"quality.quarantine": 1, "quality.dead_letters": 1, "_replays/r.jsonl": 1}
+    assert {k: v for k, v in touched.items() if v} == {
+        "quality.quarantine": 1,
+        "quality.dead_letters": 1,
+        "_replays/r.jsonl": 1,
+    }
     assert lake.scan("quality.quarantine").collect()["record"].to_list() == ['{"ID":"170"}']
     assert lake.scan("quality.dead_letters").collect()["raw"].to_list() == [b"x17"]
     assert lake.get("_replays/r.jsonl") == b'{"ID":"18"}\n'

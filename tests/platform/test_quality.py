@@ -27,12 +27,25 @@ def sales(registries: None) -> type[Table]:
 
 
 def bronze(sales: type[Table], *rows: dict[str, object]) -> pl.DataFrame:
-    fixed = {"_source": "till", "_source_system": "POS", "_seq": 3, "_file": "x.csv", "_ingested_at": datetime(2024, 1, 1, tzinfo=UTC)}
-    return pl.DataFrame([{**fixed, "_position": i, **row} for i, row in enumerate(rows, 1)], schema=tables.schema(sales))
+    fixed = {
+        "_source": "till",
+        "_source_system": "POS",
+        "_seq": 3,
+        "_file": "x.csv",
+        "_ingested_at": datetime(2024, 1, 1, tzinfo=UTC),
+    }
+    return pl.DataFrame(
+        [{**fixed, "_position": i, **row} for i, row in enumerate(rows, 1)], schema=tables.schema(sales)
+    )
 
 
 def test_one_quarantine_row_a_broken_rule(sales: type[Table]) -> None:
-    frame = bronze(sales, {"ID": "a", "UNITS": 2}, {"ID": None, "UNITS": 0, "SIZE": "XL"}, {"ID": "c", "_rescued": '{"UNITS":"two"}'})
+    frame = bronze(
+        sales,
+        {"ID": "a", "UNITS": 2},
+        {"ID": None, "UNITS": 0, "SIZE": "XL"},
+        {"ID": "c", "_rescued": '{"UNITS":"two"}'},
+    )
     rows = quality.quarantine_rows(sales, frame, tables.judge(sales, frame))
     assert dict(rows.schema) == tables.schema(Quarantine)
     assert rows.select("row_id", "rule", "column_name", "value").rows() == [

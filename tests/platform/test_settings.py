@@ -32,20 +32,36 @@ def test_extends_merges_deeply_and_the_child_wins(tmp_path: Path) -> None:
 
 def test_environment_wins_over_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, "a.yaml", "lake: {buckets: 8, root: r}\n")
-    found = load(path, {"CUSTOMER360__LAKE__BUCKETS": "32", "CUSTOMER360__EXECUTION__RETRY__ATTEMPTS": "7", "OTHER": "x"})
+    found = load(
+        path, {"CUSTOMER360__LAKE__BUCKETS": "32", "CUSTOMER360__EXECUTION__RETRY__ATTEMPTS": "7", "OTHER": "x"}
+    )
     assert (found.lake.buckets, found.lake.root, found.execution.retry.attempts) == (32, "r", 7)
     assert load(None, {"CUSTOMER360_CONFIG": str(path)}).lake.buckets == 8
 
 
 def test_storage_options_are_text_however_they_are_written(tmp_path: Path) -> None:
     path = write(tmp_path, "a.yaml", "lake: {storage_options: {aws_allow_http: true, aws_access_key_id: 123}}\n")
-    found = load(path, {"CUSTOMER360__LAKE__STORAGE_OPTIONS__AWS_SECRET_ACCESS_KEY": "0123", "CUSTOMER360__LANDING_OPTIONS__TIMEOUT": "5"})
-    assert found.lake.storage_options == {"aws_allow_http": "true", "aws_access_key_id": "123", "aws_secret_access_key": "0123"}
+    found = load(
+        path,
+        {
+            "CUSTOMER360__LAKE__STORAGE_OPTIONS__AWS_SECRET_ACCESS_KEY": "0123",
+            "CUSTOMER360__LANDING_OPTIONS__TIMEOUT": "5",
+        },
+    )
+    assert found.lake.storage_options == {
+        "aws_allow_http": "true",
+        "aws_access_key_id": "123",
+        "aws_secret_access_key": "0123",
+    }
     assert found.landing_options == {"timeout": "5"}
 
 
 def test_all_faults_are_reported_together_with_their_keys(tmp_path: Path) -> None:
-    path = write(tmp_path, "a.yaml", "lake: {buckets: 0}\nodd: 1\nserve: {port: many}\nsources: {s: {table: t, system: 'no good', path: p, format: xml}}\n")
+    path = write(
+        tmp_path,
+        "a.yaml",
+        "lake: {buckets: 0}\nodd: 1\nserve: {port: many}\nsources: {s: {table: t, system: 'no good', path: p, format: xml}}\n",
+    )
     with pytest.raises(ConfigError) as fault:
         load(path, {})
     text = str(fault.value)
@@ -61,7 +77,12 @@ def test_a_fault_never_shows_a_secret(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("a: [", "not valid YAML"), ("- 1\n", "must hold a mapping, not list"), ("extends: gone.yaml\n", "gone.yaml does not exist")]
+    ("text", "words"),
+    [
+        ("a: [", "not valid YAML"),
+        ("- 1\n", "must hold a mapping, not list"),
+        ("extends: gone.yaml\n", "gone.yaml does not exist"),
+    ],
 )
 def test_unreadable_files(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
@@ -86,7 +107,9 @@ def test_settings_are_frozen() -> None:
 
 @pytest.mark.parametrize("delimiter", ["", "||", "é"])
 def test_a_delimiter_is_one_ascii_character(tmp_path: Path, delimiter: str) -> None:
-    path = write(tmp_path, "a.yaml", f"sources: {{s: {{table: t, system: S, path: p, format: csv, delimiter: '{delimiter}'}}}}\n")
+    path = write(
+        tmp_path, "a.yaml", f"sources: {{s: {{table: t, system: S, path: p, format: csv, delimiter: '{delimiter}'}}}}\n"
+    )
     with pytest.raises(ConfigError, match=r"sources\.s\.delimiter"):
         load(path, {})
 

@@ -67,7 +67,13 @@ def failures(table: type[Table], *rows: dict[str, Any]) -> list[tuple[Any, ...]]
 
 def test_spec_and_registry(people: type[Table]) -> None:
     declared = tables.spec(people)
-    assert (declared.name, declared.layer, declared.per, declared.key, declared.sort_by) == ("silver.t_people", "silver", "person_id", ("ID",), ("since_on",))
+    assert (declared.name, declared.layer, declared.per, declared.key, declared.sort_by) == (
+        "silver.t_people",
+        "silver",
+        "person_id",
+        ("ID",),
+        ("since_on",),
+    )
     assert declared.bucketed and not declared.is_dated
     assert tables.by_name("silver.t_people") is people
     assert tables.summary(people) == "One row per person."
@@ -133,7 +139,9 @@ def test_valid_rows_pass_whole(people: type[Table]) -> None:
         ({"age": None}, "paid_needs_age", None, None),
     ],
 )
-def test_each_broken_rule_names_row_column_and_value(people: type[Table], fault: dict[str, Any], rule: str, column: str | None, value: str | None) -> None:
+def test_each_broken_rule_names_row_column_and_value(
+    people: type[Table], fault: dict[str, Any], rule: str, column: str | None, value: str | None
+) -> None:
     verdict = tables.judge(people, frame_of(people, {}, fault, {"person_id": "p3"}))
     assert verdict.failures.rows() == [(1, rule, column, value)]
     assert verdict.valid["person_id"].to_list() == ["p1", "p3"]
@@ -163,7 +171,9 @@ def test_judge_of_an_empty_frame(people: type[Table]) -> None:
 
 
 def test_conform_orders_and_casts(people: type[Table]) -> None:
-    shuffled = pl.LazyFrame({"age": [3], **{c: [None] for c in people.columns() if c not in ("age", "paid")}, "paid": [1.5]})
+    shuffled = pl.LazyFrame(
+        {"age": [3], **{c: [None] for c in people.columns() if c not in ("age", "paid")}, "paid": [1.5]}
+    )
     found = tables.conform(people, shuffled).collect()
     assert dict(found.schema) == tables.schema(people)
     assert found["paid"].to_list() == [Decimal("1.50")]
@@ -171,7 +181,9 @@ def test_conform_orders_and_casts(people: type[Table]) -> None:
 
 def test_conform_names_all_missing_and_unknown_columns(people: type[Table]) -> None:
     short = pl.LazyFrame({c: [None] for c in people.columns() if c not in ("age", "size")} | {"odd": [1]})
-    with pytest.raises(ContractError, match=r"silver\.t_people: missing columns \['size', 'age'\], unknown columns \['odd'\]"):
+    with pytest.raises(
+        ContractError, match=r"silver\.t_people: missing columns \['size', 'age'\], unknown columns \['odd'\]"
+    ):
         tables.conform(people, short)
 
 
@@ -199,7 +211,13 @@ def test_masked_covers_personal_columns_of_every_type(registries: None) -> None:
 
     seen = datetime(2024, 1, 2, tzinfo=UTC)
     frame = pl.DataFrame(
-        {"id": ["a", "b"], "name": ["Ann", None], "born_on": [date(2000, 1, 1), None], "phones": [["1"], None], "seen_at": [seen, seen]},
+        {
+            "id": ["a", "b"],
+            "name": ["Ann", None],
+            "born_on": [date(2000, 1, 1), None],
+            "phones": [["1"], None],
+            "seen_at": [seen, seen],
+        },
         schema=tables.schema(Secrets),
     )
     assert privacy.masked(Secrets, frame).rows() == [("a", "A•••", "•••", "•••", seen), ("b", None, None, None, seen)]

@@ -27,7 +27,9 @@ def test_human_lines_hold_the_facts(fresh_log: None, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err == "landed  rows=3 table=bronze.x\n"
 
 
-def test_json_lines_hold_the_facts_as_keys(fresh_log: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_lines_hold_the_facts_as_keys(
+    fresh_log: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CUSTOMER360_LOG", "json")
     telemetry.configure()
     telemetry.event("landed", rows=3)

@@ -71,17 +71,29 @@ def test_without_a_key_all_rows_stay(registries: None) -> None:
     assert current_records(Loose, rows, set()).rows.height == 2
 
 
-ROW = st.tuples(st.sampled_from("AB"), st.sampled_from(["1", "2", None]), st.sampled_from(["n", "m", None]), st.sampled_from([1, 2, None]), st.integers(1, 3))
+ROW = st.tuples(
+    st.sampled_from("AB"),
+    st.sampled_from(["1", "2", None]),
+    st.sampled_from(["n", "m", None]),
+    st.sampled_from([1, 2, None]),
+    st.integers(1, 3),
+)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(ROW, max_size=12), st.randoms(), st.sets(st.integers(1, 12), max_size=3))
-def test_law_of_conservation(profiles: type[Table], rows: list[tuple[Any, ...]], random: Any, replaced: set[int]) -> None:
+def test_law_of_conservation(
+    profiles: type[Table], rows: list[tuple[Any, ...]], random: Any, replaced: set[int]
+) -> None:
     frame = bronze(profiles, *rows)
     addresses = {f"s/{row[4]}/f/{i}" for i, row in enumerate(rows, 1) if i in replaced}
     found = current_records(profiles, frame, addresses)
     facts = found.facts
-    assert facts["bronze"] == len(rows) == found.rows.height + facts["quarantined"] + facts["duplicates"] + facts["superseded"]
+    assert (
+        facts["bronze"]
+        == len(rows)
+        == found.rows.height + facts["quarantined"] + facts["duplicates"] + facts["superseded"]
+    )
     standing = [(i, r) for i, r in enumerate(rows, 1) if i not in replaced]
     valid = [r for _, r in standing if r[1] is not None and r[2] is not None]
     assert facts["quarantined"] == len(standing) - len(valid)
@@ -90,7 +102,9 @@ def test_law_of_conservation(profiles: type[Table], rows: list[tuple[Any, ...]],
     for i, row in standing:
         if row in valid:
             best[row[:2]] = max(best.get(row[:2], ((-1,),)), ((row[3] or 0, row[4], i), row[2]))
-    assert {(r["_source_system"], r["ID"]): r["NAME"] for r in found.rows.to_dicts()} == {k: v[1] for k, v in best.items()}
+    assert {(r["_source_system"], r["ID"]): r["NAME"] for r in found.rows.to_dicts()} == {
+        k: v[1] for k, v in best.items()
+    }
     shuffled = current_records(profiles, frame.sample(fraction=1, shuffle=True, seed=random.randint(0, 99)), addresses)
     assert shuffled.facts == facts
     assert shuffled.rows.sort("_position").equals(found.rows.sort("_position"))

@@ -1,7 +1,7 @@
 """Runs over a small graph of its own: what is built, what is left alone, what a failure or a crash leaves behind.
 
-    bronze.t_orders -> silver.t_orders -> silver.t_totals -> gold.t_summary
-    bronze.t_clicks -> silver.t_clicks -> silver.t_visits (needs an exchange by subject)
+bronze.t_orders -> silver.t_orders -> silver.t_totals -> gold.t_summary
+bronze.t_clicks -> silver.t_clicks -> silver.t_visits (needs an exchange by subject)
 """
 
 from __future__ import annotations
@@ -156,7 +156,10 @@ def declare(shop: Shop) -> None:
     def t_visits(silver_t_clicks: pl.LazyFrame, silver_t_orders: pl.LazyFrame) -> pl.LazyFrame:
         enter("silver.t_visits")
         both = pl.concat(
-            [silver_t_clicks.select("subject_id", c=pl.lit(1), o=pl.lit(0)), silver_t_orders.select("subject_id", c=pl.lit(0), o=pl.lit(1))]
+            [
+                silver_t_clicks.select("subject_id", c=pl.lit(1), o=pl.lit(0)),
+                silver_t_orders.select("subject_id", c=pl.lit(0), o=pl.lit(1)),
+            ]
         )
         return both.group_by("subject_id").agg(click_count=pl.col("c").sum(), order_count=pl.col("o").sum())
 
@@ -172,7 +175,9 @@ def make(root: Path) -> Shop:
         landing=str(root / "landing"),
         state=str(root / "state"),
         lake=LakeSettings(root=str(root / "lake"), buckets=4),
-        execution=ExecutionSettings(executor="local", retry=RetrySettings(attempts=3, wait_seconds=0, unit_timeout_seconds=30)),
+        execution=ExecutionSettings(
+            executor="local", retry=RetrySettings(attempts=3, wait_seconds=0, unit_timeout_seconds=30)
+        ),
         sources={
             "orders": SourceSettings(table="bronze.t_orders", system="POS", path="orders/*.csv", format="csv"),
             "clicks": SourceSettings(table="bronze.t_clicks", system="WEB", path="clicks/*.json", format="json"),
@@ -202,7 +207,15 @@ def states(nodes: dict[str, NodeRun]) -> dict[str, str]:
     return {name: node.state for name, node in nodes.items()}
 
 
-ALL = {"source orders", "source clicks", "silver.t_orders", "silver.t_clicks", "silver.t_totals", "silver.t_visits", "gold.t_summary"}
+ALL = {
+    "source orders",
+    "source clicks",
+    "silver.t_orders",
+    "silver.t_clicks",
+    "silver.t_totals",
+    "silver.t_visits",
+    "gold.t_summary",
+}
 
 
 # ---- what is built --------------------------------------------------------------------------------------------
@@ -211,7 +224,12 @@ ALL = {"source orders", "source clicks", "silver.t_orders", "silver.t_clicks", "
 def test_first_run_builds_everything(filled: Shop) -> None:
     nodes = filled.run()
     assert states(nodes) == dict.fromkeys(ALL, "built")
-    assert filled.rows("silver.t_orders") == [("o1", "ann", 2, Decimal("10.00")), ("o2", "bob", 1, None), ("o3", "ann", 3, Decimal("1.50")), ("o4", "eve", 1, Decimal("2.00"))]
+    assert filled.rows("silver.t_orders") == [
+        ("o1", "ann", 2, Decimal("10.00")),
+        ("o2", "bob", 1, None),
+        ("o3", "ann", 3, Decimal("1.50")),
+        ("o4", "eve", 1, Decimal("2.00")),
+    ]
     assert filled.rows("silver.t_totals") == [("ann", 2, 5), ("bob", 1, 1), ("eve", 1, 1)]
     assert filled.rows("silver.t_visits") == [("ann", 1, 2), ("bob", 0, 1), ("eve", 0, 1), ("zoe", 1, 0)]
     assert filled.rows("gold.t_summary") == [(3, 7)]
@@ -257,7 +275,12 @@ def test_a_changed_file_is_read_again_and_supersedes(filled: Shop) -> None:
     nodes = filled.run()
     assert filled.rows("silver.t_totals") == [("ann", 2, 12), ("bob", 1, 1), ("eve", 1, 1)]
     facts = nodes["silver.t_orders"].facts
-    assert {k: facts[k] for k in ("bronze", "silver", "duplicates", "superseded")} == {"bronze": 8, "silver": 4, "duplicates": 3, "superseded": 1}
+    assert {k: facts[k] for k in ("bronze", "silver", "duplicates", "superseded")} == {
+        "bronze": 8,
+        "silver": 4,
+        "duplicates": 3,
+        "superseded": 1,
+    }
 
 
 def test_going_back_to_earlier_inputs_is_a_change(filled: Shop) -> None:
@@ -342,7 +365,9 @@ def many(shop: Shop) -> Shop:
     return shop
 
 
-def test_an_exchange_of_several_parts_equals_one_part(many: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_exchange_of_several_parts_equals_one_part(
+    many: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     many.run()
     whole, calls = many.business(), many.calls.count("silver.t_visits")
     assert calls == 1
@@ -418,7 +443,12 @@ def test_corrections_stand_for_the_rows_they_name(shop: Shop) -> None:
         {"ORDER_ID": "o3", "WHO": "eve", "UNITS": 0, "_replay_of": "orders/1/orders/1.csv/3"},  # still wrong
     )
     facts = shop.run()["silver.t_orders"].facts
-    assert {k: facts[k] for k in ("bronze", "silver", "quarantined", "superseded")} == {"bronze": 5, "silver": 2, "quarantined": 1, "superseded": 2}
+    assert {k: facts[k] for k in ("bronze", "silver", "quarantined", "superseded")} == {
+        "bronze": 5,
+        "silver": 2,
+        "quarantined": 1,
+        "superseded": 2,
+    }
     assert quality.refused(shop.lake)["row_id"].to_list() == ["orders/2/_replays/1.jsonl/2"]
     correct(shop, {"ORDER_ID": "o3", "WHO": "eve", "UNITS": 2, "_replay_of": "orders/2/_replays/1.jsonl/2"})
     facts = shop.run()["silver.t_orders"].facts
@@ -494,7 +524,10 @@ def test_a_failed_producer_blocks_only_what_needs_it(filled: Shop, fault: Except
     def t_later(gold_t_scores: pl.LazyFrame) -> pl.LazyFrame:
         return gold_t_scores
 
-    assert states(filled.fails()) == dict.fromkeys(ALL, "built") | {"gold.t_scores": "failed", "gold.t_later": "blocked"}
+    assert states(filled.fails()) == dict.fromkeys(ALL, "built") | {
+        "gold.t_scores": "failed",
+        "gold.t_later": "blocked",
+    }
 
 
 def test_a_producer_that_breaks_its_contract_fails_alone(filled: Shop) -> None:
@@ -541,7 +574,10 @@ def test_a_producer_commits_side_tables_and_parts(filled: Shop) -> None:
     first = date(2024, 1, 2)
     filled.run(as_of=first)
     assert seen == [("one", first), ("two", first)]
-    assert filled.lake.scan("gold.t_scores").group_by("model", "as_of").len().sort("model").collect().rows() == [("one", first, 3), ("two", first, 1)]
+    assert filled.lake.scan("gold.t_scores").group_by("model", "as_of").len().sort("model").collect().rows() == [
+        ("one", first, 3),
+        ("two", first, 1),
+    ]
     assert len(filled.rows("gold.t_side")) == 3
     assert states(filled.run(as_of=first))["gold.t_scores/one"] == "current"
     filled.run(default_as_of=lambda _: date(2024, 1, 3))
@@ -669,7 +705,9 @@ def test_a_crash_at_every_other_point(arrived: Shop, tmp_path: Path, first: int)
 
 
 @pytest.mark.slow
-def test_a_crash_at_every_point_of_an_exchange_and_of_a_first_run(filled: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_at_every_point_of_an_exchange_and_of_a_first_run(
+    filled: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(runs, "carried_bytes", lambda job, table: 600 * 1024 * 1024)
     origin = Shop(tmp_path / "origin", make(tmp_path / "origin").settings, filled.calls)
     shutil.copytree(filled.root / "landing", origin.root / "landing", dirs_exist_ok=True)

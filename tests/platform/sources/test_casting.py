@@ -94,7 +94,9 @@ def test_each_row_of_a_column_finds_its_own_format(visits: type[Table]) -> None:
         ("WHO", [5, 6], ["5", "6"], [None, None]),
     ],
 )
-def test_typed_values_cast_as_their_text_would(visits: type[Table], column: str, values: list[Any], expected: list[Any], left: list[Any]) -> None:
+def test_typed_values_cast_as_their_text_would(
+    visits: type[Table], column: str, values: list[Any], expected: list[Any], left: list[Any]
+) -> None:
     found = fitted(visits, {column: values})
     assert (found.frame[column].to_list(), rescued(found)) == (expected, left)
 
@@ -113,7 +115,9 @@ def test_result_has_the_contract_whatever_the_file_has(visits: type[Table]) -> N
 
 def test_rescue_holds_only_what_the_row_has_and_is_valid_json(visits: type[Table]) -> None:
     nasty = 'a"b\\\n\té'
-    found = fitted(visits, {'odd"name': [nasty, "", None, None], "COUNT": ["zz", "1", "x", "2"], "EMPTY": [None, "", None, None]})
+    found = fitted(
+        visits, {'odd"name': [nasty, "", None, None], "COUNT": ["zz", "1", "x", "2"], "EMPTY": [None, "", None, None]}
+    )
     assert rescued(found) == [{"COUNT": "zz", 'odd"name': nasty}, None, {"COUNT": "x"}, None]
 
 
@@ -123,16 +127,23 @@ def test_empty_text_is_null_and_not_rescued(visits: type[Table]) -> None:
 
 
 def test_mapping_computes_columns_and_keeps_what_it_did_not_carry_over(visits: type[Table]) -> None:
-    found = fitted(visits, {"name": ["ann"], "n": ["3"], "COUNT": ["file's own"]}, Mapping({"WHO": "UPPER(name)", "COUNT": "n"}))
+    found = fitted(
+        visits, {"name": ["ann"], "n": ["3"], "COUNT": ["file's own"]}, Mapping({"WHO": "UPPER(name)", "COUNT": "n"})
+    )
     assert found.frame.select("WHO", "COUNT").row(0) == ("ANN", 3)
     # `name` was transformed, so its original stays; `n` was carried over; the file's COUNT is no failed cast of the contract's.
     assert rescued(found) == [{"name": "ann", "file:COUNT": "file's own"}]
 
 
 def test_group_by_makes_one_row_a_group_and_counts_the_rest(visits: type[Table]) -> None:
-    mapping = Mapping({"WHO": "k", "PAID": "SUM(CAST(v AS DOUBLE))", "COUNT": "COUNT(*)", "RATE": "0.5"}, group_by=("k",))
+    mapping = Mapping(
+        {"WHO": "k", "PAID": "SUM(CAST(v AS DOUBLE))", "COUNT": "COUNT(*)", "RATE": "0.5"}, group_by=("k",)
+    )
     found = fitted(visits, {"k": ["a", "b", "a"], "v": ["1.5", "2", "3"]}, mapping)
-    assert found.frame.select("WHO", "PAID", "COUNT", "RATE", POSITION).rows() == [("a", Decimal("4.50"), 2, 0.5, 1), ("b", Decimal("2.00"), 1, 0.5, 2)]
+    assert found.frame.select("WHO", "PAID", "COUNT", "RATE", POSITION).rows() == [
+        ("a", Decimal("4.50"), 2, 0.5, 1),
+        ("b", Decimal("2.00"), 1, 0.5, 2),
+    ]
     assert (found.collapsed, found.left_out, rescued(found)) == (1, 0, [None, None])
 
 
@@ -172,8 +183,26 @@ def test_faults_of_a_mapping_against_a_file(registries: None) -> None:
 
 def test_same_data_in_every_format_gives_the_same_rows(visits: type[Table]) -> None:
     rows = [
-        {"WHO": "Zoë", "COUNT": 3, "RATE": 0.25, "OPEN": True, "PAID": 12.5, "ON": "2024-01-02", "AT": "2024-01-02T10:00:00Z", "extra": "e"},
-        {"WHO": None, "COUNT": None, "RATE": -1.0, "OPEN": False, "PAID": 0.1, "ON": "2024-12-31", "AT": "2024-01-02 10:00:00.5+01:00", "extra": None},
+        {
+            "WHO": "Zoë",
+            "COUNT": 3,
+            "RATE": 0.25,
+            "OPEN": True,
+            "PAID": 12.5,
+            "ON": "2024-01-02",
+            "AT": "2024-01-02T10:00:00Z",
+            "extra": "e",
+        },
+        {
+            "WHO": None,
+            "COUNT": None,
+            "RATE": -1.0,
+            "OPEN": False,
+            "PAID": 0.1,
+            "ON": "2024-12-31",
+            "AT": "2024-01-02 10:00:00.5+01:00",
+            "extra": None,
+        },
         {"WHO": 'q"', "COUNT": -7, "RATE": None, "OPEN": None, "PAID": None, "ON": None, "AT": None, "extra": "f"},
     ]
     plain = pl.DataFrame(rows)
@@ -190,8 +219,18 @@ def test_same_data_in_every_format_gives_the_same_rows(visits: type[Table]) -> N
         "json": ["\n".join(json.dumps(r) for r in rows).encode(), json.dumps(rows).encode()],
         "parquet": [b.getvalue() for b in buffers],
     }
-    results = [fit(read(data, form).frame, visits, NOTHING).frame for form, several in files.items() for data in several]
-    assert results[0].drop("_rescued", POSITION).rows()[0] == ("Zoë", 3, 0.25, True, Decimal("12.50"), date(2024, 1, 2), utc(2024, 1, 2, 10))
+    results = [
+        fit(read(data, form).frame, visits, NOTHING).frame for form, several in files.items() for data in several
+    ]
+    assert results[0].drop("_rescued", POSITION).rows()[0] == (
+        "Zoë",
+        3,
+        0.25,
+        True,
+        Decimal("12.50"),
+        date(2024, 1, 2),
+        utc(2024, 1, 2, 10),
+    )
     assert rescued(Fitted(results[0], 0)) == [{"extra": "e"}, None, {"extra": "f"}]
     for result in results[1:]:
         assert result.equals(results[0])

@@ -42,7 +42,9 @@ def profiles(lake: Lake, registries: None) -> type[Table]:
 
 
 def source(**options: Any) -> SourceSettings:
-    return SourceSettings(**{"table": "bronze.t_profiles", "system": "CRM", "path": "crm/*.csv", "format": "csv", **options})
+    return SourceSettings(
+        **{"table": "bronze.t_profiles", "system": "CRM", "path": "crm/*.csv", "format": "csv", **options}
+    )
 
 
 def test_find_matches_across_folders_in_order(landing: Landing) -> None:
@@ -95,11 +97,17 @@ def test_a_file_is_landed_with_every_record_accounted_for(lake: Lake, landing: L
     ]
     assert [json.loads(r) for r in rows["_rescued"]] == [{"KIND": "x"}, {"N": "zz", "KIND": "x"}]
     (letter,) = quality.dead_letters(lake).to_dicts()
-    assert (letter["letter_id"], letter["table_name"], letter["raw"]) == ("crm/1/crm/new.csv/5", "bronze.t_profiles", b"broken")
+    assert (letter["letter_id"], letter["table_name"], letter["raw"]) == (
+        "crm/1/crm/new.csv/5",
+        "bronze.t_profiles",
+        b"broken",
+    )
     assert lake.files("bronze.t_profiles")[0].path == "_source=crm/crm-00000001-00000.parquet"
 
 
-def test_a_file_without_rows_leaves_no_file_but_the_batch_counts(lake: Lake, landing: Landing, profiles: type[Table]) -> None:
+def test_a_file_without_rows_leaves_no_file_but_the_batch_counts(
+    lake: Lake, landing: Landing, profiles: type[Table]
+) -> None:
     land(lake, landing, source(), "CUSTOMER_ID,N\n")
     assert lake.files("bronze.t_profiles") == []
     assert lake.transaction("bronze.t_profiles", "batch:crm") == 1

@@ -147,13 +147,20 @@ def quoted(row: list[str]) -> bytes:
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.lists(st.one_of(st.lists(CELL, min_size=3, max_size=3), BROKEN_CSV), max_size=12), st.sampled_from([b"\n", b"\r\n"]))
+@given(
+    st.lists(st.one_of(st.lists(CELL, min_size=3, max_size=3), BROKEN_CSV), max_size=12),
+    st.sampled_from([b"\n", b"\r\n"]),
+)
 def test_csv_law_good_and_dead_are_all_records(lines: list[Any], newline: bytes) -> None:
     data = newline.join([b"a,b,c", *(quoted(line) if isinstance(line, list) else line for line in lines)])
     found = read(data, "csv")
-    assert [[v or "" for v in row] for row in found.frame.drop(POSITION).rows()] == [x for x in lines if isinstance(x, list)]
+    assert [[v or "" for v in row] for row in found.frame.drop(POSITION).rows()] == [
+        x for x in lines if isinstance(x, list)
+    ]
     assert positions(found) == [i for i, line in enumerate(lines, 1) if isinstance(line, list)]
-    assert {p: raw.rstrip(b"\r") for p, raw in dead(found).items()} == {i: x for i, x in enumerate(lines, 1) if isinstance(x, bytes)}
+    assert {p: raw.rstrip(b"\r") for p, raw in dead(found).items()} == {
+        i: x for i, x in enumerate(lines, 1) if isinstance(x, bytes)
+    }
 
 
 @settings(max_examples=200, deadline=None)
@@ -185,7 +192,15 @@ def test_json_mixed_and_nested_values_of_one_key_are_text() -> None:
     values = [{"x": 1, "y": [1, {"z": 'q"'}]}, 2, [1, 2], "s", None, True, 1.5]
     found = read("\n".join(json.dumps({"a": v}) for v in values).encode(), "json")
     texts = found.frame["a"].to_list()
-    assert [json.loads(texts[0]), *texts[1:2], json.loads(texts[2]), *texts[3:]] == [values[0], "2", [1, 2], "s", None, "true", "1.5"]
+    assert [json.loads(texts[0]), *texts[1:2], json.loads(texts[2]), *texts[3:]] == [
+        values[0],
+        "2",
+        [1, 2],
+        "s",
+        None,
+        "true",
+        "1.5",
+    ]
 
 
 def test_json_objects_without_keys_are_records_and_other_values_are_not() -> None:
@@ -217,8 +232,12 @@ def test_json_nested_too_deep_costs_its_own_line() -> None:
     assert list(dead(found)) == [1]
 
 
-VALUE = st.one_of(st.integers(-5, 10**12), st.text(max_size=5), st.booleans(), st.none(), st.lists(st.integers(0, 3), max_size=2))
-BROKEN_JSON = st.sampled_from([b'{"a":1', b"3", b"[1]", b"[", b'{"a":1,}', b"{a:1}", b'{"a":"\xff"}', b'{"a":1}{"a":2}', b"}", b"null", b"{x}"])
+VALUE = st.one_of(
+    st.integers(-5, 10**12), st.text(max_size=5), st.booleans(), st.none(), st.lists(st.integers(0, 3), max_size=2)
+)
+BROKEN_JSON = st.sampled_from(
+    [b'{"a":1', b"3", b"[1]", b"[", b'{"a":1,}', b"{a:1}", b'{"a":"\xff"}', b'{"a":1}{"a":2}', b"}", b"null", b"{x}"]
+)
 
 
 def as_text(value: Any) -> str | None:
