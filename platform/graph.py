@@ -17,9 +17,9 @@ import difflib
 import graphlib
 import hashlib
 import importlib
-import importlib.util
 import inspect
 import pkgutil
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -271,11 +271,18 @@ def code_fingerprint(function: Callable[..., Any], contracts: Iterable[type[Tabl
 
 @cache
 def _source_file(module: str) -> Path | None:
-    try:
-        found = importlib.util.find_spec(module)
-    except (ModuleNotFoundError, ValueError):
-        return None
-    return Path(found.origin) if found and found.origin and found.origin.endswith(".py") else None
+    """The file of a module, found without importing it (or, as `find_spec` would, the packages above it)."""
+    loaded = sys.modules.get(module)
+    if loaded is not None:
+        origin = getattr(loaded, "__file__", None)
+        return Path(origin) if origin and origin.endswith(".py") else None
+    package, *inner = module.split(".")
+    for root in getattr(sys.modules.get(package), "__path__", ()):
+        stem = Path(root, *inner)
+        for file in (stem.with_suffix(".py"), stem / "__init__.py"):
+            if file.is_file():
+                return file
+    return None
 
 
 @cache

@@ -45,9 +45,8 @@ class Identifiers:
     accounts: frozenset[str] = frozenset()  # "SYSTEM/id"
     devices: frozenset[str] = frozenset()  # devices that were this subject's alone
     texts: frozenset[str] = frozenset()  # values to look for in raw text: e-mail addresses, phone numbers
-    facts: Mapping[str, frozenset[str]] = field(
-        default_factory=dict
-    )  # bronze table to "SYSTEM/key…" of what was attributed to it
+    # "SYSTEM/key…" of the bronze rows that were attributed to it, by table
+    facts: Mapping[str, frozenset[str]] = field(default_factory=dict)
     persons: frozenset[str] = frozenset()  # ids under which older editions may hold it
 
     def pattern(self, system: str | None) -> str:
@@ -97,10 +96,8 @@ def _without(table: type[Table], who: Identifiers, frame: pl.DataFrame) -> pl.Da
             )
         if kind == "device":
             mine = mine | pl.col(column).is_in(list(who.devices)).fill_null(False)
-    mine = mine | (
-        _has_contact(kinds, who)
-        & pl.all_horizontal(pl.col(c).is_null() for c, kind in kinds.items() if kind == "account")
-    )
+    unnamed = [pl.lit(True), *(pl.col(c).is_null() for c, kind in kinds.items() if kind == "account")]
+    mine = mine | (_has_contact(kinds, who) & pl.all_horizontal(unnamed))
     if tables.spec(table).erasure == "delete":
         return frame.filter(~mine)
     blank = [pl.when(~mine).then(pl.col(c)).alias(c) for c in (*kinds, "_rescued")]
@@ -108,7 +105,8 @@ def _without(table: type[Table], who: Identifiers, frame: pl.DataFrame) -> pl.Da
 
 
 def _without_person(table: type[Table], who: Identifiers, frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.filter(~pl.col("person_id").is_in(list(who.persons)) & ~_has_contact(tables.pii_columns(table), who))
+    mine = pl.col("person_id").is_in(list(who.persons)).fill_null(False) | _has_contact(tables.pii_columns(table), who)
+    return frame.filter(~mine)
 
 
 def _has_contact(kinds: Mapping[str, str], who: Identifiers) -> pl.Expr:

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from customer360.platform import quality, tables
+from customer360.platform import privacy, quality, tables
 from customer360.platform.errors import Customer360Error
 
 pytestmark = pytest.mark.slow
@@ -276,6 +276,17 @@ def test_conservation_still_holds(case: Case) -> None:
 
     lines = [balance for _, balance in report.balances(case.site.lake, case.site.settings)]
     assert lines and [b.text for b in lines if not b.holds] == []
+
+
+def test_rows_that_name_nobody_are_left_in_every_table(case: Case) -> None:
+    who = privacy.Identifiers(
+        frozenset(case.accounts), frozenset({"device"}), frozenset(case.words), {}, frozenset({case.person})
+    )
+    for name, table in tables.TABLES.items():
+        if tables.spec(table).layer == "bronze" or (tables.spec(table).is_dated and "person_id" in table.columns()):
+            nobody = pl.DataFrame([dict.fromkeys(tables.schema(table))], schema=tables.schema(table))
+            erase = privacy._without if tables.spec(table).layer == "bronze" else privacy._without_person
+            assert erase(table, who, nobody).equals(nobody), name
 
 
 # ---- and stays gone ---------------------------------------------------------------------------------------------------
