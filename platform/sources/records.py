@@ -267,11 +267,12 @@ def _read_json(data: bytes) -> Records:
 
 
 def _read_json_lines(data: bytes) -> Records:
-    buffer = np.frombuffer(data, dtype=np.uint8)
-    lines = _lines(data, buffer == NEWLINE)
+    frame, bad = _parse_json(data, _json_keys(data)), {}  # the parser refuses what is no UTF-8, too
+    if frame is not None and frame.width and frame.height == data.count(b"\n") + (data[-1:] != b"\n"):
+        return Records(_numbered(frame, pl.int_range(1, frame.height + 1, eager=True)), pl.DataFrame(schema=DEAD))
+    lines = _lines(data, np.frombuffer(data, dtype=np.uint8) == NEWLINE)
     if not len(lines.starts):
         return Records(pl.DataFrame(schema={POSITION: pl.Int64}), pl.DataFrame(schema=DEAD))
-    frame, bad = _parse_json(data, _json_keys(data)), {}  # the parser refuses what is no UTF-8, too
     if (
         frame is None or frame.height != len(lines.starts) or not frame.width
     ):  # without a key anything passes as an object
