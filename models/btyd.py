@@ -1,9 +1,12 @@
 """Buy-till-you-die: the BG/NBD model of repeat purchases (Fader, Hardie and Lee 2005, "Counting your customers the easy
-way").
+way") and the Gamma-Gamma model of their value (Fader and Hardie 2013, "The Gamma-Gamma model of monetary value").
 
 While alive a customer buys at a Poisson rate lambda ~ Gamma(r, alpha); after each purchase they leave with probability
 p ~ Beta(a, b). A customer is summed up by three numbers: x repeat purchases, the time t_x of the last one and the age
 T, both counted from the first purchase. Time is in weeks here, so that the bounds of the search hold for any shop.
+
+The value of an order is Gamma(p, nu) around the customer's own mean, nu ~ Gamma(q, v) over customers, independent of how
+often they buy. Money is divided by the median value for the search, so that its bounds hold for any currency.
 """
 
 from dataclasses import asdict, dataclass
@@ -21,6 +24,9 @@ DAYS_A_WEEK = 7.0
 # there).
 LOG_BOUNDS = (-6.0, 8.0)
 STARTS = ((0.5, 5.0, 0.8, 2.5), (1.0, 10.0, 1.0, 1.0))
+VALUE_BOUNDS = (LOG_BOUNDS, (float(np.log(1.05)), LOG_BOUNDS[1]), LOG_BOUNDS)  # p, q, v; the mean needs q > 1
+VALUE_STARTS = ((2.0, 3.5, 1.5), (6.0, 4.0, 0.5))
+PRECISE = {"ftol": 1e-12, "gtol": 1e-8}  # likelihoods are flat near their top
 POLE_WIDTH = 1e-6  # the expectation divides by a - 1; its limit there is smooth
 
 Array = NDArray[np.float64]
@@ -79,8 +85,7 @@ def fit(x: Array, last: Array, age: Array) -> BetaGeometric:
         return -float(weights @ log_likelihood(np.exp(logs), *points)) / len(x)
 
     found = [
-        minimize(loss, np.log(start), method="L-BFGS-B", bounds=[LOG_BOUNDS] * 4, options={"ftol": 1e-12, "gtol": 1e-8})
-        for start in STARTS
+        minimize(loss, np.log(start), method="L-BFGS-B", bounds=[LOG_BOUNDS] * 4, options=PRECISE) for start in STARTS
     ]
     best = min(found, key=lambda result: result.fun)
     if not np.isfinite(best.fun):
@@ -107,6 +112,66 @@ def expected_purchases(model: BetaGeometric, x: Array, last: Array, age: Array, 
             f"expected purchases are not finite for {int((~np.isfinite(expected)).sum())} customers under {model}"
         )
     return expected
+
+
+@dataclass(frozen=True)
+class GammaGamma:
+    """Fitted parameters of order values; `v` and `unit` (the median of the customers' means) are in currency."""
+
+    p: float
+    q: float
+    v: float
+    unit: float
+    log_likelihood: float
+
+    @property
+    def at_bound(self) -> bool:
+        """A parameter stands at the edge of the search: the orders do not identify the model."""
+        logs = np.log([self.p, self.q, self.v / self.unit])
+        low, high = np.array(VALUE_BOUNDS).T
+        return bool(np.any(logs <= low + 1e-3) or np.any(logs >= high - 1e-3))
+
+    def as_dict(self) -> dict[str, float]:
+        return asdict(self)
+
+
+def value_log_likelihood(parameters: Array, orders: Array, mean: Array) -> Array:
+    """Log-likelihood of each customer's mean order value under (p, q, v); shape (n,)."""
+    p, q, v = parameters
+    shape, total = p * orders, orders * mean
+    norm = gammaln(shape + q) - gammaln(shape) - gammaln(q) + q * np.log(v)
+    return norm + (shape - 1.0) * np.log(mean) + shape * np.log(orders) - (shape + q) * np.log(total + v)
+
+
+def fit_value(orders: Array, mean: Array) -> GammaGamma:
+    """Maximum likelihood over repeat customers: `orders` orders (at least 1) of a `mean` value above 0, both (n,).
+
+    One customer counts once whatever they spend. Raises ModelError without customers or with a mean of 0 or less.
+    """
+    if len(orders) == 0 or not np.all(mean > 0):
+        raise ModelError(f"Gamma-Gamma needs positive order values of repeat customers, not {len(orders)} of them with "
+                         f"{int(np.sum(mean <= 0))} at 0 or below")  # fmt: skip
+    unit = float(np.median(mean))
+    scaled = mean / unit
+
+    def loss(logs: Array) -> float:
+        return -float(value_log_likelihood(np.exp(logs), orders, scaled).mean())
+
+    found = [
+        minimize(loss, np.log(start), method="L-BFGS-B", bounds=VALUE_BOUNDS, options=PRECISE) for start in VALUE_STARTS
+    ]
+    best = min(found, key=lambda result: result.fun)
+    if not np.isfinite(best.fun):
+        raise ModelError(f"Gamma-Gamma likelihood is {best.fun} over {len(orders)} customers: {best.message}")
+    p, q, v = (float(value) for value in np.exp(best.x))
+    return GammaGamma(p, q, v * unit, unit, log_likelihood=-(float(best.fun) + float(np.log(unit))) * len(orders))
+
+
+def expected_value(model: GammaGamma, orders: Array, mean: Array) -> Array:
+    """Expected value of a future order given `orders` past ones of a `mean` value: the own mean shrunk towards that of
+    all, in currency, shape (n,).
+    """
+    return model.p * (model.v + orders * mean) / (model.p * orders + model.q - 1.0)
 
 
 def _odds_left(model: BetaGeometric, x: Array, last: Array, age: Array) -> Array:

@@ -95,3 +95,58 @@ def test_summary_counts_repeats_in_weeks() -> None:
 def test_no_customers() -> None:
     with pytest.raises(ModelError, match="at least one"):
         btyd.fit(np.array([]), np.array([]), np.array([]))
+
+
+def orders(p: float, q: float, v: float, people: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(orders, mean value, true mean) of customers who live by the Gamma-Gamma story."""
+    rng = np.random.default_rng(seed)
+    count = rng.integers(2, 15, people).astype(float)
+    rate = rng.gamma(q, 1 / v, people)
+    return count, rng.gamma(p * count, 1 / (rate * count)), p / rate
+
+
+def test_values_recover_parameters_in_any_currency() -> None:
+    count, mean, _ = orders(6.25, 3.74, 15.44, 8000, seed=4)  # parameters published for CDNOW
+    found = btyd.fit_value(count, mean)
+    # Means of orders say little about p alone, and much about the mean of all and its spread over customers.
+    assert (found.p, found.v) == (pytest.approx(6.25, rel=0.25), pytest.approx(15.44, rel=0.25))
+    assert found.q == pytest.approx(3.74, rel=0.05)
+    assert found.p * found.v / (found.q - 1) == pytest.approx(6.25 * 15.44 / 2.74, rel=0.02)
+    assert not found.at_bound
+    truth = np.array([6.25, 3.74, 15.44])
+    assert found.log_likelihood >= btyd.value_log_likelihood(truth, count, mean).sum() - 1e-6
+    dear = btyd.fit_value(count, mean * 1e4)
+    assert (dear.p, dear.v) == (pytest.approx(found.p, rel=1e-3), pytest.approx(found.v * 1e4, rel=1e-3))
+    again = btyd.value_log_likelihood(np.array([dear.p, dear.q, dear.v]), count, mean * 1e4).sum()
+    assert dear.log_likelihood == pytest.approx(again, rel=1e-9)
+
+
+def test_expected_value_equals_simulation_by_history() -> None:
+    count, mean, truth = orders(6.25, 3.74, 15.44, 60_000, seed=5)
+    expected = btyd.expected_value(btyd.GammaGamma(6.25, 3.74, 15.44, 30.0, 0.0), count, mean)
+    for group in (count == 2, count > 10, mean < 20, mean > 80):
+        assert expected[group].mean() == pytest.approx(
+            truth[group].mean(), abs=4 * truth[group].std() / np.sqrt(group.sum())
+        )
+    one = btyd.expected_value(
+        btyd.GammaGamma(6.25, 3.74, 15.44, 30.0, 0.0), np.array([1.0, 1e6]), np.array([500.0, 500.0])
+    )
+    assert one[0] < 400 and one[1] == pytest.approx(500, rel=1e-4)  # one order is half luck, a million are certain
+
+
+def test_values_never_run_away() -> None:
+    """Equal orders do not identify the spread: the search stops at its bound, the expectation stays finite."""
+    count = np.full(50, 4.0)
+    found = btyd.fit_value(count, np.full(50, 10.0))
+    assert found.at_bound
+    assert btyd.expected_value(found, count, np.full(50, 10.0)) == pytest.approx(10.0, rel=0.05)
+    rng = np.random.default_rng(6)
+    heavy = btyd.fit_value(count, rng.pareto(0.4, 50) + 1)  # no finite mean
+    assert heavy.q > 1 and np.all(np.isfinite(btyd.expected_value(heavy, count, np.full(50, 10.0))))
+
+
+def test_values_need_repeaters_who_paid() -> None:
+    with pytest.raises(ModelError, match="not 0 of them"):
+        btyd.fit_value(np.array([]), np.array([]))
+    with pytest.raises(ModelError, match="1 at 0 or below"):
+        btyd.fit_value(np.array([2.0, 2.0]), np.array([3.0, 0.0]))

@@ -1,0 +1,178 @@
+"""The value model on a log whose habits are known: total, order, season, wholesale accounts, reasons, repeatability."""
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from customer360.models import base, clv, frames
+from customer360.platform.errors import ModelError
+
+START, CUT = date(2022, 1, 1), date(2023, 4, 1)
+PARAMS = clv.ClvParams(min_history_days=120, rounds=30)
+COUNTED = ("order_count", "item_count", "unit_count", "online_order_count")
+UNSEEN = ("return_count", "session_count", "view_count", "search_count", "cart_add_count", "store_order_count",
+          "mobile_order_count")  # fmt: skip
+
+
+def shop(people: int = 500, season: float = 1.0, seed: int = 0) -> pl.DataFrame:
+    """Purchases of people who each have a rhythm, a purse and a day of leaving; amounts of April to June times `season`."""
+    rng, length = np.random.default_rng(seed), (CUT + timedelta(days=90) - START).days
+    rhythm, purse = rng.gamma(2.0, 15.0, people) + 3, 60 / rng.gamma(4.0, 1.0, people)
+    first = rng.integers(0, length - 120, people)
+    leaves = first + rng.exponential(400, people)
+    gaps = rng.exponential(rhythm[:, None], (people, 80))
+    on = np.floor(first[:, None] + np.concatenate([np.zeros((people, 1)), np.cumsum(gaps, axis=1)], axis=1))
+    person, turn = np.nonzero((on < leaves[:, None]) & (on < length))
+    amount = purse[person] * rng.gamma(6.0, 1 / 6.0, len(person)) + 0.01
+    rows = pl.DataFrame({"person": person, "offset": on[person, turn].astype(int), "amount": amount})
+    dated = rows.unique(["person", "offset"], keep="first", maintain_order=True).with_columns(
+        on=pl.lit(START) + pl.duration(days="offset")
+    )
+    spring = pl.when(pl.col("on").dt.month().is_between(4, 6)).then(season).otherwise(1.0)
+    money = (pl.col("amount") * spring).cast(pl.Decimal(12, 2))
+    return dated.select(
+        "on",
+        person_id=pl.format("p{}", pl.col("person").cast(pl.String).str.zfill(4)),
+        **{name: pl.lit(1, pl.Int64) for name in COUNTED},
+        **{name: pl.lit(0, pl.Int64) for name in UNSEEN},
+        gross_amount=money,
+        net_amount=money,
+        discount_amount=pl.lit(0).cast(pl.Decimal(12, 2)),
+    )
+
+
+def at_cut(days: pl.DataFrame, cut: date = CUT) -> base.Snapshot:
+    return base.Snapshot({clv.DAYS: days.lazy()}, cut)
+
+
+@pytest.fixture(scope="module")
+def days() -> pl.DataFrame:
+    return shop()
+
+
+@pytest.fixture(scope="module")
+def fitted(days: pl.DataFrame) -> clv.ClvFitted:
+    return clv.fit(at_cut(days), PARAMS.model_copy(update={"method": "boosted"}), base.NoProgress())
+
+
+def test_total_and_order_hold_beside_the_rules(fitted, days) -> None:
+    found = clv.evaluate(fitted, at_cut(days))
+    assert abs(found.metrics["total_error"]) < 0.15
+    assert found.metrics["spearman"] > 0.5 and found.metrics["gini"] > 0.6
+    assert found.verdicts["error_over_rate"] == "better"
+    assert set(found.verdicts) == {"error_over_rate", "error_over_last_90d", "error_over_btyd"}
+    assert "worse" not in found.verdicts.values()
+    truths = [found.metrics[f"decile_{place:02}_truth"] for place in range(1, 11)]
+    assert truths[0] > 2 * truths[4] > 2 * truths[9]
+
+
+def test_what_follows_the_cut_changes_no_score(fitted, days) -> None:
+    past = at_cut(days.filter(pl.col("on") < CUT))
+    again = clv.fit(past, fitted.params, base.NoProgress())
+    assert clv.predict(again, past).equals(clv.predict(fitted, at_cut(days)))
+
+
+def test_saved_and_loaded_scores_are_equal_and_bytes_repeat(fitted, days, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "first")
+    clv.fit(at_cut(days), fitted.params, base.NoProgress()).save(tmp_path / "second")
+    assert base.fingerprint(tmp_path / "first") == base.fingerprint(tmp_path / "second")
+    assert clv.predict(clv.load(tmp_path / "first"), at_cut(days)).equals(clv.predict(fitted, at_cut(days)))
+
+
+def test_the_season_of_last_year_sets_the_total() -> None:
+    """Springs are four times as rich: only the cut of the spring before tells a model of winter."""
+    rich = shop(season=4.0)
+    at = frames.cuts(START + timedelta(days=1), CUT, 90, 80, 4)
+    frame = clv.training_frame(rich.lazy(), at, PARAMS)
+    seasons, pooled = clv.season_factors(frame)
+    spring = seasons[(CUT - timedelta(days=360)).isoformat()]
+    assert spring > 1.5 * pooled
+    found = clv.fit(at_cut(rich), PARAMS.model_copy(update={"min_history_days": 80}), base.NoProgress())
+    assert found.factor_at(CUT) == pytest.approx(spring)
+    assert found.factor_at(CUT + timedelta(days=60)) == pytest.approx(found.factor)
+    assert clv.evaluate(found, at_cut(rich)).metrics["total_error"] == pytest.approx(0, abs=0.35)
+    assert clv.evaluate(clv.ClvFitted(**{**vars(found), "seasons": {}}), at_cut(rich)).metrics["total_error"] < -0.4
+
+
+def test_wholesale_accounts_decide_neither_season_nor_trees(fitted, days) -> None:
+    """An account a thousand times as large stops buying before the window of the last training cut."""
+    stop = CUT - timedelta(days=100)
+    before = days.filter(pl.col("on") < stop)
+    often = before.group_by("person_id").len().sort("len", "person_id", descending=True)["person_id"].head(1)
+    big = before.filter(pl.col("person_id").is_in(often.implode())).with_columns(
+        pl.col("gross_amount", "net_amount") * 1000, person_id=pl.lit("w") + pl.col("person_id")
+    )
+    assert big.height > 10
+    mixed = pl.concat([days, big.cast(dict(days.schema))])  # type: ignore[arg-type]
+    with_big = clv.fit(at_cut(mixed), fitted.params, base.NoProgress())
+    assert with_big.factor_at(CUT) == pytest.approx(fitted.factor_at(CUT), rel=0.05)
+    small = clv.predict(with_big, at_cut(mixed)).filter(~pl.col("person_id").str.starts_with("w"))
+    assert small["score"].sum() == pytest.approx(clv.predict(fitted, at_cut(days))["score"].sum(), rel=0.1)
+
+
+def test_trees_keep_the_total_of_the_starting_points(fitted, days) -> None:
+    rows = clv.with_start(clv._active(at_cut(days), fitted.params), fitted.spending, 90)
+    rows = rows.with_columns(score=clv.predict(fitted, at_cut(days))["score"]).sort("start_amount", "person_id")
+    ordinary = rows.head(rows.height - int(rows.height * clv.WHOLESALE_SHARE))
+    assert fitted.booster is not None
+    assert ordinary["score"].sum() == pytest.approx(ordinary["start_amount"].sum() * fitted.factor_at(CUT), rel=1e-4)
+
+
+def test_trees_are_left_out_where_they_do_not_help(days) -> None:
+    frame = clv.training_frame(days.lazy(), [CUT - timedelta(days=180), CUT - timedelta(days=90)], PARAMS)
+    exact = frame.with_columns(revenue=pl.col("start_amount"))  # nothing is left to correct
+    wild = PARAMS.model_copy(update={"learning_rate": 1.0, "reg_lambda": 0.0, "min_child_weight": 0.0})
+    assert not clv.correction_helps(exact, 100.0, wild)
+    other = frame.with_columns(
+        revenue=pl.col("start_amount") * pl.when(pl.col("recency_days") < 30).then(9).otherwise(1)
+    )
+    assert clv.correction_helps(other, 100.0, PARAMS)
+    alone = clv.fit(at_cut(days), PARAMS.model_copy(update={"method": "btyd"}), base.NoProgress())
+    start = clv.with_start(clv._active(at_cut(days), PARAMS), alone.spending, 90)["start_amount"]
+    assert clv.predict(alone, at_cut(days))["score"].to_numpy() == pytest.approx(
+        start.to_numpy() * alone.factor, rel=1e-3, abs=0.1
+    )
+
+
+def test_reasons_multiply_to_the_score(fitted, days) -> None:
+    every = clv.ClvFitted(**{**vars(fitted), "params": fitted.params.model_copy(update={"reason_count": 99})})
+    found = clv.predict(every, at_cut(days)).with_columns(
+        by_reasons=pl.col("reasons").list.eval(pl.element().struct.field("contribution").sum()).list.first().exp()
+    )
+    ratio = (found["score"] / found["by_reasons"]).to_numpy()
+    assert ratio == pytest.approx(np.full(len(ratio), ratio.mean()), rel=1e-3)
+    top = clv.predict(fitted, at_cut(days)).explode("reasons").unnest("reasons")
+    assert top.group_by("person_id").len()["len"].unique().to_list() == [3]
+    assert {"expected_purchases", "expected_order_amount"} <= set(top["feature"].unique())
+
+
+def test_the_price_level_changes_nothing_but_the_amounts(days) -> None:
+    cents = days.with_columns((pl.col("gross_amount", "net_amount") * 100).cast(pl.Decimal(12, 2)))
+    params = PARAMS.model_copy(update={"method": "btyd"})
+    small = clv.predict(clv.fit(at_cut(days), params, base.NoProgress()), at_cut(days))["score"]
+    large = clv.predict(clv.fit(at_cut(cents), params, base.NoProgress()), at_cut(cents))["score"]
+    assert (large / small).to_numpy() == pytest.approx(np.full(len(small), 100.0), rel=1e-3)
+
+
+def test_measures_by_hand() -> None:
+    truth = np.array([0.0, 0.0, 10.0, 30.0])
+    found = clv.amount_metrics(truth, np.array([5.0, 5.0, 10.0, 40.0]))
+    assert (found["mae"], found["total_error"], found["gini"]) == (5.0, 0.5, 1.0)
+    assert clv.amount_metrics(truth, np.array([4.0, 3.0, 2.0, 1.0]))["gini"] == pytest.approx(-1.0)
+    table = clv.decile_table(np.arange(20.0), np.arange(20.0) + 1)
+    assert (table["decile_01_truth"], table["decile_10_amount"]) == (18.5, 1.5)
+    assert table["decile_error"] == pytest.approx(20 / 190)
+
+
+def test_faults_are_named(fitted, days) -> None:
+    browser = frames.features(days.lazy().with_columns(order_count=pl.lit(0)), CUT).head(1).collect()
+    with pytest.raises(ModelError, match="1 rows have no purchase"):
+        clv.score(fitted, browser, CUT)
+    frame = clv.training_frame(days.lazy(), [CUT - timedelta(days=90)], PARAMS).with_columns(revenue=pl.lit(0.0))
+    with pytest.raises(ModelError, match="hold no revenue"):
+        clv.season_factors(frame)
+    with pytest.raises(ModelError, match=r"lacks silver\.subject_days"):
+        clv.predict(fitted, base.Snapshot({}, CUT))
