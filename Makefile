@@ -22,7 +22,7 @@ test: fast ## All tests: the fast part, then those that need Ray, MLflow or Spli
 	$(BIN)/pytest -m slow
 
 fast: setup ## The fast tests alone
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 check: setup ## Lint, format, types, architecture
 	$(BIN)/ruff check .
