@@ -1,0 +1,26 @@
+"""The `customer360` command: one module a subject, put together here."""
+
+from __future__ import annotations
+
+import typer
+
+from customer360.platform.errors import Customer360Error
+from customer360.serve.cli import models, pipelines, quality, serving
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Retail Customer 360: raw files in, a personalized answer out.",
+)
+for subject in (pipelines, models, quality, serving):
+    app.add_typer(subject.app)  # without a name: its commands stand at the top
+
+
+def main() -> None:
+    """Entry point: project errors end with their message and exit code 2, without a traceback."""
+    try:
+        app()
+    except Customer360Error as fault:
+        typer.echo(f"error: {fault}", err=True)
+        raise SystemExit(2) from None

@@ -1,0 +1,130 @@
+"""Land, build and look at tables."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from customer360.platform import telemetry
+from customer360.serve.cli.options import AsOfOption, ConfigOption, configured, day
+
+app = typer.Typer()
+
+
+@app.command()
+def sample(
+    customers: Annotated[int, typer.Option(min=1, help="People")] = 20_000,
+    days: Annotated[int, typer.Option(min=30)] = 540,
+    seed: int = 7,
+    out: Annotated[Path, typer.Option(help="Folder for landing/ and truth/")] = Path("data/sample"),
+) -> None:
+    """Write a synthetic retailer: landing files as its systems would deliver them, and the truth beside them."""
+    from customer360.pipelines.sample import write_sample
+
+    telemetry.configure()
+    shown: dict[str, float] = {}
+
+    def progress(step: str, done: int, total: int) -> None:
+        if done == total or done - shown.get(step, -total) >= total / 4:
+            shown[step] = done
+            telemetry.event(f"  {step}", done=f"{done}/{total}")
+
+    summary = write_sample(out, customers=customers, days=days, seed=seed, progress=progress)
+    typer.echo(summary)
+
+
+@app.command()
+def run(
+    pipeline: Annotated[str | None, typer.Argument(help="bronze, silver, gold or a table; default: everything")] = None,
+    start: Annotated[str | None, typer.Option("--from", help="First table or layer; all that needs it follows")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Last table or layer, with all that it needs")] = None,
+    full_refresh: Annotated[
+        list[str] | None, typer.Option("--full-refresh", help="Rebuild this table even if it is current")
+    ] = None,
+    as_of: AsOfOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print mapping faults and the plan; load nothing")] = False,
+    publish: Annotated[bool, typer.Option(help="Publish to the online store when gold was built")] = True,
+    config: ConfigOption = None,
+) -> None:
+    """Land what is new and build what is not current."""
+    from customer360.serve import jobs, report
+
+    settings = configured(config)
+    if dry_run:
+        faults = report.plan(settings, start, end or pipeline, day(as_of))
+        raise typer.Exit(1 if faults else 0)
+    record = jobs.run_pipeline(
+        settings,
+        start=start,
+        end=end or pipeline,
+        as_of=day(as_of),
+        refresh=tuple(full_refresh or ()),
+        command=" ".join(sys.argv[1:]) or "run",
+    )
+    report.run_summary(settings, record)
+    if publish and end is None and pipeline is None:
+        jobs.publish(settings)
+
+
+@app.command()
+def plan(
+    start: Annotated[str | None, typer.Option("--from")] = None,
+    end: Annotated[str | None, typer.Option("--to")] = None,
+    as_of: AsOfOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Show what a run would do, in order, and why."""
+    from customer360.serve import report
+
+    faults = report.plan(configured(config), start, end, day(as_of))
+    raise typer.Exit(1 if faults else 0)
+
+
+@app.command()
+def status(config: ConfigOption = None) -> None:
+    """Freshness and counts per table, conservation, refused rows, the last runs."""
+    from customer360.serve import report
+
+    report.status(configured(config))
+
+
+@app.command()
+def catalog(out: Annotated[Path, typer.Option(help="Folder for the pages")] = Path("docs/tables")) -> None:
+    """Write the table catalogue as Markdown from the contracts, and in a checkout the README's matrix."""
+    from customer360.platform import catalogue
+    from customer360.serve.compose import compose
+
+    compose()
+    for page in catalogue.write(out):
+        typer.echo(page)
+    readme, requirements = Path("README.md"), Path("configs/requirements.yaml")
+    if readme.exists() and requirements.exists():
+        readme.write_text(catalogue.with_matrix(readme.read_text(encoding="utf-8"), requirements), encoding="utf-8")
+        typer.echo(readme)
+
+
+@app.command()
+def ddl(table: str, dialect: str = "postgresql") -> None:
+    """Print the CREATE TABLE statement of a table's contract."""
+    from customer360.platform import tables, warehouse
+    from customer360.serve.compose import compose
+
+    compose()
+    typer.echo(warehouse.ddl(tables.by_name(table), dialect))
+
+
+@app.command()
+def sql(
+    query: Annotated[
+        str, typer.Argument(help="e.g. 'SELECT value_segment, count(*) FROM gold.customer_360 GROUP BY 1'")
+    ],
+    config: ConfigOption = None,
+) -> None:
+    """Query the lake with DuckDB; tables are bronze.*, silver.*, gold.*, quality.*."""
+    from customer360.platform import warehouse
+    from customer360.platform.run import lake_of
+
+    typer.echo(warehouse.query(lake_of(configured(config)), query))

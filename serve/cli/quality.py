@@ -1,0 +1,56 @@
+"""What was refused, and its repair."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from customer360.serve.cli.options import ConfigOption, configured
+
+app = typer.Typer()
+quarantine_app = typer.Typer(no_args_is_help=True, help="Rows and records that were refused: list, export, replay.")
+app.add_typer(quarantine_app, name="quarantine")
+
+
+@quarantine_app.command("list")
+def quarantine_list(
+    table: Annotated[str | None, typer.Option(help="bronze table")] = None,
+    rule: str | None = None,
+    limit: int = 20,
+    config: ConfigOption = None,
+) -> None:
+    """Refused rows with rule and place; personal values are masked."""
+    from customer360.serve import report
+
+    report.refused(configured(config), table, rule, limit)
+
+
+@quarantine_app.command("export")
+def quarantine_export(
+    out: Annotated[Path, typer.Option(help="JSON-lines file, readable by you alone: it holds personal data")],
+    table: str | None = None,
+    config: ConfigOption = None,
+) -> None:
+    """Write refused rows and dead letters to a file for repair."""
+    from customer360.platform.run import lake_of, replay
+
+    rows, letters = replay.export(lake_of(configured(config)), out, table)
+    typer.echo(
+        f"{rows} quarantined rows and {letters} dead letters in {out}; repair them, then: customer360 quarantine replay {out}"
+    )
+
+
+@quarantine_app.command("replay")
+def quarantine_replay(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)], config: ConfigOption = None
+) -> None:
+    """Land repaired rows as corrections and build on."""
+    from customer360.platform.run import lake_of, replay
+    from customer360.serve import jobs, report
+
+    settings = configured(config)
+    for source, rows in replay.replay(lake_of(settings), settings, file).items():
+        typer.echo(f"{rows} corrections of {source}")
+    report.run_summary(settings, jobs.run_pipeline(settings, command="quarantine replay"))
