@@ -6,18 +6,26 @@ import importlib.util
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 
 import polars as pl
 import pytest
 import yaml
+from starlette.testclient import TestClient
 
-from customer360.platform import graph, tables
+from customer360.models.base import MODELS, NoProgress, Snapshot, find, predictions
+from customer360.platform import access, graph, tables
 from customer360.platform import settings as configuration
+from customer360.platform.online import publish
 from customer360.platform.run import lake_of
 from customer360.platform.settings import Settings
 from customer360.serve import jobs
+from customer360.serve.app import build_app
 from customer360.serve.compose import compose
+from customer360.serve.publish import POPULAR_KEY
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -60,17 +68,25 @@ def test_add_a_source(kiosk: Settings) -> None:
     assert all('"till":"7"' in text for text in kept), "a column that no contract column takes is kept"
 
 
-@pytest.fixture
-def channel_mix(tmp_path: Path) -> Iterator[graph.Node]:
-    file = tmp_path / "readme_channel_mix.py"
-    file.write_text(block("Add a table", "python"))
-    found = importlib.util.spec_from_file_location("readme_channel_mix", file)
+@contextmanager
+def module_of(heading: str, name: str, folder: Path) -> Iterator[ModuleType]:
+    """The README's code as a module of that name, for as long as the test runs."""
+    file = folder / f"{name.rpartition('.')[2]}.py"
+    file.write_text(block(heading, "python"))
+    found = importlib.util.spec_from_file_location(name, file)
     assert found and found.loader
     module = importlib.util.module_from_spec(found)
-    sys.modules["readme_channel_mix"] = module
+    sys.modules[name] = module
     found.loader.exec_module(module)
-    yield graph.NODES["gold.channel_mix"]
-    del graph.NODES["gold.channel_mix"], tables.TABLES["gold.channel_mix"], sys.modules["readme_channel_mix"]
+    yield module
+    del sys.modules[name]
+
+
+@pytest.fixture
+def channel_mix(tmp_path: Path) -> Iterator[graph.Node]:
+    with module_of("Add a table", "readme_channel_mix", tmp_path):
+        yield graph.NODES["gold.channel_mix"]
+    del graph.NODES["gold.channel_mix"], tables.TABLES["gold.channel_mix"]
 
 
 def test_add_a_table(kiosk: Settings, channel_mix: graph.Node) -> None:
@@ -85,3 +101,57 @@ def test_add_a_table(kiosk: Settings, channel_mix: graph.Node) -> None:
     assert rows == [(1, 0)]
     again = jobs.run_pipeline(settings, end="gold.channel_mix")
     assert {n.state for n in again.nodes} == {"current"}
+
+
+AS_OF = date(2026, 1, 1)
+
+
+def days_of_shopping() -> pl.LazyFrame:
+    """Forty regulars who buy every third week until the last day, and forty who stopped three hundred days before it."""
+    rows = []
+    for number in range(80):
+        last = 0 if number < 40 else 300
+        rows += [(f"p{number:02}", AS_OF - timedelta(days=ago)) for ago in range(last + number % 20 + 1, 700, 21)]
+    days = pl.DataFrame(rows, schema=["person_id", "on"], orient="row")
+    contract = tables.schema(tables.by_name("silver.subject_days"))
+    counts = {name: pl.lit(0, kind) for name, kind in contract.items() if kind.is_numeric()}
+    missing = {name: pl.lit(None, kind) for name, kind in contract.items() if not kind.is_numeric()}
+    bought = {"order_count": pl.lit(1, pl.Int64), "gross_amount": pl.lit(20).cast(contract["gross_amount"])}
+    known = {"subject_id": pl.col("person_id"), "person_id": pl.col("person_id"), "on": pl.col("on")}
+    return days.select(**(missing | counts | bought | known)).lazy()
+
+
+def test_add_a_model(tmp_path: Path) -> None:
+    compose()
+    with module_of("Add a model", "customer360.models.repeat", tmp_path) as module:
+        model = find("repeat")
+        try:
+            then = Snapshot({model.tables[0]: days_of_shopping()}, AS_OF - timedelta(days=90))
+            fitted = model.fit(then, model.params(), NoProgress())
+            (tmp_path / "fitted").mkdir()
+            fitted.save(tmp_path / "fitted")
+            assert model.load(tmp_path / "fitted") == fitted
+            assert model.evaluate(fitted, then).metrics["auc"] == 1.0
+            now = Snapshot(then.tables, AS_OF)
+            scored = predictions(model, fitted, now, "1", datetime(2026, 1, 1, tzinfo=UTC))
+            regular = pl.col("person_id") < "p40"
+            assert scored.filter(regular)["score"].min() > scored.filter(~regular)["score"].max()
+        finally:
+            del MODELS["repeat"]
+    assert module.MODEL.output == "gold.predictions"
+
+
+def test_add_an_endpoint(tmp_path: Path) -> None:
+    with module_of("Add an endpoint", "readme_bestsellers", tmp_path) as module:
+        sold = pl.DataFrame(
+            {"kind": "popular", "key": POPULAR_KEY, "document": ['{"items": [{"product_id": "P1", "score": 7.0}]}']}
+        )
+        publish(tmp_path / "state", [sold], as_of=AS_OF, sources={})
+        app = build_app(Settings(state=str(tmp_path / "state")))
+        app.include_router(module.router, prefix="/v1")
+        client = TestClient(app)
+        assert client.get("/v1/bestsellers").status_code == 401, "no endpoint answers without a key"
+        key = access.issue(tmp_path / "state", "shop window", "reader")
+        answer = client.get("/v1/bestsellers?k=3", headers={"X-API-Key": key}).json()
+    assert answer["items"] == [{"product_id": "P1", "score": 7.0}]
+    assert answer["as_of"] == "2026-01-01"
