@@ -67,13 +67,16 @@ def play(settings: Settings, customers: int, days: int) -> None:
 
 
 def _someone(lake: Lake) -> str:
-    """A typical merged person: one record in each source system, purchases, scores, consent; then the lowest id."""
+    """A typical merged person: one record in each source system, facts in most groups, consent; then the lowest id."""
     scored = lake.scan("gold.customer_360").filter(
         pl.col("churn_probability").is_not_null(), pl.col("may_personalize"), pl.col("order_count_365d") > 2
     )
-    merged = scored.filter(pl.col("record_count") > 1).with_columns(systems=pl.col("source_systems").list.len())
-    order = (pl.col("record_count") == pl.col("systems"), "systems", "order_count_365d", "person_id")
-    found = merged.sort(*order, descending=[True, True, True, False]).select("person_id").head(1).collect()
+    merged = scored.filter(pl.col("record_count") > 1).with_columns(
+        systems=pl.col("source_systems").list.len(),
+        groups=pl.sum_horizontal(pl.col(f"{group}_until_at").is_not_null() for group in GROUPS),
+    )
+    order = (pl.col("record_count") == pl.col("systems"), "systems", "groups", "order_count_365d", "person_id")
+    found = merged.sort(*order, descending=[True, True, True, True, False]).select("person_id").head(1).collect()
     if found.is_empty():
         raise Customer360Error("no merged person with purchases and a churn score to show; was the sample too small?")
     return str(found.item())
