@@ -86,7 +86,8 @@ class Watch:
 
     def __init__(self, state: Path, poll_seconds: float = POLL_SECONDS):
         self._state, self._poll_seconds = state, poll_seconds
-        self._looked_at, self._reason = float("-inf"), None
+        self._looked_at = float("-inf")
+        self._reason: str | None = None
 
     def reason(self) -> str | None:
         if time.monotonic() - self._looked_at >= self._poll_seconds:

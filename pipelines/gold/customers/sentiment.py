@@ -64,11 +64,14 @@ def sentiment(
         .join(measured, on="person_id", how="left")
         .with_columns(
             pl.col("mention_count").fill_null(0),
-            service_sentiment=pl.col("service_sum") / pl.col("service_weight"),
+            # Rounded: sums of floats differ in their last bits with the order of the rows, and thresholds look at these.
+            service_sentiment=(pl.col("service_sum") / pl.col("service_weight")).round(6),
             external_sentiment=pl.when(pl.col("external_weight") > 0).then(
-                pl.col("external_sum") / pl.col("external_weight")
+                (pl.col("external_sum") / pl.col("external_weight")).round(6)
             ),
-            sentiment_score=pl.when(weights > 0).then(pl.sum_horizontal("service_sum", "external_sum") / weights),
+            sentiment_score=pl.when(weights > 0).then(
+                (pl.sum_horizontal("service_sum", "external_sum") / weights).round(6)
+            ),
             sentiment_until_at=pl.max_horizontal("service_said_at", "mentioned_at"),
         )
         .with_columns(sentiment_class=_class())
