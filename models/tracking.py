@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,19 @@ class Logged:
     version: str
     run_id: str
     is_champion: bool
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered version as the registry describes it; ``tags`` and ``metrics`` are those of its run."""
+
+    name: str
+    version: str
+    registered_at: datetime
+    run_id: str | None
+    aliases: tuple[str, ...]
+    tags: dict[str, str]
+    metrics: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -111,6 +124,29 @@ class Registry:
                 return None
             raise
         return str(aliases[CHAMPION]) if CHAMPION in aliases else None
+
+    def versions(self) -> list[Version]:
+        """Every registered version of every model, by name, the oldest first."""
+        client = self._client()
+        found = []
+        for model in sorted(client.search_registered_models(), key=lambda m: m.name):
+            # `search_model_versions` leaves aliases out; the model itself has them
+            versions = client.search_model_versions(f"name='{model.name}'")
+            for each in sorted(versions, key=lambda v: int(v.version)):
+                run = client.get_run(each.run_id) if each.run_id else None
+                aliases = tuple(sorted(a for a, v in model.aliases.items() if str(v) == str(each.version)))
+                found.append(
+                    Version(
+                        model.name,
+                        str(each.version),
+                        datetime.fromtimestamp(each.creation_timestamp / 1000, UTC),
+                        each.run_id,
+                        aliases,
+                        {k: v for k, v in sorted(run.data.tags.items()) if not k.startswith("mlflow.")} if run else {},
+                        dict(sorted(run.data.metrics.items())) if run else {},
+                    )
+                )
+        return found
 
     def load_champion(self, name: str) -> tuple[Fitted, str] | None:
         """The fitted champion and its version, None when there is none. Raises ModelError when its files are not those

@@ -6,7 +6,7 @@ stands in the fingerprint of every table that the rules shape.
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from customer360.platform.settings import Frozen
 
@@ -73,6 +73,39 @@ class ReliabilityRules(Frozen):
     reliable_from: float = Field(default=0.5, ge=0, le=1)
 
 
+RISK_POINTS = {
+    "return_rate": 0.3,
+    "failed_order_rate": 0.3,
+    "identity_confidence": 0.2,
+    "open_ticket_count": 0.1,
+    "escalation_count_365d": 0.1,
+    "sentiment_score": 0.1,
+    "shared_device_count": 0.1,
+    "churn_probability": 0.1,
+}
+
+
+class RiskRules(Frozen):
+    """Signs of risk: each counts its points where its threshold is passed; rates need ``least_orders`` orders."""
+
+    points: dict[str, float] = RISK_POINTS  # a sign that a rule file leaves out counts nothing
+    least_orders: int = Field(default=3, ge=1)
+    return_rate_above: float = Field(default=0.3, ge=0, le=1)
+    failed_order_rate_above: float = Field(default=0.2, ge=0, le=1)
+    identity_confidence_below: float = Field(default=0.99, ge=0, le=1)
+    sentiment_below: float = Field(default=-0.2, ge=-1, le=1)
+    churn_probability_above: float = Field(default=0.7, ge=0, le=1)
+    medium_from: float = Field(default=0.2, ge=0, le=1)
+    high_from: float = Field(default=0.5, ge=0, le=1)
+
+    @field_validator("points")
+    @classmethod
+    def _known(cls, points: dict[str, float]) -> dict[str, float]:
+        if unknown := sorted(set(points) - set(RISK_POINTS)):
+            raise ValueError(f"unknown signs {unknown}; known are {sorted(RISK_POINTS)}")
+        return points
+
+
 class EnrichmentRules(Frozen):
     """Thresholds of the customer view, of transactions, visits and external data."""
 
@@ -93,6 +126,7 @@ class EnrichmentRules(Frozen):
     sessions: SessionRules = SessionRules()
     standing: StandingRules = StandingRules()
     reliability: ReliabilityRules = ReliabilityRules()
+    risk: RiskRules = RiskRules()
     referrers: dict[str, list[str]] = {  # channel type to hosts, the first that fits; `name.*` is the name under any ending
         "EMAIL": ["mail.google.com", "mail.yahoo.com", "outlook.live.com", "outlook.office.com"],
         "SEARCH": ["google.*", "bing.com", "duckduckgo.com", "search.yahoo.com", "ecosia.org", "baidu.com", "yandex.*"],

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,14 +27,13 @@ from customer360.platform.errors import AccessDenied
 from customer360.platform.online import NotPublished, OnlineStore
 from customer360.platform.run.executor import ray_session
 from customer360.platform.settings import Settings
-from customer360.serve import customer, recommend, score
+from customer360.serve import customer, freshness, recommend, score
 from customer360.serve.policy import Caller, Problem
 
 if TYPE_CHECKING:
     from ray import serve
 
 VERSION = "1"
-STALE_AFTER = timedelta(hours=36)  # a daily publication that was missed, with half a day of grace
 REQUESTS = Counter("customer360_requests_total", "Requests, by route and status", ["route", "status"])
 SECONDS = Histogram(
     "customer360_request_seconds",
@@ -53,7 +52,8 @@ class Health(BaseModel):
     """Whether answers can be given, and how old they are."""
 
     status: Literal["ok", "stale", "empty"] = Field(description="empty: nothing was published yet")
-    is_stale: bool = Field(description=f"The publication is older than {STALE_AFTER.total_seconds() / 3600:g} hours")
+    is_stale: bool = Field(description="The last run failed or was not published, or the publication is old")
+    stale_because: str | None = Field(None, description="Why it is stale")
     generation: str | None = None
     as_of: date | None = None
     published_at: datetime | None = None
@@ -70,16 +70,17 @@ async def healthz(request: Request, response: Response) -> Health:
         generation = request.app.state.store.view().generation
     except NotPublished:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
-        return Health(status="empty", is_stale=True)
-    age = datetime.now(UTC) - generation.published_at
-    is_stale = age > STALE_AFTER
+        return Health(status="empty", is_stale=True, stale_because="nothing was published yet")
+    now = datetime.now(UTC)
+    because = freshness.staleness(generation, request.app.state.watch.reason(), now)
     return Health(
-        status="stale" if is_stale else "ok",
-        is_stale=is_stale,
+        status="stale" if because else "ok",
+        is_stale=because is not None,
+        stale_because=because,
         generation=generation.id,
         as_of=generation.as_of,
         published_at=generation.published_at,
-        age_seconds=age.total_seconds(),
+        age_seconds=(now - generation.published_at).total_seconds(),
     )
 
 
@@ -97,6 +98,7 @@ def build_app(configured: Settings) -> FastAPI:
     app = FastAPI(title=configured.name, version=VERSION, description=DESCRIPTION)
     app.state.folder = Path(configured.state)
     app.state.store = OnlineStore(app.state.folder)
+    app.state.watch = freshness.Watch(app.state.folder)
     app.include_router(operations)
     explained: dict[int | str, dict[str, Any]] = {code: {"model": Problem} for code in (401, 403, 404, 503)}
     for endpoint in (customer, recommend, score):

@@ -29,10 +29,18 @@ class Reason(BaseModel):
     contribution: float = Field(description="Towards the score, in the model's own unit", examples=[0.42])
 
 
+class Share(BaseModel):
+    """A category or brand and its share of what a person is drawn to."""
+
+    name: str = Field(examples=["Toys"])
+    share: float = Field(description="0 to 1", examples=[0.4])
+
+
 _TYPES: dict[type[pl.DataType], Any] = {
     pl.String: str, pl.Int64: int, pl.Float64: float, pl.Boolean: bool, pl.Date: date, pl.Datetime: datetime,
-    pl.Decimal: Decimal, pl.Struct: Reason,
+    pl.Decimal: Decimal,
 }  # fmt: skip
+_STRUCTS = {tuple(model.model_fields): model for model in (Reason, Share)}  # by the names of their fields
 
 
 def _profile_model() -> type[BaseModel]:
@@ -47,6 +55,8 @@ def _profile_model() -> type[BaseModel]:
 
 
 def _type(dtype: pl.DataType) -> Any:
+    if isinstance(dtype, pl.Struct):
+        return _STRUCTS[tuple(f.name for f in dtype.fields)]
     return list[_type(dtype.inner)] if isinstance(dtype, pl.List) else _TYPES[dtype.base_type()]  # type: ignore[arg-type,misc]
 
 
@@ -60,6 +70,10 @@ class PersonAnswer(Answer):
     is_masked: bool = Field(description="Whether personal data is covered, because the key's role is reader")
     accounts: list[str] | None = Field(
         description="Accounts of the person, SYSTEM/number; null where masked", examples=[["POS/100234"]]
+    )
+    withheld: list[str] = Field(
+        description="Groups that are empty here because the person refused to be treated individually",
+        examples=[["affinity", "external"]],
     )
     profile: Profile = Field(description="Columns of gold.customer_360; amounts are exact decimals as text")  # type: ignore[valid-type]
 
@@ -82,15 +96,20 @@ def owner_of(view: View, source: str, customer_id: str) -> str:
 
 @router.get("/people/{person_id}")
 async def person(person_id: PersonId, principal: Caller, view: CurrentView) -> PersonAnswer:
-    """The profile of a person: identity, consent, value, behaviour, scores. Personal data needs role service."""
+    """The profile of a person, group by group, each with its freshness `<group>_until_at`.
+
+    Personal data needs role service. Groups that the person did not allow are empty and named in `withheld`.
+    """
     stored, is_open = person_of(view, person_id), policy.sees_personal_data(principal)
-    profile = stored["profile"] if is_open else policy.masked(stored["profile"])
+    withheld = policy.withheld(stored)
+    shown = policy.without(stored["profile"], withheld)
+    profile = shown if is_open else policy.masked(shown)
     return PersonAnswer(
-        generation=view.generation.id,
-        as_of=view.generation.as_of,
+        **view.stamp,
         person_id=person_id,
         is_masked=not is_open,
         accounts=stored["accounts"] if is_open else None,
+        withheld=withheld,
         profile=profile,
     )
 

@@ -15,17 +15,19 @@ from typing import Any
 
 import polars as pl
 
+from customer360.pipelines.gold.customers import GROUPS
 from customer360.pipelines.sample import write_sample
-from customer360.platform import access
+from customer360.platform import access, tables
 from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import Lake
 from customer360.platform.run import lake_of
 from customer360.platform.settings import Settings
+from customer360.platform.tables import Table
 from customer360.serve import jobs, report
 from customer360.serve.compose import state_folder
 
 START_SECONDS = 90
-MODELS = ("churn", "item_to_item")  # two of the registered ones; `customer360 train all` takes longer
+MODELS = ("churn", "clv", "item_to_item")  # two of the registered ones; `customer360 train all` takes longer
 console = report.console
 
 
@@ -65,13 +67,16 @@ def play(settings: Settings, customers: int, days: int) -> None:
 
 
 def _someone(lake: Lake) -> str:
-    """A typical merged person: one record in each source system, purchases, scores, consent; then the lowest id."""
+    """A typical merged person: one record in each source system, facts in most groups, consent; then the lowest id."""
     scored = lake.scan("gold.customer_360").filter(
         pl.col("churn_probability").is_not_null(), pl.col("may_personalize"), pl.col("order_count_365d") > 2
     )
-    merged = scored.filter(pl.col("record_count") > 1).with_columns(systems=pl.col("source_systems").list.len())
-    order = (pl.col("record_count") == pl.col("systems"), "systems", "order_count_365d", "person_id")
-    found = merged.sort(*order, descending=[True, True, True, False]).select("person_id").head(1).collect()
+    merged = scored.filter(pl.col("record_count") > 1).with_columns(
+        systems=pl.col("source_systems").list.len(),
+        groups=pl.sum_horizontal(pl.col(f"{group}_until_at").is_not_null() for group in GROUPS),
+    )
+    order = (pl.col("record_count") == pl.col("systems"), "systems", "groups", "order_count_365d", "person_id")
+    found = merged.sort(*order, descending=[True, True, True, True, False]).select("person_id").head(1).collect()
     if found.is_empty():
         raise Customer360Error("no merged person with purchases and a churn score to show; was the sample too small?")
     return str(found.item())
@@ -115,14 +120,33 @@ def _tell(lake: Lake, person: str) -> None:
         why.add_row(f"{edge['record_id_l']} ~ {edge['record_id_r']}", weight, edge["decision"], said)
     console.print(why)
     profile = lake.scan("gold.customer_360").filter(pl.col("person_id") == person).collect().to_dicts()[0]
-    for name, value in profile.items():
-        if name == "churn_reasons":
-            value = ", ".join(
-                f"{r['feature']} = {r['value']:.3g} ({r['contribution']:+.2f})"
-                for r in value or []
-                if r["value"] is not None
-            )
-        console.print(f"  {name:<22} {value}", highlight=False)
+    console.print(f"Profile of {person}, as of {profile['as_of']}", highlight=False)
+    for name, group in GROUPS.items():
+        _tell_group(name, group, profile)
+
+
+def _tell_group(name: str, group: type[Table], profile: dict[str, Any]) -> None:
+    """One group of the profile: its title, how fresh it is, its columns."""
+    until = profile[f"{name}_until_at"]
+    fresh = f"until {until:%Y-%m-%d %H:%M} UTC" if until else "no fact yet"
+    console.print(f"{name}: {tables.summary(group)} [dim]{fresh}[/dim]", highlight=False)
+    for column in group.columns():
+        if column != f"{name}_until_at":
+            console.print(f"  {column:<24} {_shown(profile[column])}", highlight=False, markup=False)
+
+
+def _shown(value: Any) -> str:
+    """Lists of reasons and shares as short text."""
+    if not isinstance(value, list):
+        return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return ", ".join(_item(v) if isinstance(v, dict) else str(v) for v in value) or "-"
+
+
+def _item(item: dict[str, Any]) -> str:
+    if "share" in item:
+        return f"{item['name']} {item['share']:.0%}"
+    known = "" if item["value"] is None else f" = {item['value']:.3g}"
+    return f"{item['feature']}{known} ({item['contribution']:+.2f})"
 
 
 def _ask(settings: Settings, person: str) -> None:
@@ -134,14 +158,19 @@ def _ask(settings: Settings, person: str) -> None:
     )
     try:
         _wait(base, server)
-        for path in (f"/v1/people/{person}/recommendations?k=5", f"/v1/people/{person}/scores"):
+        for path in (f"/v1/people/{person}/recommendations?k=5", f"/v1/people/{person}/scores", f"/v1/people/{person}"):
             began = time.perf_counter()
             answer = _get(base + path, key)
             console.print(f"GET {path}   {1000 * (time.perf_counter() - began):.0f} ms")
-            console.print_json(json.dumps(answer))
+            console.print_json(json.dumps(answer if "profile" not in answer else _brief(answer)))
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(60)
+
+
+def _brief(answer: dict[str, Any]) -> dict[str, Any]:
+    """An answer without the profile's many columns, which were printed before."""
+    return {**answer, "profile": f"{len(answer['profile'])} columns, as above"}
 
 
 def _environment(settings: Settings) -> dict[str, str]:

@@ -9,10 +9,11 @@ from customer360.models.base import MODELS
 from customer360.models.identity.erasure import identifiers_of
 from customer360.pipelines import last_complete_day_end
 from customer360.platform import privacy
-from customer360.platform.errors import ModelError
+from customer360.platform.errors import Customer360Error, ModelError
 from customer360.platform.ledger import Run
 from customer360.platform.run import lake_of, run
 from customer360.platform.settings import Settings
+from customer360.serve import freshness
 from customer360.serve.compose import rules_of, state_folder
 from customer360.serve.publish import delete_person, publish_gold
 
@@ -25,18 +26,24 @@ def run_pipeline(
     as_of: date | None = None,
     refresh: tuple[str, ...] = (),
     command: str = "run",
+    only: frozenset[str] | None = None,
 ) -> Run:
-    """Run a part of the graph; see ``platform.run.run``."""
-    return run(
-        settings,
-        rules=rules_of(settings),
-        as_of=as_of,
-        default_as_of=last_complete_day_end,
-        start=start,
-        end=end,
-        refresh=refresh,
-        command=command,
-    )
+    """Run a part of the graph; see ``platform.run.run``. What became of it is noted for who serves (``freshness``)."""
+    rules = rules_of(settings)
+    with freshness.watched(state_folder(settings), command) as ended:
+        record = run(
+            settings,
+            rules=rules,
+            as_of=as_of,
+            default_as_of=last_complete_day_end,
+            start=start,
+            end=end,
+            refresh=refresh,
+            command=command,
+            only=only,
+        )
+        ended.append(record)
+    return record
 
 
 def train(settings: Settings, name: str, as_of: date | None) -> None:
@@ -57,6 +64,12 @@ def train(settings: Settings, name: str, as_of: date | None) -> None:
 def publish(settings: Settings) -> None:
     """Make the newest gold tables what the HTTP application answers from."""
     publish_gold(lake_of(settings), state_folder(settings))
+    freshness.published(state_folder(settings))
+
+
+def load_warehouse(settings: Settings) -> None:
+    """Load the warehouse's schemas from the lake."""
+    raise Customer360Error("no warehouse is configured")
 
 
 def erase(settings: Settings, person: str) -> dict[str, int]:
@@ -68,4 +81,5 @@ def erase(settings: Settings, person: str) -> dict[str, int]:
         delete_person(state_folder(settings), person)  # answers stop now, before anything is rebuilt
     run_pipeline(settings, start="silver", command="erase")
     publish_gold(lake, state_folder(settings), keep=1)  # older publications still hold the person
+    freshness.published(state_folder(settings))
     return touched

@@ -30,6 +30,7 @@ from customer360.platform.online import Generation, NotPublished, OnlineStore
 PROFILES, IDENTITIES = "gold.customer_360", "silver.identities"
 RECOMMENDATIONS, PREDICTIONS, INTERACTIONS = "gold.recommendations", "gold.predictions", "gold.interactions"
 PRODUCTS, STOCK = "silver.products", "silver.stock"
+PUBLISHED = (PROFILES, IDENTITIES, RECOMMENDATIONS, PREDICTIONS, INTERACTIONS, PRODUCTS, STOCK)
 POPULAR_DAYS = (28, 90)  # what sold in the first window, then what sold only in the longer one
 POPULAR_ITEMS = 500
 POPULAR_KEY = "all"
@@ -46,8 +47,7 @@ class Inputs:
 
     @classmethod
     def pin(cls, lake: Lake) -> Inputs:
-        names = (PROFILES, IDENTITIES, RECOMMENDATIONS, PREDICTIONS, INTERACTIONS, PRODUCTS, STOCK)
-        versions = {name: lake.version(name) for name in names if lake.exists(name)}
+        versions = {name: lake.version(name) for name in PUBLISHED if lake.exists(name)}
         return cls(lake, versions, {name: lake.files(name, version) for name, version in versions.items()})
 
     @property

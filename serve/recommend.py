@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from customer360.platform.online import View
 from customer360.serve import policy
 from customer360.serve.customer import CustomerId, PersonId, Source, owner_of, person_of
-from customer360.serve.policy import Answer, Caller, CurrentView
+from customer360.serve.policy import Answer, Caller, CurrentView, ServedView
 from customer360.serve.publish import POPULAR_KEY
 
 router = APIRouter(tags=["recommendations"])
@@ -92,11 +92,10 @@ async def customer_recommendations(
     return _answer(view, owner_of(view, source, customer_id), k, mode, model)
 
 
-def _answer(view: View, person_id: str, k: int, mode: Mode, model: str | None) -> RecommendationsAnswer:
+def _answer(view: ServedView, person_id: str, k: int, mode: Mode, model: str | None) -> RecommendationsAnswer:
     chosen = choose(view, person_id, k, mode, model)
     return RecommendationsAnswer(
-        generation=view.generation.id,
-        as_of=view.generation.as_of,
+        **view.stamp,
         person_id=person_id,
         mode=mode,
         personalized=chosen.reason is None,

@@ -5,9 +5,8 @@ from datetime import date, datetime
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from customer360.platform.online import View
 from customer360.serve.customer import CustomerId, PersonId, Reason, Source, owner_of, person_of
-from customer360.serve.policy import Answer, Caller, CurrentView
+from customer360.serve.policy import Answer, Caller, CurrentView, ServedView
 
 router = APIRouter(tags=["scores"])
 
@@ -45,9 +44,7 @@ async def customer_scores(
     return _scores(view, owner_of(view, source, customer_id))
 
 
-def _scores(view: View, person_id: str) -> ScoresAnswer:
+def _scores(view: ServedView, person_id: str) -> ScoresAnswer:
     person_of(view, person_id)
     stored = view.get("scores", person_id) or {"scores": []}
-    return ScoresAnswer(
-        generation=view.generation.id, as_of=view.generation.as_of, person_id=person_id, scores=stored["scores"]
-    )
+    return ScoresAnswer(**view.stamp, person_id=person_id, scores=stored["scores"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 import polars as pl
 
 from customer360.pipelines.vocabulary import record_id
 from customer360.platform.graph import builds
-from customer360.platform.tables import Date, Integer, String, Table, Timestamp, personal
+from customer360.platform.tables import Date, Float, Integer, String, Table, Timestamp, personal
 
 
 class CustomerRecords(Table, table="silver.customer_records", per="customer_id", sort_by=("record_id",)):
@@ -53,3 +55,67 @@ def customer_records(bronze_customers: pl.LazyFrame) -> pl.LazyFrame:
         *(pl.col(c.upper()).alias(c) for c in names),
         *(pl.col(source).alias(silver) for source, silver in renamed.items()),
     )
+
+
+class PersonAccounts(Table, table="silver.person_accounts", per="person_id", bucketed=True, sort_by=("person_id",)):
+    """One row per person: how surely its accounts belong together, and when the last of them changed."""
+
+    person_id = String(primary_key=True)
+    account_count = Integer()
+    identity_confidence = Float(
+        description="Of the account that is tied worst, 0 to 1; a lone account or a login is sure"
+    )
+    last_updated_at = Timestamp(nullable=True)
+
+
+@builds(
+    PersonAccounts,
+    reads={
+        "silver.identity_edges": ("record_id_l", "record_id_r", "match_probability", "decision"),
+        "silver.customer_records": ("record_id", "last_updated_at"),
+    },
+)
+def person_accounts(
+    silver_identities: pl.LazyFrame, silver_identity_edges: pl.LazyFrame, silver_customer_records: pl.LazyFrame
+) -> pl.LazyFrame:
+    """An account is tied as well as its best accepted match; a link by login has no probability and counts as sure."""
+    accepted = silver_identity_edges.filter(pl.col("decision") == "accepted")
+    ends = [
+        accepted.select(pl.col(end).alias("record_id"), "match_probability") for end in ("record_id_l", "record_id_r")
+    ]
+    ties = pl.concat(ends).group_by("record_id").agg(tie=pl.col("match_probability").fill_null(1.0).max())
+    accounts = (
+        silver_identities.select("record_id", "person_id")
+        .join(ties, on="record_id", how="left")
+        .join(silver_customer_records.select("record_id", "last_updated_at"), on="record_id", how="left")
+    )
+    return accounts.group_by("person_id").agg(
+        account_count=pl.len().cast(pl.Int64),
+        identity_confidence=pl.col("tie").min().fill_null(1.0),
+        last_updated_at=pl.col("last_updated_at").max(),
+    )
+
+
+class Addresses(Table, table="silver.addresses", per="person_id", sort_by=("person_id",)):
+    """One row per person with a known surname and address: the key that its household shares."""
+
+    person_id = String(primary_key=True)
+    household_id = String(description="Digest of surname, street and postcode, however they are written")
+
+
+@builds(Addresses)
+def addresses(silver_people: pl.LazyFrame) -> pl.LazyFrame:
+    """Case, accents and punctuation make no difference; a postcode counts by its first five characters."""
+
+    def letters(column: str) -> pl.Expr:
+        return pl.col(column).str.normalize("NFKD").str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}]", "")
+
+    parts = [letters("last_name"), letters("address_line_1"), letters("zip_code").str.head(5)]
+    known = pl.all_horizontal(p.str.len_chars() > 0 for p in parts)
+    keys = pl.concat_str(parts, separator="|").map_batches(_digests, return_dtype=pl.String)
+    return silver_people.filter(known).select("person_id", household_id=keys)
+
+
+def _digests(keys: pl.Series) -> pl.Series:
+    """Polars' own hash may differ between its versions; ids that stand in tables may not."""
+    return pl.Series(keys.name, ["h" + sha256(k.encode()).hexdigest()[:16] for k in keys], dtype=pl.String)

@@ -61,8 +61,9 @@ def run(
     end: str | None = None,
     refresh: tuple[str, ...] = (),
     command: str = "run",
+    only: frozenset[str] | None = None,
 ) -> Run:
-    """Run the nodes between ``start`` and ``end`` (names of nodes, tables or layers; None: all).
+    """Run the nodes between ``start`` and ``end`` (names of nodes, tables or layers; None: all), of ``only`` where given.
 
     Raises:
         RunError: at least one node failed; the others were built and committed.
@@ -70,6 +71,8 @@ def run(
     lake = lake_of(settings)
     check_buckets(lake)
     chosen = graph.selection(start, end)
+    if only is not None:
+        chosen &= only
     for name in refresh:
         graph.selection(name, name)  # an unknown name is refused, not passed over
     record = ledger.start_run(command)

@@ -38,7 +38,17 @@ def sample(
 
 @app.command()
 def run(
-    pipeline: Annotated[str | None, typer.Argument(help="bronze, silver, gold or a table; default: everything")] = None,
+    pipeline: Annotated[
+        str | None,
+        typer.Argument(help="master, bronze, silver, gold, warehouse, a model or a table; default: all tables"),
+    ] = None,
+    stage: Annotated[
+        str | None,
+        typer.Option(
+            help="One activity of silver (identity, enrichment, standardization, validation) or gold "
+            "(customer_360, personalization_features, recommendation_models), with all that it needs"
+        ),
+    ] = None,
     start: Annotated[str | None, typer.Option("--from", help="First table or layer; all that needs it follows")] = None,
     end: Annotated[str | None, typer.Option("--to", help="Last table or layer, with all that it needs")] = None,
     full_refresh: Annotated[
@@ -49,24 +59,27 @@ def run(
     publish: Annotated[bool, typer.Option(help="Publish to the online store when gold was built")] = True,
     config: ConfigOption = None,
 ) -> None:
-    """Land what is new and build what is not current."""
-    from customer360.serve import jobs, report
+    """Land what is new and build what is not current; `run master` also loads the warehouse, `run MODEL` trains and scores."""
+    from customer360.serve import pipelines, report
 
     settings = configured(config)
+    pipelines.check(pipeline, stage)
     if dry_run:
         faults = report.plan(settings, start, end or pipeline, day(as_of))
         raise typer.Exit(1 if faults else 0)
-    record = jobs.run_pipeline(
+    record = pipelines.run(
         settings,
+        pipeline,
+        stage,
         start=start,
-        end=end or pipeline,
+        end=end,
         as_of=day(as_of),
         refresh=tuple(full_refresh or ()),
+        publish=publish,
         command=" ".join(sys.argv[1:]) or "run",
     )
-    report.run_summary(settings, record)
-    if publish and end is None and pipeline is None:
-        jobs.publish(settings)
+    if record is not None:
+        report.run_summary(settings, record)
 
 
 @app.command()

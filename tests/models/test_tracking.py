@@ -116,3 +116,13 @@ def test_a_champion_loads_where_mlflow_points_elsewhere(registry, toy, tmp_path:
     mlflow.set_tracking_uri(elsewhere)
     mlflow.set_registry_uri(elsewhere)
     assert registry.load_champion("toy") == (Toy(0.7), "1")
+
+
+def test_versions_are_listed_with_their_run_and_aliases(registry, toy, tmp_path: Path) -> None:
+    assert registry.versions() == []
+    log(registry, tmp_path, 0.1)
+    log(registry, tmp_path, 0.2, promote=True)
+    first, second = registry.versions()
+    assert [(v.name, v.version, v.aliases) for v in (first, second)] == [("toy", "1", ()), ("toy", "2", ("champion",))]
+    assert second.metrics == EVALUATION.metrics and second.tags["as_of"] == "2024-07-01"
+    assert not [t for t in second.tags if t.startswith("mlflow.")] and second.registered_at.tzinfo is not None

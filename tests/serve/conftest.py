@@ -101,6 +101,7 @@ class Shop:
         """A function from role to a client that presents a key of it; None: no key."""
         app = build_app(Settings(state=str(self.state)))
         app.state.store._poll_seconds = 0
+        app.state.watch._poll_seconds = 0
 
         def client(role: str | None) -> TestClient:
             headers = {"X-API-Key": access.issue(self.state, f"test {role}", role)} if role else {}

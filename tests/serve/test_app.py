@@ -20,6 +20,7 @@ from starlette.testclient import TestClient
 from customer360.platform import access, online
 from customer360.platform.settings import Settings
 from customer360.serve import app as application
+from customer360.serve import freshness
 from customer360.serve.app import build_app
 
 AS_OF = date(2026, 3, 1)
@@ -80,7 +81,7 @@ def test_health_is_open_and_dated(client: Any, published: Any) -> None:
 
 
 def test_old_publication_is_called_stale(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(application, "STALE_AFTER", timedelta(0))
+    monkeypatch.setattr(freshness, "STALE_AFTER", timedelta(0))
     response = client(None).get("/healthz")
     assert (response.status_code, response.json()["status"], response.json()["is_stale"]) == (200, "stale", True)
 

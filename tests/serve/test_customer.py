@@ -61,3 +61,33 @@ def test_unscored_person_has_no_scores_and_unknown_is_404(client: Any) -> None:
     assert client("reader").get("/v1/people/p_cyd/scores").json()["scores"] == []
     assert client("reader").get("/v1/people/nobody/scores").status_code == 404
     assert client("reader").get("/v1/customers/POS/777/scores").status_code == 404
+
+
+def test_groups_that_a_person_refused_are_withheld(own_shop: Any) -> None:
+    known = {"category_affinities": [{"name": "Toys", "share": 0.5}], "occupation": "Cook", "household_id": "h1", "preferred_weekday": "MONDAY",
+             "order_count": 3}  # fmt: skip
+    own_shop.write(
+        "gold.customer_360",
+        [own_shop.profile("p_ann", **known), own_shop.profile("p_bob", may_personalize=False, **known)],
+    )
+    own_shop.publish()
+    service = own_shop.clients()("service")
+    ann, bob = (service.get(f"/v1/people/{p}").json() for p in ("p_ann", "p_bob"))
+    assert ann["withheld"] == [] and {c: ann["profile"][c] for c in known} == known
+    assert bob["withheld"] == ["affinity", "preference", "external", "household"]
+    assert {c: bob["profile"][c] for c in known} == {**dict.fromkeys(known), "order_count": 3}
+    assert bob["profile"]["email_address"] == "p_bob@example.org", "who may not be contacted is told by may_email"
+
+
+def test_readers_see_no_external_facts_but_shares(own_shop: Any) -> None:
+    facts = {
+        "occupation": "Cook",
+        "age_range": "25-34",
+        "interests": ["chess"],
+        "brand_affinities": [{"name": "Acme", "share": 0.5}],
+    }
+    own_shop.write("gold.customer_360", [own_shop.profile("p_ann", **facts)])
+    own_shop.publish()
+    shown = own_shop.clients()("reader").get("/v1/people/p_ann").json()["profile"]
+    assert (shown["occupation"], shown["age_range"], shown["interests"]) == ("C•••", "2•••", None)
+    assert shown["brand_affinities"] == facts["brand_affinities"]

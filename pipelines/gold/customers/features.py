@@ -1,0 +1,27 @@
+"""Features of every person at a date, as a table: what models read."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import polars as pl
+
+from customer360.pipelines.gold.features import FEATURES, features
+from customer360.platform.graph import builds
+from customer360.platform.tables import Date, Float, String, Table
+
+
+class CustomerFeatures(
+    Table, table="gold.customer_features", per="person_id", partition_by=("as_of",), sort_by=("person_id",)
+):
+    """One row per person and as_of date: what models read, from days strictly before as_of."""
+
+    person_id = String(primary_key=True)
+    as_of = Date(primary_key=True)
+    vars().update({name: Float(nullable=True) for name in FEATURES})  # declared once, where they are computed
+
+
+@builds(CustomerFeatures)
+def customer_features(silver_subject_days: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
+    """Point-in-time features of every person seen before ``as_of``."""
+    return features(silver_subject_days, as_of).with_columns(as_of=pl.lit(as_of))

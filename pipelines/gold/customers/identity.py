@@ -1,0 +1,35 @@
+"""Who a person is, and how sure that is."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from customer360.platform.tables import Float, Integer, List, String, Table, Timestamp, personal
+
+
+class Identity(Table):
+    """Who it is, from which accounts, and how surely they are one person."""
+
+    first_name = String(nullable=True, metadata=personal("name"))
+    last_name = String(nullable=True, metadata=personal("name"))
+    email_address = String(nullable=True, metadata=personal("email"))
+    phone_number = String(nullable=True, metadata=personal("phone"))
+    city = String(nullable=True, metadata=personal("address"))
+    state_code = String(nullable=True)
+    country_code = String(nullable=True)
+    record_count = Integer(description="Accounts that were resolved to this person")
+    source_systems = List(String())
+    identity_confidence = Float(
+        nullable=True, description="0 to 1: of the account that is tied worst; 1 for a lone account"
+    )
+    identity_until_at = Timestamp(nullable=True, description="Latest change of any account")
+
+
+def identity(people: pl.LazyFrame, accounts: pl.LazyFrame) -> pl.LazyFrame:
+    """``silver.people`` with the columns of Identity, and only those, by person; ``accounts``: silver.person_accounts."""
+    known = people.join(
+        accounts.select("person_id", "identity_confidence", identity_until_at="last_updated_at"),
+        on="person_id",
+        how="left",
+    )
+    return known.select("person_id", *Identity.columns())

@@ -1,0 +1,85 @@
+"""Recency, frequency and monetary fifths among all buyers of the last year."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import polars as pl
+
+from customer360.platform.graph import builds
+from customer360.platform.tables import Date, Float, Integer, List, String, Table, Timestamp
+
+RFM_GROUPS = 5
+
+
+class RfmBounds(Table, table="gold.rfm_bounds", partition_by=("as_of",)):
+    """One row per as_of date: the inner fifths of recency, frequency and spending over all buyers of the last year."""
+
+    as_of = Date(primary_key=True)
+    recency_days = List(Float())
+    order_count = List(Float())
+    gross_amount = List(Float())
+
+
+@builds(RfmBounds)
+def rfm_bounds(gold_customer_features: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
+    """A global quantile is a table of its own, so that profiles can be built person by person."""
+    buyers = gold_customer_features.filter(pl.col("recency_days") <= 365)
+    steps = [i / RFM_GROUPS for i in range(1, RFM_GROUPS)]
+
+    def fifths(column: str) -> pl.Expr:
+        return pl.concat_list(pl.col(column).quantile(q).fill_null(0.0) for q in steps)
+
+    return buyers.select(
+        as_of=pl.lit(as_of),
+        recency_days=fifths("recency_days"),
+        order_count=fifths("order_count_365d"),
+        gross_amount=fifths("gross_amount_365d"),
+    )
+
+
+class Rfm(Table):
+    """Fifths among the buyers of the last year; 5 is best."""
+
+    rfm_recency = Integer(
+        nullable=True, description="5: most recent fifth of last year's buyers; null: no purchase in a year"
+    )
+    rfm_frequency = Integer(nullable=True)
+    rfm_monetary = Integer(nullable=True)
+    rfm_segment = String(nullable=True)
+    rfm_until_at = Timestamp(nullable=True, description="As value_until_at")
+
+
+def rfm(profile: pl.LazyFrame, bounds: pl.LazyFrame) -> pl.LazyFrame:
+    """Adds Rfm to a profile with Value."""
+    inner = bounds.drop("as_of").rename(lambda c: f"bounds_{c}")
+
+    def above(value: str, bounds_of: str) -> pl.Expr:
+        passed = [
+            (pl.col(value).cast(pl.Float64) > pl.col(f"bounds_{bounds_of}").list.get(i)).cast(pl.Int64)
+            for i in range(RFM_GROUPS - 1)
+        ]
+        return pl.when(pl.col("order_count_365d") > 0).then(pl.sum_horizontal(passed))
+
+    return (
+        profile.join(inner, how="cross")
+        .with_columns(
+            rfm_recency=RFM_GROUPS - above("recency_days", "recency_days"),
+            rfm_frequency=1 + above("order_count_365d", "order_count"),
+            rfm_monetary=1 + above("gross_amount_365d", "gross_amount"),
+        )
+        .with_columns(rfm_segment=_segment(), rfm_until_at=pl.col("value_until_at"))
+    )
+
+
+def _segment() -> pl.Expr:
+    recency, frequency = pl.col("rfm_recency"), (pl.col("rfm_frequency") + pl.col("rfm_monetary")) / 2
+    return (
+        pl.when(recency.is_null()).then(None)
+        .when((recency >= 4) & (frequency >= 4)).then(pl.lit("CHAMPION"))
+        .when((recency >= 3) & (frequency >= 3)).then(pl.lit("LOYAL"))
+        .when(recency >= 4).then(pl.lit("PROMISING"))
+        .when((recency <= 2) & (frequency >= 3.5)).then(pl.lit("AT_RISK"))
+        .when(recency <= 2).then(pl.lit("HIBERNATING"))
+        .otherwise(pl.lit("NEEDS_ATTENTION"))
+    )  # fmt: skip

@@ -1,0 +1,86 @@
+"""How much care a person's account needs, and why: signs of abuse, of payment trouble, of a mistaken identity, of leaving."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import polars as pl
+
+from customer360.pipelines.rules import RiskRules
+from customer360.platform.tables import Float, Integer, List, OneOf, String, Struct, Table, Timestamp
+
+
+class Risk(Table):
+    """Points of the signs that apply (rule file: risk), together at most 1."""
+
+    failed_order_count = Integer(description="Orders that failed or were cancelled, before as_of")
+    failed_order_rate = Float(nullable=True, description="Of all orders, completed or not")
+    return_rate = Float(nullable=True, description="Amount given back of the amount bought, at most 1")
+    risk_score = Float()
+    risk_level = OneOf("LOW", "MEDIUM", "HIGH")
+    risk_reasons = List(
+        Struct({"feature": String(), "value": Float(nullable=True), "contribution": Float()}),
+        description="Signs that apply with their value and points, the heaviest first",
+    )
+    risk_until_at = Timestamp(nullable=True, description="Latest fact of the groups that it is made of")
+
+
+FAILED = ("FAILED", "CANCELLED", "DECLINED")
+UNTIL = ("value_until_at", "identity_until_at", "service_until_at", "sentiment_until_at", "devices_until_at")
+
+
+def risk(profile: pl.LazyFrame, orders: pl.LazyFrame, rules: RiskRules, as_of: date) -> pl.LazyFrame:
+    """Adds Risk to a profile with Value, Identity, Service, Sentiment, Devices and Churn; ``orders``: silver.transactions."""
+    tried = orders.filter(
+        pl.col("person_id").is_not_null(), pl.col("transaction_type") == "PURCHASE", pl.col("occurred_on") < as_of
+    )
+    failed = pl.col("transaction_status").is_in(FAILED)
+    counted = tried.group_by("person_id").agg(failed_order_count=failed.sum().cast(pl.Int64), tried=pl.len())
+    rated = (
+        profile.join(counted, on="person_id", how="left")
+        .with_columns(
+            pl.col("failed_order_count").fill_null(0),
+            failed_order_rate=pl.when(pl.col("tried") > 0).then(pl.col("failed_order_count") / pl.col("tried")),
+            return_rate=pl.when(pl.col("gross_amount") > 0).then(
+                (pl.col("return_amount").cast(pl.Float64) / pl.col("gross_amount").cast(pl.Float64)).clip(0, 1)
+            ),
+            risk_until_at=pl.max_horizontal(UNTIL),
+        )
+        .with_columns(risk_reasons=pl.concat_list(_signs(rules)).list.drop_nulls())
+    )
+    points = pl.col("risk_reasons").list.eval(pl.element().struct.field("contribution")).list.sum()
+    return rated.with_columns(risk_score=points.clip(0, 1).round(6)).with_columns(risk_level=_level(rules))
+
+
+def _signs(rules: RiskRules) -> list[pl.Expr]:
+    """One nullable struct a sign, the heaviest first."""
+    enough = pl.col("order_count") >= rules.least_orders
+    tried = pl.col("tried").fill_null(0) >= rules.least_orders
+    applies = {
+        "return_rate": enough & (pl.col("return_rate") > rules.return_rate_above),
+        "failed_order_rate": tried & (pl.col("failed_order_rate") > rules.failed_order_rate_above),
+        "identity_confidence": pl.col("identity_confidence") < rules.identity_confidence_below,
+        "shared_device_count": pl.col("has_shared_device"),
+        "open_ticket_count": pl.col("open_ticket_count") > 0,
+        "escalation_count_365d": pl.col("escalation_count_365d") > 0,
+        "sentiment_score": pl.col("sentiment_score") < rules.sentiment_below,
+        "churn_probability": pl.col("churn_probability") > rules.churn_probability_above,
+    }
+    heaviest = sorted(rules.points.items(), key=lambda item: (-item[1], item[0]))
+    return [
+        pl.when(applies[name]).then(
+            pl.struct(
+                feature=pl.lit(name), value=pl.col(name).cast(pl.Float64), contribution=pl.lit(points, pl.Float64)
+            )
+        )
+        for name, points in heaviest
+    ]
+
+
+def _level(rules: RiskRules) -> pl.Expr:
+    score = pl.col("risk_score")
+    return (
+        pl.when(score >= rules.high_from).then(pl.lit("HIGH"))
+        .when(score >= rules.medium_from).then(pl.lit("MEDIUM"))
+        .otherwise(pl.lit("LOW"))
+    )  # fmt: skip

@@ -1,0 +1,113 @@
+"""The customer view: every group of a profile, put together."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import polars as pl
+
+from customer360.pipelines.gold.customers.affinity import Affinity, affinity
+from customer360.pipelines.gold.customers.consent import Consent, consent
+from customer360.pipelines.gold.customers.devices import Devices, devices
+from customer360.pipelines.gold.customers.engagement import Engagement, engagement
+from customer360.pipelines.gold.customers.external import External, external
+from customer360.pipelines.gold.customers.household import Household, household
+from customer360.pipelines.gold.customers.identity import Identity, identity
+from customer360.pipelines.gold.customers.lifecycle import Lifecycle, lifecycle
+from customer360.pipelines.gold.customers.loyalty import Loyalty, loyalty
+from customer360.pipelines.gold.customers.preference import Preference, preference
+from customer360.pipelines.gold.customers.rfm import Rfm, rfm
+from customer360.pipelines.gold.customers.risk import Risk, risk
+from customer360.pipelines.gold.customers.scores import Churn, Clv, scores
+from customer360.pipelines.gold.customers.sentiment import Sentiment, sentiment
+from customer360.pipelines.gold.customers.service import Service, service
+from customer360.pipelines.gold.customers.value import Value, value
+from customer360.pipelines.rules import EnrichmentRules
+from customer360.platform.graph import builds
+from customer360.platform.tables import Date, String, Table
+
+
+class Key(Table):
+    """Whom and when a profile is about."""
+
+    person_id = String(primary_key=True)
+    as_of = Date(primary_key=True)
+
+
+GROUPS: dict[str, type[Table]] = {
+    "identity": Identity, "consent": Consent, "value": Value, "rfm": Rfm, "lifecycle": Lifecycle, "clv": Clv,
+    "churn": Churn, "affinity": Affinity, "preference": Preference, "engagement": Engagement, "service": Service,
+    "sentiment": Sentiment, "loyalty": Loyalty, "devices": Devices, "household": Household, "external": External,
+    "risk": Risk,
+}  # fmt: skip
+# Groups that only serve to treat people individually: nothing of them is shown for a person who refused that.
+NEEDS_PERSONALIZATION = ("affinity", "preference", "external", "household")
+
+
+class Customer360(
+    Key, Identity, Consent, Value, Rfm, Lifecycle, Clv, Churn, Affinity, Preference, Engagement, Service, Sentiment, Loyalty,
+    Devices, Household, External, Risk,
+    table="gold.customer_360", per="person_id", partition_by=("as_of",), sort_by=("person_id",),
+):  # fmt: skip
+    """One row per person and as_of date: who it is, what it is worth, how it behaves, what is expected of it.
+
+    The columns stand in groups, each declared beside the function that computes it; `<group>_until_at` is the latest
+    fact that the group knows.
+    """
+
+
+@builds(
+    Customer360,
+    rules="enrichment",
+    reads={
+        "silver.transaction_facts": ("person_id", "occurred_at", "occurred_on", "is_sale", "day_of_week", "hour"),
+        "silver.session_facts": ("person_id", "started_at", "started_on", "day_of_week", "hour"),
+        "silver.transactions": ("person_id", "occurred_on", "transaction_type", "transaction_status"),
+    },
+)
+def customer_360(
+    silver_people: pl.LazyFrame,
+    silver_person_accounts: pl.LazyFrame,
+    silver_subject_days: pl.LazyFrame,
+    silver_consent_intervals: pl.LazyFrame,
+    silver_transactions: pl.LazyFrame,
+    silver_transaction_facts: pl.LazyFrame,
+    silver_session_facts: pl.LazyFrame,
+    silver_messages: pl.LazyFrame,
+    silver_service_tickets: pl.LazyFrame,
+    silver_service_contacts: pl.LazyFrame,
+    silver_external_sentiment: pl.LazyFrame,
+    silver_external_profiles: pl.LazyFrame,
+    silver_profile_reliability: pl.LazyFrame,
+    silver_device_links: pl.LazyFrame,
+    silver_products: pl.LazyFrame,
+    gold_interactions: pl.LazyFrame,
+    gold_visit_profiles: pl.LazyFrame,
+    gold_households: pl.LazyFrame,
+    gold_rfm_bounds: pl.LazyFrame,
+    gold_predictions: pl.LazyFrame,
+    as_of: date,
+    params: EnrichmentRules,
+) -> pl.LazyFrame:
+    """Every resolved person with its history strictly before ``as_of``; people without activity are prospects."""
+    people, visits, reliability = silver_people, gold_visit_profiles, silver_profile_reliability
+    return (
+        identity(people, silver_person_accounts)
+        .pipe(consent, silver_consent_intervals, params, as_of)
+        .pipe(value, silver_subject_days, params, as_of)
+        .pipe(rfm, gold_rfm_bounds)
+        .pipe(lifecycle, people, silver_subject_days, visits, params, as_of)
+        .pipe(scores, gold_predictions)
+        .pipe(affinity, gold_interactions, silver_products, as_of)
+        .pipe(preference, people, silver_transaction_facts, silver_session_facts, visits, as_of)
+        .pipe(engagement, silver_messages, as_of)
+        .pipe(service, silver_service_tickets, silver_service_contacts, as_of)
+        .pipe(sentiment, silver_service_contacts, silver_external_sentiment, reliability, params.reliability, as_of)
+        .pipe(loyalty, people)
+        .pipe(devices, silver_device_links, visits, as_of)
+        .pipe(household, gold_households)
+        .pipe(external, silver_external_profiles, reliability, as_of)
+        .pipe(risk, silver_transactions, params.risk, as_of)
+        .with_columns(as_of=pl.lit(as_of))
+        .select(list(Customer360.columns()))
+    )

@@ -1,0 +1,167 @@
+"""What personalization reads of a person: tastes, price level, habits and last items, where the person allows it."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import polars as pl
+
+from customer360.platform.graph import builds
+from customer360.platform.tables import Boolean, Date, Float, Integer, List, OneOf, String, Struct, Table, Timestamp
+
+WINDOW_DAYS = 365
+CART_DAYS = 30  # a product in the cart for longer was left behind for good
+LAST_ITEMS = 10
+CHEAP, DEAR = 0.8, 1.25  # mean price of what a person buys, as a multiple of the category's median
+
+CONSENT = ("may_personalize", "may_email", "may_sms", "may_call", "may_push")
+FROM_PROFILE = (
+    "lifecycle_stage", "value_segment", "rfm_segment", "engagement_level", "churn_probability", "clv_amount",
+    "category_affinities", "brand_affinities", "preferred_channel", "preferred_day_part", "preferred_weekday",
+    "main_device_type", "responsive_channel", "recency_days",
+)  # fmt: skip
+FROM_FEATURES = ("mean_gap_days", "discount_rate", "days_since_seen", "session_count_30d", "cart_add_count_30d")
+
+
+def _shares() -> List:
+    return List(Struct({"name": String(), "share": Float()}), nullable=True)
+
+
+class PersonalizationFeatures(
+    Table, table="gold.personalization_features", per="person_id", partition_by=("as_of",), sort_by=("person_id",)
+):
+    """One row per person and as_of date: what may shape what the person is shown; null where personalization is refused."""
+
+    person_id = String(primary_key=True)
+    as_of = Date(primary_key=True)
+    may_personalize = Boolean(description="False: every column but the consents is null")
+    may_email = Boolean()
+    may_sms = Boolean()
+    may_call = Boolean()
+    may_push = Boolean()
+    lifecycle_stage = String(nullable=True)
+    value_segment = String(nullable=True)
+    rfm_segment = String(nullable=True)
+    engagement_level = String(nullable=True)
+    churn_probability = Float(nullable=True)
+    clv_amount = Float(nullable=True)
+    category_affinities = _shares()
+    brand_affinities = _shares()
+    category_recency = List(
+        Struct({"name": String(), "days": Integer()}),
+        nullable=True,
+        description="Days since the last interaction, by category, the latest first",
+    )
+    price_level = Float(nullable=True, description="Mean price of bought pieces over their category's median; 1: usual")
+    price_band = OneOf("LOW", "MID", "HIGH", nullable=True)
+    discount_rate = Float(nullable=True)
+    repeat_rate = Float(nullable=True, description="Share of purchases of a product that was bought on an earlier day")
+    preferred_channel = String(nullable=True)
+    preferred_day_part = String(nullable=True)
+    preferred_weekday = String(nullable=True)
+    main_device_type = String(nullable=True)
+    responsive_channel = String(nullable=True)
+    recency_days = Integer(nullable=True)
+    days_since_seen = Float(nullable=True)
+    mean_gap_days = Float(nullable=True)
+    session_count_30d = Float(nullable=True)
+    cart_add_count_30d = Float(nullable=True)
+    last_viewed_products = List(String(), nullable=True, description=f"Up to {LAST_ITEMS}, the latest first")
+    last_bought_products = List(String(), nullable=True)
+    open_cart_products = List(
+        String(), nullable=True, description=f"Put in the cart within {CART_DAYS} days, not bought since"
+    )
+    personalization_until_at = Timestamp(nullable=True, description="Latest fact: of the profile or an interaction")
+
+
+@builds(
+    PersonalizationFeatures,
+    reads={
+        "gold.customer_360": ("person_id", *CONSENT, *FROM_PROFILE, "facts_until_at", "affinity_until_at"),
+        "gold.customer_features": ("person_id", *FROM_FEATURES),
+        "silver.products": ("product_id", "category", "price"),
+    },
+)
+def personalization_features(
+    gold_customer_360: pl.LazyFrame,
+    gold_customer_features: pl.LazyFrame,
+    gold_interactions: pl.LazyFrame,
+    silver_products: pl.LazyFrame,
+    as_of: date,
+) -> pl.LazyFrame:
+    """Everybody of the customer view; of who refused personalization only the consents."""
+    past = gold_interactions.filter(pl.col("on") < as_of)
+    recent = past.filter(pl.col("on") >= as_of - timedelta(days=WINDOW_DAYS))
+    profile = gold_customer_360.select("person_id", *CONSENT, *FROM_PROFILE, "facts_until_at", "affinity_until_at")
+    features = gold_customer_features.select("person_id", *FROM_FEATURES)
+    joined = profile.join(features, on="person_id", how="left")
+    for part in (_recency(recent, as_of), _prices(recent, silver_products), _repeats(past), _last_items(recent, as_of)):
+        joined = joined.join(part, on="person_id", how="left")
+    lists = ("category_recency", "last_viewed_products", "last_bought_products", "open_cart_products")
+    complete = joined.with_columns(
+        pl.col(lists).fill_null([]),
+        price_band=pl.when(pl.col("price_level") < CHEAP).then(pl.lit("LOW"))
+        .when(pl.col("price_level") > DEAR).then(pl.lit("HIGH"))
+        .when(pl.col("price_level").is_not_null()).then(pl.lit("MID")),
+        personalization_until_at=pl.max_horizontal("facts_until_at", "affinity_until_at"),
+    )  # fmt: skip
+    shown = [c for c in PersonalizationFeatures.columns() if c not in ("person_id", "as_of", *CONSENT)]
+    return complete.select(
+        "person_id",
+        *CONSENT,
+        pl.lit(as_of).alias("as_of"),
+        *(pl.when("may_personalize").then(pl.col(c)).alias(c) for c in shown),
+    )
+
+
+def _recency(recent: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
+    days = (pl.lit(as_of) - pl.col("on").max()).dt.total_days()
+    by_category = recent.filter(pl.col("category").is_not_null()).group_by("person_id", name="category").agg(days=days)
+    return (
+        by_category.sort("person_id", "days", "name")
+        .group_by("person_id", maintain_order=True)
+        .agg(category_recency=pl.struct("name", "days"))
+    )
+
+
+def _prices(recent: pl.LazyFrame, products: pl.LazyFrame) -> pl.LazyFrame:
+    """List prices, not what was paid: an offer does not make a person a buyer of cheap things."""
+    priced = products.select("product_id", "category", price=pl.col("price").cast(pl.Float64)).filter(
+        pl.col("price") > 0
+    )
+    medians = priced.group_by("category").agg(median=pl.col("price").median())
+    level = priced.join(medians, on="category").select("product_id", ratio=pl.col("price") / pl.col("median"))
+    bought = recent.filter(pl.col("kind") == "purchase").join(level, on="product_id")
+    return bought.group_by("person_id").agg(
+        price_level=((pl.col("ratio") * pl.col("quantity")).sum() / pl.col("quantity").sum()).round(6)
+    )
+
+
+def _repeats(past: pl.LazyFrame) -> pl.LazyFrame:
+    days = past.filter(pl.col("kind") == "purchase").select("person_id", "product_id", "on").unique()
+    first = pl.col("on") == pl.col("on").min().over("person_id", "product_id")
+    return days.with_columns(first=first).group_by("person_id").agg(repeat_rate=1 - pl.col("first").mean())
+
+
+def _last_items(recent: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
+    by_kind = recent.group_by("person_id", "product_id").agg(
+        pl.col("on").filter(pl.col("kind") == kind).max().alias(kind) for kind in ("view", "purchase", "cart_add")
+    )
+    open_cart = (pl.col("cart_add") >= as_of - timedelta(days=CART_DAYS)) & (
+        pl.col("purchase").is_null() | (pl.col("purchase") < pl.col("cart_add"))
+    )
+
+    def latest(kind: str, those: pl.Expr) -> pl.Expr:
+        chosen = pl.col("product_id").filter(those)
+        order = pl.col(kind).filter(those)
+        return chosen.sort_by(order, descending=True, maintain_order=True).head(LAST_ITEMS)
+
+    return (
+        by_kind.sort("person_id", "product_id")
+        .group_by("person_id", maintain_order=True)
+        .agg(
+            last_viewed_products=latest("view", pl.col("view").is_not_null()),
+            last_bought_products=latest("purchase", pl.col("purchase").is_not_null()),
+            open_cart_products=latest("cart_add", open_cart),
+        )
+    )

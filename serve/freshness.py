@@ -1,0 +1,129 @@
+"""Whether what is served is behind: the last run did not end in a publication, or the publication is old (fault 29).
+
+Serving goes on with the last good generation whatever a run does; here stands what a caller is told about it. A run
+notes its outcome in ``<state>/online/LAST_RUN``; publishing removes the note. While a run is under way it holds a lock,
+so that one that died is told from one that works.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from customer360.platform.errors import LakeLocked, RunError
+from customer360.platform.ledger import Run
+from customer360.platform.online import POLL_SECONDS, Generation
+
+STALE_AFTER = timedelta(hours=36)  # a daily publication that was missed, with half a day of grace
+NOTE, LOCK = "LAST_RUN", "_run"
+Note = dict[str, Any]  # command, at, state (running, failed, unpublished), in: failed nodes, before: the note before
+NAMED = 3  # failed nodes that a reason names
+
+
+@contextmanager
+def watched(state: Path, command: str) -> Iterator[list[Run]]:
+    """Note what becomes of a run in the block; the caller appends its record when it ends well.
+
+    A run that built nothing new, or that another run kept from starting, leaves the note as it was.
+    """
+    home = state / "online"
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    before, ended = _read(home), list[Run]()
+    note: Note = {"command": command, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+    with open(home / LOCK, "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)  # shared: whether two runs may go on at once is the lake's affair
+        _write(home, note | {"state": "running", "before": before})
+        outcome: Note | None = note | {"state": "failed", "in": ""}
+        try:
+            yield ended
+            built = any(n.state == "built" for run in ended for n in run.nodes)
+            outcome = note | {"state": "unpublished"} if built else before
+        except LakeLocked:
+            outcome = before
+            raise
+        except RunError as fault:
+            outcome = note | {"state": "failed", "in": _named(sorted(fault.failures))}
+            raise
+        finally:
+            _write(home, outcome)
+
+
+def published(state: Path) -> None:
+    """What stands in the lake is what is served."""
+    (state / "online" / NOTE).unlink(missing_ok=True)
+
+
+def behind(state: Path) -> str | None:
+    """Why the generation in service is behind the lake or the sources; None when it is not."""
+    home = state / "online"
+    note = _read(home)
+    if note is not None and note["state"] == "running" and _is_held(home):
+        note = note["before"]
+    if note is None:
+        return None
+    said = f"the run `{note['command']}` of {note['at']}"
+    if note["state"] == "failed":
+        return f"{said} failed" + (f" in {note['in']}" if note["in"] else "")
+    return f"{said} " + ("built newer tables that are not published" if note["state"] == "unpublished" else "broke off")
+
+
+def staleness(generation: Generation, reason: str | None, now: datetime) -> str | None:
+    """Why a generation is stale: ``reason`` (see ``behind``), else its age; None when it is current."""
+    age = now - generation.published_at
+    if reason is None and age > STALE_AFTER:
+        return f"published {age.total_seconds() / 3600:.0f} hours ago, which is over {STALE_AFTER.total_seconds() / 3600:g}"
+    return reason
+
+
+class Watch:
+    """``behind`` for an application: looked up again when the last look is ``poll_seconds`` old."""
+
+    def __init__(self, state: Path, poll_seconds: float = POLL_SECONDS):
+        self._state, self._poll_seconds = state, poll_seconds
+        self._looked_at = float("-inf")
+        self._reason: str | None = None
+
+    def reason(self) -> str | None:
+        if time.monotonic() - self._looked_at >= self._poll_seconds:
+            self._looked_at, self._reason = time.monotonic(), behind(self._state)
+        return self._reason
+
+
+def _named(nodes: list[str]) -> str:
+    """Names only: a reason may quote data, and this is told to every caller."""
+    more = len(nodes) - NAMED
+    return ", ".join(nodes[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _is_held(home: Path) -> bool:
+    try:
+        with open(home / LOCK) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
+def _read(home: Path) -> Note | None:
+    try:
+        found: Note = json.loads((home / NOTE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return found
+
+
+def _write(home: Path, note: Note | None) -> None:
+    if note is None:
+        (home / NOTE).unlink(missing_ok=True)
+        return
+    fresh = home / f".{NOTE}"
+    fresh.write_text(json.dumps(note), encoding="utf-8")
+    fresh.replace(home / NOTE)

@@ -1,0 +1,166 @@
+"""Pipelines by name, their stages, and what each needs: `customer360 run master|bronze|silver|gold|warehouse|MODEL`.
+
+A stage is a set of business domains (silver) or tables (gold) and is run with all that it needs. Inside a run every
+table waits for its own inputs only; what follows a run (warehouse, publication) waits for the tables that it reads.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import date
+
+from customer360.models.base import MODELS
+from customer360.platform import graph, tables, telemetry
+from customer360.platform.errors import ConfigError, Customer360Error, RunError
+from customer360.platform.ledger import Run
+from customer360.platform.settings import Settings
+from customer360.serve import jobs
+from customer360.serve.publish import PUBLISHED
+
+# The activities of the silver pipeline, by the domains whose tables they make: modules of pipelines.silver and models.
+SILVER_STAGES = {
+    "identity": ("customers", "devices", "identity"),
+    "enrichment": ("sales", "catalog", "location", "external"),
+    "standardization": ("behavior", "journey"),
+    "validation": ("engagement", "consent", "service"),
+}
+REGISTERED = "gold.recommendation_models"
+# The activities of the gold pipeline, by the tables that they are for.
+GOLD_STAGES = {
+    "customer_360": ("gold.customer_360",),
+    "personalization_features": ("gold.personalization_features",),
+    "recommendation_models": ("gold.recommendations", REGISTERED),
+}
+LAYERS = ("bronze", "silver", "gold")
+PIPELINES = ("master", *LAYERS, "warehouse")
+
+
+@dataclass(frozen=True)
+class Step:
+    """What follows a run: it starts only if all that it reads was built."""
+
+    name: str
+    reads: tuple[str, ...]  # tables or layers
+    do: Callable[[Settings], object]
+
+
+# Late binding, so that what a job does may be replaced where it is defined.
+WAREHOUSE = Step("warehouse", ("gold", "silver"), lambda settings: jobs.load_warehouse(settings))
+PUBLICATION = Step("publication", PUBLISHED, lambda settings: jobs.publish(settings))
+
+
+def stages(pipeline: str) -> dict[str, tuple[str, ...]]:
+    """Stage to the names of the nodes that it is for; empty for pipelines without stages."""
+    if pipeline == "silver":
+        return {stage: _of_domains(domains) for stage, domains in SILVER_STAGES.items()}
+    if pipeline == "gold":
+        return {stage: _of_tables(names) for stage, names in GOLD_STAGES.items()}
+    return {}
+
+
+def check(pipeline: str | None, stage: str | None) -> None:
+    """Refuse names that mean nothing, before anything is started.
+
+    Raises:
+        ConfigError: the pipeline or stage is unknown; names the nearest.
+    """
+    if pipeline is None:
+        if stage is not None:
+            raise ConfigError(f"--stage {stage} belongs to a pipeline: `run silver --stage {stage}`")
+        return
+    built = {
+        name for node in graph.NODES.values() for name in (node.name, *(tables.spec(o).name for o in node.outputs))
+    }
+    bronze = {name for name in tables.TABLES if name.startswith("bronze.")}
+    _known("pipeline, model or table", pipeline, [*PIPELINES, *sorted(MODELS), *sorted(built | bronze)])
+    if stage is not None:
+        _known(f"stage of {pipeline}", stage, list(stages(pipeline)))
+
+
+def _known(kind: str, name: str, known: list[str]) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(known[:12]) or 'none'}"
+        raise ConfigError(f"no {kind} is called {name!r}; {hint}")
+
+
+def run(
+    settings: Settings,
+    pipeline: str | None = None,
+    stage: str | None = None,
+    *,
+    start: str | None = None,
+    end: str | None = None,
+    as_of: date | None = None,
+    refresh: tuple[str, ...] = (),
+    publish: bool = True,
+    command: str = "run",
+) -> Run | None:
+    """Run a pipeline, one of its stages, a model or everything; None where no table was asked for.
+
+    Raises:
+        ConfigError: an unknown name.
+        RunError: something failed; what does not depend on it was done. Serving stays on the last good generation.
+    """
+    check(pipeline, stage)
+    if pipeline == "warehouse":
+        WAREHOUSE.do(settings)
+        return None
+    follow = [WAREHOUSE] if pipeline == "master" else []
+    only = frozenset(needed(stages(pipeline)[stage])) if pipeline and stage else None
+    if pipeline in MODELS:
+        jobs.train(settings, pipeline, as_of)
+        only = frozenset(graph.selection(f"{MODELS[pipeline].output}/{pipeline}", None) | {REGISTERED})
+        pipeline = None
+    if publish and end is None and stage is None and pipeline in (None, "master"):
+        follow.append(PUBLICATION)
+    upto = end or (pipeline if pipeline != "master" and stage is None else None)
+    failures: dict[str, str] = {}
+    record = None
+    try:
+        record = jobs.run_pipeline(
+            settings, start=start, end=upto, as_of=as_of, refresh=refresh, command=command, only=only
+        )
+    except RunError as fault:
+        failures = dict(fault.failures)
+    for step in follow:
+        failures |= _take(step, settings, failures)
+    if failures:
+        raise RunError(failures)
+    return record
+
+
+def _take(step: Step, settings: Settings, failures: dict[str, str]) -> dict[str, str]:
+    """Do a step unless something that it reads failed. Returns its own failure, if any."""
+    missing = sorted(needed(step.reads) & failures.keys()) if failures else []
+    if missing:
+        reason = f"needs {', '.join(missing)}, which failed"
+        telemetry.log.error(f"blocked {step.name}: {reason}")
+        return {step.name: reason}
+    try:
+        step.do(settings)
+    except Customer360Error as fault:
+        telemetry.log.error(f"failed {step.name}: {fault}")
+        return {step.name: str(fault)}
+    return {}
+
+
+def needed(names: Iterable[str]) -> set[str]:
+    """Nodes that make the named nodes, tables or layers, with all that they need."""
+    return {node for name in names for node in graph.selection(None, name)}
+
+
+def _of_domains(domains: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(n.name for n in graph.NODES.values() if n.name.startswith("silver.") and domain(n) in domains))
+
+
+def domain(node: graph.Node) -> str:
+    """The business domain of a node: the part of its module's name after the layer."""
+    return node.function.__module__.removeprefix("customer360.").removeprefix("pipelines.").split(".")[1]
+
+
+def _of_tables(names: tuple[str, ...]) -> tuple[str, ...]:
+    wanted = set(names)
+    return tuple(sorted(n.name for n in graph.NODES.values() if wanted & {tables.spec(o).name for o in n.outputs}))

@@ -1,0 +1,130 @@
+"""Pipelines and stages by name: what each is for, what a wrong name says, what follows a run that failed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from customer360.platform import graph, tables
+from customer360.platform.errors import ConfigError, Customer360Error, RunError
+from customer360.platform.ledger import Run
+from customer360.platform.settings import Settings
+from customer360.serve import jobs, pipelines
+from customer360.serve.compose import compose
+
+compose()
+
+
+def test_every_silver_table_belongs_to_one_stage() -> None:
+    staged = [name for nodes in pipelines.stages("silver").values() for name in nodes]
+    silver = {n for n in graph.NODES if n.startswith("silver.") and not n.startswith("silver.t_")}
+    assert len(staged) == len(set(staged))
+    assert silver - set(staged) == set(), "put the domain of these tables in a stage of serve/pipelines.py"
+
+
+def test_the_stages_are_the_specifications_activities() -> None:
+    assert list(pipelines.stages("silver")) == ["identity", "enrichment", "standardization", "validation"]
+    assert list(pipelines.stages("gold")) == ["customer_360", "personalization_features", "recommendation_models"]
+    assert {"silver.identities", "silver.people"} & set(pipelines.stages("silver")["identity"])
+    assert "silver.transaction_facts" in pipelines.stages("silver")["enrichment"]
+    assert "silver.session_facts" in pipelines.stages("silver")["standardization"]
+    assert "silver.messages" in pipelines.stages("silver")["validation"]
+    for names in pipelines.GOLD_STAGES.values():
+        assert all(name in tables.TABLES for name in names)
+    assert all(pipelines.stages("gold").values()) and not pipelines.stages("bronze")
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "stage", "hint"),
+    [("gpld", None, "gold"), ("chrun", None, "churn"), ("silver", "identiy", "identity"), ("gold.customer_36", None, "gold.customer_360"),
+     ("bronze", "identity", "none"), (None, "identity", "run silver")],
+)  # fmt: skip
+def test_a_wrong_name_is_refused_with_the_nearest(pipeline: str | None, stage: str | None, hint: str) -> None:
+    with pytest.raises(ConfigError, match=hint):
+        pipelines.check(pipeline, stage)
+
+
+@pytest.mark.parametrize(
+    "pipeline", [None, "master", "bronze", "silver", "gold", "warehouse", "churn", "bronze.events", "silver.people"]
+)
+def test_known_names_pass(pipeline: str | None) -> None:
+    pipelines.check(pipeline, None)
+
+
+class Calls:
+    """Jobs that only note that they were asked for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, failures: dict[str, str] | None = None):
+        self.made: list[str] = []
+        self.asked: dict[str, Any] = {}
+
+        def run_pipeline(settings: Settings, **asked: Any) -> Run:
+            self.made.append("run")
+            self.asked = asked
+            if failures:
+                raise RunError(failures)
+            return Run("r", "2026-06-01", "run")
+
+        monkeypatch.setattr(jobs, "run_pipeline", run_pipeline)
+        monkeypatch.setattr(jobs, "train", lambda settings, name, as_of: self.made.append(f"train {name}"))
+        for name in ("publish", "load_warehouse"):
+            monkeypatch.setattr(jobs, name, lambda settings, name=name: self.made.append(name))
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "stage", "made"),
+    [(None, None, ["run", "publish"]), ("master", None, ["run", "load_warehouse", "publish"]), ("gold", None, ["run"]),
+     ("silver", "identity", ["run"]), ("warehouse", None, ["load_warehouse"]), ("churn", None, ["train churn", "run", "publish"])],
+)  # fmt: skip
+def test_what_each_pipeline_does(
+    pipeline: str | None, stage: str | None, made: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = Calls(monkeypatch)
+    pipelines.run(Settings(), pipeline, stage)
+    assert calls.made == made
+
+
+def test_a_stage_brings_what_it_needs_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = Calls(monkeypatch)
+    pipelines.run(Settings(), "silver", "identity")
+    only = calls.asked["only"]
+    assert {"silver.identities", "silver.visitor_logins", "silver.person_accounts"} <= only
+    assert "silver.messages" not in only and not any(n.startswith("gold.") for n in only)
+
+
+def test_a_model_is_scored_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = Calls(monkeypatch)
+    pipelines.run(Settings(), "churn")
+    only = calls.asked["only"]
+    assert {"gold.predictions/churn", "gold.customer_360", "gold.recommendation_models"} <= only
+    assert "gold.predictions/clv" not in only and not any(n.startswith("silver.") for n in only)
+
+
+def test_a_failure_stops_only_what_depends_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = Calls(monkeypatch, {"gold.reference_counts": "broke"})
+    with pytest.raises(RunError) as told:
+        pipelines.run(Settings(), "master")
+    assert calls.made == ["run", "publish"], "the warehouse reads all of gold, the publication does not"
+    assert told.value.failures == {
+        "gold.reference_counts": "broke", "warehouse": "needs gold.reference_counts, which failed",
+    }  # fmt: skip
+
+
+def test_a_failure_below_the_profiles_keeps_the_last_generation(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = Calls(monkeypatch, {"silver.events": "broke", "gold.customer_360": "needs silver.events, which failed"})
+    with pytest.raises(RunError, match=r"publication: needs gold\.customer_360, silver\.events"):
+        pipelines.run(Settings())
+    assert calls.made == ["run"]
+
+
+def test_a_step_that_fails_does_not_stop_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = Calls(monkeypatch)
+
+    def broken(settings: Settings) -> None:
+        raise Customer360Error("no room")
+
+    monkeypatch.setattr(jobs, "load_warehouse", broken)
+    with pytest.raises(RunError, match="warehouse: no room"):
+        pipelines.run(Settings(), "master")
+    assert calls.made == ["run", "publish"]
