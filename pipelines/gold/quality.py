@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 
 import polars as pl
@@ -201,7 +202,7 @@ def _comparable(attribute: str) -> pl.Expr:
     return pl.when(told != "").then(told)
 
 
-def _share(verdicts: list[pl.Expr]) -> pl.Expr:
+def _share(verdicts: Sequence[pl.Expr]) -> pl.Expr:
     """Share of the checks passed among those that could be made; null where none could."""
     if not verdicts:
         return pl.lit(None, pl.Float64)

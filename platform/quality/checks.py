@@ -51,11 +51,10 @@ class TableChecks(Frozen):
     @property
     def conditions(self) -> dict[tuple[Dimension, str], str]:
         """All conditions by dimension and name."""
-        return {
-            (dimension, name): text
-            for dimension, found in (("validity", self.validity), ("consistency", self.consistency), ("accuracy", self.accuracy))
-            for name, text in found.items()
+        named: dict[Dimension, dict[str, str]] = {
+            "validity": self.validity, "consistency": self.consistency, "accuracy": self.accuracy,
         }  # fmt: skip
+        return {(dimension, name): text for dimension, found in named.items() for name, text in found.items()}
 
     def unknown_columns(self, known: Iterable[str]) -> list[str]:
         """Columns that the checks name and the table lacks."""
