@@ -109,15 +109,16 @@ def tally(
     schema = tables.schema(table)
     required = checks.required or [c for c, column in table.columns().items() if not column.nullable]
     there = {c: filled(c, schema[c]) for c in dict.fromkeys([*required, *checks.expected])}
-    measures: dict[str, pl.Expr] = {"total": pl.len()}
+    verdicts = {f"completeness|{column}": is_filled for column, is_filled in there.items()}
+    verdicts |= {f"{dimension}|{name}": pl.sql_expr(text) for (dimension, name), text in checks.conditions.items()}
+    # Every verdict is made once, as a column of its own; what is null was not measured.
+    judged = standing.select("_source_system", **verdicts)
+    measures = {"total": pl.len()}
     if required:
-        measures["nulls"] = (~pl.all_horizontal(there[c] for c in required)).sum()
-    for column, is_filled in there.items():
-        measures |= {f"completeness|{column}|checked": pl.len(), f"completeness|{column}|passed": is_filled.sum()}
-    for (dimension, name), text in checks.conditions.items():
-        passed = pl.sql_expr(text)
-        measures |= {f"{dimension}|{name}|checked": passed.is_not_null().sum(), f"{dimension}|{name}|passed": passed.sum()}  # fmt: skip
-    counted = standing.group_by("_source_system").agg(**measures)
+        measures["nulls"] = (~pl.all_horizontal(f"completeness|{c}" for c in required)).sum()
+    for name in verdicts:
+        measures |= {f"{name}|checked": pl.col(name).count(), f"{name}|passed": pl.col(name).sum()}
+    counted = judged.group_by("_source_system").agg(**measures)
     passed_rows, repeated = _by_system(valid), _by_system(repeats)
     found: Tally = {}
     for row in counted.sort("_source_system").to_dicts():

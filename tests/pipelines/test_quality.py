@@ -53,6 +53,13 @@ def test_it_comes_after_every_record_table() -> None:
     assert {n.name for n in record_nodes()} <= needed
 
 
+def test_what_takes_a_date_comes_after_the_table_that_the_default_date_is_read_from() -> None:
+    compose()
+    dated = [n.name for n in graph.NODES.values() if n.is_dated and not n.is_producer]
+    assert "gold.record_quality" in dated
+    assert not [name for name in dated if "silver.subject_days" not in graph.selection(None, name)]
+
+
 def test_counts_are_those_of_the_conservation_table(retailer, measured: dict[str, pl.DataFrame]) -> None:
     together = measured[METRICS].filter(pl.col("source_system") == ALL)
     assert set(together["table_name"]) == {n.records for n in record_nodes()}
