@@ -50,6 +50,7 @@ class Node:
     merge: Callable[..., Any] | None  # folds partial outputs into the whole output
     reads: dict[str, tuple[str, ...]] | None = None  # columns that an input needs, where not all
     version: Callable[[Any], str] | None = None  # of what a producer holds beside its inputs, e.g. a model
+    after: tuple[str, ...] = ()  # tables that must stand before, though it does not read them
 
     @property
     def table(self) -> type[Table]:
@@ -100,12 +101,14 @@ def builds(
     rules: str | None = None,
     merge: Callable[..., Any] | None = None,
     reads: dict[str, tuple[str, ...]] | None = None,
+    after: tuple[str, ...] = (),
 ) -> Callable[[F], F]:
     """Declare a pure function from frames to one frame as the build of ``table``.
 
     ``rules`` names the rule file that becomes ``params``. ``merge`` declares the build mergeable: applied to the outputs
     for any parts of the input rows, one under the other, it gives the output for all of them. ``reads`` names the
-    columns that are needed of a wide input, so that an exchange carries no others.
+    columns that are needed of a wide input, so that an exchange carries no others. ``after`` names tables that must stand
+    first though the build does not read them, as the one that the default ``as_of`` is taken from.
     """
 
     def declare(function: F) -> F:
@@ -114,7 +117,22 @@ def builds(
         wants = frozenset(parameters) & frozenset(RESERVED)
         if "as_of" in wants and tables.spec(table).layer != "gold":
             raise GraphError(f"{tables.spec(table).name} is no gold table, so its build cannot take as_of")
-        _register(Node(tables.spec(table).name, (table,), inputs, function, False, wants, rules, None, merge, reads))
+        _register(
+            Node(
+                tables.spec(table).name,
+                (table,),
+                inputs,
+                function,
+                False,
+                wants,
+                rules,
+                None,
+                merge,
+                reads,
+                None,
+                after,
+            )
+        )
         return function
 
     return declare
@@ -176,7 +194,7 @@ def edges() -> dict[str, set[str]]:
     result: dict[str, set[str]] = {}
     for node in NODES.values():
         result[node.name] = set()
-        for table in node.inputs:
+        for table in (*node.inputs, *node.after):
             if table not in tables.TABLES:
                 near = difflib.get_close_matches(table, tables.TABLES, n=3)
                 hint = f"; did you mean {', '.join(near)}?" if near else ""

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, ValidationError
 
 from customer360 import models, pipelines
@@ -47,8 +48,27 @@ def _read(model: type[BaseModel], name: str | None) -> BaseModel:
     try:
         return model.model_validate(content)
     except ValidationError as fault:
-        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']} (is {e['input']!r:.60})" for e in fault.errors()]
+        lines = [
+            f"  {_line(name, e['loc'])}{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']} (is {e['input']!r:.60})"
+            for e in fault.errors()
+        ]
         raise ConfigError(f"{name}: {len(lines)} fault(s)\n" + "\n".join(lines)) from None
+
+
+def _line(name: str | None, place: tuple[int | str, ...]) -> str:
+    """``line N: `` of the key that ``place`` leads to, as far as it stands in the file itself."""
+    node = yaml.compose(settings.find(name).read_text(encoding="utf-8")) if name else None
+    line = 0
+    for key in place:
+        if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+            node = node.value[key]
+            line = node.start_mark.line + 1
+            continue
+        found = [(k, v) for k, v in node.value if k.value == str(key)] if isinstance(node, yaml.MappingNode) else []
+        if not found:
+            break
+        line, node = found[0][0].start_mark.line + 1, found[0][1]
+    return f"line {line}: " if line else ""
 
 
 def state_folder(configured: Settings) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from rich import box
@@ -15,6 +15,7 @@ from rich.table import Table as Grid
 from customer360.platform import graph, ledger, privacy, quality, tables
 from customer360.platform.lake import Lake
 from customer360.platform.ledger import Run
+from customer360.platform.quality.checks import DIMENSIONS
 from customer360.platform.run import lake_of
 from customer360.platform.run.ingest import pending
 from customer360.platform.run.planning import Context, is_current, prepare
@@ -23,12 +24,15 @@ from customer360.platform.settings import Settings
 from customer360.platform.sources.files import Landing, check_mapping
 from customer360.serve.compose import rules_of
 
+if TYPE_CHECKING:  # the page brings Jinja, which no other command needs
+    from customer360.serve.quality_page import Overview
+
 WIDTH_WITHOUT_TERMINAL = 160
 console = Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL)
 
 
 TEXT = ("batch", "table", "node", "row", "column", "rule", "value", "source", "reason", "state", "because", "faults", "run", "command", "as of", "nodes",
-        "ended", "last commit")  # fmt: skip
+        "ended", "last commit", "person", "missing")  # fmt: skip
 
 
 def grid(title: str, *columns: str) -> Grid:
@@ -183,6 +187,39 @@ def status(settings: Settings) -> None:
             record.id, record.command[:60], str(record.as_of or ""), said, (record.ended_at or "did not end")[:19]
         )
     console.print(runs)
+
+
+def quality_summary(found: Overview, limit: int) -> None:
+    """Print tables in five dimensions, standing alerts, the checks that fail most and who needs more data."""
+    shown = grid("Quality: total = valid + invalid", "table", "score", *(d[:12] for d in DIMENSIONS), "total", "valid", "invalid",
+                 "duplicates", "nulls")  # fmt: skip
+    for row in found.tables.to_dicts():
+        counts = (f"{row[f'{n}_records']:,}" for n in ("total", "valid", "invalid", "duplicate", "null"))
+        score = "-" if row["quality_score"] is None else f"{row['quality_score']:.1f}"
+        shown.add_row(row["table_name"], score, *(_percent(row[f"{d}_score"]) for d in DIMENSIONS), *counts)
+    console.print(shown)
+    alerts = grid("Alerts that stand", "table", "rule", "reason", "now", "limit")
+    for row in found.alerts.filter(pl.col("cleared_at").is_null()).to_dicts():
+        alerts.add_row(
+            row["table_name"], row["dimension"], row["reason"], _percent(row["value"]), _percent(row["limit"])
+        )
+    console.print(alerts)
+    rules = grid(f"Checks that fail most, of {found.rules.height}", "table", "rule", "reason", "rows", "share")
+    for row in found.rules.head(limit).to_dicts():
+        share = _percent(row["failed_count"] / row["checked_count"]) if row["checked_count"] else "-"
+        rules.add_row(row["table_name"], row["rule"], row["dimension"], f"{row['failed_count']:,}", share)
+    console.print(rules)
+    people = grid(
+        f"Who needs more data, of {found.scores['needs_data'].sum():,}", "person", "spent", "score", "missing"
+    )
+    for row in found.people.to_dicts():
+        spent = "-" if row["net_amount"] is None else f"{row['net_amount']:,.2f}"
+        people.add_row(row["person_id"], spent, f"{row['quality_score']:.1f}", ", ".join(row["missing_attributes"]))
+    console.print(people)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
 
 
 def refused(settings: Settings, table: str | None, rule: str | None, limit: int) -> None:

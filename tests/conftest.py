@@ -44,7 +44,10 @@ def empty_graph(registries: None) -> None:
 
 # ---- a whole retailer, for the tests that cross all layers -----------------------------------------------------
 
-VOLATILE = ("_ingested_at", "received_at", "scored_at")  # moments of processing, not of business
+VOLATILE = (
+    "_ingested_at", "received_at", "scored_at",
+    "measured_at", "metric_date", "processing_time_seconds", "opened_at", "cleared_at",
+)  # fmt: skip  # moments of processing, not of business
 STOCK_ROWS = 300  # of the synthetic stock list, which is by far the largest file of a small retailer
 
 

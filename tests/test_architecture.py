@@ -18,6 +18,7 @@ SHARED = {
     "pipelines.vocabulary",
     "pipelines.subjects",
     "pipelines.rules",
+    "pipelines.quality",
     "pipelines.sample",
 }  # at the height of bronze
 STANDARD_FORBIDDEN_IN_BUILDS = {"datetime.now", "date.today", "time.time", "open", "random"}

@@ -18,6 +18,7 @@ from customer360.platform.graph import Node
 from customer360.platform.lake import Add, Lake, reached
 from customer360.platform.ledger import NodeRun, Run
 from customer360.platform.quality import Quarantine
+from customer360.platform.quality.checks import added
 from customer360.platform.run.executor import Failure, LocalExecutor, RayExecutor, executor_for
 from customer360.platform.run.ingest import ingest
 from customer360.platform.run.planning import (
@@ -140,7 +141,7 @@ class _Driver:
         for table in sorted(needed):
             self.lake.ensure(tables.by_name(table))
         self.lake.ensure(Quarantine)
-        self.failures |= ingest(self.lake, self.settings, names, self.executor, self.record)
+        self.failures |= ingest(self.lake, self.settings, names, self.executor, self.record, self.rules)
 
     def stage(self, nodes: list[Node]) -> None:
         """Build one stage: all units of its builds together, then its producers one by one."""
@@ -205,10 +206,11 @@ class _Driver:
             self.lake.replace(side, adds.get(side, []), scope={}, app=job.app, app_version=job.app_version)
         before = {f.path for f in self.lake.files(main)}
         facts["buckets_rewritten"] = sum(a.path not in before for a in adds.get(main, []))
+        seconds = time.perf_counter() - self.started[job.node.name]
+        facts["seconds"] = round(seconds, 3)
         self.lake.replace(
             main, adds.get(main, []), scope=job.partition, app=job.app, app_version=job.app_version, facts=facts
         )
-        seconds = time.perf_counter() - self.started[job.node.name]
         self.record.nodes.append(NodeRun(job.node.name, "built", seconds, facts["rows"], facts))
         telemetry.ROWS.labels(table=main, outcome="built").inc(facts["rows"])
         telemetry.NODE_SECONDS.labels(node=job.node.name).observe(seconds)
@@ -292,7 +294,11 @@ class _Driver:
         replaced = replaced_rows(job)
         if not job.staged:
             inputs = tuple(InputPart(t, tuple(job.inputs[t]), None, columns_of(job, t)) for t in job.node.inputs)
-            return [BuildUnit(self.lake, job.node, inputs, job.reserved, job.partition, replaced=replaced)], []
+            return [
+                BuildUnit(
+                    self.lake, job.node, inputs, job.reserved, job.partition, replaced=replaced, checks=job.checks
+                )
+            ], []
         parts = len(next(iter(job.staged.values())))
         scatter = tables.spec(job.node.table).bucketed
         units = []
@@ -305,7 +311,9 @@ class _Driver:
             )
             staging = f"_staging/{self.record.id}/{job.node.name}/built-{number}" if scatter else None
             units.append(
-                BuildUnit(self.lake, job.node, inputs, job.reserved, job.partition, staging=staging, replaced=replaced)
+                BuildUnit(
+                    self.lake, job.node, inputs, job.reserved, job.partition, None, None, staging, replaced, job.checks
+                )
             )
         return units, []
 
@@ -328,6 +336,8 @@ class _Driver:
         for result in built:
             for key, count in result.facts.items():
                 facts[key] = facts.get(key, 0) + count
+        if job.node.records:
+            facts["quality"] = added(result.tally for result in built)
         stored = {f.path: f for f in self.lake.files(main)}
         adds.setdefault(main, []).extend(
             Add(p, stored[p].size, stored[p].rows, stored[p].partition, "") for p in standing

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from customer360.platform import ledger, quality, tables, telemetry
 from customer360.platform.errors import RunError
 from customer360.platform.lake import Add, Lake, reached
 from customer360.platform.ledger import Batch, NodeRun
 from customer360.platform.quality import DeadLetters
+from customer360.platform.quality.checks import TableChecks
 from customer360.platform.run.executor import Failure, LocalExecutor, RayExecutor
+from customer360.platform.run.planning import checks_of
 from customer360.platform.settings import Settings, SourceSettings
 from customer360.platform.sources.files import Landed, Landing, check_mapping, ingest_file, unseen
 
@@ -25,9 +28,10 @@ class IngestUnit:
     source: SourceSettings
     batch: Batch
     index: int
+    checks: TableChecks | None = None
 
     def run(self) -> Landed:
-        return ingest_file(self.lake, self.landing, self.name, self.source, self.batch, self.index)
+        return ingest_file(self.lake, self.landing, self.name, self.source, self.batch, self.index, self.checks)
 
 
 def is_committed(lake: Lake, source: SourceSettings, batch: Batch) -> bool:
@@ -59,10 +63,16 @@ def _mapping_faults(lake: Lake, landing: Landing, name: str, source: SourceSetti
 
 
 def ingest(
-    lake: Lake, settings: Settings, names: list[str], executor: LocalExecutor | RayExecutor, run: ledger.Run
+    lake: Lake,
+    settings: Settings,
+    names: list[str],
+    executor: LocalExecutor | RayExecutor,
+    run: ledger.Run,
+    rules: dict[str, Any],
 ) -> dict[str, str]:
     """Land every waiting batch of the named sources. Returns failures by source."""
     landing = Landing(settings.landing, tuple(settings.landing_options.items()))
+    checks = {name: checks_of(rules, settings.sources[name].table) for name in names}
     lake.ensure(DeadLetters)
     todo: list[tuple[str, Batch]] = []
     failures: dict[str, str] = {}
@@ -79,7 +89,7 @@ def ingest(
             run.nodes.append(NodeRun(f"source {name}", "current"))
     start = time.perf_counter()
     units = [
-        IngestUnit(lake, landing, name, settings.sources[name], b, i)
+        IngestUnit(lake, landing, name, settings.sources[name], b, i, checks[name])
         for name, b in todo
         for i in range(len(b.files) or 1)
     ]
@@ -113,10 +123,9 @@ def ingest(
 
 def commit_batch(lake: Lake, source: SourceSettings, batch: Batch, landed: list[Landed]) -> dict[str, int]:
     """Commit one batch: dead letters first, bronze last. Either is skipped if it holds the batch already."""
-    facts = {
-        k: sum(part.facts[k] for part in landed)
-        for k in ("read", "landed", "dead", "collapsed", "left_out", "erased", "rescued")
-    }
+    counted = dict.fromkeys(key for part in landed for key in part.facts)
+    facts = dict.fromkeys(("read", "landed", "dead", "collapsed", "left_out", "erased", "rescued"), 0)
+    facts |= {k: sum(part.facts.get(k, 0) for part in landed) for k in counted}
     facts |= {"files": len(batch.files), "seq": batch.seq}
     dead: list[Add] = [a for part in landed for a in part.dead]
     bronze: list[Add] = [a for part in landed for a in part.bronze]

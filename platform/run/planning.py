@@ -14,6 +14,7 @@ import polars as pl
 from customer360.platform import graph, tables
 from customer360.platform.graph import Node
 from customer360.platform.lake import BUCKET, File, Lake
+from customer360.platform.quality.checks import TableChecks
 from customer360.platform.run.units import BuildUnit, InputPart, key_column
 from customer360.platform.settings import Settings
 from customer360.platform.tables import SUBJECT_KEYS
@@ -39,6 +40,7 @@ class Job:
     partition: dict[str, str]
     fingerprint: str
     context: Context
+    checks: TableChecks | None = None  # of the record table that it reads
     refreshed: bool = False  # asked for: nothing that stands is trusted
     staged: dict[str, dict[int, list[str]]] = field(default_factory=dict)  # exchange pieces by table and part
 
@@ -70,8 +72,17 @@ def prepare(node: Node, context: Context, rules: dict[str, Any]) -> Job:
         node.version(own) if node.version else None,
         context.lake.buckets,
     ]
+    checks = checks_of(rules, node.records) if node.records else None
+    if checks:
+        parts.append(plain(checks))
     fingerprint = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
-    return Job(node, inputs, reserved, partition, fingerprint, own)
+    return Job(node, inputs, reserved, partition, fingerprint, own, checks)
+
+
+def checks_of(rules: dict[str, Any], table: str) -> TableChecks | None:
+    """What the rule file `validation` measures the rows of a bronze table by, if it names the table."""
+    validation = rules.get("validation")
+    return validation.tables.get(table) if validation else None
 
 
 def _judged(node: Node) -> list[type[tables.Table]]:

@@ -6,12 +6,13 @@ an older version, replaced by a correction, or in quarantine with its reasons.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
 from customer360.platform import tables
 from customer360.platform.quality import quarantine_rows, row_id
+from customer360.platform.quality.checks import TableChecks, Tally, tally
 from customer360.platform.tables import Table
 
 ARRIVAL = ("_ingested_at", "_source", "_seq", "_file", "_position")
@@ -19,14 +20,17 @@ ARRIVAL = ("_ingested_at", "_source", "_seq", "_file", "_position")
 
 @dataclass(frozen=True)
 class Current:
-    """``rows``: current bronze rows; ``quarantined``: broken rules; ``facts``: counts that must balance."""
+    """``rows``: current bronze rows; ``quarantined``: broken rules; ``facts``: counts that must balance; ``tally``: quality."""
 
     rows: pl.DataFrame
     quarantined: pl.DataFrame
     facts: dict[str, int]
+    tally: Tally = field(default_factory=dict)
 
 
-def current_records(table: type[Table], bronze: pl.DataFrame, replaced: set[str]) -> Current:
+def current_records(
+    table: type[Table], bronze: pl.DataFrame, replaced: set[str], checks: TableChecks | None = None
+) -> Current:
     """Judge and fold a part of a bronze table that holds all rows of its keys.
 
     ``replaced`` are addresses (source/seq/file/position) of rows that a correction stands for.
@@ -34,27 +38,29 @@ def current_records(table: type[Table], bronze: pl.DataFrame, replaced: set[str]
     standing = bronze.filter(~row_id().is_in(list(replaced))) if replaced else bronze
     verdict = tables.judge(table, standing)
     quarantined = quarantine_rows(table, standing, verdict)
-    rows, duplicates, older = _fold(table, verdict.valid)
+    rows, repeats, older = _fold(table, verdict.valid)
     facts = {
         "bronze": bronze.height,
         "quarantined": standing.height - verdict.valid.height,
-        "duplicates": duplicates,
+        "duplicates": repeats.height,
         "superseded": older + bronze.height - standing.height,
     }
-    return Current(rows, quarantined, facts)
+    return Current(rows, quarantined, facts, tally(table, checks, standing, verdict.valid, repeats))
 
 
-def _fold(table: type[Table], valid: pl.DataFrame) -> tuple[pl.DataFrame, int, int]:
-    """One row a key: the newest version, then the latest arrival. Returns rows, duplicates, older versions."""
+def _fold(table: type[Table], valid: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+    """One row a key: the newest version, then the latest arrival. Returns rows, exact duplicates, number of older versions."""
     declared = tables.spec(table)
+    none = valid.clear()
     if not declared.key or valid.is_empty():
-        return valid, 0, 0
+        return valid, none, 0
     key = ["_source_system", *declared.key]
     repeated = valid.filter(pl.struct(key).is_duplicated())
     if repeated.is_empty():
-        return valid, 0, 0
-    distinct = repeated.select("_source_system", *table.columns()).unique().height
+        return valid, none, 0
+    is_distinct = repeated.select("_source_system", *table.columns()).select(pl.struct(pl.all()).is_first_distinct())
+    repeats = repeated.filter(~is_distinct.to_series())
     order = [*([declared.version] if declared.version else []), *ARRIVAL]
     newest = repeated.sort(order, nulls_last=False).unique(subset=key, keep="last", maintain_order=True)
     single = valid.filter(~pl.struct(key).is_duplicated())
-    return pl.concat([single, newest]), repeated.height - distinct, distinct - newest.height
+    return pl.concat([single, newest]), repeats, repeated.height - repeats.height - newest.height

@@ -18,6 +18,7 @@ from customer360.platform import quality, tables
 from customer360.platform.errors import ContractError
 from customer360.platform.graph import Node
 from customer360.platform.lake import BUCKET, Add, File, Lake, bucket_numbers, constant
+from customer360.platform.quality.checks import TableChecks, Tally
 from customer360.platform.run.records import Current, current_records
 from customer360.platform.tables import SUBJECT_KEYS, Table
 
@@ -34,11 +35,12 @@ class InputPart:
 
 @dataclass
 class UnitResult:
-    """What a unit wrote: files by table name, exchange pieces by target part, and counts."""
+    """What a unit wrote: files by table name, exchange pieces by target part, counts, and counts of quality."""
 
     adds: dict[str, list[Add]] = field(default_factory=dict)
     pieces: dict[int, str] = field(default_factory=dict)
     facts: dict[str, int] = field(default_factory=dict)
+    tally: Tally = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class BuildUnit:
     stem: str | None = None
     staging: str | None = None  # write pieces a bucket there instead of table files
     replaced: tuple[str, ...] = ()  # bronze rows that corrections stand for
+    checks: TableChecks | None = None  # what the quality of a record table is measured by
 
     def run(self) -> UnitResult:
         records = self.node.records
@@ -61,7 +64,7 @@ class BuildUnit:
         for part in self.inputs:
             frame = _read(self.lake, part)
             if part.table == records:
-                current = current_records(tables.by_name(part.table), frame.collect(), set(self.replaced))
+                current = current_records(tables.by_name(part.table), frame.collect(), set(self.replaced), self.checks)
                 frame = current.rows.lazy()
             frames.append(frame)
         output = conform_to_storage(self.node.table, self.node.function(*frames, **self.reserved), self.partition)
@@ -89,6 +92,7 @@ def _account(unit: BuildUnit, result: UnitResult, current: Current, silver: int)
         raise ContractError(
             f"{unit.node.name} made {silver} rows of {current.rows.height} records; a record table has one row a record"
         )
+    result.tally = current.tally
     result.facts |= current.facts | {"silver": silver, "set_apart": current.rows.height - silver}
     if current.quarantined.height:
         partition: dict[str, str | None] = {"table_name": unit.node.records}

@@ -18,6 +18,7 @@ from customer360.platform.errors import SourceError
 from customer360.platform.lake import Add, Lake, remote_store
 from customer360.platform.ledger import Batch, InputFile
 from customer360.platform.quality import DeadLetters
+from customer360.platform.quality.checks import TableChecks, punctuality
 from customer360.platform.settings import SourceSettings
 from customer360.platform.sources.casting import Mapping, fit
 from customer360.platform.sources.records import POSITION, Records, read
@@ -78,7 +79,15 @@ class Landed:
     facts: dict[str, int]
 
 
-def ingest_file(lake: Lake, landing: Landing, name: str, source: SourceSettings, batch: Batch, index: int) -> Landed:
+def ingest_file(
+    lake: Lake,
+    landing: Landing,
+    name: str,
+    source: SourceSettings,
+    batch: Batch,
+    index: int,
+    checks: TableChecks | None = None,
+) -> Landed:
     """Read file ``index`` of a batch into a bronze data file and a dead-letter data file. Runs in workers."""
     if batch.inline:
         return land(
@@ -86,9 +95,8 @@ def ingest_file(lake: Lake, landing: Landing, name: str, source: SourceSettings,
         )
     path = batch.files[index].path
     records = read(landing.bytes_of(path), source.format, source.delimiter)
-    return land(
-        lake, name, source, batch, path, index, records, Mapping(source.mapping, tuple(source.group_by), source.where)
-    )
+    mapping = Mapping(source.mapping, tuple(source.group_by), source.where)
+    return land(lake, name, source, batch, path, index, records, mapping, checks)
 
 
 def land(
@@ -100,6 +108,7 @@ def land(
     index: int,
     records: Records,
     mapping: Mapping,
+    checks: TableChecks | None = None,
 ) -> Landed:
     """Cast records to the contract and write them with their metadata; file names depend on the batch alone.
 
@@ -127,6 +136,7 @@ def land(
         "left_out": fitted.left_out,
         "erased": int(erased.sum()),
         "rescued": int(rows["_rescued"].is_not_null().sum()),
+        **punctuality(rows, checks),
     }
     return Landed(bronze, dead, facts)
 

@@ -1,4 +1,4 @@
-"""What was refused, and its repair."""
+"""How good the data are; what was refused, and its repair."""
 
 from __future__ import annotations
 
@@ -12,6 +12,24 @@ from customer360.serve.cli.options import ConfigOption, configured
 app = typer.Typer()
 quarantine_app = typer.Typer(no_args_is_help=True, help="Rows and records that were refused: list, export, replay.")
 app.add_typer(quarantine_app, name="quarantine")
+
+
+@app.command("quality")
+def show_quality(
+    html: Annotated[Path | None, typer.Option(help="Also write a page with pictures to this file")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Rules and people shown")] = 15,
+    config: ConfigOption = None,
+) -> None:
+    """Tables in five dimensions, alerts, the checks that fail most, and who needs more data; personal values are masked."""
+    from customer360.platform.run import lake_of
+    from customer360.serve import quality_page, report
+
+    settings = configured(config)
+    found = quality_page.overview(lake_of(settings), limit)
+    report.quality_summary(found, limit)
+    if html:
+        html.write_text(quality_page.page(found, settings.name), encoding="utf-8")
+        typer.echo(f"page: {html}")
 
 
 @quarantine_app.command("list")

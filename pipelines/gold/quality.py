@@ -1,0 +1,225 @@
+"""Quality of customers, and of sales against each other: what needs more than one table to be judged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+import polars as pl
+
+from customer360.pipelines.rules import ValidationRules
+from customer360.platform.graph import builds
+from customer360.platform.tables import Boolean, Date, Float, Integer, List, String, Table, personal
+
+NATIONAL_DIGITS = 9  # of a phone number: what stands before them is written in many ways
+
+
+class AgreementCounts(Table, table="gold.agreement_counts", sort_by=("child", "check", "source_system")):
+    """One row per check of a table against another and source system: rows that could be compared, and that agree."""
+
+    child = String(primary_key=True, description="Silver table of the rows")
+    check = String(primary_key=True)
+    source_system = String(primary_key=True)
+    compared_count = Integer()
+    agreed_count = Integer()
+
+
+@builds(
+    AgreementCounts,
+    rules="validation",
+    reads={
+        "silver.transactions": ("transaction_id", "source_system", "total_amount", "tax_amount", "shipping_amount", "discount_amount"),
+        "silver.transaction_items": ("transaction_id", "source_system", "product_id", "unit_price", "total_price"),
+        "silver.products": ("product_id", "price"),
+    },
+)  # fmt: skip
+def agreement_counts(
+    silver_transactions: pl.LazyFrame,
+    silver_transaction_items: pl.LazyFrame,
+    silver_products: pl.LazyFrame,
+    params: ValidationRules,
+) -> pl.LazyFrame:
+    """Headers against the sum of their lines, prices of lines against the catalogue (where it has one)."""
+    key = ["transaction_id", "source_system"]
+    lines = silver_transaction_items.group_by(key).agg(lines=pl.col("total_price").cast(pl.Float64).sum())
+    extras = pl.col("tax_amount").fill_null(0) + pl.col("shipping_amount").fill_null(0)
+    expected = pl.col("lines") + (extras - pl.col("discount_amount").fill_null(0)).cast(pl.Float64)
+    sums = silver_transactions.join(lines, on=key).select(
+        "source_system",
+        agrees=(expected - pl.col("total_amount").cast(pl.Float64)).abs() <= params.amount_tolerance + 1e-9,
+    )
+    low, high = params.catalogue_price_share
+    catalogue = silver_products.select("product_id", price=pl.col("price").cast(pl.Float64)).filter(pl.col("price") > 0)
+    prices = silver_transaction_items.join(catalogue, on="product_id").select(
+        "source_system", agrees=(pl.col("unit_price").cast(pl.Float64) / pl.col("price")).is_between(low, high)
+    )
+    return pl.concat(
+        [
+            _counted("silver.transactions", "total_is_the_sum_of_its_lines", sums),
+            _counted("silver.transaction_items", "price_is_near_the_catalogue", prices),
+        ]
+    )
+
+
+def _counted(child: str, check: str, compared: pl.LazyFrame) -> pl.LazyFrame:
+    return compared.group_by("source_system").agg(
+        child=pl.lit(child),
+        check=pl.lit(check),
+        compared_count=pl.col("agrees").count().cast(pl.Int64),
+        agreed_count=pl.col("agrees").sum().cast(pl.Int64),
+    ).select(list(AgreementCounts.columns()))  # fmt: skip
+
+
+class RecordQuality(
+    Table, table="gold.record_quality", per="record_id", partition_by=("as_of",), sort_by=("record_id",), bucketed=False
+):
+    """One row per customer account and as_of date: how good its record is, in five dimensions from 0 to 1.
+
+    Completeness is the worth of the attributes that are there; validity the share of them in a valid format;
+    consistency the share of rules among them that hold; accuracy the share that agrees with the golden record, where
+    the person has other records; timeliness falls from fresh to stale with the days since the last sign of life.
+    """
+
+    record_id = String(primary_key=True, metadata=personal("account"))
+    as_of = Date(primary_key=True)
+    source_system = String()
+    person_id = String(nullable=True)
+    completeness_score = Float()
+    accuracy_score = Float(nullable=True, description="Null: no other record of the person to compare with")
+    consistency_score = Float(nullable=True)
+    validity_score = Float(nullable=True)
+    timeliness_score = Float(nullable=True)
+    quality_score = Float(description="0 to 100: weighted mean of the dimensions that could be measured")
+    missing_attributes = List(String(), description="Absent or of invalid format, the most useful first")
+
+
+@builds(RecordQuality, rules="validation", after=("silver.subject_days",))  # the default date is read from it
+def record_quality(
+    silver_customer_records: pl.LazyFrame,
+    silver_identities: pl.LazyFrame,
+    silver_people: pl.LazyFrame,
+    as_of: date,
+    params: ValidationRules,
+) -> pl.LazyFrame:
+    """Scores of every current account."""
+    attributes = list(params.customers.attributes)
+    golden = silver_people.select("person_id", "record_count", *(pl.col(a).alias(f"golden_{a}") for a in attributes))
+    joined = silver_customer_records.join(
+        silver_identities.select("record_id", "person_id"), on="record_id", how="left"
+    ).join(golden, on="person_id", how="left")
+    agrees = [
+        pl.when(pl.col("record_count") > 1).then(_comparable(a) == _comparable(f"golden_{a}")) for a in attributes
+    ]
+    last_seen = pl.max_horizontal(pl.col("last_updated_at").dt.date(), "last_login_on", "registered_on")
+    return (
+        joined.with_columns(
+            **_form_scores(params),
+            accuracy_score=_share(agrees),
+            timeliness_score=_timeliness(last_seen, as_of, params),
+        )
+        .with_columns(as_of=pl.lit(as_of), quality_score=_quality(params))
+        .select(list(RecordQuality.columns()))
+    )
+
+
+class CustomerQuality(
+    Table, table="gold.customer_quality", per="person_id", partition_by=("as_of",), sort_by=("person_id",)
+):
+    """One row per person and as_of date: how good its golden record is, and what is missing to use it well.
+
+    The dimensions are those of gold.record_quality over the golden record; accuracy is the mean of the person's
+    records, timeliness that of the freshest one.
+    """
+
+    person_id = String(primary_key=True)
+    as_of = Date(primary_key=True)
+    completeness_score = Float()
+    accuracy_score = Float(nullable=True, description="Null: one record alone, nothing to compare with")
+    consistency_score = Float(nullable=True)
+    validity_score = Float(nullable=True)
+    timeliness_score = Float(nullable=True)
+    quality_score = Float(description="0 to 100: weighted mean of the dimensions that could be measured")
+    missing_attributes = List(String(), description="Absent or of invalid format, the most useful first")
+    missing_worth = Float(description="Worth of the missing attributes to marketing and identity, by the rule file")
+    needs_data = Boolean(description="The score lies under the rule file's needs_data_below and something is missing")
+
+
+@builds(CustomerQuality, rules="validation")
+def customer_quality(
+    silver_people: pl.LazyFrame, gold_record_quality: pl.LazyFrame, as_of: date, params: ValidationRules
+) -> pl.LazyFrame:
+    """Scores of every person, from the golden record and the person's records."""
+    records = (
+        gold_record_quality.filter(pl.col("person_id").is_not_null())
+        .sort("record_id")
+        .group_by("person_id")
+        .agg(pl.col("accuracy_score").mean(), pl.col("timeliness_score").max())
+    )
+    worth = [
+        pl.when(_is_missing(a, params)).then(pl.lit(w)).otherwise(0.0) for a, w in params.customers.attributes.items()
+    ]
+    return (
+        silver_people.join(records, on="person_id", how="left")
+        .with_columns(**_form_scores(params), missing_worth=pl.sum_horizontal(worth))
+        .with_columns(as_of=pl.lit(as_of), quality_score=_quality(params))
+        .with_columns(
+            needs_data=(pl.col("quality_score") < params.customers.needs_data_below) & (pl.col("missing_worth") > 0)
+        )
+        .select(list(CustomerQuality.columns()))
+    )
+
+
+def _form_scores(params: ValidationRules) -> dict[str, pl.Expr]:
+    """Completeness, validity and consistency of a record by itself, and what it lacks, the most useful first."""
+    rules = params.customers
+    worth = sum(rules.attributes.values())
+    there = [pl.when(_is_filled(a)).then(pl.lit(w)).otherwise(0.0) for a, w in rules.attributes.items()]
+    ordered = sorted(rules.attributes, key=lambda a: (-rules.attributes[a], a))
+    missing = pl.concat_list(pl.when(_is_missing(a, params)).then(pl.lit(a)) for a in ordered).list.drop_nulls()
+    return {
+        "completeness_score": pl.sum_horizontal(there) / worth,
+        "validity_score": _share([pl.sql_expr(text) for text in rules.validity.values()]),
+        "consistency_score": _share([pl.sql_expr(text) for text in rules.consistency.values()]),
+        "missing_attributes": missing,
+    }
+
+
+def _is_filled(attribute: str) -> pl.Expr:
+    return pl.col(attribute).is_not_null() & (pl.col(attribute).cast(pl.String).str.strip_chars() != "")
+
+
+def _is_missing(attribute: str, params: ValidationRules) -> pl.Expr:
+    """Absent, or there in a format that is of no use."""
+    format_ = params.customers.validity.get(attribute)
+    useless = ~pl.sql_expr(format_).fill_null(True) if format_ else pl.lit(False)
+    return ~_is_filled(attribute).fill_null(False) | useless
+
+
+def _comparable(attribute: str) -> pl.Expr:
+    """A value without case, blanks and punctuation, a phone number without its country; null when nothing remains."""
+    plain = pl.col(attribute).cast(pl.String).str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}]", "")
+    told = plain.str.tail(NATIONAL_DIGITS) if attribute.endswith("phone_number") else plain
+    return pl.when(told != "").then(told)
+
+
+def _share(verdicts: Sequence[pl.Expr]) -> pl.Expr:
+    """Share of the checks passed among those that could be made; null where none could."""
+    if not verdicts:
+        return pl.lit(None, pl.Float64)
+    return pl.mean_horizontal(v.cast(pl.Float64) for v in verdicts)
+
+
+def _timeliness(last_seen: pl.Expr, as_of: date, params: ValidationRules) -> pl.Expr:
+    fresh, stale = params.customers.fresh_days, params.customers.stale_days
+    age = (pl.lit(as_of) - last_seen).dt.total_days()
+    return (1 - (age - fresh) / (stale - fresh)).clip(0, 1)
+
+
+def _quality(params: ValidationRules) -> pl.Expr:
+    """0 to 100: the weighted mean of the dimensions that are not null."""
+    weights = {f"{dimension}_score": weight for dimension, weight in params.weights.items()}
+    scored = pl.sum_horizontal((pl.col(c) * w).fill_null(0.0) for c, w in weights.items())
+    weighed = pl.sum_horizontal(
+        pl.when(pl.col(c).is_not_null()).then(pl.lit(w)).otherwise(0.0) for c, w in weights.items()
+    )
+    return pl.when(weighed > 0).then(100 * scored / weighed).otherwise(0.0).round(2)

@@ -1,0 +1,134 @@
+"""The producer of DATA_QUALITY_METRICS: it gathers the counts that the commits of record tables carry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+
+from customer360.platform import graph, tables
+from customer360.platform.graph import Node, produces
+from customer360.platform.lake import Lake
+from customer360.platform.quality import metrics
+from customer360.platform.quality.checks import Tally, added
+from customer360.platform.quality.metrics import ALL, Alerts, DataQualityMetrics, Measurement, RuleCounts
+from customer360.platform.run.planning import Context
+
+METRICS = tables.spec(DataQualityMetrics).name
+RULE_COUNTS = tables.spec(RuleCounts).name
+
+
+def record_nodes() -> list[Node]:
+    """Builds that turn the rows of a bronze table into current records, in order of that table."""
+    return sorted((n for n in graph.NODES.values() if n.records), key=lambda n: n.records or "")
+
+
+def measured_versions(context: Context) -> str:
+    """The version of every record table: their facts change even where their rows do not."""
+    lake = context.lake
+    return json.dumps({n.name: lake.version(n.name) for n in record_nodes() if lake.exists(n.name)})
+
+
+@produces(
+    RuleCounts,
+    Alerts,
+    DataQualityMetrics,
+    # The two that count over other tables, and the record tables that neither of them reads: it comes after all.
+    inputs=("gold.reference_counts", "gold.agreement_counts", "silver.stock", "silver.campaign_audiences"),
+    rules="validation",
+    version=measured_versions,
+)
+def data_quality_metrics(
+    context: Context,
+    gold_reference_counts: pl.LazyFrame,
+    gold_agreement_counts: pl.LazyFrame,
+    silver_stock: pl.LazyFrame,
+    silver_campaign_audiences: pl.LazyFrame,
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """One measurement a commit of a record table. The newest one is made again, as other tables may have changed since."""
+    rules, lake = context.params, context.lake
+    before, counted_before = lake.scan(METRICS).collect(), lake.scan(RULE_COUNTS).collect()
+    related = _related(gold_reference_counts.collect(), gold_agreement_counts.collect())
+    rows: list[dict[str, Any]] = []
+    counted: list[dict[str, Any]] = []
+    for node in record_nodes():
+        if lake.exists(node.name):
+            found = list(_measurements(context, node, before, counted_before, related.get(node.name, {})))
+            rows += [row for m in found for row in metrics.metric_rows(m, rules.weights)]
+            counted += metrics.rule_rows(found[-1]) if found else []
+    key = DataQualityMetrics.primary_key()
+    made = pl.DataFrame(rows, schema=dict(before.schema))
+    history = pl.concat([before.join(made, on=key, how="anti"), made])
+    newest = pl.DataFrame(counted, schema=dict(counted_before.schema))
+    kept = counted_before.join(newest, on="table_name", how="anti")
+    alerts = metrics.alerts(history, rules.alerts.floors, **rules.alerts.model_dump(exclude={"floors"}))
+    return pl.concat([kept, newest]), alerts, history
+
+
+def _measurements(
+    context: Context, node: Node, before: pl.DataFrame, counted: pl.DataFrame, related: Tally
+) -> Iterator[Measurement]:
+    """Measurements of the commits from the newest known on, oldest first."""
+    lake, bronze = context.lake, node.records or ""
+    known = before.filter(pl.col("table_name") == bronze).sort("table_version").tail(1).to_dicts()
+    since, bronze_since = (known[0]["table_version"], known[0]["bronze_version"]) if known else (-1, -1)
+    version = lake.version(bronze)
+    punctual = added([_punctual(counted, bronze), _deliveries(context, bronze, bronze_since)])
+    for commit in _commits(lake, node.name, since - 1):
+        facts = json.loads(commit.get("customer360.facts", "{}"))
+        if commit.get("customer360.app") != f"node:{node.name}" or "quality" not in facts:
+            continue
+        by_system = added([facts["quality"], punctual])
+        by_system = {system: counts for system, counts in by_system.items() if "total" in counts}
+        both = added([by_system, {s: c for s, c in related.items() if s in by_system}])
+        together = added([*({ALL: counts} for counts in both.values()), {ALL: related.get(ALL, {})}])
+        moment = datetime.fromtimestamp(commit["timestamp"] / 1000, UTC)
+        whole = both | together if both else {}
+        yield Measurement(bronze, commit["version"], moment, facts.get("seconds", 0.0), version, whole)
+
+
+def _commits(lake: Lake, name: str, after: int) -> list[dict[str, Any]]:
+    """Commits of a table above version ``after``, oldest first, as far back as its log goes."""
+    newer = lake.version(name) - max(after, -1)
+    return list(reversed(lake.history(name, newer))) if newer > 0 else []
+
+
+def _deliveries(context: Context, bronze: str, after: int) -> Tally:
+    """Timed and punctual rows of the batches that were landed after a version of the bronze table, by source system."""
+    tallies: list[Tally] = []
+    for commit in _commits(context.lake, bronze, after):
+        source = context.settings.sources.get((commit.get("customer360.app") or "").removeprefix("batch:"))
+        facts = json.loads(commit.get("customer360.facts", "{}"))
+        if source and facts.get("timed"):
+            tallies.append({source.system: _timely(facts["timed"], facts["timed"] - facts["late"])})
+    return added(tallies)
+
+
+def _timely(checked: int, passed: int) -> dict[str, int]:
+    return {"timeliness|delivered_in_time|checked": checked, "timeliness|delivered_in_time|passed": passed}
+
+
+def _punctual(counted: pl.DataFrame, bronze: str) -> Tally:
+    """What the measurements before counted of earlier deliveries."""
+    rows = counted.filter(
+        (pl.col("table_name") == bronze) & (pl.col("dimension") == "timeliness") & (pl.col("source_system") != ALL)
+    )
+    return {r["source_system"]: _timely(r["checked_count"], r["passed_count"]) for r in rows.to_dicts()}
+
+
+def _related(references: pl.DataFrame, agreements: pl.DataFrame) -> dict[str, Tally]:
+    """Counts over other tables, by record table and source system: foreign keys (of all together) and agreements."""
+    found: dict[str, Tally] = {}
+    for row in references.to_dicts():
+        name = f"consistency|{row['foreign_key']} -> {row['parent']}"
+        referring = row["row_count"] - row["null_count"]
+        counts = found.setdefault(row["child"], {}).setdefault(ALL, {})
+        counts |= {f"{name}|checked": referring, f"{name}|passed": referring - row["orphan_count"]}
+    for row in agreements.to_dicts():
+        name = f"accuracy|{row['check']}"
+        counts = found.setdefault(row["child"], {}).setdefault(row["source_system"], {})
+        counts |= {f"{name}|checked": row["compared_count"], f"{name}|passed": row["agreed_count"]}
+    return found
