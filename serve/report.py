@@ -28,7 +28,7 @@ console = Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL)
 
 
 TEXT = ("batch", "table", "node", "row", "column", "rule", "value", "source", "reason", "state", "because", "faults", "run", "command", "as of", "nodes",
-        "ended", "last commit")  # fmt: skip
+        "ended", "last commit", "measure")  # fmt: skip
 
 
 def grid(title: str, *columns: str) -> Grid:
