@@ -19,6 +19,7 @@ PART = "_part"  # of each row in the embedded warehouse: the part of its table t
 
 # Time travel keeps what was deleted. Personal data are bound by the promise of erasure; the rest by convenience.
 RETENTION_DAYS, RETENTION_DAYS_PERSONAL = 7, 1
+MYSQL_KEY_LENGTH = 255
 
 TYPES: dict[str, dict[type[pl.DataType], str]] = {
     "duckdb": {
@@ -146,4 +147,12 @@ def _sql_table(table: type[Table], known: sa.MetaData, engine: sa.Dialect) -> sa
 def _sql_column(name: str, column: tables.Column, dialect: sa.Dialect) -> sa.Column[object]:
     if isinstance(column.dtype, (pl.List, pl.Struct)):
         return sa.Column(name, sa.Text, nullable=column.nullable)
+    if dialect.name == "mysql" and column.dtype == pl.String:  # which wants a length, and indexes no TEXT
+        is_key = column.primary_key or "references" in (column.metadata or {})
+        return sa.Column(
+            name,
+            sa.String(MYSQL_KEY_LENGTH) if is_key else sa.Text,
+            primary_key=column.primary_key,
+            nullable=column.nullable,
+        )
     return sa.Column(name, column.sqlalchemy_dtype(dialect), primary_key=column.primary_key, nullable=column.nullable)
