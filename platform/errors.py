@@ -10,6 +10,7 @@ Customer360Error
 │   ├── StaleBatch       a batch number at or below the stored one was offered
 │   ├── TableMissing     a table was read before it was built
 │   └── NotPublished     nothing was published to the online store yet (declared in `online`)
+├── WarehouseError       the warehouse cannot be opened, or would not equal the lake
 ├── AccessDenied         no key, or an unknown key
 │   └── WrongRole        the key's role may not do this (declared in `access`)
 ├── ModelError           a model cannot be trained, loaded or scored
@@ -55,6 +56,10 @@ class StaleBatch(LakeError):
 
 class TableMissing(LakeError):
     """A table was read before it was built."""
+
+
+class WarehouseError(Customer360Error):
+    """The warehouse cannot be opened, or would not equal the lake; nothing of the load was kept."""
 
 
 class AccessDenied(Customer360Error):

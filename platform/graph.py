@@ -79,7 +79,7 @@ class Node:
 NODES: dict[str, Node] = {}
 
 
-def _input_name(parameter: str) -> str:
+def input_name(parameter: str) -> str:
     layer, _, table = parameter.partition("_")
     return f"{layer}.{table}"
 
@@ -113,7 +113,7 @@ def builds(
 
     def declare(function: F) -> F:
         parameters = list(inspect.signature(function).parameters)
-        inputs = tuple(_input_name(p) for p in parameters if p not in RESERVED)
+        inputs = tuple(input_name(p) for p in parameters if p not in RESERVED)
         wants = frozenset(parameters) & frozenset(RESERVED)
         if "as_of" in wants and tables.spec(table).layer != "gold":
             raise GraphError(f"{tables.spec(table).name} is no gold table, so its build cannot take as_of")

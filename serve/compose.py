@@ -13,7 +13,7 @@ from customer360 import models, pipelines
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.scoring import declare_scorers
 from customer360.pipelines.rules import RULE_FILES
-from customer360.platform import graph, settings
+from customer360.platform import graph, settings, stars
 from customer360.platform.errors import ConfigError
 from customer360.platform.settings import Settings
 
@@ -27,6 +27,7 @@ def compose() -> None:
         leave_out=(f"{models.__name__}.training", f"{models.__name__}.tracking", f"{pipelines.__name__}.sample"),
     )
     declare_scorers()
+    stars.check()
     graph.levels()  # an unknown input or a cycle is an error now, not in the middle of a run
 
 

@@ -1,18 +1,20 @@
-"""What commands and submitted jobs do: run pipelines, train, publish, erase. No printing beyond telemetry."""
+"""What commands and submitted jobs do: run pipelines, train, publish, load the warehouse, erase. No printing beyond telemetry."""
 
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 
 from customer360.models import lifecycle
 from customer360.models.base import MODELS
 from customer360.models.identity.erasure import identifiers_of
 from customer360.pipelines import last_complete_day_end
-from customer360.platform import privacy
-from customer360.platform.errors import Customer360Error, ModelError
+from customer360.platform import privacy, warehouse
+from customer360.platform.errors import ModelError
 from customer360.platform.ledger import Run
 from customer360.platform.run import lake_of, run
 from customer360.platform.settings import Settings
+from customer360.platform.warehouse.load import LoadReport, load, rewrite
 from customer360.serve import freshness
 from customer360.serve.compose import rules_of, state_folder
 from customer360.serve.publish import delete_person, publish_gold
@@ -67,9 +69,21 @@ def publish(settings: Settings) -> None:
     freshness.published(state_folder(settings))
 
 
-def load_warehouse(settings: Settings) -> None:
-    """Load the warehouse's schemas from the lake."""
-    raise Customer360Error("no warehouse is configured")
+def warehouse_file(settings: Settings) -> Path:
+    """Where the embedded warehouse lies."""
+    return state_folder(settings) / warehouse.FILE
+
+
+def load_warehouse(settings: Settings) -> LoadReport:
+    """Bring the warehouse up to date with the lake; `serve.cli.warehouse.show` prints what it did.
+
+    Raises:
+        LakeLocked: a run is changing the lake.
+        WarehouseError: the star would not equal the lake, or another process has the file open.
+    """
+    lake = lake_of(settings)
+    with lake.run_lock("warehouse load"):
+        return load(lake, warehouse_file(settings))
 
 
 def erase(settings: Settings, person: str) -> dict[str, int]:
@@ -82,4 +96,7 @@ def erase(settings: Settings, person: str) -> dict[str, int]:
     run_pipeline(settings, start="silver", command="erase")
     publish_gold(lake, state_folder(settings), keep=1)  # older publications still hold the person
     freshness.published(state_folder(settings))
+    if (star := warehouse_file(settings)).exists():
+        load_warehouse(settings)
+        rewrite(star)
     return touched

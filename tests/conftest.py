@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from customer360.platform import graph, tables
+from customer360.platform import graph, stars, tables
 from customer360.platform import lake as lakes
 from customer360.platform.lake import Lake
 from customer360.platform.ledger import Run
@@ -27,13 +27,13 @@ def lake(tmp_path: Path) -> Lake:
 
 @pytest.fixture
 def registries() -> Iterator[None]:
-    """Tables, nodes and observers that a test declares are gone after it; those that were there are back."""
-    before = dict(tables.TABLES), dict(graph.NODES), list(lakes.observers)
+    """Tables, nodes, loads and observers that a test declares are gone after it; those that were there are back."""
+    before = dict(tables.TABLES), dict(graph.NODES), dict(stars.LOADS), list(lakes.observers)
     yield
-    for registry, held in zip((tables.TABLES, graph.NODES), before, strict=False):
+    for registry, held in zip((tables.TABLES, graph.NODES, stars.LOADS), before, strict=False):
         registry.clear()
         registry.update(held)
-    lakes.observers[:] = before[2]
+    lakes.observers[:] = before[3]
 
 
 @pytest.fixture

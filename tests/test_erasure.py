@@ -154,6 +154,8 @@ def case(
     before = {name: made.lake.scan(name).collect() for name in tables.TABLES if made.lake.exists(name)}
     case = Case(made, person, accounts, words, before, dates=(newest - timedelta(days=7), newest))
     assert _mentions(case), "the scan finds nothing to erase"
+    jobs.load_warehouse(made.settings)
+    assert {case.person} < _in_warehouse(case), "neither does it in the warehouse"
     case.touched = jobs.erase(made.settings, person)
     yield case
 
@@ -217,6 +219,27 @@ def test_the_online_store_forgot_the_person(case: Case) -> None:
     ]
     kept = case.before["silver.identities"].filter(pl.col("person_id") != case.person)["person_id"]
     assert all(store.get("person", other) for other in kept.unique())
+
+
+def _in_warehouse(case: Case) -> set[str]:
+    """Words of the person in any byte of the warehouse file."""
+    from customer360.serve import jobs
+
+    data = jobs.warehouse_file(case.site.settings).read_bytes()
+    assert not Path(f"{jobs.warehouse_file(case.site.settings)}.wal").exists()
+    return {word for word in {*case.words, case.person} if word.encode() in data and len(word) > 4}
+
+
+def test_the_warehouse_forgot_the_person_and_keeps_the_money(case: Case) -> None:
+    import duckdb
+
+    from customer360.serve import jobs
+
+    assert _in_warehouse(case) == set()
+    with duckdb.connect(str(jobs.warehouse_file(case.site.settings)), read_only=True) as star:
+        kept = star.execute("SELECT sum(net_amount), count(*) FROM customer.fact_transactions").fetchall()
+    assert kept == [case.before["silver.transactions"].select(pl.col("net_amount").sum(), pl.len()).row(0)]
+    assert jobs.load_warehouse(case.site.settings).is_current
 
 
 # ---- kept -----------------------------------------------------------------------------------------------------------

@@ -136,8 +136,10 @@ def sql(
     ],
     config: ConfigOption = None,
 ) -> None:
-    """Query the lake with DuckDB; tables are bronze.*, silver.*, gold.*, quality.*."""
+    """Query lake and warehouse with DuckDB; schemas are bronze, silver, gold, quality, customer, behavior, personalization."""
     from customer360.platform import warehouse
     from customer360.platform.run import lake_of
+    from customer360.serve.jobs import warehouse_file
 
-    typer.echo(warehouse.query(lake_of(configured(config)), query))
+    settings = configured(config)
+    typer.echo(warehouse.query(lake_of(settings), query, warehouse_file(settings)))

@@ -1,0 +1,85 @@
+"""The embedded warehouse: the star in a DuckDB file, and every lake table as a DuckDB view beside it.
+
+``ddl`` writes tables in any dialect from the contracts, ``load`` brings the star up to date with the lake.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+
+from customer360.platform import stars, tables, telemetry
+from customer360.platform.errors import ConfigError
+from customer360.platform.lake import Lake
+from customer360.platform.warehouse.ddl import DIALECTS, ddl, sql_type, star_ddl
+
+__all__ = ["DIALECTS", "connect", "ddl", "query", "star_ddl"]
+
+FILE = "warehouse.duckdb"  # below the state folder
+ATTACHED = "warehouse"
+
+
+def connect(lake: Lake, star: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB whose schemas bronze, silver, gold and quality hold a view of each stored table.
+
+    Views read the files of the current versions; nothing is copied and nothing can be written. Where a warehouse file
+    is given and exists, the tables of the star are there too, by their names, read-only.
+    """
+    if lake.is_remote:
+        raise ConfigError("`sql` reads local lakes; for object stores use Polars: `Lake.scan(name)`")
+    connection = duckdb.connect()
+    for layer in sorted({name.partition(".")[0] for name in tables.TABLES}):
+        connection.execute(f"CREATE SCHEMA {layer}")
+    for name in sorted(tables.TABLES):
+        if lake.exists(name):
+            connection.execute(_view(lake, name))
+    if star is not None and star.exists():
+        _attach(connection, star)
+    return connection
+
+
+def query(lake: Lake, statement: str, star: Path | None = None) -> duckdb.DuckDBPyRelation | None:
+    """Run one statement over the views; None when it gives no rows to show.
+
+    Raises:
+        ConfigError: DuckDB refuses the statement; its own words say why.
+    """
+    try:
+        return connect(lake, star).sql(statement)
+    except duckdb.Error as fault:
+        raise ConfigError(f"the query failed: {fault}") from None
+
+
+def _attach(connection: duckdb.DuckDBPyConnection, star: Path) -> None:
+    try:
+        connection.execute(f"ATTACH '{_quoted(star)}' AS {ATTACHED} (READ_ONLY)")
+    except duckdb.IOException as fault:  # a load holds the file; the lake can be read all the same
+        telemetry.event(f"the warehouse is left out of this query: {str(fault).splitlines()[0]}")
+        return
+    stored = connection.execute(
+        f"SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE database_name = '{ATTACHED}'"
+    )
+    for (name,) in stored.fetchall():
+        if name in stars.LOADS:
+            columns = ", ".join(f'"{c}"' for c in tables.schema(tables.by_name(name)))
+            connection.execute(f"CREATE VIEW {name} AS SELECT {columns} FROM {ATTACHED}.{name}")
+        elif name in tables.TABLES:
+            connection.execute(f"CREATE VIEW {name} AS FROM {ATTACHED}.{name}")
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
+
+
+def _view(lake: Lake, name: str) -> str:
+    columns = tables.schema(tables.by_name(name))
+    paths = [f"{lake.uri(name)}/{f.path}" for f in lake.files(name)]
+    listed = ", ".join(f'"{c}"' for c in columns)
+    empty = "SELECT " + ", ".join(f'CAST(NULL AS {sql_type(t)}) AS "{c}"' for c, t in columns.items()) + " WHERE FALSE"
+    if not paths:
+        return f"CREATE VIEW {name} AS {empty}"
+    files = ", ".join("'" + p.replace("'", "''") + "'" for p in paths)
+    stored = f"SELECT * FROM read_parquet([{files}], hive_partitioning = true, union_by_name = true)"
+    # Files older than a column of the contract lack it.
+    return f"CREATE VIEW {name} AS SELECT {listed} FROM ({stored} UNION ALL BY NAME {empty})"
