@@ -23,11 +23,13 @@ from customer360.platform.lake import Lake
 from customer360.platform.run import lake_of
 from customer360.platform.settings import Settings
 from customer360.platform.tables import Table
-from customer360.serve import jobs, report
+from customer360.serve import jobs, quality_page, report
+from customer360.serve.cli.warehouse import show as show_load
 from customer360.serve.compose import state_folder
 
 START_SECONDS = 90
-MODELS = ("churn", "clv", "item_to_item")  # two of the registered ones; `customer360 train all` takes longer
+QUALITY_ROWS = 5  # failing checks and people shown
+MODELS = ("churn", "clv", "item_to_item")  # some of the registered ones; `customer360 train all` takes longer
 console = report.console
 
 
@@ -51,13 +53,16 @@ def play(settings: Settings, customers: int, days: int) -> None:
     console.rule("4  scores, profiles, online store")
     jobs.run_pipeline(settings, start="gold", command="demo")
     jobs.publish(settings)
-    console.rule("5  where every record went")
+    console.rule("5  the star schemas of the warehouse")
+    show_load(jobs.load_warehouse(settings))
+    console.rule("6  where every record went, and how good the data are")
     lake = lake_of(settings)
     report.conservation(lake, settings)
-    console.rule("6  one person")
+    report.quality_summary(quality_page.overview(lake, QUALITY_ROWS), QUALITY_ROWS)
+    console.rule("7  one person")
     person = _someone(lake)
     _tell(lake, person)
-    console.rule("7  the same person over HTTP, from Ray Serve")
+    console.rule("8  the same person over HTTP, from Ray Serve")
     _ask(settings, person)
     console.rule(f"done in {time.perf_counter() - began:.0f} s")
     console.print(f"Models: mlflow ui --backend-store-uri sqlite:///{settings.state}/mlflow/mlflow.db")

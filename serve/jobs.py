@@ -9,7 +9,7 @@ from customer360.models import lifecycle
 from customer360.models.base import MODELS
 from customer360.models.identity.erasure import identifiers_of
 from customer360.pipelines import last_complete_day_end
-from customer360.platform import privacy, warehouse
+from customer360.platform import privacy, telemetry, warehouse
 from customer360.platform.errors import ModelError
 from customer360.platform.ledger import Run
 from customer360.platform.run import lake_of, run
@@ -83,7 +83,15 @@ def load_warehouse(settings: Settings) -> LoadReport:
     """
     lake = lake_of(settings)
     with lake.run_lock("warehouse load"):
-        return load(lake, warehouse_file(settings))
+        done = load(lake, warehouse_file(settings))
+    telemetry.event(
+        "warehouse",
+        tables=len(done.tables),
+        rows=sum(t.rows for t in done.tables),
+        changed=sum(t.changed for t in done.tables),
+        checks=len(done.checks),
+    )
+    return done
 
 
 def erase(settings: Settings, person: str) -> dict[str, int]:
