@@ -11,8 +11,10 @@ from typer.testing import CliRunner
 from customer360.platform import tables
 from customer360.platform.errors import TableMissing
 from customer360.platform.quality.metrics import ALL, Measurement, metric_rows, rule_rows
+from customer360.platform.settings import LakeSettings, Settings
 from customer360.serve import quality_page
 from customer360.serve.cli import app
+from customer360.serve.cli import quality as cli_quality
 from customer360.serve.compose import compose
 from customer360.serve.quality_page import Overview, overview, page
 
@@ -83,7 +85,8 @@ def test_the_page_shows_everything_and_needs_nothing_from_elsewhere(measured) ->
 
 
 def test_personal_values_are_covered_in_page_and_command(measured, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    monkeypatch.setenv("CUSTOMER360__LAKE__ROOT", measured.lake.root)
+    there = Settings(lake=LakeSettings(root=measured.lake.root, buckets=measured.lake.buckets))
+    monkeypatch.setattr(cli_quality, "configured", lambda config: there)  # it would also set up the log for good
     result = CliRunner().invoke(app, ["quality", "--html", str(tmp_path / "q.html")])
     assert result.exit_code == 0, result.output
     text = (tmp_path / "q.html").read_text(encoding="utf-8")
