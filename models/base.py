@@ -83,10 +83,16 @@ class NoProgress:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures of one backtest; `verdicts` words each paired comparison as better, worse or no difference."""
+    """Figures of one backtest; `verdicts` words each paired comparison as better, worse or no difference.
+
+    `rows` are what was judged, for pictures and for comparing two versions on the same customers: `person_id`, `truth`,
+    `score` of a score; `person_id`, `mode`, `recall`, `ndcg` of lists. They stay in memory: persons do not belong in
+    the model store.
+    """
 
     metrics: dict[str, float]
     verdicts: Mapping[str, str] = field(default_factory=dict)
+    rows: pl.DataFrame | None = None
 
 
 P = TypeVar("P", bound=Params)

@@ -231,7 +231,8 @@ def evaluate(fitted: ChurnFitted, snapshot: Snapshot) -> Evaluation:
             f"auc_over_{name}_high": compared.high,
         }
         verdicts[f"auc_over_{name}"] = compared.verdict
-    return Evaluation(metrics, verdicts)
+    rows = frame.select("person_id", truth="churned").with_columns(score=pl.Series(probability))
+    return Evaluation(metrics, verdicts, rows)
 
 
 def baselines(fitted: ChurnFitted, frame: pl.DataFrame) -> dict[str, Array]:

@@ -285,7 +285,8 @@ def evaluate(fitted: ClvFitted, snapshot: Snapshot) -> Evaluation:
         metrics |= {f"error_gain_over_{name}{end}": value for end, value in
                     (("", gain.difference), ("_low", gain.low), ("_high", gain.high))}  # fmt: skip
         verdicts[f"error_over_{name}"] = gain.verdict
-    return Evaluation(metrics, verdicts)
+    rows = frame.select("person_id", truth="revenue").with_columns(score=pl.Series(amount))
+    return Evaluation(metrics, verdicts, rows)
 
 
 def baselines(fitted: ClvFitted, frame: pl.DataFrame) -> dict[str, Array]:

@@ -258,6 +258,7 @@ def evaluate(fitted: ItemToItemFitted, snapshot: Snapshot) -> Evaluation:
     sampled. Metric names begin with the mode; comparisons are of Recall@20.
     """
     params, metrics, verdicts = fitted.params, {"product_count": float(len(fitted.products))}, {}
+    rows: list[pl.DataFrame] = []
     until = snapshot.as_of + timedelta(days=params.horizon_days)
     for mode in MODES:
         truth = _judged(snapshot[INTERACTIONS], snapshot.as_of, until, params.min_products, mode)
@@ -267,7 +268,8 @@ def evaluate(fitted: ItemToItemFitted, snapshot: Snapshot) -> Evaluation:
             )
         persons = truth["person_id"].unique().sort()
         lists = recommend(fitted, snapshot[INTERACTIONS], persons, snapshot.as_of, mode, evaluation.RECALL_AT)
-        recall = evaluation.ranking_by_person(lists, truth)["recall"]
+        rows.append(evaluation.ranking_by_person(lists, truth).with_columns(mode=pl.lit(mode)))
+        recall = rows[-1]["recall"]
         metrics |= _named(mode, evaluation.ranking_metrics(lists, truth, len(fitted.products)))
         for name, baseline in baselines(fitted, snapshot, persons, mode).items():
             theirs = evaluation.ranking_by_person(baseline, truth)
@@ -279,7 +281,7 @@ def evaluate(fitted: ItemToItemFitted, snapshot: Snapshot) -> Evaluation:
             interval = {"gain": compared.difference, "gain_low": compared.low, "gain_high": compared.high}
             metrics |= _named(f"{mode}_{name}", figures) | _named(f"{mode}_over_{name}", interval)
             verdicts[f"{mode}_over_{name}"] = compared.verdict
-    return Evaluation(metrics, verdicts)
+    return Evaluation(metrics, verdicts, pl.concat(rows))
 
 
 def baselines(fitted: ItemToItemFitted, snapshot: Snapshot, persons: pl.Series, mode: Mode) -> dict[str, pl.DataFrame]:

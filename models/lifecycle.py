@@ -1,4 +1,4 @@
-"""Train a model from the lake: judge it on the last known window, fit it on all, register both facts and files."""
+"""Train and tune models from the lake: judge on the last known window, fit on all, register facts and files."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
+from customer360.models import declared, plots, tuning
 from customer360.models.base import Evaluation, Model, NoProgress, Params, Snapshot
+from customer360.models.card import card
+from customer360.models.declared import params_of, plan_of
 from customer360.models.frames import HORIZON_DAYS
-from customer360.platform import settings as configuration
+from customer360.models.tuning import Tuned, TuningRun
 from customer360.platform import telemetry
-from customer360.platform.errors import ConfigError
 from customer360.platform.lake import Lake
+from customer360.platform.run.executor import ray_session
 from customer360.platform.settings import Settings
 
 
@@ -29,39 +30,75 @@ def registry_of(settings: Settings) -> Any:
     return local_registry(Path(settings.state))
 
 
-def params_of(settings: Settings, model: Model[Any, Any]) -> Params:
-    """Parameters: the model's own file, overridden by ``models.parameters.<name>`` of the settings.
-
-    Raises:
-        ConfigError: a key is unknown or a value is out of range; the model and key are named.
-    """
-    file = configuration.find(f"models/{model.name}.yaml")
-    defaults = configuration.read_yaml(file) if file.exists() else {}
-    try:
-        return model.params.model_validate({**defaults, **settings.models.parameters.get(model.name, {})})
-    except ValidationError as fault:
-        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in fault.errors()]
-        raise ConfigError(f"parameters of {model.name}:\n" + "\n".join(lines)) from None
-
-
 def train(settings: Settings, lake: Lake, model: Model[Any, Any], cut: date) -> Any:
     """Backtest at ``cut`` minus the horizon, fit at ``cut``, register. Returns what was logged.
 
     The backtest's model knows nothing after its own date; the registered one is fitted anew on everything before
     ``cut`` with the same parameters.
     """
-    params = params_of(settings, model)
+    params, plan = params_of(settings, model), plan_of(model)
     telemetry.event(f"training {model.name}", as_of=cut)
-    evaluation = backtest(lake, model, params, cut - timedelta(days=HORIZON_DAYS))
+    judged_at = cut - timedelta(days=horizon_of(params))
+    evaluation = backtest(lake, model, params, judged_at)
     for name, verdict in evaluation.verdicts.items():
         telemetry.event(f"  {name}: {verdict}")
     versions = {table: lake.version(table) for table in model.tables}
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch) / "fitted"
         _fit(settings, lake, model, params, cut, versions, directory)
-        logged = registry_of(settings).log_model_run(model, directory, params, evaluation, cut, versions)
+        described = card(model, params, evaluation, cut, judged_at, versions, plan)
+        logged = registry_of(settings).log_model_run(
+            model, directory, params, evaluation, cut, versions, card=described, figures=plots.figures(evaluation)
+        )
     telemetry.event(f"registered {model.name}", version=logged.version, champion=logged.is_champion)
     return logged
+
+
+def tune(
+    settings: Settings, lake: Lake, model: Model[Any, Any], cut: date, trial_count: int, *, resume: bool, apply: bool
+) -> Tuned:
+    """Search parameters on windows before the last one, log every trial, and ``apply`` the best for later trainings.
+
+    Runs on Ray Tune, or in this process where the executor is local. Applied parameters are a file below the state
+    folder; nothing is applied when no trial beat the parameters in force.
+    """
+    params, plan = params_of(settings, model), plan_of(model)
+    run = TuningRun(
+        model=model.name,
+        as_of=cut,
+        params=params,
+        plan=plan,
+        trial_count=trial_count,
+        horizon_days=horizon_of(params),
+        inputs=inputs_of(lake, model),
+        versions={table: lake.version(table) for table in model.tables},
+    )
+    stopping = f"halving of {plan.budget}" if plan.budget else "none: the fit has no budget"
+    telemetry.event(f"tuning {model.name}", trials=trial_count, judged_at=run.cuts[0], early_stopping=stopping)
+    storage = Path(settings.state) / "tuning"
+    if settings.execution.executor == "local":
+        tuned = tuning.search(run, storage, on_ray=False, resume=resume)
+    else:
+        with ray_session(settings.execution, Path(settings.state)):
+            tuned = tuning.search(run, storage, on_ray=True, resume=resume)
+    figure = plots.trials([t.score for t in tuned.trials], run.objective.metric, tuned.incumbent.score)
+    registry_of(settings).log_tuning(tuned, figure)
+    telemetry.event(
+        f"tuned {model.name}", metric=run.objective.metric, in_force=tuned.incumbent.score, best=tuned.best.score
+    )
+    if apply and tuned.best.drawn:
+        telemetry.event("applied", file=declared.apply(settings, model, tuned.best.drawn))
+    return tuned
+
+
+def horizon_of(params: Params) -> int:
+    """Days that follow a cut and judge it."""
+    return int(getattr(params, "horizon_days", HORIZON_DAYS))
+
+
+def inputs_of(lake: Lake, model: Model[Any, Any]) -> dict[str, list[str]]:
+    """Parquet files by table, as a worker opens them."""
+    return {table: [f"{lake.uri(table)}/{f.path}" for f in lake.files(table)] for table in model.tables}
 
 
 def backtest(lake: Lake, model: Model[Any, Any], params: Params, at: date) -> Evaluation:
@@ -88,9 +125,7 @@ def _fit(
         directory.mkdir(parents=True)
         model.fit(snapshot_of(lake, model, cut), params, NoProgress()).save(directory)
         return
-    from customer360.platform.run.executor import ray_session
-
-    inputs = {table: [f"{lake.uri(table)}/{f.path}" for f in lake.files(table)] for table in model.tables}
+    inputs = inputs_of(lake, model)
     with ray_session(settings.execution, Path(settings.state)):
         from customer360.models.training import TrainingRun, train_on_ray  # imports Ray: after its token is set
 

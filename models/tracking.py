@@ -5,13 +5,14 @@ the signature; it is loaded by the model's own `load`. The alias `champion` name
 """
 
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlflow
 import polars as pl
@@ -25,7 +26,14 @@ from mlflow.types import ColSpec, DataType, Schema
 from customer360.models.base import PAYLOADS, Evaluation, Fitted, Model, Params, find, fingerprint
 from customer360.platform.errors import ModelError
 
-CHAMPION = "champion"
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from customer360.models.tuning import Tuned
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+PLOTS = "plots"
+DESCRIPTION_LENGTH = 5000  # what the registry takes
 FLAVOUR = "customer360"
 FITTED = "fitted"
 # what has no scalar type in a signature (a list of reasons) is carried as text there
@@ -76,12 +84,15 @@ class Registry:
         as_of: date,
         versions: Mapping[str, str | int],
         promote: bool = False,
+        card: str = "",
+        figures: Mapping[str, "Figure"] | None = None,
     ) -> Logged:
         """Log one fit and register its files as a new version of `model.name`.
 
         Recorded: parameters, metrics, verdicts, `as_of`, the version of every table read (`versions`), the fingerprint
-        of the files, the signature. The version becomes champion when there is none or `promote` is set. Raises
-        ModelError when a table's version is missing.
+        of the files, the signature, the model `card` (Markdown) and `figures` by file name. The version becomes
+        champion when there is none or `promote` is set, else challenger. Raises ModelError when a table's version is
+        missing.
         """
         missing = set(model.tables) - set(versions)
         if missing:
@@ -96,6 +107,10 @@ class Registry:
                 | {f"verdict.{name}": verdict for name, verdict in evaluation.verdicts.items()}
             )
             mlflow.log_dict({"metrics": evaluation.metrics, "verdicts": dict(evaluation.verdicts)}, "evaluation.json")
+            for name, figure in (figures or {}).items():
+                mlflow.log_figure(figure, f"{PLOTS}/{name}")
+            if card:
+                mlflow.log_text(card, "model_card.md")
             info = MlflowModel.log(
                 artifact_path=None,
                 name=model.name,
@@ -107,23 +122,59 @@ class Registry:
                 signature=signature(model),
             )
         version = str(info.registered_model_version)
+        if card:
+            self._client().update_model_version(model.name, version, card[:DESCRIPTION_LENGTH])
         if promote or self.champion_version(model.name) is None:
             self.promote(model.name, version)
+        else:
+            self._client().set_registered_model_alias(model.name, CHALLENGER, version)
         return Logged(model.name, version, run.info.run_id, self.champion_version(model.name) == version)
 
+    def log_tuning(self, tuned: "Tuned", figure: "Figure") -> str:
+        """Log a search: a parent run with the best parameters, and a child a trial. Returns the parent's run id."""
+        run, best = tuned.run, tuned.best
+        self._connect(run.model)
+        with mlflow.start_run(run_name=f"tune {run.model} {run.as_of}") as parent:
+            mlflow.log_params(_flat(run.params_at(best.index, best.rung).model_dump(mode="json")))
+            mlflow.log_metrics(best.metrics | {"best_score": best.score, "score_in_force": tuned.incumbent.score})
+            mlflow.set_tags(
+                {"tuning": run.name, "as_of": run.as_of.isoformat(), "objective": run.objective.metric}
+                | {"direction": run.objective.direction, "judged_from": min(run.cuts).isoformat()}
+                | {f"data.{table}": str(version) for table, version in run.versions.items()}
+            )
+            mlflow.log_dict(best.drawn, "best.yaml")
+            mlflow.log_figure(figure, f"{PLOTS}/trials.png")
+            for trial in tuned.trials:
+                with mlflow.start_run(run_name=f"trial {trial.index}", nested=True):
+                    mlflow.log_params(_flat(trial.drawn))
+                    mlflow.log_metrics({k: v for k, v in trial.metrics.items() if math.isfinite(v)})
+                    mlflow.set_tags(
+                        {"rung": str(trial.rung), "is_whole": str(trial.is_whole), "fault": trial.fault[:500]}
+                    )
+        return str(parent.info.run_id)
+
     def promote(self, name: str, version: str) -> None:
-        """Make a version the champion of its model."""
+        """Make a version the champion of its model; it is challenger no more."""
+        if self._alias(name, CHALLENGER) == version:
+            self._client().delete_registered_model_alias(name, CHALLENGER)
         self._client().set_registered_model_alias(name, CHAMPION, version)
 
     def champion_version(self, name: str) -> str | None:
         """The version in use, None when the model has no champion."""
+        return self._alias(name, CHAMPION)
+
+    def challenger_version(self, name: str) -> str | None:
+        """The version that was trained last and is not in use, None when there is none."""
+        return self._alias(name, CHALLENGER)
+
+    def _alias(self, name: str, alias: str) -> str | None:
         try:
             aliases = self._client().get_registered_model(name).aliases
         except MlflowException as error:
             if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
                 return None
             raise
-        return str(aliases[CHAMPION]) if CHAMPION in aliases else None
+        return str(aliases[alias]) if alias in aliases else None
 
     def versions(self) -> list[Version]:
         """Every registered version of every model, by name, the oldest first."""

@@ -27,7 +27,7 @@ from customer360.platform.errors import AccessDenied
 from customer360.platform.online import NotPublished, OnlineStore
 from customer360.platform.run.executor import ray_session
 from customer360.platform.settings import Settings
-from customer360.serve import customer, freshness, recommend, score
+from customer360.serve import customer, freshness, recommend, reference, score
 from customer360.serve.policy import Caller, Problem
 
 if TYPE_CHECKING:
@@ -95,11 +95,12 @@ async def metrics(request: Request, principal: Caller) -> Response:
 
 def build_app(configured: Settings) -> FastAPI:
     """The application over the online store and the keys below ``configured.state``. Opens nothing before a request."""
-    app = FastAPI(title=configured.name, version=VERSION, description=DESCRIPTION)
+    app = FastAPI(title=configured.name, version=VERSION, description=DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.folder = Path(configured.state)
     app.state.store = OnlineStore(app.state.folder)
     app.state.watch = freshness.Watch(app.state.folder)
     app.include_router(operations)
+    app.include_router(reference.router)
     explained: dict[int | str, dict[str, Any]] = {code: {"model": Problem} for code in (401, 403, 404, 503)}
     for endpoint in (customer, recommend, score):
         app.include_router(endpoint.router, prefix="/v1", responses=explained)

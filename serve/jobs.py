@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from customer360.models import lifecycle
-from customer360.models.base import MODELS
+from customer360.models.base import MODELS, Model
 from customer360.models.identity.erasure import identifiers_of
+from customer360.models.tuning import Tuned
 from customer360.pipelines import last_complete_day_end
 from customer360.platform import privacy, telemetry, warehouse
 from customer360.platform.errors import ModelError
@@ -55,12 +57,25 @@ def train(settings: Settings, name: str, as_of: date | None) -> None:
         ModelError: the model is unknown; the known ones are named.
     """
     names = sorted(MODELS) if name == "all" else [name]
-    if unknown := [n for n in names if n not in MODELS]:
-        raise ModelError(f"no model {unknown[0]!r}; there are {', '.join(sorted(MODELS))}")
+    models = [known_model(each) for each in names]
     lake = lake_of(settings)
     cut = as_of or last_complete_day_end(lake)
-    for each in names:
-        lifecycle.train(settings, lake, MODELS[each], cut)
+    for model in models:
+        lifecycle.train(settings, lake, model, cut)
+
+
+def tune(settings: Settings, name: str, as_of: date | None, trial_count: int, *, resume: bool, apply: bool) -> Tuned:
+    """Search the parameters of one model as of a date."""
+    model, lake = known_model(name), lake_of(settings)
+    cut = as_of or last_complete_day_end(lake)
+    return lifecycle.tune(settings, lake, model, cut, trial_count, resume=resume, apply=apply)
+
+
+def known_model(name: str) -> Model[Any, Any]:
+    """A model by name. Raises ModelError that names the known ones."""
+    if name not in MODELS:
+        raise ModelError(f"no model {name!r}; there are {', '.join(sorted(MODELS))}")
+    return MODELS[name]
 
 
 def publish(settings: Settings) -> None:

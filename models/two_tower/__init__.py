@@ -166,12 +166,13 @@ def evaluate(fitted: TwoTowerFitted, snapshot: Snapshot) -> Evaluation:
     """
     params, interactions = fitted.params, snapshot[INTERACTIONS]
     whole = with_new_products(fitted, snapshot[PRODUCTS], snapshot.as_of)
-    metrics, verdicts = {"product_count": float(len(whole.products))}, {}
+    metrics, verdicts, rows = {"product_count": float(len(whole.products))}, {}, []
     for mode in MODES:
         truth = _outcome(interactions, snapshot.as_of, params, mode)
         persons = truth["person_id"].unique().sort()
         lists = recommend(whole, interactions, persons, snapshot.as_of, mode, evaluation.RECALL_AT)
-        ours = evaluation.ranking_by_person(lists, truth)["recall"]
+        rows.append(evaluation.ranking_by_person(lists, truth).with_columns(mode=pl.lit(mode)))
+        ours = rows[-1]["recall"]
         figures = evaluation.ranking_metrics(lists, truth, len(whole.products))
         metrics |= {f"{mode}_{name}": value for name, value in figures.items()}
         for name, baseline in baselines(params, snapshot, persons, mode).items():
@@ -180,7 +181,7 @@ def evaluate(fitted: TwoTowerFitted, snapshot: Snapshot) -> Evaluation:
             metrics[f"{mode}_{name}_recall_20"] = float(theirs.to_numpy().mean())
             metrics |= {f"{pair}_gain": gain.difference, f"{pair}_gain_low": gain.low, f"{pair}_gain_high": gain.high}
             verdicts[pair] = gain.verdict
-    return Evaluation(metrics, verdicts)
+    return Evaluation(metrics, verdicts, pl.concat(rows))
 
 
 def baselines(params: TwoTowerParams, snapshot: Snapshot, persons: pl.Series, mode: Mode) -> dict[str, pl.DataFrame]:

@@ -1,0 +1,28 @@
+"""The reference page shows every endpoint and asks nobody for anything."""
+
+import re
+from pathlib import Path
+
+from starlette.testclient import TestClient
+
+from customer360.platform.settings import Settings
+from customer360.serve.app import build_app
+
+
+def test_every_endpoint_and_type_is_shown_without_outside_help(tmp_path: Path) -> None:
+    app = build_app(Settings(state=str(tmp_path)))
+    page = TestClient(app).get("/docs")
+    assert page.status_code == 200 and page.headers["content-type"].startswith("text/html")
+    document = app.openapi()
+    for path, methods in document["paths"].items():
+        for method in methods:
+            assert f"</span>{path}</h3>" in page.text and f'class="method {method.upper()}"' in page.text
+    for name in document["components"]["schemas"]:
+        assert f'id="type-{name}"' in page.text
+    assert not re.search(r"<script|https?://(?!\$)", page.text), "the page must load nothing"
+    assert "/docs" not in document["paths"]
+
+
+def test_texts_are_escaped(tmp_path: Path) -> None:
+    app = build_app(Settings(state=str(tmp_path), name="a <b> & c"))
+    assert "a &lt;b&gt; &amp; c API" in TestClient(app).get("/docs").text
