@@ -75,8 +75,10 @@ def log_likelihood(parameters: Array, x: Array, last: Array, age: Array) -> Arra
     return common + np.logaddexp(alive, np.where(x > 0, left, -np.inf))
 
 
-def fit(x: Array, last: Array, age: Array) -> BetaGeometric:
-    """Maximum likelihood over customers; equal (x, t_x, T) are counted once with a weight. Raises ModelError."""
+def fit(x: Array, last: Array, age: Array, near: BetaGeometric | None = None) -> BetaGeometric:
+    """Maximum likelihood over customers; equal (x, t_x, T) are counted once with a weight. The search begins at `near`, a
+    fit of almost the same customers, where there is one. Raises ModelError.
+    """
     if len(x) == 0:
         raise ModelError("BG/NBD needs at least one customer")
     rows, weights = np.unique(np.column_stack([x, last, age]), axis=0, return_counts=True)
@@ -85,8 +87,9 @@ def fit(x: Array, last: Array, age: Array) -> BetaGeometric:
     def loss(logs: Array) -> float:
         return -float(weights @ log_likelihood(np.exp(logs), *points)) / len(x)
 
+    begin = STARTS if near is None or near.at_bound else ((near.r, near.alpha, near.a, near.b),)
     found = [
-        minimize(loss, np.log(start), method="L-BFGS-B", bounds=[LOG_BOUNDS] * 4, options=PRECISE) for start in STARTS
+        minimize(loss, np.log(start), method="L-BFGS-B", bounds=[LOG_BOUNDS] * 4, options=PRECISE) for start in begin
     ]
     best = min(found, key=lambda result: result.fun)
     if not np.isfinite(best.fun):

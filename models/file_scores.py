@@ -122,8 +122,8 @@ def _cuts(first: date, as_of: date, horizon: int) -> list[date]:
 def _fitted(examples: Examples, horizon: int) -> tuple[churn.ChurnFitted, clv.ClvFitted]:
     shared = {"horizon_days": horizon, "active_within_days": ACTIVE_WITHIN_DAYS}
     return (
-        churn.fit_examples(examples, churn.ChurnParams(**shared)),
-        clv.fit_examples(examples, clv.ClvParams(**shared)),
+        churn.fit_examples(examples, churn.ChurnParams.model_validate(shared)),
+        clv.fit_examples(examples, clv.ClvParams.model_validate(shared)),
     )
 
 
@@ -138,7 +138,7 @@ def _modelled(
     ) + ")" if examples.spending.clock.is_seasonal else "calendar time: no year of data, or no season in it"  # fmt: skip
     notes = [
         f"learnt from {examples.past.height:,} rows of {examples.past['as_of'].n_unique()} cuts, the newest "
-        f"{examples.past['as_of'].max()}; {clock}",
+        f"{max(examples.past['as_of'].to_list())}; {clock}",
         *notes,
     ]
     fitted = _fitted(examples, horizon)
@@ -261,7 +261,9 @@ def _by_btyd(
 def _short_level(
     past: pl.LazyFrame, first: date, as_of: date, horizon: int, clock: season.Clock
 ) -> tuple[float, float, str]:
-    """Shift of log-odds and factor of amounts with which BG/NBD fits the last `SHORT_DAYS` before the date."""
+    """Half of the shift of log-odds, and the root of the factor of amounts, with which BG/NBD fits the last `SHORT_DAYS`
+    before the date: one window is as much luck as level.
+    """
     window = min(SHORT_DAYS, horizon, (as_of - first).days // 2)
     at = as_of - timedelta(days=max(window, 1))
     frame = frames.examples(past, at, window, ACTIVE_WITHIN_DAYS).collect()
@@ -273,8 +275,9 @@ def _short_level(
     ):
         return 0.0, 1.0, "level as BG/NBD has it: no window before the date has enough buyers to check it"
     rows = starts.with_start(frame, starts.fit(past.filter(pl.col("on") < at), at, clock), at, window)
-    shift = churn.level(_log_odds(rows[QUIET].to_numpy()), float(frame["churned"].mean()))
-    factor = float(np.clip(frame["revenue"].sum() / rows[START].sum(), *LEVEL_BOUNDS))
+    churned, revenue = frame["churned"].cast(pl.Float64).to_numpy(), frame["revenue"].to_numpy()
+    shift = churn.level(_log_odds(rows[QUIET].to_numpy()), float(churned.mean())) / 2.0
+    factor = float(np.sqrt(np.clip(revenue.sum() / rows[START].to_numpy().sum(), *LEVEL_BOUNDS)))
     return (
         shift,
         factor,

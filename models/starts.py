@@ -55,14 +55,14 @@ def summary(frame: pl.DataFrame, as_of: date, clock: Clock) -> tuple[Array, Arra
     return x, (age - silence) / btyd.DAYS_A_WEEK, age / btyd.DAYS_A_WEEK
 
 
-def fit(days: pl.LazyFrame, as_of: date, clock: Clock) -> Spending:
+def fit(days: pl.LazyFrame, as_of: date, clock: Clock, near: BetaGeometric | None = None) -> Spending:
     """BG/NBD over every customer who bought before `as_of` (a population cut by recency would break it), Gamma-Gamma over
-    those of them who came back. Raises ModelError where nobody did.
+    those of them who came back. `near` is where the search begins. Raises ModelError where nobody came back.
     """
     columns = ["purchase_day_count", "recency_days", "tenure_days", "gross_amount"]
     known = frames.features(days, as_of).filter(pl.col("purchase_day_count") > 0).select(columns).collect()
     repeaters = known.filter(pl.col("purchase_day_count") > 1, pl.col("gross_amount") > 0)
-    return Spending(btyd.fit(*summary(known, as_of, clock)), btyd.fit_value(*orders(repeaters)), clock)
+    return Spending(btyd.fit(*summary(known, as_of, clock), near), btyd.fit_value(*orders(repeaters)), clock)
 
 
 def with_start(frame: pl.DataFrame, spending: Spending, as_of: date, horizon_days: int) -> pl.DataFrame:
@@ -86,15 +86,15 @@ def with_start(frame: pl.DataFrame, spending: Spending, as_of: date, horizon_day
 
 
 def training_frame(
-    days: pl.LazyFrame, at: Sequence[date], clock: Clock, horizon_days: int, active_within_days: int
+    days: pl.LazyFrame, at: Sequence[date], spending: Spending, horizon_days: int, active_within_days: int
 ) -> pl.DataFrame:
-    """Pooled examples of the cuts with their starting points, each from the past of its own cut but for the clock; one
-    row per person and cut.
+    """Pooled examples of the cuts with their starting points, each fitted to the past of its own cut but for the clock of
+    `spending`; one row per person and cut.
     """
     return pl.concat(
         with_start(
             frames.examples(days, cut, horizon_days, active_within_days).collect(),
-            fit(days, cut, clock),
+            fit(days, cut, spending.clock, spending.purchases),
             cut,
             horizon_days,
         )
@@ -122,7 +122,7 @@ def examples(days: pl.LazyFrame, as_of: date, cuts: Sequence[date], horizon_days
     spending = fit(past, as_of, clock)
     return Examples(
         as_of,
-        training_frame(past, cuts, clock, horizon_days, active),
+        training_frame(past, cuts, spending, horizon_days, active),
         with_start(population(past, as_of, active), spending, as_of, horizon_days),
         spending,
         season.last_year(past, as_of, horizon_days, active) if clock.is_seasonal else None,
