@@ -24,7 +24,8 @@ MIN_CUSTOMERS = 100  # below: no trees
 HISTORY_DAYS = (180, 120, 90, 60)  # a cut needs so much data before it; less where the file is short
 ENOUGH_CUTS = 4
 MOST_CUTS = 13
-WEIGHTS = (1.0, 0.5, 0.0)  # of the model against BG/NBD; the first of equals is taken
+WEIGHTS = (1.0, 0.5, 0.0)  # of the model against BG/NBD
+SAME = 1.005  # losses within half a percent of the best are equal: of equals the first weight is taken
 SHORT_DAYS = 90  # window that sets the level of BG/NBD where no window of the whole horizon is known
 SHORT_BUYERS = 50
 LEVEL_BOUNDS = (2 / 3, 3 / 2)
@@ -206,9 +207,14 @@ def _inner_split(past: pl.LazyFrame, first: date, as_of: date, horizon: int) -> 
         amount = tried[weight].amount
         return float(np.abs(amount * revenue.sum() / amount.sum() - revenue).mean())
 
-    weights = Weights(min(WEIGHTS, key=log_loss), min(WEIGHTS, key=error))
+    weights = Weights(_first_of_best(log_loss), _first_of_best(error))
     final = _blend(fitted, frame, everybody, at, weights)
     return weights, _verdict(at, weights, log_loss, error, final, churned, revenue, frame.height)
+
+
+def _first_of_best(loss: Callable[[float], float]) -> float:
+    losses = {weight: loss(weight) for weight in WEIGHTS}
+    return next(weight for weight in WEIGHTS if losses[weight] <= SAME * min(losses.values()))
 
 
 def _verdict(
