@@ -26,8 +26,21 @@ PAYLOADS: dict[str, pl.Schema] = {
         {"person_id": pl.String, "rank": pl.Int64, "product_id": pl.String, "score": pl.Float64, "mode": pl.String}
     ),
 }
+# Beside those of `gold.predictions`, where a model states an interval of its score.
+INTERVAL = pl.Schema({"low": pl.Float64, "high": pl.Float64})
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "gold.predictions": ("person_id", "model", "version", "target", "score", "reasons", "scored_at", "as_of"),
+    "gold.predictions": (
+        "person_id",
+        "model",
+        "version",
+        "target",
+        "score",
+        "reasons",
+        "scored_at",
+        "as_of",
+        "low",
+        "high",
+    ),
     "gold.recommendations": ("person_id", "rank", "product_id", "score", "model", "version", "mode", "as_of"),
 }
 
@@ -149,10 +162,14 @@ def predictions(
 ) -> pl.DataFrame:
     """Score a snapshot: rows of `gold.predictions` or `gold.recommendations`, columns as in `COLUMNS[model.output]`.
 
-    Raises ModelError when the model's payload has other columns or types than `PAYLOADS[model.output]`.
+    Raises ModelError when the model's payload has other columns or types than `PAYLOADS[model.output]`; predictions may
+    carry `INTERVAL` as well.
     """
     payload = model.predict(fitted, snapshot)
-    if payload.schema != PAYLOADS[model.output]:
+    if model.output == "gold.predictions" and payload.schema == PAYLOADS[model.output]:
+        payload = payload.with_columns(**{name: pl.lit(None, kind) for name, kind in INTERVAL.items()})
+    wanted = {**PAYLOADS[model.output], **(INTERVAL if model.output == "gold.predictions" else {})}
+    if payload.schema != pl.Schema(wanted):
         raise ModelError(f"{model.name} returned {payload.schema}, {model.output} needs {PAYLOADS[model.output]}")
     stamps = {
         "model": model.name,

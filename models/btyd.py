@@ -27,6 +27,7 @@ STARTS = ((0.5, 5.0, 0.8, 2.5), (1.0, 10.0, 1.0, 1.0))
 VALUE_BOUNDS = (LOG_BOUNDS, (float(np.log(1.05)), LOG_BOUNDS[1]), LOG_BOUNDS)  # p, q, v; the mean needs q > 1
 VALUE_STARTS = ((2.0, 3.5, 1.5), (6.0, 4.0, 0.5))
 PRECISE = {"ftol": 1e-12, "gtol": 1e-8}  # likelihoods are flat near their top
+DRAWS, DRAWN_CUSTOMERS = 400, 5000  # of an interval; customers in one block of memory
 POLE_WIDTH = 1e-6  # the expectation divides by a - 1; its limit there is smooth
 
 Array = NDArray[np.float64]
@@ -54,7 +55,7 @@ class BetaGeometric:
 
 def summary(frame: pl.DataFrame) -> tuple[Array, Array, Array]:
     """(x, t_x, T) in weeks from `purchase_day_count`, `recency_days` and `tenure_days` (see `frames.features`), one
-    entry a row.
+    entry a row; `starts.summary` measures them in season time.
     """
     columns = frame.select(
         x=pl.col("purchase_day_count").cast(pl.Float64) - 1.0,
@@ -74,8 +75,10 @@ def log_likelihood(parameters: Array, x: Array, last: Array, age: Array) -> Arra
     return common + np.logaddexp(alive, np.where(x > 0, left, -np.inf))
 
 
-def fit(x: Array, last: Array, age: Array) -> BetaGeometric:
-    """Maximum likelihood over customers; equal (x, t_x, T) are counted once with a weight. Raises ModelError."""
+def fit(x: Array, last: Array, age: Array, near: BetaGeometric | None = None) -> BetaGeometric:
+    """Maximum likelihood over customers; equal (x, t_x, T) are counted once with a weight. The search begins at `near`, a
+    fit of almost the same customers, where there is one. Raises ModelError.
+    """
     if len(x) == 0:
         raise ModelError("BG/NBD needs at least one customer")
     rows, weights = np.unique(np.column_stack([x, last, age]), axis=0, return_counts=True)
@@ -84,8 +87,9 @@ def fit(x: Array, last: Array, age: Array) -> BetaGeometric:
     def loss(logs: Array) -> float:
         return -float(weights @ log_likelihood(np.exp(logs), *points)) / len(x)
 
+    begin = STARTS if near is None or near.at_bound else ((near.r, near.alpha, near.a, near.b),)
     found = [
-        minimize(loss, np.log(start), method="L-BFGS-B", bounds=[LOG_BOUNDS] * 4, options=PRECISE) for start in STARTS
+        minimize(loss, np.log(start), method="L-BFGS-B", bounds=[LOG_BOUNDS] * 4, options=PRECISE) for start in begin
     ]
     best = min(found, key=lambda result: result.fun)
     if not np.isfinite(best.fun):
@@ -112,6 +116,17 @@ def expected_purchases(model: BetaGeometric, x: Array, last: Array, age: Array, 
             f"expected purchases are not finite for {int((~np.isfinite(expected)).sum())} customers under {model}"
         )
     return expected
+
+
+def no_purchase_probability(
+    model: BetaGeometric, x: Array, last: Array, age: Array, horizon_days: float | Array
+) -> Array:
+    """P(no purchase in the next `horizon_days`), given the past: left already, or alive with no event of a Poisson rate
+    that is Gamma(r + x, alpha + T) by now; shape (n,). Falls with the horizon.
+    """
+    ahead = np.asarray(horizon_days, dtype=np.float64) / DAYS_A_WEEK
+    silent = ((model.alpha + age) / (model.alpha + age + ahead)) ** (model.r + x)
+    return 1.0 - alive_probability(model, x, last, age) * (1.0 - silent)
 
 
 @dataclass(frozen=True)
@@ -172,6 +187,36 @@ def expected_value(model: GammaGamma, orders: Array, mean: Array) -> Array:
     all, in currency, shape (n,).
     """
     return model.p * (model.v + orders * mean) / (model.p * orders + model.q - 1.0)
+
+
+def value_interval(
+    purchases: BetaGeometric,
+    values: GammaGamma,
+    history: tuple[Array, Array, Array],
+    paid: tuple[Array, Array],
+    horizon_days: float,
+    share: float,
+    seed: int = 0,
+) -> tuple[Array, Array]:
+    """Interval that holds `share` of the revenue of the next `horizon_days` that both models together would draw, equal
+    tails; `history` is (x, t_x, T), `paid` orders and their mean; two arrays of shape (n,).
+    """
+    rng, low, high = np.random.default_rng(seed), [], []
+    ahead, blocks = horizon_days / DAYS_A_WEEK, max(1, len(paid[0]) // DRAWN_CUSTOMERS)
+    alive = alive_probability(purchases, *history)
+    for rows in np.array_split(np.arange(len(alive)), blocks):
+        x, _, age = (part[rows] for part in history)
+        orders, mean = (part[rows] for part in paid)
+        size = (DRAWS, len(rows))
+        events = rng.poisson(rng.gamma(purchases.r + x, 1.0 / (purchases.alpha + age), size) * ahead)
+        leave = np.clip(rng.beta(purchases.a, purchases.b + x, size), 1e-12, 1.0)
+        bought = np.where(rng.random(size) < alive[rows], np.minimum(events, rng.geometric(leave)), 0)
+        rate = rng.gamma(values.q + values.p * orders, 1.0 / (values.v + orders * mean), size)
+        revenue = np.where(bought > 0, rng.gamma(values.p * np.maximum(bought, 1), 1.0 / rate), 0.0)
+        ends = np.quantile(revenue, [(1.0 - share) / 2.0, (1.0 + share) / 2.0], axis=0)
+        low.append(ends[0])
+        high.append(ends[1])
+    return np.concatenate(low), np.concatenate(high)
 
 
 def _odds_left(model: BetaGeometric, x: Array, last: Array, age: Array) -> Array:

@@ -1,14 +1,11 @@
 """Churn: will an active customer buy nothing in the next 90 days?
 
-A BG/NBD model of each cut's past gives expected purchases; a logistic curve over their logarithm is the starting
-margin, and a few shallow, strongly regularised XGBoost trees correct it with the other features. Trees alone rank worse
-than the BG/NBD on a log of a few thousand customers. Calibration is learnt from scores of persons that the fold's model
-has not seen; where a training cut stands a year before the scored date, its intercept replaces the pooled one, because
-the base rate follows the season.
+BG/NBD in season time (`starts`) says how likely a customer is to buy nothing; a logistic curve over that is the starting
+margin, and a few shallow, strongly regularised XGBoost trees correct it with the other features. Trees alone rank worse than the BG/NBD on a log of a few thousand customers. The level of the probabilities
+follows the season through the clock; where a year is known, what last year's window says of the buyers counts half.
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -24,30 +21,30 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
-from customer360.models import btyd, evaluation, frames
+from customer360.models import btyd, evaluation, frames, starts
 from customer360.models.base import PAYLOADS, Evaluation, Model, NoProgress, Params, Progress, Snapshot, register
-from customer360.models.btyd import BetaGeometric
+from customer360.models.season import Clock
+from customer360.models.starts import EXPECTED, INPUTS, QUIET, WINDOW, Examples, Spending
 from customer360.platform.errors import ModelError
 
-EXPECTED = "expected_purchases"
-INPUTS = (*frames.FEATURES, EXPECTED)
-MONOTONE = {"recency_days": 1, EXPECTED: -1}  # what must not turn round because of a few rows
-FOLDS = 3
-YEAR_DAYS, SEASON_SLACK_DAYS = 365, 30
-TINY = 1e-3  # keeps the logarithm of no expected purchases finite
+MONOTONE = {"recency_days": 1, EXPECTED: -1, QUIET: 1}  # what must not turn round because of a few rows
+SURVIVAL_DAYS = (30, 60, 90, 180)
+TINY = 1e-3  # keeps the logarithm of an empty window finite
+CERTAIN = 1e-4  # a probability stays so far from 0 and 1, for its log-odds
 DAYS = "silver.subject_days"
 
 Array = NDArray[np.float64]
 
 
 class ChurnParams(Params):
-    """Parameters of the churn model; the defaults were chosen on three cuts of the public retail log, 2011-06-13 among them."""
+    """Parameters of the churn model; the defaults were chosen on cuts of the public retail log up to 2011-03-15."""
 
     horizon_days: int = Field(90, ge=1)
     active_within_days: int = Field(365, ge=1)
-    min_history_days: int = Field(270, ge=0)
-    cut_count: int = Field(4, ge=1)
-    rounds: int = Field(40, ge=1)
+    min_history_days: int = Field(180, ge=0)
+    cut_count: int = Field(13, ge=1)
+    cut_step_days: int = Field(30, ge=1)
+    rounds: int = Field(60, ge=1)
     checkpoint_rounds: int = Field(20, ge=0, description="rounds between checkpoints of the final fit; 0 keeps none")
     max_depth: int = Field(3, ge=1)
     learning_rate: float = Field(0.03, gt=0)
@@ -61,31 +58,31 @@ class ChurnParams(Params):
 
 
 @dataclass(frozen=True)
-class Line:
-    """slope * x + intercept, on the log-odds scale."""
+class Margin:
+    """Log-odds of churn from the log-odds of no purchase by BG/NBD and the logarithm of the window's length in season
+    days over calendar days: rare customers follow the season more than regular ones.
+    """
 
-    slope: float
+    weights: tuple[float, float]
     intercept: float
 
-    def __call__(self, x: Array) -> Array:
-        return self.slope * x + self.intercept
+    def __call__(self, frame: pl.DataFrame, horizon_days: int) -> Array:
+        return _signals(frame, horizon_days) @ np.array(self.weights) + self.intercept
 
 
 @dataclass(frozen=True)
 class ChurnFitted:
-    """A fitted churn model. `margin` maps log expected purchases to log-odds, `calibration` raw log-odds to calibrated
-    ones, `seasons` holds the intercept that each training cut needed; `purchases` is the BG/NBD model as of `as_of`,
-    `typical_margin` the mean starting margin.
+    """A fitted churn model. `spending` holds the BG/NBD model and the clock as of `as_of`, `typical_margin` is the mean
+    starting margin, `shift` moves log-odds to the level that last year's window asks for (0 where there is none).
     """
 
     params: ChurnParams
     as_of: date
     booster: xgboost.Booster
-    purchases: BetaGeometric
-    margin: Line
+    spending: Spending
+    margin: Margin
     typical_margin: float
-    calibration: Line
-    seasons: dict[str, float]
+    shift: float
 
     def save(self, directory: Path) -> None:
         """Write `model.ubj` (trees) and `churn.json` (everything else)."""
@@ -94,60 +91,26 @@ class ChurnFitted:
         rest = {
             "params": self.params.model_dump(),
             "as_of": self.as_of.isoformat(),
-            "purchases": self.purchases.as_dict(),
-            "margin": [self.margin.slope, self.margin.intercept],
+            "spending": self.spending.as_dict(),
+            "margin": [*self.margin.weights, self.margin.intercept],
             "typical_margin": self.typical_margin,
-            "calibration": [self.calibration.slope, self.calibration.intercept],
-            "seasons": self.seasons,
+            "shift": self.shift,
         }
         (directory / "churn.json").write_text(json.dumps(rest, indent=1, sort_keys=True))
-
-    def calibration_at(self, as_of: date) -> Line:
-        """The pooled calibration, its intercept replaced by that of the training cut about a year before `as_of` if
-        there is one.
-        """
-        for cut, intercept in self.seasons.items():
-            if abs((as_of - date.fromisoformat(cut)).days - YEAR_DAYS) <= SEASON_SLACK_DAYS:
-                return Line(self.calibration.slope, intercept)
-        return self.calibration
 
 
 def load(directory: Path) -> ChurnFitted:
     """Read what `ChurnFitted.save` wrote."""
     rest: dict[str, Any] = json.loads((directory / "churn.json").read_text())
-    booster = xgboost.Booster(model_file=str(directory / "model.ubj"))
+    quiet, window, intercept = rest["margin"]
     return ChurnFitted(
         params=ChurnParams(**rest["params"]),
         as_of=date.fromisoformat(rest["as_of"]),
-        booster=booster,
-        purchases=BetaGeometric(**rest["purchases"]),
-        margin=Line(*rest["margin"]),
+        booster=xgboost.Booster(model_file=str(directory / "model.ubj")),
+        spending=Spending.from_dict(rest["spending"]),
+        margin=Margin((quiet, window), intercept),
         typical_margin=rest["typical_margin"],
-        calibration=Line(*rest["calibration"]),
-        seasons=rest["seasons"],
-    )
-
-
-def fit_purchases(days: pl.LazyFrame, as_of: date) -> BetaGeometric:
-    """BG/NBD over every customer who bought before `as_of` (a population cut by recency would break it)."""
-    known = frames.features(days, as_of).filter(pl.col("purchase_day_count") > 0)
-    return btyd.fit(*btyd.summary(known.select("purchase_day_count", "recency_days", "tenure_days").collect()))
-
-
-def with_expected(frame: pl.DataFrame, purchases: BetaGeometric, horizon_days: int) -> pl.DataFrame:
-    """Add `expected_purchases` of the next `horizon_days` to rows of features."""
-    expected = btyd.expected_purchases(purchases, *btyd.summary(frame), horizon_days)
-    return frame.with_columns(pl.Series(EXPECTED, expected))
-
-
-def training_frame(days: pl.LazyFrame, at: Sequence[date], params: ChurnParams) -> pl.DataFrame:
-    """Pooled examples of the cuts with `expected_purchases`, each from the past of its own cut; one row per person and
-    cut.
-    """
-    horizon, active = params.horizon_days, params.active_within_days
-    return pl.concat(
-        with_expected(frames.examples(days, cut, horizon, active).collect(), fit_purchases(days, cut), horizon)
-        for cut in sorted(at)
+        shift=rest["shift"],
     )
 
 
@@ -155,62 +118,105 @@ def fit(snapshot: Snapshot, params: ChurnParams, progress: Progress) -> ChurnFit
     """Fit on all cuts whose outcome is known at `snapshot.as_of`. Raises ModelError when no cut fits or only one class
     occurs.
     """
-    days = snapshot[DAYS]
-    at = frames.cuts(
-        frames.first_purchase_on(days), snapshot.as_of, params.horizon_days, params.min_history_days, params.cut_count
-    )
-    return fit_frame(
-        training_frame(days, at, params), fit_purchases(days, snapshot.as_of), snapshot.as_of, params, progress
+    days, horizon = snapshot[DAYS], params.horizon_days
+    first = frames.first_purchase_on(days)
+    cuts = frames.cuts(first, snapshot.as_of, horizon, params.min_history_days, params.cut_count, params.cut_step_days)
+    return fit_examples(
+        starts.examples(days, snapshot.as_of, cuts, horizon, params.active_within_days), params, progress
     )
 
 
-def fit_frame(
-    frame: pl.DataFrame,
-    purchases: BetaGeometric,
-    as_of: date,
-    params: ChurnParams,
-    progress: Progress | None = None,
-) -> ChurnFitted:
-    """Fit on a training frame (`training_frame`); `purchases` is the BG/NBD model that scoring will use."""
+def fit_examples(examples: Examples, params: ChurnParams, progress: Progress | None = None) -> ChurnFitted:
+    """Fit on pooled examples (`starts.examples`)."""
+    frame, horizon = examples.past, params.horizon_days
     churned = frame["churned"].cast(pl.Float64).to_numpy()
     if not 0 < churned.sum() < len(churned):
         raise ModelError(f"{len(churned)} training rows hold {int(churned.sum())} churned: both outcomes are needed")
-    margin = _logistic(_log_expected(frame), churned)
-    unseen = _unseen_log_odds(frame, churned, margin, params)
-    calibration = _logistic(unseen, churned)
+    margin = _margin(frame, churned, horizon)
     booster = _boost(_matrix(frame, margin, churned, params), params, progress or NoProgress())
-    typical = float(np.mean(margin(_log_expected(frame))))
-    seasons = _season_intercepts(frame["as_of"], calibration.slope * unseen, churned)
-    return ChurnFitted(params, as_of, booster, purchases, margin, typical, calibration, seasons)
+    typical = float(np.mean(margin(frame, horizon)))
+    fitted = ChurnFitted(params, examples.as_of, booster, examples.spending, margin, typical, 0.0)
+    return ChurnFitted(**{**vars(fitted), "shift": _shift(fitted, examples)})
+
+
+def _shift(fitted: ChurnFitted, examples: Examples) -> float:
+    """Half of the way, in log-odds, from the model's mean probability to that of last year's window."""
+    current, known = examples.current, examples.last_year
+    if known is None or current.is_empty():
+        return 0.0
+    log_odds = _log_odds(fitted, current)[0]
+    rates = np.clip([expit(log_odds).mean(), 1.0 - known.buyer_share], CERTAIN, 1.0 - CERTAIN)
+    return level(log_odds, float(expit(logit(rates).mean())))
+
+
+def level(log_odds: Array, rate: float) -> float:
+    """The shift of log-odds at which their mean probability is `rate`."""
+    reach = float(np.abs(log_odds).max() + abs(logit(rate))) + 1.0
+
+    def excess(shift: float) -> float:
+        return float(expit(log_odds + shift).mean()) - rate
+
+    return float(brentq(excess, -reach, reach))
+
+
+def _log_odds(fitted: ChurnFitted, rows: pl.DataFrame) -> tuple[Array, Array]:
+    """Log-odds before the shift, and the contributions of `INPUTS` and of the constant, shape (n, inputs + 1)."""
+    start = fitted.margin(rows, fitted.params.horizon_days)
+    trees = fitted.booster.predict(_features_only(rows, fitted.params), pred_contribs=True).astype(np.float64)
+    log_odds = start + trees.sum(axis=1)
+    trees[:, INPUTS.index(QUIET)] += start - fitted.typical_margin
+    return log_odds, trees
 
 
 def score(fitted: ChurnFitted, frame: pl.DataFrame, as_of: date) -> pl.DataFrame:
     """Churn probability and its reasons for rows of features (`frames.features`) taken at `as_of`; one row or millions.
 
     Returns `person_id`, `score`, `reasons` in the order of the rows. A contribution is in log-odds of churn against the
-    typical customer of the training data; that of `expected_purchases` includes the starting margin. Raises ModelError
+    typical customer of the training data; that of
+    `no_purchase_probability` includes the starting margin. Raises ModelError
     for a row without a purchase.
     """
-    if frame["recency_days"].null_count():
-        raise ModelError(
-            f"{frame['recency_days'].null_count()} rows have no purchase: churn is defined for customers only"
-        )
-    rows = with_expected(frame, fitted.purchases, fitted.params.horizon_days)
-    start = fitted.margin(_log_expected(rows))
-    contributions = fitted.booster.predict(_features_only(rows, fitted.params), pred_contribs=True)
-    trees = contributions.astype(np.float64)
-    line = fitted.calibration_at(as_of)
-    probability = expit(line(start + trees.sum(axis=1)))
-    trees[:, INPUTS.index(EXPECTED)] += start - fitted.typical_margin
-    reasons = _reasons(rows, line.slope * trees[:, :-1], fitted.params.reason_count)
-    return pl.DataFrame({"person_id": rows["person_id"], "score": probability, "reasons": reasons}).cast(
-        PAYLOADS["gold.predictions"]
-    )
+    rows = _started(fitted, frame, as_of)
+    log_odds, contributions = _log_odds(fitted, rows)
+    reasons = _reasons(rows, contributions[:, :-1], fitted.params.reason_count)
+    return pl.DataFrame(
+        {"person_id": rows["person_id"], "score": expit(log_odds + fitted.shift), "reasons": reasons}
+    ).cast(PAYLOADS["gold.predictions"])
+
+
+def survival(
+    fitted: ChurnFitted, frame: pl.DataFrame, as_of: date, at_days: tuple[int, ...] = SURVIVAL_DAYS
+) -> pl.DataFrame:
+    """P(no purchase within h days) for each h of `at_days`: `person_id`, `quiet_30d`, …; rows as in `frame`.
+
+    The curve of BG/NBD in season time, its exponent set for each customer so that it passes through the score at the
+    horizon of the model: it never rises with h.
+    """
+    rows = _started(fitted, frame, as_of)
+    spending, probability = fitted.spending, score(fitted, frame, as_of)["score"].to_numpy()
+    x, last, age = starts.summary(rows, as_of, spending.clock)
+
+    def quiet(days: int) -> Array:
+        window = float(spending.clock.between(as_of, days))
+        found = btyd.no_purchase_probability(spending.purchases, x, last, age, window)
+        return np.clip(found, CERTAIN, 1.0 - CERTAIN)
+
+    exponent = np.log(probability) / np.log(quiet(fitted.params.horizon_days))
+    curve = {f"quiet_{days}d": quiet(days) ** exponent for days in sorted(at_days)}
+    return pl.DataFrame({"person_id": rows["person_id"], **curve})
+
+
+def _started(fitted: ChurnFitted, frame: pl.DataFrame, as_of: date) -> pl.DataFrame:
+    unknown = frame["recency_days"].null_count()
+    if unknown:
+        raise ModelError(f"{unknown} rows have no purchase: churn is defined for customers only")
+    return starts.with_start(frame, fitted.spending, as_of, fitted.params.horizon_days)
 
 
 def predict(fitted: ChurnFitted, snapshot: Snapshot) -> pl.DataFrame:
     """Score the active population of a snapshot, sorted by person."""
-    return score(fitted, _active(snapshot, fitted.params).collect(), snapshot.as_of)
+    population = starts.population(snapshot[DAYS], snapshot.as_of, fitted.params.active_within_days)
+    return score(fitted, population, snapshot.as_of)
 
 
 def evaluate(fitted: ChurnFitted, snapshot: Snapshot) -> Evaluation:
@@ -222,7 +228,7 @@ def evaluate(fitted: ChurnFitted, snapshot: Snapshot) -> Evaluation:
     frame = frames.examples(days, snapshot.as_of, params.horizon_days, params.active_within_days).collect()
     churned, probability = frame["churned"].to_numpy(), score(fitted, frame, snapshot.as_of)["score"].to_numpy()
     metrics, verdicts = evaluation.binary_metrics(churned, probability), {}
-    for name, baseline in baselines(fitted, frame).items():
+    for name, baseline in baselines(days, frame, snapshot.as_of, params.horizon_days).items():
         compared = evaluation.compare_auc(churned, probability, baseline, params.seed)
         metrics |= {
             f"{name}_auc": evaluation.auc(churned, baseline),
@@ -235,26 +241,24 @@ def evaluate(fitted: ChurnFitted, snapshot: Snapshot) -> Evaluation:
     return Evaluation(metrics, verdicts, rows)
 
 
-def baselines(fitted: ChurnFitted, frame: pl.DataFrame) -> dict[str, Array]:
+def baselines(days: pl.LazyFrame, frame: pl.DataFrame, as_of: date, horizon_days: int) -> dict[str, Array]:
     """Scores of the rules to beat, higher for likelier churn: days since the last purchase, and fewer expected
-    purchases (BG/NBD).
+    purchases by BG/NBD on calendar time.
     """
-    expected = with_expected(frame, fitted.purchases, fitted.params.horizon_days)[EXPECTED].to_numpy()
-    return {"recency": frame["recency_days"].to_numpy(), "bgnbd": -expected}
+    plain = starts.with_start(frame, starts.fit(days, as_of, Clock(as_of)), as_of, horizon_days)
+    return {"recency": frame["recency_days"].to_numpy(), "bgnbd": -plain[EXPECTED].to_numpy()}
 
 
-def _active(snapshot: Snapshot, params: ChurnParams) -> pl.LazyFrame:
-    active = frames.population(snapshot[DAYS], snapshot.as_of, params.active_within_days)
-    return active.join(frames.features(snapshot[DAYS], snapshot.as_of), on="person_id").sort("person_id")
+def _signals(frame: pl.DataFrame, horizon_days: int) -> Array:
+    quiet = np.clip(frame[QUIET].to_numpy(), CERTAIN, 1.0 - CERTAIN)
+    length = np.maximum(frame[WINDOW].to_numpy(), TINY) / horizon_days
+    return np.column_stack([logit(quiet), np.log(length)])
 
 
-def _log_expected(frame: pl.DataFrame) -> Array:
-    return np.log(np.maximum(frame[EXPECTED].to_numpy(), 0.0) + TINY)
-
-
-def _logistic(x: Array, y: Array) -> Line:
-    found = LogisticRegression(C=1e4).fit(x[:, None], y)
-    return Line(float(found.coef_[0, 0]), float(found.intercept_[0]))
+def _margin(frame: pl.DataFrame, churned: Array, horizon_days: int) -> Margin:
+    found = LogisticRegression(C=1.0, max_iter=1000).fit(_signals(frame, horizon_days), churned)
+    quiet, window = (float(weight) for weight in found.coef_[0])
+    return Margin((quiet, window), float(found.intercept_[0]))
 
 
 def _features_only(frame: pl.DataFrame, params: ChurnParams) -> xgboost.DMatrix:
@@ -264,10 +268,10 @@ def _features_only(frame: pl.DataFrame, params: ChurnParams) -> xgboost.DMatrix:
     return xgboost.DMatrix(values, feature_names=list(INPUTS), nthread=params.threads)
 
 
-def _matrix(frame: pl.DataFrame, margin: Line, churned: Array, params: ChurnParams) -> xgboost.DMatrix:
+def _matrix(frame: pl.DataFrame, margin: Margin, churned: Array, params: ChurnParams) -> xgboost.DMatrix:
     matrix = _features_only(frame, params)
     matrix.set_label(churned)
-    matrix.set_base_margin(margin(_log_expected(frame)))
+    matrix.set_base_margin(margin(frame, params.horizon_days))
     return matrix
 
 
@@ -309,43 +313,6 @@ def _booster_params(params: ChurnParams) -> dict[str, Any]:
         "seed_per_iteration": True,  # a resumed fit draws the same rows as an unbroken one
         "nthread": params.threads,
     }
-
-
-def _unseen_log_odds(frame: pl.DataFrame, churned: Array, margin: Line, params: ChurnParams) -> Array:
-    """Log-odds of every row by a model that saw neither it nor another cut of the same person."""
-    persons, index = np.unique(frame["person_id"].to_numpy(), return_inverse=True)
-    fold = np.random.default_rng(params.seed).permutation(len(persons))[index] % FOLDS
-    found = np.empty(len(churned))
-    for part in range(FOLDS):
-        learn, rest = fold != part, fold == part
-        if not rest.any():
-            continue
-        matrix = _matrix(frame.filter(learn), margin, churned[learn], params)
-        booster = _boost(matrix, params, NoProgress())
-        found[rest] = booster.predict(_matrix(frame.filter(rest), margin, churned[rest], params), output_margin=True)
-    return found
-
-
-def _season_intercepts(at: pl.Series, log_odds: Array, churned: Array) -> dict[str, float]:
-    """For each cut the intercept with which the mean probability equals its observed rate; cuts with one outcome only
-    are left out.
-    """
-    found = {}
-    for cut in at.unique().sort():
-        rows = (at == cut).to_numpy()
-        if 0 < churned[rows].mean() < 1:
-            found[cut.isoformat()] = _intercept(log_odds[rows], float(churned[rows].mean()))
-    return found
-
-
-def _intercept(log_odds: Array, rate: float) -> float:
-    """The shift of log-odds at which their mean probability is `rate`."""
-    reach = float(np.abs(log_odds).max() + abs(logit(rate))) + 1.0
-
-    def excess(shift: float) -> float:
-        return float(expit(log_odds + shift).mean()) - rate
-
-    return float(brentq(excess, -reach, reach))
 
 
 def _reasons(frame: pl.DataFrame, contributions: Array, count: int) -> pl.Series:

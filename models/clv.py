@@ -1,17 +1,17 @@
 """Customer value: revenue of the next 90 days, in the lake's currency, of every customer active within a year.
 
-BG/NBD gives expected purchases and Gamma-Gamma the expected value of one; their product is the starting point. Few
-shallow Tweedie trees correct it with the other features. The season of a cut is one factor, revenue over starting point
-of everybody but the largest accounts: labels are divided by it, so that the season is not taken for the worth of a
-customer, and no label counts more than `label_cap` times its starting point, so that a single large order does not lead
-the trees. Whether the trees are used is settled on the last training cut. They move value among customers; the total,
-again without the largest, is that of the starting points, times the factor of the cut about a year before the scored date, or of all cuts where the
-data hold no such cut.
+BG/NBD in season time gives expected purchases and Gamma-Gamma the expected value of one (`starts`); their product is the
+starting point. Few shallow Tweedie trees correct it with the other features. Labels are divided by what their cut made of
+its starting points, so that a good quarter is not taken for the worth of a customer, and no label counts more than
+`label_cap` times its starting point, so that a single large order does not lead the trees. Whether the trees are used is
+settled on the newest cuts. They move value among customers; the total is that of the starting points at the rate of the
+newest cuts and, where a year is known, as much that of last year's window. All totals leave out the largest accounts,
+whose luck is not the season's. The interval of a customer is that of the newest cuts at the same expected amount.
 """
 
 import json
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,17 +22,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.stats import spearmanr
 
-from customer360.models import btyd, evaluation, frames
+from customer360.models import evaluation, frames, starts
 from customer360.models.base import PAYLOADS, Evaluation, Model, Params, Progress, Snapshot, register
-from customer360.models.btyd import BetaGeometric, GammaGamma
+from customer360.models.season import Clock
+from customer360.models.starts import EXPECTED, INPUTS, START, VALUE, Examples, Spending
 from customer360.platform.errors import ModelError
 
-EXPECTED, VALUE, START = "expected_purchases", "expected_order_amount", "start_amount"
-INPUTS = (*frames.FEATURES, EXPECTED, VALUE)
-WHOLESALE_SHARE = 0.01  # of customers, by starting point: a third of the revenue here, whose luck is not the season's
-YEAR_DAYS, SEASON_SLACK_DAYS = 365, 30
+WHOLESALE_SHARE = 0.01  # of customers, by starting point: a third of the revenue in the public log
 LEAST_START = 0.1  # of a typical start, for the cap of labels: else a return from long silence would count nothing
 TINY = 1e-3  # purchases, and orders of the mean start: keeps the logarithm of nothing expected finite
+LEVEL_HALF_LIFE_DAYS = 90  # of what a cut made of its starting points
+INTERVAL = 0.8  # of outcomes between low and high
 DECILES = 10
 DAYS = "silver.subject_days"
 
@@ -40,13 +40,14 @@ Array = NDArray[np.float64]
 
 
 class ClvParams(Params):
-    """Parameters of the value model; the defaults were chosen on cuts of the public retail log before 2011-06-13."""
+    """Parameters of the value model; the defaults were chosen on cuts of the public retail log up to 2011-03-15."""
 
     method: Literal["auto", "btyd", "boosted"] = "auto"
     horizon_days: int = Field(90, ge=1)
     active_within_days: int = Field(365, ge=1)
     min_history_days: int = Field(180, ge=0)
-    cut_count: int = Field(4, ge=1)
+    cut_count: int = Field(13, ge=1)
+    cut_step_days: int = Field(30, ge=1)
     label_cap: float = Field(5.0, gt=1, description="largest label in training, as a multiple of the starting point")
     rounds: int = Field(80, ge=1)
     max_depth: int = Field(3, ge=1)
@@ -62,19 +63,25 @@ class ClvParams(Params):
 
 
 @dataclass(frozen=True)
-class Spending:
-    """How often and for how much customers buy, as of one date."""
+class Interval:
+    """For amounts below each of `edges` and above the last: outcome over amount at both ends of the interval."""
 
-    purchases: BetaGeometric
-    values: GammaGamma
+    edges: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def of(self, amount: Array) -> tuple[Array, Array]:
+        """Low and high end for each amount; the amount lies between them."""
+        place = np.searchsorted(np.array(self.edges), amount, side="right")
+        low, high = np.array(self.low)[place] * amount, np.array(self.high)[place] * amount
+        return np.minimum(low, amount), np.maximum(high, amount)
 
 
 @dataclass(frozen=True)
 class ClvFitted:
     """A fitted value model. `booster` is None where the correction did not help; `unit` is the mean starting point in
-    currency; `typical` the mean logarithm of expected purchases and of order value; `level` the total of the starting
-    points over that of the trees at `as_of`; `factor` and `seasons` (by training cut) revenue over starting point; all
-    three without the largest accounts.
+    currency; `typical` the mean logarithm of expected purchases and of order value; `level` the total over that of the
+    trees at `as_of`, without the largest accounts; `interval` what outcomes did around expected amounts.
     """
 
     params: ClvParams
@@ -84,8 +91,7 @@ class ClvFitted:
     unit: float
     typical: tuple[float, float]
     level: float
-    factor: float
-    seasons: dict[str, float]
+    interval: Interval
 
     def save(self, directory: Path) -> None:
         """Write `model.ubj` (trees, where there are any) and `clv.json` (everything else)."""
@@ -95,109 +101,65 @@ class ClvFitted:
         rest = {
             "params": self.params.model_dump(),
             "as_of": self.as_of.isoformat(),
-            "purchases": self.spending.purchases.as_dict(),
-            "values": self.spending.values.as_dict(),
+            "spending": self.spending.as_dict(),
             "unit": self.unit,
             "typical": list(self.typical),
             "level": self.level,
-            "factor": self.factor,
-            "seasons": self.seasons,
+            "interval": [list(part) for part in (self.interval.edges, self.interval.low, self.interval.high)],
         }
         (directory / "clv.json").write_text(json.dumps(rest, indent=1, sort_keys=True))
-
-    def factor_at(self, as_of: date) -> float:
-        """The factor of the training cut about a year before `as_of` if there is one, else that of all cuts."""
-        for cut, factor in self.seasons.items():
-            if abs((as_of - date.fromisoformat(cut)).days - YEAR_DAYS) <= SEASON_SLACK_DAYS:
-                return factor
-        return self.factor
 
 
 def load(directory: Path) -> ClvFitted:
     """Read what `ClvFitted.save` wrote."""
     rest: dict[str, Any] = json.loads((directory / "clv.json").read_text())
     trees = directory / "model.ubj"
+    edges, low, high = (tuple(part) for part in rest["interval"])
     return ClvFitted(
         params=ClvParams(**rest["params"]),
         as_of=date.fromisoformat(rest["as_of"]),
-        spending=Spending(BetaGeometric(**rest["purchases"]), GammaGamma(**rest["values"])),
+        spending=Spending.from_dict(rest["spending"]),
         booster=xgboost.Booster(model_file=str(trees)) if trees.exists() else None,
         unit=rest["unit"],
         typical=(rest["typical"][0], rest["typical"][1]),
         level=rest["level"],
-        factor=rest["factor"],
-        seasons=rest["seasons"],
-    )
-
-
-def fit_spending(days: pl.LazyFrame, as_of: date) -> Spending:
-    """BG/NBD over every customer who bought before `as_of`, Gamma-Gamma over those of them who came back."""
-    columns = ["purchase_day_count", "recency_days", "tenure_days", "gross_amount"]
-    known = frames.features(days, as_of).filter(pl.col("purchase_day_count") > 0).select(columns).collect()
-    repeaters = known.filter(pl.col("purchase_day_count") > 1, pl.col("gross_amount") > 0)
-    return Spending(btyd.fit(*btyd.summary(known)), btyd.fit_value(*_orders(repeaters)))
-
-
-def with_start(frame: pl.DataFrame, spending: Spending, horizon_days: int) -> pl.DataFrame:
-    """Add `expected_purchases` of the next `horizon_days`, `expected_order_amount` and their product `start_amount`."""
-    expected = btyd.expected_purchases(spending.purchases, *btyd.summary(frame), horizon_days)
-    value = btyd.expected_value(spending.values, *_orders(frame))
-    return frame.with_columns(
-        pl.Series(EXPECTED, expected), pl.Series(VALUE, value), pl.Series(START, expected * value)
-    )
-
-
-def training_frame(days: pl.LazyFrame, at: list[date], params: ClvParams) -> pl.DataFrame:
-    """Pooled examples of the cuts with their starting points, each from the past of its own cut; one row per person and
-    cut.
-    """
-    horizon, active = params.horizon_days, params.active_within_days
-    return pl.concat(
-        with_start(frames.examples(days, cut, horizon, active).collect(), fit_spending(days, cut), horizon)
-        for cut in sorted(at)
+        interval=Interval(edges, low, high),
     )
 
 
 def fit(snapshot: Snapshot, params: ClvParams, progress: Progress) -> ClvFitted:
     """Fit on all cuts whose outcome is known at `snapshot.as_of`. Raises ModelError when no cut fits or nobody buys."""
-    days = snapshot[DAYS]
-    at = frames.cuts(
-        frames.first_purchase_on(days), snapshot.as_of, params.horizon_days, params.min_history_days, params.cut_count
-    )
-    spending = fit_spending(days, snapshot.as_of)
-    current = with_start(_active(snapshot, params), spending, params.horizon_days)
-    return fit_frame(training_frame(days, at, params), current, spending, snapshot.as_of, params)
+    days, horizon = snapshot[DAYS], params.horizon_days
+    first = frames.first_purchase_on(days)
+    cuts = frames.cuts(first, snapshot.as_of, horizon, params.min_history_days, params.cut_count, params.cut_step_days)
+    return fit_examples(starts.examples(days, snapshot.as_of, cuts, horizon, params.active_within_days), params)
 
 
-def fit_frame(
-    frame: pl.DataFrame, current: pl.DataFrame, spending: Spending, as_of: date, params: ClvParams
-) -> ClvFitted:
-    """Fit on a training frame (`training_frame`); `spending` is what scoring will use, `current` the population at
-    `as_of` with starting points from it.
-    """
-    seasons, factor = season_factors(frame)
-    frame = frame.filter(pl.col("as_of").cast(pl.String).is_in(list(seasons)))
+def fit_examples(examples: Examples, params: ClvParams) -> ClvFitted:
+    """Fit on pooled examples (`starts.examples`)."""
+    rates = cut_rates(examples.past)
+    frame = examples.past.filter(pl.col("as_of").is_in(list(rates)))
     unit = float(np.mean(frame[START].to_numpy()))
-    boosted = params.method == "boosted" or (params.method == "auto" and correction_helps(frame, unit, params))
+    judged = judge(frame, unit, params)
+    boosted = params.method == "boosted" or (params.method == "auto" and judged.trees_help)
     booster = _boost(frame, unit, params) if boosted else None
     typical = _logs(frame, unit).mean(axis=0)
-    moved = current.with_columns(corrected=pl.Series(_amount(booster, current, unit, params))).filter(_ordinary())
+    current = examples.current.with_columns(corrected=pl.Series(_amount(booster, examples.current, unit, params)))
     return ClvFitted(
         params=params,
-        as_of=as_of,
-        spending=spending,
+        as_of=examples.as_of,
+        spending=examples.spending,
         booster=booster,
         unit=unit,
         typical=(float(typical[0]), float(typical[1])),
-        level=_ratio(moved[START], moved["corrected"]) if moved.height else 1.0,
-        factor=factor,
-        seasons=seasons,
+        level=_total_level(current, rates, examples),
+        interval=_interval(judged.boosted if boosted else judged.start, judged.revenue),
     )
 
 
-def season_factors(frame: pl.DataFrame) -> tuple[dict[str, float], float]:
-    """Revenue over starting point of each cut, and of all: everybody but the `WHOLESALE_SHARE` with the highest
-    starting points. A cut whose customers bought nothing is left out. Raises ModelError when that leaves none.
+def cut_rates(frame: pl.DataFrame) -> dict[date, float]:
+    """Revenue over starting point of each cut: everybody but the `WHOLESALE_SHARE` with the highest starting points. A
+    cut whose customers bought nothing is left out. Raises ModelError when that leaves none.
     """
     sums = (
         frame.filter(_ordinary().over("as_of"))
@@ -208,9 +170,26 @@ def season_factors(frame: pl.DataFrame) -> tuple[dict[str, float], float]:
     )
     if sums.is_empty():
         raise ModelError(f"{frame.height} training rows hold no revenue")
-    factors = (sums["revenue"] / sums[START]).to_list()
-    seasons = {cut.isoformat(): factor for cut, factor in zip(sums["as_of"], factors, strict=True)}
-    return seasons, _ratio(sums["revenue"], sums[START])
+    return dict(zip(sums["as_of"], (sums["revenue"] / sums[START]).to_list(), strict=True))
+
+
+def newest_rate(rates: dict[date, float]) -> float:
+    """Geometric mean of the cuts' rates, each weighing half of one that is `LEVEL_HALF_LIFE_DAYS` newer."""
+    newest = max(rates)
+    weights = [0.5 ** ((newest - cut).days / LEVEL_HALF_LIFE_DAYS) for cut in rates]
+    return float(np.exp(np.average(np.log(list(rates.values())), weights=weights)))
+
+
+def _total_level(current: pl.DataFrame, rates: dict[date, float], examples: Examples) -> float:
+    """Factor from the corrected amounts of the population to its expected total."""
+    ordinary = current.filter(_ordinary())
+    if ordinary.is_empty():
+        return newest_rate(rates)
+    share = newest_rate(rates)
+    known = examples.last_year
+    if known is not None and known.revenue > 0:
+        share = float(np.sqrt(share * known.revenue / current[START].to_numpy().sum()))
+    return share * _ratio(ordinary[START], ordinary["corrected"])
 
 
 def _ratio(part: pl.Series, whole: pl.Series) -> float:
@@ -222,50 +201,87 @@ def _ordinary() -> pl.Expr:
     return pl.col(START).rank("ordinal", descending=True) > WHOLESALE_SHARE * pl.len()
 
 
-def correction_helps(frame: pl.DataFrame, unit: float, params: ClvParams) -> bool:
-    """Trees of the earlier cuts have a smaller absolute error on the last cut than the starting point has, both brought
-    to its true total; True where there is one cut only.
+@dataclass(frozen=True)
+class Judged:
+    """The newest cuts with their true totals: `revenue`, and amounts of the starting point and of trees that saw earlier
+    windows only.
+    """
+
+    revenue: Array
+    start: Array
+    boosted: Array
+
+    @property
+    def trees_help(self) -> bool:
+        """The trees have the smaller absolute error."""
+        return bool(np.abs(self.boosted - self.revenue).mean() < np.abs(self.start - self.revenue).mean())
+
+
+def judge(frame: pl.DataFrame, unit: float, params: ClvParams) -> Judged:
+    """Judge trees on the newest cuts, whose windows no training cut touches; where there is no earlier cut, on the rows
+    that they learnt from.
     """
     last = frame["as_of"].max()
-    learn, judge = frame.filter(pl.col("as_of") < last), frame.filter(pl.col("as_of") == last)
-    revenue = judge["revenue"].to_numpy()
-    if learn.is_empty():
-        return True
+    border = last - timedelta(days=params.horizon_days)  # type: ignore[operator]
+    learn, rows = frame.filter(pl.col("as_of") <= border), frame.filter(pl.col("as_of") > border)
+    booster = _boost(frame if learn.is_empty() else learn, unit, params)
+    amounts = rows.select("as_of", "revenue", start=START, boosted=pl.Series(_amount(booster, rows, unit, params)))
+    total = pl.col("revenue").sum() / pl.col("start", "boosted").sum()
+    scaled = amounts.select("revenue", (pl.col("start", "boosted") * total.over("as_of")))
+    return Judged(*(scaled[name].to_numpy() for name in ("revenue", "start", "boosted")))
 
-    def error(score: Array) -> float:
-        return float(np.abs(score * revenue.sum() / score.sum() - revenue).mean())
 
-    return error(_amount(_boost(learn, unit, params), judge, unit, params)) < error(judge[START].to_numpy())
+def _interval(amount: Array, revenue: Array) -> Interval:
+    """Ends of the interval in tenths by amount. Where more than a tail bought nothing, low is 0 and the whole rest of the
+    probability lies above high.
+    """
+    order = np.argsort(amount, kind="stable")
+    parts = [part for part in np.array_split(order, DECILES) if len(part)]
+    tail = (1.0 - INTERVAL) / 2.0
+    low, high = [], []
+    for rows in parts:
+        ratio = revenue[rows] / np.maximum(amount[rows], np.finfo(float).tiny)
+        none_bought = (revenue[rows] <= 0).mean() >= tail
+        low.append(0.0 if none_bought else float(np.quantile(ratio, tail)))
+        high.append(float(np.quantile(ratio, INTERVAL if none_bought else 1.0 - tail)))
+    edges = [float(amount[rows[0]]) for rows in parts[1:]]
+    return Interval(tuple(edges), tuple(low), tuple(high))
 
 
 def score(fitted: ClvFitted, frame: pl.DataFrame, as_of: date) -> pl.DataFrame:
-    """Expected revenue and its reasons for rows of features (`frames.features`) taken at `as_of`; one row or millions.
+    """Expected revenue, its interval and its reasons for rows of features (`frames.features`) taken at `as_of`; one row or
+    millions.
 
-    Returns `person_id`, `score` (currency, of the next `horizon_days`), `reasons` in the order of the rows. A
-    contribution c means: times exp(c) against the typical customer of the training data. Those of `expected_purchases`
-    and `expected_order_amount` include the starting point. Raises ModelError for a row without a purchase.
+    Returns `person_id`, `score` (currency, of the next `horizon_days`), `reasons`, `low`, `high` in the order of the
+    rows. A contribution c means: times exp(c) against the typical customer of the training data. Those of
+    `expected_purchases` and `expected_order_amount` include the starting point. Raises ModelError for a row without a
+    purchase.
     """
     if frame["recency_days"].null_count():
         raise ModelError(f"{frame['recency_days'].null_count()} rows have no purchase: value needs a customer")
     params = fitted.params
-    rows = with_start(frame, fitted.spending, params.horizon_days)
+    rows = starts.with_start(frame, fitted.spending, as_of, params.horizon_days)
     logs = _logs(rows, fitted.unit)
     contributions = np.zeros((rows.height, len(INPUTS) + 1))  # the last is the constant of the trees
     if fitted.booster is not None:
         contributions += fitted.booster.predict(_matrix(rows, params), pred_contribs=True).astype(np.float64)
-    amount = np.exp(logs.sum(axis=1) + contributions.sum(axis=1)) * fitted.unit
+    amount = np.exp(logs.sum(axis=1) + contributions.sum(axis=1)) * fitted.unit * fitted.level
     contributions[:, [INPUTS.index(EXPECTED), INPUTS.index(VALUE)]] += logs - np.array(fitted.typical)
+    low, high = fitted.interval.of(amount)
     columns = {
         "person_id": rows["person_id"],
-        "score": amount * (fitted.level * fitted.factor_at(as_of)),
+        "score": amount,
         "reasons": _reasons(rows, contributions[:, :-1], params.reason_count),
+        "low": low,
+        "high": high,
     }
-    return pl.DataFrame(columns).cast(PAYLOADS["gold.predictions"])
+    return pl.DataFrame(columns, schema_overrides=PAYLOADS["gold.predictions"])
 
 
 def predict(fitted: ClvFitted, snapshot: Snapshot) -> pl.DataFrame:
     """Score the active population of a snapshot, sorted by person."""
-    return score(fitted, _active(snapshot, fitted.params), snapshot.as_of)
+    population = starts.population(snapshot[DAYS], snapshot.as_of, fitted.params.active_within_days)
+    return score(fitted, population, snapshot.as_of)
 
 
 def evaluate(fitted: ClvFitted, snapshot: Snapshot) -> Evaluation:
@@ -276,10 +292,16 @@ def evaluate(fitted: ClvFitted, snapshot: Snapshot) -> Evaluation:
     days, params = snapshot[DAYS], fitted.params
     frames.require_outcome(days, snapshot.as_of, params.horizon_days)
     frame = frames.examples(days, snapshot.as_of, params.horizon_days, params.active_within_days).collect()
-    revenue, amount = frame["revenue"].to_numpy(), score(fitted, frame, snapshot.as_of)["score"].to_numpy()
+    scored = score(fitted, frame, snapshot.as_of)
+    revenue, amount = frame["revenue"].to_numpy(), scored["score"].to_numpy()
     metrics, verdicts = amount_metrics(revenue, amount) | decile_table(revenue, amount), {}
-    metrics |= {"row_count": float(frame.height), "boosted": float(fitted.booster is not None)}
-    for name, baseline in baselines(fitted, frame).items():
+    inside = (revenue >= scored["low"].to_numpy()) & (revenue <= scored["high"].to_numpy())
+    metrics |= {
+        "row_count": float(frame.height),
+        "boosted": float(fitted.booster is not None),
+        "interval_coverage": float(inside.mean()),
+    }
+    for name, baseline in baselines(days, frame, snapshot.as_of, params.horizon_days).items():
         metrics |= {f"{name}_{measure}": value for measure, value in amount_metrics(revenue, baseline).items()}
         gain = evaluation.compare_means(-np.abs(amount - revenue), -np.abs(baseline - revenue), params.seed)
         metrics |= {f"error_gain_over_{name}{end}": value for end, value in
@@ -289,15 +311,14 @@ def evaluate(fitted: ClvFitted, snapshot: Snapshot) -> Evaluation:
     return Evaluation(metrics, verdicts, rows)
 
 
-def baselines(fitted: ClvFitted, frame: pl.DataFrame) -> dict[str, Array]:
+def baselines(days: pl.LazyFrame, frame: pl.DataFrame, as_of: date, horizon_days: int) -> dict[str, Array]:
     """Amounts of the rules to beat: own revenue a day times the horizon (a tenure counts at least one horizon), revenue
-    of the last 90 days, and BG/NBD with Gamma-Gamma alone.
+    of the last 90 days, and BG/NBD on calendar time with Gamma-Gamma.
     """
-    horizon = fitted.params.horizon_days
-    rate = frame["gross_amount"] / frame["tenure_days"].clip(horizon)
-    alone = with_start(frame, fitted.spending, horizon)[START]
+    rate = frame["gross_amount"] / frame["tenure_days"].clip(horizon_days)
+    alone = starts.with_start(frame, starts.fit(days, as_of, Clock(as_of)), as_of, horizon_days)[START]
     return {
-        "rate": rate.to_numpy() * horizon,
+        "rate": rate.to_numpy() * horizon_days,
         "last_90d": frame["gross_amount_90d"].to_numpy(),
         "btyd": alone.to_numpy(),
     }
@@ -335,18 +356,6 @@ def _concentration(truth: Array, by: Array) -> float:
     return float(share.mean() - (len(truth) + 1) / (2 * len(truth)))
 
 
-def _active(snapshot: Snapshot, params: ClvParams) -> pl.DataFrame:
-    """Features of the population of a snapshot, sorted by person."""
-    active = frames.population(snapshot[DAYS], snapshot.as_of, params.active_within_days)
-    return active.join(frames.features(snapshot[DAYS], snapshot.as_of), on="person_id").sort("person_id").collect()
-
-
-def _orders(frame: pl.DataFrame) -> tuple[Array, Array]:
-    """Purchase days and mean revenue of one, per row. A customer with free orders only has a mean of 0."""
-    count = frame["purchase_day_count"].to_numpy()
-    return count, frame["gross_amount"].to_numpy() / count
-
-
 def _logs(frame: pl.DataFrame, unit: float) -> Array:
     """Logarithms of expected purchases and of expected order value in units of `unit`; shape (n, 2). Their sum is the
     logarithm of the starting point.
@@ -361,11 +370,10 @@ def _matrix(frame: pl.DataFrame, params: ClvParams) -> xgboost.DMatrix:
 
 
 def _boost(frame: pl.DataFrame, unit: float, params: ClvParams) -> xgboost.Booster:
-    """Trees on labels in units of `unit`, divided by the season of their cut, then capped."""
-    seasons, _ = season_factors(frame)
-    season = pl.col("as_of").cast(pl.String).replace_strict(seasons, return_dtype=pl.Float64)
+    """Trees on labels in units of `unit`, divided by the rate of their cut, then capped."""
+    rate = pl.col("as_of").replace_strict(cut_rates(frame), return_dtype=pl.Float64)
     cap = params.label_cap * pl.max_horizontal(START, pl.lit(unit * LEAST_START))
-    label = frame.select(pl.min_horizontal(pl.col("revenue") / season, cap) / unit).to_series().to_numpy()
+    label = frame.select(pl.min_horizontal(pl.col("revenue") / rate, cap) / unit).to_series().to_numpy()
     matrix = _matrix(frame, params)
     matrix.set_label(label)
     matrix.set_base_margin(_logs(frame, unit).sum(axis=1))
@@ -373,7 +381,7 @@ def _boost(frame: pl.DataFrame, unit: float, params: ClvParams) -> xgboost.Boost
 
 
 def _amount(booster: xgboost.Booster | None, frame: pl.DataFrame, unit: float, params: ClvParams) -> Array:
-    """Starting points, corrected by the trees if there are any, before level and season."""
+    """Starting points, corrected by the trees if there are any, before the level."""
     margin = _logs(frame, unit).sum(axis=1)
     if booster is not None and frame.height:
         margin += booster.predict(_matrix(frame, params), output_margin=True).astype(np.float64)

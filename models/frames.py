@@ -96,14 +96,16 @@ def cuts(
     horizon_days: int = HORIZON_DAYS,
     min_history_days: int = 270,
     at_most: int = 4,
+    step_days: int | None = None,
 ) -> list[date]:
-    """Training cuts known at `as_of`, oldest first: one each `horizon_days`, the last label window ending on `as_of`
-    itself.
+    """Training cuts known at `as_of`, oldest first: one each `step_days` (the horizon where None), the last label window
+    ending on `as_of` itself.
 
     A cut needs `min_history_days` of data before it (`first_on` is the first day in the data). Raises ModelError when
     none fits.
     """
-    found = [as_of - timedelta(days=horizon_days * back) for back in range(1, at_most + 1)]
+    step = step_days or horizon_days
+    found = [as_of - timedelta(days=horizon_days + step * back) for back in range(at_most)]
     kept = sorted(cut for cut in found if cut - timedelta(days=min_history_days) >= first_on)
     if not kept:
         raise ModelError(

@@ -33,6 +33,8 @@ class Predictions(
     reasons = List(Struct({"feature": String(), "value": Float(nullable=True), "contribution": Float()}), nullable=True)
     scored_at = Timestamp()
     as_of = Date(primary_key=True)
+    low = Float(nullable=True, description="Lower end of the score's interval, where the model states one")
+    high = Float(nullable=True, description="Upper end; clv: 80 % of outcomes lie between")
 
 
 class Recommendations(

@@ -110,6 +110,30 @@ class RiskRules(Frozen):
         return points
 
 
+class RetentionAction(Frozen):
+    """An action for customers of whom so much is at stake at such a risk; the first whose floors are passed is taken."""
+
+    name: str
+    stake_from: float = 0
+    risk_from: float = Field(default=0, ge=0, le=1)
+
+
+class RetentionRules(Frozen):
+    """Who stands on the retention worklist, and what is done; amounts in the lake's currency."""
+
+    risk_from: float = Field(default=0.4, ge=0, le=1)
+    stake_from: float = 20
+    size: int = Field(default=1000, gt=0)  # customers that a team can work through
+    late_from_gaps: float = 2  # silent for so many of the customer's own mean gaps
+    declining_from: float = Field(default=0.5, ge=0, le=1)  # order trend of the last 90 days against those before
+    actions: list[RetentionAction] = [
+        RetentionAction(name="PERSONAL_CALL", stake_from=500),
+        RetentionAction(name="WIN_BACK_OFFER", stake_from=100, risk_from=0.7),
+        RetentionAction(name="LOYALTY_REWARD", stake_from=100),
+    ]
+    other_action: str = "REMINDER"
+
+
 class EnrichmentRules(Frozen):
     """Thresholds of the customer view, of transactions, visits and external data."""
 
@@ -131,6 +155,7 @@ class EnrichmentRules(Frozen):
     standing: StandingRules = StandingRules()
     reliability: ReliabilityRules = ReliabilityRules()
     risk: RiskRules = RiskRules()
+    retention: RetentionRules = RetentionRules()
     referrers: dict[str, list[str]] = {  # channel type to hosts, the first that fits; `name.*` is the name under any ending
         "EMAIL": ["mail.google.com", "mail.yahoo.com", "outlook.live.com", "outlook.office.com"],
         "SEARCH": ["google.*", "bing.com", "duckduckgo.com", "search.yahoo.com", "ecosia.org", "baidu.com", "yandex.*"],

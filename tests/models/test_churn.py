@@ -1,5 +1,6 @@
 """The churn model on a log whose leavers are known: ranking, calibration, reasons, repeatability, resuming."""
 
+import dataclasses
 import math
 from datetime import date, timedelta
 from pathlib import Path
@@ -7,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from scipy.special import logit
 
-from customer360.models import base, churn, frames
+from customer360.models import base, churn, frames, season, starts
 from customer360.platform.errors import ModelError
 
 START, CUT = date(2022, 1, 1), date(2023, 4, 1)
-PARAMS = churn.ChurnParams(min_history_days=120, threads=1)
+PARAMS = churn.ChurnParams(min_history_days=120, cut_count=3, cut_step_days=60, rounds=40, threads=1)
 
 
 def shop(people: int = 500, until: date = CUT + timedelta(days=90), seed: int = 0) -> pl.LazyFrame:
@@ -126,25 +128,38 @@ def test_long_silence_raises_the_score(fitted, snapshot) -> None:
     assert churn.score(fitted, late, CUT)["score"][0] > churn.score(fitted, frame, CUT)["score"][0] + 0.2
 
 
-def test_the_season_a_year_before_sets_the_base_rate(fitted) -> None:
-    seasonal = churn.ChurnFitted(**{**vars(fitted), "seasons": {"2022-04-01": -2.0}})
-    assert seasonal.calibration_at(date(2023, 4, 20)) == churn.Line(fitted.calibration.slope, -2.0)
-    assert seasonal.calibration_at(date(2023, 7, 1)) == fitted.calibration
+def test_last_years_window_moves_the_level_half_way(snapshot) -> None:
+    cuts = [CUT - timedelta(days=90), CUT - timedelta(days=120)]
+    examples = starts.examples(snapshot[churn.DAYS], CUT, cuts, 90, 365)
+    plain = churn.fit_examples(examples, PARAMS)
+    assert plain.shift == 0.0  # the clock of this log is the calendar: last year's window says nothing
+    known = dataclasses.replace(examples, last_year=season.Totals(buyer_share=0.2, revenue=1.0))
+    shifted = churn.fit_examples(known, PARAMS)
+    before, after = (churn.predict(fit, snapshot)["score"].mean() for fit in (plain, shifted))
+    half = logit(np.array([before, 0.8])).mean()
+    assert logit(after) == pytest.approx(half, abs=1e-6)
 
 
-def test_season_intercept_reproduces_the_observed_rate() -> None:
-    at, odds = pl.Series([CUT] * 4 + [START] * 2), np.array([-1.0, 0.0, 1.0, 2.0, 0.0, 0.0])
-    found = churn._season_intercepts(at, odds, np.array([0.0, 0.0, 0.0, 1.0, 1.0, 1.0]))
-    assert list(found) == [CUT.isoformat()]  # everybody churned at START: no intercept can say that
-    assert (1 / (1 + np.exp(-(odds[:4] + found[CUT.isoformat()])))).mean() == pytest.approx(0.25)
+def test_survival_never_rises_and_meets_the_score(fitted, snapshot) -> None:
+    frame = starts.population(snapshot[churn.DAYS], CUT, 365)
+    curve = churn.survival(fitted, frame, CUT)
+    assert curve.columns == ["person_id", "quiet_30d", "quiet_60d", "quiet_90d", "quiet_180d"]
+    values = curve.drop("person_id").to_numpy()
+    assert np.all(np.diff(values, axis=1) <= 0) and np.all((values >= 0) & (values <= 1))
+    assert values[:, 2] == pytest.approx(churn.score(fitted, frame, CUT)["score"].to_numpy())
+    days, later = snapshot[churn.DAYS], CUT + timedelta(days=30)
+    bought = days.filter(pl.col("on").is_between(CUT, later, closed="left")).select("person_id").unique().collect()
+    quiet = ~curve["person_id"].is_in(bought["person_id"].implode())
+    assert values[:, 0].mean() == pytest.approx(quiet.mean(), abs=0.08)
 
 
 def test_faults_are_named(fitted, snapshot) -> None:
+    frame = starts.population(snapshot[churn.DAYS], CUT, 365)
     browser = frames.features(snapshot[churn.DAYS].with_columns(order_count=pl.lit(0)), CUT).head(1).collect()
     with pytest.raises(ModelError, match="1 rows have no purchase"):
         churn.score(fitted, browser, CUT)
-    frame = pl.DataFrame({"churned": [True, True]})
+    examples = starts.Examples(CUT, pl.DataFrame({"churned": [True, True]}), frame, fitted.spending, None)
     with pytest.raises(ModelError, match="2 training rows hold 2 churned"):
-        churn.fit_frame(frame, fitted.purchases, CUT, PARAMS)
+        churn.fit_examples(examples, PARAMS)
     with pytest.raises(ModelError, match=r"lacks silver\.subject_days"):
         churn.predict(fitted, base.Snapshot({}, CUT))

@@ -1,5 +1,6 @@
-"""The value model on a log whose habits are known: total, order, season, wholesale accounts, reasons, repeatability."""
+"""The value model on a log whose habits are known: total, order, interval, wholesale accounts, reasons, repeatability."""
 
+import dataclasses
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -7,11 +8,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from customer360.models import base, clv, frames
+from customer360.models import base, clv, frames, season, starts
 from customer360.platform.errors import ModelError
 
 START, CUT = date(2022, 1, 1), date(2023, 4, 1)
-PARAMS = clv.ClvParams(min_history_days=120, rounds=30)
+PARAMS = clv.ClvParams(min_history_days=120, cut_count=3, cut_step_days=60, rounds=30)
 COUNTED = ("order_count", "item_count", "unit_count", "online_order_count")
 UNSEEN = ("return_count", "session_count", "view_count", "search_count", "cart_add_count", "store_order_count",
           "mobile_order_count")  # fmt: skip
@@ -82,19 +83,30 @@ def test_saved_and_loaded_scores_are_equal_and_bytes_repeat(fitted, days, tmp_pa
     assert clv.predict(clv.load(tmp_path / "first"), at_cut(days)).equals(clv.predict(fitted, at_cut(days)))
 
 
-def test_the_season_of_last_year_sets_the_total() -> None:
-    """Springs are four times as rich: only the cut of the spring before tells a model of winter."""
-    rich = shop(season=4.0)
-    at = frames.cuts(START + timedelta(days=1), CUT, 90, 80, 4)
-    frame = clv.training_frame(rich.lazy(), at, PARAMS)
-    seasons, pooled = clv.season_factors(frame)
-    spring = seasons[(CUT - timedelta(days=360)).isoformat()]
-    assert spring > 1.5 * pooled
-    found = clv.fit(at_cut(rich), PARAMS.model_copy(update={"min_history_days": 80}), base.NoProgress())
-    assert found.factor_at(CUT) == pytest.approx(spring)
-    assert found.factor_at(CUT + timedelta(days=60)) == pytest.approx(found.factor)
-    assert clv.evaluate(found, at_cut(rich)).metrics["total_error"] == pytest.approx(0, abs=0.35)
-    assert clv.evaluate(clv.ClvFitted(**{**vars(found), "seasons": {}}), at_cut(rich)).metrics["total_error"] < -0.4
+def test_last_years_window_sets_half_of_the_total(days) -> None:
+    examples = starts.examples(days.lazy(), CUT, [CUT - timedelta(days=90)], 90, 365)
+    assert examples.last_year is None  # the clock of this log is the calendar
+    plain = clv.fit_examples(examples, PARAMS)
+    start = examples.current["start_amount"].sum()
+    rate = clv.newest_rate(clv.cut_rates(examples.past))
+    known = dataclasses.replace(examples, last_year=season.Totals(buyer_share=0.5, revenue=4 * rate * start))
+    assert clv.fit_examples(known, PARAMS).level == pytest.approx(2 * plain.level)  # the geometric mean of 1 and 4
+
+
+def test_newer_cuts_say_more_of_the_level() -> None:
+    rates = {CUT: 2.0, CUT - timedelta(days=clv.LEVEL_HALF_LIFE_DAYS): 1.0}
+    assert clv.newest_rate(rates) == pytest.approx(2 ** (2 / 3))
+
+
+def test_the_interval_holds_its_share(fitted, days) -> None:
+    rng = np.random.default_rng(0)
+    amount = rng.gamma(1.0, 100.0, 5000)
+    revenue = np.where(rng.random(5000) < 0.5, 0.0, amount * rng.gamma(2.0, 1.0, 5000))
+    low, high = clv._interval(amount, revenue).of(amount)
+    assert ((revenue >= low) & (revenue <= high)).mean() == pytest.approx(0.8, abs=0.02)
+    found = clv.predict(fitted, at_cut(days))
+    assert found.select((pl.col("low") <= pl.col("score")).all() & (pl.col("score") <= pl.col("high")).all()).item()
+    assert 0.7 < clv.evaluate(fitted, at_cut(days)).metrics["interval_coverage"] < 0.95
 
 
 def test_wholesale_accounts_decide_neither_season_nor_trees(fitted, days) -> None:
@@ -108,33 +120,36 @@ def test_wholesale_accounts_decide_neither_season_nor_trees(fitted, days) -> Non
     assert big.height > 10
     mixed = pl.concat([days, big.cast(dict(days.schema))])  # type: ignore[arg-type]
     with_big = clv.fit(at_cut(mixed), fitted.params, base.NoProgress())
-    assert with_big.factor_at(CUT) == pytest.approx(fitted.factor_at(CUT), rel=0.05)
     small = clv.predict(with_big, at_cut(mixed)).filter(~pl.col("person_id").str.starts_with("w"))
     assert small["score"].sum() == pytest.approx(clv.predict(fitted, at_cut(days))["score"].sum(), rel=0.1)
 
 
+def started(days: pl.DataFrame, fitted: clv.ClvFitted) -> pl.DataFrame:
+    return starts.with_start(starts.population(days.lazy(), CUT, 365), fitted.spending, CUT, 90)
+
+
 def test_trees_keep_the_total_of_the_starting_points(fitted, days) -> None:
-    rows = clv.with_start(clv._active(at_cut(days), fitted.params), fitted.spending, 90)
-    rows = rows.with_columns(score=clv.predict(fitted, at_cut(days))["score"]).sort("start_amount", "person_id")
-    ordinary = rows.head(rows.height - int(rows.height * clv.WHOLESALE_SHARE))
+    rows = started(days, fitted).with_columns(score=clv.predict(fitted, at_cut(days))["score"])
+    ordinary = rows.sort("start_amount", "person_id").head(rows.height - int(rows.height * clv.WHOLESALE_SHARE))
+    cuts = frames.cuts(START, CUT, 90, 120, PARAMS.cut_count, PARAMS.cut_step_days)
+    rate = clv.newest_rate(clv.cut_rates(starts.training_frame(days.lazy(), cuts, fitted.spending, 90, 365)))
     assert fitted.booster is not None
-    assert ordinary["score"].sum() == pytest.approx(ordinary["start_amount"].sum() * fitted.factor_at(CUT), rel=1e-4)
+    assert ordinary["score"].sum() == pytest.approx(ordinary["start_amount"].sum() * rate, rel=0.01)
 
 
-def test_trees_are_left_out_where_they_do_not_help(days) -> None:
-    frame = clv.training_frame(days.lazy(), [CUT - timedelta(days=180), CUT - timedelta(days=90)], PARAMS)
+def test_trees_are_left_out_where_they_do_not_help(fitted, days) -> None:
+    cuts = [CUT - timedelta(days=180), CUT - timedelta(days=90)]
+    frame = starts.training_frame(days.lazy(), cuts, fitted.spending, 90, 365)
     exact = frame.with_columns(revenue=pl.col("start_amount"))  # nothing is left to correct
     wild = PARAMS.model_copy(update={"learning_rate": 1.0, "reg_lambda": 0.0, "min_child_weight": 0.0})
-    assert not clv.correction_helps(exact, 100.0, wild)
+    assert not clv.judge(exact, 100.0, wild).trees_help
     other = frame.with_columns(
         revenue=pl.col("start_amount") * pl.when(pl.col("recency_days") < 30).then(9).otherwise(1)
     )
-    assert clv.correction_helps(other, 100.0, PARAMS)
+    assert clv.judge(other, 100.0, PARAMS).trees_help
     alone = clv.fit(at_cut(days), PARAMS.model_copy(update={"method": "btyd"}), base.NoProgress())
-    start = clv.with_start(clv._active(at_cut(days), PARAMS), alone.spending, 90)["start_amount"]
-    assert clv.predict(alone, at_cut(days))["score"].to_numpy() == pytest.approx(
-        start.to_numpy() * alone.factor, rel=1e-3, abs=0.1
-    )
+    score = clv.predict(alone, at_cut(days))["score"].to_numpy()
+    assert score == pytest.approx(started(days, alone)["start_amount"].to_numpy() * alone.level, rel=1e-3, abs=0.1)
 
 
 def test_reasons_multiply_to_the_score(fitted, days) -> None:
@@ -171,8 +186,8 @@ def test_faults_are_named(fitted, days) -> None:
     browser = frames.features(days.lazy().with_columns(order_count=pl.lit(0)), CUT).head(1).collect()
     with pytest.raises(ModelError, match="1 rows have no purchase"):
         clv.score(fitted, browser, CUT)
-    frame = clv.training_frame(days.lazy(), [CUT - timedelta(days=90)], PARAMS).with_columns(revenue=pl.lit(0.0))
+    frame = starts.training_frame(days.lazy(), [CUT - timedelta(days=90)], fitted.spending, 90, 365)
     with pytest.raises(ModelError, match="hold no revenue"):
-        clv.season_factors(frame)
+        clv.cut_rates(frame.with_columns(revenue=pl.lit(0.0)))
     with pytest.raises(ModelError, match=r"lacks silver\.subject_days"):
         clv.predict(fitted, base.Snapshot({}, CUT))

@@ -1,0 +1,230 @@
+"""A retailer's own transaction file as days of customers: what the models read, without a lake.
+
+A file has a customer, a timestamp and an amount a row, and may name the invoice and the item. Every row is a line of a
+sale (amount above 0) or of a return (below 0). A purchase is a customer's day with a sale; its value is what was sold,
+returns not deducted, but a sale that a later return of the same customer, item and amount undoes whole never took place.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from customer360.platform.errors import ModelError
+
+REQUIRED, OPTIONAL = ("customer", "timestamp", "amount"), ("invoice", "item")
+NAMES: dict[str, tuple[str, ...]] = {  # lower case, without blanks and signs; the first that the file has is taken
+    "customer": ("customer", "customerid", "customerno", "customernumber", "clientid", "client", "userid", "user", "memberid"),
+    "timestamp": ("timestamp", "datetime", "invoicedate", "orderdate", "purchasedate", "transactiondate", "date", "time", "ts"),
+    "amount": ("amount", "revenue", "total", "totalamount", "grossamount", "netamount", "sales", "spend", "value"),
+    "invoice": ("invoice", "invoiceno", "invoiceid", "order", "orderid", "orderno", "transaction", "transactionid", "receipt"),
+    "item": ("item", "itemid", "product", "productid", "sku", "stockcode", "article"),
+}  # fmt: skip
+QUANTITY, PRICE = ("quantity", "qty", "units"), ("price", "unitprice")
+TIME_FORMATS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d", "%Y%m%d",
+                "%Y/%m/%d %H:%M:%S", "%Y/%m/%d", "%d.%m.%Y %H:%M", "%d.%m.%Y", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M",
+                "%m/%d/%Y", "%d/%m/%Y %H:%M", "%d/%m/%Y")  # fmt: skip
+COMPACT_DATES = (19_000_101, 22_001_231)  # an integer between them is a date like 19970131, a larger one an epoch
+EPOCH_UNITS = (("s", 1e11), ("ms", 1e14), ("us", 1e17), ("ns", float("inf")))
+UNUSED_COUNTS = ("session_count", "view_count", "search_count", "cart_add_count", "store_order_count",
+                 "online_order_count", "mobile_order_count")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Transactions:
+    """Lines of a file (`customer` as text, `at`, `amount`, and where known `invoice`, `item`), sentences on what was left
+    out, and the type that the file gives its customers.
+    """
+
+    lines: pl.DataFrame
+    notes: tuple[str, ...]
+    customer_type: pl.DataType
+
+
+def read(file: Path, columns: Mapping[str, str] | None = None) -> Transactions:
+    """Read a CSV (also gzipped), Parquet or JSON-lines file. `columns` maps our names to the file's; others are found by
+    their usual names. Raises ModelError: no such file, a column is not found, or no row can be used.
+    """
+    rows = _rows(file)
+    chosen = _chosen(rows.columns, columns or {}, file)
+    amount = _number(rows, chosen["amount"]) if "amount" in chosen else _product(rows)
+    lines = rows.select(
+        customer=_text(rows, chosen["customer"]),
+        at=_moment(rows[chosen["timestamp"]], chosen["timestamp"]),
+        amount=amount,
+        **{name: _text(rows, chosen[name]) for name in OPTIONAL if name in chosen},
+    )
+    usable, notes = _usable(lines)
+    if usable.is_empty():
+        raise ModelError(f"{file}: none of {rows.height} rows can be used: {'; '.join(notes)}")
+    return Transactions(usable, notes, _customer_type(rows[chosen["customer"]], file))
+
+
+def mapping(text: str) -> dict[str, str]:
+    """`customer=CustomerID,amount=Total` as a dictionary. Raises ModelError where a part is no pair."""
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    wrong = [name for name, sign, column in pairs if not (name.strip() and sign and column.strip())]
+    if wrong:
+        raise ModelError(f"'{text}' is no mapping: write customer=COLUMN,timestamp=COLUMN (wrong: {', '.join(wrong)})")
+    return {name.strip(): column.strip() for name, _, column in pairs}
+
+
+def days(lines: pl.DataFrame) -> pl.LazyFrame:
+    """Days of customers with the columns of `silver.subject_days` that features read; one row per customer and day."""
+    sale, back = pl.col("amount") > 0, pl.col("amount") < 0
+    receipts = pl.col("invoice").filter(sale).n_unique() if "invoice" in lines.columns else sale.any()
+    things = pl.col("item").filter(sale).n_unique() if "item" in lines.columns else sale.sum()
+    return (
+        lines.lazy()
+        .group_by(person_id="customer", on=pl.col("at").dt.date())
+        .agg(
+            order_count=pl.when(sale.any()).then(receipts.cast(pl.Int64)).otherwise(0),
+            item_count=things.cast(pl.Int64),
+            unit_count=sale.sum().cast(pl.Int64),
+            return_count=back.any().cast(pl.Int64),
+            gross_amount=pl.col("amount").filter(sale).sum(),
+            net_amount=pl.col("amount").sum(),
+            discount_amount=pl.lit(0.0),
+            **{name: pl.lit(0, pl.Int64) for name in UNUSED_COUNTS},
+        )
+        .sort("person_id", "on")
+    )
+
+
+def _rows(file: Path) -> pl.DataFrame:
+    if not file.exists():
+        raise ModelError(f"no file {file}")
+    name = file.name.lower()
+    try:
+        if name.endswith((".parquet", ".pq")):
+            return pl.read_parquet(file)
+        if name.removesuffix(".gz").endswith((".jsonl", ".ndjson", ".json")):
+            return pl.read_ndjson(file, infer_schema_length=None)
+        return pl.read_csv(file, infer_schema_length=0, separator=_separator(file))
+    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as fault:
+        raise ModelError(f"{file} cannot be read: {fault}") from None
+
+
+def _separator(file: Path) -> str:
+    """Of a CSV file: the sign that stands most often in its first line."""
+    opened = pl.read_csv(file, n_rows=1, has_header=False, infer_schema_length=0, separator="\0", quote_char=None)
+    head = opened.row(0)[0] or ""
+    return max((",", ";", "\t", "|"), key=head.count)
+
+
+def _plain(name: str) -> str:
+    return "".join(sign for sign in name.lower() if sign.isalnum())
+
+
+def _chosen(found: list[str], wanted: Mapping[str, str], file: Path) -> dict[str, str]:
+    """Our name to the file's column."""
+    unknown = sorted(set(wanted) - {*REQUIRED, *OPTIONAL})
+    absent = sorted(name for name in wanted.values() if name not in found)
+    if unknown or absent:
+        raise ModelError(
+            f"{file} has the columns {', '.join(found)}; "
+            + (f"not {', '.join(absent)}" if absent else f"{', '.join(unknown)} is none of {', '.join(NAMES)}")
+        )
+    plain = {_plain(name): name for name in reversed(found)}
+    usual = {ours: next((plain[n] for n in names if n in plain), None) for ours, names in NAMES.items()}
+    chosen = {ours: name for ours, name in {**usual, **wanted}.items() if name is not None}
+    computed = any(name in plain for name in QUANTITY) and any(name in plain for name in PRICE)
+    missing = [name for name in REQUIRED if name not in chosen and not (name == "amount" and computed)]
+    if missing:
+        raise ModelError(
+            f"{file} has no column for {', '.join(missing)}; it has {', '.join(found)}. "
+            f"Name it: --columns {','.join(f'{name}=COLUMN' for name in missing)}"
+        )
+    return chosen
+
+
+def _number(rows: pl.DataFrame, column: str) -> pl.Series:
+    values = rows[column]
+    return values.cast(pl.Float64, strict=False) if values.dtype != pl.String else values.str.strip_chars().cast(
+        pl.Float64, strict=False
+    )  # fmt: skip
+
+
+def _product(rows: pl.DataFrame) -> pl.Series:
+    """Quantity times price, for a file without an amount."""
+    plain = {_plain(name): name for name in reversed(rows.columns)}
+    quantity, price = (next(plain[n] for n in names if n in plain) for names in (QUANTITY, PRICE))
+    return _number(rows, quantity) * _number(rows, price)
+
+
+def _text(rows: pl.DataFrame, column: str) -> pl.Series:
+    values = rows[column].cast(pl.String).str.strip_chars()
+    return values.set(values == "", None)
+
+
+def _moment(values: pl.Series, column: str) -> pl.Series:
+    """Naive timestamps from dates, timestamps, epochs, numbers like 19970131, or text in one of `TIME_FORMATS`."""
+    if isinstance(values.dtype, pl.Datetime):
+        return values.dt.replace_time_zone(None).cast(pl.Datetime("us"))
+    if values.dtype == pl.Date:
+        return values.cast(pl.Datetime("us"))
+    text = values.cast(pl.String).str.strip_chars().str.replace(r"(Z|[+-]\d\d:?\d\d)$", "")
+    text = text.set(text == "", None)
+    if text.str.contains(r"^\d{9,}(\.\d+)?$").fill_null(True).all():
+        return _epoch(text.cast(pl.Float64))
+    best = max((text.str.to_datetime(form, strict=False, time_unit="us") for form in TIME_FORMATS),
+               key=lambda parsed: parsed.len() - parsed.null_count())  # fmt: skip
+    if best.null_count() == best.len() and best.len():
+        raise ModelError(f"column {column} holds no timestamp that can be read; it begins with {values.drop_nulls().head(3).to_list()}")  # fmt: skip
+    return best
+
+
+def _epoch(values: pl.Series) -> pl.Series:
+    largest = float(values.abs().max() or 0)  # type: ignore[arg-type]
+    unit = next(unit for unit, limit in EPOCH_UNITS if largest < limit)
+    factor = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}[unit]
+    return (values * factor).cast(pl.Int64).cast(pl.Datetime("us"))
+
+
+def _usable(lines: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    notes: list[str] = []
+
+    def drop(rows: pl.DataFrame, unusable: pl.Expr, why: str) -> pl.DataFrame:
+        kept = rows.filter(~unusable)
+        if kept.height < rows.height:
+            notes.append(f"{rows.height - kept.height:,} rows {why}")
+        return kept
+
+    rows = drop(lines, pl.col("customer").is_null(), "without a customer left out")
+    rows = drop(rows, pl.col("at").is_null(), "without a readable timestamp left out")
+    rows = drop(rows, pl.col("amount").is_null() | ~pl.col("amount").is_finite(), "without a readable amount left out")
+    if {"invoice", "item"} <= set(rows.columns):
+        folded = rows.unique(maintain_order=True)
+        if folded.height < rows.height:
+            notes.append(f"{rows.height - folded.height:,} rows equal to another of their invoice folded")
+        rows = folded
+    rows = rows.sort("at", maintain_order=True)
+    undone = _undone(rows)
+    if undone.height:
+        rows = rows.with_row_index("line").join(undone, on="line", how="anti").drop("line")
+        notes.append(f"{undone.height // 2:,} sales undone whole by a later return left out with it")
+    returns = int((rows["amount"] < 0).sum())
+    if returns:
+        notes.append(f"{returns:,} other returns are not deducted from what was sold")
+    return rows, tuple(notes)
+
+
+def _undone(rows: pl.DataFrame) -> pl.DataFrame:
+    """Places (`line`) of sales and of the later returns that undo them: same customer, item and amount, the first return
+    undoing the first sale.
+    """
+    key = ["customer", "size", *(["item"] if "item" in rows.columns else [])]
+    numbered = rows.with_row_index("line").with_columns(size=pl.col("amount").abs().round(2), back=pl.col("amount") < 0)
+    turn = numbered.with_columns(turn=pl.int_range(pl.len()).over([*key, "back"]))
+    sold, back = turn.filter(~pl.col("back") & (pl.col("amount") > 0)), turn.filter("back")
+    pairs = sold.join(back, on=[*key, "turn"], suffix="_back").filter(pl.col("at") <= pl.col("at_back"))
+    return pl.concat([pairs.select("line"), pairs.select(line="line_back")])
+
+
+def _customer_type(values: pl.Series, file: Path) -> pl.DataType:
+    """The file's own type; of a CSV, integers where every name is one written the usual way."""
+    if values.dtype != pl.String or file.name.lower().endswith((".parquet", ".pq", ".jsonl", ".ndjson", ".json")):
+        return values.dtype
+    usual = values.drop_nulls().str.strip_chars().str.contains(r"^(0|[1-9]\d{0,17})$|^$").all()
+    return pl.Int64() if usual else pl.String()
