@@ -16,7 +16,8 @@ class Judge(Protocol):
 
 
 STEPS = (1.0, 0.5, 0.2, 0.1, 0.05)
-LEAST_GAIN = 5e-5
+LEAST_GAIN = 1e-4
+PASSES = 5  # over all methods, at each step
 
 
 def best_single(found: Candidates, judge: Judge) -> str:
@@ -35,8 +36,7 @@ def learn(found: Candidates, judge: Judge) -> dict[str, float]:
     total = combined(found, weights)
     best = judge.value(total)
     for step in STEPS:
-        improved = True
-        while improved:
+        for _ in range(PASSES):
             improved = False
             for column, name in enumerate(found.names):
                 for change in (step, -step):
@@ -46,6 +46,8 @@ def learn(found: Candidates, judge: Judge) -> dict[str, float]:
                     value = judge.value(tried)
                     if value > best + LEAST_GAIN:
                         weights[name], total, best, improved = round(weights[name] + change, 6), tried, value, True
+            if not improved:
+                break
     return {name: weight for name, weight in weights.items() if weight > 0}
 
 

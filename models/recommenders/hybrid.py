@@ -16,7 +16,7 @@ from scipy import sparse
 
 from customer360.models.recommenders import blend, content, ease, factors, neighbours, own, popular
 from customer360.models.recommenders import ranker as trees
-from customer360.models.recommenders.candidates import Candidates, Mode, best_of_blend, union
+from customer360.models.recommenders.candidates import PER_METHOD, Candidates, Mode, best_of_blend, union
 from customer360.models.recommenders.lists import Judge, hits, ranked
 from customer360.models.recommenders.log import Dense, Ints, Log
 from customer360.models.recommenders.scoring import Family, Scorer
@@ -37,9 +37,9 @@ MIN_ITEMS = 5  # distinct items of a judged user before the split, where enough 
 ENOUGH_USERS = 200
 FEWEST_USERS = 40  # fewer judged users than this, and the split is by user
 RANKER_USERS = 200
-JUDGED_USERS = 4000
+JUDGED_USERS = 3000
+LISTED_USERS = 2000  # ranked at once: some hundreds of candidates each, with a few dozen figures
 HELD_SHARE, HELD_MOST = 0.2, 5  # of a user's items, where the split is by user
-RANKED = 200  # candidates of a user that the ranker orders
 
 Tell = Callable[[str], None]
 Ways = dict[str, float]
@@ -60,19 +60,13 @@ class Window:
 
 @dataclass(frozen=True)
 class Way:
-    """How candidates become a list: a weighted sum, and on top of it a ranker where that was better."""
+    """How candidates become a list: by a ranker where that was better, else by a weighted sum."""
 
     weights: dict[str, float]
     ranker: trees.Ranker | None = None
 
     def score(self, found: Candidates, log: Log) -> Dense:
-        total = blend.combined(found, self.weights)
-        if self.ranker is None:
-            return total
-        rows = np.sort(ranked(found, total, RANKED)[0])
-        score = np.full(len(total), -np.inf, dtype=np.float32)
-        score[rows] = self.ranker.score(found.rows(rows), log)
-        return score
+        return self.ranker.score(found, log) if self.ranker else blend.combined(found, self.weights)
 
 
 @dataclass(frozen=True)
@@ -90,13 +84,17 @@ class Hybrid:
 
     def lists(self, users: Ints, k: int) -> tuple[Ints, Ints, Ints, Dense]:
         """User (as asked), item, rank from 1 and score of the k best of each, in order of user and rank."""
-        used = self.scorers if self.way.ranker else {n: self.scorers[n] for n in self.way.weights}
-        found = best_of_blend(
-            self.log, used, self.way.weights, users, self.mode, max(k, RANKED if self.way.ranker else k)
-        )
-        score = self.way.score(found, self.log)
-        rows, rank = ranked(found, score, k)
-        return found.users[found.user[rows]], found.item[rows], rank, score[rows]
+        parts = []
+        for block in (users[start : start + LISTED_USERS] for start in range(0, len(users), LISTED_USERS)):
+            if self.way.ranker:
+                found = union(self.log, self.scorers, block, self.mode, max(k, PER_METHOD))
+            else:
+                used = {name: self.scorers[name] for name in self.way.weights}
+                found = best_of_blend(self.log, used, self.way.weights, block, self.mode, k)
+            score = self.way.score(found, self.log)
+            rows, rank = ranked(found, score, k)
+            parts.append((block[found.user[rows]], found.item[rows], rank, score[rows]))
+        return tuple(np.concatenate(column) for column in zip(*parts, strict=True))  # type: ignore[return-value]
 
 
 def fit(
@@ -109,9 +107,11 @@ def fit(
         raise ModelError("nothing to learn from: no interaction was kept before the date")
     horizon = horizon or min(HORIZON_DAYS, max(log.span() * HORIZON_SHARE, 1.0))
     windows = [_window(past, future, mode, tell, families) for past, future in splits(log, horizon, mode, tell)]
-    way, name, figures = choose(windows, mode, tell)
     tell(f"fitting on all {int(log.kept.sum()):,} events before the date")
-    return Hybrid(log, mode, fit_methods(log, mode, tell, families), way, name, figures)
+    scorers = fit_methods(log, mode, tell, families)
+    shared = [name for name in scorers if all(name in window.found.names for window in windows)]
+    way, name, figures = choose([_with_methods(window, shared) for window in windows], tell)
+    return Hybrid(log, mode, {name: scorers[name] for name in shared}, way, name, figures)
 
 
 def fit_methods(log: Log, mode: Mode, tell: Tell, families: tuple[Family, ...] = FAMILIES) -> dict[str, Scorer]:
@@ -195,14 +195,12 @@ def _window(past: Log, future: sparse.csr_array, mode: Mode, tell: Tell, familie
     return Window(past, union(past, scorers, users, mode), sparse.csr_array(future[users]))
 
 
-def choose(windows: list[Window], mode: Mode, tell: Tell) -> tuple[Way, str, dict[str, tuple[float, float]]]:
+def choose(windows: list[Window], tell: Tell) -> tuple[Way, str, dict[str, tuple[float, float]]]:
     """The best way by forward validation, learned anew on all windows. Singles and sums are judged where nothing was
     learned from the judging users.
     """
-    judged = windows[0]
-    names = [name for name in judged.found.names if all(name in window.found.names for window in windows)]
-    windows = [_with_methods(window, names) for window in windows]
-    judged, even = windows[0], np.arange(len(windows[0].found.users)) % 2 == 0
+    judged, names = windows[0], windows[0].found.names
+    even = np.arange(len(judged.found.users)) % 2 == 0
     figures: dict[str, tuple[float, float]] = {}
     for column, name in enumerate(names):
         figures[name] = _means(judged.judge, judged.found.parts[:, column])
@@ -237,12 +235,10 @@ def learn(windows: list[Window], kind: str) -> Way:
     parts, labels, queries = [], [], 0
     groups = []
     for window in windows:
-        total = blend.combined(window.found, way.weights)
-        found = window.found.rows(np.sort(ranked(window.found, total, RANKED)[0]))
-        parts.append(trees.inputs(found, window.log))
-        labels.append(hits(found, window.truth))
-        groups.append(found.user + queries)
-        queries += len(found.users)
+        parts.append(trees.inputs(window.found, window.log))
+        labels.append(hits(window.found, window.truth))
+        groups.append(window.found.user + queries)
+        queries += len(window.found.users)
     fitted = trees.fit(np.concatenate(parts), np.concatenate(labels), np.concatenate(groups))
     return Way(way.weights, fitted)
 

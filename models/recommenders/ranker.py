@@ -9,19 +9,19 @@ from customer360.models.recommenders import popular
 from customer360.models.recommenders.candidates import Candidates
 from customer360.models.recommenders.log import Dense, Flags, Ints, Log
 
-ROUNDS = 200
+ROUNDS = 120
 SETTINGS = {
     "objective": "rank:ndcg",
     "lambdarank_pair_method": "topk",
     "lambdarank_num_pair_per_sample": 20,
     "max_depth": 5,
-    "eta": 0.05,
+    "eta": 0.08,
     "min_child_weight": 20,
     "subsample": 0.8,
     "colsample_bytree": 0.5,
     "lambda": 5.0,
     "tree_method": "hist",
-    "nthread": 2,
+    "nthread": 1,
     "seed": 0,
 }
 

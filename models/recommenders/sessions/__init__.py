@@ -20,10 +20,11 @@ from customer360.models.recommenders.sessions.methods import Fitted, best_of_row
 from customer360.platform.errors import ModelError
 
 PER_METHOD = 50
-WEIGHED_MOMENTS = 3_000  # moments that weights are searched on; the ranker learns from all
+WEIGHED_MOMENTS = 1_500  # moments that weights are searched on; the ranker learns from all
+RANKED = 80  # candidates of a moment that the ranker orders
 POPULAR = 40  # candidates for everybody
 INNER_SHARE = 0.2  # of the sessions, the newest
-INNER_MOMENTS = 20_000
+INNER_MOMENTS = 12_000
 FEWEST_MOMENTS = 50
 RANKER_MOMENTS = 1_000
 HIT_AT = 20
@@ -205,7 +206,14 @@ def _learn(found: Candidates, facts: Dense, hit: Flags) -> tuple[dict[str, float
     weights["popularity"] = max(weights.get("popularity", 0.0), 0.001)  # orders what nothing else speaks of
     if len(found.users) < RANKER_MOMENTS // 2:
         return weights, None
-    return weights, trees.fit(_inputs(found, facts, weights), hit, found.user)
+    rows = _ranked_rows(found, weights)
+    kept = found.rows(rows)
+    return weights, trees.fit(_inputs(kept, facts[rows], weights), hit[rows], kept.user)
+
+
+def _ranked_rows(found: Candidates, weights: dict[str, float]) -> Ints:
+    """The candidates that are worth the ranker's time: the best by the weighted sum, in ascending order."""
+    return np.sort(ranked(found, blend.combined(found, weights), RANKED)[0])
 
 
 def _inputs(found: Candidates, facts: Dense, weights: dict[str, float]) -> Dense:
@@ -215,4 +223,7 @@ def _inputs(found: Candidates, facts: Dense, weights: dict[str, float]) -> Dense
 def _score(found: Candidates, facts: Dense, weights: dict[str, float], ranker: trees.Ranker | None) -> Dense:
     if ranker is None or len(found.user) == 0:
         return blend.combined(found, weights)
-    return ranker.order(_inputs(found, facts, weights))
+    rows = _ranked_rows(found, weights)
+    score = np.full(len(found.user), -np.inf, dtype=np.float32)
+    score[rows] = ranker.order(_inputs(found.rows(rows), facts[rows], weights))
+    return score

@@ -189,15 +189,15 @@ def without(scores: sparse.csr_array, items: Ints) -> sparse.csr_array:
 
 
 def best_of_rows(cells: sparse.csr_array, k: int) -> sparse.csr_array:
-    """The k largest of each row, equal values by column."""
+    """The k largest of each row."""
     length = np.diff(cells.indptr)
-    if length.max(initial=0) <= k:
-        return cells
-    row = np.repeat(np.arange(cells.shape[0]), length)
-    order = np.lexsort((cells.indices, -cells.data, row))
-    rank = np.arange(len(order)) - cells.indptr[row[order]]
-    kept = order[rank < k]
-    return sparse.coo_array((cells.data[kept], (row[kept], cells.indices[kept])), shape=cells.shape).tocsr()
+    kept = np.ones(len(cells.data), dtype=np.bool_)
+    for row in np.flatnonzero(length > k):
+        start, stop = cells.indptr[row], cells.indptr[row + 1]
+        kept[start:stop] = False
+        kept[start + np.argpartition(-cells.data[start:stop], k)[:k]] = True
+    ends = np.concatenate([[0], np.cumsum(np.minimum(length, k))])
+    return sparse.csr_array((cells.data[kept], cells.indices[kept], ends), shape=cells.shape)
 
 
 def values_at(cells: sparse.csr_array, row: Ints, column: Ints) -> Dense:
