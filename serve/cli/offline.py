@@ -1,21 +1,61 @@
-"""Scores for one file of a retailer's export: no lake, no configuration."""
+"""Stand-alone use on a file of any retailer: no lake, no configuration, no registry."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 app = typer.Typer()
-offline_app = typer.Typer(no_args_is_help=True, help="Score one exported file; nothing but the file is needed.")
+offline_app = typer.Typer(no_args_is_help=True, help="Use the models on a file of any retailer, without a lake.")
 app.add_typer(offline_app, name="offline")
 
 
-@offline_app.callback()
-def offline() -> None:
-    """Keeps `offline` a group while it has one command."""
+@offline_app.command()
+def recommend(
+    interactions: Annotated[
+        Path,
+        typer.Option(
+            help="CSV (also .gz), Parquet or JSON lines: user, item, timestamp [session, quantity, item_text]"
+        ),
+    ],
+    as_of: Annotated[str, typer.Option(help="Date, ISO timestamp or epoch; only rows before it are learned from")],
+    out: Annotated[Path, typer.Option(help="Parquet to write: user or session, item, rank, score")],
+    mode: Annotated[
+        Literal["new", "all", "session"],
+        typer.Option(help="new: nothing the user ever touched; all: repurchases too; session: the next item"),
+    ] = "new",
+    k: Annotated[int, typer.Option(min=1, help="Items a list")] = 20,
+    columns: Annotated[str, typer.Option(help="Names in the file, as user=CustomerID,item=StockCode,…")] = "",
+    horizon: Annotated[
+        float | None, typer.Option(min=0.01, help="Days that the lists are for; default up to 90")
+    ] = None,
+    open_hours: Annotated[float, typer.Option(min=0, help="A session is open this long after its last event")] = 48.0,
+) -> None:
+    """Rank items for every user, or the next item of every open session; methods are chosen on the file's own past."""
+    from customer360.models.recommenders import offline, reading
+    from customer360.platform import telemetry
+    from customer360.platform.errors import SourceError
+
+    telemetry.configure()
+    names = reading.column_names(columns)
+    moment = reading.moment(as_of)
+    if out.suffix != ".parquet":
+        raise SourceError(f"{out}: the lists are written as Parquet, name a .parquet file")
+    owners = ("session", "user") if mode == "session" else ("user",)
+    found = reading.read(interactions, moment, names, owners)
+    telemetry.event(f"{found.rows.height:,} rows of {interactions.name} before {moment}; learning from these alone")
+    for reason, count in found.left_out.items():
+        telemetry.event(f"  left out: {count:,} rows {reason}")
+    if mode == "session":
+        lists = offline.recommend_sessions(found, moment, k, telemetry.event, open_hours)
+    else:
+        lists = offline.recommend_users(found, moment, mode, k, telemetry.event, horizon)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    lists.write_parquet(out)
+    telemetry.event(f"{lists.height:,} rows to {out}")
 
 
 @offline_app.command("score")

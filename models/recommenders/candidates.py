@@ -1,0 +1,125 @@
+"""Candidates of users with what every method says of them: one table that blends and rankers work on."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import sparse
+
+from customer360.models.popularity import top_k
+from customer360.models.recommenders.log import Dense, Flags, Ints, Log
+from customer360.models.recommenders.scoring import Scorer, blocks
+
+Mode = Literal["new", "all"]
+PER_METHOD = 50  # the best of each method that become candidates where no blend is learned yet
+FLOOR = np.float32(-1e30)  # below every score
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Rows of `user` (position in the asked users, ascending) and `item`; `parts[row, method]` is the standardised score
+    of each method in `names`.
+    """
+
+    users: Ints
+    user: Ints
+    item: Ints
+    parts: Dense
+    names: tuple[str, ...]
+
+    def ends(self) -> Ints:
+        """Where the rows of each asked user begin; one more entry than users."""
+        return np.searchsorted(self.user, np.arange(len(self.users) + 1)).astype(np.int64)
+
+    def of_users(self, chosen: Flags) -> "Candidates":
+        """The rows of some of the asked users."""
+        rows = chosen[self.user]
+        place = np.cumsum(chosen) - 1
+        return Candidates(self.users[chosen], place[self.user[rows]], self.item[rows], self.parts[rows], self.names)
+
+    def rows(self, chosen: Ints) -> "Candidates":
+        """Some of the rows, given in ascending order."""
+        return Candidates(self.users, self.user[chosen], self.item[chosen], self.parts[chosen], self.names)
+
+
+@dataclass(frozen=True)
+class Recommendable:
+    """What may be recommended: items somebody kept; in mode `new` without what the user ever touched."""
+
+    known: Flags
+    touched: sparse.csr_array | None
+
+    @staticmethod
+    def of(log: Log, mode: Mode) -> "Recommendable":
+        return Recommendable(log.sales() > 0, log.touched() if mode == "new" else None)
+
+    def close(self, scores: Dense, users: Ints) -> None:
+        """Put what may not be recommended below everything else."""
+        scores[:, ~self.known] = FLOOR
+        if self.touched is not None:
+            scores[self.touched[users].nonzero()] = FLOOR
+
+
+def union(log: Log, scorers: dict[str, Scorer], users: Ints, mode: Mode, per_method: int = PER_METHOD) -> Candidates:
+    """The best few of every method."""
+    allowed, names = Recommendable.of(log, mode), tuple(scorers)
+    parts = []
+    for block in blocks(users, log.shape[1] * len(names)):
+        scores = [standardized(scorers[name].scores(block), allowed.known) for name in names]
+        chosen, rows = np.zeros((len(block), log.shape[1]), dtype=np.bool_), np.arange(len(block))[:, None]
+        for score in scores:
+            closed = np.array(np.broadcast_to(score, chosen.shape))
+            allowed.close(closed, block)
+            best = top_k(closed, per_method)
+            chosen[rows, best] |= closed[rows, best] > FLOOR
+        row, item = np.nonzero(chosen)
+        parts.append((row, item, _cells(scores, row, item), len(block)))
+    return _joined(users, parts, names)
+
+
+def best_of_blend(
+    log: Log, scorers: dict[str, Scorer], weights: dict[str, float], users: Ints, mode: Mode, count: int
+) -> Candidates:
+    """The best `count` items of each user by a weighted sum of standardised scores; rows in order of item."""
+    allowed, names = Recommendable.of(log, mode), tuple(scorers)
+    parts = []
+    for block in blocks(users, log.shape[1] * len(names)):
+        scores = [standardized(scorers[name].scores(block), allowed.known) for name in names]
+        total = np.zeros((len(block), log.shape[1]), dtype=np.float32)
+        for name, score in zip(names, scores, strict=True):
+            if weights.get(name):
+                total += np.float32(weights[name]) * score
+        allowed.close(total, block)
+        best = np.sort(top_k(total, count), axis=1)
+        row = np.repeat(np.arange(len(block)), best.shape[1])
+        item = best.ravel()
+        open_ = total[row, item] > FLOOR
+        row, item = row[open_], item[open_]
+        parts.append((row, item, _cells(scores, row, item), len(block)))
+    return _joined(users, parts, names)
+
+
+def standardized(scores: Dense, known: Flags) -> Dense:
+    """Mean 0 and standard deviation 1 over the known items of each row; a constant row becomes 0."""
+    inside = scores[:, known]
+    centre = inside.mean(axis=1, keepdims=True)
+    spread = inside.std(axis=1, keepdims=True)
+    return np.divide(scores - centre, spread, out=np.zeros_like(scores), where=spread > 1e-12)
+
+
+def _cells(scores: list[Dense], row: Ints, item: Ints) -> Dense:
+    return np.stack([score[row if len(score) > 1 else 0, item] for score in scores], axis=1)
+
+
+def _joined(users: Ints, parts: list[tuple[Ints, Ints, Dense, int]], names: tuple[str, ...]) -> Candidates:
+    if not parts:
+        empty = np.zeros(0, dtype=np.int64)
+        return Candidates(users, empty, empty, np.zeros((0, len(names)), dtype=np.float32), names)
+    firsts = np.cumsum([0, *(count for *_, count in parts)])
+    return Candidates(
+        users,
+        np.concatenate([row + first for (row, *_), first in zip(parts, firsts, strict=False)]),
+        np.concatenate([item for _, item, _, _ in parts]),
+        np.concatenate([score for _, _, score, _ in parts]),
+        names,
+    )

@@ -1,0 +1,72 @@
+"""Matrix factorization for implicit feedback (iALS; Hu, Koren and Volinsky 2008, regularised as in Rendle et al. 2021)."""
+
+import numpy as np
+from scipy import sparse
+
+from customer360.models.recommenders.log import Dense, Log
+from customer360.models.recommenders.scoring import Family, Scorer, Vectors
+
+FACTORS = 64
+SWEEPS = 10
+UNOBSERVED = 0.1  # weight of each empty cell, against 1 of an event
+REGULARISATION = 0.02
+FREQUENCY_POWER = 1.0  # regularisation grows with events of the row to this power
+INITIAL_SPREAD = 0.1
+COST_LIMIT = 3e11  # floating-point operations of all sweeps
+
+
+def factorize(
+    cells: sparse.csr_array, factors: int = FACTORS, sweeps: int = SWEEPS, seed: int = 0
+) -> tuple[Dense, Dense]:
+    """User and item vectors that make inner products near 1 at the cells and near 0 elsewhere; shape (rows, factors) each.
+    Deterministic for a seed.
+    """
+    rng = np.random.default_rng(seed)
+    items = (rng.standard_normal((cells.shape[1], factors)) * INITIAL_SPREAD / np.sqrt(factors)).astype(np.float32)
+    users = np.zeros((cells.shape[0], factors), dtype=np.float32)
+    other = cells.T.tocsr()
+    for _ in range(sweeps):
+        _solve(users, items, cells)
+        _solve(items, users, other)
+    _solve(users, items, cells)
+    return users, items
+
+
+def loss(cells: sparse.csr_array, users: Dense, items: Dense) -> float:
+    """What a sweep lowers: weighted squared error over all cells plus regularisation."""
+    dense, one = (users @ items.T).astype(np.float64), cells.toarray()
+    error = ((1 - dense) ** 2 * (one > 0)).sum() + UNOBSERVED * (dense**2).sum()
+    rows, columns = _strength(cells, len(items)), _strength(cells.T.tocsr(), len(users))
+    return float(error + (rows * (users**2).sum(axis=1)).sum() + (columns * (items**2).sum(axis=1)).sum())
+
+
+def _strength(cells: sparse.csr_array, others: int) -> np.ndarray:
+    """Regularisation of each row: its own events and its share of the empty cells."""
+    return REGULARISATION * (np.diff(cells.indptr) + UNOBSERVED * others) ** FREQUENCY_POWER
+
+
+def _solve(into: Dense, fixed: Dense, cells: sparse.csr_array) -> None:
+    """One half sweep: each row of `into` is its ridge regression on the rows of `fixed` that it has events with."""
+    base = UNOBSERVED * (fixed.T @ fixed).astype(np.float64)
+    strength, identity = _strength(cells, len(fixed)), np.eye(fixed.shape[1])
+    for row in range(cells.shape[0]):
+        chosen = fixed[cells.indices[cells.indptr[row] : cells.indptr[row + 1]]]
+        if len(chosen) == 0:
+            into[row] = 0.0
+            continue
+        normal = base + (chosen.T @ chosen) + strength[row] * identity
+        into[row] = np.linalg.solve(normal, chosen.sum(axis=0))
+
+
+def fit(log: Log) -> dict[str, Scorer]:
+    """Factors of what was ever kept."""
+    users, items = factorize(log.matrix(binary=True))
+    return {"ials": Vectors(users, items)}
+
+
+def _skip(log: Log) -> str | None:
+    cost = SWEEPS * (2.0 * 2 * len(log.user) * FACTORS**2 + sum(log.shape) * (FACTORS**3 + 5e5))
+    return f"{cost:.1e} operations, at most {COST_LIMIT:.0e}" if cost > COST_LIMIT else None
+
+
+FAMILY = Family("ials", fit, _skip)

@@ -1,0 +1,270 @@
+"""The hybrid: every family that suits a log, blended or ranked by what worked in the last window before the date.
+
+An inner time split plays the future: methods are fitted on what lies before it, and users who come back in the window
+after it judge them. Where the log is long enough there are two such windows: what was learned on the older one is judged
+on the newer one, else each half of the users is judged by what the other half taught. The best of three ways is kept
+(best single method, weighted sum, ranker over candidates), learned anew on all windows, and applied to methods fitted on
+the whole past. A log whose users do not come back is split by user instead: the last items of each are held out.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+from scipy import sparse
+
+from customer360.models.recommenders import blend, content, ease, factors, neighbours, own, popular
+from customer360.models.recommenders import ranker as trees
+from customer360.models.recommenders.candidates import PER_METHOD, Candidates, Mode, best_of_blend, union
+from customer360.models.recommenders.lists import Judge, hits, ranked
+from customer360.models.recommenders.log import Dense, Ints, Log
+from customer360.models.recommenders.scoring import Family, Scorer
+from customer360.platform.errors import ModelError
+
+FAMILIES: tuple[Family, ...] = (
+    popular.FAMILY,
+    own.FAMILY,
+    neighbours.ITEMS,
+    neighbours.USERS,
+    ease.FAMILY,
+    factors.FAMILY,
+    content.FAMILY,
+)
+HORIZON_DAYS = 90.0
+HORIZON_SHARE = 0.2  # of the log's span, at most
+MIN_ITEMS = 5  # distinct items of a judged user before the split, where enough users have them
+ENOUGH_USERS = 200
+FEWEST_USERS = 40  # fewer judged users than this, and the split is by user
+RANKER_USERS = 200
+JUDGED_USERS = 3000
+LISTED_USERS = 2000  # ranked at once: some hundreds of candidates each, with a few dozen figures
+HELD_SHARE, HELD_MOST = 0.2, 5  # of a user's items, where the split is by user
+
+Tell = Callable[[str], None]
+Ways = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A past that is known, and what followed: `found` are candidates of the judged users, `truth` their relevant items."""
+
+    log: Log
+    found: Candidates
+    truth: sparse.csr_array
+
+    @property
+    def judge(self) -> Judge:
+        return Judge.of(self.found, self.truth)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How candidates become a list: by a ranker where that was better, else by a weighted sum."""
+
+    weights: dict[str, float]
+    ranker: trees.Ranker | None = None
+
+    def score(self, found: Candidates, log: Log) -> Dense:
+        return self.ranker.score(found, log) if self.ranker else blend.combined(found, self.weights)
+
+
+@dataclass(frozen=True)
+class Hybrid:
+    """Fitted methods with the way that was chosen; `figures` are Recall@20 and NDCG@10 on the inner window by way and
+    by single method.
+    """
+
+    log: Log
+    mode: Mode
+    scorers: dict[str, Scorer]
+    way: Way
+    name: str
+    figures: dict[str, tuple[float, float]]
+
+    def lists(self, users: Ints, k: int) -> tuple[Ints, Ints, Ints, Dense]:
+        """User (as asked), item, rank from 1 and score of the k best of each, in order of user and rank."""
+        parts = []
+        for block in (users[start : start + LISTED_USERS] for start in range(0, len(users), LISTED_USERS)):
+            if self.way.ranker:
+                found = union(self.log, self.scorers, block, self.mode, max(k, PER_METHOD))
+            else:
+                used = {name: self.scorers[name] for name in self.way.weights}
+                found = best_of_blend(self.log, used, self.way.weights, block, self.mode, k)
+            score = self.way.score(found, self.log)
+            rows, rank = ranked(found, score, k)
+            parts.append((block[found.user[rows]], found.item[rows], rank, score[rows]))
+        return tuple(np.concatenate(column) for column in zip(*parts, strict=True))  # type: ignore[return-value]
+
+
+def fit(
+    log: Log, mode: Mode, tell: Tell, horizon: float | None = None, families: tuple[Family, ...] = FAMILIES
+) -> Hybrid:
+    """Fit, choose and blend on a log. `tell` gets a line of progress for each method. Raises ModelError for a log of
+    which nothing was kept.
+    """
+    if log.is_empty:
+        raise ModelError("nothing to learn from: no interaction was kept before the date")
+    horizon = horizon or min(HORIZON_DAYS, max(log.span() * HORIZON_SHARE, 1.0))
+    windows = [_window(past, future, mode, tell, families) for past, future in splits(log, horizon, mode, tell)]
+    tell(f"fitting on all {int(log.kept.sum()):,} events before the date")
+    scorers = fit_methods(log, mode, tell, families)
+    shared = [name for name in scorers if all(name in window.found.names for window in windows)]
+    way, name, figures = choose([_with_methods(window, shared) for window in windows], tell)
+    return Hybrid(log, mode, {name: scorers[name] for name in shared}, way, name, figures)
+
+
+def fit_methods(log: Log, mode: Mode, tell: Tell, families: tuple[Family, ...] = FAMILIES) -> dict[str, Scorer]:
+    """Every family that suits the log; own purchases are no news in mode `new`."""
+    scorers: dict[str, Scorer] = {}
+    for family in families:
+        if mode == "new" and family is own.FAMILY:
+            continue
+        reason, start = family.skip(log), perf_counter()
+        if reason is None:
+            scorers |= family.fit(log)
+        tell(f"  {family.name}: " + (f"left out, {reason}" if reason else f"fitted in {perf_counter() - start:.1f} s"))
+    return scorers
+
+
+def splits(log: Log, horizon: float, mode: Mode, tell: Tell) -> list[tuple[Log, sparse.csr_array]]:
+    """Pasts and what followed (all users x items), the newest first: two windows of `horizon` days, one, or by user."""
+    found = []
+    for number in (1, 2):
+        start = log.today - number * horizon
+        past = log.before(start)
+        future = log.where((log.day >= start) & (log.day < start + horizon), start + horizon).matrix(binary=True)
+        future = relevant(past, future, mode)
+        judged = len(judged_users(past, future))
+        if judged < (FEWEST_USERS if number == 1 else RANKER_USERS) or (number == 2 and past.span() < 2 * horizon):
+            break
+        found.append((past, future))
+    if found:
+        tell(f"inner time split: {len(found)} window(s) of {horizon:.0f} days before the date")
+        return found
+    tell(f"too few users come back within {horizon:.0f} days: the last items of each user are held out instead")
+    return [_by_user(log, mode)]
+
+
+def relevant(past: Log, future: sparse.csr_array, mode: Mode) -> sparse.csr_array:
+    """What counts of the future: in mode `new` what the user had never touched."""
+    if mode == "new":
+        future = sparse.csr_array(future - future.multiply(past.touched()))
+        future.eliminate_zeros()
+    return future
+
+
+def judged_users(past: Log, future: sparse.csr_array) -> Ints:
+    """Users with something relevant and `MIN_ITEMS` items before; with any where too few have as many."""
+    items, wanted = np.diff(past.matrix(binary=True).indptr), np.diff(future.indptr) > 0
+    users = np.flatnonzero(wanted & (items >= MIN_ITEMS))
+    return users if len(users) >= ENOUGH_USERS else np.flatnonzero(wanted & (items > 0))
+
+
+def _by_user(log: Log, mode: Mode) -> tuple[Log, sparse.csr_array]:
+    """Hold out the newest items of each user who has two; repurchases go with the item in mode `new`."""
+    rows = np.flatnonzero(log.kept)
+    key = log.user[rows] * log.shape[1] + log.item[rows]
+    order = np.lexsort((log.day[rows], key))
+    if mode == "new":  # an item is as old as its first event
+        order = order[np.diff(key[order], prepend=-1) != 0]
+    by_time = order[np.lexsort((log.item[rows][order], log.day[rows][order], log.user[rows][order]))]
+    user = log.user[rows][by_time]
+    count = np.bincount(user, minlength=log.shape[0])
+    from_end = np.cumsum(count)[user] - np.arange(len(user))
+    held_count = np.where(count >= 2, np.clip(np.round(count * HELD_SHARE), 1, HELD_MOST), 0)
+    held = by_time[from_end <= held_count[user]]
+    ones = np.ones(len(held), dtype=np.float32)
+    cells = (log.user[rows][held], log.item[rows][held])
+    future = sparse.coo_array((ones, cells), shape=log.shape).tocsr()
+    future.data[:] = 1.0
+    if mode == "new":
+        gone = np.isin(log.user * log.shape[1] + log.item, key[held])
+    else:
+        gone = np.zeros(len(log.day), dtype=np.bool_)
+        gone[rows[held]] = True
+    return log.where(~gone, log.today), future
+
+
+def _window(past: Log, future: sparse.csr_array, mode: Mode, tell: Tell, families: tuple[Family, ...]) -> Window:
+    users = judged_users(past, future)
+    if len(users) > JUDGED_USERS:
+        users = np.sort(np.random.default_rng(0).choice(users, JUDGED_USERS, replace=False))
+    tell(f"methods before day {past.today:.0f}, judged by {len(users):,} users")
+    scorers = fit_methods(past, mode, tell, families)
+    return Window(past, union(past, scorers, users, mode), sparse.csr_array(future[users]))
+
+
+def choose(windows: list[Window], tell: Tell) -> tuple[Way, str, dict[str, tuple[float, float]]]:
+    """The best way by forward validation, learned anew on all windows. Singles and sums are judged where nothing was
+    learned from the judging users.
+    """
+    judged, names = windows[0], windows[0].found.names
+    even = np.arange(len(judged.found.users)) % 2 == 0
+    figures: dict[str, tuple[float, float]] = {}
+    for column, name in enumerate(names):
+        figures[name] = _means(judged.judge, judged.found.parts[:, column])
+    if len(windows) > 1:
+        trials = [(windows[1:], judged)]
+    else:
+        trials = [([_half(judged, even)], _half(judged, ~even)), ([_half(judged, ~even)], _half(judged, even))]
+    for kind in ("blend", "ranker"):
+        if kind == "ranker" and sum(len(window.found.users) for window in windows) < RANKER_USERS:
+            continue
+        parts = []
+        for taught, judging in trials:
+            way = learn(taught, kind)
+            parts.append(judging.judge.by_user(way.score(judging.found, judging.log)))
+        figures[kind] = tuple(float(np.concatenate(values).mean()) for values in zip(*parts, strict=True))  # type: ignore[assignment]
+    for name, (recall, ndcg) in sorted(figures.items(), key=lambda pair: -sum(pair[1])):
+        tell(f"  inner Recall@20 {recall:.4f}  NDCG@10 {ndcg:.4f}  {name}")
+    best = max(figures, key=lambda name: sum(figures[name]))
+    way = learn(windows, best) if best in ("blend", "ranker") else Way({best: 1.0})
+    shown = ", ".join(f"{name} {weight:.2f}" for name, weight in sorted(way.weights.items(), key=lambda p: -p[1]))
+    tell(f"chosen: {best} ({shown})")
+    return way, best, figures
+
+
+def learn(windows: list[Window], kind: str) -> Way:
+    """Weights, and the ranker where asked, from all users of some windows."""
+    pooled = _pooled([window.found for window in windows])
+    judge = Judge.of(pooled, sparse.csr_array(sparse.vstack([window.truth for window in windows])))
+    way = Way(blend.learn(pooled, judge))
+    if kind != "ranker":
+        return way
+    parts, labels, queries = [], [], 0
+    groups = []
+    for window in windows:
+        parts.append(trees.inputs(window.found, window.log))
+        labels.append(hits(window.found, window.truth))
+        groups.append(window.found.user + queries)
+        queries += len(window.found.users)
+    fitted = trees.fit(np.concatenate(parts), np.concatenate(labels), np.concatenate(groups))
+    return Way(way.weights, fitted)
+
+
+def _pooled(found: list[Candidates]) -> Candidates:
+    firsts = np.cumsum([0, *(len(f.users) for f in found)])
+    return Candidates(
+        np.concatenate([f.users for f in found]),
+        np.concatenate([f.user + first for f, first in zip(found, firsts, strict=False)]),
+        np.concatenate([f.item for f in found]),
+        np.concatenate([f.parts for f in found]),
+        found[0].names,
+    )
+
+
+def _with_methods(window: Window, names: list[str]) -> Window:
+    columns = [window.found.names.index(name) for name in names]
+    found = window.found
+    kept = Candidates(found.users, found.user, found.item, np.ascontiguousarray(found.parts[:, columns]), tuple(names))
+    return Window(window.log, kept, window.truth)
+
+
+def _half(window: Window, chosen: np.ndarray) -> Window:
+    return Window(window.log, window.found.of_users(chosen), sparse.csr_array(window.truth[chosen]))
+
+
+def _means(judge: Judge, score: Dense) -> tuple[float, float]:
+    recall, ndcg = judge.by_user(score)
+    return float(recall.mean()), float(ndcg.mean())

@@ -1,0 +1,105 @@
+"""The stand-alone lists on a shop of two tastes and on clicks that follow each other: laws, the future, repeats."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from customer360.models.recommenders import hybrid, offline, own, popular, reading
+from customer360.platform.errors import SourceError
+
+CUT = datetime(2024, 7, 1)
+FEW = (popular.FAMILY, own.FAMILY, *hybrid.FAMILIES[2:4])
+
+
+def quiet(line: str) -> None:
+    """A progress line that nobody reads."""
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory) -> Path:
+    """80 users, half buy a00..a14, half b00..b14, on days around the cut; a return, a null user, a repeated line."""
+    rng, rows = np.random.default_rng(4), []
+    for user in range(80):
+        for product in rng.choice(15, size=9, replace=False):
+            at = CUT + timedelta(days=int(rng.integers(-200, 20)), hours=9)
+            rows.append((f"u{user:02}", f"{'ab'[user % 2]}{product:02}", at.isoformat(), 1))
+    rows += [
+        rows[0],
+        (None, "a01", "2024-06-01", 1),
+        ("back", "a01", "2024-05-01", 2),
+        ("back", "a01", "2024-05-03", -2),
+    ]
+    path = tmp_path_factory.mktemp("shop") / "log.csv"
+    pl.DataFrame(rows, schema=["user", "item", "timestamp", "quantity"], orient="row").write_csv(path)
+    return path
+
+
+@pytest.fixture
+def few_families(monkeypatch) -> None:
+    """Four quick families are enough for the laws."""
+    monkeypatch.setattr(hybrid.fit, "__defaults__", (None, FEW))
+
+
+def lists(path: Path, mode: str, k: int = 5) -> pl.DataFrame:
+    found = reading.read(path, CUT, {})
+    return offline.recommend_users(found, CUT, mode, k, quiet)
+
+
+@pytest.mark.parametrize("mode", ["new", "all"])
+def test_ranks_have_no_gap_and_no_item_twice(shop, few_families, mode) -> None:
+    found = lists(shop, mode)
+    assert found.select("user", "item").is_unique().all()
+    assert (found["rank"] == found.select(pl.int_range(1, pl.len() + 1).over("user")).to_series()).all()
+    assert found.equals(lists(shop, mode))
+
+
+def test_new_holds_nothing_that_was_touched_not_even_returned(shop, few_families) -> None:
+    found, past = lists(shop, "new", 30), reading.read(shop, CUT, {}).rows
+    assert found.join(past, on=["user", "item"]).is_empty()
+    assert "back" in found["user"]
+
+
+def test_what_follows_the_date_changes_nothing(shop, few_families, tmp_path) -> None:
+    rows = pl.read_csv(shop, infer_schema=False)
+    poison = pl.DataFrame(
+        [(f"u{n:02}", "poison", "2024-07-02", "9") for n in range(80)], schema=rows.schema, orient="row"
+    )
+    rows.vstack(poison).write_csv(tmp_path / "poisoned.csv")
+    rows.filter(pl.col("timestamp") < "2024-07-01").write_csv(tmp_path / "past.csv")
+    whole = lists(shop, "all")
+    assert whole.equals(lists(tmp_path / "poisoned.csv", "all")) and whole.equals(lists(tmp_path / "past.csv", "all"))
+
+
+def test_what_cannot_be_used_is_counted(shop) -> None:
+    found = reading.read(shop, CUT, {})
+    assert found.left_out["without user"] == 1 and found.left_out["equal to another"] == 1
+    kept, returned = reading.without_returns(found.rows)
+    assert returned == 1 and not kept.filter(pl.col("user") == "back")["kept"].any()
+
+
+def test_sessions_follow_the_chain_and_never_repeat_the_current_item(tmp_path) -> None:
+    rng, rows = np.random.default_rng(0), []
+    for session in range(400):
+        item, start = int(rng.integers(0, 20)), CUT - timedelta(hours=int(rng.integers(1, 40)))
+        for step in range(int(rng.integers(2, 6))):
+            rows.append((session, item, (start + timedelta(minutes=step)).isoformat()))
+            item = (item + 1) % 20
+    path = tmp_path / "clicks.csv"
+    pl.DataFrame(rows, schema=["session", "item", "timestamp"], orient="row").write_csv(path)
+    read = reading.read(path, CUT, {}, ("session", "user"))
+    found = offline.recommend_sessions(read, CUT, 5, quiet)
+    current = read.rows.sort("session", "at").group_by("session").agg(current=pl.last("item"))
+    joined = found.join(current, on="session")
+    assert (joined["item"] != joined["current"]).all() and joined["session"].n_unique() == 400
+    first = joined.filter(pl.col("rank") == 1)
+    assert (first["item"] == (first["current"] + 1) % 20).mean() > 0.95
+
+
+def test_a_wrong_column_lists_those_found(shop) -> None:
+    with pytest.raises(SourceError, match=r"lacks user .*its columns are \['user', 'item', 'timestamp', 'quantity'\]"):
+        reading.read(shop, CUT, {"user": "Customer"})
+    with pytest.raises(SourceError, match="no date"):
+        reading.moment("soon")
