@@ -44,7 +44,8 @@ def empty_graph(registries: None) -> None:
 
 # ---- a whole retailer, for the tests that cross all layers -----------------------------------------------------
 
-VOLATILE = ("_ingested_at", "received_at", "scored_at")  # moments of processing, not of business
+# Moments of processing, not of business; the registry's roots seal its moments.
+VOLATILE = ("_ingested_at", "received_at", "scored_at", "committed_at", "decided_at", "root", "previous_root")
 STOCK_ROWS = 300  # of the synthetic stock list, which is by far the largest file of a small retailer
 
 

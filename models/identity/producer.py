@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 
+from customer360.models.identity import registry
 from customer360.models.identity.golden import golden
+from customer360.models.identity.registry.core import advance
 from customer360.models.identity.resolution import resolve
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.standardize import standardize
@@ -94,8 +96,13 @@ def identities(
     """Standardize, link, score, decide and cluster all records; then golden records and dated links."""
     rules: IdentityRules = context.params
     records = standardize(silver_customer_records.collect(), rules)
+    stored = registry.number_records(registry.load(context.lake, rules.ids.seed), records["record_id"])
     resolution = resolve(records, rules)
-    assigned = resolution.assignments
+    clusters = resolution.assignments.join(stored.names, on="record_id").select("record", cluster="cluster_key")
+    gone = stored.registry.members.join(clusters, on="record", how="anti")["record"]
+    events = advance(stored.registry, clusters, gone, cause=f"model {resolution.model.version}")
+    stored = registry.commit(stored, events)
+    assigned = stored.assignments
     telemetry.event(
         "identity",
         records=records.height,

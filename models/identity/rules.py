@@ -97,6 +97,15 @@ class Engine(_Rules):
     max_temp_directory_size: str = "20GB"
 
 
+class Ids(_Rules):
+    """Person ids, and how long what they rest on is held fixed."""
+
+    seed: str = "customer360"
+    """Scrambles the running number of a person into its id; another seed gives other ids. Never change it in a lake."""
+    retrain_growth: float = Field(default=1.2, gt=1)
+    """Model, value frequencies and hub lists are made anew when there are this many times the records of the last time."""
+
+
 class IdentityRules(_Rules):
     """All rules of identity resolution."""
 
@@ -106,3 +115,4 @@ class IdentityRules(_Rules):
     decision: Decision = Decision()
     survivorship: Survivorship = Survivorship()
     engine: Engine = Engine()
+    ids: Ids = Ids()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import polars as pl
 
@@ -280,11 +281,13 @@ def move(registry: Registry, records: Iterable[int], to: int, *, cause: str, act
     if holders.height < len(named):
         raise RegistryError(f"records {sorted(set(named) - set(holders['record']))} are held by nobody")
     if holders["person"].n_unique() != 1:
-        raise RegistryError(f"records {named} belong to {holders['person'].n_unique()} persons; move one person's at a time")
+        raise RegistryError(
+            f"records {named} belong to {holders['person'].n_unique()} persons; move one person's at a time"
+        )
     return _transfer(registry, named, int(holders["person"][0]), registry.current(to), cause, actor)
 
 
-def undo(registry: Registry, event: dict[str, object], *, cause: str, actor: str) -> pl.DataFrame:
+def undo(registry: Registry, event: dict[str, Any], *, cause: str, actor: str) -> pl.DataFrame:
     """Bring the records of an earlier event back to where they were; those that have moved on since stay.
 
     Raises:
@@ -293,12 +296,12 @@ def undo(registry: Registry, event: dict[str, object], *, cause: str, actor: str
     kind, person, before = event["kind"], event["person"], event["from_person"]
     if kind not in (MERGE, SPLIT, UNMERGE, MOVE) or person is None or before is None:
         raise RegistryError(f"a {kind} cannot be undone: there is nothing before it; split or move the records instead")
-    holder = registry.current(int(person))  # type: ignore[call-overload]
+    holder = registry.current(int(person))
     here = registry.members.filter((pl.col("person") == holder) & pl.col("record").is_in(event["records"]))
     records = here["record"].to_list()
     if not records:
         raise RegistryError(f"none of the records of event {event['event']} is where it put them")
-    back = int(before)  # type: ignore[call-overload]
+    back = int(before)
     # A merged id comes back to life by undoing that very merge alone; otherwise its survivor stands for it.
     to = back if kind == MERGE else registry.current(back)
     return _transfer(registry, records, holder, to, cause, actor)
@@ -311,7 +314,9 @@ def override(registry: Registry, person: int, *, cause: str, actor: str) -> pl.D
 
 def retire(registry: Registry, records: Iterable[int], *, cause: str, actor: str) -> pl.DataFrame:
     """Take records out for good."""
-    return advance(registry, pl.DataFrame(schema={"record": pl.Int64, "cluster": pl.Int64}), records, cause=cause, actor=actor)
+    return advance(
+        registry, pl.DataFrame(schema={"record": pl.Int64, "cluster": pl.Int64}), records, cause=cause, actor=actor
+    )
 
 
 def _transfer(registry: Registry, records: list[int], source: int, to: int, cause: str, actor: str) -> pl.DataFrame:

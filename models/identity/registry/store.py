@@ -187,7 +187,9 @@ def _compare(events: pl.DataFrame, stored: Stored) -> None:
     told, held = replay(events), stored.registry
     # The alias of a person all of whose records are gone may have been erased with them.
     living = (
-        events.select("person", record="records").explode("record").join(held.members, on="record", how="semi")["person"]
+        events.select("person", record="records")
+        .explode("record")
+        .join(held.members, on="record", how="semi")["person"]
     )
     required = pl.col("alias").is_in(living.unique().implode()) | pl.col("alias").is_in(held.aliases["alias"].implode())
     for what, one, other in (
@@ -210,7 +212,9 @@ def forget(stored: Stored, record_ids: frozenset[str], *, cause: str) -> dict[st
     log = lake.scan(_name(IdentityMembers)).collect()
     mine = pl.col("record").is_in(numbers.implode())
     ids = set(log.filter(mine)["person_id"].drop_nulls()) - set(log.filter(~mine)["person_id"].drop_nulls())
-    touched = {_name(IdentityMembers): lake.rewrite(_name(IdentityMembers), lambda f: f.filter(~mine), reason="erasure")}
+    touched = {
+        _name(IdentityMembers): lake.rewrite(_name(IdentityMembers), lambda f: f.filter(~mine), reason="erasure")
+    }
     theirs = (pl.col("alias_id").is_in(list(ids)) | pl.col("person_id").is_in(list(ids))).fill_null(False)
     touched[_name(IdentityAliases)] = lake.rewrite(
         _name(IdentityAliases), lambda f: f.filter(~theirs), reason="erasure"
@@ -274,9 +278,7 @@ def _newest(log: pl.LazyFrame, key: str) -> pl.DataFrame:
 
 def _next_record(lake: Lake, commit_no: int) -> int:
     """One above every number that an event names: forgotten records keep theirs."""
-    highest = (
-        _log(lake, IdentityEvents, commit_no).select(pl.col("records").list.max().max()).collect().item()
-    )
+    highest = _log(lake, IdentityEvents, commit_no).select(pl.col("records").list.max().max()).collect().item()
     return (highest if highest is not None else -1) + 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import polars as pl
 
@@ -84,7 +85,7 @@ def _leading_to(stored: Stored, person: int) -> list[int]:
         family |= more
 
 
-def event_of(stored: Stored, event: int) -> dict[str, object]:
+def event_of(stored: Stored, event: int) -> dict[str, Any]:
     """One event as numbers.
 
     Raises:
