@@ -29,7 +29,12 @@ _COLUMNS = (
 RECENT, TRUSTED, FIRST, CAUTIOUS = "most recent", "most trusted source", "earliest", "no unless all say yes"
 
 
-def golden(records: pl.DataFrame, assignments: pl.DataFrame, rules: IdentityRules | None = None) -> pl.DataFrame:
+def golden(
+    records: pl.DataFrame,
+    assignments: pl.DataFrame,
+    rules: IdentityRules | None = None,
+    overrides: pl.DataFrame | None = None,
+) -> pl.DataFrame:
     """Golden record per person_id of `assignments` (record_id, person_id), sorted by it.
 
     An attribute comes from the most recently touched record that has a usable value (`last_updated_at`, else

@@ -106,6 +106,28 @@ class Ids(_Rules):
     """Model, value frequencies and hub lists are made anew when there are this many times the records of the last time."""
 
 
+class Identifier(_Rules):
+    """A column of the records that holds a person's own number, verified by its source: a loyalty card, a login."""
+
+    column: str
+    max_records: int = Field(default=20, ge=2)
+    """A value of more records is a hub (a shop's own card) and no evidence."""
+    one_per_person: bool = True
+    """Whether two different numbers are two persons, unless an identifier listed before says that they are one."""
+    blocked: frozenset[str] = frozenset()
+    """Placeholders, as they are compared: lower case, letters and digits alone."""
+
+
+class Stitching(_Rules):
+    """What links without a score, the most telling identifier first, and when a device says nothing."""
+
+    identifiers: tuple[Identifier, ...] = ()
+    max_people_per_visitor: int = Field(default=5, ge=1)
+    """A device on which more people log in is public: who is anonymous on it stays so."""
+    blocked_visitors: frozenset[str] = frozenset()
+    """Placeholders for a cookie or device id, lower case."""
+
+
 class IdentityRules(_Rules):
     """All rules of identity resolution."""
 
@@ -116,3 +138,4 @@ class IdentityRules(_Rules):
     survivorship: Survivorship = Survivorship()
     engine: Engine = Engine()
     ids: Ids = Ids()
+    stitching: Stitching = Stitching()

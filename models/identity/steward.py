@@ -13,11 +13,17 @@ from typing import NamedTuple
 import polars as pl
 
 from customer360.models.identity.decide import ACCEPTED, VETOED
+from customer360.models.identity.registry.contracts import StewardDecisions
+from customer360.models.identity.registry.ids import person_ids
+from customer360.models.identity.registry.store import Stored
+from customer360.platform import tables
+from customer360.platform.lake import Lake
 
 MUST_LINK, CANNOT_LINK, OVERRIDE = "must link", "cannot link", "override"
 # Above every score: what a steward linked is joined before anything else, the newest decision first.
 _STEWARD_WEIGHT = 1e6
-_REASON = "steward decision "
+REASON = "steward decision "
+_TABLE = tables.spec(StewardDecisions).name
 
 
 class Bars(NamedTuple):
@@ -42,9 +48,9 @@ class Links:
 
     def weight_of(self, reason: pl.Expr, weight: pl.Expr) -> pl.Expr:
         """Weight of an accepted edge for clustering."""
-        number = reason.str.strip_prefix(_REASON).cast(pl.Int64, strict=False)
+        number = reason.str.strip_prefix(REASON).cast(pl.Int64, strict=False)
         return (
-            pl.when(reason.str.starts_with(_REASON))
+            pl.when(reason.str.starts_with(REASON))
             .then(number + _STEWARD_WEIGHT)
             .otherwise(weight)
             .alias("match_weight")
@@ -86,11 +92,44 @@ def links_of(decisions: pl.DataFrame, names: pl.DataFrame) -> Links:
     if not verdicts:
         return NO_LINKS
     accepted = {pair: number for pair, (verdict, number) in verdicts.items() if verdict == ACCEPTED}
-    rows = [(*pair, VETOED, f"{_REASON}{number}") for pair, (v, number) in verdicts.items() if v == VETOED]
-    rows += [(*pair, ACCEPTED, f"{_REASON}{number}") for pair, number in _spanning(accepted).items()]
+    rows = [(*pair, VETOED, f"{REASON}{number}") for pair, (v, number) in verdicts.items() if v == VETOED]
+    rows += [(*pair, ACCEPTED, f"{REASON}{number}") for pair, number in _spanning(accepted).items()]
     told = pl.DataFrame(rows, schema=NO_LINKS.pairs.schema, orient="row").sort("record_l", "record_r")
     together = pl.DataFrame(sorted(accepted), schema=_PAIR, orient="row")
     return Links(told, together)
+
+
+def decisions(lake: Lake) -> pl.DataFrame:
+    """All decisions, oldest first; none in a new lake."""
+    if not lake.exists(_TABLE):
+        return pl.DataFrame(schema=tables.schema(StewardDecisions))
+    return lake.scan(_TABLE).collect().sort("decision")
+
+
+def version(lake: Lake) -> int:
+    """Changes with every decision."""
+    return lake.version(_TABLE) if lake.exists(_TABLE) else -1
+
+
+def overrides(lake: Lake, stored: Stored) -> pl.DataFrame:
+    """(person_id, attribute, value, decision): golden values that stewards set, of the persons that hold the records now.
+
+    A decision follows the person who holds most of the records that it was made about; the newest of an attribute holds.
+    """
+    made = decisions(lake).filter(pl.col("kind") == OVERRIDE).select("decision", "attribute", "value", record="left")
+    held = made.explode("record").join(stored.registry.members, on="record")
+    holders = (
+        held.group_by("decision", "attribute", "value", "person").len().sort("len", "person", descending=[True, False])
+    )
+    newest = (
+        holders.unique("decision", keep="first", maintain_order=True)
+        .sort("decision", descending=True)
+        .unique(["person", "attribute"], keep="first", maintain_order=True)
+        .filter(pl.col("value").is_not_null())
+    )
+    return newest.select(
+        person_ids(newest["person"], stored.seed).alias("person_id"), "attribute", "value", "decision"
+    ).sort("person_id", "attribute")
 
 
 def _spanning(accepted: dict[tuple[int, int], int]) -> dict[tuple[int, int], int]:
