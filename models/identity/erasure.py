@@ -5,11 +5,14 @@ from __future__ import annotations
 import polars as pl
 
 from customer360.models.identity import registry
+from customer360.models.identity.registry.contracts import StewardDecisions
 from customer360.models.identity.rules import IdentityRules
 from customer360.platform import graph, tables
 from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import Lake
 from customer360.platform.privacy import Identifiers
+
+DECISIONS = tables.spec(StewardDecisions).name
 
 
 class UnknownPerson(Customer360Error):
@@ -44,8 +47,18 @@ def identifiers_of(lake: Lake, person_id: str) -> Identifiers:
 
 
 def forget(lake: Lake, who: Identifiers, rules: IdentityRules) -> dict[str, int]:
-    """Take an erased person's names out of the registry; its events keep numbers that name nobody. Rows by table."""
-    return registry.forget(registry.load(lake, rules.ids.seed), who.accounts, cause="erasure")
+    """Take an erased person's names out of the registry, and what stewards wrote about it; events and decisions keep
+    numbers that name nobody. Rows by table."""
+    stored = registry.load(lake, rules.ids.seed)
+    mine = stored.names.filter(pl.col("record_id").is_in(list(who.accounts)))["record"].to_list()
+    about = pl.any_horizontal(
+        pl.col(side).list.eval(pl.element().is_in(mine)).list.any().fill_null(False) for side in ("left", "right")
+    )
+    blank = [pl.when(~about).then(column).alias(column) for column in ("value", "reason")]
+    touched = {}
+    if lake.exists(DECISIONS):
+        touched[DECISIONS] = lake.rewrite(DECISIONS, lambda frame: frame.with_columns(blank), reason="erasure")
+    return touched | registry.forget(stored, who.accounts, cause="erasure")
 
 
 def _contacts(lake: Lake, mine: set[str]) -> frozenset[str]:

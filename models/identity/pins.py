@@ -118,6 +118,11 @@ def write(lake: Lake, pins: Pins) -> None:
     lake.put(f"{_PATH}.json", json.dumps(told).encode())
 
 
+def discard(lake: Lake) -> None:
+    """Let the next run measure anew."""
+    lake.delete(path for path in lake.objects("_identity") if path.startswith(_PATH))
+
+
 def _without_limits(rules: IdentityRules) -> IdentityRules:
     limits = {limit: _NO_LIMIT for limit, _ in _HUB_LIMITS.values()}
     return rules.model_copy(update={"standardization": rules.standardization.model_copy(update=limits)})

@@ -13,7 +13,7 @@ import polars as pl
 from customer360.models.identity import pins as pinned
 from customer360.models.identity import registry, steward
 from customer360.models.identity.decide import ACCEPTED
-from customer360.models.identity.golden import golden
+from customer360.models.identity.golden import golden, losing_values
 from customer360.models.identity.incremental import State, resolve_batch
 from customer360.models.identity.links import identity_links
 from customer360.models.identity.pins import Pins
@@ -87,6 +87,17 @@ class People(Table, table="silver.people", per="person_id", sort_by=("person_id"
     is_contactable = Boolean(nullable=True)
 
 
+class GoldenValues(Table, table="silver.golden_values", per="person_id", sort_by=("person_id", "attribute", "rank")):
+    """One row per person, attribute and record whose value did not survive in the golden record."""
+
+    person_id = String(primary_key=True)
+    attribute = String(primary_key=True)
+    rank = Integer(primary_key=True, description="Place of the record by the attribute's policy; 1 is the first")
+    value = String(metadata=personal("text"))
+    record_id = String(metadata=personal("account"))
+    rule = String(description="The policy that put another value before it")
+
+
 class Identities(Table, table="silver.identities", sort_by=("record_id",), bucketed=False):
     """One row per account: the person it was resolved to."""
 
@@ -101,6 +112,7 @@ class Identities(Table, table="silver.identities", sort_by=("record_id",), bucke
 @produces(
     IdentityEdges,
     IdentityKeys,
+    GoldenValues,
     People,
     IdentityLinks,
     Identities,
@@ -131,10 +143,13 @@ def identities(
         pairs=made.scored_pairs,
         changes=events.height,
     )
-    people = golden(_usable(records, evidence), assigned, rules, steward.overrides(lake, stored))
+    usable = _usable(records, evidence)
+    people = golden(usable, assigned, rules, steward.overrides(lake, stored))
+    losers = losing_values(usable, assigned, people, rules)
     resolved = _resolved(records, assigned, made.state, evidence_versions(evidence, pins))
     device_links = identity_links(resolved.lazy(), silver_visitor_logins, rules.stitching)
-    return edge_rows(made.state).lazy(), key_rows(made.state).lazy(), people.lazy(), device_links, resolved.lazy()
+    tables = (edge_rows(made.state), key_rows(made.state), losers, people)
+    return *(frame.lazy() for frame in tables), device_links, resolved.lazy()
 
 
 def _pins(lake: Lake, records: pl.DataFrame, rules: IdentityRules) -> Pins:

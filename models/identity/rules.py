@@ -3,7 +3,7 @@
 The file is read at the edge (settings) and passed down as one `IdentityRules` value; nothing here reads a file.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -81,12 +81,21 @@ class Decision(_Rules):
     max_cluster_size: int = Field(default=12, ge=2)
 
 
+Policy = Literal["most recent", "most trusted source", "most complete", "most frequent", "verified"]
+RECENT, TRUSTED, COMPLETE, FREQUENT, VERIFIED = get_args(Policy)
+
+
 class Survivorship(_Rules):
     """Order of trust among source systems, the most trusted first; others follow by name."""
 
     trusted_sources: tuple[str, ...] = ()
     trust_first: frozenset[str] = frozenset()
     """Attributes taken from the most trusted source rather than from the most recent record."""
+    default: Policy = "most recent"
+    policies: dict[str, Policy] = {}
+    """Policy by attribute; the address goes by that of `address_line_1`."""
+    verified_sources: dict[str, tuple[str, ...]] = {}
+    """By attribute the source systems that verify it (double opt-in, a checked document), for the policy `verified`."""
 
 
 class Engine(_Rules):

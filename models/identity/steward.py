@@ -7,6 +7,7 @@ the two persons, a split parts every record of the one side from every one of th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import combinations, product
 from typing import NamedTuple
 
@@ -111,12 +112,15 @@ def version(lake: Lake) -> int:
     return lake.version(_TABLE) if lake.exists(_TABLE) else -1
 
 
-def overrides(lake: Lake, stored: Stored) -> pl.DataFrame:
-    """(person_id, attribute, value, decision): golden values that stewards set, of the persons that hold the records now.
+def overrides(lake: Lake, stored: Stored, at: datetime | None = None) -> pl.DataFrame:
+    """(person_id, attribute, value, decision): golden values that stewards set (by then), of the persons that hold the
+    records now.
 
     A decision follows the person who holds most of the records that it was made about; the newest of an attribute holds.
     """
-    made = decisions(lake).filter(pl.col("kind") == OVERRIDE).select("decision", "attribute", "value", record="left")
+    made = decisions(lake).filter(pl.col("kind") == OVERRIDE)
+    made = made.filter(pl.col("decided_at") <= at) if at is not None else made
+    made = made.select("decision", "attribute", "value", record="left")
     held = made.explode("record").join(stored.registry.members, on="record")
     holders = (
         held.group_by("decision", "attribute", "value", "person").len().sort("len", "person", descending=[True, False])
