@@ -44,6 +44,13 @@ def rules_of(configured: Settings) -> dict[str, BaseModel]:
     return {kind: _read(model, configured.rules.get(kind)) for kind, model in typed.items()}
 
 
+def identity_rules(configured: Settings) -> IdentityRules:
+    """The rules of identity resolution."""
+    rules = rules_of(configured)["identity"]
+    assert isinstance(rules, IdentityRules)
+    return rules
+
+
 def _read(model: type[BaseModel], name: str | None) -> BaseModel:
     content: dict[str, Any] = settings.read_yaml(settings.find(name)) if name else {}
     try:

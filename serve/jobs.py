@@ -8,7 +8,7 @@ from typing import Any
 
 from customer360.models import lifecycle
 from customer360.models.base import MODELS, Model
-from customer360.models.identity.erasure import identifiers_of
+from customer360.models.identity.erasure import forget, identifiers_of
 from customer360.models.tuning import Tuned
 from customer360.pipelines import last_complete_day_end
 from customer360.platform import privacy, telemetry, warehouse
@@ -18,7 +18,7 @@ from customer360.platform.run import lake_of, run
 from customer360.platform.settings import Settings
 from customer360.platform.warehouse.load import LoadReport, load, rewrite
 from customer360.serve import freshness
-from customer360.serve.compose import rules_of, state_folder
+from customer360.serve.compose import identity_rules, rules_of, state_folder
 from customer360.serve.publish import delete_person, publish_gold
 
 
@@ -114,7 +114,7 @@ def erase(settings: Settings, person: str) -> dict[str, int]:
     lake = lake_of(settings)
     who = identifiers_of(lake, person)
     with lake.run_lock(f"erase {person}"):
-        touched = privacy.erase_rows(lake, who)
+        touched = privacy.erase_rows(lake, who) | forget(lake, who, identity_rules(settings))
         delete_person(state_folder(settings), person)  # answers stop now, before anything is rebuilt
     run_pipeline(settings, start="silver", command="erase")
     publish_gold(lake, state_folder(settings), keep=1)  # older publications still hold the person

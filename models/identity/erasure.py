@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import polars as pl
 
-from customer360.models.identity.resolution import person_id as id_of
+from customer360.models.identity import registry
+from customer360.models.identity.registry.contracts import StewardDecisions
+from customer360.models.identity.rules import IdentityRules
 from customer360.platform import graph, tables
 from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import Lake
 from customer360.platform.privacy import Identifiers
+
+DECISIONS = tables.spec(StewardDecisions).name
 
 
 class UnknownPerson(Customer360Error):
@@ -33,11 +37,28 @@ def identifiers_of(lake: Lake, person_id: str) -> Identifiers:
     )
     devices = set(links.filter(pl.col("person_id") == person_id)["identifier"])
     devices -= set(links.filter(pl.col("person_id") != person_id)["identifier"])
-    # An account is named by the record that was first in it once; any of them may have been.
-    persons = {person_id, *map(id_of, mine)} - set(everyone.filter(~pl.col("record_id").is_in(list(mine)))["person_id"])
+    # Older editions may hold the person under any id that its accounts ever had and no other's has.
+    held = registry.memberships(lake).select("record_id", "person_id")
+    others = held.filter(~pl.col("record_id").is_in(list(mine)))
+    persons = {person_id, *held["person_id"]} - set(others["person_id"])
     return Identifiers(
         frozenset(mine), frozenset(devices), _contacts(lake, mine), _facts(lake, person_id), frozenset(persons)
     )
+
+
+def forget(lake: Lake, who: Identifiers, rules: IdentityRules) -> dict[str, int]:
+    """Take an erased person's names out of the registry, and what stewards wrote about it; events and decisions keep
+    numbers that name nobody. Rows by table."""
+    stored = registry.load(lake, rules.ids.seed)
+    mine = stored.names.filter(pl.col("record_id").is_in(list(who.accounts)))["record"].to_list()
+    about = pl.any_horizontal(
+        pl.col(side).list.eval(pl.element().is_in(mine)).list.any().fill_null(False) for side in ("left", "right")
+    )
+    blank = [pl.when(~about).then(column).alias(column) for column in ("value", "reason")]
+    touched = {}
+    if lake.exists(DECISIONS):
+        touched[DECISIONS] = lake.rewrite(DECISIONS, lambda frame: frame.with_columns(blank), reason="erasure")
+    return touched | registry.forget(stored, who.accounts, cause="erasure")
 
 
 def _contacts(lake: Lake, mine: set[str]) -> frozenset[str]:

@@ -39,8 +39,11 @@ class Features:
         return tuple(name for name in self.frame.columns if name.startswith(IDENTIFIER_PREFIX))
 
 
-def build_features(records: pl.DataFrame, rules: IdentityRules) -> Features:
-    """Evidence and block keys of customer records; standardizes first where the standard columns are absent."""
+def build_features(records: pl.DataFrame, rules: IdentityRules, *, capped: bool = True) -> Features:
+    """Evidence and block keys of customer records; standardizes first where the standard columns are absent.
+
+    Not `capped`, a record's keys do not depend on the other records; `cap_keys` comes later.
+    """
     _check(records)
     if not set(STANDARD_COLUMNS) <= set(records.columns):
         records = standardize(records, rules)
@@ -59,7 +62,7 @@ def build_features(records: pl.DataFrame, rules: IdentityRules) -> Features:
     frame = with_roots(frame, "given", "roots")
     keys = _keys([IDENTIFIER_PREFIX + name for name in given])
     frame = frame.with_columns(**keys)
-    frame, dropped = _capped(frame, list(keys), rules.blocking)
+    frame, dropped = cap_keys(frame, list(keys), rules.blocking) if capped else (frame, {})
     return Features(frame, tuple(keys), dropped)
 
 
@@ -117,7 +120,7 @@ def _keys(identifiers: list[str]) -> dict[str, pl.Expr]:
     return {KEY_PREFIX + name: pl.concat_str(*key, separator="|") for name, key in parts.items()}
 
 
-def _capped(frame: pl.DataFrame, keys: list[str], rules: Blocking) -> tuple[pl.DataFrame, dict[str, int]]:
+def cap_keys(frame: pl.DataFrame, keys: list[str], rules: Blocking) -> tuple[pl.DataFrame, dict[str, int]]:
     """Null the key values of one record (they meet nobody) and of too many records (they tell nothing)."""
     dropped = {}
     for key in keys:

@@ -3,9 +3,19 @@
 Grain: one row per person_id. Everything is computed within a person, so the function splits by person_id.
 """
 
+import json
+
 import polars as pl
 
-from customer360.models.identity.rules import IdentityRules, Survivorship
+from customer360.models.identity.rules import (
+    COMPLETE,
+    FREQUENT,
+    RECENT,
+    TRUSTED,
+    VERIFIED,
+    IdentityRules,
+    Survivorship,
+)
 
 ATTRIBUTES = (
     "first_name", "last_name", "email_address", "phone_number", "date_of_birth", "gender", "customer_segment",
@@ -26,33 +36,66 @@ _COLUMNS = (
     "registered_on", "preferred_channel", "preferred_store_id", "is_contactable",
 )  # fmt: skip
 
-RECENT, TRUSTED, FIRST, CAUTIOUS = "most recent", "most trusted source", "earliest", "no unless all say yes"
+FIRST, CAUTIOUS, BY_STEWARD = "earliest", "no unless all say yes", "steward"
 
 
-def golden(records: pl.DataFrame, assignments: pl.DataFrame, rules: IdentityRules | None = None) -> pl.DataFrame:
+def golden(
+    records: pl.DataFrame,
+    assignments: pl.DataFrame,
+    rules: IdentityRules | None = None,
+    overrides: pl.DataFrame | None = None,
+) -> pl.DataFrame:
     """Golden record per person_id of `assignments` (record_id, person_id), sorted by it.
 
-    An attribute comes from the most recently touched record that has a usable value (`last_updated_at`, else
-    `last_login_on`, else `registered_on`), or from the most trusted source first where the rules say so; ties go to
-    the more trusted source, then to the value most records agree on, then to the lowest record_id. The address is
-    taken whole from one record. `registered_on` is the earliest; `is_contactable` holds only where no record denies
-    it. `provenance`: JSON object, attribute -> {"record_id", "rule"}; an attribute without value is absent.
+    Each attribute comes from the record that its policy (`survivorship.policies`, else the default one) puts first
+    among those with a usable value; ties go to the most recently touched record (`last_updated_at`, else
+    `last_login_on`, else `registered_on`), the more trusted source, the value most records agree on, the lowest
+    record_id. The address is taken whole from one record. `registered_on` is the earliest; `is_contactable` holds only
+    where no record denies it. `overrides` (person_id, attribute, value as JSON, decision) outrank every record.
+    `provenance`: JSON object, attribute -> {"record_id", "rule"}; an attribute without value is absent.
     Columns that the records lack are null.
     """
     policy = (rules or IdentityRules()).survivorship
     members = _members(records, assignments, policy)
     by_person = members.group_by("person_id", maintain_order=True)
-    summary = by_person.agg(
+    result = by_person.agg(
         pl.len().cast(pl.Int64).alias("record_count"),
         pl.col("source_system").drop_nulls().unique().sort().alias("source_systems"),
     )
-    chosen = {name: _survivor(members, name, (name,), policy) for name in ATTRIBUTES}
-    chosen["address_line_1"] = _survivor(members, "address_line_1", ADDRESS, policy)
-    result = summary
-    for survivor in chosen.values():
-        result = result.join(survivor, on="person_id", how="left", maintain_order="left")
-    result = result.with_columns(_provenance(list(chosen)))
+    told = [*ATTRIBUTES, "address_line_1"]
+    for name in told:
+        result = result.join(_survivor(members, name, policy), on="person_id", how="left", maintain_order="left")
+    result, overridden = _overridden(result, overrides)
+    result = result.with_columns(_provenance(list(dict.fromkeys([*told, *overridden]))))
     return result.select(_COLUMNS).sort("person_id")
+
+
+def losing_values(
+    records: pl.DataFrame, assignments: pl.DataFrame, people: pl.DataFrame, rules: IdentityRules
+) -> pl.DataFrame:
+    """Values that did not survive: person_id, attribute, value (text), record_id, rule that put another before it, rank.
+
+    `people`: the golden records of the same assignments. One row per record whose value differs from the surviving
+    one; `rank` counts the person's records from the one that the policy puts first (1).
+    """
+    members = _members(records, assignments, rules.survivorship)
+    members = members.filter(pl.len().over("person_id") > 1)
+    found = []
+    for name in (*ATTRIBUTES, "address_line_1"):
+        ranked = _ranked(members, name, rules.survivorship)
+        against = people.select("person_id", survivor=name)
+        losers = ranked.join(against, on="person_id").filter(pl.col(name).ne_missing(pl.col("survivor")))
+        found.append(
+            losers.select(
+                "person_id",
+                attribute=pl.lit(name),
+                value=pl.col(name).cast(pl.String),
+                record_id="record_id",
+                rule=pl.lit(_rule_of(name, rules.survivorship)),
+                rank="rank",
+            )
+        )
+    return pl.concat(found).sort("person_id", "attribute", "rank")
 
 
 def _members(records: pl.DataFrame, assignments: pl.DataFrame, policy: Survivorship) -> pl.DataFrame:
@@ -72,32 +115,84 @@ def _members(records: pl.DataFrame, assignments: pl.DataFrame, policy: Survivors
     return people.join(frame.drop("person_id", strict=False), on="record_id").sort("person_id", "record_id")
 
 
-def _survivor(members: pl.DataFrame, name: str, values: tuple[str, ...], policy: Survivorship) -> pl.DataFrame:
-    """(person_id, values…, record_id of the survivor as `from_<name>`, its rule as `by_<name>`)."""
+def _ranked(members: pl.DataFrame, name: str, policy: Survivorship) -> pl.DataFrame:
+    """Records with a usable value, the best of each person first, with their `rank` from 1."""
     usable = pl.col(name).is_not_null()
     if _USABLE_BY.get(name) in members.columns:
         usable &= pl.col(_USABLE_BY[name]).is_not_null()
-    rule, order, falling = _order(name, policy)
-    agreeing = pl.len().over("person_id", name)
-    best = (
+    filled = [pl.col(part).is_not_null().cast(pl.Int64) for part in ADDRESS]
+    length = pl.sum_horizontal(filled) if name in ADDRESS else pl.col(name).cast(pl.String).str.len_chars()
+    verified = pl.col("source_system").is_in(list(policy.verified_sources.get(name, ()))).fill_null(False)
+    order, falling = _order(name, policy)
+    return (
         members.filter(usable)
-        .with_columns(agreeing=agreeing)
+        .with_columns(agreeing=pl.len().over("person_id", name), completeness=length, verified=verified)
         .sort("person_id", *order, "record_id", descending=[False, *falling, False], nulls_last=True)
-        .unique("person_id", keep="first", maintain_order=True)
+        .with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over("person_id"))
     )
+
+
+def _survivor(members: pl.DataFrame, name: str, policy: Survivorship) -> pl.DataFrame:
+    """(person_id, the values, record_id of the survivor as `from_<name>`, its rule as `by_<name>`)."""
+    best = _ranked(members, name, policy).filter(pl.col("rank") == 1)
+    values = ADDRESS if name in ADDRESS else (name,)
     return best.select(
-        "person_id", *values, pl.col("record_id").alias(f"from_{name}"), pl.lit(rule).alias(f"by_{name}")
+        "person_id",
+        *values,
+        pl.col("record_id").alias(f"from_{name}"),
+        pl.lit(_rule_of(name, policy)).alias(f"by_{name}"),
     )
 
 
-def _order(name: str, policy: Survivorship) -> tuple[str, list[str], list[bool]]:
+def _rule_of(name: str, policy: Survivorship) -> str:
     if name == "registered_on":
-        return FIRST, [name], [False]
+        return FIRST
     if name == "is_contactable":
-        return CAUTIOUS, [name], [False]
-    if name in policy.trust_first:
-        return TRUSTED, ["trust", "touched_at", "agreeing"], [False, True, True]
-    return RECENT, ["touched_at", "trust", "agreeing"], [True, False, True]
+        return CAUTIOUS
+    return policy.policies.get(name, TRUSTED if name in policy.trust_first else policy.default)
+
+
+def _order(name: str, policy: Survivorship) -> tuple[list[str], list[bool]]:
+    """Columns to sort by, and which of them fall."""
+    rule = _rule_of(name, policy)
+    if rule in (FIRST, CAUTIOUS):
+        return [name], [False]
+    first = {
+        RECENT: ("touched_at", True), TRUSTED: ("trust", False), COMPLETE: ("completeness", True),
+        FREQUENT: ("agreeing", True), VERIFIED: ("verified", True),
+    }[rule]  # fmt: skip
+    ties = [tie for tie in (("touched_at", True), ("trust", False), ("agreeing", True)) if tie != first]
+    return [first[0], *(column for column, _ in ties)], [first[1], *(falls for _, falls in ties)]
+
+
+def _overridden(result: pl.DataFrame, overrides: pl.DataFrame | None) -> tuple[pl.DataFrame, list[str]]:
+    """Golden records with what stewards set, and the attributes that they set."""
+    if overrides is None or overrides.is_empty():
+        return result, []
+    names = sorted(set(overrides["attribute"]) & {*ATTRIBUTES, *ADDRESS})
+    for name in names:
+        own = overrides.filter(pl.col("attribute") == name)
+        set_ = own.select("person_id", set__=typed(own["value"], result.schema[name]), origin__="decision")
+        given = pl.col("origin__").is_not_null()
+        for column in (f"from_{name}", f"by_{name}"):
+            if column not in result.columns:
+                result = result.with_columns(pl.lit(None, pl.String).alias(column))
+        result = result.join(set_, on="person_id", how="left", maintain_order="left").with_columns(
+            pl.when(given).then("set__").otherwise(name).alias(name),
+            pl.when(given).then(pl.format("decision {}", "origin__")).otherwise(f"from_{name}").alias(f"from_{name}"),
+            pl.when(given).then(pl.lit(BY_STEWARD)).otherwise(f"by_{name}").alias(f"by_{name}"),
+        )
+        result = result.drop("set__", "origin__")
+    return result, names
+
+
+def typed(texts: pl.Series, kind: pl.DataType) -> pl.Series:
+    """Values in JSON as a column of an attribute's type; a polars error where one is no such value."""
+    read = [json.loads(text) for text in texts]
+    values = pl.Series([v if isinstance(v, str) else json.dumps(v) for v in read], dtype=pl.String)
+    if kind == pl.Date:
+        return values.str.to_date("%Y-%m-%d")
+    return values.eq("true") if kind == pl.Boolean else values.cast(kind)
 
 
 def _provenance(names: list[str]) -> pl.Expr:

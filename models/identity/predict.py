@@ -45,6 +45,11 @@ def predict(features: Features, model: IdentityModel, rules: IdentityRules) -> p
         linker = linker_on(con, features, model.settings)
         scored = linker.inference.predict(threshold_match_weight=rules.decision.audit_weight)
         pairs = pl.DataFrame(pl.from_arrow(scored.as_pyarrow_table()))
+    return told(pairs, features, model)
+
+
+def told(pairs: pl.DataFrame, features: Features, model: IdentityModel) -> pl.DataFrame:
+    """Splink's scored pairs as `PAIR_SCHEMA`, sorted."""
     keys = dict(enumerate(key.removeprefix(KEY_PREFIX) for key in features.keys))
     return pairs.select(
         "rid_l",

@@ -1,16 +1,29 @@
-"""The tables of identity: who is who, why, the golden records, and which account or device was whose when."""
+"""The tables of identity: who is who, why, the golden records, and which account or device was whose when.
+
+A run resolves the records that changed since the last one into what stands (`standing`, `incremental`), under pins that
+hold until the records have grown by `ids.retrain_growth` or rules or code change; the registry names the persons."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import polars as pl
 
-from customer360.models.identity.golden import golden
-from customer360.models.identity.resolution import resolve
+from customer360.models.identity import pins as pinned
+from customer360.models.identity import registry, steward
+from customer360.models.identity.decide import ACCEPTED
+from customer360.models.identity.golden import golden, losing_values
+from customer360.models.identity.incremental import State, resolve_batch
+from customer360.models.identity.links import identity_links
+from customer360.models.identity.pins import Pins
+from customer360.models.identity.registry.core import advance
 from customer360.models.identity.rules import IdentityRules
-from customer360.models.identity.standardize import standardize
-from customer360.platform import telemetry
+from customer360.models.identity.standing import edge_rows, evidence_versions, key_rows, take_up
+from customer360.platform import graph, telemetry
 from customer360.platform.graph import produces
-from customer360.platform.run.planning import Context
+from customer360.platform.lake import Lake
+from customer360.platform.run.planning import Context, plain
 from customer360.platform.tables import Boolean, Date, Float, Integer, List, String, Struct, Table, Timestamp, personal
 
 
@@ -27,6 +40,13 @@ class IdentityEdges(Table, table="silver.identity_edges", sort_by=("record_id_l"
     evidence = List(
         Struct({"comparison": String(), "level": String(nullable=True), "weight": Float(nullable=True)}), nullable=True
     )
+
+
+class IdentityKeys(Table, table="silver.identity_keys", sort_by=("key", "value"), bucketed=False):
+    """One row per value of a block key that too many records share to say anything."""
+
+    key = String()
+    value = Integer(description="Hash of the value")
 
 
 class IdentityLinks(Table, table="silver.identity_links", sort_by=("kind", "identifier", "valid_from"), bucketed=False):
@@ -67,6 +87,17 @@ class People(Table, table="silver.people", per="person_id", sort_by=("person_id"
     is_contactable = Boolean(nullable=True)
 
 
+class GoldenValues(Table, table="silver.golden_values", per="person_id", sort_by=("person_id", "attribute", "rank")):
+    """One row per person, attribute and record whose value did not survive in the golden record."""
+
+    person_id = String(primary_key=True)
+    attribute = String(primary_key=True)
+    rank = Integer(primary_key=True, description="Place of the record by the attribute's policy; 1 is the first")
+    value = String(metadata=personal("text"))
+    record_id = String(metadata=personal("account"))
+    rule = String(description="The policy that put another value before it")
+
+
 class Identities(Table, table="silver.identities", sort_by=("record_id",), bucketed=False):
     """One row per account: the person it was resolved to."""
 
@@ -74,89 +105,89 @@ class Identities(Table, table="silver.identities", sort_by=("record_id",), bucke
     source_system = String()
     customer_id = String(metadata=personal("account"))
     person_id = String()
-    resolved_by = String(description="alone, score or login")
-
-
-BEGINNING = "1970-01-01T00:00:00+00:00"
+    resolved_by = String(description="alone, score or steward")
+    evidence_version = Integer(nullable=True, description="Changes when what the record is compared by changes")
 
 
 @produces(
     IdentityEdges,
+    IdentityKeys,
+    GoldenValues,
     People,
     IdentityLinks,
     Identities,
     inputs=("silver.customer_records", "silver.visitor_logins"),
     rules="identity",
+    version=lambda context: str(steward.version(context.lake)),
 )
 def identities(
     context: Context, silver_customer_records: pl.LazyFrame, silver_visitor_logins: pl.LazyFrame
 ) -> tuple[pl.LazyFrame, ...]:
-    """Standardize, link, score, decide and cluster all records; then golden records and dated links."""
-    rules: IdentityRules = context.params
-    records = standardize(silver_customer_records.collect(), rules)
-    resolution = resolve(records, rules)
-    assigned = resolution.assignments
+    """Resolve what changed, bring the registry up to date; then golden records and dated links of everybody."""
+    lake, rules = context.lake, context.params
+    records = silver_customer_records.collect()
+    stored = registry.number_records(registry.load(lake, rules.ids.seed), records["record_id"])
+    pins = _pins(lake, records, rules)
+    evidence = pinned.evidence(records, pins, rules)
+    standing = take_up(lake, evidence, pins, stored.names, stored.registry.members["record"])
+    links = steward.links_of(steward.decisions(lake), stored.names)
+    made = resolve_batch(standing.state, standing.batch, standing.gone, pins, rules, links, recheck=True)
+    events = advance(stored.registry, made.clusters, standing.gone, cause=f"model {pins.version}")
+    stored = registry.commit(stored, events)
+    assigned = stored.assignments
     telemetry.event(
         "identity",
         records=records.height,
         people=assigned["person_id"].n_unique(),
-        pairs=resolution.edges.height,
-        **{f"{phase}_s".replace("+", "_"): round(seconds, 1) for phase, seconds in resolution.seconds.items()},
+        resolved_again=standing.batch.height,
+        pairs=made.scored_pairs,
+        changes=events.height,
     )
-    diagnostics = resolution.model.diagnostics
+    usable = _usable(records, evidence)
+    people = golden(usable, assigned, rules, steward.overrides(lake, stored))
+    losers = losing_values(usable, assigned, people, rules)
+    resolved = _resolved(records, assigned, made.state, evidence_versions(evidence, pins))
+    device_links = identity_links(resolved.lazy(), silver_visitor_logins, rules.stitching)
+    tables = (edge_rows(made.state), key_rows(made.state), losers, people)
+    return *(frame.lazy() for frame in tables), device_links, resolved.lazy()
+
+
+def _pins(lake: Lake, records: pl.DataFrame, rules: IdentityRules) -> Pins:
+    """Those of the lake while they serve; else new ones, measured on these records."""
+    judged = rules.model_dump(include={"standardization", "blocking", "training", "decision", "stitching"})
+    text = graph.code_fingerprint(resolve_batch, []) + json.dumps(plain(judged), sort_keys=True)
+    basis = hashlib.sha256(text.encode()).hexdigest()
+    found = pinned.read(lake)
+    if found is not None and found.fits(records.height, basis, rules):
+        return found
+    made = pinned.pin(records, rules, basis)
+    pinned.write(lake, made)
+    diagnostics = made.model.diagnostics
     telemetry.event("identity model", mode=diagnostics["mode"], stated_defaults=len(diagnostics["replaced"]))
     for parameter, reason in diagnostics["replaced"].items():
         telemetry.log.debug(f"  {parameter}: {reason}")
-    people = golden(records.with_columns(is_contactable=pl.lit(None, pl.Boolean)), assigned, rules)
-    known = silver_customer_records.select("record_id", "source_system", "customer_id")
-    sized = assigned.with_columns(size=pl.len().over("person_id"))
-    resolved = known.join(sized.lazy(), on="record_id").select(
-        "record_id",
-        "source_system",
-        "customer_id",
-        "person_id",
-        resolved_by=pl.when(pl.col("size") > 1).then(pl.lit("score")).otherwise(pl.lit("alone")),
-    )
-    edges = resolution.edges.lazy().select(list(IdentityEdges.columns()))
-    return edges, people.lazy(), _links(resolved, silver_visitor_logins), resolved
+    return made
 
 
-def _links(resolved: pl.LazyFrame, logins: pl.LazyFrame) -> pl.LazyFrame:
-    """Accounts for ever; devices for as long as one person was logged in.
+def _usable(records: pl.DataFrame, evidence: pl.DataFrame) -> pl.DataFrame:
+    """Records with the standardized forms by which golden records tell a usable value from junk."""
+    standard = evidence.select(
+        "record_id", given_name_std="given", family_name_std="family", email_std="email", phone_std="phone",
+        street_std="street", dob_std="dob",
+    )  # fmt: skip
+    return records.join(standard, on="record_id", how="left").with_columns(is_contactable=pl.lit(None, pl.Boolean))
 
-    Before a device's first login and after its last it belongs to who logged in first and last. Between two people
-    nothing is claimed: the silence between them belongs to nobody.
-    """
-    beginning = pl.lit(BEGINNING).str.to_datetime("%Y-%m-%dT%H:%M:%S%#z", time_unit="us").dt.convert_time_zone("UTC")
-    accounts = resolved.select(
-        kind=pl.lit("account"),
-        identifier="record_id",
-        valid_from=beginning,
-        valid_to=pl.lit(None, pl.Datetime("us", "UTC")),
-        person_id="person_id",
-        reason=pl.lit("resolved record"),
+
+def _resolved(records: pl.DataFrame, assigned: pl.DataFrame, state: State, versions: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `silver.identities`."""
+    by_steward = state.edges.filter(pl.col("reason").str.starts_with(steward.REASON) & (pl.col("decision") == ACCEPTED))
+    linked = pl.concat([by_steward["record_l"], by_steward["record_r"].alias("record_l")]).unique()
+    ids = state.frame.filter(pl.col("record").is_in(linked.implode()))["record_id"]
+    chosen = pl.when(pl.col("record_id").is_in(ids.implode())).then(pl.lit("steward")).otherwise(pl.lit("score"))
+    how = pl.when(pl.len().over("person_id") == 1).then(pl.lit("alone")).otherwise(chosen)
+    known = records.select("record_id", "source_system", "customer_id").join(assigned, on="record_id")
+    return (
+        known.with_columns(resolved_by=how)
+        .join(versions, on="record_id", how="left")
+        .select(list(Identities.columns()))
     )
-    owned = (
-        logins.with_columns(record_id=pl.concat_str("source_system", "customer_id", separator="/"))
-        .join(resolved.select("record_id", "person_id"), on="record_id")
-        .sort("visitor_id", "first_at")
-    )
-    # Two accounts of one person in a row are one stretch of that person.
-    stretch = (pl.col("person_id") != pl.col("person_id").shift()).fill_null(True).cum_sum().over("visitor_id")
-    stretches = (
-        owned.with_columns(stretch=stretch)
-        .group_by("visitor_id", "stretch")
-        .agg(pl.col("person_id").first(), first_at=pl.col("first_at").min(), last_at=pl.col("last_at").max())
-        .sort("visitor_id", "stretch")
-    )
-    is_first = pl.col("stretch") == pl.col("stretch").min().over("visitor_id")
-    is_last = pl.col("stretch") == pl.col("stretch").max().over("visitor_id")
-    visitors = stretches.select(
-        kind=pl.lit("visitor"),
-        identifier="visitor_id",
-        valid_from=pl.when(is_first).then(beginning).otherwise("first_at"),
-        valid_to=pl.when(is_last).then(None).otherwise(pl.col("last_at") + pl.duration(microseconds=1)),
-        person_id="person_id",
-        reason=pl.lit("login on the device"),
-    )
-    return pl.concat([accounts, visitors])

@@ -3,7 +3,7 @@
 The file is read at the edge (settings) and passed down as one `IdentityRules` value; nothing here reads a file.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -81,12 +81,21 @@ class Decision(_Rules):
     max_cluster_size: int = Field(default=12, ge=2)
 
 
+Policy = Literal["most recent", "most trusted source", "most complete", "most frequent", "verified"]
+RECENT, TRUSTED, COMPLETE, FREQUENT, VERIFIED = get_args(Policy)
+
+
 class Survivorship(_Rules):
     """Order of trust among source systems, the most trusted first; others follow by name."""
 
     trusted_sources: tuple[str, ...] = ()
     trust_first: frozenset[str] = frozenset()
     """Attributes taken from the most trusted source rather than from the most recent record."""
+    default: Policy = "most recent"
+    policies: dict[str, Policy] = {}
+    """Policy by attribute; the address goes by that of `address_line_1`."""
+    verified_sources: dict[str, tuple[str, ...]] = {}
+    """By attribute the source systems that verify it (double opt-in, a checked document), for the policy `verified`."""
 
 
 class Engine(_Rules):
@@ -95,6 +104,37 @@ class Engine(_Rules):
     threads: int = Field(default=2, ge=1)
     memory_limit: str = "4GB"
     max_temp_directory_size: str = "20GB"
+
+
+class Ids(_Rules):
+    """Person ids, and how long what they rest on is held fixed."""
+
+    seed: str = "customer360"
+    """Scrambles the running number of a person into its id; another seed gives other ids. Never change it in a lake."""
+    retrain_growth: float = Field(default=1.2, gt=1)
+    """Model, value frequencies and hub lists are made anew when there are this many times the records of the last time."""
+
+
+class Identifier(_Rules):
+    """A column of the records that holds a person's own number, verified by its source: a loyalty card, a login."""
+
+    column: str
+    max_records: int = Field(default=20, ge=2)
+    """A value of more records is a hub (a shop's own card) and no evidence."""
+    one_per_person: bool = True
+    """Whether two different numbers are two persons, unless an identifier listed before says that they are one."""
+    blocked: frozenset[str] = frozenset()
+    """Placeholders, as they are compared: lower case, letters and digits alone."""
+
+
+class Stitching(_Rules):
+    """What links without a score, the most telling identifier first, and when a device says nothing."""
+
+    identifiers: tuple[Identifier, ...] = ()
+    max_people_per_visitor: int = Field(default=5, ge=1)
+    """A device on which more people log in is public: who is anonymous on it stays so."""
+    blocked_visitors: frozenset[str] = frozenset()
+    """Placeholders for a cookie or device id, lower case."""
 
 
 class IdentityRules(_Rules):
@@ -106,3 +146,5 @@ class IdentityRules(_Rules):
     decision: Decision = Decision()
     survivorship: Survivorship = Survivorship()
     engine: Engine = Engine()
+    ids: Ids = Ids()
+    stitching: Stitching = Stitching()

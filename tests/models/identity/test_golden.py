@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime
 import polars as pl
 
 from customer360.models.identity import IdentityRules, golden
+from customer360.models.identity.golden import losing_values
 from customer360.models.identity.rules import Survivorship
 
 RULES = IdentityRules(
@@ -68,3 +69,58 @@ def test_it_splits_by_person_and_ignores_row_order():
     assert whole.equals(pl.concat(parts).sort("person_id"))
     assert whole.equals(golden(RECORDS.reverse(), PERSONS.reverse(), RULES))
     assert whole.schema == golden(RECORDS.clear(), PERSONS.clear(), RULES).schema
+
+
+def ruled(**policy: object) -> IdentityRules:
+    return IdentityRules(survivorship=Survivorship(trusted_sources=("CRM", "POS"), **policy))
+
+
+OFFERS = pl.DataFrame(
+    {
+        "record_id": ["CRM/1", "POS/1", "POS/2", "WEB/1"],
+        "source_system": ["CRM", "POS", "POS", "WEB"],
+        "first_name": ["Al", "Alexander", "Alex", "Alex"],
+        "last_updated_at": [datetime(2020 + n, 1, 1, tzinfo=UTC) for n in (3, 2, 1, 0)],
+    },
+    schema_overrides={"last_updated_at": pl.Datetime("us", "UTC")},
+)
+ONE = pl.DataFrame({"record_id": OFFERS["record_id"], "person_id": ["p1"] * 4})
+
+
+def test_each_policy_picks_its_value():
+    picks = {
+        "most recent": "Al", "most trusted source": "Al", "most complete": "Alexander", "most frequent": "Alex",
+        "verified": "Alex",
+    }  # fmt: skip
+    for name, value in picks.items():
+        rules = ruled(policies={"first_name": name}, verified_sources={"first_name": ("WEB",)})
+        row = golden(OFFERS, ONE, rules).row(0, named=True)
+        assert row["first_name"] == value, name
+        assert json.loads(row["provenance"])["first_name"]["rule"] == name
+    assert golden(OFFERS, ONE, ruled(default="most complete"))["first_name"][0] == "Alexander"
+
+
+def test_what_did_not_survive_is_kept():
+    rules = ruled()
+    lost = losing_values(OFFERS, ONE, golden(OFFERS, ONE, rules), rules).filter(attribute="first_name")
+    assert lost.select("value", "record_id", "rank").rows() == [
+        ("Alexander", "POS/1", 2), ("Alex", "POS/2", 3), ("Alex", "WEB/1", 4),
+    ]  # fmt: skip
+    alone = ONE.with_columns(person_id="record_id")
+    assert losing_values(OFFERS, alone, golden(OFFERS, alone, rules), rules).is_empty()
+
+
+def test_a_steward_outranks_every_record():
+    set_ = pl.DataFrame(
+        {
+            "person_id": ["p1"] * 3,
+            "attribute": ["first_name", "city", "date_of_birth"],
+            "value": ['"Lex"', '"Rome"', '"1980-02-01"'],
+            "decision": [4, 5, 6],
+        }
+    )
+    row = golden(OFFERS, ONE, ruled(), set_).row(0, named=True)
+    assert (row["first_name"], row["city"], row["date_of_birth"]) == ("Lex", "Rome", date(1980, 2, 1))
+    assert json.loads(row["provenance"])["city"] == {"record_id": "decision 5", "rule": "steward"}
+    other = golden(OFFERS, ONE.with_columns(person_id=pl.lit("p2")), ruled(), set_).row(0, named=True)
+    assert other["first_name"] == "Al" and other["city"] is None

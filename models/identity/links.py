@@ -1,0 +1,63 @@
+"""Which account and which device belonged to whom, and when: the deterministic tier for facts.
+
+A device belongs to who was logged in on it. Before its first login and after its last it belongs to who logged in first
+and last, so that an anonymous visit is known in both directions of time; between two people nothing is claimed: the
+silence between them belongs to nobody. A device on which too many people log in (a kiosk, a shop's tablet), or whose
+id is a placeholder, says nothing about who is anonymous on it. A device never makes two people one.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from customer360.models.identity.rules import Stitching
+
+BEGINNING = "1970-01-01T00:00:00+00:00"
+
+
+def identity_links(resolved: pl.LazyFrame, logins: pl.LazyFrame, rules: Stitching) -> pl.LazyFrame:
+    """Rows of `silver.identity_links` from `resolved` (record_id, person_id) and `silver.visitor_logins`."""
+    return pl.concat([_accounts(resolved), _devices(resolved, logins, rules)])
+
+
+def _beginning() -> pl.Expr:
+    return pl.lit(BEGINNING).str.to_datetime("%Y-%m-%dT%H:%M:%S%#z", time_unit="us").dt.convert_time_zone("UTC")
+
+
+def _accounts(resolved: pl.LazyFrame) -> pl.LazyFrame:
+    return resolved.select(
+        kind=pl.lit("account"),
+        identifier="record_id",
+        valid_from=_beginning(),
+        valid_to=pl.lit(None, pl.Datetime("us", "UTC")),
+        person_id="person_id",
+        reason=pl.lit("resolved record"),
+    )
+
+
+def _devices(resolved: pl.LazyFrame, logins: pl.LazyFrame, rules: Stitching) -> pl.LazyFrame:
+    owned = (
+        logins.with_columns(record_id=pl.concat_str("source_system", "customer_id", separator="/"))
+        .filter(~pl.col("visitor_id").str.to_lowercase().is_in(sorted(rules.blocked_visitors)))
+        .join(resolved.select("record_id", "person_id"), on="record_id")
+        .filter(pl.col("person_id").n_unique().over("visitor_id") <= rules.max_people_per_visitor)
+        .sort("visitor_id", "first_at")
+    )
+    # Two accounts of one person in a row are one stretch of that person.
+    stretch = (pl.col("person_id") != pl.col("person_id").shift()).fill_null(True).cum_sum().over("visitor_id")
+    stretches = (
+        owned.with_columns(stretch=stretch)
+        .group_by("visitor_id", "stretch")
+        .agg(pl.col("person_id").first(), first_at=pl.col("first_at").min(), last_at=pl.col("last_at").max())
+        .sort("visitor_id", "stretch")
+    )
+    is_first = pl.col("stretch") == pl.col("stretch").min().over("visitor_id")
+    is_last = pl.col("stretch") == pl.col("stretch").max().over("visitor_id")
+    return stretches.select(
+        kind=pl.lit("visitor"),
+        identifier="visitor_id",
+        valid_from=pl.when(is_first).then(_beginning()).otherwise("first_at"),
+        valid_to=pl.when(is_last).then(None).otherwise(pl.col("last_at") + pl.duration(microseconds=1)),
+        person_id="person_id",
+        reason=pl.lit("login on the device"),
+    )

@@ -1,0 +1,164 @@
+"""What identity resolution holds fixed between two rebuilds, so that the order in which records come changes nothing.
+
+The model, the value frequencies it weighs rare values by, the contact values that are hubs, and how many records may
+share a block key. All are measured on the records at hand and then kept; with them a record's evidence depends on the
+record alone, and a pair's weight on the two records alone. Values are kept as hashes: what a person's record held is
+not to be read here after an erasure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+
+import polars as pl
+
+from customer360.models.identity.features import Features, build_features, cap_keys
+from customer360.models.identity.model import IdentityModel, train
+from customer360.models.identity.rules import IdentityRules
+from customer360.models.identity.standardize import _without_hubs, standardize
+from customer360.platform.lake import Lake
+
+# Standard columns in which a value of too many names is no evidence, and what goes with it.
+_HUB_LIMITS = {"email_std": ("max_names_per_email", ("email_user",)), "phone_std": ("max_names_per_phone", ())}
+_PATH = "_identity/pins"
+_NO_LIMIT = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Pins:
+    """`frequencies`: (column, value, share) of the columns that the model adjusts by. `hubs`: (column, value). Both with
+    hashed values. `caps`: block key to the most records that may share a value. `records`: of how many this was made.
+    `basis`: names the rules and code that it was made by."""
+
+    model: IdentityModel
+    frequencies: pl.DataFrame
+    hubs: pl.DataFrame
+    caps: dict[str, int]
+    records: int
+    basis: str
+
+    @property
+    def version(self) -> str:
+        """Sixteen hex digits; other digits mean that every pair is scored again."""
+        text = json.dumps([self.model.version, self.caps, self.records, self.basis, pl.__version__], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def fits(self, records: int, basis: str, rules: IdentityRules) -> bool:
+        """Whether these still serve so many records."""
+        return basis == self.basis and self.records / rules.ids.retrain_growth <= records <= (
+            self.records * rules.ids.retrain_growth
+        )
+
+
+def pin(records: pl.DataFrame, rules: IdentityRules, basis: str = "") -> Pins:
+    """Measure on these records. Raises IdentityModelError when the model cannot be trained."""
+    open_ = standardize(records, _without_limits(rules))
+    hubs = pl.concat([_hubs_of(open_, column, rules) for column in _HUB_LIMITS])
+    raw = build_features(_closed(open_, hubs), rules, capped=False)
+    frame, dropped = cap_keys(raw.frame, list(raw.keys), rules.blocking)
+    features = Features(frame, raw.keys, dropped)
+    model = train(features, rules)
+    columns = sorted(adjusted_columns(model))
+    frequencies = pl.concat([_shares(frame, column) for column in columns] or [_no_shares()])
+    caps = {key: _cap(raw.frame[key], frame[key], rules.blocking.max_records_per_key) for key in raw.keys}
+    return Pins(model, frequencies, hubs, caps, records.height, basis)
+
+
+def evidence(records: pl.DataFrame, pins: Pins, rules: IdentityRules) -> pl.DataFrame:
+    """One row per record, sorted by record_id: record_id, what the model compares, hashed block keys, tf_* columns."""
+    standard = _closed(standardize(records, _without_limits(rules)), pins.hubs)
+    built = build_features(standard, rules, capped=False)
+    frame = built.frame.drop("rid").with_columns(hashed(key).alias(key) for key in built.keys)
+    for column in sorted(adjusted_columns(pins.model)):
+        shares = pins.frequencies.filter(pl.col("column") == column).select(
+            pl.col("value").alias("value__"), pl.col("share").alias(f"tf_{column}")
+        )
+        frame = (
+            frame.with_columns(value__=hashed(column))
+            .join(shares, on="value__", how="left", maintain_order="left")
+            .drop("value__")
+        )
+    return frame
+
+
+def adjusted_columns(model: IdentityModel) -> set[str]:
+    """Columns of which the model weighs rare values more."""
+    levels = (level for c in model.settings["comparisons"] for level in c["comparison_levels"])
+    return {level["tf_adjustment_column"] for level in levels if level.get("tf_adjustment_column")}
+
+
+def hashed(column: str) -> pl.Expr:
+    """A text column as signed 64-bit hashes, null where it is."""
+    return pl.when(pl.col(column).is_not_null()).then(pl.col(column).hash(seed=0).reinterpret(signed=True))
+
+
+def read(lake: Lake) -> Pins | None:
+    """The pins of a lake, or None in a new one."""
+    stored = lake.get(f"{_PATH}.json")
+    if stored is None:
+        return None
+    told = json.loads(stored)
+    tables = {name: pl.read_parquet(io.BytesIO(lake.get(told[name]) or b"")) for name in ("frequencies", "hubs")}
+    model = IdentityModel.model_validate(told["model"])
+    return Pins(model, tables["frequencies"], tables["hubs"], told["caps"], told["records"], told["basis"])
+
+
+def write(lake: Lake, pins: Pins) -> None:
+    """Keep the pins; the JSON object, written last, names the others."""
+    told: dict[str, object] = {"model": pins.model.model_dump(), "caps": pins.caps, "records": pins.records}
+    told["basis"] = pins.basis
+    for name in ("frequencies", "hubs"):
+        buffer = io.BytesIO()
+        getattr(pins, name).write_parquet(buffer)
+        told[name] = f"{_PATH}/{pins.version}-{name}.parquet"
+        lake.put(str(told[name]), buffer.getvalue())
+    lake.put(f"{_PATH}.json", json.dumps(told).encode())
+
+
+def discard(lake: Lake) -> None:
+    """Let the next run measure anew."""
+    lake.delete(path for path in lake.objects("_identity") if path.startswith(_PATH))
+
+
+def _without_limits(rules: IdentityRules) -> IdentityRules:
+    limits = {limit: _NO_LIMIT for limit, _ in _HUB_LIMITS.values()}
+    return rules.model_copy(update={"standardization": rules.standardization.model_copy(update=limits)})
+
+
+def _hubs_of(standard: pl.DataFrame, column: str, rules: IdentityRules) -> pl.DataFrame:
+    limit = getattr(rules.standardization, _HUB_LIMITS[column][0])
+    kept = _without_hubs(standard.select(column, "nickname_group"), column, limit)[column]
+    hubs = standard.select(column).filter(standard[column].is_not_null() & kept.is_null()).unique()
+    return hubs.select(column=pl.lit(column), value=hashed(column)).sort("value")
+
+
+def _closed(standard: pl.DataFrame, hubs: pl.DataFrame) -> pl.DataFrame:
+    """Standardized records without the contact values that are hubs."""
+    for column, (_, dependants) in _HUB_LIMITS.items():
+        values = hubs.filter(pl.col("column") == column)["value"]
+        is_hub = hashed(column).is_in(values.implode()).fill_null(False)
+        standard = standard.with_columns(pl.when(~is_hub).then(c).alias(c) for c in (*dependants, column))
+    return standard
+
+
+def _shares(frame: pl.DataFrame, column: str) -> pl.DataFrame:
+    filled = frame.select(column).drop_nulls()
+    counts = filled.group_by(value=hashed(column)).len()
+    return counts.select(column=pl.lit(column), value="value", share=pl.col("len") / filled.height).sort("value")
+
+
+def _no_shares() -> pl.DataFrame:
+    return pl.DataFrame(schema={"column": pl.String, "value": pl.Int64, "share": pl.Float64})
+
+
+def _cap(every: pl.Series, usable: pl.Series, most: int) -> int:
+    """The most records under one value: what the caps of these records let through, whatever their rule."""
+    counts = every.drop_nulls().value_counts()
+    counts = counts.filter(pl.col("count") > 1)
+    dropped = counts.filter(~pl.col(every.name).is_in(usable.drop_nulls().unique().implode()))["count"]
+    if len(dropped):
+        return int(dropped.min()) - 1  # type: ignore[arg-type]
+    return max(most, int(counts["count"].max() or 0))  # type: ignore[arg-type]

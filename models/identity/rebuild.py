@@ -1,0 +1,27 @@
+"""What a lake's persons would be if everything were resolved anew, and how far they are from it."""
+
+from __future__ import annotations
+
+from customer360.models.identity import pins, registry, steward
+from customer360.models.identity.evaluate import pairwise
+from customer360.models.identity.incremental import State, resolve_batch
+from customer360.models.identity.rules import IdentityRules
+from customer360.platform.lake import Lake
+
+
+def drift(lake: Lake, rules: IdentityRules) -> dict[str, float]:
+    """`drift`: 1 - F1 over pairs of records between the registry and a rebuild with pins measured anew; `pinned`: the
+    same with the pins that stand, which is 0 unless something is broken. Reads only."""
+    stored = registry.load(lake, rules.ids.seed)
+    records = lake.scan("silver.customer_records").collect()
+    links = steward.links_of(steward.decisions(lake), stored.names)
+    found = {"records": float(records.height)}
+    for name, held in (("drift", pins.pin(records, rules)), ("pinned", pins.read(lake))):
+        if held is None:
+            continue
+        evidence = pins.evidence(records, held, rules).join(stored.names, on="record_id")
+        made = resolve_batch(State.empty(evidence.drop("record")), evidence, [], held, rules, links)
+        both = made.clusters.join(stored.registry.members, on="record")
+        agreement = pairwise(both, found="person", true="cluster")
+        found[name] = 1.0 - agreement.f1
+    return found

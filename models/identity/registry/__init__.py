@@ -1,0 +1,37 @@
+"""The identity registry: person ids that are minted once, and the whole history of who held which record.
+
+Reading it, in the order in which a caller meets it:
+
+    stored = load(lake, rules.registry.seed)      # after the last complete commit; cheap enough for a command
+    stored.assignments                            # (record_id, person_id), current, sorted by record_id
+    stored.person_id(stored.person(some_id))      # the current id behind any id that was ever given out
+    history(stored, some_id)                      # events of a person id or record id, oldest first
+    memberships(lake, at=instant)                 # (record_id, person_id, valid_from, valid_to): bitemporal
+    verify(lake, seed)                            # hash chain, and members and aliases replayed from the events
+
+A query may read the tables alone: `silver.identities` (record_id to person_id, current), `silver.identity_aliases` (the
+newest row of an alias_id holds), `silver.identity_members` (the newest row of a record holds), `silver.identity_events`
+and `silver.identity_commits`. Events hold numbers, never an account or a person's id, so that an erasure takes the names
+away and the chain still verifies.
+
+Changing it: `core.advance` makes the events of a new partition, `core.merge`, `split`, `move` and `undo` those of a
+steward; `commit` appends them.
+"""
+
+from customer360.models.identity.registry.core import Registry, RegistryError
+from customer360.models.identity.registry.store import Stored, commit, forget, load, number_records, verify
+from customer360.models.identity.registry.views import event_of, history, memberships
+
+__all__ = [
+    "Registry",
+    "RegistryError",
+    "Stored",
+    "commit",
+    "event_of",
+    "forget",
+    "history",
+    "load",
+    "memberships",
+    "number_records",
+    "verify",
+]

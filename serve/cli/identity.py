@@ -1,0 +1,204 @@
+"""Who is one person: a steward's decisions, the registry's history and its proof."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from customer360.serve.cli.options import ConfigOption, configured
+
+app = typer.Typer()
+identity_app = typer.Typer(no_args_is_help=True, help="Which records are one person: decide, undo, explain, verify.")
+app.add_typer(identity_app, name="identity")
+
+ReasonOption = Annotated[str, typer.Option(help="Why; kept with the decision")]
+ActorOption = Annotated[str | None, typer.Option(help="Who decides; default: the user of this machine")]
+RunOption = Annotated[bool, typer.Option("--run/--no-run", help="Resolve again now, so that profiles follow")]
+RecordsOption = Annotated[list[str], typer.Option("--records", help="SYSTEM/id; give it once per record")]
+
+
+def _decide(operation: str, config: Path | None, actor: str | None, reason: str, run: bool, *arguments: Any) -> None:
+    """Carry out an operation of ``stewardship`` under the run lock, print its events, and resolve again if asked."""
+    from customer360.models.identity import registry, stewardship
+    from customer360.platform.run import lake_of
+    from customer360.serve import jobs
+    from customer360.serve.compose import identity_rules
+
+    settings = configured(config)
+    lake, rules = lake_of(settings), identity_rules(settings)
+    with lake.run_lock(f"identity {operation}"):
+        act = getattr(stewardship, operation)
+        events = act(lake, rules.ids.seed, *arguments, actor=actor or getpass.getuser(), reason=reason)
+    stored = registry.load(lake, rules.ids.seed)
+    if events.is_empty():
+        typer.echo("noted; nobody changes")
+    for event in events.to_dicts():
+        typer.echo(
+            f"event {event['event']}: {event['kind']} {_name(stored, event['from_person'])} -> "
+            f"{_name(stored, event['person'])}, {len(event['records'])} record(s), {event['cause']}"
+        )
+    if run:
+        jobs.run_pipeline(settings, start="silver.identities", end="silver.identities", command=f"identity {operation}")
+
+
+def _name(stored: Any, number: int | None) -> str:
+    return stored.person_id(number) if number is not None else "-"
+
+
+@identity_app.command()
+def merge(
+    one: str, other: str, reason: ReasonOption = "", actor: ActorOption = None, run: RunOption = True,
+    config: ConfigOption = None,
+) -> None:  # fmt: skip
+    """Make two persons one, now and in every later run. The id that goes leads to the survivor for ever."""
+    _decide("merge", config, actor, reason, run, one, other)
+
+
+@identity_app.command()
+def split(
+    person: str, records: RecordsOption, reason: ReasonOption = "", actor: ActorOption = None, run: RunOption = True,
+    config: ConfigOption = None,
+) -> None:  # fmt: skip
+    """Part records of a person from its others; the larger part keeps the id."""
+    _decide("split", config, actor, reason, run, person, records)
+
+
+@identity_app.command()
+def move(
+    to: str, records: RecordsOption, reason: ReasonOption = "", actor: ActorOption = None, run: RunOption = True,
+    config: ConfigOption = None,
+) -> None:  # fmt: skip
+    """Give records of one person to another."""
+    _decide("move", config, actor, reason, run, records, to)
+
+
+@identity_app.command()
+def confirm(
+    one: str, other: str, reason: ReasonOption = "", actor: ActorOption = None, run: RunOption = True,
+    config: ConfigOption = None,
+) -> None:  # fmt: skip
+    """Two records (SYSTEM/id) are one person."""
+    _decide("confirm", config, actor, reason, run, one, other)
+
+
+@identity_app.command()
+def reject(
+    one: str, other: str, reason: ReasonOption = "", actor: ActorOption = None, run: RunOption = True,
+    config: ConfigOption = None,
+) -> None:  # fmt: skip
+    """Two records (SYSTEM/id) are two people."""
+    from customer360.serve.compose import identity_rules
+
+    most = identity_rules(configured(config)).decision.max_cluster_size
+    _decide("reject", config, actor, reason, run, one, other, most)
+
+
+@identity_app.command("set")
+def set_value(
+    person: str, attribute: str,
+    value: Annotated[str | None, typer.Argument(help="Absent: give the attribute back to the records")] = None,
+    reason: ReasonOption = "", actor: ActorOption = None, run: RunOption = True, config: ConfigOption = None,
+) -> None:  # fmt: skip
+    """Set a golden value of a person against its records."""
+    _decide("override", config, actor, reason, run, person, attribute, value)
+
+
+@identity_app.command()
+def undo(
+    event: int, reason: ReasonOption = "", actor: ActorOption = None, run: RunOption = True, config: ConfigOption = None
+) -> None:
+    """Take an event back: its records return to where they were, and stay there."""
+    _decide("undo", config, actor, reason, run, event)
+
+
+@identity_app.command()
+def history(
+    identifier: Annotated[str, typer.Argument(help="A person's id, current or former, or a record (SYSTEM/id)")],
+    config: ConfigOption = None,
+) -> None:
+    """What happened to a person or a record, oldest first."""
+    from customer360.models.identity import registry
+    from customer360.platform.run import lake_of
+    from customer360.serve.compose import identity_rules
+
+    settings = configured(config)
+    stored = registry.load(lake_of(settings), identity_rules(settings).ids.seed)
+    for row in registry.history(stored, identifier).to_dicts():
+        records = ", ".join(row["record_ids"] or ["(erased)"])
+        typer.echo(
+            f"{row['event']:>7}  {row['committed_at']:%Y-%m-%d %H:%M:%S}  {row['kind']:<8} "
+            f"{row['from_person_id'] or '-'} -> {row['person_id'] or '-'}  {records}  [{row['cause']}, {row['actor']}]"
+        )
+
+
+@identity_app.command()
+def verify(config: ConfigOption = None) -> None:
+    """Check the hash chain, and that members and aliases are what the events give."""
+    from customer360.models.identity import registry
+    from customer360.platform.run import lake_of
+    from customer360.serve.compose import identity_rules
+
+    settings = configured(config)
+    checked = registry.verify(lake_of(settings), identity_rules(settings).ids.seed)
+    typer.echo(", ".join(f"{count:,} {what}" for what, count in checked.items()) + ": the history holds")
+
+
+@identity_app.command()
+def show(
+    person: Annotated[str, typer.Argument(help="A person's id, current or former")],
+    as_of: Annotated[
+        datetime | None, typer.Option("--as-of", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="End of this day, or instant, in UTC")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:  # fmt: skip
+    """The golden record with its records and where each value came from, as known now or then."""
+    from customer360.models.identity import bitemporal
+    from customer360.platform.run import lake_of
+    from customer360.serve.compose import identity_rules
+
+    settings = configured(config)
+    at = as_of.replace(tzinfo=UTC) if as_of else datetime.now(UTC)
+    if as_of and as_of.time() == datetime.min.time():
+        at += timedelta(days=1)
+    known = bitemporal.golden_as_of(lake_of(settings), identity_rules(settings), person, at)
+    typer.echo(json.dumps(known, indent=2, default=str, ensure_ascii=False))
+
+
+@identity_app.command()
+def drift(
+    fail_above: Annotated[float, typer.Option(help="Exit with 1 above this drift")] = 1.0, config: ConfigOption = None
+) -> None:
+    """Resolve everything anew and compare: 1 - pair F1 between what stands and a rebuild. Changes nothing."""
+    from customer360.models.identity import rebuild
+    from customer360.platform.run import lake_of
+    from customer360.serve.compose import identity_rules
+
+    settings = configured(config)
+    found = rebuild.drift(lake_of(settings), identity_rules(settings))
+    typer.echo(", ".join(f"{name} {value:.6g}" for name, value in found.items()))
+    raise typer.Exit(1 if found["drift"] > fail_above else 0)
+
+
+@identity_app.command()
+def retrain(config: ConfigOption = None) -> None:
+    """Measure model, frequencies, hubs and key caps anew and score every pair again; ids stay."""
+    from customer360.models.identity import pins
+    from customer360.platform.run import lake_of
+    from customer360.serve import jobs
+
+    settings = configured(config)
+    lake = lake_of(settings)
+    with lake.run_lock("identity retrain"):
+        pins.discard(lake)
+    jobs.run_pipeline(
+        settings,
+        start="silver.identities",
+        end="silver.identities",
+        refresh=("silver.identities",),
+        command="identity retrain",
+    )
