@@ -51,3 +51,14 @@ def b_cubed(clusters: pl.DataFrame, found: str = "cluster_key", true: str = "ent
         recall=(pl.col("both") ** 2 / pl.col("true_size")).sum() / clusters.height,
     )
     return Agreement(*shares.row(0))
+
+
+def exact_share(clusters: pl.DataFrame, found: str = "cluster_key", true: str = "entity_id") -> float:
+    """Share of true entities whose records are one cluster and fill it. Same input as `pairwise`."""
+    if clusters.is_empty():
+        return 1.0
+    both = clusters.with_columns(found_size=pl.len().over(found), true_size=pl.len().over(true))
+    entities = both.group_by(true).agg(
+        whole=(pl.col(found).n_unique() == 1) & (pl.col("found_size") == pl.col("true_size")).all()
+    )
+    return float(entities["whole"].sum()) / entities.height

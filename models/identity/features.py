@@ -14,10 +14,14 @@ from customer360.models.identity.standardize import STANDARD_COLUMNS, name_suffi
 KEY_PREFIX = "key_"
 IDENTIFIER_PREFIX = "identifier_"
 # Keys that tell a person only where few records share the value, which depends on how many records there are.
-WEAK_KEYS = ("dob", "names", "street_word_zip")
+WEAK_KEYS = (
+    "given_zip", "family_zip", "dob", "names", "sounds_year", "sounds_area", "prefixes_year", "sounds", "street_word_zip",
+    "street", "family_city", "given_city", "family_year", "given_year",
+)  # fmt: skip
 _EVIDENCE = {
     "given": "given_name_std", "family": "family_name_std", "nickname": "nickname_group", "email": "email_std",
     "email_user": "email_user", "phone": "phone_std", "street": "street_std", "city": "city_std", "zip": "zip_std",
+    "gender": "gender_std",
 }  # fmt: skip
 
 
@@ -51,11 +55,17 @@ def build_features(records: pl.DataFrame, rules: IdentityRules) -> Features:
         "rid",
         "record_id",
         *(pl.col(column).cast(pl.String).alias(name) for name, column in _EVIDENCE.items()),
-        pl.col("dob_std").cast(pl.Date).dt.strftime("%Y-%m-%d").alias("dob"),
+        pl.col("dob_std").cast(pl.String).alias("dob"),
         suffix.cast(pl.String).alias("suffix"),
         *(plain_text(pl.col(name)).str.replace_all(" ", "").alias(IDENTIFIER_PREFIX + name) for name in given),
     )
-    frame = frame.with_columns(email_user=_telling_user())
+    frame = frame.with_columns(
+        email_user=_telling_user(),
+        year=pl.col("dob").str.head(4),
+        # The first of January is what sources write for a known year.
+        day=pl.when(pl.col("dob").str.len_chars().eq(10) & ~pl.col("dob").str.ends_with("-01-01")).then("dob"),
+        area=_area(),
+    )
     frame = with_roots(frame, "given", "roots")
     keys = _keys([IDENTIFIER_PREFIX + name for name in given])
     frame = frame.with_columns(**keys)
@@ -83,19 +93,45 @@ def _check(records: pl.DataFrame) -> None:
         raise IdentityInputError(f"record_id is not unique: {repeated} repeated of {records.height} records")
 
 
+def _area() -> pl.Expr:
+    """The larger area of a postal code: the outward part of a British or Canadian one, the first three digits else."""
+    lettered = pl.col("zip").str.contains(r"[a-z]") & (pl.col("zip").str.len_chars() >= 5)
+    return pl.when(lettered).then(pl.col("zip").str.head(pl.col("zip").str.len_chars() - 3)).otherwise(
+        pl.col("zip").str.head(3)
+    )
+
+
+def sound(name: pl.Expr) -> pl.Expr:
+    """How a name sounds, roughly: its first letter and its next consonants, with those that are heard alike as one."""
+    alike = (
+        name.str.replace_all(r"[^\p{L}]", "")
+        .str.replace_all("ph", "f")
+        .str.replace_all(r"c([eiy])", "s$1")
+        .str.replace_all(r"ck|[cqg]", "k")
+        .str.replace_all("[zx]", "s")
+        .str.replace_all("[wf]", "v")
+        .str.replace_all("[td]+", "t")
+        .str.replace_all("[nm]+", "n")
+    )
+    rest = alike.str.slice(1).str.replace_all("[aeiouyhj]", "")
+    for letter in "bklnprstv":
+        rest = rest.str.replace_all(letter + "+", letter)
+    return pl.concat_str(alike.str.head(1), rest.str.head(4))
+
+
 def _keys(identifiers: list[str]) -> dict[str, pl.Expr]:
     """Block keys, the most telling first (a pair is compared under the first key it shares). All parts of a key must
     be present."""
-    parts: dict[str, tuple[str | pl.Expr, ...]] = {name: (name,) for name in identifiers}
     month = pl.col("dob").str.head(7)
     number = pl.col("street").str.extract(r"^(\d+)\b", 1)
     word = pl.col("street").str.extract(r"^(?:\d\S*\s+)?(\p{L}{4,})", 1)
-    sorted_names = pl.when(pl.all_horizontal(pl.col("given", "family").is_not_null())).then(
-        pl.concat_list("given", "family").list.sort().list.join(" ")
+    both = pl.all_horizontal(pl.col("given", "family").is_not_null())
+    names = pl.when(both).then(pl.concat_list("given", "family").list.sort().list.join(" "))
+    prefixes = pl.when(both).then(pl.concat_list(pl.col("given", "family").str.head(3)).list.sort().list.join(" "))
+    sounds = pl.when(both).then(
+        pl.concat_list(sound(pl.col("given")), sound(pl.col("family"))).list.sort().list.join(" ")
     )
-    prefixes = pl.when(pl.all_horizontal(pl.col("given", "family").is_not_null())).then(
-        pl.concat_list(pl.col("given", "family").str.head(3)).list.sort().list.join(" ")
-    )
+    parts: dict[str, tuple[str | pl.Expr, ...]] = {name: (name,) for name in identifiers}
     parts |= {
         "email": ("email",),
         "phone": ("phone",),
@@ -103,28 +139,54 @@ def _keys(identifiers: list[str]) -> dict[str, pl.Expr]:
         "dob_family": ("dob", "family"),
         "dob_given": ("dob", "given"),
         "street_given": ("street", "nickname"),
-        "names_zip": (sorted_names, "zip"),
+        "names_zip": (names, "zip"),
         "prefixes_zip": (prefixes, "zip"),
-        "names_city": (sorted_names, "city"),
+        "names_city": (names, "city"),
         "family_zip_nickname": ("family", "zip", "nickname"),
-        "names_dob_month": (sorted_names, month),
+        "names_dob_month": (names, month),
         "given_zip_number": ("given", "zip", number),
         "family_zip_initial": ("family", "zip", pl.col("given").str.head(1)),
         "given_zip_initial": ("given", "zip", pl.col("family").str.head(1)),
         "dob_zip": ("dob", "zip"),
-        **dict(zip(WEAK_KEYS, (("dob",), (sorted_names,), (word, "zip")), strict=True)),
     }
-    return {KEY_PREFIX + name: pl.concat_str(*key, separator="|") for name, key in parts.items()}
+    weak: dict[str, tuple[str | pl.Expr, ...]] = {
+        "given_zip": ("given", "zip"),
+        "family_zip": ("family", "zip"),
+        "dob": ("dob",),
+        "names": (names,),
+        "sounds_year": (sounds, "year"),
+        "sounds_area": (sounds, "area"),
+        "prefixes_year": (prefixes, "year"),
+        "sounds": (sounds,),
+        "street_word_zip": (word, "zip"),
+        "street": ("street",),
+        "family_city": ("family", "city"),
+        "given_city": ("given", "city"),
+        "family_year": ("family", "year"),
+        "given_year": ("given", "year"),
+    }
+    assert tuple(weak) == WEAK_KEYS
+    return {KEY_PREFIX + name: pl.concat_str(*key, separator="|") for name, key in (parts | weak).items()}
 
 
 def _capped(frame: pl.DataFrame, keys: list[str], rules: Blocking) -> tuple[pl.DataFrame, dict[str, int]]:
     """Null the key values of one record (they meet nobody) and of too many records (they tell nothing)."""
     dropped = {}
     for key in keys:
-        weak = key.removeprefix(KEY_PREFIX) in WEAK_KEYS
-        limit = rules.max_records_per_weak_key if weak else rules.max_records_per_key
         counts = frame.lazy().filter(pl.col(key).is_not_null()).group_by(key).len().filter(pl.col("len") > 1).collect()
+        limit = rules.max_records_per_key
+        if key.removeprefix(KEY_PREFIX) in WEAK_KEYS:
+            limit = min(limit, _limit_within(counts["len"], rules.max_pairs_per_weak_key))
         usable = counts.filter(pl.col("len") <= limit)
         dropped[key] = counts.height - usable.height
         frame = frame.with_columns(pl.when(pl.col(key).is_in(usable[key].implode())).then(key).alias(key))
     return frame, {key: count for key, count in dropped.items() if count}
+
+
+def _limit_within(sizes: pl.Series, pairs: int) -> int:
+    """The largest number of records per value with which the values up to it make no more than `pairs` pairs."""
+    by_size = sizes.cast(pl.Int64).value_counts().sort(sizes.name)
+    size = by_size[sizes.name]
+    made = (by_size["count"].cast(pl.Int64) * (size * (size - 1) // 2)).cum_sum()
+    fitting = size.filter(made <= pairs)
+    return int(fitting[-1]) if fitting.len() else 0

@@ -1,7 +1,7 @@
 """The Fellegi-Sunter model: settings for Splink, training with gates, and the saved form.
 
-Training is unsupervised: u of exact levels analytically, of the others by sampling; m by expectation maximisation
-over several blocking rules. Every parameter then passes a gate: what was never observed, or came out the wrong way
+Training is unsupervised (`estimate`): u of exact levels analytically, of the others by sampling; m by expectation
+maximisation over several sessions of pairs that agree on something. Every parameter then passes a gate: what was never observed, or came out the wrong way
 round, is replaced by a stated value and said so in the diagnostics; too much of it raises `IdentityModelError`.
 """
 
@@ -11,6 +11,7 @@ import logging
 import math
 from typing import Any
 
+import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 from splink import DuckDBAPI, Linker, SettingsCreator, block_on
@@ -18,6 +19,15 @@ from splink.internals.splink_dataframe import SplinkDataFrame
 
 from customer360.models.identity.comparisons import STANDARD, Comparison, identifier
 from customer360.models.identity.engine import engine
+from customer360.models.identity.estimate import (
+    Session,
+    maximise,
+    observed_u,
+    patterns,
+    random_shares,
+    session_pairs,
+    shares,
+)
 from customer360.models.identity.features import Features
 from customer360.models.identity.rules import IdentityRules
 from customer360.platform.errors import ModelError
@@ -25,9 +35,14 @@ from customer360.platform.errors import ModelError
 # Digits kept of a trained parameter: far beyond its meaning, and short of the noise of parallel summation, so that
 # the same records give the same model bit for bit.
 _DIGITS = 9
-_TRAINING_COLUMNS = (("email",), ("phone",), ("dob",), ("given", "family"), ("street", "given"), ("family", "zip"))
+_SESSIONS = (
+    ("email",), ("phone",), ("day",), ("given", "family"), ("street", "given"), ("given", "zip"), ("family", "zip"),
+    ("street",), ("family",), ("given",),
+)  # fmt: skip
+# Pairs that agree on these are as often a household as a person: they train given names where nothing else does.
+_HOUSEHOLD = frozenset({("family", "zip"), ("street",), ("family",)})
 _PRIOR_RULES = (
-    ("email", "given"), ("phone", "given"), ("dob", "given", "family"), ("street", "given", "family"),
+    ("email", "given"), ("phone", "given"), ("day", "given", "family"), ("street", "given", "family"),
 )  # fmt: skip
 # Splink warns of every level that it cannot train, in each session; the gate decides on them and `diagnostics` says how.
 SPLINK_LOG_LEVEL = logging.ERROR
@@ -78,18 +93,18 @@ def train(features: Features, rules: IdentityRules) -> IdentityModel:
     """
     counts = term_frequencies(features)
     start = default_settings(features, counts)
-    pairs = {rule: _pairs_on(features.frame, rule) for rule in _sessions(features)}
-    sessions = [rule for rule, count in pairs.items() if count >= rules.training.min_pairs_per_session]
+    digest = _digest(counts)
+    sessions = _sessions(features) if features.frame.height >= rules.training.min_records else []
+    trained, matches = _estimate(features, start, sessions, rules)
     diagnostics: dict[str, Any] = {
         "records": features.frame.height,
-        "sessions": {" + ".join(rule): pairs[rule] for rule in sessions},
+        "sessions": {" + ".join(session): round(found) for session, found in matches.items()},
     }
-    digest = _digest(counts)
-    if features.frame.height < rules.training.min_records or not sessions:
-        reason = f"{features.frame.height} records, no training rule with {rules.training.min_pairs_per_session} pairs"
+    if not matches:
+        least = rules.training.min_pairs_per_session
+        reason = f"{features.frame.height} records, no training rule with {least} pairs"
         diagnostics |= {"mode": "default", "reason": reason, "replaced": {}}
         return IdentityModel(settings=start, term_frequency_hash=digest, diagnostics=diagnostics)
-    trained = _estimate(features, start, sessions, rules)
     settings, replaced = _gate(start, trained, comparisons_of(features), rules)
     diagnostics |= {"mode": "trained", "replaced": replaced}
     return IdentityModel(settings=settings, term_frequency_hash=digest, diagnostics=diagnostics)
@@ -154,37 +169,91 @@ def _pair_ids(frame: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
     return pairs.filter(pl.col("rid") < pl.col("rid_right"))
 
 
-def _pairs_on(frame: pl.DataFrame, columns: tuple[str, ...]) -> int:
-    """How many pairs of records agree on `columns`."""
-    counts = frame.select(columns).drop_nulls().group_by(columns).len()["len"].cast(pl.Int64)
-    return int((counts * (counts - 1)).sum()) // 2
-
-
-def _sessions(features: Features) -> list[tuple[str, ...]]:
-    return [*_TRAINING_COLUMNS, *((name,) for name in features.identifiers)]
+def _sessions(features: Features) -> list[Session]:
+    """Sessions of which the records have every column; those of a person's own number first."""
+    known = [*((name,) for name in features.identifiers), *_SESSIONS]
+    filled = {name for name in features.frame.columns if features.frame[name].null_count() < features.frame.height}
+    return [session for session in known if set(session) <= filled]
 
 
 def _estimate(
-    features: Features, start: dict[str, Any], sessions: list[tuple[str, ...]], rules: IdentityRules
-) -> dict[str, Any]:
-    """Splink's own model after training: parameters of levels that were observed."""
+    features: Features, start: dict[str, Any], sessions: list[Session], rules: IdentityRules
+) -> tuple[dict[str, Any], dict[Session, float]]:
+    """`start` with the parameters of the levels that were observed, the others without; matches found per session."""
+    comparisons, training = comparisons_of(features), rules.training
+    stated = [_parameters(c, "m_probability") for c in start["comparisons"]]
     with engine(rules.engine) as con:
-        prior = {"probability_two_random_records_match": _prior(features, rules.training.prior_recall)}
-        linker = linker_on(con, features, start | prior)
-        linker.training.estimate_u_using_random_sampling(max_pairs=rules.training.u_pairs, seed=rules.training.seed)
-        for columns in sessions:
-            linker.training.estimate_parameters_using_expectation_maximisation(
-                block_on(*columns),
-                estimate_without_term_frequencies=True,
-                max_pairs=rules.training.em_pairs,
-            )
-        return dict(linker.misc.save_model_to_json())
+        load(con, features)
+        drawn = random_shares(con, features, comparisons, training)
+        u = [observed_u(_parameters(c, "u_probability"), seen) for c, seen in zip(start["comparisons"], drawn, strict=True)]
+        found: dict[str, dict[Session, tuple[float, np.ndarray, np.ndarray]]] = {c.name: {} for c in comparisons}
+        matches = {}
+        for session in sessions:
+            told = [at for at, c in enumerate(comparisons) if not (set(c.columns) | {l.exact_on for l in c.levels}) & set(session)]
+            pairs = session_pairs(features, session, training.em_pairs)
+            # One comparison alone cannot tell matches from strangers.
+            if len(told) < 2 or pairs.height < training.min_pairs_per_session:
+                continue
+            con.register("agreeing", pairs.to_arrow())
+            seen = patterns(con, features, [comparisons[at] for at in told], "select * from agreeing")
+            con.unregister("agreeing")
+            m, share = maximise(seen, [stated[at] for at in told], [u[at] for at in told])
+            matches[session] = share * pairs.height
+            for at, values, counts in zip(told, m, shares(seen, [comparisons[at] for at in told]), strict=True):
+                found[comparisons[at].name][session] = (matches[session], values, counts)
+    settings = [
+        _observed(entry, seen, u[at], _from_persons(found[comparisons[at].name]))
+        for at, (entry, seen) in enumerate(zip(start["comparisons"], drawn, strict=True))
+    ]
+    prior = _prior(features, training.prior_recall)
+    return start | {"comparisons": settings, "probability_two_random_records_match": prior}, matches
+
+
+def _from_persons(
+    found: dict[Session, tuple[float, np.ndarray, np.ndarray]],
+) -> dict[Session, tuple[float, np.ndarray, np.ndarray]]:
+    """Sessions of one comparison without those of households, where there are others."""
+    return {session: values for session, values in found.items() if session not in _HOUSEHOLD} or found
+
+
+def _observed(
+    entry: dict[str, Any], drawn: np.ndarray, u: np.ndarray, found: dict[Session, tuple[float, np.ndarray, np.ndarray]]
+) -> dict[str, Any]:
+    """A comparison of the settings with m averaged over the sessions, the weight of one the root of its matches;
+    parameters of levels that no pair showed are left out."""
+    told = [level for level in entry["comparison_levels"] if not level.get("is_null_level")]
+    m = np.full(len(told), np.nan)
+    if found:
+        weights = np.sqrt([matches for matches, _, _ in found.values()])
+        m = np.average([values for _, values, _ in found.values()], axis=0, weights=np.maximum(weights, 1e-9))
+        m = np.where(np.sum([counts for _, _, counts in found.values()], axis=0) > 0, m, np.nan)
+    seen_u = np.where(drawn > 0, u, np.nan)
+    levels = [level for level in entry["comparison_levels"] if level.get("is_null_level")]
+    for level, one, other in zip(told, m.tolist(), seen_u.tolist(), strict=True):
+        new = {"m_probability": one, "u_probability": other}
+        if level.get("fix_u_probability"):
+            new["u_probability"] = level["u_probability"]
+        kept = {name: value for name, value in level.items() if name not in new}
+        levels.append(kept | {name: value for name, value in new.items() if value == value})
+    return entry | {"comparison_levels": levels}
+
+
+def _parameters(entry: dict[str, Any], name: str) -> np.ndarray:
+    told = (level for level in entry["comparison_levels"] if not level.get("is_null_level"))
+    values = np.array([level[name] for level in told], dtype=np.float64)
+    return values / values.sum() if name == "m_probability" else values
+
+
+def load(con: Any, features: Features) -> None:
+    """The features as table `features` of the database `con`, sorted by rid."""
+    con.register("incoming", features.frame.drop("record_id").to_arrow())
+    con.execute("create table features as select * from incoming order by rid")
+    con.unregister("incoming")
 
 
 def linker_on(con: Any, features: Features, settings: dict[str, Any]) -> Linker:
     """A Splink linker over the features, in the database `con`."""
-    con.register("incoming", features.frame.drop("record_id").to_arrow())
-    con.execute("create table features as select * from incoming order by rid")
+    load(con, features)
     table: SplinkDataFrame = DuckDBAPI(con).register("features", dataset_display_name="features")
     return Linker(table, settings, log_level=SPLINK_LOG_LEVEL)
 
@@ -222,7 +291,6 @@ def _completed(before: dict[str, Any], after: dict[str, Any], place: str, replac
         if name == "u_probability" and before.get("fix_u_probability"):
             continue
         value = after.get(name)
-        # Splink leaves a level that it never observed at the value it was given.
         if isinstance(value, float) and 0 < value < 1 and value != before[name]:
             level[name] = _rounded(value)
         else:

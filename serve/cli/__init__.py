@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from customer360.platform.errors import Customer360Error
-from customer360.serve.cli import models, pipelines, quality, serving
+from customer360.serve.cli import identity, models, pipelines, quality, serving
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -13,7 +13,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Retail Customer 360: raw files in, a personalized answer out.",
 )
-for subject in (pipelines, models, quality, serving):
+for subject in (pipelines, models, quality, serving, identity):
     app.add_typer(subject.app)  # without a name: its commands stand at the top
 
 
