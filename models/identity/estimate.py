@@ -70,17 +70,21 @@ def random_pairs(records: int, wanted: int, seed: int) -> pl.DataFrame:
     return pl.DataFrame({"rid_l": left.astype(np.int64), "rid_r": right.astype(np.int64)})
 
 
-def session_pairs(features: Features, session: Session, wanted: int) -> pl.DataFrame:
-    """(rid_l, rid_r) of pairs that agree on the columns of `session`, of at most about `wanted` pairs: whole values are
-    left out by their hash, so that the same records give the same pairs."""
+def session_pairs(features: Features, session: Session, wanted: int) -> tuple[pl.DataFrame, float]:
+    """(rid_l, rid_r) of pairs that agree on the columns of `session`, at most about `wanted`, and the share of the
+    records with these columns that they were drawn from. Whole values are left out by their hash, so that the same
+    records give the same pairs."""
     rows = features.frame.select("rid", *session).drop_nulls()
-    rows = rows.with_columns(size=pl.len().over(session)).filter(pl.col("size").is_between(2, _LARGEST_BLOCK))
+    known = rows.height
+    rows = rows.with_columns(size=pl.len().over(session)).filter(pl.col("size") <= _LARGEST_BLOCK)
     total = (rows["size"].cast(pl.Int64) - 1).sum() // 2
     if total > wanted:
         share = pl.concat_str(session, separator="|").hash(seed=0) % 10_000 < int(10_000 * wanted / total)
         rows = rows.filter(share)
+    kept = rows.height / max(known, 1)
+    rows = rows.filter(pl.col("size") > 1)
     pairs = rows.join(rows, on=session, suffix="_r").select(rid_l="rid", rid_r="rid_r")
-    return pairs.filter(pl.col("rid_l") < pl.col("rid_r")).sort("rid_l", "rid_r")
+    return pairs.filter(pl.col("rid_l") < pl.col("rid_r")).sort("rid_l", "rid_r"), kept
 
 
 def shares(found: Patterns, comparisons: Sequence[Comparison]) -> list[np.ndarray]:
@@ -112,6 +116,11 @@ def maximise(found: Patterns, m: Sequence[np.ndarray], u: Sequence[np.ndarray]) 
         if abs(share - before) < _TOLERANCE:
             break
     return m, share
+
+
+def of(found: Patterns, places: Sequence[int]) -> Patterns:
+    """The same pairs with the comparisons at `places` alone."""
+    return Patterns(found.levels[:, list(places)], found.counts)
 
 
 def _log_likelihood(parameters: Sequence[np.ndarray], places: np.ndarray, told: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,16 +21,18 @@ from splink.internals.splink_dataframe import SplinkDataFrame
 from customer360.models.identity.comparisons import STANDARD, Comparison, identifier
 from customer360.models.identity.engine import engine
 from customer360.models.identity.estimate import (
+    Patterns,
     Session,
     maximise,
     observed_u,
+    of,
     patterns,
     random_shares,
     session_pairs,
-    shares,
 )
 from customer360.models.identity.features import Features
-from customer360.models.identity.rules import IdentityRules
+from customer360.models.identity.households import idle_vetoes
+from customer360.models.identity.rules import IdentityRules, Training
 from customer360.platform.errors import ModelError
 
 # Digits kept of a trained parameter: far beyond its meaning, and short of the noise of parallel summation, so that
@@ -56,7 +59,8 @@ class IdentityModel(BaseModel):
     """A trained model. JSON-serialisable: `model_dump_json`, `model_validate_json`.
 
     `settings`: Splink's own model, with every m and u. `term_frequency_hash`: digest of the value counts it was
-    trained on. `diagnostics`: mode (trained or default), records, sessions, replaced parameters and why.
+    trained on. `diagnostics`: mode (trained or default), records, sessions, replaced parameters and why. `idle_vetoes`:
+    reasons of `decide` that on these records would part one person more often than two.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -64,6 +68,7 @@ class IdentityModel(BaseModel):
     settings: dict[str, Any]
     term_frequency_hash: str
     diagnostics: dict[str, Any]
+    idle_vetoes: tuple[str, ...] = ()
 
     @property
     def version(self) -> str:
@@ -95,19 +100,20 @@ def train(features: Features, rules: IdentityRules) -> IdentityModel:
     start = default_settings(features, counts)
     digest = _digest(counts)
     sessions = _sessions(features) if features.frame.height >= rules.training.min_records else []
-    trained, matches = _estimate(features, start, sessions, rules)
+    trained, seen = _estimate(features, start, sessions, rules)
     diagnostics: dict[str, Any] = {
         "records": features.frame.height,
-        "sessions": {" + ".join(session): round(found) for session, found in matches.items()},
+        "sessions": {" + ".join(one.session): round(one.matches) for one in seen},
     }
-    if not matches:
+    if not seen:
         least = rules.training.min_pairs_per_session
         reason = f"{features.frame.height} records, no training rule with {least} pairs"
         diagnostics |= {"mode": "default", "reason": reason, "replaced": {}}
         return IdentityModel(settings=start, term_frequency_hash=digest, diagnostics=diagnostics)
     settings, replaced = _gate(start, trained, comparisons_of(features), rules)
-    diagnostics |= {"mode": "trained", "replaced": replaced}
-    return IdentityModel(settings=settings, term_frequency_hash=digest, diagnostics=diagnostics)
+    unfit, measured = idle_vetoes(comparisons_of(features), [(one.session, one.found) for one in seen])
+    diagnostics |= {"mode": "trained", "replaced": replaced, "vetoes": measured}
+    return IdentityModel(settings=settings, term_frequency_hash=digest, diagnostics=diagnostics, idle_vetoes=unfit)
 
 
 def default_settings(features: Features, counts: dict[str, pl.DataFrame]) -> dict[str, Any]:
@@ -176,65 +182,107 @@ def _sessions(features: Features) -> list[Session]:
     return [session for session in known if set(session) <= filled]
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What a session showed: patterns over all comparisons, m of those that it may train, matches among its pairs, and
+    the share of the records that the pairs were drawn from."""
+
+    session: Session
+    found: Patterns
+    trained: dict[str, np.ndarray]
+    matches: float
+    kept: float
+
+
+def _session(
+    con: Any, features: Features, session: Session, start: dict[str, Any], u: list[np.ndarray], rules: Training
+) -> _Seen | None:
+    """One session of training; None where its pairs are too few, or one comparison is left, which alone cannot tell
+    matches from strangers."""
+    comparisons = comparisons_of(features)
+    told = [at for at, c in enumerate(comparisons) if not _about(c) & set(session)]
+    pairs, kept = session_pairs(features, session, rules.em_pairs)
+    if len(told) < 2 or pairs.height < rules.min_pairs_per_session:
+        return None
+    con.register("agreeing", pairs.to_arrow())
+    found = patterns(con, features, comparisons, "select * from agreeing")
+    con.unregister("agreeing")
+    stated = [_parameters(start["comparisons"][at], "m_probability") for at in told]
+    m, share = maximise(of(found, told), stated, [u[at] for at in told])
+    trained = {comparisons[at].name: values for at, values in zip(told, m, strict=True)}
+    return _Seen(session, found, trained, share * pairs.height, kept)
+
+
+def _about(comparison: Comparison) -> set[str]:
+    return set(comparison.columns) | {level.exact_on for level in comparison.levels if level.exact_on}
+
+
 def _estimate(
     features: Features, start: dict[str, Any], sessions: list[Session], rules: IdentityRules
-) -> tuple[dict[str, Any], dict[Session, float]]:
-    """`start` with the parameters of the levels that were observed, the others without; matches found per session."""
+) -> tuple[dict[str, Any], list[_Seen]]:
+    """`start` with the parameters of the levels that were observed, the others without; what the sessions showed."""
     comparisons, training = comparisons_of(features), rules.training
-    stated = [_parameters(c, "m_probability") for c in start["comparisons"]]
     with engine(rules.engine) as con:
         load(con, features)
         drawn = random_shares(con, features, comparisons, training)
-        u = [observed_u(_parameters(c, "u_probability"), seen) for c, seen in zip(start["comparisons"], drawn, strict=True)]
-        found: dict[str, dict[Session, tuple[float, np.ndarray, np.ndarray]]] = {c.name: {} for c in comparisons}
-        matches = {}
-        for session in sessions:
-            told = [at for at, c in enumerate(comparisons) if not (set(c.columns) | {l.exact_on for l in c.levels}) & set(session)]
-            pairs = session_pairs(features, session, training.em_pairs)
-            # One comparison alone cannot tell matches from strangers.
-            if len(told) < 2 or pairs.height < training.min_pairs_per_session:
-                continue
-            con.register("agreeing", pairs.to_arrow())
-            seen = patterns(con, features, [comparisons[at] for at in told], "select * from agreeing")
-            con.unregister("agreeing")
-            m, share = maximise(seen, [stated[at] for at in told], [u[at] for at in told])
-            matches[session] = share * pairs.height
-            for at, values, counts in zip(told, m, shares(seen, [comparisons[at] for at in told]), strict=True):
-                found[comparisons[at].name][session] = (matches[session], values, counts)
+        u = [observed_u(_parameters(c, "u_probability"), n) for c, n in zip(start["comparisons"], drawn, strict=True)]
+        tried = [_session(con, features, session, start, u, training) for session in sessions]
+    seen = [one for one in tried if one]
     settings = [
-        _observed(entry, seen, u[at], _from_persons(found[comparisons[at].name]))
-        for at, (entry, seen) in enumerate(zip(start["comparisons"], drawn, strict=True))
+        _observed(entry, at, drawn[at], u[at], _from_persons([one for one in seen if entry["output_column_name"] in one.trained]))
+        for at, entry in enumerate(start["comparisons"])
     ]
-    prior = _prior(features, training.prior_recall)
-    return start | {"comparisons": settings, "probability_two_random_records_match": prior}, matches
+    settings_with_prior = start | {"comparisons": settings}
+    if recaptured := _recaptured(features, settings_with_prior, seen):
+        possible = features.frame.height * (features.frame.height - 1) / 2
+        settings_with_prior["probability_two_random_records_match"] = _rounded(min(0.2, recaptured / possible))
+    return settings_with_prior, seen
 
 
-def _from_persons(
-    found: dict[Session, tuple[float, np.ndarray, np.ndarray]],
-) -> dict[Session, tuple[float, np.ndarray, np.ndarray]]:
-    """Sessions of one comparison without those of households, where there are others."""
-    return {session: values for session, values in found.items() if session not in _HOUSEHOLD} or found
+def _recaptured(features: Features, settings: dict[str, Any], seen: list[_Seen]) -> float | None:
+    """How many pairs match: a session finds those that agree on its columns, and m says which share of all that is.
+    The median over the sessions of persons, None without any."""
+    agree = {
+        level.exact_on: entry["comparison_levels"][1 + place].get("m_probability")
+        for comparison, entry in zip(comparisons_of(features), settings["comparisons"], strict=True)
+        for place, level in enumerate(comparison.levels)
+        if level.exact_on and place == 0
+    }
+    known = {name: 1 - features.frame[name].null_count() / features.frame.height for name in agree}
+    counted = []
+    for one in _from_persons(seen):
+        if all(agree.get(name) for name in one.session) and one.kept > 0:
+            share = math.prod(agree[name] * known[name] ** 2 for name in one.session)
+            counted.append(one.matches / one.kept / share)
+    return float(np.median(counted)) if counted else None
+
+
+def _from_persons(seen: list[_Seen]) -> list[_Seen]:
+    """Sessions without those of households, where there are others."""
+    return [one for one in seen if one.session not in _HOUSEHOLD] or seen
 
 
 def _observed(
-    entry: dict[str, Any], drawn: np.ndarray, u: np.ndarray, found: dict[Session, tuple[float, np.ndarray, np.ndarray]]
+    entry: dict[str, Any], at: int, drawn: np.ndarray, u: np.ndarray, seen: list[_Seen]
 ) -> dict[str, Any]:
-    """A comparison of the settings with m averaged over the sessions, the weight of one the root of its matches;
+    """Comparison `at` of the settings with m averaged over the sessions, the weight of one the root of its matches;
     parameters of levels that no pair showed are left out."""
+    name = entry["output_column_name"]
     told = [level for level in entry["comparison_levels"] if not level.get("is_null_level")]
     m = np.full(len(told), np.nan)
-    if found:
-        weights = np.sqrt([matches for matches, _, _ in found.values()])
-        m = np.average([values for _, values, _ in found.values()], axis=0, weights=np.maximum(weights, 1e-9))
-        m = np.where(np.sum([counts for _, _, counts in found.values()], axis=0) > 0, m, np.nan)
+    if seen:
+        weights = np.maximum(np.sqrt([one.matches for one in seen]), 1e-9)
+        m = np.average([one.trained[name] for one in seen], axis=0, weights=weights)
+        pairs = sum(np.bincount(one.found.levels[:, at] + 1, one.found.counts, len(told) + 1)[1:] for one in seen)
+        m = np.where(np.asarray(pairs) > 0, m, np.nan)
     seen_u = np.where(drawn > 0, u, np.nan)
     levels = [level for level in entry["comparison_levels"] if level.get("is_null_level")]
-    for level, one, other in zip(told, m.tolist(), seen_u.tolist(), strict=True):
-        new = {"m_probability": one, "u_probability": other}
+    for level, one_m, one_u in zip(told, m.tolist(), seen_u.tolist(), strict=True):
+        new = {"m_probability": one_m, "u_probability": one_u}
         if level.get("fix_u_probability"):
             new["u_probability"] = level["u_probability"]
-        kept = {name: value for name, value in level.items() if name not in new}
-        levels.append(kept | {name: value for name, value in new.items() if value == value})
+        kept = {key: value for key, value in level.items() if key not in new}
+        levels.append(kept | {key: value for key, value in new.items() if value == value})
     return entry | {"comparison_levels": levels}
 
 

@@ -58,13 +58,13 @@ def resolve(
     with timed(seconds, "block+predict"):
         pairs = predict(features, model, rules)
     with timed(seconds, "decide+cluster"):
-        edges = _with_links(decide(pairs, features, rules), must)
+        edges = _with_links(decide(pairs, features, rules, model.idle_vetoes), must)
         accepted = edges.filter((pl.col("decision") == ACCEPTED) & pl.col("match_weight").is_not_null())
         labels = cluster(
             features.frame.height,
             accepted,
             must,
-            lambda within: cannot_link(within, features, rules).filter("is_proof"),
+            lambda within: cannot_link(within, features, rules, model.idle_vetoes).filter("is_proof"),
             rules.decision.max_cluster_size,
         )
         assignments = _assignments(records, features, labels)
