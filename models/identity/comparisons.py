@@ -127,8 +127,9 @@ ADDRESS = Comparison(
     "address",
     "(street_l is null or street_r is null) and (zip_l is null or zip_r is null) and (city_l is null or city_r is null)",
     (
-        Level("same street", "street_l = street_r", 0.62, 1e-5, "street"),
+        Level("same street and place", "place_l = place_r", 0.50, 2e-6, "place"),
         Level("close street, same place", f"{_SAME_PLACE} and {_close('street', 0.88)}", 0.08, 1e-6),
+        Level("same street", "street_l = street_r", 0.12, 1e-5, "street"),
         Level("close street", f"length(street_l) > 8 and {_close('street', 0.92)}", 0.03, 1e-4),
         Level("same zip and city", "zip_l = zip_r and city_l = city_r", 0.10, 1e-5),
         Level("same zip", "zip_l = zip_r", 0.06, 1e-4, "zip", True),

@@ -65,6 +65,7 @@ def build_features(records: pl.DataFrame, rules: IdentityRules) -> Features:
         # The first of January is what sources write for a known year.
         day=pl.when(pl.col("dob").str.len_chars().eq(10) & ~pl.col("dob").str.ends_with("-01-01")).then("dob"),
         area=_area(),
+        place=pl.concat_str("street", pl.coalesce("zip", "city"), separator="|"),
     )
     frame = with_roots(frame, "given", "roots")
     keys = _keys([IDENTIFIER_PREFIX + name for name in given])

@@ -75,7 +75,7 @@ class Training(_Rules):
 class Decision(_Rules):
     """What happens to a scored pair. Weights are bits of match weight (log2 odds)."""
 
-    accept_weight: float = 4.0
+    accept_weight: float = 1.0
     audit_weight: float = -5.0
     """Pairs below it are not kept at all."""
     name_similarity: Share = 0.88
@@ -84,7 +84,8 @@ class Decision(_Rules):
     """Same surname and birth date: given names less similar than this are two people (twins)."""
     birth_years_apart: int = Field(default=8, ge=1)
     """Birth years further apart than this need one and the same email to be one person."""
-    max_cluster_size: int = Field(default=12, ge=2)
+    max_cluster_size: int = Field(default=60, ge=2)
+    """A backstop: what holds a person together is the linkage (`cluster`)."""
 
 
 class Survivorship(_Rules):

@@ -220,7 +220,7 @@ def _places(work: pl.DataFrame, std: Standardization) -> pl.DataFrame:
     )
     street = words.list.join(" ")
     work = _by_distinct(
-        work, ["address_line_1"], street_std=pl.when(~street.is_in(list(std.junk_streets)) & street.ne("")).then(street)
+        work, ["address_line_1"], street_std=pl.when(~street.is_in(list(std.junk_streets)) & street.str.contains(r"\p{L}{2}")).then(street)
     )
     work = _by_distinct(work, ["city"], city_std=_usable(plain_text(pl.col("city")), list(std.junk_names)))
     code = pl.col("zip_code").cast(pl.String).str.to_lowercase().str.replace_all(r"[^a-z0-9]", "")
