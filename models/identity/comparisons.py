@@ -11,6 +11,9 @@ from dataclasses import dataclass
 _SWAPPED = """(given_l = family_r and jaro_winkler_similarity(family_l, given_r) >= 0.9
     or family_l = given_r and jaro_winkler_similarity(given_l, family_r) >= 0.9)"""
 
+# Of one record a single name is known, which may stand in the wrong place.
+_LONE = """(family_l is null and list_contains(parts_r, given_l) or family_r is null and list_contains(parts_l, given_r))"""
+
 
 @dataclass(frozen=True)
 class Level:
@@ -63,10 +66,17 @@ GIVEN = Comparison(
             0.02,
             0.002,
         ),
+        Level("among the other's names", _LONE, 0.01, 1e-3),
         Level("alike", "jaro_winkler_similarity(given_l, given_r) >= 0.8", 0.01, 0.02),
         Level("different", "ELSE", 0.02, 0.96),
     ),
     ("given",),
+)
+MIDDLE = Comparison(
+    "other_names",
+    "middle_l is null or middle_r is null",
+    (Level("shared", "list_has_any(middle_l, middle_r)", 0.6, 0.02), Level("different", "ELSE", 0.4, 0.98)),
+    ("middle",),
 )
 FAMILY = Comparison(
     "family_name",
@@ -146,7 +156,7 @@ GENDER = Comparison(
     (Level("same", "gender_l = gender_r", 0.97, 0.5, "gender"), Level("different", "ELSE", 0.03, 0.5)),
     ("gender",),
 )
-STANDARD = (GIVEN, FAMILY, EMAIL, PHONE, BIRTH, ADDRESS, GENDER)
+STANDARD = (GIVEN, FAMILY, MIDDLE, EMAIL, PHONE, BIRTH, ADDRESS, GENDER)
 
 
 def identifier(column: str) -> Comparison:

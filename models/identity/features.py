@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from customer360.models.identity.names import with_roots
-from customer360.models.identity.rules import Blocking, IdentityRules
+from customer360.models.identity.rules import Blocking, IdentityRules, Standardization
 from customer360.models.identity.standardize import STANDARD_COLUMNS, name_suffix, plain_text, standardize
 
 KEY_PREFIX = "key_"
@@ -16,7 +16,8 @@ IDENTIFIER_PREFIX = "identifier_"
 # Keys that tell a person only where few records share the value, which depends on how many records there are.
 WEAK_KEYS = (
     "given_zip", "family_zip", "dob", "names", "sounds_year", "sounds_area", "prefixes_year", "sounds", "street_word_zip",
-    "street", "family_city", "given_city", "family_year", "given_year",
+    "street", "family_city", "family_area", "given_area", "dob_area", "zip_year", "city_number", "street_city",
+    "given_city", "family_year", "given_year",
 )  # fmt: skip
 _EVIDENCE = {
     "given": "given_name_std", "family": "family_name_std", "nickname": "nickname_group", "email": "email_std",
@@ -57,6 +58,7 @@ def build_features(records: pl.DataFrame, rules: IdentityRules) -> Features:
         *(pl.col(column).cast(pl.String).alias(name) for name, column in _EVIDENCE.items()),
         pl.col("dob_std").cast(pl.String).alias("dob"),
         suffix.cast(pl.String).alias("suffix"),
+        pl.col("name_parts").cast(pl.List(pl.String)).alias("parts"),
         *(plain_text(pl.col(name)).str.replace_all(" ", "").alias(IDENTIFIER_PREFIX + name) for name in given),
     )
     frame = frame.with_columns(
@@ -65,6 +67,7 @@ def build_features(records: pl.DataFrame, rules: IdentityRules) -> Features:
         # The first of January is what sources write for a known year.
         day=pl.when(pl.col("dob").str.len_chars().eq(10) & ~pl.col("dob").str.ends_with("-01-01")).then("dob"),
         area=_area(),
+        middle=_middle(rules.standardization),
         place=pl.concat_str("street", pl.coalesce("zip", "city"), separator="|"),
     )
     frame = with_roots(frame, "given", "roots")
@@ -92,6 +95,16 @@ def _check(records: pl.DataFrame) -> None:
         raise IdentityInputError(f"record_id is null in {empty} of {records.height} records")
     if repeated := records.height - records["record_id"].n_unique():
         raise IdentityInputError(f"record_id is not unique: {repeated} repeated of {records.height} records")
+
+
+def _middle(std: Standardization) -> pl.Expr:
+    """Names beside the given and the family name, null without any."""
+    known = pl.concat_list(
+        pl.col("given", "family").str.split(" ").fill_null(pl.lit([], pl.List(pl.String))),
+        pl.lit(sorted(std.name_titles | std.name_particles | set(std.name_suffixes)), pl.List(pl.String)),
+    )
+    others = pl.col("parts").list.set_difference(known).list.sort()
+    return pl.when(others.list.len() > 0).then(others)
 
 
 def _area() -> pl.Expr:
@@ -132,12 +145,14 @@ def _keys(identifiers: list[str]) -> dict[str, pl.Expr]:
     sounds = pl.when(both).then(
         pl.concat_list(sound(pl.col("given")), sound(pl.col("family"))).list.sort().list.join(" ")
     )
+    # Of a single known name nobody knows whether it is the given or the family name.
+    last = pl.coalesce("family", "given")
     parts: dict[str, tuple[str | pl.Expr, ...]] = {name: (name,) for name in identifiers}
     parts |= {
         "email": ("email",),
         "phone": ("phone",),
         "email_user": (pl.when(pl.col("email_user").str.len_chars() >= 6).then("email_user"),),
-        "dob_family": ("dob", "family"),
+        "dob_family": ("dob", last),
         "dob_given": ("dob", "given"),
         "street_given": ("street", "nickname"),
         "names_zip": (names, "zip"),
@@ -152,7 +167,7 @@ def _keys(identifiers: list[str]) -> dict[str, pl.Expr]:
     }
     weak: dict[str, tuple[str | pl.Expr, ...]] = {
         "given_zip": ("given", "zip"),
-        "family_zip": ("family", "zip"),
+        "family_zip": (last, "zip"),
         "dob": ("dob",),
         "names": (names,),
         "sounds_year": (sounds, "year"),
@@ -162,8 +177,14 @@ def _keys(identifiers: list[str]) -> dict[str, pl.Expr]:
         "street_word_zip": (word, "zip"),
         "street": ("street",),
         "family_city": ("family", "city"),
+        "family_area": (last, "area"),
+        "given_area": ("nickname", "area", pl.col("family").str.head(1)),
+        "dob_area": ("dob", "area"),
+        "zip_year": ("zip", "year"),
+        "city_number": ("city", number, pl.coalesce("given", "family").str.head(1)),
+        "street_city": (word, "city"),
         "given_city": ("given", "city"),
-        "family_year": ("family", "year"),
+        "family_year": (last, "year"),
         "given_year": ("given", "year"),
     }
     assert tuple(weak) == WEAK_KEYS

@@ -19,6 +19,7 @@ from customer360.models.identity.rules import IdentityRules, Standardization
 STANDARD_COLUMNS = (
     "given_name_std", "family_name_std", "nickname_group", "email_std", "email_user", "phone_std", "street_std",
     "city_std", "zip_std", "dob_std", "gender_std",
+    "name_parts",
 )  # fmt: skip
 RAW_COLUMNS = (
     "first_name", "last_name", "full_name", "email_address", "phone_number", "date_of_birth", "address_line_1", "city", "state_code",
@@ -99,9 +100,24 @@ def _names(work: pl.DataFrame, std: Standardization) -> pl.DataFrame:
     family = plain_text(pl.col("last_name")).str.replace(suffix, "$1")
     work = _by_distinct(work, ["first_name"], given_name_std=_usable(given, junk))
     work = _by_distinct(work, ["last_name"], family_name_std=_usable(family, junk))
+    work = work.with_columns(_name_parts(work))
     groups = nickname_groups(std.max_nickname_group).rename({"name": "given_name_std"})
     work = work.join(groups, on="given_name_std", how="left", maintain_order="left")
     return work.with_columns(nickname_group=pl.coalesce("nickname_group", "given_name_std"))
+
+
+def _name_parts(work: pl.DataFrame) -> pl.Series:
+    """Every word of two letters and more of a record's names, sorted, once each; null without any."""
+    names = ["given_name_std", "family_name_std", "first_name", "last_name", "full_name"]
+    used = [name for name in names if work[name].null_count() < work.height]
+    if not used:
+        return pl.Series("name_parts", [None] * work.height, dtype=pl.List(pl.String))
+    text = pl.concat_str(used, separator=" ", ignore_nulls=True)
+    distinct = work.select(used).unique().with_columns(
+        plain_text(text).str.extract_all(r"\p{L}{2,}").list.unique().list.sort().alias("name_parts")
+    )
+    found = work.join(distinct, on=used, how="left", nulls_equal=True, maintain_order="left")["name_parts"]
+    return found.to_frame().select(pl.when(pl.col("name_parts").list.len() > 0).then("name_parts")).to_series()
 
 
 def _split_full_names(work: pl.DataFrame, std: Standardization) -> pl.DataFrame:
