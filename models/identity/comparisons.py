@@ -11,8 +11,8 @@ from dataclasses import dataclass
 _SWAPPED = """(given_l = family_r and jaro_winkler_similarity(family_l, given_r) >= 0.9
     or family_l = given_r and jaro_winkler_similarity(given_l, family_r) >= 0.9)"""
 
-# Of one record a single name is known, which may stand in the wrong place.
-_LONE = """(family_l is null and list_contains(parts_r, given_l) or family_r is null and list_contains(parts_l, given_r))"""
+# A given name that stands in another place: exchanged with the surname, or the only name that is known.
+_ELSEWHERE = "(list_contains(parts_r, given_l) or list_contains(parts_l, given_r))"
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ GIVEN = Comparison(
             0.02,
             0.002,
         ),
-        Level("among the other's names", _LONE, 0.01, 1e-3),
+        Level("among the other's names", _ELSEWHERE, 0.01, 1e-3),
         Level("alike", "jaro_winkler_similarity(given_l, given_r) >= 0.8", 0.01, 0.02),
         Level("different", "ELSE", 0.02, 0.96),
     ),

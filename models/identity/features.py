@@ -16,8 +16,9 @@ IDENTIFIER_PREFIX = "identifier_"
 # Keys that tell a person only where few records share the value, which depends on how many records there are.
 WEAK_KEYS = (
     "given_zip", "family_zip", "dob", "names", "sounds_year", "sounds_area", "prefixes_year", "sounds", "street_word_zip",
-    "street", "family_city", "family_area", "given_area", "dob_area", "zip_year", "city_number", "street_city",
-    "given_city", "family_year", "given_year",
+    "street", "family_city", "family_area", "given_area", "dob_area", "zip_year", "city_number", "street_city", "zip_number",
+    "family_street", "given_street",
+    "given_city", "family_year", "given_year", "zip",
 )  # fmt: skip
 _EVIDENCE = {
     "given": "given_name_std", "family": "family_name_std", "nickname": "nickname_group", "email": "email_std",
@@ -183,9 +184,13 @@ def _keys(identifiers: list[str]) -> dict[str, pl.Expr]:
         "zip_year": ("zip", "year"),
         "city_number": ("city", number, pl.coalesce("given", "family").str.head(1)),
         "street_city": (word, "city"),
+        "zip_number": ("zip", number),
+        "family_street": (last, word),
+        "given_street": ("given", word),
         "given_city": ("given", "city"),
         "family_year": (last, "year"),
         "given_year": ("given", "year"),
+        "zip": ("zip",),
     }
     assert tuple(weak) == WEAK_KEYS
     return {KEY_PREFIX + name: pl.concat_str(*key, separator="|") for name, key in (parts | weak).items()}
