@@ -97,8 +97,21 @@ EMAIL = Comparison(
     (
         Level("exact", "email_l = email_r", 0.70, 1e-5, "email"),
         Level("same user", "email_user_l = email_user_r and length(email_user_l) >= 5", 0.04, 5e-5),
-        Level("close", _typos("email", 2), 0.04, 1e-6),
-        Level("alike", "jaro_winkler_similarity(email_l, email_r) >= 0.92", 0.01, 1e-4),
+        # Addresses made of the same name at the same provider are alike by nature: their digits must agree, and there
+        # must be digits, or a domain of few people.
+        Level(
+            "close",
+            f"email_digits_l = email_digits_r and (length(email_digits_l) >= 2 or email_own_l is not null)"
+            f" and {_typos('email', 2)}",
+            0.04,
+            1e-6,
+        ),
+        Level(
+            "alike",
+            "email_digits_l = email_digits_r and jaro_winkler_similarity(email_own_l, email_own_r) >= 0.92",
+            0.01,
+            1e-4,
+        ),
         Level("different", "ELSE", 0.21, 0.9998),
     ),
     ("email",),

@@ -64,6 +64,7 @@ def build_features(records: pl.DataFrame, rules: IdentityRules) -> Features:
     )
     frame = frame.with_columns(
         email_user=_telling_user(),
+        email_digits=pl.col("email").str.split("@").list.first().str.replace_all(r"[^0-9]", ""),
         year=pl.col("dob").str.head(4),
         # The first of January is what sources write for a known year.
         day=pl.when(pl.col("dob").str.len_chars().eq(10) & ~pl.col("dob").str.ends_with("-01-01")).then("dob"),
@@ -71,6 +72,7 @@ def build_features(records: pl.DataFrame, rules: IdentityRules) -> Features:
         middle=_middle(rules.standardization),
         place=pl.concat_str("street", pl.coalesce("zip", "city"), separator="|"),
     )
+    frame = frame.with_columns(email_own=_own_domain(frame, rules.standardization))
     frame = with_roots(frame, "given", "roots")
     keys = _keys([IDENTIFIER_PREFIX + name for name in given])
     frame = frame.with_columns(**keys)
@@ -96,6 +98,16 @@ def _check(records: pl.DataFrame) -> None:
         raise IdentityInputError(f"record_id is null in {empty} of {records.height} records")
     if repeated := records.height - records["record_id"].n_unique():
         raise IdentityInputError(f"record_id is not unique: {repeated} repeated of {records.height} records")
+
+
+def _own_domain(frame: pl.DataFrame, std: Standardization) -> pl.Series:
+    """The email where its domain is of few people: no known provider, and few distinct given names."""
+    domains = frame.select("email", "nickname", domain=pl.col("email").str.split("@").list.last())
+    many = domains.group_by("domain").agg(pl.col("nickname").n_unique()).filter(
+        (pl.col("nickname") > std.max_names_per_email) | pl.col("domain").is_in(std.mail_providers)
+    )
+    own = ~pl.col("domain").is_in(many["domain"].implode())
+    return domains.select(pl.when(own).then("email")).to_series()
 
 
 def _middle(std: Standardization) -> pl.Expr:

@@ -126,7 +126,7 @@ def default_settings(features: Features, counts: dict[str, pl.DataFrame]) -> dic
         comparisons=comparisons,
         blocking_rules_to_generate_predictions=[block_on(key) for key in features.keys],
         probability_two_random_records_match=_prior(features, 0.5),
-        retain_matching_columns=True,
+        retain_matching_columns=True,  # without it Splink leaves out the levels, too
         retain_intermediate_calculation_columns=True,
     )
     return creator.create_settings_dict("duckdb")

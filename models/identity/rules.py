@@ -53,7 +53,7 @@ class Blocking(_Rules):
     identifiers: tuple[str, ...] = ()
     """Further columns that hold a person's own number (loyalty card, tax number); used where present."""
     max_records_per_key: int = Field(default=200, ge=2)
-    max_pairs_per_weak_key: int = Field(default=500_000, ge=1)
+    max_pairs_per_weak_key: int = Field(default=250_000, ge=1)
     """Keys of what many people share (birth date, full name, …) use their rarest values, up to so many pairs."""
     max_pairs: int = Field(default=50_000_000, ge=1)
 
