@@ -99,16 +99,16 @@ def summary(records: pl.DataFrame, resolution: Resolution, seconds: Mapping[str,
     sizes = resolution.assignments.group_by("person_id").len()["len"]
     decisions = dict(resolution.edges["decision"].value_counts(sort=True).iter_rows())
     model = resolution.model.diagnostics
-    lines = [
+    return [
         f"{records.height:,} records are {sizes.len():,} people; largest: {sizes.max() or 0} records",
-        f"pairs kept: {resolution.edges.height:,} " + ", ".join(f"{name} {count:,}" for name, count in decisions.items()),
+        f"pairs kept: {resolution.edges.height:,} "
+        + ", ".join(f"{name} {count:,}" for name, count in decisions.items()),
         f"model {resolution.model.version}: {model['mode']}" + (f" ({model['reason']})" if "reason" in model else ""),
         *(f"  trained on pairs that agree on {name}: {count:,}" for name, count in model.get("sessions", {}).items()),
         *(f"  {place}: {reason}" for place, reason in model["replaced"].items()),
         *(f"  key {key}: {count:,} values are shared by too many records" for key, count in resolution.dropped.items()),
         "seconds: " + ", ".join(f"{phase} {taken:.1f}" for phase, taken in seconds.items()),
     ]
-    return lines
 
 
 def _id_columns(mapping: PeopleMapping) -> list[str]:

@@ -33,8 +33,12 @@ def _parsed(distinct: pl.DataFrame, month_first: bool) -> pl.DataFrame:
     packed = text.str.extract(r"^(\d{8})$", 1)
     partial = text.str.extract_groups(r"^(?<y>\d{4})(?:[-/. ](?<m>\d{1,2}))?$")
     names = "|".join(_MONTHS)
-    worded = text.str.extract_groups(rf"^(?<d>\d{{1,2}})(?:st|nd|rd|th|\.)?[-/., ]*(?<m>{names})[a-z]*[-/., ]*(?<y>\d{{4}})$")
-    american = text.str.extract_groups(rf"^(?<m>{names})[a-z]*[-/., ]*(?<d>\d{{1,2}})(?:st|nd|rd|th)?[-/., ]+(?<y>\d{{4}})$")
+    worded = text.str.extract_groups(
+        rf"^(?<d>\d{{1,2}})(?:st|nd|rd|th|\.)?[-/., ]*(?<m>{names})[a-z]*[-/., ]*(?<y>\d{{4}})$"
+    )
+    american = text.str.extract_groups(
+        rf"^(?<m>{names})[a-z]*[-/., ]*(?<d>\d{{1,2}})(?:st|nd|rd|th)?[-/., ]+(?<y>\d{{4}})$"
+    )
     found = distinct.with_columns(
         first=first, last=last, packed=packed, partial=partial, worded=worded, american=american
     )

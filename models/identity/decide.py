@@ -87,9 +87,7 @@ def _resemble(left: str, right: str, rules: Decision) -> str:
         or jaro_winkler_similarity({left}, {right}) >= {rules.name_similarity})"""
 
 
-def decide(
-    pairs: pl.DataFrame, features: Features, rules: IdentityRules, idle: Collection[str] = ()
-) -> pl.DataFrame:
+def decide(pairs: pl.DataFrame, features: Features, rules: IdentityRules, idle: Collection[str] = ()) -> pl.DataFrame:
     """`pairs` (rid_l, rid_r, match_weight, …) with `decision` and `reason` (null for a plain score)."""
     vetoes = cannot_link(pairs, features, rules, idle).drop("is_proof")
     return pairs.join(vetoes, on=["rid_l", "rid_r"], how="left", maintain_order="left").with_columns(

@@ -54,7 +54,7 @@ def patterns(con: Any, features: Features, comparisons: Sequence[Comparison], pa
                 select {sides} from ({pairs}) p join features l on l.rid = p.rid_l join features r on r.rid = p.rid_r
             )
         )
-        select {names}, count(*) as pairs from vectors group by all order by all"""  # noqa: S608
+        select {names}, count(*) as pairs from vectors group by all order by all"""
     table = pl.DataFrame(pl.from_arrow(con.sql(query).to_arrow_table()))
     levels = table.drop("pairs").to_numpy().astype(np.int8).reshape(table.height, len(comparisons))
     return Patterns(levels, table["pairs"].to_numpy().astype(np.float64))
@@ -133,9 +133,7 @@ def _normal(values: np.ndarray) -> np.ndarray:
     return total
 
 
-def random_shares(
-    con: Any, features: Features, comparisons: Sequence[Comparison], rules: Training
-) -> list[np.ndarray]:
+def random_shares(con: Any, features: Features, comparisons: Sequence[Comparison], rules: Training) -> list[np.ndarray]:
     """Per comparison the random pairs of each level."""
     drawn = random_pairs(features.frame.height, rules.u_pairs, rules.seed)
     con.register("drawn", drawn.to_arrow())

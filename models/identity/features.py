@@ -103,8 +103,10 @@ def _check(records: pl.DataFrame) -> None:
 def _own_domain(frame: pl.DataFrame, std: Standardization) -> pl.Series:
     """The email where its domain is of few people: no known provider, and few distinct given names."""
     domains = frame.select("email", "nickname", domain=pl.col("email").str.split("@").list.last())
-    many = domains.group_by("domain").agg(pl.col("nickname").n_unique()).filter(
-        (pl.col("nickname") > std.max_names_per_email) | pl.col("domain").is_in(std.mail_providers)
+    many = (
+        domains.group_by("domain")
+        .agg(pl.col("nickname").n_unique())
+        .filter((pl.col("nickname") > std.max_names_per_email) | pl.col("domain").is_in(std.mail_providers))
     )
     own = ~pl.col("domain").is_in(many["domain"].implode())
     return domains.select(pl.when(own).then("email")).to_series()
@@ -123,8 +125,10 @@ def _middle(std: Standardization) -> pl.Expr:
 def _area() -> pl.Expr:
     """The larger area of a postal code: the outward part of a British or Canadian one, the first three digits else."""
     lettered = pl.col("zip").str.contains(r"[a-z]") & (pl.col("zip").str.len_chars() >= 5)
-    return pl.when(lettered).then(pl.col("zip").str.head(pl.col("zip").str.len_chars() - 3)).otherwise(
-        pl.col("zip").str.head(3)
+    return (
+        pl.when(lettered)
+        .then(pl.col("zip").str.head(pl.col("zip").str.len_chars() - 3))
+        .otherwise(pl.col("zip").str.head(3))
     )
 
 

@@ -63,7 +63,9 @@ def people_records(files: Dict[str, pl.DataFrame], mapping: PeopleMapping) -> pl
     _check_columns(files, mapping)
     records = pl.concat([_records(PurePath(name), frame, mapping) for name, frame in files.items()])
     if empty := records["unique_id"].null_count():
-        raise ConfigError(f"column {mapping.unique_id!r} is empty in {empty} of {records.height} rows; ids must be given")
+        raise ConfigError(
+            f"column {mapping.unique_id!r} is empty in {empty} of {records.height} rows; ids must be given"
+        )
     of_source = [pl.col("source").fill_null(""), "unique_id"] if mapping.source else ["unique_id"]
     records = records.with_columns(record_id=pl.concat_str(*of_source, separator="/"))
     repeated = records.filter(pl.col("record_id").is_duplicated())
@@ -108,7 +110,9 @@ def _records(file: PurePath, frame: pl.DataFrame, mapping: PeopleMapping) -> pl.
     if "country_code" not in records.columns and mapping.country:
         records = records.with_columns(country_code=pl.lit(mapping.country.upper()))
     if "date_of_birth" in records.columns:
-        american = "country_code" in records.columns and bool((records["country_code"].str.to_uppercase() == "US").any())
+        american = "country_code" in records.columns and bool(
+            (records["country_code"].str.to_uppercase() == "US").any()
+        )
         records = records.with_columns(iso_dates(records["date_of_birth"], month_first=american))
     return records
 

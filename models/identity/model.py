@@ -229,7 +229,13 @@ def _estimate(
         tried = [_session(con, features, session, start, u, training) for session in sessions]
     seen = [one for one in tried if one]
     settings = [
-        _observed(entry, at, drawn[at], u[at], _from_persons([one for one in seen if entry["output_column_name"] in one.trained]))
+        _observed(
+            entry,
+            at,
+            drawn[at],
+            u[at],
+            _from_persons([one for one in seen if entry["output_column_name"] in one.trained]),
+        )
         for at, entry in enumerate(start["comparisons"])
     ]
     settings_with_prior = start | {"comparisons": settings}
@@ -262,9 +268,7 @@ def _from_persons(seen: list[_Seen]) -> list[_Seen]:
     return [one for one in seen if one.session not in _HOUSEHOLD] or seen
 
 
-def _observed(
-    entry: dict[str, Any], at: int, drawn: np.ndarray, u: np.ndarray, seen: list[_Seen]
-) -> dict[str, Any]:
+def _observed(entry: dict[str, Any], at: int, drawn: np.ndarray, u: np.ndarray, seen: list[_Seen]) -> dict[str, Any]:
     """Comparison `at` of the settings with m averaged over the sessions, the weight of one the root of its matches;
     parameters of levels that no pair showed are left out."""
     name = entry["output_column_name"]

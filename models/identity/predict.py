@@ -45,7 +45,7 @@ def predict(features: Features, model: IdentityModel, rules: IdentityRules) -> p
         linker = linker_on(con, features, model.settings)
         scored = linker.inference.predict(threshold_match_weight=rules.decision.audit_weight)
         wanted = "rid_l, rid_r, match_weight, match_probability, match_key, columns('(gamma|mw)_.*')"
-        table = con.sql(f"select {wanted} from {scored.physical_name}").to_arrow_table()  # noqa: S608
+        table = con.sql(f"select {wanted} from {scored.physical_name}").to_arrow_table()
         pairs = pl.DataFrame(pl.from_arrow(table))
     keys = dict(enumerate(key.removeprefix(KEY_PREFIX) for key in features.keys))
     return pairs.select(

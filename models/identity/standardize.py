@@ -113,8 +113,10 @@ def _name_parts(work: pl.DataFrame) -> pl.Series:
     if not used:
         return pl.Series("name_parts", [None] * work.height, dtype=pl.List(pl.String))
     text = pl.concat_str(used, separator=" ", ignore_nulls=True)
-    distinct = work.select(used).unique().with_columns(
-        plain_text(text).str.extract_all(r"\p{L}{2,}").list.unique().list.sort().alias("name_parts")
+    distinct = (
+        work.select(used)
+        .unique()
+        .with_columns(plain_text(text).str.extract_all(r"\p{L}{2,}").list.unique().list.sort().alias("name_parts"))
     )
     found = work.join(distinct, on=used, how="left", nulls_equal=True, maintain_order="left")["name_parts"]
     return found.to_frame().select(pl.when(pl.col("name_parts").list.len() > 0).then("name_parts")).to_series()
@@ -136,8 +138,10 @@ def _split_full_names(work: pl.DataFrame, std: Standardization) -> pl.DataFrame:
     particles = rf"\s((?:(?:{_any_of(std.name_particles)})\s+)+\S+)$"
     family = pl.coalesce(plain.str.extract(particles, 1), plain.str.extract(r"\s(\S+)$", 1))
     family = pl.coalesce(turned.struct.field("family"), family)
-    distinct = work.select("full_name").unique().with_columns(
-        full_given=pl.coalesce(turned.struct.field("given"), given), full_family=family + tail
+    distinct = (
+        work.select("full_name")
+        .unique()
+        .with_columns(full_given=pl.coalesce(turned.struct.field("given"), given), full_family=family + tail)
     )
     work = work.join(distinct, on="full_name", how="left", nulls_equal=True, maintain_order="left")
     both_missing = pl.col("first_name").is_null() | pl.col("last_name").is_null()
@@ -236,7 +240,9 @@ def _places(work: pl.DataFrame, std: Standardization) -> pl.DataFrame:
     )
     street = words.list.join(" ")
     work = _by_distinct(
-        work, ["address_line_1"], street_std=pl.when(~street.is_in(list(std.junk_streets)) & street.str.contains(r"\p{L}{2}")).then(street)
+        work,
+        ["address_line_1"],
+        street_std=pl.when(~street.is_in(list(std.junk_streets)) & street.str.contains(r"\p{L}{2}")).then(street),
     )
     work = _by_distinct(work, ["city"], city_std=_usable(plain_text(pl.col("city")), list(std.junk_names)))
     code = pl.col("zip_code").cast(pl.String).str.to_lowercase().str.replace_all(r"[^a-z0-9]", "")

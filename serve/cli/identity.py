@@ -44,3 +44,40 @@ def resolve(
     for line in people_files.summary(records, resolution, seconds):
         typer.echo(line)
     typer.echo(f"written: {out}, {scored}")
+
+
+@identity_app.command()
+def evaluate(
+    clusters: Annotated[Path, typer.Option(help="Output of `identity resolve`")],
+    truth: Annotated[Path, typer.Option(help="unique_id (and source), entity_id")],
+    out: Annotated[Path, typer.Option(help="Folder for metrics.json, errors.csv, thresholds.csv and .png")],
+    edges: Annotated[Path | None, typer.Option(help="Scored pairs of `identity resolve`")] = None,
+) -> None:
+    """Pairwise and B-cubed precision, recall and F1 against a truth, by threshold, and the errors by kind."""
+    from customer360.serve import identity_evaluation
+
+    scored = identity_evaluation.read_edges(edges) if edges else None
+    for line in identity_evaluation.report(identity_evaluation.joined(clusters, truth), scored, out):
+        typer.echo(line)
+
+
+@identity_app.command("sample-labels")
+def sample_labels(
+    edges: Annotated[Path, typer.Option(help="Scored pairs of `identity resolve`")],
+    out: Annotated[Path, typer.Option(help="CSV to review: fill in the column is_match with yes or no")],
+    number: Annotated[int, typer.Option("--n", min=1, help="Pairs")] = 200,
+    records: Annotated[Path | None, typer.Option(help="File of people (with unique_id), to show beside")] = None,
+) -> None:
+    """Pairs for review by hand where there is no truth, stratified by decision and weight."""
+    from customer360.serve import identity_evaluation
+
+    typer.echo(f"{identity_evaluation.sample_labels(edges, number, out, records)} pairs written to {out}")
+
+
+@identity_app.command()
+def estimate(labels: Annotated[Path, typer.Option(help="Reviewed sheet of `identity sample-labels`")]) -> None:
+    """Precision and recall with confidence intervals from pairs reviewed by hand."""
+    from customer360.serve import identity_evaluation
+
+    for line in identity_evaluation.estimate_lines(labels):
+        typer.echo(line)

@@ -14,12 +14,12 @@ from typing import Any
 
 import polars as pl
 import yaml
+from people import households, retail
 
 from customer360.models.identity import IdentityRules, Resolution, b_cubed, pairwise, resolve, standardize
 from customer360.models.identity.evaluate import exact_share
 from customer360.models.identity.mapping import PeopleMapping, people_records
 from customer360.serve.people_files import read_table
-from people import households, retail
 
 ROOT = Path(__file__).resolve().parents[2]
 RETAIL = {
@@ -96,9 +96,7 @@ def load(name: str, folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, PeopleMap
     rows = pl.concat([frame.rename({column: column.strip() for column in frame.columns}) for frame in files.values()])
     if name == "retail_200k":
         rows = pl.read_parquet(folder / "retail_200k_truth.parquet")
-    truth = rows.select(
-        record_id=pl.col(mapping.unique_id).cast(pl.String).str.strip_chars(), entity_id=case.entity()
-    )
+    truth = rows.select(record_id=pl.col(mapping.unique_id).cast(pl.String).str.strip_chars(), entity_id=case.entity())
     return people_records(files, mapping), truth, mapping
 
 
