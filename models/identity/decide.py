@@ -51,11 +51,11 @@ def _query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[str])
     years = "abs(try_cast(l.dob[1:4] as integer) - try_cast(r.dob[1:4] as integer))"
     conditions = {
         SUFFIX: "other_suffix",
-        HOUSEHOLD: "other_name and not same_dob and not (dob_unknown and same_email and same_phone)",
+        HOUSEHOLD: "other_name and not same_dob",
         TWINS: f"""other_name and same_dob and same_family and similarity < {rules.twin_similarity}
             and (other_email or other_phone) and not (same_email or same_phone)""",
         UNNAMED: "unnamed and not (same_dob or same_email or same_phone)",
-        GENERATION: "other_years and not same_dob and (other_email or (other_phone and not same_email))",
+        GENERATION: "other_years and not same_dob and not (same_email and same_phone)",
     }
     branches = " ".join(f"when {sql} then '{reason}'" for reason, sql in conditions.items() if reason not in idle)
     return f"""
@@ -75,7 +75,8 @@ def _query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[str])
             from pairs p join people l on l.rid = p.rid_l join people r on r.rid = p.rid_r
         ), judged as (
             select place, rid_l, rid_r,
-                not unnamed and (not dob_unknown or other_email or other_phone) or other_suffix as is_proof,
+                not unnamed and (other_name and not dob_unknown or other_email or other_phone) or other_suffix
+                    as is_proof,
                 case when same_number then null {branches} end as reason
             from facts
         )

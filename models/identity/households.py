@@ -19,7 +19,7 @@ SUFFIX = "generational suffixes differ"
 HOUSEHOLD = "given names differ and the birth dates do not agree"
 TWINS = "same surname and birth date, but another given name and another email or phone"
 UNNAMED = "a given name is missing and nothing agrees that one person holds alone"
-GENERATION = "birth years far apart and another email or phone"
+GENERATION = "birth years far apart"
 
 # Sessions whose pairs share a place or a contact, which is what a household shares.
 _SHARED = frozenset({("street",), ("phone",), ("email",), ("family", "zip")})
@@ -44,12 +44,12 @@ def idle_vetoes(
     if asked:
         measured["one person in spite of another given name"] = min(kinds.expected_share for kinds in asked)
         if measured["one person in spite of another given name"] >= _ONE_PERSON:
-            idle += [HOUSEHOLD, UNNAMED]
+            idle += [HOUSEHOLD, UNNAMED, GENERATION]
     dated = [kinds for kinds in shared if kinds.same_date + kinds.other_date >= _ENOUGH]
     if dated:
         measured["birth dates disagree"] = min(kinds.date_errors for kinds in dated)
-        if measured["birth dates disagree"] >= _UNRELIABLE_DATES:
-            idle += [GENERATION]
+        if measured["birth dates disagree"] >= _UNRELIABLE_DATES and GENERATION not in idle:
+            idle.append(GENERATION)
     return tuple(idle), {name: round(value, 4) for name, value in measured.items()}
 
 

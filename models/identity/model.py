@@ -100,7 +100,7 @@ def train(features: Features, rules: IdentityRules) -> IdentityModel:
     start = default_settings(features, counts)
     digest = _digest(counts)
     sessions = _sessions(features) if features.frame.height >= rules.training.min_records else []
-    trained, seen = _estimate(features, start, sessions, rules)
+    trained, seen = _estimate(features, start, sessions, rules) if sessions else (start, [])
     diagnostics: dict[str, Any] = {
         "records": features.frame.height,
         "sessions": {" + ".join(one.session): round(one.matches) for one in seen},

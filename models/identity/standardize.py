@@ -107,19 +107,16 @@ def _names(work: pl.DataFrame, std: Standardization) -> pl.DataFrame:
 
 
 def _name_parts(work: pl.DataFrame) -> pl.Series:
-    """Every word of two letters and more of a record's names, sorted, once each; null without any."""
-    names = ["given_name_std", "family_name_std", "first_name", "last_name", "full_name"]
-    used = [name for name in names if work[name].null_count() < work.height]
-    if not used:
+    """Every word of two letters and more of a record's names; null without any."""
+    used = [name for name in ("given_name_std", "family_name_std", "full_name") if work[name].null_count() < work.height]
+    words = []
+    for name in used:
+        told = plain_text(pl.col(name)).str.extract_all(r"\p{L}{2,}").fill_null(pl.lit([], pl.List(pl.String)))
+        words.append(_by_distinct(work.select(name), [name], words=told)["words"].alias(name))
+    if not words:
         return pl.Series("name_parts", [None] * work.height, dtype=pl.List(pl.String))
-    text = pl.concat_str(used, separator=" ", ignore_nulls=True)
-    distinct = (
-        work.select(used)
-        .unique()
-        .with_columns(plain_text(text).str.extract_all(r"\p{L}{2,}").list.unique().list.sort().alias("name_parts"))
-    )
-    found = work.join(distinct, on=used, how="left", nulls_equal=True, maintain_order="left")["name_parts"]
-    return found.to_frame().select(pl.when(pl.col("name_parts").list.len() > 0).then("name_parts")).to_series()
+    parts = pl.DataFrame(words).select(name_parts=pl.concat_list(used))
+    return parts.select(pl.when(pl.col("name_parts").list.len() > 0).then("name_parts")).to_series()
 
 
 def _split_full_names(work: pl.DataFrame, std: Standardization) -> pl.DataFrame:

@@ -92,7 +92,10 @@ def _emails(draw: _Draw, given: np.ndarray, family: np.ndarray) -> np.ndarray:
     style = draw.random.integers(0, 3, size)
     user = np.where(style == 0, given + "." + family, np.where(style == 1, family + given, given))
     number = np.where((style == 2) & (number == ""), draw.digits(1000, 9999, size), number)
-    return np.array([u.replace(" ", "") for u in user], dtype=object) + number + "@" + domain
+    emails = np.array([u.replace(" ", "") for u in user], dtype=object) + number + "@" + domain
+    taken = ~pl.Series(list(emails)).is_first_distinct().to_numpy()  # one mailbox, one owner
+    emails[taken] = np.flatnonzero(taken).astype(str).astype(object) + emails[taken]
+    return emails
 
 
 def retail(records: int, seed: int = 23) -> pl.DataFrame:
