@@ -22,7 +22,9 @@ UNNAMED = "a given name is missing and nothing agrees that one person holds alon
 GENERATION = "birth years far apart"
 
 # Sessions whose pairs share a place or a contact, which is what a household shares.
-_SHARED = frozenset({("street",), ("phone",), ("email",), ("family", "zip")})
+_SHARED = frozenset({("street",), ("phone",), ("email",)})
+# Asked where none of those are: strangers, too, have one surname and one postal code.
+_SECOND = frozenset({("family", "zip")})
 # Pairs that a session must hold to be asked, and to measure errors where birth dates agree.
 _ENOUGH = 100
 # A rule is idle when at least this share of the pairs that it parts are expected to be one person.
@@ -37,15 +39,20 @@ def idle_vetoes(
     """Rules to leave out, and what was measured: the expected share of one person among pairs of one surname and place
     with different given names, and the share of disagreeing birth dates among pairs of one name and contact."""
     names = [comparison.name for comparison in comparisons]
-    shared = [_Kinds.of(found, names) for session, found in sessions if session in _SHARED]
-    asked = [kinds for kinds in shared if kinds.one_name + kinds.other_name >= _ENOUGH]
+    shared, second = (
+        [_Kinds.of(found, names) for session, found in sessions if session in tier] for tier in (_SHARED, _SECOND)
+    )
+    asked, of_second = (
+        [kinds for kinds in tier if kinds.one_name + kinds.other_name >= _ENOUGH] for tier in (shared, second)
+    )
+    asked = asked or of_second
     measured: dict[str, float] = {}
     idle: list[str] = []
     if asked:
         measured["one person in spite of another given name"] = min(kinds.expected_share for kinds in asked)
         if measured["one person in spite of another given name"] >= _ONE_PERSON:
             idle += [HOUSEHOLD, UNNAMED, GENERATION]
-    dated = [kinds for kinds in shared if kinds.same_date + kinds.other_date >= _ENOUGH]
+    dated = [kinds for kinds in shared or second if kinds.same_date + kinds.other_date >= _ENOUGH]
     if dated:
         measured["birth dates disagree"] = min(kinds.date_errors for kinds in dated)
         if measured["birth dates disagree"] >= _UNRELIABLE_DATES and GENERATION not in idle:
