@@ -100,7 +100,7 @@ def summary(records: pl.DataFrame, resolution: Resolution, seconds: Mapping[str,
     decisions = dict(resolution.edges["decision"].value_counts(sort=True).iter_rows())
     model = resolution.model.diagnostics
     return [
-        f"{records.height:,} records are {sizes.len():,} people; largest: {sizes.max() or 0} records",
+        f"{records.height:,} records are {sizes.len():,} people; largest: {max(sizes.to_list(), default=0)} records",
         f"pairs kept: {resolution.edges.height:,} "
         + ", ".join(f"{name} {count:,}" for name, count in decisions.items()),
         f"model {resolution.model.version}: {model['mode']}" + (f" ({model['reason']})" if "reason" in model else ""),

@@ -89,8 +89,9 @@ def _resemble(left: str, right: str, rules: Decision) -> str:
 
 
 def decide(pairs: pl.DataFrame, features: Features, rules: IdentityRules, idle: Collection[str] = ()) -> pl.DataFrame:
-    """`pairs` (rid_l, rid_r, match_weight, …) with `decision` and `reason` (null for a plain score)."""
-    vetoes = cannot_link(pairs, features, rules, idle).drop("is_proof")
+    """`pairs` (rid_l, rid_r, match_weight, …) with `decision` and the `reason` of a veto."""
+    above = pairs.filter(pl.col("match_weight") >= rules.decision.accept_weight)
+    vetoes = cannot_link(above, features, rules, idle).drop("is_proof")
     return pairs.join(vetoes, on=["rid_l", "rid_r"], how="left", maintain_order="left").with_columns(
         decision=pl.when(pl.col("match_weight") < rules.decision.accept_weight)
         .then(pl.lit(REJECTED))

@@ -20,6 +20,8 @@ WEAK_KEYS = (
     "family_street", "given_street",
     "given_city", "family_year", "given_year", "zip",
 )  # fmt: skip
+# Beyond so many records the budget of a weak key falls as they grow: the strong keys find what weak ones would.
+_FEW_RECORDS = 400_000
 _EVIDENCE = {
     "given": "given_name_std", "family": "family_name_std", "nickname": "nickname_group", "email": "email_std",
     "email_user": "email_user", "phone": "phone_std", "street": "street_std", "city": "city_std", "zip": "zip_std",
@@ -231,7 +233,8 @@ def _capped(frame: pl.DataFrame, keys: list[str], rules: Blocking) -> tuple[pl.D
         counts = told["code"].value_counts().filter(pl.col("count") > 1)
         limit = rules.max_records_per_key
         if key.removeprefix(KEY_PREFIX) in WEAK_KEYS:
-            limit = min(limit, _limit_within(counts["count"], rules.max_pairs_per_weak_key))
+            budget = int(rules.max_pairs_per_weak_key * min(1.0, _FEW_RECORDS / max(frame.height, 1)))
+            limit = min(limit, _limit_within(counts["count"], budget))
         usable = counts.filter(pl.col("count") <= limit)
         dropped[key] = counts.height - usable.height
         kept = pl.col(key).hash(seed=0).is_in(usable["code"].implode())

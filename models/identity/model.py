@@ -223,7 +223,7 @@ def _estimate(
     """`start` with the parameters of the levels that were observed, the others without; what the sessions showed."""
     comparisons, training = comparisons_of(features), rules.training
     with engine(rules.engine) as con:
-        load(con, features)
+        load(con, features, with_keys=False)
         drawn = random_shares(con, features, comparisons, training)
         u = [observed_u(_parameters(c, "u_probability"), n) for c, n in zip(start["comparisons"], drawn, strict=True)]
         tried = [_session(con, features, session, start, u, training) for session in sessions]
@@ -296,9 +296,13 @@ def _parameters(entry: dict[str, Any], name: str) -> np.ndarray:
     return values / values.sum() if name == "m_probability" else values
 
 
-def load(con: Any, features: Features) -> None:
-    """The features as table `features` of the database `con`, sorted by rid."""
-    con.register("incoming", features.frame.drop("record_id").to_arrow())
+def load(con: Any, features: Features, *, with_keys: bool = True) -> None:
+    """The features as table `features` of the database `con`, sorted by rid; block keys as whole numbers, which join in
+    a fraction of the time and memory of texts."""
+    codes = [pl.when(pl.col(key).is_not_null()).then(pl.col(key).hash(seed=0)).alias(key) for key in features.keys]
+    frame = features.frame.drop("record_id")
+    frame = frame.with_columns(codes) if with_keys else frame.drop(features.keys)
+    con.register("incoming", frame.to_arrow())
     con.execute("create table features as select * from incoming order by rid")
     con.unregister("incoming")
 

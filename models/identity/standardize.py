@@ -108,7 +108,9 @@ def _names(work: pl.DataFrame, std: Standardization) -> pl.DataFrame:
 
 def _name_parts(work: pl.DataFrame) -> pl.Series:
     """Every word of two letters and more of a record's names; null without any."""
-    used = [name for name in ("given_name_std", "family_name_std", "full_name") if work[name].null_count() < work.height]
+    used = [
+        name for name in ("given_name_std", "family_name_std", "full_name") if work[name].null_count() < work.height
+    ]
     words = []
     for name in used:
         told = plain_text(pl.col(name)).str.extract_all(r"\p{L}{2,}").fill_null(pl.lit([], pl.List(pl.String)))

@@ -100,7 +100,7 @@ def test_decisions_keep_score_and_reason():
     pairs = pl.DataFrame({"rid_l": [0, 0, 1, 1], "rid_r": [1, 2, 2, 1], "match_weight": [20.0, 20.0, 0.5, 0.9]})
     decided = decide(pairs, features, RULES)
     assert decided["decision"].to_list() == ["accepted", "vetoed", "rejected", "rejected"]
-    assert decided["reason"].to_list() == [None, HOUSEHOLD, HOUSEHOLD, None]
+    assert decided["reason"].to_list() == [None, HOUSEHOLD, None, None]
     assert decided["match_weight"].to_list() == pairs["match_weight"].to_list()
 
 
