@@ -25,7 +25,8 @@ def cannot_link(
 
     A shared identifier (`blocking.identifiers`, one typing error allowed) clears a pair of every reason. `is_proof`
     tells reasons that rest on a second birth date, suffix, email or phone from those that rest on names alone: the
-    latter void the pair's own score, but do not part records that third ones connect. `idle`: reasons that do not fit the records (`IdentityModel.idle_vetoes`).
+    latter void the pair's own score, but do not part records that third ones connect. `idle`: reasons that do not fit
+    the records (`IdentityModel.idle_vetoes`).
     """
     if pairs.is_empty():
         return pl.DataFrame(schema={"rid_l": pl.Int64, "rid_r": pl.Int64, "reason": pl.String, "is_proof": pl.Boolean})

@@ -74,16 +74,18 @@ def session_pairs(features: Features, session: Session, wanted: int) -> tuple[pl
     """(rid_l, rid_r) of pairs that agree on the columns of `session`, at most about `wanted`, and the share of the
     records with these columns that they were drawn from. Whole values are left out by their hash, so that the same
     records give the same pairs."""
-    rows = features.frame.select("rid", *session).drop_nulls()
+    rows = features.frame.lazy().filter(pl.all_horizontal(pl.col(session).is_not_null()))
+    rows = rows.select("rid", code=pl.concat_str(session, separator="|").hash(seed=0)).collect()
     known = rows.height
-    rows = rows.with_columns(size=pl.len().over(session)).filter(pl.col("size") <= _LARGEST_BLOCK)
-    total = (rows["size"].cast(pl.Int64) - 1).sum() // 2
+    sizes = rows["code"].value_counts(name="size")
+    total = (sizes["size"].cast(pl.Int64) * (sizes["size"].cast(pl.Int64) - 1)).sum() // 2
+    used = sizes.filter(pl.col("size") <= _LARGEST_BLOCK)
     if total > wanted:
-        share = pl.concat_str(session, separator="|").hash(seed=0) % 10_000 < int(10_000 * wanted / total)
-        rows = rows.filter(share)
-    kept = rows.height / max(known, 1)
-    rows = rows.filter(pl.col("size") > 1)
-    pairs = rows.join(rows, on=session, suffix="_r").select(rid_l="rid", rid_r="rid_r")
+        total = (used["size"].cast(pl.Int64) * (used["size"].cast(pl.Int64) - 1)).sum() // 2
+        used = used.filter(pl.col("code") % 10_000 < int(10_000 * min(1.0, wanted / max(total, 1))))
+    kept = int(used["size"].sum()) / max(known, 1)
+    rows = rows.join(used.filter(pl.col("size") > 1).select("code"), on="code", how="semi")
+    pairs = rows.join(rows, on="code", suffix="_r").select(rid_l="rid", rid_r="rid_r")
     return pairs.filter(pl.col("rid_l") < pl.col("rid_r")).sort("rid_l", "rid_r"), kept
 
 
