@@ -74,8 +74,8 @@ def session_pairs(features: Features, session: Session, wanted: int) -> tuple[pl
     """(rid_l, rid_r) of pairs that agree on the columns of `session`, at most about `wanted`, and the share of the
     records with these columns that they were drawn from. Whole values are left out by their hash, so that the same
     records give the same pairs."""
-    rows = features.frame.lazy().filter(pl.all_horizontal(pl.col(session).is_not_null()))
-    rows = rows.select("rid", code=pl.concat_str(session, separator="|").hash(seed=0)).collect()
+    told = features.frame.select("rid", *session).drop_nulls()
+    rows = told.select("rid", code=pl.concat_str(session, separator="|").hash(seed=0))
     known = rows.height
     sizes = rows["code"].value_counts(name="size")
     total = (sizes["size"].cast(pl.Int64) * (sizes["size"].cast(pl.Int64) - 1)).sum() // 2
