@@ -11,6 +11,9 @@ from dataclasses import dataclass
 _SWAPPED = """(given_l = family_r and jaro_winkler_similarity(family_l, given_r) >= 0.9
     or family_l = given_r and jaro_winkler_similarity(given_l, family_r) >= 0.9)"""
 
+# A given name that stands in another place: exchanged with the surname, or the only name that is known.
+_ELSEWHERE = "(list_contains(parts_r, given_l) or list_contains(parts_l, given_r))"
+
 
 @dataclass(frozen=True)
 class Level:
@@ -36,9 +39,17 @@ class Comparison:
     """Columns without which the comparison is left out: it needs at least one of them filled."""
 
 
+def _typos(column: str, most: int, least: float = 0.75) -> str:
+    """At most so many typing errors. The distance is what costs, so lengths and the far cheaper similarity, of which
+    `least` is a bound that so few errors keep, are asked first."""
+    left, right = f"{column}_l", f"{column}_r"
+    return f"""(abs(length({left}) - length({right})) <= {most} and jaro_winkler_similarity({left}, {right}) >= {least}
+        and damerau_levenshtein({left}, {right}) <= {most})"""
+
+
 def _close(column: str, similarity: float) -> str:
     left, right = f"{column}_l", f"{column}_r"
-    return f"(jaro_winkler_similarity({left}, {right}) >= {similarity} or damerau_levenshtein({left}, {right}) <= 1)"
+    return f"(jaro_winkler_similarity({left}, {right}) >= {similarity} or {_typos(column, 1)})"
 
 
 GIVEN = Comparison(
@@ -55,9 +66,17 @@ GIVEN = Comparison(
             0.02,
             0.002,
         ),
-        Level("different", "ELSE", 0.03, 0.98),
+        Level("among the other's names", _ELSEWHERE, 0.01, 1e-3),
+        Level("alike", "jaro_winkler_similarity(given_l, given_r) >= 0.8", 0.01, 0.02),
+        Level("different", "ELSE", 0.02, 0.96),
     ),
     ("given",),
+)
+MIDDLE = Comparison(
+    "other_names",
+    "middle_l is null or middle_r is null",
+    (Level("shared", "list_has_any(middle_l, middle_r)", 0.6, 0.02), Level("different", "ELSE", 0.4, 0.98)),
+    ("middle",),
 )
 FAMILY = Comparison(
     "family_name",
@@ -67,7 +86,8 @@ FAMILY = Comparison(
         Level("exact", "family_l = family_r", 0.86, 0.001, "family", True),
         Level("close", _close("family", 0.9), 0.07, 0.003),
         Level("shared part", "list_has_any(string_split(family_l, ' '), string_split(family_r, ' '))", 0.01, 0.0005),
-        Level("different", "ELSE", 0.06, 0.995),
+        Level("alike", "jaro_winkler_similarity(family_l, family_r) >= 0.8", 0.01, 0.02),
+        Level("different", "ELSE", 0.05, 0.975),
     ),
     ("family",),
 )
@@ -77,8 +97,22 @@ EMAIL = Comparison(
     (
         Level("exact", "email_l = email_r", 0.70, 1e-5, "email"),
         Level("same user", "email_user_l = email_user_r and length(email_user_l) >= 5", 0.04, 5e-5),
-        Level("close", "damerau_levenshtein(email_l, email_r) <= 1", 0.04, 1e-6),
-        Level("different", "ELSE", 0.22, 0.9999),
+        # Addresses made of the same name at the same provider are alike by nature: their digits must agree, and there
+        # must be digits, or a domain of few people.
+        Level(
+            "close",
+            f"email_digits_l = email_digits_r and (length(email_digits_l) >= 2 or email_own_l is not null)"
+            f" and {_typos('email', 2)}",
+            0.04,
+            1e-6,
+        ),
+        Level(
+            "alike",
+            "email_digits_l = email_digits_r and jaro_winkler_similarity(email_own_l, email_own_r) >= 0.92",
+            0.01,
+            1e-4,
+        ),
+        Level("different", "ELSE", 0.21, 0.9998),
     ),
     ("email",),
 )
@@ -87,7 +121,7 @@ PHONE = Comparison(
     "phone_l is null or phone_r is null",
     (
         Level("exact", "phone_l = phone_r", 0.68, 1e-5, "phone"),
-        Level("close", "damerau_levenshtein(phone_l, phone_r) <= 1", 0.05, 2e-6),
+        Level("close", _typos("phone", 1), 0.05, 2e-6),
         Level("different", "ELSE", 0.27, 0.9999),
     ),
     ("phone",),
@@ -97,39 +131,45 @@ BIRTH = Comparison(
     "dob_l is null or dob_r is null",
     (
         # The first of January is what sources write for a known year: equality on it says little more than the year.
-        Level("exact", "dob_l = dob_r and dob_l[6:10] <> '01-01'", 0.88, 6e-5, "dob"),
-        Level(
-            "year with default day",
-            "dob_l[1:4] = dob_r[1:4] and (dob_l[6:10] = '01-01' or dob_r[6:10] = '01-01')",
-            0.03,
-            1e-4,
-        ),
+        Level("exact", "day_l = day_r", 0.85, 6e-5, "day"),
+        Level("year with default day", "year_l = year_r and (day_l is null or day_r is null)", 0.03, 1e-4),
         Level(
             "close",
-            "damerau_levenshtein(dob_l, dob_r) <= 1"
-            " or (dob_l[1:4] = dob_r[1:4] and dob_l[6:7] = dob_r[9:10] and dob_l[9:10] = dob_r[6:7])",
+            f"{_typos('dob', 1, 0.9)} or (year_l = year_r and dob_l[6:7] = dob_r[9:10] and dob_l[9:10] = dob_r[6:7])",
             0.06,
             1e-3,
         ),
-        Level("same year", "dob_l[1:4] = dob_r[1:4]", 0.01, 0.018),
-        Level("different", "ELSE", 0.02, 0.98),
+        Level("two errors", f"length(dob_l) = 10 and {_typos('dob', 2, 0.85)}", 0.02, 0.01),
+        Level("same year", "year_l = year_r", 0.01, 0.018),
+        Level("different", "ELSE", 0.03, 0.97),
     ),
     ("dob",),
 )
-_SAME_PLACE = "(zip_l = zip_r or city_l = city_r or damerau_levenshtein(zip_l, zip_r) <= 1)"
+_SAME_PLACE = f"(zip_l = zip_r or city_l = city_r or {_typos('zip', 1)} or {_typos('city', 1)})"
 ADDRESS = Comparison(
     "address",
     "(street_l is null or street_r is null) and (zip_l is null or zip_r is null) and (city_l is null or city_r is null)",
     (
-        Level("same street", "street_l = street_r", 0.62, 1e-5, "street"),
-        Level("close street, same place", f"{_close('street', 0.92)} and {_SAME_PLACE}", 0.08, 1e-6),
-        Level("same zip", "zip_l = zip_r", 0.15, 1e-4, "zip", True),
+        Level("same street and place", "place_l = place_r", 0.50, 2e-6, "place"),
+        Level("close street, same place", f"{_SAME_PLACE} and {_close('street', 0.88)}", 0.08, 1e-6),
+        Level("same street", "street_l = street_r", 0.12, 1e-5, "street"),
+        Level("close street", f"length(street_l) > 8 and {_close('street', 0.92)}", 0.03, 1e-4),
+        Level("same zip and city", "zip_l = zip_r and city_l = city_r", 0.10, 1e-5),
+        Level("same zip", "zip_l = zip_r", 0.06, 1e-4, "zip", True),
         Level("same city", "city_l = city_r", 0.02, 5e-4, "city", True),
-        Level("different", "ELSE", 0.13, 0.999),
+        Level("close zip or city", f"{_SAME_PLACE}", 0.01, 1e-3),
+        Level("same area", "area_l = area_r", 0.01, 5e-3, "area", True),
+        Level("different", "ELSE", 0.07, 0.99),
     ),
     ("street", "zip", "city"),
 )
-STANDARD = (GIVEN, FAMILY, EMAIL, PHONE, BIRTH, ADDRESS)
+GENDER = Comparison(
+    "gender",
+    "gender_l is null or gender_r is null",
+    (Level("same", "gender_l = gender_r", 0.97, 0.5, "gender"), Level("different", "ELSE", 0.03, 0.5)),
+    ("gender",),
+)
+STANDARD = (GIVEN, FAMILY, MIDDLE, EMAIL, PHONE, BIRTH, ADDRESS, GENDER)
 
 
 def identifier(column: str) -> Comparison:
@@ -139,7 +179,7 @@ def identifier(column: str) -> Comparison:
         f"{column}_l is null or {column}_r is null",
         (
             Level("exact", f"{column}_l = {column}_r", 0.90, 1e-5, column),
-            Level("close", f"damerau_levenshtein({column}_l, {column}_r) <= 1", 0.06, 5e-5),
+            Level("close", _typos(column, 1), 0.06, 5e-5),
             Level("different", "ELSE", 0.04, 0.9999),
         ),
         (column,),

@@ -5,28 +5,28 @@ The rules here therefore name pairs that cannot be one person however much their
 which is stored with the pair.
 """
 
+from collections.abc import Collection
+
 import polars as pl
 
 from customer360.models.identity.engine import engine
 from customer360.models.identity.features import Features
+from customer360.models.identity.households import GENERATION, HOUSEHOLD, SUFFIX, TWINS, UNNAMED
 from customer360.models.identity.rules import Decision, IdentityRules
 
 ACCEPTED, REJECTED, VETOED = "accepted", "rejected", "vetoed"
-SUFFIX = "generational suffixes differ"
-HOUSEHOLD = "given names differ and the birth dates do not agree"
-TWINS = "same surname and birth date, but another given name and another email or phone"
-UNNAMED = "a given name is missing and nothing agrees that one person holds alone"
-GENERATION = "birth years far apart and another email or phone"
-
 _COLUMNS = ("rid", "given", "family", "roots", "dob", "email", "phone", "suffix")
 
 
-def cannot_link(pairs: pl.DataFrame, features: Features, rules: IdentityRules) -> pl.DataFrame:
+def cannot_link(
+    pairs: pl.DataFrame, features: Features, rules: IdentityRules, idle: Collection[str] = ()
+) -> pl.DataFrame:
     """(rid_l, rid_r, reason, is_proof): those of `pairs` (rid_l, rid_r) that cannot be one person, in the order given.
 
     A shared identifier (`blocking.identifiers`, one typing error allowed) clears a pair of every reason. `is_proof`
     tells reasons that rest on a second birth date, suffix, email or phone from those that rest on names alone: the
-    latter void the pair's own score, but do not part records that third ones connect.
+    latter void the pair's own score, but do not part records that third ones connect. `idle`: reasons that do not fit
+    the records (`IdentityModel.idle_vetoes`).
     """
     if pairs.is_empty():
         return pl.DataFrame(schema={"rid_l": pl.Int64, "rid_r": pl.Int64, "reason": pl.String, "is_proof": pl.Boolean})
@@ -34,11 +34,11 @@ def cannot_link(pairs: pl.DataFrame, features: Features, rules: IdentityRules) -
     with engine(rules.engine) as con:
         con.register("people", people.to_arrow())
         con.register("pairs", pairs.select("rid_l", "rid_r").with_row_index("place").to_arrow())
-        told = con.sql(_query(rules.decision, features.identifiers)).to_arrow_table()
+        told = con.sql(_query(rules.decision, features.identifiers, idle)).to_arrow_table()
     return pl.DataFrame(pl.from_arrow(told)).with_columns(pl.col("rid_l", "rid_r").cast(pl.Int64))
 
 
-def _query(rules: Decision, identifiers: tuple[str, ...]) -> str:
+def _query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[str]) -> str:
     """Facts of each pair, all of them true or false and never null, then the first reason that holds."""
     same_number = " or ".join(f"damerau_levenshtein(l.{name}, r.{name}) <= 1" for name in identifiers) or "false"
     alike = f"""list_max(flatten([[jaro_winkler_similarity(a, b) for a in l.roots if length(a) > 3]
@@ -50,6 +50,15 @@ def _query(rules: Decision, identifiers: tuple[str, ...]) -> str:
     one_name = f"""({_resemble("l.given", "r.given", rules)} or list_has_any(l.roots, r.roots) or {initial}
         or {swapped} or {alike})"""
     years = "abs(try_cast(l.dob[1:4] as integer) - try_cast(r.dob[1:4] as integer))"
+    conditions = {
+        SUFFIX: "other_suffix",
+        HOUSEHOLD: "other_name and not same_dob",
+        TWINS: f"""other_name and same_dob and same_family and similarity < {rules.twin_similarity}
+            and (other_email or other_phone) and not (same_email or same_phone)""",
+        UNNAMED: "unnamed and not (same_dob or same_email or same_phone)",
+        GENERATION: "other_years and not same_dob and not (same_email and same_phone)",
+    }
+    branches = " ".join(f"when {sql} then '{reason}'" for reason, sql in conditions.items() if reason not in idle)
     return f"""
         with facts as (
             select p.place, p.rid_l, p.rid_r, jaro_winkler_similarity(l.given, r.given) as similarity,
@@ -57,7 +66,7 @@ def _query(rules: Decision, identifiers: tuple[str, ...]) -> str:
                 coalesce(l.suffix <> r.suffix, false) as other_suffix,
                 coalesce(not {one_name}, l.given is not null and r.given is not null and l.given <> r.given)
                     as other_name,
-                coalesce(l.family = r.family, false) as same_family,
+                coalesce({_resemble("l.family", "r.family", rules)}, false) as same_family,
                 l.given is null or r.given is null as unnamed,
                 l.dob is null or r.dob is null as dob_unknown,
                 coalesce(damerau_levenshtein(l.dob, r.dob) <= 1, false) as same_dob,
@@ -67,17 +76,9 @@ def _query(rules: Decision, identifiers: tuple[str, ...]) -> str:
             from pairs p join people l on l.rid = p.rid_l join people r on r.rid = p.rid_r
         ), judged as (
             select place, rid_l, rid_r,
-                not unnamed and (not dob_unknown or other_email or other_phone) or other_suffix as is_proof,
-                case
-                when same_number then null
-                when other_suffix then '{SUFFIX}'
-                when other_name and not same_dob and not (dob_unknown and same_email and same_phone) then '{HOUSEHOLD}'
-                when other_name and same_dob and same_family and similarity < {rules.twin_similarity}
-                    and (other_email or other_phone) and not (same_email or same_phone) then '{TWINS}'
-                when unnamed and not (same_dob or same_email or same_phone) then '{UNNAMED}'
-                when other_years and not same_dob and (other_email or (other_phone and not same_email))
-                    then '{GENERATION}'
-                end as reason
+                not unnamed and (other_name and not dob_unknown or other_email or other_phone) or other_suffix
+                    as is_proof,
+                case when same_number then null {branches} end as reason
             from facts
         )
         select rid_l, rid_r, reason, is_proof from judged where reason is not null order by place"""
@@ -88,9 +89,10 @@ def _resemble(left: str, right: str, rules: Decision) -> str:
         or jaro_winkler_similarity({left}, {right}) >= {rules.name_similarity})"""
 
 
-def decide(pairs: pl.DataFrame, features: Features, rules: IdentityRules) -> pl.DataFrame:
-    """`pairs` (rid_l, rid_r, match_weight, …) with `decision` and `reason` (null for a plain score)."""
-    vetoes = cannot_link(pairs, features, rules).drop("is_proof")
+def decide(pairs: pl.DataFrame, features: Features, rules: IdentityRules, idle: Collection[str] = ()) -> pl.DataFrame:
+    """`pairs` (rid_l, rid_r, match_weight, …) with `decision` and the `reason` of a veto."""
+    above = pairs.filter(pl.col("match_weight") >= rules.decision.accept_weight)
+    vetoes = cannot_link(above, features, rules, idle).drop("is_proof")
     return pairs.join(vetoes, on=["rid_l", "rid_r"], how="left", maintain_order="left").with_columns(
         decision=pl.when(pl.col("match_weight") < rules.decision.accept_weight)
         .then(pl.lit(REJECTED))

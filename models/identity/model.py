@@ -1,7 +1,7 @@
 """The Fellegi-Sunter model: settings for Splink, training with gates, and the saved form.
 
-Training is unsupervised: u of exact levels analytically, of the others by sampling; m by expectation maximisation
-over several blocking rules. Every parameter then passes a gate: what was never observed, or came out the wrong way
+Training is unsupervised (`estimate`): u of exact levels analytically, of the others by sampling; m by expectation
+maximisation over several sessions of pairs that agree on something. Every parameter then passes a gate: what was never observed, or came out the wrong way
 round, is replaced by a stated value and said so in the diagnostics; too much of it raises `IdentityModelError`.
 """
 
@@ -9,8 +9,10 @@ import hashlib
 import json
 import logging
 import math
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 from splink import DuckDBAPI, Linker, SettingsCreator, block_on
@@ -18,16 +20,32 @@ from splink.internals.splink_dataframe import SplinkDataFrame
 
 from customer360.models.identity.comparisons import STANDARD, Comparison, identifier
 from customer360.models.identity.engine import engine
+from customer360.models.identity.estimate import (
+    Patterns,
+    Session,
+    maximise,
+    observed_u,
+    of,
+    patterns,
+    random_shares,
+    session_pairs,
+)
 from customer360.models.identity.features import Features
-from customer360.models.identity.rules import IdentityRules
+from customer360.models.identity.households import idle_vetoes
+from customer360.models.identity.rules import IdentityRules, Training
 from customer360.platform.errors import ModelError
 
 # Digits kept of a trained parameter: far beyond its meaning, and short of the noise of parallel summation, so that
 # the same records give the same model bit for bit.
 _DIGITS = 9
-_TRAINING_COLUMNS = (("email",), ("phone",), ("dob",), ("given", "family"), ("street", "given"), ("family", "zip"))
+_SESSIONS = (
+    ("email",), ("phone",), ("day",), ("given", "family"), ("street", "given"), ("given", "zip"), ("family", "zip"),
+    ("street",), ("family",), ("given",),
+)  # fmt: skip
+# Pairs that agree on these are as often a household as a person: they train given names where nothing else does.
+_HOUSEHOLD = frozenset({("family", "zip"), ("street",), ("family",)})
 _PRIOR_RULES = (
-    ("email", "given"), ("phone", "given"), ("dob", "given", "family"), ("street", "given", "family"),
+    ("email", "given"), ("phone", "given"), ("day", "given", "family"), ("street", "given", "family"),
 )  # fmt: skip
 # Splink warns of every level that it cannot train, in each session; the gate decides on them and `diagnostics` says how.
 SPLINK_LOG_LEVEL = logging.ERROR
@@ -41,7 +59,8 @@ class IdentityModel(BaseModel):
     """A trained model. JSON-serialisable: `model_dump_json`, `model_validate_json`.
 
     `settings`: Splink's own model, with every m and u. `term_frequency_hash`: digest of the value counts it was
-    trained on. `diagnostics`: mode (trained or default), records, sessions, replaced parameters and why.
+    trained on. `diagnostics`: mode (trained or default), records, sessions, replaced parameters and why. `idle_vetoes`:
+    reasons of `decide` that on these records would part one person more often than two.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -49,6 +68,7 @@ class IdentityModel(BaseModel):
     settings: dict[str, Any]
     term_frequency_hash: str
     diagnostics: dict[str, Any]
+    idle_vetoes: tuple[str, ...] = ()
 
     @property
     def version(self) -> str:
@@ -78,21 +98,22 @@ def train(features: Features, rules: IdentityRules) -> IdentityModel:
     """
     counts = term_frequencies(features)
     start = default_settings(features, counts)
-    pairs = {rule: _pairs_on(features.frame, rule) for rule in _sessions(features)}
-    sessions = [rule for rule, count in pairs.items() if count >= rules.training.min_pairs_per_session]
+    digest = _digest(counts)
+    sessions = _sessions(features) if features.frame.height >= rules.training.min_records else []
+    trained, seen = _estimate(features, start, sessions, rules) if sessions else (start, [])
     diagnostics: dict[str, Any] = {
         "records": features.frame.height,
-        "sessions": {" + ".join(rule): pairs[rule] for rule in sessions},
+        "sessions": {" + ".join(one.session): round(one.matches) for one in seen},
     }
-    digest = _digest(counts)
-    if features.frame.height < rules.training.min_records or not sessions:
-        reason = f"{features.frame.height} records, no training rule with {rules.training.min_pairs_per_session} pairs"
+    if not seen:
+        least = rules.training.min_pairs_per_session
+        reason = f"{features.frame.height} records, no training rule with {least} pairs"
         diagnostics |= {"mode": "default", "reason": reason, "replaced": {}}
         return IdentityModel(settings=start, term_frequency_hash=digest, diagnostics=diagnostics)
-    trained = _estimate(features, start, sessions, rules)
     settings, replaced = _gate(start, trained, comparisons_of(features), rules)
-    diagnostics |= {"mode": "trained", "replaced": replaced}
-    return IdentityModel(settings=settings, term_frequency_hash=digest, diagnostics=diagnostics)
+    unfit, measured = idle_vetoes(comparisons_of(features), [(one.session, one.found) for one in seen])
+    diagnostics |= {"mode": "trained", "replaced": replaced, "vetoes": measured}
+    return IdentityModel(settings=settings, term_frequency_hash=digest, diagnostics=diagnostics, idle_vetoes=unfit)
 
 
 def default_settings(features: Features, counts: dict[str, pl.DataFrame]) -> dict[str, Any]:
@@ -105,7 +126,7 @@ def default_settings(features: Features, counts: dict[str, pl.DataFrame]) -> dic
         comparisons=comparisons,
         blocking_rules_to_generate_predictions=[block_on(key) for key in features.keys],
         probability_two_random_records_match=_prior(features, 0.5),
-        retain_matching_columns=True,
+        retain_matching_columns=True,  # without it Splink leaves out the levels, too
         retain_intermediate_calculation_columns=True,
     )
     return creator.create_settings_dict("duckdb")
@@ -154,37 +175,141 @@ def _pair_ids(frame: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
     return pairs.filter(pl.col("rid") < pl.col("rid_right"))
 
 
-def _pairs_on(frame: pl.DataFrame, columns: tuple[str, ...]) -> int:
-    """How many pairs of records agree on `columns`."""
-    counts = frame.select(columns).drop_nulls().group_by(columns).len()["len"].cast(pl.Int64)
-    return int((counts * (counts - 1)).sum()) // 2
+def _sessions(features: Features) -> list[Session]:
+    """Sessions of which the records have every column; those of a person's own number first."""
+    known = [*((name,) for name in features.identifiers), *_SESSIONS]
+    filled = {name for name in features.frame.columns if features.frame[name].null_count() < features.frame.height}
+    return [session for session in known if set(session) <= filled]
 
 
-def _sessions(features: Features) -> list[tuple[str, ...]]:
-    return [*_TRAINING_COLUMNS, *((name,) for name in features.identifiers)]
+@dataclass(frozen=True)
+class _Seen:
+    """What a session showed: patterns over all comparisons, m of those that it may train, matches among its pairs, and
+    the share of the records that the pairs were drawn from."""
+
+    session: Session
+    found: Patterns
+    trained: dict[str, np.ndarray]
+    matches: float
+    kept: float
+
+
+def _session(
+    con: Any, features: Features, session: Session, start: dict[str, Any], u: list[np.ndarray], rules: Training
+) -> _Seen | None:
+    """One session of training; None where its pairs are too few, or one comparison is left, which alone cannot tell
+    matches from strangers."""
+    comparisons = comparisons_of(features)
+    told = [at for at, c in enumerate(comparisons) if not _about(c) & set(session)]
+    pairs, kept = session_pairs(features, session, rules.em_pairs)
+    if len(told) < 2 or pairs.height < rules.min_pairs_per_session:
+        return None
+    con.register("agreeing", pairs.to_arrow())
+    found = patterns(con, features, comparisons, "select * from agreeing")
+    con.unregister("agreeing")
+    stated = [_parameters(start["comparisons"][at], "m_probability") for at in told]
+    m, share = maximise(of(found, told), stated, [u[at] for at in told])
+    trained = {comparisons[at].name: values for at, values in zip(told, m, strict=True)}
+    return _Seen(session, found, trained, share * pairs.height, kept)
+
+
+def _about(comparison: Comparison) -> set[str]:
+    return set(comparison.columns) | {level.exact_on for level in comparison.levels if level.exact_on}
 
 
 def _estimate(
-    features: Features, start: dict[str, Any], sessions: list[tuple[str, ...]], rules: IdentityRules
-) -> dict[str, Any]:
-    """Splink's own model after training: parameters of levels that were observed."""
+    features: Features, start: dict[str, Any], sessions: list[Session], rules: IdentityRules
+) -> tuple[dict[str, Any], list[_Seen]]:
+    """`start` with the parameters of the levels that were observed, the others without; what the sessions showed."""
+    comparisons, training = comparisons_of(features), rules.training
     with engine(rules.engine) as con:
-        prior = {"probability_two_random_records_match": _prior(features, rules.training.prior_recall)}
-        linker = linker_on(con, features, start | prior)
-        linker.training.estimate_u_using_random_sampling(max_pairs=rules.training.u_pairs, seed=rules.training.seed)
-        for columns in sessions:
-            linker.training.estimate_parameters_using_expectation_maximisation(
-                block_on(*columns),
-                estimate_without_term_frequencies=True,
-                max_pairs=rules.training.em_pairs,
-            )
-        return dict(linker.misc.save_model_to_json())
+        load(con, features, with_keys=False)
+        drawn = random_shares(con, features, comparisons, training)
+        u = [observed_u(_parameters(c, "u_probability"), n) for c, n in zip(start["comparisons"], drawn, strict=True)]
+        tried = [_session(con, features, session, start, u, training) for session in sessions]
+    seen = [one for one in tried if one]
+    settings = [
+        _observed(
+            entry,
+            at,
+            drawn[at],
+            u[at],
+            _from_persons([one for one in seen if entry["output_column_name"] in one.trained]),
+        )
+        for at, entry in enumerate(start["comparisons"])
+    ]
+    settings_with_prior = start | {"comparisons": settings}
+    if recaptured := _recaptured(features, settings_with_prior, seen):
+        possible = features.frame.height * (features.frame.height - 1) / 2
+        settings_with_prior["probability_two_random_records_match"] = _rounded(min(0.2, recaptured / possible))
+    return settings_with_prior, seen
+
+
+def _recaptured(features: Features, settings: dict[str, Any], seen: list[_Seen]) -> float | None:
+    """How many pairs match: a session finds those that agree on its columns, and m says which share of all that is.
+    The median over the sessions of persons, None without any."""
+    agree = {
+        level.exact_on: entry["comparison_levels"][1 + place].get("m_probability")
+        for comparison, entry in zip(comparisons_of(features), settings["comparisons"], strict=True)
+        for place, level in enumerate(comparison.levels)
+        if level.exact_on and place == 0
+    }
+    known = {name: 1 - features.frame[name].null_count() / features.frame.height for name in agree}
+    counted = []
+    for one in _from_persons(seen):
+        if all(agree.get(name) for name in one.session) and one.kept > 0:
+            share = math.prod(agree[name] * known[name] ** 2 for name in one.session)
+            counted.append(one.matches / one.kept / share)
+    return float(np.median(counted)) if counted else None
+
+
+def _from_persons(seen: list[_Seen]) -> list[_Seen]:
+    """Sessions without those of households, where there are others."""
+    return [one for one in seen if one.session not in _HOUSEHOLD] or seen
+
+
+def _observed(entry: dict[str, Any], at: int, drawn: np.ndarray, u: np.ndarray, seen: list[_Seen]) -> dict[str, Any]:
+    """Comparison `at` of the settings with m averaged over the sessions, the weight of one the root of its matches;
+    parameters of levels that no pair showed are left out."""
+    name = entry["output_column_name"]
+    told = [level for level in entry["comparison_levels"] if not level.get("is_null_level")]
+    m = np.full(len(told), np.nan)
+    if seen:
+        weights = np.maximum(np.sqrt([one.matches for one in seen]), 1e-9)
+        m = np.average([one.trained[name] for one in seen], axis=0, weights=weights)
+        pairs = sum(np.bincount(one.found.levels[:, at] + 1, one.found.counts, len(told) + 1)[1:] for one in seen)
+        m = np.where(np.asarray(pairs) > 0, m, np.nan)
+    seen_u = np.where(drawn > 0, u, np.nan)
+    levels = [level for level in entry["comparison_levels"] if level.get("is_null_level")]
+    for level, one_m, one_u in zip(told, m.tolist(), seen_u.tolist(), strict=True):
+        new = {"m_probability": one_m, "u_probability": one_u}
+        if level.get("fix_u_probability"):
+            new["u_probability"] = level["u_probability"]
+        kept = {key: value for key, value in level.items() if key not in new}
+        levels.append(kept | {key: value for key, value in new.items() if value == value})
+    return entry | {"comparison_levels": levels}
+
+
+def _parameters(entry: dict[str, Any], name: str) -> np.ndarray:
+    told = (level for level in entry["comparison_levels"] if not level.get("is_null_level"))
+    values = np.array([level[name] for level in told], dtype=np.float64)
+    return values / values.sum() if name == "m_probability" else values
+
+
+def load(con: Any, features: Features, *, with_keys: bool = True) -> None:
+    """The features as table `features` of the database `con`, sorted by rid; block keys as whole numbers, which join in
+    a fraction of the time and memory of texts."""
+    codes = [pl.when(pl.col(key).is_not_null()).then(pl.col(key).hash(seed=0)).alias(key) for key in features.keys]
+    frame = features.frame.drop("record_id")
+    frame = frame.with_columns(codes) if with_keys else frame.drop(features.keys)
+    con.register("incoming", frame.to_arrow())
+    con.execute("create table features as select * from incoming order by rid")
+    con.unregister("incoming")
 
 
 def linker_on(con: Any, features: Features, settings: dict[str, Any]) -> Linker:
     """A Splink linker over the features, in the database `con`."""
-    con.register("incoming", features.frame.drop("record_id").to_arrow())
-    con.execute("create table features as select * from incoming order by rid")
+    load(con, features)
     table: SplinkDataFrame = DuckDBAPI(con).register("features", dataset_display_name="features")
     return Linker(table, settings, log_level=SPLINK_LOG_LEVEL)
 
@@ -222,7 +347,6 @@ def _completed(before: dict[str, Any], after: dict[str, Any], place: str, replac
         if name == "u_probability" and before.get("fix_u_probability"):
             continue
         value = after.get(name)
-        # Splink leaves a level that it never observed at the value it was given.
         if isinstance(value, float) and 0 < value < 1 and value != before[name]:
             level[name] = _rounded(value)
         else:

@@ -44,7 +44,9 @@ def predict(features: Features, model: IdentityModel, rules: IdentityRules) -> p
     with engine(rules.engine) as con:
         linker = linker_on(con, features, model.settings)
         scored = linker.inference.predict(threshold_match_weight=rules.decision.audit_weight)
-        pairs = pl.DataFrame(pl.from_arrow(scored.as_pyarrow_table()))
+        wanted = "rid_l, rid_r, match_weight, match_probability, match_key, columns('(gamma|mw)_.*')"
+        table = con.sql(f"select {wanted} from {scored.physical_name}").to_arrow_table()
+        pairs = pl.DataFrame(pl.from_arrow(table))
     return told(pairs, features, model)
 
 

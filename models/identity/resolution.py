@@ -26,12 +26,14 @@ MUST_LINK = "must link"
 class Resolution:
     """`assignments`: per record (record_id, cluster_key, person_id), sorted by record_id. `edges`: per scored or
     linked pair (record_id_l, record_id_r, match_weight, match_probability, match_key, decision, reason, evidence),
-    sorted; weight and probability are null for a linked pair that was not scored. `seconds`: per phase."""
+    sorted; weight and probability are null for a linked pair that was not scored. `seconds`: per phase. `dropped`: per
+    block key the values that too many records share."""
 
     assignments: pl.DataFrame
     edges: pl.DataFrame
     model: IdentityModel
     seconds: dict[str, float] = field(default_factory=dict, compare=False)
+    dropped: dict[str, int] = field(default_factory=dict)
 
 
 def resolve(
@@ -48,29 +50,30 @@ def resolve(
     Raises IdentityInputError for bad record ids, IdentityModelError when training or blocking fails.
     """
     seconds: dict[str, float] = {}
-    with _timed(seconds, "features"):
+    with timed(seconds, "features"):
         features = build_features(records, rules)
         must = _links(links, features)
-    with _timed(seconds, "train"):
+    with timed(seconds, "train"):
         model = model or train(features, rules)
-    with _timed(seconds, "block+predict"):
+    with timed(seconds, "block+predict"):
         pairs = predict(features, model, rules)
-    with _timed(seconds, "decide+cluster"):
-        edges = _with_links(decide(pairs, features, rules), must)
+    with timed(seconds, "decide+cluster"):
+        edges = _with_links(decide(pairs, features, rules, model.idle_vetoes), must)
         accepted = edges.filter((pl.col("decision") == ACCEPTED) & pl.col("match_weight").is_not_null())
         labels = cluster(
             features.frame.height,
             accepted,
             must,
-            lambda within: cannot_link(within, features, rules).filter("is_proof"),
+            lambda within: cannot_link(within, features, rules, model.idle_vetoes).filter("is_proof"),
             rules.decision.max_cluster_size,
         )
         assignments = _assignments(records, features, labels)
-    return Resolution(assignments, _named(edges, features), model, seconds)
+    return Resolution(assignments, _named(edges, features), model, seconds, features.dropped_keys)
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+def timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    """Add the wall time of the block to `seconds` under `phase`."""
     start = perf_counter()
     yield
     seconds[phase] = perf_counter() - start

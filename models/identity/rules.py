@@ -26,7 +26,7 @@ class Standardization(_Rules):
     junk_phone_digits: frozenset[str] = frozenset()
     junk_streets: frozenset[str] = frozenset()
     junk_birth_dates: frozenset[str] = frozenset()
-    earliest_birth_year: int = 1905
+    earliest_birth_year: int = 1000
     max_names_per_email: int = Field(default=8, ge=1)
     max_names_per_phone: int = Field(default=8, ge=1)
     """An email or phone seen with more distinct given names than this is a hub and no evidence."""
@@ -36,6 +36,12 @@ class Standardization(_Rules):
     """Generational suffix as written -> canonical form."""
     dotless_email_domains: dict[str, str] = {}
     """Mail domain whose user part ignores dots -> canonical domain."""
+    mail_providers: tuple[str, ...] = ()
+    """Mail domains of many people; an unlisted domain one typing error away from one is read as it."""
+    name_particles: frozenset[str] = frozenset()
+    """Words that open a family name of several: "van der Berg"."""
+    genders: dict[str, str] = {}
+    """Gender as written, lower case -> one letter; others say nothing."""
     street_words: dict[str, str] = {}
     """Long word of a street -> its short form."""
     unit_words: frozenset[str] = frozenset()
@@ -47,8 +53,8 @@ class Blocking(_Rules):
     identifiers: tuple[str, ...] = ()
     """Further columns that hold a person's own number (loyalty card, tax number); used where present."""
     max_records_per_key: int = Field(default=200, ge=2)
-    max_records_per_weak_key: int = Field(default=6, ge=2)
-    """The same for keys of one field that many people share: birth date, street, full name."""
+    max_pairs_per_weak_key: int = Field(default=250_000, ge=1)
+    """Keys of what many people share (birth date, full name, …) use their rarest values, up to so many pairs."""
     max_pairs: int = Field(default=50_000_000, ge=1)
 
 
@@ -58,8 +64,8 @@ class Training(_Rules):
     seed: int = 7
     min_records: int = Field(default=50, ge=2)
     min_pairs_per_session: int = Field(default=200, ge=1)
-    u_pairs: int = Field(default=1_500_000, ge=1000)
-    em_pairs: int = Field(default=1_000_000, ge=1000)
+    u_pairs: int = Field(default=400_000, ge=1000)
+    em_pairs: int = Field(default=200_000, ge=1000)
     prior_recall: Share = 0.7
     """Share of true pairs that the deterministic rules of the prior are assumed to find."""
     max_replaced_share: Share = 0.5
@@ -69,7 +75,7 @@ class Training(_Rules):
 class Decision(_Rules):
     """What happens to a scored pair. Weights are bits of match weight (log2 odds)."""
 
-    accept_weight: float = 4.0
+    accept_weight: float = 1.0
     audit_weight: float = -5.0
     """Pairs below it are not kept at all."""
     name_similarity: Share = 0.88
@@ -78,7 +84,8 @@ class Decision(_Rules):
     """Same surname and birth date: given names less similar than this are two people (twins)."""
     birth_years_apart: int = Field(default=8, ge=1)
     """Birth years further apart than this need one and the same email to be one person."""
-    max_cluster_size: int = Field(default=12, ge=2)
+    max_cluster_size: int = Field(default=60, ge=2)
+    """A backstop: what holds a person together is the linkage (`cluster`)."""
 
 
 Policy = Literal["most recent", "most trusted source", "most complete", "most frequent", "verified"]

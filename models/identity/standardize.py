@@ -11,16 +11,19 @@ import phonenumbers
 import polars as pl
 from email_validator import EmailNotValidError, validate_email
 
+from customer360.models.identity.dates import iso_dates
+from customer360.models.identity.domains import misspelled_domains
 from customer360.models.identity.names import nickname_groups
 from customer360.models.identity.rules import IdentityRules, Standardization
 
 STANDARD_COLUMNS = (
     "given_name_std", "family_name_std", "nickname_group", "email_std", "email_user", "phone_std", "street_std",
-    "city_std", "zip_std", "dob_std",
+    "city_std", "zip_std", "dob_std", "gender_std",
+    "name_parts",
 )  # fmt: skip
 RAW_COLUMNS = (
-    "first_name", "last_name", "email_address", "phone_number", "date_of_birth", "address_line_1", "city", "state_code",
-    "zip_code", "country_code",
+    "first_name", "last_name", "full_name", "email_address", "phone_number", "date_of_birth", "address_line_1", "city", "state_code",
+    "zip_code", "country_code", "gender",
 )  # fmt: skip
 
 # Letters that Unicode does not decompose into a base letter and an accent.
@@ -38,18 +41,22 @@ _PLAIN_REGIONS = ("US", "CA")
 def standardize(records: pl.DataFrame, rules: IdentityRules | None = None) -> pl.DataFrame:
     """Add `STANDARD_COLUMNS` to customer records; any raw column may be missing.
 
-    `date_of_birth` may be a Date or text (ISO or yyyymmdd). `zip_code` is cut to five digits in the US.
+    A missing first or last name is taken from `full_name`. `date_of_birth` may be a Date or text of any usual form
+    (`dates.iso_dates`); `dob_std` is ISO text and may be partial. `zip_code` is cut to five digits in the US.
     """
     std = (rules or IdentityRules()).standardization
     frame = records.drop(STANDARD_COLUMNS, strict=False)
     missing = [pl.lit(None, pl.String).alias(name) for name in RAW_COLUMNS if name not in frame.columns]
     work = frame.with_columns(missing).select(RAW_COLUMNS)
     work = work.with_columns(_region(std))
+    work = _split_full_names(work, std)
     work = _names(work, std)
     work = _emails(work, std)
     work = _phones(work, std)
     work = _places(work, std)
-    work = work.with_columns(_birth_date(work.schema["date_of_birth"], std))
+    work = work.with_columns(_birth_date(work["date_of_birth"], std))
+    gender = pl.col("gender").cast(pl.String).str.to_lowercase().str.strip_chars()
+    work = work.with_columns(gender_std=gender.replace_strict(std.genders, default=None, return_dtype=pl.String))
     work = _without_hubs(work, "email_std", std.max_names_per_email)
     work = _without_hubs(work, "phone_std", std.max_names_per_phone)
     work = work.with_columns(email_user=pl.when(pl.col("email_std").is_not_null()).then("email_user"))
@@ -93,9 +100,54 @@ def _names(work: pl.DataFrame, std: Standardization) -> pl.DataFrame:
     family = plain_text(pl.col("last_name")).str.replace(suffix, "$1")
     work = _by_distinct(work, ["first_name"], given_name_std=_usable(given, junk))
     work = _by_distinct(work, ["last_name"], family_name_std=_usable(family, junk))
+    work = work.with_columns(_name_parts(work))
     groups = nickname_groups(std.max_nickname_group).rename({"name": "given_name_std"})
     work = work.join(groups, on="given_name_std", how="left", maintain_order="left")
     return work.with_columns(nickname_group=pl.coalesce("nickname_group", "given_name_std"))
+
+
+def _name_parts(work: pl.DataFrame) -> pl.Series:
+    """Every word of two letters and more of a record's names; null without any."""
+    used = [
+        name for name in ("given_name_std", "family_name_std", "full_name") if work[name].null_count() < work.height
+    ]
+    words = []
+    for name in used:
+        told = plain_text(pl.col(name)).str.extract_all(r"\p{L}{2,}").fill_null(pl.lit([], pl.List(pl.String)))
+        words.append(_by_distinct(work.select(name), [name], words=told)["words"].alias(name))
+    if not words:
+        return pl.Series("name_parts", [None] * work.height, dtype=pl.List(pl.String))
+    parts = pl.DataFrame(words).select(name_parts=pl.concat_list(used))
+    return parts.select(pl.when(pl.col("name_parts").list.len() > 0).then("name_parts")).to_series()
+
+
+def _split_full_names(work: pl.DataFrame, std: Standardization) -> pl.DataFrame:
+    """First and last name from `full_name` where they are missing: "Ann van der Berg", "Berg, Ann", "Dr Ann Lee jr"."""
+    if not work["full_name"].null_count() < work.height:
+        return work
+    title = rf"^(?:{_any_of(std.name_titles)})\.?\s+"
+    suffix = rf",?\s+(?:{_any_of(std.name_suffixes)})\.?$"
+    whole = pl.col("full_name").cast(pl.String).str.to_lowercase().str.strip_chars().str.replace(title, "")
+    tail = whole.str.extract(rf"({suffix})", 1).fill_null("")
+    whole = whole.str.replace(suffix, "")
+    turned = whole.str.extract_groups(r"^(?<family>[^,]+),\s*(?<given>[^,\d\s]+)(?:\s[^,\d\s]+)*$")
+    # After another comma stands a title or a place: "thomas clifford, 1st baron of chudleigh".
+    plain = whole.str.replace(r",.*$", "")
+    given = plain.str.extract(r"^(\S+)", 1)
+    particles = rf"\s((?:(?:{_any_of(std.name_particles)})\s+)+\S+)$"
+    family = pl.coalesce(plain.str.extract(particles, 1), plain.str.extract(r"\s(\S+)$", 1))
+    family = pl.coalesce(turned.struct.field("family"), family)
+    distinct = (
+        work.select("full_name")
+        .unique()
+        .with_columns(full_given=pl.coalesce(turned.struct.field("given"), given), full_family=family + tail)
+    )
+    work = work.join(distinct, on="full_name", how="left", nulls_equal=True, maintain_order="left")
+    both_missing = pl.col("first_name").is_null() | pl.col("last_name").is_null()
+    return work.with_columns(
+        first_name=pl.coalesce("first_name", pl.when(both_missing).then("full_given")),
+        last_name=pl.coalesce("last_name", pl.when(both_missing).then("full_family")),
+    )
 
 
 def _any_of(words: object) -> str:
@@ -121,6 +173,7 @@ def _emails(work: pl.DataFrame, std: Standardization) -> pl.DataFrame:
         user=pl.col("valid").str.split("@").list.first().str.replace(r"(.)\+.*$", "$1"),
         domain=pl.col("valid").str.split("@").list.last(),
     )
+    distinct = distinct.with_columns(domain=pl.col("domain").replace(misspelled_domains(std.mail_providers)))
     dotless = pl.col("domain").is_in(list(std.dotless_email_domains))
     distinct = distinct.with_columns(
         user=pl.when(dotless).then(pl.col("user").str.replace_all(".", "", literal=True)).otherwise("user"),
@@ -186,7 +239,9 @@ def _places(work: pl.DataFrame, std: Standardization) -> pl.DataFrame:
     )
     street = words.list.join(" ")
     work = _by_distinct(
-        work, ["address_line_1"], street_std=pl.when(~street.is_in(list(std.junk_streets)) & street.ne("")).then(street)
+        work,
+        ["address_line_1"],
+        street_std=pl.when(~street.is_in(list(std.junk_streets)) & street.str.contains(r"\p{L}{2}")).then(street),
     )
     work = _by_distinct(work, ["city"], city_std=_usable(plain_text(pl.col("city")), list(std.junk_names)))
     code = pl.col("zip_code").cast(pl.String).str.to_lowercase().str.replace_all(r"[^a-z0-9]", "")
@@ -198,19 +253,13 @@ def _places(work: pl.DataFrame, std: Standardization) -> pl.DataFrame:
     return _by_distinct(work, ["zip_code", "region"], zip_std=code)
 
 
-def _birth_date(kind: pl.DataType, std: Standardization) -> pl.Expr:
-    raw = pl.col("date_of_birth")
-    if kind == pl.Date:
-        date = raw
-    elif kind.is_temporal():
-        date = raw.dt.date()
-    else:
-        digits = raw.cast(pl.String).str.replace_all(r"[^0-9]", "").str.head(8)
-        date = digits.str.to_date("%Y%m%d", strict=False)
-    usable = (date.dt.year() >= std.earliest_birth_year) & ~date.dt.strftime("%Y-%m-%d").is_in(
+def _birth_date(raw: pl.Series, std: Standardization) -> pl.Series:
+    iso = iso_dates(raw, month_first=std.default_country == "US")
+    frame = iso.to_frame("dob_std")
+    usable = (pl.col("dob_std").str.head(4).cast(pl.Int32) >= std.earliest_birth_year) & ~pl.col("dob_std").is_in(
         list(std.junk_birth_dates)
     )
-    return pl.when(usable).then(date).alias("dob_std")
+    return frame.select(pl.when(usable).then("dob_std")).to_series()
 
 
 def _without_hubs(work: pl.DataFrame, column: str, limit: int) -> pl.DataFrame:

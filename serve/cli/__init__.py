@@ -6,6 +6,7 @@ import typer
 
 from customer360.platform.errors import Customer360Error
 from customer360.serve.cli import identity, models, offline, pipelines, quality, serving, warehouse
+from customer360.serve.cli import people as people  # adds its commands to the group of identity
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -1,102 +1,163 @@
-"""Accuracy and time of identity resolution on data with truth: `python tests/bench/identity.py [--data DIR]`."""
+"""Accuracy and time of identity resolution on data with truth, all at the committed rules, without labels:
+
+`python tests/bench/identity.py [--data DIR] [--only NAME] [--scale RECORDS]`
+"""
 
 import argparse
 import logging
 import resource
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import polars as pl
 import yaml
+from people import households, retail
 
-from customer360.models.identity import IdentityRules, b_cubed, pairwise, resolve, standardize
+from customer360.models.identity import IdentityRules, Resolution, b_cubed, pairwise, resolve, standardize
+from customer360.models.identity.evaluate import exact_share
+from customer360.models.identity.mapping import PeopleMapping, people_records
+from customer360.serve.people_files import read_table
 
 ROOT = Path(__file__).resolve().parents[2]
+RETAIL = {
+    "unique_id": "unique_id",
+    "columns": {
+        "first_name": "first_name", "last_name": "surname", "email_address": "email", "phone_number": "phone",
+        "date_of_birth": "dob", "address_line_1": "address", "city": "city", "state_code": "state", "zip_code": "zip",
+    },
+}  # fmt: skip
+FEBRL = {
+    "unique_id": "rec_id",
+    "country": "AU",
+    "identifiers": ["soc_sec_id"],
+    "columns": {
+        "first_name": "given_name", "last_name": "surname", "address_line_1": ["street_number", "address_1"],
+        "city": "suburb", "zip_code": "postcode", "state_code": "state", "date_of_birth": "date_of_birth",
+    },
+}  # fmt: skip
+FEBRL_BARE = FEBRL | {
+    "identifiers": [],
+    "columns": {name: column for name, column in FEBRL["columns"].items() if name != "date_of_birth"},  # type: ignore[attr-defined]
+}
+HISTORICAL = {
+    "unique_id": "unique_id",
+    "country": "GB",
+    "columns": {
+        "first_name": "first_name", "last_name": "surname", "full_name": "full_name", "date_of_birth": "dob",
+        "zip_code": "postcode_fake", "gender": "gender",
+    },
+}  # fmt: skip
+FAKE = {
+    "unique_id": "unique_id",
+    "columns": {
+        "first_name": "first_name", "last_name": "surname", "date_of_birth": "dob", "city": "city",
+        "email_address": "email",
+    },
+}  # fmt: skip
 
 
-def retail(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Records as silver.customer_records has them, and (record_id, entity_id)."""
-    records = pl.read_parquet(folder / "retail_200k.parquet").rename(
-        {
-            "unique_id": "record_id",
-            "surname": "last_name",
-            "email": "email_address",
-            "phone": "phone_number",
-            "dob": "date_of_birth",
-            "address": "address_line_1",
-            "state": "state_code",
-            "zip": "zip_code",
-        }
-    )
-    truth = pl.read_parquet(folder / "retail_200k_truth.parquet").rename({"unique_id": "record_id"})
-    return records, truth.select("record_id", "entity_id")
+@dataclass(frozen=True)
+class Case:
+    """Files, their mapping, and the truth: a function from the raw rows to the entity of each."""
+
+    files: tuple[str, ...]
+    mapping: dict[str, Any]
+    entity: Callable[[], pl.Expr] = field(default=lambda: pl.col("cluster"))
 
 
-def febrl3(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """As `retail`; the column soc_sec_id is a further identifier."""
-    raw = pl.read_csv(folder / "febrl_dataset3.csv", infer_schema=False)
-    raw = raw.rename({name: name.strip() for name in raw.columns})
-    raw = raw.with_columns(pl.all().str.strip_chars()).with_columns(pl.when(pl.all() != "").then(pl.all()))
-    records = raw.select(
-        "date_of_birth",
-        "soc_sec_id",
-        record_id="rec_id",
-        first_name="given_name",
-        last_name="surname",
-        address_line_1=pl.concat_str("street_number", "address_1", separator=" ", ignore_nulls=True),
-        city="suburb",
-        zip_code="postcode",
-        state_code="state",
-        country_code=pl.lit("AU"),
-    )
-    truth = raw.select(record_id="rec_id", entity_id=pl.col("rec_id").str.extract(r"^rec-(\d+)-"))
-    return records, truth
+def _febrl_entity() -> pl.Expr:
+    return pl.col("rec_id").str.strip_chars().str.extract(r"^rec-(\d+)-")
 
 
-def measure(name: str, records: pl.DataFrame, truth: pl.DataFrame, rules: IdentityRules) -> dict[str, object]:
+CASES = {
+    "fake_1000": Case(("fake_1000.csv",), FAKE),
+    "febrl1": Case(("febrl_dataset1.csv",), FEBRL, _febrl_entity),
+    "febrl2": Case(("febrl_dataset2.csv",), FEBRL, _febrl_entity),
+    "febrl3": Case(("febrl_dataset3.csv",), FEBRL, _febrl_entity),
+    "febrl4": Case(("febrl_dataset4a.csv", "febrl_dataset4b.csv"), FEBRL, _febrl_entity),
+    "febrl3 bare": Case(("febrl_dataset3.csv",), FEBRL_BARE, _febrl_entity),
+    "historical_50k": Case(("historical_50k.parquet",), HISTORICAL),
+    "historical_50k names only": Case(
+        ("historical_50k.parquet",),
+        HISTORICAL | {"columns": {"full_name": "full_name", "date_of_birth": "dob", "zip_code": "postcode_fake"}},
+    ),
+    "retail_200k": Case(("retail_200k.parquet",), RETAIL, lambda: pl.col("entity_id")),
+}
+
+
+def load(name: str, folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, PeopleMapping]:
+    """Records, truth (record_id, entity_id) and mapping of a case."""
+    case = CASES[name]
+    files = {file: read_table(folder / file) for file in case.files}
+    mapping = PeopleMapping.model_validate(case.mapping)
+    rows = pl.concat([frame.rename({column: column.strip() for column in frame.columns}) for frame in files.values()])
+    if name == "retail_200k":
+        rows = pl.read_parquet(folder / "retail_200k_truth.parquet")
+    truth = rows.select(record_id=pl.col(mapping.unique_id).cast(pl.String).str.strip_chars(), entity_id=case.entity())
+    return people_records(files, mapping), truth, mapping
+
+
+def generated(name: str, records: int) -> tuple[pl.DataFrame, pl.DataFrame, PeopleMapping]:
+    """As `load`, of a generator."""
+    rows = {"retail": retail, "households": households}[name](records)
+    mapping = PeopleMapping.model_validate(RETAIL)
+    truth = rows.select(record_id="unique_id", entity_id="entity_id")
+    return people_records({name: rows.drop("entity_id")}, mapping), truth, mapping
+
+
+def run(
+    records: pl.DataFrame, mapping: PeopleMapping, rules: IdentityRules
+) -> tuple[Resolution, dict[str, float], IdentityRules]:
+    rules = mapping.applied_to(rules)
     start = perf_counter()
     standard = standardize(records, rules)
     seconds = {"standardize": perf_counter() - start}
     resolution = resolve(standard, rules)
-    seconds |= resolution.seconds
+    return resolution, seconds | resolution.seconds, rules
+
+
+def measure(
+    name: str, records: pl.DataFrame, truth: pl.DataFrame, mapping: PeopleMapping, rules: IdentityRules
+) -> dict[str, object]:
+    resolution, seconds, _ = run(records, mapping, rules)
     found = resolution.assignments.join(truth, on="record_id")
     pairs, cubed = pairwise(found), b_cubed(found)
-    exact = found.group_by("entity_id").agg(pl.col("cluster_key").n_unique(), members=pl.len())
-    sizes = found.group_by("cluster_key").agg(pl.col("entity_id").n_unique().alias("people"), pl.len())
-    whole = sizes.filter(pl.col("people") == 1).join(found.unique("cluster_key"), on="cluster_key")
-    whole = whole.join(exact, on="entity_id").filter(pl.col("len") == pl.col("members"))
     return {
         "data": name,
         "records": records.height,
         "edges": resolution.edges.height,
-        **{phase: round(taken, 2) for phase, taken in seconds.items()},
-        "total": round(sum(seconds.values()), 2),
-        "pair P": round(pairs.precision, 4),
-        "pair R": round(pairs.recall, 4),
-        "pair F1": round(pairs.f1, 4),
-        "B3 P": round(cubed.precision, 4),
-        "B3 R": round(cubed.recall, 4),
-        "B3 F1": round(cubed.f1, 4),
-        "exact": round(whole.height / exact.height, 4),
+        "pair P": f"{pairs.precision:.4f}",
+        "pair R": f"{pairs.recall:.4f}",
+        "pair F1": f"{pairs.f1:.4f}",
+        "B3 F1": f"{cubed.f1:.4f}",
+        "exact": f"{exact_share(found):.4f}",
         "replaced": len(resolution.model.diagnostics["replaced"]),
+        "phases s": " ".join(f"{taken:.1f}" for taken in seconds.values()),
+        "total s": f"{sum(seconds.values()):.1f}",
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "identity")
-    folder = parser.parse_args().data
+    parser.add_argument("--only", action="append", choices=[*CASES, "households"], help="cases; default: all")
+    parser.add_argument("--scale", type=int, action="append", help="records of the retail generator instead")
+    options = parser.parse_args()
     logging.getLogger("splink").setLevel(logging.ERROR)
     rules = IdentityRules.model_validate(yaml.safe_load((ROOT / "configs/rules/identity.yaml").read_text()))
-    with_number = rules.blocking.model_copy(update={"identifiers": ("soc_sec_id",)})
-    rows = [
-        measure("retail_200k", *retail(folder), rules),
-        measure("febrl3", *febrl3(folder), rules.model_copy(update={"blocking": with_number})),
-        measure("febrl3, no number", *febrl3(folder), rules),
-    ]
-    table = pl.DataFrame(rows).transpose(include_header=True, header_name="", column_names=[r["data"] for r in rows])
-    with pl.Config(tbl_rows=-1, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True):
-        print(table[1:])
+    rows = []
+    if options.scale:
+        rows += [measure(f"retail {size:,}", *generated("retail", size), rules) for size in options.scale]
+    else:
+        for name in options.only or [*CASES, "households"]:
+            data = generated(name, 200_000) if name == "households" else load(name, options.data)
+            rows.append(measure(name, *data, rules))
+    print("| " + " | ".join(rows[0]) + " |\n" + "|---" * len(rows[0]) + "|")
+    for row in rows:
+        print("| " + " | ".join(str(value) for value in row.values()) + " |")
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
 
 

@@ -27,9 +27,9 @@ def test_edges_join_and_nothing_else_does():
     assert labels.tolist() == [0, 0, 0, 3, 4]
 
 
-def test_a_contradiction_splits_at_the_weaker_side():
+def test_a_contradiction_parts_the_component_where_it_holds_least():
     chain = edges((0, 1, 9.0), (1, 2, 12.0), (2, 3, 15.0))
-    assert cluster(4, chain, NONE, barring((0, 2)), 12).tolist() == [0, 1, 1, 1]
+    assert cluster(4, chain, NONE, barring((0, 2)), 12).tolist() == [0, 0, 2, 2]
 
 
 def test_must_links_hold_against_contradictions():
@@ -71,3 +71,15 @@ def test_clusters_are_a_partition_independent_of_edge_order(graph):
     assert (plain[labels] == plain).all()
     assert np.bincount(labels).max() <= cap
     assert not any(labels[left] == labels[right] for left, right in barred)
+
+
+def test_one_weak_edge_does_not_join_two_firm_groups():
+    left = [(a, b, 12.0) for a in range(6) for b in range(a + 1, 6)]
+    right = [(a + 6, b + 6, weight) for a, b, weight in left]
+    labels = cluster(12, edges(*left, *right, (5, 6, 3.0)), NONE, barring(), 60)
+    assert labels.tolist() == [0] * 6 + [6] * 6
+
+
+def test_a_record_may_hang_on_one_member_of_a_group():
+    firm = [(a, b, 12.0) for a in range(6) for b in range(a + 1, 6)]
+    assert cluster(7, edges(*firm, (0, 6, 5.0)), NONE, barring(), 60).tolist() == [0] * 7

@@ -51,13 +51,14 @@ CASES = (
     ({"first_name": "M"}, NO_DOB | OTHER_PHONE, None),
     ({"first_name": "Tipmothy"}, {"first_name": "Tim"} | NO_DOB | OTHER_PHONE, None),
     ({"first_name": "Lopez", "last_name": "Maria"}, NO_DOB | OTHER_PHONE, None),
-    # Two personal contacts in common outweigh an unknown birth date.
-    (NO_DOB, {"first_name": "Jorge"}, None),
+    # A couple shares phone and email.
+    (NO_DOB, {"first_name": "Jorge"}, HOUSEHOLD),
     # Twins: same birth date, but each with a contact of their own.
     ({"email_address": None}, {"first_name": "Jorge"} | OTHER_PHONE, TWINS),
     ({}, {"first_name": "Jorge"}, None),
     # Father and son of one name.
     ({"date_of_birth": date(1955, 1, 20)} | OTHER_PHONE, {"email_address": "ml@mail.com"}, GENERATION),
+    ({"date_of_birth": date(1955, 1, 20), "email_address": None}, {}, GENERATION),
     ({"date_of_birth": date(1955, 1, 20)}, {}, None),
     ({"last_name": "Lopez Sr."}, {"last_name": "Lopez, Jr"}, SUFFIX),
     ({"last_name": "Lopez Sr."}, {}, None),
@@ -96,10 +97,10 @@ def test_decisions_keep_score_and_reason():
         {"record_id": "c"} | BASE | {"first_name": "Jorge"} | OTHER_DOB,
     ]
     features = build_features(pl.DataFrame(rows, schema_overrides={"card": pl.String}), RULES)
-    pairs = pl.DataFrame({"rid_l": [0, 0, 1, 1], "rid_r": [1, 2, 2, 1], "match_weight": [20.0, 20.0, 1.0, 3.9]})
+    pairs = pl.DataFrame({"rid_l": [0, 0, 1, 1], "rid_r": [1, 2, 2, 1], "match_weight": [20.0, 20.0, 0.5, 0.9]})
     decided = decide(pairs, features, RULES)
     assert decided["decision"].to_list() == ["accepted", "vetoed", "rejected", "rejected"]
-    assert decided["reason"].to_list() == [None, HOUSEHOLD, HOUSEHOLD, None]
+    assert decided["reason"].to_list() == [None, HOUSEHOLD, None, None]
     assert decided["match_weight"].to_list() == pairs["match_weight"].to_list()
 
 
@@ -107,3 +108,11 @@ def test_no_pairs():
     features = build_features(pl.DataFrame([{"record_id": "a"} | BASE], schema_overrides={"card": pl.String}), RULES)
     empty = pl.DataFrame(schema={"rid_l": pl.Int64, "rid_r": pl.Int64, "match_weight": pl.Float64})
     assert decide(empty, features, RULES).columns[-2:] == ["reason", "decision"]
+
+
+def test_idle_reasons_do_not_veto():
+    rows = [{"record_id": "a"} | BASE, {"record_id": "b"} | BASE | {"first_name": "Jorge"} | OTHER_DOB]
+    features = build_features(pl.DataFrame(rows, schema_overrides={"card": pl.String}), RULES)
+    pairs = pl.DataFrame({"rid_l": [0], "rid_r": [1]})
+    assert cannot_link(pairs, features, RULES)["reason"].to_list() == [HOUSEHOLD]
+    assert cannot_link(pairs, features, RULES, idle={HOUSEHOLD, GENERATION}).is_empty()

@@ -85,8 +85,40 @@ def test_zip_codes(rules):
 
 def test_birth_dates_from_date_and_text(rules):
     usable = date(1980, 5, 17)
-    assert one(rules, "dob_std", [usable, date(1900, 1, 1), date(1850, 1, 1), None]) == [usable, None, None, None]
-    assert one(rules, "dob_std", ["1980-05-17", "19800517", "1980-13-45", "soon"]) == [usable, usable, None, None]
+    told = one(rules, "dob_std", [usable, date(1900, 1, 1), date(1850, 1, 1), None])
+    assert told == ["1980-05-17", None, "1850-01-01", None]
+    assert one(rules, "dob_std", ["1980-05-17", "19800517", "1980-13-45", "soon"]) == [
+        "1980-05-17", "1980-05-17", "1980-13-45", None,
+    ]  # fmt: skip
+
+
+def test_the_order_of_day_and_month_is_read_off_the_file(rules):
+    assert one(rules, "dob_std", ["17/05/1980", "03/04/1981"]) == ["1980-05-17", "1981-04-03"]
+    assert one(rules, "dob_std", ["05/17/1980", "03/04/1981"]) == ["1980-05-17", "1981-03-04"]
+    assert one(rules, "dob_std", ["17051980", "03041981"]) == ["1980-05-17", "1981-04-03"]
+    assert one(rules, "dob_std", ["1950", "1950-07", "1950-00-00", "3 March 1950"]) == [
+        "1950", "1950-07", "1950", "1950-03-03",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("full", "given", "family"),
+    [
+        ("Dr. Ann van der Berg", "ann", "van der berg"),
+        ("Lee, Ann", "ann", "lee"),
+        ("Ann Q. Lee jr.", "ann", "lee"),
+        ("Thomas Clifford, 1st Baron of Chudleigh", "thomas", "clifford"),
+        ("Wilding", "wilding", None),
+    ],
+)
+def test_full_names_are_split(rules, full, given, family):
+    row = standardize(pl.DataFrame({"full_name": [full]}), rules).row(0, named=True)
+    assert (row["given_name_std"], row["family_name_std"]) == (given, family)
+
+
+def test_misspelled_providers_are_read_as_meant(rules):
+    values = ["ann9@gmial.com", "ann9@ymail.com", "ann9@hotmal.com", "ann9@acme.com"]
+    assert one(rules, "email_std", values) == ["ann9@gmail.com", "ann9@ymail.com", "ann9@hotmail.com", "ann9@acme.com"]
 
 
 def test_a_contact_of_many_names_is_a_hub(rules):
