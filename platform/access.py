@@ -21,7 +21,7 @@ from typing import Literal, get_args
 
 from customer360.platform.errors import AccessDenied, ConfigError
 
-Role = Literal["reader", "service", "admin"]
+Role = Literal["reader", "service", "steward", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)  # each may do what those before it may
 PREFIX = "c360"
 SECRET_BYTES = 32

@@ -21,13 +21,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as RoutingError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from customer360.models.identity.index import IdentityIndexError
+from customer360.models.identity.registry import RegistryError
 from customer360.platform import access, settings, telemetry
 from customer360.platform.access import WrongRole
-from customer360.platform.errors import AccessDenied
+from customer360.platform.errors import AccessDenied, LakeLocked
 from customer360.platform.online import NotPublished, OnlineStore
 from customer360.platform.run.executor import ray_session
 from customer360.platform.settings import Settings
-from customer360.serve import customer, freshness, recommend, reference, score
+from customer360.serve import customer, freshness, identity, recommend, reference, score
+from customer360.serve.console import steward
+from customer360.serve.desk import Desk
+from customer360.serve.indexes import Indexes
 from customer360.serve.policy import Caller, Problem
 
 if TYPE_CHECKING:
@@ -45,7 +50,7 @@ AGE = Gauge("customer360_generation_age_seconds", "Age of the publication in ser
 DESCRIPTION = """Profiles, recommendations and scores of resolved persons, from the newest publication of the lake.
 
 Every call needs an API key, as `Authorization: Bearer KEY` or `X-API-Key: KEY`. Roles: `reader` sees no personal data,
-`service` sees it, `admin` also reads `/metrics`. Errors are `application/problem+json`."""
+`service` sees it, `steward` also decides who is one person, `admin` also reads `/metrics`. Errors are `application/problem+json`."""
 
 
 class Health(BaseModel):
@@ -99,22 +104,33 @@ def build_app(configured: Settings) -> FastAPI:
     app.state.folder = Path(configured.state)
     app.state.store = OnlineStore(app.state.folder)
     app.state.watch = freshness.Watch(app.state.folder)
+    app.state.indexes = Indexes(app.state.folder)
+    app.state.desk = Desk(configured)
     app.include_router(operations)
     app.include_router(reference.router)
     explained: dict[int | str, dict[str, Any]] = {code: {"model": Problem} for code in (401, 403, 404, 503)}
-    for endpoint in (customer, recommend, score):
+    for endpoint in (customer, recommend, score, identity):
         app.include_router(endpoint.router, prefix="/v1", responses=explained)
+    app.include_router(steward.router)
     handlers: dict[type[Exception], Callable[[Any], Response]] = {
         WrongRole: lambda fault: _problem(HTTPStatus.FORBIDDEN, str(fault)),
         AccessDenied: lambda fault: _problem(HTTPStatus.UNAUTHORIZED, str(fault), {"WWW-Authenticate": "Bearer"}),
         NotPublished: lambda fault: _problem(
             HTTPStatus.SERVICE_UNAVAILABLE, "nothing is published yet", {"Retry-After": "5"}
         ),
+        IdentityIndexError: lambda fault: _problem(HTTPStatus.SERVICE_UNAVAILABLE, str(fault)),
+        RegistryError: lambda fault: _problem(
+            HTTPStatus.NOT_FOUND, "the registry knows no such person, record or event"
+        ),
+        LakeLocked: lambda fault: _problem(
+            HTTPStatus.CONFLICT, "a run is changing the lake; try again when it has ended", {"Retry-After": "60"}
+        ),
         RoutingError: _http_problem,
         RequestValidationError: _validation_problem,
     }
     for fault, handler in handlers.items():
         app.add_exception_handler(fault, _handler(handler))
+    app.add_exception_handler(steward.SignInNeeded, steward.sign_in_first)
     app.add_middleware(Measured)
     return app
 

@@ -19,6 +19,7 @@ from customer360.platform.settings import Settings
 from customer360.platform.warehouse.load import LoadReport, load, rewrite
 from customer360.serve import freshness
 from customer360.serve.compose import identity_rules, rules_of, state_folder
+from customer360.serve.indexes import delete_indexes, publish_index
 from customer360.serve.publish import delete_person, publish_gold
 
 
@@ -79,8 +80,10 @@ def known_model(name: str) -> Model[Any, Any]:
 
 
 def publish(settings: Settings) -> None:
-    """Make the newest gold tables what the HTTP application answers from."""
-    publish_gold(lake_of(settings), state_folder(settings))
+    """Make the newest gold tables, and the index of identities, what the HTTP application answers from."""
+    lake, state = lake_of(settings), state_folder(settings)
+    publish_index(lake, state, identity_rules(settings))
+    publish_gold(lake, state)
     freshness.published(state_folder(settings))
 
 
@@ -116,7 +119,9 @@ def erase(settings: Settings, person: str) -> dict[str, int]:
     with lake.run_lock(f"erase {person}"):
         touched = privacy.erase_rows(lake, who) | forget(lake, who, identity_rules(settings))
         delete_person(state_folder(settings), person)  # answers stop now, before anything is rebuilt
+        delete_indexes(state_folder(settings))
     run_pipeline(settings, start="silver", command="erase")
+    publish_index(lake, state_folder(settings), identity_rules(settings))
     publish_gold(lake, state_folder(settings), keep=1)  # older publications still hold the person
     freshness.published(state_folder(settings))
     if (star := warehouse_file(settings)).exists():

@@ -34,11 +34,11 @@ def cannot_link(
     with engine(rules.engine) as con:
         con.register("people", people.to_arrow())
         con.register("pairs", pairs.select("rid_l", "rid_r").with_row_index("place").to_arrow())
-        told = con.sql(_query(rules.decision, features.identifiers, idle)).to_arrow_table()
+        told = con.sql(veto_query(rules.decision, features.identifiers, idle)).to_arrow_table()
     return pl.DataFrame(pl.from_arrow(told)).with_columns(pl.col("rid_l", "rid_r").cast(pl.Int64))
 
 
-def _query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[str]) -> str:
+def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[str]) -> str:
     """Facts of each pair, all of them true or false and never null, then the first reason that holds."""
     same_number = " or ".join(f"damerau_levenshtein(l.{name}, r.{name}) <= 1" for name in identifiers) or "false"
     alike = f"""list_max(flatten([[jaro_winkler_similarity(a, b) for a in l.roots if length(a) > 3]

@@ -8,7 +8,7 @@ it alone are retracted, and when deletions bring it below, its pairs are scored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import polars as pl
@@ -106,7 +106,7 @@ def resolve_batch(
     fresh = _scored(stay, batch, counts, hits, keys, pins.model, rules)
     edges = pl.concat([kept, _linked(fresh, links).select(list(EDGES))])
     nodes = _component(touched_records, state.edges, edges)
-    clusters = _clustered(frame.join(nodes, on="record", how="semi"), edges, keys, rules, links)
+    clusters = _clustered(frame.join(nodes, on="record", how="semi"), edges, keys, rules, links, pins.model.idle_vetoes)
     return Resolved(State(frame, edges, crowded), clusters, fresh.height)
 
 
@@ -206,7 +206,7 @@ def _scored(
     )
     features = _features(_masked(local, usable, keys), keys)
     pairs = _predicted(features, model, rules)
-    decided = decide(pairs, features, rules)
+    decided = decide(pairs, features, rules, model.idle_vetoes)
     numbers = features.frame["record"]
     return decided.select(
         numbers.gather(decided["rid_l"]).alias("record_l"),
@@ -293,7 +293,12 @@ def _accepted(edges: pl.DataFrame) -> pl.DataFrame:
 
 
 def _clustered(
-    rows: pl.DataFrame, edges: pl.DataFrame, keys: tuple[str, ...], rules: IdentityRules, links: Links
+    rows: pl.DataFrame,
+    edges: pl.DataFrame,
+    keys: tuple[str, ...],
+    rules: IdentityRules,
+    links: Links,
+    idle: Collection[str],
 ) -> pl.DataFrame:
     """(record, cluster) of the given records, whole components of them."""
     features = _features(rows, keys)
@@ -314,7 +319,7 @@ def _clustered(
 
     def contradictions(within: pl.DataFrame) -> pl.DataFrame:
         doubted = within.join(bars.cleared, on=["rid_l", "rid_r"], how="anti")
-        proven = cannot_link(doubted, features, rules).filter("is_proof")
+        proven = cannot_link(doubted, features, rules, idle).filter("is_proof")
         return pl.concat([proven.select("rid_l", "rid_r"), barred]).unique().sort("rid_l", "rid_r")
 
     nothing = accepted.select("rid_l", "rid_r").clear()

@@ -29,8 +29,8 @@ _NO_LIMIT = 2**31 - 1
 
 @dataclass(frozen=True)
 class Pins:
-    """`frequencies`: (column, value, share) of the columns that the model adjusts by. `hubs`: (column, value). Both with
-    hashed values. `caps`: block key to the most records that may share a value. `records`: of how many this was made.
+    """`frequencies`: (column, value, share) of the columns that the model adjusts by. `hubs`: (column, value), mail
+    domains of many people among them. Both with hashed values. `caps`: block key to the most records that may share a value. `records`: of how many this was made.
     `basis`: names the rules and code that it was made by."""
 
     model: IdentityModel
@@ -58,6 +58,7 @@ def pin(records: pl.DataFrame, rules: IdentityRules, basis: str = "") -> Pins:
     open_ = standardize(records, _without_limits(rules))
     hubs = pl.concat([_hubs_of(open_, column, rules) for column in _HUB_LIMITS])
     raw = build_features(_closed(open_, hubs), rules, capped=False)
+    hubs = pl.concat([hubs, _shared_domains(raw.frame)])
     frame, dropped = cap_keys(raw.frame, list(raw.keys), rules.blocking)
     features = Features(frame, raw.keys, dropped)
     model = train(features, rules)
@@ -72,6 +73,7 @@ def evidence(records: pl.DataFrame, pins: Pins, rules: IdentityRules) -> pl.Data
     standard = _closed(standardize(records, _without_limits(rules)), pins.hubs)
     built = build_features(standard, rules, capped=False)
     frame = built.frame.drop("rid").with_columns(hashed(key).alias(key) for key in built.keys)
+    frame = _with_own_domains(frame, pins.hubs)
     for column in sorted(adjusted_columns(pins.model)):
         shares = pins.frequencies.filter(pl.col("column") == column).select(
             pl.col("value").alias("value__"), pl.col("share").alias(f"tf_{column}")
@@ -142,6 +144,24 @@ def _closed(standard: pl.DataFrame, hubs: pl.DataFrame) -> pl.DataFrame:
         is_hub = hashed(column).is_in(values.implode()).fill_null(False)
         standard = standard.with_columns(pl.when(~is_hub).then(c).alias(c) for c in (*dependants, column))
     return standard
+
+
+def _shared_domains(frame: pl.DataFrame) -> pl.DataFrame:
+    """Mail domains of many people, as hubs of the column `domain`."""
+    shared = frame.filter(pl.col("email").is_not_null() & pl.col("email_own").is_null()).select(_domain()).unique()
+    return shared.select(column=pl.lit("domain"), value=hashed("domain")).sort("value")
+
+
+def _with_own_domains(frame: pl.DataFrame, hubs: pl.DataFrame) -> pl.DataFrame:
+    """The frame with `email_own` by the pinned domains instead of those of its own records."""
+    shared = hubs.filter(pl.col("column") == "domain")["value"]
+    domains = frame.select("email", _domain()).with_columns(value=hashed("domain"))
+    own = domains.select(pl.when(~pl.col("value").is_in(shared.implode())).then("email").alias("email_own"))
+    return frame.with_columns(own.to_series())
+
+
+def _domain() -> pl.Expr:
+    return pl.col("email").str.split("@").list.last().alias("domain")
 
 
 def _shares(frame: pl.DataFrame, column: str) -> pl.DataFrame:

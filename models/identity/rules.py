@@ -76,6 +76,8 @@ class Decision(_Rules):
     """What happens to a scored pair. Weights are bits of match weight (log2 odds)."""
 
     accept_weight: float = 1.0
+    review_weight: float = -2.0
+    """Pairs from here on that are not accepted wait for a steward."""
     audit_weight: float = -5.0
     """Pairs below it are not kept at all."""
     name_similarity: Share = 0.88

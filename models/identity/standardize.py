@@ -36,6 +36,7 @@ _PLAIN_EMAIL = (
 # Ten digits of the North American plan: their length alone makes the number possible.
 _PLAIN_PHONE = r"^(?:\+?1)?([2-9][0-9]{9})$"
 _PLAIN_REGIONS = ("US", "CA")
+_FEW = 64  # rows below which looking for distinct values costs more than it saves
 
 
 def standardize(records: pl.DataFrame, rules: IdentityRules | None = None) -> pl.DataFrame:
@@ -80,6 +81,8 @@ def name_suffix(last_name: pl.Expr, std: Standardization) -> pl.Expr:
 
 def _by_distinct(work: pl.DataFrame, columns: list[str], **computed: pl.Expr) -> pl.DataFrame:
     """`work` with `computed` expressions of `columns`, evaluated once per distinct combination."""
+    if work.height < _FEW:
+        return work.with_columns(**computed)
     distinct = work.select(columns).unique().with_columns(**computed)
     return work.join(distinct, on=columns, how="left", nulls_equal=True, maintain_order="left")
 

@@ -9,7 +9,7 @@ import polars as pl
 from customer360.platform.graph import builds
 from customer360.platform.tables import Date, Float, Integer, Money, String, Table
 
-ACQUIRING = {
+ACQUIRING: dict[str, tuple[str, ...]] = {
     "silver.sessions": ("subject_id", "person_id", "campaign_id", "started_at"),
     "silver.messages": ("subject_id", "person_id", "campaign_id", "first_at"),
     "silver.subject_days": ("subject_id", "person_id", "on", "order_count"),

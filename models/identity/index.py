@@ -1,0 +1,147 @@
+"""Records by block key, for looking up one record at request time.
+
+An index is a folder: what the model compares of every record, with its person (`records.arrow`, memory-mapped); the
+hashed block keys, key by key in order, with the row that each belongs to (`keys.npy`, `rows.npy`); the shares of values
+and the hubs (`pins.*`) and the rules. It is written whole and never changed; every process that opens it shares its
+pages, and a look-up touches a few of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from customer360.models.identity import pins as pinning
+from customer360.models.identity.features import KEY_PREFIX
+from customer360.models.identity.model import IdentityModel
+from customer360.models.identity.pins import Pins
+from customer360.models.identity.rules import IdentityRules
+from customer360.models.identity.scorer import Scorer
+from customer360.platform.errors import ModelError
+
+RECORDS, KEYS, ROWS = "records.arrow", "keys.npy", "rows.npy"
+FREQUENCIES, HUBS, MANIFEST = "frequencies.arrow", "hubs.arrow", "index.json"
+
+
+class IdentityIndexError(ModelError):
+    """There is no index, or one whose keys this version of the library hashes in another way."""
+
+
+def write_index(folder: Path, records: pl.DataFrame, persons: pl.DataFrame, pins: Pins, rules: IdentityRules) -> None:
+    """Write an index of customer records (as `standardize` takes them), each with its person of ``persons``
+    (record_id, person_id). The manifest is written last: a folder without one is no index.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = pinning.evidence(records, pins, rules).join(persons.select("record_id", "person_id"), on="record_id")
+    names = [name for name in rows.columns if name.startswith(KEY_PREFIX)]
+    ranges, listed, place = {}, [], 0
+    for name in names:
+        found = rows.select(key=name).with_row_index("row").drop_nulls("key").sort("key", "row")
+        ranges[name] = (place, place + found.height)
+        place += found.height
+        listed.append(found.select("key", pl.col("row").cast(pl.Int64)))
+    every = pl.concat(listed)
+    np.save(folder / KEYS, every["key"].to_numpy())
+    np.save(folder / ROWS, every["row"].to_numpy())
+    rows.drop(names).write_ipc(folder / RECORDS, compat_level=pl.CompatLevel.oldest())
+    pins.frequencies.write_ipc(folder / FREQUENCIES)
+    pins.hubs.write_ipc(folder / HUBS)
+    manifest = {
+        "polars": pl.__version__,
+        "ranges": ranges,
+        "caps": pins.caps,
+        "model": pins.model.model_dump(mode="json"),
+        "rules": rules.model_dump(mode="json"),
+        "records": pins.records,
+        "basis": pins.basis,
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class IdentityIndex:
+    """An opened index; safe to use from several threads."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    keys: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    records: pa.Table
+
+    @classmethod
+    def open(cls, folder: Path) -> IdentityIndex:
+        """Map the files of an index.
+
+        Raises:
+            IdentityIndexError: there is none in the folder, or it must be written again.
+        """
+        if not (folder / MANIFEST).exists():
+            raise IdentityIndexError("there is no identity index yet; `customer360 run` publishes one")
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if manifest["polars"] != pl.__version__:
+            raise IdentityIndexError(
+                f"the identity index was written with Polars {manifest['polars']}, this is {pl.__version__}; publish again"
+            )
+        records = pa.ipc.open_file(pa.memory_map(str(folder / RECORDS))).read_all()
+        return cls(folder, manifest, _mapped(folder / KEYS), _mapped(folder / ROWS), records)
+
+    @cached_property
+    def rules(self) -> IdentityRules:
+        return IdentityRules.model_validate(self.manifest["rules"])
+
+    @cached_property
+    def model(self) -> IdentityModel:
+        return IdentityModel.model_validate(self.manifest["model"])
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        return Scorer(self.model.settings)
+
+    @cached_property
+    def _pins(self) -> Pins:
+        """Model and hubs; the shares are looked up value by value instead of joined."""
+        none = pl.DataFrame(schema={"column": pl.String, "value": pl.Int64, "share": pl.Float64})
+        told = self.manifest
+        hubs = pl.read_ipc(self.folder / HUBS)
+        return Pins(self.model, none, hubs, told["caps"], told["records"], told["basis"])
+
+    @cached_property
+    def _shares(self) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        found = pl.read_ipc(self.folder / FREQUENCIES).sort("column", "value")
+        parts = found.partition_by("column", as_dict=True, include_key=False)
+        return {str(column): (f["value"].to_numpy(), f["share"].to_numpy()) for (column,), f in parts.items()}
+
+    def evidence(self, record: pl.DataFrame) -> dict[str, Any]:
+        """What the model compares of one record, block keys and shares included, as for every record of the index."""
+        row = pinning.evidence(record, self._pins, self.rules).row(0, named=True)
+        for column, (values, shares) in self._shares.items():
+            wanted = pl.select(pl.lit(row[column], pl.String).alias(column)).select(pinning.hashed(column)).item()
+            place = None if wanted is None else int(np.searchsorted(values, wanted))
+            known = place is not None and place < len(values) and values[place] == wanted
+            row[f"tf_{column}"] = float(shares[place]) if known else None
+        return row
+
+    def candidates(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Rows of the records that share a block key with this one; a key that too many records share tells nothing."""
+        found: set[int] = set()
+        for name, (start, end) in self.manifest["ranges"].items():
+            if row[name] is None:
+                continue
+            part = self.keys[start:end]
+            first, last = int(np.searchsorted(part, row[name], "left")), int(np.searchsorted(part, row[name], "right"))
+            if last - first < self.manifest["caps"][name]:  # with the asked record it would be one more
+                found.update(self.rows[start + first : start + last].tolist())
+        return self.records.take(sorted(found)).to_pylist() if found else []
+
+
+def _mapped(file: Path) -> NDArray[Any]:
+    return np.load(file, mmap_mode="r")

@@ -1,0 +1,123 @@
+"""Who is this? One record against the index of all records, within a request.
+
+The answer is that of the next batch as far as a look-up can tell: the same features, keys, model and rules, applied to
+the one record. It changes nothing; the record itself reaches the registry with the batch that brings it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+from typing import Any, Literal
+
+import polars as pl
+import sqlglot
+from sqlglot import exp
+
+from customer360.models.identity.conditions import Evaluate, compile_condition
+from customer360.models.identity.decide import veto_query
+from customer360.models.identity.features import IDENTIFIER_PREFIX
+from customer360.models.identity.index import IdentityIndex
+from customer360.models.identity.scorer import Evidence, Score
+from customer360.models.identity.standardize import RAW_COLUMNS
+
+Verdict = Literal["accepted", "vetoed", "possible"]
+ASKED = "asked"  # record_id of the record that is asked about
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A person that the record may belong to, with the strongest of its records: ``weight`` in bits of match weight."""
+
+    person_id: str
+    record_id: str
+    weight: float
+    probability: float
+    verdict: Verdict
+    reason: str | None
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``entity``: one person; ``new``: nobody; ``ambiguous``: several persons, or one that the evidence does not settle.
+    Candidates come strongest first."""
+
+    kind: Literal["entity", "new", "ambiguous"]
+    person_id: str | None
+    candidates: tuple[Candidate, ...]
+
+
+def look_up(index: IdentityIndex, record: Mapping[str, Any]) -> Answer:
+    """Resolve one record: any of `standardize.RAW_COLUMNS`, as its source writes them."""
+    rules = index.rules
+    schema: dict[str, type[pl.DataType]] = dict.fromkeys(("record_id", *RAW_COLUMNS), pl.String)
+    if isinstance(record.get("date_of_birth"), date):
+        schema["date_of_birth"] = pl.Date
+    values = {"record_id": ASKED} | {name: record.get(name) for name in RAW_COLUMNS}
+    row = index.evidence(pl.DataFrame([values], schema=schema))
+    best: dict[str, Candidate] = {}
+    for other in index.candidates(row):
+        candidate = _judge(index, row, other)
+        held = best.get(candidate.person_id)
+        if candidate.weight >= rules.decision.audit_weight and (held is None or _rank(candidate) > _rank(held)):
+            best[candidate.person_id] = candidate
+    return _answer(sorted(best.values(), key=_rank, reverse=True))
+
+
+def _judge(index: IdentityIndex, row: Mapping[str, Any], other: Mapping[str, Any]) -> Candidate:
+    score: Score = index.scorer(row, other)
+    decision = index.rules.decision
+    reason = None
+    if score.weight >= decision.audit_weight:
+        reason = vetoes(index)(row, other)
+    accepted = score.weight >= decision.accept_weight
+    verdict: Verdict = "vetoed" if reason else "accepted" if accepted else "possible"
+    return Candidate(
+        other["person_id"], other["record_id"], score.weight, score.probability, verdict, reason, score.evidence
+    )
+
+
+def _rank(candidate: Candidate) -> tuple[bool, float, str]:
+    return candidate.verdict == "accepted", candidate.weight, candidate.person_id
+
+
+def _answer(candidates: list[Candidate]) -> Answer:
+    accepted = [c for c in candidates if c.verdict == "accepted"]
+    if len(accepted) == 1:
+        return Answer("entity", accepted[0].person_id, tuple(candidates))
+    is_open = accepted or any(c.verdict == "possible" and c.weight > 0 for c in candidates)
+    return Answer("ambiguous" if is_open else "new", None, tuple(candidates))
+
+
+class Vetoes:
+    """The cannot-link rules of `decide`, compiled from its SQL: the reason why two rows are not one person, or None."""
+
+    def __init__(self, query: str) -> None:
+        parsed = sqlglot.parse_one(query, read="duckdb")
+        self._steps: list[tuple[str, Evaluate]] = []
+        for cte in parsed.find_all(exp.CTE):
+            for column in cte.this.expressions:
+                if isinstance(column, exp.Alias):
+                    self._steps.append((column.alias, compile_condition(column.this.sql("duckdb"))))
+
+    def __call__(self, left: Mapping[str, Any], right: Mapping[str, Any]) -> str | None:
+        row = {f"l.{name}": value for name, value in left.items()}
+        row |= {f"r.{name}": value for name, value in right.items()}
+        for name, evaluate in self._steps:
+            row[name] = evaluate(row)
+        reason: str | None = row["reason"]
+        return reason
+
+
+@lru_cache(4)
+def _compiled(query: str) -> Vetoes:
+    return Vetoes(query)
+
+
+def vetoes(index: IdentityIndex) -> Vetoes:
+    """The rules that are in force for the index's records."""
+    identifiers = tuple(name for name in index.records.column_names if name.startswith(IDENTIFIER_PREFIX))
+    return _compiled(veto_query(index.rules.decision, identifiers, index.model.idle_vetoes))

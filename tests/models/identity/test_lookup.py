@@ -1,0 +1,99 @@
+"""One record against the index: as Splink and the rules judge it, without either."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from customer360.models.identity import IdentityRules, pins, resolve
+from customer360.models.identity.index import MANIFEST, IdentityIndex, IdentityIndexError, write_index
+from customer360.models.identity.lookup import look_up, vetoes
+
+pytestmark = pytest.mark.slow
+RULES = IdentityRules()
+FIRST = ["Robert", "Ann", "Zoé", "Jürgen", "Maria", "Wei", "Olu", "Sam", "Nora", "Tim"]
+LAST = ["King", "Lee", "Ray", "Müller", "Silva", "Zhang", "Ade", "Fox", "Berg", "Hall"]
+
+
+def records() -> pl.DataFrame:
+    """A hundred people, each with a clean account and one with a typing error; Bob King lives with his son Jorge."""
+    rows = []
+    for number in range(100):
+        first, last = FIRST[number % 10], LAST[number // 10]
+        known = {
+            "first_name": first, "last_name": last, "email_address": f"{first}.{last}{number}@mail.com".lower(),
+            "phone_number": f"415555{2000 + number}", "date_of_birth": date(1960 + number % 40, 1 + number % 12, 2 + number % 27),
+            "address_line_1": f"{10 + number} Elm Street", "city": "Springfield", "zip_code": f"941{number:02}",
+        }  # fmt: skip
+        rows += [
+            {"record_id": f"CRM/{number}"} | known,
+            {"record_id": f"POS/{number}"} | known | {"last_name": last + "h"},
+        ]
+    rows.append(rows[0] | {"record_id": "CRM/son", "first_name": "Jorge", "date_of_birth": date(2004, 3, 9)})
+    return pl.DataFrame(rows)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory):
+    people = records()
+    held = pins.pin(people, RULES)
+    resolution = resolve(people, RULES, model=held.model)
+    folder = tmp_path_factory.mktemp("index") / "1"
+    write_index(folder, people, resolution.assignments, held, RULES)
+    return people, resolution, folder, IdentityIndex.open(folder)
+
+
+def test_a_known_record_finds_its_person(world) -> None:
+    people, resolution, _, index = world
+    person = dict(resolution.assignments.select("record_id", "person_id").iter_rows())
+    for row in people.filter(pl.col("record_id").str.starts_with("POS")).head(20).to_dicts():
+        answer = look_up(index, row)
+        assert (answer.kind, answer.person_id) == ("entity", person[row["record_id"]])
+
+
+def test_weights_and_vetoes_are_those_of_the_batch(world) -> None:
+    people, resolution, _, index = world
+    edges = {(e["record_id_l"], e["record_id_r"]): e for e in resolution.edges.to_dicts()}
+    compared = 0
+    for row in people.to_dicts():
+        mine = index.evidence(pl.DataFrame([row], schema=people.schema))
+        for other in index.candidates(mine):
+            pair = tuple(sorted((row["record_id"], other["record_id"])))
+            if pair in edges:
+                assert index.scorer(mine, other).weight == pytest.approx(edges[pair]["match_weight"], abs=1e-9), pair
+                assert vetoes(index)(mine, other) == edges[pair]["reason"], pair
+                compared += 1
+    assert compared > 100
+
+
+def test_the_son_is_not_his_father(world) -> None:
+    index = world[3]
+    father = {"first_name": "Robert", "last_name": "King", "email_address": "robert.king0@mail.com"}
+    answer = look_up(index, father | {"date_of_birth": date(1960, 1, 2)})
+    assert answer.kind == "entity"
+    vetoed = [c for c in answer.candidates if c.verdict == "vetoed"]
+    assert [c.record_id for c in vetoed] == ["CRM/son"] and vetoed[0].reason
+
+
+def test_a_stranger_is_new_and_weak_evidence_is_not_settled(world) -> None:
+    index = world[3]
+    stranger = {
+        "first_name": "Ximena",
+        "last_name": "Quispe",
+        "email_address": "xq@correo.pe",
+        "phone_number": "5550001111",
+    }
+    assert look_up(index, stranger).kind == "new"
+    assert look_up(index, {"first_name": "Ann"}).candidates == ()
+
+
+def test_an_index_of_another_library_version_is_refused(world, tmp_path: Path) -> None:
+    with pytest.raises(IdentityIndexError, match="no identity index"):
+        IdentityIndex.open(tmp_path)
+    manifest = (world[2] / MANIFEST).read_text().replace(f'"polars": "{pl.__version__}"', '"polars": "0.1"')
+    (tmp_path / MANIFEST).write_text(manifest)
+    with pytest.raises(IdentityIndexError, match=r"Polars 0\.1"):
+        IdentityIndex.open(tmp_path)
