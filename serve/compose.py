@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ def compose() -> None:
         leave_out=(f"{models.__name__}.training", f"{models.__name__}.tracking", f"{pipelines.__name__}.sample"),
     )
     declare_scorers()
+    importlib.import_module("customer360.platform.warehouse.load")  # declares the warehouse's own books
     stars.check()
     graph.levels()  # an unknown input or a cycle is an error now, not in the middle of a run
 
