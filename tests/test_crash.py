@@ -34,6 +34,7 @@ PEOPLE, DAYS = 20, 28
 OPTIONS = {"LAKE__BUCKETS": 2}
 LATER = ("web/events", "pos/transactions", "shop/customers")  # their last file comes with the second batch
 RANDOM_MOMENTS, SEED = 10, 20260630
+STEP = int(os.environ.get("CUSTOMER360_CRASH_STEP", "4"))  # of the named points each so-manieth is tried; 1: all
 CHAINS = 6  # lakes over which the named points are dealt; each dies at every sixth, and goes on from there
 
 
@@ -248,7 +249,7 @@ def _dies_everywhere(start: Any, points: list[str], drivers: Drivers, folder: Pa
 
 
 @pytest.mark.slow
-def test_killed_at_every_named_point_of_a_first_run(
+def test_killed_at_named_points_of_a_first_run(
     origin: Any, drivers: Drivers, calm: tuple[Any, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     points = list(dict.fromkeys(calm[1]["points"]))
@@ -262,14 +263,15 @@ def test_killed_at_every_named_point_of_a_first_run(
         "before publication",
         "after publication",
     }
-    for number, found in enumerate(_dies_everywhere(origin, points, drivers, tmp_path)):
-        assert found == calm[1]["held"], f"{points[number::CHAINS]}: {_difference(found, calm[1]['held'])}"
+    tried = points[::STEP]
+    for number, found in enumerate(_dies_everywhere(origin, tried, drivers, tmp_path)):
+        assert found == calm[1]["held"], f"{tried[number::CHAINS]}: {_difference(found, calm[1]['held'])}"
     with capsys.disabled():
-        print(f"\nfirst run: killed at {len(points)} points")
+        print(f"\nfirst run: killed at {len(tried)} of {len(points)} points")
 
 
 @pytest.mark.slow
-def test_killed_at_every_third_point_of_a_second_batch(
+def test_killed_at_named_points_of_a_second_batch(
     drivers: Drivers, calm: tuple[Any, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     site = calm[0].copy(tmp_path / "start")
@@ -283,8 +285,8 @@ def test_killed_at_every_third_point_of_a_second_batch(
         )
     whole = site.copy(tmp_path / "whole")
     expected = drivers.ask(whole.root)
-    points = list(dict.fromkeys(expected["points"]))[::3]  # the first run died at every one
-    assert expected["held"] != calm[1]["held"] and len(points) > 20
+    points = list(dict.fromkeys(expected["points"]))[STEP // 2 :: 2 * STEP]  # other ones than in the first run
+    assert expected["held"] != calm[1]["held"] and len(points) > 10
     for number, found in enumerate(_dies_everywhere(site, points, drivers, tmp_path)):
         assert found == expected["held"], f"{points[number::CHAINS]}: {_difference(found, expected['held'])}"
     with capsys.disabled():
