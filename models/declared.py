@@ -112,6 +112,11 @@ class Plan(Section):
     objective: Objective | None = None
     budget: str | None = None
     guardrails: dict[str, Limits] = {}
+    margin: float = Field(
+        default=0.0,
+        ge=0,
+        description="how much worse a challenger's lower bound may be, in the units of the comparison",
+    )
     retrain: Retrain = Retrain()
     limits: tuple[str, ...] = ()  # what the model is not good for: lines of its card
 

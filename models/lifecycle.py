@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from customer360.models import declared, plots, tuning
+from customer360.models import declared, drift, plots, tuning
 from customer360.models.base import Evaluation, Model, NoProgress, Params, Snapshot
 from customer360.models.card import card
 from customer360.models.declared import params_of, plan_of
@@ -40,6 +41,7 @@ def train(settings: Settings, lake: Lake, model: Model[Any, Any], cut: date) -> 
     telemetry.event(f"training {model.name}", as_of=cut)
     judged_at = cut - timedelta(days=horizon_of(params))
     evaluation = backtest(lake, model, params, judged_at)
+    evaluation = replace(evaluation, metrics=evaluation.metrics | drift.mean_error(evaluation))
     for name, verdict in evaluation.verdicts.items():
         telemetry.event(f"  {name}: {verdict}")
     versions = {table: lake.version(table) for table in model.tables}

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from customer360.models.tuning import Tuned
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-PLOTS = "plots"
+PLOTS, PAST = "plots", "champions"
+PAST_LENGTH, TAG_LENGTH = 50, 4000
 DESCRIPTION_LENGTH = 5000  # what the registry takes
 FLAVOUR = "customer360"
 FITTED = "fitted"
@@ -153,11 +154,67 @@ class Registry:
                     )
         return str(parent.info.run_id)
 
-    def promote(self, name: str, version: str) -> None:
-        """Make a version the champion of its model; it is challenger no more."""
+    def promote(self, name: str, version: str, reason: str = "") -> None:
+        """Make a version the champion of its model; it is challenger no more. The model's tag `champions` keeps those
+        before it, the latest last.
+        """
+        client, champion = self._client(), self.champion_version(name)
+        if champion == version:
+            return
+        if champion is not None:
+            self._set_past_champions(name, [*self._past_champions(name), champion])
         if self._alias(name, CHALLENGER) == version:
-            self._client().delete_registered_model_alias(name, CHALLENGER)
-        self._client().set_registered_model_alias(name, CHAMPION, version)
+            client.delete_registered_model_alias(name, CHALLENGER)
+        client.set_registered_model_alias(name, CHAMPION, version)
+        self.note(name, version, "promoted", f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {reason}".strip())
+
+    def rollback(self, name: str, reason: str) -> str:
+        """Put the previous champion back in use and return its version. Raises ModelError when there is none."""
+        champion, previous = self.champion_version(name), self.previous_champion(name)
+        if champion is None or previous is None:
+            raise ModelError(f"{name} has no earlier champion to go back to")
+        self._client().set_registered_model_alias(name, CHAMPION, previous)
+        self._set_past_champions(name, self._past_champions(name)[:-1])
+        self.note(name, champion, "rolled_back", f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {reason}".strip())
+        return previous
+
+    def previous_champion(self, name: str) -> str | None:
+        """The version that a rollback would put back, None when there is none."""
+        past = self._past_champions(name)
+        return past[-1] if past else None
+
+    def note(self, name: str, version: str, key: str, text: str) -> None:
+        """Leave a tag on a version: what was decided, and why."""
+        self._client().set_model_version_tag(name, version, key, text[:TAG_LENGTH])
+
+    def as_of(self, name: str, version: str) -> date:
+        """The date that a version was fitted at. Raises ModelError when the version does not exist."""
+        return date.fromisoformat(self._run(name, version).tags["as_of"])
+
+    def metrics(self, name: str, version: str) -> dict[str, float]:
+        """The figures of a version's backtest."""
+        return dict(self._run(name, version).metrics)
+
+    def params(self, model: Model[Any, Any], version: str) -> Params:
+        """The parameters of a version. Raises ModelError when the model does not take them any more."""
+        stored = {name: _value(text) for name, text in self._run(model.name, version).params.items()}
+        try:
+            return model.params.model_validate(stored)
+        except ValueError as fault:
+            raise ModelError(f"{model.name} version {version} has parameters of another time: {fault}") from None
+
+    def _run(self, name: str, version: str) -> Any:
+        try:
+            return self._client().get_run(self._client().get_model_version(name, version).run_id).data
+        except MlflowException as error:
+            raise ModelError(f"{name} has no version {version}: {error.message}") from None
+
+    def _past_champions(self, name: str) -> list[str]:
+        found: list[str] = json.loads(self._client().get_registered_model(name).tags.get(PAST, "[]"))
+        return found
+
+    def _set_past_champions(self, name: str, versions: list[str]) -> None:
+        self._client().set_registered_model_tag(name, PAST, json.dumps(versions[-PAST_LENGTH:]))
 
     def champion_version(self, name: str) -> str | None:
         """The version in use, None when the model has no champion."""
@@ -273,3 +330,11 @@ def _flat(values: Mapping[str, Any]) -> dict[str, str]:
     return {
         name: value if isinstance(value, str) else json.dumps(value, sort_keys=True) for name, value in values.items()
     }
+
+
+def _value(text: str) -> Any:
+    """A parameter that `_flat` made text of."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

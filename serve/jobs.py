@@ -6,9 +6,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from customer360.models import lifecycle
+from customer360.models import lifecycle, promotion
 from customer360.models.base import MODELS, Model
 from customer360.models.identity.erasure import forget, identifiers_of
+from customer360.models.promotion import Desk, Outcome
 from customer360.models.tuning import Tuned
 from customer360.pipelines import last_complete_day_end
 from customer360.platform import privacy, telemetry, warehouse
@@ -70,6 +71,18 @@ def tune(settings: Settings, name: str, as_of: date | None, trial_count: int, *,
     model, lake = known_model(name), lake_of(settings)
     cut = as_of or last_complete_day_end(lake)
     return lifecycle.tune(settings, lake, model, cut, trial_count, resume=resume, apply=apply)
+
+
+def desk(settings: Settings, name: str, as_of: date | None) -> Desk:
+    """One model with what is needed to judge, promote and retrain it as of a date."""
+    model, lake = known_model(name), lake_of(settings)
+    return Desk(settings, lake, model, as_of or last_complete_day_end(lake))
+
+
+def retrain(settings: Settings, name: str, as_of: date | None) -> list[Outcome]:
+    """Retrain one model, or all, where it is due; see ``promotion.retrain``."""
+    names = sorted(MODELS) if name == "all" else [name]
+    return [promotion.retrain(desk(settings, each, as_of)) for each in names]
 
 
 def known_model(name: str) -> Model[Any, Any]:
