@@ -17,6 +17,7 @@ OPTIONAL = ("session", "quantity", "item_text")
 PLAIN_INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"
 # Epochs are told apart by size: seconds until 5138, milliseconds, microseconds, nanoseconds.
 EPOCHS = ((1e11, 1e6), (1e14, 1e3), (1e17, 1.0), (float("inf"), 1e-3))
+LATEST = 2.5e17  # microseconds: beyond the year 9800 is no time
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,13 @@ def moment(text: str) -> datetime:
         except ValueError:
             raise SourceError(f"{text!r} is no date, no ISO timestamp and no epoch number") from None
         return found.astimezone(UTC).replace(tzinfo=None) if found.tzinfo else found
-    if 0 < number < 1e8 and len(text.strip()) == 8:  # 20110911
-        return datetime.strptime(text.strip(), "%Y%m%d")
-    scale = next(scale for limit, scale in EPOCHS if abs(number) < limit)
-    return datetime.fromtimestamp(number * scale / 1e6, UTC).replace(tzinfo=None)
+    try:
+        if 0 < number < 1e8 and len(text.strip()) == 8:  # 20110911
+            return datetime.strptime(text.strip(), "%Y%m%d")
+        scale = next(scale for limit, scale in EPOCHS if 0 <= number < limit)
+        return datetime.fromtimestamp(number * scale / 1e6, UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError, StopIteration):
+        raise SourceError(f"{text!r} is no date, no ISO timestamp and no epoch number") from None
 
 
 def column_names(text: str) -> dict[str, str]:
@@ -201,9 +205,17 @@ def _times(values: pl.Series, path: Path) -> pl.Series:
 
 
 def _from_epoch(values: pl.Series) -> pl.Series:
-    largest = values.abs().max()
-    scale = next(scale for limit, scale in EPOCHS if not isinstance(largest, int | float) or largest < limit)
-    return (values.fill_nan(None) * scale).round(0).cast(pl.Int64).cast(pl.Datetime("us"))
+    """The unit is that of the middle value, so that a single absurd one decides nothing; absurd ones are null."""
+    usual = values.fill_nan(None).abs().median()
+    scale = next((s for limit, s in EPOCHS if not isinstance(usual, int | float) or usual < limit), EPOCHS[-1][1])
+    micro = values * scale
+    return (
+        pl.select(pl.when(micro.is_finite() & (micro.abs() < LATEST)).then(micro))
+        .to_series()
+        .round(0)
+        .cast(pl.Int64)
+        .cast(pl.Datetime("us"))
+    )
 
 
 def _from_text(values: pl.Series) -> pl.Series:
