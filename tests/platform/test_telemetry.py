@@ -15,7 +15,7 @@ from customer360.platform import errors, telemetry
 def fresh_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     log = telemetry.log
     before = log.handlers[:], log.level, log.propagate
-    log.handlers = []
+    log.handlers, log.propagate = [], True  # pytest hangs its own handler on a logger that does not propagate
     yield
     log.handlers, log.propagate = before[0], before[2]
     log.setLevel(before[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import duckdb
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from customer360.models.identity.comparisons import STANDARD
@@ -35,6 +35,7 @@ SQL = (
 )
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=30))
 def test_conditions_give_what_duckdb_gives(pairs: list[tuple[str | None, str | None]]) -> None:
     frame = pl.DataFrame(pairs, schema={"a": pl.String, "b": pl.String}, orient="row")
