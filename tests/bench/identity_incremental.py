@@ -1,0 +1,200 @@
+"""A batch into what is resolved, registry committed: `python tests/bench/identity_incremental.py [--records N]`.
+
+Prints the time of each phase, whether the partition and the edges are those of a rebuild under the same pins, and
+whether every person that the batch did not touch kept its id. `--orders K` instead resolves `--records` in K random
+orders and batchings and compares each with one run of all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+from datetime import UTC, date, datetime
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import polars as pl
+import yaml
+from conditions import conditions, measured
+
+from customer360.models.identity import IdentityRules, pins, registry
+from customer360.models.identity.incremental import Resolved, State, resolve_batch
+from customer360.models.identity.registry import core
+from customer360.platform.lake import Lake
+
+ROOT = Path(__file__).resolve().parents[2]
+RULES = IdentityRules.model_validate(yaml.safe_load((ROOT / "configs/rules/identity.yaml").read_text()))
+
+
+def people(records: int, seed: int) -> pl.DataFrame:
+    """About `records` rows of people in households: gaps, typing errors, shared street, surname and landline."""
+    rng = np.random.default_rng(seed)
+    syllables = np.array(
+        "ba be bi bo da de di do ka ke ki ko la le li lo ma me mi mo na ne ni no ra re ri ro sa se si so".split()
+    )
+    names = np.array(["".join(syllables[rng.integers(0, len(syllables), n)]) for n in rng.integers(2, 4, 4000)])
+    households = int(records / 1.31 / 2.2)
+    homes = np.repeat(np.arange(households), rng.integers(1, 5, households))[: int(records / 1.31) + 1]
+    count = len(homes)
+    given = names[(rng.zipf(1.25, count) - 1) % 1500]
+    family = names[(rng.zipf(1.15, households) - 1) % 4000][homes]
+    number = rng.integers(1, 9000, households)[homes]
+    street = names[rng.integers(0, 3000, households)][homes]
+    area = rng.integers(0, max(households // 400, 10), households)[homes]
+    born = rng.integers(-7000, 13000, count)
+    base = pl.DataFrame(
+        {"given": given, "family": family, "number": number, "street": street, "area": area, "born": born}
+    )
+    base = base.with_row_index("person").with_columns(home=pl.Series(homes))
+    people_ = base.select(
+        "person",
+        first_name="given",
+        last_name="family",
+        email_address=pl.format(
+            "{}{}{}@mail{}.com", "given", "family", pl.col("person") % 100_003, pl.col("person") % 7
+        ),
+        own_phone=pl.format("415{}", (pl.col("person") * 7919) % 8_000_000 + 2_000_000),
+        home_phone=pl.format("212{}", (pl.col("home") * 6151) % 8_000_000 + 2_000_000),
+        date_of_birth=pl.lit(date(1970, 1, 1)) + pl.duration(days="born"),
+        address_line_1=pl.format("{} {} St", "number", "street"),
+        city=pl.format("town{}", pl.col("area") // 3),
+        zip_code=(10_000 + pl.col("area") % 80_000).cast(pl.String),
+    )
+    copies = rng.choice([1, 2, 3, 4], count, p=[0.76, 0.18, 0.05, 0.01])
+    rows = people_[np.repeat(np.arange(count), copies)]
+    chance = [pl.Series(rng.random(rows.height)) for _ in range(8)]
+    typo = pl.col("first_name").str.slice(0, 2) + pl.col("first_name").str.slice(3)
+    rows = rows.with_columns(
+        first_name=pl.when(chance[0] < 0.06).then(typo).otherwise("first_name"),
+        phone_number=pl.when(chance[1] < 0.5).then("own_phone").when(chance[1] < 0.8).then("home_phone"),
+        email_address=pl.when(chance[2] < 0.7).then("email_address"),
+        date_of_birth=pl.when(chance[3] < 0.6).then("date_of_birth"),
+        address_line_1=pl.when(chance[4] < 0.8).then("address_line_1"),
+        zip_code=pl.when(chance[5] < 0.9).then("zip_code"),
+        city=pl.when(chance[6] < 0.9).then("city"),
+    ).drop("own_phone", "home_phone", "person")
+    order = pl.Series(rng.permutation(rows.height))
+    return rows[order].with_row_index("n").select(pl.format("R/{}", "n").alias("record_id"), pl.exclude("n"))
+
+
+class Phases:
+    """Seconds by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def run(self, name: str, work):
+        start = perf_counter()
+        made = work()
+        self.seconds[name] = perf_counter() - start
+        return made
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in self.seconds.items())
+        return f"{sum(self.seconds.values()):.2f} s ({parts})"
+
+
+def land(
+    stored: registry.Stored, state: State | None, records: pl.DataFrame, held: pins.Pins, phases: Phases
+) -> tuple[registry.Stored, Resolved, pl.DataFrame]:
+    """One batch: evidence, resolution, registry."""
+    evidence = phases.run("standardize", lambda: pins.evidence(records, held, RULES))
+    stored = phases.run("numbers", lambda: registry.number_records(stored, evidence["record_id"]))
+    batch = evidence.join(stored.names, on="record_id")
+    before = state or State.empty(evidence)
+    made = phases.run("score and cluster", lambda: resolve_batch(before, batch, [], held, RULES))
+    events = phases.run("events", lambda: core.advance(stored.registry, made.clusters, cause="bench"))
+    stored = phases.run("registry commit", lambda: registry.commit(stored, events, datetime.now(UTC)))
+    return stored, made, events
+
+
+def groups(frame: pl.DataFrame, by: str) -> pl.Series:
+    """A partition as sorted text, one entry a cluster."""
+    return (
+        frame.group_by(by)
+        .agg(pl.col("record").sort())["record"]
+        .list.eval(pl.element().cast(pl.String))
+        .list.join(" ")
+        .sort()
+    )
+
+
+def batch_into(records: int, size: int) -> None:
+    everybody = people(records + size, 7)
+    there, batch = everybody[size:], everybody[:size]
+    with tempfile.TemporaryDirectory() as folder:
+        stored = registry.load(Lake(folder, {}, 16), "bench")
+        phases = Phases()
+        held = phases.run("pin (train)", lambda: pins.pin(there, RULES))
+        stored, first, _ = land(stored, None, there, held, phases)
+        print(f"{there.height:,} records landed: {phases}; {first.state.edges.height:,} edges")
+        before = stored.registry.members
+        phases = Phases()
+        done = measured(lambda: land(stored, first.state, batch, held, phases))
+        stored, made, events = done.result
+        print(f"{batch.height:,} records into them, registry committed: {phases}; cpu {done.cpu:.2f} s")
+        print(
+            f"  {events.height:,} events, {made.scored_pairs:,} pairs, {made.clusters.height:,} records clustered again"
+        )
+        phases = Phases()
+        evidence = pins.evidence(everybody, held, RULES).join(stored.names, on="record_id")
+        whole = phases.run(
+            "rebuild", lambda: resolve_batch(State.empty(evidence.drop("record")), evidence, [], held, RULES)
+        )
+        same = groups(stored.registry.members, "person").equals(groups(whole.clusters, "cluster"))
+        order = ["record_l", "record_r"]
+        edges = made.state.edges.drop("evidence").sort(order).equals(whole.state.edges.drop("evidence").sort(order))
+        touched = events.select("records").explode("records")["records"]
+        after = stored.registry.members.filter(~pl.col("record").is_in(touched.implode()))
+        kept = after.join(before, on=["record", "person"], how="semi").height
+        print(f"  {phases}; partition equal to the rebuild: {same}; edges equal: {edges}")
+        print(
+            f"  untouched records {after.height:,}, with their id unchanged {kept:,}; verified {registry.verify(stored.lake, 'bench')}"
+        )
+        print(f"  peak memory {done.peak:.1f} GiB")
+
+
+def random_orders(records: int, orders: int) -> None:
+    everybody = people(records, 7)
+    held = pins.pin(everybody, RULES)
+    evidence = pins.evidence(everybody, held, RULES).with_row_index("record").cast({"record": pl.Int64})
+    empty = State.empty(evidence.drop("record"))
+    whole = resolve_batch(empty, evidence, [], held, RULES)
+    wanted = groups(whole.clusters, "cluster")
+    order = ["record_l", "record_r"]
+    edges = whole.state.edges.drop("evidence").sort(order)
+    equal = equal_edges = 0
+    for seed in range(orders):
+        rng = random.Random(seed)
+        rows = list(range(evidence.height))
+        rng.shuffle(rows)
+        cuts = sorted(rng.sample(range(1, len(rows)), rng.randint(1, 7)))
+        state, who = empty, core.Registry.empty()
+        for begin, end in zip([0, *cuts], [*cuts, len(rows)], strict=True):
+            made = resolve_batch(state, evidence[rows[begin:end]], [], held, RULES)
+            state, who = made.state, who.apply(core.advance(who, made.clusters, cause="bench"))
+        equal += groups(who.members, "person").equals(wanted)
+        equal_edges += state.edges.drop("evidence").sort(order).equals(edges)
+    print(
+        f"{orders} random orders and batchings of {evidence.height:,} records: partition equal {equal}, edges equal {equal_edges}"
+    )
+    print(f"  {wanted.len():,} persons, {edges.height:,} edges, {whole.state.crowded.height:,} crowded key values")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--records", type=int, default=1_000_000)
+    parser.add_argument("--batch", type=int, default=10_000)
+    parser.add_argument("--orders", type=int, default=0)
+    given = parser.parse_args()
+    print(conditions("polars", "splink", "duckdb", "deltalake"))
+    if given.orders:
+        random_orders(given.records, given.orders)
+    else:
+        batch_into(given.records, given.batch)
+
+
+if __name__ == "__main__":
+    main()
