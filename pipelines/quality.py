@@ -56,7 +56,7 @@ def data_quality_metrics(
     counted: list[dict[str, Any]] = []
     for node in record_nodes():
         if lake.exists(node.name):
-            found = list(_measurements(context, node, before, counted_before, related.get(node.name, {})))
+            found = list(_measurements(context, node, before, related.get(node.name, {})))
             rows += [row for m in found for row in metrics.metric_rows(m, rules.weights)]
             counted += metrics.rule_rows(found[-1]) if found else []
     key = DataQualityMetrics.primary_key()
@@ -68,15 +68,14 @@ def data_quality_metrics(
     return pl.concat([kept, newest]), alerts, history
 
 
-def _measurements(
-    context: Context, node: Node, before: pl.DataFrame, counted: pl.DataFrame, related: Tally
-) -> Iterator[Measurement]:
+def _measurements(context: Context, node: Node, before: pl.DataFrame, related: Tally) -> Iterator[Measurement]:
     """Measurements of the commits from the newest known on, oldest first."""
     lake, bronze = context.lake, node.records or ""
     known = before.filter(pl.col("table_name") == bronze).sort("table_version").tail(1).to_dicts()
-    since, bronze_since = (known[0]["table_version"], known[0]["bronze_version"]) if known else (-1, -1)
+    since = known[0]["table_version"] if known else -1
     version = lake.version(bronze)
-    punctual = added([_punctual(counted, bronze), _deliveries(context, bronze, bronze_since)])
+    # Counted anew from the whole log: a sum carried in a table of its own would count twice after a death between the two.
+    punctual = _deliveries(context, bronze, -1)
     for commit in _commits(lake, node.name, since - 1):
         facts = json.loads(commit.get("customer360.facts", "{}"))
         if commit.get("customer360.app") != f"node:{node.name}" or "quality" not in facts:
@@ -109,14 +108,6 @@ def _deliveries(context: Context, bronze: str, after: int) -> Tally:
 
 def _timely(checked: int, passed: int) -> dict[str, int]:
     return {"timeliness|delivered_in_time|checked": checked, "timeliness|delivered_in_time|passed": passed}
-
-
-def _punctual(counted: pl.DataFrame, bronze: str) -> Tally:
-    """What the measurements before counted of earlier deliveries."""
-    rows = counted.filter(
-        (pl.col("table_name") == bronze) & (pl.col("dimension") == "timeliness") & (pl.col("source_system") != ALL)
-    )
-    return {r["source_system"]: _timely(r["checked_count"], r["passed_count"]) for r in rows.to_dicts()}
 
 
 def _related(references: pl.DataFrame, agreements: pl.DataFrame) -> dict[str, Tally]:
