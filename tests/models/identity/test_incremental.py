@@ -120,6 +120,53 @@ def test_any_order_and_batching_ends_the_same(people: pl.DataFrame, pins: Pins, 
 
 
 @pytest.mark.slow
+def test_twenty_orders_with_updates_and_deletions_end_the_same() -> None:
+    people = population(200, 11)
+    pins = pin(people, RULES)
+    strangers = population(20, 12).with_columns(pl.format("X/{}", "record_id").alias("record_id"))
+    every = Resolver(pins, pl.concat([people, strangers]))
+    mine = every.names.filter(~pl.col("record_id").str.starts_with("X/"))["record"].to_list()
+    others = every.names.filter(pl.col("record_id").str.starts_with("X/"))["record"].to_list()
+    # Earlier versions of the same records, some of which look like somebody else's.
+    stale = people.with_columns(
+        first_name=pl.col("first_name").shift(1), date_of_birth=pl.col("date_of_birth").shift(3)
+    )
+    earlier = evidence(stale, pins, RULES).join(every.names, on="record_id").select(every.evidence.columns)
+    whole = Resolver(pins, pl.concat([people, strangers]))
+    whole.take(mine)
+    detours = 0
+    for seed in range(20):
+        rng = random.Random(seed)
+        made = Resolver(pins, pl.concat([people, strangers]))
+        first = set(rng.sample(mine, len(mine) // 4))
+        made.take(pl.concat([earlier.filter(pl.col("record").is_in(list(first))), every.evidence[others]]))
+        rng.shuffle(mine)
+        rng.shuffle(others)
+        cuts = sorted(rng.sample(range(1, len(mine)), rng.randint(1, 2)))
+        for begin, end in zip([0, *cuts], [*cuts, len(mine)], strict=True):
+            leaving = {0: others[::2], cuts[-1]: others[1::2]}
+            made.take(mine[begin:end], tuple(leaving.get(begin, ())))
+        made.same(whole)
+        detours += made.registry.next_person > len(made.partition)
+    assert detours > 10, "persons were merged or parted on the way"
+
+
+@pytest.mark.slow
+def test_evidence_of_a_batch_is_that_of_the_whole() -> None:
+    domain = (
+        pl.when(pl.int_range(pl.len()) % 2 == 0)
+        .then(pl.lit("@club.example"))
+        .otherwise(pl.format("@home{}.example", pl.int_range(pl.len()) // 6))
+    )
+    people = population(60, 3).with_columns(email_address=pl.col("email_address").str.replace("@mail.com", "") + domain)
+    pins = pin(people, RULES)
+    whole = evidence(people, pins, RULES)
+    assert 0 < whole["email_own"].drop_nulls().len() < whole["email"].drop_nulls().len(), "both kinds of domains"
+    alone = [evidence(people[begin : begin + 7], pins, RULES) for begin in range(0, people.height, 7)]
+    assert pl.concat(alone, how="diagonal_relaxed").select(whole.columns).sort("record_id").equals(whole)
+
+
+@pytest.mark.slow
 def test_updates_and_deletions_end_the_same(people: pl.DataFrame, pins: Pins, whole: Resolver) -> None:
     rng = random.Random(5)
     changed = people.with_columns(
