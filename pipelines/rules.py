@@ -134,6 +134,18 @@ class RetentionRules(Frozen):
     other_action: str = "REMINDER"
 
 
+class BasketRules(Frozen):
+    """Which baskets are looked at for what is bought together, and when a pair counts."""
+
+    window_days: int = Field(default=365, gt=0)
+    largest: int = Field(
+        default=60, ge=2
+    )  # different things in a basket; larger ones are a reseller's, not a shopper's
+    least_baskets: int = Field(default=5, ge=2)  # that hold a pair
+    false_discovery_rate: float = Field(default=0.05, gt=0, lt=1)
+    partners: int = Field(default=50, gt=0)  # kept of each product
+
+
 class EnrichmentRules(Frozen):
     """Thresholds of the customer view, of transactions, visits and external data."""
 
@@ -156,6 +168,7 @@ class EnrichmentRules(Frozen):
     reliability: ReliabilityRules = ReliabilityRules()
     risk: RiskRules = RiskRules()
     retention: RetentionRules = RetentionRules()
+    baskets: BasketRules = BasketRules()
     referrers: dict[str, list[str]] = {  # channel type to hosts, the first that fits; `name.*` is the name under any ending
         "EMAIL": ["mail.google.com", "mail.yahoo.com", "outlook.live.com", "outlook.office.com"],
         "SEARCH": ["google.*", "bing.com", "duckduckgo.com", "search.yahoo.com", "ecosia.org", "baidu.com", "yandex.*"],

@@ -7,6 +7,7 @@
     recommendations  person_id  lists: newest ranked list of each model and mode, newest first
     popular          all        items: what sold most of late, to everybody
     product          product_id name, category, price, is_sellable, is_in_stock (null: no stock is known)
+    together         product_id items: what is bought with it more often than by chance, most baskets above chance first
 
 Tables of people are read bucket by bucket, so memory holds one bucket. Every contract must be declared before
 (``serve.compose``). A person without an account in silver.identities is not published, whatever other tables still say.
@@ -29,8 +30,8 @@ from customer360.platform.online import Generation, NotPublished, OnlineStore
 
 PROFILES, IDENTITIES = "gold.customer_360", "silver.identities"
 RECOMMENDATIONS, PREDICTIONS, INTERACTIONS = "gold.recommendations", "gold.predictions", "gold.interactions"
-PRODUCTS, STOCK = "silver.products", "silver.stock"
-PUBLISHED = (PROFILES, IDENTITIES, RECOMMENDATIONS, PREDICTIONS, INTERACTIONS, PRODUCTS, STOCK)
+PRODUCTS, STOCK, AFFINITY = "silver.products", "silver.stock", "gold.product_affinity"
+PUBLISHED = (PROFILES, IDENTITIES, RECOMMENDATIONS, PREDICTIONS, INTERACTIONS, PRODUCTS, STOCK, AFFINITY)
 POPULAR_DAYS = (28, 90)  # what sold in the first window, then what sold only in the longer one
 POPULAR_ITEMS = 500
 POPULAR_KEY = "all"
@@ -127,6 +128,8 @@ def documents(inputs: Inputs) -> Iterator[pl.DataFrame]:
         yield _popular(inputs.scan(INTERACTIONS), inputs.as_of)
     if inputs.has(PRODUCTS):
         yield _products(inputs.scan(PRODUCTS), inputs.scan(STOCK) if inputs.has(STOCK) else None)
+    if inputs.has(AFFINITY):
+        yield _together(inputs.lake.scan(AFFINITY, inputs.newest(AFFINITY)))
 
 
 def _documents(kind: str, key: str, frame: pl.DataFrame, document: pl.Expr) -> pl.DataFrame:
@@ -168,6 +171,13 @@ def _popular(interactions: pl.LazyFrame, as_of: date) -> pl.DataFrame:
         items=pl.struct("product_id", score=pl.col("count").cast(pl.Float64)).implode(), key=pl.lit(POPULAR_KEY)
     )
     return _documents("popular", "key", items, pl.struct("items"))
+
+
+def _together(pairs: pl.LazyFrame) -> pl.DataFrame:
+    said = pl.struct("both_count", "confidence", "lift", "expected_count", "q_value", product_id="other_product_id")
+    significant = pairs.filter("is_significant").sort("product_id", "rank")
+    by_product = significant.group_by("product_id", maintain_order=True).agg(items=said)
+    return _documents("together", "product_id", by_product.collect(), pl.struct("items"))
 
 
 def _products(products: pl.LazyFrame, stock: pl.LazyFrame | None) -> pl.DataFrame:

@@ -17,7 +17,7 @@ AS_OF = date(2026, 3, 1)
 
 def test_newest_edition_of_everybody_is_published(published: Any) -> None:
     store = OnlineStore(published.state)
-    counts = {"person": 4, "account": 5, "scores": 2, "recommendations": 3, "popular": 1, "product": 6}
+    counts = {"person": 4, "account": 5, "scores": 2, "recommendations": 3, "popular": 1, "product": 6, "together": 1}
     assert store.generation.counts == counts
     assert store.generation.as_of == AS_OF
     assert store.generation.sources["gold.customer_360"] == published.lake.version("gold.customer_360")
