@@ -161,6 +161,7 @@ class EnrichmentRules(Frozen):
     lapsing_days: int = Field(default=180, gt=0)
     new_days: int = Field(default=60, gt=0)  # lifecycle: first purchase within
     engaged_sessions_30d: int = Field(default=4, gt=0)
+    segment_history_months: int = Field(default=12, gt=0)  # month-to-month moves between RFM segments
     consent_default: bool = True  # whether a purpose that a person never answered is allowed
     transactions: TransactionRules = TransactionRules()
     sessions: SessionRules = SessionRules()
