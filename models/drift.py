@@ -213,7 +213,7 @@ def calibration_moved(backtest: Mapping[str, float], evaluation: Evaluation) -> 
     """The mean error of the champion's newest judged window against that of its backtest (metrics of its run)."""
     now = mean_error(evaluation)
     if not now:
-        return "lists have no calibration"
+        return "this model states no calibration: its outcome is not judged by person"
     if not {"mean_error", "mean_error_se"} <= backtest.keys():
         return "the champion's run does not state the error of its backtest"
     change = now["mean_error"] - backtest["mean_error"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from customer360.platform.tables import Float, List, String, Struct, Table, Timestamp
+from customer360.platform.tables import Float, Integer, List, String, Struct, Table, Timestamp
 
 
 def _reasons() -> List:
@@ -29,8 +29,18 @@ class Churn(Table):
     churn_until_at = Timestamp(nullable=True, description="When it was scored, from the days before as_of")
 
 
+class Segment(Table):
+    """The kind of customer, where a champion has segmented."""
+
+    segment_number = Integer(nullable=True, description="1: the segment that spends most; numbers are of the version")
+    segment_persona = String(nullable=True, description="What sets the segment apart, in words")
+    segment_reasons = _reasons()
+    segment_model_version = String(nullable=True)
+    segment_until_at = Timestamp(nullable=True, description="When it was scored, from the days before as_of")
+
+
 def scores(profile: pl.LazyFrame, predictions: pl.LazyFrame) -> pl.LazyFrame:
-    """Adds Clv and Churn."""
+    """Adds Clv, Churn and Segment."""
     for model, score in (("clv", "clv_amount"), ("churn", "churn_probability")):
         said = predictions.filter(pl.col("model") == model).select(
             "person_id",
@@ -40,4 +50,17 @@ def scores(profile: pl.LazyFrame, predictions: pl.LazyFrame) -> pl.LazyFrame:
             pl.col("scored_at").alias(f"{model}_until_at"),
         )
         profile = profile.join(said, on="person_id", how="left")
-    return profile
+    return _segment(profile, predictions)
+
+
+def _segment(profile: pl.LazyFrame, predictions: pl.LazyFrame) -> pl.LazyFrame:
+    """The first reason of a segment is its persona."""
+    said = predictions.filter(pl.col("model") == "segments").select(
+        "person_id",
+        segment_number=pl.col("score").cast(pl.Int64),
+        segment_persona=pl.col("reasons").list.first().struct.field("feature"),
+        segment_reasons=pl.col("reasons").list.slice(1),
+        segment_model_version="version",
+        segment_until_at="scored_at",
+    )
+    return profile.join(said, on="person_id", how="left")
