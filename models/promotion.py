@@ -144,7 +144,7 @@ def compare(desk: Desk, one: Judged, other: Judged) -> Comparison | Figures:
     """
     if one.evaluation.rows is None or other.evaluation.rows is None:
         return _figures(desk, one, other)
-    keys = ["person_id"] + ["mode"] * ("mode" in one.evaluation.rows.columns)
+    keys = ["person_id", *(name for name in ("mode", "category") if name in one.evaluation.rows.columns)]
     both = one.evaluation.rows.join(other.evaluation.rows, on=keys, suffix="_other").sort(keys)
     if both.is_empty():
         raise ModelError(f"versions {one.version} and {other.version} were judged on no customer in common")
@@ -156,7 +156,7 @@ def compare(desk: Desk, one: Judged, other: Judged) -> Comparison | Figures:
     truth = both["truth"].cast(pl.Float64).to_numpy()
     first, second = both["score"].to_numpy(), both["score_other"].to_numpy()
     if set(both["truth"].unique()) <= {0, 1}:
-        return evaluation.compare_auc(truth, first, second, SEED)
+        return evaluation.compare_auc(truth, first, second, SEED, groups=both["person_id"] if len(keys) > 1 else None)
     return evaluation.compare_means(-abs(first - truth), -abs(second - truth), SEED)
 
 

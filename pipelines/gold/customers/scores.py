@@ -39,6 +39,16 @@ class Segment(Table):
     segment_until_at = Timestamp(nullable=True, description="When it was scored, from the days before as_of")
 
 
+class Propensity(Table):
+    """The category that a person likeliest buys from next, where a champion has scored."""
+
+    next_category = String(nullable=True)
+    next_category_probability = Float(nullable=True, description="To buy from it within the model's horizon")
+    next_category_lift = Float(nullable=True, description="Over the mean probability of all persons for it")
+    propensity_model_version = String(nullable=True)
+    propensity_until_at = Timestamp(nullable=True, description="When it was scored, from the days before as_of")
+
+
 def scores(profile: pl.LazyFrame, predictions: pl.LazyFrame) -> pl.LazyFrame:
     """Adds Clv, Churn and Segment."""
     for model, score in (("clv", "clv_amount"), ("churn", "churn_probability")):
@@ -64,3 +74,16 @@ def _segment(profile: pl.LazyFrame, predictions: pl.LazyFrame) -> pl.LazyFrame:
         segment_until_at="scored_at",
     )
     return profile.join(said, on="person_id", how="left")
+
+
+def propensity(profile: pl.LazyFrame, category_scores: pl.LazyFrame) -> pl.LazyFrame:
+    """Adds Propensity."""
+    first = category_scores.filter(pl.col("model") == "propensity", pl.col("rank") == 1).select(
+        "person_id",
+        next_category="category",
+        next_category_probability="score",
+        next_category_lift="lift",
+        propensity_model_version="version",
+        propensity_until_at="scored_at",
+    )
+    return profile.join(first, on="person_id", how="left")
