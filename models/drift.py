@@ -205,9 +205,10 @@ def mean_error(evaluation: Evaluation) -> dict[str, float]:
     rows = evaluation.rows
     if rows is None or "truth" not in rows.columns or rows.height < 2:
         return {}
-    off = pl.col("truth").cast(pl.Float64) - pl.col("score")
-    by_person = rows.group_by("person_id").agg(off.mean()).sort("person_id")  # rows of one person depend on each other
-    error = by_person["truth"].to_numpy()
+    judged = rows.with_columns(error=pl.col("truth").cast(pl.Float64) - pl.col("score"))
+    if "category" in rows.columns:  # rows of one person depend on each other
+        judged = judged.group_by("person_id").agg(pl.col("error").mean()).sort("person_id")
+    error = judged["error"].to_numpy()
     return {"mean_error": float(error.mean()), "mean_error_se": float(error.std(ddof=1) / math.sqrt(len(error)))}
 
 
