@@ -101,18 +101,16 @@ def pairs(interactions: pl.LazyFrame, persons: pl.DataFrame, rated: pl.DataFrame
         own_seen_days_ago=age.filter(~bought).min(),
         own_cart_days_90d=days_of(carted, QUARTER),
     )
+    known = pl.col("own_days_365d") > 1  # a gap takes two days
+    ratio = pl.col("own_recency_days") / pl.max_horizontal("own_gap_days", pl.lit(SMALLEST_GAP))
     shared = own.with_columns(
         own_share=pl.col("own_days_365d") / pl.col("own_days_365d").sum().over("person_id"),
         category_count=(pl.col("own_days_365d") > 0).sum().over("person_id"),
-        own_gap_days=pl.when(pl.col("own_days_365d") > 1).then("own_gap_days"),
-    ).with_columns(
-        own_recency_to_gap=pl.col("own_recency_days") / pl.max_horizontal("own_gap_days", pl.lit(SMALLEST_GAP))
+        own_gap_days=pl.when(known).then("own_gap_days"),
+        own_recency_to_gap=pl.when(known).then(ratio),
     )
-    ratio = pl.when(pl.col("own_gap_days").is_not_null()).then("own_recency_to_gap")
     every = persons.lazy().join(rated.lazy(), how="cross", maintain_order="left_right")
-    joined = every.join(
-        shared.with_columns(own_recency_to_gap=ratio), on=["person_id", "category"], how="left", maintain_order="left"
-    )
+    joined = every.join(shared, on=["person_id", "category"], how="left", maintain_order="left")
     return joined.select(
         "person_id", "category", *(pl.col(name).cast(pl.Float64).fill_nan(None) for name in FEATURES)
     ).collect()

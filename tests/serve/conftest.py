@@ -142,6 +142,12 @@ def fill(shop: Shop) -> None:
          "scored_at": NOW, "as_of": d}
         for p, s, d in [("p_ann", 0.7, AS_OF), ("p_ann", 0.1, old), ("p_bob", 0.2, AS_OF)]
     ])  # fmt: skip
+    shop.write("gold.category_scores", [
+        {"person_id": p, "category": c, "rank": r, "score": 0.3 / r, "lift": 2.0, "model": "propensity", "version": "4",
+         "target": "bought_in_category_30d", "scored_at": NOW, "as_of": d}
+        for p, d in [("p_ann", AS_OF), ("p_bob", AS_OF), ("p_cyd", old), ("p_erased", AS_OF)]
+        for r, c in enumerate(("Toys", "Wine"), start=1)
+    ])  # fmt: skip
     shop.write("gold.product_affinity", [
         {"product_id": "P2", "other_product_id": other, "as_of": day, "rank": rank, "both_count": 30, "own_count": 100,
          "other_count": 50, "basket_count": 500, "support": 0.06, "confidence": 0.3, "lift": 3.0, "expected_count": 4.0,
