@@ -211,7 +211,7 @@ def nested(depth: int) -> tuple[st.SearchStrategy[str], st.SearchStrategy[str]]:
 compares = st.sampled_from(["<", "<=", ">", ">=", "==", "!="])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(text=nested(3)[1], table=st.lists(rows, min_size=1, max_size=8))
 def test_every_row_is_judged_as_a_direct_reading_does(text: str, table: list[dict[str, Any]]) -> None:
     parsed = ast.parse(text, mode="eval").body
@@ -291,7 +291,7 @@ def test_hostile_text_is_refused(text: str) -> None:
         condition(text, COLUMNS, AS_OF)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(max_size=60) | st.text(alphabet="()[]{}.,_=<>+-*/'\"\\ andornotinislambda19", max_size=60))
 def test_any_text_is_a_condition_or_refused(text: str) -> None:
     try:

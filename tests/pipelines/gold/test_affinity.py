@@ -10,8 +10,9 @@ import polars as pl
 import pytest
 from scipy.stats import false_discovery_control, poisson
 
-from customer360.pipelines.gold.affinity import _Baskets, adjusted, associations, product_affinity
+from customer360.pipelines.gold.affinity import _Baskets, adjusted, associations, category_affinity, product_affinity
 from customer360.pipelines.rules import BasketRules, EnrichmentRules
+from customer360.pipelines.sample.catalog import CATEGORIES, COMPANION
 
 RULES = BasketRules(least_baskets=2, partners=1000)
 
@@ -126,3 +127,12 @@ def test_adjustment_is_benjamini_and_hochberg() -> None:
 
 def test_nothing_sold_gives_no_pair() -> None:
     assert associations(lines([]).cast(pl.String), RULES).is_empty()
+
+
+def test_the_companions_of_the_synthetic_retailer_come_back(retailer) -> None:
+    """Categories that its baskets were made to go on to, and no others."""
+    planted = {frozenset((CATEGORIES[at], CATEGORIES[to])) for at, to in enumerate(COMPANION)}
+    sold = retailer.frame("silver.transaction_items")
+    found = category_affinity(sold, retailer.as_of, retailer.rules["enrichment"]).filter("is_significant").collect()
+    pairs = {frozenset(pair) for pair in found.select("category", "other_category").rows()}
+    assert pairs <= planted and len(pairs) >= len(planted) / 2
