@@ -15,14 +15,16 @@ RECENT_HALF_LIFE = 60.0
 USER_HALF_LIFE = 180.0
 COST_LIMIT = 4e9  # multiplications that the sparse products may take
 BLOCK_ITEMS = 2048
+BLOCK_CELLS = 50_000_000  # of one block of the item-item matrix: 200 MB
 
 
-def cosine(baskets: sparse.csr_array, shrink: float, neighbours: int, block: int = BLOCK_ITEMS) -> sparse.csr_array:
+def cosine(baskets: sparse.csr_array, shrink: float, neighbours: int) -> sparse.csr_array:
     """Cosine of co-purchase, counts of both in the denominator plus `shrink`; the `neighbours` most similar of each item
     kept. `baskets` is users x items of 0 and 1; weights[i, j] is what having i says for j.
     """
     buyers = np.asarray(baskets.sum(axis=0), dtype=np.float32).ravel()
     columns, parts = baskets.tocsc(), []
+    block = max(1, min(BLOCK_ITEMS, BLOCK_CELLS // max(len(buyers), 1)))
     for start in range(0, len(buyers), block):
         stop = min(start + block, len(buyers))
         together = (columns[:, start:stop].T @ baskets).toarray().astype(np.float32)
