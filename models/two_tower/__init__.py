@@ -122,13 +122,13 @@ def recommend(
     if persons.is_empty():
         return pl.DataFrame(schema={n: t for n, t in PAYLOADS["gold.recommendations"].items() if n != "mode"})
     persons = persons.sort()
-    history, own = _histories(fitted, interactions, persons, as_of)
+    history, own = histories(fitted, interactions, persons, as_of)
     is_large = len(fitted.products) > retrieval.EXACT_LIMIT
-    index = retrieval.Index.of(_normalized(fitted.items) / np.float32(fitted.params.temperature), fitted.bias)
+    index = retrieval.Index.of(normalized(fitted.items) / np.float32(fitted.params.temperature), fitted.bias)
     parts = []
     for start in range(0, len(persons), BLOCK_PERSONS):
         rows = slice(start, start + BLOCK_PERSONS)
-        person = _normalized(history[rows] @ fitted.hidden)
+        person = normalized(history[rows] @ fitted.hidden)
         if mode == "new":
             best, score = index.search(person, k, own[rows])
         elif is_large:
@@ -260,7 +260,7 @@ def _outcome(interactions: pl.LazyFrame, as_of: date, params: TwoTowerParams, mo
     return found
 
 
-def _histories(
+def histories(
     fitted: TwoTowerFitted, interactions: pl.LazyFrame, persons: pl.Series, as_of: date
 ) -> tuple[sparse.csr_array, sparse.csr_array]:
     """Two matrices persons x products: the weighted bag of the latest events, and own purchases fading with time."""
@@ -282,7 +282,7 @@ def _histories(
     return recent, matrix(ends[:-1], params.own_half_life_days, True)
 
 
-def _normalized(rows: Dense) -> Dense:
+def normalized(rows: Dense) -> Dense:
     """Rows of length 1; a row of zeros stays."""
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
