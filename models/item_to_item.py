@@ -143,7 +143,7 @@ def choose(snapshot: Snapshot, params: ItemToItemParams) -> Method:
     until = purchases(snapshot[INTERACTIONS], snapshot.as_of)
     if until.select(pl.col("product_id").n_unique()).collect().item() > params.ease_item_limit:
         return "cosine"
-    truth = _judged(snapshot[INTERACTIONS], inner.as_of, snapshot.as_of, params.min_products, "new")
+    truth = outcome(snapshot[INTERACTIONS], inner.as_of, snapshot.as_of, params.min_products, "new")
     if truth.is_empty():
         return "cosine"
     persons = truth["person_id"].unique().sort()
@@ -240,7 +240,7 @@ def evaluate(fitted: ItemToItemFitted, snapshot: Snapshot) -> Evaluation:
     rows: list[pl.DataFrame] = []
     until = snapshot.as_of + timedelta(days=params.horizon_days)
     for mode in MODES:
-        truth = _judged(snapshot[INTERACTIONS], snapshot.as_of, until, params.min_products, mode)
+        truth = outcome(snapshot[INTERACTIONS], snapshot.as_of, until, params.min_products, mode)
         if truth.is_empty():
             raise ModelError(
                 f"nobody can be judged: no person with {params.min_products} products buys from {snapshot.as_of} on"
@@ -281,7 +281,7 @@ def baselines(fitted: ItemToItemFitted, snapshot: Snapshot, persons: pl.Series, 
     return {"popularity": recommend(popular, interactions, persons, snapshot.as_of, "new", k)}
 
 
-def _judged(interactions: pl.LazyFrame, start: date, stop: date, min_products: int, mode: Mode) -> pl.DataFrame:
+def outcome(interactions: pl.LazyFrame, start: date, stop: date, min_products: int, mode: Mode) -> pl.DataFrame:
     """What persons with `min_products` distinct products before `start` buy in [start, stop): `person_id`,
     `product_id`; unseen ones in `new`.
     """

@@ -128,7 +128,9 @@ def _day_and_month(text: pl.Series, where: str, tell: Tell) -> pl.Series:
     if passes["one"] == passes["two"] == 0:
         day_first = bool(text.str.contains(r"^\d{1,2}\.").any())
         order = "day first" if day_first else "month first"
-        tell(f"{where}: day and month could be either; read {order} ({text.drop_nulls().first()}). ISO dates are safe")
+        tell(
+            f"{where}: day and month could be either; read {order} ({text.drop_nulls().first()!r}). ISO dates are safe"
+        )
     day, month = ("one", "two") if day_first else ("two", "one")
     half = part["half"].str.to_lowercase()
     clock = number["hour"].fill_null(0)

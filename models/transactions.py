@@ -42,7 +42,8 @@ def read(file: Path, columns: Mapping[str, str] | None = None) -> Transactions:
     """Read a CSV (also gzipped), Parquet or JSON-lines file. `columns` maps our names to the file's; others are found by
     their usual names. Raises ModelError: no such file, a column is not found, or no row can be used.
     """
-    rows, told = files.frame(file, columns), []
+    rows = files.frame(file, columns)
+    told: list[str] = []
     chosen = _chosen(rows.columns, columns or {}, file)
     amount = _number(rows, chosen["amount"]) if "amount" in chosen else _product(rows)
     lines = rows.select(

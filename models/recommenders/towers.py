@@ -6,9 +6,11 @@ import numpy as np
 import polars as pl
 
 from customer360.models import base, two_tower
+from customer360.models.item_to_item import INTERACTIONS
 from customer360.models.recommenders.log import Log
 from customer360.models.recommenders.scoring import Family, Scorer, Vectors
-from customer360.models.two_tower import TwoTowerFitted, TwoTowerParams
+from customer360.models.two_tower import PRODUCTS, TwoTowerFitted
+from customer360.models.two_tower.examples import TwoTowerParams
 
 EPOCH = date(1970, 1, 1)
 NAME = "two_tower"
@@ -31,7 +33,7 @@ class Towers:
             return self.given
         key = hash((log.today, log.user.tobytes(), log.item.tobytes(), log.kept.tobytes()))
         if key not in self.trained:
-            tables = {two_tower.INTERACTIONS: interactions(log).lazy(), two_tower.PRODUCTS: catalogue(log).lazy()}
+            tables = {INTERACTIONS: interactions(log).lazy(), PRODUCTS: catalogue(log).lazy()}
             snapshot = base.Snapshot(tables, last_date(log))
             self.trained[key] = two_tower.fit(snapshot, self.params, base.NoProgress())
         return self.trained[key]
