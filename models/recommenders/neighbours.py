@@ -15,7 +15,6 @@ RECENT_HALF_LIFE = 60.0
 USER_HALF_LIFE = 180.0
 COST_LIMIT = 4e9  # multiplications that the sparse products may take
 BLOCK_ITEMS = 2048
-BLOCK_CELLS = 50_000_000  # of one block of the item-item matrix: 200 MB
 
 
 def cosine(baskets: sparse.csr_array, shrink: float, neighbours: int) -> sparse.csr_array:
@@ -23,15 +22,19 @@ def cosine(baskets: sparse.csr_array, shrink: float, neighbours: int) -> sparse.
     kept. `baskets` is users x items of 0 and 1; weights[i, j] is what having i says for j.
     """
     buyers = np.asarray(baskets.sum(axis=0), dtype=np.float32).ravel()
-    columns, parts = baskets.tocsc(), []
-    block = max(1, min(BLOCK_ITEMS, BLOCK_CELLS // max(len(buyers), 1)))
-    for start in range(0, len(buyers), block):
-        stop = min(start + block, len(buyers))
-        together = (columns[:, start:stop].T @ baskets).toarray().astype(np.float32)
-        scale = np.sqrt(buyers[start:stop, None] * buyers[None, :]) + shrink
-        np.divide(together, scale, out=together, where=scale > 0)
-        together[np.arange(stop - start), np.arange(start, stop)] = 0.0
-        parts.append(keep_largest(together, neighbours))
+    columns, parts = baskets.tocsc(), [sparse.csr_array((0, len(buyers)), dtype=np.float32)]
+    for start in range(0, len(buyers), BLOCK_ITEMS):
+        stop = min(start + BLOCK_ITEMS, len(buyers))
+        together = sparse.csr_array(columns[:, start:stop].T @ baskets)
+        row = np.repeat(np.arange(stop - start), np.diff(together.indptr))
+        column = together.indices
+        value = together.data.astype(np.float32) / (np.sqrt(buyers[row + start] * buyers[column]) + np.float32(shrink))
+        order = np.lexsort((column, -value, row))
+        order = order[row[order] + start != column[order]]  # an item says nothing for itself
+        row, column, value = row[order], column[order], value[order]
+        kept = np.arange(len(row)) - np.searchsorted(row, row) < neighbours
+        cells = (value[kept], (row[kept], column[kept]))
+        parts.append(sparse.coo_array(cells, shape=(stop - start, len(buyers))).tocsr())
     return sparse.csr_array(sparse.vstack(parts).T)  # row j of a block holds the neighbours that speak for j
 
 
