@@ -41,7 +41,7 @@ def shop(tmp_path_factory) -> Path:
 @pytest.fixture
 def few_families(monkeypatch) -> None:
     """Four quick families are enough for the laws."""
-    monkeypatch.setattr(hybrid.fit, "__defaults__", (None, FEW))
+    monkeypatch.setattr(hybrid, "FAMILIES", FEW)
 
 
 def lists(path: Path, mode: str, k: int = 5) -> pl.DataFrame:
