@@ -1,6 +1,6 @@
 """The next item of a session: the hybrid against plain sequential rules and V-SKNN, on clicks with planted order and on invoices.
 
-`python tests/bench/sessions.py [--data DIR] [--only clicks|invoices]`. Clicks: 25,000 sessions over two weeks, Zipf items,
+`python tests/bench/sessions.py [--data DIR] [--only clicks|invoices] [--sessions 25000]`. Clicks: sessions over two weeks, Zipf items,
 half of the steps follow a planted successor, a quarter repeat the item. Invoices: Online Retail II, an invoice is a session
 and its lines, in the order of the file, are the steps; judged are invoices of the 30 days after 2011-06-13. The newest
 sessions are cut after a random step; repeats are collapsed, the current item is never listed, the next item is wanted.
@@ -27,6 +27,7 @@ from customer360.models.recommenders.reading import Interactions
 
 ROOT = Path(__file__).resolve().parents[2]
 K = 20
+FIRST_DAY = datetime(2011, 1, 1)
 LAST_DAY = datetime(2011, 9, 11)
 Paths = dict[object, list[object]]
 
@@ -55,12 +56,12 @@ def clicks(sessions: int = 25_000, items: int = 9_000, seed: int = 0) -> pl.Data
 
 
 def invoices(data: Path) -> pl.DataFrame:
-    """Sold goods of Online Retail II, an invoice as a session."""
+    """Sold goods of Online Retail II since `FIRST_DAY`, an invoice as a session."""
     rows = pl.concat(pl.read_csv(file, infer_schema=False) for file in sorted(data.glob("*.csv.gz")))
     goods = rows.filter(~pl.col("Invoice").str.starts_with("C"), pl.col("StockCode").str.contains(r"^\d{5}"))
     at = pl.col("InvoiceDate").str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us")
     found = goods.select(session="Invoice", item=pl.col("StockCode").str.to_uppercase(), at=at)
-    return found.filter(pl.col("at") < LAST_DAY)
+    return found.filter(pl.col("at").is_between(FIRST_DAY, LAST_DAY, closed="left"))
 
 
 def cut(rows: pl.DataFrame, start: datetime, stop: datetime, seed: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -194,10 +195,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "retail")
     parser.add_argument("--only", choices=["clicks", "invoices"])
+    parser.add_argument("--sessions", type=int, default=25_000)
     options = parser.parse_args()
     lines = [conditions("numpy", "scipy", "xgboost", "polars")]
     if options.only != "invoices":
-        rows = clicks()
+        rows = clicks(options.sessions)
         lines += judged("planted clicks", rows, rows["at"].max() - timedelta(days=2), datetime(2030, 1, 1))  # type: ignore[operator]
     if options.only != "clicks":
         lines += judged("invoices", invoices(options.data), datetime(2011, 6, 13), datetime(2011, 7, 13))

@@ -60,7 +60,7 @@ def test_cosine_by_hand_and_in_blocks(monkeypatch) -> None:
     found = item_to_item.cosine(baskets, PARAMS).toarray()
     assert found[0, 1] == pytest.approx(2 / (np.sqrt(4 * 2) + 2.0))
     assert found[0, 0] == 0 and found[1, 2] == 0
-    monkeypatch.setattr(neighbours, "BLOCK_ITEMS", 2)
+    monkeypatch.setattr(neighbours, "BLOCK_CELLS", 2)
     assert np.array_equal(item_to_item.cosine(baskets, PARAMS).toarray(), found)
 
 
