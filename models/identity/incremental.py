@@ -11,16 +11,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
-from splink import DuckDBAPI, Linker
 
 from customer360.models.identity.cluster import cluster, components
 from customer360.models.identity.decide import ACCEPTED, cannot_link, decide
-from customer360.models.identity.engine import engine
 from customer360.models.identity.features import KEY_PREFIX, Features
-from customer360.models.identity.model import SPLINK_LOG_LEVEL, IdentityModel
-from customer360.models.identity.pins import Pins, adjusted_columns
-from customer360.models.identity.predict import PAIR_SCHEMA, told
+from customer360.models.identity.model import IdentityModel
+from customer360.models.identity.pairs import meeting
+from customer360.models.identity.pins import Pins
+from customer360.models.identity.predict import PAIR_SCHEMA, score
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.steward import NO_LINKS, Links
 
@@ -30,6 +30,7 @@ EDGES: dict[str, pl.DataType | type[pl.DataType]] = {
     "decision": pl.String, "reason": pl.String,
 }  # fmt: skip
 _VALUE = {"key": pl.Int32, "value": pl.Int64}
+_TABLE_BITS = 20
 
 
 @dataclass(frozen=True)
@@ -75,21 +76,21 @@ def resolve_batch(
     `state`, so every crowded key is counted again.
     """
     keys = tuple(c for c in state.frame.columns if c.startswith(KEY_PREFIX))
-    asked = state.frame.filter(pl.col("record").is_in(links.records.implode()))
-    batch = pl.concat([batch, asked.join(batch, on="record", how="anti")], how="diagonal_relaxed")
+    if links.records.len():
+        asked = state.frame.filter(pl.col("record").is_in(links.records.implode()))
+        batch = pl.concat([batch, asked.join(batch, on="record", how="anti")], how="diagonal_relaxed")
     left = pl.concat([pl.Series("record", list(gone), pl.Int64), batch["record"]]).unique()
-    old = state.frame.filter(pl.col("record").is_in(left.implode()))
-    stay = state.frame.filter(~pl.col("record").is_in(left.implode()))
+    old, stay = _parted(state.frame, left)
     touched = pl.concat([_values(batch, keys), _values(old, keys)]).select("key", "value").unique()
     if recheck:
         touched = pl.concat([touched, state.crowded]).unique()
     counts, hits = _counts(stay, batch, touched, keys, pins.caps)
     reopened = counts.filter("is_usable").join(state.crowded, on=["key", "value"], how="semi")
-    again = hits.join(reopened, on=["key", "value"], how="semi").select("record").unique()
-    if again.height:
+    again = hits.join(reopened, on=["key", "value"], how="semi")["record"].unique()
+    if again.len():
         # Their pairs under the key were never scored; with all their keys known, they are scored like new records.
-        batch = pl.concat([batch, stay.join(again, on="record", how="semi").select(batch.columns)])
-        stay = stay.join(again, on="record", how="anti")
+        returning, stay = _parted(stay, again)
+        batch = pl.concat([batch, returning.select(batch.columns)])
         touched = pl.concat([touched, _values(batch, keys).select("key", "value")]).unique()
         counts, hits = _counts(stay, batch, touched, keys, pins.caps)
     crowded = pl.concat(
@@ -99,15 +100,24 @@ def resolve_batch(
         ]
     )
     frame = pl.concat([stay, batch.select(stay.columns)])
-    touched_records = pl.concat([left, again["record"]]).unique()
-    ends = pl.col("record_l", "record_r").is_in(touched_records.implode())
-    kept = state.edges.filter(~pl.any_horizontal(ends))
-    kept = _retracted(kept, frame, counts, state.crowded, hits, keys, pins)
-    fresh = _scored(stay, batch, counts, hits, keys, pins.model, rules)
-    edges = pl.concat([kept, _linked(fresh, links).select(list(EDGES))])
-    nodes = _component(touched_records, state.edges, edges)
+    touched_records = pl.concat([left, again]).unique()
+    gone_edges, kept = _parted(state.edges, touched_records, "record_l", "record_r")
+    lost, kept = _retracted(kept, frame, counts, state.crowded, hits, keys, pins)
+    fresh = _linked(_scored(stay, batch, counts, hits, keys, pins.model, rules), links).select(list(EDGES))
+    edges = pl.concat([kept, fresh])
+    ends = [touched_records, *_ends(gone_edges), *_ends(lost), *_ends(fresh)]
+    nodes = _component(pl.concat(ends).unique(), _accepted(edges))
     clusters = _clustered(frame.join(nodes, on="record", how="semi"), edges, keys, rules, links, pins.model.idle_vetoes)
     return Resolved(State(frame, edges, crowded), clusters, fresh.height)
+
+
+def _parted(frame: pl.DataFrame, records: pl.Series, *columns: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows of `frame` that name one of `records` in `columns`, and the others: uncopied where all are others, as they
+    mostly are."""
+    named = frame.select(pl.any_horizontal(pl.col(columns or ("record",)).is_in(records.implode()))).to_series()
+    if not named.any():
+        return frame.clear(), frame
+    return frame.filter(named), frame.filter(~named)
 
 
 # ---- block keys -----------------------------------------------------------------------------------------------
@@ -129,9 +139,9 @@ def _counts(
     parts = []
     by_key = {int(n): part["value"] for (n,), part in touched.partition_by("key", as_dict=True).items()}
     for n, values in sorted(by_key.items()):
-        wanted = pl.col(keys[n]).is_in(values.implode())
-        parts.append(stay.lazy().filter(wanted).select(key=pl.lit(n, pl.Int32), value=keys[n], record="record"))
-    hits = pl.concat(pl.collect_all(parts)) if parts else pl.DataFrame(schema=_VALUE | {"record": pl.Int64})
+        found = _holding(stay.select("record", value=keys[n]), values)
+        parts.append(found.select(key=pl.lit(n, pl.Int32), value="value", record="record"))
+    hits = pl.concat(parts) if parts else pl.DataFrame(schema=_VALUE | {"record": pl.Int64})
     own = _values(batch, keys)
     limits = pl.DataFrame(
         {"key": range(len(keys)), "cap": [caps[key] for key in keys]}, schema_overrides={"key": pl.Int32}
@@ -143,24 +153,25 @@ def _counts(
     return counts, hits
 
 
-def _masked(frame: pl.DataFrame, usable: pl.DataFrame, keys: tuple[str, ...]) -> pl.DataFrame:
-    """The frame with only usable key values."""
-    by_key = {int(n): part["value"] for (n,), part in usable.partition_by("key", as_dict=True).items()}
-    nothing = pl.Series([], dtype=pl.Int64)
-    return frame.with_columns(
-        pl.when(pl.col(key).is_in(by_key.get(n, nothing).implode())).then(key).alias(key) for n, key in enumerate(keys)
-    )
+def _holding(rows: pl.DataFrame, values: pl.Series) -> pl.DataFrame:
+    """Rows (record, value) whose value is among `values`. A table of the values' last bits, which fits a processor's
+    cache, rules out nearly all rows before they are looked up."""
+    wanted = np.zeros(2**_TABLE_BITS, dtype=bool)
+    wanted[values.to_numpy() % 2**_TABLE_BITS] = True
+    maybe = np.flatnonzero(wanted[rows["value"].fill_null(0).to_numpy() % 2**_TABLE_BITS])
+    return rows[maybe].filter(pl.col("value").is_in(values.implode()))
 
 
 def _retracted(
     edges: pl.DataFrame, frame: pl.DataFrame, counts: pl.DataFrame, crowded: pl.DataFrame, hits: pl.DataFrame,
     keys: tuple[str, ...], pins: Pins,
-) -> pl.DataFrame:  # fmt: skip
-    """Edges without those that rested on keys which are crowded now; what rests on another key is filed under it."""
+) -> tuple[pl.DataFrame, pl.DataFrame]:  # fmt: skip
+    """Edges that rested on keys which are crowded now alone, and the others; what rests on another key is filed under
+    it."""
     closed = counts.filter("is_crowded").join(crowded, on=["key", "value"], how="anti")
     members = hits.join(closed, on=["key", "value"], how="semi")["record"].unique()
     if members.is_empty():
-        return edges
+        return edges.clear(), edges
     inside = pl.all_horizontal(pl.col("record_l", "record_r").is_in(members.implode()))
     rows = frame.filter(pl.col("record").is_in(members.implode())).select("record", *keys)
     doubtful = edges.filter(inside & pl.col("match_weight").is_not_null())
@@ -183,8 +194,13 @@ def _retracted(
     )
     names = {n: key.removeprefix(KEY_PREFIX) for n, key in enumerate(keys)}
     first = first.with_columns(rests_on=pl.col("key").replace_strict(names, return_dtype=pl.String)).drop("key")
-    resting = doubtful.join(first, on=["record_l", "record_r"]).with_columns(match_key="rests_on").drop("rests_on")
-    return pl.concat([edges.join(doubtful, on=["record_l", "record_r"], how="anti"), resting.select(edges.columns)])
+    told = doubtful.join(first, on=["record_l", "record_r"], how="left").filter(
+        pl.col("rests_on").ne_missing(pl.col("match_key"))
+    )
+    lost = told.filter(pl.col("rests_on").is_null()).select(edges.columns)
+    moved = told.filter(pl.col("rests_on").is_not_null()).with_columns(match_key="rests_on").select(edges.columns)
+    same = edges.join(told, on=["record_l", "record_r"], how="anti") if told.height else edges
+    return lost, pl.concat([same, moved])
 
 
 # ---- scores ---------------------------------------------------------------------------------------------------
@@ -196,17 +212,15 @@ def _scored(
 ) -> pl.DataFrame:  # fmt: skip
     """Pairs with at least one record of the batch, scored and decided, as `EDGES`."""
     usable = counts.filter("is_usable")
-    own = _values(batch, keys).join(usable, on=["key", "value"], how="semi").select("key", "value").unique()
-    near = hits.join(own, on=["key", "value"], how="semi").select("record").unique()
-    local = pl.concat(
-        [
-            stay.join(near, on="record", how="semi").with_columns(is_new=pl.lit(False)),
-            batch.select(stay.columns).with_columns(is_new=pl.lit(True)),
-        ]
-    )
-    features = _features(_masked(local, usable, keys), keys)
-    pairs = _predicted(features, model, rules)
-    decided = decide(pairs, features, rules, model.idle_vetoes)
+    own = _values(batch, keys).join(usable, on=["key", "value"], how="semi")
+    near = hits.join(own, on=["key", "value"], how="semi")
+    columns = [name for name in stay.columns if name not in keys]
+    there = stay.select(columns).join(near.select("record"), on="record", how="semi")
+    features = _features(pl.concat([there, batch.select(columns)]), keys)
+    held = pl.concat([near.with_columns(is_new=False), own.with_columns(is_new=True)])
+    held = held.join(features.frame.select("record", "rid"), on="record").lazy()
+    pairs = meeting(held.filter(key=n).select("value", "rid", "is_new") for n in range(len(keys)))
+    decided = decide(score(pairs, features, model, rules), features, rules, model.idle_vetoes)
     numbers = features.frame["record"]
     return decided.select(
         numbers.gather(decided["rid_l"]).alias("record_l"),
@@ -218,33 +232,6 @@ def _scored(
 def _features(frame: pl.DataFrame, keys: tuple[str, ...]) -> Features:
     ordered = frame.sort("record_id").with_row_index("rid").with_columns(pl.col("rid").cast(pl.Int64))
     return Features(ordered, keys, {})
-
-
-def _predicted(features: Features, model: IdentityModel, rules: IdentityRules) -> pl.DataFrame:
-    """Scores of new records with one another and with those that were there."""
-    shares = {column: features.frame.select(column, f"tf_{column}").drop_nulls() for column in adjusted_columns(model)}
-    rows = features.frame.drop("record_id", "record", *(f"tf_{column}" for column in shares))
-    new, there = rows.filter("is_new").drop("is_new"), rows.filter(~pl.col("is_new")).drop("is_new")
-    if not new.height or not model.settings["comparisons"]:
-        return pl.DataFrame(schema=PAIR_SCHEMA)
-    found = []
-    with engine(rules.engine) as con:
-        api = DuckDBAPI(con)
-        fresh = api.register(new.to_arrow(), dataset_display_name="new_records")
-        linker = Linker(fresh, model.settings, log_level=SPLINK_LOG_LEVEL, validate_settings=False)
-        for column, share in shares.items():
-            lookup = api.register(share.unique().to_arrow(), dataset_display_name=f"share_of_{column}")
-            linker.table_management.register_term_frequency_lookup(lookup, column)
-        weight = rules.decision.audit_weight
-        within = linker.inference.predict_within(fresh, threshold_match_weight=weight)
-        found.append(pl.DataFrame(pl.from_arrow(within.as_pyarrow_table())))
-        if there.height:
-            standing = api.register(there.to_arrow(), dataset_display_name="standing_records")
-            between = linker.inference.predict_between(standing, fresh, threshold_match_weight=weight)
-            found.append(pl.DataFrame(pl.from_arrow(between.as_pyarrow_table())))
-    pairs = pl.concat([told(part, features, model) for part in found])
-    low, high = pl.min_horizontal("rid_l", "rid_r"), pl.max_horizontal("rid_l", "rid_r")
-    return pairs.with_columns(rid_l=low, rid_r=high).sort("rid_l", "rid_r")
 
 
 def _linked(edges: pl.DataFrame, links: Links) -> pl.DataFrame:
@@ -263,29 +250,20 @@ def _linked(edges: pl.DataFrame, links: Links) -> pl.DataFrame:
 # ---- clusters -------------------------------------------------------------------------------------------------
 
 
-def _component(touched: pl.Series, before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
-    """(record): everybody who is connected with a touched record, or was with an edge that is gone or changed."""
-    one, other = _accepted(before), _accepted(after)
-    if touched.len() and one.is_empty():
-        return pl.DataFrame({"record": pl.concat([touched, other["record_l"], other["record_r"]]).unique()})
-    changed = pl.concat(
-        [
-            one.join(other, on=["record_l", "record_r"], how="anti"),
-            other.join(one, on=["record_l", "record_r"], how="anti"),
-        ]
-    )
-    reached = pl.concat([touched, changed["record_l"], changed["record_r"]]).unique()
+def _component(reached: pl.Series, edges: pl.DataFrame) -> pl.DataFrame:
+    """(record): everybody whom accepted edges connect with those records."""
     border = reached
     while border.len():
-        next_to = pl.concat(
-            [
-                other.filter(pl.col("record_l").is_in(border.implode()))["record_r"].alias("record"),
-                other.filter(pl.col("record_r").is_in(border.implode()))["record_l"].alias("record"),
-            ]
-        ).unique()
+        one, other = (edges.filter(pl.col(side).is_in(border.implode())) for side in ("record_l", "record_r"))
+        next_to = pl.concat([one["record_r"], other["record_l"]]).alias("record").unique()
         border = next_to.filter(~next_to.is_in(reached.implode()))
         reached = pl.concat([reached, border])
     return pl.DataFrame({"record": reached})
+
+
+def _ends(edges: pl.DataFrame) -> list[pl.Series]:
+    accepted = _accepted(edges)
+    return [accepted["record_l"].rename("record"), accepted["record_r"].rename("record")]
 
 
 def _accepted(edges: pl.DataFrame) -> pl.DataFrame:

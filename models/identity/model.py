@@ -77,6 +77,12 @@ class IdentityModel(BaseModel):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def adjusted_columns(model: IdentityModel) -> set[str]:
+    """Columns of which the model weighs rare values more."""
+    levels = (level for c in model.settings["comparisons"] for level in c["comparison_levels"])
+    return {level["tf_adjustment_column"] for level in levels if level.get("tf_adjustment_column")}
+
+
 def comparisons_of(features: Features) -> list[Comparison]:
     """The comparisons for which the records hold any values."""
     known = [*STANDARD, *(identifier(column) for column in features.identifiers)]

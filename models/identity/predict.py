@@ -1,22 +1,40 @@
-"""Scored pairs: which records meet, how alike they are, and what each comparison said."""
+"""Scored pairs: which records meet, how alike they are, and what each comparison said.
 
+The model is Splink's: its levels, conditions and parameters, of which the settings hold all. The pairs come from
+`pairs.meeting`, the conditions run in DuckDB over chunks of pairs, and what is added up are whole levels; a test holds
+the outcome to Splink's own. Splink itself asks of every pair under a key whether an earlier key proposes it, too, and
+carries all columns of both records through every step: four times the time and memory.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
 from typing import Any
 
+import duckdb
+import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from customer360.models.identity.engine import engine
 from customer360.models.identity.features import KEY_PREFIX, Features
-from customer360.models.identity.model import IdentityModel, IdentityModelError, linker_on
+from customer360.models.identity.model import IdentityModel, IdentityModelError, adjusted_columns
+from customer360.models.identity.pairs import meeting
 from customer360.models.identity.rules import IdentityRules
 
+EVIDENCE = pl.List(pl.Struct({"comparison": pl.String, "level": pl.String, "weight": pl.Float64}))
 PAIR_SCHEMA: dict[str, type[pl.DataType] | pl.DataType] = {
     "rid_l": pl.Int64,
     "rid_r": pl.Int64,
     "match_weight": pl.Float64,
     "match_probability": pl.Float64,
     "match_key": pl.String,
-    "evidence": pl.List(pl.Struct({"comparison": pl.String, "level": pl.String, "weight": pl.Float64})),
+    "evidence": EVIDENCE,
 }
+_CHUNK = 500_000  # pairs whose columns are held at once
+_BATCH = 50_000  # pairs that a thread of DuckDB takes at once
 
 
 def blocked_pairs(features: Features) -> int:
@@ -38,29 +56,144 @@ def predict(features: Features, model: IdentityModel, rules: IdentityRules) -> p
             f"block keys propose {proposed:,} pairs, more than blocking.max_pairs = {rules.blocking.max_pairs:,}; "
             "lower blocking.max_records_per_key"
         )
-    if proposed == 0:
-        return pl.DataFrame(schema=PAIR_SCHEMA)
     _check(features, model)
+    rows = features.frame.lazy()
+    holders = (
+        rows.filter(pl.col(key).is_not_null()).select(value=pl.col(key).hash(seed=0), rid="rid", is_new=pl.lit(True))
+        for key in features.keys
+    )
+    pairs = meeting(holders)
+    return score(pairs, with_shares(features, model), model, rules)
+
+
+def with_shares(features: Features, model: IdentityModel) -> Features:
+    """The features with the share of each value among its column's as `tf_*`, for the columns that need it."""
+    shares = []
+    for column in sorted(adjusted_columns(model)):
+        filled = features.frame[column].null_count()
+        share = pl.len().over(column) / (features.frame.height - filled)
+        shares.append(pl.when(pl.col(column).is_not_null()).then(share).alias(f"tf_{column}"))
+    return Features(features.frame.with_columns(shares), features.keys, features.dropped_keys)
+
+
+def score(pairs: pl.DataFrame, features: Features, model: IdentityModel, rules: IdentityRules) -> pl.DataFrame:
+    """Of `pairs` (`pairs.MEETING`) those with at least `decision.audit_weight` bits, as `PAIR_SCHEMA`, in their order.
+
+    The frame of `features` is sorted by rid, 0 to n-1, and has `tf_*` columns.
+    """
+    scales = [_Scale.of(comparison) for comparison in model.settings["comparisons"]]
+    if pairs.is_empty() or not scales:
+        return pl.DataFrame(schema=PAIR_SCHEMA)
+    names = pl.Series([key.removeprefix(KEY_PREFIX) for key in features.keys], dtype=pl.String)
+    prior = model.settings["probability_two_random_records_match"]
+    prior_weight = math.log2(prior / (1.0 - prior))
+    found = []
     with engine(rules.engine) as con:
-        linker = linker_on(con, features, model.settings)
-        scored = linker.inference.predict(threshold_match_weight=rules.decision.audit_weight)
-        wanted = "rid_l, rid_r, match_weight, match_probability, match_key, columns('(gamma|mw)_.*')"
-        table = con.sql(f"select {wanted} from {scored.physical_name}").to_arrow_table()
-        pairs = pl.DataFrame(pl.from_arrow(table))
-    return told(pairs, features, model)
+        for chunk in pairs.iter_slices(_CHUNK):
+            levels = _levels(con, chunk, features, scales)
+            weights = np.stack([s.weight(levels[:, at], chunk, features.frame) for at, s in enumerate(scales)], axis=1)
+            total = prior_weight + weights.sum(axis=1)
+            kept = np.flatnonzero(total >= rules.decision.audit_weight)
+            found.append(
+                chunk[kept].select(
+                    "rid_l",
+                    "rid_r",
+                    pl.Series("match_weight", total[kept]),
+                    pl.Series("match_probability", 1.0 / (1.0 + np.exp2(-total[kept]))),
+                    names.gather(chunk["key"].gather(kept)).alias("match_key"),
+                    _evidence(scales, levels[kept], weights[kept]),
+                )
+            )
+    return pl.concat(found)
 
 
-def told(pairs: pl.DataFrame, features: Features, model: IdentityModel) -> pl.DataFrame:
-    """Splink's scored pairs as `PAIR_SCHEMA`, sorted."""
-    keys = dict(enumerate(key.removeprefix(KEY_PREFIX) for key in features.keys))
-    return pairs.select(
-        "rid_l",
-        "rid_r",
-        pl.col("match_weight").cast(pl.Float64),
-        pl.col("match_probability").cast(pl.Float64),
-        pl.col("match_key").cast(pl.Int64).replace_strict(keys, return_dtype=pl.String),
-        pl.concat_list(*(_told(c, pairs.columns) for c in model.settings["comparisons"])).alias("evidence"),
-    ).sort("rid_l", "rid_r")
+@dataclass(frozen=True)
+class _Scale:
+    """A comparison of the model. Levels are numbered in their order, -1 is null; `bits`: of each level, null's last.
+    `by_share`: level -> (column, log2 of u, floor, part) whose rarer values say more."""
+
+    name: str
+    sql: str
+    labels: tuple[str, ...]
+    bits: np.ndarray
+    by_share: dict[int, tuple[str, float, float, float]]
+
+    @classmethod
+    def of(cls, comparison: dict[str, Any]) -> _Scale:
+        levels = comparison["comparison_levels"]
+        told = [level for level in levels if not level.get("is_null_level")]
+        bits = [math.log2(level["m_probability"] / level["u_probability"]) for level in told]
+        by_share = {}
+        for place, level in enumerate(told):
+            column, part = level.get("tf_adjustment_column"), level.get("tf_adjustment_weight", 1.0)
+            if column and part and level["sql_condition"].strip().upper() != "ELSE":
+                floor = level.get("tf_minimum_u_value", 0.0)
+                by_share[place] = (column, math.log2(level["u_probability"]), floor, part)
+        labels = tuple(level.get("label_for_charts") or level["sql_condition"] for level in told)
+        return cls(comparison["output_column_name"], _case(levels), labels, np.array([*bits, 0.0]), by_share)
+
+    def weight(self, levels: np.ndarray, pairs: pl.DataFrame, frame: pl.DataFrame) -> np.ndarray:
+        """Bits of each pair, float64."""
+        weight = self.bits[levels]
+        for level, (column, base, floor, part) in self.by_share.items():
+            at = np.flatnonzero(levels == level)
+            shares = frame[f"tf_{column}"]
+            one, other = (
+                shares.gather(pairs[side].gather(at)).fill_null(np.nan).to_numpy() for side in ("rid_l", "rid_r")
+            )
+            higher = np.fmax(np.fmax(one, other), floor)  # a value without a share takes part without adjustment
+            adjusted = part * (base - np.log2(higher))
+            weight[at] += np.where(np.isnan(one) & np.isnan(other), 0.0, adjusted)
+        return weight
+
+
+def _case(levels: list[dict[str, Any]]) -> str:
+    """SQL of the number of the level that a pair falls into."""
+    branches, last, place = [], "null", 0
+    for level in levels:
+        number = -1 if level.get("is_null_level") else place
+        place += number >= 0
+        condition = level["sql_condition"]
+        if condition.strip().upper() == "ELSE":
+            last = str(number)
+        else:
+            branches.append(f"when {condition} then {number}")
+    return f"case {' '.join(branches)} else {last} end"
+
+
+def _levels(
+    con: duckdb.DuckDBPyConnection, pairs: pl.DataFrame, features: Features, scales: list[_Scale]
+) -> np.ndarray:
+    """int8 (pairs, comparisons): the level of each pair under each comparison."""
+    asked = set(re.findall(r"\b(\w+)_[lr]\b", " ".join(scale.sql for scale in scales)))
+    frame = features.frame.select([name for name in features.frame.columns if name in asked])
+    sides = [
+        frame[pairs[f"rid_{side}"]].rename({name: f"{name}_{side}" for name in frame.columns}) for side in ("l", "r")
+    ]
+    table = pairs.select(pl.int_range(pl.len()).alias("place")).hstack(sides[0]).hstack(sides[1]).to_arrow()
+    con.register("candidates", pa.Table.from_batches(table.to_batches(max_chunksize=_BATCH)))
+    columns = ", ".join(f"({scale.sql})::tinyint as c{at}" for at, scale in enumerate(scales))
+    told = con.sql(f"select place, {columns} from candidates").to_arrow_table()
+    con.unregister("candidates")
+    return pl.DataFrame(pl.from_arrow(told)).sort("place").drop("place").to_numpy()
+
+
+def _evidence(scales: list[_Scale], levels: np.ndarray, weights: np.ndarray) -> pl.Series:
+    """Per pair a list of (comparison, level, weight)."""
+    told = [label for scale in scales for label in (*scale.labels, "null")]
+    ends = np.cumsum([len(scale.labels) + 1 for scale in scales])
+    starts = ends - [len(scale.labels) + 1 for scale in scales]
+    places = np.where(levels < 0, ends - 1, starts + levels).ravel()
+    flat = pl.DataFrame(
+        {
+            "comparison": pl.Series([scale.name for scale in scales], dtype=pl.String).gather(
+                np.tile(np.arange(len(scales)), len(levels))
+            ),
+            "level": pl.Series(told, dtype=pl.String).gather(places),
+            "weight": weights.ravel(),
+        }
+    )
+    return flat.to_struct("evidence").reshape((len(levels), len(scales))).arr.to_list()
 
 
 def _check(features: Features, model: IdentityModel) -> None:
@@ -70,18 +203,3 @@ def _check(features: Features, model: IdentityModel) -> None:
         raise IdentityModelError(
             f"the model blocks on {len(wanted)} keys, the records have {len(features.keys)}; train it again"
         )
-
-
-def _told(comparison: dict[str, Any], columns: list[str]) -> pl.Expr:
-    name = comparison["output_column_name"]
-    labels = [level["label_for_charts"] for level in comparison["comparison_levels"] if not level.get("is_null_level")]
-    by_value = dict(zip(range(len(labels) - 1, -1, -1), labels, strict=True)) | {-1: "null"}
-    adjustment = f"mw_tf_adj_{name}"
-    weight = pl.col(f"mw_{name}").cast(pl.Float64)
-    if adjustment in columns:
-        weight = weight + pl.col(adjustment).cast(pl.Float64)
-    return pl.struct(
-        pl.lit(name).alias("comparison"),
-        pl.col(f"gamma_{name}").cast(pl.Int64).replace_strict(by_value, return_dtype=pl.String).alias("level"),
-        weight.alias("weight"),
-    )
