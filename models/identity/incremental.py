@@ -9,7 +9,7 @@ it alone are retracted, and when deletions bring it below, its pairs are scored.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -30,7 +30,9 @@ EDGES: dict[str, pl.DataType | type[pl.DataType]] = {
     "decision": pl.String, "reason": pl.String,
 }  # fmt: skip
 _VALUE = {"key": pl.Int32, "value": pl.Int64}
-_TABLE_BITS = 20
+_HOLDER = _VALUE | {"record": pl.Int64}
+_BOTH = ["key", "value"]
+_LAST_BITS = 2**20 - 1
 
 
 @dataclass(frozen=True)
@@ -81,34 +83,16 @@ def resolve_batch(
         batch = pl.concat([batch, asked.join(batch, on="record", how="anti")], how="diagonal_relaxed")
     left = pl.concat([pl.Series("record", list(gone), pl.Int64), batch["record"]]).unique()
     old, stay = _parted(state.frame, left)
-    touched = pl.concat([_values(batch, keys), _values(old, keys)]).select("key", "value").unique()
-    if recheck:
-        touched = pl.concat([touched, state.crowded]).unique()
-    counts, hits = _counts(stay, batch, touched, keys, pins.caps)
-    reopened = counts.filter("is_usable").join(state.crowded, on=["key", "value"], how="semi")
-    again = hits.join(reopened, on=["key", "value"], how="semi")["record"].unique()
-    if again.len():
-        # Their pairs under the key were never scored; with all their keys known, they are scored like new records.
-        returning, stay = _parted(stay, again)
-        batch = pl.concat([batch, returning.select(batch.columns)])
-        touched = pl.concat([touched, _values(batch, keys).select("key", "value")]).unique()
-        counts, hits = _counts(stay, batch, touched, keys, pins.caps)
-    crowded = pl.concat(
-        [
-            state.crowded.join(touched, on=["key", "value"], how="anti"),
-            counts.filter("is_crowded").select("key", "value"),
-        ]
-    )
-    frame = pl.concat([stay, batch.select(stay.columns)])
-    touched_records = pl.concat([left, again]).unique()
-    gone_edges, kept = _parted(state.edges, touched_records, "record_l", "record_r")
-    lost, kept = _retracted(kept, frame, counts, state.crowded, hits, keys, pins)
-    fresh = _linked(_scored(stay, batch, counts, hits, keys, pins.model, rules), links).select(list(EDGES))
+    met = _met(_Met(stay, batch, left), _values(old, keys), state.crowded, keys, pins.caps, recheck)
+    frame = pl.concat([met.stay, met.batch.select(stay.columns)])
+    parted, kept = _parted(state.edges, met.records, "record_l", "record_r")
+    lost, kept = _retracted(kept, met, keys)
+    fresh = _linked(_scored(met, keys, pins.model, rules), links).select(list(EDGES))
     edges = pl.concat([kept, fresh])
-    ends = [touched_records, *_ends(gone_edges), *_ends(lost), *_ends(fresh)]
-    nodes = _component(pl.concat(ends).unique(), _accepted(edges))
-    clusters = _clustered(frame.join(nodes, on="record", how="semi"), edges, keys, rules, links, pins.model.idle_vetoes)
-    return Resolved(State(frame, edges, crowded), clusters, fresh.height)
+    ends = pl.concat([met.records, *_ends(parted), *_ends(lost), *_ends(fresh)]).unique()
+    rows = _rows_of(frame, _component(ends, _accepted(edges)))
+    clusters = _clustered(rows, edges, keys, rules, links, pins.model.idle_vetoes)
+    return Resolved(State(frame, edges, met.crowded), clusters, fresh.height)
 
 
 def _parted(frame: pl.DataFrame, records: pl.Series, *columns: str) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -120,7 +104,64 @@ def _parted(frame: pl.DataFrame, records: pl.Series, *columns: str) -> tuple[pl.
     return frame.filter(named), frame.filter(~named)
 
 
+def _rows_of(frame: pl.DataFrame, records: pl.Series) -> pl.DataFrame:
+    """Rows of some records. Picked by place: a join or filter would pass over every column of everybody."""
+    return frame[np.flatnonzero(frame["record"].is_in(records.implode()).to_numpy())]
+
+
 # ---- block keys -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Met:
+    """Who has which block keys once a batch is in. `records`: numbers of those whose pairs are all scored anew, `batch`
+    of them those that are there, `stay` the others. `usable`: (key, value) of the batch that make pairs, `hits`:
+    (key, value, record) of `stay` that have keys of the batch, `closed`: those of keys that the batch made crowded,
+    `crowded`: all crowded keys."""
+
+    stay: pl.DataFrame
+    batch: pl.DataFrame
+    records: pl.Series
+    usable: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_VALUE))
+    hits: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_HOLDER))
+    closed: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_HOLDER))
+    crowded: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_VALUE))
+
+
+def _met(
+    met: _Met, left: pl.DataFrame, crowded: pl.DataFrame, keys: tuple[str, ...], caps: dict[str, int], recheck: bool
+) -> _Met:
+    """`met` with its keys counted. `left`: (key, value, record) of the versions that go; `crowded`: until now."""
+    touched = pl.concat([_values(met.batch, keys), left]).select(_BOTH).unique()
+    if recheck:
+        touched = pl.concat([touched, crowded]).unique()
+    concerned, aside = _divided(crowded, touched)
+    if not recheck:
+        # What nobody leaves stays crowded, whoever comes.
+        touched = touched.join(concerned.join(left, on=_BOTH, how="anti"), on=_BOTH, how="anti")
+    counts, hits = _counts(met.stay, met.batch, touched, keys, caps)
+    reopened = counts.filter("is_usable").join(concerned, on=_BOTH, how="semi")
+    again = hits.join(reopened, on=_BOTH, how="semi")["record"].unique()
+    stay, batch = met.stay, met.batch
+    if again.len():
+        # Their pairs under the key were never scored; with all their keys known, they are scored like new records.
+        returning, stay = _parted(stay, again)
+        batch = pl.concat([batch, returning.select(batch.columns)])
+        touched = pl.concat([touched, _values(returning, keys).select(_BOTH)]).unique()
+        concerned, aside = _divided(crowded, touched)
+        counts, hits = _counts(stay, batch, touched, keys, caps)
+    full = counts.filter("is_crowded").select(_BOTH)
+    closed = hits.join(full.join(concerned, on=_BOTH, how="anti"), on=_BOTH, how="semi")
+    remaining = concerned.join(touched, on=_BOTH, how="anti")
+    records = pl.concat([met.records, again]).unique()
+    usable = counts.filter("is_usable").select(_BOTH)
+    return _Met(stay, batch, records, usable, hits, closed, pl.concat([aside, remaining, full]))
+
+
+def _divided(rows: pl.DataFrame, values: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows (key, value) that may be among `values` and those that are not, by the value alone."""
+    maybe = rows["value"].is_in(values["value"].unique().implode())
+    return rows.filter(maybe), rows.filter(~maybe)
 
 
 def _values(frame: pl.DataFrame, keys: tuple[str, ...]) -> pl.DataFrame:
@@ -129,7 +170,7 @@ def _values(frame: pl.DataFrame, keys: tuple[str, ...]) -> pl.DataFrame:
         frame.lazy().select(key=pl.lit(n, pl.Int32), value=key, record="record").drop_nulls("value")
         for n, key in enumerate(keys)
     ]
-    return pl.concat(pl.collect_all(parts)) if parts else pl.DataFrame(schema=_VALUE | {"record": pl.Int64})
+    return pl.concat(pl.collect_all(parts)) if parts else pl.DataFrame(schema=_HOLDER)
 
 
 def _counts(
@@ -141,12 +182,12 @@ def _counts(
     for n, values in sorted(by_key.items()):
         found = _holding(stay.select("record", value=keys[n]), values)
         parts.append(found.select(key=pl.lit(n, pl.Int32), value="value", record="record"))
-    hits = pl.concat(parts) if parts else pl.DataFrame(schema=_VALUE | {"record": pl.Int64})
-    own = _values(batch, keys)
+    hits = pl.concat(parts) if parts else pl.DataFrame(schema=_HOLDER)
+    own = _values(batch, keys).join(touched, on=_BOTH, how="semi")
     limits = pl.DataFrame(
         {"key": range(len(keys)), "cap": [caps[key] for key in keys]}, schema_overrides={"key": pl.Int32}
     )
-    sizes = pl.concat([hits, own]).group_by("key", "value").len("size").join(limits, on="key")
+    sizes = pl.concat([hits, own]).group_by(_BOTH).len("size").join(limits, on="key")
     counts = sizes.select(
         "key", "value", is_usable=pl.col("size").is_between(2, pl.col("cap")), is_crowded=pl.col("size") > pl.col("cap")
     )
@@ -156,66 +197,62 @@ def _counts(
 def _holding(rows: pl.DataFrame, values: pl.Series) -> pl.DataFrame:
     """Rows (record, value) whose value is among `values`. A table of the values' last bits, which fits a processor's
     cache, rules out nearly all rows before they are looked up."""
-    wanted = np.zeros(2**_TABLE_BITS, dtype=bool)
-    wanted[values.to_numpy() % 2**_TABLE_BITS] = True
-    maybe = np.flatnonzero(wanted[rows["value"].fill_null(0).to_numpy() % 2**_TABLE_BITS])
+    wanted = np.zeros(_LAST_BITS + 1, dtype=bool)
+    wanted[values.to_numpy() & _LAST_BITS] = True
+    maybe = np.flatnonzero(wanted[rows["value"].fill_null(0).to_numpy() & _LAST_BITS])
     return rows[maybe].filter(pl.col("value").is_in(values.implode()))
 
 
-def _retracted(
-    edges: pl.DataFrame, frame: pl.DataFrame, counts: pl.DataFrame, crowded: pl.DataFrame, hits: pl.DataFrame,
-    keys: tuple[str, ...], pins: Pins,
-) -> tuple[pl.DataFrame, pl.DataFrame]:  # fmt: skip
-    """Edges that rested on keys which are crowded now alone, and the others; what rests on another key is filed under
-    it."""
-    closed = counts.filter("is_crowded").join(crowded, on=["key", "value"], how="anti")
-    members = hits.join(closed, on=["key", "value"], how="semi")["record"].unique()
-    if members.is_empty():
+def _retracted(edges: pl.DataFrame, met: _Met, keys: tuple[str, ...]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Edges that rest on no key but those that became crowded, and the others; what rests on another key now is filed
+    under it."""
+    names = pl.Series([key.removeprefix(KEY_PREFIX) for key in keys], dtype=pl.String)
+    closed = met.closed.select("record", "value", match_key=names.gather(met.closed["key"]))
+    members = closed["record"].unique().implode()
+    pair = ["record_l", "record_r"]
+    within = (
+        edges.select(*pair, "match_key").with_row_index("row").filter(pl.all_horizontal(pl.col(pair).is_in(members)))
+    )
+    resting = within.join(closed, left_on=["record_l", "match_key"], right_on=["record", "match_key"])
+    resting = resting.join(
+        closed, left_on=["record_r", "match_key", "value"], right_on=["record", "match_key", "value"], how="semi"
+    )
+    if resting.is_empty():
         return edges.clear(), edges
-    inside = pl.all_horizontal(pl.col("record_l", "record_r").is_in(members.implode()))
-    rows = frame.filter(pl.col("record").is_in(members.implode())).select("record", *keys)
-    doubtful = edges.filter(inside & pl.col("match_weight").is_not_null())
-    pairs = doubtful.select("record_l", "record_r")
-    pairs = pairs.join(rows, left_on="record_l", right_on="record").join(
-        rows, left_on="record_r", right_on="record", suffix="_r"
-    )
+    doubtful = np.zeros(edges.height, dtype=bool)
+    doubtful[resting["row"].to_numpy()] = True
+    first = _first_keys(resting.select(pair), met, keys)
+    first = first.select(*pair, rests_on=names.gather(first["key"]))
+    told = edges[np.flatnonzero(doubtful)]
+    moved = told.join(first, on=pair).with_columns(match_key="rests_on").select(edges.columns)
+    return told.join(first, on=pair, how="anti"), pl.concat([edges.filter(pl.Series(~doubtful)), moved])
+
+
+def _first_keys(pairs: pl.DataFrame, met: _Met, keys: tuple[str, ...]) -> pl.DataFrame:
+    """(record_l, record_r, key) of those pairs of `stay` that share a usable key: the first one."""
+    rows = _rows_of(met.stay.select("record", *keys), pl.concat([pairs["record_l"], pairs["record_r"]]).unique())
+    both = pairs.join(rows, left_on="record_l", right_on="record")
+    both = both.join(rows, left_on="record_r", right_on="record", suffix="_r")
     shared = pl.concat(
-        [
-            pairs.filter(pl.col(key) == pl.col(f"{key}_r")).select(
-                "record_l", "record_r", key=pl.lit(n, pl.Int32), value=key
-            )
-            for n, key in enumerate(keys)
-        ]
+        both.filter(pl.col(key) == pl.col(f"{key}_r")).select(
+            "record_l", "record_r", key=pl.lit(n, pl.Int32), value=key
+        )
+        for n, key in enumerate(keys)
     )
-    values = shared.select("key", "value").unique()
-    usable = _counts(frame, frame.clear(), values, keys, pins.caps)[0].filter("is_usable")
-    first = (
-        shared.join(usable, on=["key", "value"], how="semi").group_by("record_l", "record_r").agg(pl.col("key").min())
-    )
-    names = {n: key.removeprefix(KEY_PREFIX) for n, key in enumerate(keys)}
-    first = first.with_columns(rests_on=pl.col("key").replace_strict(names, return_dtype=pl.String)).drop("key")
-    told = doubtful.join(first, on=["record_l", "record_r"], how="left").filter(
-        pl.col("rests_on").ne_missing(pl.col("match_key"))
-    )
-    lost = told.filter(pl.col("rests_on").is_null()).select(edges.columns)
-    moved = told.filter(pl.col("rests_on").is_not_null()).with_columns(match_key="rests_on").select(edges.columns)
-    same = edges.join(told, on=["record_l", "record_r"], how="anti") if told.height else edges
-    return lost, pl.concat([same, moved])
+    # A value that two records share is usable where it is not crowded.
+    usable = shared.join(_divided(met.crowded, shared)[0], on=_BOTH, how="anti")
+    return usable.group_by("record_l", "record_r").agg(pl.col("key").min()).sort("record_l", "record_r")
 
 
 # ---- scores ---------------------------------------------------------------------------------------------------
 
 
-def _scored(
-    stay: pl.DataFrame, batch: pl.DataFrame, counts: pl.DataFrame, hits: pl.DataFrame, keys: tuple[str, ...],
-    model: IdentityModel, rules: IdentityRules,
-) -> pl.DataFrame:  # fmt: skip
+def _scored(met: _Met, keys: tuple[str, ...], model: IdentityModel, rules: IdentityRules) -> pl.DataFrame:
     """Pairs with at least one record of the batch, scored and decided, as `EDGES`."""
-    usable = counts.filter("is_usable")
-    own = _values(batch, keys).join(usable, on=["key", "value"], how="semi")
-    near = hits.join(own, on=["key", "value"], how="semi")
-    columns = [name for name in stay.columns if name not in keys]
-    there = stay.select(columns).join(near.select("record"), on="record", how="semi")
+    own = _values(met.batch, keys).join(met.usable, on=_BOTH, how="semi")
+    near = met.hits.join(own, on=_BOTH, how="semi")
+    columns = [name for name in met.stay.columns if name not in keys]
+    there, batch = _rows_of(met.stay.select(columns), near["record"].unique()), met.batch
     features = _features(pl.concat([there, batch.select(columns)]), keys)
     held = pl.concat([near.with_columns(is_new=False), own.with_columns(is_new=True)])
     held = held.join(features.frame.select("record", "rid"), on="record").lazy()
@@ -250,15 +287,15 @@ def _linked(edges: pl.DataFrame, links: Links) -> pl.DataFrame:
 # ---- clusters -------------------------------------------------------------------------------------------------
 
 
-def _component(reached: pl.Series, edges: pl.DataFrame) -> pl.DataFrame:
-    """(record): everybody whom accepted edges connect with those records."""
+def _component(reached: pl.Series, edges: pl.DataFrame) -> pl.Series:
+    """Everybody whom accepted edges connect with those records."""
     border = reached
     while border.len():
         one, other = (edges.filter(pl.col(side).is_in(border.implode())) for side in ("record_l", "record_r"))
         next_to = pl.concat([one["record_r"], other["record_l"]]).alias("record").unique()
         border = next_to.filter(~next_to.is_in(reached.implode()))
         reached = pl.concat([reached, border])
-    return pl.DataFrame({"record": reached})
+    return reached
 
 
 def _ends(edges: pl.DataFrame) -> list[pl.Series]:

@@ -141,9 +141,9 @@ class _Scale:
             one, other = (
                 shares.gather(pairs[side].gather(at)).fill_null(np.nan).to_numpy() for side in ("rid_l", "rid_r")
             )
-            higher = np.fmax(np.fmax(one, other), floor)  # a value without a share takes part without adjustment
-            adjusted = part * (base - np.log2(higher))
-            weight[at] += np.where(np.isnan(one) & np.isnan(other), 0.0, adjusted)
+            higher = np.fmax(np.fmax(one, other), floor)
+            told = ~(np.isnan(one) & np.isnan(other))  # a value without a share takes part without adjustment
+            weight[at[told]] += part * (base - np.log2(higher[told]))
         return weight
 
 
