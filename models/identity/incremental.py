@@ -30,7 +30,7 @@ EDGES: dict[str, pl.DataType | type[pl.DataType]] = {
     "decision": pl.String, "reason": pl.String,
 }  # fmt: skip
 _VALUE = {"key": pl.Int32, "value": pl.Int64}
-_HOLDER = _VALUE | {"record": pl.Int64}
+_HOLDER = _VALUE | {"record": pl.Int64, "row": pl.Int64}
 _BOTH = ["key", "value"]
 _LAST_BITS = 2**20 - 1
 
@@ -116,7 +116,7 @@ def _rows_of(frame: pl.DataFrame, records: pl.Series) -> pl.DataFrame:
 class _Met:
     """Who has which block keys once a batch is in. `records`: numbers of those whose pairs are all scored anew, `batch`
     of them those that are there, `stay` the others. `usable`: (key, value) of the batch that make pairs, `hits`:
-    (key, value, record) of `stay` that have keys of the batch, `closed`: those of keys that the batch made crowded,
+    (key, value, record, row) of `stay` that have keys of the batch, `closed`: those of keys that the batch made crowded,
     `crowded`: all crowded keys."""
 
     stay: pl.DataFrame
@@ -164,10 +164,11 @@ def _divided(rows: pl.DataFrame, values: pl.DataFrame) -> tuple[pl.DataFrame, pl
     return rows.filter(maybe), rows.filter(~maybe)
 
 
-def _values(frame: pl.DataFrame, keys: tuple[str, ...]) -> pl.DataFrame:
-    """(key, value, record), one row per record and key that it has."""
+def _values(frame: pl.DataFrame, keys: tuple[str, ...], offset: int = 0) -> pl.DataFrame:
+    """(key, value, record, row), one per record and key that it has; rows are counted from `offset`."""
+    rows = frame.lazy().with_columns(row=pl.int_range(offset, offset + pl.len()))
     parts = [
-        frame.lazy().select(key=pl.lit(n, pl.Int32), value=key, record="record").drop_nulls("value")
+        rows.select(key=pl.lit(n, pl.Int32), value=key, record="record", row="row").drop_nulls("value")
         for n, key in enumerate(keys)
     ]
     return pl.concat(pl.collect_all(parts)) if parts else pl.DataFrame(schema=_HOLDER)
@@ -177,12 +178,10 @@ def _counts(
     stay: pl.DataFrame, batch: pl.DataFrame, touched: pl.DataFrame, keys: tuple[str, ...], caps: dict[str, int]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Of the touched key values: (key, value, is_usable, is_crowded) over all records, and who of `stay` has them."""
-    parts = []
     by_key = {int(n): part["value"] for (n,), part in touched.partition_by("key", as_dict=True).items()}
-    for n, values in sorted(by_key.items()):
-        found = _holding(stay.select("record", value=keys[n]), values)
-        parts.append(found.select(key=pl.lit(n, pl.Int32), value="value", record="record"))
-    hits = pl.concat(parts) if parts else pl.DataFrame(schema=_HOLDER)
+    parts = [_holding(stay[keys[n]], values).with_columns(key=n) for n, values in sorted(by_key.items())]
+    hits = pl.concat([pl.DataFrame(schema=_VALUE | {"row": pl.Int64}), *parts], how="diagonal_relaxed")
+    hits = hits.select(pl.col("key").cast(pl.Int32), "value", stay["record"].gather(hits["row"]), "row")
     own = _values(batch, keys).join(touched, on=_BOTH, how="semi")
     limits = pl.DataFrame(
         {"key": range(len(keys)), "cap": [caps[key] for key in keys]}, schema_overrides={"key": pl.Int32}
@@ -194,13 +193,14 @@ def _counts(
     return counts, hits
 
 
-def _holding(rows: pl.DataFrame, values: pl.Series) -> pl.DataFrame:
-    """Rows (record, value) whose value is among `values`. A table of the values' last bits, which fits a processor's
-    cache, rules out nearly all rows before they are looked up."""
+def _holding(column: pl.Series, values: pl.Series) -> pl.DataFrame:
+    """(value, row) where a value of the column is among `values`. A table of the values' last bits, which fits a
+    processor's cache, rules out nearly all rows before they are looked up."""
     wanted = np.zeros(_LAST_BITS + 1, dtype=bool)
     wanted[values.to_numpy() & _LAST_BITS] = True
-    maybe = np.flatnonzero(wanted[rows["value"].fill_null(0).to_numpy() & _LAST_BITS])
-    return rows[maybe].filter(pl.col("value").is_in(values.implode()))
+    maybe = np.flatnonzero(wanted[column.fill_null(0).to_numpy() & _LAST_BITS])
+    found = pl.DataFrame({"value": column.gather(maybe), "row": maybe})
+    return found.filter(pl.col("value").is_in(values.implode()))
 
 
 def _retracted(edges: pl.DataFrame, met: _Met, keys: tuple[str, ...]) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -249,16 +249,16 @@ def _first_keys(pairs: pl.DataFrame, met: _Met, keys: tuple[str, ...]) -> pl.Dat
 
 def _scored(met: _Met, keys: tuple[str, ...], model: IdentityModel, rules: IdentityRules) -> pl.DataFrame:
     """Pairs with at least one record of the batch, scored and decided, as `EDGES`."""
-    own = _values(met.batch, keys).join(met.usable, on=_BOTH, how="semi")
+    own = _values(met.batch, keys, met.stay.height).join(met.usable, on=_BOTH, how="semi")
     near = met.hits.join(own, on=_BOTH, how="semi")
-    columns = [name for name in met.stay.columns if name not in keys]
-    there, batch = _rows_of(met.stay.select(columns), near["record"].unique()), met.batch
-    features = _features(pl.concat([there, batch.select(columns)]), keys)
-    held = pl.concat([near.with_columns(is_new=False), own.with_columns(is_new=True)])
-    held = held.join(features.frame.select("record", "rid"), on="record").lazy()
+    held = pl.concat([own.with_columns(is_new=True), near.with_columns(is_new=False)]).rename({"row": "rid"}).lazy()
     pairs = meeting(held.filter(key=n).select("value", "rid", "is_new") for n in range(len(keys)))
-    decided = decide(score(pairs, features, model, rules), features, rules, model.idle_vetoes)
-    numbers = features.frame["record"]
+    frame = pl.concat([met.stay, met.batch.select(met.stay.columns)]).drop(keys)
+    scored = score(_by_id(pairs, frame["record_id"]), frame, keys, model, rules)
+    ends = pl.concat([scored["rid_l"], scored["rid_r"].rename("rid_l")]).unique().rename("rid")
+    people = Features(frame[ends].with_columns(ends), keys, {})
+    decided = decide(scored, people, rules, model.idle_vetoes)
+    numbers = frame["record"]
     return decided.select(
         numbers.gather(decided["rid_l"]).alias("record_l"),
         numbers.gather(decided["rid_r"]).alias("record_r"),
@@ -266,9 +266,11 @@ def _scored(met: _Met, keys: tuple[str, ...], model: IdentityModel, rules: Ident
     )
 
 
-def _features(frame: pl.DataFrame, keys: tuple[str, ...]) -> Features:
-    ordered = frame.sort("record_id").with_row_index("rid").with_columns(pl.col("rid").cast(pl.Int64))
-    return Features(ordered, keys, {})
+def _by_id(pairs: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
+    """The pairs with the record on the left whose id comes first, so that it does not matter who came first."""
+    turned = ids.gather(pairs["rid_l"]) > ids.gather(pairs["rid_r"])
+    left, right = pl.when(turned).then("rid_r").otherwise("rid_l"), pl.when(turned).then("rid_l").otherwise("rid_r")
+    return pairs.with_columns(rid_l=left, rid_r=right)
 
 
 def _linked(edges: pl.DataFrame, links: Links) -> pl.DataFrame:
@@ -316,7 +318,8 @@ def _clustered(
     idle: Collection[str],
 ) -> pl.DataFrame:
     """(record, cluster) of the given records, whole components of them."""
-    features = _features(rows, keys)
+    ordered = rows.sort("record_id").with_row_index("rid").with_columns(pl.col("rid").cast(pl.Int64))
+    features = Features(ordered, keys, {})
     ids = features.frame.select("record", "rid")
     accepted = (
         edges.lazy()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,7 @@ PAIR_SCHEMA: dict[str, type[pl.DataType] | pl.DataType] = {
 }
 _CHUNK = 500_000  # pairs whose columns are held at once
 _BATCH = 50_000  # pairs that a thread of DuckDB takes at once
+_ROUNDING = 1e-6  # bits that sums in another order may differ by, and far more
 
 
 def blocked_pairs(features: Features) -> int:
@@ -63,74 +65,113 @@ def predict(features: Features, model: IdentityModel, rules: IdentityRules) -> p
         for key in features.keys
     )
     pairs = meeting(holders)
-    return score(pairs, with_shares(features, model), model, rules)
+    return score(pairs, with_shares(features, model), features.keys, model, rules)
 
 
-def with_shares(features: Features, model: IdentityModel) -> Features:
-    """The features with the share of each value among its column's as `tf_*`, for the columns that need it."""
+def with_shares(features: Features, model: IdentityModel) -> pl.DataFrame:
+    """The frame with the share of each value among its column's as `tf_*`, for the columns that need it."""
     shares = []
     for column in sorted(adjusted_columns(model)):
         filled = features.frame[column].null_count()
         share = pl.len().over(column) / (features.frame.height - filled)
         shares.append(pl.when(pl.col(column).is_not_null()).then(share).alias(f"tf_{column}"))
-    return Features(features.frame.with_columns(shares), features.keys, features.dropped_keys)
+    return features.frame.with_columns(shares)
 
 
-def score(pairs: pl.DataFrame, features: Features, model: IdentityModel, rules: IdentityRules) -> pl.DataFrame:
+def score(
+    pairs: pl.DataFrame, frame: pl.DataFrame, keys: Sequence[str], model: IdentityModel, rules: IdentityRules
+) -> pl.DataFrame:
     """Of `pairs` (`pairs.MEETING`) those with at least `decision.audit_weight` bits, as `PAIR_SCHEMA`, in their order.
 
-    The frame of `features` is sorted by rid, 0 to n-1, and has `tf_*` columns.
+    `frame`: evidence and `tf_*` columns, the row of a rid at that place.
     """
-    scales = [_Scale.of(comparison) for comparison in model.settings["comparisons"]]
+    scales = [_Scale.of(comparison, frame) for comparison in model.settings["comparisons"]]
     if pairs.is_empty() or not scales:
         return pl.DataFrame(schema=PAIR_SCHEMA)
-    names = pl.Series([key.removeprefix(KEY_PREFIX) for key in features.keys], dtype=pl.String)
+    names = pl.Series([key.removeprefix(KEY_PREFIX) for key in keys], dtype=pl.String)
     prior = model.settings["probability_two_random_records_match"]
     prior_weight = math.log2(prior / (1.0 - prior))
     found = []
     with engine(rules.engine) as con:
         for chunk in pairs.iter_slices(_CHUNK):
-            levels = _levels(con, chunk, features, scales)
-            weights = np.stack([s.weight(levels[:, at], chunk, features.frame) for at, s in enumerate(scales)], axis=1)
+            kept, levels, weights = _reaching(con, chunk, frame, scales, rules.decision.audit_weight - prior_weight)
             total = prior_weight + weights.sum(axis=1)
-            kept = np.flatnonzero(total >= rules.decision.audit_weight)
             found.append(
-                chunk[kept].select(
+                chunk[kept]
+                .select(
                     "rid_l",
                     "rid_r",
-                    pl.Series("match_weight", total[kept]),
-                    pl.Series("match_probability", 1.0 / (1.0 + np.exp2(-total[kept]))),
+                    pl.Series("match_weight", total),
+                    pl.Series("match_probability", 1.0 / (1.0 + np.exp2(-total))),
                     names.gather(chunk["key"].gather(kept)).alias("match_key"),
-                    _evidence(scales, levels[kept], weights[kept]),
+                    _evidence(scales, levels, weights),
                 )
+                .filter(pl.col("match_weight") >= rules.decision.audit_weight)
             )
     return pl.concat(found)
+
+
+def _reaching(
+    con: duckdb.DuckDBPyConnection, pairs: pl.DataFrame, frame: pl.DataFrame, scales: list[_Scale], bits: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places of the pairs that the comparisons give `bits` or more, int64 (n,), and their levels, int8, and bits,
+    float64 (n, comparisons). The dearest comparisons come last, and are asked of pairs alone that can still reach."""
+    kept = np.arange(pairs.height)
+    levels = np.zeros((pairs.height, len(scales)), dtype=np.int8)
+    weights = np.zeros(levels.shape)
+    open_ = sum(scale.most for scale in scales)
+    for at in sorted(range(len(scales)), key=lambda at: scales[at].cost):
+        some = pairs[kept]
+        levels[kept, at] = _levels(con, some, frame, scales[at])
+        weights[kept, at] = scales[at].weight(levels[kept, at], some, frame)
+        open_ -= scales[at].most
+        kept = kept[weights[kept].sum(axis=1) + open_ >= bits - _ROUNDING]
+    return kept, levels[kept], weights[kept]
 
 
 @dataclass(frozen=True)
 class _Scale:
     """A comparison of the model. Levels are numbered in their order, -1 is null; `bits`: of each level, null's last.
-    `by_share`: level -> (column, log2 of u, floor, part) whose rarer values say more."""
+    `by_share`: level -> (column, log2 of u, floor, part) whose rarer values say more. `columns`: what the SQL asks for,
+    `most`: bits at the very most, `cost`: distances of texts in the SQL."""
 
     name: str
     sql: str
+    columns: tuple[str, ...]
     labels: tuple[str, ...]
     bits: np.ndarray
     by_share: dict[int, tuple[str, float, float, float]]
 
+    most: float
+    cost: int
+
     @classmethod
-    def of(cls, comparison: dict[str, Any]) -> _Scale:
+    def of(cls, comparison: dict[str, Any], frame: pl.DataFrame) -> _Scale:
         levels = comparison["comparison_levels"]
         told = [level for level in levels if not level.get("is_null_level")]
         bits = [math.log2(level["m_probability"] / level["u_probability"]) for level in told]
-        by_share = {}
+        most, by_share = max(0.0, *bits), {}
         for place, level in enumerate(told):
             column, part = level.get("tf_adjustment_column"), level.get("tf_adjustment_weight", 1.0)
             if column and part and level["sql_condition"].strip().upper() != "ELSE":
                 floor = level.get("tf_minimum_u_value", 0.0)
-                by_share[place] = (column, math.log2(level["u_probability"]), floor, part)
-        labels = tuple(level.get("label_for_charts") or level["sql_condition"] for level in told)
-        return cls(comparison["output_column_name"], _case(levels), labels, np.array([*bits, 0.0]), by_share)
+                base = math.log2(level["u_probability"])
+                by_share[place] = (column, base, floor, part)
+                rarest = frame[f"tf_{column}"].min()
+                if rarest is not None:
+                    most = max(most, bits[place] + part * (base - math.log2(max(float(rarest), floor))))  # type: ignore[arg-type]
+        sql = _case(levels)
+        asked = set(re.findall(r"\b(\w+)_[lr]\b", sql))
+        return cls(
+            comparison["output_column_name"],
+            sql,
+            tuple(name for name in frame.columns if name in asked),
+            tuple(level.get("label_for_charts") or level["sql_condition"] for level in told),
+            np.array([*bits, 0.0]),
+            by_share,
+            most,
+            len(re.findall("winkler|levenshtein", sql)),
+        )
 
     def weight(self, levels: np.ndarray, pairs: pl.DataFrame, frame: pl.DataFrame) -> np.ndarray:
         """Bits of each pair, float64."""
@@ -161,21 +202,17 @@ def _case(levels: list[dict[str, Any]]) -> str:
     return f"case {' '.join(branches)} else {last} end"
 
 
-def _levels(
-    con: duckdb.DuckDBPyConnection, pairs: pl.DataFrame, features: Features, scales: list[_Scale]
-) -> np.ndarray:
-    """int8 (pairs, comparisons): the level of each pair under each comparison."""
-    asked = set(re.findall(r"\b(\w+)_[lr]\b", " ".join(scale.sql for scale in scales)))
-    frame = features.frame.select([name for name in features.frame.columns if name in asked])
+def _levels(con: duckdb.DuckDBPyConnection, pairs: pl.DataFrame, frame: pl.DataFrame, scale: _Scale) -> np.ndarray:
+    """int8 (pairs,): the level of each pair."""
     sides = [
-        frame[pairs[f"rid_{side}"]].rename({name: f"{name}_{side}" for name in frame.columns}) for side in ("l", "r")
+        frame.select(pl.col(name).gather(pairs[f"rid_{side}"]).alias(f"{name}_{side}") for name in scale.columns)
+        for side in ("l", "r")
     ]
-    table = pairs.select(pl.int_range(pl.len()).alias("place")).hstack(sides[0]).hstack(sides[1]).to_arrow()
-    con.register("candidates", pa.Table.from_batches(table.to_batches(max_chunksize=_BATCH)))
-    columns = ", ".join(f"({scale.sql})::tinyint as c{at}" for at, scale in enumerate(scales))
-    told = con.sql(f"select place, {columns} from candidates").to_arrow_table()
+    table = pl.concat(sides, how="horizontal").with_row_index("place").to_arrow()
+    con.register("candidates", pa.Table.from_batches(table.to_batches(max_chunksize=_BATCH), table.schema))
+    told = con.sql(f"select place, ({scale.sql})::tinyint as level from candidates").to_arrow_table()
     con.unregister("candidates")
-    return pl.DataFrame(pl.from_arrow(told)).sort("place").drop("place").to_numpy()
+    return pl.DataFrame(pl.from_arrow(told)).sort("place")["level"].to_numpy()
 
 
 def _evidence(scales: list[_Scale], levels: np.ndarray, weights: np.ndarray) -> pl.Series:
