@@ -36,6 +36,7 @@ PAIR_SCHEMA: dict[str, type[pl.DataType] | pl.DataType] = {
 }
 _CHUNK = 500_000  # pairs whose columns are held at once
 _BATCH = 50_000  # pairs that a thread of DuckDB takes at once
+_OPEN = -2  # the number of a level that is not known yet
 _ROUNDING = 1e-6  # bits that sums in another order may differ by, and far more
 
 
@@ -115,42 +116,43 @@ def _reaching(
     con: duckdb.DuckDBPyConnection, pairs: pl.DataFrame, frame: pl.DataFrame, scales: list[_Scale], bits: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Places of the pairs that the comparisons give `bits` or more, int64 (n,), and their levels, int8, and bits,
-    float64 (n, comparisons). The dearest comparisons come last, and are asked of pairs alone that can still reach."""
+    float64 (n, comparisons). Whether values are missing or equal is asked of all pairs, and what costs distances of texts
+    only of those that it can still bring that far, the comparison that rules out most at least cost first."""
+    levels = _levels(con, pairs, frame, [scale.sketch for scale in scales])
+    weights = np.stack([s.weight(levels[:, at], pairs, frame) for at, s in enumerate(scales)], axis=1)
     kept = np.arange(pairs.height)
-    levels = np.zeros((pairs.height, len(scales)), dtype=np.int8)
-    weights = np.zeros(levels.shape)
-    open_ = sum(scale.most for scale in scales)
     for at in sorted(range(len(scales)), key=lambda at: scales[at].cost):
-        some = pairs[kept]
-        levels[kept, at] = _levels(con, some, frame, scales[at])
-        weights[kept, at] = scales[at].weight(levels[kept, at], some, frame)
-        open_ -= scales[at].most
-        kept = kept[weights[kept].sum(axis=1) + open_ >= bits - _ROUNDING]
+        # What is open counts as if it were as good as it can be.
+        kept = kept[weights[kept].sum(axis=1) >= bits - _ROUNDING]
+        open_ = kept[levels[kept, at] == _OPEN]
+        some = pairs[open_]
+        levels[open_, at] = _levels(con, some, frame, [scales[at].sql])[:, 0]
+        weights[open_, at] = scales[at].weight(levels[open_, at], some, frame)
+    kept = kept[weights[kept].sum(axis=1) >= bits - _ROUNDING]
     return kept, levels[kept], weights[kept]
 
 
 @dataclass(frozen=True)
 class _Scale:
-    """A comparison of the model. Levels are numbered in their order, -1 is null; `bits`: of each level, null's last.
-    `by_share`: level -> (column, log2 of u, floor, part) whose rarer values say more. `columns`: what the SQL asks for,
-    `most`: bits at the very most, `cost`: distances of texts in the SQL."""
+    """A comparison of the model. Levels are numbered in their order, -1 is null, -2 open; `bits`: of each level, then the
+    most that an open one can have, then null's. `sketch`: SQL that tells null and the first level and leaves others open.
+    `by_share`: level -> (column, log2 of u, floor, part) whose rarer values say more. `cost`: distances of texts in
+    the SQL for each bit that the answer can take off."""
 
     name: str
     sql: str
-    columns: tuple[str, ...]
+    sketch: str
     labels: tuple[str, ...]
     bits: np.ndarray
     by_share: dict[int, tuple[str, float, float, float]]
-
-    most: float
-    cost: int
+    cost: float
 
     @classmethod
     def of(cls, comparison: dict[str, Any], frame: pl.DataFrame) -> _Scale:
         levels = comparison["comparison_levels"]
         told = [level for level in levels if not level.get("is_null_level")]
         bits = [math.log2(level["m_probability"] / level["u_probability"]) for level in told]
-        most, by_share = max(0.0, *bits), {}
+        most, by_share = max(0.0, *bits[1:]), {}
         for place, level in enumerate(told):
             column, part = level.get("tf_adjustment_column"), level.get("tf_adjustment_weight", 1.0)
             if column and part and level["sql_condition"].strip().upper() != "ELSE":
@@ -158,19 +160,17 @@ class _Scale:
                 base = math.log2(level["u_probability"])
                 by_share[place] = (column, base, floor, part)
                 rarest = frame[f"tf_{column}"].min()
-                if rarest is not None:
+                if rarest is not None and place:
                     most = max(most, bits[place] + part * (base - math.log2(max(float(rarest), floor))))  # type: ignore[arg-type]
         sql = _case(levels)
-        asked = set(re.findall(r"\b(\w+)_[lr]\b", sql))
         return cls(
             comparison["output_column_name"],
             sql,
-            tuple(name for name in frame.columns if name in asked),
+            _case(levels[: levels.index(told[0]) + 1], str(_OPEN)),
             tuple(level.get("label_for_charts") or level["sql_condition"] for level in told),
-            np.array([*bits, 0.0]),
+            np.array([*bits, most, 0.0]),
             by_share,
-            most,
-            len(re.findall("winkler|levenshtein", sql)),
+            len(re.findall("winkler|levenshtein", sql)) / max(most - min(bits), 1e-3),
         )
 
     def weight(self, levels: np.ndarray, pairs: pl.DataFrame, frame: pl.DataFrame) -> np.ndarray:
@@ -188,9 +188,9 @@ class _Scale:
         return weight
 
 
-def _case(levels: list[dict[str, Any]]) -> str:
-    """SQL of the number of the level that a pair falls into."""
-    branches, last, place = [], "null", 0
+def _case(levels: list[dict[str, Any]], last: str = "null") -> str:
+    """SQL of the number of the level that a pair falls into; `last` where it is none of them."""
+    branches, place = [], 0
     for level in levels:
         number = -1 if level.get("is_null_level") else place
         place += number >= 0
@@ -202,17 +202,22 @@ def _case(levels: list[dict[str, Any]]) -> str:
     return f"case {' '.join(branches)} else {last} end"
 
 
-def _levels(con: duckdb.DuckDBPyConnection, pairs: pl.DataFrame, frame: pl.DataFrame, scale: _Scale) -> np.ndarray:
-    """int8 (pairs,): the level of each pair."""
+def _levels(
+    con: duckdb.DuckDBPyConnection, pairs: pl.DataFrame, frame: pl.DataFrame, questions: list[str]
+) -> np.ndarray:
+    """int8 (pairs, questions): the answers to SQL expressions over columns of `frame` with the suffixes _l and _r."""
+    asked = set(re.findall(r"\b(\w+)_([lr])\b", " ".join(questions)))
     sides = [
-        frame.select(pl.col(name).gather(pairs[f"rid_{side}"]).alias(f"{name}_{side}") for name in scale.columns)
-        for side in ("l", "r")
+        frame[name].gather(pairs[f"rid_{side}"]).alias(f"{name}_{side}")
+        for name, side in sorted(asked)
+        if name in frame.columns
     ]
-    table = pl.concat(sides, how="horizontal").with_row_index("place").to_arrow()
+    table = pl.DataFrame(sides).with_row_index("place").to_arrow()
     con.register("candidates", pa.Table.from_batches(table.to_batches(max_chunksize=_BATCH), table.schema))
-    told = con.sql(f"select place, ({scale.sql})::tinyint as level from candidates").to_arrow_table()
+    columns = ", ".join(f"({sql})::tinyint as answer{at}" for at, sql in enumerate(questions))
+    told = con.sql(f"select place, {columns} from candidates").to_arrow_table()
     con.unregister("candidates")
-    return pl.DataFrame(pl.from_arrow(told)).sort("place")["level"].to_numpy()
+    return pl.DataFrame(pl.from_arrow(told)).sort("place").drop("place").to_numpy()
 
 
 def _evidence(scales: list[_Scale], levels: np.ndarray, weights: np.ndarray) -> pl.Series:
