@@ -72,7 +72,7 @@ def evidence(records: pl.DataFrame, pins: Pins, rules: IdentityRules) -> pl.Data
     """One row per record, sorted by record_id: record_id, what the model compares, hashed block keys, tf_* columns."""
     standard = _closed(standardize(records, _without_limits(rules)), pins.hubs)
     built = build_features(standard, rules, capped=False)
-    frame = built.frame.drop("rid").with_columns(hashed(key).alias(key) for key in built.keys)
+    frame = built.frame.drop("rid")
     frame = _with_own_domains(frame, pins.hubs)
     for column in sorted(adjusted_columns(pins.model)):
         shares = pins.frequencies.filter(pl.col("column") == column).select(

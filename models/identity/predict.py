@@ -17,13 +17,13 @@ from typing import Any
 import duckdb
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
 from customer360.models.identity.engine import engine
 from customer360.models.identity.features import KEY_PREFIX, Features
 from customer360.models.identity.model import IdentityModel, IdentityModelError, adjusted_columns
 from customer360.models.identity.pairs import meeting
 from customer360.models.identity.rules import IdentityRules
+from customer360.models.identity.vectors import answers
 
 EVIDENCE = pl.List(pl.Struct({"comparison": pl.String, "level": pl.String, "weight": pl.Float64}))
 PAIR_SCHEMA: dict[str, type[pl.DataType] | pl.DataType] = {
@@ -35,7 +35,6 @@ PAIR_SCHEMA: dict[str, type[pl.DataType] | pl.DataType] = {
     "evidence": EVIDENCE,
 }
 _CHUNK = 500_000  # pairs whose columns are held at once
-_BATCH = 50_000  # pairs that a thread of DuckDB takes at once
 _OPEN = -2  # the number of a level that is not known yet
 _ROUNDING = 1e-6  # bits that sums in another order may differ by, and far more
 
@@ -62,7 +61,7 @@ def predict(features: Features, model: IdentityModel, rules: IdentityRules) -> p
     _check(features, model)
     rows = features.frame.lazy()
     holders = (
-        rows.filter(pl.col(key).is_not_null()).select(value=pl.col(key).hash(seed=0), rid="rid", is_new=pl.lit(True))
+        rows.filter(pl.col(key).is_not_null()).select(value=key, rid="rid", is_new=pl.lit(True))
         for key in features.keys
     )
     pairs = meeting(holders)
@@ -118,7 +117,7 @@ def _reaching(
     """Places of the pairs that the comparisons give `bits` or more, int64 (n,), and their levels, int8, and bits,
     float64 (n, comparisons). Whether values are missing or equal is asked of all pairs, and what costs distances of texts
     only of those that it can still bring that far, the comparison that rules out most at least cost first."""
-    levels = _levels(con, pairs, frame, [scale.sketch for scale in scales])
+    levels = answers(con, pairs, frame, [scale.sketch for scale in scales])
     weights = np.stack([s.weight(levels[:, at], pairs, frame) for at, s in enumerate(scales)], axis=1)
     kept = np.arange(pairs.height)
     for at in sorted(range(len(scales)), key=lambda at: scales[at].cost):
@@ -126,7 +125,7 @@ def _reaching(
         kept = kept[weights[kept].sum(axis=1) >= bits - _ROUNDING]
         open_ = kept[levels[kept, at] == _OPEN]
         some = pairs[open_]
-        levels[open_, at] = _levels(con, some, frame, [scales[at].sql])[:, 0]
+        levels[open_, at] = answers(con, some, frame, [scales[at].sql])[:, 0]
         weights[open_, at] = scales[at].weight(levels[open_, at], some, frame)
     kept = kept[weights[kept].sum(axis=1) >= bits - _ROUNDING]
     return kept, levels[kept], weights[kept]
@@ -200,24 +199,6 @@ def _case(levels: list[dict[str, Any]], last: str = "null") -> str:
         else:
             branches.append(f"when {condition} then {number}")
     return f"case {' '.join(branches)} else {last} end"
-
-
-def _levels(
-    con: duckdb.DuckDBPyConnection, pairs: pl.DataFrame, frame: pl.DataFrame, questions: list[str]
-) -> np.ndarray:
-    """int8 (pairs, questions): the answers to SQL expressions over columns of `frame` with the suffixes _l and _r."""
-    asked = set(re.findall(r"\b(\w+)_([lr])\b", " ".join(questions)))
-    sides = [
-        frame[name].gather(pairs[f"rid_{side}"]).alias(f"{name}_{side}")
-        for name, side in sorted(asked)
-        if name in frame.columns
-    ]
-    table = pl.DataFrame(sides).with_row_index("place").to_arrow()
-    con.register("candidates", pa.Table.from_batches(table.to_batches(max_chunksize=_BATCH), table.schema))
-    columns = ", ".join(f"({sql})::tinyint as answer{at}" for at, sql in enumerate(questions))
-    told = con.sql(f"select place, {columns} from candidates").to_arrow_table()
-    con.unregister("candidates")
-    return pl.DataFrame(pl.from_arrow(told)).sort("place").drop("place").to_numpy()
 
 
 def _evidence(scales: list[_Scale], levels: np.ndarray, weights: np.ndarray) -> pl.Series:
