@@ -22,12 +22,12 @@ def answers(
     pass over all records.
     """
     asked = set(re.findall(r"\b(\w+)_([lr])\b", " ".join(questions)))
-    sides = [
-        frame[name].gather(pairs[f"rid_{side}"]).alias(f"{name}_{side}")
+    sides = (
+        pl.col(name).gather(pairs[f"rid_{side}"]).alias(f"{name}_{side}")
         for name, side in sorted(asked)
         if name in frame.columns
-    ]
-    table = pl.DataFrame(sides).with_row_index("place").to_arrow()
+    )
+    table = frame.select(sides).with_row_index("place").to_arrow()
     con.register("candidates", pa.Table.from_batches(table.to_batches(max_chunksize=_BATCH), table.schema))
     columns = ", ".join(f"({sql})::tinyint as answer{at}" for at, sql in enumerate(questions))
     told = con.sql(f"select place, {columns} from candidates").to_arrow_table()
