@@ -114,7 +114,7 @@ def fitted_print(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def prints_of_another_process() -> dict[str, str]:
-    """Fingerprints made by a fresh interpreter, whose sets and dictionaries hash text otherwise."""
+    """Fingerprints made by a fresh interpreter of as many threads, whose sets hash text otherwise."""
     seeded = os.environ | {"PYTHONHASHSEED": "11"}
     made = subprocess.run([sys.executable, __file__], env=seeded, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
