@@ -17,14 +17,15 @@ REQUIRED, OPTIONAL = ("customer", "timestamp", "amount"), ("invoice", "item")
 NAMES: dict[str, tuple[str, ...]] = {  # lower case, without blanks and signs; the first that the file has is taken
     "customer": ("customer", "customerid", "customerno", "customernumber", "clientid", "client", "userid", "user", "memberid"),
     "timestamp": ("timestamp", "datetime", "invoicedate", "orderdate", "purchasedate", "transactiondate", "date", "time", "ts"),
-    "amount": ("amount", "revenue", "total", "totalamount", "grossamount", "netamount", "sales", "spend", "value"),
+    "amount": ("amount", "revenue", "total", "totalamount", "grossamount", "netamount", "sales", "spend", "value", "dollars"),
     "invoice": ("invoice", "invoiceno", "invoiceid", "order", "orderid", "orderno", "transaction", "transactionid", "receipt"),
     "item": ("item", "itemid", "product", "productid", "sku", "stockcode", "article"),
 }  # fmt: skip
 QUANTITY, PRICE = ("quantity", "qty", "units"), ("price", "unitprice")
 TIME_FORMATS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d", "%Y%m%d",
                 "%Y/%m/%d %H:%M:%S", "%Y/%m/%d", "%d.%m.%Y %H:%M", "%d.%m.%Y", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M",
-                "%m/%d/%Y", "%d/%m/%Y %H:%M", "%d/%m/%Y")  # fmt: skip
+                "%m/%d/%Y", "%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M", "%d/%m/%Y", "%d-%m-%Y %H:%M:%S",
+                "%d-%m-%Y %H:%M", "%d-%m-%Y")  # fmt: skip
 COMPACT_DATES = (19_000_101, 22_001_231)  # an integer between them is a date like 19970131, a larger one an epoch
 EPOCH_UNITS = (("s", 1e11), ("ms", 1e14), ("us", 1e17), ("ns", float("inf")))
 UNUSED_COUNTS = ("session_count", "view_count", "search_count", "cart_add_count", "store_order_count",
@@ -56,6 +57,7 @@ def read(file: Path, columns: Mapping[str, str] | None = None) -> Transactions:
         **{name: _text(rows, chosen[name]) for name in OPTIONAL if name in chosen},
     )
     usable, notes = _usable(lines)
+    notes = (*_which_day(rows[chosen["timestamp"]], chosen["timestamp"]), *notes)
     if usable.is_empty():
         raise ModelError(f"{file}: none of {rows.height} rows can be used: {'; '.join(notes)}")
     return Transactions(usable, notes, _customer_type(rows[chosen["customer"]], file))
@@ -164,7 +166,7 @@ def _moment(values: pl.Series, column: str) -> pl.Series:
         return values.dt.replace_time_zone(None).cast(pl.Datetime("us"))
     if values.dtype == pl.Date:
         return values.cast(pl.Datetime("us"))
-    text = values.cast(pl.String).str.strip_chars().str.replace(r"(Z|[+-]\d\d:?\d\d)$", "")
+    text = values.cast(pl.String).str.strip_chars().str.replace(r"(:\d\d(?:\.\d+)?) ?(?:Z|[+-]\d\d:?\d\d)$", "$1")
     text = text.set(text == "", None)
     if text.str.contains(r"^\d{9,}(\.\d+)?$").fill_null(True).all():
         return _epoch(text.cast(pl.Float64))
@@ -173,6 +175,17 @@ def _moment(values: pl.Series, column: str) -> pl.Series:
     if best.null_count() == best.len() and best.len():
         raise ModelError(f"column {column} holds no timestamp that can be read; it begins with {values.drop_nulls().head(3).to_list()}")  # fmt: skip
     return best
+
+
+def _which_day(values: pl.Series, column: str) -> tuple[str, ...]:
+    """A warning where slashes part numbers of which none is above 12: it is not known which of them is the day."""
+    if values.dtype != pl.String:
+        return ()
+    parts = values.drop_nulls().str.extract_groups(r"^\s*(?<one>\d{1,2})/(?<two>\d{1,2})/\d{4}").struct.unnest()
+    largest = parts.select(pl.all().cast(pl.Int64, strict=False).max()).row(0)
+    if None in largest or max(largest) > 12:
+        return ()
+    return (f"warning: no number before the year in {column} is above 12; the first is taken for the month",)
 
 
 def _epoch(values: pl.Series) -> pl.Series:
@@ -193,7 +206,11 @@ def _usable(lines: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
 
     rows = drop(lines, pl.col("customer").is_null(), "without a customer left out")
     rows = drop(rows, pl.col("at").is_null(), "without a readable timestamp left out")
-    rows = drop(rows, pl.col("amount").is_null() | ~pl.col("amount").is_finite(), "without a readable amount left out")
+    rows = drop(
+        rows,
+        pl.col("amount").is_null() | ~pl.col("amount").is_finite(),
+        "without a readable amount (such as 1234.56) left out",
+    )
     if {"invoice", "item"} <= set(rows.columns):
         folded = rows.unique(maintain_order=True)
         if folded.height < rows.height:
