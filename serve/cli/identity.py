@@ -204,8 +204,8 @@ def retrain(config: ConfigOption = None) -> None:
     )
 
 
-@identity_app.command("log-model")
-def log_model(config: ConfigOption = None) -> None:
+@identity_app.command()
+def track(config: ConfigOption = None) -> None:
     """Log the model that resolution uses to MLflow: m, u and weight of each level, blocking caps, and their picture."""
     from customer360.models.identity import pins, record
     from customer360.models.lifecycle import registry_of
