@@ -220,23 +220,29 @@ def _decide(comparison: Comparison | Figures, margin: float, champion_broken: st
 
 
 def watch(desk: Desk) -> Outcome | None:
-    """Roll back when the champion breaks a guardrail on a whole window after its own date and its predecessor does not.
+    """Roll back when, on a whole window after its own date, the champion breaks a guardrail that its predecessor holds, or
+    its predecessor is better by more than the model's `margin`.
 
     None when the champion holds, or when no such window is known yet.
     """
-    champion, at = desk.champion(), desk.last_window
-    if desk.registry.as_of(desk.model.name, champion) > at:
+    name, champion, at = desk.model.name, desk.champion(), desk.last_window
+    if desk.registry.as_of(name, champion) > at:
         return None
-    broken = broken_guardrails(desk.plan, judge(desk, champion))
-    if not broken:
+    ours, previous = judge(desk, champion), desk.registry.previous_champion(name)
+    broken = broken_guardrails(desk.plan, ours)
+    theirs = judge(desk, previous) if previous is not None else None
+    holds = theirs is not None and not broken_guardrails(desk.plan, theirs)
+    if broken and not holds:
+        return Outcome(name, "broken", f"version {champion}: {broken}; no earlier champion holds on {at}")
+    if broken:
+        reason = f"version {champion} broke a guardrail on the window from {at}: {broken}"
+    elif theirs is not None and holds and (gain := compare(desk, theirs, ours)).low > desk.plan.margin:
+        reason = f"version {previous} before it is better than {champion} on the window from {at}: {gain}"
+    else:
         return None
-    previous = desk.registry.previous_champion(desk.model.name)
-    if previous is None or broken_guardrails(desk.plan, judge(desk, previous)):
-        return Outcome(desk.model.name, "broken", f"version {champion}: {broken}; no earlier champion holds on {at}")
-    reason = f"version {champion} broke a guardrail on the window from {at}: {broken}"
-    desk.registry.rollback(desk.model.name, reason)
-    telemetry.event(f"rolled back {desk.model.name}", to=previous, reason=reason)
-    return Outcome(desk.model.name, "rolled back", reason)
+    desk.registry.rollback(name, reason)
+    telemetry.event(f"rolled back {name}", to=previous, reason=reason)
+    return Outcome(name, "rolled back", reason)
 
 
 def check_drift(desk: Desk) -> drift.Report:

@@ -18,7 +18,7 @@ REQUIRED, OPTIONAL = ("customer", "timestamp", "amount"), ("invoice", "item")
 NAMES: dict[str, tuple[str, ...]] = {  # lower case, without blanks and signs; the first that the file has is taken
     "customer": ("customer", "customerid", "customerno", "customernumber", "clientid", "client", "userid", "user", "memberid"),
     "timestamp": ("timestamp", "datetime", "invoicedate", "orderdate", "purchasedate", "transactiondate", "date", "time", "ts"),
-    "amount": ("amount", "revenue", "total", "totalamount", "grossamount", "netamount", "sales", "spend", "value"),
+    "amount": ("amount", "revenue", "total", "totalamount", "grossamount", "netamount", "sales", "spend", "value", "dollars"),
     "invoice": ("invoice", "invoiceno", "invoiceid", "order", "orderid", "orderno", "transaction", "transactionid", "receipt"),
     "item": ("item", "itemid", "product", "productid", "sku", "stockcode", "article"),
 }  # fmt: skip
@@ -141,7 +141,11 @@ def _usable(lines: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
 
     rows = drop(lines, pl.col("customer").is_null(), "without a customer left out")
     rows = drop(rows, pl.col("at").is_null(), "without a readable timestamp left out")
-    rows = drop(rows, pl.col("amount").is_null() | ~pl.col("amount").is_finite(), "without a readable amount left out")
+    rows = drop(
+        rows,
+        pl.col("amount").is_null() | ~pl.col("amount").is_finite(),
+        "without a readable amount (such as 1234.56) left out",
+    )
     if {"invoice", "item"} <= set(rows.columns):
         folded = rows.unique(maintain_order=True)
         if folded.height < rows.height:

@@ -157,3 +157,22 @@ def test_a_champion_that_breaks_a_guardrail_is_taken_back(desk: promotion.Desk, 
     desk.registry.promote("toy", log(desk, tmp_path, 0.02).version)
     outcome = promotion.retrain(desk)
     assert outcome.kind == "rolled back" and "quality is 0.02" in outcome.reason and desk.champion() == "1"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_champion_that_falls_behind_its_predecessor_is_taken_back(desk: promotion.Desk, tmp_path: Path) -> None:
+    """Let in on one window, worse on the next: both hold every guardrail, and the interval says which is better."""
+    log(desk, tmp_path, 0.3)
+    desk.registry.promote("toy", log(desk, tmp_path, 0.2).version)
+    outcome = promotion.retrain(desk)
+    assert outcome.kind == "rolled back" and "version 1 before it is better than 2" in outcome.reason
+    assert desk.champion() == "1" and promotion.watch(desk) is None
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_window_that_the_champion_knew_takes_nothing_back(desk: promotion.Desk, tmp_path: Path) -> None:
+    log(desk, tmp_path, 0.3)
+    desk.registry.promote("toy", log(desk, tmp_path, 0.02, as_of=CUT).version)
+    assert promotion.watch(desk) is None and desk.champion() == "2"

@@ -15,6 +15,10 @@ class Clv(Table):
     """Expected value, where a champion has scored."""
 
     clv_amount = Float(nullable=True, description="Expected revenue of the model's horizon, in the lake's currency")
+    clv_low = Float(
+        nullable=True, description="80 % of outcomes lie between clv_low and clv_high; null where a model states none"
+    )
+    clv_high = Float(nullable=True)
     clv_reasons = _reasons()
     clv_model_version = String(nullable=True)
     clv_until_at = Timestamp(nullable=True, description="When it was scored, from the days before as_of")
@@ -52,9 +56,11 @@ class Propensity(Table):
 def scores(profile: pl.LazyFrame, predictions: pl.LazyFrame) -> pl.LazyFrame:
     """Adds Clv, Churn and Segment."""
     for model, score in (("clv", "clv_amount"), ("churn", "churn_probability")):
+        ends = ("low", "high") if model == "clv" else ()
         said = predictions.filter(pl.col("model") == model).select(
             "person_id",
             pl.col("score").alias(score),
+            *(pl.col(end).alias(f"{model}_{end}") for end in ends),
             pl.col("reasons").alias(f"{model}_reasons"),
             pl.col("version").alias(f"{model}_model_version"),
             pl.col("scored_at").alias(f"{model}_until_at"),
