@@ -95,7 +95,7 @@ def shop() -> base.Snapshot:
     )
     bought = days.select("person_id", "on", product_id=pl.lit([0, 1, 2])).explode("product_id").with_columns(
         product_id=pl.format("i{}", pl.Series(rng.integers(0, 30, days.height * 3))), kind=pl.lit("purchase"), quantity=1, count=1,
-    )  # fmt: skip
+    ).with_columns(category=pl.format("c{}", pl.col("product_id").str.slice(1).cast(pl.Int64) % 3))  # fmt: skip
     products = pl.DataFrame(
         {"product_id": [f"i{n}" for n in range(30)], "product_name": [f"thing {n}" for n in range(30)]}
     )
