@@ -9,6 +9,7 @@ The value of an order is Gamma(p, nu) around the customer's own mean, nu ~ Gamma
 often they buy. Money is divided by the median value for the search, so that its bounds hold for any currency.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -28,6 +29,7 @@ VALUE_BOUNDS = (LOG_BOUNDS, (float(np.log(1.05)), LOG_BOUNDS[1]), LOG_BOUNDS)  #
 VALUE_STARTS = ((2.0, 3.5, 1.5), (6.0, 4.0, 0.5))
 PRECISE = {"ftol": 1e-12, "gtol": 1e-8}  # likelihoods are flat near their top
 DRAWS, DRAWN_CUSTOMERS = 400, 5000  # of an interval; customers in one block of memory
+STEP = 1e-3  # of log parameters, in the second differences of a likelihood: rounding and curvature err alike there
 POLE_WIDTH = 1e-6  # the expectation divides by a - 1; its limit there is smooth
 
 Array = NDArray[np.float64]
@@ -96,6 +98,17 @@ def fit(x: Array, last: Array, age: Array, near: BetaGeometric | None = None) ->
         raise ModelError(f"BG/NBD likelihood is {best.fun} over {len(x)} customers: {best.message}")
     r, alpha, a, b = (float(value) for value in np.exp(best.x))
     return BetaGeometric(r, alpha, a, b, log_likelihood=-float(best.fun) * len(x))
+
+
+def standard_errors(model: BetaGeometric, x: Array, last: Array, age: Array) -> dict[str, float]:
+    """Standard error of each parameter, from the curvature of the likelihood over the customers that it was fitted on;
+    infinite where they do not identify it (see `at_bound`).
+    """
+    logs = np.log([model.r, model.alpha, model.a, model.b])
+    rows, weights = np.unique(np.column_stack([x, last, age]), axis=0, return_counts=True)
+    points = tuple(np.ascontiguousarray(column) for column in rows.T)
+    errors = _log_errors(lambda at: float(weights @ log_likelihood(np.exp(at), *points)), logs)
+    return dict(zip(("r", "alpha", "a", "b"), (np.exp(logs) * errors).tolist(), strict=True))
 
 
 def alive_probability(model: BetaGeometric, x: Array, last: Array, age: Array) -> Array:
@@ -182,6 +195,13 @@ def fit_value(orders: Array, mean: Array) -> GammaGamma:
     return GammaGamma(p, q, v * unit, unit, log_likelihood=-(float(best.fun) + float(np.log(unit))) * len(orders))
 
 
+def value_standard_errors(model: GammaGamma, orders: Array, mean: Array) -> dict[str, float]:
+    """Standard errors of p, q and v (currency), as `standard_errors` has them."""
+    logs, scaled = np.log([model.p, model.q, model.v / model.unit]), mean / model.unit
+    errors = _log_errors(lambda at: float(value_log_likelihood(np.exp(at), orders, scaled).sum()), logs)
+    return dict(zip(("p", "q", "v"), (np.array([model.p, model.q, model.v]) * errors).tolist(), strict=True))
+
+
 def expected_value(model: GammaGamma, orders: Array, mean: Array) -> Array:
     """Expected value of a future order given `orders` past ones of a `mean` value: the own mean shrunk towards that of
     all, in currency, shape (n,).
@@ -223,3 +243,15 @@ def _odds_left(model: BetaGeometric, x: Array, last: Array, age: Array) -> Array
     base = np.log(model.a) - np.log(model.b + np.maximum(x, 1.0) - 1.0)
     growth = (model.r + x) * (np.log(model.alpha + age) - np.log(model.alpha + last))
     return np.where(x > 0, np.exp(np.minimum(base + growth, 700.0)), 0.0)
+
+
+def _log_errors(likelihood: Callable[[Array], float], top: Array) -> Array:
+    """Standard errors of log parameters at the top of a likelihood: second differences, inverted; shape as `top`."""
+    steps = np.eye(len(top)) * STEP
+    curvature = np.array([[
+        likelihood(top + one + other) - likelihood(top + one - other)
+        - likelihood(top - one + other) + likelihood(top - one - other) for other in steps] for one in steps
+    ]) / (-4.0 * STEP**2)  # fmt: skip
+    if np.any(np.linalg.eigvalsh(curvature) <= 0):  # flat or rising in some direction: no top
+        return np.full(len(top), np.inf)
+    return np.asarray(np.sqrt(np.diag(np.linalg.inv(curvature))), dtype=np.float64)

@@ -69,6 +69,7 @@ def score(transactions: Transactions, as_of: date, horizon_days: int) -> Scores:
     Raises ModelError when nobody bought before the date.
     """
     past = days(transactions.lines.filter(pl.col("at").dt.date() < as_of)).collect().lazy()
+    _require_purchases(transactions.lines, as_of)
     first = frames.first_purchase_on(past)
     customers = frames.features(past, as_of).filter(pl.col("recency_days").is_not_null()).collect()
     notes = [
@@ -88,6 +89,15 @@ def score(transactions: Transactions, as_of: date, horizon_days: int) -> Scores:
     return Scores(table, (*notes, *reasons))
 
 
+def _require_purchases(lines: pl.DataFrame, as_of: date) -> None:
+    sold = lines.filter(pl.col("amount") > 0)["at"].dt.date()
+    if sold.is_empty():
+        raise ModelError("no row of the file is a purchase: an amount above 0 is one, a return is below 0")
+    first, last = (moment for moment in sold.sort().gather([0, -1]))
+    if first >= as_of:
+        raise ModelError(f"nobody bought before {as_of}: the purchases of the file run from {first} to {last}")
+
+
 def _estimate(
     past: pl.LazyFrame, customers: pl.DataFrame, first: date, as_of: date, horizon: int
 ) -> tuple[Estimate, list[str]]:
@@ -96,6 +106,8 @@ def _estimate(
         f"fewer than {MIN_CUSTOMERS} customers" if customers.height < MIN_CUSTOMERS
         else f"no window of {horizon} days with enough history before it" if not cuts else ""
     )  # fmt: skip
+    if not why and not _came_back(past, min(cuts)):
+        why = f"nobody bought again before {min(cuts)}"
     if not why:
         examples = starts.examples(past, as_of, cuts, horizon, ACTIVE_WITHIN_DAYS)
         outcomes = examples.past["churned"]
@@ -106,6 +118,12 @@ def _estimate(
         return _by_btyd(past, customers, first, as_of, horizon, why)
     except ModelError as fault:
         return _by_rate(customers, horizon), [f"warning: {why}, and {fault}: scored by purchase rates"]
+
+
+def _came_back(past: pl.LazyFrame, cut: date) -> bool:
+    """Somebody bought on two days before a cut, so that what an order is worth can be learnt there."""
+    bought = past.filter(pl.col("order_count") > 0, pl.col("on") < cut)
+    return bool(bought.group_by("person_id").len().select((pl.col("len") > 1).any()).collect().item())
 
 
 def _cuts(first: date, as_of: date, horizon: int) -> list[date]:
@@ -187,7 +205,7 @@ def _inner_split(past: pl.LazyFrame, first: date, as_of: date, horizon: int) -> 
     """
     at = as_of - timedelta(days=horizon)
     cuts = _cuts(first, at, horizon)
-    if not cuts:
+    if not cuts or not _came_back(past, min(cuts)):
         return Weights(), [f"no inner split: the file is too short to judge a fit as of {at}; models taken unjudged"]
     examples = starts.examples(past, at, cuts, horizon, ACTIVE_WITHIN_DAYS)
     outcomes = examples.past["churned"]

@@ -154,6 +154,33 @@ class Registry:
                     )
         return str(parent.info.run_id)
 
+    def log_once(
+        self,
+        experiment: str,
+        version: str,
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        documents: Mapping[str, Any],
+        figures: Mapping[str, "Figure"],
+    ) -> str:
+        """Log what the platform fitted and keeps elsewhere, with JSON `documents` by file name. Returns the run id, that of
+        the earlier run where this version was logged before.
+        """
+        self._connect(experiment)
+        (found,) = [e for e in self._client().search_experiments() if e.name == experiment]
+        known = self._client().search_runs([found.experiment_id], f"tags.version = '{version}'")
+        if known:
+            return str(known[0].info.run_id)
+        with mlflow.start_run(run_name=f"{experiment} {version}") as run:
+            mlflow.log_params(_flat(params))
+            mlflow.log_metrics(dict(metrics))
+            for name, document in documents.items():
+                mlflow.log_dict(document, name)
+            for name, figure in figures.items():
+                mlflow.log_figure(figure, f"{PLOTS}/{name}")
+            mlflow.set_tag("version", version)  # last: a run that broke off is not taken for a whole one
+        return str(run.info.run_id)
+
     def promote(self, name: str, version: str, reason: str = "") -> None:
         """Make a version the champion of its model; it is challenger no more. The model's tag `champions` keeps those
         before it, the latest last.

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,12 +25,19 @@ from customer360.platform import graph, stars, tables
 from customer360.platform.errors import WarehouseError
 from customer360.platform.lake import File, Lake, reached
 from customer360.platform.stars import Load
-from customer360.platform.tables import Boolean, Integer, String, Table, Timestamp
+from customer360.platform.tables import Integer, String, Table, Timestamp
 from customer360.platform.warehouse.ddl import PART, ddl
+from customer360.platform.warehouse.reconcile import (
+    UNKNOWN_PART,
+    Check,
+    Pinned,
+    Reconciliations,
+    equalities,
+    references,
+    write_checks,
+)
 
-UNKNOWN_PART, WHOLE = "unknown", "whole"
-FLOAT_TOLERANCE = 1e-9  # relative; sums add up in another order
-NUMBERS = (pl.Int64, pl.Float64, pl.Decimal)
+WHOLE = "whole"
 
 Parts = dict[str, dict[str, list[File]]]  # part to input to its files
 
@@ -56,16 +61,6 @@ class LoadedParts(Table, table="loads.parts"):
     loaded_at = Timestamp()
 
 
-class Reconciliations(Table, table="loads.reconciliations"):
-    """One row per table and measure of the last load that changed anything: the star's number and the lake's."""
-
-    table_name = String(primary_key=True)
-    measure = String(primary_key=True, description="rows, a column's sum, or a reference: keys that do not resolve")
-    star_value = String()
-    lake_value = String()
-    is_equal = Boolean()
-
-
 BOOKS = (LoadedTables, LoadedParts, Reconciliations)
 
 
@@ -85,22 +80,6 @@ class TableLoad:
 
 
 @dataclass(frozen=True)
-class Check:
-    """One number on both sides."""
-
-    table: str
-    measure: str
-    star: Any
-    lake: Any
-
-    @property
-    def holds(self) -> bool:
-        if isinstance(self.star, float) or isinstance(self.lake, float):
-            return math.isclose(float(self.star), float(self.lake), rel_tol=FLOAT_TOLERANCE, abs_tol=FLOAT_TOLERANCE)
-        return bool(self.star == self.lake)
-
-
-@dataclass(frozen=True)
 class LoadReport:
     """A load: its tables and the reconciliation."""
 
@@ -111,24 +90,6 @@ class LoadReport:
     def is_current(self) -> bool:
         """Whether there was nothing to load."""
         return all(each.state == "current" for each in self.tables)
-
-
-@dataclass(frozen=True)
-class Pinned:
-    """The lake as it was when the load began: file lists are read once."""
-
-    lake: Lake
-    held: dict[str, list[File]] = field(default_factory=dict)
-
-    def files(self, name: str) -> list[File]:
-        if name not in self.held:
-            self.held[name] = self.lake.files(name)
-        return self.held[name]
-
-    def frame(self, name: str, files: list[File] | None = None) -> pl.LazyFrame:
-        """The table, or only these files of it; empty where it was never built."""
-        wanted = self.files(name) if files is None else files
-        return self.lake.scan(name, wanted) if wanted else pl.LazyFrame(schema=tables.schema(tables.by_name(name)))
 
 
 def load(lake: Lake, path: Path) -> LoadReport:
@@ -143,13 +104,13 @@ def load(lake: Lake, path: Path) -> LoadReport:
         _open_books(connection)
         done = [_Loader(connection, pinned, each).run() for each in stars.ordered()]
         dropped = _drop_undeclared(connection)
-        checks = [*_equalities(connection, pinned), *_references(connection)]
+        checks = [*equalities(connection, pinned), *references(connection)]
         if broken := [c for c in checks if not c.holds]:
             told = "\n".join(f"  {c.table} {c.measure}: {c.star} in the star, {c.lake} in the lake" for c in broken)
             raise WarehouseError(f"the star would not equal the lake; the load was taken back:\n{told}")
         report = LoadReport(done, checks)
         if dropped or not report.is_current:
-            _write_checks(connection, checks)
+            write_checks(connection, checks)
             reached("before commit warehouse")
             connection.execute("COMMIT")
             reached("after commit warehouse")
@@ -357,69 +318,3 @@ def _forget(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     connection.execute(f"DROP TABLE IF EXISTS {name}")
     for book in ("tables", "parts"):
         connection.execute(f"DELETE FROM loads.{book} WHERE table_name = ?", [name])
-
-
-# ---- reconciliation -------------------------------------------------------------------------------------------------
-
-
-def measures(load: Load) -> list[str]:
-    """Numbers that a table and its mirrors name alike; keys are no measures."""
-    shared = {c for name in load.mirrors for c in tables.by_name(name).columns()}
-    keys = {*stars.key_of(load.table), *stars.foreign_keys(load.table)}
-    return [
-        n for n, c in load.table.columns().items() if c.dtype.base_type() in NUMBERS and n in shared and n not in keys
-    ]
-
-
-def _equalities(connection: duckdb.DuckDBPyConnection, pinned: Pinned) -> Iterator[Check]:
-    """Count and sums of every table that mirrors lake tables, computed on either side by its own engine."""
-    for load in stars.ordered():
-        if load.mirrors:
-            summed = measures(load)
-            here, there = _star_sums(connection, load, summed), _lake_sums(pinned, load, summed)
-            for measure in ("rows", *summed):
-                yield Check(load.name, measure, here[measure], there[measure])
-
-
-def _star_sums(connection: duckdb.DuckDBPyConnection, load: Load, summed: list[str]) -> dict[str, Any]:
-    wanted = ["count(*)", *(f'coalesce(sum("{m}"), 0)' for m in summed)]
-    condition = f"{PART} <> '{UNKNOWN_PART}'" + (f" AND ({load.where})" if load.where else "")
-    row = connection.execute(f"SELECT {', '.join(wanted)} FROM {load.name} WHERE {condition}").fetchall()[0]
-    return dict(zip(("rows", *summed), row, strict=True))
-
-
-def _lake_sums(pinned: Pinned, load: Load, summed: list[str]) -> dict[str, Any]:
-    total: dict[str, Any] = dict.fromkeys(("rows", *summed), 0)
-    for name in load.mirrors:
-        present = [m for m in summed if m in tables.by_name(name).columns()]
-        row = (
-            pinned.frame(name)
-            .select(pl.len().alias("rows"), *(pl.col(m).sum() for m in present))
-            .collect()
-            .row(0, named=True)
-        )
-        for measure, value in row.items():
-            total[measure] = _added(total[measure], value or 0)
-    return total
-
-
-def _added(one: Any, other: Any) -> Any:
-    mixed = {type(one), type(other)} == {Decimal, float}
-    return float(one) + float(other) if mixed else one + other
-
-
-def _references(connection: duckdb.DuckDBPyConnection) -> Iterator[Check]:
-    """Keys that no member of their dimension has; there must be none."""
-    for load in stars.ordered():
-        for column, dimension in stars.foreign_keys(load.table).items():
-            (key,) = stars.key_of(tables.by_name(dimension))
-            orphans = connection.execute(
-                f'SELECT count(*) FROM {load.name} AS t ANTI JOIN {dimension} AS d ON t."{column}" = d."{key}"'
-            )
-            yield Check(load.name, f"{column} without a row in {dimension}", orphans.fetchall()[0][0], 0)
-
-
-def _write_checks(connection: duckdb.DuckDBPyConnection, checks: list[Check]) -> None:
-    connection.execute("DELETE FROM loads.reconciliations")
-    rows = [[c.table, c.measure, str(c.star), str(c.lake), c.holds] for c in checks]
-    connection.executemany("INSERT INTO loads.reconciliations VALUES (?, ?, ?, ?, ?)", rows)

@@ -202,3 +202,17 @@ def retrain(config: ConfigOption = None) -> None:
         refresh=("silver.identities",),
         command="identity retrain",
     )
+
+
+@identity_app.command()
+def track(config: ConfigOption = None) -> None:
+    """Log the model that resolution uses to MLflow: m, u and weight of each level, blocking caps, and their picture."""
+    from customer360.models.identity import pins, record
+    from customer360.models.lifecycle import registry_of
+    from customer360.platform.errors import ModelError
+    from customer360.platform.run import lake_of
+
+    settings = configured(config)
+    if (pinned := pins.read(lake_of(settings))) is None:
+        raise ModelError("no identity model yet: `customer360 run silver --stage identity` makes one")
+    typer.echo(f"run {record.log(registry_of(settings), pinned)} of the experiment {record.EXPERIMENT}")

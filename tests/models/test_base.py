@@ -1,9 +1,15 @@
 """The registry of models and the shape of what they write."""
 
+import json
+import os
+import subprocess
+import sys
+import tempfile
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import yaml
@@ -13,6 +19,12 @@ from customer360.models.declared import Plan
 from customer360.platform.errors import ModelError
 
 PARAMETERS = Path(__file__).parents[2] / "configs" / "models"
+REGISTERED = sorted(file.stem for file in PARAMETERS.glob("*.yaml"))
+SMALL = {  # parameters that make a fit of the small shop quick
+    "churn": {"min_history_days": 120, "rounds": 20},
+    "clv": {"min_history_days": 120, "rounds": 10, "method": "boosted"},
+    "two_tower": {"dimension": 8, "epochs": 2, "epoch_examples": 2000, "batch_size": 64, "token_buckets": 64},
+}
 AS_OF, NOW = date(2024, 7, 1), datetime(2024, 7, 1, 3, tzinfo=UTC)
 
 
@@ -64,3 +76,55 @@ def test_fingerprint_sees_names_and_bytes(tmp_path: Path) -> None:
     renamed = base.fingerprint(tmp_path)
     (tmp_path / "b").write_bytes(b"2")
     assert len({first, renamed, base.fingerprint(tmp_path)}) == 3
+
+
+def shop() -> base.Snapshot:
+    """200 people who buy three of 30 products on days of their own rhythm, and the products."""
+    rng = np.random.default_rng(0)
+    on = rng.integers(0, 200, (200, 1)) + np.cumsum(rng.gamma(2.0, 20.0, (200, 20)), axis=1)
+    person, turn = np.nonzero((on < 540) & (np.arange(20) < rng.integers(1, 20, (200, 1))))
+    visits = pl.DataFrame({"person_id": [f"p{p:03}" for p in person], "day": on[person, turn].astype(int)}).select(
+        "person_id", on=pl.lit(AS_OF - timedelta(days=500)) + pl.duration(days="day")
+    )
+    counts = ("order_count", "item_count", "unit_count", "store_order_count", "return_count", "session_count", "view_count",
+              "search_count", "cart_add_count", "online_order_count", "mobile_order_count")  # fmt: skip
+    money = ("gross_amount", "net_amount", "discount_amount")
+    days = visits.unique(maintain_order=True).with_columns(
+        **{name: pl.lit(int(place < 4), pl.Int64) for place, name in enumerate(counts)},
+        **{name: pl.Series(rng.gamma(3.0, 10.0, visits.unique().height)).cast(pl.Decimal(12, 2)) for name in money},
+    )
+    bought = days.select("person_id", "on", product_id=pl.lit([0, 1, 2])).explode("product_id").with_columns(
+        product_id=pl.format("i{}", pl.Series(rng.integers(0, 30, days.height * 3))), kind=pl.lit("purchase"), quantity=1, count=1,
+    )  # fmt: skip
+    products = pl.DataFrame(
+        {"product_id": [f"i{n}" for n in range(30)], "product_name": [f"thing {n}" for n in range(30)]}
+    )
+    labels = dict.fromkeys(("category", "subcategory", "brand"), pl.lit(None, pl.String))
+    named = products.with_columns(**labels, launched_on=pl.lit(date(2020, 1, 1)), is_product=True)
+    tables = {"silver.subject_days": days, "gold.interactions": bought, "silver.products": named}
+    return base.Snapshot({name: frame.lazy() for name, frame in tables.items()}, AS_OF)
+
+
+def fitted_print(name: str) -> str:
+    model = base.find(name)
+    with tempfile.TemporaryDirectory() as folder:
+        model.fit(shop(), model.params(**SMALL.get(name, {})), base.NoProgress()).save(Path(folder))
+        return base.fingerprint(Path(folder))
+
+
+@pytest.fixture(scope="module")
+def prints_of_another_process() -> dict[str, str]:
+    """Fingerprints made by a fresh interpreter of as many threads, whose sets hash text otherwise."""
+    seeded = os.environ | {"PYTHONHASHSEED": "11"}
+    made = subprocess.run([sys.executable, __file__], env=seeded, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    return json.loads(made.stdout)
+
+
+@pytest.mark.parametrize("name", REGISTERED)
+def test_equal_data_parameters_and_seed_give_equal_weights(name: str, prints_of_another_process) -> None:
+    assert fitted_print(name) == prints_of_another_process[name]
+
+
+if __name__ == "__main__":
+    print(json.dumps({name: fitted_print(name) for name in REGISTERED}))

@@ -86,6 +86,30 @@ def test_a_small_file_and_one_without_repeats() -> None:
     assert found.table.select((pl.col("p_churn") > 0).all() & (pl.col("clv") > 0).all()).item()
 
 
+def test_many_customers_of_one_purchase_each() -> None:
+    """A file long enough for the models, from which no order value of a repeat customer can be learnt."""
+    once = shop(150, 400).lines.unique("customer", keep="first").sort("customer")
+    found = file_scores.score(Transactions(once, (), pl.String()), AS_OF, 90)
+    assert "nobody bought again before" in found.notes[-1] and "scored by purchase rates" in found.notes[-1]
+    assert found.table["p_churn"].is_between(0, 1, closed="none").all()
+
+
+@pytest.mark.parametrize("horizon", [7, 365])
+def test_returns_and_other_horizons_stay_within_bounds(horizon: int) -> None:
+    lines = shop(150, 400).lines.with_columns(
+        amount=pl.when(pl.int_range(pl.len()) % 5 == 0).then(-pl.col("amount")).otherwise("amount")
+    )
+    found = file_scores.score(Transactions(lines, (), pl.Int64()), AS_OF, horizon).table
+    assert found["p_churn"].is_between(0, 1, closed="none").all()
+    assert found.select(pl.col("clv").is_between("clv_low", "clv_high").all()).item() and (found["clv_low"] >= 0).all()
+
+
+def test_a_file_without_sales() -> None:
+    back = shop(40, 400).lines.with_columns(amount=-pl.col("amount"))
+    with pytest.raises(ModelError, match="no row of the file is a purchase"):
+        file_scores.score(Transactions(back, (), pl.Int64()), AS_OF, 90)
+
+
 def test_nobody_before_the_date() -> None:
-    with pytest.raises(ModelError, match="no purchase"):
+    with pytest.raises(ModelError, match="the purchases of the file run from 2022"):
         file_scores.score(shop(40, 400), date(2020, 1, 1), 90)

@@ -80,6 +80,30 @@ def test_the_gate_says_why(low: float, high: float, margin: float, broken: str, 
     assert decided is let_in and words in reason
 
 
+@pytest.mark.parametrize(
+    ("direction", "one", "other", "margin", "let_in", "words"),
+    [
+        ("max", 0.3, 0.2, 0.0, True, "better: quality 0.3000 against 0.2000"),
+        ("max", 0.19, 0.2, 0.02, True, "within the margin"),
+        ("max", 0.1, 0.2, 0.02, False, "worse than the champion"),
+        ("min", 0.3, 0.2, 0.0, False, "worse than the champion"),
+        ("max", 0.2, 0.2, 0.0, False, "not shown to be better"),
+    ],
+)
+def test_versions_without_rows_are_compared_by_their_objective(
+    monkeypatch, direction: str, one: float, other: float, margin: float, let_in: bool, words: str
+) -> None:
+    plan = Plan(objective={"metric": "quality", "direction": direction})
+    monkeypatch.setattr(promotion, "plan_of", lambda model: plan)
+    desk = promotion.Desk(SimpleNamespace(), SimpleNamespace(), TOY, CUT)
+    sides = [promotion.Judged("1", CUT, False, base.Evaluation({"quality": value})) for value in (one, other)]
+    decided, reason = promotion._decide(promotion.compare(desk, *sides), margin, "")
+    assert decided is let_in and words in reason
+    sides[1] = promotion.Judged("2", CUT, False, base.Evaluation({}))
+    with pytest.raises(ModelError, match="objective \\(quality\\) is not among its figures"):
+        promotion.compare(desk, *sides)
+
+
 @pytest.fixture
 def desk(monkeypatch, tmp_path: Path) -> promotion.Desk:
     from customer360.models.tracking import local_registry
@@ -133,3 +157,22 @@ def test_a_champion_that_breaks_a_guardrail_is_taken_back(desk: promotion.Desk, 
     desk.registry.promote("toy", log(desk, tmp_path, 0.02).version)
     outcome = promotion.retrain(desk)
     assert outcome.kind == "rolled back" and "quality is 0.02" in outcome.reason and desk.champion() == "1"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_champion_that_falls_behind_its_predecessor_is_taken_back(desk: promotion.Desk, tmp_path: Path) -> None:
+    """Let in on one window, worse on the next: both hold every guardrail, and the interval says which is better."""
+    log(desk, tmp_path, 0.3)
+    desk.registry.promote("toy", log(desk, tmp_path, 0.2).version)
+    outcome = promotion.retrain(desk)
+    assert outcome.kind == "rolled back" and "version 1 before it is better than 2" in outcome.reason
+    assert desk.champion() == "1" and promotion.watch(desk) is None
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_window_that_the_champion_knew_takes_nothing_back(desk: promotion.Desk, tmp_path: Path) -> None:
+    log(desk, tmp_path, 0.3)
+    desk.registry.promote("toy", log(desk, tmp_path, 0.02, as_of=CUT).version)
+    assert promotion.watch(desk) is None and desk.champion() == "2"

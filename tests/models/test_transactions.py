@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from customer360.models import transactions
-from customer360.platform.errors import ModelError
+from customer360.platform.errors import ModelError, SourceError
 
 ROWS = pl.DataFrame(
     {
@@ -74,7 +74,7 @@ def test_names_what_is_missing_and_what_there_is(tmp_path: Path) -> None:
         ModelError, match=r"no column for amount; it has Customer ID, InvoiceDate. Name it: --columns amount="
     ):
         transactions.read(file)
-    with pytest.raises(ModelError, match="no file"):
+    with pytest.raises(SourceError, match="no file"):
         transactions.read(tmp_path / "nothing.csv")
     with pytest.raises(ModelError, match=r"wrong: customer"):
         transactions.mapping("customer")
@@ -119,3 +119,16 @@ def test_days_hold_invoices_and_items() -> None:
     row = transactions.days(lines).collect().row(0, named=True)
     assert (row["order_count"], row["item_count"], row["unit_count"], row["return_count"]) == (2, 2, 3, 1)
     assert (row["gross_amount"], row["net_amount"]) == (6.0, 2.0)
+
+
+def test_days_and_months_that_cannot_be_told_apart_are_said(tmp_path: Path) -> None:
+    """A day above 12 settles the order; without one the first number is taken for the month, with a warning."""
+    for name, days in (
+        ("told", ("3/4/2011", "25/4/2011")),
+        ("open", ("3/4/2011", "5/4/2011")),
+        ("dash", ("3-4-2011",)),
+    ):
+        (tmp_path / f"{name}.csv").write_text("customer,date,amount\n" + "".join(f"1,{day},2\n" for day in days))
+    told, unsure, dash = (transactions.read(tmp_path / f"{name}.csv") for name in ("told", "open", "dash"))
+    assert told.lines["at"][0] == datetime(2011, 4, 3) == dash.lines["at"][0] and told.notes == dash.notes == ()
+    assert unsure.lines["at"][0] == datetime(2011, 3, 4) and "the first is taken for the month" in unsure.notes[0]

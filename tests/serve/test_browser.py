@@ -1,6 +1,6 @@
 """A browser sees what people see: the MLflow pages over a store with trained models, and the reference page.
 
-Set CUSTOMER360_SCREENSHOTS to a folder to keep the pictures.
+Pictures go to the test's temporary folder, or to that in CUSTOMER360_SCREENSHOTS.
 """
 
 import os
@@ -50,14 +50,14 @@ def page() -> Iterator:
 
 
 @pytest.fixture
-def keep(page, request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Keeps a picture of the page under a name where a folder is set."""
-    folder = os.environ.get("CUSTOMER360_SCREENSHOTS")
+def keep(page, tmp_path: Path) -> Callable[[str], None]:
+    """Keeps a picture of the page under a name."""
+    folder = Path(os.environ.get("CUSTOMER360_SCREENSHOTS", tmp_path))
 
     def picture(name: str) -> None:
-        if folder:
-            page.wait_for_timeout(1500)
-            page.screenshot(path=Path(folder) / f"{name}.png")
+        page.wait_for_timeout(1500)
+        page.screenshot(path=folder / f"{name}.png")
+        assert (folder / f"{name}.png").stat().st_size > 10_000, "an empty page"
 
     return picture
 
@@ -153,7 +153,12 @@ def test_mlflow_shows_runs_pictures_models_and_aliases(page, mlflow_ui, keep) ->
     two = [run.info.run_id for run in runs.values() if run.info.run_name.startswith("trial")][:2]
     chosen = "%5B" + ",".join(f"%22{run}%22" for run in two) + "%5D"
     page.goto(f"{address}/#/compare-runs?runs={chosen}&experiments=%5B%22{experiment.experiment_id}%22%5D")
+    page.get_by_text("Comparing 2 Runs", exact=False).first.wait_for()
     page.get_by_text("max_depth").first.wait_for()
+    for run in two:
+        page.get_by_text(run[:8], exact=False).first.wait_for()
+    for figure in ("0.71", "0.72"):  # AUC of the two
+        page.get_by_text(figure, exact=False).first.wait_for()
     keep("comparison")
 
     trained = runs["churn 2024-07-01"].info.run_id

@@ -49,7 +49,9 @@ def risk(profile: pl.LazyFrame, orders: pl.LazyFrame, rules: RiskRules, as_of: d
         .with_columns(risk_reasons=pl.concat_list(_signs(rules)).list.drop_nulls())
     )
     points = pl.col("risk_reasons").list.eval(pl.element().struct.field("contribution")).list.sum()
-    return rated.with_columns(risk_score=points.clip(0, 1).round(6)).with_columns(risk_level=_level(rules))
+    none = pl.col("risk_reasons").list.len() == 0  # the sum of no points is -0.0, which would be printed
+    score = pl.when(none).then(0.0).otherwise(points.clip(0, 1).round(6))
+    return rated.with_columns(risk_score=score).with_columns(risk_level=_level(rules))
 
 
 def _signs(rules: RiskRules) -> list[pl.Expr]:
