@@ -3,12 +3,14 @@
 Grain: one row per record_id, sorted by it, so that every later step is independent of the order of the input.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import polars as pl
 
-from customer360.models.identity.names import with_roots
+from customer360.models.identity.names import nickname_roots
 from customer360.models.identity.rules import Blocking, IdentityRules, Standardization
+from customer360.models.identity.steps import Listed, Stage, distinct, each, over
 from customer360.models.identity.standardize import STANDARD_COLUMNS, name_suffix, plain_text, standardize
 
 KEY_PREFIX = "key_"
@@ -22,6 +24,7 @@ WEAK_KEYS = (
 )  # fmt: skip
 # Beyond so many records the budget of a weak key falls as they grow: the strong keys find what weak ones would.
 _FEW_RECORDS = 400_000
+_SOUNDS = ("given_sound", "family_sound")
 _EVIDENCE = {
     "given": "given_name_std", "family": "family_name_std", "nickname": "nickname_group", "email": "email_std",
     "email_user": "email_user", "phone": "phone_std", "street": "street_std", "city": "city_std", "zip": "zip_std",
@@ -55,36 +58,59 @@ def build_features(records: pl.DataFrame, rules: IdentityRules, *, capped: bool 
     _check(records)
     if not set(STANDARD_COLUMNS) <= set(records.columns):
         records = standardize(records, rules)
-    frame = records.sort("record_id").with_row_index("rid").with_columns(pl.col("rid").cast(pl.Int64))
-    given_columns = set(records.columns)
     given = [name for name in rules.blocking.identifiers if name in records.columns]
-    suffix = name_suffix(pl.col("last_name"), rules.standardization) if "last_name" in frame.columns else pl.lit(None)
-    frame = frame.select(
-        "rid",
-        "record_id",
-        *(pl.col(column).cast(pl.String).alias(name) for name, column in _EVIDENCE.items()),
-        pl.col("dob_std").cast(pl.String).alias("dob"),
-        suffix.cast(pl.String).alias("suffix"),
-        pl.col("name_parts").cast(pl.List(pl.String)).alias("parts"),
-        *(plain_text(pl.col(name)).str.replace_all(" ", "").alias(IDENTIFIER_PREFIX + name) for name in given),
-    )
-    frame = frame.with_columns(
-        email_user=_telling_user(),
-        email_digits=pl.col("email").str.split("@").list.first().str.replace_all(r"[^0-9]", ""),
-        year=pl.col("dob").str.head(4),
-        # The first of January is what sources write for a known year.
-        day=pl.when(pl.col("dob").str.len_chars().eq(10) & ~pl.col("dob").str.ends_with("-01-01")).then("dob"),
-        area=_area(),
-        middle=_middle(rules.standardization) if "full_name" in given_columns else pl.lit(None, pl.List(pl.String)),
-        place=pl.concat_str("street", pl.coalesce("zip", "city"), separator="|"),
-    )
+    frame = records.sort("record_id").with_row_index("rid").with_columns(pl.col("rid").cast(pl.Int64))
+    frame = frame.select("rid", "record_id", **compared(rules, records.columns))
+    frame = over(frame, derived(rules.standardization, "full_name" in records.columns))
     frame = frame.with_columns(email_own=_own_domain(frame, rules.standardization))
-    frame = with_roots(frame, "given", "roots")
-    keys = _keys([IDENTIFIER_PREFIX + name for name in given])
-    frame = frame.with_columns(_sounds(frame, "given"), _sounds(frame, "family")).with_columns(**keys)
-    frame = frame.drop("given_sound", "family_sound")
-    frame, dropped = cap_keys(frame, list(keys), rules.blocking) if capped else (frame, {})
-    return Features(frame, tuple(keys), dropped)
+    keys = block_keys(given)
+    frame = over(frame, keys).drop(_SOUNDS)
+    names = keys[-1].made
+    frame, dropped = cap_keys(frame, list(names), rules.blocking) if capped else (frame, {})
+    return Features(frame, names, dropped)
+
+
+def compared(rules: IdentityRules, columns: Collection[str]) -> dict[str, pl.Expr]:
+    """Evidence as expressions of a standardized record that has these columns."""
+    suffix = name_suffix(pl.col("last_name"), rules.standardization) if "last_name" in columns else pl.lit(None)
+    own = [name for name in rules.blocking.identifiers if name in columns]
+    return {
+        **{name: pl.col(column).cast(pl.String) for name, column in _EVIDENCE.items()},
+        "dob": pl.col("dob_std").cast(pl.String),
+        "suffix": suffix.cast(pl.String),
+        "parts": pl.col("name_parts").cast(pl.List(pl.String)),
+        **{IDENTIFIER_PREFIX + name: plain_text(pl.col(name)).str.replace_all(" ", "") for name in own},
+    }
+
+
+def derived(std: Standardization, has_full_name: bool) -> tuple[Stage, ...]:
+    """Further evidence, from what `compared` gives."""
+    digits = pl.col("email").str.split("@").list.first().str.replace_all(r"[^0-9]", "")
+    # The first of January is what sources write for a known year.
+    is_day = pl.col("dob").str.len_chars().eq(10) & ~pl.col("dob").str.ends_with("-01-01")
+    roots = nickname_roots().rename({"name": "given"})
+    own_root = {"roots": pl.coalesce("roots", pl.when(pl.col("given").is_not_null()).then(pl.concat_list("given")))}
+    return (
+        each(
+            email_user=_telling_user(),
+            email_digits=digits,
+            year=pl.col("dob").str.head(4),
+            day=pl.when(is_day).then("dob"),
+            area=_area(),
+            middle=_middle(std) if has_full_name else pl.lit(None, pl.List(pl.String)),
+            place=pl.concat_str("street", pl.coalesce("zip", "city"), separator="|"),
+        ),
+        Stage(("given",), ("roots",), (Listed("roots", "given", roots), own_root)),
+    )
+
+
+def block_keys(identifiers: list[str]) -> tuple[Stage, ...]:
+    """From evidence to the keys that say which records meet; the last stage makes them, the most telling first."""
+    keys = _keys([IDENTIFIER_PREFIX + name for name in identifiers])
+    sounds = (
+        distinct(name, **{made: sound(pl.col(name))}) for name, made in zip(("given", "family"), _SOUNDS, strict=True)
+    )
+    return *sounds, each(**keys)
 
 
 def _telling_user() -> pl.Expr:
@@ -155,12 +181,6 @@ def sound(name: pl.Expr) -> pl.Expr:
     for letter in "bklnprstv":
         rest = rest.str.replace_all(letter + "+", letter)
     return pl.concat_str(alike.str.head(1), rest.str.head(4))
-
-
-def _sounds(frame: pl.DataFrame, name: str) -> pl.Series:
-    """`sound` of a column of names, once per distinct name."""
-    distinct = frame.select(name).unique().with_columns(sound(pl.col(name)).alias(f"{name}_sound"))
-    return frame.select(name).join(distinct, on=name, how="left", maintain_order="left")[f"{name}_sound"]
 
 
 def _either_order(one: pl.Expr, other: pl.Expr) -> pl.Expr:
