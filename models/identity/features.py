@@ -10,8 +10,8 @@ import polars as pl
 
 from customer360.models.identity.names import nickname_roots
 from customer360.models.identity.rules import Blocking, IdentityRules, Standardization
-from customer360.models.identity.steps import Listed, Stage, distinct, each, over
 from customer360.models.identity.standardize import STANDARD_COLUMNS, name_suffix, plain_text, standardize
+from customer360.models.identity.steps import Listed, Stage, distinct, each, over
 
 KEY_PREFIX = "key_"
 IDENTIFIER_PREFIX = "identifier_"
@@ -147,8 +147,9 @@ def _own_domain(frame: pl.DataFrame, std: Standardization) -> pl.Series:
 
 def _middle(std: Standardization) -> pl.Expr:
     """Names beside the given and the family name, null without any."""
+    none = pl.lit([], pl.List(pl.String))
     known = pl.concat_list(
-        pl.col("given", "family").str.split(" ").fill_null(pl.lit([], pl.List(pl.String))),
+        *(pl.col(name).str.split(" ").fill_null(none) for name in ("given", "family")),
         pl.lit(sorted(std.name_titles | std.name_particles | set(std.name_suffixes)), pl.List(pl.String)),
     )
     others = pl.col("parts").list.set_difference(known).list.sort()
@@ -193,7 +194,7 @@ def _keys(identifiers: list[str]) -> dict[str, pl.Expr]:
     month = pl.col("dob").str.head(7)
     number = pl.col("street").str.extract(r"^(\d+)\b", 1)
     word = pl.col("street").str.extract(r"^(?:\d\S*\s+)?(\p{L}{4,})", 1)
-    both = pl.all_horizontal(pl.col("given", "family").is_not_null())
+    both = pl.col("given").is_not_null() & pl.col("family").is_not_null()
     names = pl.when(both).then(_either_order(pl.col("given"), pl.col("family")))
     prefixes = pl.when(both).then(_either_order(pl.col("given").str.head(3), pl.col("family").str.head(3)))
     sounds = pl.when(both).then(_either_order(pl.col("given_sound"), pl.col("family_sound")))

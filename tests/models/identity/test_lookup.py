@@ -59,7 +59,7 @@ def test_weights_and_vetoes_are_those_of_the_batch(world) -> None:
     edges = {(e["record_id_l"], e["record_id_r"]): e for e in resolution.edges.to_dicts()}
     compared = 0
     for row in people.to_dicts():
-        mine = index.evidence(pl.DataFrame([row], schema=people.schema))
+        mine = index.evidence(row)
         for other in index.candidates(mine):
             pair = tuple(sorted((row["record_id"], other["record_id"])))
             if pair in edges:
