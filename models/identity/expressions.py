@@ -56,14 +56,14 @@ class Program:
 
     def _place(self, node: Node) -> int:
         """Where the value of a node stands."""
-        kind, parts = ("Element", None) if node == "Element" else _kind(node)
+        kind, parts = ("Element", ELEMENT) if node == "Element" else _kind(node)
         if kind == "Alias":
             return self._place(parts[0])
         text = json.dumps(node)
         if text not in self._places:
             if kind in ("Column", "Element"):
                 place = self._new()
-                self._read.append((place, ELEMENT if kind == "Element" else parts))
+                self._read.append((place, parts))
             elif kind == "Literal":
                 place = self._new(_literal(text), constant=True)
             else:

@@ -95,6 +95,24 @@ def test_a_record_is_looked_up(settings: Settings) -> None:
     assert wrong.status_code == 422
 
 
+def test_any_record_gets_an_answer_or_a_clear_refusal(settings: Settings) -> None:
+    junk = dict.fromkeys(("first_name", "last_name", "full_name", "email_address", "phone_number", "city"), "n/a")
+    odd = {"first_name": "\u0000\U0001f600", "last_name": "\u202e'; drop", "zip_code": "\n", "date_of_birth": "99999999"}
+    refused = [
+        {"first_name": "a" * 1_000_000}, {"zip_code": 94110}, {"first_name": ["Ann"]}, {"email_address": {"a": 1}},
+        {"date_of_birth": 5}, ["Ann"], "Ann", None,
+    ]  # fmt: skip
+    with signed_in(settings, "service") as client:
+        for record in ({}, junk, odd, {"full_name": "x y " * 100, "phone_number": "+" * 40}):
+            told = client.post("/v1/identity/lookup", json=record)
+            assert (told.status_code, told.json()["answer"]) == (200, "new"), record
+        for record in refused:
+            told = client.post("/v1/identity/lookup", json=record)
+            assert told.status_code == 422 and told.json()["detail"].startswith("body") and len(told.text) < 1000
+        for body in (b"{", b"\xff\xfe", b'{"first_name": "\\ud800"}', b'{"city": NaN}', b"[" * 100_000):
+            assert client.post("/v1/identity/lookup", content=body).status_code in (400, 422), body[:20]
+
+
 @pytest.mark.parametrize("path", ["why", "history"])
 def test_reasons_need_the_role_that_sees_accounts(settings: Settings, path: str) -> None:
     person = person_of(settings, "POS/1")
