@@ -97,7 +97,12 @@ def test_a_record_is_looked_up(settings: Settings) -> None:
 
 def test_any_record_gets_an_answer_or_a_clear_refusal(settings: Settings) -> None:
     junk = dict.fromkeys(("first_name", "last_name", "full_name", "email_address", "phone_number", "city"), "n/a")
-    odd = {"first_name": "\u0000\U0001f600", "last_name": "\u202e'; drop", "zip_code": "\n", "date_of_birth": "99999999"}
+    odd = {
+        "first_name": "\u0000\U0001f600",
+        "last_name": "\u202e'; drop",
+        "zip_code": "\n",
+        "date_of_birth": "99999999",
+    }
     refused = [
         {"first_name": "a" * 1_000_000}, {"zip_code": 94110}, {"first_name": ["Ann"]}, {"email_address": {"a": 1}},
         {"date_of_birth": 5}, ["Ann"], "Ann", None,
