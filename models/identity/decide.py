@@ -48,8 +48,9 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
         or (length(r.given) = 1 and list_contains([a[1] for a in l.roots], r.given)))"""
     swapped = f"""((l.given = r.family and {_resemble("l.family", "r.given", rules)})
         or (l.family = r.given and {_resemble("l.given", "r.family", rules)}))"""
-    one_name = f"""({_resemble("l.given", "r.given", rules)} or list_has_any(l.roots, r.roots) or {initial}
-        or {swapped} or {any_alike})"""
+    # What is equal needs no distance; CASE asks no further.
+    one_name = f"""case when l.given = r.given then true else ({_resemble("l.given", "r.given", rules)} or list_has_any(l.roots, r.roots) or {initial}
+        or {swapped} or {any_alike}) end"""
     years = "abs(try_cast(l.dob[1:4] as integer) - try_cast(r.dob[1:4] as integer))"
     conditions = {
         SUFFIX: "other_suffix",
@@ -65,12 +66,14 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
             select p.place, p.rid_l, p.rid_r, jaro_winkler_similarity(l.given, r.given) as similarity,
                 coalesce({same_number}, false) as same_number,
                 coalesce(l.suffix <> r.suffix, false) as other_suffix,
-                coalesce(not {one_name}, l.given is not null and r.given is not null and l.given <> r.given)
+                coalesce(not ({one_name}), l.given is not null and r.given is not null and l.given <> r.given)
                     as other_name,
-                coalesce({_resemble("l.family", "r.family", rules)}, false) as same_family,
+                coalesce(case when l.family = r.family then true else {_resemble("l.family", "r.family", rules)} end, false)
+                    as same_family,
                 l.given is null or r.given is null as unnamed,
                 l.dob is null or r.dob is null as dob_unknown,
-                coalesce(damerau_levenshtein(l.dob, r.dob) <= 1, false) as same_dob,
+                coalesce(case when l.dob = r.dob then true else damerau_levenshtein(l.dob, r.dob) <= 1 end, false)
+                    as same_dob,
                 coalesce({years} > {rules.birth_years_apart}, false) as other_years,
                 coalesce(l.email = r.email, false) as same_email, coalesce(l.phone = r.phone, false) as same_phone,
                 coalesce(l.email <> r.email, false) as other_email, coalesce(l.phone <> r.phone, false) as other_phone

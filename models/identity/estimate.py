@@ -17,6 +17,7 @@ import polars as pl
 from customer360.models.identity.comparisons import Comparison
 from customer360.models.identity.features import Features
 from customer360.models.identity.rules import Training
+from customer360.models.identity.vectors import answers
 
 Session = tuple[str, ...]
 # Records that share a value more often than this share no person with each other.
@@ -40,24 +41,15 @@ def gamma_sql(comparison: Comparison) -> str:
     """The place of the level that a pair falls into, -1 where the comparison says nothing."""
     branches = [f"when {level.sql} then {place}" for place, level in enumerate(comparison.levels[:-1])]
     last = len(comparison.levels) - 1
-    return f'case when {comparison.null_sql} then -1 {" ".join(branches)} else {last} end as "{comparison.name}"'
+    return f"case when {comparison.null_sql} then -1 {' '.join(branches)} else {last} end"
 
 
-def patterns(con: Any, features: Features, comparisons: Sequence[Comparison], pairs: str) -> Patterns:
-    """Counted patterns of the pairs (rid_l, rid_r) of the SQL query `pairs`, over the table `features` of `con`."""
-    columns = [name for name in features.frame.columns if name not in features.keys and name != "record_id"]
-    sides = ", ".join(f'{side}."{name}" as "{name}_{side}"' for side in ("l", "r") for name in columns)
-    names = ", ".join(f'"{c.name}"' for c in comparisons)
-    query = f"""
-        with vectors as (
-            select {", ".join(gamma_sql(c) for c in comparisons)} from (
-                select {sides} from ({pairs}) p join features l on l.rid = p.rid_l join features r on r.rid = p.rid_r
-            )
-        )
-        select {names}, count(*) as pairs from vectors group by all order by all"""
-    table = pl.DataFrame(pl.from_arrow(con.sql(query).to_arrow_table()))
-    levels = table.drop("pairs").to_numpy().astype(np.int8).reshape(table.height, len(comparisons))
-    return Patterns(levels, table["pairs"].to_numpy().astype(np.float64))
+def patterns(con: Any, features: Features, comparisons: Sequence[Comparison], pairs: pl.DataFrame) -> Patterns:
+    """Counted patterns of pairs (rid_l, rid_r)."""
+    names = [comparison.name for comparison in comparisons]
+    vectors = pl.DataFrame(answers(con, pairs, features.frame, [gamma_sql(c) for c in comparisons]), schema=names)
+    table = vectors.group_by(names).len("pairs").sort(names)
+    return Patterns(table.select(names).to_numpy(), table["pairs"].to_numpy().astype(np.float64))
 
 
 def random_pairs(records: int, wanted: int, seed: int) -> pl.DataFrame:
@@ -138,10 +130,7 @@ def _normal(values: np.ndarray) -> np.ndarray:
 def random_shares(con: Any, features: Features, comparisons: Sequence[Comparison], rules: Training) -> list[np.ndarray]:
     """Per comparison the random pairs of each level."""
     drawn = random_pairs(features.frame.height, rules.u_pairs, rules.seed)
-    con.register("drawn", drawn.to_arrow())
-    found = patterns(con, features, comparisons, "select * from drawn")
-    con.unregister("drawn")
-    return shares(found, comparisons)
+    return shares(patterns(con, features, comparisons, drawn), comparisons)
 
 
 def observed_u(stated: np.ndarray, drawn: np.ndarray) -> np.ndarray:

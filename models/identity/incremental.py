@@ -9,18 +9,18 @@ it alone are retracted, and when deletions bring it below, its pairs are scored.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 import polars as pl
-from splink import DuckDBAPI, Linker
 
 from customer360.models.identity.cluster import cluster, components
 from customer360.models.identity.decide import ACCEPTED, cannot_link, decide
-from customer360.models.identity.engine import engine
 from customer360.models.identity.features import KEY_PREFIX, Features
-from customer360.models.identity.model import SPLINK_LOG_LEVEL, IdentityModel
-from customer360.models.identity.pins import Pins, adjusted_columns
-from customer360.models.identity.predict import PAIR_SCHEMA, told
+from customer360.models.identity.model import IdentityModel
+from customer360.models.identity.pairs import meeting
+from customer360.models.identity.pins import Pins
+from customer360.models.identity.predict import PAIR_SCHEMA, score
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.steward import NO_LINKS, Links
 
@@ -30,6 +30,9 @@ EDGES: dict[str, pl.DataType | type[pl.DataType]] = {
     "decision": pl.String, "reason": pl.String,
 }  # fmt: skip
 _VALUE = {"key": pl.Int32, "value": pl.Int64}
+_HOLDER = _VALUE | {"record": pl.Int64, "row": pl.Int64}
+_BOTH = ["key", "value"]
+_LAST_BITS = 2**20 - 1
 
 
 @dataclass(frozen=True)
@@ -75,139 +78,187 @@ def resolve_batch(
     `state`, so every crowded key is counted again.
     """
     keys = tuple(c for c in state.frame.columns if c.startswith(KEY_PREFIX))
-    asked = state.frame.filter(pl.col("record").is_in(links.records.implode()))
-    batch = pl.concat([batch, asked.join(batch, on="record", how="anti")], how="diagonal_relaxed")
+    if links.records.len():
+        asked = state.frame.filter(pl.col("record").is_in(links.records.implode()))
+        batch = pl.concat([batch, asked.join(batch, on="record", how="anti")], how="diagonal_relaxed")
     left = pl.concat([pl.Series("record", list(gone), pl.Int64), batch["record"]]).unique()
-    old = state.frame.filter(pl.col("record").is_in(left.implode()))
-    stay = state.frame.filter(~pl.col("record").is_in(left.implode()))
-    touched = pl.concat([_values(batch, keys), _values(old, keys)]).select("key", "value").unique()
-    if recheck:
-        touched = pl.concat([touched, state.crowded]).unique()
-    counts, hits = _counts(stay, batch, touched, keys, pins.caps)
-    reopened = counts.filter("is_usable").join(state.crowded, on=["key", "value"], how="semi")
-    again = hits.join(reopened, on=["key", "value"], how="semi").select("record").unique()
-    if again.height:
-        # Their pairs under the key were never scored; with all their keys known, they are scored like new records.
-        batch = pl.concat([batch, stay.join(again, on="record", how="semi").select(batch.columns)])
-        stay = stay.join(again, on="record", how="anti")
-        touched = pl.concat([touched, _values(batch, keys).select("key", "value")]).unique()
-        counts, hits = _counts(stay, batch, touched, keys, pins.caps)
-    crowded = pl.concat(
-        [
-            state.crowded.join(touched, on=["key", "value"], how="anti"),
-            counts.filter("is_crowded").select("key", "value"),
-        ]
-    )
-    frame = pl.concat([stay, batch.select(stay.columns)])
-    touched_records = pl.concat([left, again["record"]]).unique()
-    ends = pl.col("record_l", "record_r").is_in(touched_records.implode())
-    kept = state.edges.filter(~pl.any_horizontal(ends))
-    kept = _retracted(kept, frame, counts, state.crowded, hits, keys, pins)
-    fresh = _scored(stay, batch, counts, hits, keys, pins.model, rules)
-    edges = pl.concat([kept, _linked(fresh, links).select(list(EDGES))])
-    nodes = _component(touched_records, state.edges, edges)
-    clusters = _clustered(frame.join(nodes, on="record", how="semi"), edges, keys, rules, links, pins.model.idle_vetoes)
-    return Resolved(State(frame, edges, crowded), clusters, fresh.height)
+    old, stay = _parted(state.frame, left)
+    met = _met(_Met(stay, batch, left), _values(old, keys), state.crowded, keys, pins.caps, recheck)
+    frame = pl.concat([met.stay, met.batch.select(stay.columns)])
+    parted, kept = _parted(state.edges, met.records, "record_l", "record_r")
+    lost, kept = _retracted(kept, met, keys)
+    fresh = _linked(_scored(met, keys, pins.model, rules), links).select(list(EDGES))
+    edges = pl.concat([kept, fresh])
+    ends = pl.concat([met.records, *_ends(parted), *_ends(lost), *_ends(fresh)]).unique()
+    rows = _rows_of(frame, _component(ends, _accepted(edges)))
+    clusters = _clustered(rows, edges, keys, rules, links, pins.model.idle_vetoes)
+    return Resolved(State(frame, edges, met.crowded), clusters, fresh.height)
+
+
+def _parted(frame: pl.DataFrame, records: pl.Series, *columns: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows of `frame` that name one of `records` in `columns`, and the others: uncopied where all are others, as they
+    mostly are."""
+    named = frame.select(pl.any_horizontal(pl.col(columns or ("record",)).is_in(records.implode()))).to_series()
+    if not named.any():
+        return frame.clear(), frame
+    return frame.filter(named), frame.filter(~named)
+
+
+def _rows_of(frame: pl.DataFrame, records: pl.Series) -> pl.DataFrame:
+    """Rows of some records. Picked by place: a join or filter would pass over every column of everybody."""
+    return frame[np.flatnonzero(frame["record"].is_in(records.implode()).to_numpy())]
 
 
 # ---- block keys -----------------------------------------------------------------------------------------------
 
 
-def _values(frame: pl.DataFrame, keys: tuple[str, ...]) -> pl.DataFrame:
-    """(key, value, record), one row per record and key that it has."""
+@dataclass(frozen=True)
+class _Met:
+    """Who has which block keys once a batch is in. `records`: numbers of those whose pairs are all scored anew, `batch`
+    of them those that are there, `stay` the others. `usable`: (key, value) of the batch that make pairs, `hits`:
+    (key, value, record, row) of `stay` that have keys of the batch, `closed`: those of keys that the batch made crowded,
+    `crowded`: all crowded keys."""
+
+    stay: pl.DataFrame
+    batch: pl.DataFrame
+    records: pl.Series
+    usable: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_VALUE))
+    hits: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_HOLDER))
+    closed: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_HOLDER))
+    crowded: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_VALUE))
+
+
+def _met(
+    met: _Met, left: pl.DataFrame, crowded: pl.DataFrame, keys: tuple[str, ...], caps: dict[str, int], recheck: bool
+) -> _Met:
+    """`met` with its keys counted. `left`: (key, value, record) of the versions that go; `crowded`: until now."""
+    touched = pl.concat([_values(met.batch, keys), left]).select(_BOTH).unique()
+    if recheck:
+        touched = pl.concat([touched, crowded]).unique()
+    concerned, aside = _divided(crowded, touched)
+    if not recheck:
+        # What nobody leaves stays crowded, whoever comes.
+        touched = touched.join(concerned.join(left, on=_BOTH, how="anti"), on=_BOTH, how="anti")
+    counts, hits = _counts(met.stay, met.batch, touched, keys, caps)
+    reopened = counts.filter("is_usable").join(concerned, on=_BOTH, how="semi")
+    again = hits.join(reopened, on=_BOTH, how="semi")["record"].unique()
+    stay, batch = met.stay, met.batch
+    if again.len():
+        # Their pairs under the key were never scored; with all their keys known, they are scored like new records.
+        returning, stay = _parted(stay, again)
+        batch = pl.concat([batch, returning.select(batch.columns)])
+        touched = pl.concat([touched, _values(returning, keys).select(_BOTH)]).unique()
+        concerned, aside = _divided(crowded, touched)
+        counts, hits = _counts(stay, batch, touched, keys, caps)
+    full = counts.filter("is_crowded").select(_BOTH)
+    closed = hits.join(full.join(concerned, on=_BOTH, how="anti"), on=_BOTH, how="semi")
+    remaining = concerned.join(touched, on=_BOTH, how="anti")
+    records = pl.concat([met.records, again]).unique()
+    usable = counts.filter("is_usable").select(_BOTH)
+    return _Met(stay, batch, records, usable, hits, closed, pl.concat([aside, remaining, full]))
+
+
+def _divided(rows: pl.DataFrame, values: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows (key, value) that may be among `values` and those that are not, by the value alone."""
+    maybe = rows["value"].is_in(values["value"].unique().implode())
+    return rows.filter(maybe), rows.filter(~maybe)
+
+
+def _values(frame: pl.DataFrame, keys: tuple[str, ...], offset: int = 0) -> pl.DataFrame:
+    """(key, value, record, row), one per record and key that it has; rows are counted from `offset`."""
+    rows = frame.lazy().with_columns(row=pl.int_range(offset, offset + pl.len()))
     parts = [
-        frame.lazy().select(key=pl.lit(n, pl.Int32), value=key, record="record").drop_nulls("value")
+        rows.select(key=pl.lit(n, pl.Int32), value=key, record="record", row="row").drop_nulls("value")
         for n, key in enumerate(keys)
     ]
-    return pl.concat(pl.collect_all(parts)) if parts else pl.DataFrame(schema=_VALUE | {"record": pl.Int64})
+    return pl.concat(pl.collect_all(parts)) if parts else pl.DataFrame(schema=_HOLDER)
 
 
 def _counts(
     stay: pl.DataFrame, batch: pl.DataFrame, touched: pl.DataFrame, keys: tuple[str, ...], caps: dict[str, int]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Of the touched key values: (key, value, is_usable, is_crowded) over all records, and who of `stay` has them."""
-    parts = []
     by_key = {int(n): part["value"] for (n,), part in touched.partition_by("key", as_dict=True).items()}
-    for n, values in sorted(by_key.items()):
-        wanted = pl.col(keys[n]).is_in(values.implode())
-        parts.append(stay.lazy().filter(wanted).select(key=pl.lit(n, pl.Int32), value=keys[n], record="record"))
-    hits = pl.concat(pl.collect_all(parts)) if parts else pl.DataFrame(schema=_VALUE | {"record": pl.Int64})
-    own = _values(batch, keys)
+    parts = [_holding(stay[keys[n]], values).with_columns(key=n) for n, values in sorted(by_key.items())]
+    hits = pl.concat([pl.DataFrame(schema=_VALUE | {"row": pl.Int64}), *parts], how="diagonal_relaxed")
+    hits = hits.select(pl.col("key").cast(pl.Int32), "value", stay["record"].gather(hits["row"]), "row")
+    own = _values(batch, keys).join(touched, on=_BOTH, how="semi")
     limits = pl.DataFrame(
         {"key": range(len(keys)), "cap": [caps[key] for key in keys]}, schema_overrides={"key": pl.Int32}
     )
-    sizes = pl.concat([hits, own]).group_by("key", "value").len("size").join(limits, on="key")
+    sizes = pl.concat([hits, own]).group_by(_BOTH).len("size").join(limits, on="key")
     counts = sizes.select(
         "key", "value", is_usable=pl.col("size").is_between(2, pl.col("cap")), is_crowded=pl.col("size") > pl.col("cap")
     )
     return counts, hits
 
 
-def _masked(frame: pl.DataFrame, usable: pl.DataFrame, keys: tuple[str, ...]) -> pl.DataFrame:
-    """The frame with only usable key values."""
-    by_key = {int(n): part["value"] for (n,), part in usable.partition_by("key", as_dict=True).items()}
-    nothing = pl.Series([], dtype=pl.Int64)
-    return frame.with_columns(
-        pl.when(pl.col(key).is_in(by_key.get(n, nothing).implode())).then(key).alias(key) for n, key in enumerate(keys)
-    )
+def _holding(column: pl.Series, values: pl.Series) -> pl.DataFrame:
+    """(value, row) where a value of the column is among `values`. A table of the values' last bits, which fits a
+    processor's cache, rules out nearly all rows before they are looked up."""
+    wanted = np.zeros(_LAST_BITS + 1, dtype=bool)
+    wanted[values.to_numpy() & _LAST_BITS] = True
+    maybe = np.flatnonzero(wanted[column.fill_null(0).to_numpy() & _LAST_BITS])
+    found = pl.DataFrame({"value": column.gather(maybe), "row": maybe})
+    return found.filter(pl.col("value").is_in(values.implode()))
 
 
-def _retracted(
-    edges: pl.DataFrame, frame: pl.DataFrame, counts: pl.DataFrame, crowded: pl.DataFrame, hits: pl.DataFrame,
-    keys: tuple[str, ...], pins: Pins,
-) -> pl.DataFrame:  # fmt: skip
-    """Edges without those that rested on keys which are crowded now; what rests on another key is filed under it."""
-    closed = counts.filter("is_crowded").join(crowded, on=["key", "value"], how="anti")
-    members = hits.join(closed, on=["key", "value"], how="semi")["record"].unique()
-    if members.is_empty():
-        return edges
-    inside = pl.all_horizontal(pl.col("record_l", "record_r").is_in(members.implode()))
-    rows = frame.filter(pl.col("record").is_in(members.implode())).select("record", *keys)
-    doubtful = edges.filter(inside & pl.col("match_weight").is_not_null())
-    pairs = doubtful.select("record_l", "record_r")
-    pairs = pairs.join(rows, left_on="record_l", right_on="record").join(
-        rows, left_on="record_r", right_on="record", suffix="_r"
+def _retracted(edges: pl.DataFrame, met: _Met, keys: tuple[str, ...]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Edges that rest on no key but those that became crowded, and the others; what rests on another key now is filed
+    under it."""
+    names = pl.Series([key.removeprefix(KEY_PREFIX) for key in keys], dtype=pl.String)
+    closed = met.closed.select("record", "value", match_key=names.gather(met.closed["key"]))
+    members = closed["record"].unique().implode()
+    pair = ["record_l", "record_r"]
+    within = (
+        edges.select(*pair, "match_key").with_row_index("row").filter(pl.all_horizontal(pl.col(pair).is_in(members)))
     )
+    resting = within.join(closed, left_on=["record_l", "match_key"], right_on=["record", "match_key"])
+    resting = resting.join(
+        closed, left_on=["record_r", "match_key", "value"], right_on=["record", "match_key", "value"], how="semi"
+    )
+    if resting.is_empty():
+        return edges.clear(), edges
+    doubtful = np.zeros(edges.height, dtype=bool)
+    doubtful[resting["row"].to_numpy()] = True
+    first = _first_keys(resting.select(pair), met, keys)
+    first = first.select(*pair, rests_on=names.gather(first["key"]))
+    told = edges[np.flatnonzero(doubtful)]
+    moved = told.join(first, on=pair).with_columns(match_key="rests_on").select(edges.columns)
+    return told.join(first, on=pair, how="anti"), pl.concat([edges.filter(pl.Series(~doubtful)), moved])
+
+
+def _first_keys(pairs: pl.DataFrame, met: _Met, keys: tuple[str, ...]) -> pl.DataFrame:
+    """(record_l, record_r, key) of those pairs of `stay` that share a usable key: the first one."""
+    rows = _rows_of(met.stay.select("record", *keys), pl.concat([pairs["record_l"], pairs["record_r"]]).unique())
+    both = pairs.join(rows, left_on="record_l", right_on="record")
+    both = both.join(rows, left_on="record_r", right_on="record", suffix="_r")
     shared = pl.concat(
-        [
-            pairs.filter(pl.col(key) == pl.col(f"{key}_r")).select(
-                "record_l", "record_r", key=pl.lit(n, pl.Int32), value=key
-            )
-            for n, key in enumerate(keys)
-        ]
+        both.filter(pl.col(key) == pl.col(f"{key}_r")).select(
+            "record_l", "record_r", key=pl.lit(n, pl.Int32), value=key
+        )
+        for n, key in enumerate(keys)
     )
-    values = shared.select("key", "value").unique()
-    usable = _counts(frame, frame.clear(), values, keys, pins.caps)[0].filter("is_usable")
-    first = (
-        shared.join(usable, on=["key", "value"], how="semi").group_by("record_l", "record_r").agg(pl.col("key").min())
-    )
-    names = {n: key.removeprefix(KEY_PREFIX) for n, key in enumerate(keys)}
-    first = first.with_columns(rests_on=pl.col("key").replace_strict(names, return_dtype=pl.String)).drop("key")
-    resting = doubtful.join(first, on=["record_l", "record_r"]).with_columns(match_key="rests_on").drop("rests_on")
-    return pl.concat([edges.join(doubtful, on=["record_l", "record_r"], how="anti"), resting.select(edges.columns)])
+    # A value that two records share is usable where it is not crowded.
+    usable = shared.join(_divided(met.crowded, shared)[0], on=_BOTH, how="anti")
+    return usable.group_by("record_l", "record_r").agg(pl.col("key").min()).sort("record_l", "record_r")
 
 
 # ---- scores ---------------------------------------------------------------------------------------------------
 
 
-def _scored(
-    stay: pl.DataFrame, batch: pl.DataFrame, counts: pl.DataFrame, hits: pl.DataFrame, keys: tuple[str, ...],
-    model: IdentityModel, rules: IdentityRules,
-) -> pl.DataFrame:  # fmt: skip
+def _scored(met: _Met, keys: tuple[str, ...], model: IdentityModel, rules: IdentityRules) -> pl.DataFrame:
     """Pairs with at least one record of the batch, scored and decided, as `EDGES`."""
-    usable = counts.filter("is_usable")
-    own = _values(batch, keys).join(usable, on=["key", "value"], how="semi").select("key", "value").unique()
-    near = hits.join(own, on=["key", "value"], how="semi").select("record").unique()
-    local = pl.concat(
-        [
-            stay.join(near, on="record", how="semi").with_columns(is_new=pl.lit(False)),
-            batch.select(stay.columns).with_columns(is_new=pl.lit(True)),
-        ]
-    )
-    features = _features(_masked(local, usable, keys), keys)
-    pairs = _predicted(features, model, rules)
-    decided = decide(pairs, features, rules, model.idle_vetoes)
-    numbers = features.frame["record"]
+    own = _values(met.batch, keys, met.stay.height).join(met.usable, on=_BOTH, how="semi")
+    near = met.hits.join(own, on=_BOTH, how="semi")
+    held = pl.concat([own.with_columns(is_new=True), near.with_columns(is_new=False)]).rename({"row": "rid"}).lazy()
+    pairs = meeting(held.filter(key=n).select("value", "rid", "is_new") for n in range(len(keys)))
+    frame = pl.concat([met.stay, met.batch.select(met.stay.columns)]).drop(keys)
+    scored = score(_by_id(pairs, frame["record_id"]), frame, keys, model, rules)
+    ends = pl.concat([scored["rid_l"], scored["rid_r"].rename("rid_l")]).unique().rename("rid")
+    people = Features(frame[ends].with_columns(ends), keys, {})
+    decided = decide(scored, people, rules, model.idle_vetoes)
+    numbers = frame["record"]
     return decided.select(
         numbers.gather(decided["rid_l"]).alias("record_l"),
         numbers.gather(decided["rid_r"]).alias("record_r"),
@@ -215,36 +266,11 @@ def _scored(
     )
 
 
-def _features(frame: pl.DataFrame, keys: tuple[str, ...]) -> Features:
-    ordered = frame.sort("record_id").with_row_index("rid").with_columns(pl.col("rid").cast(pl.Int64))
-    return Features(ordered, keys, {})
-
-
-def _predicted(features: Features, model: IdentityModel, rules: IdentityRules) -> pl.DataFrame:
-    """Scores of new records with one another and with those that were there."""
-    shares = {column: features.frame.select(column, f"tf_{column}").drop_nulls() for column in adjusted_columns(model)}
-    rows = features.frame.drop("record_id", "record", *(f"tf_{column}" for column in shares))
-    new, there = rows.filter("is_new").drop("is_new"), rows.filter(~pl.col("is_new")).drop("is_new")
-    if not new.height or not model.settings["comparisons"]:
-        return pl.DataFrame(schema=PAIR_SCHEMA)
-    found = []
-    with engine(rules.engine) as con:
-        api = DuckDBAPI(con)
-        fresh = api.register(new.to_arrow(), dataset_display_name="new_records")
-        linker = Linker(fresh, model.settings, log_level=SPLINK_LOG_LEVEL, validate_settings=False)
-        for column, share in shares.items():
-            lookup = api.register(share.unique().to_arrow(), dataset_display_name=f"share_of_{column}")
-            linker.table_management.register_term_frequency_lookup(lookup, column)
-        weight = rules.decision.audit_weight
-        within = linker.inference.predict_within(fresh, threshold_match_weight=weight)
-        found.append(pl.DataFrame(pl.from_arrow(within.as_pyarrow_table())))
-        if there.height:
-            standing = api.register(there.to_arrow(), dataset_display_name="standing_records")
-            between = linker.inference.predict_between(standing, fresh, threshold_match_weight=weight)
-            found.append(pl.DataFrame(pl.from_arrow(between.as_pyarrow_table())))
-    pairs = pl.concat([told(part, features, model) for part in found])
-    low, high = pl.min_horizontal("rid_l", "rid_r"), pl.max_horizontal("rid_l", "rid_r")
-    return pairs.with_columns(rid_l=low, rid_r=high).sort("rid_l", "rid_r")
+def _by_id(pairs: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
+    """The pairs with the record on the left whose id comes first, so that it does not matter who came first."""
+    turned = ids.gather(pairs["rid_l"]) > ids.gather(pairs["rid_r"])
+    left, right = pl.when(turned).then("rid_r").otherwise("rid_l"), pl.when(turned).then("rid_l").otherwise("rid_r")
+    return pairs.with_columns(rid_l=left, rid_r=right)
 
 
 def _linked(edges: pl.DataFrame, links: Links) -> pl.DataFrame:
@@ -263,29 +289,20 @@ def _linked(edges: pl.DataFrame, links: Links) -> pl.DataFrame:
 # ---- clusters -------------------------------------------------------------------------------------------------
 
 
-def _component(touched: pl.Series, before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
-    """(record): everybody who is connected with a touched record, or was with an edge that is gone or changed."""
-    one, other = _accepted(before), _accepted(after)
-    if touched.len() and one.is_empty():
-        return pl.DataFrame({"record": pl.concat([touched, other["record_l"], other["record_r"]]).unique()})
-    changed = pl.concat(
-        [
-            one.join(other, on=["record_l", "record_r"], how="anti"),
-            other.join(one, on=["record_l", "record_r"], how="anti"),
-        ]
-    )
-    reached = pl.concat([touched, changed["record_l"], changed["record_r"]]).unique()
+def _component(reached: pl.Series, edges: pl.DataFrame) -> pl.Series:
+    """Everybody whom accepted edges connect with those records."""
     border = reached
     while border.len():
-        next_to = pl.concat(
-            [
-                other.filter(pl.col("record_l").is_in(border.implode()))["record_r"].alias("record"),
-                other.filter(pl.col("record_r").is_in(border.implode()))["record_l"].alias("record"),
-            ]
-        ).unique()
+        one, other = (edges.filter(pl.col(side).is_in(border.implode())) for side in ("record_l", "record_r"))
+        next_to = pl.concat([one["record_r"], other["record_l"]]).alias("record").unique()
         border = next_to.filter(~next_to.is_in(reached.implode()))
         reached = pl.concat([reached, border])
-    return pl.DataFrame({"record": reached})
+    return reached
+
+
+def _ends(edges: pl.DataFrame) -> list[pl.Series]:
+    accepted = _accepted(edges)
+    return [accepted["record_l"].rename("record"), accepted["record_r"].rename("record")]
 
 
 def _accepted(edges: pl.DataFrame) -> pl.DataFrame:
@@ -301,7 +318,8 @@ def _clustered(
     idle: Collection[str],
 ) -> pl.DataFrame:
     """(record, cluster) of the given records, whole components of them."""
-    features = _features(rows, keys)
+    ordered = rows.sort("record_id").with_row_index("rid").with_columns(pl.col("rid").cast(pl.Int64))
+    features = Features(ordered, keys, {})
     ids = features.frame.select("record", "rid")
     accepted = (
         edges.lazy()

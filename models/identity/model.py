@@ -7,7 +7,6 @@ round, is replaced by a stated value and said so in the diagnostics; too much of
 
 import hashlib
 import json
-import logging
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict
-from splink import DuckDBAPI, Linker, SettingsCreator, block_on
-from splink.internals.splink_dataframe import SplinkDataFrame
+from splink import SettingsCreator, block_on
 
 from customer360.models.identity.comparisons import STANDARD, Comparison, identifier
 from customer360.models.identity.engine import engine
@@ -47,8 +45,6 @@ _HOUSEHOLD = frozenset({("family", "zip"), ("street",), ("family",)})
 _PRIOR_RULES = (
     ("email", "given"), ("phone", "given"), ("day", "given", "family"), ("street", "given", "family"),
 )  # fmt: skip
-# Splink warns of every level that it cannot train, in each session; the gate decides on them and `diagnostics` says how.
-SPLINK_LOG_LEVEL = logging.ERROR
 
 
 class IdentityModelError(ModelError):
@@ -77,6 +73,12 @@ class IdentityModel(BaseModel):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def adjusted_columns(model: IdentityModel) -> set[str]:
+    """Columns of which the model weighs rare values more."""
+    levels = (level for c in model.settings["comparisons"] for level in c["comparison_levels"])
+    return {level["tf_adjustment_column"] for level in levels if level.get("tf_adjustment_column")}
+
+
 def comparisons_of(features: Features) -> list[Comparison]:
     """The comparisons for which the records hold any values."""
     known = [*STANDARD, *(identifier(column) for column in features.identifiers)]
@@ -85,9 +87,10 @@ def comparisons_of(features: Features) -> list[Comparison]:
 
 
 def term_frequencies(features: Features) -> dict[str, pl.DataFrame]:
-    """Per adjusted column its values and counts, sorted by value."""
+    """Per adjusted column the hashes and counts of its values, sorted by hash."""
     columns = {level.exact_on for c in comparisons_of(features) for level in c.levels if level.exact_on}
-    counts = (features.frame[name].drop_nulls().alias("value").value_counts() for name in sorted(columns))
+    codes = (features.frame[name].drop_nulls().hash(seed=0).alias("value") for name in sorted(columns))
+    counts = (code.value_counts() for code in codes)
     return {name: count.sort("value") for name, count in zip(sorted(columns), counts, strict=True)}
 
 
@@ -111,7 +114,8 @@ def train(features: Features, rules: IdentityRules) -> IdentityModel:
         diagnostics |= {"mode": "default", "reason": reason, "replaced": {}}
         return IdentityModel(settings=start, term_frequency_hash=digest, diagnostics=diagnostics)
     settings, replaced = _gate(start, trained, comparisons_of(features), rules)
-    unfit, measured = idle_vetoes(comparisons_of(features), [(one.session, one.found) for one in seen])
+    found = [(one.session, one.found) for one in seen]
+    unfit, measured = idle_vetoes(comparisons_of(features), found, settings, rules.decision.accept_weight)
     diagnostics |= {"mode": "trained", "replaced": replaced, "vetoes": measured}
     return IdentityModel(settings=settings, term_frequency_hash=digest, diagnostics=diagnostics, idle_vetoes=unfit)
 
@@ -204,9 +208,7 @@ def _session(
     pairs, kept = session_pairs(features, session, rules.em_pairs)
     if len(told) < 2 or pairs.height < rules.min_pairs_per_session:
         return None
-    con.register("agreeing", pairs.to_arrow())
-    found = patterns(con, features, comparisons, "select * from agreeing")
-    con.unregister("agreeing")
+    found = patterns(con, features, comparisons, pairs)
     stated = [_parameters(start["comparisons"][at], "m_probability") for at in told]
     m, share = maximise(of(found, told), stated, [u[at] for at in told])
     trained = {comparisons[at].name: values for at, values in zip(told, m, strict=True)}
@@ -223,7 +225,6 @@ def _estimate(
     """`start` with the parameters of the levels that were observed, the others without; what the sessions showed."""
     comparisons, training = comparisons_of(features), rules.training
     with engine(rules.engine) as con:
-        load(con, features, with_keys=False)
         drawn = random_shares(con, features, comparisons, training)
         u = [observed_u(_parameters(c, "u_probability"), n) for c, n in zip(start["comparisons"], drawn, strict=True)]
         tried = [_session(con, features, session, start, u, training) for session in sessions]
@@ -296,24 +297,6 @@ def _parameters(entry: dict[str, Any], name: str) -> np.ndarray:
     return values / values.sum() if name == "m_probability" else values
 
 
-def load(con: Any, features: Features, *, with_keys: bool = True) -> None:
-    """The features as table `features` of the database `con`, sorted by rid; block keys as whole numbers, which join in
-    a fraction of the time and memory of texts."""
-    codes = [pl.when(pl.col(key).is_not_null()).then(pl.col(key).hash(seed=0)).alias(key) for key in features.keys]
-    frame = features.frame.drop("record_id")
-    frame = frame.with_columns(codes) if with_keys else frame.drop(features.keys)
-    con.register("incoming", frame.to_arrow())
-    con.execute("create table features as select * from incoming order by rid")
-    con.unregister("incoming")
-
-
-def linker_on(con: Any, features: Features, settings: dict[str, Any]) -> Linker:
-    """A Splink linker over the features, in the database `con`."""
-    load(con, features)
-    table: SplinkDataFrame = DuckDBAPI(con).register("features", dataset_display_name="features")
-    return Linker(table, settings, log_level=SPLINK_LOG_LEVEL)
-
-
 def _gate(
     start: dict[str, Any], trained: dict[str, Any], comparisons: list[Comparison], rules: IdentityRules
 ) -> tuple[dict[str, Any], dict[str, str]]:
@@ -375,6 +358,6 @@ def _digest(counts: dict[str, pl.DataFrame]) -> str:
     digest = hashlib.sha256()
     for name, count in counts.items():
         digest.update(name.encode())
-        digest.update("\x1f".join(count["value"].to_list()).encode())
+        digest.update(count["value"].to_numpy().tobytes())
         digest.update(count["count"].cast(pl.Int64).to_numpy().tobytes())
     return digest.hexdigest()

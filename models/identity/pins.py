@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from customer360.models.identity.features import Features, build_features, cap_keys
-from customer360.models.identity.model import IdentityModel, train
+from customer360.models.identity.model import IdentityModel, adjusted_columns, train
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.standardize import _without_hubs, standardize
 from customer360.platform.lake import Lake
@@ -72,7 +72,7 @@ def evidence(records: pl.DataFrame, pins: Pins, rules: IdentityRules) -> pl.Data
     """One row per record, sorted by record_id: record_id, what the model compares, hashed block keys, tf_* columns."""
     standard = _closed(standardize(records, _without_limits(rules)), pins.hubs)
     built = build_features(standard, rules, capped=False)
-    frame = built.frame.drop("rid").with_columns(hashed(key).alias(key) for key in built.keys)
+    frame = built.frame.drop("rid")
     frame = _with_own_domains(frame, pins.hubs)
     for column in sorted(adjusted_columns(pins.model)):
         shares = pins.frequencies.filter(pl.col("column") == column).select(
@@ -84,12 +84,6 @@ def evidence(records: pl.DataFrame, pins: Pins, rules: IdentityRules) -> pl.Data
             .drop("value__")
         )
     return frame
-
-
-def adjusted_columns(model: IdentityModel) -> set[str]:
-    """Columns of which the model weighs rare values more."""
-    levels = (level for c in model.settings["comparisons"] for level in c["comparison_levels"])
-    return {level["tf_adjustment_column"] for level in levels if level.get("tf_adjustment_column")}
 
 
 def hashed(column: str) -> pl.Expr:

@@ -5,7 +5,6 @@
 
 import argparse
 import logging
-import resource
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import polars as pl
 import yaml
+from conditions import conditions, measured
 from people import households, retail
 
 from customer360.models.identity import IdentityRules, Resolution, b_cubed, pairwise, resolve, standardize
@@ -122,7 +122,8 @@ def run(
 def measure(
     name: str, records: pl.DataFrame, truth: pl.DataFrame, mapping: PeopleMapping, rules: IdentityRules
 ) -> dict[str, object]:
-    resolution, seconds, _ = run(records, mapping, rules)
+    done = measured(lambda: run(records, mapping, rules))
+    resolution, seconds, _ = done.result
     found = resolution.assignments.join(truth, on="record_id")
     pairs, cubed = pairwise(found), b_cubed(found)
     return {
@@ -137,6 +138,8 @@ def measure(
         "replaced": len(resolution.model.diagnostics["replaced"]),
         "phases s": " ".join(f"{taken:.1f}" for taken in seconds.values()),
         "total s": f"{sum(seconds.values()):.1f}",
+        "cpu s": f"{done.cpu:.1f}",
+        "peak GiB": f"{done.peak:.2f}",
     }
 
 
@@ -149,6 +152,7 @@ def main() -> None:
     logging.getLogger("splink").setLevel(logging.ERROR)
     rules = IdentityRules.model_validate(yaml.safe_load((ROOT / "configs/rules/identity.yaml").read_text()))
     rows = []
+    print(conditions("polars", "duckdb", "splink"))
     if options.scale:
         rows += [measure(f"retail {size:,}", *generated("retail", size), rules) for size in options.scale]
     else:
@@ -158,7 +162,6 @@ def main() -> None:
     print("| " + " | ".join(rows[0]) + " |\n" + "|---" * len(rows[0]) + "|")
     for row in rows:
         print("| " + " | ".join(str(value) for value in row.values()) + " |")
-    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from customer360.models.identity.expressions import ExpressionError, Program
 from customer360.models.identity.features import build_features
 from customer360.models.identity.patterns import PatternError, python_pattern
 from customer360.models.identity.rules import IdentityRules
-from customer360.models.identity.single import RecordError, SingleEvidence, hashes
+from customer360.models.identity.single import RecordError, SingleEvidence
 from customer360.models.identity.standardize import RAW_COLUMNS, standardize
 
 ROOT = Path(__file__).parents[3]
@@ -45,14 +45,13 @@ RECORD = st.fixed_dictionaries(
 
 
 def batch(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Evidence of the records by the stages over a frame, keys hashed, in the order given."""
+    """Evidence of the records by the stages over a frame, in the order given."""
     numbered = [{"record_id": f"{place:06}"} | record for place, record in enumerate(records)]
     frame = pl.DataFrame(numbered, schema=dict.fromkeys(("record_id", *COLUMNS), pl.String))
     limits = {"max_names_per_email": 10**6, "max_names_per_phone": 10**6}
     open_ = RULES.model_copy(update={"standardization": RULES.standardization.model_copy(update=limits)})
     built = build_features(standardize(frame, open_), CARDED, capped=False)
-    keys = [pl.Series(name, hashes(built.frame[name].to_list()), dtype=pl.Int64) for name in built.keys]
-    return built.frame.with_columns(keys).drop("rid", "record_id", "email_own").to_dicts()
+    return built.frame.drop("rid", "record_id", "email_own").to_dicts()
 
 
 def agree(records: list[dict[str, Any]]) -> None:

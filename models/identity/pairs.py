@@ -1,0 +1,33 @@
+"""Which records meet: the pairs that share a value of a block key, once each, under the first key that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import polars as pl
+
+MEETING: dict[str, type[pl.DataType]] = {"rid_l": pl.Int64, "rid_r": pl.Int64, "key": pl.Int32}
+_PAIR_BITS = 32
+
+
+def meeting(holders: Iterable[pl.LazyFrame]) -> pl.DataFrame:
+    """Pairs of rows that share a value, as `MEETING`, sorted by (rid_l, rid_r), rid_l < rid_r.
+
+    `holders`: per key (value, rid, is_new), without null values. Of a pair at least one row is new. `key`: place of the
+    first key that the two share.
+    """
+    found = [_under(held).with_columns(key=pl.lit(place, pl.Int32)) for place, held in enumerate(holders)]
+    if not found:
+        return pl.DataFrame(schema=MEETING)
+    # One number a pair: grouping and sorting by it costs half of what two columns do.
+    once = pl.concat(pl.collect_all(found)).group_by("pair").agg(pl.col("key").min()).sort("pair")
+    low, high = pl.col("pair") // 2**_PAIR_BITS, pl.col("pair") % 2**_PAIR_BITS
+    return once.select(rid_l=low, rid_r=high, key="key")
+
+
+def _under(held: pl.LazyFrame) -> pl.LazyFrame:
+    pairs = held.filter("is_new").select("value", "rid").join(held, on="value", suffix="_r")
+    # A pair of two new rows comes up twice, one of one new row once.
+    pairs = pairs.filter((pl.col("rid") < pl.col("rid_r")) | ~pl.col("is_new"))
+    low, high = pl.min_horizontal("rid", "rid_r"), pl.max_horizontal("rid", "rid_r")
+    return pairs.select(pair=low * 2**_PAIR_BITS + high)

@@ -1,0 +1,35 @@
+"""What SQL says of pairs of records: the conditions of the model, asked of many pairs at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import duckdb
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+_BATCH = 50_000  # pairs that a thread of DuckDB takes at once
+
+
+def answers(
+    con: duckdb.DuckDBPyConnection, pairs: pl.DataFrame, frame: pl.DataFrame, questions: Sequence[str]
+) -> np.ndarray:
+    """int8 (pairs, questions): the answers to SQL expressions over columns of `frame` with the suffixes _l and _r.
+
+    `pairs`: rid_l and rid_r, places in `frame`. Only the columns that are asked for are fetched, by place: a join would
+    pass over all records.
+    """
+    asked = set(re.findall(r"\b(\w+)_([lr])\b", " ".join(questions)))
+    sides = (
+        pl.col(name).gather(pairs[f"rid_{side}"]).alias(f"{name}_{side}")
+        for name, side in sorted(asked)
+        if name in frame.columns
+    )
+    table = frame.select(sides).with_row_index("place").to_arrow()
+    con.register("candidates", pa.Table.from_batches(table.to_batches(max_chunksize=_BATCH), table.schema))
+    columns = ", ".join(f"({sql})::tinyint as answer{at}" for at, sql in enumerate(questions))
+    told = con.sql(f"select place, {columns} from candidates").to_arrow_table()
+    con.unregister("candidates")
+    return pl.DataFrame(pl.from_arrow(told)).sort("place").drop("place").to_numpy()
