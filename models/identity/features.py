@@ -64,9 +64,9 @@ def build_features(records: pl.DataFrame, rules: IdentityRules, *, capped: bool 
     frame = frame.select("rid", "record_id", **compared(rules, records.columns))
     frame = over(frame, derived(rules.standardization, "full_name" in records.columns))
     frame = frame.with_columns(email_own=_own_domain(frame, rules.standardization))
-    keys = block_keys(given)
-    names = keys[-1].made
-    frame = _with_hashes(over(frame, keys[:-1]), dict(keys[-1].steps[0])).drop(_SOUNDS)
+    keys = block_keys([IDENTIFIER_PREFIX + name for name in given])
+    names = tuple(keys)
+    frame = _with_hashes(over(frame, sounds()), keys).drop(_SOUNDS)
     frame, dropped = cap_keys(frame, list(names), rules.blocking) if capped else (frame, {})
     return Features(frame, names, dropped)
 
@@ -105,13 +105,10 @@ def derived(std: Standardization, has_full_name: bool) -> tuple[Stage, ...]:
     )
 
 
-def block_keys(identifiers: list[str]) -> tuple[Stage, ...]:
-    """From evidence to the keys that say which records meet; the last stage makes them, the most telling first."""
-    keys = _keys([IDENTIFIER_PREFIX + name for name in identifiers])
-    sounds = (
-        distinct(name, **{made: sound(pl.col(name))}) for name, made in zip(("given", "family"), _SOUNDS, strict=True)
-    )
-    return *sounds, each(**keys)
+def sounds() -> tuple[Stage, ...]:
+    """How the names sound, which `block_keys` reads."""
+    names = zip(("given", "family"), _SOUNDS, strict=True)
+    return tuple(distinct(name, **{made: sound(pl.col(name))}) for name, made in names)
 
 
 def _telling_user() -> pl.Expr:
@@ -189,7 +186,7 @@ def _either_order(one: pl.Expr, other: pl.Expr) -> pl.Expr:
     return pl.concat_str(pl.min_horizontal(one, other), pl.max_horizontal(one, other), separator=" ")
 
 
-def _keys(identifiers: list[str]) -> dict[str, pl.Expr]:
+def block_keys(identifiers: list[str]) -> dict[str, pl.Expr]:
     """Block keys, the most telling first (a pair is compared under the first key it shares). All parts of a key must
     be present."""
     month = pl.col("dob").str.head(7)

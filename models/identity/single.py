@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from customer360.models.identity import features
 from customer360.models.identity.expressions import Program
+from customer360.models.identity.features import IDENTIFIER_PREFIX
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.standardize import RAW_COLUMNS, STANDARD_COLUMNS, stages
-from customer360.models.identity.steps import Listed, Parsed, Stage, Step
+from customer360.models.identity.steps import Listed, Parsed, Stage, Step, each
 from customer360.platform.errors import ModelError
 
 Values = dict[str, Any]
@@ -75,11 +76,11 @@ class SingleEvidence:
         self._hubs, self._shares = hubs, shares
         blocking = rules.blocking.model_copy(update={"identifiers": tuple(identifiers)})
         compared = features.compared(rules.model_copy(update={"blocking": blocking}), self._names)
-        keys = features.block_keys(list(identifiers))
+        keys = features.block_keys([IDENTIFIER_PREFIX + name for name in identifiers])
         self._standard = Derivation(stages(rules.standardization))
         self._compared = Program(compared)
-        self._derived = Derivation((*features.derived(rules.standardization, True), *keys))
-        self._keys = keys[-1].made
+        self._derived = Derivation((*features.derived(rules.standardization, True), *features.sounds(), each(**keys)))
+        self._keys = tuple(keys)
         self._domain = Program(_DOMAIN)
 
     def __call__(self, record: Mapping[str, Any]) -> Values:
