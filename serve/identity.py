@@ -1,6 +1,6 @@
 """Who is who: look up a record, say why records are one person and what became of an id, take a steward's decisions."""
 
-from datetime import date, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -45,7 +45,12 @@ class Asked(BaseModel):
     full_name: str | None = Field(None, max_length=400, description="Where first and last name are not told apart")
     email_address: str | None = Field(None, max_length=320, examples=["bob.kling@mail.com"])
     phone_number: str | None = Field(None, max_length=40, examples=["(415) 555-2671"])
-    date_of_birth: date | None = None
+    date_of_birth: str | None = Field(
+        None,
+        max_length=40,
+        description="In any usual form; ISO leaves no doubt of day and month",
+        examples=["1980-05-17"],
+    )
     gender: str | None = Field(None, max_length=40)
     address_line_1: str | None = Field(None, max_length=300, examples=["12 Elm Street"])
     city: str | None = Field(None, max_length=200)

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from customer360.models.identity import pins
-from customer360.models.identity.index import MANIFEST, IdentityIndex, IdentityIndexError, write_index
+from customer360.models.identity.index import IdentityIndex, IdentityIndexError, write_index
 from customer360.models.identity.rules import IdentityRules
 from customer360.platform.lake import Lake
 from customer360.platform.online import Generation
@@ -23,13 +23,21 @@ def publish_index(lake: Lake, state: Path, rules: IdentityRules) -> Path | None:
         return None
     home, version = _home(state), lake.version(IDENTITIES)
     folder = home / str(version)
-    if not (folder / MANIFEST).exists():
-        shutil.rmtree(folder, ignore_errors=True)  # of a publication that died
+    if not _serves(folder):
+        shutil.rmtree(folder, ignore_errors=True)  # of a publication that died, or of another version of the library
         persons = lake.scan(IDENTITIES, version=version).select("record_id", "person_id").collect()
         write_index(folder, lake.scan(RECORDS).collect(), persons, held, rules)
     for old in sorted((f for f in home.iterdir() if f.name.isdigit()), key=lambda f: int(f.name))[:-KEEP]:
         shutil.rmtree(old)
     return folder
+
+
+def _serves(folder: Path) -> bool:
+    try:
+        IdentityIndex.open(folder)
+    except IdentityIndexError:
+        return False
+    return True
 
 
 def delete_indexes(state: Path) -> None:

@@ -42,6 +42,12 @@ def compile_condition(sql: str) -> Evaluate:
     return _compile(parsed, sql)
 
 
+def columns_of(sql: str) -> set[str]:
+    """Names of the columns that a condition reads, as `compile_condition` looks them up."""
+    found = sqlglot.parse_one(sql, read="duckdb").find_all(exp.Column)
+    return {f"{column.table}.{column.name}" if column.table else column.name for column in found}
+
+
 def _compile(node: exp.Expr, sql: str) -> Evaluate:
     def inner(part: exp.Expr) -> Evaluate:
         return _compile(part, sql)
@@ -140,6 +146,14 @@ def _strict(node: exp.Expr, inner: Callable[[exp.Expr], Evaluate], sql: str) -> 
     """An operator or function that is null where one of its arguments is."""
     function, arguments = _function(node, sql)
     parts = [inner(argument) for argument in arguments]
+    if len(parts) == 1:
+        (only,) = parts
+
+        def evaluate_one(row: Row) -> Any:
+            value = only(row)
+            return None if value is None else function(value)
+
+        return evaluate_one
     if len(parts) == 2:
         first, second = parts
 

@@ -9,6 +9,7 @@ from collections.abc import Collection
 
 import polars as pl
 
+from customer360.models.identity.comparisons import alike, just_below
 from customer360.models.identity.engine import engine
 from customer360.models.identity.features import Features
 from customer360.models.identity.households import GENERATION, HOUSEHOLD, SUFFIX, TWINS, UNNAMED
@@ -41,20 +42,20 @@ def cannot_link(
 def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[str]) -> str:
     """Facts of each pair, all of them true or false and never null, then the first reason that holds."""
     same_number = " or ".join(f"damerau_levenshtein(l.{name}, r.{name}) <= 1" for name in identifiers) or "false"
-    alike = f"""list_max(flatten([[jaro_winkler_similarity(a, b) for a in l.roots if length(a) > 3]
-        for b in r.roots if length(b) > 3])) >= {rules.name_similarity}"""
+    any_alike = f"""list_max(flatten([[jaro_winkler_similarity(a, b) for a in l.roots if length(a) > 3]
+        for b in r.roots if length(b) > 3])) >= {just_below(rules.name_similarity)}"""
     initial = """((length(l.given) = 1 and list_contains([a[1] for a in r.roots], l.given))
         or (length(r.given) = 1 and list_contains([a[1] for a in l.roots], r.given)))"""
     swapped = f"""((l.given = r.family and {_resemble("l.family", "r.given", rules)})
         or (l.family = r.given and {_resemble("l.given", "r.family", rules)}))"""
     # What is equal needs no distance; CASE asks no further.
     one_name = f"""case when l.given = r.given then true else ({_resemble("l.given", "r.given", rules)} or list_has_any(l.roots, r.roots) or {initial}
-        or {swapped} or {alike}) end"""
+        or {swapped} or {any_alike}) end"""
     years = "abs(try_cast(l.dob[1:4] as integer) - try_cast(r.dob[1:4] as integer))"
     conditions = {
         SUFFIX: "other_suffix",
         HOUSEHOLD: "other_name and not same_dob",
-        TWINS: f"""other_name and same_dob and same_family and similarity < {rules.twin_similarity}
+        TWINS: f"""other_name and same_dob and same_family and similarity < {just_below(rules.twin_similarity)}
             and (other_email or other_phone) and not (same_email or same_phone)""",
         UNNAMED: "unnamed and not (same_dob or same_email or same_phone)",
         GENERATION: "other_years and not same_dob and not (same_email and same_phone)",
@@ -89,7 +90,7 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
 
 def _resemble(left: str, right: str, rules: Decision) -> str:
     return f"""({left} = {right} or damerau_levenshtein({left}, {right}) <= 1
-        or jaro_winkler_similarity({left}, {right}) >= {rules.name_similarity})"""
+        or {alike(left, right, rules.name_similarity)})"""
 
 
 def decide(pairs: pl.DataFrame, features: Features, rules: IdentityRules, idle: Collection[str] = ()) -> pl.DataFrame:

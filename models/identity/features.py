@@ -3,13 +3,15 @@
 Grain: one row per record_id, sorted by it, so that every later step is independent of the order of the input.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import polars as pl
 
-from customer360.models.identity.names import with_roots
+from customer360.models.identity.names import nickname_roots
 from customer360.models.identity.rules import Blocking, IdentityRules, Standardization
 from customer360.models.identity.standardize import STANDARD_COLUMNS, name_suffix, plain_text, standardize
+from customer360.models.identity.steps import Listed, Stage, distinct, each, over
 
 KEY_PREFIX = "key_"
 IDENTIFIER_PREFIX = "identifier_"
@@ -22,6 +24,7 @@ WEAK_KEYS = (
 )  # fmt: skip
 # Beyond so many records the budget of a weak key falls as they grow: the strong keys find what weak ones would.
 _FEW_RECORDS = 400_000
+_SOUNDS = ("given_sound", "family_sound")
 _KEYS_AT_ONCE = 8
 _EVIDENCE = {
     "given": "given_name_std", "family": "family_name_std", "nickname": "nickname_group", "email": "email_std",
@@ -56,36 +59,56 @@ def build_features(records: pl.DataFrame, rules: IdentityRules, *, capped: bool 
     _check(records)
     if not set(STANDARD_COLUMNS) <= set(records.columns):
         records = standardize(records, rules)
-    frame = records.sort("record_id").with_row_index("rid").with_columns(pl.col("rid").cast(pl.Int64))
-    given_columns = set(records.columns)
     given = [name for name in rules.blocking.identifiers if name in records.columns]
-    suffix = name_suffix(pl.col("last_name"), rules.standardization) if "last_name" in frame.columns else pl.lit(None)
-    frame = frame.select(
-        "rid",
-        "record_id",
-        *(pl.col(column).cast(pl.String).alias(name) for name, column in _EVIDENCE.items()),
-        pl.col("dob_std").cast(pl.String).alias("dob"),
-        suffix.cast(pl.String).alias("suffix"),
-        pl.col("name_parts").cast(pl.List(pl.String)).alias("parts"),
-        *(plain_text(pl.col(name)).str.replace_all(" ", "").alias(IDENTIFIER_PREFIX + name) for name in given),
-    )
-    frame = frame.with_columns(
-        email_user=_telling_user(),
-        email_digits=pl.col("email").str.split("@").list.first().str.replace_all(r"[^0-9]", ""),
-        year=pl.col("dob").str.head(4),
-        # The first of January is what sources write for a known year.
-        day=pl.when(pl.col("dob").str.len_chars().eq(10) & ~pl.col("dob").str.ends_with("-01-01")).then("dob"),
-        area=_area(),
-        middle=_middle(rules.standardization) if "full_name" in given_columns else pl.lit(None, pl.List(pl.String)),
-        place=pl.concat_str("street", pl.coalesce("zip", "city"), separator="|"),
-    )
+    frame = records.sort("record_id").with_row_index("rid").with_columns(pl.col("rid").cast(pl.Int64))
+    frame = frame.select("rid", "record_id", **compared(rules, records.columns))
+    frame = over(frame, derived(rules.standardization, "full_name" in records.columns))
     frame = frame.with_columns(email_own=_own_domain(frame, rules.standardization))
-    frame = with_roots(frame, "given", "roots")
-    keys = _keys([IDENTIFIER_PREFIX + name for name in given])
-    frame = _with_hashes(frame.with_columns(_sounds(frame, "given"), _sounds(frame, "family")), keys)
-    frame = frame.drop("given_sound", "family_sound")
-    frame, dropped = cap_keys(frame, list(keys), rules.blocking) if capped else (frame, {})
-    return Features(frame, tuple(keys), dropped)
+    keys = block_keys([IDENTIFIER_PREFIX + name for name in given])
+    names = tuple(keys)
+    frame = _with_hashes(over(frame, sounds()), keys).drop(_SOUNDS)
+    frame, dropped = cap_keys(frame, list(names), rules.blocking) if capped else (frame, {})
+    return Features(frame, names, dropped)
+
+
+def compared(rules: IdentityRules, columns: Collection[str]) -> dict[str, pl.Expr]:
+    """Evidence as expressions of a standardized record that has these columns."""
+    suffix = name_suffix(pl.col("last_name"), rules.standardization) if "last_name" in columns else pl.lit(None)
+    own = [name for name in rules.blocking.identifiers if name in columns]
+    return {
+        **{name: pl.col(column).cast(pl.String) for name, column in _EVIDENCE.items()},
+        "dob": pl.col("dob_std").cast(pl.String),
+        "suffix": suffix.cast(pl.String),
+        "parts": pl.col("name_parts").cast(pl.List(pl.String)),
+        **{IDENTIFIER_PREFIX + name: plain_text(pl.col(name)).str.replace_all(" ", "") for name in own},
+    }
+
+
+def derived(std: Standardization, has_full_name: bool) -> tuple[Stage, ...]:
+    """Further evidence, from what `compared` gives."""
+    digits = pl.col("email").str.split("@").list.first().str.replace_all(r"[^0-9]", "")
+    # The first of January is what sources write for a known year.
+    is_day = pl.col("dob").str.len_chars().eq(10) & ~pl.col("dob").str.ends_with("-01-01")
+    roots = nickname_roots().rename({"name": "given"})
+    own_root = {"roots": pl.coalesce("roots", pl.when(pl.col("given").is_not_null()).then(pl.concat_list("given")))}
+    return (
+        each(
+            email_user=_telling_user(),
+            email_digits=digits,
+            year=pl.col("dob").str.head(4),
+            day=pl.when(is_day).then("dob"),
+            area=_area(),
+            middle=_middle(std) if has_full_name else pl.lit(None, pl.List(pl.String)),
+            place=pl.concat_str("street", pl.coalesce("zip", "city"), separator="|"),
+        ),
+        Stage(("given",), ("roots",), (Listed("roots", "given", roots), own_root)),
+    )
+
+
+def sounds() -> tuple[Stage, ...]:
+    """How the names sound, which `block_keys` reads."""
+    names = zip(("given", "family"), _SOUNDS, strict=True)
+    return tuple(distinct(name, **{made: sound(pl.col(name))}) for name, made in names)
 
 
 def _telling_user() -> pl.Expr:
@@ -122,8 +145,9 @@ def _own_domain(frame: pl.DataFrame, std: Standardization) -> pl.Series:
 
 def _middle(std: Standardization) -> pl.Expr:
     """Names beside the given and the family name, null without any."""
+    none = pl.lit([], pl.List(pl.String))
     known = pl.concat_list(
-        pl.col("given", "family").str.split(" ").fill_null(pl.lit([], pl.List(pl.String))),
+        *(pl.col(name).str.split(" ").fill_null(none) for name in ("given", "family")),
         pl.lit(sorted(std.name_titles | std.name_particles | set(std.name_suffixes)), pl.List(pl.String)),
     )
     others = pl.col("parts").list.set_difference(known).list.sort()
@@ -158,23 +182,17 @@ def sound(name: pl.Expr) -> pl.Expr:
     return pl.concat_str(alike.str.head(1), rest.str.head(4))
 
 
-def _sounds(frame: pl.DataFrame, name: str) -> pl.Series:
-    """`sound` of a column of names, once per distinct name."""
-    distinct = frame.select(name).unique().with_columns(sound(pl.col(name)).alias(f"{name}_sound"))
-    return frame.select(name).join(distinct, on=name, how="left", maintain_order="left")[f"{name}_sound"]
-
-
 def _either_order(one: pl.Expr, other: pl.Expr) -> pl.Expr:
     return pl.concat_str(pl.min_horizontal(one, other), pl.max_horizontal(one, other), separator=" ")
 
 
-def _keys(identifiers: list[str]) -> dict[str, pl.Expr]:
+def block_keys(identifiers: list[str]) -> dict[str, pl.Expr]:
     """Block keys, the most telling first (a pair is compared under the first key it shares). All parts of a key must
     be present."""
     month = pl.col("dob").str.head(7)
     number = pl.col("street").str.extract(r"^(\d+)\b", 1)
     word = pl.col("street").str.extract(r"^(?:\d\S*\s+)?(\p{L}{4,})", 1)
-    both = pl.all_horizontal(pl.col("given", "family").is_not_null())
+    both = pl.col("given").is_not_null() & pl.col("family").is_not_null()
     names = pl.when(both).then(_either_order(pl.col("given"), pl.col("family")))
     prefixes = pl.when(both).then(_either_order(pl.col("given").str.head(3), pl.col("family").str.head(3)))
     sounds = pl.when(both).then(_either_order(pl.col("given_sound"), pl.col("family_sound")))

@@ -21,14 +21,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from customer360.models.identity import pins as pinning
-from customer360.models.identity.features import KEY_PREFIX
+from customer360.models.identity.features import IDENTIFIER_PREFIX, KEY_PREFIX
 from customer360.models.identity.model import IdentityModel
 from customer360.models.identity.pins import Pins
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.scorer import Scorer
+from customer360.models.identity.single import SingleEvidence
 from customer360.platform.errors import ModelError
 
 RECORDS, KEYS, ROWS = "records.arrow", "keys.npy", "rows.npy"
+FORMAT = 2  # of the files; another one is written again
 FREQUENCIES, HUBS, MANIFEST = "frequencies.arrow", "hubs.arrow", "index.json"
 
 
@@ -52,10 +54,13 @@ def write_index(folder: Path, records: pl.DataFrame, persons: pl.DataFrame, pins
     every = pl.concat(listed)
     np.save(folder / KEYS, every["key"].to_numpy())
     np.save(folder / ROWS, every["row"].to_numpy())
-    rows.drop(names).write_ipc(folder / RECORDS, compat_level=pl.CompatLevel.oldest())
+    # One batch: taking rows out of several would copy them all.
+    batch = rows.drop(names).rechunk()
+    batch.write_ipc(folder / RECORDS, compat_level=pl.CompatLevel.oldest(), record_batch_size=max(batch.height, 1))
     pins.frequencies.write_ipc(folder / FREQUENCIES)
     pins.hubs.write_ipc(folder / HUBS)
     manifest = {
+        "format": FORMAT,
         "polars": pl.__version__,
         "ranges": ranges,
         "caps": pins.caps,
@@ -75,7 +80,7 @@ class IdentityIndex:
     manifest: Mapping[str, Any]
     keys: NDArray[np.int64]
     rows: NDArray[np.int64]
-    records: pa.Table
+    records: pa.RecordBatch
 
     @classmethod
     def open(cls, folder: Path) -> IdentityIndex:
@@ -91,7 +96,9 @@ class IdentityIndex:
             raise IdentityIndexError(
                 f"the identity index was written with Polars {manifest['polars']}, this is {pl.__version__}; publish again"
             )
-        records = pa.ipc.open_file(pa.memory_map(str(folder / RECORDS))).read_all()
+        if manifest.get("format") != FORMAT:
+            raise IdentityIndexError("the identity index was written by another version of this library; publish again")
+        records = pa.ipc.open_file(pa.memory_map(str(folder / RECORDS))).get_batch(0)
         return cls(folder, manifest, _mapped(folder / KEYS), _mapped(folder / ROWS), records)
 
     @cached_property
@@ -107,12 +114,17 @@ class IdentityIndex:
         return Scorer(self.model.settings)
 
     @cached_property
-    def _pins(self) -> Pins:
-        """Model and hubs; the shares are looked up value by value instead of joined."""
-        none = pl.DataFrame(schema={"column": pl.String, "value": pl.Int64, "share": pl.Float64})
-        told = self.manifest
-        hubs = pl.read_ipc(self.folder / HUBS)
-        return Pins(self.model, none, hubs, told["caps"], told["records"], told["basis"])
+    def identifiers(self) -> tuple[str, ...]:
+        """Columns with a person's own number that the records have."""
+        names = (name for name in self.records.schema.names if name.startswith(IDENTIFIER_PREFIX))
+        return tuple(name.removeprefix(IDENTIFIER_PREFIX) for name in names)
+
+    @cached_property
+    def evidence(self) -> SingleEvidence:
+        """What the model compares of one record, block keys and shares included, as for every record of the index."""
+        hubs = pl.read_ipc(self.folder / HUBS).group_by("column").agg("value")
+        closed = {str(column): frozenset(values) for column, values in hubs.iter_rows()}
+        return SingleEvidence(self.rules, self.identifiers, closed, self._shares)
 
     @cached_property
     def _shares(self) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
@@ -120,27 +132,19 @@ class IdentityIndex:
         parts = found.partition_by("column", as_dict=True, include_key=False)
         return {str(column): (f["value"].to_numpy(), f["share"].to_numpy()) for (column,), f in parts.items()}
 
-    def evidence(self, record: pl.DataFrame) -> dict[str, Any]:
-        """What the model compares of one record, block keys and shares included, as for every record of the index."""
-        row = pinning.evidence(record, self._pins, self.rules).row(0, named=True)
-        for column, (values, shares) in self._shares.items():
-            wanted = pl.select(pl.lit(row[column], pl.String).alias(column)).select(pinning.hashed(column)).item()
-            place = None if wanted is None else int(np.searchsorted(values, wanted))
-            known = place is not None and place < len(values) and values[place] == wanted
-            row[f"tf_{column}"] = float(shares[place]) if known else None
-        return row
-
     def candidates(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Rows of the records that share a block key with this one; a key that too many records share tells nothing."""
         found: set[int] = set()
         for name, (start, end) in self.manifest["ranges"].items():
-            if row[name] is None:
+            if row.get(name) is None:
                 continue
             part = self.keys[start:end]
             first, last = int(np.searchsorted(part, row[name], "left")), int(np.searchsorted(part, row[name], "right"))
             if last - first < self.manifest["caps"][name]:  # with the asked record it would be one more
                 found.update(self.rows[start + first : start + last].tolist())
-        return self.records.take(sorted(found)).to_pylist() if found else []
+        if not found:
+            return []
+        return pl.DataFrame(pl.from_arrow(self.records.take(pa.array(sorted(found))))).rows(named=True)
 
 
 def _mapped(file: Path) -> NDArray[Any]:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from functools import lru_cache
 from typing import Any, Literal
 
-import polars as pl
 import sqlglot
 from sqlglot import exp
 
@@ -21,10 +19,8 @@ from customer360.models.identity.decide import veto_query
 from customer360.models.identity.features import IDENTIFIER_PREFIX
 from customer360.models.identity.index import IdentityIndex
 from customer360.models.identity.scorer import Evidence, Score
-from customer360.models.identity.standardize import RAW_COLUMNS
 
 Verdict = Literal["accepted", "vetoed", "possible"]
-ASKED = "asked"  # record_id of the record that is asked about
 
 
 @dataclass(frozen=True)
@@ -51,13 +47,9 @@ class Answer:
 
 
 def look_up(index: IdentityIndex, record: Mapping[str, Any]) -> Answer:
-    """Resolve one record: any of `standardize.RAW_COLUMNS`, as its source writes them."""
+    """Resolve one record: any of `standardize.RAW_COLUMNS`, as its source writes them. Raises RecordError."""
     rules = index.rules
-    schema: dict[str, type[pl.DataType]] = dict.fromkeys(("record_id", *RAW_COLUMNS), pl.String)
-    if isinstance(record.get("date_of_birth"), date):
-        schema["date_of_birth"] = pl.Date
-    values = {"record_id": ASKED} | {name: record.get(name) for name in RAW_COLUMNS}
-    row = index.evidence(pl.DataFrame([values], schema=schema))
+    row = index.evidence(record)
     best: dict[str, Candidate] = {}
     for other in index.candidates(row):
         candidate = _judge(index, row, other)
@@ -119,5 +111,5 @@ def _compiled(query: str) -> Vetoes:
 
 def vetoes(index: IdentityIndex) -> Vetoes:
     """The rules that are in force for the index's records."""
-    identifiers = tuple(name for name in index.records.column_names if name.startswith(IDENTIFIER_PREFIX))
+    identifiers = tuple(IDENTIFIER_PREFIX + name for name in index.identifiers)
     return _compiled(veto_query(index.rules.decision, identifiers, index.model.idle_vetoes))

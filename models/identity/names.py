@@ -55,16 +55,3 @@ def nickname_groups(limit: int) -> pl.DataFrame:
             size[kept] += size[joined]
     names = sorted(parent)
     return pl.DataFrame({"name": names, "nickname_group": [find(name) for name in names]})
-
-
-def with_roots(frame: pl.DataFrame, name: str, alias: str) -> pl.DataFrame:
-    """`frame` with the column `alias`: List(String) of the roots of column `name`; a name without nicknames is its
-    own root; null where the name is null."""
-    roots = nickname_roots().rename({"name": name, "roots": alias})
-    known = frame.join(roots, on=name, how="left", maintain_order="left")
-    return known.with_columns(
-        pl.when(pl.col(alias).is_null() & pl.col(name).is_not_null())
-        .then(pl.concat_list(name))
-        .otherwise(alias)
-        .alias(alias)
-    )

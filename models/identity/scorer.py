@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from customer360.models.identity.conditions import Evaluate, compile_condition
+from customer360.models.identity.conditions import Evaluate, columns_of, compile_condition
 
 Record = Mapping[str, Any]
 
@@ -63,17 +63,27 @@ class Scorer:
             (comparison["output_column_name"], [_level(entry) for entry in comparison["comparison_levels"]])
             for comparison in settings["comparisons"]
         ]
+        names = sorted(_columns(settings))
+        self._left, self._right = ([(f"{name}_{side}", name) for name in names] for side in "lr")
 
     def __call__(self, left: Record, right: Record) -> Score:
         """Score a pair of rows of `pins.evidence`."""
-        pair = {f"{name}_l": value for name, value in left.items()}
-        pair |= {f"{name}_r": value for name, value in right.items()}
+        pair = {key: left[name] for key, name in self._left}
+        pair |= {key: right[name] for key, name in self._right}
         evidence = []
         for name, levels in self._comparisons:
             level = next(level for level in levels if level.applies is None or level.applies(pair))
             weight = level.weight + _adjustment(level, pair)
             evidence.append(Evidence(name, level.label, weight))
         return Score(self.prior + sum(e.weight for e in evidence), self.prior, tuple(evidence))
+
+
+def _columns(settings: Mapping[str, Any]) -> set[str]:
+    """Columns of a record that the comparisons read."""
+    levels = [level for comparison in settings["comparisons"] for level in comparison["comparison_levels"]]
+    texts = (level["sql_condition"] for level in levels if level["sql_condition"].strip().upper() != "ELSE")
+    read = {name[:-2] for text in texts for name in columns_of(text) if name.endswith(("_l", "_r"))}
+    return read | {f"tf_{level['tf_adjustment_column']}" for level in levels if level.get("tf_adjustment_column")}
 
 
 def _adjustment(level: _Level, pair: Record) -> float:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -29,17 +33,22 @@ POS = """\
 3,Ann,Lee,,,,,,
 4,Olu,Ade,olu@mail.com,4155550001,1990-01-20,3 Oak Road,Springfield,94111
 """
+MOSS = """\
+5,Ada,Moss,moss@mail.com,4155559999,1950-02-02,9 Hill Street,Springfield,94112
+6,Ben,Moss,moss@mail.com,4155559999,1985-03-03,9 Hill Street,Springfield,94112
+"""
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CRM = """\
 1,Bob,King,king77@mail.com,(415) 555-2671,1980-05-17,12 Elm St,Springfield,94110
 4,Olu,Ade,olu@mail.com,,1990-01-20,,,
 """
 
 
-def prepare(folder: Path) -> Settings:
+def prepare(folder: Path, more: str = "") -> Settings:
     """A lake with silver.identities, and a publication whose index belongs to it."""
     compose()
     sources = {}
-    for system, rows in {"POS": POS, "CRM": CRM}.items():
+    for system, rows in {"POS": POS + more, "CRM": CRM}.items():
         (folder / "landing").mkdir(exist_ok=True)
         (folder / "landing" / f"{system}.csv").write_text(f"{COLUMNS}\n{rows}")
         sources[system.lower()] = {
@@ -93,6 +102,29 @@ def test_a_record_is_looked_up(settings: Settings) -> None:
     assert {e["comparison"] for e in answer["candidates"][0]["evidence"]} >= {"email", "given_name"}
     assert (nobody["answer"], nobody["person_id"]) == ("new", None)
     assert wrong.status_code == 422
+
+
+def test_any_record_gets_an_answer_or_a_clear_refusal(settings: Settings) -> None:
+    junk = dict.fromkeys(("first_name", "last_name", "full_name", "email_address", "phone_number", "city"), "n/a")
+    odd = {
+        "first_name": "\u0000\U0001f600",
+        "last_name": "\u202e'; drop",
+        "zip_code": "\n",
+        "date_of_birth": "99999999",
+    }
+    refused = [
+        {"first_name": "a" * 1_000_000}, {"zip_code": 94110}, {"first_name": ["Ann"]}, {"email_address": {"a": 1}},
+        {"date_of_birth": 5}, ["Ann"], "Ann", None,
+    ]  # fmt: skip
+    with signed_in(settings, "service") as client:
+        for record in ({}, junk, odd, {"full_name": "x y " * 100, "phone_number": "+" * 40}):
+            told = client.post("/v1/identity/lookup", json=record)
+            assert (told.status_code, told.json()["answer"]) == (200, "new"), record
+        for record in refused:
+            told = client.post("/v1/identity/lookup", json=record)
+            assert told.status_code == 422 and told.json()["detail"].startswith("body") and len(told.text) < 1000
+        for body in (b"{", b"\xff\xfe", b'{"first_name": "\\ud800"}', b'{"city": NaN}', b"[" * 100_000):
+            assert client.post("/v1/identity/lookup", content=body).status_code in (400, 422), body[:20]
 
 
 @pytest.mark.parametrize("path", ["why", "history"])
@@ -165,3 +197,48 @@ def test_the_steward_page_shows_and_decides(tmp_path: Path) -> None:
         assert left.count("Compare") == queue.text.count("Compare") - 1
     decisions = lake_of(settings).scan("silver.steward_decisions").collect()
     assert decisions.select("actor", "kind", "reason").rows() == [("Kim", "cannot link", "son")]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_steward_decides_in_a_browser(tmp_path: Path) -> None:
+    import uvicorn
+    from playwright.sync_api import sync_playwright
+
+    settings = prepare(tmp_path, MOSS)
+    key = access.issue(Path(settings.state), "Kim", "steward")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(build_app(settings), port=port, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+            page = browser.new_page()
+            page.set_default_timeout(60_000)
+            while not server.started:
+                time.sleep(0.05)
+            page.goto(f"http://127.0.0.1:{port}/console/review")
+            page.get_by_label("Key").fill(key)
+            page.get_by_role("button", name="Sign in").click()
+            for record, button, reason in (("POS/6", "One person", "asked"), ("POS/2", "Two people", "son")):
+                row = page.locator("tbody tr").filter(has_text=record).first
+                row.get_by_role("link", name="Compare").click()
+                assert page.locator("thead th").all_inner_texts()[1:] != []
+                assert page.locator("figure svg").bounding_box()["height"] > 50
+                page.get_by_label("Reason").fill(reason)
+                page.get_by_role("button", name=button).click()
+                page.wait_for_url("**/console/review")
+            browser.close()
+    finally:
+        server.should_exit = True
+        thread.join(20)
+    decisions = lake_of(settings).scan("silver.steward_decisions").collect().sort("reason")
+    assert decisions.select("actor", "kind", "reason").rows() == [
+        ("Kim", "must link", "asked"),
+        ("Kim", "cannot link", "son"),
+    ]
+    with signed_in(settings, "steward") as client:
+        told = client.get(f"/v1/identity/{person_of(settings, 'POS/6')}/why").json()
+    assert told["records"] == ["POS/5", "POS/6"], "the registry holds both as one person"

@@ -43,11 +43,11 @@ def world(tmp_path_factory: pytest.TempPathFactory):
     resolution = resolve(people, RULES, model=held.model)
     folder = tmp_path_factory.mktemp("index") / "1"
     write_index(folder, people, resolution.assignments, held, RULES)
-    return people, resolution, folder, IdentityIndex.open(folder)
+    return people, resolution, folder, IdentityIndex.open(folder), held
 
 
 def test_a_known_record_finds_its_person(world) -> None:
-    people, resolution, _, index = world
+    people, resolution, _, index, _ = world
     person = dict(resolution.assignments.select("record_id", "person_id").iter_rows())
     for row in people.filter(pl.col("record_id").str.starts_with("POS")).head(20).to_dicts():
         answer = look_up(index, row)
@@ -55,11 +55,11 @@ def test_a_known_record_finds_its_person(world) -> None:
 
 
 def test_weights_and_vetoes_are_those_of_the_batch(world) -> None:
-    people, resolution, _, index = world
+    people, resolution, _, index, _ = world
     edges = {(e["record_id_l"], e["record_id_r"]): e for e in resolution.edges.to_dicts()}
     compared = 0
     for row in people.to_dicts():
-        mine = index.evidence(pl.DataFrame([row], schema=people.schema))
+        mine = index.evidence(row)
         for other in index.candidates(mine):
             pair = tuple(sorted((row["record_id"], other["record_id"])))
             if pair in edges:
@@ -67,6 +67,29 @@ def test_weights_and_vetoes_are_those_of_the_batch(world) -> None:
                 assert vetoes(index)(mine, other) == edges[pair]["reason"], pair
                 compared += 1
     assert compared > 100
+
+
+def test_evidence_is_that_of_the_batch(world) -> None:
+    people, index, held = world[0], world[3], world[4]
+    for row in pins.evidence(people, held, RULES).to_dicts():
+        asked = people.filter(pl.col("record_id") == row["record_id"]).row(0, named=True)
+        found = index.evidence(asked)
+        assert row == {"record_id": row["record_id"]} | {name: found[name] for name in row if name != "record_id"}
+
+
+def test_a_crowded_key_costs_and_says_nothing(tmp_path: Path) -> None:
+    crowd = [{"record_id": f"X/{n}", "first_name": f"Name{chr(97 + n % 26)}", "zip_code": "94110"} for n in range(500)]
+    people = pl.concat([records(), pl.DataFrame(crowd)], how="diagonal")
+    held = pins.pin(people, RULES)
+    persons = people.select("record_id", person_id="record_id")
+    write_index(tmp_path, people, persons, held, RULES)
+    index = IdentityIndex.open(tmp_path)
+    asked = {"first_name": "Nora", "last_name": "Berg", "email_address": "nora.berg88@mail.com", "zip_code": "94110"}
+    row = index.evidence(asked)
+    zips = index.manifest["ranges"]["key_zip"]
+    assert (index.keys[slice(*zips)] == row["key_zip"]).sum() >= 500, "the crowd is in the index"
+    assert len(index.candidates(row)) < 50
+    assert {c.record_id for c in look_up(index, asked).candidates} >= {"CRM/88"}
 
 
 def test_the_son_is_not_his_father(world) -> None:

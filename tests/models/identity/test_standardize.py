@@ -6,7 +6,8 @@ import yaml
 from email_validator import validate_email
 
 from customer360.models.identity import IdentityRules, standardize
-from customer360.models.identity.names import nickname_groups, with_roots
+from customer360.models.identity.features import build_features
+from customer360.models.identity.names import nickname_groups
 from customer360.models.identity.standardize import _PLAIN_EMAIL, STANDARD_COLUMNS
 
 
@@ -144,7 +145,9 @@ def test_raw_columns_and_order_stay_and_missing_columns_are_null(rules):
 def test_nicknames_share_roots_and_groups(rules):
     assert len(set(one(rules, "nickname_group", ["Bob", "Robert", "ROB"]))) == 1
     assert one(rules, "nickname_group", ["Xanthe Q"]) == ["xanthe"]
-    roots = with_roots(pl.DataFrame({"n": ["sam", "samuel", "samantha", "zzyx", None]}), "n", "r")["r"].to_list()
+    names = ["sam", "samuel", "samantha", "zzyx", None]
+    people = pl.DataFrame({"record_id": list("abcde"), "first_name": names})
+    roots = build_features(people, rules).frame["roots"].to_list()
     sam, samuel, samantha, unknown, missing = roots
     assert set(sam) & set(samuel) and set(sam) & set(samantha) and not set(samuel) & set(samantha)
     assert unknown == ["zzyx"] and missing is None
