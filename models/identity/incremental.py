@@ -20,9 +20,10 @@ from customer360.models.identity.features import KEY_PREFIX, Features
 from customer360.models.identity.model import IdentityModel
 from customer360.models.identity.pairs import meeting
 from customer360.models.identity.pins import Pins
-from customer360.models.identity.predict import PAIR_SCHEMA, score
+from customer360.models.identity.predict import PAIR_SCHEMA, score_planned
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.steward import NO_LINKS, Links
+from customer360.platform.run.executor import Executor
 
 EDGES: dict[str, pl.DataType | type[pl.DataType]] = {
     "record_l": pl.Int64, "record_r": pl.Int64,
@@ -70,12 +71,14 @@ def resolve_batch(
     links: Links = NO_LINKS,
     *,
     recheck: bool = False,
+    executor: Executor | None = None,
 ) -> Resolved:
     """Bring new, changed and deleted records into `state`.
 
     `batch`: evidence with `record`, of new records and new versions; `gone`: numbers of deleted records. `links`: what
     stewards decided; their records are resolved again. `recheck`: the versions that `batch` replaces are not in
-    `state`, so every crowded key is counted again.
+    `state`, so every crowded key is counted again. `executor`: runs the scoring of more pairs than
+    `engine.max_local_pairs`.
     """
     keys = tuple(c for c in state.frame.columns if c.startswith(KEY_PREFIX))
     if links.records.len():
@@ -87,7 +90,7 @@ def resolve_batch(
     frame = pl.concat([met.stay, met.batch.select(stay.columns)])
     parted, kept = _parted(state.edges, met.records, "record_l", "record_r")
     lost, kept = _retracted(kept, met, keys)
-    fresh = _linked(_scored(met, keys, pins.model, rules), links).select(list(EDGES))
+    fresh = _linked(_scored(met, keys, pins.model, rules, executor), links).select(list(EDGES))
     edges = pl.concat([kept, fresh])
     ends = pl.concat([met.records, *_ends(parted), *_ends(lost), *_ends(fresh)]).unique()
     rows = _rows_of(frame, _component(ends, _accepted(edges)))
@@ -247,14 +250,16 @@ def _first_keys(pairs: pl.DataFrame, met: _Met, keys: tuple[str, ...]) -> pl.Dat
 # ---- scores ---------------------------------------------------------------------------------------------------
 
 
-def _scored(met: _Met, keys: tuple[str, ...], model: IdentityModel, rules: IdentityRules) -> pl.DataFrame:
+def _scored(
+    met: _Met, keys: tuple[str, ...], model: IdentityModel, rules: IdentityRules, executor: Executor | None
+) -> pl.DataFrame:
     """Pairs with at least one record of the batch, scored and decided, as `EDGES`."""
     own = _values(met.batch, keys, met.stay.height).join(met.usable, on=_BOTH, how="semi")
     near = met.hits.join(own, on=_BOTH, how="semi")
     held = pl.concat([own.with_columns(is_new=True), near.with_columns(is_new=False)]).rename({"row": "rid"}).lazy()
     pairs = meeting(held.filter(key=n).select("value", "rid", "is_new") for n in range(len(keys)))
     frame = pl.concat([met.stay, met.batch.select(met.stay.columns)]).drop(keys)
-    scored = score(_by_id(pairs, frame["record_id"]), frame, keys, model, rules)
+    scored = score_planned(_by_id(pairs, frame["record_id"]), frame, keys, model, rules, executor)
     ends = pl.concat([scored["rid_l"], scored["rid_r"].rename("rid_l")]).unique().rename("rid")
     people = Features(frame[ends].with_columns(ends), keys, {})
     decided = decide(scored, people, rules, model.idle_vetoes)

@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -22,8 +23,10 @@ from customer360.models.identity.engine import engine
 from customer360.models.identity.features import KEY_PREFIX, Features
 from customer360.models.identity.model import IdentityModel, IdentityModelError, adjusted_columns
 from customer360.models.identity.pairs import meeting
+from customer360.models.identity.planner import scored_in_tasks
 from customer360.models.identity.rules import IdentityRules
-from customer360.models.identity.vectors import answers
+from customer360.models.identity.vectors import answers, sides
+from customer360.platform.run.executor import Executor
 
 EVIDENCE = pl.List(pl.Struct({"comparison": pl.String, "level": pl.String, "weight": pl.Float64}))
 PAIR_SCHEMA: dict[str, type[pl.DataType] | pl.DataType] = {
@@ -45,11 +48,13 @@ def blocked_pairs(features: Features) -> int:
     return sum(int((count * (count - 1)).sum()) // 2 for count in counts)
 
 
-def predict(features: Features, model: IdentityModel, rules: IdentityRules) -> pl.DataFrame:
+def predict(
+    features: Features, model: IdentityModel, rules: IdentityRules, executor: Executor | None = None
+) -> pl.DataFrame:
     """Pairs with at least `decision.audit_weight` bits, as `PAIR_SCHEMA`, sorted by (rid_l, rid_r).
 
     `evidence` holds per comparison the level and its bits, the term-frequency adjustment included; the bits and the
-    prior's add up to `match_weight`. Raises IdentityModelError when the model compares columns that the records do
+    prior's add up to `match_weight`. `executor`: as in `score_planned`. Raises IdentityModelError when the model compares columns that the records do
     not have, or when the keys propose more than `blocking.max_pairs`.
     """
     proposed = blocked_pairs(features)
@@ -65,7 +70,7 @@ def predict(features: Features, model: IdentityModel, rules: IdentityRules) -> p
         for key in features.keys
     )
     pairs = meeting(holders)
-    return score(pairs, with_shares(features, model), features.keys, model, rules)
+    return score_planned(pairs, with_shares(features, model), features.keys, model, rules, executor)
 
 
 def with_shares(features: Features, model: IdentityModel) -> pl.DataFrame:
@@ -76,6 +81,27 @@ def with_shares(features: Features, model: IdentityModel) -> pl.DataFrame:
         share = pl.len().over(column) / (features.frame.height - filled)
         shares.append(pl.when(pl.col(column).is_not_null()).then(share).alias(f"tf_{column}"))
     return features.frame.with_columns(shares)
+
+
+def score_planned(
+    pairs: pl.DataFrame,
+    frame: pl.DataFrame,
+    keys: Sequence[str],
+    model: IdentityModel,
+    rules: IdentityRules,
+    executor: Executor | None,
+) -> pl.DataFrame:
+    """As `score`, and the same edge for edge: more pairs than `engine.max_local_pairs` in tasks of
+    `engine.pairs_per_task` by `executor`, where there is one; fewer, in this process with all its threads."""
+    limits = rules.engine
+    if executor is None or pairs.height <= limits.max_local_pairs:
+        return score(pairs, frame, keys, model, rules)
+    single = rules.model_copy(update={"engine": limits.model_copy(update={"threads": 1})})
+    conditions = (level["sql_condition"] for c in model.settings["comparisons"] for level in c["comparison_levels"])
+    read = {name for name, _ in sides(conditions)} | {f"tf_{column}" for column in adjusted_columns(model)}
+    scoring = partial(score, keys=keys, model=model, rules=single)
+    rows = frame.select(name for name in frame.columns if name in read)
+    return scored_in_tasks(pairs, rows, scoring, limits.pairs_per_task, executor)
 
 
 def score(

@@ -131,7 +131,9 @@ def identities(
     evidence = pinned.evidence(records, pins, rules)
     standing = take_up(lake, evidence, pins, stored.names, stored.registry.members["record"])
     links = steward.links_of(steward.decisions(lake), stored.names)
-    made = resolve_batch(standing.state, standing.batch, standing.gone, pins, rules, links, recheck=True)
+    made = resolve_batch(
+        standing.state, standing.batch, standing.gone, pins, rules, links, recheck=True, executor=context.executor
+    )
     events = advance(stored.registry, made.clusters, standing.gone, cause=f"model {pins.version}")
     stored = registry.commit(stored, events)
     assigned = stored.assignments

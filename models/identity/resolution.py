@@ -18,6 +18,7 @@ from customer360.models.identity.features import Features, IdentityInputError, b
 from customer360.models.identity.model import IdentityModel, train
 from customer360.models.identity.predict import predict
 from customer360.models.identity.rules import IdentityRules
+from customer360.platform.run.executor import Executor
 
 MUST_LINK = "must link"
 
@@ -42,11 +43,13 @@ def resolve(
     *,
     model: IdentityModel | None = None,
     links: pl.DataFrame | None = None,
+    executor: Executor | None = None,
 ) -> Resolution:
     """Resolve customer records (per source account, unique `record_id`) to persons.
 
     Trains on the records unless a `model` is given. `links`: pairs (record_id_l, record_id_r) that are one person
     by other proof, such as a login; they hold against score and rules. Pairs that name unknown records are ignored.
+    `executor`: runs the scoring of more pairs than `engine.max_local_pairs`.
     Raises IdentityInputError for bad record ids, IdentityModelError when training or blocking fails.
     """
     seconds: dict[str, float] = {}
@@ -56,7 +59,7 @@ def resolve(
     with timed(seconds, "train"):
         model = model or train(features, rules)
     with timed(seconds, "block+predict"):
-        pairs = predict(features, model, rules)
+        pairs = predict(features, model, rules, executor)
     with timed(seconds, "decide+cluster"):
         edges = _with_links(decide(pairs, features, rules, model.idle_vetoes), must)
         accepted = edges.filter((pl.col("decision") == ACCEPTED) & pl.col("match_weight").is_not_null())

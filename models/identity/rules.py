@@ -108,11 +108,14 @@ class Survivorship(_Rules):
 
 
 class Engine(_Rules):
-    """Limits of the embedded database."""
+    """Limits of the embedded database, and how many pairs it is given at once."""
 
     threads: int = Field(default=2, ge=1)
     memory_limit: str = "4GB"
     max_temp_directory_size: str = "20GB"
+    max_local_pairs: int = Field(default=50_000_000, ge=1)
+    """More pairs than this are scored in tasks on Ray, where a run has one."""
+    pairs_per_task: int = Field(default=5_000_000, ge=1)
 
 
 class Ids(_Rules):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import duckdb
 import numpy as np
@@ -11,6 +11,11 @@ import polars as pl
 import pyarrow as pa
 
 _BATCH = 50_000  # pairs that a thread of DuckDB takes at once
+
+
+def sides(questions: Iterable[str]) -> set[tuple[str, str]]:
+    """(column, l or r) of what SQL expressions over pairs read; names without a column among them."""
+    return set(re.findall(r"\b(\w+)_([lr])\b", " ".join(questions)))
 
 
 def answers(
@@ -21,13 +26,12 @@ def answers(
     `pairs`: rid_l and rid_r, places in `frame`. Only the columns that are asked for are fetched, by place: a join would
     pass over all records.
     """
-    asked = set(re.findall(r"\b(\w+)_([lr])\b", " ".join(questions)))
-    sides = (
+    read = (
         pl.col(name).gather(pairs[f"rid_{side}"]).alias(f"{name}_{side}")
-        for name, side in sorted(asked)
+        for name, side in sorted(sides(questions))
         if name in frame.columns
     )
-    table = frame.select(sides).with_row_index("place").to_arrow()
+    table = frame.select(read).with_row_index("place").to_arrow()
     con.register("candidates", pa.Table.from_batches(table.to_batches(max_chunksize=_BATCH), table.schema))
     columns = ", ".join(f"({sql})::tinyint as answer{at}" for at, sql in enumerate(questions))
     told = con.sql(f"select place, {columns} from candidates").to_arrow_table()

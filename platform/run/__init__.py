@@ -176,7 +176,8 @@ class _Driver:
                 self.as_of = self.default_as_of(self.lake)
                 self.record.as_of = str(self.as_of)
                 telemetry.event(f"as of {self.as_of} (the end of the last complete day in the data)")
-            job = prepare(node, Context(self.lake, self.settings, self.as_of), self.rules)
+            spread = self.executor if isinstance(self.executor, RayExecutor) else None
+            job = prepare(node, Context(self.lake, self.settings, self.as_of, executor=spread), self.rules)
         except Customer360Error as fault:
             self._fail(node, str(fault))
             return None

@@ -40,6 +40,14 @@ class Unit(Protocol):
     def run(self) -> Any: ...
 
 
+class Executor(Protocol):
+    """Runs units, here or elsewhere."""
+
+    def map(self, units: Sequence[Unit]) -> Iterator[tuple[int, Any]]:
+        """Place of each unit and what it returned, or a ``Failure``, in the order in which they end."""
+        ...
+
+
 @dataclass(frozen=True)
 class Failure:
     """A unit that failed for good."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
@@ -15,6 +15,7 @@ from customer360.platform import graph, tables
 from customer360.platform.graph import Node
 from customer360.platform.lake import BUCKET, File, Lake
 from customer360.platform.quality.checks import TableChecks
+from customer360.platform.run.executor import Executor
 from customer360.platform.run.units import BuildUnit, InputPart, key_column
 from customer360.platform.settings import Settings
 from customer360.platform.tables import SUBJECT_KEYS
@@ -28,6 +29,7 @@ class Context:
     settings: Settings
     as_of: date | None
     params: Any = None
+    executor: Executor | None = None  # where a producer may spread work; None: nowhere but in this process
 
 
 @dataclass
@@ -60,7 +62,7 @@ def prepare(node: Node, context: Context, rules: dict[str, Any]) -> Job:
         k: v for k, v in (("as_of", context.as_of), ("params", params)) if k in node.wants and not node.is_producer
     }
     inputs = {name: _input_files(context, name) for name in node.inputs}
-    own = Context(context.lake, context.settings, context.as_of, params)
+    own = replace(context, params=params)
     partition = {node.part[0]: node.part[1]} if node.part else {}
     if tables.spec(node.table).is_dated:
         partition["as_of"] = str(context.as_of)

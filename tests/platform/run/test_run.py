@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -27,6 +27,7 @@ from customer360.platform.errors import ConfigError, LakeLocked, RunError, Trans
 from customer360.platform.graph import builds, produces
 from customer360.platform.lake import Lake
 from customer360.platform.ledger import NodeRun, Run
+from customer360.platform.run.executor import LocalExecutor, RayExecutor
 from customer360.platform.settings import ExecutionSettings, LakeSettings, RetrySettings, Settings, SourceSettings
 from customer360.platform.tables import Date, Integer, Money, String, Table
 
@@ -583,6 +584,33 @@ def test_a_producer_commits_side_tables_and_parts(filled: Shop) -> None:
     filled.run(default_as_of=lambda _: date(2024, 1, 3))
     assert filled.lake.scan("gold.t_scores").collect()["as_of"].n_unique() == 2
     assert len(seen) == 4
+
+
+@pytest.mark.parametrize("kind", [LocalExecutor, RayExecutor])
+def test_a_producer_is_given_what_spreads_work(
+    filled: Shop, monkeypatch: pytest.MonkeyPatch, kind: type[LocalExecutor] | type[RayExecutor]
+) -> None:
+    class Scores(Table, table="gold.t_scores"):
+        """One row per order."""
+
+        score = Integer()
+
+    class Near(RayExecutor):
+        def map(self, units: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+            return LocalExecutor(self.settings).map(units)
+
+    given: list[Any] = []
+
+    @produces(Scores, inputs=["silver.t_totals"])
+    def t_scores(context: Any, totals: pl.LazyFrame) -> pl.LazyFrame:
+        given.append(context.executor)
+        return totals.select(score="units")
+
+    settings = filled.settings.execution
+    executor = Near(settings, filled.root) if kind is RayExecutor else LocalExecutor(settings)
+    monkeypatch.setattr(runs, "executor_for", lambda _: executor)
+    filled.run()
+    assert given == ([executor] if kind is RayExecutor else [None]), "None: no more than this process"
 
 
 def test_transient_failures_are_tried_again(filled: Shop) -> None:
