@@ -10,6 +10,7 @@ import polars as pl
 from customer360.models.identity.names import with_roots
 from customer360.models.identity.rules import Blocking, IdentityRules, Standardization
 from customer360.models.identity.standardize import STANDARD_COLUMNS, name_suffix, plain_text, standardize
+from customer360.models.identity.stitching import number_columns
 
 KEY_PREFIX = "key_"
 IDENTIFIER_PREFIX = "identifier_"
@@ -67,6 +68,7 @@ def build_features(records: pl.DataFrame, rules: IdentityRules, *, capped: bool 
         suffix.cast(pl.String).alias("suffix"),
         pl.col("name_parts").cast(pl.List(pl.String)).alias("parts"),
         *(plain_text(pl.col(name)).str.replace_all(" ", "").alias(IDENTIFIER_PREFIX + name) for name in given),
+        *number_columns(records.columns, rules.stitching),
     )
     frame = frame.with_columns(
         email_user=_telling_user(),

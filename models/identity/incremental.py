@@ -15,7 +15,14 @@ import polars as pl
 from splink import DuckDBAPI, Linker
 
 from customer360.models.identity.cluster import cluster, components
-from customer360.models.identity.decide import ACCEPTED, cannot_link, decide
+from customer360.models.identity.decide import (
+    ACCEPTED,
+    contradictions,
+    decide,
+    judge_links,
+    overruled,
+    with_dropped,
+)
 from customer360.models.identity.engine import engine
 from customer360.models.identity.features import KEY_PREFIX, Features
 from customer360.models.identity.model import SPLINK_LOG_LEVEL, IdentityModel
@@ -23,6 +30,7 @@ from customer360.models.identity.pins import Pins, adjusted_columns
 from customer360.models.identity.predict import PAIR_SCHEMA, told
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.steward import NO_LINKS, Links
+from customer360.models.identity.stitching import Tier, is_link, stitch, weight_of
 
 EDGES: dict[str, pl.DataType | type[pl.DataType]] = {
     "record_l": pl.Int64, "record_r": pl.Int64,
@@ -30,6 +38,7 @@ EDGES: dict[str, pl.DataType | type[pl.DataType]] = {
     "decision": pl.String, "reason": pl.String,
 }  # fmt: skip
 _VALUE = {"key": pl.Int32, "value": pl.Int64}
+_ENDS = ["record_l", "record_r"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,12 @@ def resolve_batch(
     asked = state.frame.filter(pl.col("record").is_in(links.records.implode()))
     batch = pl.concat([batch, asked.join(batch, on="record", how="anti")], how="diagonal_relaxed")
     left = pl.concat([pl.Series("record", list(gone), pl.Int64), batch["record"]]).unique()
+    # Links by number are those of all records; who gains or loses one is resolved again like a new record.
+    stay = state.frame.filter(~pl.col("record").is_in(left.implode()))
+    tier = stitch(pl.concat([stay, batch], how="diagonal_relaxed"), rules.stitching)
+    relinked = stay.filter(pl.col("record").is_in(tier.changed(state.edges, left, rules.stitching).implode()))
+    batch = pl.concat([batch, relinked], how="diagonal_relaxed")
+    left = pl.concat([left, relinked["record"]])
     old = state.frame.filter(pl.col("record").is_in(left.implode()))
     stay = state.frame.filter(~pl.col("record").is_in(left.implode()))
     touched = pl.concat([_values(batch, keys), _values(old, keys)]).select("key", "value").unique()
@@ -104,9 +119,11 @@ def resolve_batch(
     kept = state.edges.filter(~pl.any_horizontal(ends))
     kept = _retracted(kept, frame, counts, state.crowded, hits, keys, pins)
     fresh = _scored(stay, batch, counts, hits, keys, pins.model, rules)
-    edges = pl.concat([kept, _linked(fresh, links).select(list(EDGES))])
+    idle = pins.model.idle_vetoes
+    edges = _stitched(pl.concat([kept, fresh]), tier, frame, keys, rules, idle)
+    edges = with_dropped(_linked(edges, links), tier.dropped, _ENDS, rules.stitching)
     nodes = _component(touched_records, state.edges, edges)
-    clusters = _clustered(frame.join(nodes, on="record", how="semi"), edges, keys, rules, links, pins.model.idle_vetoes)
+    clusters = _clustered(frame.join(nodes, on="record", how="semi"), edges, keys, rules, links, tier, idle)
     return Resolved(State(frame, edges, crowded), clusters, fresh.height)
 
 
@@ -247,17 +264,29 @@ def _predicted(features: Features, model: IdentityModel, rules: IdentityRules) -
     return pairs.with_columns(rid_l=low, rid_r=high).sort("rid_l", "rid_r")
 
 
+def _stitched(
+    edges: pl.DataFrame, tier: Tier, frame: pl.DataFrame, keys: tuple[str, ...], rules: IdentityRules,
+    idle: Collection[str],
+) -> pl.DataFrame:  # fmt: skip
+    """Edges with the links by number that they lack, each judged by what else its two records say."""
+    lacking = tier.lacking(edges, rules.stitching)
+    if lacking.is_empty():
+        return edges
+    ends = pl.concat([lacking["record_l"], lacking["record_r"]]).unique()
+    features = _features(frame.filter(pl.col("record").is_in(ends.implode())), keys)
+    ids = features.frame.select("record", "rid")
+    pairs = lacking.join(ids.rename({"record": "record_l", "rid": "rid_l"}), on="record_l")
+    pairs = pairs.join(ids.rename({"record": "record_r", "rid": "rid_r"}), on="record_r")
+    judged = judge_links(pairs.select("rid_l", "rid_r", "reason"), features, rules, idle)
+    judged = judged.join(pairs.select("rid_l", "rid_r", *_ENDS), on=["rid_l", "rid_r"])
+    return overruled(edges, judged.select(*_ENDS, "decision", "reason"), _ENDS)
+
+
 def _linked(edges: pl.DataFrame, links: Links) -> pl.DataFrame:
     """Edges with what stewards decided about their pairs, and the pairs that only they linked."""
-    if links.pairs.is_empty():
-        return edges
-    said = links.pairs.select("record_l", "record_r", said="decision", why="reason")
-    how = {"on": ["record_l", "record_r"]}
-    beyond = said.filter(pl.col("said") == ACCEPTED).join(edges, how="anti", **how)  # type: ignore[arg-type]
-    known = edges.join(said, how="left", **how)  # type: ignore[arg-type]
-    return pl.concat([known, beyond], how="diagonal_relaxed").with_columns(
-        decision=pl.coalesce("said", "decision"), reason=pl.coalesce("why", "reason")
-    )
+    told = links.pairs.filter(pl.col("decision") == ACCEPTED)
+    parted = links.pairs.filter(pl.col("decision") != ACCEPTED).join(edges, on=_ENDS, how="semi")
+    return overruled(edges, pl.concat([told, parted]), _ENDS)
 
 
 # ---- clusters -------------------------------------------------------------------------------------------------
@@ -298,6 +327,7 @@ def _clustered(
     keys: tuple[str, ...],
     rules: IdentityRules,
     links: Links,
+    tier: Tier,
     idle: Collection[str],
 ) -> pl.DataFrame:
     """(record, cluster) of the given records, whole components of them."""
@@ -311,19 +341,22 @@ def _clustered(
         .join(ids.rename({"record": "record_l", "rid": "rid_l"}), on="record_l")
         .join(ids.rename({"record": "record_r", "rid": "rid_r"}), on="record_r")
     )
-    accepted = accepted.select("rid_l", "rid_r", links.weight_of(pl.col("reason"), pl.col("match_weight")))
+    by_number = accepted.filter(is_link(pl.col("reason"), rules.stitching)).select("rid_l", "rid_r")
+    weight = weight_of(pl.col("reason"), pl.col("match_weight"), rules.stitching)
+    accepted = accepted.select("rid_l", "rid_r", links.weight_of(pl.col("reason"), weight))
     bars = links.bars(ids)
+    cleared = pl.concat([bars.cleared, by_number]).unique()
+    groups = tier.group_of(features.frame["record"])
     connected = components(rows.height, accepted["rid_l"].to_numpy(), accepted["rid_r"].to_numpy())
     together = connected[bars.barred["rid_l"].to_numpy()] == connected[bars.barred["rid_r"].to_numpy()]
     barred = bars.barred.filter(pl.Series(together, dtype=pl.Boolean))
 
-    def contradictions(within: pl.DataFrame) -> pl.DataFrame:
-        doubted = within.join(bars.cleared, on=["rid_l", "rid_r"], how="anti")
-        proven = cannot_link(doubted, features, rules, idle).filter("is_proof")
-        return pl.concat([proven.select("rid_l", "rid_r"), barred]).unique().sort("rid_l", "rid_r")
+    def parted(within: pl.DataFrame) -> pl.DataFrame:
+        against = contradictions(within, cleared, groups, features, rules, idle)
+        return pl.concat([against, barred]).unique().sort("rid_l", "rid_r")
 
     nothing = accepted.select("rid_l", "rid_r").clear()
-    labels = cluster(rows.height, accepted, nothing, contradictions, rules.decision.max_cluster_size)
+    labels = cluster(rows.height, accepted, nothing, parted, rules.decision.max_cluster_size)
     clusters = ids.with_columns(cluster=pl.Series(labels, dtype=pl.Int64))
     names = ids.rename({"rid": "cluster", "record": "first"})
     return clusters.join(names, on="cluster").select("record", cluster="first")
