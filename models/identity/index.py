@@ -26,6 +26,7 @@ from customer360.models.identity.model import IdentityModel
 from customer360.models.identity.pins import Pins
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.scorer import Scorer
+from customer360.models.identity.stitching import NUMBER_PREFIX
 from customer360.platform.errors import ModelError
 
 RECORDS, KEYS, ROWS = "records.arrow", "keys.npy", "rows.npy"
@@ -42,7 +43,9 @@ def write_index(folder: Path, records: pl.DataFrame, persons: pl.DataFrame, pins
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows = pinning.evidence(records, pins, rules).join(persons.select("record_id", "person_id"), on="record_id")
-    names = [name for name in rows.columns if name.startswith(KEY_PREFIX)]
+    keys = [name for name in rows.columns if name.startswith(KEY_PREFIX)]
+    numbers = {NUMBER_PREFIX + i.column: i.max_records for i in rules.stitching.identifiers}
+    names = [*keys, *(name for name in numbers if name in rows.columns)]
     ranges, listed, place = {}, [], 0
     for name in names:
         found = rows.select(key=name).with_row_index("row").drop_nulls("key").sort("key", "row")
@@ -52,13 +55,13 @@ def write_index(folder: Path, records: pl.DataFrame, persons: pl.DataFrame, pins
     every = pl.concat(listed)
     np.save(folder / KEYS, every["key"].to_numpy())
     np.save(folder / ROWS, every["row"].to_numpy())
-    rows.drop(names).write_ipc(folder / RECORDS, compat_level=pl.CompatLevel.oldest())
+    rows.drop(keys).write_ipc(folder / RECORDS, compat_level=pl.CompatLevel.oldest())
     pins.frequencies.write_ipc(folder / FREQUENCIES)
     pins.hubs.write_ipc(folder / HUBS)
     manifest = {
         "polars": pl.__version__,
         "ranges": ranges,
-        "caps": pins.caps,
+        "caps": pins.caps | numbers,
         "model": pins.model.model_dump(mode="json"),
         "rules": rules.model_dump(mode="json"),
         "records": pins.records,
@@ -131,7 +134,7 @@ class IdentityIndex:
         return row
 
     def candidates(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Rows of the records that share a block key with this one; a key that too many records share tells nothing."""
+        """Rows of the records that share a block key or a verified number with this one; a value that too many records share tells nothing."""
         found: set[int] = set()
         for name, (start, end) in self.manifest["ranges"].items():
             if row[name] is None:

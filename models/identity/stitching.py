@@ -11,8 +11,9 @@ Everything here is a function of the records there are, whatever the order in wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -290,3 +291,29 @@ def weight_of(reason: pl.Expr, weight: pl.Expr, rules: Stitching) -> pl.Expr:
         above = 1e5 / 10 ** min(rank, 2)
         weight = pl.when(reason.fill_null("") == _same(identifier)).then(pl.lit(above)).otherwise(weight)
     return weight
+
+
+# ---- one record ---------------------------------------------------------------------------------------------------
+
+
+def shared_number(
+    row: Mapping[str, Any], other: Mapping[str, Any], others: Sequence[Mapping[str, Any]], rules: Stitching
+) -> str | None:
+    """The link between two rows, or None; `others` are all rows that may carry the same numbers."""
+    for identifier in rules.identifiers:
+        name = NUMBER_PREFIX + identifier.column
+        value = row.get(name)
+        if value is not None and other.get(name) == value:
+            names = {each["nickname"] for each in (row, *others) if each.get(name) == value} - {None}
+            carriers = sum(each.get(name) == value for each in others) + 1
+            if carriers <= identifier.max_records and len(names) <= identifier.max_names:
+                return _same(identifier)
+    return None
+
+
+def different_numbers(row: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    """The reason of `different` for two rows, or None."""
+    for name in (n for n in row if n.startswith(OWN_PREFIX)):
+        if None not in (row[name], other.get(name)) and row[name] != other[name]:
+            return f"different {name.removeprefix(OWN_PREFIX)}"
+    return None
