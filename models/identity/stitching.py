@@ -23,6 +23,8 @@ from customer360.models.identity.rules import Identifier, Stitching
 
 NUMBER_PREFIX = "number_"  # the value as it links
 OWN_PREFIX = "own_"  # the value where it is one person's own: two different ones are two people
+LINK = "same "  # and the column: reason of a link
+LINK_WEIGHT = 1e5  # for clustering: above every score, below a steward
 _BUT = ", but "
 _PAIR: dict[str, type[pl.DataType]] = {"record_l": pl.Int64, "record_r": pl.Int64}
 _TOLD = _PAIR | {"reason": pl.String}
@@ -69,7 +71,7 @@ NO_TIER = Tier(
 
 
 def _same(identifier: Identifier) -> str:
-    return f"same {identifier.column}"
+    return f"{LINK}{identifier.column}"
 
 
 def _told(edges: pl.DataFrame, rules: Stitching) -> pl.DataFrame:
@@ -288,7 +290,7 @@ def but(reason: pl.Expr, against: pl.Expr) -> pl.Expr:
 def weight_of(reason: pl.Expr, weight: pl.Expr, rules: Stitching) -> pl.Expr:
     """Weight of an accepted edge for clustering: a verified number stands above every score, the most telling first."""
     for rank, identifier in enumerate(rules.identifiers):
-        above = 1e5 / 10 ** min(rank, 2)
+        above = LINK_WEIGHT / 10 ** min(rank, 2)
         weight = pl.when(reason.fill_null("") == _same(identifier)).then(pl.lit(above)).otherwise(weight)
     return weight
 
