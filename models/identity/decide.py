@@ -150,14 +150,18 @@ def overruled(edges: pl.DataFrame, told: pl.DataFrame, on: list[str]) -> pl.Data
     )
 
 
-def with_dropped(edges: pl.DataFrame, dropped: pl.DataFrame, on: list[str], rules: Stitching) -> pl.DataFrame:
-    """Edges with the reasons of dropped links (`on`, reason) where nothing else is said of the pair, and of no others."""
+def with_dropped(
+    edges: pl.DataFrame, dropped: pl.DataFrame, on: list[str], rules: Stitching, near: pl.Series
+) -> pl.DataFrame:
+    """Edges among the records `near` with the reasons of dropped links (`on`, reason) where nothing else is said of the
+    pair, and of no others."""
     if not rules.identifiers:
         return edges
-    stale = is_dropped(pl.col("reason"), rules)
+    among = pl.all_horizontal(pl.col(on).is_in(near.implode()))
+    stale = among & is_dropped(pl.col("reason"), rules)
     clean = edges.filter(~(stale & pl.col("match_weight").is_null()))
     clean = clean.with_columns(reason=pl.when(~stale).then("reason"))
     is_open = pl.col("reason").is_null() & (pl.col("decision") == REJECTED)
-    settled = clean.filter(~is_open).select(on)
+    settled = clean.filter(among & ~is_open).select(on)
     told = dropped.join(settled, on=on, how="anti").with_columns(decision=pl.lit(REJECTED))
     return overruled(clean, told, on)

@@ -30,7 +30,7 @@ from customer360.models.identity.pins import Pins, adjusted_columns
 from customer360.models.identity.predict import PAIR_SCHEMA, told
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.steward import NO_LINKS, Links
-from customer360.models.identity.stitching import Tier, is_link, stitch, weight_of
+from customer360.models.identity.stitching import Tier, around, is_link, stitch, weight_of, without_score
 
 EDGES: dict[str, pl.DataType | type[pl.DataType]] = {
     "record_l": pl.Int64, "record_r": pl.Int64,
@@ -88,9 +88,12 @@ def resolve_batch(
     batch = pl.concat([batch, asked.join(batch, on="record", how="anti")], how="diagonal_relaxed")
     left = pl.concat([pl.Series("record", list(gone), pl.Int64), batch["record"]]).unique()
     # Links by number are those of all records; who gains or loses one is resolved again like a new record.
-    stay = state.frame.filter(~pl.col("record").is_in(left.implode()))
-    tier = stitch(pl.concat([stay, batch], how="diagonal_relaxed"), rules.stitching)
-    relinked = stay.filter(pl.col("record").is_in(tier.changed(state.edges, left, rules.stitching).implode()))
+    is_left = pl.col("record").is_in(left.implode())
+    tier, near = _tier(state.frame.filter(~is_left), state.frame.filter(is_left), batch, rules)
+    known = state.edges.filter(pl.all_horizontal(pl.col(_ENDS).is_in(near.implode())))
+    relinked = state.frame.filter(
+        ~is_left & pl.col("record").is_in(tier.changed(known, left, rules.stitching).implode())
+    )
     batch = pl.concat([batch, relinked], how="diagonal_relaxed")
     left = pl.concat([left, relinked["record"]])
     old = state.frame.filter(pl.col("record").is_in(left.implode()))
@@ -107,6 +110,7 @@ def resolve_batch(
         stay = stay.join(again, on="record", how="anti")
         touched = pl.concat([touched, _values(batch, keys).select("key", "value")]).unique()
         counts, hits = _counts(stay, batch, touched, keys, pins.caps)
+        tier, near = _tier(stay, old, batch, rules)
     crowded = pl.concat(
         [
             state.crowded.join(touched, on=["key", "value"], how="anti"),
@@ -117,13 +121,14 @@ def resolve_batch(
     touched_records = pl.concat([left, again["record"]]).unique()
     ends = pl.col("record_l", "record_r").is_in(touched_records.implode())
     kept = state.edges.filter(~pl.any_horizontal(ends))
-    kept = _retracted(kept, frame, counts, state.crowded, hits, keys, pins)
+    scored = _retracted(kept, frame, counts, state.crowded, hits, keys, pins)
+    kept = pl.concat([scored, without_score(kept.join(scored, on=_ENDS, how="anti"), rules.stitching)])
     fresh = _scored(stay, batch, counts, hits, keys, pins.model, rules)
     idle = pins.model.idle_vetoes
     edges = _stitched(pl.concat([kept, fresh]), tier, frame, keys, rules, idle)
-    edges = with_dropped(_linked(edges, links), tier.dropped, _ENDS, rules.stitching)
+    edges = with_dropped(_linked(edges, links), tier.dropped, _ENDS, rules.stitching, near)
     nodes = _component(touched_records, state.edges, edges)
-    clusters = _clustered(frame.join(nodes, on="record", how="semi"), edges, keys, rules, links, tier, idle)
+    clusters = _clustered(frame.join(nodes, on="record", how="semi"), edges, keys, rules, links, idle)
     return Resolved(State(frame, edges, crowded), clusters, fresh.height)
 
 
@@ -264,6 +269,13 @@ def _predicted(features: Features, model: IdentityModel, rules: IdentityRules) -
     return pairs.with_columns(rid_l=low, rid_r=high).sort("rid_l", "rid_r")
 
 
+def _tier(stay: pl.DataFrame, old: pl.DataFrame, batch: pl.DataFrame, rules: IdentityRules) -> tuple[Tier, pl.Series]:
+    """Links by number among the records that a batch may link or part, and the numbers of these records."""
+    near = around(stay, pl.concat([old, batch], how="diagonal_relaxed"), rules.stitching)
+    rows = pl.concat([near, batch.select(near.columns)])
+    return stitch(rows, rules.stitching), rows["record"]
+
+
 def _stitched(
     edges: pl.DataFrame, tier: Tier, frame: pl.DataFrame, keys: tuple[str, ...], rules: IdentityRules,
     idle: Collection[str],
@@ -327,7 +339,6 @@ def _clustered(
     keys: tuple[str, ...],
     rules: IdentityRules,
     links: Links,
-    tier: Tier,
     idle: Collection[str],
 ) -> pl.DataFrame:
     """(record, cluster) of the given records, whole components of them."""
@@ -346,7 +357,7 @@ def _clustered(
     accepted = accepted.select("rid_l", "rid_r", links.weight_of(pl.col("reason"), weight))
     bars = links.bars(ids)
     cleared = pl.concat([bars.cleared, by_number]).unique()
-    groups = tier.group_of(features.frame["record"])
+    groups = pl.Series(components(rows.height, by_number["rid_l"].to_numpy(), by_number["rid_r"].to_numpy()))
     connected = components(rows.height, accepted["rid_l"].to_numpy(), accepted["rid_r"].to_numpy())
     together = connected[bars.barred["rid_l"].to_numpy()] == connected[bars.barred["rid_r"].to_numpy()]
     barred = bars.barred.filter(pl.Series(together, dtype=pl.Boolean))

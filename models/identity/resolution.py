@@ -12,7 +12,7 @@ from time import perf_counter
 import numpy as np
 import polars as pl
 
-from customer360.models.identity.cluster import cluster
+from customer360.models.identity.cluster import cluster, components
 from customer360.models.identity.decide import (
     ACCEPTED,
     contradictions,
@@ -74,7 +74,7 @@ def resolve(
         edges = _with_links(
             _stitched(decide(pairs, features, rules, model.idle_vetoes), tier, features, model, rules), must
         )
-        labels = _clustered(edges, must, tier, features, model, rules)
+        labels = _clustered(edges, must, features, model, rules)
         assignments = _assignments(records, features, labels)
     return Resolution(assignments, _named(edges, features), model, seconds, features.dropped_keys)
 
@@ -85,17 +85,18 @@ def _stitched(
     """Edges with the links by number, and with those that fell."""
     named = {"record_l": "rid_l", "record_r": "rid_r"}
     judged = judge_links(tier.linked.rename(named), features, rules, model.idle_vetoes)
-    return with_dropped(overruled(edges, judged, _ENDS), tier.dropped.rename(named), _ENDS, rules.stitching)
+    every = features.frame["rid"]
+    return with_dropped(overruled(edges, judged, _ENDS), tier.dropped.rename(named), _ENDS, rules.stitching, every)
 
 
 def _clustered(
-    edges: pl.DataFrame, must: pl.DataFrame, tier: Tier, features: Features, model: IdentityModel, rules: IdentityRules
+    edges: pl.DataFrame, must: pl.DataFrame, features: Features, model: IdentityModel, rules: IdentityRules
 ) -> np.ndarray:
     """Cluster label of each record."""
     weight = weight_of(pl.col("reason"), pl.col("match_weight"), rules.stitching)
     accepted = edges.filter(pl.col("decision") == ACCEPTED)
     cleared = accepted.filter(is_link(pl.col("reason"), rules.stitching)).select(_ENDS)
-    groups = tier.group_of(features.frame["rid"])
+    groups = pl.Series(components(features.frame.height, cleared["rid_l"].to_numpy(), cleared["rid_r"].to_numpy()))
     return cluster(
         features.frame.height,
         accepted.with_columns(weight.alias("match_weight")).drop_nulls("match_weight"),

@@ -33,16 +33,14 @@ _TOLD = _PAIR | {"reason": pl.String}
 @dataclass(frozen=True)
 class Tier:
     """`linked`: (record_l, record_r, reason), pairs that carry one number. `dropped`: the same, of numbers that passed a
-    limit: neighbours in order of record_id. The left record is the one whose id comes first. `groups`: (record, group)
-    of the linked records."""
+    limit: neighbours in order of record_id. The left record is the one whose id comes first."""
 
     linked: pl.DataFrame
     dropped: pl.DataFrame
-    groups: pl.DataFrame
 
     def changed(self, edges: pl.DataFrame, left: pl.Series, rules: Stitching) -> pl.Series:
-        """Records at the ends of links that `edges` have and this has not, or the other way round; pairs with a record
-        of `left` apart, whose edges are made anew in any case."""
+        """Records at the ends of links that `edges` (among the records of this tier) have and this has not, or the other
+        way round; pairs with a record of `left` apart, whose edges are made anew in any case."""
         before = _told(edges, rules)
         ends = pl.any_horizontal(pl.col("record_l", "record_r").is_in(left.implode()))
         now, keys = self.linked.filter(~ends), list(_TOLD)
@@ -58,16 +56,8 @@ class Tier:
         """Links that `edges` do not have, held or fallen."""
         return self.linked.join(_told(edges, rules), on=list(_TOLD), how="anti")
 
-    def group_of(self, records: pl.Series) -> pl.Series:
-        """Group of each record; those that nothing links have negative ones of their own."""
-        found = pl.DataFrame({"record": records}).join(self.groups, on="record", how="left", maintain_order="left")
-        alone = -1 - pl.int_range(pl.len(), dtype=pl.Int64)
-        return found.select(pl.coalesce("group", alone)).to_series()
 
-
-NO_TIER = Tier(
-    pl.DataFrame(schema=_TOLD), pl.DataFrame(schema=_TOLD), pl.DataFrame(schema={"record": pl.Int64, "group": pl.Int64})
-)
+NO_TIER = Tier(pl.DataFrame(schema=_TOLD), pl.DataFrame(schema=_TOLD))
 
 
 def _same(identifier: Identifier) -> str:
@@ -123,9 +113,11 @@ def _present(frame: pl.DataFrame, rules: Stitching) -> list[tuple[int, Identifie
 
 def _counts(frame: pl.DataFrame, name: str, identifier: Identifier) -> pl.DataFrame:
     """(value, limit) of the values that several records carry; `limit` says which one the value passes, null: none."""
-    sizes = frame.lazy().select(value=name).drop_nulls().group_by("value").len("size").filter(pl.col("size") > 1)
-    carried = frame.lazy().select("nickname", value=name).join(sizes, on="value")
-    counts = carried.group_by("value").agg(pl.col("size").first(), names=pl.col("nickname").drop_nulls().n_unique())
+    rows = frame.lazy().select("nickname", value=name).filter(pl.col("value").is_not_null())
+    counts = rows.group_by("value").len("size").filter(pl.col("size") > 1).collect()
+    large = counts.lazy().filter(pl.col("size").is_between(identifier.max_names + 1, identifier.max_records))
+    names = rows.join(large, on="value", how="semi").drop_nulls("nickname").group_by("value")
+    named = names.agg(names=pl.col("nickname").n_unique()).collect()
     many_records = f"{identifier.column} of more than {identifier.max_records} records"
     many_names = f"{identifier.column} of more than {identifier.max_names} given names"
     limit = (
@@ -134,7 +126,22 @@ def _counts(frame: pl.DataFrame, name: str, identifier: Identifier) -> pl.DataFr
         .when(pl.col("names") > identifier.max_names)
         .then(pl.lit(many_names))
     )
-    return counts.select("value", limit=limit).collect()
+    return counts.join(named, on="value", how="left").select("value", limit=limit)
+
+
+def around(stay: pl.DataFrame, changing: pl.DataFrame, rules: Stitching) -> pl.DataFrame:
+    """The rows of `stay` whose links may change with those of `changing` (rows before and after): who shares a number
+    with them, and so on. Columns as `stitch` takes them."""
+    names = [NUMBER_PREFIX + identifier.column for _, identifier in _present(stay, rules)]
+    columns = ["record", "record_id", "nickname", *names]
+    rest, reached, found = stay.select(columns), changing.select(names), [stay.select(columns).clear()]
+    while names and reached.height and rest.height:
+        shared = [pl.col(name).is_in(reached[name].drop_nulls().unique().implode()).fill_null(False) for name in names]
+        is_near = rest.select(pl.any_horizontal(shared)).to_series()
+        hits, rest = rest.filter(is_near), rest.filter(~is_near)
+        found.append(hits)
+        reached = hits.select(names)
+    return pl.concat(found)
 
 
 # ---- links ----------------------------------------------------------------------------------------------------
@@ -153,7 +160,7 @@ def stitch(frame: pl.DataFrame, rules: Stitching) -> Tier:
     linked = _pairs(held, rules).unique(list(_PAIR), keep="first", maintain_order=True).drop("rank", "value")
     dropped = _neighbours(crowded).unique(list(_PAIR), keep="first", maintain_order=True)
     dropped = dropped.join(linked, on=list(_PAIR), how="anti")
-    return Tier(linked, dropped, _groups(held))
+    return Tier(linked, dropped)
 
 
 def _carried(frame: pl.DataFrame, rules: Stitching) -> pl.DataFrame:
@@ -199,11 +206,6 @@ def _components(carried: pl.DataFrame) -> tuple[pl.Series, np.ndarray]:
     return records, components(records.len(), chain["place"].to_numpy(), chain["following"].to_numpy())
 
 
-def _groups(carried: pl.DataFrame) -> pl.DataFrame:
-    records, labels = _components(carried)
-    return pl.DataFrame({"record": records, "group": records.gather(labels)})
-
-
 # ---- how many numbers a person may have -------------------------------------------------------------------------
 
 
@@ -220,10 +222,11 @@ def _refused(carried: pl.DataFrame, frame: pl.DataFrame, rules: Stitching) -> pl
     counts = held.group_by("component").agg(pl.col(names).drop_nulls().n_unique())
     too_many = [pl.col(NUMBER_PREFIX + i.column) > i.max_per_person for _, i in limited]
     strained = held.join(counts.filter(pl.any_horizontal(too_many)), on="component", how="semi")
+    links = carried.join(strained.select("record", "component"), on="record")
+    by_component = links.partition_by("component", as_dict=True)
     rows = []
-    for part in strained.partition_by("component"):
-        links = carried.join(part, on="record", how="semi")
-        rows += _refused_within(part.drop("component"), links, limited, rules)
+    for component, part in strained.partition_by("component", as_dict=True).items():
+        rows += _refused_within(part, by_component[component], limited, rules)
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
@@ -280,6 +283,14 @@ def is_dropped(reason: pl.Expr, rules: Stitching) -> pl.Expr:
     """Whether an edge's reason is a limit that a number passed."""
     starts = [reason.str.starts_with(f"{identifier.column} of more than ") for identifier in rules.identifiers]
     return pl.any_horizontal(pl.lit(False), *starts).fill_null(False)
+
+
+def without_score(edges: pl.DataFrame, rules: Stitching) -> pl.DataFrame:
+    """What this tier says of pairs whose score was retracted: its links and the reasons why links were dropped."""
+    told = edges.join(_told(edges, rules), on=list(_PAIR), how="semi")
+    dropped = edges.filter(is_dropped(pl.col("reason"), rules))
+    scores = ("match_weight", "match_probability", "match_key", "evidence")
+    return pl.concat([told, dropped]).with_columns(pl.lit(None, edges.schema[name]).alias(name) for name in scores)
 
 
 def but(reason: pl.Expr, against: pl.Expr) -> pl.Expr:

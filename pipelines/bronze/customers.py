@@ -31,7 +31,7 @@ class Customers(Table, table="bronze.customers", key=("CUSTOMER_ID",), version="
     LOYALTY_ID = String(
         nullable=True,
         max_length=40,
-        metadata=personal("account"),
+        metadata=personal("person"),
         description="Number of the loyalty card, where the source holds it; accounts of one number are one person",
     )
     REGISTRATION_DATE = Date(nullable=True)

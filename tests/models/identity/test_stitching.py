@@ -3,7 +3,7 @@
 import polars as pl
 
 from customer360.models.identity.rules import Identifier, Stitching
-from customer360.models.identity.stitching import different, hubs, number_columns, stitch, with_own
+from customer360.models.identity.stitching import around, different, hubs, number_columns, stitch, with_own
 
 LOGIN, CARD = Identifier(column="login_id"), Identifier(column="loyalty_id", max_records=3, blocked={"000"})
 RULES = Stitching(identifiers=(LOGIN, CARD))
@@ -65,8 +65,8 @@ def test_numbers_join_through_one_another_until_the_limit():
 
 def test_a_login_may_have_several_cards():
     table = frame(("l", "a", None), ("l", "b", None), (None, "a", None), (None, "b", None))
-    tier = stitch(table, RULES)
-    assert tier.linked.height == 3 and tier.groups["group"].n_unique() == 1
+    told = ["same login_id", "same loyalty_id", "same loyalty_id"]
+    assert links(table) == ([(0, 1, told[0]), (0, 2, told[1]), (1, 3, told[2])], [])
 
 
 def test_two_numbers_of_one_column_are_two_people_unless_they_are_hubs():
@@ -75,6 +75,13 @@ def test_two_numbers_of_one_column_are_two_people_unless_they_are_hubs():
     pairs = pl.DataFrame({"rid_l": [0, 4, 4], "rid_r": [4, 5, 6]})
     assert different(pairs, told).rows() == [(4, 5, "different loyalty_id")]
     assert different(pairs, with_own(table, hubs(table, RULES).clear(), RULES)).height == 2
+
+
+def test_who_is_near_shares_a_number_or_shares_one_with_who_does():
+    table = frame(("l", "a", None), ("l", None, None), (None, "a", None), ("m", "b", None), (None, None, None))
+    changing = frame(("l", None, None)).with_columns(record=pl.lit(9, pl.Int64))
+    assert sorted(around(table, changing, RULES)["record"]) == [0, 1, 2]
+    assert around(table, changing.clear(), RULES).is_empty() and around(table.clear(), changing, RULES).is_empty()
 
 
 def test_without_identifiers_nothing_is_linked():
