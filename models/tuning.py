@@ -29,6 +29,7 @@ import polars as pl
 
 from customer360.models.base import NoProgress, Params, Snapshot, find
 from customer360.models.declared import Objective, Plan, placed, typed
+from customer360.platform import telemetry
 from customer360.platform.errors import ModelError
 
 RUNGS = (1, 3, 9)  # ninths of the budget
@@ -215,6 +216,16 @@ def _append(file: Path, trial: Trial) -> None:
 # ---- on Ray Tune --------------------------------------------------------------------------------------------------
 
 
+def set_torn_states_aside(folder: Path) -> None:
+    """Rename what a death left half written: Ray Tune writes its state in place, and could not restore from it."""
+    for file in folder.glob("experiment_state-*.json"):
+        try:
+            json.loads(file.read_bytes())
+        except ValueError as fault:
+            file.rename(file.with_suffix(".torn"))
+            telemetry.event("search state torn, set aside", file=file.name, fault=fault)
+
+
 def _on_ray(run: TuningRun, storage: Path) -> list[Trial]:
     os.environ.setdefault(
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1"
@@ -226,6 +237,7 @@ def _on_ray(run: TuningRun, storage: Path) -> list[Trial]:
 
     trainable = tune.with_resources(tune.with_parameters(_trial, run=run), {"cpu": CPUS_PER_TRIAL})
     place = str((storage / run.name).resolve())
+    set_torn_states_aside(storage / run.name)
     if tune.Tuner.can_restore(place):
         tuner = tune.Tuner.restore(place, trainable=trainable, resume_unfinished=True, restart_errored=True)
     else:

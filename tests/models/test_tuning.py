@@ -164,13 +164,29 @@ def churn_run(folder: Path) -> TuningRun:
 
 
 def finished(folder: Path) -> dict[int, float]:
-    """When each trial that has come to its end or was stopped reported last, as Ray Tune stored it."""
+    """When each trial that has come to its end or was stopped reported last, as Ray Tune stored it.
+
+    Empty while the file is being written.
+    """
     found = {}
     for file in folder.rglob("experiment_state-*.json"):
-        for stored, runtime in json.loads(file.read_text())["trial_data"]:
+        try:
+            state = json.loads(file.read_text())
+        except json.JSONDecodeError:
+            return {}
+        for stored, runtime in state["trial_data"]:
             if json.loads(stored)["status"] == "TERMINATED":
                 found[json.loads(stored)["config"]["trial"]] = json.loads(runtime)["last_result_time"]
     return found
+
+
+def test_a_torn_state_is_set_aside(tmp_path: Path) -> None:
+    whole, torn = tmp_path / "experiment_state-1.json", tmp_path / "experiment_state-2.json"
+    whole.write_text('{"trial_data": []}')
+    torn.write_text('{"trial_da')
+    tuning.set_torn_states_aside(tmp_path)
+    assert [file.name for file in tmp_path.glob("experiment_state-*.json")] == [whole.name]
+    assert torn.with_suffix(".torn").exists()
 
 
 @pytest.mark.slow
@@ -180,10 +196,13 @@ def test_a_killed_search_on_ray_goes_on(tmp_path: Path) -> None:
     environment = os.environ | {"TUNE_GLOBAL_CHECKPOINT_S": "0"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
         deadline = time.monotonic() + 240
-        while not finished(tmp_path) and first.poll() is None and time.monotonic() < deadline:
+        before: dict[int, float] = {}
+        while not before and first.poll() is None and time.monotonic() < deadline:
             time.sleep(0.2)
-        first.send_signal(signal.SIGKILL)
-    before = finished(tmp_path)
+            first.send_signal(signal.SIGSTOP)  # what is read now is what the death leaves
+            before = finished(tmp_path)
+            first.send_signal(signal.SIGCONT if not before else signal.SIGKILL)
+        first.kill()
     assert before, "no trial ended before the time was up"
     second = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert second.returncode == 0, second.stderr[-2000:]
