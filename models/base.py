@@ -25,6 +25,9 @@ PAYLOADS: dict[str, pl.Schema] = {
     "gold.recommendations": pl.Schema(
         {"person_id": pl.String, "rank": pl.Int64, "product_id": pl.String, "score": pl.Float64, "mode": pl.String}
     ),
+    "gold.category_scores": pl.Schema(
+        {"person_id": pl.String, "category": pl.String, "rank": pl.Int64, "score": pl.Float64, "lift": pl.Float64}
+    ),
 }
 # Beside those of `gold.predictions`, where a model states an interval of its score.
 INTERVAL = pl.Schema({"low": pl.Float64, "high": pl.Float64})
@@ -42,6 +45,18 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "high",
     ),
     "gold.recommendations": ("person_id", "rank", "product_id", "score", "model", "version", "mode", "as_of"),
+    "gold.category_scores": (
+        "person_id",
+        "category",
+        "rank",
+        "score",
+        "lift",
+        "model",
+        "version",
+        "target",
+        "scored_at",
+        "as_of",
+    ),
 }
 
 
@@ -99,7 +114,8 @@ class Evaluation:
     """Figures of one backtest; `verdicts` words each paired comparison as better, worse or no difference.
 
     `rows` are what was judged, for pictures and for comparing two versions on the same customers: `person_id`, `truth`,
-    `score` of a score; `person_id`, `mode`, `recall`, `ndcg` of lists. They stay in memory: persons do not belong in
+    `score` of a score (and `category`, where a person has one score a category); `person_id`, `mode`, `recall`, `ndcg` of
+    lists. They stay in memory: persons do not belong in
     the model store.
     """
 
@@ -123,7 +139,7 @@ class Model(Generic[P, F]):
 
     name: str
     target: str
-    output: Literal["gold.predictions", "gold.recommendations"]
+    output: Literal["gold.predictions", "gold.recommendations", "gold.category_scores"]
     tables: tuple[str, ...]
     inputs: pl.Schema
     params: type[P]
@@ -160,7 +176,7 @@ def find(name: str) -> Model[Any, Any]:
 def predictions(
     model: Model[Any, Any], fitted: Fitted, snapshot: Snapshot, version: str, scored_at: datetime
 ) -> pl.DataFrame:
-    """Score a snapshot: rows of `gold.predictions` or `gold.recommendations`, columns as in `COLUMNS[model.output]`.
+    """Score a snapshot: rows of the model's output table, columns as in `COLUMNS[model.output]`.
 
     Raises ModelError when the model's payload has other columns or types than `PAYLOADS[model.output]`; predictions may
     carry `INTERVAL` as well.

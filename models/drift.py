@@ -205,7 +205,10 @@ def mean_error(evaluation: Evaluation) -> dict[str, float]:
     rows = evaluation.rows
     if rows is None or "truth" not in rows.columns or rows.height < 2:
         return {}
-    error = (rows["truth"].cast(pl.Float64) - rows["score"]).to_numpy()
+    judged = rows.with_columns(error=pl.col("truth").cast(pl.Float64) - pl.col("score"))
+    if "category" in rows.columns:  # rows of one person depend on each other
+        judged = judged.group_by("person_id").agg(pl.col("error").mean()).sort("person_id")
+    error = judged["error"].to_numpy()
     return {"mean_error": float(error.mean()), "mean_error_se": float(error.std(ddof=1) / math.sqrt(len(error)))}
 
 
@@ -213,7 +216,7 @@ def calibration_moved(backtest: Mapping[str, float], evaluation: Evaluation) -> 
     """The mean error of the champion's newest judged window against that of its backtest (metrics of its run)."""
     now = mean_error(evaluation)
     if not now:
-        return "lists have no calibration"
+        return "this model states no calibration: its outcome is not judged by person"
     if not {"mean_error", "mean_error_se"} <= backtest.keys():
         return "the champion's run does not state the error of its backtest"
     change = now["mean_error"] - backtest["mean_error"]

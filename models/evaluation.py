@@ -103,12 +103,20 @@ def binary_metrics(truth: ArrayLike, probability: ArrayLike) -> dict[str, float]
 
 
 def compare_auc(
-    truth: ArrayLike, challenger: ArrayLike, baseline: ArrayLike, seed: int, resamples: int = RESAMPLES
+    truth: ArrayLike,
+    challenger: ArrayLike,
+    baseline: ArrayLike,
+    seed: int,
+    resamples: int = RESAMPLES,
+    groups: pl.Series | None = None,
 ) -> Comparison:
-    """Paired bootstrap over rows of the difference in AUC."""
+    """Paired bootstrap over rows of the difference in AUC; with `groups` (a person a row) over persons with all their
+    rows, since the rows of one depend on each other.
+    """
     y = _binary(truth)
     first, second = _weighted_auc(y, challenger), _weighted_auc(y, baseline)
-    return _compare(lambda weights: first(weights) - second(weights), len(y), seed, resamples)
+    code = None if groups is None else groups.rank("dense").to_numpy().astype(np.int64) - 1
+    return _compare(lambda weights: first(weights) - second(weights), len(y), seed, resamples, code)
 
 
 def compare_means(challenger: ArrayLike, baseline: ArrayLike, seed: int, resamples: int = RESAMPLES) -> Comparison:
@@ -197,14 +205,18 @@ def _weighted_auc(y: Array, score: ArrayLike) -> Callable[[Array], Array]:
     return area
 
 
-def _compare(difference: Callable[[Array], Array], rows: int, seed: int, resamples: int) -> Comparison:
-    """Percentile interval of a statistic of row weights; resamples are drawn in blocks of bounded memory."""
+def _compare(
+    difference: Callable[[Array], Array], rows: int, seed: int, resamples: int, group: NDArray[np.int64] | None = None
+) -> Comparison:
+    """Percentile interval of a statistic of row weights; resamples are drawn in blocks of bounded memory. Rows of one
+    `group` (numbers from 0) are drawn together.
+    """
     rng, drawn = np.random.default_rng(seed), []
-    block = max(1, BLOCK_CELLS // rows)
+    block, units = max(1, BLOCK_CELLS // rows), rows if group is None else int(group.max()) + 1
     for start in range(0, resamples, block):
         size = min(block, resamples - start)
-        picks = rng.integers(0, rows, size=(size, rows)) + rows * np.arange(size)[:, None]
-        weights = np.bincount(picks.ravel(), minlength=size * rows).reshape(size, rows).astype(np.float64)
-        drawn.append(difference(weights))
+        picks = rng.integers(0, units, size=(size, units)) + units * np.arange(size)[:, None]
+        weights = np.bincount(picks.ravel(), minlength=size * units).reshape(size, units).astype(np.float64)
+        drawn.append(difference(weights if group is None else weights[:, group]))
     low, high = np.quantile(np.concatenate(drawn), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Comparison(float(difference(np.ones((1, rows)))[0]), float(low), float(high))

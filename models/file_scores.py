@@ -68,7 +68,11 @@ def score(transactions: Transactions, as_of: date, horizon_days: int) -> Scores:
 
     Raises ModelError when nobody bought before the date.
     """
-    past = days(transactions.lines.filter(pl.col("at").dt.date() < as_of)).collect().lazy()
+    known = transactions.lines.filter(pl.col("at").dt.date() < as_of)
+    if not (known["amount"] > 0).any():
+        when = transactions.lines["at"].dt.date().sort()
+        raise ModelError(f"no purchase (amount above 0) before {as_of}; the rows run from {when[0]} to {when[-1]}")
+    past = days(known).collect().lazy()
     first = frames.first_purchase_on(past)
     customers = frames.features(past, as_of).filter(pl.col("recency_days").is_not_null()).collect()
     notes = [

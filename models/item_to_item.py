@@ -18,11 +18,13 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy import sparse
-from scipy.linalg import lapack
 
 from customer360.models import evaluation
 from customer360.models.base import PAYLOADS, Evaluation, Model, Params, Progress, Snapshot, register
 from customer360.models.popularity import PURCHASE, most_popular, own_frequency, popularity, purchases, top_k
+from customer360.models.recommenders import ease as closed_form
+from customer360.models.recommenders import neighbours
+from customer360.models.recommenders.neighbours import keep_largest
 from customer360.platform.errors import ModelError
 
 Mode = Literal["new", "all"]
@@ -32,7 +34,6 @@ MODES: tuple[Mode, ...] = ("new", "all")
 KIND_WEIGHTS = {PURCHASE: 1.0, "wishlist": 0.5, "cart_add": 0.5, "view": 0.2}
 INTERACTIONS = "gold.interactions"
 BLOCK_PERSONS = 1024
-BLOCK_ITEMS = 2048
 
 Dense = NDArray[np.float32]
 
@@ -142,7 +143,7 @@ def choose(snapshot: Snapshot, params: ItemToItemParams) -> Method:
     until = purchases(snapshot[INTERACTIONS], snapshot.as_of)
     if until.select(pl.col("product_id").n_unique()).collect().item() > params.ease_item_limit:
         return "cosine"
-    truth = _judged(snapshot[INTERACTIONS], inner.as_of, snapshot.as_of, params.min_products, "new")
+    truth = outcome(snapshot[INTERACTIONS], inner.as_of, snapshot.as_of, params.min_products, "new")
     if truth.is_empty():
         return "cosine"
     persons = truth["person_id"].unique().sort()
@@ -159,36 +160,14 @@ def choose(snapshot: Snapshot, params: ItemToItemParams) -> Method:
 
 
 def ease(baskets: sparse.csr_array, params: ItemToItemParams) -> sparse.csr_array:
-    """EASE: B = -P / diag(P) with P = (X'X + lambda I)^-1 and a zero diagonal, the largest `ease_neighbours` weights
-    into each product kept.
-    """
-    gram = (baskets.T @ baskets).toarray().astype(np.float64)
-    gram[np.diag_indices_from(gram)] += params.ease_regularisation
-    factor, failed = lapack.dpotrf(gram, lower=1, overwrite_a=1)
-    inverse, failed_too = lapack.dpotri(factor, lower=1, overwrite_c=1)
-    if failed or failed_too:
-        raise ModelError(f"the item matrix of {len(gram)} products cannot be inverted (LAPACK {failed}, {failed_too})")
-    lower = np.tril(inverse)
-    full = lower + np.tril(lower, -1).T
-    weights = (-full / np.diag(full)).astype(np.float32)
-    np.fill_diagonal(weights, 0.0)
-    return _keep_largest(weights.T, params.ease_neighbours).T.tocsr()
+    """EASE, the largest `ease_neighbours` weights into each product kept."""
+    weights = closed_form.weights(baskets, params.ease_regularisation)
+    return keep_largest(weights.T, params.ease_neighbours).T.tocsr()
 
 
 def cosine(baskets: sparse.csr_array, params: ItemToItemParams) -> sparse.csr_array:
-    """Cosine of co-purchase, counts of both in the denominator plus `shrink`; the `neighbours` most similar of each
-    product kept.
-    """
-    buyers = np.asarray(baskets.sum(axis=0), dtype=np.float32).ravel()
-    columns = baskets.tocsc()
-    blocks = []
-    for start in range(0, len(buyers), BLOCK_ITEMS):
-        stop = min(start + BLOCK_ITEMS, len(buyers))
-        together = (columns[:, start:stop].T @ baskets).toarray().astype(np.float32)
-        together /= np.sqrt(buyers[start:stop, None] * buyers[None, :]) + params.shrink
-        together[np.arange(stop - start), np.arange(start, stop)] = 0.0
-        blocks.append(_keep_largest(together, params.neighbours))
-    return sparse.csr_array(sparse.vstack(blocks).T)  # row j of a block holds the neighbours that speak for j
+    """Shrunk cosine of co-purchase, the `neighbours` most similar of each product kept."""
+    return neighbours.cosine(baskets, params.shrink, params.neighbours)
 
 
 def recommend(
@@ -261,7 +240,7 @@ def evaluate(fitted: ItemToItemFitted, snapshot: Snapshot) -> Evaluation:
     rows: list[pl.DataFrame] = []
     until = snapshot.as_of + timedelta(days=params.horizon_days)
     for mode in MODES:
-        truth = _judged(snapshot[INTERACTIONS], snapshot.as_of, until, params.min_products, mode)
+        truth = outcome(snapshot[INTERACTIONS], snapshot.as_of, until, params.min_products, mode)
         if truth.is_empty():
             raise ModelError(
                 f"nobody can be judged: no person with {params.min_products} products buys from {snapshot.as_of} on"
@@ -302,7 +281,7 @@ def baselines(fitted: ItemToItemFitted, snapshot: Snapshot, persons: pl.Series, 
     return {"popularity": recommend(popular, interactions, persons, snapshot.as_of, "new", k)}
 
 
-def _judged(interactions: pl.LazyFrame, start: date, stop: date, min_products: int, mode: Mode) -> pl.DataFrame:
+def outcome(interactions: pl.LazyFrame, start: date, stop: date, min_products: int, mode: Mode) -> pl.DataFrame:
     """What persons with `min_products` distinct products before `start` buy in [start, stop): `person_id`,
     `product_id`; unseen ones in `new`.
     """
@@ -339,19 +318,6 @@ def _matrix(cells: pl.DataFrame, persons: pl.Series, products: pl.Series) -> spa
     placed = cells.join(rows, on="person_id").join(columns, on="product_id")
     coords = (placed["row"].to_numpy(), placed["column"].to_numpy())
     return sparse.coo_array((placed["value"].to_numpy(), coords), shape=(len(persons), len(products))).tocsr()
-
-
-def _keep_largest(weights: Dense, k: int) -> sparse.csr_array:
-    """The k largest by size of each row, as sparse; zeros are not stored."""
-    if weights.shape[1] > k:
-        columns = top_k(np.abs(weights), k)
-        rows = np.repeat(np.arange(len(weights)), columns.shape[1])
-        values = np.take_along_axis(weights, columns, axis=1).ravel()
-        found = sparse.coo_array((values, (rows, columns.ravel())), shape=weights.shape).tocsr()
-    else:
-        found = sparse.csr_array(weights)
-    found.eliminate_zeros()
-    return found
 
 
 def _standardise(scores: Dense) -> Dense:

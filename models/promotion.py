@@ -16,7 +16,7 @@ import polars as pl
 from customer360.models import drift, evaluation
 from customer360.models.base import Evaluation, Model, NoProgress
 from customer360.models.declared import Plan, params_of, plan_of
-from customer360.models.evaluation import Comparison
+from customer360.models.evaluation import Comparison, Verdict
 from customer360.models.lifecycle import horizon_of, registry_of, snapshot_of, train
 from customer360.platform import telemetry
 from customer360.platform.errors import Customer360Error, ModelError
@@ -37,6 +37,35 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class Figures:
+    """Two versions by the figure of the objective on one window, where no row of their own judges a customer; read as
+    `Comparison`, with no interval to either side.
+    """
+
+    metric: str
+    one: float
+    other: float
+    is_more_better: bool
+
+    @property
+    def difference(self) -> float:
+        return (self.one - self.other) if self.is_more_better else (self.other - self.one)
+
+    @property
+    def low(self) -> float:
+        return self.difference
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.difference == 0:
+            return "no difference"
+        return "better" if self.difference > 0 else "worse"
+
+    def __str__(self) -> str:
+        return f"{self.verdict}: {self.metric} {self.one:.4f} against {self.other:.4f}, no interval: no row by customer"
+
+
+@dataclass(frozen=True)
 class Decision:
     """What the gate said of a challenger, and why."""
 
@@ -45,7 +74,7 @@ class Decision:
     champion: str | None
     is_promoted: bool
     reason: str
-    comparison: Comparison | None = None
+    comparison: Comparison | Figures | None = None
 
 
 @dataclass(frozen=True)
@@ -106,15 +135,16 @@ def judge(desk: Desk, version: str, at: date | None = None) -> Judged:
     return Judged(version, at, is_refitted, desk.model.evaluate(fitted, snapshot))
 
 
-def compare(desk: Desk, one: Judged, other: Judged) -> Comparison:
+def compare(desk: Desk, one: Judged, other: Judged) -> Comparison | Figures:
     """The first over the second on the customers that both judged; above zero means the first is better.
 
     0/1 outcomes: difference in AUC. Amounts: reduction of the absolute error of a customer. Lists: difference in Recall@20
-    or NDCG@10 of the mode that the objective names. Raises ModelError when an evaluation keeps no rows.
+    or NDCG@10 of the mode that the objective names. Without rows: the figure that the objective names. Raises ModelError
+    when neither is there.
     """
     if one.evaluation.rows is None or other.evaluation.rows is None:
-        raise ModelError(f"evaluate of {desk.model.name} keeps no rows: its versions cannot be compared by customer")
-    keys = ["person_id"] + ["mode"] * ("mode" in one.evaluation.rows.columns)
+        return _figures(desk, one, other)
+    keys = ["person_id", *(name for name in ("mode", "category") if name in one.evaluation.rows.columns)]
     both = one.evaluation.rows.join(other.evaluation.rows, on=keys, suffix="_other").sort(keys)
     if both.is_empty():
         raise ModelError(f"versions {one.version} and {other.version} were judged on no customer in common")
@@ -126,8 +156,20 @@ def compare(desk: Desk, one: Judged, other: Judged) -> Comparison:
     truth = both["truth"].cast(pl.Float64).to_numpy()
     first, second = both["score"].to_numpy(), both["score_other"].to_numpy()
     if set(both["truth"].unique()) <= {0, 1}:
-        return evaluation.compare_auc(truth, first, second, SEED)
+        return evaluation.compare_auc(truth, first, second, SEED, groups=both["person_id"] if len(keys) > 1 else None)
     return evaluation.compare_means(-abs(first - truth), -abs(second - truth), SEED)
+
+
+def _figures(desk: Desk, one: Judged, other: Judged) -> Figures:
+    objective = desk.plan.objective
+    metric = objective.metric if objective else "none"
+    found = [judged.evaluation.metrics.get(metric) for judged in (one, other)]
+    if objective is None or found[0] is None or found[1] is None:
+        raise ModelError(
+            f"evaluate of {desk.model.name} keeps no rows, and its objective ({metric}) is not among its figures: its"
+            " versions cannot be compared"
+        )
+    return Figures(metric, found[0], found[1], objective.direction == "max")
 
 
 def broken_guardrails(plan: Plan, judged: Judged) -> str:
@@ -164,7 +206,7 @@ def gate(desk: Desk, challenger: str) -> Decision:
     return Decision(desk.model.name, challenger, champion, is_promoted, reason, comparison)
 
 
-def _decide(comparison: Comparison, margin: float, champion_broken: str) -> tuple[bool, str]:
+def _decide(comparison: Comparison | Figures, margin: float, champion_broken: str) -> tuple[bool, str]:
     if champion_broken and comparison.verdict != "worse":
         return (
             True,

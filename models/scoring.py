@@ -1,7 +1,7 @@
-"""Batch scores: two long tables that every model shares, and one producer a model that fills its part of them.
+"""Batch scores: three long tables that models share, and one producer a model that fills its part of them.
 
-A new model needs no new table (law 11): registering it is enough to get its part of ``gold.predictions`` or
-``gold.recommendations``, scored by its champion and redone when the champion, its inputs or the date change.
+A new model needs no new table (law 11): registering it is enough to get its part of ``gold.predictions``,
+``gold.recommendations`` or ``gold.category_scores``, scored by its champion and redone when the champion, its inputs or the date change.
 """
 
 from __future__ import annotations
@@ -53,6 +53,23 @@ class Recommendations(
     model = String(primary_key=True)
     version = String()
     mode = String(primary_key=True, description="new: never bought before; all: repurchases included")
+    as_of = Date(primary_key=True)
+
+
+class CategoryScores(
+    Table, table="gold.category_scores", per="person_id", partition_by=("model", "as_of"), sort_by=("person_id", "rank")
+):
+    """One row per person, category, model and as_of date: a score of the person for the category."""
+
+    person_id = String(primary_key=True)
+    category = String(primary_key=True)
+    rank = Integer(min=1, description="1: the person's highest score")
+    score = Float()
+    lift = Float(description="Score over the mean score of all persons for the category")
+    model = String(primary_key=True)
+    version = String()
+    target = String(description="What the score is the probability of")
+    scored_at = Timestamp()
     as_of = Date(primary_key=True)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
+from customer360.models import files, timestamps
 from customer360.platform.errors import ModelError
 
 REQUIRED, OPTIONAL = ("customer", "timestamp", "amount"), ("invoice", "item")
@@ -22,11 +23,6 @@ NAMES: dict[str, tuple[str, ...]] = {  # lower case, without blanks and signs; t
     "item": ("item", "itemid", "product", "productid", "sku", "stockcode", "article"),
 }  # fmt: skip
 QUANTITY, PRICE = ("quantity", "qty", "units"), ("price", "unitprice")
-TIME_FORMATS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d", "%Y%m%d",
-                "%Y/%m/%d %H:%M:%S", "%Y/%m/%d", "%d.%m.%Y %H:%M", "%d.%m.%Y", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M",
-                "%m/%d/%Y", "%d/%m/%Y %H:%M", "%d/%m/%Y")  # fmt: skip
-COMPACT_DATES = (19_000_101, 22_001_231)  # an integer between them is a date like 19970131, a larger one an epoch
-EPOCH_UNITS = (("s", 1e11), ("ms", 1e14), ("us", 1e17), ("ns", float("inf")))
 UNUSED_COUNTS = ("session_count", "view_count", "search_count", "cart_add_count", "store_order_count",
                  "online_order_count", "mobile_order_count")  # fmt: skip
 
@@ -46,19 +42,20 @@ def read(file: Path, columns: Mapping[str, str] | None = None) -> Transactions:
     """Read a CSV (also gzipped), Parquet or JSON-lines file. `columns` maps our names to the file's; others are found by
     their usual names. Raises ModelError: no such file, a column is not found, or no row can be used.
     """
-    rows = _rows(file)
+    rows = files.frame(file, columns)
+    told: list[str] = []
     chosen = _chosen(rows.columns, columns or {}, file)
     amount = _number(rows, chosen["amount"]) if "amount" in chosen else _product(rows)
     lines = rows.select(
         customer=_text(rows, chosen["customer"]),
-        at=_moment(rows[chosen["timestamp"]], chosen["timestamp"]),
+        at=timestamps.read(rows[chosen["timestamp"]], f"{file}, column {chosen['timestamp']}", told.append),
         amount=amount,
         **{name: _text(rows, chosen[name]) for name in OPTIONAL if name in chosen},
     )
     usable, notes = _usable(lines)
     if usable.is_empty():
         raise ModelError(f"{file}: none of {rows.height} rows can be used: {'; '.join(notes)}")
-    return Transactions(usable, notes, _customer_type(rows[chosen["customer"]], file))
+    return Transactions(usable, (*told, *notes), _customer_type(rows[chosen["customer"]], file))
 
 
 def mapping(text: str) -> dict[str, str]:
@@ -92,31 +89,6 @@ def days(lines: pl.DataFrame) -> pl.LazyFrame:
     )
 
 
-def _rows(file: Path) -> pl.DataFrame:
-    if not file.exists():
-        raise ModelError(f"no file {file}")
-    name = file.name.lower()
-    try:
-        if name.endswith((".parquet", ".pq")):
-            return pl.read_parquet(file)
-        if name.removesuffix(".gz").endswith((".jsonl", ".ndjson", ".json")):
-            return pl.read_ndjson(file, infer_schema_length=None)
-        return pl.read_csv(file, infer_schema_length=0, separator=_separator(file))
-    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as fault:
-        raise ModelError(f"{file} cannot be read: {fault}") from None
-
-
-def _separator(file: Path) -> str:
-    """Of a CSV file: the sign that stands most often in its first line."""
-    opened = pl.read_csv(file, n_rows=1, has_header=False, infer_schema_length=0, separator="\0", quote_char=None)
-    head = opened.row(0)[0] or ""
-    return max((",", ";", "\t", "|"), key=head.count)
-
-
-def _plain(name: str) -> str:
-    return "".join(sign for sign in name.lower() if sign.isalnum())
-
-
 def _chosen(found: list[str], wanted: Mapping[str, str], file: Path) -> dict[str, str]:
     """Our name to the file's column."""
     unknown = sorted(set(wanted) - {*REQUIRED, *OPTIONAL})
@@ -126,7 +98,7 @@ def _chosen(found: list[str], wanted: Mapping[str, str], file: Path) -> dict[str
             f"{file} has the columns {', '.join(found)}; "
             + (f"not {', '.join(absent)}" if absent else f"{', '.join(unknown)} is none of {', '.join(NAMES)}")
         )
-    plain = {_plain(name): name for name in reversed(found)}
+    plain = {files.plain(name): name for name in reversed(found)}
     usual = {ours: next((plain[n] for n in names if n in plain), None) for ours, names in NAMES.items()}
     chosen = {ours: name for ours, name in {**usual, **wanted}.items() if name is not None}
     computed = any(name in plain for name in QUANTITY) and any(name in plain for name in PRICE)
@@ -148,7 +120,7 @@ def _number(rows: pl.DataFrame, column: str) -> pl.Series:
 
 def _product(rows: pl.DataFrame) -> pl.Series:
     """Quantity times price, for a file without an amount."""
-    plain = {_plain(name): name for name in reversed(rows.columns)}
+    plain = {files.plain(name): name for name in reversed(rows.columns)}
     quantity, price = (next(plain[n] for n in names if n in plain) for names in (QUANTITY, PRICE))
     return _number(rows, quantity) * _number(rows, price)
 
@@ -156,30 +128,6 @@ def _product(rows: pl.DataFrame) -> pl.Series:
 def _text(rows: pl.DataFrame, column: str) -> pl.Series:
     values = rows[column].cast(pl.String).str.strip_chars()
     return values.set(values == "", None)
-
-
-def _moment(values: pl.Series, column: str) -> pl.Series:
-    """Naive timestamps from dates, timestamps, epochs, numbers like 19970131, or text in one of `TIME_FORMATS`."""
-    if isinstance(values.dtype, pl.Datetime):
-        return values.dt.replace_time_zone(None).cast(pl.Datetime("us"))
-    if values.dtype == pl.Date:
-        return values.cast(pl.Datetime("us"))
-    text = values.cast(pl.String).str.strip_chars().str.replace(r"(Z|[+-]\d\d:?\d\d)$", "")
-    text = text.set(text == "", None)
-    if text.str.contains(r"^\d{9,}(\.\d+)?$").fill_null(True).all():
-        return _epoch(text.cast(pl.Float64))
-    best = max((text.str.to_datetime(form, strict=False, time_unit="us") for form in TIME_FORMATS),
-               key=lambda parsed: parsed.len() - parsed.null_count())  # fmt: skip
-    if best.null_count() == best.len() and best.len():
-        raise ModelError(f"column {column} holds no timestamp that can be read; it begins with {values.drop_nulls().head(3).to_list()}")  # fmt: skip
-    return best
-
-
-def _epoch(values: pl.Series) -> pl.Series:
-    largest = float(values.abs().max() or 0)  # type: ignore[arg-type]
-    unit = next(unit for unit, limit in EPOCH_UNITS if largest < limit)
-    factor = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}[unit]
-    return (values * factor).cast(pl.Int64).cast(pl.Datetime("us"))
 
 
 def _usable(lines: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:

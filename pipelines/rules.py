@@ -6,13 +6,15 @@ stands in the fingerprint of every table that the rules shape.
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from customer360.platform.expressions import ExpressionError, condition
 from customer360.platform.quality.checks import DIMENSIONS, Checks, Condition, Dimension
 from customer360.platform.settings import Frozen
-from customer360.platform.tables import TABLES
+from customer360.platform.tables import TABLES, Table, pii_columns
 
 
 class StandardizationRules(Frozen):
@@ -134,6 +136,18 @@ class RetentionRules(Frozen):
     other_action: str = "REMINDER"
 
 
+class BasketRules(Frozen):
+    """Which baskets are looked at for what is bought together, and when a pair counts."""
+
+    window_days: int = Field(default=365, gt=0)
+    largest: int = Field(
+        default=60, ge=2
+    )  # different things in a basket; larger ones are a reseller's, not a shopper's
+    least_baskets: int = Field(default=5, ge=2)  # that hold a pair
+    false_discovery_rate: float = Field(default=0.05, gt=0, lt=1)
+    partners: int = Field(default=50, gt=0)  # kept of each product
+
+
 class EnrichmentRules(Frozen):
     """Thresholds of the customer view, of transactions, visits and external data."""
 
@@ -149,6 +163,7 @@ class EnrichmentRules(Frozen):
     lapsing_days: int = Field(default=180, gt=0)
     new_days: int = Field(default=60, gt=0)  # lifecycle: first purchase within
     engaged_sessions_30d: int = Field(default=4, gt=0)
+    segment_history_months: int = Field(default=12, gt=0)  # month-to-month moves between RFM segments
     consent_default: bool = True  # whether a purpose that a person never answered is allowed
     transactions: TransactionRules = TransactionRules()
     sessions: SessionRules = SessionRules()
@@ -156,6 +171,7 @@ class EnrichmentRules(Frozen):
     reliability: ReliabilityRules = ReliabilityRules()
     risk: RiskRules = RiskRules()
     retention: RetentionRules = RetentionRules()
+    baskets: BasketRules = BasketRules()
     referrers: dict[str, list[str]] = {  # channel type to hosts, the first that fits; `name.*` is the name under any ending
         "EMAIL": ["mail.google.com", "mail.yahoo.com", "outlook.live.com", "outlook.office.com"],
         "SEARCH": ["google.*", "bing.com", "duckduckgo.com", "search.yahoo.com", "ecosia.org", "baidu.com", "yandex.*"],
@@ -210,8 +226,54 @@ class ValidationRules(Checks):
     alerts: AlertRules = AlertRules()
 
 
+class Audience(Frozen):
+    """People of the customer view of whom a condition is true; see ``platform.expressions`` for the language."""
+
+    description: str
+    where: str
+    columns: list[str] = []  # of the view that an export shows beside the person
+
+    @property
+    def condition(self) -> str:
+        """In one line, as YAML may fold it."""
+        return " ".join(self.where.split("\n"))
+
+
+class AudienceRules(Frozen):
+    """Audiences by name."""
+
+    version: int = 1
+    audiences: dict[str, Audience] = {}
+
+    @model_validator(mode="after")
+    def _checked(self) -> AudienceRules:
+        """Every condition and column against the contract of the customer view, when the platform is composed."""
+        view = TABLES.get("gold.customer_360")
+        faults = (
+            []
+            if view is None
+            else [f"{name}: {fault}" for name, a in self.audiences.items() for fault in _faults(a, view)]
+        )
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+
+def _faults(audience: Audience, view: type[Table]) -> list[str]:
+    known = view.columns()
+    found = [f"{column!r} is no column of gold.customer_360" for column in audience.columns if column not in known]
+    found += [f"{c!r} is personal data; an export shows contacts with --contacts only" for c in audience.columns
+              if c in pii_columns(view)]  # fmt: skip
+    try:
+        condition(audience.condition, known, date.min)
+    except ExpressionError as fault:
+        found.append(str(fault))
+    return found
+
+
 RULE_FILES: dict[str, type[BaseModel]] = {
     "standardization": StandardizationRules,
     "enrichment": EnrichmentRules,
     "validation": ValidationRules,
+    "audiences": AudienceRules,
 }

@@ -112,7 +112,7 @@ class Settings(Frozen):
     lake: LakeSettings = LakeSettings()
     execution: ExecutionSettings = ExecutionSettings()
     sources: dict[str, SourceSettings] = {}
-    rules: dict[str, str] = {}  # rule file by kind: identity, standardization, enrichment, validation
+    rules: dict[str, str] = {}  # rule file by kind: identity, standardization, enrichment, validation, audiences
     models: ModelSettings = ModelSettings()
     serve: ServeSettings = ServeSettings()
 

@@ -29,7 +29,7 @@ from customer360.platform.errors import AccessDenied, LakeLocked
 from customer360.platform.online import NotPublished, OnlineStore
 from customer360.platform.run.executor import ray_session
 from customer360.platform.settings import Settings
-from customer360.serve import customer, freshness, identity, recommend, reference, score
+from customer360.serve import customer, freshness, identity, recommend, reference, score, together
 from customer360.serve.console import steward
 from customer360.serve.desk import Desk
 from customer360.serve.indexes import Indexes
@@ -109,7 +109,7 @@ def build_app(configured: Settings) -> FastAPI:
     app.include_router(operations)
     app.include_router(reference.router)
     explained: dict[int | str, dict[str, Any]] = {code: {"model": Problem} for code in (401, 403, 404, 503)}
-    for endpoint in (customer, recommend, score, identity):
+    for endpoint in (customer, recommend, together, score, identity):
         app.include_router(endpoint.router, prefix="/v1", responses=explained)
     app.include_router(steward.router)
     handlers: dict[type[Exception], Callable[[Any], Response]] = {

@@ -4,9 +4,11 @@
     person           person_id  profile (columns of gold.customer_360), accounts
     account          SYSTEM/id  person_id
     scores           person_id  scores: newest score of each model, with reasons
+    categories       person_id  scores: newest scores by category, each model's likeliest first
     recommendations  person_id  lists: newest ranked list of each model and mode, newest first
     popular          all        items: what sold most of late, to everybody
     product          product_id name, category, price, is_sellable, is_in_stock (null: no stock is known)
+    together         product_id items: what is bought with it more often than by chance, most baskets above chance first
 
 Tables of people are read bucket by bucket, so memory holds one bucket. Every contract must be declared before
 (``serve.compose``). A person without an account in silver.identities is not published, whatever other tables still say.
@@ -29,8 +31,19 @@ from customer360.platform.online import Generation, NotPublished, OnlineStore
 
 PROFILES, IDENTITIES = "gold.customer_360", "silver.identities"
 RECOMMENDATIONS, PREDICTIONS, INTERACTIONS = "gold.recommendations", "gold.predictions", "gold.interactions"
+CATEGORY_SCORES, AFFINITY = "gold.category_scores", "gold.product_affinity"
 PRODUCTS, STOCK = "silver.products", "silver.stock"
-PUBLISHED = (PROFILES, IDENTITIES, RECOMMENDATIONS, PREDICTIONS, INTERACTIONS, PRODUCTS, STOCK)
+PUBLISHED = (
+    PROFILES,
+    IDENTITIES,
+    RECOMMENDATIONS,
+    PREDICTIONS,
+    CATEGORY_SCORES,
+    INTERACTIONS,
+    PRODUCTS,
+    STOCK,
+    AFFINITY,
+)
 POPULAR_DAYS = (28, 90)  # what sold in the first window, then what sold only in the longer one
 POPULAR_ITEMS = 500
 POPULAR_KEY = "all"
@@ -102,7 +115,7 @@ def delete_person(state: Path, person_id: str) -> Generation | None:
         stored = OnlineStore(state).get("person", person_id) or {}
     except NotPublished:
         return None
-    own = [(kind, person_id) for kind in ("person", "scores", "recommendations")]
+    own = [(kind, person_id) for kind in ("person", "scores", "categories", "recommendations")]
     return online.forget(state, own + [("account", account) for account in stored.get("accounts", [])])
 
 
@@ -121,12 +134,16 @@ def documents(inputs: Inputs) -> Iterator[pl.DataFrame]:
     known = pl.concat(published) if published else pl.DataFrame(schema={"person_id": pl.String})
     for predictions in inputs.buckets(PREDICTIONS):
         yield _scores(predictions.join(known, on="person_id", how="semi"))
+    for scored in inputs.buckets(CATEGORY_SCORES):
+        yield _categories(scored.join(known, on="person_id", how="semi"))
     for recommendations in inputs.buckets(RECOMMENDATIONS):
         yield _lists(recommendations.join(known, on="person_id", how="semi"))
     if inputs.has(INTERACTIONS):
         yield _popular(inputs.scan(INTERACTIONS), inputs.as_of)
     if inputs.has(PRODUCTS):
         yield _products(inputs.scan(PRODUCTS), inputs.scan(STOCK) if inputs.has(STOCK) else None)
+    if inputs.has(AFFINITY):
+        yield _together(inputs.lake.scan(AFFINITY, inputs.newest(AFFINITY)))
 
 
 def _documents(kind: str, key: str, frame: pl.DataFrame, document: pl.Expr) -> pl.DataFrame:
@@ -145,6 +162,12 @@ def _scores(predictions: pl.DataFrame) -> pl.DataFrame:
     said = pl.struct("model", "target", "version", "score", "reasons", "scored_at", "as_of")
     by_person = predictions.sort("person_id", "model").group_by("person_id", maintain_order=True).agg(scores=said)
     return _documents("scores", "person_id", by_person, pl.struct("scores"))
+
+
+def _categories(scored: pl.DataFrame) -> pl.DataFrame:
+    said = pl.struct("category", "rank", "score", "lift", "model", "version", "target", "as_of")
+    by_person = scored.sort("person_id", "model", "rank").group_by("person_id", maintain_order=True).agg(scores=said)
+    return _documents("categories", "person_id", by_person, pl.struct("scores"))
 
 
 def _lists(recommendations: pl.DataFrame) -> pl.DataFrame:
@@ -168,6 +191,13 @@ def _popular(interactions: pl.LazyFrame, as_of: date) -> pl.DataFrame:
         items=pl.struct("product_id", score=pl.col("count").cast(pl.Float64)).implode(), key=pl.lit(POPULAR_KEY)
     )
     return _documents("popular", "key", items, pl.struct("items"))
+
+
+def _together(pairs: pl.LazyFrame) -> pl.DataFrame:
+    said = pl.struct("both_count", "confidence", "lift", "expected_count", "q_value", product_id="other_product_id")
+    significant = pairs.filter("is_significant").sort("product_id", "rank")
+    by_product = significant.group_by("product_id", maintain_order=True).agg(items=said)
+    return _documents("together", "product_id", by_product.collect(), pl.struct("items"))
 
 
 def _products(products: pl.LazyFrame, stock: pl.LazyFrame | None) -> pl.DataFrame:

@@ -115,16 +115,16 @@ def choose(view: View, person_id: str, k: int, mode: Mode, model: str | None = N
     fitting = [ranked for ranked in stored["lists"] if ranked["mode"] == mode and model in (None, ranked["model"])]
     if not fitting:
         return _popular(view, k, "no history")
-    items = list(islice(_offered(view, fitting[0]["items"]), k))
+    items = list(islice(offered(view, fitting[0]["items"]), k))
     return Choice(items, source=fitting[0]) if items else _popular(view, k, "nothing available")
 
 
 def _popular(view: View, k: int, why: Why) -> Choice:
     stored = view.get("popular", POPULAR_KEY) or {"items": []}
-    return Choice(list(islice(_offered(view, stored["items"]), k)), why)
+    return Choice(list(islice(offered(view, stored["items"]), k)), why)
 
 
-def _offered(view: View, items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def offered(view: View, items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Items that may be shown, with what the catalogue says of them, in the order of the list."""
     for start in range(0, len(items), PRODUCTS_AT_ONCE):
         some = items[start : start + PRODUCTS_AT_ONCE]

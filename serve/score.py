@@ -5,6 +5,7 @@ from datetime import date, datetime
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from customer360.serve import policy
 from customer360.serve.customer import CustomerId, PersonId, Reason, Source, owner_of, person_of
 from customer360.serve.policy import Answer, Caller, CurrentView, ServedView
 
@@ -23,11 +24,27 @@ class Score(BaseModel):
     as_of: date = Field(description="The model knew what happened before this day")
 
 
+class CategoryScore(BaseModel):
+    """One model's score of a person for a category."""
+
+    category: str = Field(examples=["Toys"])
+    rank: int = Field(description="1: the person's likeliest category")
+    score: float = Field(examples=[0.12])
+    lift: float = Field(description="Score over the mean score of all persons for the category", examples=[2.1])
+    model: str = Field(examples=["propensity"])
+    version: str
+    target: str = Field(examples=["bought_in_category_30d"])
+    as_of: date = Field(description="The model knew what happened before this day")
+
+
 class ScoresAnswer(Answer):
     """Scores of a person; empty where no champion model has scored it."""
 
     person_id: str
     scores: list[Score]
+    categories: list[CategoryScore] = Field(
+        description="Empty as well where the person refused to be treated individually"
+    )
 
 
 @router.get("/people/{person_id}/scores")
@@ -45,6 +62,7 @@ async def customer_scores(
 
 
 def _scores(view: ServedView, person_id: str) -> ScoresAnswer:
-    person_of(view, person_id)
+    allowed = policy.may_personalize(person_of(view, person_id))
     stored = view.get("scores", person_id) or {"scores": []}
-    return ScoresAnswer(**view.stamp, person_id=person_id, scores=stored["scores"])
+    by_category = (view.get("categories", person_id) if allowed else None) or {"scores": []}
+    return ScoresAnswer(**view.stamp, person_id=person_id, scores=stored["scores"], categories=by_category["scores"])

@@ -111,7 +111,8 @@ def train(features: Features, rules: IdentityRules) -> IdentityModel:
         diagnostics |= {"mode": "default", "reason": reason, "replaced": {}}
         return IdentityModel(settings=start, term_frequency_hash=digest, diagnostics=diagnostics)
     settings, replaced = _gate(start, trained, comparisons_of(features), rules)
-    unfit, measured = idle_vetoes(comparisons_of(features), [(one.session, one.found) for one in seen])
+    found = [(one.session, one.found) for one in seen]
+    unfit, measured = idle_vetoes(comparisons_of(features), found, settings, rules.decision.accept_weight)
     diagnostics |= {"mode": "trained", "replaced": replaced, "vetoes": measured}
     return IdentityModel(settings=settings, term_frequency_hash=digest, diagnostics=diagnostics, idle_vetoes=unfit)
 

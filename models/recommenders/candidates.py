@@ -68,6 +68,9 @@ def union(log: Log, scorers: dict[str, Scorer], users: Ints, mode: Mode, per_met
         scores = [standardized(scorers[name].scores(block), allowed.known) for name in names]
         chosen, rows = np.zeros((len(block), log.shape[1]), dtype=np.bool_), np.arange(len(block))[:, None]
         for score in scores:
+            if len(score) == 1 and len(block) > 1:
+                _mark_shared(chosen, score[0], allowed, block, per_method)
+                continue
             closed = np.array(np.broadcast_to(score, chosen.shape))
             allowed.close(closed, block)
             best = top_k(closed, per_method)
@@ -75,6 +78,18 @@ def union(log: Log, scorers: dict[str, Scorer], users: Ints, mode: Mode, per_met
         row, item = np.nonzero(chosen)
         parts.append((row, item, _cells(scores, row, item), len(block)))
     return _joined(users, parts, names)
+
+
+def _mark_shared(chosen: Flags, score: Dense, allowed: Recommendable, block: Ints, per_method: int) -> None:
+    """Mark the best of one score that all users of a block share, without a table of it."""
+    known = np.flatnonzero(allowed.known)
+    if allowed.touched is None:
+        chosen[:, known[top_k(score[None, known], per_method)[0]]] = True
+        return
+    touched = allowed.touched[block]
+    best = known[top_k(score[None, known], per_method + int(np.diff(touched.indptr).max(initial=0)))[0]]
+    free = touched[:, best].toarray() == 0
+    chosen[:, best] |= free & (np.cumsum(free, axis=1) <= per_method)
 
 
 def best_of_blend(
@@ -101,7 +116,7 @@ def best_of_blend(
 
 def standardized(scores: Dense, known: Flags) -> Dense:
     """Mean 0 and standard deviation 1 over the known items of each row; a constant row becomes 0."""
-    inside = scores[:, known]
+    inside = scores if known.all() else scores[:, known]
     centre = inside.mean(axis=1, keepdims=True)
     spread = inside.std(axis=1, keepdims=True)
     return np.divide(scores - centre, spread, out=np.zeros_like(scores), where=spread > 1e-12)

@@ -12,6 +12,8 @@ from customer360.models.recommenders.hybrid import Tell
 from customer360.models.recommenders.log import Ints, Log
 from customer360.models.recommenders.reading import Interactions, without_returns
 from customer360.models.recommenders.sessions.log import SessionLog
+from customer360.models.recommenders.towers import Towers
+from customer360.models.two_tower.examples import TwoTowerParams
 from customer360.platform.errors import ModelError
 
 AskedMode = Literal["new", "all", "session"]
@@ -22,11 +24,17 @@ DAY = 86_400e6
 
 
 def recommend_users(
-    interactions: Interactions, as_of: datetime, mode: Mode, k: int, tell: Tell, horizon: float | None = None
+    interactions: Interactions,
+    as_of: datetime,
+    mode: Mode,
+    k: int,
+    tell: Tell,
+    horizon: float | None = None,
+    with_towers: bool = False,
 ) -> pl.DataFrame:
     """The k best items of every user with a kept or returned interaction before `as_of`: `user`, `item`, `rank` (from 1),
     `score`, in order of user and rank. In mode `new` an item that the user ever touched never appears; fewer than k rows
-    where the catalogue holds less.
+    where the catalogue holds less. `with_towers` trains the two towers as a further method.
     """
     rows, returned = without_returns(interactions.rows)
     if returned:
@@ -34,7 +42,8 @@ def recommend_users(
     epoch = pl.col("at").dt.epoch("us") / DAY
     log = Log.of(rows.with_columns(day=epoch), (as_of - datetime(1970, 1, 1)) / timedelta(days=1))
     tell(f"{log.shape[0]:,} users, {log.shape[1]:,} items, {len(log.day):,} user-item-days over {log.span():.0f} days")
-    fitted = hybrid.fit(log, mode, tell, horizon)
+    further = (Towers(TwoTowerParams.model_validate({})).family,) if with_towers else ()
+    fitted = hybrid.fit(log, mode, tell, horizon, (*hybrid.FAMILIES, *further))
     users = np.arange(log.shape[0])
     tell(f"listing {k} items for {len(users):,} users")
     user, item, rank, score = fitted.lists(users, k)

@@ -1,6 +1,7 @@
 """A ranker over candidates: gradient-boosted trees on what the methods say and on facts of user, item and pair."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import xgboost as xgb
@@ -87,6 +88,17 @@ class Ranker:
         if len(rows) == 0:
             return np.zeros(0, dtype=np.float32)
         return np.asarray(self.booster.inplace_predict(rows), dtype=np.float32)
+
+    def save(self, file: Path) -> None:
+        """Write the trees as JSON; equal trees give equal bytes."""
+        file.write_bytes(self.booster.save_raw(raw_format="json"))
+
+    @staticmethod
+    def load(file: Path) -> "Ranker":
+        """Read what `save` wrote."""
+        booster = xgb.Booster({"nthread": SETTINGS["nthread"]})
+        booster.load_model(bytearray(file.read_bytes()))
+        return Ranker(booster)
 
 
 def inputs(found: Candidates, log: Log) -> Dense:

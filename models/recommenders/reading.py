@@ -1,54 +1,44 @@
-"""Read an interaction file of any retailer: CSV (also gzipped), Parquet or JSON lines, to rows before one moment.
+"""Read an interaction file of any retailer (see `files` for its kinds) to rows before one moment.
 
 Columns `user`, `item`, `timestamp`, and where the file has them `session`, `quantity` and `item_text`. What cannot be used
 is left out and counted. Identifiers come back as they were: text stays text; a CSV column of plain integers becomes
 integers, as any reader would make it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
 
+from customer360.models import files, timestamps
 from customer360.platform.errors import SourceError
 
 OPTIONAL = ("session", "quantity", "item_text")
 PLAIN_INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"
-# Epochs are told apart by size: seconds until 5138, milliseconds, microseconds, nanoseconds.
-EPOCHS = ((1e11, 1e6), (1e14, 1e3), (1e17, 1.0), (float("inf"), 1e-3))
-LATEST = 2.5e17  # microseconds: beyond the year 9800 is no time
+# Usual names, in lower case without blanks and signs; taken where the file has no column of our own name.
+USUAL: dict[str, tuple[str, ...]] = {
+    "user": ("user", "userid", "customer", "customerid", "clientid", "visitorid", "memberid", "reviewerid"),
+    "item": ("item", "itemid", "product", "productid", "stockcode", "sku", "movieid", "article", "articleid", "asin"),
+    "timestamp": ("timestamp", "datetime", "invoicedate", "orderdate", "transactiondate", "eventtime", "date", "time", "ts"),
+    "session": ("session", "sessionid", "visitid"),
+    "quantity": ("quantity", "qty", "units"),
+    "item_text": ("itemtext", "description", "title", "productname", "itemname"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Interactions:
     """`rows` before the moment: `user`, `item`, `at` (UTC), and the optional columns that the file has; in file order of
     equal times. `spanning` are the sessions that have rows on both sides of the moment; nothing else is kept of later
-    rows. `left_out` counts rows by reason.
+    rows. `left_out` counts rows by reason; `notes` are sentences on how the file was understood.
     """
 
     rows: pl.DataFrame
     spanning: pl.Series
     left_out: dict[str, int]
-
-
-def moment(text: str) -> datetime:
-    """A date, an ISO timestamp (without zone: UTC) or an epoch number as a naive UTC time. Raises SourceError."""
-    try:
-        number = float(text)
-    except ValueError:
-        try:
-            found = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
-        except ValueError:
-            raise SourceError(f"{text!r} is no date, no ISO timestamp and no epoch number") from None
-        return found.astimezone(UTC).replace(tzinfo=None) if found.tzinfo else found
-    try:
-        if 0 < number < 1e8 and len(text.strip()) == 8:  # 20110911
-            return datetime.strptime(text.strip(), "%Y%m%d")
-        scale = next(scale for limit, scale in EPOCHS if 0 <= number < limit)
-        return datetime.fromtimestamp(number * scale / 1e6, UTC).replace(tzinfo=None)
-    except (ValueError, OverflowError, StopIteration):
-        raise SourceError(f"{text!r} is no date, no ISO timestamp and no epoch number") from None
+    notes: tuple[str, ...] = ()
 
 
 def column_names(text: str) -> dict[str, str]:
@@ -70,11 +60,13 @@ def read(path: Path, as_of: datetime, names: dict[str, str], owners: tuple[str, 
         SourceError: the file is missing or of another kind, a needed column is missing (those found are listed), no time
             can be read, or nothing lies before the moment.
     """
-    frame = _frame(path)
+    notes: list[str] = []
+    frame = files.frame(path, names)
+    names = _with_usual(frame.columns, names, notes.append)
     there = (name for name in owners if names.get(name, name) in frame.columns)
     needed = (next(there, owners[0]), "item", "timestamp")
     frame = _named(frame, path, names, needed)
-    rows = frame.with_columns(at=_times(frame["timestamp"], path)).drop("timestamp")
+    rows = frame.with_columns(at=timestamps.read(frame["timestamp"], str(path), notes.append)).drop("timestamp")
     left_out: dict[str, int] = {}
 
     def keep(reason: str, condition: pl.Expr, of: pl.DataFrame) -> pl.DataFrame:
@@ -100,7 +92,7 @@ def read(path: Path, as_of: datetime, names: dict[str, str], owners: tuple[str, 
     distinct = rows.unique(equal, maintain_order=True, keep="first")
     if distinct.height < rows.height:
         left_out["equal to another"] = rows.height - distinct.height
-    return Interactions(distinct, spanning.sort(), left_out)
+    return Interactions(distinct, spanning.sort(), left_out, tuple(notes))
 
 
 def without_returns(rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:
@@ -135,23 +127,19 @@ def without_returns(rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     return marked.drop("place"), len(gone)
 
 
-def _frame(path: Path) -> pl.DataFrame:
-    if not path.is_file():
-        raise SourceError(f"{path}: no such file")
-    name = path.name.lower().removesuffix(".gz")
-    try:
-        if name.endswith((".parquet", ".pq")):
-            return pl.read_parquet(path)
-        if name.endswith((".jsonl", ".ndjson", ".json")):
-            return pl.read_ndjson(path, infer_schema_length=None)
-        if name.endswith((".csv", ".tsv", ".txt", ".dat")):
-            separator = "\t" if name.endswith(".tsv") else ","
-            return pl.read_csv(path, infer_schema=False, separator=separator, encoding="utf8-lossy").with_columns(
-                pl.all().replace("", None)
-            )
-    except (pl.exceptions.PolarsError, OSError) as fault:
-        raise SourceError(f"{path} cannot be read: {fault}") from fault
-    raise SourceError(f"{path}: give .csv, .csv.gz, .tsv, .parquet, .jsonl or .ndjson")
+def _with_usual(found: list[str], names: dict[str, str], tell: Callable[[str], None]) -> dict[str, str]:
+    """`names` with the usual names that the file has for what it does not call as we do."""
+    plain = {files.plain(name): name for name in reversed(found)}
+    taken, guessed = set(names.values()), {}
+    for ours, usual in USUAL.items():
+        if ours in names or ours in found:
+            continue
+        theirs = next((plain[name] for name in usual if name in plain and plain[name] not in taken), None)
+        if theirs is not None:
+            guessed[ours] = theirs
+    if guessed:
+        tell("columns taken by their usual names: " + ", ".join(f"{ours}={theirs}" for ours, theirs in guessed.items()))
+    return {**names, **guessed}
 
 
 def _named(frame: pl.DataFrame, path: Path, names: dict[str, str], needed: tuple[str, ...]) -> pl.DataFrame:
@@ -162,7 +150,8 @@ def _named(frame: pl.DataFrame, path: Path, names: dict[str, str], needed: tuple
     if missing:
         raise SourceError(
             f"{path} lacks {', '.join(missing)}; its columns are {frame.columns}. "
-            "Name yours with --columns, for example --columns user=CustomerID,item=StockCode,timestamp=InvoiceDate"
+            "Name yours with --columns, for example --columns user=CustomerID,item=StockCode,timestamp=InvoiceDate; "
+            "of a file without a header by place: --columns user=1,item=2,timestamp=4"
         )
     there = {ours: theirs for ours, theirs in wanted.items() if theirs in frame.columns}
     chosen = frame.select(**{ours: pl.col(theirs) for ours, theirs in there.items()})
@@ -184,54 +173,3 @@ def _plain(values: pl.Series) -> pl.Series:
 def _present(rows: pl.DataFrame, name: str) -> pl.Expr:
     there = pl.col(name).is_not_null()
     return there & (pl.col(name).str.strip_chars() != "") if rows.schema[name] == pl.String else there
-
-
-def _times(values: pl.Series, path: Path) -> pl.Series:
-    """Naive UTC microseconds, null where no time can be read. Raises SourceError when none can."""
-    if values.dtype == pl.Date:
-        found = values.cast(pl.Datetime("us"))
-    elif isinstance(values.dtype, pl.Datetime):
-        utc = values.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if values.dtype.time_zone else values
-        found = utc.cast(pl.Datetime("us"))
-    elif values.dtype.is_numeric():
-        found = _from_epoch(values.cast(pl.Float64))
-    else:
-        found = _from_text(values.cast(pl.String))
-    if len(found) and found.null_count() == len(found):
-        raise SourceError(
-            f"{path}: no time can be read from timestamp, for example {values.drop_nulls().head(3).to_list()}"
-        )
-    return found
-
-
-def _from_epoch(values: pl.Series) -> pl.Series:
-    """The unit is that of the middle value, so that a single absurd one decides nothing; absurd ones are null."""
-    usual = values.fill_nan(None).abs().median()
-    scale = next((s for limit, s in EPOCHS if not isinstance(usual, int | float) or usual < limit), EPOCHS[-1][1])
-    micro = values * scale
-    return (
-        pl.select(pl.when(micro.is_finite() & (micro.abs() < LATEST)).then(micro))
-        .to_series()
-        .round(0)
-        .cast(pl.Int64)
-        .cast(pl.Datetime("us"))
-    )
-
-
-def _from_text(values: pl.Series) -> pl.Series:
-    """ISO in any of its usual forms, else an epoch; a form that reads nothing costs one look at the first rows."""
-    numbers = values.cast(pl.Float64, strict=False)
-    if numbers.null_count() == values.null_count():
-        return _from_epoch(numbers)
-    text = values.str.strip_chars().str.replace("Z$", "+00:00").str.replace("T", " ", literal=True)
-    zoned = text.str.contains(r"[+-]\d{2}:?\d{2}$") & (text.str.len_chars() > 10)
-    naive = pl.select(
-        pl.coalesce(
-            pl.lit(text).str.to_datetime(form, time_unit="us", strict=False)
-            for form in ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d")
-        )
-    ).to_series()  # fmt: skip
-    if not zoned.any():
-        return naive
-    aware = text.str.to_datetime("%Y-%m-%d %H:%M:%S%.f%z", time_unit="us", strict=False, time_zone="UTC")
-    return pl.select(pl.coalesce(pl.lit(aware).dt.replace_time_zone(None), pl.lit(naive))).to_series()

@@ -5,7 +5,7 @@ and subcategory (hashed, so a product that nobody has bought yet has a place at 
 bag of what the person bought and looked at before the target's day, recent things weighing more, with the target itself
 taken out and part of the rest dropped. Training is softmax over the products of the batch with the log of their sampling
 rate taken off, so that popular products are not punished for standing in many batches; each product has a bias that
-starts at that logarithm. Examples are drawn by recency. Scoring is exact: every product is compared.
+starts at that logarithm. Examples are drawn by recency. Every product is compared (`retrieval`).
 
 Equal data, parameters and seed give equal bytes: training keeps to one thread, and each epoch draws from its own
 generator, so a resumed fit sees what an unbroken one sees. PyTorch is imported by a fit alone.
@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 from scipy import sparse
 
-from customer360.models import evaluation, item_to_item
+from customer360.models import evaluation, item_to_item, retrieval
 from customer360.models.base import PAYLOADS, Evaluation, Model, Progress, Snapshot, register
 from customer360.models.item_to_item import INTERACTIONS, MODES, ItemToItemParams, Mix, Mode
 from customer360.models.popularity import most_popular, own_frequency, purchases, top_k
@@ -122,25 +122,64 @@ def recommend(
     if persons.is_empty():
         return pl.DataFrame(schema={n: t for n, t in PAYLOADS["gold.recommendations"].items() if n != "mode"})
     persons = persons.sort()
-    history, own = _histories(fitted, interactions, persons, as_of)
-    items, parts = _normalized(fitted.items), []
+    history, own = histories(fitted, interactions, persons, as_of)
+    is_large = len(fitted.products) > retrieval.EXACT_LIMIT
+    index = retrieval.Index.of(normalized(fitted.items) / np.float32(fitted.params.temperature), fitted.bias)
+    parts = []
     for start in range(0, len(persons), BLOCK_PERSONS):
         rows = slice(start, start + BLOCK_PERSONS)
-        person = _normalized(history[rows] @ fitted.hidden)
-        scores = person @ items.T / np.float32(fitted.params.temperature) + fitted.bias
+        person = normalized(history[rows] @ fitted.hidden)
         if mode == "new":
-            scores[own[rows].nonzero()] = -np.inf
+            best, score = index.search(person, k, own[rows])
+        elif is_large:
+            best, score = _with_own(index, person, own[rows], fitted.params.own_weight, k)
         else:
-            scores = _standardized(scores) + fitted.params.own_weight * _standardized(own[rows].toarray())
-        best = top_k(scores, k)
+            scores = _standardized(person @ index.items.T + fitted.bias)
+            scores += fitted.params.own_weight * _standardized(own[rows].toarray())
+            best = top_k(scores, k)
+            score = np.take_along_axis(scores, best, axis=1)
         listed = {
             "person_id": persons[rows].gather(np.repeat(np.arange(len(best)), best.shape[1])),
             "rank": np.tile(np.arange(1, best.shape[1] + 1, dtype=np.int64), len(best)),
             "product_id": fitted.products.gather(best.ravel()),
-            "score": np.take_along_axis(scores, best, axis=1).ravel().astype(np.float64),
+            "score": score.ravel().astype(np.float64),
         }
         parts.append(pl.DataFrame(listed).filter(pl.col("score") > -np.inf))
     return pl.concat(parts)
+
+
+def _with_own(
+    index: retrieval.Index, person: Dense, own: sparse.csr_array, weight: float, k: int
+) -> tuple[Ints, Dense]:
+    """Places and scores of mode `all` for a catalogue too large for a table of persons x products: what is near without
+    regard to own purchases, and own purchases, standardised by the moments that all products would give.
+    """
+    count = len(index.items)
+    centre, spread = _moments(index, person)
+    mean = np.asarray(own.sum(axis=1)).ravel() / count
+    deviation = np.sqrt(np.maximum(np.asarray(own.multiply(own).sum(axis=1)).ravel() / count - mean**2, 0.0))
+    near, near_score = index.search(person, k, own)
+    best, score = np.zeros((len(person), k), dtype=np.int64), np.full((len(person), k), -np.inf, dtype=np.float32)
+    for row in range(len(person)):
+        mine = own.indices[own.indptr[row] : own.indptr[row + 1]]
+        place = np.concatenate([near[row], mine])
+        said = np.concatenate([near_score[row], index.items[mine] @ person[row] + index.bias[mine]])
+        bought = np.concatenate([np.zeros(near.shape[1]), own.data[own.indptr[row] : own.indptr[row + 1]]])
+        total = np.zeros_like(said) if spread[row] == 0 else (said - centre[row]) / spread[row]
+        if deviation[row] > 0:
+            total += weight * (bought - mean[row]) / deviation[row]
+        order = np.lexsort((place, -total))[:k]
+        best[row, : len(order)], score[row, : len(order)] = place[order], total[order]
+    return best, score
+
+
+def _moments(index: retrieval.Index, person: Dense) -> tuple[Dense, Dense]:
+    """Mean and standard deviation of the scores of all products for each person, without the scores."""
+    middle, level = index.items.mean(axis=0), index.bias.mean()
+    items, bias = index.items - middle, index.bias - level
+    spread = np.einsum("pd,de,pe->p", person, items.T @ items / len(items), person)
+    spread += 2 * (person @ (items.T @ bias / len(items))) + (bias**2).mean()
+    return person @ middle + level, np.sqrt(np.maximum(spread, 0.0))
 
 
 def predict(fitted: TwoTowerFitted, snapshot: Snapshot) -> pl.DataFrame:
@@ -221,7 +260,7 @@ def _outcome(interactions: pl.LazyFrame, as_of: date, params: TwoTowerParams, mo
     return found
 
 
-def _histories(
+def histories(
     fitted: TwoTowerFitted, interactions: pl.LazyFrame, persons: pl.Series, as_of: date
 ) -> tuple[sparse.csr_array, sparse.csr_array]:
     """Two matrices persons x products: the weighted bag of the latest events, and own purchases fading with time."""
@@ -243,7 +282,7 @@ def _histories(
     return recent, matrix(ends[:-1], params.own_half_life_days, True)
 
 
-def _normalized(rows: Dense) -> Dense:
+def normalized(rows: Dense) -> Dense:
     """Rows of length 1; a row of zeros stays."""
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)

@@ -16,7 +16,7 @@ ModelArgument = Annotated[str, typer.Argument(help="A model, e.g. churn")]
 
 @app.command()
 def train(
-    model: Annotated[str, typer.Argument(help="churn, item_to_item, or all")] = "all",
+    model: Annotated[str, typer.Argument(help="churn, hybrid, or all")] = "all",
     as_of: AsOfOption = None,
     config: ConfigOption = None,
 ) -> None:

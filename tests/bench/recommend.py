@@ -8,6 +8,7 @@ with five items before it who come back within 90 days judge. The full catalogue
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 from time import perf_counter, process_time
@@ -68,8 +69,11 @@ def single(fitted: hybrid.Hybrid, name: str, users: Ints) -> pl.DataFrame:
     return table(fitted.log, users[found.user[rows]], found.item[rows], rank)
 
 
-def towers(rows: pl.DataFrame, cut: date, persons: pl.Series, mode: Mode) -> pl.DataFrame:
-    """Lists of the two towers, with the parameters that they come with."""
+Towers = Callable[[pl.Series, Mode], pl.DataFrame]
+
+
+def towers(rows: pl.DataFrame, cut: date) -> Towers:
+    """Lists of the two towers for persons and a mode, with the parameters that they come with."""
     interactions = rows.select(
         person_id="user", product_id="item", on=pl.from_epoch(pl.col("day").floor().cast(pl.Int32), "d"),
         kind=pl.lit("purchase"),
@@ -81,10 +85,10 @@ def towers(rows: pl.DataFrame, cut: date, persons: pl.Series, mode: Mode) -> pl.
     )
     snapshot = base.Snapshot({"gold.interactions": interactions.lazy(), "silver.products": products.lazy()}, cut)
     fitted = two_tower.fit(snapshot, two_tower.TwoTowerParams(), base.NoProgress())
-    return two_tower.recommend(fitted, interactions.lazy(), persons, cut, mode, 20)
+    return lambda persons, mode: two_tower.recommend(fitted, interactions.lazy(), persons, cut, mode, 20)
 
 
-def judged(rows: pl.DataFrame, cut: date, mode: Mode, with_towers: bool) -> list[str]:
+def judged(rows: pl.DataFrame, cut: date, mode: Mode, of_towers: Towers | None) -> list[str]:
     """Markdown lines of one window and mode, the hybrid first."""
     today = float((cut - date(1970, 1, 1)).days)
     log, truth, start, used = Log.of(rows, today), outcome(rows, today, mode), perf_counter(), process_time()
@@ -95,8 +99,8 @@ def judged(rows: pl.DataFrame, cut: date, mode: Mode, with_towers: bool) -> list
     seconds, cpu = perf_counter() - start, process_time() - used
     lists = {f"**hybrid ({fitted.name})**": table(log, user, item, rank)}
     lists |= {name: single(fitted, name, users) for name in fitted.scorers}
-    if with_towers:
-        lists["two towers"] = towers(rows, cut, persons, mode)
+    if of_towers is not None:
+        lists["two towers"] = of_towers(persons, mode)
     young = log.items.filter(pl.Series(_first_sale(log) >= today - NEW_ITEM_DAYS))
     unseen = truth.filter(~pl.col("product_id").is_in(log.items.implode())).height / truth.height
     scored = {name: evaluation.ranking_by_person(found, truth) for name, found in lists.items()}
@@ -115,7 +119,7 @@ def judged(rows: pl.DataFrame, cut: date, mode: Mode, with_towers: bool) -> list
             f"| {evaluation.coverage(found, len(log.items)):.2f} | {evaluation.gini(found, len(log.items)):.2f} "
             f"| {found['product_id'].is_in(young.implode()).mean():.3f} | {gain} |"
         )
-    if with_towers:
+    if of_towers is not None:
         ease = evaluation.compare_means(scored["two towers"]["recall"], scored["ease"]["recall"], seed=0)
         out.append(f"\nTwo towers minus EASE, Recall@20: {ease}.")
     return out
@@ -138,8 +142,9 @@ def main() -> None:
     for cut in map(date.fromisoformat, options.cuts.split(",")):
         if cut + timedelta(days=HORIZON) > LAST_DAY + timedelta(days=1):
             raise SystemExit(f"the window after {cut} does not end within the log")
+        of_towers = None if options.no_towers else towers(rows, cut)
         for mode in options.modes.split(","):
-            lines += judged(rows, cut, mode, with_towers=mode == "new" and not options.no_towers)
+            lines += judged(rows, cut, mode, of_towers)
     print("\n".join(lines))
 
 

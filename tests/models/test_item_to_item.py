@@ -10,6 +10,7 @@ from scipy import sparse
 
 from customer360.models import base, item_to_item
 from customer360.models.item_to_item import ItemToItemParams, Mix
+from customer360.models.recommenders import neighbours
 from customer360.platform.errors import ModelError
 
 CUT = date(2024, 7, 1)
@@ -59,7 +60,7 @@ def test_cosine_by_hand_and_in_blocks(monkeypatch) -> None:
     found = item_to_item.cosine(baskets, PARAMS).toarray()
     assert found[0, 1] == pytest.approx(2 / (np.sqrt(4 * 2) + 2.0))
     assert found[0, 0] == 0 and found[1, 2] == 0
-    monkeypatch.setattr(item_to_item, "BLOCK_ITEMS", 2)
+    monkeypatch.setattr(neighbours, "BLOCK_CELLS", 2)
     assert np.array_equal(item_to_item.cosine(baskets, PARAMS).toarray(), found)
 
 

@@ -61,7 +61,7 @@ def test_the_card_states_intervals_data_and_limits() -> None:
     assert "max_depth: 3" in text
 
 
-@pytest.mark.parametrize("name", ["churn", "clv", "item_to_item", "two_tower"])
+@pytest.mark.parametrize("name", ["churn", "clv", "hybrid", "item_to_item", "two_tower"])
 def test_every_card_says_what_the_model_is(name: str) -> None:
     model = base.find(name)
     text = card(model, model.params(), base.Evaluation({"x": 1.0}), date(2024, 7, 1), None, {}, Plan())

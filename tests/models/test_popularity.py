@@ -49,3 +49,14 @@ def test_top_k_is_exact_with_ties_by_column() -> None:
     assert np.array_equal(top_k(scores, 15), expected)
     assert np.array_equal(np.vstack([top_k(scores[:7], 15), top_k(scores[7:], 15)]), expected)
     assert top_k(scores, 99).shape == (200, 40)
+
+
+def test_top_k_equals_a_stable_sort_with_ties_and_closed_places() -> None:
+    rng = np.random.default_rng(0)
+    for trial in range(150):
+        rows, columns, k = rng.integers(1, 6), rng.integers(1, 300), rng.integers(1, 40)
+        scores = rng.integers(0, rng.integers(1, 50), size=(rows, columns)).astype(np.float32)
+        scores *= rng.random((rows, columns)) < rng.random()
+        if trial % 3 == 0:
+            scores[rng.random((rows, columns)) < 0.2] = -np.inf
+        assert np.array_equal(top_k(scores, k), np.argsort(-scores, axis=1, kind="stable")[:, :k])

@@ -80,6 +80,30 @@ def test_the_gate_says_why(low: float, high: float, margin: float, broken: str, 
     assert decided is let_in and words in reason
 
 
+@pytest.mark.parametrize(
+    ("direction", "one", "other", "margin", "let_in", "words"),
+    [
+        ("max", 0.3, 0.2, 0.0, True, "better: quality 0.3000 against 0.2000"),
+        ("max", 0.19, 0.2, 0.02, True, "within the margin"),
+        ("max", 0.1, 0.2, 0.02, False, "worse than the champion"),
+        ("min", 0.3, 0.2, 0.0, False, "worse than the champion"),
+        ("max", 0.2, 0.2, 0.0, False, "not shown to be better"),
+    ],
+)
+def test_versions_without_rows_are_compared_by_their_objective(
+    monkeypatch, direction: str, one: float, other: float, margin: float, let_in: bool, words: str
+) -> None:
+    plan = Plan(objective={"metric": "quality", "direction": direction})
+    monkeypatch.setattr(promotion, "plan_of", lambda model: plan)
+    desk = promotion.Desk(SimpleNamespace(), SimpleNamespace(), TOY, CUT)
+    sides = [promotion.Judged("1", CUT, False, base.Evaluation({"quality": value})) for value in (one, other)]
+    decided, reason = promotion._decide(promotion.compare(desk, *sides), margin, "")
+    assert decided is let_in and words in reason
+    sides[1] = promotion.Judged("2", CUT, False, base.Evaluation({}))
+    with pytest.raises(ModelError, match="objective \\(quality\\) is not among its figures"):
+        promotion.compare(desk, *sides)
+
+
 @pytest.fixture
 def desk(monkeypatch, tmp_path: Path) -> promotion.Desk:
     from customer360.models.tracking import local_registry

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from customer360.models import transactions
-from customer360.platform.errors import ModelError
+from customer360.platform.errors import ModelError, SourceError
 
 ROWS = pl.DataFrame(
     {
@@ -74,7 +74,7 @@ def test_names_what_is_missing_and_what_there_is(tmp_path: Path) -> None:
         ModelError, match=r"no column for amount; it has Customer ID, InvoiceDate. Name it: --columns amount="
     ):
         transactions.read(file)
-    with pytest.raises(ModelError, match="no file"):
+    with pytest.raises(SourceError, match="no file"):
         transactions.read(tmp_path / "nothing.csv")
     with pytest.raises(ModelError, match=r"wrong: customer"):
         transactions.mapping("customer")

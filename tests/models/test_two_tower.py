@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from customer360.models import base, two_tower
+from customer360.models import base, retrieval, two_tower
 from customer360.models.two_tower import TwoTowerParams, examples, towers
 from customer360.platform.errors import ModelError
 
@@ -281,3 +281,13 @@ def test_a_worker_that_dies_goes_on_from_its_epoch(ray_cluster, fitted, snapshot
     fitted.save(tmp_path / "in_process")
     assert died.exists() and trained.resumed
     assert trained.fingerprint == base.fingerprint(tmp_path / "in_process")
+
+
+@pytest.mark.parametrize("mode", ["new", "all"])
+def test_a_large_catalogue_gets_the_same_lists(fitted, snapshot, monkeypatch, mode) -> None:
+    persons = [f"p{n:03}" for n in range(40)] + ["nobody"]
+    exact = lists(fitted, snapshot, persons, mode, 10)
+    monkeypatch.setattr(retrieval, "EXACT_LIMIT", 0)
+    large = lists(fitted, snapshot, persons, mode, 10)
+    assert large.drop("score").equals(exact.drop("score"))
+    assert large["score"].to_numpy() == pytest.approx(exact["score"].to_numpy(), abs=1e-3)

@@ -67,7 +67,8 @@ def retailer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
         if not any(graph.NODES[n].is_producer and n.startswith("gold.") for n in needed):  # MLflow takes seconds
             as_of = jobs.run_pipeline(settings, end=name).as_of or as_of
     assert as_of
-    lake_of(settings).ensure(tables.by_name("gold.predictions"))
+    for name in ("gold.predictions", "gold.category_scores"):
+        lake_of(settings).ensure(tables.by_name(name))
     built = Built(
         lake_of(settings), settings, dict(rules_of(settings)), date.fromisoformat(as_of), root / "sample" / "truth", {}
     )

@@ -27,7 +27,7 @@ def test_the_sample_covers_every_group(group: str, retailer) -> None:
 
 
 def test_only_scores_need_more_than_the_sample() -> None:
-    assert set(GROUPS) - set(COVERED) == {"clv", "churn"}
+    assert set(GROUPS) - set(COVERED) == {"clv", "churn", "segment", "propensity"}
 
 
 def test_every_column_stands_in_one_group_that_says_how_fresh_it_is() -> None:

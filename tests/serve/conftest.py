@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from customer360.models import scoring  # noqa: F401 - declares gold.predictions and gold.recommendations
 from customer360.models.identity import producer  # noqa: F401 - declares silver.identities
-from customer360.pipelines.gold import behavior, customers  # noqa: F401
+from customer360.pipelines.gold import affinity, behavior, customers  # noqa: F401
 from customer360.pipelines.silver import catalog  # noqa: F401
 from customer360.platform import access, tables
 from customer360.platform.lake import BUCKET, Lake, bucket_numbers
@@ -141,6 +141,20 @@ def fill(shop: Shop) -> None:
         {"person_id": p, "model": "churn", "version": "3", "target": "churn", "score": s, "reasons": REASONS,
          "scored_at": NOW, "as_of": d}
         for p, s, d in [("p_ann", 0.7, AS_OF), ("p_ann", 0.1, old), ("p_bob", 0.2, AS_OF)]
+    ])  # fmt: skip
+    shop.write("gold.category_scores", [
+        {"person_id": p, "category": c, "rank": r, "score": 0.3 / r, "lift": 2.0, "model": "propensity", "version": "4",
+         "target": "bought_in_category_30d", "scored_at": NOW, "as_of": d}
+        for p, d in [("p_ann", AS_OF), ("p_bob", AS_OF), ("p_cyd", old), ("p_erased", AS_OF)]
+        for r, c in enumerate(("Toys", "Wine"), start=1)
+    ])  # fmt: skip
+    shop.write("gold.product_affinity", [
+        {"product_id": "P2", "other_product_id": other, "as_of": day, "rank": rank, "both_count": 30, "own_count": 100,
+         "other_count": 50, "basket_count": 500, "support": 0.06, "confidence": 0.3, "lift": 3.0, "expected_count": 4.0,
+         "p_value": 1e-5, "q_value": 0.001, "is_significant": other != "P6"}
+        for rank, (other, day) in enumerate(
+            [("P1", AS_OF), ("P4", AS_OF), ("P5", AS_OF), ("P9", AS_OF), ("P6", AS_OF), ("P3", old)], start=1
+        )
     ])  # fmt: skip
     sold = [
         ("P3", 3, date(2026, 2, 25)),

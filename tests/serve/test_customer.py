@@ -63,6 +63,15 @@ def test_unscored_person_has_no_scores_and_unknown_is_404(client: Any) -> None:
     assert client("reader").get("/v1/customers/POS/777/scores").status_code == 404
 
 
+def test_scores_by_category_are_withheld_where_personalization_was_refused(client: Any) -> None:
+    ann, bob, cyd = (
+        client("reader").get(f"/v1/people/{p}/scores").json()["categories"] for p in ("p_ann", "p_bob", "p_cyd")
+    )
+    assert [(c["category"], c["rank"], c["score"]) for c in ann] == [("Toys", 1, 0.3), ("Wine", 2, 0.15)]
+    assert ann[0]["model"] == "propensity" and ann[0]["as_of"] == AS_OF.isoformat()
+    assert bob == [] and cyd == [], "Bob refused, Cyd was scored for an older date only"
+
+
 def test_groups_that_a_person_refused_are_withheld(own_shop: Any) -> None:
     known = {"category_affinities": [{"name": "Toys", "share": 0.5}], "occupation": "Cook", "household_id": "h1", "preferred_weekday": "MONDAY",
              "order_count": 3}  # fmt: skip
@@ -74,7 +83,7 @@ def test_groups_that_a_person_refused_are_withheld(own_shop: Any) -> None:
     service = own_shop.clients()("service")
     ann, bob = (service.get(f"/v1/people/{p}").json() for p in ("p_ann", "p_bob"))
     assert ann["withheld"] == [] and {c: ann["profile"][c] for c in known} == known
-    assert bob["withheld"] == ["affinity", "preference", "external", "household"]
+    assert bob["withheld"] == ["segment", "propensity", "affinity", "preference", "external", "household"]
     assert {c: bob["profile"][c] for c in known} == {**dict.fromkeys(known), "order_count": 3}
     assert bob["profile"]["email_address"] == "p_bob@example.org", "who may not be contacted is told by may_email"
 

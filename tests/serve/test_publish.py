@@ -17,7 +17,16 @@ AS_OF = date(2026, 3, 1)
 
 def test_newest_edition_of_everybody_is_published(published: Any) -> None:
     store = OnlineStore(published.state)
-    counts = {"person": 4, "account": 5, "scores": 2, "recommendations": 3, "popular": 1, "product": 6}
+    counts = {
+        "person": 4,
+        "account": 5,
+        "scores": 2,
+        "recommendations": 3,
+        "popular": 1,
+        "product": 6,
+        "together": 1,
+        "categories": 2,
+    }
     assert store.generation.counts == counts
     assert store.generation.as_of == AS_OF
     assert store.generation.sources["gold.customer_360"] == published.lake.version("gold.customer_360")
@@ -113,6 +122,7 @@ def test_deleted_person_is_gone_at_once_and_for_good(own_shop: Any) -> None:
         ("account", "POS/1"),
         ("account", "SHOP/9"),
         ("scores", "p_ann"),
+        ("categories", "p_ann"),
         ("recommendations", "p_ann"),
     ):
         assert store.get(kind, key) is None

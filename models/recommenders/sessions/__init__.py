@@ -17,7 +17,6 @@ from customer360.models.recommenders.lists import ranked
 from customer360.models.recommenders.log import Dense, Flags, Ints
 from customer360.models.recommenders.sessions.log import Moments, SessionLog
 from customer360.models.recommenders.sessions.methods import Fitted, best_of_rows, values_at
-from customer360.platform.errors import ModelError
 
 PER_METHOD = 50
 WEIGHED_MOMENTS = 1_500  # moments that weights are searched on; the ranker learns from all
@@ -133,11 +132,9 @@ def _over_largest(value: Dense, row: Ints, count: int) -> Dense:
 
 
 def fit(log: SessionLog, tell: Tell) -> SessionHybrid:
-    """Choose on the newest sessions, fit on all. Raises ModelError when no session has two different items."""
-    if len(Moments.inside(log).event) == 0:
-        raise ModelError(
-            "nothing to learn from: no session before the date has two different items one after the other"
-        )
+    """Choose on the newest sessions, fit on all. Where no session has two different items, what sells lately is all
+    there is to say.
+    """
     taught = _inner(log, tell)
     if taught is not None:
         weights, ranker, name, figures = _choose(*taught, tell)

@@ -25,17 +25,18 @@ class RfmBounds(Table, table="gold.rfm_bounds", partition_by=("as_of",)):
 def rfm_bounds(gold_customer_features: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
     """A global quantile is a table of its own, so that profiles can be built person by person."""
     buyers = gold_customer_features.filter(pl.col("recency_days") <= 365)
-    steps = [i / RFM_GROUPS for i in range(1, RFM_GROUPS)]
-
-    def fifths(column: str) -> pl.Expr:
-        return pl.concat_list(pl.col(column).quantile(q).fill_null(0.0) for q in steps)
-
     return buyers.select(
         as_of=pl.lit(as_of),
         recency_days=fifths("recency_days"),
         order_count=fifths("order_count_365d"),
         gross_amount=fifths("gross_amount_365d"),
     )
+
+
+def fifths(column: str) -> pl.Expr:
+    """The inner fifths of a column; zeros without a row."""
+    steps = [i / RFM_GROUPS for i in range(1, RFM_GROUPS)]
+    return pl.concat_list(pl.col(column).cast(pl.Float64).quantile(q).fill_null(0.0) for q in steps)
 
 
 class Rfm(Table):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from customer360.platform.tables import Float, List, String, Struct, Table, Timestamp
+from customer360.platform.tables import Float, Integer, List, String, Struct, Table, Timestamp
 
 
 def _reasons() -> List:
@@ -29,8 +29,28 @@ class Churn(Table):
     churn_until_at = Timestamp(nullable=True, description="When it was scored, from the days before as_of")
 
 
+class Segment(Table):
+    """The kind of customer, where a champion has segmented."""
+
+    segment_number = Integer(nullable=True, description="1: the segment that spends most; numbers are of the version")
+    segment_persona = String(nullable=True, description="What sets the segment apart, in words")
+    segment_reasons = _reasons()
+    segment_model_version = String(nullable=True)
+    segment_until_at = Timestamp(nullable=True, description="When it was scored, from the days before as_of")
+
+
+class Propensity(Table):
+    """The category that a person likeliest buys from next, where a champion has scored."""
+
+    next_category = String(nullable=True)
+    next_category_probability = Float(nullable=True, description="To buy from it within the model's horizon")
+    next_category_lift = Float(nullable=True, description="Over the mean probability of all persons for it")
+    propensity_model_version = String(nullable=True)
+    propensity_until_at = Timestamp(nullable=True, description="When it was scored, from the days before as_of")
+
+
 def scores(profile: pl.LazyFrame, predictions: pl.LazyFrame) -> pl.LazyFrame:
-    """Adds Clv and Churn."""
+    """Adds Clv, Churn and Segment."""
     for model, score in (("clv", "clv_amount"), ("churn", "churn_probability")):
         said = predictions.filter(pl.col("model") == model).select(
             "person_id",
@@ -40,4 +60,30 @@ def scores(profile: pl.LazyFrame, predictions: pl.LazyFrame) -> pl.LazyFrame:
             pl.col("scored_at").alias(f"{model}_until_at"),
         )
         profile = profile.join(said, on="person_id", how="left")
-    return profile
+    return _segment(profile, predictions)
+
+
+def _segment(profile: pl.LazyFrame, predictions: pl.LazyFrame) -> pl.LazyFrame:
+    """The first reason of a segment is its persona."""
+    said = predictions.filter(pl.col("model") == "segments").select(
+        "person_id",
+        segment_number=pl.col("score").cast(pl.Int64),
+        segment_persona=pl.col("reasons").list.first().struct.field("feature"),
+        segment_reasons=pl.col("reasons").list.slice(1),
+        segment_model_version="version",
+        segment_until_at="scored_at",
+    )
+    return profile.join(said, on="person_id", how="left")
+
+
+def propensity(profile: pl.LazyFrame, category_scores: pl.LazyFrame) -> pl.LazyFrame:
+    """Adds Propensity."""
+    first = category_scores.filter(pl.col("model") == "propensity", pl.col("rank") == 1).select(
+        "person_id",
+        next_category="category",
+        next_category_probability="score",
+        next_category_lift="lift",
+        propensity_model_version="version",
+        propensity_until_at="scored_at",
+    )
+    return profile.join(first, on="person_id", how="left")

@@ -18,7 +18,7 @@ from customer360.pipelines.gold.customers.loyalty import Loyalty, loyalty
 from customer360.pipelines.gold.customers.preference import Preference, preference
 from customer360.pipelines.gold.customers.rfm import Rfm, rfm
 from customer360.pipelines.gold.customers.risk import Risk, risk
-from customer360.pipelines.gold.customers.scores import Churn, Clv, scores
+from customer360.pipelines.gold.customers.scores import Churn, Clv, Propensity, Segment, propensity, scores
 from customer360.pipelines.gold.customers.sentiment import Sentiment, sentiment
 from customer360.pipelines.gold.customers.service import Service, service
 from customer360.pipelines.gold.customers.value import Value, value
@@ -36,16 +36,16 @@ class Key(Table):
 
 GROUPS: dict[str, type[Table]] = {
     "identity": Identity, "consent": Consent, "value": Value, "rfm": Rfm, "lifecycle": Lifecycle, "clv": Clv,
-    "churn": Churn, "affinity": Affinity, "preference": Preference, "engagement": Engagement, "service": Service,
+    "churn": Churn, "segment": Segment, "propensity": Propensity, "affinity": Affinity, "preference": Preference, "engagement": Engagement, "service": Service,
     "sentiment": Sentiment, "loyalty": Loyalty, "devices": Devices, "household": Household, "external": External,
     "risk": Risk,
 }  # fmt: skip
 # Groups that only serve to treat people individually: nothing of them is shown for a person who refused that.
-NEEDS_PERSONALIZATION = ("affinity", "preference", "external", "household")
+NEEDS_PERSONALIZATION = ("segment", "propensity", "affinity", "preference", "external", "household")
 
 
 class Customer360(
-    Key, Identity, Consent, Value, Rfm, Lifecycle, Clv, Churn, Affinity, Preference, Engagement, Service, Sentiment, Loyalty,
+    Key, Identity, Consent, Value, Rfm, Lifecycle, Clv, Churn, Segment, Propensity, Affinity, Preference, Engagement, Service, Sentiment, Loyalty,
     Devices, Household, External, Risk,
     table="gold.customer_360", per="person_id", partition_by=("as_of",), sort_by=("person_id",),
 ):  # fmt: skip
@@ -86,6 +86,7 @@ def customer_360(
     gold_households: pl.LazyFrame,
     gold_rfm_bounds: pl.LazyFrame,
     gold_predictions: pl.LazyFrame,
+    gold_category_scores: pl.LazyFrame,
     as_of: date,
     params: EnrichmentRules,
 ) -> pl.LazyFrame:
@@ -98,6 +99,7 @@ def customer_360(
         .pipe(rfm, gold_rfm_bounds)
         .pipe(lifecycle, people, silver_subject_days, visits, params, as_of)
         .pipe(scores, gold_predictions)
+        .pipe(propensity, gold_category_scores)
         .pipe(affinity, gold_interactions, silver_products, as_of)
         .pipe(preference, people, silver_transaction_facts, silver_session_facts, visits, as_of)
         .pipe(engagement, silver_messages, as_of)

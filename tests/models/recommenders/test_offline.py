@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from customer360.models import timestamps
 from customer360.models.recommenders import hybrid, offline, own, popular, reading
 from customer360.platform.errors import SourceError
 
@@ -40,7 +41,7 @@ def shop(tmp_path_factory) -> Path:
 @pytest.fixture
 def few_families(monkeypatch) -> None:
     """Four quick families are enough for the laws."""
-    monkeypatch.setattr(hybrid.fit, "__defaults__", (None, FEW))
+    monkeypatch.setattr(hybrid, "FAMILIES", FEW)
 
 
 def lists(path: Path, mode: str, k: int = 5) -> pl.DataFrame:
@@ -102,4 +103,4 @@ def test_a_wrong_column_lists_those_found(shop) -> None:
     with pytest.raises(SourceError, match=r"lacks user .*its columns are \['user', 'item', 'timestamp', 'quantity'\]"):
         reading.read(shop, CUT, {"user": "Customer"})
     with pytest.raises(SourceError, match="no date"):
-        reading.moment("soon")
+        timestamps.moment("soon")

@@ -1,0 +1,86 @@
+"""Audiences by rule: list them, size one, write one to a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from customer360.serve.cli.options import ConfigOption, configured
+
+if TYPE_CHECKING:
+    from customer360.pipelines.rules import AudienceRules
+    from customer360.serve.audiences import People
+
+app = typer.Typer()
+group = typer.Typer(no_args_is_help=True, help="People by rule (configs/audiences.yaml): size them, export them.")
+app.add_typer(group, name="audience")
+NameArgument = Annotated[str, typer.Argument(help="An audience of the file")]
+
+
+@group.command("list")
+def list_audiences(config: ConfigOption = None) -> None:
+    """Every audience, how many people it means, and how many of them allow to be treated individually."""
+    from customer360.serve import audiences, report
+
+    of, rules = _opened(config)
+    grid = report.grid(f"Audiences as of {of.as_of}", "audience", "people", "allowed", "of whom")
+    for name, (meant, allowed) in audiences.sizes(of, rules).items():
+        grid.add_row(name, f"{meant:,}", f"{allowed:,}", rules.audiences[name].description)
+    report.console.print(grid)
+
+
+@group.command("show")
+def show_audience(name: NameArgument, config: ConfigOption = None) -> None:
+    """The condition of an audience, and whom each channel reaches; everybody who is meant stands in one row."""
+    from customer360.serve import audiences, report
+
+    of, rules = _opened(config)
+    audience = audiences.named(rules, name)
+    report.console.print(f"{name}: {audience.description}\n  {audience.condition}", highlight=False, markup=False)
+    found = {channel: audiences.counted(audiences.placed(of, audience, channel)) for channel in audiences.CHANNELS}
+    grid = report.grid(f"{name} as of {of.as_of}", "people", *found)
+    for place in audiences.PLACES:
+        grid.add_row(place, *(f"{counts[place]:,}" for counts in found.values()))
+    grid.add_row("meant", *(f"{sum(counts.values()):,}" for counts in found.values()))
+    report.console.print(grid)
+
+
+@group.command("export")
+def export_audience(
+    name: NameArgument,
+    channel: Annotated[str, typer.Option(help="email, sms, push or phone")],
+    out: Annotated[Path, typer.Option(help="CSV or Parquet, readable by you alone")],
+    contacts: Annotated[
+        bool, typer.Option("--contacts", help="Also the address of the channel: personal data")
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Write whom a channel reaches: person_id and the audience's columns. Consent, unsubscriptions and erasures are kept."""
+    from customer360.platform import telemetry
+    from customer360.platform.errors import ConfigError
+    from customer360.serve import audiences
+
+    if channel not in audiences.CHANNELS:
+        raise ConfigError(f"no channel is called {channel!r}; there are {', '.join(audiences.CHANNELS)}")
+    of, rules = _opened(config)
+    audience = audiences.named(rules, name)
+    rows = audiences.placed(of, audience, channel)
+    written = audiences.export(rows, audience, channel, out, contacts=contacts)
+    left_out = ", ".join(f"{count:,} {place}" for place, count in audiences.counted(rows).items()
+                         if count and place != audiences.REACHED)  # fmt: skip
+    telemetry.event("audience exported", audience=name, channel=channel, people=written, contacts=contacts)
+    typer.echo(f"{written:,} of {rows.height:,} people in {out}" + (f"; left out: {left_out}" if left_out else ""))
+
+
+def _opened(config: Path | None) -> tuple[People, AudienceRules]:
+    from customer360.pipelines.rules import AudienceRules
+    from customer360.platform.run import lake_of
+    from customer360.serve import audiences
+    from customer360.serve.compose import rules_of
+
+    settings = configured(config)
+    rules = rules_of(settings)["audiences"]
+    assert isinstance(rules, AudienceRules)
+    return audiences.people(lake_of(settings)), rules

@@ -1,0 +1,70 @@
+"""The kinds of log file that shops and public collections have, each read to the same rows."""
+
+import gzip
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from customer360.models import files
+from customer360.platform.errors import SourceError
+
+ROWS = [("u1", "a", "100"), ("u2", "b", "200")]
+HEAD = ("user", "item", "timestamp")
+
+
+def lines(sign: str, with_header: bool = True) -> str:
+    return "".join(sign.join(row) + "\n" for row in ([HEAD, *ROWS] if with_header else ROWS))
+
+
+@pytest.mark.parametrize("sign", [",", "\t", ";", "|", "::", " "])
+@pytest.mark.parametrize("name", ["log.csv", "log.txt.gz", "log.dat"])
+def test_every_separator_gives_the_same_rows(tmp_path: Path, sign: str, name: str) -> None:
+    data = lines(sign).encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    assert files.frame(tmp_path / name).rows() == ROWS
+
+
+@pytest.mark.parametrize("sign", [",", "\t", "::", " "])
+def test_columns_by_place_where_there_is_no_header(tmp_path: Path, sign: str) -> None:
+    (tmp_path / "u.data").write_text(lines(sign, with_header=False))
+    found = files.frame(tmp_path / "u.data", {"user": "1", "item": "2", "timestamp": "3"})
+    assert found.rows() == ROWS and found.columns == ["1", "2", "3"]
+
+
+def test_a_file_padded_with_blanks(tmp_path: Path) -> None:
+    (tmp_path / "cdnow.txt").write_text(" 00001 19970101  1   11.77\r\n 00002 19970112  5   77.00 \r\n")
+    assert files.frame(tmp_path / "cdnow.txt", {"customer": "1"}).rows() == [
+        ("00001", "19970101", "1", "11.77"), ("00002", "19970112", "5", "77.00")]  # fmt: skip
+
+
+def test_quotes_a_byte_order_mark_and_empty_cells(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_bytes('\ufeffuser,item\n"a;b;c",\n"d, e",x\n'.encode())
+    found = files.frame(tmp_path / "log.csv")
+    assert found.columns == ["user", "item"] and found.rows() == [("a;b;c", None), ("d, e", "x")]
+
+
+def test_parquet_and_json_lines(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"user": ["u1"], "item": [3]})
+    frame.write_parquet(tmp_path / "log.parquet")
+    (tmp_path / "log.jsonl.gz").write_bytes(gzip.compress(b'{"user": "u1", "item": 3}\n'))
+    assert files.frame(tmp_path / "log.parquet").equals(frame) and files.frame(tmp_path / "log.jsonl.gz").equals(frame)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("none.csv", None, "no file"),
+        ("log.xlsx", b"x", r"give \.csv"),
+        ("log.csv", b"", "is empty"),
+        ("log.csv", b"\n\n", "is empty"),
+        ("log.parquet", b"no parquet", "cannot be read"),
+        ("log.csv.gz", b"no gzip", "cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(SourceError, match=message) as caught:
+        files.frame(tmp_path / name)
+    assert "\n" not in str(caught.value)
