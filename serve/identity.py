@@ -57,6 +57,7 @@ class Asked(BaseModel):
     state_code: str | None = Field(None, max_length=40)
     zip_code: str | None = Field(None, max_length=20, examples=["94110"])
     country_code: str | None = Field(None, max_length=60, examples=["US"])
+    loyalty_id: str | None = Field(None, max_length=40, description="Number of the loyalty card")
 
 
 class Evidence(BaseModel):
@@ -75,7 +76,7 @@ class Candidate(BaseModel):
     weight: float = Field(description="log2 of the odds that both records are one person's")
     probability: float
     verdict: Literal["accepted", "vetoed", "possible"]
-    reason: str | None = Field(description="Of a veto")
+    reason: str | None = Field(description="Of a veto, or the verified number that both records carry")
     evidence: list[Evidence]
 
 

@@ -72,9 +72,18 @@ def record_key(frame: pl.DataFrame, side: str) -> pl.Expr:
     return pl.concat_str(*(pl.col(name).cast(pl.String).fill_null("") for name in names), separator="/")
 
 
+def _scored_pairs(file: Path) -> pl.DataFrame:
+    """A file of scored pairs. Raises ConfigError when it is none."""
+    raw = read_table(file)
+    wanted = ("unique_id_l", "unique_id_r", "match_weight", "decision", "reason", "match_key")
+    if missing := [name for name in wanted if name not in raw.columns]:
+        raise ConfigError(f"{file} lacks the columns {missing}; scored pairs are what `identity resolve` writes")
+    return raw
+
+
 def read_edges(file: Path) -> pl.DataFrame:
     """(record_id_l, record_id_r, match_weight, decision, reason, match_key) of a file of scored pairs."""
-    raw = read_table(file)
+    raw = _scored_pairs(file)
     return raw.select(
         record_id_l=record_key(raw, "_l"),
         record_id_r=record_key(raw, "_r"),
@@ -100,7 +109,7 @@ def _plot(by_threshold: pl.DataFrame, file: Path) -> None:
 def sample_labels(edges: Path, number: int, out: Path, records: Path | None = None) -> int:
     """Write `number` pairs for review, stratified by weight, with an empty column is_match; returns how many. With the
     file of people their columns stand beside."""
-    raw = read_table(edges)
+    raw = _scored_pairs(edges)
     chosen = evaluate.stratified(raw.with_columns(pl.col("match_weight").cast(pl.Float64)), number)
     ids = [name for name in chosen.columns if name.startswith(("source_", "unique_id_"))]
     sheet = chosen.select(
@@ -109,6 +118,8 @@ def sample_labels(edges: Path, number: int, out: Path, records: Path | None = No
     )  # fmt: skip
     if records is not None:
         people = read_table(records)
+        if "unique_id" not in {name.strip() for name in people.columns}:
+            raise ConfigError(f"{records} has no column unique_id, which the pairs name; it has {people.columns}")
         for side in ("l", "r"):
             named = people.rename({name: f"{name.strip()}_{side}" for name in people.columns})
             on = [name for name in ids if name.endswith(f"_{side}") and name in named.columns]

@@ -13,7 +13,8 @@ from customer360.models.identity.comparisons import alike, just_below
 from customer360.models.identity.engine import engine
 from customer360.models.identity.features import Features
 from customer360.models.identity.households import GENERATION, HOUSEHOLD, SUFFIX, TWINS, UNNAMED
-from customer360.models.identity.rules import Decision, IdentityRules
+from customer360.models.identity.rules import Decision, IdentityRules, Stitching
+from customer360.models.identity.stitching import but, different, is_dropped
 
 ACCEPTED, REJECTED, VETOED = "accepted", "rejected", "vetoed"
 _COLUMNS = ("rid", "given", "family", "roots", "dob", "email", "phone", "suffix")
@@ -96,7 +97,8 @@ def _resemble(left: str, right: str, rules: Decision) -> str:
 def decide(pairs: pl.DataFrame, features: Features, rules: IdentityRules, idle: Collection[str] = ()) -> pl.DataFrame:
     """`pairs` (rid_l, rid_r, match_weight, …) with `decision` and the `reason` of a veto."""
     above = pairs.filter(pl.col("match_weight") >= rules.decision.accept_weight)
-    vetoes = cannot_link(above, features, rules, idle).drop("is_proof")
+    vetoes = pl.concat([different(above, features.frame), cannot_link(above, features, rules, idle).drop("is_proof")])
+    vetoes = vetoes.unique(["rid_l", "rid_r"], keep="first", maintain_order=True)
     return pairs.join(vetoes, on=["rid_l", "rid_r"], how="left", maintain_order="left").with_columns(
         decision=pl.when(pl.col("match_weight") < rules.decision.accept_weight)
         .then(pl.lit(REJECTED))
@@ -104,3 +106,66 @@ def decide(pairs: pl.DataFrame, features: Features, rules: IdentityRules, idle: 
         .then(pl.lit(VETOED))
         .otherwise(pl.lit(ACCEPTED)),
     )
+
+
+def judge_links(links: pl.DataFrame, features: Features, rules: IdentityRules, idle: Collection[str]) -> pl.DataFrame:
+    """`links` (rid_l, rid_r, reason) of the deterministic tier with `decision`: a link falls where there is proof that
+    two people use one number, and its reason says which."""
+    proven = cannot_link(links, features, rules, idle).filter("is_proof")
+    against = proven.select("rid_l", "rid_r", against="reason")
+    found = links.join(against, on=["rid_l", "rid_r"], how="left", maintain_order="left")
+    held = pl.col("against").is_null()
+    return found.select(
+        "rid_l",
+        "rid_r",
+        decision=pl.when(held).then(pl.lit(ACCEPTED)).otherwise(pl.lit(VETOED)),
+        reason=pl.when(held).then("reason").otherwise(but(pl.col("reason"), pl.col("against"))),
+    )
+
+
+def contradictions(
+    within: pl.DataFrame, cleared: pl.DataFrame, groups: pl.Series, features: Features, rules: IdentityRules,
+    idle: Collection[str],
+) -> pl.DataFrame:  # fmt: skip
+    """(rid_l, rid_r): the pairs of `within` that part the persons which hold both.
+
+    `cleared`: pairs that are one person whatever the rules say. `groups`: per record its group in the deterministic tier;
+    within one, different numbers of one column are numbers of one person.
+    """
+    doubted = within.join(cleared, on=["rid_l", "rid_r"], how="anti")
+    proven = cannot_link(doubted, features, rules, idle).filter("is_proof").select("rid_l", "rid_r")
+    differ = different(doubted, features.frame).select("rid_l", "rid_r")
+    apart = groups.gather(differ["rid_l"]) != groups.gather(differ["rid_r"])
+    return pl.concat([proven, differ.filter(apart)]).unique().sort("rid_l", "rid_r")
+
+
+def overruled(edges: pl.DataFrame, told: pl.DataFrame, on: list[str]) -> pl.DataFrame:
+    """Edges with the decision and reason that `told` (`on`, decision, reason) has for their pair; pairs that only `told`
+    has come without a score."""
+    if told.is_empty():
+        return edges
+    said = told.select(*on, said="decision", why="reason")
+    known = edges.join(said, on=on, how="left", maintain_order="left")
+    beyond = said.join(edges, on=on, how="anti")
+    return (
+        pl.concat([known, beyond], how="diagonal_relaxed")
+        .with_columns(decision=pl.coalesce("said", "decision"), reason=pl.coalesce("why", "reason"))
+        .drop("said", "why")
+    )
+
+
+def with_dropped(
+    edges: pl.DataFrame, dropped: pl.DataFrame, on: list[str], rules: Stitching, near: pl.Series
+) -> pl.DataFrame:
+    """Edges among the records `near` with the reasons of dropped links (`on`, reason) where nothing else is said of the
+    pair, and of no others."""
+    if not rules.identifiers:
+        return edges
+    among = pl.all_horizontal(pl.col(on).is_in(near.implode()))
+    stale = among & is_dropped(pl.col("reason"), rules)
+    clean = edges.filter(~(stale & pl.col("match_weight").is_null()))
+    clean = clean.with_columns(reason=pl.when(~stale).then("reason"))
+    is_open = pl.col("reason").is_null() & (pl.col("decision") == REJECTED)
+    settled = clean.filter(among & ~is_open).select(on)
+    told = dropped.join(settled, on=on, how="anti").with_columns(decision=pl.lit(REJECTED))
+    return overruled(clean, told, on)

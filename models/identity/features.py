@@ -12,6 +12,7 @@ from customer360.models.identity.names import nickname_roots
 from customer360.models.identity.rules import Blocking, IdentityRules, Standardization
 from customer360.models.identity.standardize import STANDARD_COLUMNS, name_suffix, plain_text, standardize
 from customer360.models.identity.steps import Listed, Stage, distinct, each, over
+from customer360.models.identity.stitching import number_columns
 
 KEY_PREFIX = "key_"
 IDENTIFIER_PREFIX = "identifier_"
@@ -61,7 +62,9 @@ def build_features(records: pl.DataFrame, rules: IdentityRules, *, capped: bool 
         records = standardize(records, rules)
     given = [name for name in rules.blocking.identifiers if name in records.columns]
     frame = records.sort("record_id").with_row_index("rid").with_columns(pl.col("rid").cast(pl.Int64))
-    frame = frame.select("rid", "record_id", **compared(rules, records.columns))
+    frame = frame.select(
+        "rid", "record_id", **compared(rules, records.columns), **number_columns(records.columns, rules.stitching)
+    )
     frame = over(frame, derived(rules.standardization, "full_name" in records.columns))
     frame = frame.with_columns(email_own=_own_domain(frame, rules.standardization))
     keys = block_keys([IDENTIFIER_PREFIX + name for name in given])

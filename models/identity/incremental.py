@@ -15,7 +15,14 @@ import numpy as np
 import polars as pl
 
 from customer360.models.identity.cluster import cluster, components
-from customer360.models.identity.decide import ACCEPTED, cannot_link, decide
+from customer360.models.identity.decide import (
+    ACCEPTED,
+    contradictions,
+    decide,
+    judge_links,
+    overruled,
+    with_dropped,
+)
 from customer360.models.identity.features import KEY_PREFIX, Features
 from customer360.models.identity.model import IdentityModel
 from customer360.models.identity.pairs import meeting
@@ -23,6 +30,15 @@ from customer360.models.identity.pins import Pins
 from customer360.models.identity.predict import PAIR_SCHEMA, score_planned
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.steward import NO_LINKS, Links
+from customer360.models.identity.stitching import (
+    NO_TIER,
+    Tier,
+    around,
+    is_link,
+    stitch,
+    weight_of,
+    without_score,
+)
 from customer360.platform.run.executor import Executor
 
 EDGES: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -34,6 +50,7 @@ _VALUE = {"key": pl.Int32, "value": pl.Int64}
 _HOLDER = _VALUE | {"record": pl.Int64, "row": pl.Int64}
 _BOTH = ["key", "value"]
 _LAST_BITS = 2**20 - 1
+_ENDS = ["record_l", "record_r"]
 
 
 @dataclass(frozen=True)
@@ -86,16 +103,32 @@ def resolve_batch(
         batch = pl.concat([batch, asked.join(batch, on="record", how="anti")], how="diagonal_relaxed")
     left = pl.concat([pl.Series("record", list(gone), pl.Int64), batch["record"]]).unique()
     old, stay = _parted(state.frame, left)
+    # Links by number are those of all records; who gains or loses one is resolved again like a new record.
+    tier, near = _tier(stay, old, batch, rules)
+    relinked, stay = _parted(stay, tier.changed(_among(state.edges, near), left, rules.stitching))
+    if relinked.height:
+        batch, old = (pl.concat([rows, relinked], how="diagonal_relaxed") for rows in (batch, old))
+        left = pl.concat([left, relinked["record"]])
     met = _met(_Met(stay, batch, left), _values(old, keys), state.crowded, keys, pins.caps, recheck)
+    if met.batch.height > batch.height:  # with records whose links are told anew, too
+        tier, near = _tier(met.stay, old, met.batch, rules)
     frame = pl.concat([met.stay, met.batch.select(stay.columns)])
-    parted, kept = _parted(state.edges, met.records, "record_l", "record_r")
+    parted, kept = _parted(state.edges, met.records, *_ENDS)
     lost, kept = _retracted(kept, met, keys)
-    fresh = _linked(_scored(met, keys, pins.model, rules, executor), links).select(list(EDGES))
-    edges = pl.concat([kept, fresh])
+    kept = pl.concat([kept, without_score(lost, rules.stitching)])
+    idle = pins.model.idle_vetoes
+    fresh = _stitched(_scored(met, keys, pins.model, rules, executor), kept, near, tier, frame, keys, rules, idle)
+    fresh = _linked(fresh, links).select(list(EDGES))
+    edges = with_dropped(pl.concat([kept, fresh]), tier.dropped, _ENDS, rules.stitching, near).select(list(EDGES))
     ends = pl.concat([met.records, *_ends(parted), *_ends(lost), *_ends(fresh)]).unique()
     rows = _rows_of(frame, _component(ends, _accepted(edges)))
-    clusters = _clustered(rows, edges, keys, rules, links, pins.model.idle_vetoes)
+    clusters = _clustered(rows, edges, keys, rules, links, idle)
     return Resolved(State(frame, edges, met.crowded), clusters, fresh.height)
+
+
+def _among(edges: pl.DataFrame, records: pl.Series) -> pl.DataFrame:
+    """Edges of which both ends are among the records."""
+    return edges.filter(pl.all_horizontal(pl.col(_ENDS).is_in(records.implode()))) if records.len() else edges.clear()
 
 
 def _parted(frame: pl.DataFrame, records: pl.Series, *columns: str) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -278,17 +311,43 @@ def _by_id(pairs: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
     return pairs.with_columns(rid_l=left, rid_r=right)
 
 
+def _people(rows: pl.DataFrame, keys: tuple[str, ...]) -> Features:
+    """The rows numbered in order of their ids."""
+    ordered = rows.sort("record_id").with_row_index("rid").with_columns(pl.col("rid").cast(pl.Int64))
+    return Features(ordered, keys, {})
+
+
+def _tier(stay: pl.DataFrame, old: pl.DataFrame, batch: pl.DataFrame, rules: IdentityRules) -> tuple[Tier, pl.Series]:
+    """Links by number among the records that a batch may link or part, and the numbers of these records."""
+    if not rules.stitching.identifiers:
+        return NO_TIER, pl.Series("record", [], pl.Int64)
+    near = around(stay, pl.concat([old, batch], how="diagonal_relaxed"), rules.stitching)
+    rows = pl.concat([near, batch.select(near.columns)])
+    return stitch(rows, rules.stitching), rows["record"]
+
+
+def _stitched(
+    fresh: pl.DataFrame, kept: pl.DataFrame, near: pl.Series, tier: Tier, frame: pl.DataFrame, keys: tuple[str, ...],
+    rules: IdentityRules, idle: Collection[str],
+) -> pl.DataFrame:  # fmt: skip
+    """Fresh edges with the links by number that they and those kept lack, each judged by what else its two records say."""
+    lacking = tier.lacking(pl.concat([_among(kept, near), fresh]), rules.stitching)
+    if lacking.is_empty():
+        return fresh
+    features = _people(_rows_of(frame, pl.concat([lacking["record_l"], lacking["record_r"]]).unique()), keys)
+    ids = features.frame.select("record", "rid")
+    pairs = lacking.join(ids.rename({"record": "record_l", "rid": "rid_l"}), on="record_l")
+    pairs = pairs.join(ids.rename({"record": "record_r", "rid": "rid_r"}), on="record_r")
+    judged = judge_links(pairs.select("rid_l", "rid_r", "reason"), features, rules, idle)
+    judged = judged.join(pairs.select("rid_l", "rid_r", *_ENDS), on=["rid_l", "rid_r"])
+    return overruled(fresh, judged.select(*_ENDS, "decision", "reason"), _ENDS)
+
+
 def _linked(edges: pl.DataFrame, links: Links) -> pl.DataFrame:
     """Edges with what stewards decided about their pairs, and the pairs that only they linked."""
-    if links.pairs.is_empty():
-        return edges
-    said = links.pairs.select("record_l", "record_r", said="decision", why="reason")
-    how = {"on": ["record_l", "record_r"]}
-    beyond = said.filter(pl.col("said") == ACCEPTED).join(edges, how="anti", **how)  # type: ignore[arg-type]
-    known = edges.join(said, how="left", **how)  # type: ignore[arg-type]
-    return pl.concat([known, beyond], how="diagonal_relaxed").with_columns(
-        decision=pl.coalesce("said", "decision"), reason=pl.coalesce("why", "reason")
-    )
+    told = links.pairs.filter(pl.col("decision") == ACCEPTED)
+    parted = links.pairs.filter(pl.col("decision") != ACCEPTED).join(edges, on=_ENDS, how="semi")
+    return overruled(edges, pl.concat([told, parted]), _ENDS)
 
 
 # ---- clusters -------------------------------------------------------------------------------------------------
@@ -323,8 +382,7 @@ def _clustered(
     idle: Collection[str],
 ) -> pl.DataFrame:
     """(record, cluster) of the given records, whole components of them."""
-    ordered = rows.sort("record_id").with_row_index("rid").with_columns(pl.col("rid").cast(pl.Int64))
-    features = Features(ordered, keys, {})
+    features = _people(rows, keys)
     ids = features.frame.select("record", "rid")
     accepted = (
         edges.lazy()
@@ -334,19 +392,22 @@ def _clustered(
         .join(ids.rename({"record": "record_l", "rid": "rid_l"}), on="record_l")
         .join(ids.rename({"record": "record_r", "rid": "rid_r"}), on="record_r")
     )
-    accepted = accepted.select("rid_l", "rid_r", links.weight_of(pl.col("reason"), pl.col("match_weight")))
+    by_number = accepted.filter(is_link(pl.col("reason"), rules.stitching)).select("rid_l", "rid_r")
+    weight = weight_of(pl.col("reason"), pl.col("match_weight"), rules.stitching)
+    accepted = accepted.select("rid_l", "rid_r", links.weight_of(pl.col("reason"), weight))
     bars = links.bars(ids)
+    cleared = pl.concat([bars.cleared, by_number]).unique()
+    groups = pl.Series(components(rows.height, by_number["rid_l"].to_numpy(), by_number["rid_r"].to_numpy()))
     connected = components(rows.height, accepted["rid_l"].to_numpy(), accepted["rid_r"].to_numpy())
     together = connected[bars.barred["rid_l"].to_numpy()] == connected[bars.barred["rid_r"].to_numpy()]
     barred = bars.barred.filter(pl.Series(together, dtype=pl.Boolean))
 
-    def contradictions(within: pl.DataFrame) -> pl.DataFrame:
-        doubted = within.join(bars.cleared, on=["rid_l", "rid_r"], how="anti")
-        proven = cannot_link(doubted, features, rules, idle).filter("is_proof")
-        return pl.concat([proven.select("rid_l", "rid_r"), barred]).unique().sort("rid_l", "rid_r")
+    def parted(within: pl.DataFrame) -> pl.DataFrame:
+        against = contradictions(within, cleared, groups, features, rules, idle)
+        return pl.concat([against, barred]).unique().sort("rid_l", "rid_r")
 
     nothing = accepted.select("rid_l", "rid_r").clear()
-    labels = cluster(rows.height, accepted, nothing, contradictions, rules.decision.max_cluster_size)
+    labels = cluster(rows.height, accepted, nothing, parted, rules.decision.max_cluster_size)
     clusters = ids.with_columns(cluster=pl.Series(labels, dtype=pl.Int64))
     names = ids.rename({"rid": "cluster", "record": "first"})
     return clusters.join(names, on="cluster").select("record", cluster="first")

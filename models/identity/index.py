@@ -27,6 +27,7 @@ from customer360.models.identity.pins import Pins
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.scorer import Scorer
 from customer360.models.identity.single import SingleEvidence
+from customer360.models.identity.stitching import NUMBER_PREFIX
 from customer360.platform.errors import ModelError
 
 RECORDS, KEYS, ROWS = "records.arrow", "keys.npy", "rows.npy"
@@ -44,7 +45,9 @@ def write_index(folder: Path, records: pl.DataFrame, persons: pl.DataFrame, pins
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows = pinning.evidence(records, pins, rules).join(persons.select("record_id", "person_id"), on="record_id")
-    names = [name for name in rows.columns if name.startswith(KEY_PREFIX)]
+    keys = [name for name in rows.columns if name.startswith(KEY_PREFIX)]
+    numbers = {NUMBER_PREFIX + i.column: i.max_records for i in rules.stitching.identifiers}
+    names = [*keys, *(name for name in numbers if name in rows.columns)]
     ranges, listed, place = {}, [], 0
     for name in names:
         found = rows.select(key=name).with_row_index("row").drop_nulls("key").sort("key", "row")
@@ -55,7 +58,7 @@ def write_index(folder: Path, records: pl.DataFrame, persons: pl.DataFrame, pins
     np.save(folder / KEYS, every["key"].to_numpy())
     np.save(folder / ROWS, every["row"].to_numpy())
     # One batch: taking rows out of several would copy them all.
-    batch = rows.drop(names).rechunk()
+    batch = rows.drop(keys).rechunk()
     batch.write_ipc(folder / RECORDS, compat_level=pl.CompatLevel.oldest(), record_batch_size=max(batch.height, 1))
     pins.frequencies.write_ipc(folder / FREQUENCIES)
     pins.hubs.write_ipc(folder / HUBS)
@@ -63,7 +66,7 @@ def write_index(folder: Path, records: pl.DataFrame, persons: pl.DataFrame, pins
         "format": FORMAT,
         "polars": pl.__version__,
         "ranges": ranges,
-        "caps": pins.caps,
+        "caps": pins.caps | numbers,
         "model": pins.model.model_dump(mode="json"),
         "rules": rules.model_dump(mode="json"),
         "records": pins.records,
@@ -120,11 +123,17 @@ class IdentityIndex:
         return tuple(name.removeprefix(IDENTIFIER_PREFIX) for name in names)
 
     @cached_property
+    def numbers(self) -> tuple[str, ...]:
+        """Columns with a verified number that the records have."""
+        names = (name for name in self.records.schema.names if name.startswith(NUMBER_PREFIX))
+        return tuple(name.removeprefix(NUMBER_PREFIX) for name in names)
+
+    @cached_property
     def evidence(self) -> SingleEvidence:
         """What the model compares of one record, block keys and shares included, as for every record of the index."""
         hubs = pl.read_ipc(self.folder / HUBS).group_by("column").agg("value")
         closed = {str(column): frozenset(values) for column, values in hubs.iter_rows()}
-        return SingleEvidence(self.rules, self.identifiers, closed, self._shares)
+        return SingleEvidence(self.rules, self.identifiers, self.numbers, closed, self._shares)
 
     @cached_property
     def _shares(self) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
@@ -133,7 +142,7 @@ class IdentityIndex:
         return {str(column): (f["value"].to_numpy(), f["share"].to_numpy()) for (column,), f in parts.items()}
 
     def candidates(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Rows of the records that share a block key with this one; a key that too many records share tells nothing."""
+        """Rows of the records that share a block key or a verified number with this one; a value that too many records share tells nothing."""
         found: set[int] = set()
         for name, (start, end) in self.manifest["ranges"].items():
             if row.get(name) is None:

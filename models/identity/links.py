@@ -36,15 +36,18 @@ def _accounts(resolved: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _devices(resolved: pl.LazyFrame, logins: pl.LazyFrame, rules: Stitching) -> pl.LazyFrame:
+    account = pl.concat_str("source_system", "customer_id", separator="/")
+    # An account without a record was somebody all the same: it ends the stretch of who was logged in before.
     owned = (
-        logins.with_columns(record_id=pl.concat_str("source_system", "customer_id", separator="/"))
-        .filter(~pl.col("visitor_id").str.to_lowercase().is_in(sorted(rules.blocked_visitors)))
-        .join(resolved.select("record_id", "person_id"), on="record_id")
-        .filter(pl.col("person_id").n_unique().over("visitor_id") <= rules.max_people_per_visitor)
+        logins.with_columns(record_id=account)
+        .filter(~pl.col("visitor_id").str.strip_chars().str.to_lowercase().is_in(sorted(rules.blocked_visitors)))
+        .join(resolved.select("record_id", "person_id"), on="record_id", how="left")
+        .with_columns(owner=pl.coalesce("person_id", pl.lit("a:") + pl.col("record_id")))
+        .filter(pl.col("owner").n_unique().over("visitor_id") <= rules.max_people_per_visitor)
         .sort("visitor_id", "first_at")
     )
     # Two accounts of one person in a row are one stretch of that person.
-    stretch = (pl.col("person_id") != pl.col("person_id").shift()).fill_null(True).cum_sum().over("visitor_id")
+    stretch = (pl.col("owner") != pl.col("owner").shift()).fill_null(True).cum_sum().over("visitor_id")
     stretches = (
         owned.with_columns(stretch=stretch)
         .group_by("visitor_id", "stretch")
@@ -53,7 +56,7 @@ def _devices(resolved: pl.LazyFrame, logins: pl.LazyFrame, rules: Stitching) -> 
     )
     is_first = pl.col("stretch") == pl.col("stretch").min().over("visitor_id")
     is_last = pl.col("stretch") == pl.col("stretch").max().over("visitor_id")
-    return stretches.select(
+    dated = stretches.select(
         kind=pl.lit("visitor"),
         identifier="visitor_id",
         valid_from=pl.when(is_first).then(_beginning()).otherwise("first_at"),
@@ -61,3 +64,4 @@ def _devices(resolved: pl.LazyFrame, logins: pl.LazyFrame, rules: Stitching) -> 
         person_id="person_id",
         reason=pl.lit("login on the device"),
     )
+    return dated.filter(pl.col("person_id").is_not_null())

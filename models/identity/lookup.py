@@ -19,13 +19,15 @@ from customer360.models.identity.decide import veto_query
 from customer360.models.identity.features import IDENTIFIER_PREFIX
 from customer360.models.identity.index import IdentityIndex
 from customer360.models.identity.scorer import Evidence, Score
+from customer360.models.identity.stitching import different_numbers, shared_number
 
 Verdict = Literal["accepted", "vetoed", "possible"]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A person that the record may belong to, with the strongest of its records: ``weight`` in bits of match weight."""
+    """A person that the record may belong to, with the strongest of its records: ``weight`` in bits of match weight.
+    ``reason``: of a veto, or the verified number that both records carry."""
 
     person_id: str
     record_id: str
@@ -47,37 +49,49 @@ class Answer:
 
 
 def look_up(index: IdentityIndex, record: Mapping[str, Any]) -> Answer:
-    """Resolve one record: any of `standardize.RAW_COLUMNS`, as its source writes them. Raises RecordError."""
+    """Resolve one record: any of `standardize.RAW_COLUMNS` and of the verified numbers of `rules.stitching`, as its source
+    writes them. Raises RecordError."""
     rules = index.rules
     row = index.evidence(record)
     best: dict[str, Candidate] = {}
-    for other in index.candidates(row):
-        candidate = _judge(index, row, other)
+    others = index.candidates(row)
+    for other in others:
+        link = shared_number(row, other, others, rules.stitching)
+        candidate = _judge(index, row, other, link)
         held = best.get(candidate.person_id)
-        if candidate.weight >= rules.decision.audit_weight and (held is None or _rank(candidate) > _rank(held)):
+        is_told = link or candidate.weight >= rules.decision.audit_weight
+        if is_told and (held is None or _rank(candidate) > _rank(held)):
             best[candidate.person_id] = candidate
     return _answer(sorted(best.values(), key=_rank, reverse=True))
 
 
-def _judge(index: IdentityIndex, row: Mapping[str, Any], other: Mapping[str, Any]) -> Candidate:
+def _judge(index: IdentityIndex, row: Mapping[str, Any], other: Mapping[str, Any], link: str | None) -> Candidate:
     score: Score = index.scorer(row, other)
     decision = index.rules.decision
     reason = None
-    if score.weight >= decision.audit_weight:
-        reason = vetoes(index)(row, other)
-    accepted = score.weight >= decision.accept_weight
-    verdict: Verdict = "vetoed" if reason else "accepted" if accepted else "possible"
+    if link or score.weight >= decision.audit_weight:
+        reason, is_proof = vetoes(index).judge(row, other)
+        link = None if reason and is_proof else link
+        reason = reason or different_numbers(row, other)
+    accepted = link or score.weight >= decision.accept_weight
+    verdict: Verdict = "accepted" if link else "vetoed" if reason else "accepted" if accepted else "possible"
+    reason = link or reason
     return Candidate(
         other["person_id"], other["record_id"], score.weight, score.probability, verdict, reason, score.evidence
     )
 
 
-def _rank(candidate: Candidate) -> tuple[bool, float, str]:
-    return candidate.verdict == "accepted", candidate.weight, candidate.person_id
+def _is_linked(candidate: Candidate) -> bool:
+    """Whether a verified number leads to the person."""
+    return candidate.verdict == "accepted" and candidate.reason is not None
+
+
+def _rank(candidate: Candidate) -> tuple[bool, bool, float, str]:
+    return _is_linked(candidate), candidate.verdict == "accepted", candidate.weight, candidate.person_id
 
 
 def _answer(candidates: list[Candidate]) -> Answer:
-    accepted = [c for c in candidates if c.verdict == "accepted"]
+    accepted = [c for c in candidates if _is_linked(c)] or [c for c in candidates if c.verdict == "accepted"]
     if len(accepted) == 1:
         return Answer("entity", accepted[0].person_id, tuple(candidates))
     is_open = accepted or any(c.verdict == "possible" and c.weight > 0 for c in candidates)
@@ -96,12 +110,15 @@ class Vetoes:
                     self._steps.append((column.alias, compile_condition(column.this.sql("duckdb"))))
 
     def __call__(self, left: Mapping[str, Any], right: Mapping[str, Any]) -> str | None:
+        return self.judge(left, right)[0]
+
+    def judge(self, left: Mapping[str, Any], right: Mapping[str, Any]) -> tuple[str | None, bool]:
+        """The reason and whether it is proof."""
         row = {f"l.{name}": value for name, value in left.items()}
         row |= {f"r.{name}": value for name, value in right.items()}
         for name, evaluate in self._steps:
             row[name] = evaluate(row)
-        reason: str | None = row["reason"]
-        return reason
+        return row["reason"], bool(row["is_proof"])
 
 
 @lru_cache(4)

@@ -19,6 +19,8 @@ from customer360.models.identity.features import Features, build_features, cap_k
 from customer360.models.identity.model import IdentityModel, adjusted_columns, train
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.standardize import _without_hubs, standardize
+from customer360.models.identity.stitching import hubs as number_hubs
+from customer360.models.identity.stitching import with_own
 from customer360.platform.lake import Lake
 
 # Standard columns in which a value of too many names is no evidence, and what goes with it.
@@ -30,7 +32,7 @@ _NO_LIMIT = 2**31 - 1
 @dataclass(frozen=True)
 class Pins:
     """`frequencies`: (column, value, share) of the columns that the model adjusts by. `hubs`: (column, value), mail
-    domains of many people among them. Both with hashed values. `caps`: block key to the most records that may share a value. `records`: of how many this was made.
+    domains of many people and numbers past their limit among them. Both with hashed values. `caps`: block key to the most records that may share a value. `records`: of how many this was made.
     `basis`: names the rules and code that it was made by."""
 
     model: IdentityModel
@@ -58,7 +60,7 @@ def pin(records: pl.DataFrame, rules: IdentityRules, basis: str = "") -> Pins:
     open_ = standardize(records, _without_limits(rules))
     hubs = pl.concat([_hubs_of(open_, column, rules) for column in _HUB_LIMITS])
     raw = build_features(_closed(open_, hubs), rules, capped=False)
-    hubs = pl.concat([hubs, _shared_domains(raw.frame)])
+    hubs = pl.concat([hubs, _shared_domains(raw.frame), number_hubs(raw.frame, rules.stitching)])
     frame, dropped = cap_keys(raw.frame, list(raw.keys), rules.blocking)
     features = Features(frame, raw.keys, dropped)
     model = train(features, rules)
@@ -73,7 +75,7 @@ def evidence(records: pl.DataFrame, pins: Pins, rules: IdentityRules) -> pl.Data
     standard = _closed(standardize(records, _without_limits(rules)), pins.hubs)
     built = build_features(standard, rules, capped=False)
     frame = built.frame.drop("rid")
-    frame = _with_own_domains(frame, pins.hubs)
+    frame = with_own(_with_own_domains(frame, pins.hubs), pins.hubs, rules.stitching)
     for column in sorted(adjusted_columns(pins.model)):
         shares = pins.frequencies.filter(pl.col("column") == column).select(
             pl.col("value").alias("value__"), pl.col("share").alias(f"tf_{column}")

@@ -18,8 +18,9 @@ from customer360.models.identity.incremental import State, resolve_batch
 from customer360.models.identity.links import identity_links
 from customer360.models.identity.pins import Pins
 from customer360.models.identity.registry.core import advance
-from customer360.models.identity.rules import IdentityRules
+from customer360.models.identity.rules import IdentityRules, Stitching
 from customer360.models.identity.standing import edge_rows, evidence_versions, key_rows, take_up
+from customer360.models.identity.stitching import is_link
 from customer360.platform import graph, telemetry
 from customer360.platform.graph import produces
 from customer360.platform.lake import Lake
@@ -105,7 +106,7 @@ class Identities(Table, table="silver.identities", sort_by=("record_id",), bucke
     source_system = String()
     customer_id = String(metadata=personal("account"))
     person_id = String()
-    resolved_by = String(description="alone, score or steward")
+    resolved_by = String(description="alone, score, number (one that its source verified) or steward")
     evidence_version = Integer(nullable=True, description="Changes when what the record is compared by changes")
 
 
@@ -148,7 +149,7 @@ def identities(
     usable = _usable(records, evidence)
     people = golden(usable, assigned, rules, steward.overrides(lake, stored))
     losers = losing_values(usable, assigned, people, rules)
-    resolved = _resolved(records, assigned, made.state, evidence_versions(evidence, pins))
+    resolved = _resolved(records, assigned, made.state, evidence_versions(evidence, pins), rules.stitching)
     device_links = identity_links(resolved.lazy(), silver_visitor_logins, rules.stitching)
     tables = (edge_rows(made.state), key_rows(made.state), losers, people)
     return *(frame.lazy() for frame in tables), device_links, resolved.lazy()
@@ -180,16 +181,23 @@ def _usable(records: pl.DataFrame, evidence: pl.DataFrame) -> pl.DataFrame:
     return records.join(standard, on="record_id", how="left").with_columns(is_contactable=pl.lit(None, pl.Boolean))
 
 
-def _resolved(records: pl.DataFrame, assigned: pl.DataFrame, state: State, versions: pl.DataFrame) -> pl.DataFrame:
+def _by_steward() -> pl.Expr:
+    return pl.col("reason").str.starts_with(steward.REASON).fill_null(False)
+
+
+def _resolved(
+    records: pl.DataFrame, assigned: pl.DataFrame, state: State, versions: pl.DataFrame, rules: Stitching
+) -> pl.DataFrame:
     """Rows of `silver.identities`."""
-    by_steward = state.edges.filter(pl.col("reason").str.starts_with(steward.REASON) & (pl.col("decision") == ACCEPTED))
-    linked = pl.concat([by_steward["record_l"], by_steward["record_r"].alias("record_l")]).unique()
-    ids = state.frame.filter(pl.col("record").is_in(linked.implode()))["record_id"]
-    chosen = pl.when(pl.col("record_id").is_in(ids.implode())).then(pl.lit("steward")).otherwise(pl.lit("score"))
-    how = pl.when(pl.len().over("person_id") == 1).then(pl.lit("alone")).otherwise(chosen)
+    accepted = state.edges.filter(pl.col("decision") == ACCEPTED)
+    chosen = pl.lit("score")
+    for how, is_so in (("number", is_link(pl.col("reason"), rules)), ("steward", _by_steward())):
+        edges = accepted.filter(is_so)
+        linked = pl.concat([edges["record_l"], edges["record_r"].alias("record_l")]).unique()
+        ids = state.frame.filter(pl.col("record").is_in(linked.implode()))["record_id"]
+        chosen = pl.when(pl.col("record_id").is_in(ids.implode())).then(pl.lit(how)).otherwise(chosen)
+    by = pl.when(pl.len().over("person_id") == 1).then(pl.lit("alone")).otherwise(chosen)
     known = records.select("record_id", "source_system", "customer_id").join(assigned, on="record_id")
     return (
-        known.with_columns(resolved_by=how)
-        .join(versions, on="record_id", how="left")
-        .select(list(Identities.columns()))
+        known.with_columns(resolved_by=by).join(versions, on="record_id", how="left").select(list(Identities.columns()))
     )

@@ -6,21 +6,30 @@ Deterministic: the same records, rules and links give the same persons and edges
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import numpy as np
 import polars as pl
 
-from customer360.models.identity.cluster import cluster
-from customer360.models.identity.decide import ACCEPTED, cannot_link, decide
+from customer360.models.identity.cluster import cluster, components
+from customer360.models.identity.decide import (
+    ACCEPTED,
+    contradictions,
+    decide,
+    judge_links,
+    overruled,
+    with_dropped,
+)
 from customer360.models.identity.features import Features, IdentityInputError, build_features
 from customer360.models.identity.model import IdentityModel, train
 from customer360.models.identity.predict import predict
 from customer360.models.identity.rules import IdentityRules
+from customer360.models.identity.stitching import Tier, hubs, is_link, stitch, weight_of, with_own
 from customer360.platform.run.executor import Executor
 
 MUST_LINK = "must link"
+_ENDS = ["rid_l", "rid_r"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,8 @@ def resolve(
 ) -> Resolution:
     """Resolve customer records (per source account, unique `record_id`) to persons.
 
-    Trains on the records unless a `model` is given. `links`: pairs (record_id_l, record_id_r) that are one person
+    Trains on the records unless a `model` is given. Numbers that sources verified (`rules.stitching`) link before scores
+    do. `links`: pairs (record_id_l, record_id_r) that are one person
     by other proof, such as a login; they hold against score and rules. Pairs that name unknown records are ignored.
     `executor`: runs the scoring of more pairs than `engine.max_local_pairs`.
     Raises IdentityInputError for bad record ids, IdentityModelError when training or blocking fails.
@@ -55,23 +65,48 @@ def resolve(
     seconds: dict[str, float] = {}
     with timed(seconds, "features"):
         features = build_features(records, rules)
+        numbers = hubs(features.frame, rules.stitching)
+        features = replace(features, frame=with_own(features.frame, numbers, rules.stitching))
+        tier = stitch(features.frame.with_columns(record="rid"), rules.stitching)
         must = _links(links, features)
     with timed(seconds, "train"):
         model = model or train(features, rules)
     with timed(seconds, "block+predict"):
         pairs = predict(features, model, rules, executor)
     with timed(seconds, "decide+cluster"):
-        edges = _with_links(decide(pairs, features, rules, model.idle_vetoes), must)
-        accepted = edges.filter((pl.col("decision") == ACCEPTED) & pl.col("match_weight").is_not_null())
-        labels = cluster(
-            features.frame.height,
-            accepted,
-            must,
-            lambda within: cannot_link(within, features, rules, model.idle_vetoes).filter("is_proof"),
-            rules.decision.max_cluster_size,
+        edges = _with_links(
+            _stitched(decide(pairs, features, rules, model.idle_vetoes), tier, features, model, rules), must
         )
+        labels = _clustered(edges, must, features, model, rules)
         assignments = _assignments(records, features, labels)
     return Resolution(assignments, _named(edges, features), model, seconds, features.dropped_keys)
+
+
+def _stitched(
+    edges: pl.DataFrame, tier: Tier, features: Features, model: IdentityModel, rules: IdentityRules
+) -> pl.DataFrame:
+    """Edges with the links by number, and with those that fell."""
+    named = {"record_l": "rid_l", "record_r": "rid_r"}
+    judged = judge_links(tier.linked.rename(named), features, rules, model.idle_vetoes)
+    every = features.frame["rid"]
+    return with_dropped(overruled(edges, judged, _ENDS), tier.dropped.rename(named), _ENDS, rules.stitching, every)
+
+
+def _clustered(
+    edges: pl.DataFrame, must: pl.DataFrame, features: Features, model: IdentityModel, rules: IdentityRules
+) -> np.ndarray:
+    """Cluster label of each record."""
+    weight = weight_of(pl.col("reason"), pl.col("match_weight"), rules.stitching)
+    accepted = edges.filter(pl.col("decision") == ACCEPTED)
+    cleared = accepted.filter(is_link(pl.col("reason"), rules.stitching)).select(_ENDS)
+    groups = pl.Series(components(features.frame.height, cleared["rid_l"].to_numpy(), cleared["rid_r"].to_numpy()))
+    return cluster(
+        features.frame.height,
+        accepted.with_columns(weight.alias("match_weight")).drop_nulls("match_weight"),
+        must,
+        lambda within: contradictions(within, cleared, groups, features, rules, model.idle_vetoes),
+        rules.decision.max_cluster_size,
+    )
 
 
 @contextmanager

@@ -133,8 +133,11 @@ class Identifier(_Rules):
     column: str
     max_records: int = Field(default=20, ge=2)
     """A value of more records is a hub (a shop's own card) and no evidence."""
-    one_per_person: bool = True
-    """Whether two different numbers are two persons, unless an identifier listed before says that they are one."""
+    max_names: int = Field(default=3, ge=1)
+    """A value with more distinct given names (nicknames count once) is shared, as a family's card, and no evidence."""
+    max_per_person: int | None = Field(default=1, ge=1)
+    """Numbers of one person. An identifier listed after this one links nothing where that would join more; with 1, two
+    different numbers are two persons, unless an identifier listed before says that they are one. None: any."""
     blocked: frozenset[str] = frozenset()
     """Placeholders, as they are compared: lower case, letters and digits alone."""
 

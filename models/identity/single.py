@@ -16,6 +16,7 @@ from customer360.models.identity.features import IDENTIFIER_PREFIX
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.standardize import RAW_COLUMNS, STANDARD_COLUMNS, stages
 from customer360.models.identity.steps import Listed, Parsed, Stage, Step, each
+from customer360.models.identity.stitching import NUMBER_PREFIX, OWN_PREFIX, number_texts
 from customer360.platform.errors import ModelError
 
 Values = dict[str, Any]
@@ -62,17 +63,18 @@ class SingleEvidence:
     """Evidence of one record, as `pins.evidence` gives it for many.
 
     `hubs`: hashes by column, mail domains as `domain`; `shares`: by column the hashes in order and the share of each;
-    `identifiers`: columns with a person's own number that the other records have.
+    `identifiers`: columns with a person's own number that the other records have; `numbers`: those with a verified one.
     """
 
     def __init__(
         self,
         rules: IdentityRules,
         identifiers: Iterable[str],
+        numbers: Iterable[str],
         hubs: Mapping[str, frozenset[int]],
         shares: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]],
     ) -> None:
-        self._names = (*RAW_COLUMNS, *identifiers)
+        self._names = tuple(dict.fromkeys((*RAW_COLUMNS, *identifiers, *numbers)))
         self._hubs, self._shares = hubs, shares
         blocking = rules.blocking.model_copy(update={"identifiers": tuple(identifiers)})
         compared = features.compared(rules.model_copy(update={"blocking": blocking}), self._names)
@@ -81,6 +83,11 @@ class SingleEvidence:
         self._compared = Program(compared)
         self._derived = Derivation((*features.derived(rules.standardization, True), *features.sounds(), each(**keys)))
         self._keys = tuple(keys)
+        texts = number_texts(numbers, rules.stitching)
+        self._numbers, self._number_names = Program(texts), tuple(texts)
+        self._own = tuple(
+            i.column for i in rules.stitching.identifiers if i.max_per_person == 1 and i.column in numbers
+        )
         self._domain = Program(_DOMAIN)
 
     def __call__(self, record: Mapping[str, Any]) -> Values:
@@ -89,12 +96,15 @@ class SingleEvidence:
         standard = self._standard(raw)
         self._close_hubs(standard)
         row = self._derived(self._compared(raw | {name: standard[name] for name in STANDARD_COLUMNS}))
-        row |= self._domain(row)
-        columns = ("domain", *self._keys, *self._shares)
+        row |= self._domain(row) | self._numbers(raw)
+        columns = ("domain", *self._keys, *self._shares, *self._number_names)
         found = dict(zip(columns, hashes([row[name] for name in columns]), strict=True))
         row["email_own"] = None if found["domain"] in self._hubs.get("domain", ()) else row["email"]
-        for name in self._keys:
+        for name in (*self._keys, *self._number_names):
             row[name] = found[name]
+        for column in self._own:
+            name = NUMBER_PREFIX + column
+            row[OWN_PREFIX + column] = None if row[name] in self._hubs.get(name, ()) else row[name]
         for name, (values, shares) in self._shares.items():
             row[f"tf_{name}"] = _share(values, shares, found[name])
         return row

@@ -21,6 +21,7 @@ from customer360.models.identity.golden import ADDRESS, ATTRIBUTES, typed
 from customer360.models.identity.registry import RegistryError, Stored, core
 from customer360.models.identity.registry.contracts import StewardDecisions
 from customer360.models.identity.steward import CANNOT_LINK, MUST_LINK, OVERRIDE
+from customer360.models.identity.stitching import LINK, LINK_WEIGHT
 from customer360.platform import tables
 from customer360.platform.lake import Lake
 
@@ -179,8 +180,10 @@ def _parted(stored: Stored, records: list[int], pair: tuple[int, int], max_size:
     local = edges.join(ids, left_on="record_id_l", right_on="record_id").join(
         ids, left_on="record_id_r", right_on="record_id", suffix="_r"
     )
-    # A link without a score is a steward's own, and an older one than this.
-    local = local.select("rid", "rid_r", pl.col("match_weight").fill_null(0.0)).rename({"rid": "rid_l"})
+    # A link without a score is by a verified number, or a steward's own and an older one than this.
+    by_number = pl.when(pl.col("reason").str.starts_with(LINK)).then(LINK_WEIGHT)
+    weight = pl.coalesce(by_number, "match_weight", pl.lit(0.0)).alias("match_weight")
+    local = local.select("rid", "rid_r", weight).rename({"rid": "rid_l"})
     barred = ids.filter(pl.col("record").is_in(pair))["rid"].sort()
     bar = pl.DataFrame({"rid_l": barred[:1], "rid_r": barred[1:]})
     local = local.join(bar, on=["rid_l", "rid_r"], how="anti")

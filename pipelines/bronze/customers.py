@@ -28,6 +28,12 @@ class Customers(Table, table="bronze.customers", key=("CUSTOMER_ID",), version="
     CUSTOMER_SEGMENT = OneOf(*v.CUSTOMER_SEGMENTS, nullable=True)
     LOYALTY_TIER = OneOf(*v.LOYALTY_TIERS, nullable=True)
     LOYALTY_POINTS = Integer(nullable=True)
+    LOYALTY_ID = String(
+        nullable=True,
+        max_length=40,
+        metadata=personal("person"),
+        description="Number of the loyalty card, where the source holds it; accounts of one number are one person",
+    )
     REGISTRATION_DATE = Date(nullable=True)
     LAST_LOGIN_DATE = Date(nullable=True)
     CUSTOMER_STATUS = OneOf(*v.CUSTOMER_STATUSES, nullable=True)

@@ -31,6 +31,7 @@ class CustomerRecords(Table, table="silver.customer_records", per="customer_id",
     customer_segment = String(nullable=True)
     loyalty_tier = String(nullable=True)
     loyalty_points = Integer(nullable=True)
+    loyalty_id = String(nullable=True, metadata=personal("person"))
     registered_on = Date(nullable=True)
     last_login_on = Date(nullable=True)
     customer_status = String(nullable=True)

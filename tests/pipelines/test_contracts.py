@@ -27,7 +27,10 @@ TABLE_OF = {
     "EXTERNAL_CUSTOMER_SENTIMENT": "bronze.external_sentiment",
 }
 ADDED = {  # columns that the specification lacks
-    "bronze.customers": {"LAST_UPDATED_DATE": "update column of incremental loads (fault 25)"},
+    "bronze.customers": {
+        "LAST_UPDATED_DATE": "update column of incremental loads (fault 25)",
+        "LOYALTY_ID": "a number that says who is one person without a score",
+    },
     "bronze.transactions": {"LAST_UPDATED_DATE": "fault 25", "VISITOR_ID": "guest checkouts of known devices"},
     "bronze.events": {"VISITOR_ID": "anonymous visitors (S2)", "USER_AGENT": "device logic needs it (fault 23)"},
     "bronze.sessions": {"VISITOR_ID": "anonymous visitors (S2)"},

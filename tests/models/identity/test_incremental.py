@@ -11,7 +11,7 @@ from customer360.models.identity import IdentityRules, resolve
 from customer360.models.identity.incremental import State, resolve_batch
 from customer360.models.identity.pins import Pins, evidence, pin, read, write
 from customer360.models.identity.registry import core
-from customer360.models.identity.rules import Blocking
+from customer360.models.identity.rules import Blocking, Identifier, Stitching
 from customer360.models.identity.steward import CANNOT_LINK, MUST_LINK, links_of
 from customer360.platform.lake import Lake
 
@@ -164,6 +164,74 @@ def test_evidence_of_a_batch_is_that_of_the_whole() -> None:
     assert 0 < whole["email_own"].drop_nulls().len() < whole["email"].drop_nulls().len(), "both kinds of domains"
     alone = [evidence(people[begin : begin + 7], pins, RULES) for begin in range(0, people.height, 7)]
     assert pl.concat(alone, how="diagonal_relaxed").select(whole.columns).sort("record_id").equals(whole)
+
+
+LOGIN = Identifier(column="login_id", max_names=9)
+CARD = Identifier(column="loyalty_id", max_records=4, blocked={"0000"})
+NUMBERED = IdentityRules(blocking=Blocking(max_records_per_key=4), stitching=Stitching(identifiers=(LOGIN, CARD)))
+
+
+def numbered(people: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """Some records with a login or a card; a tenth of the cards is somebody else's, so that all limits are passed."""
+    rng = np.random.default_rng(seed)
+    person = people["record_id"].str.split("/").list.last().cast(pl.Int64).to_numpy()
+    card = np.where(rng.random(people.height) < 0.15, rng.integers(0, 60, people.height), person)
+    return people.with_columns(
+        login_id=pl.when(pl.Series(rng.random(people.height)) < 0.4).then(pl.Series(person // 2).cast(pl.String)),
+        loyalty_id=pl.when(pl.Series(rng.random(people.height)) < 0.6).then(pl.Series(card % 40).cast(pl.String)),
+    )
+
+
+@pytest.mark.slow
+def test_links_by_number_end_the_same_in_any_order(people: pl.DataFrame) -> None:
+    every = numbered(people, 1)
+    stale = numbered(people.with_columns(first_name=pl.col("first_name").shift(1)), 2)
+    pins = pin(every, NUMBERED)
+    whole = Resolver(pins, every, NUMBERED)
+    whole.take(list(range(every.height)))
+    reasons = set(whole.state.edges["reason"].drop_nulls().str.replace(",.*", ""))
+    assert {"same login_id", "same loyalty_id", "different loyalty_id"} <= reasons
+    assert {"loyalty_id of more than 4 records", "loyalty_id of more than 1 login_id"} <= reasons
+    earlier = evidence(stale, pins, NUMBERED).join(whole.names, on="record_id").select(whole.evidence.columns)
+    for seed in range(2):
+        rng = random.Random(seed)
+        rows = list(range(every.height))
+        made = Resolver(pins, every, NUMBERED)
+        made.take(earlier.filter(pl.col("record").is_in(rng.sample(rows, 25))))
+        rng.shuffle(rows)
+        made.take(rows[:40])
+        made.take(rows[40:], tuple(rows[:15]))
+        made.take(rows[:15])
+        made.same(whole)
+    resolved = resolve(every, NUMBERED, model=pins.model)
+    named = resolved.assignments.join(whole.names, on="record_id").group_by("cluster_key").agg("record")
+    assert whole.partition == {frozenset(group) for group in named["record"].to_list()}
+    ends = {"record_id_l": "record_l", "record_id_r": "record_r"}
+    numbers = dict(whole.names.select("record_id", "record").iter_rows())
+    told = resolved.edges.with_columns(pl.col(n).replace_strict(numbers).alias(a) for n, a in ends.items())
+    columns = ["record_l", "record_r", "decision", "reason"]
+    assert told.select(columns).sort(columns).equals(whole.edges.select(columns).sort(columns))
+
+
+@pytest.mark.slow
+def test_a_steward_parts_what_one_number_joins(people: pl.DataFrame) -> None:
+    shared = {"login_id": "L1", "loyalty_id": None}
+    two = pl.DataFrame(
+        [{"record_id": "A/1", "first_name": "ann"} | shared, {"record_id": "A/2", "first_name": "ann"} | shared]
+    )
+    every = pl.concat([numbered(people, 1), two], how="diagonal")
+    made = Resolver(pin(every, NUMBERED), every, NUMBERED)
+    made.take(list(range(every.height)))
+    pair = made.names.filter(pl.col("record_id").is_in(two["record_id"].implode()))["record"].to_list()
+    assert frozenset(pair) in made.partition
+    parted = pl.DataFrame({"decision": [0], "kind": [CANNOT_LINK], "left": [pair[:1]], "right": [pair[1:]]})
+    links = links_of(parted, made.names)
+    made.take([], links=links)
+    assert {frozenset(pair[:1]), frozenset(pair[1:])} <= made.partition
+    made.take([pair[0]], links=links)
+    assert {frozenset(pair[:1]), frozenset(pair[1:])} <= made.partition
+    told = made.edges.filter(pl.col("record_l").is_in(pair) & pl.col("record_r").is_in(pair))
+    assert told.select("decision", "reason").rows() == [("vetoed", "steward decision 0")]
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import pytest
 from customer360.models.identity import IdentityRules, pins, resolve
 from customer360.models.identity.index import MANIFEST, IdentityIndex, IdentityIndexError, write_index
 from customer360.models.identity.lookup import look_up, vetoes
+from customer360.models.identity.rules import Identifier, Stitching
 
 pytestmark = pytest.mark.slow
 RULES = IdentityRules()
@@ -111,6 +112,32 @@ def test_a_stranger_is_new_and_weak_evidence_is_not_settled(world) -> None:
     }
     assert look_up(index, stranger).kind == "new"
     assert look_up(index, {"first_name": "Ann"}).candidates == ()
+
+
+def test_a_verified_number_answers_whatever_the_score(world, tmp_path: Path) -> None:
+    people, resolution, *_ = world
+    rules = RULES.model_copy(
+        update={"stitching": Stitching(identifiers=(Identifier(column="loyalty_id", max_records=6, blocked={"0"}),))}
+    )
+    shop = pl.col("record_id").is_in([f"POS/{n}" for n in range(50, 56)])
+    card = pl.when(pl.col("record_id").str.starts_with("CRM")).then(pl.format("C-{}", "record_id"))
+    carded = people.with_columns(loyalty_id=pl.when(shop).then(pl.lit("shop")).otherwise(card))
+    held = pins.pin(carded, rules)
+    write_index(tmp_path / "1", carded, resolution.assignments, held, rules)
+    index = IdentityIndex.open(tmp_path / "1")
+    person = dict(resolution.assignments.select("record_id", "person_id").iter_rows())
+    # Only the number is known; then other names, as after a marriage.
+    for asked in ({}, {"first_name": "Ann", "last_name": "Nobody"}, {"email_address": "ann.lee11@mail.com"}):
+        answer = look_up(index, asked | {"loyalty_id": "c crm/11"})
+        assert (answer.kind, answer.person_id) == ("entity", person["CRM/11"]), asked
+        assert (answer.candidates[0].verdict, answer.candidates[0].reason) == ("accepted", "same loyalty_id")
+    assert look_up(index, {"loyalty_id": "shop"}).kind == "new", "a number of too many records says nothing"
+    assert look_up(index, {"loyalty_id": "0"}).kind == "new"
+    son = {"first_name": "Jorge", "last_name": "King", "date_of_birth": date(2004, 3, 9), "loyalty_id": "C-CRM/0"}
+    father, other = look_up(index, son), look_up(index, son | {"loyalty_id": "C-9"})
+    verdicts = {c.record_id: (c.verdict, c.reason) for c in (*father.candidates, *other.candidates)}
+    assert verdicts["CRM/0"][0] == "vetoed", "another birth date is proof against a shared card"
+    assert verdicts["CRM/son"] == ("vetoed", "different loyalty_id") and father.person_id is other.person_id is None
 
 
 def test_an_index_of_another_library_version_is_refused(world, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from customer360.models.identity.standardize import RAW_COLUMNS, standardize
 
 ROOT = Path(__file__).parents[3]
 RULES = IdentityRules.model_validate(yaml.safe_load((ROOT / "configs/rules/identity.yaml").read_text()))
-ONE = SingleEvidence(RULES, ("card",), {}, {})
+ONE = SingleEvidence(RULES, ("card",), (), {}, {})
 CARDED = RULES.model_copy(update={"blocking": RULES.blocking.model_copy(update={"identifiers": ("card",)})})
 COLUMNS = (*RAW_COLUMNS, "card")
 FRAGMENTS = [
