@@ -143,7 +143,7 @@ def _reaching(
     """Places of the pairs that the comparisons give `bits` or more, int64 (n,), and their levels, int8, and bits,
     float64 (n, comparisons). Whether values are missing or equal is asked of all pairs, and what costs distances of texts
     only of those that it can still bring that far, the comparison that rules out most at least cost first."""
-    levels = answers(con, pairs, frame, [scale.sketch for scale in scales])
+    levels = answers(con, pairs, frame, [scale.sketch for scale in scales]).copy()  # one column alone comes read-only
     weights = np.stack([s.weight(levels[:, at], pairs, frame) for at, s in enumerate(scales)], axis=1)
     kept = np.arange(pairs.height)
     for at in sorted(range(len(scales)), key=lambda at: scales[at].cost):

@@ -88,3 +88,12 @@ def test_a_pair_is_left_out_when_it_cannot_reach_the_audit_weight(trained):
     kept = predict(features, model, high)
     assert 0 < kept.height < every.height
     assert kept.equals(every.filter(pl.col("match_weight") >= 2.0))
+
+
+def test_one_column_alone_is_compared():
+    features = build_features(people().select("record_id", "email_address"), RULES)
+    model = train(features, RULES)
+    assert len(model.settings["comparisons"]) == 1
+    mine, theirs = predict(features, model, RULES), by_splink(features, model)
+    assert mine.height and mine.select("rid_l", "rid_r").equals(theirs.select("rid_l", "rid_r"))
+    assert np.allclose(mine["match_weight"], theirs["match_weight"].cast(pl.Float64), rtol=0, atol=1e-9)
