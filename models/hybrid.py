@@ -7,7 +7,7 @@ lists know yesterday's purchases. A product that nobody has bought yet is never 
 
 import json
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from pydantic import Field
 
 from customer360.models import evaluation, two_tower
 from customer360.models.base import PAYLOADS, Evaluation, Model, Params, Progress, Snapshot, register
-from customer360.models.item_to_item import INTERACTIONS, MODES, Mode, outcome
+from customer360.models.item_to_item import INTERACTIONS, MODES, Mode, judged_outcome
 from customer360.models.popularity import purchases
 from customer360.models.recommenders import hybrid
 from customer360.models.recommenders.hybrid import Hybrid, Way
@@ -173,13 +173,8 @@ def evaluate(fitted: HybridFitted, snapshot: Snapshot) -> Evaluation:
     """
     log, params, rows = log_of(snapshot), fitted.params, []
     metrics, verdicts = {"product_count": float(len(log.items))}, {}
-    until = snapshot.as_of + timedelta(days=params.horizon_days)
     for mode in MODES:
-        truth = outcome(snapshot[INTERACTIONS], snapshot.as_of, until, params.min_products, mode)
-        if truth.is_empty():
-            raise ModelError(
-                f"nobody can be judged: no person with {params.min_products} products buys from {snapshot.as_of} on"
-            )
+        truth = judged_outcome(snapshot[INTERACTIONS], snapshot.as_of, params.horizon_days, params.min_products, mode)
         users = log.users.search_sorted(truth["person_id"].unique().sort()).to_numpy().astype(np.int64)
         ours = applied(fitted, log, mode)
         lists = _table(ours, users, evaluation.RECALL_AT)

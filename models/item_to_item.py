@@ -238,13 +238,8 @@ def evaluate(fitted: ItemToItemFitted, snapshot: Snapshot) -> Evaluation:
     """
     params, metrics, verdicts = fitted.params, {"product_count": float(len(fitted.products))}, {}
     rows: list[pl.DataFrame] = []
-    until = snapshot.as_of + timedelta(days=params.horizon_days)
     for mode in MODES:
-        truth = outcome(snapshot[INTERACTIONS], snapshot.as_of, until, params.min_products, mode)
-        if truth.is_empty():
-            raise ModelError(
-                f"nobody can be judged: no person with {params.min_products} products buys from {snapshot.as_of} on"
-            )
+        truth = judged_outcome(snapshot[INTERACTIONS], snapshot.as_of, params.horizon_days, params.min_products, mode)
         persons = truth["person_id"].unique().sort()
         lists = recommend(fitted, snapshot[INTERACTIONS], persons, snapshot.as_of, mode, evaluation.RECALL_AT)
         rows.append(evaluation.ranking_by_person(lists, truth).with_columns(mode=pl.lit(mode)))
@@ -292,6 +287,16 @@ def outcome(interactions: pl.LazyFrame, start: date, stop: date, min_products: i
     if mode == "new":
         truth = truth.join(before, on=["person_id", "product_id"], how="anti")
     return truth.sort("person_id", "product_id").collect()
+
+
+def judged_outcome(
+    interactions: pl.LazyFrame, as_of: date, horizon_days: int, min_products: int, mode: Mode
+) -> pl.DataFrame:
+    """`outcome` of the window after `as_of`. Raises ModelError when there is nobody to judge."""
+    truth = outcome(interactions, as_of, as_of + timedelta(days=horizon_days), min_products, mode)
+    if truth.is_empty():
+        raise ModelError(f"nobody can be judged: no person with {min_products} products buys from {as_of} on")
+    return truth
 
 
 def _histories(

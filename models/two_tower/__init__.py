@@ -13,7 +13,7 @@ generator, so a resumed fit sees what an unbroken one sees. PyTorch is imported 
 
 import json
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,6 @@ from customer360.models.item_to_item import INTERACTIONS, MODES, ItemToItemParam
 from customer360.models.popularity import most_popular, own_frequency, purchases, top_k
 from customer360.models.two_tower.examples import Dense, Examples, Ints, TwoTowerParams, places, read_events, words
 from customer360.models.two_tower.towers import train
-from customer360.platform.errors import ModelError
 
 PRODUCTS = "silver.products"
 BLOCK_PERSONS = 1024
@@ -207,7 +206,9 @@ def evaluate(fitted: TwoTowerFitted, snapshot: Snapshot) -> Evaluation:
     whole = with_new_products(fitted, snapshot[PRODUCTS], snapshot.as_of)
     metrics, verdicts, rows = {"product_count": float(len(whole.products))}, {}, []
     for mode in MODES:
-        truth = _outcome(interactions, snapshot.as_of, params, mode)
+        truth = item_to_item.judged_outcome(
+            interactions, snapshot.as_of, params.horizon_days, params.min_products, mode
+        )
         persons = truth["person_id"].unique().sort()
         lists = recommend(whole, interactions, persons, snapshot.as_of, mode, evaluation.RECALL_AT)
         rows.append(evaluation.ranking_by_person(lists, truth).with_columns(mode=pl.lit(mode)))
@@ -243,21 +244,6 @@ def baselines(params: TwoTowerParams, snapshot: Snapshot, persons: pl.Series, mo
         name: item_to_item.recommend(model, interactions, persons, as_of, "new", k)
         for name, model in ((method, fitted), (f"{method}_popularity", both))
     }
-
-
-def _outcome(interactions: pl.LazyFrame, as_of: date, params: TwoTowerParams, mode: Mode) -> pl.DataFrame:
-    """What persons with enough products before `as_of` buy in the window: `person_id`, `product_id`; unseen ones in
-    mode `new`. Raises ModelError when nobody is left.
-    """
-    pair = ["person_id", "product_id"]
-    before = purchases(interactions, as_of).select(pair).unique()
-    after = purchases(interactions, as_of + timedelta(days=params.horizon_days)).filter(pl.col("on") >= as_of)
-    known = before.group_by("person_id").len().filter(pl.col("len") >= params.min_products)
-    truth = after.select(pair).unique().join(known, on="person_id", how="semi")
-    found = (truth.join(before, on=pair, how="anti") if mode == "new" else truth).sort(pair).collect()
-    if found.is_empty():
-        raise ModelError(f"nobody can be judged: no person with {params.min_products} products buys from {as_of} on")
-    return found
 
 
 def histories(

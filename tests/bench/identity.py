@@ -42,6 +42,11 @@ FEBRL_BARE = FEBRL | {
     "identifiers": [],
     "columns": {name: column for name, column in FEBRL["columns"].items() if name != "date_of_birth"},  # type: ignore[attr-defined]
 }
+# As somebody would map it who says nothing of country, number or house.
+FEBRL_PLAIN = {
+    "unique_id": "rec_id",
+    "columns": FEBRL["columns"] | {"address_line_1": "address_1"},  # type: ignore[operator]
+}
 HISTORICAL = {
     "unique_id": "unique_id",
     "country": "GB",
@@ -78,6 +83,10 @@ CASES = {
     "febrl2": Case(("febrl_dataset2.csv",), FEBRL, _febrl_entity),
     "febrl3": Case(("febrl_dataset3.csv",), FEBRL, _febrl_entity),
     "febrl4": Case(("febrl_dataset4a.csv", "febrl_dataset4b.csv"), FEBRL, _febrl_entity),
+    "febrl1 plain": Case(("febrl_dataset1.csv",), FEBRL_PLAIN, _febrl_entity),
+    "febrl2 plain": Case(("febrl_dataset2.csv",), FEBRL_PLAIN, _febrl_entity),
+    "febrl3 plain": Case(("febrl_dataset3.csv",), FEBRL_PLAIN, _febrl_entity),
+    "febrl4 plain": Case(("febrl_dataset4a.csv", "febrl_dataset4b.csv"), FEBRL_PLAIN, _febrl_entity),
     "febrl3 bare": Case(("febrl_dataset3.csv",), FEBRL_BARE, _febrl_entity),
     "historical_50k": Case(("historical_50k.parquet",), HISTORICAL),
     "historical_50k names only": Case(
@@ -135,6 +144,9 @@ def measure(
         "pair F1": f"{pairs.f1:.4f}",
         "B3 F1": f"{cubed.f1:.4f}",
         "exact": f"{exact_share(found):.4f}",
+        "one person": resolution.model.diagnostics["vetoes"].get(
+            "one person in spite of another given name", "not asked"
+        ),
         "replaced": len(resolution.model.diagnostics["replaced"]),
         "phases s": " ".join(f"{taken:.1f}" for taken in seconds.values()),
         "total s": f"{sum(seconds.values()):.1f}",
