@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import operator
+import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -225,11 +226,15 @@ def _replaced_text(options: Any, constants: Constants) -> Callable[..., str]:
     return lambda text, *_: substitute(new, text, count=count)
 
 
-def _replaced_letters(_: Any, constants: Constants) -> Callable[..., str]:
-    if any(len(letter) != 1 for letter in constants[1]):
-        raise ExpressionError("no Python form of str.replace_many with words; it takes letters")
-    table = str.maketrans(dict(zip(constants[1], constants[2], strict=True)))
-    return lambda text, *_: text.translate(table)
+def _replaced_parts(_: Any, constants: Constants) -> Callable[..., str]:
+    parts = dict(zip(constants[1], constants[2], strict=True))
+    if all(len(part) == 1 for part in parts):
+        table = str.maketrans(parts)
+        return lambda text, *_: text.translate(table)
+    if any(one != other and other.startswith(one) for one in parts for other in parts):
+        raise ExpressionError("no Python form of str.replace_many where one part is the beginning of another")
+    found = re.compile("|".join(map(re.escape, parts)))
+    return lambda text, *_: found.sub(lambda match: parts[match[0]], text)
 
 
 def _contains(options: Any, constants: Constants) -> Callable[..., bool]:
@@ -270,7 +275,7 @@ def _normalized(options: Any, _: Constants) -> Callable[[str], str]:
 
 MADE: dict[str, Callable[[Any, Constants], Callable[..., Any]]] = {
     "IsIn": _is_in, "Replace": _replaced_values, "ReplaceStrict": _replaced_strictly, "TextReplace": _replaced_text,
-    "TextReplaceMany": _replaced_letters, "TextContains": _contains, "TextExtract": _extracted,
+    "TextReplaceMany": _replaced_parts, "TextContains": _contains, "TextExtract": _extracted,
     "TextExtractAll": _all_extracted, "TextNormalize": _normalized, "Cast": _cast, "Eval": _each,
     "TextConcatHorizontal": lambda options, _: lambda *parts: options["delimiter"].join(parts),
     "ListSetOperation": lambda options, _: _set_operation(options),

@@ -61,7 +61,7 @@ def pin(records: pl.DataFrame, rules: IdentityRules, basis: str = "") -> Pins:
     hubs = pl.concat([_hubs_of(open_, column, rules) for column in _HUB_LIMITS])
     raw = build_features(_closed(open_, hubs), rules, capped=False)
     hubs = pl.concat([hubs, _shared_domains(raw.frame), number_hubs(raw.frame, rules.stitching)])
-    frame, dropped = cap_keys(raw.frame, list(raw.keys), rules.blocking)
+    frame, dropped = cap_keys(raw.frame, list(raw.keys), rules)
     features = Features(frame, raw.keys, dropped)
     model = train(features, rules)
     columns = sorted(adjusted_columns(model))

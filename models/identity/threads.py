@@ -1,0 +1,29 @@
+"""Work on several parts at once. Polars, DuckDB and numpy let go of the interpreter, so threads use as many cores; most
+steps on texts are one expression over one column, which Polars alone runs on one core."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import polars as pl
+
+Part = TypeVar("Part")
+Made = TypeVar("Made")
+_WORTH = 20_000  # rows that a thread is started for
+
+
+def at_once(work: Callable[[Part], Made], parts: Iterable[Part], threads: int) -> list[Made]:
+    """`work` of each part, in their order."""
+    if threads == 1:
+        return [work(part) for part in parts]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, parts))
+
+
+def by_rows(work: Callable[[pl.DataFrame], pl.DataFrame], frame: pl.DataFrame, threads: int) -> pl.DataFrame:
+    """`work` of the frame, done piece by piece: it must look at each row by itself."""
+    pieces = max(1, min(threads, frame.height // _WORTH))
+    if pieces == 1:
+        return work(frame)
+    size = -(-frame.height // pieces)
+    return pl.concat(at_once(work, frame.iter_slices(size), threads), rechunk=True)
