@@ -10,14 +10,14 @@ from collections.abc import Collection
 import polars as pl
 
 from customer360.models.identity.comparisons import alike, just_below
-from customer360.models.identity.engine import engine
+from customer360.models.identity.engine import engine, register
 from customer360.models.identity.features import Features
 from customer360.models.identity.households import GENERATION, HOUSEHOLD, SUFFIX, TWINS, UNNAMED
 from customer360.models.identity.rules import Decision, IdentityRules, Stitching
 from customer360.models.identity.stitching import but, different, is_dropped
 
 ACCEPTED, REJECTED, VETOED = "accepted", "rejected", "vetoed"
-_COLUMNS = ("rid", "given", "family", "roots", "dob", "email", "phone", "suffix")
+_COLUMNS = ("given", "family", "roots", "dob", "email", "phone", "suffix")
 
 
 def cannot_link(
@@ -32,10 +32,18 @@ def cannot_link(
     """
     if pairs.is_empty():
         return pl.DataFrame(schema={"rid_l": pl.Int64, "rid_r": pl.Int64, "reason": pl.String, "is_proof": pl.Boolean})
-    people = features.frame.select(*_COLUMNS, *features.identifiers)
+    people = features.frame.select(pl.struct(*_COLUMNS, *features.identifiers)).to_series()
+    places = features.frame.select("rid").with_row_index("at")
+    # Both records beside the pair: a join would pass over everybody.
+    beside = {
+        side: people.gather(
+            pairs.select(rid=f"rid_{side}").join(places, on="rid", how="left", maintain_order="left")["at"]
+        )
+        for side in "lr"
+    }
+    rows = pairs.select("rid_l", "rid_r", **beside).with_row_index("place")
     with engine(rules.engine) as con:
-        con.register("people", people.to_arrow())
-        con.register("pairs", pairs.select("rid_l", "rid_r").with_row_index("place").to_arrow())
+        register(con, "pairs", rows)
         told = con.sql(veto_query(rules.decision, features.identifiers, idle)).to_arrow_table()
     return pl.DataFrame(pl.from_arrow(told)).with_columns(pl.col("rid_l", "rid_r").cast(pl.Int64))
 
@@ -64,7 +72,7 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
     branches = " ".join(f"when {sql} then '{reason}'" for reason, sql in conditions.items() if reason not in idle)
     return f"""
         with facts as (
-            select p.place, p.rid_l, p.rid_r, jaro_winkler_similarity(l.given, r.given) as similarity,
+            select place, rid_l, rid_r, jaro_winkler_similarity(l.given, r.given) as similarity,
                 coalesce({same_number}, false) as same_number,
                 coalesce(l.suffix <> r.suffix, false) as other_suffix,
                 coalesce(not ({one_name}), l.given is not null and r.given is not null and l.given <> r.given)
@@ -78,7 +86,7 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
                 coalesce({years} > {rules.birth_years_apart}, false) as other_years,
                 coalesce(l.email = r.email, false) as same_email, coalesce(l.phone = r.phone, false) as same_phone,
                 coalesce(l.email <> r.email, false) as other_email, coalesce(l.phone <> r.phone, false) as other_phone
-            from pairs p join people l on l.rid = p.rid_l join people r on r.rid = p.rid_r
+            from pairs
         ), judged as (
             select place, rid_l, rid_r,
                 not unnamed and (other_name and not dob_unknown or other_email or other_phone) or other_suffix

@@ -5,8 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import duckdb
+import polars as pl
+import pyarrow as pa
 
 from customer360.models.identity.rules import Engine
+
+_PIECE = 50_000  # rows that a thread of DuckDB takes at once
 
 
 @contextmanager
@@ -25,3 +29,9 @@ def engine(limits: Engine) -> Iterator[duckdb.DuckDBPyConnection]:
             yield con
         finally:
             con.close()
+
+
+def register(con: duckdb.DuckDBPyConnection, name: str, frame: pl.DataFrame) -> None:
+    """Make a frame a table of the connection, in pieces that its threads share; one piece would be scanned by one."""
+    table = frame.to_arrow()
+    con.register(name, pa.Table.from_batches(table.to_batches(max_chunksize=_PIECE), table.schema))

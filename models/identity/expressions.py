@@ -177,7 +177,7 @@ def _part(text: str | None, start: int, length: int | None) -> str | None:
 
 FAMILIES = {"StringExpr": "Text", "ListExpr": "List", "Boolean": ""}
 TAKE_NULL = {"And", "Or", "AllHorizontal", "Ternary", "IsNull", "IsNotNull", "Coalesce", "FillNull", "MinHorizontal",
-             "MaxHorizontal", "Sum", "ListConcat", "TextStripChars", "TextSlice", "Replace", "ReplaceStrict"}  # fmt: skip
+             "MaxHorizontal", "Sum", "ListConcat", "TextConcatHorizontal", "TextStripChars", "TextSlice", "Replace", "ReplaceStrict"}  # fmt: skip
 PLAIN: dict[str, Callable[..., Any]] = {
     "And": _either(False), "Or": _either(True), "AllHorizontal": _either(False), "Not": operator.not_,
     "Eq": operator.eq, "NotEq": operator.ne, "Gt": operator.gt, "GtEq": operator.ge, "Lt": operator.lt,
@@ -269,6 +269,16 @@ def _each(evaluation: Any, _: Constants) -> Callable[[list[Any]], list[Any]]:
     return lambda listed: [inner({ELEMENT: item})[ELEMENT] for item in listed]
 
 
+def _joined_texts(options: Any, _: Constants) -> Callable[..., str | None]:
+    between, without_null = options["delimiter"], options["ignore_nulls"]
+
+    def join(*parts: str | None) -> str | None:
+        told = [part for part in parts if part is not None]
+        return between.join(told) if without_null or len(told) == len(parts) else None
+
+    return join
+
+
 def _normalized(options: Any, _: Constants) -> Callable[[str], str]:
     return lambda text: unicodedata.normalize(options["form"], text)
 
@@ -277,7 +287,7 @@ MADE: dict[str, Callable[[Any, Constants], Callable[..., Any]]] = {
     "IsIn": _is_in, "Replace": _replaced_values, "ReplaceStrict": _replaced_strictly, "TextReplace": _replaced_text,
     "TextReplaceMany": _replaced_parts, "TextContains": _contains, "TextExtract": _extracted,
     "TextExtractAll": _all_extracted, "TextNormalize": _normalized, "Cast": _cast, "Eval": _each,
-    "TextConcatHorizontal": lambda options, _: lambda *parts: options["delimiter"].join(parts),
+    "TextConcatHorizontal": _joined_texts,
     "ListSetOperation": lambda options, _: _set_operation(options),
 }  # fmt: skip
 

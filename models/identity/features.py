@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
 import polars as pl
 
 from customer360.models.identity.names import nickname_roots
@@ -82,16 +83,15 @@ def build_features(records: pl.DataFrame, rules: IdentityRules, *, capped: bool 
     frame = records.sort("record_id").with_row_index("rid").with_columns(pl.col("rid").cast(pl.Int64))
     frame = by_rows(lambda rows: _row_by_row(rows, keys, rules), frame, rules.engine.threads)
     frame = frame.with_columns(email_own=_own_domain(frame, rules.standardization))
-    frame, dropped = cap_keys(frame, list(keys), rules) if capped else (frame, {})
+    frame, dropped, _ = cap_keys(frame, list(keys), rules) if capped else (frame, {}, {})
     return Features(frame, tuple(keys), dropped)
 
 
 def _row_by_row(records: pl.DataFrame, keys: dict[str, tuple[str, ...]], rules: IdentityRules) -> pl.DataFrame:
     """Evidence and keys of standardized records: all that depends on the record alone."""
     own = [name for name in records.columns if name in rules.blocking.identifiers]
-    frame = records.select(
-        "rid", "record_id", **compared(rules, records.columns), **number_columns(records.columns, rules.stitching)
-    )
+    numbers = number_columns(records.columns, rules.stitching)
+    frame = records.lazy().select("rid", "record_id", **compared(rules, records.columns), **numbers).collect()
     frame = over(frame, derived(rules.standardization, "full_name" in records.columns))
     texts = key_parts([IDENTIFIER_PREFIX + name for name in own])
     return _with_hashes(over(frame, sounds()), texts, keys).drop(_SOUNDS)
@@ -256,7 +256,7 @@ def wrapped(code: int) -> int:
 
 def _with_hashes(frame: pl.DataFrame, parts: dict[str, pl.Expr], keys: dict[str, tuple[str, ...]]) -> pl.DataFrame:
     """The frame with each key as the hash of its parts."""
-    texts = frame.select(**parts)
+    texts = frame.lazy().select(**parts).collect()
     codes = pl.DataFrame([text_hash(texts[name]) for name in parts])
     return frame.hstack(codes.select(joined([pl.col(part) for part in of]).alias(key) for key, of in keys.items()))
 
@@ -267,29 +267,34 @@ def text_hash(texts: pl.Series) -> pl.Series:
     return codes.set(texts.is_null(), None) if texts.null_count() else codes
 
 
-def cap_keys(frame: pl.DataFrame, keys: list[str], rules: IdentityRules) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Null the key values of one record (they meet nobody) and of too many records (they tell nothing)."""
+def cap_keys(
+    frame: pl.DataFrame, keys: Sequence[str], rules: IdentityRules
+) -> tuple[pl.DataFrame, dict[str, int], dict[str, int]]:
+    """The frame without the key values of one record (they meet nobody) and of too many records (they tell nothing); per
+    key how many of the latter there were, where there were any, and the most records that a value may be shared by."""
     made = at_once(lambda key: _capped(frame[key], rules.blocking), keys, rules.engine.threads)
-    dropped = {key: count for key, (_, count) in zip(keys, made, strict=True) if count}
-    return frame.with_columns(column for column, _ in made), dropped
+    dropped = {key: count for key, (_, count, _) in zip(keys, made, strict=True) if count}
+    caps = {key: cap for key, (_, _, cap) in zip(keys, made, strict=True)}
+    return frame.with_columns(column for column, _, _ in made), dropped, caps
 
 
-def _capped(column: pl.Series, rules: Blocking) -> tuple[pl.Series, int]:
-    """A key with the values that are of use, and how many values too many records share."""
-    counts = column.drop_nulls().value_counts().filter(pl.col("count") > 1)
+def _capped(column: pl.Series, rules: Blocking) -> tuple[pl.Series, int, int]:
+    """A key with the values that are of use, how many values too many records share, and how many are not too many."""
+    values, sizes = np.unique(column.drop_nulls().to_numpy(), return_counts=True)
     limit = rules.max_records_per_key
     if column.name.removeprefix(KEY_PREFIX) in WEAK_KEYS:
         budget = int(rules.max_pairs_per_weak_key * min(1.0, _FEW_RECORDS / max(len(column), 1)))
-        limit = min(limit, _limit_within(counts["count"], budget))
-    usable = counts.filter(pl.col("count") <= limit)
-    kept = column.is_in(usable[column.name].implode()).fill_null(False)
-    return column.set(~kept, None), counts.height - usable.height
+        limit = min(limit, _limit_within(sizes, budget))
+    usable = pl.Series(values[(sizes > 1) & (sizes <= limit)])
+    crowded = sizes[sizes > max(limit, 1)]
+    cap = int(crowded.min()) - 1 if len(crowded) else max(rules.max_records_per_key, int(sizes.max(initial=0)))
+    kept = pl.select(pl.when(column.is_in(usable.implode())).then(column).alias(column.name)).to_series()
+    return kept, len(crowded), cap
 
 
-def _limit_within(sizes: pl.Series, pairs: int) -> int:
-    """The largest number of records per value with which the values up to it make no more than `pairs` pairs."""
-    by_size = sizes.alias("size").cast(pl.Int64).value_counts(name="values").sort("size")
-    size = by_size["size"]
-    made = (by_size["values"].cast(pl.Int64) * (size * (size - 1) // 2)).cum_sum()
-    fitting = size.filter(made <= pairs)
-    return int(fitting[-1]) if fitting.len() else 0
+def _limit_within(sizes: np.ndarray, pairs: int) -> int:
+    """The largest number of records per value with which the values up to it make no more than `pairs` pairs; 0 without
+    any."""
+    size, values = np.unique(sizes[sizes > 1], return_counts=True)
+    fitting = size[np.cumsum(values * (size * (size - 1) // 2)) <= pairs]
+    return int(fitting.max(initial=0))

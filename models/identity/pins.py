@@ -61,12 +61,11 @@ def pin(records: pl.DataFrame, rules: IdentityRules, basis: str = "") -> Pins:
     hubs = pl.concat([_hubs_of(open_, column, rules) for column in _HUB_LIMITS])
     raw = build_features(_closed(open_, hubs), rules, capped=False)
     hubs = pl.concat([hubs, _shared_domains(raw.frame), number_hubs(raw.frame, rules.stitching)])
-    frame, dropped = cap_keys(raw.frame, list(raw.keys), rules)
+    frame, dropped, caps = cap_keys(raw.frame, list(raw.keys), rules)
     features = Features(frame, raw.keys, dropped)
     model = train(features, rules)
     columns = sorted(adjusted_columns(model))
     frequencies = pl.concat([_shares(frame, column) for column in columns] or [_no_shares()])
-    caps = {key: _cap(raw.frame[key], frame[key], rules.blocking.max_records_per_key) for key in raw.keys}
     return Pins(model, frequencies, hubs, caps, records.height, basis)
 
 
@@ -168,13 +167,3 @@ def _shares(frame: pl.DataFrame, column: str) -> pl.DataFrame:
 
 def _no_shares() -> pl.DataFrame:
     return pl.DataFrame(schema={"column": pl.String, "value": pl.Int64, "share": pl.Float64})
-
-
-def _cap(every: pl.Series, usable: pl.Series, most: int) -> int:
-    """The most records under one value: what the caps of these records let through, whatever their rule."""
-    counts = every.drop_nulls().value_counts()
-    counts = counts.filter(pl.col("count") > 1)
-    dropped = counts.filter(~pl.col(every.name).is_in(usable.drop_nulls().unique().implode()))["count"]
-    if len(dropped):
-        return int(dropped.min()) - 1  # type: ignore[arg-type]
-    return max(most, int(counts["count"].max() or 0))  # type: ignore[arg-type]

@@ -112,20 +112,16 @@ def _names(std: Standardization) -> tuple[Stage, ...]:
             ("nickname_group",),
             (Listed("nickname_group", "given_name_std", groups), grouped),
         ),
-        *_name_parts(),
+        distinct("full_name", full_plain=plain_text(pl.col("full_name"))),
+        _name_parts(),
     )
 
 
-def _name_parts() -> tuple[Stage, ...]:
+def _name_parts() -> Stage:
     """Every word of two letters and more of a record's names; null without any."""
-    names = ("given_name_std", "family_name_std", "full_name")
-    words = {f"{name}_words": plain_text(pl.col(name)).str.extract_all(r"\p{L}{2,}") for name in names}
-    told = [pl.col(name).fill_null(pl.lit([], pl.List(pl.String))) for name in words]
-    parts = pl.concat_list(told)
-    return (
-        *(distinct(name, **{made: found}) for name, (made, found) in zip(names, words.items(), strict=True)),
-        each(name_parts=pl.when(parts.list.len() > 0).then(parts)),
-    )
+    names = ("given_name_std", "family_name_std", "full_plain")
+    words = pl.concat_str(names, separator=" ", ignore_nulls=True).str.extract_all(r"\p{L}{2,}")
+    return each(name_parts=pl.when(words.list.len() > 0).then(words))
 
 
 def _full_names(std: Standardization) -> tuple[Stage, ...]:
