@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 import polars as pl
 
-from customer360.models.identity.comparisons import alike, just_below
+from customer360.models.identity.comparisons import alike, just_below, within
 from customer360.models.identity.engine import engine, register
 from customer360.models.identity.features import Features
 from customer360.models.identity.households import GENERATION, HOUSEHOLD, SUFFIX, TWINS, UNNAMED
@@ -50,7 +50,7 @@ def cannot_link(
 
 def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[str]) -> str:
     """Facts of each pair, all of them true or false and never null, then the first reason that holds."""
-    same_number = " or ".join(f"damerau_levenshtein(l.{name}, r.{name}) <= 1" for name in identifiers) or "false"
+    same_number = " or ".join(within(f"l.{name}", f"r.{name}", 1) for name in identifiers) or "false"
     any_alike = f"""list_max(flatten([[jaro_winkler_similarity(a, b) for a in l.roots if length(a) > 3]
         for b in r.roots if length(b) > 3])) >= {just_below(rules.name_similarity)}"""
     initial = """((length(l.given) = 1 and list_contains([a[1] for a in r.roots], l.given))
@@ -81,7 +81,7 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
                     as same_family,
                 l.given is null or r.given is null as unnamed,
                 l.dob is null or r.dob is null as dob_unknown,
-                coalesce(case when l.dob = r.dob then true else damerau_levenshtein(l.dob, r.dob) <= 1 end, false)
+                coalesce(case when l.dob = r.dob then true else {within("l.dob", "r.dob", 1)} end, false)
                     as same_dob,
                 coalesce({years} > {rules.birth_years_apart}, false) as other_years,
                 coalesce(l.email = r.email, false) as same_email, coalesce(l.phone = r.phone, false) as same_phone,
@@ -98,7 +98,7 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
 
 
 def _resemble(left: str, right: str, rules: Decision) -> str:
-    return f"""({left} = {right} or damerau_levenshtein({left}, {right}) <= 1
+    return f"""({left} = {right} or {within(left, right, 1)}
         or {alike(left, right, rules.name_similarity)})"""
 
 

@@ -9,6 +9,7 @@ it alone are retracted, and when deletions bring it below, its pairs are scored.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,8 +28,9 @@ from customer360.models.identity.features import KEY_PREFIX, Features
 from customer360.models.identity.model import IdentityModel
 from customer360.models.identity.pairs import meeting
 from customer360.models.identity.pins import Pins
-from customer360.models.identity.predict import PAIR_SCHEMA, score_planned
+from customer360.models.identity.predict import columns_read, score_planned
 from customer360.models.identity.rules import IdentityRules
+from customer360.models.identity.state import CROWDED, EDGES, TOLD, State, apart
 from customer360.models.identity.steward import NO_LINKS, Links
 from customer360.models.identity.stitching import (
     NO_TIER,
@@ -41,33 +43,10 @@ from customer360.models.identity.stitching import (
 )
 from customer360.platform.run.executor import Executor
 
-EDGES: dict[str, pl.DataType | type[pl.DataType]] = {
-    "record_l": pl.Int64, "record_r": pl.Int64,
-    **{name: kind for name, kind in PAIR_SCHEMA.items() if not name.startswith("rid_")},
-    "decision": pl.String, "reason": pl.String,
-}  # fmt: skip
-_VALUE = {"key": pl.Int32, "value": pl.Int64}
-_HOLDER = _VALUE | {"record": pl.Int64, "row": pl.Int64}
+_HOLDER = CROWDED | {"record": pl.Int64, "row": pl.Int64}
 _BOTH = ["key", "value"]
 _LAST_BITS = 2**20 - 1
 _ENDS = ["record_l", "record_r"]
-
-
-@dataclass(frozen=True)
-class State:
-    """`frame`: evidence of all current records (`pins.evidence`) with their number `record`. `edges`: one row per pair
-    that was scored or linked, `EDGES`, the left record the one whose id comes first. `crowded`: (key, value) of the
-    block keys that more records share than their cap; `key` counts the key columns."""
-
-    frame: pl.DataFrame
-    edges: pl.DataFrame
-    crowded: pl.DataFrame
-
-    @staticmethod
-    def empty(evidence: pl.DataFrame) -> State:
-        """Of nobody, for records with such evidence."""
-        frame = evidence.clear().with_columns(record=pl.lit(None, pl.Int64))
-        return State(frame, pl.DataFrame(schema=EDGES), pl.DataFrame(schema=_VALUE))
 
 
 @dataclass(frozen=True)
@@ -105,25 +84,28 @@ def resolve_batch(
     old, stay = _parted(state.frame, left)
     # Links by number are those of all records; who gains or loses one is resolved again like a new record.
     tier, near = _tier(stay, old, batch, rules)
-    relinked, stay = _parted(stay, tier.changed(_among(state.edges, near), left, rules.stitching))
+    relinked, stay = _parted(stay, tier.changed(_among(state.told, near), left, rules.stitching))
     if relinked.height:
         batch, old = (pl.concat([rows, relinked], how="diagonal_relaxed") for rows in (batch, old))
         left = pl.concat([left, relinked["record"]])
     met = _met(_Met(stay, batch, left), _values(old, keys), state.crowded, keys, pins.caps, recheck)
     if met.batch.height > batch.height:  # with records whose links are told anew, too
         tier, near = _tier(met.stay, old, met.batch, rules)
-    frame = pl.concat([met.stay, met.batch.select(stay.columns)])
-    parted, kept = _parted(state.edges, met.records, *_ENDS)
+    # Columns whose chunks end at different rows are copied whole by the next step that takes several.
+    frame = pl.concat([met.stay, met.batch.select(stay.columns).rechunk()])
+    parted, kept = _parted(state.told, met.records, *_ENDS)
     lost, kept = _retracted(kept, met, keys)
     kept = pl.concat([kept, without_score(lost, rules.stitching)])
     idle = pins.model.idle_vetoes
-    fresh = _stitched(_scored(met, keys, pins.model, rules, executor), kept, near, tier, frame, keys, rules, idle)
-    fresh = _linked(fresh, links).select(list(EDGES))
-    edges = with_dropped(pl.concat([kept, fresh]), tier.dropped, _ENDS, rules.stitching, near).select(list(EDGES))
+    fresh, evidence = apart(_scored(met, frame, keys, pins.model, rules, executor), state.evidence.len())
+    fresh = _stitched(fresh, kept, near, tier, frame, keys, rules, idle)
+    fresh = _linked(fresh, links).select(list(TOLD))
+    edges = with_dropped(pl.concat([kept, fresh]), tier.dropped, _ENDS, rules.stitching, near).select(list(TOLD))
     ends = pl.concat([met.records, *_ends(parted), *_ends(lost), *_ends(fresh)]).unique()
-    rows = _rows_of(frame, _component(ends, _accepted(edges)))
+    rows = _rows_of(frame.drop(keys), _component(ends, _accepted(edges)))
     clusters = _clustered(rows, edges, keys, rules, links, idle)
-    return Resolved(State(frame, edges, met.crowded), clusters, fresh.height)
+    after = State(frame, edges, pl.concat([state.evidence, evidence]), met.crowded)
+    return Resolved(after.tidied(), clusters, fresh.height)
 
 
 def _among(edges: pl.DataFrame, records: pl.Series) -> pl.DataFrame:
@@ -158,10 +140,10 @@ class _Met:
     stay: pl.DataFrame
     batch: pl.DataFrame
     records: pl.Series
-    usable: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_VALUE))
+    usable: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=CROWDED))
     hits: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_HOLDER))
     closed: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_HOLDER))
-    crowded: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_VALUE))
+    crowded: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=CROWDED))
 
 
 def _met(
@@ -215,8 +197,9 @@ def _counts(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Of the touched key values: (key, value, is_usable, is_crowded) over all records, and who of `stay` has them."""
     by_key = {int(n): part["value"] for (n,), part in touched.partition_by("key", as_dict=True).items()}
-    parts = [_holding(stay[keys[n]], values).with_columns(key=n) for n, values in sorted(by_key.items())]
-    hits = pl.concat([pl.DataFrame(schema=_VALUE | {"row": pl.Int64}), *parts], how="diagonal_relaxed")
+    with ThreadPoolExecutor() as pool:
+        parts = list(pool.map(lambda n: _holding(stay[keys[n]], by_key[n]).with_columns(key=n), sorted(by_key)))
+    hits = pl.concat([pl.DataFrame(schema=CROWDED | {"row": pl.Int64}), *parts], how="diagonal_relaxed")
     hits = hits.select(pl.col("key").cast(pl.Int32), "value", stay["record"].gather(hits["row"]), "row")
     own = _values(batch, keys).join(touched, on=_BOTH, how="semi")
     limits = pl.DataFrame(
@@ -234,8 +217,17 @@ def _holding(column: pl.Series, values: pl.Series) -> pl.DataFrame:
     processor's cache, rules out nearly all rows before they are looked up."""
     wanted = np.zeros(_LAST_BITS + 1, dtype=bool)
     wanted[values.to_numpy() & _LAST_BITS] = True
-    maybe = np.flatnonzero(wanted[column.fill_null(0).to_numpy() & _LAST_BITS])
-    found = pl.DataFrame({"value": column.gather(maybe), "row": maybe})
+    maybe, start = [np.empty(0, dtype=np.int64)], 0
+    for chunk in column.get_chunks():
+        # Under a null may lie any number; the look-up does not find it.
+        numbers = chunk.to_arrow()
+        codes = np.frombuffer(numbers.buffers()[1], dtype=np.int64, count=numbers.offset + len(numbers))[
+            numbers.offset :
+        ]
+        maybe.append(np.flatnonzero(wanted[codes & _LAST_BITS]) + start)
+        start += chunk.len()
+    rows = np.concatenate(maybe)
+    found = pl.DataFrame({"value": column.gather(rows), "row": rows})
     return found.filter(pl.col("value").is_in(values.implode()))
 
 
@@ -259,7 +251,7 @@ def _retracted(edges: pl.DataFrame, met: _Met, keys: tuple[str, ...]) -> tuple[p
     doubtful[resting["row"].to_numpy()] = True
     first = _first_keys(resting.select(pair), met, keys)
     first = first.select(*pair, rests_on=names.gather(first["key"]))
-    told = edges[np.flatnonzero(doubtful)]
+    told = edges.filter(pl.Series(doubtful))
     moved = told.join(first, on=pair).with_columns(match_key="rests_on").select(edges.columns)
     return told.join(first, on=pair, how="anti"), pl.concat([edges.filter(pl.Series(~doubtful)), moved])
 
@@ -284,17 +276,24 @@ def _first_keys(pairs: pl.DataFrame, met: _Met, keys: tuple[str, ...]) -> pl.Dat
 
 
 def _scored(
-    met: _Met, keys: tuple[str, ...], model: IdentityModel, rules: IdentityRules, executor: Executor | None
-) -> pl.DataFrame:
-    """Pairs with at least one record of the batch, scored and decided, as `EDGES`."""
+    met: _Met, frame: pl.DataFrame, keys: tuple[str, ...], model: IdentityModel, rules: IdentityRules,
+    executor: Executor | None,
+) -> pl.DataFrame:  # fmt: skip
+    """Pairs with at least one record of the batch, scored and decided, as `EDGES`. `frame`: rows of those that stay,
+    then of the batch."""
     own = _values(met.batch, keys, met.stay.height).join(met.usable, on=_BOTH, how="semi")
     near = met.hits.join(own, on=_BOTH, how="semi")
     held = pl.concat([own.with_columns(is_new=True), near.with_columns(is_new=False)]).rename({"row": "rid"}).lazy()
     pairs = meeting(held.filter(key=n).select("value", "rid", "is_new") for n in range(len(keys)))
-    frame = pl.concat([met.stay, met.batch.select(met.stay.columns)]).drop(keys)
-    scored = score_planned(_by_id(pairs, frame["record_id"]), frame, keys, model, rules, executor)
-    ends = pl.concat([scored["rid_l"], scored["rid_r"].rename("rid_l")]).unique().rename("rid")
-    people = Features(frame[ends].with_columns(ends), keys, {})
+    pairs, rids = _among_few(_by_id(pairs, frame["record_id"]))
+    # What is fetched for many pairs is fetched from the few rows that they name.
+    read = columns_read(model)
+    scored = score_planned(
+        pairs, frame.select(c for c in frame.columns if c in read)[rids], keys, model, rules, executor
+    )
+    scored = scored.with_columns(rid_l=rids.gather(scored["rid_l"]), rid_r=rids.gather(scored["rid_r"]))
+    ends = pl.concat([scored["rid_l"], scored["rid_r"].alias("rid_l")]).unique().alias("rid")
+    people = Features(frame.drop(keys)[ends].with_columns(ends), keys, {})
     decided = decide(scored, people, rules, model.idle_vetoes)
     numbers = frame["record"]
     return decided.select(
@@ -302,6 +301,13 @@ def _scored(
         numbers.gather(decided["rid_r"]).alias("record_r"),
         *list(EDGES)[2:],
     )
+
+
+def _among_few(pairs: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
+    """The pairs by places among the rows that they name, and these rows, sorted."""
+    rids = pl.concat([pairs["rid_l"], pairs["rid_r"].alias("rid_l")]).unique().sort()
+    places = {side: rids.search_sorted(pairs[side]).cast(pl.Int64) for side in ("rid_l", "rid_r")}
+    return pairs.with_columns(**places), rids
 
 
 def _by_id(pairs: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:

@@ -97,11 +97,16 @@ def score_planned(
     if executor is None or pairs.height <= limits.max_local_pairs:
         return score(pairs, frame, keys, model, rules)
     single = rules.model_copy(update={"engine": limits.model_copy(update={"threads": 1})})
-    conditions = (level["sql_condition"] for c in model.settings["comparisons"] for level in c["comparison_levels"])
-    read = {name for name, _ in sides(conditions)} | {f"tf_{column}" for column in adjusted_columns(model)}
+    read = columns_read(model)
     scoring = partial(score, keys=keys, model=model, rules=single)
     rows = frame.select(name for name in frame.columns if name in read)
     return scored_in_tasks(pairs, rows, scoring, limits.pairs_per_task, executor)
+
+
+def columns_read(model: IdentityModel) -> set[str]:
+    """Columns that the comparisons read, with names among them that are none, and the shares of values."""
+    conditions = (level["sql_condition"] for c in model.settings["comparisons"] for level in c["comparison_levels"])
+    return {name for name, _ in sides(conditions)} | {f"tf_{column}" for column in adjusted_columns(model)}
 
 
 def score(
@@ -145,15 +150,17 @@ def _reaching(
     only of those that it can still bring that far, the comparison that rules out most at least cost first."""
     levels = answers(con, pairs, frame, [scale.sketch for scale in scales]).copy()  # one column alone comes read-only
     weights = np.stack([s.weight(levels[:, at], pairs, frame) for at, s in enumerate(scales)], axis=1)
+    total = weights.sum(axis=1)  # what is open counts as if it were as good as it can be
     kept = np.arange(pairs.height)
     for at in sorted(range(len(scales)), key=lambda at: scales[at].cost):
-        # What is open counts as if it were as good as it can be.
-        kept = kept[weights[kept].sum(axis=1) >= bits - _ROUNDING]
+        kept = kept[total[kept] >= bits - _ROUNDING]
         open_ = kept[levels[kept, at] == _OPEN]
         some = pairs[open_]
         levels[open_, at] = answers(con, some, frame, [scales[at].sql])[:, 0]
-        weights[open_, at] = scales[at].weight(levels[open_, at], some, frame)
-    kept = kept[weights[kept].sum(axis=1) >= bits - _ROUNDING]
+        told = scales[at].weight(levels[open_, at], some, frame)
+        total[open_] += told - weights[open_, at]
+        weights[open_, at] = told
+    kept = kept[total[kept] >= bits - _ROUNDING]
     return kept, levels[kept], weights[kept]
 
 
@@ -195,7 +202,7 @@ class _Scale:
             tuple(level.get("label_for_charts") or level["sql_condition"] for level in told),
             np.array([*bits, most, 0.0]),
             by_share,
-            len(re.findall("winkler|levenshtein", sql)) / max(most - min(bits), 1e-3),
+            len(re.findall("winkler|damerau", sql)) / max(most - min(bits), 1e-3),
         )
 
     def weight(self, levels: np.ndarray, pairs: pl.DataFrame, frame: pl.DataFrame) -> np.ndarray:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from customer360.models.identity.features import KEY_PREFIX
-from customer360.models.identity.incremental import EDGES, State
 from customer360.models.identity.pins import Pins
+from customer360.models.identity.state import EDGES, State
 from customer360.platform.lake import Lake
 
 _VERSIONED = "evidence_version"
@@ -57,7 +57,7 @@ def take_up(lake: Lake, evidence: pl.DataFrame, pins: Pins, names: pl.DataFrame,
     if frame.is_empty():
         crowded = crowded.clear()
     return Standing(
-        State(frame, edges.select(list(EDGES)), crowded), numbered.join(same, on="record_id", how="anti"), gone
+        State.of(frame, edges.select(list(EDGES)), crowded), numbered.join(same, on="record_id", how="anti"), gone
     )
 
 

@@ -31,7 +31,7 @@ def answers(
         for name, side in sorted(sides(questions))
         if name in frame.columns
     )
-    table = frame.select(read).with_row_index("place").to_arrow()
+    table = frame.select(read).with_row_index("place").to_arrow(compat_level=pl.CompatLevel.newest())
     con.register("candidates", pa.Table.from_batches(table.to_batches(max_chunksize=_BATCH), table.schema))
     columns = ", ".join(f"({sql})::tinyint as answer{at}" for at, sql in enumerate(questions))
     told = con.sql(f"select place, {columns} from candidates").to_arrow_table()
