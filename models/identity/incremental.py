@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
@@ -24,7 +24,7 @@ from customer360.models.identity.decide import (
     overruled,
     with_dropped,
 )
-from customer360.models.identity.features import KEY_PREFIX, Features
+from customer360.models.identity.features import KEY_PREFIX, Features, only, shared_by
 from customer360.models.identity.model import IdentityModel
 from customer360.models.identity.pairs import meeting
 from customer360.models.identity.pins import Pins
@@ -41,6 +41,7 @@ from customer360.models.identity.stitching import (
     weight_of,
     without_score,
 )
+from customer360.models.identity.threads import at_once
 from customer360.platform.run.executor import Executor
 
 _HOLDER = CROWDED | {"record": pl.Int64, "row": pl.Int64}
@@ -88,7 +89,11 @@ def resolve_batch(
     if relinked.height:
         batch, old = (pl.concat([rows, relinked], how="diagonal_relaxed") for rows in (batch, old))
         left = pl.concat([left, relinked["record"]])
-    met = _met(_Met(stay, batch, left), _values(old, keys), state.crowded, keys, pins.caps, recheck)
+    if state.frame.is_empty():
+        met, pairs = _first_met(_Met(stay, batch, left), keys, pins.caps, rules.engine.threads)
+    else:
+        met = _met(_Met(stay, batch, left), _values(old, keys), state.crowded, keys, pins.caps, recheck)
+        pairs = _pairs(met, keys)
     if met.batch.height > batch.height:  # with records whose links are told anew, too
         tier, near = _tier(met.stay, old, met.batch, rules)
     # Columns whose chunks end at different rows are copied whole by the next step that takes several.
@@ -97,7 +102,7 @@ def resolve_batch(
     lost, kept = _retracted(kept, met, keys)
     kept = pl.concat([kept, without_score(lost, rules.stitching)])
     idle = pins.model.idle_vetoes
-    fresh, evidence = apart(_scored(met, frame, keys, pins.model, rules, executor), state.evidence.len())
+    fresh, evidence = apart(_scored(pairs, frame, keys, pins.model, rules, executor), state.evidence.len())
     fresh = _stitched(fresh, kept, near, tier, frame, keys, rules, idle)
     fresh = _linked(fresh, links).select(list(TOLD))
     edges = with_dropped(pl.concat([kept, fresh]), tier.dropped, _ENDS, rules.stitching, near).select(list(TOLD))
@@ -144,6 +149,28 @@ class _Met:
     hits: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_HOLDER))
     closed: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_HOLDER))
     crowded: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=CROWDED))
+
+
+def _first_met(met: _Met, keys: tuple[str, ...], caps: dict[str, int], threads: int) -> tuple[_Met, pl.DataFrame]:
+    """`met` of a batch that meets nobody but itself, and its pairs (`MEETING`): key by key, since all keys of all records at once
+    would be by far the most that a first run holds."""
+
+    def counted(key: str) -> tuple[pl.Series, np.ndarray]:
+        values, sizes = shared_by(met.batch[key])
+        return only(met.batch[key], values[(sizes > 1) & (sizes <= caps[key])]), values[sizes > caps[key]]
+
+    made = at_once(counted, keys, threads)
+    pairs = meeting(
+        pl.LazyFrame({"value": usable}).with_row_index("rid").select("value", pl.col("rid").cast(pl.Int64), is_new=True)
+        .drop_nulls("value")
+        for usable, _ in made
+    )  # fmt: skip
+    crowded = [
+        pl.DataFrame({"value": values}, schema={"value": pl.Int64}).select(key=pl.lit(n, pl.Int32), value="value")
+        for n, (_, values) in enumerate(made)
+    ]
+    crowded = pl.concat([pl.DataFrame(schema=CROWDED), *crowded])
+    return replace(met, crowded=crowded), pairs
 
 
 def _met(
@@ -275,16 +302,19 @@ def _first_keys(pairs: pl.DataFrame, met: _Met, keys: tuple[str, ...]) -> pl.Dat
 # ---- scores ---------------------------------------------------------------------------------------------------
 
 
-def _scored(
-    met: _Met, frame: pl.DataFrame, keys: tuple[str, ...], model: IdentityModel, rules: IdentityRules,
-    executor: Executor | None,
-) -> pl.DataFrame:  # fmt: skip
-    """Pairs with at least one record of the batch, scored and decided, as `EDGES`. `frame`: rows of those that stay,
-    then of the batch."""
+def _pairs(met: _Met, keys: tuple[str, ...]) -> pl.DataFrame:
+    """Pairs with at least one record of the batch, as `MEETING`, by places among those that stay and then the batch."""
     own = _values(met.batch, keys, met.stay.height).join(met.usable, on=_BOTH, how="semi")
     near = met.hits.join(own, on=_BOTH, how="semi")
     held = pl.concat([own.with_columns(is_new=True), near.with_columns(is_new=False)]).rename({"row": "rid"}).lazy()
-    pairs = meeting(held.filter(key=n).select("value", "rid", "is_new") for n in range(len(keys)))
+    return meeting(held.filter(key=n).select("value", "rid", "is_new") for n in range(len(keys)))
+
+
+def _scored(
+    pairs: pl.DataFrame, frame: pl.DataFrame, keys: tuple[str, ...], model: IdentityModel, rules: IdentityRules,
+    executor: Executor | None,
+) -> pl.DataFrame:  # fmt: skip
+    """`pairs` of rows of `frame`, scored and decided, as `EDGES`."""
     pairs, rids = _among_few(_by_id(pairs, frame["record_id"]))
     # What is fetched for many pairs is fetched from the few rows that they name.
     read = columns_read(model)
@@ -319,7 +349,8 @@ def _by_id(pairs: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
 
 def _people(rows: pl.DataFrame, keys: tuple[str, ...]) -> Features:
     """The rows numbered in order of their ids."""
-    ordered = rows.sort("record_id").with_row_index("rid").with_columns(pl.col("rid").cast(pl.Int64))
+    ordered = rows if rows["record_id"].is_sorted() else rows.sort("record_id")
+    ordered = ordered.with_row_index("rid").with_columns(pl.col("rid").cast(pl.Int64))
     return Features(ordered, keys, {})
 
 

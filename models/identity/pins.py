@@ -57,6 +57,11 @@ class Pins:
 
 def pin(records: pl.DataFrame, rules: IdentityRules, basis: str = "") -> Pins:
     """Measure on these records. Raises IdentityModelError when the model cannot be trained."""
+    return pinned(records, rules, basis)[0]
+
+
+def pinned(records: pl.DataFrame, rules: IdentityRules, basis: str = "") -> tuple[Pins, pl.DataFrame]:
+    """As `pin`, and the `evidence` of the same records under these pins, which are read and standardized once for both."""
     open_ = standardize(records, _without_limits(rules))
     hubs = pl.concat([_hubs_of(open_, column, rules) for column in _HUB_LIMITS])
     raw = build_features(_closed(open_, hubs), rules, capped=False)
@@ -66,14 +71,19 @@ def pin(records: pl.DataFrame, rules: IdentityRules, basis: str = "") -> Pins:
     model = train(features, rules)
     columns = sorted(adjusted_columns(model))
     frequencies = pl.concat([_shares(frame, column) for column in columns] or [_no_shares()])
-    return Pins(model, frequencies, hubs, caps, records.height, basis)
+    pins = Pins(model, frequencies, hubs, caps, records.height, basis)
+    return pins, _under(raw.frame, pins, rules)
 
 
 def evidence(records: pl.DataFrame, pins: Pins, rules: IdentityRules) -> pl.DataFrame:
     """One row per record, sorted by record_id: record_id, what the model compares, hashed block keys, tf_* columns."""
     standard = _closed(standardize(records, _without_limits(rules)), pins.hubs)
-    built = build_features(standard, rules, capped=False)
-    frame = built.frame.drop("rid")
+    return _under(build_features(standard, rules, capped=False).frame, pins, rules)
+
+
+def _under(frame: pl.DataFrame, pins: Pins, rules: IdentityRules) -> pl.DataFrame:
+    """Features of records with what the pins say of their values."""
+    frame = frame.drop("rid")
     frame = with_own(_with_own_domains(frame, pins.hubs), pins.hubs, rules.stitching)
     for column in sorted(adjusted_columns(pins.model)):
         shares = pins.frequencies.filter(pl.col("column") == column).select(

@@ -128,8 +128,7 @@ def identities(
     lake, rules = context.lake, context.params
     records = silver_customer_records.collect()
     stored = registry.number_records(registry.load(lake, rules.ids.seed), records["record_id"])
-    pins = _pins(lake, records, rules)
-    evidence = pinned.evidence(records, pins, rules)
+    pins, evidence = _pins(lake, records, rules)
     standing = take_up(lake, evidence, pins, stored.names, stored.registry.members["record"])
     links = steward.links_of(steward.decisions(lake), stored.names)
     made = resolve_batch(
@@ -155,21 +154,21 @@ def identities(
     return *(frame.lazy() for frame in tables), device_links, resolved.lazy()
 
 
-def _pins(lake: Lake, records: pl.DataFrame, rules: IdentityRules) -> Pins:
-    """Those of the lake while they serve; else new ones, measured on these records."""
+def _pins(lake: Lake, records: pl.DataFrame, rules: IdentityRules) -> tuple[Pins, pl.DataFrame]:
+    """Those of the lake while they serve; else new ones, measured on these records. And the evidence under them."""
     judged = rules.model_dump(include={"standardization", "blocking", "training", "decision", "stitching"})
     text = graph.code_fingerprint(resolve_batch, []) + json.dumps(plain(judged), sort_keys=True)
     basis = hashlib.sha256(text.encode()).hexdigest()
     found = pinned.read(lake)
     if found is not None and found.fits(records.height, basis, rules):
-        return found
-    made = pinned.pin(records, rules, basis)
+        return found, pinned.evidence(records, found, rules)
+    made, evidence = pinned.pinned(records, rules, basis)
     pinned.write(lake, made)
     diagnostics = made.model.diagnostics
     telemetry.event("identity model", mode=diagnostics["mode"], stated_defaults=len(diagnostics["replaced"]))
     for parameter, reason in diagnostics["replaced"].items():
         telemetry.log.debug(f"  {parameter}: {reason}")
-    return made
+    return made, evidence
 
 
 def _usable(records: pl.DataFrame, evidence: pl.DataFrame) -> pl.DataFrame:

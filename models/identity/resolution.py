@@ -141,15 +141,16 @@ def _with_links(decided: pl.DataFrame, must: pl.DataFrame) -> pl.DataFrame:
 
 
 def _assignments(records: pl.DataFrame, features: Features, labels: np.ndarray, rules: IdentityRules) -> pl.DataFrame:
-    since = pl.col("registered_on").cast(pl.Date) if "registered_on" in records.columns else pl.lit(None, pl.Date)
-    members = features.frame.select("record_id").with_columns(label=pl.Series(labels))
-    members = members.join(records.select("record_id", since=since), on="record_id")
-    members = members.sort("since", "record_id", nulls_last=True)
-    people = members.group_by("label", maintain_order=True).agg(
-        pl.col("record_id").min().alias("cluster_key"), pl.col("record_id").first().alias("anchor")
-    )
-    people = people.with_columns(person_id=person_ids(people["anchor"], rules))
-    return members.join(people, on="label").select("record_id", "cluster_key", "person_id").sort("record_id")
+    ids = features.frame["record_id"]
+    members = pl.DataFrame({"record_id": ids, "label": labels}).with_row_index("rid")
+    anchors = members
+    if "registered_on" in records.columns:
+        since = records.select("record_id", since=pl.col("registered_on").cast(pl.Date))
+        anchors = members.join(since, on="record_id").sort("since", "rid", nulls_last=True)
+    people = anchors.unique("label", keep="first", maintain_order=True)
+    people = people.select("label", person_id=person_ids(people["record_id"], rules))
+    named = members.with_columns(cluster_key=ids.gather(labels))  # a label is the first record of its cluster
+    return named.join(people, on="label", maintain_order="left").select("record_id", "cluster_key", "person_id")
 
 
 def person_ids(anchors: pl.Series, rules: IdentityRules) -> pl.Series:
