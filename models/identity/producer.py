@@ -148,10 +148,10 @@ def identities(
     usable = _usable(records, evidence)
     people = golden(usable, assigned, rules, steward.overrides(lake, stored))
     losers = losing_values(usable, assigned, people, rules)
-    resolved = _resolved(records, assigned, made.state, evidence_versions(evidence, pins), rules.stitching)
-    device_links = identity_links(resolved.lazy(), silver_visitor_logins, rules.stitching)
+    assignments = resolved(records, assigned, made.state, evidence_versions(evidence, pins), rules.stitching)
+    device_links = identity_links(assignments.lazy(), silver_visitor_logins, rules.stitching)
     tables = (edge_rows(made.state), key_rows(made.state), losers, people)
-    return *(frame.lazy() for frame in tables), device_links, resolved.lazy()
+    return *(frame.lazy() for frame in tables), device_links, assignments.lazy()
 
 
 def _pins(lake: Lake, records: pl.DataFrame, rules: IdentityRules) -> tuple[Pins, pl.DataFrame]:
@@ -184,7 +184,7 @@ def _by_steward() -> pl.Expr:
     return pl.col("reason").str.starts_with(steward.REASON).fill_null(False)
 
 
-def _resolved(
+def resolved(
     records: pl.DataFrame, assigned: pl.DataFrame, state: State, versions: pl.DataFrame, rules: Stitching
 ) -> pl.DataFrame:
     """Rows of `silver.identities`."""
