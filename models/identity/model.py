@@ -88,10 +88,11 @@ def comparisons_of(features: Features) -> list[Comparison]:
     return [comparison for comparison in known if filled & set(comparison.columns)]
 
 
-def term_frequencies(features: Features) -> dict[str, pl.DataFrame]:
+def term_frequencies(features: Features, threads: int = 1) -> dict[str, pl.DataFrame]:
     """Per adjusted column the hashes and counts of its values, sorted by hash."""
-    columns = {level.exact_on for c in comparisons_of(features) for level in c.levels if level.exact_on}
-    return {name: _counted(features.frame[name]) for name in sorted(columns)}
+    columns = sorted({level.exact_on for c in comparisons_of(features) for level in c.levels if level.exact_on})
+    counts = at_once(lambda name: _counted(features.frame[name]), columns, threads)
+    return dict(zip(columns, counts, strict=True))
 
 
 def _counted(column: pl.Series) -> pl.DataFrame:
@@ -99,13 +100,15 @@ def _counted(column: pl.Series) -> pl.DataFrame:
     return pl.DataFrame({"value": codes, "count": counts})
 
 
-def train(features: Features, rules: IdentityRules) -> IdentityModel:
-    """Estimate the model on the records themselves; the default model where they are too few.
+def train(features: Features, rules: IdentityRules, counts: dict[str, pl.DataFrame] | None = None) -> IdentityModel:
+    """Estimate the model on the records themselves; the default model where they are too few. `counts`: the records'
+    `term_frequencies`, where they are known.
 
     Raises IdentityModelError when more comparisons than `training.max_replaced_share` fail their gate.
     """
-    counts = term_frequencies(features)
-    start = default_settings(features, counts)
+    threads = rules.engine.threads
+    counts = counts or term_frequencies(features, threads)
+    start = default_settings(features, counts, threads)
     digest = _digest(counts)
     sessions = _sessions(features) if features.frame.height >= rules.training.min_records else []
     trained, seen = _estimate(features, start, sessions, rules) if sessions else (start, [])
@@ -125,7 +128,7 @@ def train(features: Features, rules: IdentityRules) -> IdentityModel:
     return IdentityModel(settings=settings, term_frequency_hash=digest, diagnostics=diagnostics, idle_vetoes=unfit)
 
 
-def default_settings(features: Features, counts: dict[str, pl.DataFrame]) -> dict[str, Any]:
+def default_settings(features: Features, counts: dict[str, pl.DataFrame], threads: int = 1) -> dict[str, Any]:
     """Splink settings with default m, and u that is analytic for exact levels and stated for the others."""
     height = max(features.frame.height, 2)
     comparisons = [_splink_comparison(c, counts, height) for c in comparisons_of(features)]
@@ -134,7 +137,7 @@ def default_settings(features: Features, counts: dict[str, pl.DataFrame]) -> dic
         unique_id_column_name="rid",
         comparisons=comparisons,
         blocking_rules_to_generate_predictions=[block_on(key) for key in features.keys],
-        probability_two_random_records_match=_prior(features, 0.5),
+        probability_two_random_records_match=_prior(features, 0.5, threads),
         retain_matching_columns=True,  # without it Splink leaves out the levels, too
         retain_intermediate_calculation_columns=True,
     )
@@ -167,12 +170,12 @@ def _chance_of_equality(counts: pl.DataFrame, records: int, default: float) -> f
     return _rounded((same + weight * default) / (total * (total - 1) + weight))
 
 
-def _prior(features: Features, recall: float) -> float:
+def _prior(features: Features, recall: float, threads: int) -> float:
     """Probability that two random records match: pairs that agree on strong evidence, over all pairs."""
     frame = features.frame
     rules: list[tuple[str, ...]] = [rule for rule in _PRIOR_RULES if set(rule) <= set(frame.columns)]
     rules += [(name,) for name in features.identifiers]
-    found = pl.concat([_pair_ids(frame, rule) for rule in rules]).unique().height
+    found = pl.concat(at_once(lambda rule: _pair_ids(frame, rule), rules, threads)).unique().height
     possible = frame.height * (frame.height - 1) / 2
     return _rounded(min(0.2, max(found, 1) / recall / max(possible, 10.0)))
 

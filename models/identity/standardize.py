@@ -52,8 +52,9 @@ def standardize(records: pl.DataFrame, rules: IdentityRules | None = None) -> pl
     missing = [pl.lit(None, pl.String).alias(name) for name in RAW_COLUMNS if name not in frame.columns]
     work = frame.with_columns(missing).select(pl.col(RAW_COLUMNS).cast(pl.String))
     work = by_rows(lambda rows: over(rows, stages(std)), work, rules.engine.threads)
-    work = _without_hubs(work, "email_std", std.max_names_per_email)
-    work = _without_hubs(work, "phone_std", std.max_names_per_phone)
+    for column, limit in (("email_std", std.max_names_per_email), ("phone_std", std.max_names_per_phone)):
+        hubs = of_many_names(work, column, limit)
+        work = work.with_columns(pl.when(~pl.col(column).is_in(hubs.implode())).then(column).alias(column))
     work = work.with_columns(email_user=pl.when(pl.col("email_std").is_not_null()).then("email_user"))
     return frame.hstack(work.select(STANDARD_COLUMNS))
 
@@ -257,13 +258,12 @@ def _birth_dates(std: Standardization) -> Stage:
     return Stage(("date_of_birth",), ("dob_std",), (*steps, {"dob_std": pl.when(usable).then("iso")}))
 
 
-def _without_hubs(work: pl.DataFrame, column: str, limit: int) -> pl.DataFrame:
-    """Null a contact value that is seen with more than `limit` distinct given names."""
+def of_many_names(work: pl.DataFrame, column: str, limit: int) -> pl.Series:
+    """Values of a contact that are seen with more than `limit` distinct given names."""
     told = work.select(column, "nickname_group").filter(pl.col(column).is_not_null())
     # No more names than records: most values need no count of names.
     common = told[column].value_counts().filter(pl.col("count") > limit)[column]
     names = (
         told.filter(pl.col(column).is_in(common.implode())).group_by(column).agg(pl.col("nickname_group").n_unique())
     )
-    hubs = names.filter(pl.col("nickname_group") > limit)[column]
-    return work.with_columns(pl.when(~pl.col(column).is_in(hubs.implode())).then(column).alias(column))
+    return names.filter(pl.col("nickname_group") > limit)[column]
