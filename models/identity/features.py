@@ -80,11 +80,23 @@ def build_features(records: pl.DataFrame, rules: IdentityRules, *, capped: bool 
         records = standardize(records, rules)
     given = [name for name in rules.blocking.identifiers if name in records.columns]
     keys = block_keys([IDENTIFIER_PREFIX + name for name in given])
-    frame = records.sort("record_id").with_row_index("rid").with_columns(pl.col("rid").cast(pl.Int64))
+    frame = by_id(_read(records, rules)).with_row_index("rid").with_columns(pl.col("rid").cast(pl.Int64))
     frame = by_rows(lambda rows: _row_by_row(rows, keys, rules), frame, rules.engine.threads)
     frame = frame.with_columns(email_own=_own_domain(frame, rules.standardization))
-    frame, dropped, _ = cap_keys(frame, list(keys), rules) if capped else (frame, {}, {})
+    frame, dropped = cap_keys(frame, list(keys), rules) if capped else (frame, {})
     return Features(frame, tuple(keys), dropped)
+
+
+def by_id(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows in order of `record_id`, as they mostly are."""
+    return rows if rows["record_id"].is_sorted() else rows.sort("record_id")
+
+
+def _read(records: pl.DataFrame, rules: IdentityRules) -> pl.DataFrame:
+    """The columns that features are made of: sorting all columns of everybody would be most of a run's memory."""
+    made = compared(rules, records.columns) | number_columns(records.columns, rules.stitching)
+    read = {root for expression in made.values() for root in expression.meta.root_names()}
+    return records.select("record_id", *(name for name in records.columns if name in read | {"full_name"}))
 
 
 def _row_by_row(records: pl.DataFrame, keys: dict[str, tuple[str, ...]], rules: IdentityRules) -> pl.DataFrame:
@@ -267,27 +279,38 @@ def text_hash(texts: pl.Series) -> pl.Series:
     return codes.set(texts.is_null(), None) if texts.null_count() else codes
 
 
-def cap_keys(
-    frame: pl.DataFrame, keys: Sequence[str], rules: IdentityRules
-) -> tuple[pl.DataFrame, dict[str, int], dict[str, int]]:
-    """The frame without the key values of one record (they meet nobody) and of too many records (they tell nothing); per
-    key how many of the latter there were, where there were any, and the most records that a value may be shared by."""
-    made = at_once(lambda key: _capped(frame[key], rules.blocking), keys, rules.engine.threads)
-    dropped = {key: count for key, (_, count, _) in zip(keys, made, strict=True) if count}
-    caps = {key: cap for key, (_, _, cap) in zip(keys, made, strict=True)}
-    return frame.with_columns(column for column, _, _ in made), dropped, caps
+def cap_keys(frame: pl.DataFrame, keys: Sequence[str], rules: IdentityRules) -> tuple[pl.DataFrame, dict[str, int]]:
+    """The frame without the key values of one record (they meet nobody) and of too many records (they tell nothing), and
+    per key how many of the latter there were, where there were any."""
+
+    def capped(key: str) -> tuple[pl.Series, int]:
+        values, sizes = shared_by(frame[key])
+        limit = _limit(key, sizes, frame.height, rules.blocking)
+        return only(frame[key], values[(sizes > 1) & (sizes <= limit)]), int((sizes > max(limit, 1)).sum())
+
+    made = at_once(capped, keys, rules.engine.threads)
+    dropped = {key: count for key, (_, count) in zip(keys, made, strict=True) if count}
+    return frame.with_columns(column for column, _ in made), dropped
 
 
-def _capped(column: pl.Series, rules: Blocking) -> tuple[pl.Series, int, int]:
-    """A key with the values that are of use, how many values too many records share, and how many are not too many."""
-    values, sizes = shared_by(column)
-    limit = rules.max_records_per_key
-    if column.name.removeprefix(KEY_PREFIX) in WEAK_KEYS:
-        budget = int(rules.max_pairs_per_weak_key * min(1.0, _FEW_RECORDS / max(len(column), 1)))
-        limit = min(limit, _limit_within(sizes, budget))
-    crowded = sizes[sizes > max(limit, 1)]
-    cap = int(crowded.min()) - 1 if len(crowded) else max(rules.max_records_per_key, int(sizes.max(initial=0)))
-    return only(column, values[(sizes > 1) & (sizes <= limit)]), len(crowded), cap
+def key_caps(frame: pl.DataFrame, keys: Sequence[str], rules: IdentityRules) -> dict[str, int]:
+    """Per key the most records that `cap_keys` lets share a value."""
+
+    def cap(key: str) -> int:
+        _, sizes = shared_by(frame[key])
+        crowded = sizes[sizes > max(_limit(key, sizes, frame.height, rules.blocking), 1)]
+        fewest = max(rules.blocking.max_records_per_key, int(sizes.max(initial=0)))
+        return int(crowded.min()) - 1 if len(crowded) else fewest
+
+    return dict(zip(keys, at_once(cap, keys, rules.engine.threads), strict=True))
+
+
+def _limit(key: str, sizes: np.ndarray, records: int, rules: Blocking) -> int:
+    """The most records that may share a value of a key, by how many share each."""
+    if key.removeprefix(KEY_PREFIX) not in WEAK_KEYS:
+        return rules.max_records_per_key
+    budget = int(rules.max_pairs_per_weak_key * min(1.0, _FEW_RECORDS / max(records, 1)))
+    return min(rules.max_records_per_key, _limit_within(sizes, budget))
 
 
 def shared_by(column: pl.Series) -> tuple[np.ndarray, np.ndarray]:

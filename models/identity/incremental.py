@@ -24,9 +24,9 @@ from customer360.models.identity.decide import (
     overruled,
     with_dropped,
 )
-from customer360.models.identity.features import KEY_PREFIX, Features, only, shared_by
+from customer360.models.identity.features import KEY_PREFIX, Features, by_id, only, shared_by
 from customer360.models.identity.model import IdentityModel
-from customer360.models.identity.pairs import meeting
+from customer360.models.identity.pairs import first_keys, meeting, under
 from customer360.models.identity.pins import Pins
 from customer360.models.identity.predict import columns_read, score_planned
 from customer360.models.identity.rules import IdentityRules
@@ -155,21 +155,17 @@ def _first_met(met: _Met, keys: tuple[str, ...], caps: dict[str, int], threads: 
     """`met` of a batch that meets nobody but itself, and its pairs (`MEETING`): key by key, since all keys of all records at once
     would be by far the most that a first run holds."""
 
-    def counted(key: str) -> tuple[pl.Series, np.ndarray]:
+    def one_key(key: str) -> tuple[pl.DataFrame, pl.DataFrame]:
         values, sizes = shared_by(met.batch[key])
-        return only(met.batch[key], values[(sizes > 1) & (sizes <= caps[key])]), values[sizes > caps[key]]
+        usable = only(met.batch[key], values[(sizes > 1) & (sizes <= caps[key])]).alias("value")
+        held = pl.LazyFrame([usable]).with_row_index("rid").drop_nulls("value")
+        pairs = under(held.select("value", pl.col("rid").cast(pl.Int64), is_new=True)).collect()
+        crowded = pl.DataFrame({"value": values[sizes > caps[key]]}, schema={"value": pl.Int64})
+        return pairs, crowded.select(key=pl.lit(keys.index(key), pl.Int32), value="value")
 
-    made = at_once(counted, keys, threads)
-    pairs = meeting(
-        pl.LazyFrame({"value": usable}).with_row_index("rid").select("value", pl.col("rid").cast(pl.Int64), is_new=True)
-        .drop_nulls("value")
-        for usable, _ in made
-    )  # fmt: skip
-    crowded = [
-        pl.DataFrame({"value": values}, schema={"value": pl.Int64}).select(key=pl.lit(n, pl.Int32), value="value")
-        for n, (_, values) in enumerate(made)
-    ]
-    crowded = pl.concat([pl.DataFrame(schema=CROWDED), *crowded])
+    made = at_once(one_key, keys, threads)
+    pairs = first_keys([found for found, _ in made])
+    crowded = pl.concat([pl.DataFrame(schema=CROWDED), *(full for _, full in made)])
     return replace(met, crowded=crowded), pairs
 
 
@@ -349,8 +345,7 @@ def _by_id(pairs: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
 
 def _people(rows: pl.DataFrame, keys: tuple[str, ...]) -> Features:
     """The rows numbered in order of their ids."""
-    ordered = rows if rows["record_id"].is_sorted() else rows.sort("record_id")
-    ordered = ordered.with_row_index("rid").with_columns(pl.col("rid").cast(pl.Int64))
+    ordered = by_id(rows).with_row_index("rid").with_columns(pl.col("rid").cast(pl.Int64))
     return Features(ordered, keys, {})
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from customer360.models.identity.features import Features, build_features, cap_keys
+from customer360.models.identity.features import Features, build_features, key_caps
 from customer360.models.identity.model import IdentityModel, adjusted_columns, term_frequencies, train
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.standardize import of_many_names, standardize
@@ -78,12 +78,10 @@ def _measured(records: pl.DataFrame, rules: IdentityRules) -> tuple[Features, pl
 
 def _fitted(raw: Features, rules: IdentityRules) -> tuple[IdentityModel, pl.DataFrame, dict[str, int]]:
     """The model, its value frequencies, and the most records that may share a key."""
-    frame, dropped, caps = cap_keys(raw.frame, list(raw.keys), rules)
-    features = Features(frame, raw.keys, dropped)
-    counts = term_frequencies(features, rules.engine.threads)
-    model = train(features, rules, counts)
+    counts = term_frequencies(raw, rules.engine.threads)
+    model = train(raw, rules, counts)
     shares = [_shares(counts[column], column) for column in sorted(adjusted_columns(model))]
-    return model, pl.concat(shares or [_no_shares()]), caps
+    return model, pl.concat(shares or [_no_shares()]), key_caps(raw.frame, raw.keys, rules)
 
 
 def evidence(records: pl.DataFrame, pins: Pins, rules: IdentityRules) -> pl.DataFrame:

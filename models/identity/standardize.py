@@ -260,6 +260,8 @@ def _birth_dates(std: Standardization) -> Stage:
 
 def of_many_names(work: pl.DataFrame, column: str, limit: int) -> pl.Series:
     """Values of a contact that are seen with more than `limit` distinct given names."""
+    if limit >= work.height:
+        return pl.Series(column, [], pl.String)
     told = work.select(column, "nickname_group").filter(pl.col(column).is_not_null())
     # No more names than records: most values need no count of names.
     common = told[column].value_counts().filter(pl.col("count") > limit)[column]

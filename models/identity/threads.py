@@ -10,6 +10,7 @@ import polars as pl
 Part = TypeVar("Part")
 Made = TypeVar("Made")
 _WORTH = 20_000  # rows that a thread is started for
+_MOST = 250_000  # rows of which the steps between are held at once
 
 
 def at_once(work: Callable[[Part], Made], parts: Iterable[Part], threads: int) -> list[Made]:
@@ -22,8 +23,10 @@ def at_once(work: Callable[[Part], Made], parts: Iterable[Part], threads: int) -
 
 def by_rows(work: Callable[[pl.DataFrame], pl.DataFrame], frame: pl.DataFrame, threads: int) -> pl.DataFrame:
     """`work` of the frame, done piece by piece: it must look at each row by itself."""
-    pieces = max(1, min(threads, frame.height // _WORTH))
-    if pieces == 1:
-        return work(frame)
-    size = -(-frame.height // pieces)
-    return pl.concat(at_once(work, frame.iter_slices(size), threads), rechunk=True)
+    size = -(-frame.height // max(1, min(threads, frame.height // _WORTH)))
+    made = at_once(work, frame.iter_slices(min(size, _MOST)), threads) if frame.height else [work(frame)]
+    columns = []
+    for name in made[0].columns:  # one by one, since the pieces and the whole together would be twice the memory
+        columns.append(pl.concat([piece[name] for piece in made], rechunk=True))
+        made = [piece.drop(name) for piece in made]
+    return pl.DataFrame(columns)
