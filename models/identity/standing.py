@@ -17,11 +17,13 @@ _VERSIONED = "evidence_version"
 @dataclass(frozen=True)
 class Standing:
     """`state` of the records that did not change; `batch`: evidence of those that did; `gone`: numbers of those that
-    are there no more. All of them know their number in the registry as `record`."""
+    are there no more; `near`: numbers of records of the state that had edges with either. All of them know their number
+    in the registry as `record`."""
 
     state: State
     batch: pl.DataFrame
     gone: pl.Series
+    near: pl.Series
 
 
 def evidence_versions(evidence: pl.DataFrame, pins: Pins) -> pl.DataFrame:
@@ -39,7 +41,7 @@ def take_up(lake: Lake, evidence: pl.DataFrame, pins: Pins, names: pl.DataFrame,
     gone = held.filter(~held.is_in(numbered["record"].implode()))
     stored = ("silver.identities", "silver.identity_edges", "silver.identity_keys")
     if not all(map(lake.exists, stored)):
-        return Standing(State.empty(evidence), numbered, gone)
+        return Standing(State.empty(evidence), numbered, gone, held.clear().alias("record"))
     before = lake.scan("silver.identities").select("record_id", _VERSIONED).drop_nulls().collect()
     now = evidence_versions(evidence, pins)
     same = now.join(before, on=["record_id", _VERSIONED], nulls_equal=False, how="semi").select("record_id")
@@ -48,17 +50,19 @@ def take_up(lake: Lake, evidence: pl.DataFrame, pins: Pins, names: pl.DataFrame,
     edges = (
         lake.scan("silver.identity_edges")
         .collect()
-        .join(ids.rename({"record": "record_l"}), left_on="record_id_l", right_on="record_id")
-        .join(ids.rename({"record": "record_r"}), left_on="record_id_r", right_on="record_id")
+        .join(ids.rename({"record": "record_l"}), left_on="record_id_l", right_on="record_id", how="left")
+        .join(ids.rename({"record": "record_r"}), left_on="record_id_r", right_on="record_id", how="left")
     )
+    is_whole = pl.all_horizontal(pl.col("record_l", "record_r").is_not_null())
+    cut = edges.filter(~is_whole).select(record=pl.coalesce("record_l", "record_r"))
     keys = {key: n for n, key in enumerate(c for c in evidence.columns if c.startswith(KEY_PREFIX))}
     crowded = lake.scan("silver.identity_keys").filter(pl.col("key").is_in(list(keys))).collect()
     crowded = crowded.select(pl.col("key").replace_strict(keys, return_dtype=pl.Int32), "value")
     if frame.is_empty():
         crowded = crowded.clear()
-    return Standing(
-        State.of(frame, edges.select(list(EDGES)), crowded), numbered.join(same, on="record_id", how="anti"), gone
-    )
+    state = State.of(frame, edges.filter(is_whole).select(list(EDGES)), crowded)
+    near = cut["record"].drop_nulls().unique()
+    return Standing(state, numbered.join(same, on="record_id", how="anti"), gone, near)
 
 
 def edge_rows(state: State) -> pl.DataFrame:
