@@ -3,18 +3,37 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import duckdb
 
 from customer360.models.identity.rules import Engine
 
+_open: ContextVar[tuple[Engine, duckdb.DuckDBPyConnection] | None] = ContextVar("open", default=None)
+
+
+@contextmanager
+def one_engine(limits: Engine) -> Iterator[None]:
+    """Within, `engine` with these limits is one connection: to open and close one takes tens of milliseconds."""
+    with engine(limits) as con:
+        token = _open.set((limits, con))
+        try:
+            yield
+        finally:
+            _open.reset(token)
+
 
 @contextmanager
 def engine(limits: Engine) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A fresh connection with limits on threads, memory and spill; closed, and its spill removed, at the end.
+    """A fresh connection with limits on threads, memory and spill; closed, and its spill removed, at the end. Within
+    `one_engine` the one that is open.
 
     Never call `fetchone` on it: DuckDB keeps the connection busy after that, and Splink's next query fails.
     """
+    held = _open.get()
+    if held is not None and held[0] == limits:
+        yield held[1]
+        return
     with tempfile.TemporaryDirectory(prefix="identity-") as spill:
         con = duckdb.connect(":memory:")
         try:

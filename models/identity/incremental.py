@@ -24,6 +24,7 @@ from customer360.models.identity.decide import (
     overruled,
     with_dropped,
 )
+from customer360.models.identity.engine import one_engine
 from customer360.models.identity.features import KEY_PREFIX, Features
 from customer360.models.identity.model import IdentityModel
 from customer360.models.identity.pairs import meeting
@@ -97,13 +98,14 @@ def resolve_batch(
     lost, kept = _retracted(kept, met, keys)
     kept = pl.concat([kept, without_score(lost, rules.stitching)])
     idle = pins.model.idle_vetoes
-    fresh, evidence = apart(_scored(met, frame, keys, pins.model, rules, executor), state.evidence.len())
-    fresh = _stitched(fresh, kept, near, tier, frame, keys, rules, idle)
-    fresh = _linked(fresh, links).select(list(TOLD))
-    edges = with_dropped(pl.concat([kept, fresh]), tier.dropped, _ENDS, rules.stitching, near).select(list(TOLD))
-    ends = pl.concat([met.records, met_gone, *_ends(parted), *_ends(lost), *_ends(fresh)]).unique()
-    rows = _rows_of(frame.drop(keys), _component(ends, _accepted(edges)))
-    clusters = _clustered(rows, edges, keys, rules, links, idle)
+    with one_engine(rules.engine):
+        fresh, evidence = apart(_scored(met, frame, keys, pins.model, rules, executor), state.evidence.len())
+        fresh = _stitched(fresh, kept, near, tier, frame, keys, rules, idle)
+        fresh = _linked(fresh, links).select(list(TOLD))
+        edges = with_dropped(pl.concat([kept, fresh]), tier.dropped, _ENDS, rules.stitching, near).select(list(TOLD))
+        ends = pl.concat([met.records, met_gone, *_ends(parted), *_ends(lost), *_ends(fresh)]).unique()
+        rows = _rows_of(frame.drop(keys), _component(ends, _accepted(edges)))
+        clusters = _clustered(rows, edges, keys, rules, links, idle)
     after = State(frame, edges, pl.concat([state.evidence, evidence]), met.crowded)
     return Resolved(after.tidied(), clusters, fresh.height)
 
