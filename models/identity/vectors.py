@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-_BATCH = 50_000  # pairs that a thread of DuckDB takes at once
+_BATCH = 16_384  # pairs that a thread of DuckDB takes at once
 
 
 def sides(questions: Iterable[str]) -> set[tuple[str, str]]:
