@@ -25,6 +25,7 @@ from customer360.models.identity.model import IdentityModel, IdentityModelError,
 from customer360.models.identity.pairs import meeting
 from customer360.models.identity.planner import scored_in_tasks
 from customer360.models.identity.rules import IdentityRules
+from customer360.models.identity.threads import at_once
 from customer360.models.identity.vectors import answers, sides
 from customer360.platform.run.executor import Executor
 
@@ -37,7 +38,8 @@ PAIR_SCHEMA: dict[str, type[pl.DataType] | pl.DataType] = {
     "match_key": pl.String,
     "evidence": EVIDENCE,
 }
-_CHUNK = 500_000  # pairs whose columns are held at once
+_CHUNK = 250_000  # pairs whose columns a thread holds at once
+_FEW = 20_000  # pairs that are not parted among threads
 _OPEN = -2  # the number of a level that is not known yet
 _ROUNDING = 1e-6  # bits that sums in another order may differ by, and far more
 
@@ -122,24 +124,29 @@ def score(
     names = pl.Series([key.removeprefix(KEY_PREFIX) for key in keys], dtype=pl.String)
     prior = model.settings["probability_two_random_records_match"]
     prior_weight = math.log2(prior / (1.0 - prior))
-    found = []
-    with engine(rules.engine) as con:
-        for chunk in pairs.iter_slices(_CHUNK):
-            kept, levels, weights = _reaching(con, chunk, frame, scales, rules.decision.audit_weight - prior_weight)
-            total = prior_weight + weights.sum(axis=1)
-            found.append(
-                chunk[kept]
-                .select(
-                    "rid_l",
-                    "rid_r",
-                    pl.Series("match_weight", total),
-                    pl.Series("match_probability", 1.0 / (1.0 + np.exp2(-total))),
-                    names.gather(chunk["key"].gather(kept)).alias("match_key"),
-                    _evidence(scales, levels, weights),
-                )
-                .filter(pl.col("match_weight") >= rules.decision.audit_weight)
+    least, threads = rules.decision.audit_weight, rules.engine.threads
+    size = min(_CHUNK, max(_FEW, -(-pairs.height // threads)))
+
+    def scored(chunk: pl.DataFrame) -> pl.DataFrame:
+        with con.cursor() as own:
+            kept, levels, weights = _reaching(own, chunk, frame, scales, least - prior_weight)
+        total = prior_weight + weights.sum(axis=1)
+        return (
+            chunk[kept]
+            .select(
+                "rid_l",
+                "rid_r",
+                pl.Series("match_weight", total),
+                pl.Series("match_probability", 1.0 / (1.0 + np.exp2(-total))),
+                names.gather(chunk["key"].gather(kept)).alias("match_key"),
+                _evidence(scales, levels, weights),
             )
-    return pl.concat(found)
+            .filter(pl.col("match_weight") >= least)
+        )
+
+    # Fetching and weighing take one thread each time: chunks side by side keep all of them at work.
+    with engine(rules.engine) as con:
+        return pl.concat(at_once(scored, pairs.iter_slices(size), threads))
 
 
 def _reaching(

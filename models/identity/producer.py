@@ -14,12 +14,13 @@ from customer360.models.identity import pins as pinned
 from customer360.models.identity import registry, steward
 from customer360.models.identity.decide import ACCEPTED
 from customer360.models.identity.golden import golden, losing_values
-from customer360.models.identity.incremental import State, resolve_batch
+from customer360.models.identity.incremental import resolve_batch
 from customer360.models.identity.links import identity_links
 from customer360.models.identity.pins import Pins
 from customer360.models.identity.registry.core import advance
 from customer360.models.identity.rules import IdentityRules, Stitching
 from customer360.models.identity.standing import edge_rows, evidence_versions, key_rows, take_up
+from customer360.models.identity.state import State
 from customer360.models.identity.stitching import is_link
 from customer360.platform import graph, telemetry
 from customer360.platform.graph import produces
@@ -132,7 +133,14 @@ def identities(
     standing = take_up(lake, evidence, pins, stored.names, stored.registry.members["record"])
     links = steward.links_of(steward.decisions(lake), stored.names)
     made = resolve_batch(
-        standing.state, standing.batch, standing.gone, pins, rules, links, recheck=True, executor=context.executor
+        standing.state,
+        standing.batch,
+        standing.gone,
+        pins,
+        rules,
+        links,
+        recheck=standing.near,
+        executor=context.executor,
     )
     events = advance(stored.registry, made.clusters, standing.gone, cause=f"model {pins.version}")
     stored = registry.commit(stored, events)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from customer360.models.identity import pins, registry, steward
 from customer360.models.identity.evaluate import pairwise
-from customer360.models.identity.incremental import State, resolve_batch
+from customer360.models.identity.incremental import resolve_batch
 from customer360.models.identity.rules import IdentityRules
+from customer360.models.identity.state import State
 from customer360.platform.lake import Lake
 
 

@@ -141,7 +141,7 @@ def commit(stored: Stored, events: pl.DataFrame, at: datetime | None = None) -> 
             "root": [root],
             "event_count": [events.height],
             "record_count": [registry.members.height],
-            "person_count": [registry.members["person"].n_unique()],
+            "person_count": [registry.person_count],
         }
     )
     _append(lake, IdentityCommits, sealed, registry.commit)
