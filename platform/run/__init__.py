@@ -20,6 +20,7 @@ from customer360.platform.ledger import NodeRun, Run
 from customer360.platform.quality import Quarantine
 from customer360.platform.quality.checks import added
 from customer360.platform.run.executor import Failure, LocalExecutor, RayExecutor, executor_for
+from customer360.platform.run.following import FollowUnit, MoveUnit, follow_units, followed, move_units, standing_facts
 from customer360.platform.run.ingest import ingest
 from customer360.platform.run.planning import (
     Context,
@@ -187,6 +188,7 @@ class _Driver:
             facts = ledger.last_facts(self.lake, tables.spec(node.table).name, job.app)
             self.record.nodes.append(NodeRun(node.name, "current", 0.0, facts.get("rows", 0), facts))
             return None
+        job.stands = standing_facts(job)
         return job
 
     def _fail(self, node: Node, reason: str, state: str = "failed") -> None:
@@ -198,7 +200,7 @@ class _Driver:
     def _commit(self, job: Job, adds: dict[str, list[Add]], facts: dict[str, Any]) -> None:
         """Commit a node's outputs: side tables first, the main table last, all under the node's fingerprint."""
         main = tables.spec(job.node.table).name
-        if job.node.records:
+        if job.node.records and not job.stands:
             scope = {"table_name": job.node.records}
             refused = adds.get("quality.quarantine", [])
             self.lake.replace("quality.quarantine", refused, scope=scope, app=job.app, app_version=job.app_version)
@@ -210,12 +212,13 @@ class _Driver:
         seconds = time.perf_counter() - self.started[job.node.name]
         facts["seconds"] = round(seconds, 3)
         self.lake.replace(
-            main, adds.get(main, []), scope=job.partition, app=job.app, app_version=job.app_version, facts=facts
-        )
+            main, adds.get(main, []), scope=job.partition, app=job.app, app_version=job.app_version, facts=facts,
+            marks={job.basis_app: job.basis_version} if job.node.follows else None,
+        )  # fmt: skip
         self.record.nodes.append(NodeRun(job.node.name, "built", seconds, facts["rows"], facts))
         telemetry.ROWS.labels(table=main, outcome="built").inc(facts["rows"])
         telemetry.NODE_SECONDS.labels(node=job.node.name).observe(seconds)
-        telemetry.event(f"built  {job.node.name:<34} {facts['rows']:>12,} rows  {seconds:7.1f} s")
+        _tell(job, facts, seconds)
         if job.node.records:
             balance = quality.record_balance(main, facts)
             if not balance.holds:
@@ -271,7 +274,7 @@ class _Driver:
         split_by = exchanged(job)
         size = sum(carried_bytes(job, t) for t in split_by)
         parts = -(-size // (self.settings.execution.exchange_megabytes * 1024 * 1024))
-        if is_by_bucket(job) or parts <= 1:
+        if job.stands or is_by_bucket(job) or parts <= 1:
             return []
         staging = f"_staging/{self.record.id}/{job.node.name}"
         units = []
@@ -289,7 +292,10 @@ class _Driver:
                 )
         return units
 
-    def _build_units(self, job: Job) -> tuple[list[BuildUnit], list[str]]:
+    def _build_units(self, job: Job) -> tuple[list[BuildUnit] | list[FollowUnit], list[str]]:
+        if job.stands:
+            limit = self.settings.execution.exchange_megabytes * 1024 * 1024
+            return follow_units(job, limit, f"_staging/{self.record.id}/{job.node.name}"), []
         if is_by_bucket(job):
             return bucket_units(job)
         replaced = replaced_rows(job)
@@ -318,7 +324,9 @@ class _Driver:
             )
         return units, []
 
-    def _gathers(self, job: Job, built: list[UnitResult]) -> list[GatherUnit]:
+    def _gathers(self, job: Job, built: list[UnitResult]) -> list[GatherUnit] | list[MoveUnit]:
+        if job.stands:
+            return move_units(job, built)
         pieces: dict[int, list[str]] = {}
         for result in built:
             for number, path in result.pieces.items():
@@ -329,8 +337,12 @@ class _Driver:
 
     def _commit_built(self, job: Job, built: list[UnitResult], gathered: list[UnitResult], standing: list[str]) -> None:
         main = tables.spec(job.node.table).name
+        if job.stands:
+            files, facts = followed(job, built, gathered)
+            self._commit(job, {main: files}, facts)
+            return
         adds: dict[str, list[Add]] = {}
-        facts: dict[str, Any] = {}
+        facts = {}
         for result in [*built, *gathered]:
             for table, files in result.adds.items():
                 adds.setdefault(table, []).extend(files)
@@ -369,6 +381,16 @@ class _Driver:
                 telemetry.event(f"       {done} of {len(flat)} units")
                 shown = time.perf_counter()
         return {name: found for name, found in results.items() if name not in self.failures}
+
+
+def _tell(job: Job, facts: dict[str, Any], seconds: float) -> None:
+    """One line for who watches: what was built, or what of it changed hands."""
+    rows = f"{facts['rows']:,}"
+    if job.stands:
+        moved, buckets = f"{facts['rows_moved']:,}", facts["buckets_rewritten"]
+        telemetry.event(f"moved  {job.node.name:<34} {moved:>12} of {rows} rows, {buckets} buckets  {seconds:7.1f} s")
+    else:
+        telemetry.event(f"built  {job.node.name:<34} {rows:>12} rows  {seconds:7.1f} s")
 
 
 def _groups(files: list[Any], limit: int) -> list[tuple[Any, ...]]:
