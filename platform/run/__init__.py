@@ -29,6 +29,7 @@ from customer360.platform.run.planning import (
     carried_bytes,
     columns_of,
     exchanged,
+    groups,
     is_by_bucket,
     is_current,
     prepare,
@@ -216,7 +217,6 @@ class _Driver:
             marks={job.basis_app: job.basis_version} if job.node.follows else None,
         )  # fmt: skip
         self.record.nodes.append(NodeRun(job.node.name, "built", seconds, facts["rows"], facts))
-        telemetry.ROWS.labels(table=main, outcome="built").inc(facts["rows"])
         telemetry.NODE_SECONDS.labels(node=job.node.name).observe(seconds)
         _tell(job, facts, seconds)
         if job.node.records:
@@ -280,7 +280,7 @@ class _Driver:
         units = []
         for table in split_by:
             job.staged[table] = {n: [] for n in range(parts)}
-            for i, group in enumerate(_groups(job.inputs[table], 32 * 1024 * 1024)):
+            for i, group in enumerate(groups(job.inputs[table], 32 * 1024 * 1024)):
                 units.append(
                     SplitUnit(
                         self.lake,
@@ -384,23 +384,13 @@ class _Driver:
 
 
 def _tell(job: Job, facts: dict[str, Any], seconds: float) -> None:
-    """One line for who watches: what was built, or what of it changed hands."""
-    rows = f"{facts['rows']:,}"
+    """One line and a count for who watches: what was built, or what of it changed hands."""
+    rows, counted = f"{facts['rows']:,}", telemetry.ROWS
+    table = tables.spec(job.node.table).name
     if job.stands:
+        counted.labels(table=table, outcome="moved").inc(facts["rows_moved"])
         moved, buckets = f"{facts['rows_moved']:,}", facts["buckets_rewritten"]
         telemetry.event(f"moved  {job.node.name:<34} {moved:>12} of {rows} rows, {buckets} buckets  {seconds:7.1f} s")
     else:
+        counted.labels(table=table, outcome="built").inc(facts["rows"])
         telemetry.event(f"built  {job.node.name:<34} {rows:>12} rows  {seconds:7.1f} s")
-
-
-def _groups(files: list[Any], limit: int) -> list[tuple[Any, ...]]:
-    """Files in groups of about ``limit`` bytes."""
-    groups: list[list[Any]] = []
-    filled = limit
-    for f in files:
-        if filled >= limit:
-            groups.append([])
-            filled = 0
-        groups[-1].append(f)
-        filled += f.size
-    return [tuple(g) for g in groups]

@@ -228,3 +228,16 @@ def replaced_rows(job: Job) -> tuple[str, ...]:
             frame = job.context.lake.scan(table, job.inputs[table]).select("_replay_of")
             found |= set(frame.filter(pl.col("_replay_of").is_not_null()).collect()["_replay_of"])
     return tuple(sorted(found))
+
+
+def groups(files: list[File], limit: int) -> list[tuple[File, ...]]:
+    """Files in groups of about ``limit`` bytes."""
+    found: list[list[File]] = []
+    filled = limit
+    for f in files:
+        if filled >= limit:
+            found.append([])
+            filled = 0
+        found[-1].append(f)
+        filled += f.size
+    return [tuple(g) for g in found]

@@ -3,7 +3,7 @@
 A synthetic retailer is landed and built in this process. Then some accounts of the shop are delivered again with the name
 and contacts of another customer, so that they move to another person; no fact is new. The same change runs on two
 copies of the lake, once building the facts anew from bronze and once letting them follow their person; both must hold the
-same rows. Printed are seconds of the whole run and of the units of the fact tables, and buckets, rows and bytes.
+same rows. Printed are CPU seconds of the whole run and of the units of the fact tables, and buckets, rows and bytes.
 
 `append` is what a table of moves would save or cost: seconds and bytes to write the moved rows alone, in files beside the
 buckets; `read` and `read -moves` are seconds to read all of `silver.events` as `silver.subject_days` does, plain and
@@ -21,7 +21,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import polars as pl
@@ -78,12 +78,12 @@ class Timed:
         self.plain = executor.run_unit
 
     def __call__(self, unit: Any, retry: Any) -> Any:
-        start = perf_counter()
+        start = process_time()
         result = self.plain(unit, retry)
         node = getattr(unit, "node", None)
         name = node.name if node else tables.spec(unit.table).name if hasattr(unit, "table") else "landing"
         is_write = isinstance(unit, (GatherUnit, MoveUnit)) and name in fact_tables()
-        self.seconds["writing" if is_write else name] += perf_counter() - start
+        self.seconds["writing" if is_write else name] += process_time() - start
         return result
 
 
@@ -94,9 +94,9 @@ def timed(site: Settings, *, follow: bool) -> tuple[float, Counter[str]]:
     if not follow:
         runs.standing_facts = lambda job: None
     try:
-        start = perf_counter()
+        start = process_time()
         jobs.run_pipeline(site)
-        return perf_counter() - start, clock.seconds
+        return process_time() - start, clock.seconds
     finally:
         executor.run_unit, runs.standing_facts = clock.plain, standing
 
@@ -118,12 +118,12 @@ def appended(lake: Lake, moved: dict[str, pl.DataFrame], out: Path) -> tuple[flo
         n: lake.scan(n).join(keys.lazy(), on=tables.by_name(n).primary_key(), how="semi").collect()
         for n, keys in moved.items()
     }
-    start = perf_counter()
+    start = process_time()
     for name, frame in rows.items():
         parts = frame.with_columns(bucket_numbers(frame["subject_id"], lake.buckets).alias(BUCKET))
         for (bucket,), part in parts.partition_by(BUCKET, as_dict=True).items():
             part.write_parquet(out / f"{name}-{bucket}.parquet", compression="zstd", compression_level=1)
-    seconds, size = perf_counter() - start, sum(f.stat().st_size for f in out.glob("*.parquet"))
+    seconds, size = process_time() - start, sum(f.stat().st_size for f in out.glob("*.parquet"))
     return seconds, size
 
 
@@ -147,9 +147,9 @@ def reading(lake: Lake) -> tuple[float, float]:
 def least(work: Callable[[], None]) -> float:
     found = []
     for _ in range(3):
-        start = perf_counter()
+        start = process_time()
         work()
-        found.append(perf_counter() - start)
+        found.append(process_time() - start)
     return min(found)
 
 
@@ -174,11 +174,11 @@ def change(root: Path, accounts: int, number: int, buckets: int) -> list[dict[st
     whole = {"MB": sum(f.size for f in fresh) / 1e6, "buckets": len(fresh)}
     rows = []
     for way, took, by_node in (("anew", anew, anew_units), ("follow", seconds, units)):
-        facts = {"facts s": sum(by_node[n] for n in names), "of it writing": by_node["writing"]}
-        facts["facts s"] += facts["of it writing"]
-        rows.append(common | {"way": way, "run s": took} | facts | whole)
-    alone = {"facts s": None, "of it writing": append_seconds, "MB": append_bytes / 1e6, "buckets": None}
-    return [*rows, common | {"way": "append", "run s": None} | alone]
+        facts = {"facts": sum(by_node[n] for n in names), "of it writing": by_node["writing"]}
+        facts["facts"] += facts["of it writing"]
+        rows.append(common | {"way": way, "run": took} | facts | whole)
+    alone = {"facts": None, "of it writing": append_seconds, "MB": append_bytes / 1e6, "buckets": None}
+    return [*rows, common | {"way": "append", "run": None} | alone]
 
 
 def main() -> None:
