@@ -134,6 +134,7 @@ class _Driver:
         self.as_of, self.default_as_of, self.refresh = as_of, default_as_of, refresh
         self.failures: dict[str, str] = {}
         self.started: dict[str, float] = {}
+        self._exchange_bytes = settings.execution.exchange_megabytes * 1024 * 1024
 
     def land(self, needed: set[str]) -> None:
         """Land the sources of the given bronze tables."""
@@ -189,7 +190,7 @@ class _Driver:
             facts = ledger.last_facts(self.lake, tables.spec(node.table).name, job.app)
             self.record.nodes.append(NodeRun(node.name, "current", 0.0, facts.get("rows", 0), facts))
             return None
-        job.stands = standing_facts(job)
+        job.stands = standing_facts(job, self._exchange_bytes)
         return job
 
     def _fail(self, node: Node, reason: str, state: str = "failed") -> None:
@@ -273,7 +274,7 @@ class _Driver:
         """Units that split the inputs of an exchange; none when everything fits one unit."""
         split_by = exchanged(job)
         size = sum(carried_bytes(job, t) for t in split_by)
-        parts = -(-size // (self.settings.execution.exchange_megabytes * 1024 * 1024))
+        parts = -(-size // self._exchange_bytes)
         if job.stands or is_by_bucket(job) or parts <= 1:
             return []
         staging = f"_staging/{self.record.id}/{job.node.name}"
@@ -294,8 +295,7 @@ class _Driver:
 
     def _build_units(self, job: Job) -> tuple[list[BuildUnit] | list[FollowUnit], list[str]]:
         if job.stands:
-            limit = self.settings.execution.exchange_megabytes * 1024 * 1024
-            return follow_units(job, limit, f"_staging/{self.record.id}/{job.node.name}"), []
+            return follow_units(job, self._exchange_bytes, f"_staging/{self.record.id}/{job.node.name}"), []
         if is_by_bucket(job):
             return bucket_units(job)
         replaced = replaced_rows(job)

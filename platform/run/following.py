@@ -9,7 +9,7 @@ in one commit, and the others stay. The rows are those that a rebuild would make
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
@@ -17,6 +17,7 @@ from customer360.platform import ledger, tables
 from customer360.platform.errors import ContractError, RunError
 from customer360.platform.graph import Node
 from customer360.platform.lake import BUCKET, Add, File, Lake, bucket_numbers
+from customer360.platform.run.planning import Job, carried_bytes, exchanged
 from customer360.platform.run.units import (
     InputPart,
     UnitResult,
@@ -27,9 +28,6 @@ from customer360.platform.run.units import (
     storage_order,
 )
 from customer360.platform.tables import SUBJECT_KEYS
-
-if TYPE_CHECKING:
-    from customer360.platform.run.planning import Job
 
 PLACE = "place__"  # number of a row in the files that a unit reads
 
@@ -118,13 +116,16 @@ class MoveUnit:
         return UnitResult(adds={name: [add]}, facts={"rows": rows.height})
 
 
-def standing_facts(job: Job) -> dict[str, Any] | None:
+def standing_facts(job: Job, limit: int) -> dict[str, Any] | None:
     """Facts of the commit that stands, if only the owners of its rows may have changed since; else None.
 
-    They hold on: the rows are the same, and what was refused, folded and counted of bronze is, too.
+    They hold on: the rows are the same, and what was refused, folded and counted of bronze is, too. Every unit reads what
+    is followed whole, so a table that an exchange would split is followed up to ``limit`` bytes only.
     """
     name = tables.spec(job.node.table).name
     if not job.node.follows or job.refreshed or job.context.lake.transaction(name, job.basis_app) != job.basis_version:
+        return None
+    if sum(carried_bytes(job, t) for t in exchanged(job) if t in job.node.followed) > limit:
         return None
     facts = ledger.last_facts(job.context.lake, name, job.app)
     return facts if "rows" in facts and (not job.node.records or "bronze" in facts) else None

@@ -92,7 +92,7 @@ def timed(site: Settings, *, follow: bool) -> tuple[float, Counter[str]]:
     clock, standing = Timed(), runs.standing_facts
     executor.run_unit = clock
     if not follow:
-        runs.standing_facts = lambda job: None
+        runs.standing_facts = lambda job, limit: None
     try:
         start = process_time()
         jobs.run_pipeline(site)

@@ -27,6 +27,7 @@ from customer360.platform.errors import GraphError
 from customer360.platform.graph import builds
 from customer360.platform.lake import BUCKET, Lake, bucket_numbers
 from customer360.platform.ledger import NodeRun
+from customer360.platform.run import following
 from customer360.platform.settings import ExecutionSettings, LakeSettings, RetrySettings, Settings, SourceSettings
 from customer360.platform.tables import Integer, String, Table
 
@@ -104,7 +105,7 @@ def declare() -> None:
         ACCOUNT = String(nullable=True)
         AMOUNT = Integer(nullable=False, min=0)
 
-    class BronzeLines(Table, table="bronze.t_lines", key=("LINE_ID",)):
+    class BronzeLines(Table, table="bronze.t_lines", key=("SALE_ID", "LINE_ID")):
         """One row per line as received."""
 
         LINE_ID = String(nullable=False)
@@ -125,7 +126,7 @@ def declare() -> None:
         account = String(nullable=True)
         amount = Integer()
 
-    class Lines(Table, table="silver.t_lines", per="line_id", sort_by=("line_id",)):
+    class Lines(Table, table="silver.t_lines", per="sale_id", sort_by=("line_id",)):
         """One row per line."""
 
         line_id = String(primary_key=True)
@@ -133,7 +134,7 @@ def declare() -> None:
         subject_id = String()
         person_id = String(nullable=True)
 
-    class Notes(Table, table="silver.t_notes", per="line_id", sort_by=("line_id",)):
+    class Notes(Table, table="silver.t_notes", per="sale_id", sort_by=("line_id",)):
         """One row per line: whether its sale is known."""
 
         line_id = String(primary_key=True)
@@ -300,6 +301,18 @@ def test_other_code_builds_anew(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(graph, "code_fingerprint", lambda f, c: "new" if f.__name__ == "t_sales" else code(f, c))
     found = moved(shop.run())
     assert found["silver.t_sales"] is None and found["silver.t_lines"] is None
+
+
+def test_what_is_too_large_to_be_read_by_every_unit_is_not_followed(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "carried_bytes", lambda job, table: 900 * 1024 * 1024)
+    shop.link({"a2": "p0"})
+    found = moved(shop.run())
+    assert found["silver.t_sales"] == 2, "an exchange does not split links"
+    assert found["silver.t_lines"] is None
+    after = shop.rows()
+    assert rebuilt(shop) == after
 
 
 def test_a_commit_whose_facts_the_log_lost_is_built_anew(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
