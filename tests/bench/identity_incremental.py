@@ -178,7 +178,10 @@ def random_orders(records: int, orders: int) -> None:
             state, who = made.state, who.apply(core.advance(who, made.clusters, cause="bench"))
         equal += groups(who.members, "person").equals(wanted)
         equal_edges += state.edges.drop("evidence").sort(order).equals(edges)
-        print(f"  {seed + 1} of {orders} in {len(cuts) + 1} batches: equal so far {equal}, edges {equal_edges}", flush=True)
+        print(
+            f"  {seed + 1} of {orders} in {len(cuts) + 1} batches: equal so far {equal}, edges {equal_edges}",
+            flush=True,
+        )
     print(
         f"{orders} random orders and batchings of {evidence.height:,} records: partition equal {equal}, edges equal {equal_edges}"
     )
