@@ -77,11 +77,11 @@ def _share() -> Share:
 
 
 def _add_up(tables: dict[str, Any]) -> None:
-    """Replace the gradients by their sums over the workers."""
+    """Replace the gradients by their sums over the workers. Whole tables, which Adam goes through anyhow."""
     from torch import distributed
 
-    for table in tables.values():
-        distributed.all_reduce(table.grad)
+    for sent in [distributed.all_reduce(table.grad, async_op=True) for table in tables.values()]:
+        sent.wait()
 
 
 def _fresh_tables(examples: Examples, params: TwoTowerParams) -> dict[str, Any]:

@@ -45,6 +45,17 @@ def test_parameters_come_from_file_then_tuning_then_settings(files, tmp_path: Pa
     assert declared.params_of(settings, model).max_depth == 2
 
 
+def test_workers_share_only_fits_that_can_be_shared() -> None:
+    settings = Settings.model_validate({"models": {"workers": {"two_tower": 2, "churn": 2, "clv": 1}}})
+    found = [declared.workers_of(settings, base.find(name)) for name in ("two_tower", "clv", "hybrid")]
+    assert found == [2, 1, 1]
+    with pytest.raises(ConfigError, match=r"models\.workers\.churn is 2, but workers cannot share"):
+        declared.workers_of(settings, base.find("churn"))
+    here = Settings.model_validate({"models": {"workers": {"two_tower": 2}}, "execution": {"executor": "local"}})
+    with pytest.raises(ConfigError, match=r"execution\.executor is local"):
+        declared.workers_of(here, base.find("two_tower"))
+
+
 def test_an_applied_part_of_a_mapping_keeps_the_rest(tmp_path: Path) -> None:
     model, settings = base.find("item_to_item"), Settings(state=str(tmp_path))
     before = declared.params_of(settings, model)
