@@ -319,7 +319,7 @@ def test_a_worker_that_dies_goes_on_from_its_epoch(
         assert trained.fingerprint == base.fingerprint(tmp_path / "in_process")
     shared = two_tower.load(tmp_path / "fitted")
     for name in ("bias", "items", "hidden", "item_words", "hidden_words"):
-        assert getattr(shared, name) == pytest.approx(getattr(fitted, name), abs=2e-3), name
+        assert getattr(shared, name) == pytest.approx(getattr(fitted, name), abs=1e-5), name
 
 
 @pytest.mark.slow
