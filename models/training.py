@@ -131,10 +131,12 @@ def report(kind: str, write: Callable[[Path], None], facts: dict[str, Any]) -> N
 
 
 def _check_workers(name: str, workers: int, cpus: float) -> None:
-    if workers > 1 and not find(name).shares_fit:
+    if workers == 1:
+        return
+    if not find(name).shares_fit:
         raise ModelError(f"{workers} workers cannot share a fit of {name}: each would fit the whole; take one worker")
     there = ray.cluster_resources().get("CPU", 0.0)
-    if workers > 1 and workers * cpus > there:
+    if workers * cpus > there:  # Ray Train would wait for them and say nothing
         raise ModelError(f"{workers} workers need {workers * cpus:g} CPUs, Ray has {there:g}: take fewer workers")
 
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from customer360.models import base, declared
 from customer360.models.declared import Choices, Limits, Plan, Range
+from customer360.platform import settings as configuration
 from customer360.platform.errors import ConfigError
 from customer360.platform.settings import Settings
 
@@ -49,6 +50,8 @@ def test_workers_share_only_fits_that_can_be_shared() -> None:
     settings = Settings.model_validate({"models": {"workers": {"two_tower": 2, "churn": 2, "clv": 1}}})
     found = [declared.workers_of(settings, base.find(name)) for name in ("two_tower", "clv", "hybrid")]
     assert found == [2, 1, 1]
+    given = configuration.load(environment={"CUSTOMER360__MODELS__WORKERS__TWO_TOWER": "2"})
+    assert declared.workers_of(given, base.find("two_tower")) == 2
     with pytest.raises(ConfigError, match=r"models\.workers\.churn is 2, but workers cannot share"):
         declared.workers_of(settings, base.find("churn"))
     here = Settings.model_validate({"models": {"workers": {"two_tower": 2}}, "execution": {"executor": "local"}})
