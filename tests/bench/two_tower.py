@@ -61,8 +61,8 @@ def write_shop(folder: Path, people: int = 4000, products: int = 4000, events: i
 
 
 def timed(fit: Callable[[], Any], batch_size: int) -> dict[str, float]:
-    """Run a fit in this process: examples a second after `WARM_STEPS`, pauses between epochs apart, and seconds and CPU
-    seconds of the whole.
+    """Run a fit in this process: examples a second and a CPU second after `WARM_STEPS`, pauses between epochs apart, and
+    seconds and CPU seconds of the whole.
     """
     from customer360.models.two_tower import towers as module  # in a Ray worker: the module of that process
 
@@ -71,11 +71,11 @@ def timed(fit: Callable[[], Any], batch_size: int) -> dict[str, float]:
     def marked(*given: Any) -> Iterator[Any]:
         last = None
         for batch in whole(*given):
-            now = perf_counter()
+            now = np.array([perf_counter(), process_time()])
             steps.extend([] if last is None else [now - last])
             last = now
             yield batch
-        steps.append(perf_counter() - last)
+        steps.append(np.array([perf_counter(), process_time()]) - last)
 
     module.batches = marked
     start, used = perf_counter(), process_time()
@@ -83,9 +83,9 @@ def timed(fit: Callable[[], Any], batch_size: int) -> dict[str, float]:
         fit()
     finally:
         module.batches = whole
-    counted = steps[WARM_STEPS:]
-    rate = len(counted) * batch_size / sum(counted)
-    return {"rate": rate, "seconds": perf_counter() - start, "cpu": process_time() - used}
+    counted = np.array(steps[WARM_STEPS:])
+    rate, cpu_rate = (float(r) for r in len(counted) * batch_size / counted.sum(axis=0))
+    return {"rate": rate, "cpu_rate": cpu_rate, "seconds": perf_counter() - start, "cpu": process_time() - used}
 
 
 def in_process(inputs: dict[str, list[str]]) -> dict[str, float]:
@@ -126,9 +126,13 @@ def against_a_plain_loop(rounds: int, folder: Path) -> None:
         pairs.append((plain, worker))
         print(
             f"plain loop {plain['rate']:,.0f} examples/s, fit {plain['seconds']:.1f} s | worker {worker['rate']:,.0f} examples/s,"
-            f" fit {worker['seconds']:.1f} s, with Ray Train {worker['with_ray']:.1f} s | ratio {worker['rate'] / plain['rate']:.2f}"
+            f" fit {worker['seconds']:.1f} s, with Ray Train {worker['with_ray']:.1f} s | ratio {worker['rate'] / plain['rate']:.2f},"
+            f" a CPU second {worker['cpu_rate'] / plain['cpu_rate']:.2f}, load {os.getloadavg()[0]:.1f}",
+            flush=True,
         )
-    print(f"median ratio worker / plain loop {statistics.median(w['rate'] / p['rate'] for p, w in pairs):.2f}")
+    for name, what in (("rate", ""), ("cpu_rate", ", a CPU second")):
+        median = statistics.median(worker[name] / plain[name] for plain, worker in pairs)
+        print(f"median ratio worker / plain loop{what} {median:.2f}")
 
 
 def against_one_worker(workers: int, rounds: int, data: Path, folder: Path) -> None:
