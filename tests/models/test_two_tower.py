@@ -1,7 +1,6 @@
 """Two towers on a shop of two tastes: taste, time, new products, repeatability, resuming."""
 
 import os
-import time
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -300,13 +299,14 @@ def test_a_worker_that_dies_goes_on_from_its_epoch(
         is_last = ray.train.get_context().get_world_rank() == workers - 1
 
         class Dies(module.CheckpointProgress):
+            kept = 0
+
             def keep(self, write) -> None:
-                if is_last and (tmp_path / "kept").exists() and not died.exists():
-                    died.touch()
-                    time.sleep(2)  # the controller must have taken the first checkpoint: until then it is lost
-                    os._exit(137)  # as a kernel out of memory ends it: nothing is caught, nothing cleaned up
                 super().keep(write)
-                (tmp_path / "kept").touch()
+                self.kept += 1
+                if is_last and self.kept == 2 and not died.exists():  # the second waits until the first is taken
+                    died.touch()
+                    os._exit(137)  # as a kernel out of memory ends it: nothing is caught, nothing cleaned up
 
         module.CheckpointProgress = Dies
         module._fit_in_worker(config)
