@@ -39,7 +39,7 @@ def test_reads_every_format_and_counts_what_it_leaves_out(kind: str, tmp_path: P
     assert found.lines["at"][0] == datetime(2011, 3, 1, 10)
     assert found.notes == (
         "1 rows without a customer left out",
-        "1 rows without a readable timestamp left out",
+        "1 rows without a readable timestamp left out (first 'oops' in row 5)",
         "1 other returns are not deducted from what was sold",
     )
     assert found.customer_type == (pl.Int64 if kind.startswith("csv") else pl.String)
@@ -87,6 +87,32 @@ def test_quantity_times_price_stands_for_an_amount(tmp_path: Path) -> None:
     found = transactions.read(file)
     assert found.lines["amount"].to_list() == [7.5]
     assert found.customer_type == pl.String  # leading zeros are part of a name
+
+
+GOLDEN = {
+    "german": ("Kunde;Datum;Betrag\n1;01.02.2020;1.234,56\n1;13.02.2020;(5,00)\n", {"customer": "Kunde", "timestamp": "Datum", "amount": "Betrag"},
+               [1234.56, -5.0], 1),
+    "american": ('Customer,Order Date,Total\n1,"Feb 1, 2020","$1,234.50"\n1,"Feb 13, 2020",-$3\n', None, [1234.5, -3.0], 1),
+    "cdnow": (" 00001 20200201  1   11.77\n 00002 20200213  2   12.00\n", None, [11.77, 12.0], 1),
+    "cdnow by place": (" 00001 20200201  2   11.77\n 00002 20200213  2   12.00\n",
+                       {"customer": "1", "timestamp": "2", "quantity": "3", "price": "4"}, [23.54, 24.0], 0),
+    "factors": ("client;date;qty;unit price\nA;2020-02-01;1,000;2,50\nA;2020-02-13T00:00:00+00:00;-2,000;3,00\n", None, [2.5, -6.0], 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(GOLDEN))
+def test_exports_of_other_places(name: str, tmp_path: Path) -> None:
+    text, columns, expected, notes = GOLDEN[name]
+    (tmp_path / "sales.csv").write_text(text)
+    found = transactions.read(tmp_path / "sales.csv", columns)
+    assert found.lines["amount"].to_list() == pytest.approx(expected) and len(found.notes) == notes
+    assert found.lines["at"].to_list() == [datetime(2020, 2, 1), datetime(2020, 2, 13)]
+
+
+def test_an_amount_that_cannot_be_read_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "sales.csv").write_text("user,date,total\na,2020-01-01,5\na,2020-01-02,gift\na,2020-01-03,\n")
+    found = transactions.read(tmp_path / "sales.csv")
+    assert found.notes == ("2 rows without a readable amount (such as 1234.56) left out (first 'gift' in row 2)",)
 
 
 def test_a_sale_that_a_return_undoes_never_took_place(tmp_path: Path) -> None:
