@@ -46,6 +46,8 @@ def read(file: Path, columns: Mapping[str, str] | None = None) -> Transactions:
     nothing can be read; ModelError: a column is not found, or no row can be used.
     """
     rows = files.frame(file, columns)
+    if rows.is_empty():
+        raise ModelError(f"{file} has a header and no rows")
     told: list[str] = []
     if not columns and files.by_place(rows.columns):
         columns = places.transactions(rows, told.append)

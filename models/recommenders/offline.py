@@ -47,6 +47,9 @@ def recommend_users(
     users = np.arange(log.shape[0])
     tell(f"listing {k} items for {len(users):,} users")
     user, item, rank, score = fitted.lists(users, k)
+    unlisted = len(users) - len(np.unique(user))
+    if unlisted:
+        tell(f"{unlisted:,} users without a list: there is no item that they have not touched")
     return _table("user", log.users, log.items, user, item, rank, score)
 
 
