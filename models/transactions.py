@@ -176,13 +176,15 @@ def _usable(lines: pl.DataFrame, examples: Mapping[str, str]) -> tuple[pl.DataFr
 
 def _undone(rows: pl.DataFrame) -> pl.DataFrame:
     """Places (`line`) of sales and of the later returns that undo them: same customer, item and amount, the first return
-    undoing the first sale.
+    undoing the first sale. Of customers who would be left without a sale none: they are known, and are scored.
     """
     key = ["customer", "size", *(["item"] if "item" in rows.columns else [])]
     numbered = rows.with_row_index("line").with_columns(size=pl.col("amount").abs().round(2), back=pl.col("amount") < 0)
     turn = numbered.with_columns(turn=pl.int_range(pl.len()).over([*key, "back"]))
     sold, back = turn.filter(~pl.col("back") & (pl.col("amount") > 0)), turn.filter("back")
     pairs = sold.join(back, on=[*key, "turn"], suffix="_back").filter(pl.col("at") <= pl.col("at_back"))
+    others = sold.join(pairs, on="line", how="anti").select("customer")
+    pairs = pairs.join(others, on="customer", how="semi")
     return pl.concat([pairs.select("line"), pairs.select(line="line_back")])
 
 
