@@ -6,7 +6,45 @@ Links have time: a shared device belongs to whoever was logged in. ``silver.iden
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import polars as pl
+
+from customer360.pipelines.vocabulary import record_id
+
+
+@dataclass(frozen=True, eq=False)
+class Owner:
+    """How the facts of a table find their subject: columns of silver, so that a stored row finds it anew.
+
+    ``at`` names the instant, ``visitor`` the column with the cookie or device id; ``otherwise`` is the subject of a fact
+    with neither account nor visitor.
+    """
+
+    at: str
+    otherwise: pl.Expr
+    visitor: str | None = None
+
+    def of(self, rows: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
+        """The rows (with ``source_system`` and ``customer_id``) with the ``subject_id`` and ``person_id`` of now."""
+        bare = rows.drop("subject_id", "person_id", strict=False)
+        facts = bare.with_columns(account__=record_id("source_system", "customer_id"))
+        return with_subject(
+            facts,
+            silver_identity_links,
+            account="account__",
+            visitor=self.visitor,
+            at=self.at,
+            otherwise=self.otherwise,
+        ).drop("account__")
+
+
+def own_key(prefix: str, key: str) -> pl.Expr:
+    """Subject of a fact that belongs to nobody: ``prefix:system/key``."""
+    return pl.concat_str(pl.lit(f"{prefix}:"), "source_system", pl.lit("/"), key)
+
+
+BY_ACCOUNT = pl.lit("a:") + record_id("source_system", "customer_id")  # of facts that always name an account
 
 
 def with_subject(

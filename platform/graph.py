@@ -51,6 +51,14 @@ class Node:
     reads: dict[str, tuple[str, ...]] | None = None  # columns that an input needs, where not all
     version: Callable[[Any], str] | None = None  # of what a producer holds beside its inputs, e.g. a model
     after: tuple[str, ...] = ()  # tables that must stand before, though it does not read them
+    follows: Callable[..., Any] | None = None  # gives stored rows the subject that their inputs name now
+
+    @property
+    def followed(self) -> tuple[str, ...]:
+        """Inputs that decide nothing of a row but whose it is: the tables that ``follows`` reads beside the rows."""
+        return (
+            tuple(input_name(p) for p in list(inspect.signature(self.follows).parameters)[1:]) if self.follows else ()
+        )
 
     @property
     def table(self) -> type[Table]:
@@ -102,13 +110,17 @@ def builds(
     merge: Callable[..., Any] | None = None,
     reads: dict[str, tuple[str, ...]] | None = None,
     after: tuple[str, ...] = (),
+    follows: Callable[..., Any] | None = None,
 ) -> Callable[[F], F]:
     """Declare a pure function from frames to one frame as the build of ``table``.
 
     ``rules`` names the rule file that becomes ``params``. ``merge`` declares the build mergeable: applied to the outputs
     for any parts of the input rows, one under the other, it gives the output for all of them. ``reads`` names the
     columns that are needed of a wide input, so that an exchange carries no others. ``after`` names tables that must stand
-    first though the build does not read them, as the one that the default ``as_of`` is taken from.
+    first though the build does not read them, as the one that the default ``as_of`` is taken from. ``follows`` takes
+    stored rows, then some of the inputs by their names, and returns the same rows with the ``subject_id`` and
+    ``person_id`` that a build would give them now: where nothing else has changed, only rows whose subject did are
+    written again (see ``run.following``).
     """
 
     def declare(function: F) -> F:
@@ -117,6 +129,10 @@ def builds(
         wants = frozenset(parameters) & frozenset(RESERVED)
         if "as_of" in wants and tables.spec(table).layer != "gold":
             raise GraphError(f"{tables.spec(table).name} is no gold table, so its build cannot take as_of")
+        if follows and not (tables.spec(table).bucketed and {"subject_id", "person_id"} <= set(table.columns())):
+            raise GraphError(
+                f"{tables.spec(table).name} follows nobody: it is not stored by subject_id with a person_id"
+            )
         _register(
             Node(
                 tables.spec(table).name,
@@ -131,6 +147,7 @@ def builds(
                 reads,
                 None,
                 after,
+                follows,
             )
         )
         return function

@@ -7,8 +7,8 @@ import re
 import polars as pl
 
 from customer360.pipelines.rules import EnrichmentRules, SessionRules
-from customer360.pipelines.subjects import with_subject
-from customer360.pipelines.vocabulary import SESSION_GAP_MINUTES, is_sensible, record_id
+from customer360.pipelines.subjects import Owner
+from customer360.pipelines.vocabulary import SESSION_GAP_MINUTES, is_sensible
 from customer360.platform.graph import builds
 from customer360.platform.tables import Boolean, Date, Float, Integer, Money, OneOf, String, Table, Timestamp, personal
 
@@ -94,7 +94,10 @@ def device_type(agent: pl.Expr, declared: pl.Expr) -> pl.Expr:
     )  # fmt: skip
 
 
-@builds(Events)
+EVENT_OWNER = Owner(at="occurred_at", visitor="visitor_id", otherwise=pl.lit("e:") + pl.col("event_id"))
+
+
+@builds(Events, follows=EVENT_OWNER.of)
 def events(bronze_events: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
     """Silver names, the referrer's host parsed (fault 19), and the subject: anonymous visitors stay visitors (fault 14)."""
     same = ("event_id", "customer_id", "visitor_id", "event_type", "page_url", "product_id", "search_query", "scroll_depth",
@@ -113,12 +116,8 @@ def events(bronze_events: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> 
         referrer_host=pl.col("REFERRER_URL")
         .str.extract(r"^(?:[a-zA-Z][a-zA-Z0-9+.-]*://)?([^/?#:]+)")
         .str.to_lowercase(),
-        account=record_id("_source_system", "CUSTOMER_ID"),
     )
-    alone = pl.concat_str(pl.lit("e:"), "event_id")
-    return with_subject(
-        facts, silver_identity_links, account="account", visitor="visitor_id", at="occurred_at", otherwise=alone
-    ).drop("account")
+    return EVENT_OWNER.of(facts, silver_identity_links)
 
 
 class TrackerSessions(Table, table="silver.tracker_sessions", per="session_id", sort_by=("started_at", "session_id")):
@@ -141,7 +140,10 @@ class TrackerSessions(Table, table="silver.tracker_sessions", per="session_id", 
     campaign_id = String(nullable=True)
 
 
-@builds(TrackerSessions)
+SESSION_OWNER = Owner(at="started_at", visitor="visitor_id", otherwise=pl.lit("s:") + pl.col("session_id"))
+
+
+@builds(TrackerSessions, follows=SESSION_OWNER.of)
 def tracker_sessions(bronze_sessions: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
     """The tracker's own sessions with their subject."""
     same = ("session_id", "customer_id", "visitor_id", "bounce_rate", "traffic_source", "campaign_id")
@@ -154,12 +156,8 @@ def tracker_sessions(bronze_sessions: pl.LazyFrame, silver_identity_links: pl.La
         page_view_count="PAGE_VIEWS",
         has_converted="CONVERSION_EVENT",
         conversion_amount="CONVERSION_VALUE",
-        account=record_id("_source_system", "CUSTOMER_ID"),
     )
-    alone = pl.concat_str(pl.lit("s:"), "session_id")
-    return with_subject(
-        facts, silver_identity_links, account="account", visitor="visitor_id", at="started_at", otherwise=alone
-    ).drop("account")
+    return SESSION_OWNER.of(facts, silver_identity_links)
 
 
 class Sessions(Table, table="silver.sessions", per="subject_id", sort_by=("started_at", "session_id")):

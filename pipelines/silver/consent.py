@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from customer360.pipelines.subjects import with_subject
-from customer360.pipelines.vocabulary import record_id
+from customer360.pipelines.subjects import BY_ACCOUNT, Owner
 from customer360.platform.graph import builds
 from customer360.platform.tables import Boolean, Date, String, Table, personal
 
@@ -27,7 +26,10 @@ class Preferences(Table, table="silver.preferences", per="preference_id", sort_b
     stated_on = Date(nullable=True)
 
 
-@builds(Preferences)
+PREFERENCE_OWNER = Owner(at="stated_on", otherwise=BY_ACCOUNT)
+
+
+@builds(Preferences, follows=PREFERENCE_OWNER.of)
 def preferences(bronze_preferences: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
     """Communication preferences split into purpose and answer; an unreadable answer counts as a refusal."""
     value = pl.col("PREFERENCE_VALUE")
@@ -44,9 +46,5 @@ def preferences(bronze_preferences: pl.LazyFrame, silver_identity_links: pl.Lazy
         is_allowed=pl.when(communication).then(answer.is_in(["YES", "TRUE", "ALLOW"]).fill_null(False)),
         is_active=pl.col("PREFERENCE_STATUS").fill_null("ACTIVE") == "ACTIVE",
         stated_on="PREFERENCE_DATE",
-        account=record_id("_source_system", "CUSTOMER_ID"),
     )
-    alone = pl.lit("a:") + pl.col("account")
-    return with_subject(
-        facts, silver_identity_links, account="account", visitor=None, at="stated_on", otherwise=alone
-    ).drop("account")
+    return PREFERENCE_OWNER.of(facts, silver_identity_links)

@@ -6,8 +6,7 @@ from datetime import date
 
 import polars as pl
 
-from customer360.pipelines.subjects import with_subject
-from customer360.pipelines.vocabulary import record_id
+from customer360.pipelines.subjects import BY_ACCOUNT, Owner
 from customer360.platform.graph import builds
 from customer360.platform.tables import Boolean, Date, Float, Integer, Money, String, Table, Timestamp, personal
 
@@ -73,8 +72,12 @@ class Touches(Table, table="silver.touches", per="engagement_id", sort_by=("occu
     conversion_result = String(nullable=True)
 
 
+TOUCH_OWNER = Owner(at="occurred_at", otherwise=BY_ACCOUNT)
+
+
 @builds(
     Touches,
+    follows=TOUCH_OWNER.of,
     reads={"silver.campaigns": ("campaign_id", "campaign_name", "campaign_type", "started_on", "ended_on")},
 )
 def touches(
@@ -96,7 +99,6 @@ def touches(
         country="LOCATION_COUNTRY",
         minutes_to_open="TIME_TO_OPEN",
         minutes_to_click="TIME_TO_CLICK",
-        account=record_id("_source_system", "CUSTOMER_ID"),
     )
     listed = silver_campaigns.select(
         "campaign_id", "campaign_name", "campaign_type", "started_on", "ended_on", is_listed=pl.lit(True)
@@ -107,10 +109,8 @@ def touches(
         is_orphan=pl.col("campaign_id").is_not_null() & pl.col("is_listed").is_null(),
         is_in_flight=(on >= pl.col("started_on")) & (on <= pl.col("ended_on")),
     )
-    alone = pl.lit("a:") + pl.col("account")
-    return with_subject(
-        joined, silver_identity_links, account="account", visitor=None, at="occurred_at", otherwise=alone
-    ).drop("account", "said_name", "started_on", "ended_on", "is_listed")
+    bare = joined.drop("said_name", "started_on", "ended_on", "is_listed")
+    return TOUCH_OWNER.of(bare, silver_identity_links)
 
 
 class CampaignAudiences(
@@ -127,7 +127,10 @@ class CampaignAudiences(
     assigned_on = Date()
 
 
-@builds(CampaignAudiences)
+AUDIENCE_OWNER = Owner(at="assigned_on", otherwise=BY_ACCOUNT)
+
+
+@builds(CampaignAudiences, follows=AUDIENCE_OWNER.of)
 def campaign_audiences(bronze_campaign_audiences: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
     """Assignments with their subject; a person with two accounts may stand in both groups."""
     facts = bronze_campaign_audiences.select(
@@ -136,12 +139,8 @@ def campaign_audiences(bronze_campaign_audiences: pl.LazyFrame, silver_identity_
         campaign_id="CAMPAIGN_ID",
         is_treated=pl.col("AUDIENCE_GROUP") == "TREATMENT",
         assigned_on="ASSIGNED_DATE",
-        account=record_id("_source_system", "CUSTOMER_ID"),
     )
-    alone = pl.lit("a:") + pl.col("account")
-    return with_subject(
-        facts, silver_identity_links, account="account", visitor=None, at="assigned_on", otherwise=alone
-    ).drop("account")
+    return AUDIENCE_OWNER.of(facts, silver_identity_links)
 
 
 class Messages(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from customer360.pipelines.rules import EnrichmentRules
-from customer360.pipelines.subjects import with_subject
-from customer360.pipelines.vocabulary import record_id
+from customer360.pipelines.subjects import BY_ACCOUNT, Owner
 from customer360.platform.graph import builds
 from customer360.platform.tables import Boolean, Date, Float, Integer, List, String, Table, Timestamp, personal
 
@@ -45,7 +44,10 @@ def listed(column: str) -> pl.Expr:
     )
 
 
-@builds(ExternalProfiles)
+PROFILE_OWNER = Owner(at="profiled_on", otherwise=BY_ACCOUNT)
+
+
+@builds(ExternalProfiles, follows=PROFILE_OWNER.of)
 def external_profiles(bronze_external_profiles: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
     """Profiles with their subject."""
     same = ("profile_id", "customer_id", "data_source", "profile_type", "age_range", "gender", "education_level", "occupation",
@@ -57,12 +59,8 @@ def external_profiles(bronze_external_profiles: pl.LazyFrame, silver_identity_li
         interests=listed("INTERESTS"),
         lifestyle_factors=listed("LIFESTYLE_FACTORS"),
         last_updated_at="LAST_UPDATED",
-        account=record_id("_source_system", "CUSTOMER_ID"),
     )
-    alone = pl.lit("a:") + pl.col("account")
-    return with_subject(
-        facts, silver_identity_links, account="account", visitor=None, at="profiled_on", otherwise=alone
-    ).drop("account")
+    return PROFILE_OWNER.of(facts, silver_identity_links)
 
 
 class ProfileReliability(Table, table="silver.profile_reliability", per="person_id", sort_by=("profile_id",)):
@@ -152,7 +150,10 @@ class ExternalSentiment(Table, table="silver.external_sentiment", per="sentiment
     keywords = List(String(), nullable=True)
 
 
-@builds(ExternalSentiment)
+SENTIMENT_OWNER = Owner(at="on", otherwise=BY_ACCOUNT)
+
+
+@builds(ExternalSentiment, follows=SENTIMENT_OWNER.of)
 def external_sentiment(bronze_external_sentiment: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
     """Sentiment with its subject; the quoted context stays in bronze."""
     same = (
@@ -172,9 +173,5 @@ def external_sentiment(bronze_external_sentiment: pl.LazyFrame, silver_identity_
         negative_count="NEGATIVE_MENTIONS",
         neutral_count="NEUTRAL_MENTIONS",
         keywords=listed("KEYWORDS"),
-        account=record_id("_source_system", "CUSTOMER_ID"),
     )
-    alone = pl.lit("a:") + pl.col("account")
-    return with_subject(facts, silver_identity_links, account="account", visitor=None, at="on", otherwise=alone).drop(
-        "account"
-    )
+    return SENTIMENT_OWNER.of(facts, silver_identity_links)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import polars as pl
 
 from customer360.pipelines.rules import EnrichmentRules
-from customer360.pipelines.subjects import with_subject
-from customer360.pipelines.vocabulary import ONLINE_CHANNELS, record_id
+from customer360.pipelines.subjects import Owner, own_key
+from customer360.pipelines.vocabulary import ONLINE_CHANNELS
 from customer360.platform.graph import builds
 from customer360.platform.tables import Boolean, Date, Float, Integer, Money, OneOf, String, Table, Timestamp, personal
 
@@ -59,7 +59,11 @@ def channel_group(channel: pl.Expr) -> pl.Expr:
     )  # fmt: skip
 
 
-@builds(Transactions)
+RECEIPT = own_key("t", "transaction_id")
+TRANSACTION_OWNER = Owner(at="occurred_at", visitor="visitor_id", otherwise=RECEIPT)
+
+
+@builds(Transactions, follows=TRANSACTION_OWNER.of)
 def transactions(bronze_transactions: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
     """Signs, channel and subject of every transaction; only completed ones move money (fault 17)."""
     kind, status, total = pl.col("TRANSACTION_TYPE"), pl.col("TRANSACTION_STATUS"), pl.col("TOTAL_AMOUNT")
@@ -86,12 +90,8 @@ def transactions(bronze_transactions: pl.LazyFrame, silver_identity_links: pl.La
         return_amount=returned,
         net_amount=gross - returned + exchanged,
         currency="CURRENCY_CODE",
-        account=record_id("_source_system", "CUSTOMER_ID"),
     )
-    receipt = pl.concat_str(pl.lit("t:"), "source_system", pl.lit("/"), "transaction_id")
-    return with_subject(
-        facts, silver_identity_links, account="account", visitor="visitor_id", at="occurred_at", otherwise=receipt
-    ).drop("account")
+    return TRANSACTION_OWNER.of(facts, silver_identity_links)
 
 
 class TransactionItems(
@@ -140,13 +140,21 @@ HEADER = (
 )
 
 
-@builds(TransactionItems, reads={"silver.transactions": HEADER})
+def subject_of_header(lines: pl.LazyFrame, silver_transactions: pl.LazyFrame) -> pl.LazyFrame:
+    """Lines with the subject and person of their header now; an orphan is its receipt's."""
+    headers = silver_transactions.select("transaction_id", "source_system", "subject_id", "person_id")
+    bare = lines.drop("subject_id", "person_id", strict=False)
+    joined = bare.join(headers, on=["transaction_id", "source_system"], how="left")
+    return joined.with_columns(subject_id=pl.coalesce("subject_id", RECEIPT))
+
+
+@builds(TransactionItems, reads={"silver.transactions": HEADER}, follows=subject_of_header)
 def transaction_items(
     bronze_transaction_items: pl.LazyFrame, silver_transactions: pl.LazyFrame, silver_products: pl.LazyFrame
 ) -> pl.LazyFrame:
     """Lines with the subject and time of their header. A line without header is kept, as an orphan."""
     headers = silver_transactions.select(
-        "transaction_id", "source_system", "subject_id", "person_id", "occurred_at", "occurred_on",
+        "transaction_id", "source_system", "occurred_at", "occurred_on",
         header_sale="is_sale", header_return="is_return",
     )  # fmt: skip
     catalogue = silver_products.select(
@@ -155,16 +163,14 @@ def transaction_items(
     same = ("item_id", "transaction_id", "product_id", "product_name", "category", "subcategory", "brand", "quantity",
             "unit_price", "total_price", "discount_amount", "item_status", "item_rating")  # fmt: skip
     lines = bronze_transaction_items.select(*(pl.col(c.upper()).alias(c) for c in same), source_system="_source_system")
-    joined = lines.join(headers, on=["transaction_id", "source_system"], how="left").join(
+    owned = subject_of_header(lines, silver_transactions)
+    joined = owned.join(headers, on=["transaction_id", "source_system"], how="left").join(
         catalogue, on="product_id", how="left"
     )
     total, zero = pl.col("total_price"), pl.lit(0).cast(pl.Decimal(12, 2))
     gives_back = (pl.col("header_return") | (pl.col("header_sale") & (pl.col("quantity") < 0))).fill_null(False)
     sold = (pl.col("header_sale") & (pl.col("quantity") >= 0)).fill_null(False)
     return joined.with_columns(
-        subject_id=pl.coalesce(
-            "subject_id", pl.concat_str(pl.lit("t:"), "source_system", pl.lit("/"), "transaction_id")
-        ),
         is_orphan=pl.col("header_sale").is_null(),
         is_sale=sold,
         is_return=gives_back,
@@ -201,7 +207,10 @@ class OnlineOrders(
     currency = String(nullable=True)
 
 
-@builds(OnlineOrders)
+ORDER_OWNER = Owner(at="ordered_at", visitor="visitor_id", otherwise=own_key("o", "online_order_id"))
+
+
+@builds(OnlineOrders, follows=ORDER_OWNER.of)
 def online_orders(bronze_online_orders: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
     """Orders with their subject and how their delivery went; the address stays in bronze."""
     same = ("online_order_id", "customer_id", "visitor_id", "order_status", "shipping_method", "total_amount")
@@ -216,12 +225,8 @@ def online_orders(bronze_online_orders: pl.LazyFrame, silver_identity_links: pl.
         delivery_hours=(delivered - shipped).dt.total_seconds() / 3600,
         is_late=delivered.dt.date() > promised,
         currency="CURRENCY_CODE",
-        account=record_id("_source_system", "CUSTOMER_ID"),
     )
-    alone = pl.concat_str(pl.lit("o:"), "source_system", pl.lit("/"), "online_order_id")
-    return with_subject(
-        facts, silver_identity_links, account="account", visitor="visitor_id", at="ordered_at", otherwise=alone
-    ).drop("account")
+    return ORDER_OWNER.of(facts, silver_identity_links)
 
 
 class TransactionFacts(

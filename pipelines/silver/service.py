@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from customer360.pipelines.subjects import with_subject
-from customer360.pipelines.vocabulary import record_id
+from customer360.pipelines.subjects import Owner, own_key
 from customer360.platform.graph import builds
 from customer360.platform.tables import Boolean, Date, Float, Integer, String, Table, Timestamp, personal
 
@@ -51,7 +50,10 @@ class ServiceTickets(Table, table="silver.service_tickets", per="ticket_id", sor
     satisfaction = Integer(nullable=True, description="1 to 5")
 
 
-@builds(ServiceTickets)
+TICKET_OWNER = Owner(at="created_at", otherwise=own_key("k", "ticket_id"))
+
+
+@builds(ServiceTickets, follows=TICKET_OWNER.of)
 def service_tickets(bronze_service_tickets: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
     """Tickets with their subject."""
     took = (pl.col("RESOLUTION_DATE") - pl.col("CREATION_DATE")).dt.total_minutes()
@@ -68,12 +70,8 @@ def service_tickets(bronze_service_tickets: pl.LazyFrame, silver_identity_links:
         first_response_minutes="FIRST_RESPONSE_TIME",
         resolution_minutes=pl.coalesce("TOTAL_RESOLUTION_TIME", took),
         satisfaction="CUSTOMER_SATISFACTION",
-        account=record_id("_source_system", "CUSTOMER_ID"),
     )
-    alone = pl.concat_str(pl.lit("k:"), "source_system", pl.lit("/"), "ticket_id")
-    return with_subject(
-        facts, silver_identity_links, account="account", visitor=None, at="created_at", otherwise=alone
-    ).drop("account")
+    return TICKET_OWNER.of(facts, silver_identity_links)
 
 
 class ServiceContacts(
@@ -105,7 +103,10 @@ class ServiceContacts(
     escalation_level = Integer(description="0: not escalated")
 
 
-@builds(ServiceContacts, reads={"silver.service_tickets": ("ticket_id", "source_system")})
+CONTACT_OWNER = Owner(at="occurred_at", otherwise=own_key("i", "interaction_id"))
+
+
+@builds(ServiceContacts, reads={"silver.service_tickets": ("ticket_id", "source_system")}, follows=CONTACT_OWNER.of)
 def service_contacts(
     bronze_service_interactions: pl.LazyFrame,
     silver_identity_links: pl.LazyFrame,
@@ -127,13 +128,9 @@ def service_contacts(
         priority="PRIORITY_LEVEL",
         needs_follow_up=pl.col("FOLLOW_UP_REQUIRED").fill_null(False),
         escalation_level=pl.col("ESCALATION_LEVEL").fill_null(0),
-        account=record_id("_source_system", "CUSTOMER_ID"),
     )
     delivered = silver_service_tickets.select("ticket_id", "source_system", is_delivered=pl.lit(True))
     joined = facts.join(delivered, on=["ticket_id", "source_system"], how="left").with_columns(
         is_orphan=pl.col("ticket_id").is_not_null() & pl.col("is_delivered").is_null()
     )
-    alone = pl.concat_str(pl.lit("i:"), "source_system", pl.lit("/"), "interaction_id")
-    return with_subject(
-        joined, silver_identity_links, account="account", visitor=None, at="occurred_at", otherwise=alone
-    ).drop("account", "is_delivered")
+    return CONTACT_OWNER.of(joined.drop("is_delivered"), silver_identity_links)

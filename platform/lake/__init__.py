@@ -14,7 +14,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -286,8 +286,12 @@ class Lake:
         app: str,
         app_version: int,
         facts: dict[str, Any] | None = None,
+        marks: Mapping[str, int] | None = None,
     ) -> int:
-        """One atomic commit of added and removed files under application transaction ``(app, app_version)``."""
+        """One atomic commit of added and removed files under application transaction ``(app, app_version)``.
+
+        ``marks`` are further application transactions that the commit names.
+        """
         dt = self._open(name)
         now = int(time.time() * 1000)
         actions: list[AddAction | RemoveAction] = [
@@ -295,7 +299,7 @@ class Lake:
         ]
         actions += [RemoveAction(f.path, True, now, f.size, f.partition) for f in removes]
         properties = CommitProperties(
-            app_transactions=[Transaction(app, app_version)],
+            app_transactions=[Transaction(a, v) for a, v in {app: app_version, **(marks or {})}.items()],
             custom_metadata={"customer360.app": app, "customer360.facts": json.dumps(facts or {}, default=str)},
         )
         reached(f"before commit {name}")
@@ -328,6 +332,7 @@ class Lake:
         app: str,
         app_version: int,
         facts: dict[str, Any] | None = None,
+        marks: Mapping[str, int] | None = None,
     ) -> int:
         """Make ``adds`` the only files of the partitions named by ``scope`` (all of the table when empty).
 
@@ -337,7 +342,7 @@ class Lake:
         old = {f.path: f for f in self.files(name) if all(f.partition.get(k) == v for k, v in scope.items())}
         fresh = [a for path, a in new.items() if path not in old]
         gone = [f for path, f in old.items() if path not in new]
-        return self.commit(name, fresh, gone, app=app, app_version=app_version, facts=facts)
+        return self.commit(name, fresh, gone, app=app, app_version=app_version, facts=facts, marks=marks)
 
     def rewrite(self, name: str, change: Callable[[pl.DataFrame], pl.DataFrame], *, reason: str) -> int:
         """Apply ``change`` file by file, in one commit; files that it leaves equal stay. Returns rows changed or gone."""

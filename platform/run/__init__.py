@@ -20,6 +20,7 @@ from customer360.platform.ledger import NodeRun, Run
 from customer360.platform.quality import Quarantine
 from customer360.platform.quality.checks import added
 from customer360.platform.run.executor import Failure, LocalExecutor, RayExecutor, executor_for
+from customer360.platform.run.following import FollowUnit, MoveUnit, follow_units, followed, move_units, standing_facts
 from customer360.platform.run.ingest import ingest
 from customer360.platform.run.planning import (
     Context,
@@ -28,6 +29,7 @@ from customer360.platform.run.planning import (
     carried_bytes,
     columns_of,
     exchanged,
+    groups,
     is_by_bucket,
     is_current,
     prepare,
@@ -132,6 +134,7 @@ class _Driver:
         self.as_of, self.default_as_of, self.refresh = as_of, default_as_of, refresh
         self.failures: dict[str, str] = {}
         self.started: dict[str, float] = {}
+        self._exchange_bytes = settings.execution.exchange_megabytes * 1024 * 1024
 
     def land(self, needed: set[str]) -> None:
         """Land the sources of the given bronze tables."""
@@ -187,6 +190,7 @@ class _Driver:
             facts = ledger.last_facts(self.lake, tables.spec(node.table).name, job.app)
             self.record.nodes.append(NodeRun(node.name, "current", 0.0, facts.get("rows", 0), facts))
             return None
+        job.stands = standing_facts(job, self._exchange_bytes)
         return job
 
     def _fail(self, node: Node, reason: str, state: str = "failed") -> None:
@@ -198,7 +202,7 @@ class _Driver:
     def _commit(self, job: Job, adds: dict[str, list[Add]], facts: dict[str, Any]) -> None:
         """Commit a node's outputs: side tables first, the main table last, all under the node's fingerprint."""
         main = tables.spec(job.node.table).name
-        if job.node.records:
+        if job.node.records and not job.stands:
             scope = {"table_name": job.node.records}
             refused = adds.get("quality.quarantine", [])
             self.lake.replace("quality.quarantine", refused, scope=scope, app=job.app, app_version=job.app_version)
@@ -210,12 +214,12 @@ class _Driver:
         seconds = time.perf_counter() - self.started[job.node.name]
         facts["seconds"] = round(seconds, 3)
         self.lake.replace(
-            main, adds.get(main, []), scope=job.partition, app=job.app, app_version=job.app_version, facts=facts
-        )
+            main, adds.get(main, []), scope=job.partition, app=job.app, app_version=job.app_version, facts=facts,
+            marks={job.basis_app: job.basis_version} if job.node.follows else None,
+        )  # fmt: skip
         self.record.nodes.append(NodeRun(job.node.name, "built", seconds, facts["rows"], facts))
-        telemetry.ROWS.labels(table=main, outcome="built").inc(facts["rows"])
         telemetry.NODE_SECONDS.labels(node=job.node.name).observe(seconds)
-        telemetry.event(f"built  {job.node.name:<34} {facts['rows']:>12,} rows  {seconds:7.1f} s")
+        _tell(job, facts, seconds)
         if job.node.records:
             balance = quality.record_balance(main, facts)
             if not balance.holds:
@@ -270,14 +274,14 @@ class _Driver:
         """Units that split the inputs of an exchange; none when everything fits one unit."""
         split_by = exchanged(job)
         size = sum(carried_bytes(job, t) for t in split_by)
-        parts = -(-size // (self.settings.execution.exchange_megabytes * 1024 * 1024))
-        if is_by_bucket(job) or parts <= 1:
+        parts = -(-size // self._exchange_bytes)
+        if job.stands or is_by_bucket(job) or parts <= 1:
             return []
         staging = f"_staging/{self.record.id}/{job.node.name}"
         units = []
         for table in split_by:
             job.staged[table] = {n: [] for n in range(parts)}
-            for i, group in enumerate(_groups(job.inputs[table], 32 * 1024 * 1024)):
+            for i, group in enumerate(groups(job.inputs[table], 32 * 1024 * 1024)):
                 units.append(
                     SplitUnit(
                         self.lake,
@@ -289,7 +293,9 @@ class _Driver:
                 )
         return units
 
-    def _build_units(self, job: Job) -> tuple[list[BuildUnit], list[str]]:
+    def _build_units(self, job: Job) -> tuple[list[BuildUnit] | list[FollowUnit], list[str]]:
+        if job.stands:
+            return follow_units(job, self._exchange_bytes, f"_staging/{self.record.id}/{job.node.name}"), []
         if is_by_bucket(job):
             return bucket_units(job)
         replaced = replaced_rows(job)
@@ -318,7 +324,9 @@ class _Driver:
             )
         return units, []
 
-    def _gathers(self, job: Job, built: list[UnitResult]) -> list[GatherUnit]:
+    def _gathers(self, job: Job, built: list[UnitResult]) -> list[GatherUnit] | list[MoveUnit]:
+        if job.stands:
+            return move_units(job, built)
         pieces: dict[int, list[str]] = {}
         for result in built:
             for number, path in result.pieces.items():
@@ -329,8 +337,12 @@ class _Driver:
 
     def _commit_built(self, job: Job, built: list[UnitResult], gathered: list[UnitResult], standing: list[str]) -> None:
         main = tables.spec(job.node.table).name
+        if job.stands:
+            files, facts = followed(job, built, gathered)
+            self._commit(job, {main: files}, facts)
+            return
         adds: dict[str, list[Add]] = {}
-        facts: dict[str, Any] = {}
+        facts = {}
         for result in [*built, *gathered]:
             for table, files in result.adds.items():
                 adds.setdefault(table, []).extend(files)
@@ -371,14 +383,14 @@ class _Driver:
         return {name: found for name, found in results.items() if name not in self.failures}
 
 
-def _groups(files: list[Any], limit: int) -> list[tuple[Any, ...]]:
-    """Files in groups of about ``limit`` bytes."""
-    groups: list[list[Any]] = []
-    filled = limit
-    for f in files:
-        if filled >= limit:
-            groups.append([])
-            filled = 0
-        groups[-1].append(f)
-        filled += f.size
-    return [tuple(g) for g in groups]
+def _tell(job: Job, facts: dict[str, Any], seconds: float) -> None:
+    """One line and a count for who watches: what was built, or what of it changed hands."""
+    rows, counted = f"{facts['rows']:,}", telemetry.ROWS
+    table = tables.spec(job.node.table).name
+    if job.stands:
+        counted.labels(table=table, outcome="moved").inc(facts["rows_moved"])
+        moved, buckets = f"{facts['rows_moved']:,}", facts["buckets_rewritten"]
+        telemetry.event(f"moved  {job.node.name:<34} {moved:>12} of {rows} rows, {buckets} buckets  {seconds:7.1f} s")
+    else:
+        counted.labels(table=table, outcome="built").inc(facts["rows"])
+        telemetry.event(f"built  {job.node.name:<34} {rows:>12} rows  {seconds:7.1f} s")

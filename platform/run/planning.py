@@ -43,7 +43,9 @@ class Job:
     fingerprint: str
     context: Context
     checks: TableChecks | None = None  # of the record table that it reads
+    basis: str = ""  # as the fingerprint, without what decides only whose the rows are
     refreshed: bool = False  # asked for: nothing that stands is trusted
+    stands: dict[str, Any] | None = None  # facts of the commit whose rows it only has to give to whose they are now
     staged: dict[str, dict[int, list[str]]] = field(default_factory=dict)  # exchange pieces by table and part
 
     @property
@@ -53,6 +55,19 @@ class Job:
     @property
     def app_version(self) -> int:
         return int(self.fingerprint[:15], 16)
+
+    @property
+    def basis_app(self) -> str:
+        return basis_app(self.node.name)
+
+    @property
+    def basis_version(self) -> int:
+        return int(self.basis[:15], 16)
+
+
+def basis_app(name: str) -> str:
+    """Application transaction under which a node's commits name their basis."""
+    return f"basis:{name}"
 
 
 def prepare(node: Node, context: Context, rules: dict[str, Any]) -> Job:
@@ -66,7 +81,7 @@ def prepare(node: Node, context: Context, rules: dict[str, Any]) -> Job:
     partition = {node.part[0]: node.part[1]} if node.part else {}
     if tables.spec(node.table).is_dated:
         partition["as_of"] = str(context.as_of)
-    parts = [
+    parts: list[Any] = [
         graph.code_fingerprint(node.function, [*node.outputs, *_judged(node)]),
         {name: [f.path for f in files] for name, files in inputs.items()},
         plain(params),
@@ -77,8 +92,25 @@ def prepare(node: Node, context: Context, rules: dict[str, Any]) -> Job:
     checks = checks_of(rules, node.records) if node.records else None
     if checks:
         parts.append(plain(checks))
-    fingerprint = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
-    return Job(node, inputs, reserved, partition, fingerprint, own, checks)
+    fingerprint = _digest(parts)
+    basis = _digest(
+        [parts[0], {name: _basis_of(context.lake, node, name, files) for name, files in inputs.items()}, *parts[2:]]
+    )
+    return Job(node, inputs, reserved, partition, fingerprint, own, checks, basis)
+
+
+def _basis_of(lake: Lake, node: Node, name: str, files: list[File]) -> Any:
+    """What of an input decides the node's rows apart from whose they are: its files, unless it only says whose, or itself
+    follows and is not asked whose its rows are. Those may have changed hands, but are the rows of their own basis."""
+    maker, columns = graph.NODES.get(name), (node.reads or {}).get(name)
+    is_asked = columns is None or not set(SUBJECT_KEYS).isdisjoint(columns)
+    if maker is not None and maker.follows and (name in node.followed or not is_asked):
+        return lake.transaction(name, basis_app(name)) or [f.path for f in files]
+    return None if name in node.followed else [f.path for f in files]
+
+
+def _digest(parts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def checks_of(rules: dict[str, Any], table: str) -> TableChecks | None:
@@ -196,3 +228,16 @@ def replaced_rows(job: Job) -> tuple[str, ...]:
             frame = job.context.lake.scan(table, job.inputs[table]).select("_replay_of")
             found |= set(frame.filter(pl.col("_replay_of").is_not_null()).collect()["_replay_of"])
     return tuple(sorted(found))
+
+
+def groups(files: list[File], limit: int) -> list[tuple[File, ...]]:
+    """Files in groups of about ``limit`` bytes."""
+    found: list[list[File]] = []
+    filled = limit
+    for f in files:
+        if filled >= limit:
+            found.append([])
+            filled = 0
+        found[-1].append(f)
+        filled += f.size
+    return [tuple(g) for g in found]

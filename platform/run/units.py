@@ -35,10 +35,14 @@ class InputPart:
 
 @dataclass
 class UnitResult:
-    """What a unit wrote: files by table name, exchange pieces by target part, counts, and counts of quality."""
+    """What a unit wrote: files by table name, exchange pieces by target part, counts, and counts of quality.
+
+    ``left`` are pieces that say which stored rows moved, by the bucket that they leave.
+    """
 
     adds: dict[str, list[Add]] = field(default_factory=dict)
     pieces: dict[int, str] = field(default_factory=dict)
+    left: dict[int, str] = field(default_factory=dict)
     facts: dict[str, int] = field(default_factory=dict)
     tally: Tally = field(default_factory=dict)
 
@@ -62,7 +66,7 @@ class BuildUnit:
         records = self.node.records
         frames, current = [], None
         for part in self.inputs:
-            frame = _read(self.lake, part)
+            frame = read_part(self.lake, part)
             if part.table == records:
                 current = current_records(tables.by_name(part.table), frame.collect(), set(self.replaced), self.checks)
                 frame = current.rows.lazy()
@@ -81,7 +85,7 @@ class BuildUnit:
             result.adds[name] = [self.lake.write_file(name, output, partition, self.stem)]
         elif self.staging is not None:
             for number, rows in _by_bucket(self.lake, output):
-                result.pieces[number] = _put_piece(self.lake, f"{self.staging}/out-{number}", rows)
+                result.pieces[number] = put_piece(self.lake, f"{self.staging}/out-{number}", rows)
         else:
             result.adds[name] = write_output(self.lake, self.node.table, output, self.partition)
 
@@ -110,13 +114,13 @@ class SplitUnit:
     staging: str
 
     def run(self) -> UnitResult:
-        frame = _read(self.lake, self.part).collect()
+        frame = read_part(self.lake, self.part).collect()
         numbers = bucket_numbers(frame[key_column(self.part.table, self.key) or ""].cast(pl.String), self.parts)
         result = UnitResult(facts={"rows": frame.height})
         for (number,), rows in (
             frame.with_columns(numbers.alias("part__")).partition_by("part__", as_dict=True, include_key=False).items()
         ):
-            result.pieces[int(number)] = _put_piece(self.lake, f"{self.staging}/{self.part.table}-{number}", rows)
+            result.pieces[int(number)] = put_piece(self.lake, f"{self.staging}/{self.part.table}-{number}", rows)
         return result
 
 
@@ -132,7 +136,7 @@ class GatherUnit:
 
     def run(self) -> UnitResult:
         name = tables.spec(self.table).name
-        rows = pl.concat([_get_piece(self.lake, p) for p in self.pieces]).sort(
+        rows = pl.concat([get_piece(self.lake, p) for p in self.pieces]).sort(
             storage_order(self.table), nulls_last=True
         )
         add = self.lake.write_file(name, rows, {**self.partition, BUCKET: str(self.bucket)})
@@ -179,17 +183,19 @@ def _by_bucket(lake: Lake, output: pl.DataFrame) -> list[tuple[int, pl.DataFrame
     return sorted(((int(key[0]), rows) for key, rows in parts.items()), key=lambda p: p[0])
 
 
-def _read(lake: Lake, part: InputPart) -> pl.LazyFrame:
+def read_part(lake: Lake, part: InputPart) -> pl.LazyFrame:
+    """The part as a lazy frame of its columns."""
     if part.pieces is None:
         frame = lake.scan(part.table, list(part.files))
     elif part.pieces:
-        frame = pl.concat([_get_piece(lake, p) for p in part.pieces]).lazy()
+        frame = pl.concat([get_piece(lake, p) for p in part.pieces]).lazy()
     else:
         frame = pl.LazyFrame(schema=tables.schema(tables.by_name(part.table)))
     return frame.select(part.columns) if part.columns else frame
 
 
-def _put_piece(lake: Lake, stem: str, rows: pl.DataFrame) -> str:
+def put_piece(lake: Lake, stem: str, rows: pl.DataFrame) -> str:
+    """Stage rows for a later unit; returns the path, named after their content."""
     buffer = io.BytesIO()
     rows.write_ipc(buffer, compression="lz4")
     data = buffer.getvalue()
@@ -198,7 +204,8 @@ def _put_piece(lake: Lake, stem: str, rows: pl.DataFrame) -> str:
     return path
 
 
-def _get_piece(lake: Lake, path: str) -> pl.DataFrame:
+def get_piece(lake: Lake, path: str) -> pl.DataFrame:
+    """Rows that were staged."""
     return pl.read_ipc(io.BytesIO(lake.get(path) or b""))
 
 

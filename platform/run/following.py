@@ -1,0 +1,189 @@
+"""Facts follow their person: when nothing but identity changed, rows are given their subject anew where they are stored.
+
+A build that declares ``follows`` names, with each commit, what decided its rows apart from whose they are: its *basis*.
+While the basis stands, nothing is read from bronze and nothing judged again. Units look through the stored buckets
+for rows whose subject or person is another one now; buckets that such a row leaves or enters are written anew, all
+in one commit, and the others stay. The rows are those that a rebuild would make.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from customer360.platform import ledger, tables
+from customer360.platform.errors import ContractError, RunError
+from customer360.platform.graph import Node
+from customer360.platform.lake import BUCKET, Add, File, Lake, bucket_numbers
+from customer360.platform.run.planning import Job, carried_bytes, exchanged
+from customer360.platform.run.units import (
+    InputPart,
+    UnitResult,
+    conform_to_storage,
+    get_piece,
+    put_piece,
+    read_part,
+    storage_order,
+)
+from customer360.platform.tables import SUBJECT_KEYS
+
+PLACE = "place__"  # number of a row in the files that a unit reads
+
+
+@dataclass(frozen=True)
+class FollowUnit:
+    """Find the rows of some buckets that belong to somebody else now, and stage them by the bucket that they go to."""
+
+    lake: Lake
+    node: Node
+    files: tuple[File, ...]
+    inputs: tuple[InputPart, ...]
+    staging: str
+
+    def run(self) -> UnitResult:
+        name = tables.spec(self.node.table).name
+        stored = self.lake.scan(name, list(self.files)).with_row_index(PLACE)
+        moved = self._moved(stored)
+        result = UnitResult(facts={"rows_moved": moved.height})
+        if moved.is_empty():
+            return result
+        for (bucket,), leaving in self._left(moved).partition_by(BUCKET, as_dict=True, include_key=False).items():
+            result.left[int(bucket)] = put_piece(self.lake, f"{self.staging}/left-{bucket}", leaving)
+        rows = stored.drop(SUBJECT_KEYS).join(moved.lazy(), on=PLACE).drop(PLACE)
+        arriving = conform_to_storage(self.node.table, rows, {})
+        numbers = bucket_numbers(arriving["subject_id"], self.lake.buckets)
+        parts = arriving.with_columns(numbers.alias(BUCKET)).partition_by(BUCKET, as_dict=True, include_key=False)
+        for (bucket,), part in parts.items():
+            result.pieces[int(bucket)] = put_piece(self.lake, f"{self.staging}/to-{bucket}", part)
+        return result
+
+    def _moved(self, stored: pl.LazyFrame) -> pl.DataFrame:
+        """(place, subject_id, person_id of now) of the rows that had another subject or person."""
+        assert self.node.follows is not None
+        others = [read_part(self.lake, part) for part in self.inputs]
+        now = self.node.follows(stored, *others).select(PLACE, *SUBJECT_KEYS).collect()
+        before = stored.select(PLACE, *(pl.col(c).alias(f"{c}__") for c in SUBJECT_KEYS)).collect()
+        if now.height != before.height or now[PLACE].n_unique() != now.height:
+            raise ContractError(
+                f"{self.node.name}: following made {now.height} rows of {before.height} stored ones; it may change none"
+            )
+        is_other = pl.any_horizontal(pl.col(c).ne_missing(pl.col(f"{c}__")) for c in SUBJECT_KEYS)
+        return now.join(before, on=PLACE).filter(is_other).select(PLACE, *SUBJECT_KEYS)
+
+    def _left(self, moved: pl.DataFrame) -> pl.DataFrame:
+        """(bucket, place within the bucket's files) of the rows that do not stay as they are."""
+        starts: dict[int, int] = {}
+        place = 0
+        for f in self.files:
+            starts.setdefault(_bucket(f), place)
+            place += f.rows
+        first = pl.DataFrame({BUCKET: list(starts), "start": list(starts.values())})
+        places = moved.select(pl.col(PLACE).cast(pl.Int64)).sort(PLACE)
+        left = places.join_asof(first, left_on=PLACE, right_on="start")
+        return left.select(BUCKET, pl.col(PLACE) - pl.col("start"))
+
+
+def _bucket(f: File) -> int:
+    return int(f.partition[BUCKET] or 0)
+
+
+@dataclass(frozen=True)
+class MoveUnit:
+    """Write one bucket anew: what stays of its stored rows, and the rows that were staged for it."""
+
+    lake: Lake
+    node: Node
+    bucket: int
+    files: tuple[File, ...]
+    left: tuple[str, ...]
+    arriving: tuple[str, ...]
+    partition: dict[str, str]
+
+    def run(self) -> UnitResult:
+        table, name = self.node.table, tables.spec(self.node.table).name
+        parts = [get_piece(self.lake, path) for path in self.arriving]
+        if self.files:
+            stored = self.lake.scan(name, list(self.files)).with_row_index(PLACE).collect()
+            gone = [get_piece(self.lake, path)[PLACE] for path in self.left]
+            stays = ~pl.col(PLACE).cast(pl.Int64).is_in(pl.concat(gone).implode()) if gone else pl.lit(True)
+            parts.append(stored.filter(stays).drop(PLACE))
+        rows = pl.concat(parts).sort(storage_order(table), nulls_last=True)
+        if rows.is_empty():
+            return UnitResult(facts={"rows": 0})
+        add = self.lake.write_file(name, rows, {**self.partition, BUCKET: str(self.bucket)})
+        return UnitResult(adds={name: [add]}, facts={"rows": rows.height})
+
+
+def standing_facts(job: Job, limit: int) -> dict[str, Any] | None:
+    """Facts of the commit that stands, if only the owners of its rows may have changed since; else None.
+
+    They hold on: the rows are the same, and what was refused, folded and counted of bronze is, too. Every unit reads what
+    is followed whole, so a table that an exchange would split is followed up to ``limit`` bytes only.
+    """
+    name = tables.spec(job.node.table).name
+    if not job.node.follows or job.refreshed or job.context.lake.transaction(name, job.basis_app) != job.basis_version:
+        return None
+    if sum(carried_bytes(job, t) for t in exchanged(job) if t in job.node.followed) > limit:
+        return None
+    facts = ledger.last_facts(job.context.lake, name, job.app)
+    return facts if "rows" in facts and (not job.node.records or "bronze" in facts) else None
+
+
+def follow_units(job: Job, limit: int, staging: str) -> list[FollowUnit]:
+    """Units over all stored buckets, whole buckets of together about ``limit`` bytes each."""
+    lake, node = job.context.lake, job.node
+    inputs = tuple(InputPart(t, tuple(job.inputs[t])) for t in node.followed)
+    groups: list[list[File]] = []
+    filled = limit
+    for files in by_bucket(job).values():
+        if filled >= limit:
+            groups.append([])
+            filled = 0
+        groups[-1] += files
+        filled += sum(f.size for f in files)
+    return [FollowUnit(lake, node, tuple(g), inputs, f"{staging}/follow-{n}") for n, g in enumerate(groups)]
+
+
+def move_units(job: Job, found: list[UnitResult]) -> list[MoveUnit]:
+    """One unit a bucket that a row leaves, enters, or changes in."""
+    stored = by_bucket(job)
+    left: dict[int, list[str]] = {}
+    arriving: dict[int, list[str]] = {}
+    for result in found:
+        for pieces, paths in ((left, result.left), (arriving, result.pieces)):
+            for bucket, path in paths.items():
+                pieces.setdefault(bucket, []).append(path)
+    return [
+        MoveUnit(
+            job.context.lake, job.node, bucket, tuple(stored.get(bucket, ())), tuple(sorted(left.get(bucket, ()))),
+            tuple(sorted(arriving.get(bucket, ()))), job.partition,
+        )
+        for bucket in sorted({*left, *arriving})
+    ]  # fmt: skip
+
+
+def followed(job: Job, found: list[UnitResult], written: list[UnitResult]) -> tuple[list[Add], dict[str, Any]]:
+    """All files of the table after the moves, and the facts of their commit.
+
+    Raises:
+        RunError: a row was lost or came twice.
+    """
+    name, facts = tables.spec(job.node.table).name, dict(job.stands or {})
+    touched = {bucket for result in found for bucket in (*result.left, *result.pieces)}
+    stay = [f for bucket, files in by_bucket(job).items() if bucket not in touched for f in files]
+    rows = sum(f.rows for f in stay) + sum(result.facts["rows"] for result in written)
+    if rows != facts["rows"]:
+        raise RunError({job.node.name: f"{facts['rows']} rows became {rows} when some of them moved"})
+    facts["rows_moved"] = sum(result.facts["rows_moved"] for result in found)
+    fresh = [add for result in written for add in result.adds.get(name, [])]
+    return [*(Add(f.path, f.size, f.rows, f.partition, "") for f in stay), *fresh], facts
+
+
+def by_bucket(job: Job) -> dict[int, list[File]]:
+    """Stored files of the node's table by bucket, in order."""
+    found: dict[int, list[File]] = {}
+    for f in job.context.lake.files(tables.spec(job.node.table).name):
+        found.setdefault(_bucket(f), []).append(f)
+    return dict(sorted(found.items()))
