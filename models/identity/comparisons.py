@@ -19,6 +19,12 @@ def alike(left: str, right: str, least: float) -> str:
     return f"jaro_winkler_similarity({left}, {right}) >= {just_below(least)}"
 
 
+def within(left: str, right: str, most: int) -> str:
+    """SQL: no more than so many typing errors, of which a swap of neighbours is one. The plain distance, which takes a
+    tenth of the time, counts a swap as two."""
+    return f"(levenshtein({left}, {right}) <= {2 * most} and damerau_levenshtein({left}, {right}) <= {most})"
+
+
 # Full names in the other order; one of the two may have a typing error.
 _SWAPPED = f"""(given_l = family_r and {alike("family_l", "given_r", 0.9)}
     or family_l = given_r and {alike("given_l", "family_r", 0.9)})"""
@@ -52,11 +58,11 @@ class Comparison:
 
 
 def _typos(column: str, most: int, least: float = 0.75) -> str:
-    """At most so many typing errors. The distance is what costs, so lengths and the far cheaper similarity, of which
-    `least` is a bound that so few errors keep, are asked first."""
+    """At most so many typing errors. The distance is what costs, so lengths, the far cheaper similarity, of which `least`
+    is a bound that so few errors keep, and the distance without swaps, of which one counts two, are asked first."""
     left, right = f"{column}_l", f"{column}_r"
     return f"""(abs(length({left}) - length({right})) <= {most} and {alike(left, right, least)}
-        and damerau_levenshtein({left}, {right}) <= {most})"""
+        and {within(left, right, most)})"""
 
 
 def _close(column: str, similarity: float) -> str:

@@ -9,15 +9,15 @@ from collections.abc import Collection
 
 import polars as pl
 
-from customer360.models.identity.comparisons import alike, just_below
-from customer360.models.identity.engine import engine
+from customer360.models.identity.comparisons import alike, just_below, within
+from customer360.models.identity.engine import engine, register
 from customer360.models.identity.features import Features
 from customer360.models.identity.households import GENERATION, HOUSEHOLD, SUFFIX, TWINS, UNNAMED
 from customer360.models.identity.rules import Decision, IdentityRules, Stitching
 from customer360.models.identity.stitching import but, different, is_dropped
 
 ACCEPTED, REJECTED, VETOED = "accepted", "rejected", "vetoed"
-_COLUMNS = ("rid", "given", "family", "roots", "dob", "email", "phone", "suffix")
+_COLUMNS = ("given", "family", "roots", "dob", "email", "phone", "suffix")
 
 
 def cannot_link(
@@ -32,17 +32,25 @@ def cannot_link(
     """
     if pairs.is_empty():
         return pl.DataFrame(schema={"rid_l": pl.Int64, "rid_r": pl.Int64, "reason": pl.String, "is_proof": pl.Boolean})
-    people = features.frame.select(*_COLUMNS, *features.identifiers)
+    people = features.frame.select(pl.struct(*_COLUMNS, *features.identifiers)).to_series()
+    places = features.frame.select("rid").with_row_index("at")
+    # Both records beside the pair: a join would pass over everybody.
+    beside = {
+        side: people.gather(
+            pairs.select(rid=f"rid_{side}").join(places, on="rid", how="left", maintain_order="left")["at"]
+        )
+        for side in "lr"
+    }
+    rows = pairs.select("rid_l", "rid_r", **beside).with_row_index("place")
     with engine(rules.engine) as con:
-        con.register("people", people.to_arrow())
-        con.register("pairs", pairs.select("rid_l", "rid_r").with_row_index("place").to_arrow())
+        register(con, "pairs", rows)
         told = con.sql(veto_query(rules.decision, features.identifiers, idle)).to_arrow_table()
     return pl.DataFrame(pl.from_arrow(told)).with_columns(pl.col("rid_l", "rid_r").cast(pl.Int64))
 
 
 def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[str]) -> str:
     """Facts of each pair, all of them true or false and never null, then the first reason that holds."""
-    same_number = " or ".join(f"damerau_levenshtein(l.{name}, r.{name}) <= 1" for name in identifiers) or "false"
+    same_number = " or ".join(within(f"l.{name}", f"r.{name}", 1) for name in identifiers) or "false"
     any_alike = f"""list_max(flatten([[jaro_winkler_similarity(a, b) for a in l.roots if length(a) > 3]
         for b in r.roots if length(b) > 3])) >= {just_below(rules.name_similarity)}"""
     initial = """((length(l.given) = 1 and list_contains([a[1] for a in r.roots], l.given))
@@ -64,7 +72,7 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
     branches = " ".join(f"when {sql} then '{reason}'" for reason, sql in conditions.items() if reason not in idle)
     return f"""
         with facts as (
-            select p.place, p.rid_l, p.rid_r, jaro_winkler_similarity(l.given, r.given) as similarity,
+            select place, rid_l, rid_r, jaro_winkler_similarity(l.given, r.given) as similarity,
                 coalesce({same_number}, false) as same_number,
                 coalesce(l.suffix <> r.suffix, false) as other_suffix,
                 coalesce(not ({one_name}), l.given is not null and r.given is not null and l.given <> r.given)
@@ -73,12 +81,12 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
                     as same_family,
                 l.given is null or r.given is null as unnamed,
                 l.dob is null or r.dob is null as dob_unknown,
-                coalesce(case when l.dob = r.dob then true else damerau_levenshtein(l.dob, r.dob) <= 1 end, false)
+                coalesce(case when l.dob = r.dob then true else {within("l.dob", "r.dob", 1)} end, false)
                     as same_dob,
                 coalesce({years} > {rules.birth_years_apart}, false) as other_years,
                 coalesce(l.email = r.email, false) as same_email, coalesce(l.phone = r.phone, false) as same_phone,
                 coalesce(l.email <> r.email, false) as other_email, coalesce(l.phone <> r.phone, false) as other_phone
-            from pairs p join people l on l.rid = p.rid_l join people r on r.rid = p.rid_r
+            from pairs
         ), judged as (
             select place, rid_l, rid_r,
                 not unnamed and (other_name and not dob_unknown or other_email or other_phone) or other_suffix
@@ -90,7 +98,7 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
 
 
 def _resemble(left: str, right: str, rules: Decision) -> str:
-    return f"""({left} = {right} or damerau_levenshtein({left}, {right}) <= 1
+    return f"""({left} = {right} or {within(left, right, 1)}
         or {alike(left, right, rules.name_similarity)})"""
 
 

@@ -16,7 +16,6 @@ import polars as pl
 
 from customer360.models.identity.comparisons import Comparison
 from customer360.models.identity.features import Features
-from customer360.models.identity.rules import Training
 from customer360.models.identity.vectors import answers
 
 Session = tuple[str, ...]
@@ -125,12 +124,6 @@ def _log_likelihood(parameters: Sequence[np.ndarray], places: np.ndarray, told: 
 def _normal(values: np.ndarray) -> np.ndarray:
     total: np.ndarray = values / values.sum()
     return total
-
-
-def random_shares(con: Any, features: Features, comparisons: Sequence[Comparison], rules: Training) -> list[np.ndarray]:
-    """Per comparison the random pairs of each level."""
-    drawn = random_pairs(features.frame.height, rules.u_pairs, rules.seed)
-    return shares(patterns(con, features, comparisons, drawn), comparisons)
 
 
 def observed_u(stated: np.ndarray, drawn: np.ndarray) -> np.ndarray:

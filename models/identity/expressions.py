@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import operator
+import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -176,7 +177,7 @@ def _part(text: str | None, start: int, length: int | None) -> str | None:
 
 FAMILIES = {"StringExpr": "Text", "ListExpr": "List", "Boolean": ""}
 TAKE_NULL = {"And", "Or", "AllHorizontal", "Ternary", "IsNull", "IsNotNull", "Coalesce", "FillNull", "MinHorizontal",
-             "MaxHorizontal", "Sum", "ListConcat", "TextStripChars", "TextSlice", "Replace", "ReplaceStrict"}  # fmt: skip
+             "MaxHorizontal", "Sum", "ListConcat", "TextConcatHorizontal", "TextStripChars", "TextSlice", "Replace", "ReplaceStrict"}  # fmt: skip
 PLAIN: dict[str, Callable[..., Any]] = {
     "And": _either(False), "Or": _either(True), "AllHorizontal": _either(False), "Not": operator.not_,
     "Eq": operator.eq, "NotEq": operator.ne, "Gt": operator.gt, "GtEq": operator.ge, "Lt": operator.lt,
@@ -225,11 +226,15 @@ def _replaced_text(options: Any, constants: Constants) -> Callable[..., str]:
     return lambda text, *_: substitute(new, text, count=count)
 
 
-def _replaced_letters(_: Any, constants: Constants) -> Callable[..., str]:
-    if any(len(letter) != 1 for letter in constants[1]):
-        raise ExpressionError("no Python form of str.replace_many with words; it takes letters")
-    table = str.maketrans(dict(zip(constants[1], constants[2], strict=True)))
-    return lambda text, *_: text.translate(table)
+def _replaced_parts(_: Any, constants: Constants) -> Callable[..., str]:
+    parts = dict(zip(constants[1], constants[2], strict=True))
+    if all(len(part) == 1 for part in parts):
+        table = str.maketrans(parts)
+        return lambda text, *_: text.translate(table)
+    if any(one != other and other.startswith(one) for one in parts for other in parts):
+        raise ExpressionError("no Python form of str.replace_many where one part is the beginning of another")
+    found = re.compile("|".join(map(re.escape, parts)))
+    return lambda text, *_: found.sub(lambda match: parts[match[0]], text)
 
 
 def _contains(options: Any, constants: Constants) -> Callable[..., bool]:
@@ -264,15 +269,25 @@ def _each(evaluation: Any, _: Constants) -> Callable[[list[Any]], list[Any]]:
     return lambda listed: [inner({ELEMENT: item})[ELEMENT] for item in listed]
 
 
+def _joined_texts(options: Any, _: Constants) -> Callable[..., str | None]:
+    between, without_null = options["delimiter"], options["ignore_nulls"]
+
+    def join(*parts: str | None) -> str | None:
+        told = [part for part in parts if part is not None]
+        return between.join(told) if without_null or len(told) == len(parts) else None
+
+    return join
+
+
 def _normalized(options: Any, _: Constants) -> Callable[[str], str]:
     return lambda text: unicodedata.normalize(options["form"], text)
 
 
 MADE: dict[str, Callable[[Any, Constants], Callable[..., Any]]] = {
     "IsIn": _is_in, "Replace": _replaced_values, "ReplaceStrict": _replaced_strictly, "TextReplace": _replaced_text,
-    "TextReplaceMany": _replaced_letters, "TextContains": _contains, "TextExtract": _extracted,
+    "TextReplaceMany": _replaced_parts, "TextContains": _contains, "TextExtract": _extracted,
     "TextExtractAll": _all_extracted, "TextNormalize": _normalized, "Cast": _cast, "Eval": _each,
-    "TextConcatHorizontal": lambda options, _: lambda *parts: options["delimiter"].join(parts),
+    "TextConcatHorizontal": _joined_texts,
     "ListSetOperation": lambda options, _: _set_operation(options),
 }  # fmt: skip
 

@@ -3,9 +3,11 @@
 Grain: one row per record_id, sorted by it, so that every later step is independent of the order of the input.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 import polars as pl
 
 from customer360.models.identity.names import nickname_roots
@@ -13,20 +15,36 @@ from customer360.models.identity.rules import Blocking, IdentityRules, Standardi
 from customer360.models.identity.standardize import STANDARD_COLUMNS, name_suffix, plain_text, standardize
 from customer360.models.identity.steps import Listed, Stage, distinct, each, over
 from customer360.models.identity.stitching import number_columns
+from customer360.models.identity.threads import at_once, by_rows
+
+Code = TypeVar("Code", pl.Expr, int)
 
 KEY_PREFIX = "key_"
 IDENTIFIER_PREFIX = "identifier_"
+_PARTS = ("email", "phone", "dob", "given", "family", "nickname", "street", "zip", "city", "year", "area")
+_STRONG: dict[str, tuple[str, ...]] = {
+    "email": ("email",), "phone": ("phone",), "email_user": ("user",),
+    "dob_family": ("dob", "last"), "dob_given": ("dob", "given"), "street_given": ("street", "nickname"),
+    "names_zip": ("names", "zip"), "prefixes_zip": ("prefixes", "zip"), "names_city": ("names", "city"),
+    "family_zip_nickname": ("family", "zip", "nickname"), "names_dob_month": ("names", "month"),
+    "given_zip_number": ("given", "zip", "number"), "family_zip_initial": ("family", "zip", "given_initial"),
+    "given_zip_initial": ("given", "zip", "family_initial"), "dob_zip": ("dob", "zip"),
+}  # fmt: skip
 # Keys that tell a person only where few records share the value, which depends on how many records there are.
-WEAK_KEYS = (
-    "given_zip", "family_zip", "dob", "names", "sounds_year", "sounds_area", "prefixes_year", "sounds", "street_word_zip",
-    "street", "family_city", "family_area", "given_area", "dob_area", "zip_year", "city_number", "street_city", "zip_number",
-    "family_street", "given_street",
-    "given_city", "family_year", "given_year", "zip",
-)  # fmt: skip
+_WEAK: dict[str, tuple[str, ...]] = {
+    "given_zip": ("given", "zip"), "family_zip": ("last", "zip"), "dob": ("dob",), "names": ("names",),
+    "sounds_year": ("sounds", "year"), "sounds_area": ("sounds", "area"), "prefixes_year": ("prefixes", "year"),
+    "sounds": ("sounds",), "street_word_zip": ("word", "zip"), "street": ("street",), "family_city": ("family", "city"),
+    "family_area": ("last", "area"), "given_area": ("nickname", "area", "family_initial"), "dob_area": ("dob", "area"),
+    "zip_year": ("zip", "year"), "city_number": ("city", "number", "initial"), "street_city": ("word", "city"),
+    "zip_number": ("zip", "number"), "family_street": ("last", "word"), "given_street": ("given", "word"),
+    "given_city": ("given", "city"), "family_year": ("last", "year"), "given_year": ("given", "year"), "zip": ("zip",),
+}  # fmt: skip
+WEAK_KEYS = tuple(_WEAK)
+_MULTIPLIER = 0x1E3779B97F4A7C15  # odd, so that no part of a hash is lost
 # Beyond so many records the budget of a weak key falls as they grow: the strong keys find what weak ones would.
 _FEW_RECORDS = 400_000
 _SOUNDS = ("given_sound", "family_sound")
-_KEYS_AT_ONCE = 8
 _EVIDENCE = {
     "given": "given_name_std", "family": "family_name_std", "nickname": "nickname_group", "email": "email_std",
     "email_user": "email_user", "phone": "phone_std", "street": "street_std", "city": "city_std", "zip": "zip_std",
@@ -61,17 +79,34 @@ def build_features(records: pl.DataFrame, rules: IdentityRules, *, capped: bool 
     if not set(STANDARD_COLUMNS) <= set(records.columns):
         records = standardize(records, rules)
     given = [name for name in rules.blocking.identifiers if name in records.columns]
-    frame = records.sort("record_id").with_row_index("rid").with_columns(pl.col("rid").cast(pl.Int64))
-    frame = frame.select(
-        "rid", "record_id", **compared(rules, records.columns), **number_columns(records.columns, rules.stitching)
-    )
-    frame = over(frame, derived(rules.standardization, "full_name" in records.columns))
-    frame = frame.with_columns(email_own=_own_domain(frame, rules.standardization))
     keys = block_keys([IDENTIFIER_PREFIX + name for name in given])
-    names = tuple(keys)
-    frame = _with_hashes(over(frame, sounds()), keys).drop(_SOUNDS)
-    frame, dropped = cap_keys(frame, list(names), rules.blocking) if capped else (frame, {})
-    return Features(frame, names, dropped)
+    frame = by_id(_read(records, rules)).with_row_index("rid").with_columns(pl.col("rid").cast(pl.Int64))
+    frame = by_rows(lambda rows: _row_by_row(rows, keys, rules), frame, rules.engine.threads)
+    frame = frame.with_columns(email_own=_own_domain(frame, rules.standardization))
+    frame, dropped = cap_keys(frame, list(keys), rules) if capped else (frame, {})
+    return Features(frame, tuple(keys), dropped)
+
+
+def by_id(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows in order of `record_id`, as they mostly are."""
+    return rows if rows["record_id"].is_sorted() else rows.sort("record_id")
+
+
+def _read(records: pl.DataFrame, rules: IdentityRules) -> pl.DataFrame:
+    """The columns that features are made of: sorting all columns of everybody would be most of a run's memory."""
+    made = compared(rules, records.columns) | number_columns(records.columns, rules.stitching)
+    read = {root for expression in made.values() for root in expression.meta.root_names()}
+    return records.select("record_id", *(name for name in records.columns if name in read | {"full_name"}))
+
+
+def _row_by_row(records: pl.DataFrame, keys: dict[str, tuple[str, ...]], rules: IdentityRules) -> pl.DataFrame:
+    """Evidence and keys of standardized records: all that depends on the record alone."""
+    own = [name for name in records.columns if name in rules.blocking.identifiers]
+    numbers = number_columns(records.columns, rules.stitching)
+    frame = records.lazy().select("rid", "record_id", **compared(rules, records.columns), **numbers).collect()
+    frame = over(frame, derived(rules.standardization, "full_name" in records.columns))
+    texts = key_parts([IDENTIFIER_PREFIX + name for name in own])
+    return _with_hashes(over(frame, sounds()), texts, keys).drop(_SOUNDS)
 
 
 def compared(rules: IdentityRules, columns: Collection[str]) -> dict[str, pl.Expr]:
@@ -189,73 +224,53 @@ def _either_order(one: pl.Expr, other: pl.Expr) -> pl.Expr:
     return pl.concat_str(pl.min_horizontal(one, other), pl.max_horizontal(one, other), separator=" ")
 
 
-def block_keys(identifiers: list[str]) -> dict[str, pl.Expr]:
-    """Block keys, the most telling first (a pair is compared under the first key it shares). All parts of a key must
-    be present."""
-    month = pl.col("dob").str.head(7)
-    number = pl.col("street").str.extract(r"^(\d+)\b", 1)
-    word = pl.col("street").str.extract(r"^(?:\d\S*\s+)?(\p{L}{4,})", 1)
+def key_parts(identifiers: list[str]) -> dict[str, pl.Expr]:
+    """The texts that block keys are made of, by name."""
     both = pl.col("given").is_not_null() & pl.col("family").is_not_null()
-    names = pl.when(both).then(_either_order(pl.col("given"), pl.col("family")))
-    prefixes = pl.when(both).then(_either_order(pl.col("given").str.head(3), pl.col("family").str.head(3)))
-    sounds = pl.when(both).then(_either_order(pl.col("given_sound"), pl.col("family_sound")))
-    # Of a single known name nobody knows whether it is the given or the family name.
-    last = pl.coalesce("family", "given")
-    parts: dict[str, tuple[str | pl.Expr, ...]] = {name: (name,) for name in identifiers}
-    parts |= {
-        "email": ("email",),
-        "phone": ("phone",),
-        "email_user": (pl.when(pl.col("email_user").str.len_chars() >= 6).then("email_user"),),
-        "dob_family": ("dob", last),
-        "dob_given": ("dob", "given"),
-        "street_given": ("street", "nickname"),
-        "names_zip": (names, "zip"),
-        "prefixes_zip": (prefixes, "zip"),
-        "names_city": (names, "city"),
-        "family_zip_nickname": ("family", "zip", "nickname"),
-        "names_dob_month": (names, month),
-        "given_zip_number": ("given", "zip", number),
-        "family_zip_initial": ("family", "zip", pl.col("given").str.head(1)),
-        "given_zip_initial": ("given", "zip", pl.col("family").str.head(1)),
-        "dob_zip": ("dob", "zip"),
+    return {
+        **{name: pl.col(name) for name in identifiers},
+        **{name: pl.col(name) for name in _PARTS},
+        "user": pl.when(pl.col("email_user").str.len_chars() >= 6).then("email_user"),
+        "month": pl.col("dob").str.head(7),
+        "number": pl.col("street").str.extract(r"^(\d+)\b", 1),
+        "word": pl.col("street").str.extract(r"^(?:\d\S*\s+)?(\p{L}{4,})", 1),
+        "names": pl.when(both).then(_either_order(pl.col("given"), pl.col("family"))),
+        "prefixes": pl.when(both).then(_either_order(pl.col("given").str.head(3), pl.col("family").str.head(3))),
+        "sounds": pl.when(both).then(_either_order(pl.col("given_sound"), pl.col("family_sound"))),
+        # Of a single known name nobody knows whether it is the given or the family name.
+        "last": pl.coalesce("family", "given"),
+        "given_initial": pl.col("given").str.head(1),
+        "family_initial": pl.col("family").str.head(1),
+        "initial": pl.coalesce("given", "family").str.head(1),
     }
-    weak: dict[str, tuple[str | pl.Expr, ...]] = {
-        "given_zip": ("given", "zip"),
-        "family_zip": (last, "zip"),
-        "dob": ("dob",),
-        "names": (names,),
-        "sounds_year": (sounds, "year"),
-        "sounds_area": (sounds, "area"),
-        "prefixes_year": (prefixes, "year"),
-        "sounds": (sounds,),
-        "street_word_zip": (word, "zip"),
-        "street": ("street",),
-        "family_city": ("family", "city"),
-        "family_area": (last, "area"),
-        "given_area": ("nickname", "area", pl.col("family").str.head(1)),
-        "dob_area": ("dob", "area"),
-        "zip_year": ("zip", "year"),
-        "city_number": ("city", number, pl.coalesce("given", "family").str.head(1)),
-        "street_city": (word, "city"),
-        "zip_number": ("zip", number),
-        "family_street": (last, word),
-        "given_street": ("given", word),
-        "given_city": ("given", "city"),
-        "family_year": (last, "year"),
-        "given_year": ("given", "year"),
-        "zip": ("zip",),
-    }
-    assert tuple(weak) == WEAK_KEYS
-    return {KEY_PREFIX + name: pl.concat_str(*key, separator="|") for name, key in (parts | weak).items()}
 
 
-def _with_hashes(frame: pl.DataFrame, keys: dict[str, pl.Expr]) -> pl.DataFrame:
-    """The frame with each key as the hash of its text; the texts of all at once would be most of a run's memory."""
-    names = list(keys)
-    for some in (names[at : at + _KEYS_AT_ONCE] for at in range(0, len(names), _KEYS_AT_ONCE)):
-        texts = frame.select(keys[name].alias(name) for name in some)
-        frame = frame.hstack([text_hash(texts[name]) for name in some])
-    return frame
+def block_keys(identifiers: list[str]) -> dict[str, tuple[str, ...]]:
+    """Block keys by the parts that they are made of, the most telling first (a pair is compared under the first key it
+    shares). All parts of a key must be present."""
+    parts = {name: (name,) for name in identifiers} | _STRONG | _WEAK
+    return {KEY_PREFIX + name: of for name, of in parts.items()}
+
+
+def joined(codes: Sequence[Code]) -> Code:
+    """The hash of a key from those of its parts: whole numbers are joined at a hundredth of the cost of texts. Polars
+    drops what passes 64 bits; of plain numbers the caller does (`wrapped`)."""
+    made = codes[0]
+    for code in codes[1:]:
+        made = made * _MULTIPLIER + code
+    return made
+
+
+def wrapped(code: int) -> int:
+    """A whole number as the signed 64 bits that Polars keeps of it."""
+    return (code + 2**63) % 2**64 - 2**63
+
+
+def _with_hashes(frame: pl.DataFrame, parts: dict[str, pl.Expr], keys: dict[str, tuple[str, ...]]) -> pl.DataFrame:
+    """The frame with each key as the hash of its parts."""
+    texts = frame.lazy().select(**parts).collect()
+    codes = pl.DataFrame([text_hash(texts[name]) for name in parts])
+    return frame.hstack(codes.select(joined([pl.col(part) for part in of]).alias(key) for key, of in keys.items()))
 
 
 def text_hash(texts: pl.Series) -> pl.Series:
@@ -264,26 +279,55 @@ def text_hash(texts: pl.Series) -> pl.Series:
     return codes.set(texts.is_null(), None) if texts.null_count() else codes
 
 
-def cap_keys(frame: pl.DataFrame, keys: list[str], rules: Blocking) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Null the key values of one record (they meet nobody) and of too many records (they tell nothing)."""
-    dropped = {}
-    for key in keys:
-        counts = frame[key].drop_nulls().value_counts().filter(pl.col("count") > 1)
-        limit = rules.max_records_per_key
-        if key.removeprefix(KEY_PREFIX) in WEAK_KEYS:
-            budget = int(rules.max_pairs_per_weak_key * min(1.0, _FEW_RECORDS / max(frame.height, 1)))
-            limit = min(limit, _limit_within(counts["count"], budget))
-        usable = counts.filter(pl.col("count") <= limit)
-        dropped[key] = counts.height - usable.height
-        kept = pl.col(key).is_in(usable[key].implode())
-        frame = frame.with_columns(pl.when(kept).then(key).alias(key))
-    return frame, {key: count for key, count in dropped.items() if count}
+def cap_keys(frame: pl.DataFrame, keys: Sequence[str], rules: IdentityRules) -> tuple[pl.DataFrame, dict[str, int]]:
+    """The frame without the key values of one record (they meet nobody) and of too many records (they tell nothing), and
+    per key how many of the latter there were, where there were any."""
+
+    def capped(key: str) -> tuple[pl.Series, int]:
+        values, sizes = shared_by(frame[key])
+        limit = _limit(key, sizes, frame.height, rules.blocking)
+        return only(frame[key], values[(sizes > 1) & (sizes <= limit)]), int((sizes > max(limit, 1)).sum())
+
+    made = at_once(capped, keys, rules.engine.threads)
+    dropped = {key: count for key, (_, count) in zip(keys, made, strict=True) if count}
+    return frame.with_columns(column for column, _ in made), dropped
 
 
-def _limit_within(sizes: pl.Series, pairs: int) -> int:
-    """The largest number of records per value with which the values up to it make no more than `pairs` pairs."""
-    by_size = sizes.alias("size").cast(pl.Int64).value_counts(name="values").sort("size")
-    size = by_size["size"]
-    made = (by_size["values"].cast(pl.Int64) * (size * (size - 1) // 2)).cum_sum()
-    fitting = size.filter(made <= pairs)
-    return int(fitting[-1]) if fitting.len() else 0
+def key_caps(frame: pl.DataFrame, keys: Sequence[str], rules: IdentityRules) -> dict[str, int]:
+    """Per key the most records that `cap_keys` lets share a value."""
+
+    def cap(key: str) -> int:
+        _, sizes = shared_by(frame[key])
+        crowded = sizes[sizes > max(_limit(key, sizes, frame.height, rules.blocking), 1)]
+        fewest = max(rules.blocking.max_records_per_key, int(sizes.max(initial=0)))
+        return int(crowded.min()) - 1 if len(crowded) else fewest
+
+    return dict(zip(keys, at_once(cap, keys, rules.engine.threads), strict=True))
+
+
+def _limit(key: str, sizes: np.ndarray, records: int, rules: Blocking) -> int:
+    """The most records that may share a value of a key, by how many share each."""
+    if key.removeprefix(KEY_PREFIX) not in WEAK_KEYS:
+        return rules.max_records_per_key
+    budget = int(rules.max_pairs_per_weak_key * min(1.0, _FEW_RECORDS / max(records, 1)))
+    return min(rules.max_records_per_key, _limit_within(sizes, budget))
+
+
+def shared_by(column: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """The values of a key, in order, and how many records share each. Sorting numbers is the fastest way to count them."""
+    values, sizes = np.unique(column.drop_nulls().to_numpy(), return_counts=True)
+    return values, sizes
+
+
+def only(column: pl.Series, values: np.ndarray) -> pl.Series:
+    """A key without other values than these."""
+    kept = column.is_in(pl.Series(values, dtype=column.dtype).implode())
+    return pl.select(pl.when(kept).then(column).alias(column.name)).to_series()
+
+
+def _limit_within(sizes: np.ndarray, pairs: int) -> int:
+    """The largest number of records per value with which the values up to it make no more than `pairs` pairs; 0 without
+    any."""
+    size, values = np.unique(sizes[sizes > 1], return_counts=True)
+    fitting = size[np.cumsum(values * (size * (size - 1) // 2)) <= pairs]
+    return int(fitting.max(initial=0))

@@ -9,11 +9,12 @@ it alone are retracted, and when deletions bring it below, its pairs are scored.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
+from customer360.models.identity.blocks import BOTH, Met, divided, key_values, meet, meet_first, pairs_of, taken_out
 from customer360.models.identity.cluster import cluster, components
 from customer360.models.identity.decide import (
     ACCEPTED,
@@ -23,12 +24,13 @@ from customer360.models.identity.decide import (
     overruled,
     with_dropped,
 )
-from customer360.models.identity.features import KEY_PREFIX, Features
+from customer360.models.identity.engine import one_engine
+from customer360.models.identity.features import KEY_PREFIX, Features, by_id
 from customer360.models.identity.model import IdentityModel
-from customer360.models.identity.pairs import meeting
 from customer360.models.identity.pins import Pins
-from customer360.models.identity.predict import PAIR_SCHEMA, score_planned
+from customer360.models.identity.predict import columns_read, score_planned
 from customer360.models.identity.rules import IdentityRules
+from customer360.models.identity.state import EDGES, TOLD, State, apart
 from customer360.models.identity.steward import NO_LINKS, Links
 from customer360.models.identity.stitching import (
     NO_TIER,
@@ -41,33 +43,7 @@ from customer360.models.identity.stitching import (
 )
 from customer360.platform.run.executor import Executor
 
-EDGES: dict[str, pl.DataType | type[pl.DataType]] = {
-    "record_l": pl.Int64, "record_r": pl.Int64,
-    **{name: kind for name, kind in PAIR_SCHEMA.items() if not name.startswith("rid_")},
-    "decision": pl.String, "reason": pl.String,
-}  # fmt: skip
-_VALUE = {"key": pl.Int32, "value": pl.Int64}
-_HOLDER = _VALUE | {"record": pl.Int64, "row": pl.Int64}
-_BOTH = ["key", "value"]
-_LAST_BITS = 2**20 - 1
 _ENDS = ["record_l", "record_r"]
-
-
-@dataclass(frozen=True)
-class State:
-    """`frame`: evidence of all current records (`pins.evidence`) with their number `record`. `edges`: one row per pair
-    that was scored or linked, `EDGES`, the left record the one whose id comes first. `crowded`: (key, value) of the
-    block keys that more records share than their cap; `key` counts the key columns."""
-
-    frame: pl.DataFrame
-    edges: pl.DataFrame
-    crowded: pl.DataFrame
-
-    @staticmethod
-    def empty(evidence: pl.DataFrame) -> State:
-        """Of nobody, for records with such evidence."""
-        frame = evidence.clear().with_columns(record=pl.lit(None, pl.Int64))
-        return State(frame, pl.DataFrame(schema=EDGES), pl.DataFrame(schema=_VALUE))
 
 
 @dataclass(frozen=True)
@@ -87,14 +63,15 @@ def resolve_batch(
     rules: IdentityRules,
     links: Links = NO_LINKS,
     *,
-    recheck: bool = False,
+    recheck: pl.Series | None = None,
     executor: Executor | None = None,
 ) -> Resolved:
     """Bring new, changed and deleted records into `state`.
 
     `batch`: evidence with `record`, of new records and new versions; `gone`: numbers of deleted records. `links`: what
-    stewards decided; their records are resolved again. `recheck`: the versions that `batch` replaces are not in
-    `state`, so every crowded key is counted again. `executor`: runs the scoring of more pairs than
+    stewards decided; their records are resolved again. `recheck`: given where the versions that `batch` replaces and
+    the records that are gone are not in `state`: numbers of those that had edges with them, whose persons and links are
+    told again; every crowded key is counted again, too. `executor`: runs the scoring of more pairs than
     `engine.max_local_pairs`.
     """
     keys = tuple(c for c in state.frame.columns if c.startswith(KEY_PREFIX))
@@ -102,28 +79,39 @@ def resolve_batch(
         asked = state.frame.filter(pl.col("record").is_in(links.records.implode()))
         batch = pl.concat([batch, asked.join(batch, on="record", how="anti")], how="diagonal_relaxed")
     left = pl.concat([pl.Series("record", list(gone), pl.Int64), batch["record"]]).unique()
-    old, stay = _parted(state.frame, left)
+    old, stay = taken_out(state.frame, left)
     # Links by number are those of all records; who gains or loses one is resolved again like a new record.
-    tier, near = _tier(stay, old, batch, rules)
-    relinked, stay = _parted(stay, tier.changed(_among(state.edges, near), left, rules.stitching))
+    met_gone = pl.Series("record", [], pl.Int64) if recheck is None else recheck.alias("record")
+    near_gone = _rows_of(stay, met_gone)
+    tier, near = _tier(stay, [old, near_gone], batch, rules)
+    relinked, stay = taken_out(stay, tier.changed(_among(state.told, near), left, rules.stitching))
     if relinked.height:
         batch, old = (pl.concat([rows, relinked], how="diagonal_relaxed") for rows in (batch, old))
         left = pl.concat([left, relinked["record"]])
-    met = _met(_Met(stay, batch, left), _values(old, keys), state.crowded, keys, pins.caps, recheck)
+    met = Met(stay, batch, left)
+    if state.frame.is_empty():
+        met, pairs = meet_first(met, keys, pins.caps, rules.engine.threads)
+    else:
+        met = meet(met, key_values(old, keys), state.crowded, keys, pins.caps, recheck is not None)
+        pairs = pairs_of(met, keys)
     if met.batch.height > batch.height:  # with records whose links are told anew, too
-        tier, near = _tier(met.stay, old, met.batch, rules)
-    frame = pl.concat([met.stay, met.batch.select(stay.columns)])
-    parted, kept = _parted(state.edges, met.records, *_ENDS)
+        tier, near = _tier(met.stay, [old, near_gone], met.batch, rules)
+    # Columns whose chunks end at different rows are copied whole by the next step that takes several.
+    frame = pl.concat([met.stay, met.batch.select(stay.columns).rechunk()])
+    parted, kept = taken_out(state.told, met.records, *_ENDS)
     lost, kept = _retracted(kept, met, keys)
     kept = pl.concat([kept, without_score(lost, rules.stitching)])
     idle = pins.model.idle_vetoes
-    fresh = _stitched(_scored(met, keys, pins.model, rules, executor), kept, near, tier, frame, keys, rules, idle)
-    fresh = _linked(fresh, links).select(list(EDGES))
-    edges = with_dropped(pl.concat([kept, fresh]), tier.dropped, _ENDS, rules.stitching, near).select(list(EDGES))
-    ends = pl.concat([met.records, *_ends(parted), *_ends(lost), *_ends(fresh)]).unique()
-    rows = _rows_of(frame, _component(ends, _accepted(edges)))
-    clusters = _clustered(rows, edges, keys, rules, links, idle)
-    return Resolved(State(frame, edges, met.crowded), clusters, fresh.height)
+    with one_engine(rules.engine):
+        fresh, evidence = apart(_scored(pairs, frame, keys, pins.model, rules, executor), state.evidence.len())
+        fresh = _stitched(fresh, kept, near, tier, frame, keys, rules, idle)
+        fresh = _linked(fresh, links).select(list(TOLD))
+        edges = with_dropped(pl.concat([kept, fresh]), tier.dropped, _ENDS, rules.stitching, near).select(list(TOLD))
+        ends = pl.concat([met.records, met_gone, *_ends(parted), *_ends(lost), *_ends(fresh)]).unique()
+        rows = _rows_of(frame.drop(keys), _component(ends, _accepted(edges)))
+        clusters = _clustered(rows, edges, keys, rules, links, idle)
+    after = State(frame, edges, pl.concat([state.evidence, evidence]), met.crowded)
+    return Resolved(after.tidied(), clusters, fresh.height)
 
 
 def _among(edges: pl.DataFrame, records: pl.Series) -> pl.DataFrame:
@@ -131,115 +119,15 @@ def _among(edges: pl.DataFrame, records: pl.Series) -> pl.DataFrame:
     return edges.filter(pl.all_horizontal(pl.col(_ENDS).is_in(records.implode()))) if records.len() else edges.clear()
 
 
-def _parted(frame: pl.DataFrame, records: pl.Series, *columns: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows of `frame` that name one of `records` in `columns`, and the others: uncopied where all are others, as they
-    mostly are."""
-    named = frame.select(pl.any_horizontal(pl.col(columns or ("record",)).is_in(records.implode()))).to_series()
-    if not named.any():
-        return frame.clear(), frame
-    return frame.filter(named), frame.filter(~named)
-
-
 def _rows_of(frame: pl.DataFrame, records: pl.Series) -> pl.DataFrame:
     """Rows of some records. Picked by place: a join or filter would pass over every column of everybody."""
     return frame[np.flatnonzero(frame["record"].is_in(records.implode()).to_numpy())]
 
 
-# ---- block keys -----------------------------------------------------------------------------------------------
+# ---- edges of crowded keys ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Met:
-    """Who has which block keys once a batch is in. `records`: numbers of those whose pairs are all scored anew, `batch`
-    of them those that are there, `stay` the others. `usable`: (key, value) of the batch that make pairs, `hits`:
-    (key, value, record, row) of `stay` that have keys of the batch, `closed`: those of keys that the batch made crowded,
-    `crowded`: all crowded keys."""
-
-    stay: pl.DataFrame
-    batch: pl.DataFrame
-    records: pl.Series
-    usable: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_VALUE))
-    hits: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_HOLDER))
-    closed: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_HOLDER))
-    crowded: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_VALUE))
-
-
-def _met(
-    met: _Met, left: pl.DataFrame, crowded: pl.DataFrame, keys: tuple[str, ...], caps: dict[str, int], recheck: bool
-) -> _Met:
-    """`met` with its keys counted. `left`: (key, value, record) of the versions that go; `crowded`: until now."""
-    touched = pl.concat([_values(met.batch, keys), left]).select(_BOTH).unique()
-    if recheck:
-        touched = pl.concat([touched, crowded]).unique()
-    concerned, aside = _divided(crowded, touched)
-    if not recheck:
-        # What nobody leaves stays crowded, whoever comes.
-        touched = touched.join(concerned.join(left, on=_BOTH, how="anti"), on=_BOTH, how="anti")
-    counts, hits = _counts(met.stay, met.batch, touched, keys, caps)
-    reopened = counts.filter("is_usable").join(concerned, on=_BOTH, how="semi")
-    again = hits.join(reopened, on=_BOTH, how="semi")["record"].unique()
-    stay, batch = met.stay, met.batch
-    if again.len():
-        # Their pairs under the key were never scored; with all their keys known, they are scored like new records.
-        returning, stay = _parted(stay, again)
-        batch = pl.concat([batch, returning.select(batch.columns)])
-        touched = pl.concat([touched, _values(returning, keys).select(_BOTH)]).unique()
-        concerned, aside = _divided(crowded, touched)
-        counts, hits = _counts(stay, batch, touched, keys, caps)
-    full = counts.filter("is_crowded").select(_BOTH)
-    closed = hits.join(full.join(concerned, on=_BOTH, how="anti"), on=_BOTH, how="semi")
-    remaining = concerned.join(touched, on=_BOTH, how="anti")
-    records = pl.concat([met.records, again]).unique()
-    usable = counts.filter("is_usable").select(_BOTH)
-    return _Met(stay, batch, records, usable, hits, closed, pl.concat([aside, remaining, full]))
-
-
-def _divided(rows: pl.DataFrame, values: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows (key, value) that may be among `values` and those that are not, by the value alone."""
-    maybe = rows["value"].is_in(values["value"].unique().implode())
-    return rows.filter(maybe), rows.filter(~maybe)
-
-
-def _values(frame: pl.DataFrame, keys: tuple[str, ...], offset: int = 0) -> pl.DataFrame:
-    """(key, value, record, row), one per record and key that it has; rows are counted from `offset`."""
-    rows = frame.lazy().with_columns(row=pl.int_range(offset, offset + pl.len()))
-    parts = [
-        rows.select(key=pl.lit(n, pl.Int32), value=key, record="record", row="row").drop_nulls("value")
-        for n, key in enumerate(keys)
-    ]
-    return pl.concat(pl.collect_all(parts)) if parts else pl.DataFrame(schema=_HOLDER)
-
-
-def _counts(
-    stay: pl.DataFrame, batch: pl.DataFrame, touched: pl.DataFrame, keys: tuple[str, ...], caps: dict[str, int]
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Of the touched key values: (key, value, is_usable, is_crowded) over all records, and who of `stay` has them."""
-    by_key = {int(n): part["value"] for (n,), part in touched.partition_by("key", as_dict=True).items()}
-    parts = [_holding(stay[keys[n]], values).with_columns(key=n) for n, values in sorted(by_key.items())]
-    hits = pl.concat([pl.DataFrame(schema=_VALUE | {"row": pl.Int64}), *parts], how="diagonal_relaxed")
-    hits = hits.select(pl.col("key").cast(pl.Int32), "value", stay["record"].gather(hits["row"]), "row")
-    own = _values(batch, keys).join(touched, on=_BOTH, how="semi")
-    limits = pl.DataFrame(
-        {"key": range(len(keys)), "cap": [caps[key] for key in keys]}, schema_overrides={"key": pl.Int32}
-    )
-    sizes = pl.concat([hits, own]).group_by(_BOTH).len("size").join(limits, on="key")
-    counts = sizes.select(
-        "key", "value", is_usable=pl.col("size").is_between(2, pl.col("cap")), is_crowded=pl.col("size") > pl.col("cap")
-    )
-    return counts, hits
-
-
-def _holding(column: pl.Series, values: pl.Series) -> pl.DataFrame:
-    """(value, row) where a value of the column is among `values`. A table of the values' last bits, which fits a
-    processor's cache, rules out nearly all rows before they are looked up."""
-    wanted = np.zeros(_LAST_BITS + 1, dtype=bool)
-    wanted[values.to_numpy() & _LAST_BITS] = True
-    maybe = np.flatnonzero(wanted[column.fill_null(0).to_numpy() & _LAST_BITS])
-    found = pl.DataFrame({"value": column.gather(maybe), "row": maybe})
-    return found.filter(pl.col("value").is_in(values.implode()))
-
-
-def _retracted(edges: pl.DataFrame, met: _Met, keys: tuple[str, ...]) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _retracted(edges: pl.DataFrame, met: Met, keys: tuple[str, ...]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Edges that rest on no key but those that became crowded, and the others; what rests on another key now is filed
     under it."""
     names = pl.Series([key.removeprefix(KEY_PREFIX) for key in keys], dtype=pl.String)
@@ -259,12 +147,12 @@ def _retracted(edges: pl.DataFrame, met: _Met, keys: tuple[str, ...]) -> tuple[p
     doubtful[resting["row"].to_numpy()] = True
     first = _first_keys(resting.select(pair), met, keys)
     first = first.select(*pair, rests_on=names.gather(first["key"]))
-    told = edges[np.flatnonzero(doubtful)]
+    told = edges.filter(pl.Series(doubtful))
     moved = told.join(first, on=pair).with_columns(match_key="rests_on").select(edges.columns)
     return told.join(first, on=pair, how="anti"), pl.concat([edges.filter(pl.Series(~doubtful)), moved])
 
 
-def _first_keys(pairs: pl.DataFrame, met: _Met, keys: tuple[str, ...]) -> pl.DataFrame:
+def _first_keys(pairs: pl.DataFrame, met: Met, keys: tuple[str, ...]) -> pl.DataFrame:
     """(record_l, record_r, key) of those pairs of `stay` that share a usable key: the first one."""
     rows = _rows_of(met.stay.select("record", *keys), pl.concat([pairs["record_l"], pairs["record_r"]]).unique())
     both = pairs.join(rows, left_on="record_l", right_on="record")
@@ -276,7 +164,7 @@ def _first_keys(pairs: pl.DataFrame, met: _Met, keys: tuple[str, ...]) -> pl.Dat
         for n, key in enumerate(keys)
     )
     # A value that two records share is usable where it is not crowded.
-    usable = shared.join(_divided(met.crowded, shared)[0], on=_BOTH, how="anti")
+    usable = shared.join(divided(met.crowded, shared)[0], on=BOTH, how="anti")
     return usable.group_by("record_l", "record_r").agg(pl.col("key").min()).sort("record_l", "record_r")
 
 
@@ -284,17 +172,19 @@ def _first_keys(pairs: pl.DataFrame, met: _Met, keys: tuple[str, ...]) -> pl.Dat
 
 
 def _scored(
-    met: _Met, keys: tuple[str, ...], model: IdentityModel, rules: IdentityRules, executor: Executor | None
-) -> pl.DataFrame:
-    """Pairs with at least one record of the batch, scored and decided, as `EDGES`."""
-    own = _values(met.batch, keys, met.stay.height).join(met.usable, on=_BOTH, how="semi")
-    near = met.hits.join(own, on=_BOTH, how="semi")
-    held = pl.concat([own.with_columns(is_new=True), near.with_columns(is_new=False)]).rename({"row": "rid"}).lazy()
-    pairs = meeting(held.filter(key=n).select("value", "rid", "is_new") for n in range(len(keys)))
-    frame = pl.concat([met.stay, met.batch.select(met.stay.columns)]).drop(keys)
-    scored = score_planned(_by_id(pairs, frame["record_id"]), frame, keys, model, rules, executor)
-    ends = pl.concat([scored["rid_l"], scored["rid_r"].rename("rid_l")]).unique().rename("rid")
-    people = Features(frame[ends].with_columns(ends), keys, {})
+    pairs: pl.DataFrame, frame: pl.DataFrame, keys: tuple[str, ...], model: IdentityModel, rules: IdentityRules,
+    executor: Executor | None,
+) -> pl.DataFrame:  # fmt: skip
+    """`pairs` of rows of `frame`, scored and decided, as `EDGES`."""
+    pairs, rids = _among_few(_by_id(pairs, frame["record_id"]))
+    # What is fetched for many pairs is fetched from the few rows that they name.
+    read = columns_read(model)
+    scored = score_planned(
+        pairs, frame.select(c for c in frame.columns if c in read)[rids], keys, model, rules, executor
+    )
+    scored = scored.with_columns(rid_l=rids.gather(scored["rid_l"]), rid_r=rids.gather(scored["rid_r"]))
+    ends = pl.concat([scored["rid_l"], scored["rid_r"].alias("rid_l")]).unique().alias("rid")
+    people = Features(frame.drop(keys)[ends].with_columns(ends), keys, {})
     decided = decide(scored, people, rules, model.idle_vetoes)
     numbers = frame["record"]
     return decided.select(
@@ -302,6 +192,13 @@ def _scored(
         numbers.gather(decided["rid_r"]).alias("record_r"),
         *list(EDGES)[2:],
     )
+
+
+def _among_few(pairs: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
+    """The pairs by places among the rows that they name, and these rows, sorted."""
+    rids = pl.concat([pairs["rid_l"], pairs["rid_r"].alias("rid_l")]).unique().sort()
+    places = {side: rids.search_sorted(pairs[side]).cast(pl.Int64) for side in ("rid_l", "rid_r")}
+    return pairs.with_columns(**places), rids
 
 
 def _by_id(pairs: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
@@ -313,15 +210,17 @@ def _by_id(pairs: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
 
 def _people(rows: pl.DataFrame, keys: tuple[str, ...]) -> Features:
     """The rows numbered in order of their ids."""
-    ordered = rows.sort("record_id").with_row_index("rid").with_columns(pl.col("rid").cast(pl.Int64))
+    ordered = by_id(rows).with_row_index("rid").with_columns(pl.col("rid").cast(pl.Int64))
     return Features(ordered, keys, {})
 
 
-def _tier(stay: pl.DataFrame, old: pl.DataFrame, batch: pl.DataFrame, rules: IdentityRules) -> tuple[Tier, pl.Series]:
+def _tier(
+    stay: pl.DataFrame, gone: list[pl.DataFrame], batch: pl.DataFrame, rules: IdentityRules
+) -> tuple[Tier, pl.Series]:
     """Links by number among the records that a batch may link or part, and the numbers of these records."""
     if not rules.stitching.identifiers:
         return NO_TIER, pl.Series("record", [], pl.Int64)
-    near = around(stay, pl.concat([old, batch], how="diagonal_relaxed"), rules.stitching)
+    near = around(stay, pl.concat([*gone, batch], how="diagonal_relaxed"), rules.stitching)
     rows = pl.concat([near, batch.select(near.columns)])
     return stitch(rows, rules.stitching), rows["record"]
 

@@ -31,7 +31,7 @@ from customer360.models.identity.stitching import NUMBER_PREFIX
 from customer360.platform.errors import ModelError
 
 RECORDS, KEYS, ROWS = "records.arrow", "keys.npy", "rows.npy"
-FORMAT = 2  # of the files; another one is written again
+FORMAT = 3  # of the files; another one is written again
 FREQUENCIES, HUBS, MANIFEST = "frequencies.arrow", "hubs.arrow", "index.json"
 
 

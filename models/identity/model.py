@@ -25,12 +25,14 @@ from customer360.models.identity.estimate import (
     observed_u,
     of,
     patterns,
-    random_shares,
+    random_pairs,
     session_pairs,
+    shares,
 )
 from customer360.models.identity.features import Features
 from customer360.models.identity.households import idle_vetoes
-from customer360.models.identity.rules import IdentityRules, Training
+from customer360.models.identity.rules import IdentityRules
+from customer360.models.identity.threads import at_once
 from customer360.platform.errors import ModelError
 
 # Digits kept of a trained parameter: far beyond its meaning, and short of the noise of parallel summation, so that
@@ -86,21 +88,27 @@ def comparisons_of(features: Features) -> list[Comparison]:
     return [comparison for comparison in known if filled & set(comparison.columns)]
 
 
-def term_frequencies(features: Features) -> dict[str, pl.DataFrame]:
+def term_frequencies(features: Features, threads: int = 1) -> dict[str, pl.DataFrame]:
     """Per adjusted column the hashes and counts of its values, sorted by hash."""
-    columns = {level.exact_on for c in comparisons_of(features) for level in c.levels if level.exact_on}
-    codes = (features.frame[name].drop_nulls().hash(seed=0).alias("value") for name in sorted(columns))
-    counts = (code.value_counts() for code in codes)
-    return {name: count.sort("value") for name, count in zip(sorted(columns), counts, strict=True)}
+    columns = sorted({level.exact_on for c in comparisons_of(features) for level in c.levels if level.exact_on})
+    counts = at_once(lambda name: _counted(features.frame[name]), columns, threads)
+    return dict(zip(columns, counts, strict=True))
 
 
-def train(features: Features, rules: IdentityRules) -> IdentityModel:
-    """Estimate the model on the records themselves; the default model where they are too few.
+def _counted(column: pl.Series) -> pl.DataFrame:
+    codes, counts = np.unique(column.drop_nulls().hash(seed=0).to_numpy(), return_counts=True)
+    return pl.DataFrame({"value": codes, "count": counts})
+
+
+def train(features: Features, rules: IdentityRules, counts: dict[str, pl.DataFrame] | None = None) -> IdentityModel:
+    """Estimate the model on the records themselves; the default model where they are too few. `counts`: the records'
+    `term_frequencies`, where they are known.
 
     Raises IdentityModelError when more comparisons than `training.max_replaced_share` fail their gate.
     """
-    counts = term_frequencies(features)
-    start = default_settings(features, counts)
+    threads = rules.engine.threads
+    counts = counts or term_frequencies(features, threads)
+    start = default_settings(features, counts, threads)
     digest = _digest(counts)
     sessions = _sessions(features) if features.frame.height >= rules.training.min_records else []
     trained, seen = _estimate(features, start, sessions, rules) if sessions else (start, [])
@@ -120,7 +128,7 @@ def train(features: Features, rules: IdentityRules) -> IdentityModel:
     return IdentityModel(settings=settings, term_frequency_hash=digest, diagnostics=diagnostics, idle_vetoes=unfit)
 
 
-def default_settings(features: Features, counts: dict[str, pl.DataFrame]) -> dict[str, Any]:
+def default_settings(features: Features, counts: dict[str, pl.DataFrame], threads: int = 1) -> dict[str, Any]:
     """Splink settings with default m, and u that is analytic for exact levels and stated for the others."""
     height = max(features.frame.height, 2)
     comparisons = [_splink_comparison(c, counts, height) for c in comparisons_of(features)]
@@ -129,7 +137,7 @@ def default_settings(features: Features, counts: dict[str, pl.DataFrame]) -> dic
         unique_id_column_name="rid",
         comparisons=comparisons,
         blocking_rules_to_generate_predictions=[block_on(key) for key in features.keys],
-        probability_two_random_records_match=_prior(features, 0.5),
+        probability_two_random_records_match=_prior(features, 0.5, threads),
         retain_matching_columns=True,  # without it Splink leaves out the levels, too
         retain_intermediate_calculation_columns=True,
     )
@@ -162,28 +170,31 @@ def _chance_of_equality(counts: pl.DataFrame, records: int, default: float) -> f
     return _rounded((same + weight * default) / (total * (total - 1) + weight))
 
 
-def _prior(features: Features, recall: float) -> float:
+def _prior(features: Features, recall: float, threads: int) -> float:
     """Probability that two random records match: pairs that agree on strong evidence, over all pairs."""
     frame = features.frame
     rules: list[tuple[str, ...]] = [rule for rule in _PRIOR_RULES if set(rule) <= set(frame.columns)]
     rules += [(name,) for name in features.identifiers]
-    found = pl.concat([_pair_ids(frame, rule) for rule in rules]).unique().height
+    found = pl.concat(at_once(lambda rule: _pair_ids(frame, rule), rules, threads)).unique().height
     possible = frame.height * (frame.height - 1) / 2
     return _rounded(min(0.2, max(found, 1) / recall / max(possible, 10.0)))
 
 
 def _pair_ids(frame: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
     """(rid, rid_right) of the pairs that agree on `columns`, values shared by too many left out."""
-    rows = frame.select("rid", *columns).drop_nulls().filter(pl.len().over(columns).is_between(2, 50))
-    pairs = rows.join(rows, on=columns, suffix="_right").select("rid", "rid_right")
+    code = pl.concat_str(columns, separator="|").hash(seed=0)
+    rows = frame.lazy().select("rid", *columns).drop_nulls().select("rid", code=code).collect()
+    rows = rows.filter(pl.len().over("code").is_between(2, 50))
+    pairs = rows.join(rows, on="code", suffix="_right").select("rid", "rid_right")
     return pairs.filter(pl.col("rid") < pl.col("rid_right"))
 
 
 def _sessions(features: Features) -> list[Session]:
-    """Sessions of which the records have every column; those of a person's own number first."""
+    """Sessions of which the records have every column, those of a person's own number first. One that leaves a single
+    comparison is none: alone it cannot tell matches from strangers."""
     known = [*((name,) for name in features.identifiers), *_SESSIONS]
     filled = {name for name in features.frame.columns if features.frame[name].null_count() < features.frame.height}
-    return [session for session in known if set(session) <= filled]
+    return [session for session in known if set(session) <= filled and len(_told_by(features, session)) > 1]
 
 
 @dataclass(frozen=True)
@@ -198,21 +209,36 @@ class _Seen:
     kept: float
 
 
-def _session(
-    con: Any, features: Features, session: Session, start: dict[str, Any], u: list[np.ndarray], rules: Training
-) -> _Seen | None:
-    """One session of training; None where its pairs are too few, or one comparison is left, which alone cannot tell
-    matches from strangers."""
-    comparisons = comparisons_of(features)
-    told = [at for at, c in enumerate(comparisons) if not _about(c) & set(session)]
-    pairs, kept = session_pairs(features, session, rules.em_pairs)
-    if len(told) < 2 or pairs.height < rules.min_pairs_per_session:
-        return None
-    found = patterns(con, features, comparisons, pairs)
+def _shown(features: Features, session: Session | None, rules: IdentityRules) -> tuple[Patterns, float] | None:
+    """Patterns of the pairs of a session, and the share of the records that they were drawn from; None where its pairs
+    are too few. Without a session, of random pairs."""
+    training = rules.training
+    if session is None:
+        pairs, kept = random_pairs(features.frame.height, training.u_pairs, training.seed), 1.0
+    else:
+        pairs, kept = session_pairs(features, session, training.em_pairs)
+        if pairs.height < training.min_pairs_per_session:
+            return None
+    with engine(rules.engine.single) as con:
+        return patterns(con, features, comparisons_of(features), pairs), kept
+
+
+def _told_by(features: Features, session: Session) -> list[int]:
+    """Places of the comparisons that a session may train."""
+    return [at for at, c in enumerate(comparisons_of(features)) if not _about(c) & set(session)]
+
+
+def _trained(
+    features: Features, session: Session, shown: tuple[Patterns, float], start: dict[str, Any], u: list[np.ndarray]
+) -> _Seen:
+    """m by what one session shows."""
+    found, kept = shown
+    told = _told_by(features, session)
     stated = [_parameters(start["comparisons"][at], "m_probability") for at in told]
     m, share = maximise(of(found, told), stated, [u[at] for at in told])
-    trained = {comparisons[at].name: values for at, values in zip(told, m, strict=True)}
-    return _Seen(session, found, trained, share * pairs.height, kept)
+    names = (comparison.name for comparison in comparisons_of(features))
+    trained = {name: m[told.index(at)] for at, name in enumerate(names) if at in told}
+    return _Seen(session, found, trained, share * float(found.counts.sum()), kept)
 
 
 def _about(comparison: Comparison) -> set[str]:
@@ -223,17 +249,18 @@ def _estimate(
     features: Features, start: dict[str, Any], sessions: list[Session], rules: IdentityRules
 ) -> tuple[dict[str, Any], list[_Seen]]:
     """`start` with the parameters of the levels that were observed, the others without; what the sessions showed."""
-    comparisons, training = comparisons_of(features), rules.training
-    with engine(rules.engine) as con:
-        drawn = random_shares(con, features, comparisons, training)
-        u = [observed_u(_parameters(c, "u_probability"), n) for c, n in zip(start["comparisons"], drawn, strict=True)]
-        tried = [_session(con, features, session, start, u, training) for session in sessions]
-    seen = [one for one in tried if one]
+    comparisons = comparisons_of(features)
+    drawn, *shown = at_once(lambda session: _shown(features, session, rules), [None, *sessions], rules.engine.threads)
+    assert drawn is not None
+    by_level = shares(drawn[0], comparisons)
+    u = [observed_u(_parameters(c, "u_probability"), n) for c, n in zip(start["comparisons"], by_level, strict=True)]
+    pairs = zip(sessions, shown, strict=True)
+    seen = [_trained(features, session, told, start, u) for session, told in pairs if told]
     settings = [
         _observed(
             entry,
             at,
-            drawn[at],
+            by_level[at],
             u[at],
             _from_persons([one for one in seen if entry["output_column_name"] in one.trained]),
         )

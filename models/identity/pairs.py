@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import polars as pl
 
@@ -16,16 +16,23 @@ def meeting(holders: Iterable[pl.LazyFrame]) -> pl.DataFrame:
     `holders`: per key (value, rid, is_new), without null values. Of a pair at least one row is new. `key`: place of the
     first key that the two share.
     """
-    found = [_under(held).with_columns(key=pl.lit(place, pl.Int32)) for place, held in enumerate(holders)]
+    return first_keys(pl.collect_all([under(held) for held in holders]))
+
+
+def first_keys(found: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """`MEETING` of the pairs (`under`) of each key."""
     if not found:
         return pl.DataFrame(schema=MEETING)
+    every = pl.concat(pairs.with_columns(key=pl.lit(place, pl.Int32)) for place, pairs in enumerate(found))
     # One number a pair: grouping and sorting by it costs half of what two columns do.
-    once = pl.concat(pl.collect_all(found)).group_by("pair").agg(pl.col("key").min()).sort("pair")
+    once = every.group_by("pair").agg(pl.col("key").min()).sort("pair")
     low, high = pl.col("pair") // 2**_PAIR_BITS, pl.col("pair") % 2**_PAIR_BITS
     return once.select(rid_l=low, rid_r=high, key="key")
 
 
-def _under(held: pl.LazyFrame) -> pl.LazyFrame:
+def under(held: pl.LazyFrame) -> pl.LazyFrame:
+    """(pair): the pairs of one key of which at least one row is new, as one number each; those who hold the key as in
+    `meeting`."""
     pairs = held.filter("is_new").select("value", "rid").join(held, on="value", suffix="_r")
     # A pair of two new rows comes up twice, one of one new row once.
     pairs = pairs.filter((pl.col("rid") < pl.col("rid_r")) | ~pl.col("is_new"))

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from customer360.models.identity.features import Features, build_features, cap_keys
-from customer360.models.identity.model import IdentityModel, adjusted_columns, train
+from customer360.models.identity.features import Features, build_features, key_caps
+from customer360.models.identity.model import IdentityModel, adjusted_columns, term_frequencies, train
 from customer360.models.identity.rules import IdentityRules
-from customer360.models.identity.standardize import _without_hubs, standardize
+from customer360.models.identity.standardize import of_many_names, standardize
 from customer360.models.identity.stitching import hubs as number_hubs
 from customer360.models.identity.stitching import with_own
 from customer360.platform.lake import Lake
@@ -57,24 +57,42 @@ class Pins:
 
 def pin(records: pl.DataFrame, rules: IdentityRules, basis: str = "") -> Pins:
     """Measure on these records. Raises IdentityModelError when the model cannot be trained."""
-    open_ = standardize(records, _without_limits(rules))
-    hubs = pl.concat([_hubs_of(open_, column, rules) for column in _HUB_LIMITS])
-    raw = build_features(_closed(open_, hubs), rules, capped=False)
-    hubs = pl.concat([hubs, _shared_domains(raw.frame), number_hubs(raw.frame, rules.stitching)])
-    frame, dropped = cap_keys(raw.frame, list(raw.keys), rules.blocking)
-    features = Features(frame, raw.keys, dropped)
-    model = train(features, rules)
-    columns = sorted(adjusted_columns(model))
-    frequencies = pl.concat([_shares(frame, column) for column in columns] or [_no_shares()])
-    caps = {key: _cap(raw.frame[key], frame[key], rules.blocking.max_records_per_key) for key in raw.keys}
-    return Pins(model, frequencies, hubs, caps, records.height, basis)
+    return pinned(records, rules, basis)[0]
+
+
+def pinned(records: pl.DataFrame, rules: IdentityRules, basis: str = "") -> tuple[Pins, pl.DataFrame]:
+    """As `pin`, and the `evidence` of the same records under these pins, which are read and standardized once for both."""
+    raw, hubs = _measured(records, rules)
+    model, frequencies, caps = _fitted(raw, rules)
+    pins = Pins(model, frequencies, hubs, caps, records.height, basis)
+    return pins, _under(raw.frame, pins, rules)
+
+
+def _measured(records: pl.DataFrame, rules: IdentityRules) -> tuple[Features, pl.DataFrame]:
+    """Features of the records, their keys not capped, and the hubs among their values."""
+    standard = standardize(records, _without_limits(rules))
+    hubs = pl.concat([_hubs_of(standard, column, rules) for column in _HUB_LIMITS])
+    raw = build_features(_closed(standard, hubs), rules, capped=False)
+    return raw, pl.concat([hubs, _shared_domains(raw.frame), number_hubs(raw.frame, rules.stitching)])
+
+
+def _fitted(raw: Features, rules: IdentityRules) -> tuple[IdentityModel, pl.DataFrame, dict[str, int]]:
+    """The model, its value frequencies, and the most records that may share a key."""
+    counts = term_frequencies(raw, rules.engine.threads)
+    model = train(raw, rules, counts)
+    shares = [_shares(counts[column], column) for column in sorted(adjusted_columns(model))]
+    return model, pl.concat(shares or [_no_shares()]), key_caps(raw.frame, raw.keys, rules)
 
 
 def evidence(records: pl.DataFrame, pins: Pins, rules: IdentityRules) -> pl.DataFrame:
     """One row per record, sorted by record_id: record_id, what the model compares, hashed block keys, tf_* columns."""
     standard = _closed(standardize(records, _without_limits(rules)), pins.hubs)
-    built = build_features(standard, rules, capped=False)
-    frame = built.frame.drop("rid")
+    return _under(build_features(standard, rules, capped=False).frame, pins, rules)
+
+
+def _under(frame: pl.DataFrame, pins: Pins, rules: IdentityRules) -> pl.DataFrame:
+    """Features of records with what the pins say of their values."""
+    frame = frame.drop("rid")
     frame = with_own(_with_own_domains(frame, pins.hubs), pins.hubs, rules.stitching)
     for column in sorted(adjusted_columns(pins.model)):
         shares = pins.frequencies.filter(pl.col("column") == column).select(
@@ -127,9 +145,7 @@ def _without_limits(rules: IdentityRules) -> IdentityRules:
 
 
 def _hubs_of(standard: pl.DataFrame, column: str, rules: IdentityRules) -> pl.DataFrame:
-    limit = getattr(rules.standardization, _HUB_LIMITS[column][0])
-    kept = _without_hubs(standard.select(column, "nickname_group"), column, limit)[column]
-    hubs = standard.select(column).filter(standard[column].is_not_null() & kept.is_null()).unique()
+    hubs = of_many_names(standard, column, getattr(rules.standardization, _HUB_LIMITS[column][0])).to_frame()
     return hubs.select(column=pl.lit(column), value=hashed(column)).sort("value")
 
 
@@ -160,21 +176,11 @@ def _domain() -> pl.Expr:
     return pl.col("email").str.split("@").list.last().alias("domain")
 
 
-def _shares(frame: pl.DataFrame, column: str) -> pl.DataFrame:
-    filled = frame.select(column).drop_nulls()
-    counts = filled.group_by(value=hashed(column)).len()
-    return counts.select(column=pl.lit(column), value="value", share=pl.col("len") / filled.height).sort("value")
+def _shares(counts: pl.DataFrame, column: str) -> pl.DataFrame:
+    """Of the values of a column (`model.term_frequencies`) their share among the records that have one."""
+    value, share = pl.col("value").reinterpret(signed=True), pl.col("count") / pl.col("count").sum()
+    return counts.select(column=pl.lit(column), value=value, share=share).sort("value")
 
 
 def _no_shares() -> pl.DataFrame:
     return pl.DataFrame(schema={"column": pl.String, "value": pl.Int64, "share": pl.Float64})
-
-
-def _cap(every: pl.Series, usable: pl.Series, most: int) -> int:
-    """The most records under one value: what the caps of these records let through, whatever their rule."""
-    counts = every.drop_nulls().value_counts()
-    counts = counts.filter(pl.col("count") > 1)
-    dropped = counts.filter(~pl.col(every.name).is_in(usable.drop_nulls().unique().implode()))["count"]
-    if len(dropped):
-        return int(dropped.min()) - 1  # type: ignore[arg-type]
-    return max(most, int(counts["count"].max() or 0))  # type: ignore[arg-type]

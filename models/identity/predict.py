@@ -25,6 +25,7 @@ from customer360.models.identity.model import IdentityModel, IdentityModelError,
 from customer360.models.identity.pairs import meeting
 from customer360.models.identity.planner import scored_in_tasks
 from customer360.models.identity.rules import IdentityRules
+from customer360.models.identity.threads import at_once
 from customer360.models.identity.vectors import answers, sides
 from customer360.platform.run.executor import Executor
 
@@ -37,7 +38,8 @@ PAIR_SCHEMA: dict[str, type[pl.DataType] | pl.DataType] = {
     "match_key": pl.String,
     "evidence": EVIDENCE,
 }
-_CHUNK = 500_000  # pairs whose columns are held at once
+_CHUNK = 250_000  # pairs whose columns a thread holds at once
+_FEW = 20_000  # pairs that are not parted among threads
 _OPEN = -2  # the number of a level that is not known yet
 _ROUNDING = 1e-6  # bits that sums in another order may differ by, and far more
 
@@ -97,11 +99,16 @@ def score_planned(
     if executor is None or pairs.height <= limits.max_local_pairs:
         return score(pairs, frame, keys, model, rules)
     single = rules.model_copy(update={"engine": limits.model_copy(update={"threads": 1})})
-    conditions = (level["sql_condition"] for c in model.settings["comparisons"] for level in c["comparison_levels"])
-    read = {name for name, _ in sides(conditions)} | {f"tf_{column}" for column in adjusted_columns(model)}
+    read = columns_read(model)
     scoring = partial(score, keys=keys, model=model, rules=single)
     rows = frame.select(name for name in frame.columns if name in read)
     return scored_in_tasks(pairs, rows, scoring, limits.pairs_per_task, executor)
+
+
+def columns_read(model: IdentityModel) -> set[str]:
+    """Columns that the comparisons read, with names among them that are none, and the shares of values."""
+    conditions = (level["sql_condition"] for c in model.settings["comparisons"] for level in c["comparison_levels"])
+    return {name for name, _ in sides(conditions)} | {f"tf_{column}" for column in adjusted_columns(model)}
 
 
 def score(
@@ -117,24 +124,29 @@ def score(
     names = pl.Series([key.removeprefix(KEY_PREFIX) for key in keys], dtype=pl.String)
     prior = model.settings["probability_two_random_records_match"]
     prior_weight = math.log2(prior / (1.0 - prior))
-    found = []
-    with engine(rules.engine) as con:
-        for chunk in pairs.iter_slices(_CHUNK):
-            kept, levels, weights = _reaching(con, chunk, frame, scales, rules.decision.audit_weight - prior_weight)
-            total = prior_weight + weights.sum(axis=1)
-            found.append(
-                chunk[kept]
-                .select(
-                    "rid_l",
-                    "rid_r",
-                    pl.Series("match_weight", total),
-                    pl.Series("match_probability", 1.0 / (1.0 + np.exp2(-total))),
-                    names.gather(chunk["key"].gather(kept)).alias("match_key"),
-                    _evidence(scales, levels, weights),
-                )
-                .filter(pl.col("match_weight") >= rules.decision.audit_weight)
+    least, threads = rules.decision.audit_weight, rules.engine.threads
+    size = min(_CHUNK, max(_FEW, -(-pairs.height // threads)))
+
+    def scored(chunk: pl.DataFrame) -> pl.DataFrame:
+        with con.cursor() as own:
+            kept, levels, weights = _reaching(own, chunk, frame, scales, least - prior_weight)
+        total = prior_weight + weights.sum(axis=1)
+        return (
+            chunk[kept]
+            .select(
+                "rid_l",
+                "rid_r",
+                pl.Series("match_weight", total),
+                pl.Series("match_probability", 1.0 / (1.0 + np.exp2(-total))),
+                names.gather(chunk["key"].gather(kept)).alias("match_key"),
+                _evidence(scales, levels, weights),
             )
-    return pl.concat(found)
+            .filter(pl.col("match_weight") >= least)
+        )
+
+    # Fetching and weighing take one thread each time: chunks side by side keep all of them at work.
+    with engine(rules.engine) as con:
+        return pl.concat(at_once(scored, pairs.iter_slices(size), threads))
 
 
 def _reaching(
@@ -145,15 +157,17 @@ def _reaching(
     only of those that it can still bring that far, the comparison that rules out most at least cost first."""
     levels = answers(con, pairs, frame, [scale.sketch for scale in scales]).copy()  # one column alone comes read-only
     weights = np.stack([s.weight(levels[:, at], pairs, frame) for at, s in enumerate(scales)], axis=1)
+    total = weights.sum(axis=1)  # what is open counts as if it were as good as it can be
     kept = np.arange(pairs.height)
     for at in sorted(range(len(scales)), key=lambda at: scales[at].cost):
-        # What is open counts as if it were as good as it can be.
-        kept = kept[weights[kept].sum(axis=1) >= bits - _ROUNDING]
+        kept = kept[total[kept] >= bits - _ROUNDING]
         open_ = kept[levels[kept, at] == _OPEN]
         some = pairs[open_]
         levels[open_, at] = answers(con, some, frame, [scales[at].sql])[:, 0]
-        weights[open_, at] = scales[at].weight(levels[open_, at], some, frame)
-    kept = kept[weights[kept].sum(axis=1) >= bits - _ROUNDING]
+        told = scales[at].weight(levels[open_, at], some, frame)
+        total[open_] += told - weights[open_, at]
+        weights[open_, at] = told
+    kept = kept[total[kept] >= bits - _ROUNDING]
     return kept, levels[kept], weights[kept]
 
 
@@ -195,7 +209,7 @@ class _Scale:
             tuple(level.get("label_for_charts") or level["sql_condition"] for level in told),
             np.array([*bits, most, 0.0]),
             by_share,
-            len(re.findall("winkler|levenshtein", sql)) / max(most - min(bits), 1e-3),
+            len(re.findall("winkler|damerau", sql)) / max(most - min(bits), 1e-3),
         )
 
     def weight(self, levels: np.ndarray, pairs: pl.DataFrame, frame: pl.DataFrame) -> np.ndarray:

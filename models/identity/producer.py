@@ -14,12 +14,13 @@ from customer360.models.identity import pins as pinned
 from customer360.models.identity import registry, steward
 from customer360.models.identity.decide import ACCEPTED
 from customer360.models.identity.golden import golden, losing_values
-from customer360.models.identity.incremental import State, resolve_batch
+from customer360.models.identity.incremental import resolve_batch
 from customer360.models.identity.links import identity_links
 from customer360.models.identity.pins import Pins
 from customer360.models.identity.registry.core import advance
 from customer360.models.identity.rules import IdentityRules, Stitching
 from customer360.models.identity.standing import edge_rows, evidence_versions, key_rows, take_up
+from customer360.models.identity.state import State
 from customer360.models.identity.stitching import is_link
 from customer360.platform import graph, telemetry
 from customer360.platform.graph import produces
@@ -128,12 +129,18 @@ def identities(
     lake, rules = context.lake, context.params
     records = silver_customer_records.collect()
     stored = registry.number_records(registry.load(lake, rules.ids.seed), records["record_id"])
-    pins = _pins(lake, records, rules)
-    evidence = pinned.evidence(records, pins, rules)
+    pins, evidence = _pins(lake, records, rules)
     standing = take_up(lake, evidence, pins, stored.names, stored.registry.members["record"])
     links = steward.links_of(steward.decisions(lake), stored.names)
     made = resolve_batch(
-        standing.state, standing.batch, standing.gone, pins, rules, links, recheck=True, executor=context.executor
+        standing.state,
+        standing.batch,
+        standing.gone,
+        pins,
+        rules,
+        links,
+        recheck=standing.near,
+        executor=context.executor,
     )
     events = advance(stored.registry, made.clusters, standing.gone, cause=f"model {pins.version}")
     stored = registry.commit(stored, events)
@@ -149,27 +156,27 @@ def identities(
     usable = _usable(records, evidence)
     people = golden(usable, assigned, rules, steward.overrides(lake, stored))
     losers = losing_values(usable, assigned, people, rules)
-    resolved = _resolved(records, assigned, made.state, evidence_versions(evidence, pins), rules.stitching)
-    device_links = identity_links(resolved.lazy(), silver_visitor_logins, rules.stitching)
+    assignments = resolved(records, assigned, made.state, evidence_versions(evidence, pins), rules.stitching)
+    device_links = identity_links(assignments.lazy(), silver_visitor_logins, rules.stitching)
     tables = (edge_rows(made.state), key_rows(made.state), losers, people)
-    return *(frame.lazy() for frame in tables), device_links, resolved.lazy()
+    return *(frame.lazy() for frame in tables), device_links, assignments.lazy()
 
 
-def _pins(lake: Lake, records: pl.DataFrame, rules: IdentityRules) -> Pins:
-    """Those of the lake while they serve; else new ones, measured on these records."""
+def _pins(lake: Lake, records: pl.DataFrame, rules: IdentityRules) -> tuple[Pins, pl.DataFrame]:
+    """Those of the lake while they serve; else new ones, measured on these records. And the evidence under them."""
     judged = rules.model_dump(include={"standardization", "blocking", "training", "decision", "stitching"})
     text = graph.code_fingerprint(resolve_batch, []) + json.dumps(plain(judged), sort_keys=True)
     basis = hashlib.sha256(text.encode()).hexdigest()
     found = pinned.read(lake)
     if found is not None and found.fits(records.height, basis, rules):
-        return found
-    made = pinned.pin(records, rules, basis)
+        return found, pinned.evidence(records, found, rules)
+    made, evidence = pinned.pinned(records, rules, basis)
     pinned.write(lake, made)
     diagnostics = made.model.diagnostics
     telemetry.event("identity model", mode=diagnostics["mode"], stated_defaults=len(diagnostics["replaced"]))
     for parameter, reason in diagnostics["replaced"].items():
         telemetry.log.debug(f"  {parameter}: {reason}")
-    return made
+    return made, evidence
 
 
 def _usable(records: pl.DataFrame, evidence: pl.DataFrame) -> pl.DataFrame:
@@ -185,7 +192,7 @@ def _by_steward() -> pl.Expr:
     return pl.col("reason").str.starts_with(steward.REASON).fill_null(False)
 
 
-def _resolved(
+def resolved(
     records: pl.DataFrame, assigned: pl.DataFrame, state: State, versions: pl.DataFrame, rules: Stitching
 ) -> pl.DataFrame:
     """Rows of `silver.identities`."""

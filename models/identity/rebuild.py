@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from customer360.models.identity import pins, registry, steward
 from customer360.models.identity.evaluate import pairwise
-from customer360.models.identity.incremental import State, resolve_batch
+from customer360.models.identity.incremental import resolve_batch
 from customer360.models.identity.rules import IdentityRules
+from customer360.models.identity.state import State
 from customer360.platform.lake import Lake
 
 
@@ -16,11 +17,13 @@ def drift(lake: Lake, rules: IdentityRules) -> dict[str, float]:
     records = lake.scan("silver.customer_records").collect()
     links = steward.links_of(steward.decisions(lake), stored.names)
     found = {"records": float(records.height)}
-    for name, held in (("drift", pins.pin(records, rules)), ("pinned", pins.read(lake))):
-        if held is None:
-            continue
-        evidence = pins.evidence(records, held, rules).join(stored.names, on="record_id")
-        made = resolve_batch(State.empty(evidence.drop("record")), evidence, [], held, rules, links)
+    standing = pins.read(lake)
+    measured = {"drift": pins.pinned(records, rules)}
+    if standing is not None:
+        measured["pinned"] = standing, pins.evidence(records, standing, rules)
+    for name, (held, evidence) in measured.items():
+        numbered = evidence.join(stored.names, on="record_id")
+        made = resolve_batch(State.empty(evidence), numbered, [], held, rules, links)
         both = made.clusters.join(stored.registry.members, on="record")
         agreement = pairwise(both, found="person", true="cluster")
         found[name] = 1.0 - agreement.f1

@@ -3,7 +3,6 @@
 Deterministic: the same records, rules and links give the same persons and edges bit for bit, in any row order.
 """
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -21,6 +20,7 @@ from customer360.models.identity.decide import (
     overruled,
     with_dropped,
 )
+from customer360.models.identity.engine import engine, register
 from customer360.models.identity.features import Features, IdentityInputError, build_features
 from customer360.models.identity.model import IdentityModel, train
 from customer360.models.identity.predict import predict
@@ -78,7 +78,7 @@ def resolve(
             _stitched(decide(pairs, features, rules, model.idle_vetoes), tier, features, model, rules), must
         )
         labels = _clustered(edges, must, features, model, rules)
-        assignments = _assignments(records, features, labels)
+        assignments = _assignments(records, features, labels, rules)
     return Resolution(assignments, _named(edges, features), model, seconds, features.dropped_keys)
 
 
@@ -140,22 +140,25 @@ def _with_links(decided: pl.DataFrame, must: pl.DataFrame) -> pl.DataFrame:
     ).sort("rid_l", "rid_r")
 
 
-def _assignments(records: pl.DataFrame, features: Features, labels: np.ndarray) -> pl.DataFrame:
-    since = pl.col("registered_on").cast(pl.Date) if "registered_on" in records.columns else pl.lit(None, pl.Date)
-    members = features.frame.select("record_id").with_columns(label=pl.Series(labels))
-    members = members.join(records.select("record_id", since=since), on="record_id")
-    members = members.sort("since", "record_id", nulls_last=True)
-    people = members.group_by("label", maintain_order=True).agg(
-        pl.col("record_id").min().alias("cluster_key"), pl.col("record_id").first().alias("anchor")
-    )
-    digests = [person_id(anchor) for anchor in people["anchor"]]
-    people = people.with_columns(person_id=pl.Series(digests, dtype=pl.String))
-    return members.join(people, on="label").select("record_id", "cluster_key", "person_id").sort("record_id")
+def _assignments(records: pl.DataFrame, features: Features, labels: np.ndarray, rules: IdentityRules) -> pl.DataFrame:
+    ids = features.frame["record_id"]
+    members = pl.DataFrame({"record_id": ids, "label": labels}).with_row_index("rid")
+    anchors = members
+    if "registered_on" in records.columns:
+        since = records.select("record_id", since=pl.col("registered_on").cast(pl.Date))
+        anchors = members.join(since, on="record_id").sort("since", "rid", nulls_last=True)
+    people = anchors.unique("label", keep="first", maintain_order=True)
+    people = people.select("label", person_id=person_ids(people["record_id"], rules))
+    named = members.with_columns(cluster_key=ids.gather(labels))  # a label is the first record of its cluster
+    return named.join(people, on="label", maintain_order="left").select("record_id", "cluster_key", "person_id")
 
 
-def person_id(anchor: str) -> str:
-    """Opaque id of the person whose first record is `anchor`: "p" and 16 hex digits."""
-    return "p" + hashlib.sha256(anchor.encode()).hexdigest()[:16]
+def person_ids(anchors: pl.Series, rules: IdentityRules) -> pl.Series:
+    """Opaque ids of the persons whose first records are `anchors`: "p" and 16 hex digits."""
+    with engine(rules.engine) as con:
+        register(con, "people", pl.DataFrame({"anchor": anchors}).with_row_index("place"))
+        told = con.sql("select place, 'p' || left(sha256(anchor), 16) as id from people").to_arrow_table()
+    return pl.DataFrame(pl.from_arrow(told)).sort("place")["id"]
 
 
 def _named(edges: pl.DataFrame, features: Features) -> pl.DataFrame:

@@ -117,6 +117,11 @@ class Engine(_Rules):
     """More pairs than this are scored in tasks on Ray, where a run has one."""
     pairs_per_task: int = Field(default=5_000_000, ge=1)
 
+    @property
+    def single(self) -> "Engine":
+        """The same for one of several connections at once, which takes one thread."""
+        return self.model_copy(update={"threads": 1})
+
 
 class Ids(_Rules):
     """Person ids, and how long what they rest on is held fixed."""

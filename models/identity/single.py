@@ -15,7 +15,7 @@ from customer360.models.identity.expressions import Program
 from customer360.models.identity.features import IDENTIFIER_PREFIX
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.standardize import RAW_COLUMNS, STANDARD_COLUMNS, stages
-from customer360.models.identity.steps import Listed, Parsed, Stage, Step, each
+from customer360.models.identity.steps import Listed, Parsed, Stage, Step
 from customer360.models.identity.stitching import NUMBER_PREFIX, OWN_PREFIX, number_texts
 from customer360.platform.errors import ModelError
 
@@ -78,11 +78,13 @@ class SingleEvidence:
         self._hubs, self._shares = hubs, shares
         blocking = rules.blocking.model_copy(update={"identifiers": tuple(identifiers)})
         compared = features.compared(rules.model_copy(update={"blocking": blocking}), self._names)
-        keys = features.block_keys([IDENTIFIER_PREFIX + name for name in identifiers])
+        own = [IDENTIFIER_PREFIX + name for name in identifiers]
+        parts = features.key_parts(own)
         self._standard = Derivation(stages(rules.standardization))
         self._compared = Program(compared)
-        self._derived = Derivation((*features.derived(rules.standardization, True), *features.sounds(), each(**keys)))
-        self._keys = tuple(keys)
+        self._derived = Derivation((*features.derived(rules.standardization, True), *features.sounds()))
+        self._parts, self._part_names = Program(parts), tuple(parts)
+        self._keys = features.block_keys(own)
         texts = number_texts(numbers, rules.stitching)
         self._numbers, self._number_names = Program(texts), tuple(texts)
         self._own = tuple(
@@ -97,10 +99,14 @@ class SingleEvidence:
         self._close_hubs(standard)
         row = self._derived(self._compared(raw | {name: standard[name] for name in STANDARD_COLUMNS}))
         row |= self._domain(row) | self._numbers(raw)
-        columns = ("domain", *self._keys, *self._shares, *self._number_names)
-        found = dict(zip(columns, hashes([row[name] for name in columns]), strict=True))
+        columns = ("domain", *self._shares, *self._number_names)
+        texts = [row[name] for name in columns] + list(self._parts(row).values())
+        hashed = hashes(texts)
+        found = dict(zip(columns, hashed, strict=False))
+        codes = dict(zip(self._part_names, hashed[len(columns) :], strict=True))
+        row |= {key: _key([codes[part] for part in of]) for key, of in self._keys.items()}
         row["email_own"] = None if found["domain"] in self._hubs.get("domain", ()) else row["email"]
-        for name in (*self._keys, *self._number_names):
+        for name in self._number_names:
             row[name] = found[name]
         for column in self._own:
             name = NUMBER_PREFIX + column
@@ -127,6 +133,11 @@ def hashes(values: list[str | None]) -> list[int | None]:
     texts = pl.DataFrame({"text": values}, schema={"text": pl.String})
     found = texts.select(pl.col("text").hash(seed=0).reinterpret(signed=True)).to_series().to_list()
     return [None if value is None else made for value, made in zip(values, found, strict=True)]
+
+
+def _key(codes: list[int | None]) -> int | None:
+    told = [code for code in codes if code is not None]
+    return features.wrapped(features.joined(told)) if len(told) == len(codes) else None
 
 
 def _share(values: NDArray[np.int64], shares: NDArray[np.float64], wanted: int | None) -> float | None:

@@ -56,12 +56,17 @@ class Stage:
     def over(self, frame: pl.DataFrame) -> pl.DataFrame:
         work = frame.select(self.of).unique() if self.of else frame
         for step in self.steps:
-            work = step.over(work) if isinstance(step, (Parsed, Listed)) else work.with_columns(**step)
+            work = step.over(work) if isinstance(step, (Parsed, Listed)) else _with(work, step)
         if not self.of:
             return work
         kept = frame.drop(self.made, strict=False)
         made = work.select(*self.of, *self.made)
         return kept.join(made, on=self.of, how="left", nulls_equal=True, maintain_order="left")
+
+
+def _with(frame: pl.DataFrame, made: Mapping[str, pl.Expr]) -> pl.DataFrame:
+    """A query rather than a step at once: what several of the expressions share, often most of them, is computed once."""
+    return frame.lazy().with_columns(**made).collect()
 
 
 def each(**made: pl.Expr) -> Stage:

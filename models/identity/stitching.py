@@ -297,8 +297,9 @@ def without_score(edges: pl.DataFrame, rules: Stitching) -> pl.DataFrame:
     """What this tier says of pairs whose score was retracted: its links and the reasons why links were dropped."""
     told = edges.join(_told(edges, rules), on=list(_PAIR), how="semi")
     dropped = edges.filter(is_dropped(pl.col("reason"), rules))
-    scores = ("match_weight", "match_probability", "match_key", "evidence")
-    return pl.concat([told, dropped]).with_columns(pl.lit(None, edges.schema[name]).alias(name) for name in scores)
+    verdict = {*_PAIR, "decision", "reason"}
+    scores = [pl.lit(None, kind).alias(name) for name, kind in edges.schema.items() if name not in verdict]
+    return pl.concat([told, dropped]).with_columns(scores)
 
 
 def but(reason: pl.Expr, against: pl.Expr) -> pl.Expr:

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Sequence
 import duckdb
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
-_BATCH = 50_000  # pairs that a thread of DuckDB takes at once
+from customer360.models.identity.engine import register
 
 
 def sides(questions: Iterable[str]) -> set[tuple[str, str]]:
@@ -31,8 +30,7 @@ def answers(
         for name, side in sorted(sides(questions))
         if name in frame.columns
     )
-    table = frame.select(read).with_row_index("place").to_arrow()
-    con.register("candidates", pa.Table.from_batches(table.to_batches(max_chunksize=_BATCH), table.schema))
+    register(con, "candidates", frame.select(read).with_row_index("place"))
     columns = ", ".join(f"({sql})::tinyint as answer{at}" for at, sql in enumerate(questions))
     told = con.sql(f"select place, {columns} from candidates").to_arrow_table()
     con.unregister("candidates")

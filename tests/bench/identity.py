@@ -1,6 +1,9 @@
 """Accuracy and time of identity resolution on data with truth, all at the committed rules, without labels:
 
-`python tests/bench/identity.py [--data DIR] [--only NAME] [--scale RECORDS]`
+`python tests/bench/identity.py [--data DIR] [--only NAME] [--scale RECORDS] [--lake]`
+
+With `--lake`, records are read from a lake and persons, edges, keys and the registry's commit written to it, as in the first
+run of a retailer, by the steps of the run itself; golden records are not made.
 """
 
 import argparse
@@ -8,7 +11,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import perf_counter
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
@@ -16,9 +19,21 @@ import yaml
 from conditions import conditions, measured
 from people import households, retail
 
-from customer360.models.identity import IdentityRules, Resolution, b_cubed, pairwise, resolve, standardize
+from customer360.models.identity import IdentityRules, b_cubed, pairwise, registry, resolve, standardize
 from customer360.models.identity.evaluate import exact_share
+from customer360.models.identity.incremental import resolve_batch
 from customer360.models.identity.mapping import PeopleMapping, people_records
+from customer360.models.identity.model import IdentityModel
+from customer360.models.identity.pins import pinned
+from customer360.models.identity.pins import write as write_pins
+from customer360.models.identity.producer import Identities, IdentityEdges, IdentityKeys, resolved
+from customer360.models.identity.registry.core import advance
+from customer360.models.identity.resolution import timed
+from customer360.models.identity.standing import edge_rows, evidence_versions, key_rows, take_up
+from customer360.pipelines.silver.customers import CustomerRecords
+from customer360.platform import tables
+from customer360.platform.lake import BUCKET, Lake
+from customer360.platform.tables import Table
 from customer360.serve.people_files import read_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,38 +132,85 @@ def generated(name: str, records: int) -> tuple[pl.DataFrame, pl.DataFrame, Peop
     return people_records({name: rows.drop("entity_id")}, mapping), truth, mapping
 
 
+Way = Callable[
+    [pl.DataFrame, PeopleMapping, IdentityRules], tuple[pl.DataFrame, pl.DataFrame, IdentityModel, dict[str, float]]
+]
+
+
 def run(
     records: pl.DataFrame, mapping: PeopleMapping, rules: IdentityRules
-) -> tuple[Resolution, dict[str, float], IdentityRules]:
+) -> tuple[pl.DataFrame, pl.DataFrame, IdentityModel, dict[str, float]]:
+    """Assignments, edges, model and seconds by phase."""
     rules = mapping.applied_to(rules)
-    start = perf_counter()
-    standard = standardize(records, rules)
-    seconds = {"standardize": perf_counter() - start}
-    resolution = resolve(standard, rules)
-    return resolution, seconds | resolution.seconds, rules
+    seconds: dict[str, float] = {}
+    with timed(seconds, "standardize"):
+        standard = standardize(records, rules)
+    made = resolve(standard, rules)
+    return made.assignments, made.edges, made.model, seconds | made.seconds
+
+
+def run_in_lake(
+    records: pl.DataFrame, mapping: PeopleMapping, rules: IdentityRules
+) -> tuple[pl.DataFrame, pl.DataFrame, IdentityModel, dict[str, float]]:
+    """As `run`: read, pins and evidence, resolution, registry, tables."""
+    rules = mapping.applied_to(rules)
+    seconds: dict[str, float] = {}
+    with TemporaryDirectory() as folder:
+        lake = Lake(folder, {}, 16)
+        dated = records.with_columns(pl.col("date_of_birth").str.to_date("%Y-%m-%d", strict=False))
+        _write(lake, CustomerRecords, dated.with_columns(source_system=pl.lit("SHOP"), customer_id="record_id"))
+        with timed(seconds, "read"):
+            read = lake.scan("silver.customer_records").collect()
+            stored = registry.number_records(registry.load(lake, rules.ids.seed), read["record_id"])
+        with timed(seconds, "pins and evidence"):
+            pins, evidence = pinned(read, rules)
+            write_pins(lake, pins)
+        with timed(seconds, "resolve"):
+            standing = take_up(lake, evidence, pins, stored.names, stored.registry.members["record"])
+            made = resolve_batch(standing.state, standing.batch, standing.gone, pins, rules)
+        with timed(seconds, "registry"):
+            stored = registry.commit(stored, advance(stored.registry, made.clusters, cause="first"))
+        with timed(seconds, "write"):
+            versions = evidence_versions(evidence, pins)
+            _write(lake, Identities, resolved(read, stored.assignments, made.state, versions, rules.stitching))
+            edges = edge_rows(made.state)
+            _write(lake, IdentityEdges, edges)
+            _write(lake, IdentityKeys, key_rows(made.state))
+    persons = stored.assignments.rename({"person_id": "cluster_key"})
+    return persons, edges, pins.model, seconds
+
+
+def _write(lake: Lake, table: type[Table], rows: pl.DataFrame) -> None:
+    """Rows as one file; columns that they lack are null."""
+    spec, wanted = tables.spec(table), tables.schema(table)
+    lake.ensure(table)
+    frame = rows.select(
+        pl.col(name).cast(kind, strict=False) if name in rows.columns else pl.lit(None, kind).alias(name)
+        for name, kind in wanted.items()
+    )
+    add = lake.write_file(spec.name, frame.sort(spec.sort_by), {BUCKET: "0"} if spec.bucketed else {})
+    lake.commit(spec.name, [add], app="bench", app_version=1)
 
 
 def measure(
-    name: str, records: pl.DataFrame, truth: pl.DataFrame, mapping: PeopleMapping, rules: IdentityRules
+    name: str, records: pl.DataFrame, truth: pl.DataFrame, mapping: PeopleMapping, rules: IdentityRules, way: Way
 ) -> dict[str, object]:
-    done = measured(lambda: run(records, mapping, rules))
-    resolution, seconds, _ = done.result
-    found = resolution.assignments.join(truth, on="record_id")
+    done = measured(lambda: way(records, mapping, rules))
+    assignments, edges, model, seconds = done.result
+    found = assignments.join(truth, on="record_id")
     pairs, cubed = pairwise(found), b_cubed(found)
     return {
         "data": name,
         "records": records.height,
-        "edges": resolution.edges.height,
+        "edges": edges.height,
         "pair P": f"{pairs.precision:.4f}",
         "pair R": f"{pairs.recall:.4f}",
         "pair F1": f"{pairs.f1:.4f}",
         "B3 F1": f"{cubed.f1:.4f}",
         "exact": f"{exact_share(found):.4f}",
-        "one person": resolution.model.diagnostics["vetoes"].get(
-            "one person in spite of another given name", "not asked"
-        ),
-        "replaced": len(resolution.model.diagnostics["replaced"]),
-        "phases s": " ".join(f"{taken:.1f}" for taken in seconds.values()),
+        "one person": model.diagnostics["vetoes"].get("one person in spite of another given name", "not asked"),
+        "replaced": len(model.diagnostics["replaced"]),
+        "phases s": ", ".join(f"{phase} {taken:.1f}" for phase, taken in seconds.items()),
         "total s": f"{sum(seconds.values()):.1f}",
         "cpu s": f"{done.cpu:.1f}",
         "peak GiB": f"{done.peak:.2f}",
@@ -160,17 +222,19 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "identity")
     parser.add_argument("--only", action="append", choices=[*CASES, "households"], help="cases; default: all")
     parser.add_argument("--scale", type=int, action="append", help="records of the retail generator instead")
+    parser.add_argument("--lake", action="store_true", help="from a lake into it, the registry's commit included")
     options = parser.parse_args()
+    way = run_in_lake if options.lake else run
     logging.getLogger("splink").setLevel(logging.ERROR)
     rules = IdentityRules.model_validate(yaml.safe_load((ROOT / "configs/rules/identity.yaml").read_text()))
     rows = []
     print(conditions("polars", "duckdb", "splink"))
     if options.scale:
-        rows += [measure(f"retail {size:,}", *generated("retail", size), rules) for size in options.scale]
+        rows += [measure(f"retail {size:,}", *generated("retail", size), rules, way) for size in options.scale]
     else:
         for name in options.only or [*CASES, "households"]:
             data = generated(name, 200_000) if name == "households" else load(name, options.data)
-            rows.append(measure(name, *data, rules))
+            rows.append(measure(name, *data, rules, way))
     print("| " + " | ".join(rows[0]) + " |\n" + "|---" * len(rows[0]) + "|")
     for row in rows:
         print("| " + " | ".join(str(value) for value in row.values()) + " |")

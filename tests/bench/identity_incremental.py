@@ -20,8 +20,9 @@ import yaml
 from conditions import conditions, measured
 
 from customer360.models.identity import IdentityRules, pins, registry
-from customer360.models.identity.incremental import Resolved, State, resolve_batch
+from customer360.models.identity.incremental import Resolved, resolve_batch
 from customer360.models.identity.registry import core
+from customer360.models.identity.state import State
 from customer360.platform.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -177,6 +178,10 @@ def random_orders(records: int, orders: int) -> None:
             state, who = made.state, who.apply(core.advance(who, made.clusters, cause="bench"))
         equal += groups(who.members, "person").equals(wanted)
         equal_edges += state.edges.drop("evidence").sort(order).equals(edges)
+        print(
+            f"  {seed + 1} of {orders} in {len(cuts) + 1} batches: equal so far {equal}, edges {equal_edges}",
+            flush=True,
+        )
     print(
         f"{orders} random orders and batchings of {evidence.height:,} records: partition equal {equal}, edges equal {equal_edges}"
     )

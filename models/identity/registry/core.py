@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from customer360.platform.errors import Customer360Error
@@ -29,6 +30,7 @@ EVENTS: dict[str, pl.DataType] = {
     "actor": pl.String(),
 }
 MEMBERS: dict[str, pl.DataType] = {"record": pl.Int64(), "person": pl.Int64()}
+_NOBODY = -1
 ALIASES: dict[str, pl.DataType] = {"alias": pl.Int64(), "person": pl.Int64()}
 
 
@@ -67,14 +69,20 @@ class Registry:
         """Numbers of the person's current records, sorted."""
         return self.members.filter(pl.col("person") == person)["record"].to_list()
 
+    @property
+    def person_count(self) -> int:
+        """How many persons hold records. Numbers are dense, so a table of them is much faster than a set."""
+        holds = np.zeros(self.next_person, dtype=bool)
+        holds[self.members["person"].to_numpy()] = True
+        return int(np.count_nonzero(holds))
+
     def apply(self, events: pl.DataFrame) -> Registry:
         """The state after one commit of events."""
         if events.is_empty():
             return self
         placed = events.filter(pl.col("kind") != OVERRIDE)
         moved = placed.select("person", record="records").explode("record").drop_nulls("record")
-        kept = self.members.join(moved.select("record"), on="record", how="anti")
-        members = pl.concat([kept, moved.drop_nulls("person").select("record", "person")]).sort("record")
+        members = _placed(self.members, moved)
         gone = placed.filter(pl.col("kind") == MERGE).select(alias="from_person", person="person")
         revived = placed.filter(pl.col("kind") == UNMERGE).select(alias="person")
         touched = pl.concat([gone.select("alias"), revived])
@@ -89,6 +97,31 @@ class Registry:
             next_event=self.next_event + events.height,
             commit=self.commit + 1,
         )
+
+
+def holders(members: pl.DataFrame, records: pl.Series) -> pl.Series:
+    """The person of each of some records, null for those that nobody holds. By search in the sorted `members`: a join
+    would pass over everybody for the few that change."""
+    if members.is_empty():
+        return pl.Series("person", [None], pl.Int64).new_from_index(0, records.len())
+    places = members["record"].search_sorted(records).clip(upper_bound=members.height - 1)
+    is_held = members["record"].gather(places) == records
+    return members["person"].gather(places).set(~is_held, None)
+
+
+def _placed(members: pl.DataFrame, moved: pl.DataFrame) -> pl.DataFrame:
+    """`members` after records have `moved` (person, record) to where they are from now on, null: nowhere."""
+    record, person = members["record"].to_numpy(), members["person"].to_numpy().copy()
+    known = moved.filter(holders(members, moved["record"]).is_not_null())
+    places = np.searchsorted(record, known["record"].to_numpy())
+    person[places] = known["person"].fill_null(_NOBODY).to_numpy()
+    held = members.with_columns(person=pl.Series(person))
+    if known["person"].null_count():
+        held = held.filter(pl.col("person") != _NOBODY)
+    new = moved.join(known, on="record", how="anti").drop_nulls("person").select("record", "person").sort("record")
+    if held.is_empty() or new.is_empty() or held["record"][-1] < new["record"][0]:
+        return pl.concat([held, new])  # numbers rise: who is new comes last, but for records that come back
+    return pl.concat([held, new]).sort("record")
 
 
 def replay(events: pl.DataFrame) -> Registry:
@@ -136,7 +169,7 @@ def advance(
     clusters is the one that holds more of it. The other clusters mint. A person of whom nothing is left leads on as an
     alias to where most of its records went.
     """
-    before = clusters.select("record", "cluster").join(registry.members, on="record", how="left")
+    before = clusters.select("record", "cluster", person=holders(registry.members, clusters["record"]))
     targets = _survivors(before)
     minted = (
         before.join(targets, on="cluster", how="anti").group_by("cluster").agg(pl.col("record").min()).sort("record")
@@ -192,7 +225,7 @@ def _emptied(registry: Registry, moved: pl.DataFrame, leaving: pl.DataFrame, aft
     """(from_person): those of whom no record stays and who are no cluster's survivor."""
     left = pl.concat([moved.select("from_person"), leaving.select(from_person="person")]).drop_nulls().unique()
     going = pl.concat([moved.select("record"), leaving.select("record")])
-    held = registry.members.join(left, left_on="person", right_on="from_person", how="semi")
+    held = registry.members.filter(pl.col("person").is_in(left["from_person"].implode()))
     staying = held.join(going, on="record", how="anti").select(from_person="person")
     surviving = after.select(from_person="person")
     return left.join(staying, on="from_person", how="anti").join(surviving, on="from_person", how="anti")

@@ -99,8 +99,10 @@ def load(lake: Lake, seed: str) -> Stored:
 
 def number_records(stored: Stored, record_ids: pl.Series) -> Stored:
     """With a number for each record id: the one it has, else the next ones in order of the ids."""
-    new = pl.DataFrame({"record_id": record_ids.unique().sort()}).join(stored.names, on="record_id", how="anti")
-    fresh = new.sort("record_id").with_row_index("record", offset=stored.registry.next_record)
+    known = stored.names["record_id"]
+    known = known.filter(known.is_in(record_ids.implode()))
+    new = record_ids.filter(~record_ids.is_in(known.implode())).alias("record_id").unique().sort()
+    fresh = new.to_frame().with_row_index("record", offset=stored.registry.next_record)
     fresh = fresh.select(pl.col("record").cast(pl.Int64), "record_id")
     return replace(
         stored,
@@ -139,7 +141,7 @@ def commit(stored: Stored, events: pl.DataFrame, at: datetime | None = None) -> 
             "root": [root],
             "event_count": [events.height],
             "record_count": [registry.members.height],
-            "person_count": [registry.members["person"].n_unique()],
+            "person_count": [registry.person_count],
         }
     )
     _append(lake, IdentityCommits, sealed, registry.commit)
@@ -227,7 +229,8 @@ def forget(stored: Stored, record_ids: frozenset[str], *, cause: str) -> dict[st
 
 def _member_rows(stored: Stored, events: pl.DataFrame) -> pl.DataFrame:
     rows = events.select("commit", "person", record="records").explode("record").drop_nulls("record")
-    named = rows.join(stored.names, on="record", how="left")
+    names = stored.names.filter(pl.col("record").is_in(rows["record"].implode()))  # joined whole, everybody is hashed
+    named = rows.join(names, on="record", how="left")
     if named["record_id"].null_count():
         raise RegistryError("an event names records that the registry does not know")
     return named.with_columns(person_id=person_ids(named["person"], stored.seed))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from customer360.models.identity.comparisons import STANDARD
-from customer360.models.identity.conditions import ConditionError, compile_condition
+from customer360.models.identity.conditions import ConditionError, compile_condition, damerau_levenshtein, levenshtein
 from customer360.models.identity.decide import veto_query
 from customer360.models.identity.lookup import Vetoes
 from customer360.models.identity.rules import Decision
@@ -61,3 +61,9 @@ def test_what_has_no_python_form_is_named() -> None:
         compile_condition("reverse(a) = 'B'")
     with pytest.raises(ConditionError, match="cannot read"):
         compile_condition("a = = b")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text("abcdé", max_size=8), st.text("abcdé", max_size=8))
+def test_a_swap_counts_at_most_two_without_swaps(one, other):
+    assert levenshtein(one, other) <= 2 * damerau_levenshtein(one, other)

@@ -11,12 +11,13 @@ import pytest
 
 from customer360.models.identity import IdentityModelError, IdentityRules
 from customer360.models.identity.features import build_features
-from customer360.models.identity.incremental import State, resolve_batch
+from customer360.models.identity.incremental import resolve_batch
 from customer360.models.identity.model import train
 from customer360.models.identity.pins import evidence, pin
 from customer360.models.identity.planner import Task, parted
 from customer360.models.identity.predict import predict
 from customer360.models.identity.rules import Decision, Engine
+from customer360.models.identity.state import State
 from customer360.platform.run.executor import Failure, LocalExecutor, RayExecutor, Unit
 from customer360.platform.settings import ExecutionSettings, RetrySettings
 

@@ -12,7 +12,7 @@ from customer360.models.identity import (
     pairwise,
     resolve,
 )
-from customer360.models.identity.resolution import person_id
+from customer360.models.identity.resolution import person_ids
 from customer360.models.identity.rules import Blocking, Decision
 
 RULES = IdentityRules()
@@ -50,7 +50,7 @@ def test_a_small_shop_is_resolved_with_stated_parameters(shop):
 def test_assignments_name_cluster_and_person(shop):
     row = shop.assignments.filter(record_id="POS/1").row(0, named=True)
     assert row["cluster_key"] == "CRM/1", "the lowest record"
-    assert row["person_id"] == person_id("POS/1"), "the earliest registered record"
+    assert row["person_id"] == person_ids(pl.Series(["POS/1"]), IdentityRules())[0], "the earliest registered record"
     assert len(row["person_id"]) == 17 and row["person_id"].startswith("p")
     assert shop.assignments["record_id"].to_list() == sorted(SHOP["record_id"].to_list())
 
