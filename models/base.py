@@ -134,7 +134,8 @@ class Model(Generic[P, F]):
 
     `fit` learns from what is known at `snapshot.as_of`; `predict` scores the persons known then; `evaluate` judges a
     model fitted at `snapshot.as_of` on what followed. `inputs` are the columns that one scored row is made of (the
-    signature in the registry); `backend` is what joins several training workers (see `training`).
+    signature in the registry); `backend` is what joins several training workers (see `training`), and `shares_fit` says
+    that `fit` divides its work among them.
     """
 
     name: str
@@ -148,6 +149,7 @@ class Model(Generic[P, F]):
     evaluate: Callable[[F, Snapshot], Evaluation]
     load: Callable[[Path], F]
     backend: Literal["plain", "xgboost", "torch"] = "plain"
+    shares_fit: bool = False
 
 
 MODELS: dict[str, Model[Any, Any]] = {}

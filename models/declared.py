@@ -134,6 +134,22 @@ def params_of(settings: Settings, model: Model[Any, Any]) -> Params:
     return typed(model, _overridden(values, settings.models.parameters.get(model.name, {})))
 
 
+def workers_of(settings: Settings, model: Model[Any, Any]) -> int:
+    """Workers that share a fit of the model on Ray Train.
+
+    Raises ConfigError when there are several and the model's fit cannot be shared, or fits run in this process.
+    """
+    workers = settings.models.workers.get(model.name, 1)
+    asked = f"models.workers.{model.name} is {workers}"
+    if workers > 1 and not model.shares_fit:
+        raise ConfigError(f"{asked}, but workers cannot share its fit: each would fit the whole; take the key out")
+    if workers > 1 and settings.execution.executor == "local":
+        raise ConfigError(
+            f"{asked}, but execution.executor is local, where a fit has one worker: set ray, or take it out"
+        )
+    return workers
+
+
 def plan_of(model: Model[Any, Any]) -> Plan:
     """The sections of the model's file, checked against its parameters.
 

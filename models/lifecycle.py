@@ -12,7 +12,7 @@ from typing import Any
 from customer360.models import declared, drift, plots, tuning
 from customer360.models.base import Evaluation, Model, NoProgress, Params, Snapshot
 from customer360.models.card import card
-from customer360.models.declared import params_of, plan_of
+from customer360.models.declared import params_of, plan_of, workers_of
 from customer360.models.frames import HORIZON_DAYS
 from customer360.models.tuning import Tuned, TuningRun
 from customer360.platform import telemetry
@@ -37,8 +37,8 @@ def train(settings: Settings, lake: Lake, model: Model[Any, Any], cut: date) -> 
     The backtest's model knows nothing after its own date; the registered one is fitted anew on everything before
     ``cut`` with the same parameters.
     """
-    params, plan = params_of(settings, model), plan_of(model)
-    telemetry.event(f"training {model.name}", as_of=cut)
+    params, plan, workers = params_of(settings, model), plan_of(model), workers_of(settings, model)
+    telemetry.event(f"training {model.name}", as_of=cut, workers=workers)
     judged_at = cut - timedelta(days=horizon_of(params))
     evaluation = backtest(lake, model, params, judged_at)
     evaluation = replace(evaluation, metrics=evaluation.metrics | drift.mean_error(evaluation))
@@ -47,7 +47,7 @@ def train(settings: Settings, lake: Lake, model: Model[Any, Any], cut: date) -> 
     versions = {table: lake.version(table) for table in model.tables}
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch) / "fitted"
-        _fit(settings, lake, model, params, cut, versions, directory)
+        _fit(settings, lake, model, params, cut, versions, directory, workers)
         described = card(model, params, evaluation, cut, judged_at, versions, plan)
         logged = registry_of(settings).log_model_run(
             model, directory, params, evaluation, cut, versions, card=described, figures=plots.figures(evaluation)
@@ -121,8 +121,9 @@ def _fit(
     cut: date,
     versions: dict[str, int],
     directory: Path,
+    workers: int,
 ) -> None:
-    """Fit on a Ray Train worker, or in this process where the executor is local."""
+    """Fit on Ray Train, or in this process where the executor is local."""
     if settings.execution.executor == "local":
         directory.mkdir(parents=True)
         model.fit(snapshot_of(lake, model, cut), params, NoProgress()).save(directory)
@@ -131,6 +132,5 @@ def _fit(
     with ray_session(settings.execution, Path(settings.state)):
         from customer360.models.training import TrainingRun, train_on_ray  # imports Ray: after its token is set
 
-        train_on_ray(
-            TrainingRun(model.name, cut, params, inputs, versions), Path(settings.state) / "training", directory
-        )
+        run = TrainingRun(model.name, cut, params, inputs, versions)
+        train_on_ray(run, Path(settings.state) / "training", directory, workers=workers)

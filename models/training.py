@@ -1,9 +1,10 @@
-"""Fitting a model on Ray Train: one worker reads Parquet, fits as in process, and hands back the fitted files.
+"""Fitting a model on Ray Train: workers read Parquet, fit as in process, and the first hands back the fitted files.
 
 A run is named by what goes into it (model, date, parameters, data versions). Starting it again goes on from its last
 checkpoint; a finished run is not fitted twice. The worker reports once a checkpoint: every report waits for the
 controller's poll (about two seconds), and Ray's own XGBoost callback reports each boosting round whatever its frequency
-says.
+says. How many workers share a fit is no part of its name: a checkpoint of one serves two, and their weights differ by
+rounding alone.
 """
 
 import hashlib
@@ -61,16 +62,21 @@ class Trained:
     resumed: bool
 
 
-def train_on_ray(run: TrainingRun, storage: Path, directory: Path, cpus: float = 1.0, threads: int = 2) -> Trained:
-    """Fit on a Ray Train worker and copy the fitted files to `directory` (replaced). Ray must be initialised.
+def train_on_ray(
+    run: TrainingRun, storage: Path, directory: Path, cpus: float = 1.0, threads: int = 2, workers: int = 1
+) -> Trained:
+    """Fit on Ray Train and copy the fitted files to `directory` (replaced). Ray must be initialised.
 
-    `storage` keeps checkpoints (a path that all nodes share), `cpus` is what the worker reserves, `threads` what Polars
-    and BLAS may use in it. Raises ModelError when the fit fails, with the worker's own error as its cause.
+    `storage` keeps checkpoints (a path that all nodes share), `cpus` is what each of the `workers` reserves, `threads`
+    what Polars and BLAS may use in all of them together. Raises ModelError when the fit fails, with the worker's own
+    error as its cause, when several workers cannot share it, and when the cluster is too small for them.
     """
+    _check_workers(run.model, workers, cpus)
+    threads = max(1, threads // workers)
     trainer = TRAINERS[find(run.model).backend](
         _fit_in_worker,
         train_loop_config=_as_config(run),
-        scaling_config=ScalingConfig(num_workers=1, resources_per_worker={"CPU": cpus}),
+        scaling_config=ScalingConfig(num_workers=workers, resources_per_worker={"CPU": cpus}),
         run_config=RunConfig(
             name=run.name,
             storage_path=str(storage.resolve()),
@@ -110,13 +116,28 @@ class CheckpointProgress:
 
 
 def report(kind: str, write: Callable[[Path], None], facts: dict[str, Any]) -> None:
-    """Report one checkpoint of this worker: files that `write` puts in a folder `kind`, and facts beside them."""
+    """Report one checkpoint: files that `write` puts in a folder `kind`, and facts beside them. Of workers that share a
+    fit the first writes; the others hold the same and report with it, which Ray Train waits for.
+    """
+    if ray.train.get_context().get_world_rank() > 0:
+        ray.train.report(facts)
+        return
     with tempfile.TemporaryDirectory() as scratch:
         target = Path(scratch) / kind
         target.mkdir()
         write(target)
         (Path(scratch) / "facts.json").write_text(json.dumps(facts))
         ray.train.report(facts, checkpoint=Checkpoint.from_directory(scratch))
+
+
+def _check_workers(name: str, workers: int, cpus: float) -> None:
+    if workers == 1:
+        return
+    if not find(name).shares_fit:
+        raise ModelError(f"{workers} workers cannot share a fit of {name}: each would fit the whole; take one worker")
+    there = ray.cluster_resources().get("CPU", 0.0)
+    if workers * cpus > there:  # Ray Train would wait for them and say nothing
+        raise ModelError(f"{workers} workers need {workers * cpus:g} CPUs, Ray has {there:g}: take fewer workers")
 
 
 def _as_config(run: TrainingRun) -> dict[str, Any]:

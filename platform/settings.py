@@ -85,10 +85,11 @@ class SourceSettings(Frozen):
 
 
 class ModelSettings(Frozen):
-    """Tracking of models and their parameters by name."""
+    """Tracking of models, and by name their parameters and the workers that share a fit."""
 
     tracking_uri: str = ""  # empty: sqlite below `state`
     parameters: dict[str, dict[str, Any]] = {}
+    workers: dict[str, Annotated[int, Field(ge=1)]] = {}
 
 
 class ServeSettings(Frozen):

@@ -7,8 +7,8 @@ taken out and part of the rest dropped. Training is softmax over the products of
 rate taken off, so that popular products are not punished for standing in many batches; each product has a bias that
 starts at that logarithm. Examples are drawn by recency. Every product is compared (`retrieval`).
 
-Equal data, parameters and seed give equal bytes: training keeps to one thread, and each epoch draws from its own
-generator, so a resumed fit sees what an unbroken one sees. PyTorch is imported by a fit alone.
+Equal data, parameters, seed and number of workers give equal bytes: training keeps to one thread a worker, and each
+epoch draws from its own generator, so a resumed fit sees what an unbroken one sees. PyTorch is imported by a fit alone.
 """
 
 import json
@@ -294,5 +294,6 @@ MODEL = register(
         evaluate=evaluate,
         load=load,
         backend="torch",
+        shares_fit=True,
     )
 )

@@ -156,9 +156,24 @@ class Examples:
 
 
 @dataclass(frozen=True)
+class Share:
+    """One of the `workers` that share a fit; `rank` counts from 0."""
+
+    rank: int = 0
+    workers: int = 1
+
+    def rows(self, size: int) -> slice:
+        """Its part of a batch of `size` rows."""
+        return slice(self.rank * size // self.workers, (self.rank + 1) * size // self.workers)
+
+
+ALONE = Share()
+
+
+@dataclass(frozen=True)
 class Batch:
-    """`items` and `weights` of the histories under each other, `offsets` where each begins, one `target` product each;
-    `keeps_id` is 0 where a target is known by its words alone.
+    """`target` products, and the histories of the rows `own` of them: `items` and `weights` under each other, `offsets`
+    where each begins; `keeps_id` is 0 where a target is known by its words alone.
     """
 
     items: Ints
@@ -166,30 +181,38 @@ class Batch:
     offsets: Ints
     target: Ints
     keeps_id: Dense
+    own: slice
 
 
-def batches(examples: Examples, params: TwoTowerParams, epoch: int) -> Iterator[Batch]:
-    """The batches of one epoch, all of `batch_size` (or of all examples, where those are fewer)."""
+def batches(examples: Examples, params: TwoTowerParams, epoch: int, share: Share = ALONE) -> Iterator[Batch]:
+    """The batches of one epoch, all of `batch_size` (or of all examples, where those are fewer). Workers that share them
+    draw the same and look up the histories of their own rows.
+    """
     rng, events = np.random.default_rng((params.seed, epoch)), examples.events
-    size = min(params.batch_size, len(examples.target))
-    total = np.cumsum(examples.chance)
+    size = batch_size(examples, params)
+    own, total = share.rows(size), np.cumsum(examples.chance)
     for _ in range(steps(examples, params)):
         drawn = np.minimum(np.searchsorted(total, rng.random(size)), len(total) - 1)
         target = examples.target[drawn]
-        row, event, weight = events.bags(
-            examples.low[drawn], examples.high[drawn], events.day[target], params.history_half_life_days
-        )
-        kept = (events.item[event] != events.item[target][row]) & (rng.random(len(row)) >= params.history_dropout)
+        low, high, item = examples.low[drawn], examples.high[drawn], events.item[target]
+        begins = np.append(0, np.cumsum(high - low))
+        luck = rng.random(begins[-1])[begins[own.start] : begins[own.stop]]
+        row, event, weight = events.bags(low[own], high[own], events.day[target[own]], params.history_half_life_days)
+        kept = (events.item[event] != item[own][row]) & (luck >= params.history_dropout)
         row, event, weight = row[kept], event[kept], weight[kept]
         keeps_id = (rng.random((size, 1)) >= params.id_dropout).astype(np.float32)
-        offsets = np.searchsorted(row, np.arange(size)).astype(np.int64)
-        yield Batch(events.item[event], weight, offsets, events.item[target], keeps_id)
+        offsets = np.searchsorted(row, np.arange(own.stop - own.start)).astype(np.int64)
+        yield Batch(events.item[event], weight, offsets, item, keeps_id, own)
 
 
 def steps(examples: Examples, params: TwoTowerParams) -> int:
     """Batches an epoch."""
-    size = min(params.batch_size, len(examples.target))
-    return max(1, min(params.epoch_examples, len(examples.target)) // size)
+    return max(1, min(params.epoch_examples, len(examples.target)) // batch_size(examples, params))
+
+
+def batch_size(examples: Examples, params: TwoTowerParams) -> int:
+    """Rows of a batch, of all workers together."""
+    return min(params.batch_size, len(examples.target))
 
 
 def places(values: pl.Series, found: pl.Series) -> Ints:

@@ -72,8 +72,8 @@ def single(fitted: hybrid.Hybrid, name: str, users: Ints) -> pl.DataFrame:
 Towers = Callable[[pl.Series, Mode], pl.DataFrame]
 
 
-def towers(rows: pl.DataFrame, cut: date) -> Towers:
-    """Lists of the two towers for persons and a mode, with the parameters that they come with."""
+def tables(rows: pl.DataFrame, cut: date) -> dict[str, pl.DataFrame]:
+    """The lake tables that the two towers read; words of products as they stood at the cut."""
     interactions = rows.select(
         person_id="user", product_id="item", on=pl.from_epoch(pl.col("day").floor().cast(pl.Int32), "d"),
         kind=pl.lit("purchase"),
@@ -83,9 +83,14 @@ def towers(rows: pl.DataFrame, cut: date) -> Towers:
     products = names.select(
         product_id="item", product_name="item_text", launched_on=pl.lit(date(2009, 1, 1)), is_product=True, **blank
     )
-    snapshot = base.Snapshot({"gold.interactions": interactions.lazy(), "silver.products": products.lazy()}, cut)
-    fitted = two_tower.fit(snapshot, two_tower.TwoTowerParams(), base.NoProgress())
-    return lambda persons, mode: two_tower.recommend(fitted, interactions.lazy(), persons, cut, mode, 20)
+    return {"gold.interactions": interactions, "silver.products": products}
+
+
+def towers(rows: pl.DataFrame, cut: date) -> Towers:
+    """Lists of the two towers for persons and a mode, with the parameters that they come with."""
+    found = {name: table.lazy() for name, table in tables(rows, cut).items()}
+    fitted = two_tower.fit(base.Snapshot(found, cut), two_tower.TwoTowerParams(), base.NoProgress())
+    return lambda persons, mode: two_tower.recommend(fitted, found["gold.interactions"], persons, cut, mode, 20)
 
 
 def judged(rows: pl.DataFrame, cut: date, mode: Mode, of_towers: Towers | None) -> list[str]:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from customer360.models import base, declared
 from customer360.models.declared import Choices, Limits, Plan, Range
+from customer360.platform import settings as configuration
 from customer360.platform.errors import ConfigError
 from customer360.platform.settings import Settings
 
@@ -43,6 +44,19 @@ def test_parameters_come_from_file_then_tuning_then_settings(files, tmp_path: Pa
     assert (params.seed, params.max_depth, params.rounds) == (5, 4, 30)
     declared.applied_file(settings, model).unlink()
     assert declared.params_of(settings, model).max_depth == 2
+
+
+def test_workers_share_only_fits_that_can_be_shared() -> None:
+    settings = Settings.model_validate({"models": {"workers": {"two_tower": 2, "churn": 2, "clv": 1}}})
+    found = [declared.workers_of(settings, base.find(name)) for name in ("two_tower", "clv", "hybrid")]
+    assert found == [2, 1, 1]
+    given = configuration.load(environment={"CUSTOMER360__MODELS__WORKERS__TWO_TOWER": "2"})
+    assert declared.workers_of(given, base.find("two_tower")) == 2
+    with pytest.raises(ConfigError, match=r"models\.workers\.churn is 2, but workers cannot share"):
+        declared.workers_of(settings, base.find("churn"))
+    here = Settings.model_validate({"models": {"workers": {"two_tower": 2}}, "execution": {"executor": "local"}})
+    with pytest.raises(ConfigError, match=r"execution\.executor is local"):
+        declared.workers_of(here, base.find("two_tower"))
 
 
 def test_an_applied_part_of_a_mapping_keeps_the_rest(tmp_path: Path) -> None:

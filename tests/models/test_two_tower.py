@@ -1,7 +1,6 @@
 """Two towers on a shop of two tastes: taste, time, new products, repeatability, resuming."""
 
 import os
-import time
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -141,12 +140,34 @@ def test_loss_by_hand_takes_the_rate_off_and_masks_accidental_hits() -> None:
     log_rate = torch.tensor([-1.0, -2.0])
     target = np.array([0, 1, 0])
     batch = examples.Batch(
-        np.array([0, 1, 0]), np.ones(3, np.float32), np.arange(3), target, np.ones((3, 1), np.float32)
+        np.array([0, 1, 0]), np.ones(3, np.float32), np.arange(3), target, np.ones((3, 1), np.float32), slice(0, 3)
     )
     found = towers._loss(tables, tokens, log_rate, batch, 0.5)
     right, wrong = np.exp(1 / 0.5 + 1.5), np.exp(0 + 1.5)  # near / temperature + bias - log rate
     expected = [np.log(right + wrong) - np.log(right), np.log(right + 2 * wrong) - np.log(right)]
     assert float(found) == pytest.approx((2 * expected[0] + expected[1]) / 3, rel=1e-5)
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_gradients_of_workers_add_up_to_those_of_one(snapshot, workers: int) -> None:
+    import torch
+
+    events = examples.read_events(snapshot["gold.interactions"], CUT)
+    content = examples.words(snapshot["silver.products"], events.products, PARAMS.token_buckets)
+    drawn = examples.Examples.of(events, (CUT - date(1970, 1, 1)).days, PARAMS)
+    tokens = tuple(torch.from_numpy(part.astype(kind)) for part, kind in (
+        (content.indices, np.int64), (content.indptr[:-1], np.int64), (content.data, np.float32)))  # fmt: skip
+
+    def gradients(share: examples.Share) -> list[np.ndarray]:
+        tables = towers._fresh_tables(drawn, PARAMS)
+        for batch, _ in zip(examples.batches(drawn, PARAMS, 0, share), range(3), strict=False):
+            towers._loss(tables, tokens, torch.from_numpy(drawn.log_rate), batch, PARAMS.temperature).backward()
+        return [table.grad.numpy() for table in tables.values()]
+
+    parts = [gradients(examples.Share(rank, workers)) for rank in range(workers)]
+    for whole, *shared in zip(gradients(examples.ALONE), *parts, strict=True):
+        assert np.abs(whole).max() > 1e-3
+        assert sum(shared) == pytest.approx(whole, abs=1e-6)
 
 
 def test_words_are_shares_of_hashed_parts() -> None:
@@ -205,7 +226,9 @@ def test_a_resumed_fit_equals_an_unbroken_one(fitted, snapshot, tmp_path: Path, 
     epochs = []
     whole = towers.batches
     monkeypatch.setattr(
-        towers, "batches", lambda drawn, params, epoch: epochs.append(epoch) or whole(drawn, params, epoch)
+        towers,
+        "batches",
+        lambda drawn, params, epoch, share: epochs.append(epoch) or whole(drawn, params, epoch, share),
     )
     two_tower.fit(snapshot, PARAMS, Stops(tmp_path / "kept", fails=False)).save(tmp_path / "resumed")
     assert epochs == [1, 2]
@@ -254,7 +277,11 @@ def ray_cluster() -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # Ray's own warnings are not ours
-def test_a_worker_that_dies_goes_on_from_its_epoch(ray_cluster, fitted, snapshot, tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_that_dies_goes_on_from_its_epoch(
+    ray_cluster, fitted, snapshot, tmp_path: Path, monkeypatch, workers: int
+) -> None:
+    """The last of the workers dies; one worker ends at equal bytes, two at the weights of one but for rounding."""
     from customer360.models import training
 
     inputs = {}
@@ -265,25 +292,47 @@ def test_a_worker_that_dies_goes_on_from_its_epoch(ray_cluster, fitted, snapshot
     died = tmp_path / "died"
 
     def dies_once(config: dict) -> None:
+        import ray.train
+
         from customer360.models import training as module  # of the worker: there it is as written
 
+        is_last = ray.train.get_context().get_world_rank() == workers - 1
+
         class Dies(module.CheckpointProgress):
+            kept = 0
+
             def keep(self, write) -> None:
-                if (tmp_path / "kept").exists() and not died.exists():
-                    died.touch()
-                    time.sleep(2)  # the controller must have taken the first checkpoint: until then it is lost
-                    os._exit(137)  # as a kernel out of memory ends it: nothing is caught, nothing cleaned up
                 super().keep(write)
-                (tmp_path / "kept").touch()
+                self.kept += 1
+                if is_last and self.kept == 2 and not died.exists():  # the second waits until the first is taken
+                    died.touch()
+                    os._exit(137)  # as a kernel out of memory ends it: nothing is caught, nothing cleaned up
 
         module.CheckpointProgress = Dies
         module._fit_in_worker(config)
 
     monkeypatch.setattr(training, "_fit_in_worker", dies_once)
-    trained = training.train_on_ray(run, tmp_path / "runs", tmp_path / "fitted", threads=1)
+    trained = training.train_on_ray(run, tmp_path / "runs", tmp_path / "fitted", threads=1, workers=workers)
     fitted.save(tmp_path / "in_process")
     assert died.exists() and trained.resumed
-    assert trained.fingerprint == base.fingerprint(tmp_path / "in_process")
+    if workers == 1:
+        assert trained.fingerprint == base.fingerprint(tmp_path / "in_process")
+    shared = two_tower.load(tmp_path / "fitted")
+    for name in ("bias", "items", "hidden", "item_words", "hidden_words"):
+        assert getattr(shared, name) == pytest.approx(getattr(fitted, name), abs=1e-5), name
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_workers_that_cannot_share_are_refused(ray_cluster, tmp_path: Path) -> None:
+    from customer360.models import training
+
+    churn = training.TrainingRun("churn", CUT, base.find("churn").params(), {}, {})
+    with pytest.raises(ModelError, match="cannot share a fit of churn"):
+        training.train_on_ray(churn, tmp_path / "runs", tmp_path / "fitted", workers=2)
+    towers_of_three = training.TrainingRun("two_tower", CUT, PARAMS, {}, {})
+    with pytest.raises(ModelError, match="3 workers need 3 CPUs, Ray has 2"):
+        training.train_on_ray(towers_of_three, tmp_path / "runs", tmp_path / "fitted", workers=3)
 
 
 @pytest.mark.parametrize("mode", ["new", "all"])
