@@ -218,8 +218,9 @@ def value_interval(
     share: float,
     seed: int = 0,
 ) -> tuple[Array, Array]:
-    """Interval that holds `share` of the revenue of the next `horizon_days` that both models together would draw, equal
-    tails; `history` is (x, t_x, T), `paid` orders and their mean; two arrays of shape (n,).
+    """Interval that holds `share` of the revenue of the next `horizon_days` that both models together would draw: equal
+    tails, but where more than a tail is nothing, low is 0 and all the rest lies above high. `history` is (x, t_x, T), `paid`
+    orders and their mean; two arrays of shape (n,).
     """
     rng, low, high = np.random.default_rng(seed), [], []
     ahead, blocks = horizon_days / DAYS_A_WEEK, max(1, len(paid[0]) // DRAWN_CUSTOMERS)
@@ -233,9 +234,9 @@ def value_interval(
         bought = np.where(rng.random(size) < alive[rows], np.minimum(events, rng.geometric(leave)), 0)
         rate = rng.gamma(values.q + values.p * orders, 1.0 / (values.v + orders * mean), size)
         revenue = np.where(bought > 0, rng.gamma(values.p * np.maximum(bought, 1), 1.0 / rate), 0.0)
-        ends = np.quantile(revenue, [(1.0 - share) / 2.0, (1.0 + share) / 2.0], axis=0)
+        ends = np.quantile(revenue, [(1.0 - share) / 2.0, (1.0 + share) / 2.0, share], axis=0)
         low.append(ends[0])
-        high.append(ends[1])
+        high.append(np.where(ends[0] > 0, ends[1], ends[2]))
     return np.concatenate(low), np.concatenate(high)
 
 

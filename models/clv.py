@@ -5,8 +5,8 @@ starting point. Few shallow Tweedie trees correct it with the other features. La
 its starting points, so that a good quarter is not taken for the worth of a customer, and no label counts more than
 `label_cap` times its starting point, so that a single large order does not lead the trees. Whether the trees are used is
 settled on the newest cuts. They move value among customers; the total is that of the starting points at the rate of the
-newest cuts and, where a year is known, as much that of last year's window. All totals leave out the largest accounts,
-whose luck is not the season's. The interval of a customer is that of the newest cuts at the same expected amount.
+newest cuts and, where a year is known, as much that of last year's window. Rates leave out the largest accounts, whose luck
+is not the season's. The interval of a customer is that of the newest cuts at the same expected amount.
 """
 
 import json
@@ -81,7 +81,7 @@ class Interval:
 class ClvFitted:
     """A fitted value model. `booster` is None where the correction did not help; `unit` is the mean starting point in
     currency; `typical` the mean logarithm of expected purchases and of order value; `level` the total over that of the
-    trees at `as_of`, without the largest accounts; `interval` what outcomes did around expected amounts.
+    trees at `as_of`; `interval` what outcomes did around expected amounts.
     """
 
     params: ClvParams
@@ -152,7 +152,7 @@ def fit_examples(examples: Examples, params: ClvParams) -> ClvFitted:
         booster=booster,
         unit=unit,
         typical=(float(typical[0]), float(typical[1])),
-        level=_total_level(current, rates, examples),
+        level=_total_level(current, newest_rate(rates, params.horizon_days), examples),
         interval=_interval(judged.boosted if boosted else judged.start, judged.revenue),
     )
 
@@ -173,23 +173,26 @@ def cut_rates(frame: pl.DataFrame) -> dict[date, float]:
     return dict(zip(sums["as_of"], (sums["revenue"] / sums[START]).to_list(), strict=True))
 
 
-def newest_rate(rates: dict[date, float]) -> float:
-    """Geometric mean of the cuts' rates, each weighing half of one that is `LEVEL_HALF_LIFE_DAYS` newer."""
-    newest = max(rates)
+def newest_rate(rates: dict[date, float], horizon_days: int) -> float:
+    """Geometric mean of the cuts' rates, each weighing half of one that is `LEVEL_HALF_LIFE_DAYS` newer, drawn to 1 as far as
+    the windows are few: of n that do not overlap, n / (n + 1) of its logarithm counts. One window is as much luck as level.
+    """
+    newest, oldest = max(rates), min(rates)
     weights = [0.5 ** ((newest - cut).days / LEVEL_HALF_LIFE_DAYS) for cut in rates]
-    return float(np.exp(np.average(np.log(list(rates.values())), weights=weights)))
+    windows = 1.0 + (newest - oldest).days / horizon_days
+    return float(np.exp(np.average(np.log(list(rates.values())), weights=weights) * windows / (windows + 1.0)))
 
 
-def _total_level(current: pl.DataFrame, rates: dict[date, float], examples: Examples) -> float:
-    """Factor from the corrected amounts of the population to its expected total."""
-    ordinary = current.filter(_ordinary())
-    if ordinary.is_empty():
-        return newest_rate(rates)
-    share = newest_rate(rates)
+def _total_level(current: pl.DataFrame, share: float, examples: Examples) -> float:
+    """Factor from the corrected amounts of the population to its expected total. Capped labels shrink small amounts more
+    than large ones: where the trees' own total is not taken whole, the largest accounts get what the others lost.
+    """
+    if current.is_empty():
+        return share
     known = examples.last_year
     if known is not None and known.revenue > 0:
         share = float(np.sqrt(share * known.revenue / current[START].to_numpy().sum()))
-    return share * _ratio(ordinary[START], ordinary["corrected"])
+    return share * _ratio(current[START], current["corrected"])
 
 
 def _ratio(part: pl.Series, whole: pl.Series) -> float:

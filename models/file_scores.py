@@ -174,7 +174,9 @@ def _blend(
     as_of: date,
     weights: Weights,
 ) -> Estimate:
-    """Models and BG/NBD, weighted in log-odds and in logarithms; the level over the active customers is the models'."""
+    """Models and BG/NBD, weighted in log-odds and in logarithms; the level over the active customers is the models'. The trees
+    have seen none of the others: their total is half the trees', half that of BG/NBD at the same level.
+    """
     leaving, value = fitted
     rows = starts.with_start(frame, leaving.spending, as_of, leaving.params.horizon_days)
     p_model = churn.score(leaving, frame, as_of)["score"].to_numpy()
@@ -187,6 +189,10 @@ def _blend(
         log_odds = log_odds + churn.level(log_odds[active], float(p_model[active].mean()))
     if weights.clv < 1 and active.any():
         amount = amount * (scored["score"].to_numpy()[active].sum() / amount[active].sum())
+    if active.any() and not active.all():
+        start = rows[START].to_numpy()
+        plain = start[~active].sum() * amount[active].sum() / start[active].sum()
+        amount = np.where(active, amount, amount * np.sqrt(plain / amount[~active].sum()))
     low, high = value.interval.of(amount)
     return Estimate(expit(log_odds), amount, low, high)
 

@@ -5,24 +5,26 @@ sale (amount above 0) or of a return (below 0). A purchase is a customer's day w
 returns not deducted, but a sale that a later return of the same customer, item and amount undoes whole never took place.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from customer360.models import files, timestamps
+from customer360.models import amounts, files, places, timestamps
 from customer360.platform.errors import ModelError
 
 REQUIRED, OPTIONAL = ("customer", "timestamp", "amount"), ("invoice", "item")
+FACTORS = ("quantity", "price")  # of an amount that the file lacks
 NAMES: dict[str, tuple[str, ...]] = {  # lower case, without blanks and signs; the first that the file has is taken
     "customer": ("customer", "customerid", "customerno", "customernumber", "clientid", "client", "userid", "user", "memberid"),
     "timestamp": ("timestamp", "datetime", "invoicedate", "orderdate", "purchasedate", "transactiondate", "date", "time", "ts"),
     "amount": ("amount", "revenue", "total", "totalamount", "grossamount", "netamount", "sales", "spend", "value", "dollars"),
     "invoice": ("invoice", "invoiceno", "invoiceid", "order", "orderid", "orderno", "transaction", "transactionid", "receipt"),
     "item": ("item", "itemid", "product", "productid", "sku", "stockcode", "article"),
+    "quantity": ("quantity", "qty", "units"),
+    "price": ("price", "unitprice"),
 }  # fmt: skip
-QUANTITY, PRICE = ("quantity", "qty", "units"), ("price", "unitprice")
 UNUSED_COUNTS = ("session_count", "view_count", "search_count", "cart_add_count", "store_order_count",
                  "online_order_count", "mobile_order_count")  # fmt: skip
 
@@ -40,19 +42,24 @@ class Transactions:
 
 def read(file: Path, columns: Mapping[str, str] | None = None) -> Transactions:
     """Read a CSV (also gzipped), Parquet or JSON-lines file. `columns` maps our names to the file's; others are found by
-    their usual names. Raises ModelError: no such file, a column is not found, or no row can be used.
+    their usual names, or by what they hold where there is no header. Raises SourceError: no such file, or a column of which
+    nothing can be read; ModelError: a column is not found, or no row can be used.
     """
     rows = files.frame(file, columns)
+    if rows.is_empty():
+        raise ModelError(f"{file} has a header and no rows")
     told: list[str] = []
+    if not columns and files.by_place(rows.columns):
+        columns = places.transactions(rows, told.append)
     chosen = _chosen(rows.columns, columns or {}, file)
-    amount = _number(rows, chosen["amount"]) if "amount" in chosen else _product(rows)
+    at = timestamps.read(rows[chosen["timestamp"]], f"{file}, column {chosen['timestamp']}", told.append)
     lines = rows.select(
         customer=_text(rows, chosen["customer"]),
-        at=timestamps.read(rows[chosen["timestamp"]], f"{file}, column {chosen['timestamp']}", told.append),
-        amount=amount,
+        at=at,
+        amount=_amount(rows, chosen, file, told.append),
         **{name: _text(rows, chosen[name]) for name in OPTIONAL if name in chosen},
     )
-    usable, notes = _usable(lines)
+    usable, notes = _usable(lines, _examples(rows, lines, chosen))
     if usable.is_empty():
         raise ModelError(f"{file}: none of {rows.height} rows can be used: {'; '.join(notes)}")
     return Transactions(usable, (*told, *notes), _customer_type(rows[chosen["customer"]], file))
@@ -91,7 +98,7 @@ def days(lines: pl.DataFrame) -> pl.LazyFrame:
 
 def _chosen(found: list[str], wanted: Mapping[str, str], file: Path) -> dict[str, str]:
     """Our name to the file's column."""
-    unknown = sorted(set(wanted) - {*REQUIRED, *OPTIONAL})
+    unknown = sorted(set(wanted) - {*NAMES})
     absent = sorted(name for name in wanted.values() if name not in found)
     if unknown or absent:
         raise ModelError(
@@ -101,7 +108,7 @@ def _chosen(found: list[str], wanted: Mapping[str, str], file: Path) -> dict[str
     plain = {files.plain(name): name for name in reversed(found)}
     usual = {ours: next((plain[n] for n in names if n in plain), None) for ours, names in NAMES.items()}
     chosen = {ours: name for ours, name in {**usual, **wanted}.items() if name is not None}
-    computed = any(name in plain for name in QUANTITY) and any(name in plain for name in PRICE)
+    computed = all(name in chosen for name in FACTORS)
     missing = [name for name in REQUIRED if name not in chosen and not (name == "amount" and computed)]
     if missing:
         raise ModelError(
@@ -111,18 +118,23 @@ def _chosen(found: list[str], wanted: Mapping[str, str], file: Path) -> dict[str
     return chosen
 
 
-def _number(rows: pl.DataFrame, column: str) -> pl.Series:
-    values = rows[column]
-    return values.cast(pl.Float64, strict=False) if values.dtype != pl.String else values.str.strip_chars().cast(
-        pl.Float64, strict=False
-    )  # fmt: skip
+def _amount(rows: pl.DataFrame, chosen: Mapping[str, str], file: Path, tell: Callable[[str], None]) -> pl.Series:
+    """The amount, or quantity times price of a file without one: both written with the decimal sign that either tells."""
+    names = [chosen[name] for name in (("amount",) if "amount" in chosen else FACTORS)]
+    sign = next((sign for sign in map(amounts.decimal_sign, (rows[name] for name in names)) if sign), None)
+    first, *rest = (amounts.read(rows[name], f"{file}, column {name}", tell, sign) for name in names)
+    return first * rest[0] if rest else first
 
 
-def _product(rows: pl.DataFrame) -> pl.Series:
-    """Quantity times price, for a file without an amount."""
-    plain = {files.plain(name): name for name in reversed(rows.columns)}
-    quantity, price = (next(plain[n] for n in names if n in plain) for names in (QUANTITY, PRICE))
-    return _number(rows, quantity) * _number(rows, price)
+def _examples(rows: pl.DataFrame, lines: pl.DataFrame, chosen: Mapping[str, str]) -> dict[str, str]:
+    """The first value of a column that no time, or no amount, could be read from: `'oops' in row 5`, empty where none."""
+    found = {}
+    for name, columns in (("at", ("timestamp",)), ("amount", ("amount",) if "amount" in chosen else FACTORS)):
+        unread = lines[name].is_null() | (lines[name].is_nan() if name == "amount" else False)
+        place = unread.arg_max() if unread.any() else None
+        values = [rows[chosen[column]][place] for column in columns] if place is not None else []
+        found[name] = f" (first {', '.join(map(repr, values))} in row {place + 1})" if place is not None else ""
+    return found
 
 
 def _text(rows: pl.DataFrame, column: str) -> pl.Series:
@@ -130,7 +142,7 @@ def _text(rows: pl.DataFrame, column: str) -> pl.Series:
     return values.set(values == "", None)
 
 
-def _usable(lines: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
+def _usable(lines: pl.DataFrame, examples: Mapping[str, str]) -> tuple[pl.DataFrame, tuple[str, ...]]:
     notes: list[str] = []
 
     def drop(rows: pl.DataFrame, unusable: pl.Expr, why: str) -> pl.DataFrame:
@@ -140,11 +152,11 @@ def _usable(lines: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
         return kept
 
     rows = drop(lines, pl.col("customer").is_null(), "without a customer left out")
-    rows = drop(rows, pl.col("at").is_null(), "without a readable timestamp left out")
+    rows = drop(rows, pl.col("at").is_null(), f"without a readable timestamp left out{examples['at']}")
     rows = drop(
         rows,
         pl.col("amount").is_null() | ~pl.col("amount").is_finite(),
-        "without a readable amount (such as 1234.56) left out",
+        f"without a readable amount (such as 1234.56) left out{examples['amount']}",
     )
     if {"invoice", "item"} <= set(rows.columns):
         folded = rows.unique(maintain_order=True)
@@ -164,13 +176,15 @@ def _usable(lines: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
 
 def _undone(rows: pl.DataFrame) -> pl.DataFrame:
     """Places (`line`) of sales and of the later returns that undo them: same customer, item and amount, the first return
-    undoing the first sale.
+    undoing the first sale. Of customers who would be left without a sale none: they are known, and are scored.
     """
     key = ["customer", "size", *(["item"] if "item" in rows.columns else [])]
     numbered = rows.with_row_index("line").with_columns(size=pl.col("amount").abs().round(2), back=pl.col("amount") < 0)
     turn = numbered.with_columns(turn=pl.int_range(pl.len()).over([*key, "back"]))
     sold, back = turn.filter(~pl.col("back") & (pl.col("amount") > 0)), turn.filter("back")
     pairs = sold.join(back, on=[*key, "turn"], suffix="_back").filter(pl.col("at") <= pl.col("at_back"))
+    others = sold.join(pairs, on="line", how="anti").select("customer")
+    pairs = pairs.join(others, on="customer", how="semi")
     return pl.concat([pairs.select("line"), pairs.select(line="line_back")])
 
 

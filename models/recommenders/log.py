@@ -98,6 +98,12 @@ class Log:
         rows = self.kept & (self.day >= since) & (self.day < until)
         return np.bincount(self.item[rows], minlength=len(self.items)).astype(np.float32)
 
+    def repeat_share(self) -> float:
+        """Share of kept events whose user had the item on an earlier day."""
+        kept = int(self.kept.sum())
+        pairs = len(np.unique((self.user * len(self.items) + self.item)[self.kept]))
+        return 1.0 - pairs / kept if kept else 0.0
+
     def span(self) -> float:
         """Days from the first event to `today`."""
         return float(self.today - self.day.min()) if len(self.day) else 0.0

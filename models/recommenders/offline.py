@@ -1,5 +1,6 @@
 """Recommendations for an interaction file of any retailer, without a lake: the past of the file in, ranked lists out."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -21,6 +22,7 @@ OPEN_HOURS = 48.0
 OPEN_AT_LEAST = 20_000  # of the newest sessions: a list too many costs less than one that is missed
 SESSION_GAP = timedelta(minutes=30)  # of silence, after which a user without session ids begins another visit
 DAY = 86_400e6
+FEWEST_REPEATS = 0.01  # of events: below, a repurchase in a list is a place lost
 
 
 def recommend_users(
@@ -34,7 +36,8 @@ def recommend_users(
 ) -> pl.DataFrame:
     """The k best items of every user with a kept or returned interaction before `as_of`: `user`, `item`, `rank` (from 1),
     `score`, in order of user and rank. In mode `new` an item that the user ever touched never appears; fewer than k rows
-    where the catalogue holds less. `with_towers` trains the two towers as a further method.
+    where the catalogue holds less. In mode `all` of a log whose users do not come back to an item (ratings, say) new items
+    come alone, but for users who have touched all. `with_towers` trains the two towers as a further method.
     """
     rows, returned = without_returns(interactions.rows)
     if returned:
@@ -43,11 +46,22 @@ def recommend_users(
     log = Log.of(rows.with_columns(day=epoch), (as_of - datetime(1970, 1, 1)) / timedelta(days=1))
     tell(f"{log.shape[0]:,} users, {log.shape[1]:,} items, {len(log.day):,} user-item-days over {log.span():.0f} days")
     further = (Towers(TwoTowerParams.model_validate({})).family,) if with_towers else ()
-    fitted = hybrid.fit(log, mode, tell, horizon, (*hybrid.FAMILIES, *further))
+    repeats, asked = log.repeat_share(), mode
+    if mode == "all" and repeats < FEWEST_REPEATS:
+        tell(f"{repeats:.1%} of the events are of an item that the user had before: lists hold new items")
+        asked = "new"
+    fitted = hybrid.fit(log, asked, tell, horizon, (*hybrid.FAMILIES, *further))
     users = np.arange(log.shape[0])
     tell(f"listing {k} items for {len(users):,} users")
     user, item, rank, score = fitted.lists(users, k)
-    return _table("user", log.users, log.items, user, item, rank, score)
+    unlisted = np.setdiff1d(users, user)
+    found = _table("user", log.users, log.items, user, item, rank, score)
+    if len(unlisted) and mode == "all":
+        rest = _table("user", log.users, log.items, *replace(fitted, mode="all").lists(unlisted, k))
+        return pl.concat([found, rest]).sort("user", "rank")
+    if len(unlisted):
+        tell(f"{len(unlisted):,} users without a list: there is no item that they have not touched")
+    return found
 
 
 def recommend_sessions(

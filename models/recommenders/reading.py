@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from customer360.models import files, timestamps
+from customer360.models import amounts, files, places, timestamps
 from customer360.platform.errors import SourceError
 
 OPTIONAL = ("session", "quantity", "item_text")
@@ -62,11 +62,20 @@ def read(path: Path, as_of: datetime, names: dict[str, str], owners: tuple[str, 
     """
     notes: list[str] = []
     frame = files.frame(path, names)
+    if not names and files.by_place(frame.columns):
+        names = places.interactions(frame, owners[0], notes.append)
     names = _with_usual(frame.columns, names, notes.append)
     there = (name for name in owners if names.get(name, name) in frame.columns)
     needed = (next(there, owners[0]), "item", "timestamp")
     frame = _named(frame, path, names, needed)
-    rows = frame.with_columns(at=timestamps.read(frame["timestamp"], str(path), notes.append)).drop("timestamp")
+    at = timestamps.read(frame["timestamp"], str(path), notes.append)
+    unread = at.is_null() & frame["timestamp"].is_not_null()
+    if unread.any():
+        place = unread.to_list().index(True)
+        notes.append(
+            f"times that cannot be read: {unread.sum():,}, first {frame['timestamp'][place]!r} in row {place + 1}"
+        )
+    rows = frame.with_columns(at=at).drop("timestamp")
     left_out: dict[str, int] = {}
 
     def keep(reason: str, condition: pl.Expr, of: pl.DataFrame) -> pl.DataFrame:
@@ -79,7 +88,7 @@ def read(path: Path, as_of: datetime, names: dict[str, str], owners: tuple[str, 
     for name in needed[:2]:
         rows = keep(f"without {name}", _present(rows, name), rows)
     if "quantity" in rows.columns:
-        rows = rows.with_columns(pl.col("quantity").cast(pl.Float64, strict=False).fill_nan(None).fill_null(1.0))
+        rows = rows.with_columns(quantity=_quantity(rows["quantity"], str(path), notes.append))
         rows = keep("of quantity 0", pl.col("quantity") != 0, rows)
     later = rows.filter(pl.col("at") >= as_of)
     rows = keep(f"from {as_of} on", pl.col("at") < as_of, rows)
@@ -125,6 +134,18 @@ def without_returns(rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     returned = pl.Series(gone, dtype=pl.get_index_type()).implode()
     marked = placed.filter(pl.col("quantity") > 0).with_columns(kept=~pl.col("place").is_in(returned))
     return marked.drop("place"), len(gone)
+
+
+def _quantity(values: pl.Series, where: str, tell: Callable[[str], None]) -> pl.Series:
+    """Numbers; 1 where there is none."""
+    if values.null_count() == len(values):
+        return pl.repeat(1.0, len(values), eager=True)
+    found = amounts.read(values, f"{where}, column quantity", tell).fill_nan(None)
+    unread = found.is_null() & values.is_not_null()
+    if unread.any():
+        first = values.filter(unread)[0]
+        tell(f"{unread.sum():,} quantities that are no number (first {first!r}) count as 1")
+    return found.fill_null(1.0)
 
 
 def _with_usual(found: list[str], names: dict[str, str], tell: Callable[[str], None]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -72,16 +71,17 @@ def recommend(
 @offline_app.command("score")
 def score(
     transactions: Annotated[Path, typer.Option("--transactions", help="CSV (also .gz), Parquet or JSON lines: customer, timestamp, amount, optional invoice and item")],
-    as_of: Annotated[datetime, typer.Option("--as-of", formats=["%Y-%m-%d"], help="Learn from rows before this day, score the window from it on")],
+    as_of: Annotated[str, typer.Option("--as-of", help="Learn from rows before this day, score the window from it on")],
     out: Annotated[Path, typer.Option("--out", help="Parquet (or .csv): customer_id, p_churn, clv, clv_low, clv_high")],
     horizon: Annotated[int, typer.Option("--horizon", min=1, help="Length of the window in days")] = 90,
-    columns: Annotated[str, typer.Option("--columns", help="Names in the file, as customer=CustomerID,amount=Total")] = "",
+    columns: Annotated[str, typer.Option("--columns", help="Names in the file, as customer=CustomerID,amount=Total; places without a header: customer=1,timestamp=2,amount=4")] = "",
 ) -> None:  # fmt: skip
     """Churn probability and revenue of the next days for every customer who bought before a date."""
-    from customer360.models import file_scores
+    from customer360.models import file_scores, timestamps
     from customer360.models import transactions as files
 
-    found = file_scores.score(files.read(transactions, files.mapping(columns)), as_of.date(), horizon)
+    day = timestamps.moment(as_of).date()
+    found = file_scores.score(files.read(transactions, files.mapping(columns)), day, horizon)
     for note in found.notes:
         typer.echo(note)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -88,14 +88,14 @@ def test_last_years_window_sets_half_of_the_total(days) -> None:
     assert examples.last_year is None  # the clock of this log is the calendar
     plain = clv.fit_examples(examples, PARAMS)
     start = examples.current["start_amount"].sum()
-    rate = clv.newest_rate(clv.cut_rates(examples.past))
+    rate = clv.newest_rate(clv.cut_rates(examples.past), 90)
     known = dataclasses.replace(examples, last_year=season.Totals(buyer_share=0.5, revenue=4 * rate * start))
     assert clv.fit_examples(known, PARAMS).level == pytest.approx(2 * plain.level)  # the geometric mean of 1 and 4
 
 
 def test_newer_cuts_say_more_of_the_level() -> None:
     rates = {CUT: 2.0, CUT - timedelta(days=clv.LEVEL_HALF_LIFE_DAYS): 1.0}
-    assert clv.newest_rate(rates) == pytest.approx(2 ** (2 / 3))
+    assert clv.newest_rate(rates, 90) == pytest.approx(2 ** (2 / 3 * 2 / 3))  # two windows: two thirds of the logarithm
 
 
 def test_the_interval_holds_its_share(fitted, days) -> None:
@@ -130,11 +130,10 @@ def started(days: pl.DataFrame, fitted: clv.ClvFitted) -> pl.DataFrame:
 
 def test_trees_keep_the_total_of_the_starting_points(fitted, days) -> None:
     rows = started(days, fitted).with_columns(score=clv.predict(fitted, at_cut(days))["score"])
-    ordinary = rows.sort("start_amount", "person_id").head(rows.height - int(rows.height * clv.WHOLESALE_SHARE))
     cuts = frames.cuts(START, CUT, 90, 120, PARAMS.cut_count, PARAMS.cut_step_days)
-    rate = clv.newest_rate(clv.cut_rates(starts.training_frame(days.lazy(), cuts, fitted.spending, 90, 365)))
+    rate = clv.newest_rate(clv.cut_rates(starts.training_frame(days.lazy(), cuts, fitted.spending, 90, 365)), 90)
     assert fitted.booster is not None
-    assert ordinary["score"].sum() == pytest.approx(ordinary["start_amount"].sum() * rate, rel=0.01)
+    assert rows["score"].sum() == pytest.approx(rows["start_amount"].sum() * rate, rel=1e-6)
 
 
 def test_trees_are_left_out_where_they_do_not_help(fitted, days) -> None:

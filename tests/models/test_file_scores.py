@@ -64,6 +64,21 @@ def test_scores_rank_and_add_up_and_the_future_is_not_read() -> None:
     assert again.table.equals(found.table)
 
 
+@pytest.mark.slow
+def test_customers_silent_for_longer_than_the_models_saw_are_drawn_to_btyd() -> None:
+    file = shop(400, 700, seed=3)
+    found = file_scores.score(file, AS_OF, 30).table.with_columns(customer=pl.col("customer_id").cast(pl.String))
+    past = file.lines.filter(pl.col("at").dt.date() < AS_OF).group_by("customer").agg(last=pl.col("at").max())
+    silent = pl.col("last").dt.date() < AS_OF - timedelta(days=365)
+    rows = (
+        found.join(past, on="customer")
+        .group_by(silent=silent)
+        .agg(pl.len(), pl.col("clv").mean(), pl.col("p_churn").mean())
+    )
+    gone, here = (rows.filter(silent=flag).row(0, named=True) for flag in (True, False))
+    assert gone["len"] > 30 and 0 < gone["clv"] < 0.2 * here["clv"] and gone["p_churn"] > here["p_churn"]
+
+
 def test_a_short_file_is_scored_by_btyd_with_a_warning() -> None:
     file = shop(400, 180, seed=1, ahead=270)
     found = file_scores.score(file, AS_OF, 270)

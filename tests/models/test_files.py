@@ -44,6 +44,28 @@ def test_quotes_a_byte_order_mark_and_empty_cells(tmp_path: Path) -> None:
     assert found.columns == ["user", "item"] and found.rows() == [("a;b;c", None), ("d, e", "x")]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
+def test_the_encodings_of_spreadsheets(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "log.csv").write_bytes("name;total\nZoë;£5\n".encode(encoding))
+    assert files.frame(tmp_path / "log.csv").rows() == [("Zoë", "£5")]
+
+
+def test_a_spreadsheet_that_names_its_separator(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("sep=;\na,b;c\n1;2,5\n")
+    assert files.frame(tmp_path / "log.csv").to_dicts() == [{"a,b": "1", "c": "2,5"}]
+
+
+def test_cells_beyond_the_header_are_blank_or_refused(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("user,total\na,5,\nb,6, \n")
+    assert files.frame(tmp_path / "log.csv").rows() == [("a", "5"), ("b", "6")]
+    (tmp_path / "log.csv").write_text("user,total\na,5\nb,6,50\n")
+    with pytest.raises(SourceError, match="line 3: 3 cells where the first line has 2: 'b,6,50'; quote values"):
+        files.frame(tmp_path / "log.csv")
+    (tmp_path / "log.csv").write_text("user item\na x\nb y z\n")
+    with pytest.raises(SourceError, match="line 3: 3 cells where the first line has 2"):
+        files.frame(tmp_path / "log.csv")
+
+
 def test_parquet_and_json_lines(tmp_path: Path) -> None:
     frame = pl.DataFrame({"user": ["u1"], "item": [3]})
     frame.write_parquet(tmp_path / "log.parquet")

@@ -39,7 +39,7 @@ def test_reads_every_format_and_counts_what_it_leaves_out(kind: str, tmp_path: P
     assert found.lines["at"][0] == datetime(2011, 3, 1, 10)
     assert found.notes == (
         "1 rows without a customer left out",
-        "1 rows without a readable timestamp left out",
+        "1 rows without a readable timestamp left out (first 'oops' in row 5)",
         "1 other returns are not deducted from what was sold",
     )
     assert found.customer_type == (pl.Int64 if kind.startswith("csv") else pl.String)
@@ -89,12 +89,39 @@ def test_quantity_times_price_stands_for_an_amount(tmp_path: Path) -> None:
     assert found.customer_type == pl.String  # leading zeros are part of a name
 
 
+GOLDEN = {
+    "german": ("Kunde;Datum;Betrag\n1;01.02.2020;1.234,56\n1;13.02.2020;(5,00)\n", {"customer": "Kunde", "timestamp": "Datum", "amount": "Betrag"},
+               [1234.56, -5.0], 1),
+    "american": ('Customer,Order Date,Total\n1,"Feb 1, 2020","$1,234.50"\n1,"Feb 13, 2020",-$3\n', None, [1234.5, -3.0], 1),
+    "cdnow": (" 00001 20200201  1   11.77\n 00002 20200213  2   12.00\n", None, [11.77, 12.0], 1),
+    "cdnow by place": (" 00001 20200201  2   11.77\n 00002 20200213  2   12.00\n",
+                       {"customer": "1", "timestamp": "2", "quantity": "3", "price": "4"}, [23.54, 24.0], 0),
+    "factors": ("client;date;qty;unit price\nA;2020-02-01;1,000;2,50\nA;2020-02-13T00:00:00+00:00;-2,000;3,00\n", None, [2.5, -6.0], 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(GOLDEN))
+def test_exports_of_other_places(name: str, tmp_path: Path) -> None:
+    text, columns, expected, notes = GOLDEN[name]
+    (tmp_path / "sales.csv").write_text(text)
+    found = transactions.read(tmp_path / "sales.csv", columns)
+    assert found.lines["amount"].to_list() == pytest.approx(expected) and len(found.notes) == notes
+    assert found.lines["at"].to_list() == [datetime(2020, 2, 1), datetime(2020, 2, 13)]
+
+
+def test_an_amount_that_cannot_be_read_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "sales.csv").write_text("user,date,total\na,2020-01-01,5\na,2020-01-02,gift\na,2020-01-03,\n")
+    found = transactions.read(tmp_path / "sales.csv")
+    assert found.notes == ("2 rows without a readable amount (such as 1234.56) left out (first 'gift' in row 2)",)
+
+
 def test_a_sale_that_a_return_undoes_never_took_place(tmp_path: Path) -> None:
     rows = [  # customer, day, amount, invoice, item
         ("a", 1, 100.0, "1", "x"), ("a", 2, -100.0, "c1", "x"),  # undone
         ("a", 3, -50.0, "c2", "y"), ("a", 4, 50.0, "2", "y"),  # the return came first: of an older sale
         ("b", 1, 20.0, "3", "x"), ("b", 1, 20.0, "4", "x"), ("b", 5, -20.0, "c3", "x"),  # one of two undone
         ("b", 6, 5.0, "5", "x"), ("b", 6, 5.0, "5", "x"),  # a line twice
+        ("c", 1, 9.0, "6", "x"), ("c", 2, -9.0, "c4", "x"),  # the only sale: the customer stays known
     ]  # fmt: skip
     frame = pl.DataFrame(rows, schema=["customer", "day", "amount", "invoice", "item"], orient="row")
     file = tmp_path / "t.parquet"
@@ -103,12 +130,12 @@ def test_a_sale_that_a_return_undoes_never_took_place(tmp_path: Path) -> None:
     assert found.notes == (
         "1 rows equal to another of their invoice folded",
         "2 sales undone whole by a later return left out with it",
-        "1 other returns are not deducted from what was sold",
+        "2 other returns are not deducted from what was sold",
     )
     days = transactions.days(found.lines).collect()
     bought = days.filter(pl.col("order_count") > 0)
-    assert bought.select("person_id", "gross_amount").rows() == [("a", 50.0), ("b", 20.0), ("b", 5.0)]
-    assert days.filter(pl.col("order_count") == 0)["return_count"].to_list() == [1]
+    assert bought.select("person_id", "gross_amount").rows() == [("a", 50.0), ("b", 20.0), ("b", 5.0), ("c", 9.0)]
+    assert days.filter(pl.col("order_count") == 0)["return_count"].to_list() == [1, 1]
 
 
 def test_days_hold_invoices_and_items() -> None:

@@ -27,6 +27,8 @@ def shop(tmp_path_factory) -> Path:
         for product in rng.choice(15, size=9, replace=False):
             at = CUT + timedelta(days=int(rng.integers(-200, 20)), hours=9)
             rows.append((f"u{user:02}", f"{'ab'[user % 2]}{product:02}", at.isoformat(), 1))
+            if product < 5:
+                rows.append((*rows[-1][:2], (at + timedelta(days=30)).isoformat(), 1))
     rows += [
         rows[0],
         (None, "a01", "2024-06-01", 1),
@@ -61,6 +63,20 @@ def test_new_holds_nothing_that_was_touched_not_even_returned(shop, few_families
     found, past = lists(shop, "new", 30), reading.read(shop, CUT, {}).rows
     assert found.join(past, on=["user", "item"]).is_empty()
     assert "back" in found["user"]
+
+
+def test_where_nobody_comes_back_to_an_item_all_holds_new_items(shop, few_families, tmp_path) -> None:
+    rows = pl.read_csv(shop, infer_schema=False)
+    assert lists(shop, "all").join(rows, on=["user", "item"]).height > 0
+    once = rows.unique(["user", "item"], keep="first", maintain_order=True)
+    whole = pl.DataFrame({"user": "zz", "item": [f"{t}{n:02}" for t in "ab" for n in range(15)]}).with_columns(
+        timestamp=pl.lit("2024-05-01"), quantity=pl.lit("1")
+    )
+    once.vstack(whole).write_csv(tmp_path / "once.csv")
+    found, past = lists(tmp_path / "once.csv", "all"), reading.read(tmp_path / "once.csv", CUT, {}).rows
+    again = found.join(past, on=["user", "item"], how="semi")
+    assert set(again["user"]) == {"zz"} and again["rank"].to_list() == [1, 2, 3, 4, 5]  # has touched all there is
+    assert set(found["user"]) == set(past["user"]) and found["user"].is_sorted()
 
 
 def test_what_follows_the_date_changes_nothing(shop, few_families, tmp_path) -> None:

@@ -47,8 +47,23 @@ def test_a_file_without_a_header_by_place(tmp_path: Path) -> None:
     path.write_text("1::10::5::978300760\n1::11::3::978300760\n")
     found = reading.read(path, datetime(2020, 1, 1), {"user": "1", "item": "2", "timestamp": "4"})
     assert found.rows.select("user", "item").rows() == [(1, 10), (1, 11)]
+    told = reading.read(path, datetime(2020, 1, 1), {})
+    assert told.rows.equals(found.rows) and "read as --columns user=1,item=2,timestamp=4" in told.notes[0]
+    path.write_text("1::10\n1::11\n")
     with pytest.raises(SourceError, match="by place"):
         reading.read(path, datetime(2020, 1, 1), {})
+
+
+def test_quantities_and_times_that_cannot_be_read_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user;item;date;quantity\nu;i;2011-05-01;2,5\nu;j;2011-05-01;few\nu;k;2011-05-01;\nu;l;soon;1\n")
+    found = reading.read(path, datetime(2020, 1, 1), {})
+    assert found.rows["quantity"].to_list() == [2.5, 1.0, 1.0]
+    assert found.left_out == {"without a time": 1}
+    assert found.notes[1:] == (
+        "times that cannot be read: 1, first 'soon' in row 4",
+        "1 quantities that are no number (first 'few') count as 1",
+    )
 
 
 def test_nothing_before_the_date_is_one_clear_line(tmp_path: Path) -> None:
