@@ -121,7 +121,8 @@ def _among(edges: pl.DataFrame, records: pl.Series) -> pl.DataFrame:
 
 def _rows_of(frame: pl.DataFrame, records: pl.Series) -> pl.DataFrame:
     """Rows of some records. Picked by place: a join or filter would pass over every column of everybody."""
-    return frame[np.flatnonzero(frame["record"].is_in(records.implode()).to_numpy())]
+    places = np.flatnonzero(frame["record"].is_in(records.implode()).to_numpy())
+    return frame if len(places) == frame.height else frame[places]
 
 
 # ---- edges of crowded keys ----------------------------------------------------------------------------------------
