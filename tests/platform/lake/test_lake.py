@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-import zlib
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -16,17 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from customer360.platform import lake as lakes
 from customer360.platform import ledger, tables
 from customer360.platform.errors import ContractError, LakeLocked, StaleBatch, TableMissing
-from customer360.platform.lake import Add, Lake, bucket_numbers
-from customer360.platform.tables import Boolean, Date, Float, Integer, Money, String, Table, Timestamp, personal
+from customer360.platform.lake import Add, Lake
+from customer360.platform.tables import Date, Float, Integer, Money, String, Table, Timestamp, personal
 
 NAME = "silver.t_notes"
 T0 = datetime(2024, 1, 2, 3, 4, 5, 678_901, UTC)
@@ -66,7 +62,7 @@ def replace(lake: Lake, adds: list[Add], version: int = 1, **scope: str) -> int:
     return lake.replace(NAME, adds, scope=scope, app="node:x", app_version=version)
 
 
-# ---- reading and writing --------------------------------------------------------------------------------------
+# ---- reading and writing -------------------------------------------------------------------------------------
 
 
 def test_written_rows_are_read_in_contract_order_and_type(lake: Lake, notes: type[Table]) -> None:
@@ -171,7 +167,7 @@ def test_missing_table(lake: Lake, notes: type[Table]) -> None:
         lake.version(NAME)
 
 
-# ---- batches and transactions ---------------------------------------------------------------------------------
+# ---- batches and transactions --------------------------------------------------------------------------------
 
 
 def test_a_batch_is_appended_once_and_in_order(lake: Lake, notes: type[Table]) -> None:
@@ -211,7 +207,7 @@ def test_observers_are_told_before_and_after_a_commit(lake: Lake, notes: type[Ta
     assert seen == [f"before commit {NAME}", f"after commit {NAME}"]
 
 
-# ---- schema ---------------------------------------------------------------------------------------------------
+# ---- schema --------------------------------------------------------------------------------------------------
 
 
 def redeclared(**columns: Any) -> type[Table]:
@@ -286,85 +282,7 @@ def test_ensure_twice_changes_nothing(lake: Lake, notes: type[Table]) -> None:
     assert Lake(lake.root, {}, 9).buckets_of(NAME) == 4
 
 
-# ---- statistics -----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def measures(registries: None) -> type[Table]:
-    class Measures(Table, table="silver.t_measures"):
-        """One row per measure."""
-
-        i = Integer(nullable=True)
-        f = Float(nullable=True)
-        m = Money(nullable=True)
-        d = Date(nullable=True)
-        t = Timestamp(nullable=True)
-        s = String(nullable=True)
-        b = Boolean(nullable=True)
-        mail = String(nullable=True, metadata=personal("email"))
-
-    return Measures
-
-
-def test_statistics_are_right_and_skip_personal_data(lake: Lake, measures: type[Table]) -> None:
-    rows = pl.DataFrame(
-        {
-            "i": [5, None, -3], "f": [1.5, -2.5, None], "m": [Decimal("10.10"), Decimal("-0.99"), None], "d": [date(2024, 1, 3), date(2023, 5, 1), None],
-            "t": [T0, T0 + timedelta(seconds=1), None], "s": ["b", "a" * 41, None], "b": [True, False, None], "mail": ["z@x", "a@x", None],
-        },
-        schema=tables.schema(measures),
-    )  # fmt: skip
-    name = "silver.t_measures"
-    lake.ensure(measures)
-    add = lake.write_file(name, rows, {})
-    lake.replace(name, [add], scope={}, app="n", app_version=1)
-    found = pl.DataFrame(pa.table(DeltaTable(lake.uri(name)).get_add_actions(flatten=True))).row(0, named=True)
-    assert found["num_records"] == 3
-    expected = {
-        "i": (-3, 5),
-        "f": (-2.5, 1.5),
-        "m": (Decimal("-0.99"), Decimal("10.10")),
-        "d": (date(2023, 5, 1), date(2024, 1, 3)),
-        "t": (T0, T0 + timedelta(seconds=1)),
-    }
-    for column, (low, high) in expected.items():
-        assert (found[f"min.{column}"], found[f"max.{column}"], found[f"null_count.{column}"]) == (low, high, 1), column
-    assert found.get("min.s") is None and found.get("max.s") is None  # too long to be a bound
-    assert not [key for key in found if key.endswith(".mail") and found[key] is not None]
-    assert "z@x" not in add.stats and "mail" not in add.stats
-
-
-def test_statistics_never_hide_a_row_from_another_engine(lake: Lake, measures: type[Table]) -> None:
-    name = "silver.t_measures"
-    lake.ensure(measures)
-    values = [
-        {"i": i, "m": Decimal(i) / 10, "s": f"s{i:02d}", "t": T0 + timedelta(microseconds=i), "f": i / 3}
-        for i in range(20)
-    ]
-    parts = [pl.DataFrame(values[i : i + 5], schema=tables.schema(measures)) for i in range(0, 20, 5)]
-    lake.replace(name, [lake.write_file(name, p, {}) for p in parts], scope={}, app="n", app_version=1)
-    dataset = DeltaTable(lake.uri(name)).to_pyarrow_dataset()
-    for column, bound in {
-        "i": 7,
-        "m": Decimal("0.70"),
-        "s": "s07",
-        "t": T0 + timedelta(microseconds=7),
-        "f": 7 / 3,
-    }.items():
-        field = pa.compute.field(column)
-        assert dataset.to_table(filter=field == bound).num_rows == 1, column
-        assert dataset.to_table(filter=field > bound).num_rows == 12, column
-
-
-def test_statistics_of_empty_and_null_only_files(lake: Lake, measures: type[Table]) -> None:
-    empty = lake.write_file("silver.t_measures", measures.create_empty(), {})
-    assert json.loads(empty.stats) == {"numRecords": 0}
-    nulls = pl.DataFrame([{"i": None}], schema=tables.schema(measures))
-    stats = json.loads(lake.write_file("silver.t_measures", nulls, {}).stats)
-    assert (stats["numRecords"], stats["minValues"], stats["nullCount"]["i"]) == (1, {}, 1)
-
-
-# ---- upkeep ---------------------------------------------------------------------------------------------------
+# ---- upkeep --------------------------------------------------------------------------------------------------
 
 
 def test_rewrite_changes_only_files_that_differ(lake: Lake, notes: type[Table]) -> None:
@@ -424,77 +342,7 @@ def test_vacuum_keeps_a_week_by_default(lake: Lake, notes: type[Table]) -> None:
     assert not (Path(lake.uri(NAME)) / old.path).exists()
 
 
-# ---- objects and the lock -------------------------------------------------------------------------------------
-
-
-def test_put_creates_only_once(lake: Lake) -> None:
-    assert lake.put("a/b.json", b"1", create=True)
-    assert not lake.put("a/b.json", b"2", create=True)
-    assert lake.get("a/b.json") == b"1"
-    assert lake.put("a/b.json", b"3")
-    assert lake.get("a/b.json") == b"3"
-
-
-def test_objects_are_listed_below_a_folder_and_deleted(lake: Lake) -> None:
-    for path in ("_batches/shop/2.json", "_batches/shop/1.json", "_batches/shop_b/1.json"):
-        lake.put(path, b"{}")
-    assert lake.objects("_batches/shop") == ["_batches/shop/1.json", "_batches/shop/2.json"]
-    assert lake.objects("_none") == []
-    lake.delete(lake.objects("_batches/shop"))
-    assert (lake.objects("_batches/shop"), lake.objects("_batches")) == ([], ["_batches/shop_b/1.json"])
-    assert lake.get("_batches/shop/1.json") is None
-
-
-def test_run_lock_excludes_this_process_and_names_the_holder(lake: Lake) -> None:
-    with lake.run_lock("first"), pytest.raises(LakeLocked, match="first"), lake.run_lock("second"):
-        pass
-    with lake.run_lock("third"):
-        pass
-
-
-HOLD = """
-import sys, time
-from customer360.platform.lake import Lake
-with Lake(sys.argv[1]).run_lock("the other process"):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
-def test_run_lock_excludes_another_process_until_it_dies(lake: Lake) -> None:
-    with subprocess.Popen([sys.executable, "-c", HOLD, lake.root], stdout=subprocess.PIPE, text=True) as holder:
-        try:
-            assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-            with pytest.raises(LakeLocked, match="the other process"), lake.run_lock("mine"):
-                pass
-        finally:
-            holder.kill()
-    with lake.run_lock("mine"):
-        pass
-
-
-# ---- buckets --------------------------------------------------------------------------------------------------
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.text(max_size=12), max_size=30), st.sampled_from([1, 16, 97]))
-def test_bucket_numbers_are_crc32(texts: list[str], buckets: int) -> None:
-    expected = [zlib.crc32(t.encode()) % buckets for t in texts]
-    assert bucket_numbers(pl.Series("any", texts, pl.String), buckets).to_list() == expected
-
-
-def test_bucket_numbers_of_nulls_and_repeats() -> None:
-    found = bucket_numbers(pl.Series([None, "a", "", "a", None, "é" * 50]), 16)
-    assert found.to_list() == [
-        0,
-        *(zlib.crc32(t) % 16 for t in (b"a", b"", b"a")),
-        0,
-        zlib.crc32(("é" * 50).encode()) % 16,
-    ]
-    assert found.dtype == pl.Int32
-
-
-# ---- object store ---------------------------------------------------------------------------------------------
+# ---- object store --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -1,0 +1,57 @@
+"""Objects beside the tables, and the lock of a run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from customer360.platform.errors import LakeLocked
+from customer360.platform.lake import Lake
+
+
+def test_put_creates_only_once(lake: Lake) -> None:
+    assert lake.put("a/b.json", b"1", create=True)
+    assert not lake.put("a/b.json", b"2", create=True)
+    assert lake.get("a/b.json") == b"1"
+    assert lake.put("a/b.json", b"3")
+    assert lake.get("a/b.json") == b"3"
+
+
+def test_objects_are_listed_below_a_folder_and_deleted(lake: Lake) -> None:
+    for path in ("_batches/shop/2.json", "_batches/shop/1.json", "_batches/shop_b/1.json"):
+        lake.put(path, b"{}")
+    assert lake.objects("_batches/shop") == ["_batches/shop/1.json", "_batches/shop/2.json"]
+    assert lake.objects("_none") == []
+    lake.delete(lake.objects("_batches/shop"))
+    assert (lake.objects("_batches/shop"), lake.objects("_batches")) == ([], ["_batches/shop_b/1.json"])
+    assert lake.get("_batches/shop/1.json") is None
+
+
+def test_run_lock_excludes_this_process_and_names_the_holder(lake: Lake) -> None:
+    with lake.run_lock("first"), pytest.raises(LakeLocked, match="first"), lake.run_lock("second"):
+        pass
+    with lake.run_lock("third"):
+        pass
+
+
+HOLD = """
+import sys, time
+from customer360.platform.lake import Lake
+with Lake(sys.argv[1]).run_lock("the other process"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_run_lock_excludes_another_process_until_it_dies(lake: Lake) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD, lake.root], stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+            with pytest.raises(LakeLocked, match="the other process"), lake.run_lock("mine"):
+                pass
+        finally:
+            holder.kill()
+    with lake.run_lock("mine"):
+        pass

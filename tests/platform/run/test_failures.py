@@ -1,0 +1,173 @@
+"""What a failing node, source or producer leaves standing, and what is tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+import pytest
+
+import customer360.platform.run as runs
+from customer360.platform.errors import RunError, TransientError
+from customer360.platform.graph import builds, produces
+from customer360.platform.run.executor import LocalExecutor, RayExecutor
+from customer360.platform.tables import Date, Integer, String, Table
+
+
+def test_a_failed_node_blocks_only_what_needs_it(filled: Any) -> None:
+    filled.break_node["silver.t_totals"] = ValueError("no totals today")
+    nodes = filled.fails()
+    assert filled.states(nodes) == dict.fromkeys(filled.ALL, "built") | {
+        "silver.t_totals": "failed",
+        "gold.t_summary": "blocked",
+    }
+    assert nodes["silver.t_totals"].reason == "ValueError: no totals today"
+    assert "silver.t_totals" in nodes["gold.t_summary"].reason
+    assert filled.calls.count("silver.t_totals") == 4  # one try a bucket: what is no accident is not tried again
+    filled.break_node.clear()
+    assert {n for n, s in filled.states(filled.run()).items() if s == "built"} == {"silver.t_totals", "gold.t_summary"}
+
+
+def test_a_failed_source_blocks_its_tables_only(filled: Any) -> None:
+    filled.orders("2.csv", "x")
+    (filled.root / "landing/orders/2.csv").write_text("A,A\n1,2\n")
+    nodes = filled.fails()
+    assert filled.states(nodes)["source orders"] == "failed" and "twice" in nodes["source orders"].reason
+    assert filled.states(nodes)["silver.t_orders"] == filled.states(nodes)["gold.t_summary"] == "blocked"
+    assert filled.states(nodes)["silver.t_clicks"] == "built"
+    filled.orders("2.csv", "o5,ann,1,1.00,1")  # mended in place
+    filled.run()
+    assert ("o5", "ann", 1, Decimal("1.00")) in filled.rows("silver.t_orders")
+    assert len(filled.rows("silver.t_orders")) == 5
+
+
+@pytest.mark.parametrize("fault", [ValueError("no table today"), RunError({"x": "y"})])
+def test_a_failed_producer_blocks_only_what_needs_it(filled: Any, fault: Exception) -> None:
+    class Scores(Table, table="gold.t_scores"):
+        """One row per score."""
+
+        score = Integer()
+
+    class Early(Table, table="gold.t_later"):
+        """One row per later thing."""
+
+        score = Integer()
+
+    @produces(Scores, inputs=["silver.t_orders"])
+    def t_scores(context: Any, orders: pl.LazyFrame) -> pl.LazyFrame:
+        raise fault
+
+    @builds(Early)
+    def t_later(gold_t_scores: pl.LazyFrame) -> pl.LazyFrame:
+        return gold_t_scores
+
+    assert filled.states(filled.fails()) == dict.fromkeys(filled.ALL, "built") | {
+        "gold.t_scores": "failed",
+        "gold.t_later": "blocked",
+    }
+
+
+def test_a_producer_that_breaks_its_contract_fails_alone(filled: Any) -> None:
+    class Scores(Table, table="gold.t_scores"):
+        """One row per score."""
+
+        score = Integer()
+
+    @produces(Scores, inputs=["silver.t_orders"])
+    def t_scores(context: Any, orders: pl.LazyFrame) -> pl.LazyFrame:
+        return orders
+
+    nodes = filled.fails()
+    assert filled.states(nodes) == dict.fromkeys(filled.ALL, "built") | {"gold.t_scores": "failed"}
+    assert "missing columns ['score']" in nodes["gold.t_scores"].reason
+
+
+def test_a_producer_commits_side_tables_and_parts(filled: Any) -> None:
+    class Side(Table, table="gold.t_side"):
+        """One row per side fact."""
+
+        n = Integer()
+
+    class Scores(Table, table="gold.t_scores", partition_by=("model", "as_of")):
+        """One row per model, date and score."""
+
+        model = String()
+        as_of = Date()
+        score = Integer()
+
+    seen: list[Any] = []
+
+    def producer(part: str) -> None:
+        outputs = (Side, Scores) if part == "one" else (Scores,)
+
+        @produces(*outputs, inputs=["silver.t_totals"], part=("model", part), dated=True, version=lambda _: "v1")
+        def made(context: Any, totals: pl.LazyFrame) -> Any:
+            seen.append((part, context.as_of))
+            scores = totals.select(score="units")
+            return (totals.select(n="order_count"), scores) if part == "one" else scores.head(1)
+
+    producer("one")
+    producer("two")
+    first = date(2024, 1, 2)
+    filled.run(as_of=first)
+    assert seen == [("one", first), ("two", first)]
+    assert filled.lake.scan("gold.t_scores").group_by("model", "as_of").len().sort("model").collect().rows() == [
+        ("one", first, 3),
+        ("two", first, 1),
+    ]
+    assert len(filled.rows("gold.t_side")) == 3
+    assert filled.states(filled.run(as_of=first))["gold.t_scores/one"] == "current"
+    filled.run(default_as_of=lambda _: date(2024, 1, 3))
+    assert filled.lake.scan("gold.t_scores").collect()["as_of"].n_unique() == 2
+    assert len(seen) == 4
+
+
+@pytest.mark.parametrize("kind", [LocalExecutor, RayExecutor])
+def test_a_producer_is_given_what_spreads_work(
+    filled: Any, monkeypatch: pytest.MonkeyPatch, kind: type[LocalExecutor] | type[RayExecutor]
+) -> None:
+    class Scores(Table, table="gold.t_scores"):
+        """One row per order."""
+
+        score = Integer()
+
+    class Near(RayExecutor):
+        def map(self, units: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+            return LocalExecutor(self.settings).map(units)
+
+    given: list[Any] = []
+
+    @produces(Scores, inputs=["silver.t_totals"])
+    def t_scores(context: Any, totals: pl.LazyFrame) -> pl.LazyFrame:
+        given.append(context.executor)
+        return totals.select(score="units")
+
+    settings = filled.settings.execution
+    executor = Near(settings, filled.root) if kind is RayExecutor else LocalExecutor(settings)
+    monkeypatch.setattr(runs, "executor_for", lambda _: executor)
+    filled.run()
+    assert given == ([executor] if kind is RayExecutor else [None]), "None: no more than this process"
+
+
+def test_transient_failures_are_tried_again(filled: Any) -> None:
+    original, tries = filled.break_node, []
+
+    class Once(dict[str, Exception]):
+        def __contains__(self, name: object) -> bool:
+            tries.append(name)
+            return name == "silver.t_clicks" and tries.count(name) < 3
+
+    filled.break_node = Once({"silver.t_clicks": TransientError("not now")})
+    assert filled.states(filled.run())["silver.t_clicks"] == "built"
+    assert filled.calls.count("silver.t_clicks") == 3
+    filled.break_node = original
+
+
+def test_transient_failures_that_stay_fail_the_node(filled: Any) -> None:
+    filled.break_node["silver.t_clicks"] = ConnectionError("never")
+    nodes = filled.fails()
+    assert nodes["silver.t_clicks"].reason == "ConnectionError: never (after 3 attempts)"
+    assert filled.calls.count("silver.t_clicks") == 3
