@@ -169,8 +169,12 @@ def _ask(settings: Settings, person: str) -> None:
             console.print(f"GET {path}   {1000 * (time.perf_counter() - began):.0f} ms")
             console.print_json(json.dumps(answer if "profile" not in answer else _brief(answer)))
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(60)
+        server.terminate()  # it ends its own Ray; a signal to all of that at once leaves Serve waiting for a dead controller
+        try:
+            server.wait(60)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            raise
 
 
 def _brief(answer: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -60,8 +59,9 @@ def pairs_of(met: Met, keys: tuple[str, ...]) -> pl.DataFrame:
 
 
 def meet(
-    met: Met, left: pl.DataFrame, crowded: pl.DataFrame, keys: tuple[str, ...], caps: dict[str, int], recheck: bool
-) -> Met:
+    met: Met, left: pl.DataFrame, crowded: pl.DataFrame, keys: tuple[str, ...], caps: dict[str, int], recheck: bool,
+    threads: int,
+) -> Met:  # fmt: skip
     """`met` with its keys counted. `left`: (key, value, record) of the versions that go; `crowded`: until now."""
     touched = pl.concat([key_values(met.batch, keys), left]).select(BOTH).unique()
     if recheck:
@@ -70,7 +70,7 @@ def meet(
     concerned, aside = divided(crowded, touched)
     # What nobody leaves stays crowded, whoever comes.
     touched = touched.join(concerned.join(left, on=BOTH, how="anti"), on=BOTH, how="anti")
-    counts, hits = _counts(met.stay, met.batch, touched, keys, caps)
+    counts, hits = _counts(met.stay, met.batch, touched, keys, caps, threads)
     reopened = counts.filter("is_usable").join(concerned, on=BOTH, how="semi")
     again = hits.join(reopened, on=BOTH, how="semi")["record"].unique()
     stay, batch = met.stay, met.batch
@@ -80,7 +80,7 @@ def meet(
         batch = pl.concat([batch, returning.select(batch.columns)])
         touched = pl.concat([touched, key_values(returning, keys).select(BOTH)]).unique()
         concerned, aside = divided(crowded, touched)
-        counts, hits = _counts(stay, batch, touched, keys, caps)
+        counts, hits = _counts(stay, batch, touched, keys, caps, threads)
     full = counts.filter("is_crowded").select(BOTH)
     closed = hits.join(full.join(concerned, on=BOTH, how="anti"), on=BOTH, how="semi")
     remaining = concerned.join(touched, on=BOTH, how="anti")
@@ -117,12 +117,11 @@ def key_values(frame: pl.DataFrame, keys: tuple[str, ...], offset: int = 0) -> p
 
 
 def _counts(
-    stay: pl.DataFrame, batch: pl.DataFrame, touched: pl.DataFrame, keys: tuple[str, ...], caps: dict[str, int]
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+    stay: pl.DataFrame, batch: pl.DataFrame, touched: pl.DataFrame, keys: tuple[str, ...], caps: dict[str, int], threads: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:  # fmt: skip
     """Of the touched key values: (key, value, is_usable, is_crowded) over all records, and who of `stay` has them."""
     by_key = {int(n): part["value"] for (n,), part in touched.partition_by("key", as_dict=True).items()}
-    with ThreadPoolExecutor() as pool:
-        parts = list(pool.map(lambda n: _holding(stay[keys[n]], by_key[n]).with_columns(key=n), sorted(by_key)))
+    parts = at_once(lambda n: _holding(stay[keys[n]], by_key[n]).with_columns(key=n), sorted(by_key), threads)
     hits = pl.concat([pl.DataFrame(schema=CROWDED | {"row": pl.Int64}), *parts], how="diagonal_relaxed")
     hits = hits.select(pl.col("key").cast(pl.Int32), "value", stay["record"].gather(hits["row"]), "row")
     own = key_values(batch, keys).join(touched, on=BOTH, how="semi")

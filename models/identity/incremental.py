@@ -92,7 +92,8 @@ def resolve_batch(
     if state.frame.is_empty():
         met, pairs = meet_first(met, keys, pins.caps, rules.engine.threads)
     else:
-        met = meet(met, key_values(old, keys), state.crowded, keys, pins.caps, recheck is not None)
+        before = key_values(old, keys)
+        met = meet(met, before, state.crowded, keys, pins.caps, recheck is not None, rules.engine.threads)
         pairs = pairs_of(met, keys)
     if met.batch.height > batch.height:  # with records whose links are told anew, too
         tier, near = _tier(met.stay, [old, near_gone], met.batch, rules)
