@@ -21,10 +21,12 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
-from customer360.models import btyd, evaluation, frames, starts
+from customer360.models import frames
 from customer360.models.base import PAYLOADS, Evaluation, Model, NoProgress, Params, Progress, Snapshot, register
-from customer360.models.season import Clock
-from customer360.models.starts import EXPECTED, INPUTS, QUIET, WINDOW, Examples, Spending
+from customer360.models.lifecycle import evaluation
+from customer360.models.purchasing import btyd, starts
+from customer360.models.purchasing.season import Clock
+from customer360.models.purchasing.starts import EXPECTED, INPUTS, QUIET, WINDOW, Examples, Spending
 from customer360.platform.errors import ModelError
 
 MONOTONE = {"recency_days": 1, EXPECTED: -1, QUIET: 1}  # what must not turn round because of a few rows

@@ -22,10 +22,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.stats import spearmanr
 
-from customer360.models import evaluation, frames, starts
+from customer360.models import frames
 from customer360.models.base import PAYLOADS, Evaluation, Model, Params, Progress, Snapshot, register
-from customer360.models.season import Clock
-from customer360.models.starts import EXPECTED, INPUTS, START, VALUE, Examples, Spending
+from customer360.models.lifecycle import evaluation
+from customer360.models.purchasing import starts
+from customer360.models.purchasing.season import Clock
+from customer360.models.purchasing.starts import EXPECTED, INPUTS, START, VALUE, Examples, Spending
 from customer360.platform.errors import ModelError
 
 WHOLESALE_SHARE = 0.01  # of customers, by starting point: a third of the revenue in the public log

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from customer360.pipelines.gold.features import ACTIVE_WITHIN_DAYS, FEATURES, HORIZON_DAYS, QUIET_DAYS, features
+from customer360.pipelines.features import ACTIVE_WITHIN_DAYS, FEATURES, HORIZON_DAYS, QUIET_DAYS, features
 from customer360.platform.errors import ModelError
 
 __all__ = [

@@ -14,17 +14,18 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from customer360.models import evaluation, two_tower
+from customer360.models import two_tower
 from customer360.models.base import PAYLOADS, Evaluation, Model, Params, Progress, Snapshot, register
-from customer360.models.item_to_item import INTERACTIONS, MODES, Mode, judged_outcome
-from customer360.models.popularity import purchases
-from customer360.models.recommenders import hybrid
-from customer360.models.recommenders.hybrid import Hybrid, Way
+from customer360.models.lifecycle import evaluation
+from customer360.models.recommenders import choice as hybrid
+from customer360.models.recommenders.choice import Hybrid, Way
+from customer360.models.recommenders.histories import purchases
+from customer360.models.recommenders.judging import INTERACTIONS, MODES, Mode, judged_outcome
 from customer360.models.recommenders.log import Ints, Log
 from customer360.models.recommenders.ranker import Ranker
-from customer360.models.recommenders.towers import Towers
 from customer360.models.two_tower import PRODUCTS, TwoTowerFitted
 from customer360.models.two_tower.examples import TwoTowerParams
+from customer360.models.two_tower.family import Towers
 from customer360.platform import telemetry
 from customer360.platform.errors import ModelError
 

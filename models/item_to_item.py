@@ -19,20 +19,29 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy import sparse
 
-from customer360.models import evaluation
 from customer360.models.base import PAYLOADS, Evaluation, Model, Params, Progress, Snapshot, register
-from customer360.models.popularity import PURCHASE, most_popular, own_frequency, popularity, purchases, top_k
+from customer360.models.lifecycle import evaluation
 from customer360.models.recommenders import ease as closed_form
 from customer360.models.recommenders import neighbours
+from customer360.models.recommenders.histories import (
+    most_popular,
+    own_frequency,
+    popularity,
+    purchases,
+    top_k,
+)
+from customer360.models.recommenders.judging import (
+    INTERACTIONS,
+    KIND_WEIGHTS,
+    MODES,
+    Mode,
+    judged_outcome,
+    outcome,
+)
 from customer360.models.recommenders.neighbours import keep_largest
 from customer360.platform.errors import ModelError
 
-Mode = Literal["new", "all"]
 Method = Literal["ease", "cosine"]
-MODES: tuple[Mode, ...] = ("new", "all")
-# What an interaction says beside a purchase; a view of something not bought is a hint, not a vote.
-KIND_WEIGHTS = {PURCHASE: 1.0, "wishlist": 0.5, "cart_add": 0.5, "view": 0.2}
-INTERACTIONS = "gold.interactions"
 BLOCK_PERSONS = 1024
 
 Dense = NDArray[np.float32]
@@ -274,29 +283,6 @@ def baselines(fitted: ItemToItemFitted, snapshot: Snapshot, persons: pl.Series, 
         only_popular, fitted.as_of, fitted.method, fitted.products, fitted.weights, fitted.popular
     )
     return {"popularity": recommend(popular, interactions, persons, snapshot.as_of, "new", k)}
-
-
-def outcome(interactions: pl.LazyFrame, start: date, stop: date, min_products: int, mode: Mode) -> pl.DataFrame:
-    """What persons with `min_products` distinct products before `start` buy in [start, stop): `person_id`,
-    `product_id`; unseen ones in `new`.
-    """
-    before = purchases(interactions, start).select("person_id", "product_id").unique()
-    after = purchases(interactions, stop).filter(pl.col("on") >= start).select("person_id", "product_id").unique()
-    known = before.group_by("person_id").len().filter(pl.col("len") >= min_products)
-    truth = after.join(known, on="person_id", how="semi")
-    if mode == "new":
-        truth = truth.join(before, on=["person_id", "product_id"], how="anti")
-    return truth.sort("person_id", "product_id").collect()
-
-
-def judged_outcome(
-    interactions: pl.LazyFrame, as_of: date, horizon_days: int, min_products: int, mode: Mode
-) -> pl.DataFrame:
-    """`outcome` of the window after `as_of`. Raises ModelError when there is nobody to judge."""
-    truth = outcome(interactions, as_of, as_of + timedelta(days=horizon_days), min_products, mode)
-    if truth.is_empty():
-        raise ModelError(f"nobody can be judged: no person with {min_products} products buys from {as_of} on")
-    return truth
 
 
 def _histories(

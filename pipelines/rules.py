@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from customer360.platform.expressions import ExpressionError, condition
+from customer360.platform.conditions import ExpressionError, condition
 from customer360.platform.quality.checks import DIMENSIONS, Checks, Condition, Dimension
 from customer360.platform.settings import Frozen
 from customer360.platform.tables import TABLES, Table, pii_columns

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as RoutingError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from customer360.models.identity.index import IdentityIndexError
+from customer360.models.identity.lookup.index import IdentityIndexError
 from customer360.models.identity.registry import RegistryError
 from customer360.platform import access, settings, telemetry
 from customer360.platform.access import WrongRole
@@ -29,11 +29,12 @@ from customer360.platform.errors import AccessDenied, LakeLocked
 from customer360.platform.online import NotPublished, OnlineStore
 from customer360.platform.run.executor import ray_session
 from customer360.platform.settings import Settings
-from customer360.serve import customer, freshness, identity, recommend, reference, score, together
+from customer360.serve.api import identity, people, recommendations, reference, scores, together
+from customer360.serve.api.policy import Caller, Problem
 from customer360.serve.console import steward
-from customer360.serve.desk import Desk
-from customer360.serve.indexes import Indexes
-from customer360.serve.policy import Caller, Problem
+from customer360.serve.publication import freshness
+from customer360.serve.publication.indexes import Indexes
+from customer360.serve.stewardship import Desk
 
 if TYPE_CHECKING:
     from ray import serve
@@ -109,7 +110,7 @@ def build_app(configured: Settings) -> FastAPI:
     app.include_router(operations)
     app.include_router(reference.router)
     explained: dict[int | str, dict[str, Any]] = {code: {"model": Problem} for code in (401, 403, 404, 503)}
-    for endpoint in (customer, recommend, together, score, identity):
+    for endpoint in (people, recommendations, together, scores, identity):
         app.include_router(endpoint.router, prefix="/v1", responses=explained)
     app.include_router(steward.router)
     handlers: dict[type[Exception], Callable[[Any], Response]] = {

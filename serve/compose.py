@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from customer360 import models, pipelines
 from customer360.models.identity.rules import IdentityRules
-from customer360.models.scoring import declare_scorers
+from customer360.models.lifecycle.scoring import declare_scorers
 from customer360.pipelines.rules import RULE_FILES
 from customer360.platform import graph, settings, stars
 from customer360.platform.errors import ConfigError
@@ -25,7 +25,11 @@ def compose() -> None:
     # The doors to Ray Train and MLflow declare nothing and take seconds to import; the sample is a tool, not a table.
     graph.load(
         [pipelines, models],
-        leave_out=(f"{models.__name__}.training", f"{models.__name__}.tracking", f"{pipelines.__name__}.sample"),
+        leave_out=(
+            f"{models.__name__}.lifecycle.on_ray",
+            f"{models.__name__}.lifecycle.tracking",
+            f"{pipelines.__name__}.sample",
+        ),
     )
     declare_scorers()
     importlib.import_module("customer360.platform.warehouse.load")  # declares the warehouse's own books

@@ -6,11 +6,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from customer360.models import lifecycle, promotion
 from customer360.models.base import MODELS, Model
 from customer360.models.identity.erasure import forget, identifiers_of
-from customer360.models.promotion import Desk, Outcome
-from customer360.models.tuning import Tuned
+from customer360.models.lifecycle import promotion
+from customer360.models.lifecycle import train as lifecycle
+from customer360.models.lifecycle.promotion import Desk, Outcome
+from customer360.models.lifecycle.tuning import Tuned
 from customer360.pipelines import last_complete_day_end
 from customer360.platform import privacy, telemetry, warehouse
 from customer360.platform.errors import ModelError
@@ -18,10 +19,10 @@ from customer360.platform.ledger import Run
 from customer360.platform.run import lake_of, run
 from customer360.platform.settings import Settings
 from customer360.platform.warehouse.load import LoadReport, load, rewrite
-from customer360.serve import freshness
 from customer360.serve.compose import identity_rules, rules_of, state_folder
-from customer360.serve.indexes import delete_indexes, publish_index
-from customer360.serve.publish import delete_person, publish_gold
+from customer360.serve.publication import freshness
+from customer360.serve.publication.documents import delete_person, publish_gold
+from customer360.serve.publication.indexes import delete_indexes, publish_index
 
 
 def run_pipeline(

@@ -17,7 +17,7 @@ from customer360.platform.errors import ConfigError, Customer360Error, RunError
 from customer360.platform.ledger import Run
 from customer360.platform.settings import Settings
 from customer360.serve import jobs
-from customer360.serve.publish import PUBLISHED
+from customer360.serve.publication.documents import PUBLISHED
 
 # The activities of the silver pipeline, by the domains whose tables they make: modules of pipelines.silver and models.
 SILVER_STAGES = {

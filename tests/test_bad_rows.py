@@ -167,7 +167,7 @@ def test_every_row_is_accounted_for(landed: Any) -> None:
 
 def _balances(shop: Any) -> dict[str, dict[str, int]]:
     """Conservation by scope; that it holds is asserted on the way."""
-    from customer360.serve import report
+    from customer360.serve.cli import report
 
     lines = [balance for _, balance in report.balances(shop.lake, shop.settings)]
     assert lines and all(b.holds for b in lines), [b.text for b in lines if not b.holds]

@@ -65,8 +65,6 @@ def drive() -> None:
     """
     from conftest import open_site  # beside this file
 
-    import customer360.models.tracking
-    import customer360.models.training  # noqa: F401 - both take seconds to import, so once, before the forks
     from customer360.serve.compose import compose
 
     compose()

@@ -211,7 +211,7 @@ def test_one_more_day_adds_its_rows(history: History) -> None:
 
 
 def test_every_row_is_accounted_for(history: History) -> None:
-    from customer360.serve import report
+    from customer360.serve.cli import report
 
     lines = [balance for _, balance in report.balances(history.site.lake, history.site.settings)]
     assert [b.text for b in lines if not b.holds] == []

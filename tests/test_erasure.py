@@ -303,7 +303,7 @@ def test_every_edition_of_the_others_is_kept(case: Case) -> None:
 
 
 def test_conservation_still_holds(case: Case) -> None:
-    from customer360.serve import report
+    from customer360.serve.cli import report
 
     lines = [balance for _, balance in report.balances(case.site.lake, case.site.settings)]
     assert lines and [b.text for b in lines if not b.holds] == []

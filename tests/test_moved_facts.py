@@ -55,8 +55,8 @@ def days(site: Any, person: str) -> dict[str, Any]:
 def test_facts_and_days_follow_their_person(
     site: Callable[..., Any], raw_retailer: Callable[..., Path], tmp_path: Path
 ) -> None:
-    from customer360.models.identity import stewardship
     from customer360.models.identity.erasure import forget, identifiers_of
+    from customer360.models.identity.registry import stewardship
     from customer360.serve.compose import identity_rules
 
     here = site(raw_retailer(PEOPLE, DAYS, SEED)).copy(tmp_path / "site")

@@ -25,7 +25,7 @@ from customer360.platform.settings import Settings
 from customer360.serve import jobs
 from customer360.serve.app import build_app
 from customer360.serve.compose import compose
-from customer360.serve.publish import POPULAR_KEY
+from customer360.serve.publication.documents import POPULAR_KEY
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 

@@ -6,12 +6,12 @@ All take and return Polars frames and do no I/O.
 """
 
 from customer360.models.identity.evaluate import Agreement, b_cubed, pairwise
-from customer360.models.identity.features import IdentityInputError
+from customer360.models.identity.evidence.features import IdentityInputError
+from customer360.models.identity.evidence.standardize import standardize
 from customer360.models.identity.golden import golden
-from customer360.models.identity.model import IdentityModel, IdentityModelError
 from customer360.models.identity.resolution import Resolution, resolve
 from customer360.models.identity.rules import IdentityRules
-from customer360.models.identity.standardize import standardize
+from customer360.models.identity.weighing.model import IdentityModel, IdentityModelError
 
 __all__ = [
     "Agreement",

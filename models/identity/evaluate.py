@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from customer360.models.identity.cluster import components
+from customer360.models.identity.components import components
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,19 @@ import json
 
 import polars as pl
 
-from customer360.models.identity import pins as pinned
-from customer360.models.identity import registry, steward
-from customer360.models.identity.decide import ACCEPTED
+from customer360.models.identity import registry
+from customer360.models.identity.batch import pins as pinned
+from customer360.models.identity.batch.incremental import resolve_batch
+from customer360.models.identity.batch.pins import Pins
+from customer360.models.identity.batch.standing import edge_rows, evidence_versions, key_rows, take_up
+from customer360.models.identity.batch.state import State
 from customer360.models.identity.golden import golden, losing_values
-from customer360.models.identity.incremental import resolve_batch
 from customer360.models.identity.links import identity_links
-from customer360.models.identity.pins import Pins
+from customer360.models.identity.registry import decisions
 from customer360.models.identity.registry.core import advance
 from customer360.models.identity.rules import IdentityRules, Stitching
-from customer360.models.identity.standing import edge_rows, evidence_versions, key_rows, take_up
-from customer360.models.identity.state import State
 from customer360.models.identity.stitching import is_link
+from customer360.models.identity.verdicts.decide import ACCEPTED
 from customer360.platform import graph, telemetry
 from customer360.platform.graph import produces
 from customer360.platform.lake import Lake
@@ -120,7 +121,7 @@ class Identities(Table, table="silver.identities", sort_by=("record_id",), bucke
     Identities,
     inputs=("silver.customer_records", "silver.visitor_logins"),
     rules="identity",
-    version=lambda context: str(steward.version(context.lake)),
+    version=lambda context: str(decisions.version(context.lake)),
 )
 def identities(
     context: Context, silver_customer_records: pl.LazyFrame, silver_visitor_logins: pl.LazyFrame
@@ -131,7 +132,7 @@ def identities(
     stored = registry.number_records(registry.load(lake, rules.ids.seed), records["record_id"])
     pins, evidence = _pins(lake, records, rules)
     standing = take_up(lake, evidence, pins, stored.names, stored.registry.members["record"])
-    links = steward.links_of(steward.decisions(lake), stored.names)
+    links = decisions.links_of(decisions.decisions(lake), stored.names)
     made = resolve_batch(
         standing.state,
         standing.batch,
@@ -154,7 +155,7 @@ def identities(
         changes=events.height,
     )
     usable = _usable(records, evidence)
-    people = golden(usable, assigned, rules, steward.overrides(lake, stored))
+    people = golden(usable, assigned, rules, decisions.overrides(lake, stored))
     losers = losing_values(usable, assigned, people, rules)
     assignments = resolved(records, assigned, made.state, evidence_versions(evidence, pins), rules.stitching)
     device_links = identity_links(assignments.lazy(), silver_visitor_logins, rules.stitching)
@@ -189,7 +190,7 @@ def _usable(records: pl.DataFrame, evidence: pl.DataFrame) -> pl.DataFrame:
 
 
 def _by_steward() -> pl.Expr:
-    return pl.col("reason").str.starts_with(steward.REASON).fill_null(False)
+    return pl.col("reason").str.starts_with(decisions.REASON).fill_null(False)
 
 
 def resolved(

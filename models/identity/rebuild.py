@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from customer360.models.identity import pins, registry, steward
+from customer360.models.identity import registry
+from customer360.models.identity.batch import pins
+from customer360.models.identity.batch.incremental import resolve_batch
+from customer360.models.identity.batch.state import State
 from customer360.models.identity.evaluate import pairwise
-from customer360.models.identity.incremental import resolve_batch
+from customer360.models.identity.registry import decisions
 from customer360.models.identity.rules import IdentityRules
-from customer360.models.identity.state import State
 from customer360.platform.lake import Lake
 
 
@@ -15,7 +17,7 @@ def drift(lake: Lake, rules: IdentityRules) -> dict[str, float]:
     same with the pins that stand, which is 0 unless something is broken. Reads only."""
     stored = registry.load(lake, rules.ids.seed)
     records = lake.scan("silver.customer_records").collect()
-    links = steward.links_of(steward.decisions(lake), stored.names)
+    links = decisions.links_of(decisions.decisions(lake), stored.names)
     found = {"records": float(records.height)}
     standing = pins.read(lake)
     measured = {"drift": pins.pinned(records, rules)}

@@ -11,8 +11,12 @@ from time import perf_counter
 import numpy as np
 import polars as pl
 
-from customer360.models.identity.cluster import cluster, components
-from customer360.models.identity.decide import (
+from customer360.models.identity.components import components
+from customer360.models.identity.evidence.features import Features, IdentityInputError, build_features
+from customer360.models.identity.rules import IdentityRules
+from customer360.models.identity.stitching import Tier, hubs, is_link, stitch, weight_of, with_own
+from customer360.models.identity.verdicts.cluster import cluster
+from customer360.models.identity.verdicts.decide import (
     ACCEPTED,
     contradictions,
     decide,
@@ -20,12 +24,9 @@ from customer360.models.identity.decide import (
     overruled,
     with_dropped,
 )
-from customer360.models.identity.engine import engine, register
-from customer360.models.identity.features import Features, IdentityInputError, build_features
-from customer360.models.identity.model import IdentityModel, train
-from customer360.models.identity.predict import predict
-from customer360.models.identity.rules import IdentityRules
-from customer360.models.identity.stitching import Tier, hubs, is_link, stitch, weight_of, with_own
+from customer360.models.identity.weighing.engine import engine, register
+from customer360.models.identity.weighing.model import IdentityModel, train
+from customer360.models.identity.weighing.predict import predict
 from customer360.platform.run.executor import Executor
 
 MUST_LINK = "must link"

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from customer360.models.identity.cluster import components
+from customer360.models.identity.components import components
 from customer360.models.identity.rules import Identifier, Stitching
 
 NUMBER_PREFIX = "number_"  # the value as it links

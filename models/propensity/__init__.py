@@ -21,8 +21,9 @@ from pydantic import Field
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
-from customer360.models import evaluation, frames
+from customer360.models import frames
 from customer360.models.base import PAYLOADS, Evaluation, Model, Params, Progress, Snapshot, register
+from customer360.models.lifecycle import evaluation
 from customer360.models.propensity import pairs
 from customer360.models.propensity.pairs import FEATURES
 from customer360.platform.errors import ModelError

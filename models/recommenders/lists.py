@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from customer360.models.evaluation import NDCG_AT, RECALL_AT
+from customer360.models.lifecycle.evaluation import NDCG_AT, RECALL_AT
 from customer360.models.recommenders.candidates import Candidates
 from customer360.models.recommenders.log import Dense, Flags, Ints
 

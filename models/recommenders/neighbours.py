@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from customer360.models.popularity import top_k
+from customer360.models.recommenders.histories import top_k
 from customer360.models.recommenders.log import Dense, Ints, Log
 from customer360.models.recommenders.scoring import Carried, Family, Scorer, normalized
 

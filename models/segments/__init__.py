@@ -17,8 +17,9 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from customer360.models import evaluation, frames
+from customer360.models import frames
 from customer360.models.base import PAYLOADS, Evaluation, Model, Params, Progress, Snapshot, register
+from customer360.models.lifecycle import evaluation
 from customer360.models.segments.clustering import Choice, Scales, choose, nearest, silhouette
 from customer360.models.segments.personas import personas, strongest
 from customer360.pipelines.gold.customers.rfm import rfm, rfm_bounds

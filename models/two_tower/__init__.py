@@ -20,10 +20,13 @@ import numpy as np
 import polars as pl
 from scipy import sparse
 
-from customer360.models import evaluation, item_to_item, retrieval
+from customer360.models import item_to_item
 from customer360.models.base import PAYLOADS, Evaluation, Model, Progress, Snapshot, register
-from customer360.models.item_to_item import INTERACTIONS, MODES, ItemToItemParams, Mix, Mode
-from customer360.models.popularity import most_popular, own_frequency, purchases, top_k
+from customer360.models.item_to_item import ItemToItemParams, Mix
+from customer360.models.lifecycle import evaluation
+from customer360.models.recommenders import retrieval
+from customer360.models.recommenders.histories import most_popular, own_frequency, purchases, top_k
+from customer360.models.recommenders.judging import INTERACTIONS, MODES, Mode, judged_outcome
 from customer360.models.two_tower.examples import Dense, Examples, Ints, TwoTowerParams, places, read_events, words
 from customer360.models.two_tower.towers import train
 
@@ -206,9 +209,7 @@ def evaluate(fitted: TwoTowerFitted, snapshot: Snapshot) -> Evaluation:
     whole = with_new_products(fitted, snapshot[PRODUCTS], snapshot.as_of)
     metrics, verdicts, rows = {"product_count": float(len(whole.products))}, {}, []
     for mode in MODES:
-        truth = item_to_item.judged_outcome(
-            interactions, snapshot.as_of, params.horizon_days, params.min_products, mode
-        )
+        truth = judged_outcome(interactions, snapshot.as_of, params.horizon_days, params.min_products, mode)
         persons = truth["person_id"].unique().sort()
         lists = recommend(whole, interactions, persons, snapshot.as_of, mode, evaluation.RECALL_AT)
         rows.append(evaluation.ranking_by_person(lists, truth).with_columns(mode=pl.lit(mode)))

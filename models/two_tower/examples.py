@@ -12,8 +12,8 @@ from pydantic import Field
 from scipy import sparse
 
 from customer360.models.base import Params
-from customer360.models.item_to_item import KIND_WEIGHTS
-from customer360.models.popularity import PURCHASE
+from customer360.models.recommenders.histories import PURCHASE
+from customer360.models.recommenders.judging import KIND_WEIGHTS
 from customer360.platform.errors import ModelError
 
 WORDS, LABELS = "product_name", ("category", "subcategory", "brand")

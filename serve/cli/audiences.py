@@ -11,7 +11,7 @@ from customer360.serve.cli.options import ConfigOption, configured
 
 if TYPE_CHECKING:
     from customer360.pipelines.rules import AudienceRules
-    from customer360.serve.audiences import People
+    from customer360.serve.activation.audiences import People
 
 app = typer.Typer()
 group = typer.Typer(no_args_is_help=True, help="People by rule (configs/audiences.yaml): size them, export them.")
@@ -22,7 +22,8 @@ NameArgument = Annotated[str, typer.Argument(help="An audience of the file")]
 @group.command("list")
 def list_audiences(config: ConfigOption = None) -> None:
     """Every audience, how many people it means, and how many of them allow to be treated individually."""
-    from customer360.serve import audiences, report
+    from customer360.serve.activation import audiences
+    from customer360.serve.cli import report
 
     of, rules = _opened(config)
     grid = report.grid(f"Audiences as of {of.as_of}", "audience", "people", "allowed", "of whom")
@@ -34,7 +35,8 @@ def list_audiences(config: ConfigOption = None) -> None:
 @group.command("show")
 def show_audience(name: NameArgument, config: ConfigOption = None) -> None:
     """The condition of an audience, and whom each channel reaches; everybody who is meant stands in one row."""
-    from customer360.serve import audiences, report
+    from customer360.serve.activation import audiences
+    from customer360.serve.cli import report
 
     of, rules = _opened(config)
     audience = audiences.named(rules, name)
@@ -60,7 +62,7 @@ def export_audience(
     """Write whom a channel reaches: person_id and the audience's columns. Consent, unsubscriptions and erasures are kept."""
     from customer360.platform import telemetry
     from customer360.platform.errors import ConfigError
-    from customer360.serve import audiences
+    from customer360.serve.activation import audiences
 
     if channel not in audiences.CHANNELS:
         raise ConfigError(f"no channel is called {channel!r}; there are {', '.join(audiences.CHANNELS)}")
@@ -77,7 +79,7 @@ def export_audience(
 def _opened(config: Path | None) -> tuple[People, AudienceRules]:
     from customer360.pipelines.rules import AudienceRules
     from customer360.platform.run import lake_of
-    from customer360.serve import audiences
+    from customer360.serve.activation import audiences
     from customer360.serve.compose import rules_of
 
     settings = configured(config)

@@ -24,7 +24,8 @@ RecordsOption = Annotated[list[str], typer.Option("--records", help="SYSTEM/id; 
 
 def _decide(operation: str, config: Path | None, actor: str | None, reason: str, run: bool, *arguments: Any) -> None:
     """Carry out an operation of ``stewardship`` under the run lock, print its events, and resolve again if asked."""
-    from customer360.models.identity import registry, stewardship
+    from customer360.models.identity import registry
+    from customer360.models.identity.registry import stewardship
     from customer360.platform.run import lake_of
     from customer360.serve import jobs
     from customer360.serve.compose import identity_rules
@@ -157,7 +158,7 @@ def show(
     config: ConfigOption = None,
 ) -> None:  # fmt: skip
     """The golden record with its records and where each value came from, as known now or then."""
-    from customer360.models.identity import bitemporal
+    from customer360.models.identity.registry import bitemporal
     from customer360.platform.run import lake_of
     from customer360.serve.compose import identity_rules
 
@@ -187,7 +188,7 @@ def drift(
 @identity_app.command()
 def retrain(config: ConfigOption = None) -> None:
     """Measure model, frequencies, hubs and key caps anew and score every pair again; ids stay."""
-    from customer360.models.identity import pins
+    from customer360.models.identity.batch import pins
     from customer360.platform.run import lake_of
     from customer360.serve import jobs
 
@@ -207,12 +208,13 @@ def retrain(config: ConfigOption = None) -> None:
 @identity_app.command()
 def track(config: ConfigOption = None) -> None:
     """Log the model that resolution uses to MLflow: m, u and weight of each level, blocking caps, and their picture."""
-    from customer360.models.identity import pins, record
-    from customer360.models.lifecycle import registry_of
+    from customer360.models.identity import tracking
+    from customer360.models.identity.batch import pins
+    from customer360.models.lifecycle.train import registry_of
     from customer360.platform.errors import ModelError
     from customer360.platform.run import lake_of
 
     settings = configured(config)
     if (pinned := pins.read(lake_of(settings))) is None:
         raise ModelError("no identity model yet: `customer360 run silver --stage identity` makes one")
-    typer.echo(f"run {record.log(registry_of(settings), pinned)} of the experiment {record.EXPERIMENT}")
+    typer.echo(f"run {tracking.log(registry_of(settings), pinned)} of the experiment {tracking.EXPERIMENT}")

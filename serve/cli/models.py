@@ -60,7 +60,7 @@ def evaluate(
     config: ConfigOption = None,
 ) -> None:
     """Judge a registered version on a window; default: the newest whose outcome is known."""
-    from customer360.models import promotion
+    from customer360.models.lifecycle import promotion
     from customer360.serve import jobs
 
     desk = jobs.desk(configured(config), model, day(as_of))
@@ -86,7 +86,7 @@ def compare(
     config: ConfigOption = None,
 ) -> None:
     """Compare two versions on the same customers, with a 95 % interval of the difference."""
-    from customer360.models import promotion
+    from customer360.models.lifecycle import promotion
     from customer360.serve import jobs
 
     desk = jobs.desk(configured(config), model, day(as_of))
@@ -106,7 +106,7 @@ def promote(
     config: ConfigOption = None,
 ) -> None:
     """Make a version champion if it is better on the newest known window and breaks no guardrail; else exit code 3."""
-    from customer360.models import promotion
+    from customer360.models.lifecycle import promotion
     from customer360.serve import jobs
 
     desk = jobs.desk(configured(config), model, day(as_of))
@@ -123,7 +123,7 @@ def rollback(
     config: ConfigOption = None,
 ) -> None:
     """Put the previous champion back in use."""
-    from customer360.models.lifecycle import registry_of
+    from customer360.models.lifecycle.train import registry_of
     from customer360.serve import jobs
 
     settings = configured(config)
@@ -133,7 +133,7 @@ def rollback(
 @app.command()
 def drift(model: ModelArgument, as_of: AsOfOption = None, config: ConfigOption = None) -> None:
     """Compare the newest month with the one before the champion's date; writes gold.drift; exit code 4 on an alarm."""
-    from customer360.models import promotion
+    from customer360.models.lifecycle import promotion
     from customer360.serve import jobs
 
     report = promotion.check_drift(jobs.desk(configured(config), model, day(as_of)))
@@ -173,7 +173,8 @@ def retrain(
 @app.command()
 def score(as_of: AsOfOption = None, config: ConfigOption = None) -> None:
     """Score with the champions and rebuild what shows the scores."""
-    from customer360.serve import jobs, report
+    from customer360.serve import jobs
+    from customer360.serve.cli import report
 
     settings = configured(config)
     record = jobs.run_pipeline(settings, start="gold", as_of=day(as_of), command="score")

@@ -42,8 +42,9 @@ def recommend(
     open_hours: Annotated[float, typer.Option(min=0, help="A session is open this long after its last event")] = 48.0,
 ) -> None:
     """Rank items for every user, or the next item of every open session; methods are chosen on the file's own past."""
-    from customer360.models import timestamps
-    from customer360.models.recommenders import offline, reading
+    from customer360.models.files import interactions as reading
+    from customer360.models.files import recommend as offline
+    from customer360.models.files import timestamps
     from customer360.platform import telemetry
     from customer360.platform.errors import SourceError
 
@@ -77,11 +78,11 @@ def score(
     columns: Annotated[str, typer.Option("--columns", help="Names in the file, as customer=CustomerID,amount=Total; places without a header: customer=1,timestamp=2,amount=4")] = "",
 ) -> None:  # fmt: skip
     """Churn probability and revenue of the next days for every customer who bought before a date."""
-    from customer360.models import file_scores, timestamps
-    from customer360.models import transactions as files
+    from customer360.models.files import scores, timestamps
+    from customer360.models.files import transactions as files
 
     day = timestamps.moment(as_of).date()
-    found = file_scores.score(files.read(transactions, files.mapping(columns)), day, horizon)
+    found = scores.score(files.read(transactions, files.mapping(columns)), day, horizon)
     for note in found.notes:
         typer.echo(note)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -21,25 +21,25 @@ def resolve(
     rules: RulesOption = None,
 ) -> None:
     """Deduplicate or link people of any files, without labels: who is one person, and why."""
+    from customer360.models.files import people
     from customer360.models.identity import resolve as resolve_records
-    from customer360.models.identity import standardize
+    from customer360.models.identity.evidence.standardize import standardize
     from customer360.models.identity.resolution import timed
-    from customer360.serve import people_files
 
-    shape = people_files.read_mapping(mapping)
-    limits = shape.applied_to(people_files.identity_rules(rules))
+    shape = people.read_mapping(mapping)
+    limits = shape.applied_to(people.identity_rules(rules))
     seconds: dict[str, float] = {}
     with timed(seconds, "read"):
-        records = people_files.read_people(files, shape)
+        records = people.read_people(files, shape)
     with timed(seconds, "standardize"):
         standard = standardize(records, limits)
     resolution = resolve_records(standard, limits)
     seconds |= resolution.seconds
     with timed(seconds, "write"):
         scored = edges or out.with_name(f"{out.stem}_edges{out.suffix}")
-        people_files.write_table(people_files.clusters(resolution, records, shape), out)
-        people_files.write_table(people_files.scored_edges(resolution, records, shape), scored)
-    for line in people_files.summary(records, resolution, seconds):
+        people.write_table(people.clusters(resolution, records, shape), out)
+        people.write_table(people.scored_edges(resolution, records, shape), scored)
+    for line in people.summary(records, resolution, seconds):
         typer.echo(line)
     typer.echo(f"written: {out}, {scored}")
 
@@ -52,10 +52,10 @@ def evaluate(
     edges: Annotated[Path | None, typer.Option(help="Scored pairs of `identity resolve`")] = None,
 ) -> None:
     """Pairwise and B-cubed precision, recall and F1 against a truth, by threshold, and the errors by kind."""
-    from customer360.serve import identity_evaluation
+    from customer360.models.identity import evaluation_files
 
-    scored = identity_evaluation.read_edges(edges) if edges else None
-    for line in identity_evaluation.report(identity_evaluation.joined(clusters, truth), scored, out):
+    scored = evaluation_files.read_edges(edges) if edges else None
+    for line in evaluation_files.report(evaluation_files.joined(clusters, truth), scored, out):
         typer.echo(line)
 
 
@@ -67,15 +67,15 @@ def sample_labels(
     records: Annotated[Path | None, typer.Option(help="File of people (with unique_id), to show beside")] = None,
 ) -> None:
     """Pairs for review by hand where there is no truth, stratified by decision and weight."""
-    from customer360.serve import identity_evaluation
+    from customer360.models.identity import evaluation_files
 
-    typer.echo(f"{identity_evaluation.sample_labels(edges, number, out, records)} pairs written to {out}")
+    typer.echo(f"{evaluation_files.sample_labels(edges, number, out, records)} pairs written to {out}")
 
 
 @identity_app.command()
 def estimate(labels: Annotated[Path, typer.Option(help="Reviewed sheet of `identity sample-labels`")]) -> None:
     """Precision and recall with confidence intervals from pairs reviewed by hand."""
-    from customer360.serve import identity_evaluation
+    from customer360.models.identity import evaluation_files
 
-    for line in identity_evaluation.estimate_lines(labels):
+    for line in evaluation_files.estimate_lines(labels):
         typer.echo(line)

@@ -60,7 +60,8 @@ def run(
     config: ConfigOption = None,
 ) -> None:
     """Land what is new and build what is not current; `run master` also loads the warehouse, `run MODEL` trains and scores."""
-    from customer360.serve import pipelines, report
+    from customer360.serve import pipelines
+    from customer360.serve.cli import report
 
     settings = configured(config)
     pipelines.check(pipeline, stage)
@@ -90,7 +91,7 @@ def plan(
     config: ConfigOption = None,
 ) -> None:
     """Show what a run would do, in order, and why."""
-    from customer360.serve import report
+    from customer360.serve.cli import report
 
     faults = report.plan(configured(config), start, end, day(as_of))
     raise typer.Exit(1 if faults else 0)
@@ -99,7 +100,7 @@ def plan(
 @app.command()
 def status(config: ConfigOption = None) -> None:
     """Freshness and counts per table, conservation, refused rows, the last runs."""
-    from customer360.serve import report
+    from customer360.serve.cli import report
 
     report.status(configured(config))
 

@@ -22,13 +22,14 @@ def show_quality(
 ) -> None:
     """Tables in five dimensions, alerts, the checks that fail most, and who needs more data; personal values are masked."""
     from customer360.platform.run import lake_of
-    from customer360.serve import quality_page, report
+    from customer360.serve.cli import report
+    from customer360.serve.publication import quality
 
     settings = configured(config)
-    found = quality_page.overview(lake_of(settings), limit)
+    found = quality.overview(lake_of(settings), limit)
     report.quality_summary(found, limit)
     if html:
-        html.write_text(quality_page.page(found, settings.name), encoding="utf-8")
+        html.write_text(quality.page(found, settings.name), encoding="utf-8")
         typer.echo(f"page: {html}")
 
 
@@ -40,7 +41,7 @@ def quarantine_list(
     config: ConfigOption = None,
 ) -> None:
     """Refused rows with rule and place; personal values are masked."""
-    from customer360.serve import report
+    from customer360.serve.cli import report
 
     report.refused(configured(config), table, rule, limit)
 
@@ -66,7 +67,8 @@ def quarantine_replay(
 ) -> None:
     """Land repaired rows as corrections and build on."""
     from customer360.platform.run import lake_of, replay
-    from customer360.serve import jobs, report
+    from customer360.serve import jobs
+    from customer360.serve.cli import report
 
     settings = configured(config)
     for source, rows in replay.replay(lake_of(settings), settings, file).items():

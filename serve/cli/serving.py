@@ -47,7 +47,7 @@ def demo(
     config: ConfigOption = None,
 ) -> None:
     """The main job from nothing: sample, run, train, score, serve; prints what came out."""
-    from customer360.serve import demo as script
+    from customer360.serve.cli import demo as script
 
     script.play(configured(config), customers, days)
 

@@ -43,7 +43,8 @@ def ddl_command(
 def status_command(config: ConfigOption = None) -> None:
     """Rows, parts and freshness of each table, and the last reconciliation."""
     from customer360.platform.warehouse.load import state
-    from customer360.serve import jobs, report
+    from customer360.serve import jobs
+    from customer360.serve.cli import report
 
     listed, checks = state(jobs.warehouse_file(configured(config)))
     grid = report.grid("Warehouse", "table", "rows", "parts", "last commit")
@@ -64,7 +65,7 @@ def status_command(config: ConfigOption = None) -> None:
 
 def show(done: LoadReport) -> None:
     """Print what a load did: tables, then counts and sums of star and lake."""
-    from customer360.serve import report
+    from customer360.serve.cli import report
 
     grid = report.grid("Warehouse", "table", "state", "rows", "changed", "parts loaded")
     for each in done.tables:

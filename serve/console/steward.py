@@ -15,7 +15,7 @@ from customer360.platform import access
 from customer360.platform.access import Principal
 from customer360.platform.errors import AccessDenied
 from customer360.serve.console.waterfall import waterfall
-from customer360.serve.desk import SHOWN, Desk
+from customer360.serve.stewardship import SHOWN, Desk
 
 router = APIRouter(prefix="/console", include_in_schema=False)
 COOKIE, HOME = "c360_key", "/console/review"

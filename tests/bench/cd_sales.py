@@ -16,8 +16,11 @@ import polars as pl
 from conditions import conditions
 from numpy.typing import NDArray
 
-from customer360.models import btyd, clv, evaluation, file_scores
-from customer360.models.transactions import Transactions
+from customer360.models import clv
+from customer360.models.files import scores
+from customer360.models.files.transactions import Transactions
+from customer360.models.lifecycle import evaluation
+from customer360.models.purchasing import btyd
 
 FIRST, WEEKS, COHORT_WEEKS = date(1997, 1, 1), 78, 12
 ASKED = ((date(1997, 10, 1), 273), (date(1997, 10, 1), 180), (date(1997, 10, 1), 90), (date(1998, 3, 1), 90))
@@ -83,7 +86,7 @@ def alone(rows: pl.DataFrame, horizon: int) -> tuple[Array, Array, Array]:
 
 def judged(kind: str, lines: pl.DataFrame, as_of: date, horizon: int) -> list[str]:
     rows = known(lines, as_of, horizon)
-    found = file_scores.score(Transactions(lines, (), pl.String()), as_of, horizon).table.sort("customer_id")
+    found = scores.score(Transactions(lines, (), pl.String()), as_of, horizon).table.sort("customer_id")
     if found["customer_id"].to_list() != rows["customer"].to_list():
         raise SystemExit("not every customer known at the date is scored")
     truth, churned = rows["revenue"].to_numpy(), (rows["orders"] == 0).cast(pl.Float64).to_numpy()

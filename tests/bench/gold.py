@@ -24,8 +24,8 @@ import numpy as np
 import polars as pl
 from conditions import Measured, conditions, measured
 
+from customer360.pipelines.features import features
 from customer360.pipelines.gold.customers import CustomerFeatures
-from customer360.pipelines.gold.features import features
 from customer360.pipelines.silver.behavior import Events, Sessions
 from customer360.pipelines.silver.journey import SubjectDays
 from customer360.pipelines.silver.sales import TransactionItems, Transactions

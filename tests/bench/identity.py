@@ -19,22 +19,23 @@ import yaml
 from conditions import conditions, measured
 from people import households, retail
 
-from customer360.models.identity import IdentityRules, b_cubed, pairwise, registry, resolve, standardize
+from customer360.models.files.people import read_table
+from customer360.models.identity import IdentityRules, b_cubed, pairwise, registry, resolve
+from customer360.models.identity.batch.incremental import resolve_batch
+from customer360.models.identity.batch.pins import pinned
+from customer360.models.identity.batch.pins import write as write_pins
+from customer360.models.identity.batch.standing import edge_rows, evidence_versions, key_rows, take_up
 from customer360.models.identity.evaluate import exact_share
-from customer360.models.identity.incremental import resolve_batch
-from customer360.models.identity.mapping import PeopleMapping, people_records
-from customer360.models.identity.model import IdentityModel
-from customer360.models.identity.pins import pinned
-from customer360.models.identity.pins import write as write_pins
+from customer360.models.identity.evidence.mapping import PeopleMapping, people_records
+from customer360.models.identity.evidence.standardize import standardize
 from customer360.models.identity.producer import Identities, IdentityEdges, IdentityKeys, resolved
 from customer360.models.identity.registry.core import advance
 from customer360.models.identity.resolution import timed
-from customer360.models.identity.standing import edge_rows, evidence_versions, key_rows, take_up
+from customer360.models.identity.weighing.model import IdentityModel
 from customer360.pipelines.silver.customers import CustomerRecords
 from customer360.platform import tables
 from customer360.platform.lake import BUCKET, Lake
 from customer360.platform.tables import Table
-from customer360.serve.people_files import read_table
 
 ROOT = Path(__file__).resolve().parents[2]
 RETAIL = {

@@ -19,10 +19,11 @@ import polars as pl
 import yaml
 from conditions import conditions, measured
 
-from customer360.models.identity import IdentityRules, pins, registry
-from customer360.models.identity.incremental import Resolved, resolve_batch
+from customer360.models.identity import IdentityRules, registry
+from customer360.models.identity.batch import pins
+from customer360.models.identity.batch.incremental import Resolved, resolve_batch
+from customer360.models.identity.batch.state import State
 from customer360.models.identity.registry import core
-from customer360.models.identity.state import State
 from customer360.platform.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[2]

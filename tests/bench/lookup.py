@@ -27,13 +27,14 @@ from conditions import conditions, measured
 from people import households, retail
 from splink import DuckDBAPI, Linker
 
-from customer360.models.identity import IdentityRules, pins
-from customer360.models.identity.engine import engine
-from customer360.models.identity.incremental import resolve_batch
-from customer360.models.identity.index import IdentityIndex, write_index
+from customer360.models.identity import IdentityRules
+from customer360.models.identity.batch import pins
+from customer360.models.identity.batch.incremental import resolve_batch
+from customer360.models.identity.batch.state import State
 from customer360.models.identity.lookup import look_up
-from customer360.models.identity.model import adjusted_columns
-from customer360.models.identity.state import State
+from customer360.models.identity.lookup.index import IdentityIndex, write_index
+from customer360.models.identity.weighing.engine import engine
+from customer360.models.identity.weighing.model import adjusted_columns
 from customer360.platform import access, online
 from customer360.platform import settings as configuration
 

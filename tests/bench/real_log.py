@@ -16,13 +16,14 @@ from typing import Any
 import polars as pl
 from conditions import conditions, measured
 
-from customer360.models import lifecycle
 from customer360.models.base import MODELS, Evaluation
+from customer360.models.lifecycle import train
 from customer360.platform import settings as configuration
 from customer360.platform.lake import Lake
 from customer360.platform.run import lake_of
 from customer360.platform.settings import Settings
-from customer360.serve import jobs, report
+from customer360.serve import jobs
+from customer360.serve.cli import report
 from customer360.serve.compose import compose
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,7 +107,7 @@ def protocol_population(lake: Lake, cut: date) -> int:
 def judged(lake: Lake, settings: Settings, name: str, cut: date) -> tuple[dict[str, float], Evaluation]:
     model = MODELS[name]
     start = perf_counter()
-    evaluation = lifecycle.backtest(lake, model, lifecycle.params_of(settings, model), cut)
+    evaluation = train.backtest(lake, model, train.params_of(settings, model), cut)
     return {"seconds": perf_counter() - start}, evaluation
 
 

@@ -17,8 +17,9 @@ import numpy as np
 import polars as pl
 from conditions import conditions
 
-from customer360.models import base, evaluation, two_tower
-from customer360.models.recommenders import hybrid
+from customer360.models import base, two_tower
+from customer360.models.lifecycle import evaluation
+from customer360.models.recommenders import choice
 from customer360.models.recommenders.candidates import Mode, best_of_blend
 from customer360.models.recommenders.lists import ranked
 from customer360.models.recommenders.log import Ints, Log
@@ -63,7 +64,7 @@ def table(log: Log, user: Ints, item: Ints, rank: Ints) -> pl.DataFrame:
     return pl.DataFrame({"person_id": log.users.gather(user), "product_id": log.items.gather(item), "rank": rank})
 
 
-def single(fitted: hybrid.Hybrid, name: str, users: Ints) -> pl.DataFrame:
+def single(fitted: choice.Hybrid, name: str, users: Ints) -> pl.DataFrame:
     found = best_of_blend(fitted.log, {name: fitted.scorers[name]}, {name: 1.0}, users, fitted.mode, 20)
     rows, rank = ranked(found, found.parts[:, 0], 20)
     return table(fitted.log, users[found.user[rows]], found.item[rows], rank)
@@ -97,7 +98,7 @@ def judged(rows: pl.DataFrame, cut: date, mode: Mode, of_towers: Towers | None) 
     """Markdown lines of one window and mode, the hybrid first."""
     today = float((cut - date(1970, 1, 1)).days)
     log, truth, start, used = Log.of(rows, today), outcome(rows, today, mode), perf_counter(), process_time()
-    fitted = hybrid.fit(log, mode, print)
+    fitted = choice.fit(log, mode, print)
     persons = truth["person_id"].unique().sort()
     users = log.users.search_sorted(persons).to_numpy().astype(np.int64)
     user, item, rank, _ = fitted.lists(users, 20)

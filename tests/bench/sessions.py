@@ -21,9 +21,9 @@ import numpy as np
 import polars as pl
 from conditions import conditions
 
-from customer360.models import evaluation
-from customer360.models.recommenders import offline
-from customer360.models.recommenders.reading import Interactions
+from customer360.models.files import recommend
+from customer360.models.files.interactions import Interactions
+from customer360.models.lifecycle import evaluation
 
 ROOT = Path(__file__).resolve().parents[2]
 K = 20
@@ -160,7 +160,7 @@ def judged(name: str, rows: pl.DataFrame, start: datetime, stop: datetime) -> li
     known, wanted = cut(rows, start, stop)
     began = process_time()
     asked_at = known["at"].max() + timedelta(seconds=1)  # type: ignore[operator]
-    ours = offline.recommend_sessions(Interactions(known, wanted["session"].unique(), {}), asked_at, K, print)
+    ours = recommend.recommend_sessions(Interactions(known, wanted["session"].unique(), {}), asked_at, K, print)
     seconds = process_time() - began
     newest = (
         known.group_by("session", maintain_order=True)

@@ -28,7 +28,8 @@ import polars as pl
 import recommend
 from conditions import conditions
 
-from customer360.models import base, evaluation, two_tower
+from customer360.models import base, two_tower
+from customer360.models.lifecycle import evaluation
 
 CUT = date(2024, 7, 1)
 LOG_CUT = date(2011, 6, 13)
@@ -103,9 +104,9 @@ def in_process(inputs: dict[str, list[str]]) -> dict[str, float]:
 
 def in_worker(run: Any, folder: Path, threads: int = 1, workers: int = 1) -> dict[str, float]:
     """Fit on Ray Train into `folder`/fitted; the figures of the first worker, the CPU seconds of all."""
-    from customer360.models import training
+    from customer360.models.lifecycle import on_ray
 
-    plain, batch_size = training._fit_in_worker, run.params.batch_size
+    plain, batch_size = on_ray._fit_in_worker, run.params.batch_size
 
     def noted(config: dict[str, Any]) -> None:
         import ray.train
@@ -113,23 +114,23 @@ def in_worker(run: Any, folder: Path, threads: int = 1, workers: int = 1) -> dic
         found = timed(lambda: plain(config), batch_size)
         (folder / f"worker_{ray.train.get_context().get_world_rank()}.json").write_text(json.dumps(found))
 
-    training._fit_in_worker = noted
+    on_ray._fit_in_worker = noted
     start = perf_counter()
     try:
-        training.train_on_ray(run, folder / "runs", folder / "fitted", threads=threads, workers=workers)
+        on_ray.train_on_ray(run, folder / "runs", folder / "fitted", threads=threads, workers=workers)
     finally:
-        training._fit_in_worker = plain
+        on_ray._fit_in_worker = plain
     with_ray = perf_counter() - start
     notes = [json.loads((folder / f"worker_{rank}.json").read_text()) for rank in range(workers)]
     return notes[0] | {"with_ray": with_ray, "cpu": sum(note["cpu"] for note in notes)}
 
 
 def against_a_plain_loop(rounds: int, folder: Path) -> None:
-    from customer360.models import training
+    from customer360.models.lifecycle import on_ray
 
     inputs, pairs = write_shop(folder), []
     for turn in range(rounds):
-        run = training.TrainingRun("two_tower", CUT, PARAMS, inputs, dict.fromkeys(inputs, turn))
+        run = on_ray.TrainingRun("two_tower", CUT, PARAMS, inputs, dict.fromkeys(inputs, turn))
         plain, worker = in_new_process(inputs), in_worker(run, folder)
         pairs.append((plain, worker))
         print(
@@ -144,7 +145,7 @@ def against_a_plain_loop(rounds: int, folder: Path) -> None:
 
 
 def against_one_worker(workers: int, rounds: int, data: Path, folder: Path) -> None:
-    from customer360.models import training
+    from customer360.models.lifecycle import on_ray
 
     rows, inputs = recommend.events(data), {}
     for table, frame in recommend.tables(rows, LOG_CUT).items():
@@ -155,7 +156,7 @@ def against_one_worker(workers: int, rounds: int, data: Path, folder: Path) -> N
         for count in (1, workers) if turn % 2 == 0 else (workers, 1):  # neither side always runs first
             into = folder / str(count)
             into.mkdir(exist_ok=True)
-            run = training.TrainingRun(
+            run = on_ray.TrainingRun(
                 "two_tower", LOG_CUT, two_tower.TwoTowerParams(), inputs, dict.fromkeys(inputs, turn)
             )
             found = in_worker(run, into, threads=workers, workers=count)

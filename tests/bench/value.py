@@ -18,8 +18,10 @@ import xgboost
 from conditions import conditions, measured
 from numpy.typing import NDArray
 
-from customer360.models import churn, clv, evaluation, frames, starts
-from customer360.models.transactions import days as days_of
+from customer360.models import churn, clv, frames
+from customer360.models.files.transactions import days as days_of
+from customer360.models.lifecycle import evaluation
+from customer360.models.purchasing import starts
 
 ROOT = Path(__file__).resolve().parents[2]
 CUTS = (date(2010, 12, 15), date(2011, 3, 15), date(2011, 6, 13))

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from customer360.models import base
-from customer360.models.declared import Plan
+from customer360.models.lifecycle.plan import Plan
 from customer360.platform.errors import ModelError
 
 PARAMETERS = Path(__file__).parents[2] / "configs" / "models"

@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 from scipy.special import logit
 
-from customer360.models import base, churn, frames, season, starts
+from customer360.models import base, churn, frames
+from customer360.models.purchasing import season, starts
 from customer360.platform.errors import ModelError
 
 START, CUT = date(2022, 1, 1), date(2023, 4, 1)

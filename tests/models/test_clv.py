@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from customer360.models import base, clv, frames, season, starts
+from customer360.models import base, clv, frames
+from customer360.models.purchasing import season, starts
 from customer360.platform.errors import ModelError
 
 START, CUT = date(2022, 1, 1), date(2023, 4, 1)

@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from customer360.models import base, drift, evaluation, promotion, propensity
+from customer360.models import base, propensity
+from customer360.models.lifecycle import drift, evaluation, promotion
 from customer360.models.propensity import pairs
 from customer360.platform.errors import ModelError
 

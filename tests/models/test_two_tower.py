@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from customer360.models import base, retrieval, two_tower
+from customer360.models import base, two_tower
+from customer360.models.recommenders import retrieval
 from customer360.models.two_tower import TwoTowerParams, examples, towers
 from customer360.platform.errors import ModelError
 
@@ -282,19 +283,19 @@ def test_a_worker_that_dies_goes_on_from_its_epoch(
     ray_cluster, fitted, snapshot, tmp_path: Path, monkeypatch, workers: int
 ) -> None:
     """The last of the workers dies; one worker ends at equal bytes, two at the weights of one but for rounding."""
-    from customer360.models import training
+    from customer360.models.lifecycle import on_ray
 
     inputs = {}
     for table, frame in snapshot.tables.items():
         frame.collect().write_parquet(tmp_path / f"{table}.parquet")
         inputs[table] = [str(tmp_path / f"{table}.parquet")]
-    run = training.TrainingRun("two_tower", CUT, PARAMS, inputs, dict.fromkeys(inputs, 1))
+    run = on_ray.TrainingRun("two_tower", CUT, PARAMS, inputs, dict.fromkeys(inputs, 1))
     died = tmp_path / "died"
 
     def dies_once(config: dict) -> None:
         import ray.train
 
-        from customer360.models import training as module  # of the worker: there it is as written
+        from customer360.models.lifecycle import on_ray as module  # of the worker: there it is as written
 
         is_last = ray.train.get_context().get_world_rank() == workers - 1
 
@@ -311,8 +312,8 @@ def test_a_worker_that_dies_goes_on_from_its_epoch(
         module.CheckpointProgress = Dies
         module._fit_in_worker(config)
 
-    monkeypatch.setattr(training, "_fit_in_worker", dies_once)
-    trained = training.train_on_ray(run, tmp_path / "runs", tmp_path / "fitted", threads=1, workers=workers)
+    monkeypatch.setattr(on_ray, "_fit_in_worker", dies_once)
+    trained = on_ray.train_on_ray(run, tmp_path / "runs", tmp_path / "fitted", threads=1, workers=workers)
     fitted.save(tmp_path / "in_process")
     assert died.exists() and trained.resumed
     if workers == 1:
@@ -325,14 +326,14 @@ def test_a_worker_that_dies_goes_on_from_its_epoch(
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_workers_that_cannot_share_are_refused(ray_cluster, tmp_path: Path) -> None:
-    from customer360.models import training
+    from customer360.models.lifecycle import on_ray
 
-    churn = training.TrainingRun("churn", CUT, base.find("churn").params(), {}, {})
+    churn = on_ray.TrainingRun("churn", CUT, base.find("churn").params(), {}, {})
     with pytest.raises(ModelError, match="cannot share a fit of churn"):
-        training.train_on_ray(churn, tmp_path / "runs", tmp_path / "fitted", workers=2)
-    towers_of_three = training.TrainingRun("two_tower", CUT, PARAMS, {}, {})
+        on_ray.train_on_ray(churn, tmp_path / "runs", tmp_path / "fitted", workers=2)
+    towers_of_three = on_ray.TrainingRun("two_tower", CUT, PARAMS, {}, {})
     with pytest.raises(ModelError, match="3 workers need 3 CPUs, Ray has 2"):
-        training.train_on_ray(towers_of_three, tmp_path / "runs", tmp_path / "fitted", workers=3)
+        on_ray.train_on_ray(towers_of_three, tmp_path / "runs", tmp_path / "fitted", workers=3)
 
 
 @pytest.mark.parametrize("mode", ["new", "all"])

@@ -11,15 +11,15 @@ import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
-from customer360.models import scoring  # noqa: F401 - declares gold.predictions and gold.recommendations
 from customer360.models.identity import producer  # noqa: F401 - declares silver.identities
+from customer360.models.lifecycle import scoring  # noqa: F401 - declares gold.predictions and gold.recommendations
 from customer360.pipelines.gold import affinity, behavior, customers  # noqa: F401
 from customer360.pipelines.silver import catalog  # noqa: F401
 from customer360.platform import access, tables
 from customer360.platform.lake import BUCKET, Lake, bucket_numbers
 from customer360.platform.settings import Settings
 from customer360.serve.app import build_app
-from customer360.serve.publish import publish_gold
+from customer360.serve.publication.documents import publish_gold
 
 AS_OF = date(2026, 3, 1)
 Clients = Callable[[str | None], TestClient]

@@ -20,8 +20,8 @@ from starlette.testclient import TestClient
 from customer360.platform import access, online
 from customer360.platform.settings import Settings
 from customer360.serve import app as application
-from customer360.serve import freshness
 from customer360.serve.app import build_app
+from customer360.serve.publication import freshness
 
 AS_OF = date(2026, 3, 1)
 

@@ -19,10 +19,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from customer360.models import base, plots
-from customer360.models.card import card
-from customer360.models.declared import Choices, Objective, plan_of
-from customer360.models.tuning import Trial, Tuned, TuningRun
+from customer360.models import base
+from customer360.models.lifecycle import plots
+from customer360.models.lifecycle.card import card
+from customer360.models.lifecycle.plan import Choices, Objective, plan_of
+from customer360.models.lifecycle.tuning import Trial, Tuned, TuningRun
 from customer360.platform.settings import Settings
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -71,7 +72,7 @@ def free_port() -> int:
 def fill(state: Path) -> str:
     """Two versions of churn with pictures and cards, the second a challenger, and a search of three trials; the
     registry's address."""
-    from customer360.models.tracking import local_registry
+    from customer360.models.lifecycle.tracking import local_registry
 
     registry, churn = local_registry(state), base.find("churn")
     rng, plan = np.random.default_rng(0), plan_of(churn)

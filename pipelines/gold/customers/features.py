@@ -6,7 +6,7 @@ from datetime import date
 
 import polars as pl
 
-from customer360.pipelines.gold.features import FEATURES, features
+from customer360.pipelines.features import FEATURES, features
 from customer360.platform.graph import builds
 from customer360.platform.tables import Date, Float, String, Table
 

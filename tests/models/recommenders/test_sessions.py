@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from customer360.models.recommenders import offline, sessions
-from customer360.models.recommenders.reading import Interactions
+from customer360.models.files import recommend
+from customer360.models.files.interactions import Interactions
+from customer360.models.recommenders import sessions
 from customer360.models.recommenders.sessions import methods
 from customer360.models.recommenders.sessions.log import Moments, SessionLog
 
@@ -64,7 +65,7 @@ def test_direct_repeats_count_once_and_ties_keep_their_order() -> None:
 
 def lists(clicks: list[tuple[str, str, int]], k: int = 20) -> pl.DataFrame:
     rows = frame(clicks)
-    return offline.recommend_sessions(Interactions(rows, rows["session"].head(0), {}), datetime(2024, 7, 1), k, quiet)
+    return recommend.recommend_sessions(Interactions(rows, rows["session"].head(0), {}), datetime(2024, 7, 1), k, quiet)
 
 
 def test_one_click_is_enough_and_an_unknown_path_gets_what_sells() -> None:

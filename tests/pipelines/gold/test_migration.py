@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from customer360.pipelines.features import features
 from customer360.pipelines.gold.customers.migration import (
     LADDER,
     NOT_BUYING,
@@ -19,7 +20,6 @@ from customer360.pipelines.gold.customers.migration import (
 )
 from customer360.pipelines.gold.customers.rfm import rfm, rfm_bounds
 from customer360.pipelines.gold.customers.value import value
-from customer360.pipelines.gold.features import features
 from customer360.pipelines.rules import EnrichmentRules
 from customer360.pipelines.silver.journey import SubjectDays
 from customer360.platform import tables

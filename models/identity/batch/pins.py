@@ -1,0 +1,186 @@
+"""What identity resolution holds fixed between two rebuilds, so that the order in which records come changes nothing.
+
+The model, the value frequencies it weighs rare values by, the contact values that are hubs, and how many records may
+share a block key. All are measured on the records at hand and then kept; with them a record's evidence depends on the
+record alone, and a pair's weight on the two records alone. Values are kept as hashes: what a person's record held is
+not to be read here after an erasure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+
+import polars as pl
+
+from customer360.models.identity.evidence.features import Features, build_features, key_caps
+from customer360.models.identity.evidence.standardize import of_many_names, standardize
+from customer360.models.identity.rules import IdentityRules
+from customer360.models.identity.stitching import hubs as number_hubs
+from customer360.models.identity.stitching import with_own
+from customer360.models.identity.weighing.model import IdentityModel, adjusted_columns, term_frequencies, train
+from customer360.platform.lake import Lake
+
+# Standard columns in which a value of too many names is no evidence, and what goes with it.
+_HUB_LIMITS = {"email_std": ("max_names_per_email", ("email_user",)), "phone_std": ("max_names_per_phone", ())}
+_PATH = "_identity/pins"
+_NO_LIMIT = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Pins:
+    """`frequencies`: (column, value, share) of the columns that the model adjusts by. `hubs`: (column, value), mail
+    domains of many people and numbers past their limit among them. Both with hashed values. `caps`: block key to the most records that may share a value. `records`: of how many this was made.
+    `basis`: names the rules and code that it was made by."""
+
+    model: IdentityModel
+    frequencies: pl.DataFrame
+    hubs: pl.DataFrame
+    caps: dict[str, int]
+    records: int
+    basis: str
+
+    @property
+    def version(self) -> str:
+        """Sixteen hex digits; other digits mean that every pair is scored again."""
+        text = json.dumps([self.model.version, self.caps, self.records, self.basis, pl.__version__], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def fits(self, records: int, basis: str, rules: IdentityRules) -> bool:
+        """Whether these still serve so many records."""
+        return basis == self.basis and self.records / rules.ids.retrain_growth <= records <= (
+            self.records * rules.ids.retrain_growth
+        )
+
+
+def pin(records: pl.DataFrame, rules: IdentityRules, basis: str = "") -> Pins:
+    """Measure on these records. Raises IdentityModelError when the model cannot be trained."""
+    return pinned(records, rules, basis)[0]
+
+
+def pinned(records: pl.DataFrame, rules: IdentityRules, basis: str = "") -> tuple[Pins, pl.DataFrame]:
+    """As `pin`, and the `evidence` of the same records under these pins, which are read and standardized once for both."""
+    raw, hubs = _measured(records, rules)
+    model, frequencies, caps = _fitted(raw, rules)
+    pins = Pins(model, frequencies, hubs, caps, records.height, basis)
+    return pins, _under(raw.frame, pins, rules)
+
+
+def _measured(records: pl.DataFrame, rules: IdentityRules) -> tuple[Features, pl.DataFrame]:
+    """Features of the records, their keys not capped, and the hubs among their values."""
+    standard = standardize(records, _without_limits(rules))
+    hubs = pl.concat([_hubs_of(standard, column, rules) for column in _HUB_LIMITS])
+    raw = build_features(_closed(standard, hubs), rules, capped=False)
+    return raw, pl.concat([hubs, _shared_domains(raw.frame), number_hubs(raw.frame, rules.stitching)])
+
+
+def _fitted(raw: Features, rules: IdentityRules) -> tuple[IdentityModel, pl.DataFrame, dict[str, int]]:
+    """The model, its value frequencies, and the most records that may share a key."""
+    counts = term_frequencies(raw, rules.engine.threads)
+    model = train(raw, rules, counts)
+    shares = [_shares(counts[column], column) for column in sorted(adjusted_columns(model))]
+    return model, pl.concat(shares or [_no_shares()]), key_caps(raw.frame, raw.keys, rules)
+
+
+def evidence(records: pl.DataFrame, pins: Pins, rules: IdentityRules) -> pl.DataFrame:
+    """One row per record, sorted by record_id: record_id, what the model compares, hashed block keys, tf_* columns."""
+    standard = _closed(standardize(records, _without_limits(rules)), pins.hubs)
+    return _under(build_features(standard, rules, capped=False).frame, pins, rules)
+
+
+def _under(frame: pl.DataFrame, pins: Pins, rules: IdentityRules) -> pl.DataFrame:
+    """Features of records with what the pins say of their values."""
+    frame = frame.drop("rid")
+    frame = with_own(_with_own_domains(frame, pins.hubs), pins.hubs, rules.stitching)
+    for column in sorted(adjusted_columns(pins.model)):
+        shares = pins.frequencies.filter(pl.col("column") == column).select(
+            pl.col("value").alias("value__"), pl.col("share").alias(f"tf_{column}")
+        )
+        frame = (
+            frame.with_columns(value__=hashed(column))
+            .join(shares, on="value__", how="left", maintain_order="left")
+            .drop("value__")
+        )
+    return frame
+
+
+def hashed(column: str) -> pl.Expr:
+    """A text column as signed 64-bit hashes, null where it is."""
+    return pl.when(pl.col(column).is_not_null()).then(pl.col(column).hash(seed=0).reinterpret(signed=True))
+
+
+def read(lake: Lake) -> Pins | None:
+    """The pins of a lake, or None in a new one."""
+    stored = lake.get(f"{_PATH}.json")
+    if stored is None:
+        return None
+    told = json.loads(stored)
+    tables = {name: pl.read_parquet(io.BytesIO(lake.get(told[name]) or b"")) for name in ("frequencies", "hubs")}
+    model = IdentityModel.model_validate(told["model"])
+    return Pins(model, tables["frequencies"], tables["hubs"], told["caps"], told["records"], told["basis"])
+
+
+def write(lake: Lake, pins: Pins) -> None:
+    """Keep the pins; the JSON object, written last, names the others."""
+    told: dict[str, object] = {"model": pins.model.model_dump(), "caps": pins.caps, "records": pins.records}
+    told["basis"] = pins.basis
+    for name in ("frequencies", "hubs"):
+        buffer = io.BytesIO()
+        getattr(pins, name).write_parquet(buffer)
+        told[name] = f"{_PATH}/{pins.version}-{name}.parquet"
+        lake.put(str(told[name]), buffer.getvalue())
+    lake.put(f"{_PATH}.json", json.dumps(told).encode())
+
+
+def discard(lake: Lake) -> None:
+    """Let the next run measure anew."""
+    lake.delete(path for path in lake.objects("_identity") if path.startswith(_PATH))
+
+
+def _without_limits(rules: IdentityRules) -> IdentityRules:
+    limits = {limit: _NO_LIMIT for limit, _ in _HUB_LIMITS.values()}
+    return rules.model_copy(update={"standardization": rules.standardization.model_copy(update=limits)})
+
+
+def _hubs_of(standard: pl.DataFrame, column: str, rules: IdentityRules) -> pl.DataFrame:
+    hubs = of_many_names(standard, column, getattr(rules.standardization, _HUB_LIMITS[column][0])).to_frame()
+    return hubs.select(column=pl.lit(column), value=hashed(column)).sort("value")
+
+
+def _closed(standard: pl.DataFrame, hubs: pl.DataFrame) -> pl.DataFrame:
+    """Standardized records without the contact values that are hubs."""
+    for column, (_, dependants) in _HUB_LIMITS.items():
+        values = hubs.filter(pl.col("column") == column)["value"]
+        is_hub = hashed(column).is_in(values.implode()).fill_null(False)
+        standard = standard.with_columns(pl.when(~is_hub).then(c).alias(c) for c in (*dependants, column))
+    return standard
+
+
+def _shared_domains(frame: pl.DataFrame) -> pl.DataFrame:
+    """Mail domains of many people, as hubs of the column `domain`."""
+    shared = frame.filter(pl.col("email").is_not_null() & pl.col("email_own").is_null()).select(_domain()).unique()
+    return shared.select(column=pl.lit("domain"), value=hashed("domain")).sort("value")
+
+
+def _with_own_domains(frame: pl.DataFrame, hubs: pl.DataFrame) -> pl.DataFrame:
+    """The frame with `email_own` by the pinned domains instead of those of its own records."""
+    shared = hubs.filter(pl.col("column") == "domain")["value"]
+    domains = frame.select("email", _domain()).with_columns(value=hashed("domain"))
+    own = domains.select(pl.when(~pl.col("value").is_in(shared.implode())).then("email").alias("email_own"))
+    return frame.with_columns(own.to_series())
+
+
+def _domain() -> pl.Expr:
+    return pl.col("email").str.split("@").list.last().alias("domain")
+
+
+def _shares(counts: pl.DataFrame, column: str) -> pl.DataFrame:
+    """Of the values of a column (`model.term_frequencies`) their share among the records that have one."""
+    value, share = pl.col("value").reinterpret(signed=True), pl.col("count") / pl.col("count").sum()
+    return counts.select(column=pl.lit(column), value=value, share=share).sort("value")
+
+
+def _no_shares() -> pl.DataFrame:
+    return pl.DataFrame(schema={"column": pl.String, "value": pl.Int64, "share": pl.Float64})

@@ -1,0 +1,88 @@
+"""What stands resolved in a lake, taken up again: which records changed since, and the edges and keys of the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from customer360.models.identity.batch.pins import Pins
+from customer360.models.identity.batch.state import EDGES, PLACE, TOLD, State
+from customer360.models.identity.evidence.features import KEY_PREFIX
+from customer360.platform.lake import Lake
+
+_VERSIONED = "evidence_version"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """`state` of the records that did not change; `batch`: evidence of those that did; `gone`: numbers of those that
+    are there no more; `near`: numbers of records of the state that had edges with either. All of them know their number
+    in the registry as `record`."""
+
+    state: State
+    batch: pl.DataFrame
+    gone: pl.Series
+    near: pl.Series
+
+
+def evidence_versions(evidence: pl.DataFrame, pins: Pins) -> pl.DataFrame:
+    """(record_id, evidence_version): equal numbers mean that nothing which decides a record's pairs has changed."""
+    seed = int(pins.version[:15], 16)
+    parts = [c for c in evidence.columns if not c.startswith((KEY_PREFIX, "tf_")) and c not in ("record", "roots")]
+    numbers = evidence.select(parts).hash_rows(seed=seed).reinterpret(signed=True)
+    return evidence.select("record_id").with_columns(numbers.alias(_VERSIONED))
+
+
+def take_up(lake: Lake, evidence: pl.DataFrame, pins: Pins, names: pl.DataFrame, held: pl.Series) -> Standing:
+    """What stands in the lake, for the `evidence` of all records there are. `names`: (record, record_id) of the registry;
+    `held`: numbers of the records that somebody holds."""
+    numbered = evidence.hstack(
+        evidence.select("record_id").join(names, on="record_id", how="left", maintain_order="left").select("record")
+    )
+    gone = held.filter(~held.is_in(numbered["record"].implode()))
+    stored = ("silver.identities", "silver.identity_edges", "silver.identity_keys")
+    if not all(map(lake.exists, stored)):
+        return Standing(State.empty(evidence), numbered, gone, held.clear().alias("record"))
+    before = lake.scan("silver.identities").select("record_id", _VERSIONED).drop_nulls().collect()
+    now = evidence_versions(evidence, pins)
+    same = now.join(before, on=["record_id", _VERSIONED], nulls_equal=False, how="semi").select("record_id")
+    frame = numbered.join(same, on="record_id", how="semi")
+    ids = frame.select("record", "record_id")
+    edges, weighed = _numbered(lake.scan("silver.identity_edges").collect(), ids)
+    is_whole = pl.all_horizontal(pl.col("record_l", "record_r").is_not_null())
+    cut = edges.filter(~is_whole).select(record=pl.coalesce("record_l", "record_r"))
+    keys = {key: n for n, key in enumerate(c for c in evidence.columns if c.startswith(KEY_PREFIX))}
+    crowded = lake.scan("silver.identity_keys").filter(pl.col("key").is_in(list(keys))).collect()
+    crowded = crowded.select(pl.col("key").replace_strict(keys, return_dtype=pl.Int32), "value")
+    if frame.is_empty():
+        crowded = crowded.clear()
+    state = State(frame, edges.filter(is_whole), weighed, crowded)
+    near = cut["record"].drop_nulls().unique()
+    return Standing(state, numbered.join(same, on="record_id", how="anti"), gone, near)
+
+
+def _numbered(rows: pl.DataFrame, ids: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
+    """Edges of a lake as `TOLD`, null for records that are not among `ids` (record, record_id), and their evidence, which
+    stays as it was read."""
+    told = rows.drop("evidence").with_row_index(PLACE)
+    for side in ("l", "r"):
+        known = ids.rename({"record": f"record_{side}", "record_id": f"record_id_{side}"})
+        told = told.join(known, on=f"record_id_{side}", how="left")
+    return told.select(pl.col(name).cast(kind) for name, kind in TOLD.items()), rows["evidence"]
+
+
+def edge_rows(state: State) -> pl.DataFrame:
+    """The edges by record ids, as `silver.identity_edges` has them."""
+    told = state.told
+    for side in ("l", "r"):
+        known = state.frame.select(**{f"record_{side}": "record", f"record_id_{side}": "record_id"})
+        told = told.join(known, on=f"record_{side}")
+    told = told.with_columns(evidence=state.evidence.gather(told[PLACE]))
+    return told.select("record_id_l", "record_id_r", *list(EDGES)[2:])
+
+
+def key_rows(state: State) -> pl.DataFrame:
+    """The crowded keys by name, as `silver.identity_keys` has them."""
+    names = dict(enumerate(c for c in state.frame.columns if c.startswith(KEY_PREFIX)))
+    return state.crowded.select(pl.col("key").replace_strict(names, return_dtype=pl.String), "value")

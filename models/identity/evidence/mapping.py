@@ -1,0 +1,125 @@
+"""Any file of people as customer records: which of its columns hold what, stated by a mapping.
+
+A mapping names the column of the ids, optionally that of the source, and per attribute the column, or several whose
+values are joined by a space (`address_line_1: [street_number, street_name]`). Values are taken as text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Dict
+from pathlib import PurePath
+from typing import Literal, get_args
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from customer360.models.identity.evidence.dates import iso_dates
+from customer360.models.identity.rules import IdentityRules
+from customer360.platform.errors import ConfigError
+
+Attribute = Literal[
+    "first_name", "last_name", "full_name", "email_address", "phone_number", "date_of_birth", "gender",
+    "address_line_1", "city", "state_code", "zip_code", "country_code",
+]  # fmt: skip
+ATTRIBUTES: tuple[str, ...] = get_args(Attribute)
+FILE_AS_SOURCE = "@file"
+
+
+class PeopleMapping(BaseModel):
+    """`columns`: attribute -> column(s). `identifiers`: columns that hold a person's own number (tax, loyalty card).
+    `source`: a column, or "@file" for the name of each file. `country`: ISO 3166 alpha-2 code where no column says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    unique_id: str
+    source: str | None = None
+    columns: dict[Attribute, tuple[str, ...]] = Field(min_length=1)
+    identifiers: tuple[str, ...] = ()
+    country: str | None = Field(default=None, pattern=r"^[A-Za-z]{2}$")
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        return {name: (columns,) if isinstance(columns, str) else columns for name, columns in value.items()}
+
+    def applied_to(self, rules: IdentityRules) -> IdentityRules:
+        """`rules` with this file's identifiers and country."""
+        blocking = rules.blocking.model_copy(update={"identifiers": self.identifiers})
+        country = {"default_country": self.country.upper()} if self.country else {}
+        standardization = rules.standardization.model_copy(update=country)
+        return rules.model_copy(update={"blocking": blocking, "standardization": standardization})
+
+
+def people_records(files: Dict[str, pl.DataFrame], mapping: PeopleMapping) -> pl.DataFrame:
+    """Customer records of `files` (name -> rows): record_id, unique_id, source (null where the mapping has none), the
+    mapped attributes and identifiers as trimmed text, empty as null. Dates are read per file, since each has its own
+    order of day and month.
+
+    `record_id` is unique over all files: source and id where there is a source. Raises ConfigError when a mapped
+    column is in no file, or ids are missing or repeated.
+    """
+    _check_columns(files, mapping)
+    records = pl.concat([_records(PurePath(name), frame, mapping) for name, frame in files.items()])
+    if empty := records["unique_id"].null_count():
+        raise ConfigError(
+            f"column {mapping.unique_id!r} is empty in {empty} of {records.height} rows; ids must be given"
+        )
+    of_source = [pl.col("source").fill_null(""), "unique_id"] if mapping.source else ["unique_id"]
+    records = records.with_columns(record_id=pl.concat_str(*of_source, separator="/"))
+    repeated = records.filter(pl.col("record_id").is_duplicated())
+    if repeated.height:
+        shown = ", ".join(repeated["record_id"].unique(maintain_order=True).head(3).to_list())
+        advice = (
+            "ids must be unique within a source"
+            if mapping.source
+            else 'if each file numbers its own people, add `source: "@file"` (or `source: COLUMN`) to the mapping; '
+            "else make the ids unique"
+        )
+        raise ConfigError(
+            f"column {mapping.unique_id!r}: {repeated.height} rows share their id with another ({shown}, …); {advice}"
+        )
+    return records.select("record_id", pl.exclude("record_id"))
+
+
+def _check_columns(files: Dict[str, pl.DataFrame], mapping: PeopleMapping) -> None:
+    present = {name.strip() for frame in files.values() for name in frame.columns}
+    wanted = {mapping.unique_id, *mapping.identifiers, *(c for columns in mapping.columns.values() for c in columns)}
+    wanted |= {mapping.source} if mapping.source and mapping.source != FILE_AS_SOURCE else set()
+    if absent := sorted(wanted - present):
+        raise ConfigError(f"the mapping names columns that no file has: {absent}; the files have {sorted(present)}")
+    for name, frame in files.items():
+        if mapping.unique_id not in {column.strip() for column in frame.columns}:
+            raise ConfigError(f"{name} has no column {mapping.unique_id!r}; it has {frame.columns}")
+
+
+def _records(file: PurePath, frame: pl.DataFrame, mapping: PeopleMapping) -> pl.DataFrame:
+    frame = frame.rename({name: name.strip() for name in frame.columns})
+    source = (
+        pl.lit(file.stem) if mapping.source == FILE_AS_SOURCE
+        else _text(frame, (mapping.source,)) if mapping.source
+        else pl.lit(None, pl.String)
+    )  # fmt: skip
+    records = frame.select(
+        _text(frame, (mapping.unique_id,)).alias("unique_id"),
+        source.alias("source"),
+        *(_text(frame, mapping.columns[name]).alias(name) for name in ATTRIBUTES if name in mapping.columns),
+        *(_text(frame, (name,)).alias(name) for name in mapping.identifiers if name not in mapping.columns),
+    )
+    if "country_code" not in records.columns and mapping.country:
+        records = records.with_columns(country_code=pl.lit(mapping.country.upper()))
+    if "date_of_birth" in records.columns:
+        american = "country_code" in records.columns and bool(
+            (records["country_code"].str.to_uppercase() == "US").any()
+        )
+        records = records.with_columns(iso_dates(records["date_of_birth"], month_first=american))
+    return records
+
+
+def _text(frame: pl.DataFrame, columns: tuple[str, ...]) -> pl.Expr:
+    parts = [pl.col(name).cast(pl.String).str.strip_chars() for name in columns if name in frame.columns]
+    if not parts:
+        return pl.lit(None, pl.String)
+    joined = pl.concat_str(*(pl.when(part != "").then(part) for part in parts), separator=" ", ignore_nulls=True)
+    return pl.when(joined != "").then(joined)

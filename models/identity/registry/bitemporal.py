@@ -1,0 +1,58 @@
+"""A person as it was known at an instant: who held which record then, and what the records said then."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+
+from customer360.models.identity import registry
+from customer360.models.identity.evidence.standardize import standardize
+from customer360.models.identity.golden import golden
+from customer360.models.identity.registry import RegistryError, decisions
+from customer360.models.identity.rules import IdentityRules
+from customer360.platform.lake import Lake
+
+RECORDS = "silver.customer_records"
+
+
+def golden_as_of(lake: Lake, rules: IdentityRules, person_id: str, at: datetime) -> dict[str, Any]:
+    """The golden record at an instant: its values, `provenance`, `records`, and the `current_id` behind the id.
+
+    Values are those that the records gave under today's survivorship rules; what stewards set counts where it was set by then.
+
+    Raises:
+        RegistryError: the id held no record then, or the lake keeps no version of the records that old.
+    """
+    stored = registry.load(lake, rules.ids.seed)
+    current = stored.person_id(stored.person(person_id))
+    held = registry.memberships(lake, at)
+    ids = [person_id] if person_id in held["person_id"] else [current]
+    members = held.filter(pl.col("person_id").is_in(ids)).select("record_id", "person_id")
+    if members.is_empty():
+        raise RegistryError(f"{person_id} held no record at {at:%Y-%m-%d %H:%M:%S} UTC")
+    records = lake.scan(RECORDS, version=_version_at(lake, at))
+    mine = records.filter(pl.col("record_id").is_in(members["record_id"].implode())).collect()
+    (row,) = golden(standardize(mine, rules), members, rules, _overrides(stored, ids[0], at)).to_dicts()
+    return {"current_id": current, "as_of": at, **row} | {
+        "provenance": json.loads(row["provenance"]), "records": sorted(members["record_id"])
+    }  # fmt: skip
+
+
+def _version_at(lake: Lake, at: datetime) -> int:
+    """Newest version of the records that was committed by then."""
+    limit = at.timestamp() * 1000
+    commits = [(c["timestamp"], c["version"]) for c in lake.history(RECORDS) if c.get("timestamp") is not None]
+    found = [version for stamp, version in commits if stamp <= limit]
+    if not found:
+        oldest = datetime.fromtimestamp(min(stamp for stamp, _ in commits) / 1000, UTC)
+        raise RegistryError(f"{RECORDS} goes back to {oldest:%Y-%m-%d %H:%M:%S} UTC")
+    return max(found)
+
+
+def _overrides(stored: registry.Stored, person_id: str, at: datetime) -> pl.DataFrame:
+    made = decisions.overrides(stored.lake, stored, at)
+    current = stored.person_id(stored.person(person_id))
+    return made.filter(pl.col("person_id") == current).with_columns(person_id=pl.lit(person_id))

@@ -1,0 +1,179 @@
+"""What becomes of a scored pair: accepted, rejected, or vetoed by a rule that no score overrides.
+
+A household shares surname, address, landline and often an email: one family signal that the model counts four times.
+The rules here therefore name pairs that cannot be one person however much their household agrees. Each has a reason,
+which is stored with the pair.
+"""
+
+from collections.abc import Collection
+
+import polars as pl
+
+from customer360.models.identity.evidence.features import Features
+from customer360.models.identity.rules import Decision, IdentityRules, Stitching
+from customer360.models.identity.stitching import but, different, is_dropped
+from customer360.models.identity.weighing.comparisons import alike, just_below, within
+from customer360.models.identity.weighing.engine import engine, register
+from customer360.models.identity.weighing.households import GENERATION, HOUSEHOLD, SUFFIX, TWINS, UNNAMED
+
+ACCEPTED, REJECTED, VETOED = "accepted", "rejected", "vetoed"
+_COLUMNS = ("given", "family", "roots", "dob", "email", "phone", "suffix")
+
+
+def cannot_link(
+    pairs: pl.DataFrame, features: Features, rules: IdentityRules, idle: Collection[str] = ()
+) -> pl.DataFrame:
+    """(rid_l, rid_r, reason, is_proof): those of `pairs` (rid_l, rid_r) that cannot be one person, in the order given.
+
+    A shared identifier (`blocking.identifiers`, one typing error allowed) clears a pair of every reason. `is_proof`
+    tells reasons that rest on a second birth date, suffix, email or phone from those that rest on names alone: the
+    latter void the pair's own score, but do not part records that third ones connect. `idle`: reasons that do not fit
+    the records (`IdentityModel.idle_vetoes`).
+    """
+    if pairs.is_empty():
+        return pl.DataFrame(schema={"rid_l": pl.Int64, "rid_r": pl.Int64, "reason": pl.String, "is_proof": pl.Boolean})
+    people = features.frame.select(pl.struct(*_COLUMNS, *features.identifiers)).to_series()
+    places = features.frame.select("rid").with_row_index("at")
+    # Both records beside the pair: a join would pass over everybody.
+    beside = {
+        side: people.gather(
+            pairs.select(rid=f"rid_{side}").join(places, on="rid", how="left", maintain_order="left")["at"]
+        )
+        for side in "lr"
+    }
+    rows = pairs.select("rid_l", "rid_r", **beside).with_row_index("place")
+    with engine(rules.engine) as con:
+        register(con, "pairs", rows)
+        told = con.sql(veto_query(rules.decision, features.identifiers, idle)).to_arrow_table()
+    return pl.DataFrame(pl.from_arrow(told)).with_columns(pl.col("rid_l", "rid_r").cast(pl.Int64))
+
+
+def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[str]) -> str:
+    """Facts of each pair, all of them true or false and never null, then the first reason that holds."""
+    same_number = " or ".join(within(f"l.{name}", f"r.{name}", 1) for name in identifiers) or "false"
+    any_alike = f"""list_max(flatten([[jaro_winkler_similarity(a, b) for a in l.roots if length(a) > 3]
+        for b in r.roots if length(b) > 3])) >= {just_below(rules.name_similarity)}"""
+    initial = """((length(l.given) = 1 and list_contains([a[1] for a in r.roots], l.given))
+        or (length(r.given) = 1 and list_contains([a[1] for a in l.roots], r.given)))"""
+    swapped = f"""((l.given = r.family and {_resemble("l.family", "r.given", rules)})
+        or (l.family = r.given and {_resemble("l.given", "r.family", rules)}))"""
+    # What is equal needs no distance; CASE asks no further.
+    one_name = f"""case when l.given = r.given then true else ({_resemble("l.given", "r.given", rules)} or list_has_any(l.roots, r.roots) or {initial}
+        or {swapped} or {any_alike}) end"""
+    years = "abs(try_cast(l.dob[1:4] as integer) - try_cast(r.dob[1:4] as integer))"
+    conditions = {
+        SUFFIX: "other_suffix",
+        HOUSEHOLD: "other_name and not same_dob",
+        TWINS: f"""other_name and same_dob and same_family and similarity < {just_below(rules.twin_similarity)}
+            and (other_email or other_phone) and not (same_email or same_phone)""",
+        UNNAMED: "unnamed and not (same_dob or same_email or same_phone)",
+        GENERATION: "other_years and not same_dob and not (same_email and same_phone)",
+    }
+    branches = " ".join(f"when {sql} then '{reason}'" for reason, sql in conditions.items() if reason not in idle)
+    return f"""
+        with facts as (
+            select place, rid_l, rid_r, jaro_winkler_similarity(l.given, r.given) as similarity,
+                coalesce({same_number}, false) as same_number,
+                coalesce(l.suffix <> r.suffix, false) as other_suffix,
+                coalesce(not ({one_name}), l.given is not null and r.given is not null and l.given <> r.given)
+                    as other_name,
+                coalesce(case when l.family = r.family then true else {_resemble("l.family", "r.family", rules)} end, false)
+                    as same_family,
+                l.given is null or r.given is null as unnamed,
+                l.dob is null or r.dob is null as dob_unknown,
+                coalesce(case when l.dob = r.dob then true else {within("l.dob", "r.dob", 1)} end, false)
+                    as same_dob,
+                coalesce({years} > {rules.birth_years_apart}, false) as other_years,
+                coalesce(l.email = r.email, false) as same_email, coalesce(l.phone = r.phone, false) as same_phone,
+                coalesce(l.email <> r.email, false) as other_email, coalesce(l.phone <> r.phone, false) as other_phone
+            from pairs
+        ), judged as (
+            select place, rid_l, rid_r,
+                not unnamed and (other_name and not dob_unknown or other_email or other_phone) or other_suffix
+                    as is_proof,
+                case when same_number then null {branches} end as reason
+            from facts
+        )
+        select rid_l, rid_r, reason, is_proof from judged where reason is not null order by place"""
+
+
+def _resemble(left: str, right: str, rules: Decision) -> str:
+    return f"""({left} = {right} or {within(left, right, 1)}
+        or {alike(left, right, rules.name_similarity)})"""
+
+
+def decide(pairs: pl.DataFrame, features: Features, rules: IdentityRules, idle: Collection[str] = ()) -> pl.DataFrame:
+    """`pairs` (rid_l, rid_r, match_weight, …) with `decision` and the `reason` of a veto."""
+    above = pairs.filter(pl.col("match_weight") >= rules.decision.accept_weight)
+    vetoes = pl.concat([different(above, features.frame), cannot_link(above, features, rules, idle).drop("is_proof")])
+    vetoes = vetoes.unique(["rid_l", "rid_r"], keep="first", maintain_order=True)
+    return pairs.join(vetoes, on=["rid_l", "rid_r"], how="left", maintain_order="left").with_columns(
+        decision=pl.when(pl.col("match_weight") < rules.decision.accept_weight)
+        .then(pl.lit(REJECTED))
+        .when(pl.col("reason").is_not_null())
+        .then(pl.lit(VETOED))
+        .otherwise(pl.lit(ACCEPTED)),
+    )
+
+
+def judge_links(links: pl.DataFrame, features: Features, rules: IdentityRules, idle: Collection[str]) -> pl.DataFrame:
+    """`links` (rid_l, rid_r, reason) of the deterministic tier with `decision`: a link falls where there is proof that
+    two people use one number, and its reason says which."""
+    proven = cannot_link(links, features, rules, idle).filter("is_proof")
+    against = proven.select("rid_l", "rid_r", against="reason")
+    found = links.join(against, on=["rid_l", "rid_r"], how="left", maintain_order="left")
+    held = pl.col("against").is_null()
+    return found.select(
+        "rid_l",
+        "rid_r",
+        decision=pl.when(held).then(pl.lit(ACCEPTED)).otherwise(pl.lit(VETOED)),
+        reason=pl.when(held).then("reason").otherwise(but(pl.col("reason"), pl.col("against"))),
+    )
+
+
+def contradictions(
+    within: pl.DataFrame, cleared: pl.DataFrame, groups: pl.Series, features: Features, rules: IdentityRules,
+    idle: Collection[str],
+) -> pl.DataFrame:  # fmt: skip
+    """(rid_l, rid_r): the pairs of `within` that part the persons which hold both.
+
+    `cleared`: pairs that are one person whatever the rules say. `groups`: per record its group in the deterministic tier;
+    within one, different numbers of one column are numbers of one person.
+    """
+    doubted = within.join(cleared, on=["rid_l", "rid_r"], how="anti")
+    proven = cannot_link(doubted, features, rules, idle).filter("is_proof").select("rid_l", "rid_r")
+    differ = different(doubted, features.frame).select("rid_l", "rid_r")
+    apart = groups.gather(differ["rid_l"]) != groups.gather(differ["rid_r"])
+    return pl.concat([proven, differ.filter(apart)]).unique().sort("rid_l", "rid_r")
+
+
+def overruled(edges: pl.DataFrame, told: pl.DataFrame, on: list[str]) -> pl.DataFrame:
+    """Edges with the decision and reason that `told` (`on`, decision, reason) has for their pair; pairs that only `told`
+    has come without a score."""
+    if told.is_empty():
+        return edges
+    said = told.select(*on, said="decision", why="reason")
+    known = edges.join(said, on=on, how="left", maintain_order="left")
+    beyond = said.join(edges, on=on, how="anti")
+    return (
+        pl.concat([known, beyond], how="diagonal_relaxed")
+        .with_columns(decision=pl.coalesce("said", "decision"), reason=pl.coalesce("why", "reason"))
+        .drop("said", "why")
+    )
+
+
+def with_dropped(
+    edges: pl.DataFrame, dropped: pl.DataFrame, on: list[str], rules: Stitching, near: pl.Series
+) -> pl.DataFrame:
+    """Edges among the records `near` with the reasons of dropped links (`on`, reason) where nothing else is said of the
+    pair, and of no others."""
+    if not rules.identifiers:
+        return edges
+    among = pl.all_horizontal(pl.col(on).is_in(near.implode()))
+    stale = among & is_dropped(pl.col("reason"), rules)
+    clean = edges.filter(~(stale & pl.col("match_weight").is_null()))
+    clean = clean.with_columns(reason=pl.when(~stale).then("reason"))
+    is_open = pl.col("reason").is_null() & (pl.col("decision") == REJECTED)
+    settled = clean.filter(among & ~is_open).select(on)
+    told = dropped.join(settled, on=on, how="anti").with_columns(decision=pl.lit(REJECTED))
+    return overruled(clean, told, on)

@@ -1,0 +1,390 @@
+"""The Fellegi-Sunter model: settings for Splink, training with gates, and the saved form.
+
+Training is unsupervised (`estimate`): u of exact levels analytically, of the others by sampling; m by expectation
+maximisation over several sessions of pairs that agree on something. Every parameter then passes a gate: what was never observed, or came out the wrong way
+round, is replaced by a stated value and said so in the diagnostics; too much of it raises `IdentityModelError`.
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from pydantic import BaseModel, ConfigDict
+from splink import SettingsCreator, block_on
+
+from customer360.models.identity.evidence.features import Features
+from customer360.models.identity.rules import IdentityRules
+from customer360.models.identity.threads import at_once
+from customer360.models.identity.weighing.comparisons import STANDARD, Comparison, identifier
+from customer360.models.identity.weighing.engine import engine
+from customer360.models.identity.weighing.estimate import (
+    Patterns,
+    Session,
+    maximise,
+    observed_u,
+    of,
+    patterns,
+    random_pairs,
+    session_pairs,
+    shares,
+)
+from customer360.models.identity.weighing.households import idle_vetoes
+from customer360.platform.errors import ModelError
+
+# Digits kept of a trained parameter: far beyond its meaning, and short of the noise of parallel summation, so that
+# the same records give the same model bit for bit.
+_DIGITS = 9
+_SESSIONS = (
+    ("email",), ("phone",), ("day",), ("given", "family"), ("street", "given"), ("given", "zip"), ("family", "zip"),
+    ("street",), ("family",), ("given",),
+)  # fmt: skip
+# Pairs that agree on these are as often a household as a person: they train given names where nothing else does.
+_HOUSEHOLD = frozenset({("family", "zip"), ("street",), ("family",)})
+_PRIOR_RULES = (
+    ("email", "given"), ("phone", "given"), ("day", "given", "family"), ("street", "given", "family"),
+)  # fmt: skip
+
+
+class IdentityModelError(ModelError):
+    """A model of which too little could be trained, or that does not fit the records."""
+
+
+class IdentityModel(BaseModel):
+    """A trained model. JSON-serialisable: `model_dump_json`, `model_validate_json`.
+
+    `settings`: Splink's own model, with every m and u. `term_frequency_hash`: digest of the value counts it was
+    trained on. `diagnostics`: mode (trained or default), records, sessions, replaced parameters and why. `idle_vetoes`:
+    reasons of `decide` that on these records would part one person more often than two.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    settings: dict[str, Any]
+    term_frequency_hash: str
+    diagnostics: dict[str, Any]
+    idle_vetoes: tuple[str, ...] = ()
+
+    @property
+    def version(self) -> str:
+        """Sixteen hex digits that name these parameters."""
+        text = json.dumps([self.settings, self.term_frequency_hash], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def adjusted_columns(model: IdentityModel) -> set[str]:
+    """Columns of which the model weighs rare values more."""
+    levels = (level for c in model.settings["comparisons"] for level in c["comparison_levels"])
+    return {level["tf_adjustment_column"] for level in levels if level.get("tf_adjustment_column")}
+
+
+def comparisons_of(features: Features) -> list[Comparison]:
+    """The comparisons for which the records hold any values."""
+    known = [*STANDARD, *(identifier(column) for column in features.identifiers)]
+    filled = {name for name in features.frame.columns if features.frame[name].null_count() < features.frame.height}
+    return [comparison for comparison in known if filled & set(comparison.columns)]
+
+
+def term_frequencies(features: Features, threads: int = 1) -> dict[str, pl.DataFrame]:
+    """Per adjusted column the hashes and counts of its values, sorted by hash."""
+    columns = sorted({level.exact_on for c in comparisons_of(features) for level in c.levels if level.exact_on})
+    counts = at_once(lambda name: _counted(features.frame[name]), columns, threads)
+    return dict(zip(columns, counts, strict=True))
+
+
+def _counted(column: pl.Series) -> pl.DataFrame:
+    codes, counts = np.unique(column.drop_nulls().hash(seed=0).to_numpy(), return_counts=True)
+    return pl.DataFrame({"value": codes, "count": counts})
+
+
+def train(features: Features, rules: IdentityRules, counts: dict[str, pl.DataFrame] | None = None) -> IdentityModel:
+    """Estimate the model on the records themselves; the default model where they are too few. `counts`: the records'
+    `term_frequencies`, where they are known.
+
+    Raises IdentityModelError when more comparisons than `training.max_replaced_share` fail their gate.
+    """
+    threads = rules.engine.threads
+    counts = counts or term_frequencies(features, threads)
+    start = default_settings(features, counts, threads)
+    digest = _digest(counts)
+    sessions = _sessions(features) if features.frame.height >= rules.training.min_records else []
+    trained, seen = _estimate(features, start, sessions, rules) if sessions else (start, [])
+    diagnostics: dict[str, Any] = {
+        "records": features.frame.height,
+        "sessions": {" + ".join(one.session): round(one.matches) for one in seen},
+    }
+    if not seen:
+        least = rules.training.min_pairs_per_session
+        reason = f"{features.frame.height} records, no training rule with {least} pairs"
+        diagnostics |= {"mode": "default", "reason": reason, "replaced": {}}
+        return IdentityModel(settings=start, term_frequency_hash=digest, diagnostics=diagnostics)
+    settings, replaced = _gate(start, trained, comparisons_of(features), rules)
+    found = [(one.session, one.found) for one in seen]
+    unfit, measured = idle_vetoes(comparisons_of(features), found, settings, rules.decision.accept_weight)
+    diagnostics |= {"mode": "trained", "replaced": replaced, "vetoes": measured}
+    return IdentityModel(settings=settings, term_frequency_hash=digest, diagnostics=diagnostics, idle_vetoes=unfit)
+
+
+def default_settings(features: Features, counts: dict[str, pl.DataFrame], threads: int = 1) -> dict[str, Any]:
+    """Splink settings with default m, and u that is analytic for exact levels and stated for the others."""
+    height = max(features.frame.height, 2)
+    comparisons = [_splink_comparison(c, counts, height) for c in comparisons_of(features)]
+    creator = SettingsCreator(
+        link_type="dedupe_only",
+        unique_id_column_name="rid",
+        comparisons=comparisons,
+        blocking_rules_to_generate_predictions=[block_on(key) for key in features.keys],
+        probability_two_random_records_match=_prior(features, 0.5, threads),
+        retain_matching_columns=True,  # without it Splink leaves out the levels, too
+        retain_intermediate_calculation_columns=True,
+    )
+    return creator.create_settings_dict("duckdb")
+
+
+def _splink_comparison(comparison: Comparison, counts: dict[str, pl.DataFrame], records: int) -> dict[str, Any]:
+    levels: list[dict[str, Any]] = [
+        {"sql_condition": comparison.null_sql, "label_for_charts": "null", "is_null_level": True}
+    ]
+    for level in comparison.levels:
+        entry = {"sql_condition": level.sql, "label_for_charts": level.label, "m_probability": level.m}
+        entry["u_probability"] = level.u
+        if level.exact_on:
+            entry["u_probability"] = _chance_of_equality(counts[level.exact_on], records, level.u)
+            entry["fix_u_probability"] = True
+        if level.by_frequency:
+            entry["tf_adjustment_column"] = level.exact_on
+            entry["disable_tf_exact_match_detection"] = True
+        levels.append(entry)
+    return {"output_column_name": comparison.name, "comparison_levels": levels}
+
+
+def _chance_of_equality(counts: pl.DataFrame, records: int, default: float) -> float:
+    """Chance that two random records with a value hold the same one. Few records say little about rare values, so
+    the default counts as much as a hundred records' pairs."""
+    total = int(counts["count"].sum())
+    same = int((counts["count"].cast(pl.Int64) * (counts["count"].cast(pl.Int64) - 1)).sum())
+    weight = 100.0 * 99.0
+    return _rounded((same + weight * default) / (total * (total - 1) + weight))
+
+
+def _prior(features: Features, recall: float, threads: int) -> float:
+    """Probability that two random records match: pairs that agree on strong evidence, over all pairs."""
+    frame = features.frame
+    rules: list[tuple[str, ...]] = [rule for rule in _PRIOR_RULES if set(rule) <= set(frame.columns)]
+    rules += [(name,) for name in features.identifiers]
+    found = pl.concat(at_once(lambda rule: _pair_ids(frame, rule), rules, threads)).unique().height
+    possible = frame.height * (frame.height - 1) / 2
+    return _rounded(min(0.2, max(found, 1) / recall / max(possible, 10.0)))
+
+
+def _pair_ids(frame: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
+    """(rid, rid_right) of the pairs that agree on `columns`, values shared by too many left out."""
+    code = pl.concat_str(columns, separator="|").hash(seed=0)
+    rows = frame.lazy().select("rid", *columns).drop_nulls().select("rid", code=code).collect()
+    rows = rows.filter(pl.len().over("code").is_between(2, 50))
+    pairs = rows.join(rows, on="code", suffix="_right").select("rid", "rid_right")
+    return pairs.filter(pl.col("rid") < pl.col("rid_right"))
+
+
+def _sessions(features: Features) -> list[Session]:
+    """Sessions of which the records have every column, those of a person's own number first. One that leaves a single
+    comparison is none: alone it cannot tell matches from strangers."""
+    known = [*((name,) for name in features.identifiers), *_SESSIONS]
+    filled = {name for name in features.frame.columns if features.frame[name].null_count() < features.frame.height}
+    return [session for session in known if set(session) <= filled and len(_told_by(features, session)) > 1]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a session showed: patterns over all comparisons, m of those that it may train, matches among its pairs, and
+    the share of the records that the pairs were drawn from."""
+
+    session: Session
+    found: Patterns
+    trained: dict[str, np.ndarray]
+    matches: float
+    kept: float
+
+
+def _shown(features: Features, session: Session | None, rules: IdentityRules) -> tuple[Patterns, float] | None:
+    """Patterns of the pairs of a session, and the share of the records that they were drawn from; None where its pairs
+    are too few. Without a session, of random pairs."""
+    training = rules.training
+    if session is None:
+        pairs, kept = random_pairs(features.frame.height, training.u_pairs, training.seed), 1.0
+    else:
+        pairs, kept = session_pairs(features, session, training.em_pairs)
+        if pairs.height < training.min_pairs_per_session:
+            return None
+    with engine(rules.engine.single) as con:
+        return patterns(con, features, comparisons_of(features), pairs), kept
+
+
+def _told_by(features: Features, session: Session) -> list[int]:
+    """Places of the comparisons that a session may train."""
+    return [at for at, c in enumerate(comparisons_of(features)) if not _about(c) & set(session)]
+
+
+def _trained(
+    features: Features, session: Session, shown: tuple[Patterns, float], start: dict[str, Any], u: list[np.ndarray]
+) -> _Seen:
+    """m by what one session shows."""
+    found, kept = shown
+    told = _told_by(features, session)
+    stated = [_parameters(start["comparisons"][at], "m_probability") for at in told]
+    m, share = maximise(of(found, told), stated, [u[at] for at in told])
+    names = (comparison.name for comparison in comparisons_of(features))
+    trained = {name: m[told.index(at)] for at, name in enumerate(names) if at in told}
+    return _Seen(session, found, trained, share * float(found.counts.sum()), kept)
+
+
+def _about(comparison: Comparison) -> set[str]:
+    return set(comparison.columns) | {level.exact_on for level in comparison.levels if level.exact_on}
+
+
+def _estimate(
+    features: Features, start: dict[str, Any], sessions: list[Session], rules: IdentityRules
+) -> tuple[dict[str, Any], list[_Seen]]:
+    """`start` with the parameters of the levels that were observed, the others without; what the sessions showed."""
+    comparisons = comparisons_of(features)
+    drawn, *shown = at_once(lambda session: _shown(features, session, rules), [None, *sessions], rules.engine.threads)
+    assert drawn is not None
+    by_level = shares(drawn[0], comparisons)
+    u = [observed_u(_parameters(c, "u_probability"), n) for c, n in zip(start["comparisons"], by_level, strict=True)]
+    pairs = zip(sessions, shown, strict=True)
+    seen = [_trained(features, session, told, start, u) for session, told in pairs if told]
+    settings = [
+        _observed(
+            entry,
+            at,
+            by_level[at],
+            u[at],
+            _from_persons([one for one in seen if entry["output_column_name"] in one.trained]),
+        )
+        for at, entry in enumerate(start["comparisons"])
+    ]
+    settings_with_prior = start | {"comparisons": settings}
+    if recaptured := _recaptured(features, settings_with_prior, seen):
+        possible = features.frame.height * (features.frame.height - 1) / 2
+        settings_with_prior["probability_two_random_records_match"] = _rounded(min(0.2, recaptured / possible))
+    return settings_with_prior, seen
+
+
+def _recaptured(features: Features, settings: dict[str, Any], seen: list[_Seen]) -> float | None:
+    """How many pairs match: a session finds those that agree on its columns, and m says which share of all that is.
+    The median over the sessions of persons, None without any."""
+    agree = {
+        level.exact_on: entry["comparison_levels"][1 + place].get("m_probability")
+        for comparison, entry in zip(comparisons_of(features), settings["comparisons"], strict=True)
+        for place, level in enumerate(comparison.levels)
+        if level.exact_on and place == 0
+    }
+    known = {name: 1 - features.frame[name].null_count() / features.frame.height for name in agree}
+    counted = []
+    for one in _from_persons(seen):
+        if all(agree.get(name) for name in one.session) and one.kept > 0:
+            share = math.prod(agree[name] * known[name] ** 2 for name in one.session)
+            counted.append(one.matches / one.kept / share)
+    return float(np.median(counted)) if counted else None
+
+
+def _from_persons(seen: list[_Seen]) -> list[_Seen]:
+    """Sessions without those of households, where there are others."""
+    return [one for one in seen if one.session not in _HOUSEHOLD] or seen
+
+
+def _observed(entry: dict[str, Any], at: int, drawn: np.ndarray, u: np.ndarray, seen: list[_Seen]) -> dict[str, Any]:
+    """Comparison `at` of the settings with m averaged over the sessions, the weight of one the root of its matches;
+    parameters of levels that no pair showed are left out."""
+    name = entry["output_column_name"]
+    told = [level for level in entry["comparison_levels"] if not level.get("is_null_level")]
+    m = np.full(len(told), np.nan)
+    if seen:
+        weights = np.maximum(np.sqrt([one.matches for one in seen]), 1e-9)
+        m = np.average([one.trained[name] for one in seen], axis=0, weights=weights)
+        pairs = sum(np.bincount(one.found.levels[:, at] + 1, one.found.counts, len(told) + 1)[1:] for one in seen)
+        m = np.where(np.asarray(pairs) > 0, m, np.nan)
+    seen_u = np.where(drawn > 0, u, np.nan)
+    levels = [level for level in entry["comparison_levels"] if level.get("is_null_level")]
+    for level, one_m, one_u in zip(told, m.tolist(), seen_u.tolist(), strict=True):
+        new = {"m_probability": one_m, "u_probability": one_u}
+        if level.get("fix_u_probability"):
+            new["u_probability"] = level["u_probability"]
+        kept = {key: value for key, value in level.items() if key not in new}
+        levels.append(kept | {key: value for key, value in new.items() if value == value})
+    return entry | {"comparison_levels": levels}
+
+
+def _parameters(entry: dict[str, Any], name: str) -> np.ndarray:
+    told = (level for level in entry["comparison_levels"] if not level.get("is_null_level"))
+    values = np.array([level[name] for level in told], dtype=np.float64)
+    return values / values.sum() if name == "m_probability" else values
+
+
+def _gate(
+    start: dict[str, Any], trained: dict[str, Any], comparisons: list[Comparison], rules: IdentityRules
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Complete parameters, and per "comparison / level" why one was replaced."""
+    replaced: dict[str, str] = {}
+    failed = 0
+    prior = _rounded(trained["probability_two_random_records_match"])
+    result = []
+    for before, after in zip(start["comparisons"], trained["comparisons"], strict=True):
+        levels = [
+            _completed(one, two, f"{before['output_column_name']} / {one['label_for_charts']}", replaced)
+            for one, two in zip(before["comparison_levels"], after["comparison_levels"], strict=True)
+        ]
+        levels = [_among_strangers(level, prior) for level in levels]
+        told = [level for level in levels if not level.get("is_null_level")]
+        if _weight(told[0]) <= max(0.0, _weight(told[-1])) or _weight(told[-1]) >= 0:
+            failed += 1
+            replaced[before["output_column_name"]] = "agreement counts for less than disagreement; defaults used"
+            levels = before["comparison_levels"]
+        result.append(before | {"comparison_levels": levels})
+    if failed > rules.training.max_replaced_share * len(comparisons):
+        raise IdentityModelError(f"{failed} of {len(comparisons)} comparisons could not be trained: {replaced}")
+    return start | {"comparisons": result, "probability_two_random_records_match": prior}, replaced
+
+
+def _completed(before: dict[str, Any], after: dict[str, Any], place: str, replaced: dict[str, str]) -> dict[str, Any]:
+    if before.get("is_null_level"):
+        return before
+    level = dict(before)
+    for name in ("m_probability", "u_probability"):
+        if name == "u_probability" and before.get("fix_u_probability"):
+            continue
+        value = after.get(name)
+        if isinstance(value, float) and 0 < value < 1 and value != before[name]:
+            level[name] = _rounded(value)
+        else:
+            replaced[f"{place} / {name[0]}"] = f"not observed; stated value {before[name]:g} used"
+    return level
+
+
+def _among_strangers(level: dict[str, Any], prior: float) -> dict[str, Any]:
+    """The level with its u cleared of the matches among the random pairs that it was measured on, which few records
+    with many duplicates make the larger part of. Never below a twentieth, since the prior itself is an estimate."""
+    if level.get("is_null_level"):
+        return level
+    u = level["u_probability"]
+    return level | {"u_probability": _rounded(max(u - prior * level["m_probability"], u / 20))}
+
+
+def _weight(level: dict[str, Any]) -> float:
+    return math.log2(level["m_probability"] / level["u_probability"])
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")
+
+
+def _digest(counts: dict[str, pl.DataFrame]) -> str:
+    digest = hashlib.sha256()
+    for name, count in counts.items():
+        digest.update(name.encode())
+        digest.update(count["value"].to_numpy().tobytes())
+        digest.update(count["count"].cast(pl.Int64).to_numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""The life of a registered model: plan, tune, train on Ray, track, evaluate, promote, watch for drift, score."""

@@ -1,0 +1,142 @@
+"""Starting points of churn and value: what BG/NBD and Gamma-Gamma, in season time, expect of each customer.
+
+Both models correct these with trees, and both learn from the same pooled cuts. One clock, that of the date of the fit,
+measures every cut: it is part of the past of that date, and a cut's own window is then as long as its season made it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from customer360.models import frames
+from customer360.models.purchasing import btyd, season
+from customer360.models.purchasing.btyd import BetaGeometric, GammaGamma
+from customer360.models.purchasing.season import Clock
+
+EXPECTED, QUIET = "expected_purchases", "no_purchase_probability"
+VALUE, START = "expected_order_amount", "start_amount"
+RECENCY, TENURE, WINDOW = "season_recency_days", "season_tenure_days", "season_window_days"
+INPUTS = (*frames.FEATURES, EXPECTED, QUIET, VALUE, RECENCY, TENURE)
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Spending:
+    """How often and for how much customers buy, as of one date, and the clock on which they do."""
+
+    purchases: BetaGeometric
+    values: GammaGamma
+    clock: Clock
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "purchases": self.purchases.as_dict(),
+            "values": self.values.as_dict(),
+            "clock": self.clock.as_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Spending":
+        return cls(
+            BetaGeometric(**values["purchases"]), GammaGamma(**values["values"]), Clock.from_dict(values["clock"])
+        )
+
+
+def summary(frame: pl.DataFrame, as_of: date, clock: Clock) -> tuple[Array, Array, Array]:
+    """(x, t_x, T) in weeks of season time, from features taken at `as_of`; one entry a row."""
+    age = -clock.between(as_of, -frame["tenure_days"].cast(pl.Float64).to_numpy())
+    silence = -clock.between(as_of, -frame["recency_days"].cast(pl.Float64).to_numpy())
+    x = frame["purchase_day_count"].cast(pl.Float64).to_numpy() - 1.0
+    return x, (age - silence) / btyd.DAYS_A_WEEK, age / btyd.DAYS_A_WEEK
+
+
+def fit(days: pl.LazyFrame, as_of: date, clock: Clock, near: BetaGeometric | None = None) -> Spending:
+    """BG/NBD over every customer who bought before `as_of` (a population cut by recency would break it), Gamma-Gamma over
+    those of them who came back. `near` is where the search begins. Raises ModelError where nobody came back.
+    """
+    columns = ["purchase_day_count", "recency_days", "tenure_days", "gross_amount"]
+    known = frames.features(days, as_of).filter(pl.col("purchase_day_count") > 0).select(columns).collect()
+    repeaters = known.filter(pl.col("purchase_day_count") > 1, pl.col("gross_amount") > 0)
+    return Spending(btyd.fit(*summary(known, as_of, clock), near), btyd.fit_value(*orders(repeaters)), clock)
+
+
+def with_start(frame: pl.DataFrame, spending: Spending, as_of: date, horizon_days: int) -> pl.DataFrame:
+    """Add to rows of features taken at `as_of`, for the `horizon_days` from then on: `expected_purchases`,
+    `no_purchase_probability`, `expected_order_amount`, `start_amount` (purchases times amount), and in season days
+    `season_recency_days`, `season_tenure_days` and `season_window_days`, the length of that window.
+    """
+    x, last, age = summary(frame, as_of, spending.clock)
+    window = float(spending.clock.between(as_of, horizon_days))
+    expected = btyd.expected_purchases(spending.purchases, x, last, age, window)
+    value = btyd.expected_value(spending.values, *orders(frame))
+    return frame.with_columns(
+        pl.Series(EXPECTED, expected),
+        pl.Series(QUIET, btyd.no_purchase_probability(spending.purchases, x, last, age, window)),
+        pl.Series(VALUE, value),
+        pl.Series(START, expected * value),
+        pl.Series(RECENCY, (age - last) * btyd.DAYS_A_WEEK),
+        pl.Series(TENURE, age * btyd.DAYS_A_WEEK),
+        pl.lit(window).alias(WINDOW),
+    )
+
+
+def training_frame(
+    days: pl.LazyFrame, at: Sequence[date], spending: Spending, horizon_days: int, active_within_days: int
+) -> pl.DataFrame:
+    """Pooled examples of the cuts with their starting points, each fitted to the past of its own cut but for the clock of
+    `spending`; one row per person and cut.
+    """
+    return pl.concat(
+        with_start(
+            frames.examples(days, cut, horizon_days, active_within_days).collect(),
+            fit(days, cut, spending.clock, spending.purchases),
+            cut,
+            horizon_days,
+        )
+        for cut in sorted(at)
+    )
+
+
+@dataclass(frozen=True)
+class Examples:
+    """All that churn and value are fitted from: pooled `past` examples with their outcomes, the `current` population at
+    `as_of` with the starting points that scoring will use, and what last year's window says of that population.
+    """
+
+    as_of: date
+    past: pl.DataFrame
+    current: pl.DataFrame
+    spending: Spending
+    last_year: season.Totals | None
+
+
+def examples(days: pl.LazyFrame, as_of: date, cuts: Sequence[date], horizon_days: int, active: int) -> Examples:
+    """Examples of `cuts` as known at `as_of`; nothing on or after it is read."""
+    past = days.filter(pl.col("on") < as_of)
+    clock = season.fit(past, as_of)
+    spending = fit(past, as_of, clock)
+    return Examples(
+        as_of,
+        training_frame(past, cuts, spending, horizon_days, active),
+        with_start(population(past, as_of, active), spending, as_of, horizon_days),
+        spending,
+        season.last_year(past, as_of, horizon_days, active) if clock.is_seasonal else None,
+    )
+
+
+def population(days: pl.LazyFrame, as_of: date, active_within_days: int) -> pl.DataFrame:
+    """Features of those who bought within `active_within_days` before `as_of`, sorted by person."""
+    active = frames.population(days, as_of, active_within_days)
+    return active.join(frames.features(days, as_of), on="person_id").sort("person_id").collect()
+
+
+def orders(frame: pl.DataFrame) -> tuple[Array, Array]:
+    """Purchase days and mean revenue of one, per row. A customer with free orders only has a mean of 0."""
+    count = frame["purchase_day_count"].cast(pl.Float64).to_numpy()
+    return count, frame["gross_amount"].to_numpy() / count

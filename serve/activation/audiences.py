@@ -1,0 +1,181 @@
+"""Audiences: how many people a rule means, whom of them a channel may reach, and a file for who sends.
+
+Nobody is in an audience who refused to be treated individually. A channel is left to whom its consent, an address and no
+unsubscription allow it; answers of today count as well as those that the view knew. Everybody who is meant ends in one
+place, and the places add up.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+
+from customer360.pipelines.gold.customers import Customer360
+from customer360.pipelines.gold.customers.consent import PURPOSES
+from customer360.pipelines.rules import Audience, AudienceRules
+from customer360.platform import privacy
+from customer360.platform.conditions import condition
+from customer360.platform.errors import ConfigError, TableMissing
+from customer360.platform.lake import Lake
+
+VIEW, ACCOUNTS, ANSWERS = "gold.customer_360", "silver.identities", "silver.consent_intervals"
+
+
+@dataclass(frozen=True)
+class Channel:
+    """The column that tells whether it is allowed, the column of the address (none: the app knows the device), and
+    whether who once unsubscribed from a campaign is left out."""
+
+    consent: str
+    address: str | None
+    heeds_unsubscription: bool = True
+
+
+CHANNELS: dict[str, Channel] = {
+    "email": Channel("may_email", "email_address"),
+    "sms": Channel("may_sms", "phone_number"),
+    "push": Channel("may_push", None),
+    "phone": Channel("may_call", "phone_number", heeds_unsubscription=False),
+}
+# Where a meant person ends, the first that fits.
+MEANT, GONE, REFUSED = "meant", "gone", "refused personalization"
+NO_CONSENT, UNSUBSCRIBED, NO_ADDRESS, SAME_ADDRESS = (
+    "no consent",
+    "unsubscribed",
+    "no address",
+    "same address as another",
+)
+REACHED = "reached"
+PLACES = (GONE, REFUSED, NO_CONSENT, UNSUBSCRIBED, NO_ADDRESS, SAME_ADDRESS, REACHED)
+
+
+@dataclass(frozen=True)
+class People:
+    """The newest edition of the customer view, and what was answered and erased since."""
+
+    rows: pl.LazyFrame
+    as_of: date
+    refusals: Mapping[str, pl.Series]  # person ids by purpose whose answer of today is no
+    known: pl.Series  # persons who have an account
+    lake: Lake
+
+
+def people(lake: Lake) -> People:
+    """Raises TableMissing when the customer view was not built yet."""
+    files = lake.files(VIEW) if lake.exists(VIEW) else []
+    editions = [f.partition["as_of"] or "" for f in files]
+    if not editions:
+        raise TableMissing(f"{VIEW} has no rows in {lake.root} yet; `customer360 run` builds it")
+    newest = max(editions)
+    rows = lake.scan(VIEW, [f for f in files if f.partition["as_of"] == newest])
+    known = _column(lake, ACCOUNTS, "person_id")
+    return People(rows, date.fromisoformat(newest), _refusals(lake), known, lake)
+
+
+def _column(lake: Lake, table: str, column: str) -> pl.Series:
+    if not lake.exists(table):
+        return pl.Series(column, [], dtype=pl.String)
+    return lake.scan(table).select(column).unique().collect()[column]
+
+
+def _refusals(lake: Lake) -> dict[str, pl.Series]:
+    if not lake.exists(ANSWERS):
+        return {}
+    no = lake.scan(ANSWERS).filter(pl.col("valid_to").is_null(), ~pl.col("is_allowed")).select("person_id", "purpose")
+    return {str(purpose): part["person_id"] for (purpose,), part in no.collect().group_by("purpose")}
+
+
+def named(rules: AudienceRules, name: str) -> Audience:
+    """Raises ConfigError that names the nearest audiences."""
+    if name not in rules.audiences:
+        near = difflib.get_close_matches(name, rules.audiences, n=3) or sorted(rules.audiences)
+        raise ConfigError(f"no audience is called {name!r}; did you mean {', '.join(near) or 'one that you add'}?")
+    return rules.audiences[name]
+
+
+def sizes(of: People, rules: AudienceRules) -> dict[str, tuple[int, int]]:
+    """By audience: how many people its condition means, and how many of them may be treated individually."""
+    if not rules.audiences:
+        return {}
+    meant = {
+        f"meant/{name}": condition(audience.condition, Customer360.columns(), of.as_of)
+        for name, audience in rules.audiences.items()
+    }
+    # As columns beside the person: a condition without a column, like True, is said of everybody.
+    judged = of.rows.select("person_id", allowed=_allowed(of), **meant)
+    counts = {name: (pl.col(f"meant/{name}").sum(), (pl.col(f"meant/{name}") & pl.col("allowed")).sum())
+              for name in rules.audiences}  # fmt: skip
+    found = judged.select(pl.concat_list(pair).alias(name) for name, pair in counts.items()).collect()
+    return {name: (pair[0], pair[1]) for name, pair in found.row(0, named=True).items()}
+
+
+def placed(of: People, audience: Audience, channel: str) -> pl.DataFrame:
+    """One row per person that the condition means: the columns of the view and `place`, one of `PLACES`."""
+    how = CHANNELS[channel]
+    meant = of.rows.filter(condition(audience.condition, Customer360.columns(), of.as_of)).sort("person_id").collect()
+    address = pl.col(how.address).str.strip_chars().str.to_lowercase() if how.address else pl.lit("the app")
+    purpose = PURPOSES[how.consent]
+    reasons = (
+        (GONE, ~pl.col("person_id").is_in(of.known.implode()) | _erased(of, meant, how)),
+        (REFUSED, ~_allowed(of)),
+        (NO_CONSENT, ~pl.col(how.consent) | _refused(of, purpose)),
+        (UNSUBSCRIBED, pl.col("has_unsubscribed") & pl.lit(how.heeds_unsubscription)),
+        (NO_ADDRESS, address.is_null() | (address == "")),
+    )
+    place = pl.coalesce(*(pl.when(applies).then(pl.lit(name)) for name, applies in reasons), pl.lit(REACHED))
+    found = meant.with_columns(place=place, address__=address)
+    if how.address is None:
+        return found.drop("address__")
+    repeated = (pl.col("place") == REACHED) & ~pl.struct("place", "address__").is_first_distinct()
+    place = pl.when(repeated).then(pl.lit(SAME_ADDRESS)).otherwise("place")
+    return found.with_columns(place=place).drop("address__")
+
+
+def _allowed(of: People) -> pl.Expr:
+    return pl.col("may_personalize") & ~_refused(of, "PERSONALIZATION")
+
+
+def _refused(of: People, purpose: str) -> pl.Expr:
+    return pl.col("person_id").is_in(of.refusals[purpose].implode()) if purpose in of.refusals else pl.lit(False)
+
+
+def _erased(of: People, meant: pl.DataFrame, how: Channel) -> pl.Series:
+    """Whether the address is that of somebody who was erased since the view was built."""
+    if how.address is None:
+        return pl.select(pl.repeat(False, meant.height, dtype=pl.Boolean)).to_series()
+    column = privacy.CONTACT_COLUMNS["email" if how.address == "email_address" else "phone"]
+    return privacy.erased_rows(of.lake, meant.select(pl.col(how.address).alias(column)), "")
+
+
+def counted(rows: pl.DataFrame) -> dict[str, int]:
+    """People by place, in the order of `PLACES`, zeros included."""
+    found = dict(rows.group_by("place").len().rows())
+    return {place: int(found.get(place, 0)) for place in PLACES}
+
+
+def export(rows: pl.DataFrame, audience: Audience, channel: str, out: Path, *, contacts: bool) -> int:
+    """Write whom the channel reaches: person_id, the audience's columns, and with `contacts` the address. Returns how many.
+
+    Parquet, or CSV where the name ends so. The file is readable by its owner alone.
+    """
+    address = CHANNELS[channel].address
+    shown = ["person_id", *audience.columns, *([address] if contacts and address else [])]
+    reached = rows.filter(pl.col("place") == REACHED).select(*dict.fromkeys(shown))
+    text = io.BytesIO()
+    if out.suffix.lower() == ".csv":
+        lists = [name for name, kind in reached.schema.items() if kind == pl.List(pl.String)]
+        reached.with_columns(pl.col(lists).list.join("; ")).write_csv(text)
+    else:
+        reached.write_parquet(text)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as handle:
+        out.chmod(0o600)  # an older file may be open to others
+        handle.write(text.getvalue())
+    return reached.height

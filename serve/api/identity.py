@@ -1,0 +1,265 @@
+"""Who is who: look up a record, say why records are one person and what became of an id, take a steward's decisions."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from customer360.models.identity import lookup
+from customer360.models.identity.lookup.index import IdentityIndex
+from customer360.models.identity.verdicts.explain import Cut, Explanation
+from customer360.platform import access
+from customer360.serve.api.people import PersonId
+from customer360.serve.api.policy import Caller, CurrentView
+from customer360.serve.stewardship import Desk
+
+router = APIRouter(prefix="/identity", tags=["identity"])
+
+
+def current_index(request: Request, view: CurrentView) -> IdentityIndex:
+    """The index of the publication that this request reads. Raises IdentityIndexError."""
+    index: IdentityIndex = request.app.state.indexes.of(view.generation)
+    return index
+
+
+def the_desk(request: Request) -> Desk:
+    desk: Desk = request.app.state.desk
+    return desk
+
+
+CurrentIndex = Annotated[IdentityIndex, Depends(current_index)]
+TheDesk = Annotated[Desk, Depends(the_desk)]
+
+
+# ---- looking up -----------------------------------------------------------------------------------------------
+
+
+class Asked(BaseModel):
+    """A record as its source writes it; whatever is known of a person."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    first_name: str | None = Field(None, max_length=200, examples=["Bob"])
+    last_name: str | None = Field(None, max_length=200, examples=["Kling"])
+    full_name: str | None = Field(None, max_length=400, description="Where first and last name are not told apart")
+    email_address: str | None = Field(None, max_length=320, examples=["bob.kling@mail.com"])
+    phone_number: str | None = Field(None, max_length=40, examples=["(415) 555-2671"])
+    date_of_birth: str | None = Field(
+        None,
+        max_length=40,
+        description="In any usual form; ISO leaves no doubt of day and month",
+        examples=["1980-05-17"],
+    )
+    gender: str | None = Field(None, max_length=40)
+    address_line_1: str | None = Field(None, max_length=300, examples=["12 Elm Street"])
+    city: str | None = Field(None, max_length=200)
+    state_code: str | None = Field(None, max_length=40)
+    zip_code: str | None = Field(None, max_length=20, examples=["94110"])
+    country_code: str | None = Field(None, max_length=60, examples=["US"])
+    loyalty_id: str | None = Field(None, max_length=40, description="Number of the loyalty card")
+
+
+class Evidence(BaseModel):
+    """What one comparison says of two records."""
+
+    comparison: str = Field(examples=["email"])
+    level: str | None = Field(examples=["exact"])
+    weight: float | None = Field(description="Bits", examples=[19.4])
+
+
+class Candidate(BaseModel):
+    """A person that the record may belong to."""
+
+    person_id: str
+    record_id: str = Field(description="The person's record that speaks most clearly")
+    weight: float = Field(description="log2 of the odds that both records are one person's")
+    probability: float
+    verdict: Literal["accepted", "vetoed", "possible"]
+    reason: str | None = Field(description="Of a veto, or the verified number that both records carry")
+    evidence: list[Evidence]
+
+
+class LookupAnswer(BaseModel):
+    """The person of a record."""
+
+    answer: Literal["entity", "new", "ambiguous"] = Field(
+        description="entity: one person; new: nobody known; ambiguous: several, or one that the evidence does not settle"
+    )
+    person_id: str | None
+    candidates: list[Candidate] = Field(description="Strongest first")
+
+
+@router.post("/lookup")
+def look_up(asked: Asked, principal: Caller, index: CurrentIndex) -> LookupAnswer:
+    """Find the person of a record. Nothing is stored: the record joins with the batch that brings it. Role service."""
+    access.require(principal, "service")
+    found = lookup.look_up(index, asked.model_dump())
+    told = [vars(c) | {"evidence": [vars(e) for e in c.evidence]} for c in found.candidates]
+    return LookupAnswer(answer=found.kind, person_id=found.person_id, candidates=[Candidate(**c) for c in told])
+
+
+# ---- explaining -----------------------------------------------------------------------------------------------
+
+
+class Edge(BaseModel):
+    """Two records and what the comparison of them gave."""
+
+    record_id_l: str
+    record_id_r: str
+    match_weight: float | None = Field(description="Bits; null: linked without a score, by login or by a steward")
+    match_probability: float | None
+    decision: str
+    reason: str | None
+    match_key: str | None = Field(description="Blocking rule that brought the pair together")
+    evidence: list[Evidence] | None
+
+
+class Split(BaseModel):
+    """The least evidence that has to go for the records to fall into two groups."""
+
+    edges: list[Edge]
+    groups: tuple[list[str], list[str]]
+    weight: float = Field(description="Bits")
+
+
+class WhyAnswer(BaseModel):
+    """Why records are one person."""
+
+    person_id: str = Field(description="The current id")
+    records: list[str]
+    held_by: list[Edge] = Field(description="Accepted, strongest first")
+    against: list[Edge] = Field(description="Vetoed or rejected")
+    weakest_bridge: Edge | None = Field(
+        description="Without this one edge the records fall apart; null: no single one does"
+    )
+    would_split: Split | None
+
+
+@router.get("/{person_id}/why")
+def why(person_id: PersonId, principal: Caller, desk: TheDesk) -> WhyAnswer:
+    """The evidence behind a person: a waterfall of bits for each pair of its records. Role service."""
+    access.require(principal, "service")
+    current = desk.current(person_id)
+    told: Explanation = desk.why(current)
+    return WhyAnswer(
+        person_id=current,
+        records=desk.records_of(current),
+        held_by=[_edge(e) for e in told.held_by],
+        against=[_edge(e) for e in told.against],
+        weakest_bridge=_edge(told.weakest_bridge) if told.weakest_bridge else None,
+        would_split=_split(told.cheapest_cut),
+    )
+
+
+def _edge(row: dict[str, Any]) -> Edge:
+    return Edge.model_validate(row, extra="ignore")
+
+
+def _split(cut: Cut | None) -> Split | None:
+    if cut is None:
+        return None
+    one, other = (list(group) for group in cut.groups)
+    return Split(edges=[_edge(e) for e in cut.edges], groups=(one, other), weight=cut.weight)
+
+
+class Event(BaseModel):
+    """One change of who holds which records."""
+
+    event: int
+    committed_at: datetime
+    kind: str = Field(examples=["merge"])
+    person_id: str | None = Field(description="Who holds the records from then on")
+    from_person_id: str | None
+    record_ids: list[str] | None = Field(description="Null: erased")
+    cause: str
+    actor: str
+
+
+class HistoryAnswer(BaseModel):
+    """What happened to a person's id, oldest first."""
+
+    person_id: str = Field(description="The current id")
+    events: list[Event]
+
+
+@router.get("/{person_id}/history")
+def history(person_id: PersonId, principal: Caller, desk: TheDesk) -> HistoryAnswer:
+    """Every event of a person's id, current or former: minted, merged, split, undone. Role service."""
+    access.require(principal, "service")
+    events = [Event.model_validate(row, extra="ignore") for row in desk.history(person_id)]
+    return HistoryAnswer(person_id=desk.current(person_id), events=events)
+
+
+# ---- deciding -------------------------------------------------------------------------------------------------
+
+
+class Pair(BaseModel):
+    """Two records, as SYSTEM/id."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    one: str = Field(examples=["POS/100234"])
+    other: str = Field(examples=["CRM/L0099"])
+    reason: str = Field("", max_length=500)
+
+
+class Parting(BaseModel):
+    """Records of a person that are somebody else's."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    records: list[str] = Field(min_length=1)
+    reason: str = Field("", max_length=500)
+
+
+class Decided(BaseModel):
+    """What a decision changed. Ids answer by it at once; profiles and facts follow with the next run."""
+
+    events: list[int] = Field(description="Numbers for `undo`; empty: noted, and nobody changes")
+
+
+class Waiting(Edge):
+    """A pair that waits for a decision, with the people who hold its records."""
+
+    person_id_l: str
+    person_id_r: str
+
+
+@router.get("/review")
+def review(principal: Caller, desk: TheDesk, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> list[Waiting]:
+    """Pairs that neither score nor rules settle, the strongest first. Role steward."""
+    access.require(principal, "steward")
+    return [Waiting.model_validate(row, extra="ignore") for row in desk.queue(limit)]
+
+
+@router.post("/confirm")
+def confirm(pair: Pair, principal: Caller, desk: TheDesk) -> Decided:
+    """Two records are one person, now and in every later run. Role steward."""
+    access.require(principal, "steward")
+    return _decided(desk.decide("confirm", pair.one, pair.other, actor=principal.name, reason=pair.reason))
+
+
+@router.post("/reject")
+def reject(pair: Pair, principal: Caller, desk: TheDesk) -> Decided:
+    """Two records are two people; where one holds both, it is split. Role steward."""
+    access.require(principal, "steward")
+    return _decided(desk.decide("reject", pair.one, pair.other, actor=principal.name, reason=pair.reason))
+
+
+@router.post("/{person_id}/split")
+def split(person_id: PersonId, parting: Parting, principal: Caller, desk: TheDesk) -> Decided:
+    """Part some records of a person from its others; the larger part keeps the id. Role steward."""
+    access.require(principal, "steward")
+    return _decided(desk.decide("split", person_id, parting.records, actor=principal.name, reason=parting.reason))
+
+
+@router.post("/events/{event}/undo")
+def undo(event: int, principal: Caller, desk: TheDesk, reason: str = "") -> Decided:
+    """Take an event back: its records return to where they were, and stay there. Role steward."""
+    access.require(principal, "steward")
+    return _decided(desk.decide("undo", event, actor=principal.name, reason=reason))
+
+
+def _decided(events: list[dict[str, Any]]) -> Decided:
+    return Decided(events=[e["event"] for e in events])

@@ -1,0 +1,127 @@
+"""What a caller may see, and what may be shown to a person: access, masking, consent, availability."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import polars as pl
+from fastapi import Depends, HTTPException, Request
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel, Field
+
+from customer360.pipelines.gold.customers import GROUPS, NEEDS_PERSONALIZATION, Customer360
+from customer360.platform import access, tables
+from customer360.platform.access import Principal
+from customer360.platform.online import OnlineStore, View
+from customer360.platform.privacy import MASK
+from customer360.serve.publication.freshness import Watch, staleness
+
+_bearer = HTTPBearer(auto_error=False, description="An API key of `customer360 key issue`")
+_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key in a header of its own")
+
+
+class Answer(BaseModel):
+    """What every answer carries: the publication that it comes from."""
+
+    generation: str = Field(description="Publication of the online store", examples=["20260301T020000000000Z"])
+    as_of: date = Field(description="The answer knows what happened before this day", examples=["2026-03-01"])
+    is_stale: bool = Field(False, description="The last run failed or was not published, or the publication is old")
+    stale_because: str | None = Field(None, description="Why it is stale")
+
+
+class Problem(BaseModel):
+    """An error, as RFC 9457 says."""
+
+    type: str = "about:blank"
+    title: str = Field(examples=["Not Found"])
+    status: int = Field(examples=[404])
+    detail: str = Field(examples=["no such person"])
+
+
+def caller(
+    request: Request,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    header: Annotated[str | None, Depends(_header)],
+) -> Principal:
+    """Who calls. Raises AccessDenied when no good key is presented."""
+    state: Path = request.app.state.folder
+    return access.verify(state, bearer.credentials if bearer else header)
+
+
+@dataclass(frozen=True)
+class ServedView(View):
+    """A generation, and why it is stale, if it is."""
+
+    stale_because: str | None = None
+
+    @property
+    def stamp(self) -> dict[str, Any]:
+        """The fields of ``Answer``."""
+        because = self.stale_because
+        return {"generation": self.generation.id, "as_of": self.generation.as_of, "is_stale": because is not None,
+                "stale_because": because}  # fmt: skip
+
+
+def current_view(request: Request) -> ServedView:
+    """The generation that this request reads, the same for all of it. Raises NotPublished."""
+    store: OnlineStore = request.app.state.store
+    watch: Watch = request.app.state.watch
+    view = store.view()
+    because = staleness(view.generation, watch.reason(), datetime.now(UTC))
+    return ServedView(view.generation, view.environment, because)
+
+
+Caller = Annotated[Principal, Depends(caller)]
+CurrentView = Annotated[ServedView, Depends(current_view)]
+
+
+def not_found(what: str) -> HTTPException:
+    """404 whose text repeats no identifier of the request."""
+    return HTTPException(404, detail=f"no such {what}")
+
+
+def sees_personal_data(principal: Principal) -> bool:
+    """Names, contact data and account ids are for services that act for the person."""
+    return principal.may("service")
+
+
+def masked(profile: dict[str, Any]) -> dict[str, Any]:
+    """The profile with every column covered that the contract tags as personal, as `privacy.masked` covers tables."""
+    return {name: _covered(name, value) if name in _personal() else value for name, value in profile.items()}
+
+
+@cache
+def _personal() -> frozenset[str]:
+    return frozenset(tables.pii_columns(Customer360))
+
+
+def _covered(column: str, value: Any) -> Any:
+    if value is None or tables.schema(Customer360)[column] != pl.String:
+        return None  # dots are no date and no number
+    return value[:1] + MASK
+
+
+def may_personalize(person: dict[str, Any]) -> bool:
+    """Whether what a person did may shape what the person is shown; an unknown answer is a no."""
+    return person["profile"].get("may_personalize") is True
+
+
+def withheld(person: dict[str, Any]) -> list[str]:
+    """Groups of the profile that are not shown, because they only serve what the person refused."""
+    return [] if may_personalize(person) else list(NEEDS_PERSONALIZATION)
+
+
+def without(profile: dict[str, Any], groups: list[str]) -> dict[str, Any]:
+    """The profile with the columns of some groups emptied."""
+    hidden = {column for group in groups for column in GROUPS[group].columns()}
+    return {name: None if name in hidden else value for name, value in profile.items()}
+
+
+def is_offered(product: dict[str, Any] | None) -> bool:
+    """Whether a product may be shown: sold at all, and in stock in some store where stock is known.
+
+    A product that the catalogue does not know is shown: a missing feed must not empty every list.
+    """
+    return product is None or (product["is_sellable"] is not False and product["is_in_stock"] is not False)

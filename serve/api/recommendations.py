@@ -1,0 +1,134 @@
+"""What to show a person: the stored list of a model where consent allows it, else what is popular."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from itertools import islice
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from customer360.platform.online import View
+from customer360.serve.api import policy
+from customer360.serve.api.people import CustomerId, PersonId, Source, owner_of, person_of
+from customer360.serve.api.policy import Answer, Caller, CurrentView, ServedView
+from customer360.serve.publication.documents import POPULAR_KEY
+
+router = APIRouter(tags=["recommendations"])
+
+MAX_ITEMS = 50
+PRODUCTS_AT_ONCE = 16  # looked up together; a few ranks beyond k cover what is out of stock
+
+Mode = Literal["new", "all"]
+Why = Literal["consent", "no history", "nothing available"]
+Count = Annotated[int, Query(ge=1, le=MAX_ITEMS, description="How many products")]
+ModeQuery = Annotated[Mode, Query(description="new: never bought before; all: repurchases included")]
+ModelQuery = Annotated[
+    str | None, Query(description="Only of this model; default: the one that scored last", examples=["item_to_item"])
+]
+
+
+class RecommendedProduct(BaseModel):
+    """One product; ranks are 1, 2, … without gaps."""
+
+    rank: int
+    product_id: str = Field(examples=["85123A"])
+    name: str | None = Field(examples=["WHITE HANGING HEART T-LIGHT HOLDER"])
+    category: str | None
+    price: str | None = Field(description="Exact decimal as text", examples=["2.95"])
+    currency: str | None = Field(examples=["GBP"])
+    score: float = Field(description="Of the model; for popular products the purchases counted")
+
+
+class RecommendationsAnswer(Answer):
+    """Products for a person, best first."""
+
+    person_id: str
+    mode: Mode
+    personalized: bool = Field(description="False: the same list for everybody")
+    reason: Why | None = Field(
+        description="Why the list is not personalized: the person refused, or no model has a list of available products"
+    )
+    model: str | None = Field(description="Null where the list is not personalized", examples=["item_to_item"])
+    version: str | None = Field(examples=["2"])
+    scored_as_of: date | None = Field(description="The model knew what happened before this day")
+    items: list[RecommendedProduct]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The items to show and where they come from."""
+
+    items: list[dict[str, Any]]
+    reason: Why | None = None
+    source: dict[str, Any] = field(default_factory=dict)  # the stored list's model, version, as_of
+
+
+@router.get("/people/{person_id}/recommendations")
+async def recommendations(
+    person_id: PersonId,
+    principal: Caller,
+    view: CurrentView,
+    k: Count = 5,
+    mode: ModeQuery = "new",
+    model: ModelQuery = None,
+) -> RecommendationsAnswer:
+    """Products for a person. Who refused personalization gets what is popular with everybody."""
+    return _answer(view, person_id, k, mode, model)
+
+
+@router.get("/customers/{source}/{customer_id}/recommendations")
+async def customer_recommendations(
+    source: Source,
+    customer_id: CustomerId,
+    principal: Caller,
+    view: CurrentView,
+    k: Count = 5,
+    mode: ModeQuery = "new",
+    model: ModelQuery = None,
+) -> RecommendationsAnswer:
+    """Products for the person that an account was resolved to."""
+    return _answer(view, owner_of(view, source, customer_id), k, mode, model)
+
+
+def _answer(view: ServedView, person_id: str, k: int, mode: Mode, model: str | None) -> RecommendationsAnswer:
+    chosen = choose(view, person_id, k, mode, model)
+    return RecommendationsAnswer(
+        **view.stamp,
+        person_id=person_id,
+        mode=mode,
+        personalized=chosen.reason is None,
+        reason=chosen.reason,
+        model=chosen.source.get("model"),
+        version=chosen.source.get("version"),
+        scored_as_of=chosen.source.get("as_of"),
+        items=[RecommendedProduct(rank=rank, **item) for rank, item in enumerate(chosen.items, start=1)],
+    )
+
+
+def choose(view: View, person_id: str, k: int, mode: Mode, model: str | None = None) -> Choice:
+    """The k best offered products of the newest list of the mode, or the popular ones with the reason why."""
+    if not policy.may_personalize(person_of(view, person_id)):
+        return _popular(view, k, "consent")
+    stored = view.get("recommendations", person_id) or {"lists": []}
+    fitting = [ranked for ranked in stored["lists"] if ranked["mode"] == mode and model in (None, ranked["model"])]
+    if not fitting:
+        return _popular(view, k, "no history")
+    items = list(islice(offered(view, fitting[0]["items"]), k))
+    return Choice(items, source=fitting[0]) if items else _popular(view, k, "nothing available")
+
+
+def _popular(view: View, k: int, why: Why) -> Choice:
+    stored = view.get("popular", POPULAR_KEY) or {"items": []}
+    return Choice(list(islice(offered(view, stored["items"]), k)), why)
+
+
+def offered(view: View, items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Items that may be shown, with what the catalogue says of them, in the order of the list."""
+    for start in range(0, len(items), PRODUCTS_AT_ONCE):
+        some = items[start : start + PRODUCTS_AT_ONCE]
+        for item, product in zip(some, view.mget("product", [i["product_id"] for i in some]), strict=True):
+            if policy.is_offered(product):
+                known = product or {}
+                yield {**item, **{name: known.get(name) for name in ("name", "category", "price", "currency")}}

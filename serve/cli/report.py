@@ -1,0 +1,248 @@
+"""What the command line prints about runs, plans, tables and refused rows."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+from rich import box
+from rich.console import Console
+from rich.table import Table as Grid
+
+from customer360.platform import graph, ledger, privacy, quality, tables
+from customer360.platform.lake import Lake
+from customer360.platform.ledger import Run
+from customer360.platform.quality.checks import DIMENSIONS
+from customer360.platform.run import lake_of
+from customer360.platform.run.ingest import pending
+from customer360.platform.run.planning import Context, is_current, prepare
+from customer360.platform.run.replay import open_dead_letters
+from customer360.platform.settings import Settings
+from customer360.platform.sources.files import Landing, check_mapping
+from customer360.serve.compose import rules_of
+
+if TYPE_CHECKING:  # the page brings Jinja, which no other command needs
+    from customer360.serve.publication.quality import Overview
+
+WIDTH_WITHOUT_TERMINAL = 160
+console = Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL)
+
+
+TEXT = ("batch", "table", "node", "row", "column", "rule", "value", "source", "reason", "state", "because", "faults", "run", "command", "as of", "nodes",
+        "ended", "last commit", "person", "missing", "measure")  # fmt: skip
+
+
+def grid(title: str, *columns: str) -> Grid:
+    grid = Grid(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD)
+    for column in columns:
+        grid.add_column(
+            column, justify="left" if column in TEXT else "right", no_wrap=column in ("batch", "table", "node", "row")
+        )
+    return grid
+
+
+def run_summary(settings: Settings, record: Run) -> None:
+    """States of a run in a line, then the conservation table of the lake."""
+    states: dict[str, int] = {}
+    for node in record.nodes:
+        states[node.state] = states.get(node.state, 0) + 1
+    said = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    built = [n for n in record.nodes if n.state == "built"]
+    console.print(f"run {record.id}: {said}" + ("" if built else "; nothing was new, everything is current"))
+    if built:
+        conservation(lake_of(settings), settings)
+
+
+def balances(lake: Lake, settings: Settings) -> list[tuple[str, quality.Balance]]:
+    """Conservation of every landed batch and of every record table, from the facts in the commits."""
+    lines: list[tuple[str, quality.Balance]] = []
+    for name, source in settings.sources.items():
+        if not lake.exists(source.table):
+            continue
+        for batch in ledger.batches(lake, name):
+            facts = _batch_facts(lake, source.table, name, batch.seq)
+            if facts:
+                lines.append((source.table, quality.batch_balance(f"{name} #{batch.seq}", facts)))
+    for node in graph.NODES.values():
+        if node.records and lake.exists(node.name):
+            facts = ledger.last_facts(lake, node.name, f"node:{node.name}")
+            if facts:
+                lines.append((node.name, quality.record_balance(node.name, facts)))
+    return lines
+
+
+def _batch_facts(lake: Lake, table: str, source: str, seq: int) -> dict[str, Any]:
+    commits = [c for c in lake.history(table) if c.get("customer360.app") == f"batch:{source}"]
+    for commit, number in zip(commits, range(len(commits), 0, -1), strict=True):
+        facts: dict[str, Any] = json.loads(commit.get("customer360.facts", "{}"))
+        if facts.get("seq", number) == seq:
+            return facts
+    return {}
+
+
+def conservation(lake: Lake, settings: Settings) -> None:
+    """Print where every record went: batches into bronze, then bronze into silver, cumulative."""
+    landing = grid(
+        "Landed: read = landed + dead letters + collapsed + left out + erased",
+        "batch",
+        "read",
+        "landed",
+        "dead",
+        "collapsed",
+        "left out",
+        "erased",
+        "holds",
+    )
+    silver = grid(
+        "Silver: bronze = silver + quarantined + duplicates + superseded + set apart",
+        "table", "bronze", "silver", "quarantined", "duplicates", "superseded", "set apart", "holds",
+    )  # fmt: skip
+    for table, balance in balances(lake, settings):
+        shown = landing if table.startswith("bronze") else silver
+        shown.add_row(
+            balance.scope,
+            f"{balance.received:,}",
+            *(f"{v:,}" for v in balance.outcomes.values()),
+            "yes" if balance.holds else "NO",
+        )
+    console.print(landing)
+    console.print(silver)
+
+
+def plan(settings: Settings, start: str | None, end: str | None, as_of: date | None) -> list[str]:
+    """Print mapping faults, waiting batches and the state of every node. Returns the faults."""
+    lake, landing = lake_of(settings), Landing(settings.landing, tuple(settings.landing_options.items()))
+    faults: list[str] = []
+    sources = grid("Sources", "source", "table", "new files", "faults")
+    dirty: set[str] = set()
+    for name, source in settings.sources.items():
+        waiting = pending(lake, landing, name, source, open_new=False)
+        found = check_mapping(landing, source, [f for b in waiting for f in b.files][:1])
+        faults += [f"{name}: {f}" for f in found]
+        if waiting:
+            dirty.add(source.table)
+        sources.add_row(name, source.table, str(sum(len(b.files) for b in waiting)), "; ".join(found) or "-")
+    console.print(sources)
+    nodes = grid("Plan", "stage", "node", "state", "because")
+    rules = rules_of(settings)
+    for number, stage in enumerate(graph.levels(graph.selection(start, end)), 1):
+        for node in stage:
+            state, why = _state(lake, settings, node, as_of, rules, dirty)
+            if state != "current":
+                dirty |= {tables.spec(o).name for o in node.outputs}
+            nodes.add_row(str(number), node.name, state, why)
+    console.print(nodes)
+    for fault in faults:
+        console.print(f"fault: {fault}", style="red")
+    return faults
+
+
+def _state(
+    lake: Lake, settings: Settings, node: graph.Node, as_of: date | None, rules: dict[str, Any], dirty: set[str]
+) -> tuple[str, str]:
+    new_inputs = sorted(set(node.inputs) & dirty)
+    if not lake.exists(tables.spec(node.table).name):
+        return "build", "never built"
+    if new_inputs:
+        return "build", "new rows in " + ", ".join(new_inputs)
+    dated = node.is_dated or tables.spec(node.table).is_dated
+    if dated and as_of is None:
+        from customer360.pipelines import last_complete_day_end
+
+        as_of = last_complete_day_end(lake)
+    job = prepare(node, Context(lake, settings, as_of), rules)
+    return ("current", "") if is_current(job) else ("build", "its code, rules, inputs or date changed")
+
+
+def status(settings: Settings) -> None:
+    """Tables with rows and freshness, conservation, refused rows, last runs."""
+    lake = lake_of(settings)
+    listing = grid(f"Tables of {settings.name}", "table", "rows", "files", "version", "last commit")
+    for name in sorted(tables.TABLES):
+        if lake.exists(name):
+            files = lake.files(name)
+            last = lake.history(name, 1)[0]
+            moment = datetime.fromtimestamp(last["timestamp"] / 1000, UTC)
+            listing.add_row(
+                name,
+                f"{sum(f.rows for f in files):,}",
+                str(len(files)),
+                str(last["version"]),
+                f"{moment:%Y-%m-%d %H:%M:%S} UTC",
+            )
+    console.print(listing)
+    conservation(lake, settings)
+    refused_rows = quality.refused(lake)
+    console.print(
+        f"quarantine: {refused_rows['row_id'].n_unique():,} rows; dead letters without correction: {open_dead_letters(lake).height:,}"
+    )
+    runs = grid("Last runs", "run", "command", "as of", "nodes", "ended")
+    for record in ledger.runs(lake, 5):
+        states = [n.state for n in record.nodes]
+        said = ", ".join(f"{states.count(s)} {s}" for s in sorted(set(states)))
+        runs.add_row(
+            record.id, record.command[:60], str(record.as_of or ""), said, (record.ended_at or "did not end")[:19]
+        )
+    console.print(runs)
+
+
+def quality_summary(found: Overview, limit: int) -> None:
+    """Print tables in five dimensions, standing alerts, the checks that fail most and who needs more data."""
+    shown = grid("Quality: total = valid + invalid", "table", "score", *(d[:12] for d in DIMENSIONS), "total", "valid", "invalid",
+                 "duplicates", "nulls")  # fmt: skip
+    for row in found.tables.to_dicts():
+        counts = (f"{row[f'{n}_records']:,}" for n in ("total", "valid", "invalid", "duplicate", "null"))
+        score = "-" if row["quality_score"] is None else f"{row['quality_score']:.1f}"
+        shown.add_row(row["table_name"], score, *(_percent(row[f"{d}_score"]) for d in DIMENSIONS), *counts)
+    console.print(shown)
+    alerts = grid("Alerts that stand", "table", "rule", "reason", "now", "limit")
+    for row in found.alerts.filter(pl.col("cleared_at").is_null()).to_dicts():
+        alerts.add_row(
+            row["table_name"], row["dimension"], row["reason"], _percent(row["value"]), _percent(row["limit"])
+        )
+    console.print(alerts)
+    rules = grid(f"Checks that fail most, of {found.rules.height}", "table", "rule", "reason", "rows", "share")
+    for row in found.rules.head(limit).to_dicts():
+        share = _percent(row["failed_count"] / row["checked_count"]) if row["checked_count"] else "-"
+        rules.add_row(row["table_name"], row["rule"], row["dimension"], f"{row['failed_count']:,}", share)
+    console.print(rules)
+    people = grid(
+        f"Who needs more data, of {found.scores['needs_data'].sum():,}", "person", "spent", "score", "missing"
+    )
+    for row in found.people.to_dicts():
+        spent = "-" if row["net_amount"] is None else f"{row['net_amount']:,.2f}"
+        people.add_row(row["person_id"], spent, f"{row['quality_score']:.1f}", ", ".join(row["missing_attributes"]))
+    console.print(people)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def refused(settings: Settings, table: str | None, rule: str | None, limit: int) -> None:
+    """Counts by rule, then the first rows, personal values masked."""
+    lake = lake_of(settings)
+    rows = quality.refused(lake, table, rule)
+    counts = grid("Quarantine by rule", "table", "column", "rule", "rows")
+    by_rule = rows.group_by("table_name", "column_name", "rule").len().sort("len", descending=True)
+    for r in by_rule.to_dicts():
+        counts.add_row(r["table_name"], r["column_name"] or "(row)", r["rule"], f"{r['len']:,}")
+    console.print(counts)
+    shown = privacy.masked(quality.Quarantine, rows.head(limit))
+    listing = grid(f"First {shown.height} of {rows.height:,}", "row", "column", "rule", "value")
+    for r in shown.to_dicts():
+        listing.add_row(r["row_id"], r["column_name"] or "(row)", r["rule"], r["value"] or "")
+    console.print(listing)
+    letters = open_dead_letters(lake)
+    dead = grid("Dead letters by reason", "source", "reason", "rows")
+    for r in _reasons(letters).to_dicts():
+        dead.add_row(r["source"], r["kind"], f"{r['len']:,}")
+    console.print(dead)
+
+
+def _reasons(letters: pl.DataFrame) -> pl.DataFrame:
+    """Reasons without what may quote the record."""
+    return letters.group_by("source", kind=pl.col("reason").str.split(":").list.first()).len().sort("source", "kind")

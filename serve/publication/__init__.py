@@ -1,0 +1,1 @@
+"""What a run gives to readers: documents of the online store, look-up indexes, freshness, the quality page."""

@@ -1,0 +1,220 @@
+"""Composition of the online store's documents from the lake.
+
+    kind             key        document
+    person           person_id  profile (columns of gold.customer_360), accounts
+    account          SYSTEM/id  person_id
+    scores           person_id  scores: newest score of each model, with reasons
+    categories       person_id  scores: newest scores by category, each model's likeliest first
+    recommendations  person_id  lists: newest ranked list of each model and mode, newest first
+    popular          all        items: what sold most of late, to everybody
+    product          product_id name, category, price, is_sellable, is_in_stock (null: no stock is known)
+    together         product_id items: what is bought with it more often than by chance, most baskets above chance first
+
+Tables of people are read bucket by bucket, so memory holds one bucket. Every contract must be declared before
+(``serve.compose``). A person without an account in silver.identities is not published, whatever other tables still say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+
+from customer360.models.recommenders.histories import popularity
+from customer360.platform import online
+from customer360.platform.errors import TableMissing
+from customer360.platform.lake import BUCKET, File, Lake
+from customer360.platform.online import Generation, NotPublished, OnlineStore
+
+PROFILES, IDENTITIES = "gold.customer_360", "silver.identities"
+RECOMMENDATIONS, PREDICTIONS, INTERACTIONS = "gold.recommendations", "gold.predictions", "gold.interactions"
+CATEGORY_SCORES, AFFINITY = "gold.category_scores", "gold.product_affinity"
+PRODUCTS, STOCK = "silver.products", "silver.stock"
+PUBLISHED = (
+    PROFILES,
+    IDENTITIES,
+    RECOMMENDATIONS,
+    PREDICTIONS,
+    CATEGORY_SCORES,
+    INTERACTIONS,
+    PRODUCTS,
+    STOCK,
+    AFFINITY,
+)
+POPULAR_DAYS = (28, 90)  # what sold in the first window, then what sold only in the longer one
+POPULAR_ITEMS = 500
+POPULAR_KEY = "all"
+NOT_SOLD = ("DISCONTINUED", "INACTIVE")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The tables of one publication, each pinned to one Delta version; those that do not exist are empty."""
+
+    lake: Lake
+    versions: dict[str, int]
+    files: dict[str, list[File]] = field(default_factory=dict)
+
+    @classmethod
+    def pin(cls, lake: Lake) -> Inputs:
+        versions = {name: lake.version(name) for name in PUBLISHED if lake.exists(name)}
+        return cls(lake, versions, {name: lake.files(name, version) for name, version in versions.items()})
+
+    @property
+    def as_of(self) -> date:
+        """The newest edition of the profiles.
+
+        Raises:
+            TableMissing: there is none.
+        """
+        editions = [f.partition["as_of"] or "" for f in self.files.get(PROFILES, [])]
+        if not editions:
+            raise TableMissing(f"{PROFILES} has no rows in {self.lake.root} yet; `customer360 run` builds it")
+        return date.fromisoformat(max(editions))
+
+    def newest(self, name: str) -> list[File]:
+        """Files of each model's newest edition (of the newest edition, where a table has no models)."""
+        editions: dict[str | None, str] = {}
+        for f in self.files.get(name, []):
+            model, as_of = f.partition.get("model"), f.partition["as_of"] or ""
+            editions[model] = max(editions.get(model, as_of), as_of)
+        return [f for f in self.files.get(name, []) if f.partition["as_of"] == editions[f.partition.get("model")]]
+
+    def buckets(self, name: str) -> Iterator[pl.DataFrame]:
+        """The newest edition bucket by bucket; a person is whole within one."""
+        files = self.newest(name)
+        for bucket in sorted({f.partition[BUCKET] or "" for f in files}):
+            yield self.lake.scan(name, [f for f in files if f.partition[BUCKET] == bucket]).collect()
+
+    def scan(self, name: str) -> pl.LazyFrame:
+        return self.lake.scan(name, self.files[name])
+
+    def has(self, name: str) -> bool:
+        return bool(self.files.get(name))
+
+
+def publish_gold(lake: Lake, state: Path, keep: int = online.KEEP) -> Generation:
+    """Publish the newest gold tables as a generation of the online store.
+
+    Raises:
+        TableMissing: gold.customer_360 was not built yet.
+    """
+    inputs = Inputs.pin(lake)
+    return online.publish(state, documents(inputs), as_of=inputs.as_of, sources=inputs.versions, keep=keep)
+
+
+def delete_person(state: Path, person_id: str) -> Generation | None:
+    """Take a person out of the store at once, and remove the older generations, which hold it too.
+
+    Returns None where nothing was published.
+    """
+    try:
+        stored = OnlineStore(state).get("person", person_id) or {}
+    except NotPublished:
+        return None
+    own = [(kind, person_id) for kind in ("person", "scores", "categories", "recommendations")]
+    return online.forget(state, own + [("account", account) for account in stored.get("accounts", [])])
+
+
+def documents(inputs: Inputs) -> Iterator[pl.DataFrame]:
+    """Frames of (kind, key, document), one or two a bucket."""
+    accounts = inputs.scan(IDENTITIES).select("record_id", "person_id").collect() if inputs.has(IDENTITIES) else None
+    published: list[pl.DataFrame] = []
+    for profiles in inputs.buckets(PROFILES):
+        if accounts is None:
+            break
+        owned = accounts.join(profiles, on="person_id", how="semi")
+        people = _people(profiles, owned)
+        published.append(people.select(person_id="key"))
+        yield people
+        yield _documents("account", "record_id", owned, pl.struct("person_id"))
+    known = pl.concat(published) if published else pl.DataFrame(schema={"person_id": pl.String})
+    for predictions in inputs.buckets(PREDICTIONS):
+        yield _scores(predictions.join(known, on="person_id", how="semi"))
+    for scored in inputs.buckets(CATEGORY_SCORES):
+        yield _categories(scored.join(known, on="person_id", how="semi"))
+    for recommendations in inputs.buckets(RECOMMENDATIONS):
+        yield _lists(recommendations.join(known, on="person_id", how="semi"))
+    if inputs.has(INTERACTIONS):
+        yield _popular(inputs.scan(INTERACTIONS), inputs.as_of)
+    if inputs.has(PRODUCTS):
+        yield _products(inputs.scan(PRODUCTS), inputs.scan(STOCK) if inputs.has(STOCK) else None)
+    if inputs.has(AFFINITY):
+        yield _together(inputs.lake.scan(AFFINITY, inputs.newest(AFFINITY)))
+
+
+def _documents(kind: str, key: str, frame: pl.DataFrame, document: pl.Expr) -> pl.DataFrame:
+    return frame.select(kind=pl.lit(kind), key=key, document=document.struct.json_encode())
+
+
+def _people(profiles: pl.DataFrame, owned: pl.DataFrame) -> pl.DataFrame:
+    listed = owned.group_by("person_id").agg(accounts=pl.col("record_id").sort())
+    profile = pl.struct(profiles.columns)
+    return _documents(
+        "person", "person_id", profiles.join(listed, on="person_id"), pl.struct(profile.alias("profile"), "accounts")
+    )
+
+
+def _scores(predictions: pl.DataFrame) -> pl.DataFrame:
+    said = pl.struct("model", "target", "version", "score", "reasons", "scored_at", "as_of")
+    by_person = predictions.sort("person_id", "model").group_by("person_id", maintain_order=True).agg(scores=said)
+    return _documents("scores", "person_id", by_person, pl.struct("scores"))
+
+
+def _categories(scored: pl.DataFrame) -> pl.DataFrame:
+    said = pl.struct("category", "rank", "score", "lift", "model", "version", "target", "as_of")
+    by_person = scored.sort("person_id", "model", "rank").group_by("person_id", maintain_order=True).agg(scores=said)
+    return _documents("categories", "person_id", by_person, pl.struct("scores"))
+
+
+def _lists(recommendations: pl.DataFrame) -> pl.DataFrame:
+    ranked = (
+        recommendations.sort("person_id", "model", "mode", "rank")
+        .group_by("person_id", "model", "mode", "version", "as_of", maintain_order=True)
+        .agg(items=pl.struct("product_id", "score"))
+    )
+    by_person = (
+        ranked.sort("person_id", "as_of", "model", "mode", descending=[False, True, False, False])
+        .group_by("person_id", maintain_order=True)
+        .agg(lists=pl.struct("model", "mode", "version", "as_of", "items"))
+    )
+    return _documents("recommendations", "person_id", by_person, pl.struct("lists"))
+
+
+def _popular(interactions: pl.LazyFrame, as_of: date) -> pl.DataFrame:
+    windows = [popularity(interactions, as_of, days) for days in POPULAR_DAYS]
+    sold = pl.concat(windows).unique("product_id", keep="first", maintain_order=True).head(POPULAR_ITEMS)
+    items = sold.select(
+        items=pl.struct("product_id", score=pl.col("count").cast(pl.Float64)).implode(), key=pl.lit(POPULAR_KEY)
+    )
+    return _documents("popular", "key", items, pl.struct("items"))
+
+
+def _together(pairs: pl.LazyFrame) -> pl.DataFrame:
+    said = pl.struct("both_count", "confidence", "lift", "expected_count", "q_value", product_id="other_product_id")
+    significant = pairs.filter("is_significant").sort("product_id", "rank")
+    by_product = significant.group_by("product_id", maintain_order=True).agg(items=said)
+    return _documents("together", "product_id", by_product.collect(), pl.struct("items"))
+
+
+def _products(products: pl.LazyFrame, stock: pl.LazyFrame | None) -> pl.DataFrame:
+    catalogue = products.select(
+        "product_id",
+        "category",
+        "subcategory",
+        "brand",
+        "price",
+        "currency",
+        name=pl.col("product_name").str.strip_chars(),
+        is_sellable=pl.col("is_product") & ~pl.col("product_status").is_in(NOT_SOLD).fill_null(False),
+    )
+    if stock is None:
+        catalogue = catalogue.with_columns(is_in_stock=pl.lit(None, pl.Boolean))
+    else:
+        catalogue = catalogue.join(
+            stock.group_by("product_id").agg(is_in_stock=pl.col("is_in_stock").any()), on="product_id", how="left"
+        )
+    return _documents("product", "product_id", catalogue.collect(), pl.struct(pl.exclude("product_id")))

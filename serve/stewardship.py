@@ -1,0 +1,123 @@
+"""The steward's desk: what the HTTP application reads of identity in the lake, and the decisions that it writes there.
+
+The lake is asked directly and not through the online store: a steward decides on what holds now. The registry is read
+once and kept until its next commit.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import polars as pl
+
+from customer360.models.identity import registry
+from customer360.models.identity.registry import Stored, decisions, stewardship
+from customer360.models.identity.verdicts.decide import ACCEPTED
+from customer360.models.identity.verdicts.explain import Explanation, explain
+from customer360.platform.lake import Lake
+from customer360.platform.run import lake_of
+from customer360.platform.settings import Settings
+from customer360.serve.compose import compose, identity_rules
+
+EDGES, RECORDS, COMMITS = "silver.identity_edges", "silver.customer_records", "silver.identity_commits"
+SHOWN = (
+    "record_id", "source_system", "first_name", "last_name", "email_address", "phone_number", "date_of_birth", "gender",
+    "address_line_1", "city", "state_code", "zip_code", "country_code", "loyalty_tier", "registered_on", "last_updated_at",
+)  # fmt: skip
+
+Row = dict[str, Any]
+
+
+class Desk:
+    """One per application; safe to use from several threads."""
+
+    def __init__(self, configured: Settings) -> None:
+        self._configured = configured
+        self._lock = threading.Lock()
+        self._kept: tuple[int, Stored] | None = None
+
+    @property
+    def lake(self) -> Lake:
+        compose()
+        return lake_of(self._configured)
+
+    @property
+    def accept_weight(self) -> float:
+        return identity_rules(self._configured).decision.accept_weight
+
+    def stored(self) -> Stored:
+        """The registry after its newest commit."""
+        lake = self.lake
+        version = lake.version(COMMITS) if lake.exists(COMMITS) else -1
+        with self._lock:
+            if self._kept is None or self._kept[0] != version:
+                self._kept = version, registry.load(lake, identity_rules(self._configured).ids.seed)
+            return self._kept[1]
+
+    def current(self, person_id: str) -> str:
+        """The id that an id leads to. Raises RegistryError when it was never given out."""
+        stored = self.stored()
+        return stored.person_id(stored.person(person_id))
+
+    def records_of(self, person_id: str) -> list[str]:
+        """Record ids of a current person."""
+        return self.stored().assignments.filter(pl.col("person_id") == person_id)["record_id"].to_list()
+
+    def why(self, person_id: str) -> Explanation:
+        """What holds a current person's records together."""
+        members = self.records_of(person_id)
+        inside = pl.col("record_id_l").is_in(members) & pl.col("record_id_r").is_in(members)
+        return explain(members, self._edges().filter(inside).collect().to_dicts())
+
+    def history(self, person_or_record: str) -> list[Row]:
+        """Events of a person's id, current or former, or of a record, oldest first. Raises RegistryError."""
+        return registry.history(self.stored(), person_or_record).to_dicts()
+
+    def queue(self, limit: int) -> list[Row]:
+        """Pairs that wait for a steward, the strongest first: scored from the review band up and not accepted, their
+        records with two people, and nothing decided about them. Rows of silver.identity_edges with both person ids.
+        """
+        stored, review = self.stored(), identity_rules(self._configured).decision.review_weight
+        owners = stored.assignments
+        decided = decisions.links_of(decisions.decisions(self.lake), stored.names).pairs.select("record_l", "record_r")
+        named = decided.join(stored.names.rename({"record_id": "record_id_l"}), left_on="record_l", right_on="record")
+        named = named.join(stored.names.rename({"record_id": "record_id_r"}), left_on="record_r", right_on="record")
+        waiting = self._edges().filter(pl.col("decision") != ACCEPTED, pl.col("match_weight") >= review)
+        for side in "lr":
+            owner = owners.rename({"record_id": f"record_id_{side}", "person_id": f"person_id_{side}"})
+            waiting = waiting.join(owner.lazy(), on=f"record_id_{side}")
+        open_pairs = waiting.filter(pl.col("person_id_l") != pl.col("person_id_r")).join(
+            named.lazy(), on=["record_id_l", "record_id_r"], how="anti"
+        )
+        ranked = open_pairs.sort("match_weight", "record_id_l", "record_id_r", descending=[True, False, False])
+        return ranked.head(limit).collect().to_dicts()
+
+    def pair(self, one: str, other: str) -> tuple[list[Row], Row | None]:
+        """The raw values of two records, and the scored pair if there is one. Raises RegistryError for an unknown record."""
+        for record in (one, other):
+            self.stored().record(record)
+        wanted = [one, other]
+        found = self.lake.scan(RECORDS).filter(pl.col("record_id").is_in(wanted)).select(SHOWN).collect()
+        ends = pl.col("record_id_l").is_in(wanted) & pl.col("record_id_r").is_in(wanted)
+        edges = self._edges().filter(ends).collect().to_dicts()
+        return sorted(found.to_dicts(), key=lambda row: wanted.index(row["record_id"])), next(iter(edges), None)
+
+    def decide(self, operation: str, *arguments: Any, actor: str, reason: str) -> list[Row]:
+        """Carry out an operation of ``stewardship`` (confirm, reject, merge, split, undo) under the run lock; returns its
+        events. Profiles follow with the next run.
+
+        Raises:
+            RegistryError: an id or record is unknown, or nothing can be done.
+            LakeLocked: a run is changing the lake.
+        """
+        lake, rules = self.lake, identity_rules(self._configured)
+        if operation == "reject":
+            arguments = (*arguments, rules.decision.max_cluster_size)
+        with lake.run_lock(f"identity {operation}"):
+            act = getattr(stewardship, operation)
+            events: pl.DataFrame = act(lake, rules.ids.seed, *arguments, actor=actor, reason=reason)
+        return events.to_dicts()
+
+    def _edges(self) -> pl.LazyFrame:
+        return self.lake.scan(EDGES)

@@ -1,0 +1,132 @@
+"""Scores of one file: nothing of the future, honest fallbacks, one row a customer."""
+
+from datetime import date, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from customer360.models import clv
+from customer360.models.files import scores as file_scores
+from customer360.models.files.transactions import Transactions
+from customer360.models.lifecycle import evaluation
+from customer360.platform.errors import ModelError
+
+AS_OF = date(2023, 4, 1)
+
+
+def shop(people: int, length: int, seed: int = 0, ahead: int = 90) -> Transactions:
+    """Lines of people with a rhythm, a purse and a day of leaving, from `length` days before the date to `ahead` after."""
+    rng = np.random.default_rng(seed)
+    rhythm, purse = rng.gamma(2.0, 15.0, people) + 3, 60 / rng.gamma(4.0, 1.0, people)
+    first = rng.integers(0, length - 20, people)
+    leaves = first + rng.exponential(400, people)
+    gaps = rng.exponential(rhythm[:, None], (people, 60))
+    on = np.floor(first[:, None] + np.concatenate([np.zeros((people, 1)), np.cumsum(gaps, axis=1)], axis=1))
+    person, turn = np.nonzero((on < leaves[:, None]) & (on < length + ahead))
+    start = AS_OF - timedelta(days=length)
+    lines = pl.DataFrame(
+        {
+            "customer": pl.Series(person).cast(pl.String),
+            "at": [start + timedelta(days=int(on[p, t])) for p, t in zip(person, turn, strict=True)],
+            "amount": purse[person] * rng.gamma(6.0, 1 / 6.0, len(person)) + 0.01,
+        }
+    )
+    return Transactions(lines.with_columns(pl.col("at").cast(pl.Datetime("us"))), (), pl.Int64())
+
+
+def truth(of: Transactions, scores: pl.DataFrame) -> pl.DataFrame:
+    after = (
+        of.lines.filter(pl.col("at") >= pl.lit(AS_OF).cast(pl.Datetime("us")))
+        .group_by("customer")
+        .agg(revenue=pl.col("amount").sum())
+    )
+    keyed = scores.with_columns(customer=pl.col("customer_id").cast(pl.String))
+    return keyed.join(after, on="customer", how="left").with_columns(pl.col("revenue").fill_null(0.0))
+
+
+@pytest.mark.slow
+def test_scores_rank_and_add_up_and_the_future_is_not_read() -> None:
+    file = shop(700, 400)
+    found = file_scores.score(file, AS_OF, 90)
+    judged = truth(file, found.table)
+    assert judged.height == found.table["customer_id"].n_unique() == 700
+    assert found.table.columns == list(file_scores.OUTPUT)
+    revenue, amount = judged["revenue"].to_numpy(), judged["clv"].to_numpy()
+    assert evaluation.auc(revenue == 0, judged["p_churn"].to_numpy()) > 0.8
+    assert evaluation.calibration_error(revenue == 0, judged["p_churn"].to_numpy()) < 0.08
+    assert abs(clv.amount_metrics(revenue, amount)["total_error"]) < 0.15
+    assert judged.select(
+        (pl.col("clv_low") <= pl.col("clv")).all() & (pl.col("clv") <= pl.col("clv_high")).all()
+    ).item()
+    assert 0.72 < ((revenue >= judged["clv_low"].to_numpy()) & (revenue <= judged["clv_high"].to_numpy())).mean() < 0.95
+    assert any("inner split" in note and "judged" in note for note in found.notes)
+    poisoned = file.lines.with_columns(amount=pl.when(pl.col("at").dt.date() >= AS_OF).then(1e9).otherwise("amount"))
+    again = file_scores.score(Transactions(poisoned, (), pl.Int64()), AS_OF, 90)
+    assert again.table.equals(found.table)
+
+
+@pytest.mark.slow
+def test_customers_silent_for_longer_than_the_models_saw_are_drawn_to_btyd() -> None:
+    file = shop(400, 700, seed=3)
+    found = file_scores.score(file, AS_OF, 30).table.with_columns(customer=pl.col("customer_id").cast(pl.String))
+    past = file.lines.filter(pl.col("at").dt.date() < AS_OF).group_by("customer").agg(last=pl.col("at").max())
+    silent = pl.col("last").dt.date() < AS_OF - timedelta(days=365)
+    rows = (
+        found.join(past, on="customer")
+        .group_by(silent=silent)
+        .agg(pl.len(), pl.col("clv").mean(), pl.col("p_churn").mean())
+    )
+    gone, here = (rows.filter(silent=flag).row(0, named=True) for flag in (True, False))
+    assert gone["len"] > 30 and 0 < gone["clv"] < 0.2 * here["clv"] and gone["p_churn"] > here["p_churn"]
+
+
+def test_a_short_file_is_scored_by_btyd_with_a_warning() -> None:
+    file = shop(400, 180, seed=1, ahead=270)
+    found = file_scores.score(file, AS_OF, 270)
+    assert "warning: no window of 270 days" in found.notes[1]
+    assert found.notes[2].startswith("level ")
+    judged = truth(file, found.table)
+    revenue = judged["revenue"].to_numpy()
+    assert evaluation.auc(revenue == 0, judged["p_churn"].to_numpy()) > 0.65
+    assert abs(judged["clv"].sum() / revenue.sum() - 1) < 0.4
+    assert judged["p_churn"].is_between(0, 1).all()
+
+
+def test_a_small_file_and_one_without_repeats() -> None:
+    few = file_scores.score(shop(40, 400), AS_OF, 90)
+    assert few.table.height == 40 and "fewer than 100 customers" in " ".join(few.notes)
+    once = shop(30, 100).lines.unique("customer", keep="first").sort("customer")
+    found = file_scores.score(Transactions(once, (), pl.String()), AS_OF, 90)
+    assert "scored by purchase rates" in found.notes[-1]
+    assert found.table.select(pl.all().is_not_null().all()).row(0) == (True,) * 5
+    assert found.table.select((pl.col("p_churn") > 0).all() & (pl.col("clv") > 0).all()).item()
+
+
+def test_many_customers_of_one_purchase_each() -> None:
+    """A file long enough for the models, from which no order value of a repeat customer can be learnt."""
+    once = shop(150, 400).lines.unique("customer", keep="first").sort("customer")
+    found = file_scores.score(Transactions(once, (), pl.String()), AS_OF, 90)
+    assert "nobody bought again before" in found.notes[-1] and "scored by purchase rates" in found.notes[-1]
+    assert found.table["p_churn"].is_between(0, 1, closed="none").all()
+
+
+@pytest.mark.parametrize("horizon", [7, 365])
+def test_returns_and_other_horizons_stay_within_bounds(horizon: int) -> None:
+    lines = shop(150, 400).lines.with_columns(
+        amount=pl.when(pl.int_range(pl.len()) % 5 == 0).then(-pl.col("amount")).otherwise("amount")
+    )
+    found = file_scores.score(Transactions(lines, (), pl.Int64()), AS_OF, horizon).table
+    assert found["p_churn"].is_between(0, 1, closed="none").all()
+    assert found.select(pl.col("clv").is_between("clv_low", "clv_high").all()).item() and (found["clv_low"] >= 0).all()
+
+
+def test_a_file_without_sales() -> None:
+    back = shop(40, 400).lines.with_columns(amount=-pl.col("amount"))
+    with pytest.raises(ModelError, match="no row of the file is a purchase"):
+        file_scores.score(Transactions(back, (), pl.Int64()), AS_OF, 90)
+
+
+def test_nobody_before_the_date() -> None:
+    with pytest.raises(ModelError, match="the purchases of the file run from 2022"):
+        file_scores.score(shop(40, 400), date(2020, 1, 1), 90)

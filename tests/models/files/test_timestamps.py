@@ -1,0 +1,103 @@
+"""Times as files and people write them; what is none is said so, what could be two is said too."""
+
+from datetime import UTC, date, datetime, timedelta, timezone
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from customer360.models.files import timestamps
+from customer360.platform.errors import SourceError
+
+NINE = datetime(2011, 9, 11, 9, 30)
+DAY = datetime(2011, 9, 11)
+SECONDS = int(NINE.replace(tzinfo=UTC).timestamp())
+
+
+def read(values: list, dtype: pl.DataType | None = None) -> tuple[list, list[str]]:
+    told: list[str] = []
+    return timestamps.read(pl.Series(values, dtype=dtype), "log.csv", told.append).to_list(), told
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("2011-09-11 09:30:00", NINE), ("2011-09-11T09:30:00.000Z", NINE), ("2011-09-11T09:30", NINE),
+        ("2011-09-11T11:30:00+02:00", NINE), ("2011-09-11 04:30:00-0500", NINE), ("2011-09-11T11:30+02:00", NINE),
+        ("2011-09-11 09:30:00 UTC", NINE), ("2011-09-11", DAY), ("20110911", DAY), (20110911, DAY),
+        ("2011/9/11", DAY), ("2011/09/11 09:30:00", NINE), (date(2011, 9, 11), DAY),
+        (SECONDS, NINE), (str(SECONDS), NINE), (SECONDS * 1000, NINE), (f"{SECONDS}000", NINE), (float(SECONDS), NINE),
+        (SECONDS * 1_000_000, NINE), (SECONDS * 1_000_000_000, NINE),
+        ("11-Sep-2011", DAY), ("Sep 11, 2011", DAY), ("11 September 2011 09:30", NINE), ("11Sep2011", DAY), ("11-Sep-11", DAY),
+        ("Sept. 11th, 2011 at 9:30 AM", NINE), ("Sun, 11 Sep 2011 09:30:00 GMT", NINE), ("2011-Sep-11", DAY),
+        ("Sun Sep 11 09:30:00 2011", NINE), ("11/Sep/2011:11:30:00 +0200", NINE), ("20110911T093000", NINE),
+        ("20110911 0930", NINE), ("20110911093000", NINE), (20110911093000, NINE), ("2011.09.11", DAY), ("2011-9-11 9:30 AM", NINE),
+        (datetime(2011, 9, 11, 11, 30, tzinfo=timezone(timedelta(hours=2))), NINE),
+    ],
+)  # fmt: skip
+def test_a_time_in_its_usual_forms(value, expected) -> None:
+    assert read([value, None, value]) == ([expected, None, expected], [])
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["31/12/2010 8:26", "01/02/2011 17:00"], [datetime(2010, 12, 31, 8, 26), datetime(2011, 2, 1, 17)]),
+        (["12/31/2010 8:26", "1/2/2011 17:00"], [datetime(2010, 12, 31, 8, 26), datetime(2011, 1, 2, 17)]),
+        (["31-12-2010", "01-02-2011"], [datetime(2010, 12, 31), datetime(2011, 2, 1)]),
+        (["31/12/99 8:26", "01/02/11 17:00"], [datetime(1999, 12, 31, 8, 26), datetime(2011, 2, 1, 17)]),
+        (["97-12-31", "98-02-01"], [datetime(1997, 12, 31), datetime(1998, 2, 1)]),
+        (["12/31/2010 8:26:05 PM", "1/2/2011 12:00 AM"], [datetime(2010, 12, 31, 20, 26, 5), datetime(2011, 1, 2)]),
+    ],
+)
+def test_what_passes_12_is_the_day(values, expected) -> None:
+    assert read(values) == (expected, [])
+
+
+def test_where_day_and_month_could_be_either_it_is_said() -> None:
+    found, told = read(["1/2/2011", "3/4/2011"])
+    assert found == [datetime(2011, 1, 2), datetime(2011, 3, 4)] and "read month first" in told[0]
+    found, told = read(["1.2.2011", "3.4.2011"])
+    assert found == [datetime(2011, 2, 1), datetime(2011, 4, 3)] and "read day first" in told[0]
+
+
+def test_forms_may_be_mixed_and_what_is_none_is_null() -> None:
+    found, _ = read(
+        ["2011-09-11", "2011-09-11T09:30:00Z", "soon", "2011-13-40", "31 Feb 2011", "11-Sep-2011", "Jan 2011"]
+    )
+    assert found == [DAY, NINE, None, None, None, DAY, None]
+
+
+@given(
+    st.lists(st.datetimes(datetime(1970, 1, 1), datetime(2068, 12, 31)), min_size=1, max_size=9),
+    st.sampled_from(
+        [
+            "%Y-%m-%d %H:%M:%S",
+            "%d-%b-%Y %H:%M:%S",
+            "%B %d, %Y %I:%M:%S %p",
+            "%a %b %d %H:%M:%S %Y",
+            "%Y%m%d %H%M%S",
+            "%d %b %y %H:%M:%S",
+            "%Y/%m/%dT%H:%M:%SZ",
+            "%a, %d %b %Y %H:%M:%S +0000",
+        ]
+    ),
+)
+def test_what_is_written_in_any_form_is_read_back(moments: list[datetime], form: str) -> None:
+    whole = [moment.replace(microsecond=0) for moment in moments]
+    assert read([moment.strftime(form) for moment in whole]) == (whole, [])
+
+
+def test_a_moment_that_could_be_two_is_refused() -> None:
+    assert timestamps.moment("12-Jan-1997") == datetime(1997, 1, 12) and timestamps.moment("31/12/1997") == datetime(
+        1997, 12, 31
+    )
+    with pytest.raises(SourceError, match="'1/2/1997': day and month could be either"):
+        timestamps.moment("1/2/1997")
+
+
+def test_a_column_without_any_time_is_refused() -> None:
+    with pytest.raises(SourceError, match=r"log.csv: no time can be read, for example \['soon', 'later'\]"):
+        read(["soon", "later"])
+    assert read([], pl.String()) == ([], [])

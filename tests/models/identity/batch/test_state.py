@@ -1,0 +1,46 @@
+"""Edges and their evidence, which are held apart, come together as they went in."""
+
+import polars as pl
+
+from customer360.models.identity.batch.state import EDGES, State
+
+
+def edges(number: int) -> pl.DataFrame:
+    rows = [
+        {
+            "record_l": n, "record_r": n + 1, "match_weight": float(n), "match_probability": 0.5, "match_key": "email",
+            "evidence": [{"comparison": "email", "level": "exact", "weight": float(n)}] if n % 3 else None,
+            "decision": "accepted", "reason": None,
+        }
+        for n in range(number)
+    ]  # fmt: skip
+    return pl.DataFrame(rows, schema=EDGES)
+
+
+def state(number: int) -> State:
+    empty = State.empty(pl.DataFrame({"record_id": ["a"]}))
+    return State.of(empty.frame, edges(number), empty.crowded)
+
+
+def test_edges_come_together_as_they_went_in():
+    assert state(7).edges.equals(edges(7))
+
+
+def test_an_edge_finds_its_evidence_when_others_went():
+    held = state(9)
+    kept = held.told.filter(pl.col("record_l") % 2 == 0)
+    assert State(held.frame, kept, held.evidence, held.crowded).edges.equals(edges(9)[::2])
+
+
+def test_evidence_that_no_edge_names_goes_once_it_is_the_larger_part():
+    held = state(9)
+    few, many = (State(held.frame, held.told[:n], held.evidence, held.crowded).tidied() for n in (2, 6))
+    assert few.evidence.len() == 2 and few.edges.equals(edges(2))
+    assert many.evidence.len() == 9 and many.edges.equals(edges(6))
+
+
+def test_pieces_of_many_batches_are_put_together():
+    held = state(9)
+    told = pl.concat([held.told[n : n + 1] for n in range(9)] * 10, rechunk=False)
+    made = State(held.frame, told, pl.concat([held.evidence] * 10), held.crowded).tidied()
+    assert made.told.n_chunks() == 1 and made.edges.equals(pl.concat([edges(9)] * 10))

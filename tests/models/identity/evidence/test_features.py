@@ -1,0 +1,64 @@
+import polars as pl
+import pytest
+
+from customer360.models.identity.evidence.features import IdentityInputError, build_features, joined, text_hash, wrapped
+from customer360.models.identity.rules import Blocking, IdentityRules
+
+RULES = IdentityRules()
+
+
+def keys(records: list[dict], name: str, rules: IdentityRules = RULES) -> list:
+    rows = [{"record_id": str(place)} | record for place, record in enumerate(records)]
+    return build_features(pl.DataFrame(rows), rules).frame[f"key_{name}"].to_list()
+
+
+def coded(*texts: str | None) -> list:
+    return text_hash(pl.Series(texts, dtype=pl.String)).to_list()
+
+
+def test_typing_errors_and_swaps_still_meet():
+    swapped = [
+        {"first_name": "Benjamin", "last_name": "Novak", "zip_code": "02139"},
+        {"first_name": "Novak", "last_name": "Benjamni", "zip_code": "02139"},
+    ]
+    assert keys(swapped, "prefixes_zip") == [wrapped(joined(coded("ben nov", "02139")))] * 2
+
+
+def test_a_key_needs_two_records_and_not_too_many():
+    ann, bob = {"email_address": "ann7@mail.com"}, {"email_address": "bob8@mail.com"}
+    assert keys([ann, ann, bob], "email") == coded("ann7@mail.com", "ann7@mail.com", None)
+    capped = IdentityRules(blocking=Blocking(max_records_per_key=2))
+    assert keys([ann, ann, ann, bob, bob], "email", capped) == coded(*[None] * 3, *["bob8@mail.com"] * 2)
+
+
+def test_dropped_keys_are_counted():
+    records = pl.DataFrame({"record_id": ["1", "2", "3"], "email_address": ["a9@mail.com"] * 3})
+    features = build_features(records, IdentityRules(blocking=Blocking(max_records_per_key=2)))
+    assert features.dropped_keys["key_email"] == 1
+
+
+def test_a_user_made_of_the_name_alone_says_nothing():
+    people = {"first_name": "Ann", "last_name": "Lee"}
+    users = ["ann.lee@one.com", "alee@two.com", "ann.lee77@one.com", "shadow@one.com"]
+    rows = [{"record_id": str(i), "email_address": user} | people for i, user in enumerate(users)]
+    features = build_features(pl.DataFrame(rows), RULES).frame
+    assert features["email_user"].to_list() == [None, None, "ann.lee77", "shadow"]
+    assert features["email"].null_count() == 0
+
+
+def test_rows_are_sorted_by_record_id():
+    frame = build_features(pl.DataFrame({"record_id": ["b", "a"], "first_name": ["Bo", "Al"]}), RULES).frame
+    assert frame.select("rid", "record_id", "given").rows() == [(0, "a", "al"), (1, "b", "bo")]
+
+
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [
+        ({"first_name": ["Ann"]}, "no column record_id"),
+        ({"record_id": ["a", None]}, "null in 1 of 2"),
+        ({"record_id": ["a", "a"]}, "1 repeated of 2"),
+    ],
+)
+def test_bad_record_ids_are_refused(records, message):
+    with pytest.raises(IdentityInputError, match=message):
+        build_features(pl.DataFrame(records), RULES)

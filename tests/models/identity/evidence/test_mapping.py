@@ -1,0 +1,48 @@
+import polars as pl
+import pytest
+from pydantic import ValidationError
+
+from customer360.models.identity.evidence.mapping import PeopleMapping, people_records
+from customer360.platform.errors import ConfigError
+
+COLUMNS = {"first_name": "name", "address_line_1": ["number", "street"], "date_of_birth": "born"}
+MAPPING = PeopleMapping.model_validate({"unique_id": "id", "columns": COLUMNS})
+BERLIN = pl.DataFrame({"id": ["1", "2"], "name": [" Ann ", ""], "number": ["7", None], "street": ["Rue X", "Weg"], "born": ["13/02/1980", "03/04/1981"]})  # fmt: skip
+AUSTIN = BERLIN.with_columns(born=pl.Series(["02/13/1980", "03/04/1981"]))
+
+
+def test_values_are_trimmed_joined_and_dated():
+    records = people_records({"a.csv": BERLIN}, MAPPING)
+    assert records["record_id"].to_list() == ["1", "2"]
+    assert records["first_name"].to_list() == ["Ann", None]
+    assert records["address_line_1"].to_list() == ["7 Rue X", "Weg"]
+
+
+def test_each_file_has_its_own_order_of_day_and_month():
+    mapping = MAPPING.model_copy(update={"source": "@file"})
+    records = people_records({"in/berlin.csv": BERLIN, "in/austin.csv": AUSTIN}, mapping)
+    assert records["date_of_birth"].to_list() == ["1980-02-13", "1981-04-03", "1980-02-13", "1981-03-04"]
+    assert records["record_id"].to_list() == ["berlin/1", "berlin/2", "austin/1", "austin/2"]
+
+
+@pytest.mark.parametrize(
+    ("files", "change", "message"),
+    [
+        ({"a.csv": BERLIN, "b.csv": AUSTIN}, {}, "add `source"),
+        ({"a.csv": BERLIN.with_columns(id=pl.lit("1"))}, {"source": "name"}, "share their id|unique within a source"),
+        ({"a.csv": BERLIN.with_columns(id=pl.lit(" "))}, {}, "empty in 2 of 2"),
+        ({"a.csv": BERLIN.drop("born")}, {}, r"no file has: \['born'\]"),
+        ({"a.csv": BERLIN.drop("id"), "b.csv": BERLIN}, {}, "a.csv has no column 'id'"),
+    ],
+)
+def test_what_does_not_fit_is_named(files, change, message):
+    if change:
+        files = {name: frame.with_columns(name=pl.lit("x")) for name, frame in files.items()}
+    with pytest.raises(ConfigError, match=message):
+        people_records(files, MAPPING.model_copy(update=change))
+
+
+@pytest.mark.parametrize("wrong", [{"columns": {"nick": "x"}}, {"columns": {}}, {"country": "Germany"}, {"more": 1}])
+def test_a_wrong_mapping_is_refused(wrong):
+    with pytest.raises(ValidationError):
+        PeopleMapping.model_validate({"unique_id": "id", "columns": COLUMNS} | wrong)

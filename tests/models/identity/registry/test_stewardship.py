@@ -1,0 +1,122 @@
+"""A steward's operations on a lake: what they change at once, what they leave for later runs, and their undoing."""
+
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+
+from customer360.models.identity import producer, registry
+from customer360.models.identity.registry import RegistryError, core, decisions, stewardship
+from customer360.platform import tables
+from customer360.platform.lake import Lake
+
+SEED = "pinned"
+SAID = {"actor": "ann", "reason": "called them"}
+
+
+@pytest.fixture
+def shop(lake: Lake) -> Lake:
+    """Persons ab, c and defg; d-e, e-f, f-g are their edges."""
+    stored = registry.number_records(registry.load(lake, SEED), pl.Series("record_id", list("abcdefg")))
+    clusters = stored.names.with_columns(cluster=pl.Series([0, 0, 1, 2, 2, 2, 2])).select("record", "cluster")
+    registry.commit(stored, core.advance(stored.registry, clusters, cause="run"), datetime(2026, 1, 1, tzinfo=UTC))
+    lake.ensure(producer.IdentityEdges)
+    edges = pl.DataFrame(
+        {"record_id_l": list("adef"), "record_id_r": list("befg"), "match_weight": [9.0, 8.0, 7.0, 9.0]}
+    ).with_columns(decision=pl.lit("accepted"))
+    rows = pl.DataFrame(schema=tables.schema(producer.IdentityEdges))
+    rows = pl.concat([rows, edges], how="diagonal")
+    lake.commit("silver.identity_edges", [lake.write_file("silver.identity_edges", rows, {})], app="t", app_version=1)
+    return lake
+
+
+def people(lake: Lake) -> set[str]:
+    groups = registry.load(lake, SEED).assignments.group_by("person_id").agg("record_id")["record_id"]
+    return {"".join(sorted(group)) for group in groups}
+
+
+def who(lake: Lake, record_id: str) -> str:
+    return str(registry.load(lake, SEED).assignments.filter(record_id=record_id)["person_id"][0])
+
+
+def links(lake: Lake) -> dict[str, set[str]]:
+    """Pairs in force, by verdict."""
+    names = registry.load(lake, SEED).names
+    found = decisions.links_of(decisions.decisions(lake), names)
+    ids = dict(names.iter_rows())
+    told: dict[str, set[str]] = {"accepted": set(), "vetoed": set()}
+    for left, right, verdict, _ in found.pairs.iter_rows():
+        told[verdict].add(ids[left] + ids[right])
+    return told
+
+
+def test_a_merge_holds_now_and_later_until_it_is_undone(shop: Lake) -> None:
+    before = registry.load(shop, SEED)
+    (event,) = stewardship.merge(shop, SEED, who(shop, "a"), who(shop, "c"), **SAID).to_dicts()
+    assert people(shop) == {"abc", "defg"} and event["actor"] == "ann" and event["cause"] == "decision 0"
+    assert links(shop)["accepted"] in ({"ab", "ac"}, {"ab", "bc"}, {"ac", "bc"})
+    stewardship.undo(shop, SEED, event["event"], **SAID)
+    after = registry.load(shop, SEED)
+    assert after.registry.members.equals(before.registry.members)
+    assert after.registry.aliases.equals(before.registry.aliases)
+    assert links(shop) == {"accepted": {"ab"}, "vetoed": {"ac", "bc"}}
+    registry.verify(shop, SEED)
+
+
+def test_a_split_holds_until_it_is_undone(shop: Lake) -> None:
+    before = people(shop)
+    (event,) = stewardship.split(shop, SEED, who(shop, "d"), ["f", "g"], **SAID).to_dicts()
+    assert people(shop) == {"ab", "c", "de", "fg"}
+    assert links(shop)["vetoed"] == {"df", "dg", "ef", "eg"}
+    stewardship.undo(shop, SEED, event["event"], **SAID)
+    assert people(shop) == before and links(shop)["vetoed"] == set()
+
+
+def test_a_moved_record_leaves_and_arrives(shop: Lake) -> None:
+    stewardship.move(shop, SEED, ["d"], who(shop, "c"), **SAID)
+    assert people(shop) == {"ab", "cd", "efg"}
+    assert links(shop) == {"accepted": {"cd"}, "vetoed": {"de", "df", "dg"}}
+
+
+def test_a_pair_is_confirmed_or_rejected(shop: Lake) -> None:
+    stewardship.confirm(shop, SEED, "b", "c", **SAID)
+    assert people(shop) == {"abc", "defg"} and links(shop)["accepted"] == {"bc"}
+    assert stewardship.confirm(shop, SEED, "b", "a", **SAID).is_empty()
+    stewardship.reject(shop, SEED, "g", "d", 12, **SAID)
+    assert people(shop) == {"abc", "de", "fg"}, "the weakest of the edges between them gives way"
+    assert stewardship.reject(shop, SEED, "a", "g", 12, **SAID).is_empty()
+    assert links(shop)["vetoed"] == {"dg", "ag"}
+
+
+def test_golden_values_follow_the_records(shop: Lake) -> None:
+    person = who(shop, "a")
+    (event,) = stewardship.override(shop, SEED, person, "first_name", "Ann", **SAID).to_dicts()
+    stewardship.override(shop, SEED, person, "loyalty_points", 7, **SAID)
+    stewardship.override(shop, SEED, who(shop, "d"), "date_of_birth", "1980-02-01", **SAID)
+    stored = registry.load(shop, SEED)
+    told = decisions.overrides(shop, stored)
+    assert told.filter(person_id=person).select("attribute", "value").rows() == [
+        ("first_name", '"Ann"'), ("loyalty_points", "7"),
+    ]  # fmt: skip
+    stewardship.merge(shop, SEED, person, who(shop, "d"), **SAID)
+    assert set(decisions.overrides(shop, registry.load(shop, SEED))["person_id"]) == {who(shop, "a")}
+    stewardship.undo(shop, SEED, event["event"], **SAID)
+    assert "first_name" not in decisions.overrides(shop, registry.load(shop, SEED))["attribute"]
+    registry.verify(shop, SEED)
+
+
+@pytest.mark.parametrize(
+    ("act", "words"),
+    [
+        (lambda lake: stewardship.merge(lake, SEED, "px", who(lake, "a"), **SAID), "no person id"),
+        (lambda lake: stewardship.split(lake, SEED, who(lake, "a"), ["zz"], **SAID), "no record zz"),
+        (lambda lake: stewardship.override(lake, SEED, who(lake, "a"), "shoe_size", 44, **SAID), "no golden attribute"),
+        (lambda lake: stewardship.override(lake, SEED, who(lake, "a"), "date_of_birth", "May", **SAID), "is a Date"),
+        (lambda lake: stewardship.undo(lake, SEED, 99, **SAID), "no event 99"),
+    ],
+)
+def test_what_is_refused_leaves_nothing(shop: Lake, act, words: str) -> None:
+    before = registry.verify(shop, SEED)
+    with pytest.raises(RegistryError, match=words):
+        act(shop)
+    assert registry.verify(shop, SEED) == before and decisions.decisions(shop).is_empty()

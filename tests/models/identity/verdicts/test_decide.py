@@ -1,0 +1,118 @@
+from datetime import date
+
+import polars as pl
+import pytest
+
+from customer360.models.identity.evidence.features import build_features
+from customer360.models.identity.rules import Blocking, IdentityRules, Standardization
+from customer360.models.identity.verdicts.decide import (
+    GENERATION,
+    HOUSEHOLD,
+    SUFFIX,
+    TWINS,
+    UNNAMED,
+    cannot_link,
+    decide,
+)
+
+RULES = IdentityRules(
+    standardization=Standardization(name_suffixes={"jr": "jr", "sr": "sr"}), blocking=Blocking(identifiers=("card",))
+)
+# All cases stand in one frame, in which the contacts that they share must not count as hubs.
+NO_HUBS = RULES.model_copy(
+    update={
+        "standardization": RULES.standardization.model_copy(
+            update={"max_names_per_email": 99, "max_names_per_phone": 99}
+        )
+    }
+)
+SCHEMA = {"date_of_birth": pl.Date, "card": pl.String}
+BASE = {
+    "first_name": "Maria", "last_name": "Lopez", "email_address": "lopez77@mail.com", "phone_number": "4155552671",
+    "date_of_birth": date(1980, 5, 17), "address_line_1": "12 Oak St", "zip_code": "02139", "card": None,
+}  # fmt: skip
+
+
+NO_DOB = {"date_of_birth": None}
+OTHER_DOB = {"date_of_birth": date(1983, 9, 2)}
+OTHER_PHONE = {"phone_number": "6175550101"}
+NO_CONTACT = {"email_address": None, "phone_number": None}
+
+
+CASES = (
+    ({}, {}, None),
+    # One household, two people: everything of the family agrees.
+    ({}, {"first_name": "Jorge"} | OTHER_DOB, HOUSEHOLD),
+    (NO_DOB | OTHER_PHONE, {"first_name": "Jorge"}, HOUSEHOLD),
+    (NO_CONTACT | NO_DOB, {"first_name": "Jorge"} | NO_CONTACT | NO_DOB, HOUSEHOLD),
+    # Nicknames, typing errors, initials and swapped names are the same name.
+    ({"first_name": "Robert"}, {"first_name": "Bob"} | NO_DOB | OTHER_PHONE, None),
+    ({"first_name": "Maira"}, NO_DOB | OTHER_PHONE, None),
+    ({"first_name": "M"}, NO_DOB | OTHER_PHONE, None),
+    ({"first_name": "Tipmothy"}, {"first_name": "Tim"} | NO_DOB | OTHER_PHONE, None),
+    ({"first_name": "Lopez", "last_name": "Maria"}, NO_DOB | OTHER_PHONE, None),
+    # A couple shares phone and email.
+    (NO_DOB, {"first_name": "Jorge"}, HOUSEHOLD),
+    # Twins: same birth date, but each with a contact of their own.
+    ({"email_address": None}, {"first_name": "Jorge"} | OTHER_PHONE, TWINS),
+    ({}, {"first_name": "Jorge"}, None),
+    # Father and son of one name.
+    ({"date_of_birth": date(1955, 1, 20)} | OTHER_PHONE, {"email_address": "ml@mail.com"}, GENERATION),
+    ({"date_of_birth": date(1955, 1, 20), "email_address": None}, {}, GENERATION),
+    ({"date_of_birth": date(1955, 1, 20)}, {}, None),
+    ({"last_name": "Lopez Sr."}, {"last_name": "Lopez, Jr"}, SUFFIX),
+    ({"last_name": "Lopez Sr."}, {}, None),
+    # A record without given name that only fits the family.
+    ({"first_name": None} | NO_CONTACT, NO_DOB, UNNAMED),
+    ({"first_name": None} | NO_DOB, {}, None),
+    # The person's own number clears every suspicion, one typing error allowed.
+    ({"card": "123456"} | OTHER_DOB, {"first_name": "Jorge", "card": "123465"}, None),
+)
+
+
+@pytest.fixture(scope="module")
+def reasons() -> dict[tuple[int, bool], str]:
+    """(case, mirrored) -> reason, for the pairs that have one; record a of a case comes before record b."""
+    rows = []
+    for case, (left, right, _) in enumerate(CASES):
+        for mirrored, pair in ((False, (left, right)), (True, (right, left))):
+            rows += [{"record_id": f"{case:03}-{mirrored:d}-{k}"} | BASE | record for k, record in enumerate(pair)]
+    features = build_features(pl.DataFrame(rows, schema_overrides=SCHEMA), NO_HUBS)
+    firsts = pl.int_range(0, len(rows), 2, eager=True)
+    found = cannot_link(pl.DataFrame({"rid_l": firsts, "rid_r": firsts + 1}), features, NO_HUBS)
+    return {(rid // 4, rid % 4 == 2): why for rid, why in found.select("rid_l", "reason").iter_rows()}
+
+
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_reasons(case, reasons):
+    expected = CASES[case][2]
+    assert reasons.get((case, False)) == expected
+    assert reasons.get((case, True)) == expected
+
+
+def test_decisions_keep_score_and_reason():
+    rows = [
+        {"record_id": "a"} | BASE,
+        {"record_id": "b"} | BASE,
+        {"record_id": "c"} | BASE | {"first_name": "Jorge"} | OTHER_DOB,
+    ]
+    features = build_features(pl.DataFrame(rows, schema_overrides={"card": pl.String}), RULES)
+    pairs = pl.DataFrame({"rid_l": [0, 0, 1, 1], "rid_r": [1, 2, 2, 1], "match_weight": [20.0, 20.0, 0.5, 0.9]})
+    decided = decide(pairs, features, RULES)
+    assert decided["decision"].to_list() == ["accepted", "vetoed", "rejected", "rejected"]
+    assert decided["reason"].to_list() == [None, HOUSEHOLD, None, None]
+    assert decided["match_weight"].to_list() == pairs["match_weight"].to_list()
+
+
+def test_no_pairs():
+    features = build_features(pl.DataFrame([{"record_id": "a"} | BASE], schema_overrides={"card": pl.String}), RULES)
+    empty = pl.DataFrame(schema={"rid_l": pl.Int64, "rid_r": pl.Int64, "match_weight": pl.Float64})
+    assert decide(empty, features, RULES).columns[-2:] == ["reason", "decision"]
+
+
+def test_idle_reasons_do_not_veto():
+    rows = [{"record_id": "a"} | BASE, {"record_id": "b"} | BASE | {"first_name": "Jorge"} | OTHER_DOB]
+    features = build_features(pl.DataFrame(rows, schema_overrides={"card": pl.String}), RULES)
+    pairs = pl.DataFrame({"rid_l": [0], "rid_r": [1]})
+    assert cannot_link(pairs, features, RULES)["reason"].to_list() == [HOUSEHOLD]
+    assert cannot_link(pairs, features, RULES, idle={HOUSEHOLD, GENERATION}).is_empty()

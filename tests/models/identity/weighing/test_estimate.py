@@ -1,0 +1,32 @@
+import numpy as np
+import polars as pl
+import pytest
+
+from customer360.models.identity.evidence.features import build_features
+from customer360.models.identity.rules import IdentityRules
+from customer360.models.identity.weighing.estimate import Patterns, maximise, random_pairs, session_pairs
+
+
+def test_maximisation_finds_the_parameters_of_a_known_mixture():
+    m, u, share = np.array([0.9, 0.1]), np.array([0.05, 0.95]), 0.3
+    levels = np.array([[a, b, c] for a in (0, 1) for b in (0, 1) for c in (0, 1)], dtype=np.int8)
+    odds = np.array([share * m[row].prod() + (1 - share) * u[row].prod() for row in levels])
+    found, part = maximise(Patterns(levels, odds * 1e6), [np.array([0.7, 0.3])] * 3, [u] * 3)
+    assert part == pytest.approx(share, abs=0.01)
+    assert all(values == pytest.approx(m, abs=0.01) for values in found)
+
+
+def test_all_pairs_where_few_and_the_same_draw_where_many():
+    assert random_pairs(4, 100, 7).height == 6
+    assert random_pairs(1000, 50, 7).equals(random_pairs(1000, 50, 7))
+
+
+def test_session_pairs_keep_to_their_budget_and_say_of_which_records():
+    rows = pl.DataFrame(
+        {"record_id": [str(i) for i in range(400)], "first_name": [f"name{i // 4}" for i in range(400)]}
+    )
+    features = build_features(rows, IdentityRules())
+    pairs, kept = session_pairs(features, ("given",), 10_000)
+    assert (pairs.height, kept) == (600, 1.0)
+    some, part = session_pairs(features, ("given",), 120)
+    assert 0 < some.height < 300 and 0 < part < 0.5

@@ -1,0 +1,93 @@
+import copy
+
+import polars as pl
+import pytest
+
+from customer360.models.identity import IdentityModelError, IdentityRules
+from customer360.models.identity.evidence.features import build_features
+from customer360.models.identity.weighing.model import _gate, comparisons_of, default_settings, term_frequencies, train
+
+RULES = IdentityRules()
+RECORDS = pl.DataFrame(
+    {
+        "record_id": ["a", "b", "c", "d"],
+        "first_name": ["Ann", "Ann", "Bo", "Cy"],
+        "last_name": ["Lee", "Lee", "May", "Nil"],
+        "zip_code": ["02139", "02139", "10001", "10001"],
+    }
+)
+
+
+@pytest.fixture
+def start():
+    features = build_features(RECORDS, RULES)
+    return features, default_settings(features, term_frequencies(features))
+
+
+def shifted(settings: dict, factor: float = 0.9) -> dict:
+    """`settings` as if every parameter had been trained to another value."""
+    trained = copy.deepcopy(settings)
+    for comparison in trained["comparisons"]:
+        for level in comparison["comparison_levels"]:
+            if not level.get("is_null_level"):
+                level["m_probability"] *= factor
+                level["u_probability"] *= factor
+    return trained
+
+
+def test_only_filled_columns_are_compared(start):
+    features, settings = start
+    assert [c.name for c in comparisons_of(features)] == ["given_name", "family_name", "address"]
+    assert len(settings["comparisons"]) == 3
+
+
+def test_the_default_model_is_flagged_and_hashed():
+    model = train(build_features(RECORDS, RULES), RULES)
+    other = train(build_features(RECORDS.with_columns(zip_code=pl.lit("02139")), RULES), RULES)
+    assert model.diagnostics["mode"] == "default"
+    assert model.term_frequency_hash != other.term_frequency_hash and model.version != other.version
+
+
+def test_trained_values_pass_the_gate(start):
+    features, settings = start
+    result, replaced = _gate(settings, shifted(settings), comparisons_of(features), RULES)
+    assert replaced == {}
+    exact = result["comparisons"][0]["comparison_levels"][1]
+    assert exact["m_probability"] == pytest.approx(0.72)
+
+
+def test_unobserved_levels_are_replaced_and_named(start):
+    features, settings = start
+    trained = shifted(settings)
+    del trained["comparisons"][0]["comparison_levels"][3]["u_probability"]
+    trained["comparisons"][1]["comparison_levels"][2]["m_probability"] = "level not observed in training dataset"
+    _, replaced = _gate(settings, trained, comparisons_of(features), RULES)
+    assert set(replaced) == {"given_name / nickname / u", "family_name / close / m"}
+
+
+def test_untouched_values_count_as_not_observed(start):
+    features, settings = start
+    trained = shifted(settings)
+    trained["comparisons"][0]["comparison_levels"][5]["m_probability"] = settings["comparisons"][0][
+        "comparison_levels"
+    ][5]["m_probability"]
+    _, replaced = _gate(settings, trained, comparisons_of(features), RULES)
+    assert set(replaced) == {"given_name / initial / m"}
+
+
+def test_a_comparison_the_wrong_way_round_gets_its_defaults(start):
+    features, settings = start
+    trained = shifted(settings)
+    trained["comparisons"][1]["comparison_levels"][-1] |= {"m_probability": 0.9, "u_probability": 0.1}
+    result, replaced = _gate(settings, trained, comparisons_of(features), RULES)
+    assert list(replaced) == ["family_name"]
+    assert result["comparisons"][1]["comparison_levels"] == settings["comparisons"][1]["comparison_levels"]
+
+
+def test_too_many_failures_are_an_error(start):
+    features, settings = start
+    trained = shifted(settings)
+    for comparison in trained["comparisons"]:
+        comparison["comparison_levels"][-1] |= {"m_probability": 0.9, "u_probability": 0.1}
+    with pytest.raises(IdentityModelError, match="3 of 3 comparisons"):
+        _gate(settings, trained, comparisons_of(features), RULES)

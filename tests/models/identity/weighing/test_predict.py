@@ -1,0 +1,99 @@
+"""Scored pairs are Splink's own, pair by pair and level by level."""
+
+from datetime import date
+
+import numpy as np
+import polars as pl
+import pytest
+from splink import DuckDBAPI, Linker
+
+from customer360.models.identity.evidence.features import KEY_PREFIX, Features, build_features
+from customer360.models.identity.rules import Blocking, Decision, IdentityRules
+from customer360.models.identity.weighing.engine import engine
+from customer360.models.identity.weighing.model import IdentityModel, train
+from customer360.models.identity.weighing.predict import predict
+
+pytestmark = pytest.mark.slow
+# Pairs far below what is ever kept, so that every level is compared.
+RULES = IdentityRules(blocking=Blocking(max_records_per_key=20), decision=Decision(audit_weight=-40.0))
+
+
+def people(number: int = 400) -> pl.DataFrame:
+    rng = np.random.default_rng(5)
+    given = ["Ann", "Anna", "Robert", "Bob", "José", "Zoë", "Jürgen", "W", "Mary Ann", "Kim"]
+    family = ["Miller", "Müller", "Kim", "O'Neil", "van der Berg", "Ortega", "Ortegas", "Lee"]
+    rows = []
+    for person in range(number // 2):
+        full = {
+            "first_name": given[rng.integers(10)], "last_name": family[rng.integers(8)],
+            "email_address": f"{given[rng.integers(10)][:2].lower()}{person % 90}@{['mail.com', 'home7.example'][person % 2]}",
+            "phone_number": f"415555{2000 + person % 120}", "address_line_1": f"{person % 60} Oak Street",
+            "city": ["Springfield", "Sprigfield", "Paris"][rng.integers(3)], "zip_code": f"{10000 + person % 9}",
+            "date_of_birth": date(1950 + person % 30, person % 12 + 1, person % 27 + 1), "gender": "fm"[person % 2],
+        }  # fmt: skip
+        for copy in range(2):
+            kept = {name: value if rng.random() > 0.25 else None for name, value in full.items()}
+            if copy and kept["last_name"]:
+                kept["last_name"] = kept["last_name"][:3] + kept["last_name"][4:]
+            rows.append({"record_id": f"{copy}/{person}"} | kept)
+    return pl.DataFrame(rows)
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[Features, IdentityModel]:
+    features = build_features(people(), RULES)
+    return features, train(features, RULES)
+
+
+def by_splink(features: Features, model: IdentityModel) -> pl.DataFrame:
+    with engine(RULES.engine) as con:
+        table = DuckDBAPI(con).register(features.frame.drop("record_id").to_arrow(), dataset_display_name="features")
+        linker = Linker(table, model.settings, log_level="ERROR", validate_settings=False)
+        scored = linker.inference.predict(threshold_match_weight=RULES.decision.audit_weight)
+        return pl.DataFrame(pl.from_arrow(scored.as_pyarrow_table())).sort("rid_l", "rid_r")
+
+
+def test_pairs_weights_and_keys_are_those_of_splink(trained):
+    features, model = trained
+    mine, theirs = predict(features, model, RULES), by_splink(features, model)
+    assert mine.height > 2000
+    assert mine.select("rid_l", "rid_r").equals(theirs.select("rid_l", "rid_r"))
+    for column in ("match_weight", "match_probability"):
+        assert np.allclose(mine[column], theirs[column].cast(pl.Float64), rtol=0, atol=1e-9)
+    names = [key.removeprefix(KEY_PREFIX) for key in features.keys]
+    assert mine["match_key"].to_list() == [names[int(key)] for key in theirs["match_key"]]
+
+
+def test_evidence_is_that_of_splink(trained):
+    features, model = trained
+    mine, theirs = predict(features, model, RULES), by_splink(features, model)
+    for at, comparison in enumerate(model.settings["comparisons"]):
+        name = comparison["output_column_name"]
+        told = mine.select(pl.col("evidence").list.get(at)).unnest("evidence")
+        labels = [
+            level["label_for_charts"] for level in comparison["comparison_levels"] if not level.get("is_null_level")
+        ]
+        by_gamma = dict(zip(range(len(labels) - 1, -1, -1), labels, strict=True)) | {-1: "null"}
+        assert told["comparison"].unique().to_list() == [name]
+        assert told["level"].to_list() == [by_gamma[gamma] for gamma in theirs[f"gamma_{name}"]]
+        adjusted = f"mw_tf_adj_{name}"
+        bits = theirs[f"mw_{name}"] + (theirs[adjusted] if adjusted in theirs.columns else 0.0)
+        assert np.allclose(told["weight"], bits, rtol=0, atol=1e-9)
+
+
+def test_a_pair_is_left_out_when_it_cannot_reach_the_audit_weight(trained):
+    features, model = trained
+    high = RULES.model_copy(update={"decision": Decision(audit_weight=2.0)})
+    every = predict(features, model, RULES)
+    kept = predict(features, model, high)
+    assert 0 < kept.height < every.height
+    assert kept.equals(every.filter(pl.col("match_weight") >= 2.0))
+
+
+def test_one_column_alone_is_compared():
+    features = build_features(people().select("record_id", "email_address"), RULES)
+    model = train(features, RULES)
+    assert len(model.settings["comparisons"]) == 1
+    mine, theirs = predict(features, model, RULES), by_splink(features, model)
+    assert mine.height and mine.select("rid_l", "rid_r").equals(theirs.select("rid_l", "rid_r"))
+    assert np.allclose(mine["match_weight"], theirs["match_weight"].cast(pl.Float64), rtol=0, atol=1e-9)

@@ -1,0 +1,179 @@
+"""A challenger is let in because it is better, refused with its reason, and taken back; retraining follows drift."""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from customer360.models import base
+from customer360.models.lifecycle import promotion
+from customer360.models.lifecycle.evaluation import Comparison
+from customer360.models.lifecycle.plan import Limits, Plan
+from customer360.platform.errors import ModelError
+from customer360.platform.lake import Lake
+
+CUT, FITTED_ON = date(2024, 7, 1), date(2024, 3, 1)
+TABLE = "gold.interactions"
+
+
+class ToyParams(base.Params):
+    level: float = 0.5
+
+
+@dataclass(frozen=True)
+class Toy:
+    level: float
+
+    def save(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "level.txt").write_text(str(self.level))
+
+
+def judged(fitted: Toy, snapshot: base.Snapshot) -> base.Evaluation:
+    """`level` is the share of the score that is truth."""
+    rng = np.random.default_rng(1)
+    truth = rng.integers(0, 2, 400)
+    rows = pl.DataFrame(
+        {
+            "person_id": [str(person) for person in range(400)],
+            "truth": truth,
+            "score": fitted.level * truth + (1 - fitted.level) * rng.random(400),
+        }
+    )
+    return base.Evaluation({"quality": fitted.level}, rows=rows)
+
+
+TOY = base.Model(
+    name="toy", target="churned_90d", output="gold.predictions", tables=(TABLE,),
+    inputs=pl.Schema({"person_id": pl.String}), params=ToyParams,
+    fit=lambda snapshot, params, progress: Toy(params.level),
+    predict=lambda fitted, snapshot: pl.DataFrame({"person_id": ["1", "2"], "score": [fitted.level] * 2}),
+    evaluate=judged,
+    load=lambda directory: Toy(float((directory / "level.txt").read_text())),
+)  # fmt: skip
+
+
+def interactions(day: date, views: int) -> base.Snapshot:
+    """What 60 persons did in the month before a day."""
+    on = day - timedelta(days=3)
+    rows = [(str(p), on, "view", str(v)) for p in range(60) for v in range(views + p % 3)]
+    frame = pl.DataFrame(rows, schema=["person_id", "on", "kind", "product_id"], orient="row")
+    return base.Snapshot({TABLE: frame.lazy()}, day)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "margin", "broken", "let_in", "words"),
+    [
+        (0.01, 0.03, 0.0, "", True, "better"),
+        (-0.01, 0.03, 0.0, "", False, "not shown to be better"),
+        (-0.01, 0.03, 0.02, "", True, "within the margin"),
+        (-0.05, -0.01, 0.0, "", False, "worse than the champion"),
+        (-0.01, 0.03, 0.0, "ece is 0.2", True, "not worse"),
+        (-0.05, -0.01, 0.0, "ece is 0.2", False, "worse than the champion"),
+    ],
+)
+def test_the_gate_says_why(low: float, high: float, margin: float, broken: str, let_in: bool, words: str) -> None:
+    decided, reason = promotion._decide(Comparison((low + high) / 2, low, high), margin, broken)
+    assert decided is let_in and words in reason
+
+
+@pytest.mark.parametrize(
+    ("direction", "one", "other", "margin", "let_in", "words"),
+    [
+        ("max", 0.3, 0.2, 0.0, True, "better: quality 0.3000 against 0.2000"),
+        ("max", 0.19, 0.2, 0.02, True, "within the margin"),
+        ("max", 0.1, 0.2, 0.02, False, "worse than the champion"),
+        ("min", 0.3, 0.2, 0.0, False, "worse than the champion"),
+        ("max", 0.2, 0.2, 0.0, False, "not shown to be better"),
+    ],
+)
+def test_versions_without_rows_are_compared_by_their_objective(
+    monkeypatch, direction: str, one: float, other: float, margin: float, let_in: bool, words: str
+) -> None:
+    plan = Plan(objective={"metric": "quality", "direction": direction})
+    monkeypatch.setattr(promotion, "plan_of", lambda model: plan)
+    desk = promotion.Desk(SimpleNamespace(), SimpleNamespace(), TOY, CUT)
+    sides = [promotion.Judged("1", CUT, False, base.Evaluation({"quality": value})) for value in (one, other)]
+    decided, reason = promotion._decide(promotion.compare(desk, *sides), margin, "")
+    assert decided is let_in and words in reason
+    sides[1] = promotion.Judged("2", CUT, False, base.Evaluation({}))
+    with pytest.raises(ModelError, match="objective \\(quality\\) is not among its figures"):
+        promotion.compare(desk, *sides)
+
+
+@pytest.fixture
+def desk(monkeypatch, tmp_path: Path) -> promotion.Desk:
+    from customer360.models.lifecycle.tracking import local_registry
+
+    registry, plan = local_registry(tmp_path / "state"), Plan(guardrails={"quality": Limits(min=0.05)})
+    monkeypatch.setitem(base.MODELS, "toy", TOY)
+    monkeypatch.setattr(promotion, "registry_of", lambda settings: registry)
+    monkeypatch.setattr(promotion, "plan_of", lambda model: plan)
+    monkeypatch.setattr(promotion, "params_of", lambda settings, model: ToyParams())
+    monkeypatch.setattr(promotion, "horizon_of", lambda params: 90)
+    monkeypatch.setattr(promotion, "snapshot_of", lambda lake, model, day: interactions(day, 2))
+    return promotion.Desk(SimpleNamespace(), Lake(str(tmp_path / "lake")), TOY, CUT)
+
+
+def log(desk: promotion.Desk, tmp_path: Path, level: float, as_of: date = FITTED_ON):
+    folder = tmp_path / f"fitted{level}"
+    Toy(level).save(folder)
+    return desk.registry.log_model_run(
+        TOY, folder, ToyParams(level=level), judged(Toy(level), interactions(as_of, 2)), as_of, {TABLE: 1}
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # MLflow's own warnings are not ours
+def test_the_life_of_a_champion(desk: promotion.Desk, monkeypatch, tmp_path: Path) -> None:
+    log(desk, tmp_path, 0.3)
+    worse, broken, better = (log(desk, tmp_path, level).version for level in (0.1, 0.01, 0.4))
+    refused = promotion.gate(desk, worse)
+    assert not refused.is_promoted and "worse than the champion" in refused.reason and desk.champion() == "1"
+    assert "guardrail broken: quality" in promotion.gate(desk, broken).reason
+    assert promotion.gate(desk, better).is_promoted and desk.champion() == better
+    assert desk.registry.rollback("toy", "by hand") == "1" and desk.champion() == "1"
+    with pytest.raises(ModelError, match="no earlier champion"):
+        desk.registry.rollback("toy", "by hand")
+
+    monkeypatch.setattr(
+        promotion, "plan_of", lambda model: Plan(retrain={"after_days": 1000}, guardrails={"quality": Limits(min=0.05)})
+    )
+    monkeypatch.setattr(promotion, "train", lambda *a: log(desk, tmp_path, 0.45, CUT))
+    assert promotion.retrain(desk).kind == "kept"
+    moved = lambda lake, model, day: interactions(day, 9 if day == CUT else 2)  # noqa: E731
+    monkeypatch.setattr(promotion, "snapshot_of", moved)
+    outcome = promotion.retrain(desk)
+    assert outcome.kind == "promoted" and "drift of inputs" in outcome.reason and "view_count" in outcome.reason
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_champion_that_breaks_a_guardrail_is_taken_back(desk: promotion.Desk, tmp_path: Path) -> None:
+    log(desk, tmp_path, 0.3)
+    desk.registry.promote("toy", log(desk, tmp_path, 0.02).version)
+    outcome = promotion.retrain(desk)
+    assert outcome.kind == "rolled back" and "quality is 0.02" in outcome.reason and desk.champion() == "1"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_champion_that_falls_behind_its_predecessor_is_taken_back(desk: promotion.Desk, tmp_path: Path) -> None:
+    """Let in on one window, worse on the next: both hold every guardrail, and the interval says which is better."""
+    log(desk, tmp_path, 0.3)
+    desk.registry.promote("toy", log(desk, tmp_path, 0.2).version)
+    outcome = promotion.retrain(desk)
+    assert outcome.kind == "rolled back" and "version 1 before it is better than 2" in outcome.reason
+    assert desk.champion() == "1" and promotion.watch(desk) is None
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_window_that_the_champion_knew_takes_nothing_back(desk: promotion.Desk, tmp_path: Path) -> None:
+    log(desk, tmp_path, 0.3)
+    desk.registry.promote("toy", log(desk, tmp_path, 0.02, as_of=CUT).version)
+    assert promotion.watch(desk) is None and desk.champion() == "2"

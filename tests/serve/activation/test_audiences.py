@@ -1,0 +1,138 @@
+"""Audiences: who is meant, who is reached, and what a file shows."""
+
+from __future__ import annotations
+
+import stat
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from pydantic import ValidationError
+
+from customer360.pipelines.rules import Audience, AudienceRules
+from customer360.pipelines.silver import engagement  # noqa: F401 - declares silver.consent_intervals
+from customer360.platform import privacy
+from customer360.platform.errors import ConfigError, TableMissing
+from customer360.serve.activation import audiences
+
+AS_OF = date(2026, 3, 1)
+LOYAL = Audience(
+    description="Loyal", where="order_count >= 3\nand lifecycle_stage == 'ACTIVE'", columns=["order_count"]
+)
+RULES = AudienceRules(audiences={"loyal": LOYAL, "all": Audience(description="All", where="True")})
+# What keeps each from being reached by e-mail; phone numbers are all the same, and two e-mail addresses.
+PEOPLE: dict[str, dict[str, Any]] = {
+    "p_good": {},
+    "p_few": {"order_count": 2},
+    "p_lapsed": {"lifecycle_stage": "LAPSED"},
+    "p_gone": {},
+    "p_refused": {"may_personalize": False},
+    "p_refused_today": {},
+    "p_no_mail": {"may_email": False},
+    "p_no_mail_today": {},
+    "p_left_list": {"has_unsubscribed": True},
+    "p_blank": {"email_address": " "},
+    "p_none": {"email_address": None},
+    "p_spouse": {"email_address": " P_GOOD@example.org"},
+    "p_erased": {"email_address": "erased@example.org"},
+}
+
+
+@pytest.fixture
+def shop(empty_shop: Any) -> Any:
+    def row(person: str, other: dict[str, Any]) -> dict[str, Any]:
+        return empty_shop.profile(person, **({"order_count": 3, "has_unsubscribed": False} | other))
+
+    old = row("p_old", {"as_of": date(2026, 2, 1)})
+    empty_shop.write("gold.customer_360", [*(row(person, other) for person, other in PEOPLE.items()), old])
+    empty_shop.write("silver.identities", [
+        {"record_id": f"POS/{person}", "source_system": "POS", "customer_id": person, "person_id": person, "resolved_by": "alone"}
+        for person in PEOPLE if person != "p_gone"
+    ])  # fmt: skip
+    later = {"valid_from": date(2026, 3, 2), "valid_to": None, "is_allowed": False}
+    empty_shop.write("silver.consent_intervals", [
+        {"person_id": "p_refused_today", "purpose": "PERSONALIZATION", **later},
+        {"person_id": "p_no_mail_today", "purpose": "EMAIL", **later},
+        {"person_id": "p_good", "purpose": "EMAIL", **later, "valid_to": date(2026, 3, 3)},
+        {"person_id": "p_good", "purpose": "EMAIL", **later, "valid_from": date(2026, 3, 3), "is_allowed": True},
+    ])  # fmt: skip
+    privacy.remember_erasure(empty_shop.lake, ["CONTACT/erased@example.org"])
+    return empty_shop
+
+
+def places(shop: Any, channel: str) -> dict[str, list[str]]:
+    rows = audiences.placed(audiences.people(shop.lake), LOYAL, channel)
+    return {place: part["person_id"].to_list() for (place,), part in rows.group_by("place", maintain_order=True)}
+
+
+def test_everybody_who_is_meant_ends_in_one_place(shop: Any) -> None:
+    assert places(shop, "email") == {
+        audiences.GONE: ["p_erased", "p_gone"],
+        audiences.REFUSED: ["p_refused", "p_refused_today"],
+        audiences.NO_CONSENT: ["p_no_mail", "p_no_mail_today"],
+        audiences.UNSUBSCRIBED: ["p_left_list"],
+        audiences.NO_ADDRESS: ["p_blank", "p_none"],
+        audiences.SAME_ADDRESS: ["p_spouse"],
+        audiences.REACHED: ["p_good"],
+    }
+    counts = audiences.counted(audiences.placed(audiences.people(shop.lake), LOYAL, "email"))
+    assert list(counts) == list(audiences.PLACES) and sum(counts.values()) == len(PEOPLE) - 2
+
+
+def test_channels_differ(shop: Any) -> None:
+    assert places(shop, "push")[audiences.REACHED] == [
+        "p_blank", "p_erased", "p_good", "p_no_mail", "p_no_mail_today", "p_none", "p_spouse",
+    ]  # fmt: skip
+    calls = places(shop, "phone")
+    assert calls[audiences.REACHED] == ["p_blank"] and "p_left_list" in calls[audiences.SAME_ADDRESS]
+
+
+def test_sizes(shop: Any) -> None:
+    of = audiences.people(shop.lake)
+    assert of.as_of == AS_OF
+    assert audiences.sizes(of, RULES) == {"loyal": (11, 9), "all": (13, 11)}
+    assert audiences.sizes(of, AudienceRules()) == {}
+
+
+def test_a_file_shows_contacts_only_where_asked_and_to_its_owner_alone(shop: Any, tmp_path: Path) -> None:
+    rows = audiences.placed(audiences.people(shop.lake), LOYAL, "email")
+    out = tmp_path / "new" / "loyal.csv"
+    out.parent.mkdir()
+    out.write_text("old")
+    out.chmod(0o666)
+    assert audiences.export(rows, LOYAL, "email", out, contacts=False) == 1
+    assert out.read_text() == "person_id,order_count\np_good,3\n"
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    parquet = tmp_path / "loyal.parquet"
+    assert audiences.export(rows, LOYAL, "email", parquet, contacts=True) == 1
+    assert pl.read_parquet(parquet).rows() == [("p_good", 3, "p_good@example.org")]
+    canaries = [
+        *PEOPLE,
+        *(address.strip() for p in PEOPLE.values() if (address := p.get("email_address") or "").strip()),
+    ]
+    written = out.read_text() + str(pl.read_parquet(parquet).rows())
+    assert [c for c in canaries if c in written] == ["p_good"], "nobody else is in a file"
+
+
+def test_faults_are_named(empty_shop: Any) -> None:
+    with pytest.raises(TableMissing, match="customer360 run"):
+        audiences.people(empty_shop.lake)
+    with pytest.raises(ConfigError, match="did you mean loyal"):
+        audiences.named(RULES, "loyel")
+    for where, columns, words in (
+        ("recency_day > 3", [], "did you mean recency_days"), ("lifecycle_stage == 'ACTVE'", [], "did you mean ACTIVE"),
+        ("True", ["nothing"], "'nothing' is no column"), ("True", ["email_address"], "is personal data"),
+    ):  # fmt: skip
+        with pytest.raises(ValidationError, match=words):
+            AudienceRules(audiences={"wrong": Audience(description="", where=where, columns=columns)})
+
+
+def test_the_committed_audiences_are_conditions_on_the_view() -> None:
+    from customer360.platform import settings as configuration
+    from customer360.serve.compose import compose, rules_of
+
+    compose()
+    found = rules_of(configuration.load(None, {}))["audiences"]
+    assert isinstance(found, AudienceRules) and len(found.audiences) >= 5
