@@ -255,8 +255,9 @@ FUNCTIONS: dict[str, tuple[tuple[Kind, ...], Build]] = {
     "lower": (("text",), lambda _, given: Term("text", given[0].str.to_lowercase())),
     "starts_with": (("text", "text"), lambda _, given: Term("flag", given[0].str.starts_with(given[1]))),
     "size": (("texts",), lambda _, given: Term("number", given[0].list.len().cast(pl.Float64))),
-    # Not pl.coalesce: of a column without a value it keeps the second alone, one row long, and a comparison then fails.
-    "known": (("number", "number"), lambda _, given: Term("number", given[0].fill_null(given[1]))),
+    # Neither pl.coalesce nor fill_null: of a column without a value they keep a constant alone, one row long.
+    "known": (("number", "number"), lambda _, given: Term("number", pl.when(given[0].is_not_null()).then(given[0])
+                                                                    .otherwise(given[1]))),
 }  # fmt: skip
 _COMPARE: dict[type[ast.cmpop], Callable[[pl.Expr, pl.Expr], pl.Expr]] = {
     ast.Lt: pl.Expr.lt, ast.LtE: pl.Expr.le, ast.Gt: pl.Expr.gt, ast.GtE: pl.Expr.ge, ast.Eq: pl.Expr.eq,

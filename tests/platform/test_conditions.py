@@ -222,6 +222,7 @@ def test_a_column_without_a_value_is_compared_row_by_row() -> None:
     rows = [dict.fromkeys(SCHEMA), dict.fromkeys(SCHEMA)]
     assert meant("0 < known(orders, 0)", rows) == [False, False]
     assert meant("0 < known(orders, 3)", rows) == [True, True]
+    assert meant("0 < known(0, orders)", rows) == [False, False]
 
 
 # ---- what is said of it ----------------------------------------------------------------------------------------
