@@ -56,7 +56,13 @@ def condition(text: str, columns: Mapping[str, Column], as_of: date) -> pl.Expr:
     found = _Compiler(text, columns, as_of).term(_parsed(text))
     if found.kind != "flag":
         raise ExpressionError(f"{text!r} is {WORDS[found.kind]}, a condition is true or false")
-    return found.expr.fill_null(False)
+    return _row_by_row(found.expr.fill_null(False))
+
+
+def _row_by_row(flag: pl.Expr) -> pl.Expr:
+    """Polars folds what a column without any value leaves of an expression to one row; a column's length spreads it."""
+    names = flag.meta.root_names()
+    return flag & (pl.col(names[0]).is_null() | pl.col(names[0]).is_not_null()) if names else flag
 
 
 def _parsed(text: str) -> ast.expr:
@@ -246,11 +252,6 @@ def _days_since(compiler: _Compiler, given: Sequence[pl.Expr]) -> Term:
     return Term("number", (pl.lit(compiler.as_of) - given[0]).dt.total_days().cast(pl.Float64))
 
 
-def _known(value: pl.Expr, otherwise: pl.Expr) -> pl.Expr:
-    """Neither pl.coalesce nor fill_null: of a column without a value they keep a constant alone, one row long."""
-    return value if not value.meta.root_names() else pl.when(value.is_not_null()).then(value).otherwise(otherwise)
-
-
 Build = Callable[[_Compiler, Sequence[pl.Expr]], Term]
 FUNCTIONS: dict[str, tuple[tuple[Kind, ...], Build]] = {
     "days_since": (("day",), _days_since),  # whole days before the date of the data
@@ -260,7 +261,7 @@ FUNCTIONS: dict[str, tuple[tuple[Kind, ...], Build]] = {
     "lower": (("text",), lambda _, given: Term("text", given[0].str.to_lowercase())),
     "starts_with": (("text", "text"), lambda _, given: Term("flag", given[0].str.starts_with(given[1]))),
     "size": (("texts",), lambda _, given: Term("number", given[0].list.len().cast(pl.Float64))),
-    "known": (("number", "number"), lambda _, given: Term("number", _known(*given))),
+    "known": (("number", "number"), lambda _, given: Term("number", pl.coalesce(given[0], given[1]))),  # else the second
 }  # fmt: skip
 _COMPARE: dict[type[ast.cmpop], Callable[[pl.Expr, pl.Expr], pl.Expr]] = {
     ast.Lt: pl.Expr.lt, ast.LtE: pl.Expr.le, ast.Gt: pl.Expr.gt, ast.GtE: pl.Expr.ge, ast.Eq: pl.Expr.eq,
