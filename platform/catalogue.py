@@ -83,17 +83,20 @@ def with_sketch(page: str, root: Path) -> str:
     lines = []
     for package in PACKAGES:
         readme = (root / package / "README.md").read_text(encoding="utf-8")
-        law = readme.split("\n\n")[1].replace("\n", " ")
+        law = re.sub(r"^`\w+/`:? ", "", readme.split("\n\n")[1].replace("\n", " "))
         lines.append((f"{package}/", law))
-        lines += [("  " * folder.count("/") + folder, what) for folder, what in folders(readme).items()]
+        lines += [
+            ("  " * (path.count("/") + 1) + path.rpartition("/")[2] + "/", what)
+            for path, what in folders(readme).items()
+        ]
     width = max(len(folder) for folder, _ in lines)
-    text = "\n".join(f"{folder:{width}}  {what}" for folder, what in lines)
+    text = "\n".join(f"{folder:{width}}  {what}" for folder, what in lines).replace("`", "")
     return _between(page, SKETCH, f"```text\n{text}\n```")
 
 
 def folders(readme: str) -> dict[str, str]:
     """Folder to what it holds, from the tables of a package's README: rows whose first cell is a folder's path."""
-    return {path: what.strip() for path, what in re.findall(r"^\| `([\w/]+/)` \| (.*?) \|", readme, re.M)}
+    return {path: what.strip() for path, what in re.findall(r"^\| `([\w/]+)/` \| (.*?) \|", readme, re.M)}
 
 
 def _table(table: type[Table]) -> str:
