@@ -159,6 +159,13 @@ def test_files_that_a_page_names_exist(page: str) -> None:
     assert not {name for name in modules_named(page) if not (ROOT / name).exists()} - EXAMPLES
 
 
+def test_the_benchmarks_name_every_script() -> None:
+    """Each script that makes figures is named with them, and each named script exists."""
+    named = set(re.findall(r"tests/bench/(\w+\.py)", text_of("docs/benchmarks.md")))
+    helpers = {"conditions.py", "people.py"}
+    assert named == {file.name for file in (ROOT / "tests" / "bench").glob("*.py")} - helpers
+
+
 @pytest.fixture(scope="module")
 def commands() -> dict[str, frozenset[str]]:
     """Options by command: `run`, `identity resolve`, …"""
