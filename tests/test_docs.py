@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(r"^(```|~~~).*?^\1", re.M | re.S)
 LINK = re.compile(r"!?\[[^\]]*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
 LONGEST = {"README.md": 130}  # lines
-EXAMPLES = {"pipelines/gold/loyalty.py", "models/repeat.py", "configs/models/repeat.yaml", "serve/bestsellers.py"}
+EXAMPLES = {"pipelines/gold/loyalty.py", "models/repeat.py", "configs/models/repeat.yaml", "serve/api/bestsellers.py"}
 
 
 @cache
@@ -146,6 +146,22 @@ def test_the_page_of_a_package_names_its_folders(package: str) -> None:
     }
     assert {folder for folder in there if folder.count("/") < 2} == {f for f in named if f.count("/") < 2}
     assert named <= there
+
+
+NUMBERED = {"fault": "docs/specification.md", "law": "platform/README.md"}
+
+
+@pytest.mark.parametrize("kind", sorted(NUMBERED))
+def test_numbers_in_code_and_documents_stand_in_a_list_that_can_be_opened(kind: str) -> None:
+    """ "Fault 17" or "laws 6 and 9", wherever it is written, has its anchor."""
+    known = {int(n) for a in anchors_of(NUMBERED[kind]) if (n := a.removeprefix(f"{kind}-")).isdigit()}
+    named = set()
+    for file in tracked():
+        if file.suffix in (".py", ".md", ".yaml", ".toml", ".html"):
+            for numbers in re.findall(rf"\b{kind}s? (\d+(?:(?:, | and )\d+)*)", file.read_text(encoding="utf-8")):
+                named |= set(map(int, re.findall(r"\d+", numbers)))
+    assert named, f"nothing names a {kind}: this test looks for the wrong words"
+    assert named <= known
 
 
 def modules_named(page: str) -> set[str]:
