@@ -24,11 +24,11 @@ test: fast ## All tests: the fast part, then those that need Ray, MLflow or Spli
 fast: setup ## The fast tests alone
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
-check: setup ## Lint, format, types, architecture
+check: setup ## Lint, format, types, architecture, documents
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	MYPYPATH=.links $(BIN)/mypy --explicit-package-bases -p customer360
-	$(BIN)/pytest tests/test_architecture.py
+	$(BIN)/pytest tests/test_architecture.py tests/test_docs.py
 
 bench: setup ## Benchmarks: ratios measured in one run
 	$(BIN)/python tests/bench/gold.py

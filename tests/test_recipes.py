@@ -1,4 +1,4 @@
-"""The README's recipes, followed to the letter."""
+"""The recipes of docs/recipes, followed to the letter."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ from customer360.serve.app import build_app
 from customer360.serve.compose import compose
 from customer360.serve.publication.documents import POPULAR_KEY
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+RECIPES = Path(__file__).resolve().parents[1] / "docs" / "recipes"
 
 
-def block(heading: str, language: str) -> str:
-    found = re.search(rf"## {heading}\n.*?```{language}\n(.*?)```", README, re.S)
-    assert found, f"the README has no {language} block under {heading!r}"
+def block(recipe: str, language: str) -> str:
+    """The first block of a language in a recipe."""
+    found = re.search(rf"```{language}\n(.*?)```", (RECIPES / f"{recipe}.md").read_text(encoding="utf-8"), re.S)
+    assert found, f"docs/recipes/{recipe}.md has no {language} block"
     return found[1]
 
 
@@ -53,7 +54,7 @@ def kiosk(tmp_path: Path) -> Settings:
             "CUSTOMER360__EXECUTION__EXECUTOR": "local",
         },
     )
-    added = yaml.safe_load(block("Add a source", "yaml"))
+    added = yaml.safe_load(block("source", "yaml"))
     return base.model_validate(base.model_dump() | {"sources": added})
 
 
@@ -69,10 +70,10 @@ def test_add_a_source(kiosk: Settings) -> None:
 
 
 @contextmanager
-def module_of(heading: str, name: str, folder: Path) -> Iterator[ModuleType]:
-    """The README's code as a module of that name, for as long as the test runs."""
+def module_of(recipe: str, name: str, folder: Path) -> Iterator[ModuleType]:
+    """A recipe's code as a module of that name, for as long as the test runs."""
     file = folder / f"{name.rpartition('.')[2]}.py"
-    file.write_text(block(heading, "python"))
+    file.write_text(block(recipe, "python"))
     found = importlib.util.spec_from_file_location(name, file)
     assert found and found.loader
     module = importlib.util.module_from_spec(found)
@@ -84,7 +85,7 @@ def module_of(heading: str, name: str, folder: Path) -> Iterator[ModuleType]:
 
 @pytest.fixture
 def channel_mix(tmp_path: Path) -> Iterator[graph.Node]:
-    with module_of("Add a table", "readme_channel_mix", tmp_path):
+    with module_of("table", "recipe_channel_mix", tmp_path):
         yield graph.NODES["gold.channel_mix"]
     del graph.NODES["gold.channel_mix"], tables.TABLES["gold.channel_mix"]
 
@@ -123,7 +124,7 @@ def days_of_shopping() -> pl.LazyFrame:
 
 def test_add_a_model(tmp_path: Path) -> None:
     compose()
-    with module_of("Add a model", "customer360.models.repeat", tmp_path) as module:
+    with module_of("model", "customer360.models.repeat", tmp_path) as module:
         model = find("repeat")
         try:
             then = Snapshot({model.tables[0]: days_of_shopping()}, AS_OF - timedelta(days=90))
@@ -142,7 +143,7 @@ def test_add_a_model(tmp_path: Path) -> None:
 
 
 def test_add_an_endpoint(tmp_path: Path) -> None:
-    with module_of("Add an endpoint", "readme_bestsellers", tmp_path) as module:
+    with module_of("endpoint", "recipe_bestsellers", tmp_path) as module:
         sold = pl.DataFrame(
             {"kind": "popular", "key": POPULAR_KEY, "document": ['{"items": [{"product_id": "P1", "score": 7.0}]}']}
         )
