@@ -112,11 +112,16 @@ def kind_of(name: str) -> type[SourceSettings]:
     """The class of sources of a kind: the one class that extends `SourceSettings` in the module that the kind names.
 
     Raises:
-        ConfigError: there is no such module, it holds no kind, or it needs one that is not installed.
+        ConfigError: there is no such module, it holds no kind or several, or it needs one that is not installed.
     """
     module = name if "." in name else f"{KINDS}.{name}"
-    if re.fullmatch(r"\w+(\.\w+)*", name) and (found := _kinds_in(module)):
+    found = _kinds_in(module) if re.fullmatch(r"\w+(\.\w+)*", name) else []
+    if len(found) == 1:
         return found[0]
+    if found:
+        raise ConfigError(
+            f"{module} holds {', '.join(c.__name__ for c in found)}: put each kind in a module of its own"
+        )
     raise ConfigError(
         f"there is no kind of source {name!r}; there are {', '.join(_known_kinds())}, or the dotted name of a module"
     )
