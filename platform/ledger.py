@@ -1,7 +1,8 @@
 """The ledger: what came in (batches) and what was done (runs). Plain JSON objects beside the tables.
 
 ``_batches/<source>/<seq>.json`` fixes the inputs of a batch, and the cursor of its source after them, before anything is
-read (create-if-absent), so that a re-run after a crash reads the same. ``_runs/<id>.json`` holds one run: its nodes, rows, seconds and failures.
+read (create-if-absent), so that a re-run after a crash reads the same. ``_runs/<id>.json`` holds one run: its nodes,
+rows, seconds and failures.
 """
 
 from __future__ import annotations

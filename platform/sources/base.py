@@ -9,11 +9,12 @@ however often an input is read: the commit of the batch is what counts.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from customer360.platform.errors import ConfigError
+from customer360.platform.errors import ConfigError, SourceError
 from customer360.platform.ledger import Batch, Input
 from customer360.platform.settings import Settings, SourceSettings
 from customer360.platform.sources import formats
@@ -30,6 +31,11 @@ class Discovery:
 
     inputs: tuple[Input, ...] = ()
     cursor: Any = None
+
+    def __post_init__(self) -> None:
+        names = Counter(piece.name for piece in self.inputs)
+        if repeated := [name for name, count in names.items() if count > 1]:  # rows would share their addresses
+            raise SourceError(f"inputs of one batch have the same name: {', '.join(repeated)}")
 
 
 class Source(SourceSettings):

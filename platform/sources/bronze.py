@@ -78,9 +78,8 @@ class IngestUnit:
         table = tables.by_name(self.source.table)
         if not self.batch.inline:
             return fit(records.frame, table, mapping_of(self.source))
-        fitted = fit(
-            records.frame.drop(REPLAY_OF), table, Mapping({})
-        )  # corrections are written in the contract's columns
+        own = Mapping({})  # corrections are written in the contract's columns
+        fitted = fit(records.frame.drop(REPLAY_OF), table, own)
         addresses = records.frame.select(POSITION, REPLAY_OF)
         frame = fitted.frame.join(addresses, on=POSITION, how="left", maintain_order="left")
         return Fitted(frame, fitted.collapsed, fitted.left_out)

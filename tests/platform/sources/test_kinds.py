@@ -168,6 +168,11 @@ def test_a_cursor_goes_on_where_the_last_batch_ended(lab: Settings) -> None:
     assert lake.scan("gold.t_sums").collect().item() == sum(range(28))
 
 
+def test_inputs_of_a_batch_have_names_of_their_own() -> None:
+    with pytest.raises(SourceError, match=r"the same name: a$"):
+        Discovery((Input("a", {"from": 1}), Input("a", {"from": 2}), Input("b")))
+
+
 def test_corrections_do_not_move_the_cursor(lab: Settings) -> None:
     count(lab, 3)
     lake = runs.lake_of(lab)
