@@ -1,12 +1,14 @@
 """The ledger: what came in (batches) and what was done (runs). Plain JSON objects beside the tables.
 
-``_batches/<source>/<seq>.json`` fixes the inputs of a batch before anything is read (create-if-absent), so that a
-re-run after a crash reads the same files. ``_runs/<id>.json`` holds one run: its nodes, rows, seconds and failures.
+``_batches/<source>/<seq>.json`` fixes the inputs of a batch, and the cursor of its source after them, before anything is
+read (create-if-absent), so that a re-run after a crash reads the same. ``_runs/<id>.json`` holds one run: its nodes,
+rows, seconds and failures.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -17,23 +19,31 @@ BATCHES, RUNS = "_batches", "_runs"
 
 
 @dataclass(frozen=True)
-class InputFile:
-    """A file of a batch as it stood when the batch was made."""
+class Input:
+    """A piece of a source that one worker reads by itself: a file, a range of keys, an offset range of a partition.
 
-    path: str
-    size: int
-    modified: str
+    ``name`` is its address within the batch, and what bronze rows hold in ``_file``; ``detail`` is what else its kind
+    needs to read exactly this piece again: JSON values, which come back from the manifest as they went in.
+    """
+
+    name: str
+    detail: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A manifest: the fixed inputs of batch ``seq`` of a source. ``inline`` holds corrections instead of files."""
+    """A manifest: the fixed inputs of batch ``seq`` of a source. ``inline`` holds corrections instead of inputs.
+
+    ``cursor`` is where the source stands after this batch, in the words of its kind (JSON values); None where the kind
+    keeps none, and in batches of corrections.
+    """
 
     source: str
     seq: int
     created_at: str
-    files: tuple[InputFile, ...] = ()
+    inputs: tuple[Input, ...] = ()
     inline: str | None = None  # object path of replayed rows
+    cursor: Any = None
 
     @property
     def id(self) -> str:
@@ -42,19 +52,28 @@ class Batch:
 
 def batches(lake: Lake, source: str) -> list[Batch]:
     """All manifests of a source, oldest first."""
-    found = []
-    for path in lake.objects(f"{BATCHES}/{source}"):
-        raw = json.loads(lake.get(path) or b"{}")
-        raw["files"] = tuple(InputFile(**f) for f in raw["files"])
-        found.append(Batch(**raw))
+    found = [_batch(json.loads(lake.get(path) or b"{}")) for path in lake.objects(f"{BATCHES}/{source}")]
     return sorted(found, key=lambda b: b.seq)
 
 
-def open_batch(lake: Lake, source: str, files: list[InputFile], inline: str | None = None) -> Batch:
+def _batch(raw: dict[str, Any]) -> Batch:
+    if "files" in raw:  # a manifest of before sources had kinds: its inputs are files
+        raw["inputs"] = [{"name": file.pop("path"), "detail": file} for file in raw.pop("files")]
+    return Batch(**{**raw, "inputs": tuple(Input(**i) for i in raw["inputs"])})
+
+
+def last_cursor(known: Sequence[Batch]) -> Any:
+    """Where a source stands after its batches, oldest first; None when no batch has a cursor."""
+    return next((b.cursor for b in reversed(known) if b.cursor is not None), None)
+
+
+def open_batch(
+    lake: Lake, source: str, inputs: Sequence[Input], inline: str | None = None, cursor: Any = None
+) -> Batch:
     """Fix the next batch of a source. If another writer was first, its manifest wins and is returned."""
     known = batches(lake, source)
     seq = known[-1].seq + 1 if known else 1
-    batch = Batch(source, seq, datetime.now(UTC).isoformat(), tuple(files), inline)
+    batch = Batch(source, seq, datetime.now(UTC).isoformat(), tuple(inputs), inline, cursor)
     reached(f"before manifest {batch.id}")
     lake.put(f"{BATCHES}/{source}/{seq:08d}.json", json.dumps(asdict(batch)).encode(), create=True)
     reached(f"after manifest {batch.id}")

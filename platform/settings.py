@@ -6,7 +6,11 @@ single keys: ``CUSTOMER360__LAKE__ROOT=s3://lake`` sets ``lake.root``. All fault
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import os
+import pkgutil
+import re
 from collections.abc import Mapping
 from functools import reduce
 from importlib import resources
@@ -14,11 +18,23 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
 
 from customer360.platform.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "CUSTOMER360__"
+KINDS = "customer360.platform.sources"
 _OPTIONS = "_options"  # ends the names of mappings of text, some of it secret
 
 
@@ -69,19 +85,76 @@ class ExecutionSettings(Frozen):
     retry: RetrySettings = RetrySettings()
 
 
+def _known(kind: str) -> str:
+    try:
+        kind_of(kind)
+    except ConfigError as fault:
+        raise PydanticCustomError("kind", "{reason}", {"reason": str(fault)}) from None
+    return kind
+
+
 class SourceSettings(Frozen):
-    """A configured source: which files become rows of which bronze table, and how their columns map."""
+    """What every configured source has: which bronze table it fills, and how its columns map.
+
+    A kind of source extends this by its own keys and by how it is read (``sources.base.Source``).
+    """
 
     table: str
     system: str = Field(pattern=r"^[A-Z0-9_]+$")  # namespace of the source's identifiers
-    kind: Literal["files"] = "files"
-    path: str  # glob below the landing root
-    format: Literal["csv", "json", "parquet"]
-    delimiter: str = Field(",", pattern=r"^[\x01-\x7f]$")
-    mapping: dict[str, str] = {}  # contract column: SQL expression over the file's columns
-    where: str = ""  # SQL condition over the file's columns; other records are not this source's and counted apart
-    group_by: list[str] = []  # file columns; the mapping then aggregates (one row a group)
+    kind: Annotated[str, AfterValidator(_known)] = "files"  # module of platform/sources, or a dotted module name
+    mapping: dict[str, str] = {}  # contract column: SQL expression over the source's columns
+    where: str = ""  # SQL condition over the source's columns; other records are not this source's and counted apart
+    group_by: list[str] = []  # columns of the source; the mapping then aggregates (one row a group)
     description: str = ""
+
+
+def kind_of(name: str) -> type[SourceSettings]:
+    """The class of sources of a kind: the one class that extends `SourceSettings` in the module that the kind names.
+
+    Raises:
+        ConfigError: there is no such module, it holds no kind or several, or it needs one that is not installed.
+    """
+    module = name if "." in name else f"{KINDS}.{name}"
+    found = _kinds_in(module) if re.fullmatch(r"\w+(\.\w+)*", name) else []
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ConfigError(
+            f"{module} holds {', '.join(c.__name__ for c in found)}: put each kind in a module of its own"
+        )
+    raise ConfigError(
+        f"there is no kind of source {name!r}; there are {', '.join(_known_kinds())}, or the dotted name of a module"
+    )
+
+
+def _kinds_in(module: str) -> list[type[SourceSettings]]:
+    """Sources lie above settings, so their modules are imported by name, and only those that a configuration names."""
+    try:
+        loaded = importlib.import_module(module)
+    except ModuleNotFoundError as fault:
+        if fault.name and f"{module}.".startswith(f"{fault.name}."):
+            return []
+        raise ConfigError(f"{module} needs {fault.name}, which is not installed") from None
+    own = [c for c in vars(loaded).values() if isinstance(c, type) and c.__module__ == module]
+    return [c for c in own if issubclass(c, SourceSettings) and not inspect.isabstract(c)]
+
+
+def _known_kinds() -> list[str]:
+    modules = pkgutil.iter_modules(importlib.import_module(KINDS).__path__)
+    return [m.name for m in modules if not m.ispkg and _kinds_in(f"{KINDS}.{m.name}")]
+
+
+def _of_its_kind(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """A source as its kind checks it: unknown keys and wrong values are faults of the source's own keys."""
+    if not isinstance(value, dict):
+        return validate(value)
+    try:
+        return kind_of(str(value.get("kind", "files"))).model_validate(value)
+    except ConfigError:  # the keys of an unknown kind cannot be judged, the others can: `kind` is among their faults
+        return validate({key: value[key] for key in SourceSettings.model_fields if key in value})
+
+
+AnySource = Annotated[SerializeAsAny[SourceSettings], WrapValidator(_of_its_kind)]
 
 
 class ModelSettings(Frozen):
@@ -112,7 +185,7 @@ class Settings(Frozen):
     state: str = "data/state"  # API keys, model registry, online store: what is not the lake
     lake: LakeSettings = LakeSettings()
     execution: ExecutionSettings = ExecutionSettings()
-    sources: dict[str, SourceSettings] = {}
+    sources: dict[str, AnySource] = {}
     rules: dict[str, str] = {}  # rule file by kind: identity, standardization, enrichment, validation, audiences
     models: ModelSettings = ModelSettings()
     serve: ServeSettings = ServeSettings()

@@ -17,6 +17,7 @@ from customer360.platform import privacy, telemetry, warehouse
 from customer360.platform.errors import ModelError
 from customer360.platform.ledger import Run
 from customer360.platform.run import lake_of, run
+from customer360.platform.run.preview import Preview, preview
 from customer360.platform.settings import Settings
 from customer360.platform.warehouse.load import LoadReport, load, rewrite
 from customer360.serve.compose import identity_rules, rules_of, state_folder
@@ -51,6 +52,12 @@ def run_pipeline(
         )
         ended.append(record)
     return record
+
+
+def preview_pipeline(settings: Settings, start: str | None, end: str | None, as_of: date | None) -> Preview:
+    """What `run_pipeline` would do, without doing it; see ``platform.run.preview``."""
+    rules = rules_of(settings)
+    return preview(settings, rules=rules, as_of=as_of, default_as_of=last_complete_day_end, start=start, end=end)
 
 
 def train(settings: Settings, name: str, as_of: date | None) -> None:

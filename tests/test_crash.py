@@ -45,7 +45,7 @@ def held(site: Any) -> dict[str, Any]:
         for name, rows in site.business().items()
     }
     for name, source in site.settings.sources.items():
-        batches = [[b.seq, [f.path for f in b.files]] for b in ledger.batches(site.lake, name)]
+        batches = [[b.seq, [piece.name for piece in b.inputs]] for b in ledger.batches(site.lake, name)]
         commits = [
             sum(c.get("customer360.app") == f"batch:{name}" for c in site.lake.history(table))
             for table in (source.table, "quality.dead_letters")

@@ -13,8 +13,7 @@ from customer360.models.identity import IdentityRules, Resolution
 from customer360.models.identity.evidence.mapping import PeopleMapping, people_records
 from customer360.platform.errors import ConfigError, SourceError
 from customer360.platform.settings import find, read_yaml
-
-_DELIMITERS = (",", ";", "\t", "|")
+from customer360.platform.sources.formats import delimited
 
 
 def identity_rules(path: Path | None) -> IdentityRules:
@@ -48,17 +47,14 @@ def read_people(files: Sequence[Path], mapping: PeopleMapping) -> pl.DataFrame:
 
 
 def read_table(file: Path) -> pl.DataFrame:
-    """Rows of a Parquet or CSV file, CSV values as text with the delimiter of its first line."""
+    """Rows of a Parquet or CSV file with a header, CSV values as text; bytes that are no UTF-8 are replaced."""
     if not file.exists():
         raise SourceError(f"{file} does not exist")
     try:
         if file.suffix.lower() in (".parquet", ".pq"):
             return pl.read_parquet(file)
-        with file.open(encoding="utf-8", errors="replace") as lines:
-            head = lines.readline()
-        delimiter = max(_DELIMITERS, key=head.count)
-        return pl.read_csv(file, separator=delimiter, infer_schema=False, encoding="utf8-lossy")
-    except (pl.exceptions.PolarsError, OSError) as fault:
+        return delimited.read(file, delimited.dialect_of(file, blanks=False), lossy=True)
+    except (pl.exceptions.PolarsError, OSError, EOFError) as fault:
         raise SourceError(f"{file} cannot be read as {file.suffix or 'CSV'}: {fault}") from None
 
 

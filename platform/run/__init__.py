@@ -144,7 +144,11 @@ class _Driver:
         for table in sorted(needed):
             self.lake.ensure(tables.by_name(table))
         self.lake.ensure(Quarantine)
-        self.failures |= ingest(self.lake, self.settings, names, self.executor, self.record, self.rules)
+        for landed in ingest(self.lake, self.settings, names, self.executor, self.rules):
+            self.record.nodes += landed.nodes
+            if landed.failure is not None:
+                self.failures[f"source {landed.name}"] = landed.failure
+        self.record.save(self.lake)
 
     def stage(self, nodes: list[Node]) -> None:
         """Build one stage: all units of its builds together, then its producers one by one."""

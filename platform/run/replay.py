@@ -7,8 +7,6 @@ letter that it names, so nothing counts twice. Changing a contract or mapping ne
 
 from __future__ import annotations
 
-import codecs
-import gzip
 import hashlib
 import json
 import os
@@ -21,12 +19,13 @@ from customer360.platform import ledger, quality, tables
 from customer360.platform.errors import SourceError
 from customer360.platform.lake import Lake
 from customer360.platform.settings import Settings
-from customer360.platform.sources.casting import Mapping, fit
-from customer360.platform.sources.files import Landing
-from customer360.platform.sources.records import POSITION, read
+from customer360.platform.sources.base import configured
+from customer360.platform.sources.bronze import mapping_of
+from customer360.platform.sources.casting import fit
+from customer360.platform.sources.formats.records import POSITION
+from customer360.platform.sources.landing import landing_of
 
 REPLAYS = "_replays"
-GZIP = b"\x1f\x8b"
 _ABOUT = ("_replay_of", "_source", "_reasons", "_raw")
 
 
@@ -127,26 +126,14 @@ def _columns(row: dict[str, Any], settings: Settings, place: str) -> dict[str, A
 
 
 def _record(row: dict[str, Any], settings: Settings, place: str) -> dict[str, Any]:
-    """A repaired ``_raw`` text as bronze columns: split and mapped as its source's files are."""
-    source = settings.sources[row["_source"]]
-    raw = str(row["_raw"])
-    if source.format == "csv":
-        raw = f"{_header(row, settings)}\n{raw}"
-    records = read(raw.encode(), source.format, source.delimiter)
-    fitted = fit(
-        records.frame, tables.by_name(source.table), Mapping(source.mapping, tuple(source.group_by), source.where)
-    )
+    """A repaired ``_raw`` text as bronze columns: read and mapped as its source's records are."""
+    source = configured(settings, row["_source"])
+    address = "/".join(str(row["_replay_of"]).split("/")[2:-1])  # source/seq/address/position
+    records = source.reread(landing_of(settings), address, str(row["_raw"]).encode())
+    fitted = fit(records.frame, tables.by_name(source.table), mapping_of(source))
     if fitted.frame.height != 1:
         reason = records.dead["reason"].to_list() or [f"{fitted.frame.height} records of {row['_source']} in it"]
         raise SourceError(f"{place}: `_raw` is still not readable: {reason[0]}")
     (typed,) = fitted.frame.drop(POSITION).cast(pl.String).to_dicts()
     rescued = json.loads(typed.pop("_rescued") or "{}")
     return {k: v for k, v in {**typed, **rescued}.items() if v is not None}
-
-
-def _header(row: dict[str, Any], settings: Settings) -> str:
-    """The header line of the file that a dead letter came from."""
-    path = "/".join(str(row["_replay_of"]).split("/")[2:-1])
-    data = Landing(settings.landing, tuple(settings.landing_options.items())).bytes_of(path)
-    plain = gzip.decompress(data) if data.startswith(GZIP) else data
-    return plain.removeprefix(codecs.BOM_UTF8).split(b"\n", 1)[0].decode("utf-8").strip("\r")

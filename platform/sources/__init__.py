@@ -1,1 +1,5 @@
-"""Sources: where raw rows arrive. One module a kind; `records` splits bytes into records, `typing` fits them to a contract."""
+"""Sources: where raw rows arrive. A module of this folder that holds a `base.Source` is a kind: `kind: files` is `files.py`.
+
+`base` says what a kind is, `landing` where raw files lie; `formats` turns bytes into records, `casting` fits records to a
+contract, `bronze` writes them with their metadata.
+"""

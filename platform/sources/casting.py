@@ -12,7 +12,7 @@ import polars as pl
 
 from customer360.platform import tables
 from customer360.platform.errors import ConfigError
-from customer360.platform.sources.records import POSITION
+from customer360.platform.sources.formats.records import POSITION
 from customer360.platform.tables import Table
 
 DATETIME_FORMATS = (

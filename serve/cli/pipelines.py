@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from customer360.platform import telemetry
+from customer360.platform.settings import Settings
 from customer360.serve.cli.options import AsOfOption, ConfigOption, configured, day
 
 app = typer.Typer()
@@ -66,8 +68,7 @@ def run(
     settings = configured(config)
     pipelines.check(pipeline, stage)
     if dry_run:
-        faults = report.plan(settings, start, end or pipeline, day(as_of))
-        raise typer.Exit(1 if faults else 0)
+        _show_plan(settings, start, end or pipeline, as_of)
     record = pipelines.run(
         settings,
         pipeline,
@@ -91,10 +92,17 @@ def plan(
     config: ConfigOption = None,
 ) -> None:
     """Show what a run would do, in order, and why."""
+    _show_plan(configured(config), start, end, as_of)
+
+
+def _show_plan(settings: Settings, start: str | None, end: str | None, as_of: datetime | None) -> NoReturn:
+    """Print what a run would do; exit code 1 where a source has faults."""
+    from customer360.serve import jobs
     from customer360.serve.cli import report
 
-    faults = report.plan(configured(config), start, end, day(as_of))
-    raise typer.Exit(1 if faults else 0)
+    found = jobs.preview_pipeline(settings, start, end, day(as_of))
+    report.plan(found)
+    raise typer.Exit(1 if found.faults else 0)
 
 
 @app.command()

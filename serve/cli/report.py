@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -17,12 +17,9 @@ from customer360.platform.lake import Lake
 from customer360.platform.ledger import Run
 from customer360.platform.quality.checks import DIMENSIONS
 from customer360.platform.run import lake_of
-from customer360.platform.run.ingest import pending
-from customer360.platform.run.planning import Context, is_current, prepare
+from customer360.platform.run.preview import Preview
 from customer360.platform.run.replay import open_dead_letters
 from customer360.platform.settings import Settings
-from customer360.platform.sources.files import Landing, check_mapping
-from customer360.serve.compose import rules_of
 
 if TYPE_CHECKING:  # the page brings Jinja, which no other command needs
     from customer360.serve.publication.quality import Overview
@@ -112,49 +109,18 @@ def conservation(lake: Lake, settings: Settings) -> None:
     console.print(silver)
 
 
-def plan(settings: Settings, start: str | None, end: str | None, as_of: date | None) -> list[str]:
-    """Print mapping faults, waiting batches and the state of every node. Returns the faults."""
-    lake, landing = lake_of(settings), Landing(settings.landing, tuple(settings.landing_options.items()))
-    faults: list[str] = []
-    sources = grid("Sources", "source", "table", "new files", "faults")
-    dirty: set[str] = set()
-    for name, source in settings.sources.items():
-        waiting = pending(lake, landing, name, source, open_new=False)
-        found = check_mapping(landing, source, [f for b in waiting for f in b.files][:1])
-        faults += [f"{name}: {f}" for f in found]
-        if waiting:
-            dirty.add(source.table)
-        sources.add_row(name, source.table, str(sum(len(b.files) for b in waiting)), "; ".join(found) or "-")
+def plan(found: Preview) -> None:
+    """Print mapping faults, waiting inputs and the state of every node."""
+    sources = grid("Sources", "source", "table", "new inputs", "faults")
+    for source in found.sources:
+        sources.add_row(source.name, source.table, str(source.inputs), "; ".join(source.faults) or "-")
     console.print(sources)
     nodes = grid("Plan", "stage", "node", "state", "because")
-    rules = rules_of(settings)
-    for number, stage in enumerate(graph.levels(graph.selection(start, end)), 1):
-        for node in stage:
-            state, why = _state(lake, settings, node, as_of, rules, dirty)
-            if state != "current":
-                dirty |= {tables.spec(o).name for o in node.outputs}
-            nodes.add_row(str(number), node.name, state, why)
+    for node in found.nodes:
+        nodes.add_row(str(node.stage), node.name, node.state, node.because)
     console.print(nodes)
-    for fault in faults:
+    for fault in found.faults:
         console.print(f"fault: {fault}", style="red")
-    return faults
-
-
-def _state(
-    lake: Lake, settings: Settings, node: graph.Node, as_of: date | None, rules: dict[str, Any], dirty: set[str]
-) -> tuple[str, str]:
-    new_inputs = sorted(set(node.inputs) & dirty)
-    if not lake.exists(tables.spec(node.table).name):
-        return "build", "never built"
-    if new_inputs:
-        return "build", "new rows in " + ", ".join(new_inputs)
-    dated = node.is_dated or tables.spec(node.table).is_dated
-    if dated and as_of is None:
-        from customer360.pipelines import last_complete_day_end
-
-        as_of = last_complete_day_end(lake)
-    job = prepare(node, Context(lake, settings, as_of), rules)
-    return ("current", "") if is_current(job) else ("build", "its code, rules, inputs or date changed")
 
 
 def status(settings: Settings) -> None:

@@ -27,11 +27,13 @@ from customer360.platform import ledger, tables
 from customer360.platform.lake import File, Lake
 from customer360.platform.quality import DeadLetters
 from customer360.platform.run.executor import Failure, LocalExecutor, RayExecutor, Unit
-from customer360.platform.run.ingest import IngestUnit, commit_batch
-from customer360.platform.settings import ExecutionSettings, SourceSettings
-from customer360.platform.sources.files import Landing
+from customer360.platform.run.ingest import commit_batch
+from customer360.platform.settings import ExecutionSettings
+from customer360.platform.sources.bronze import IngestUnit
+from customer360.platform.sources.files import Files
+from customer360.platform.sources.landing import Landing
 
-SOURCE = SourceSettings(table="bronze.events", system="SHOP", path="*.jsonl.gz", format="json")
+SOURCE = Files(table="bronze.events", system="SHOP", path="*.jsonl.gz", format="json")
 TARGET = 0.5  # of the speed of plain Polars, on clean files
 BREAKS = (b'{"EVENT_ID":"cut', b"null", b"\xff\xfe no text", b"[1,2,3]", b'{"EVENT_ID":1,,}')
 Executor = LocalExecutor | RayExecutor
@@ -136,7 +138,7 @@ def ours(landing: Path, root: Path, executor: Executor) -> dict[str, float]:
     place = Landing(str(landing))
     start = perf_counter()
     batch = ledger.open_batch(lake, "web_events", place.find(SOURCE.path))
-    landed = _all(executor, [IngestUnit(lake, place, "web_events", SOURCE, batch, i) for i in range(len(batch.files))])
+    landed = _all(executor, [IngestUnit(lake, place, "web_events", SOURCE, batch, i) for i in range(len(batch.inputs))])
     facts = commit_batch(lake, SOURCE, batch, landed)
     committed = perf_counter()
     refused = _all(executor, [JudgeUnit(lake, file) for file in lake.files(SOURCE.table)])

@@ -7,17 +7,17 @@ import pytest
 from customer360.platform import lake as lakes
 from customer360.platform import ledger
 from customer360.platform.lake import Lake
-from customer360.platform.ledger import InputFile, NodeRun
+from customer360.platform.ledger import Input, NodeRun
 
-A, B = InputFile("a.csv", 1, "2024-01-01"), InputFile("b.csv", 2, "2024-01-02")
+A, B = Input("a.csv", {"size": 1, "modified": "2024-01-01"}), Input("b.csv", {"size": 2, "modified": "2024-01-02"})
 
 
-def test_batches_are_numbered_per_source_and_keep_their_files(lake: Lake) -> None:
+def test_batches_are_numbered_per_source_and_keep_their_inputs(lake: Lake) -> None:
     first, second = ledger.open_batch(lake, "shop", [A]), ledger.open_batch(lake, "shop", [A, B])
     other = ledger.open_batch(lake, "shop_b", [], inline="_replays/x.jsonl")
     assert (first.id, second.id, other.id) == ("shop/1", "shop/2", "shop_b/1")
     assert ledger.batches(lake, "shop") == [first, second]
-    assert (second.files, other.inline) == ((A, B), "_replays/x.jsonl")
+    assert (second.inputs, other.inline) == ((A, B), "_replays/x.jsonl")
     assert ledger.batches(lake, "none") == []
 
 
@@ -38,7 +38,7 @@ def test_the_manifest_of_another_writer_wins(lake: Lake) -> None:
         mine = ledger.open_batch(lake, "shop", [A])
     finally:
         lakes.observers.clear()
-    assert mine.files == (B,)
+    assert mine.inputs == (B,)
     assert len(ledger.batches(lake, "shop")) == 1
 
 
@@ -54,7 +54,7 @@ def test_a_crash_around_the_manifest_leaves_all_or_nothing(lake: Lake, point: st
             ledger.open_batch(lake, "shop", [A])
     finally:
         lakes.observers.clear()
-    assert [b.files for b in ledger.batches(lake, "shop")] == ([] if point.startswith("before") else [(A,)])
+    assert [b.inputs for b in ledger.batches(lake, "shop")] == ([] if point.startswith("before") else [(A,)])
 
 
 def test_runs_come_back_newest_first(lake: Lake) -> None:

@@ -22,7 +22,8 @@ from customer360.platform.errors import RunError
 from customer360.platform.graph import builds
 from customer360.platform.lake import Lake
 from customer360.platform.ledger import NodeRun
-from customer360.platform.settings import ExecutionSettings, LakeSettings, RetrySettings, Settings, SourceSettings
+from customer360.platform.settings import ExecutionSettings, LakeSettings, RetrySettings, Settings
+from customer360.platform.sources.files import Files
 from customer360.platform.tables import Integer, Money, String, Table
 
 
@@ -193,8 +194,8 @@ def settings_below(root: Path) -> Settings:
             executor="local", retry=RetrySettings(attempts=3, wait_seconds=0, unit_timeout_seconds=30)
         ),
         sources={
-            "orders": SourceSettings(table="bronze.t_orders", system="POS", path="orders/*.csv", format="csv"),
-            "clicks": SourceSettings(table="bronze.t_clicks", system="WEB", path="clicks/*.json", format="json"),
+            "orders": Files(table="bronze.t_orders", system="POS", path="orders/*.csv", format="csv"),
+            "clicks": Files(table="bronze.t_clicks", system="WEB", path="clicks/*.json", format="json"),
         },
     )
 

@@ -28,7 +28,8 @@ from customer360.platform.graph import builds
 from customer360.platform.lake import BUCKET, Lake, bucket_numbers
 from customer360.platform.ledger import NodeRun
 from customer360.platform.run import following
-from customer360.platform.settings import ExecutionSettings, LakeSettings, RetrySettings, Settings, SourceSettings
+from customer360.platform.settings import ExecutionSettings, LakeSettings, RetrySettings, Settings
+from customer360.platform.sources.files import Files
 from customer360.platform.tables import Integer, String, Table
 
 FACTS = ("silver.t_sales", "silver.t_lines", "silver.t_notes")
@@ -53,7 +54,7 @@ class Shop:
             state=str(self.root / "state"),
             lake=LakeSettings(root=str(self.root / "lake"), buckets=8),
             execution=ExecutionSettings(executor="local", retry=RetrySettings(attempts=1, wait_seconds=0)),
-            sources={n: SourceSettings(table=f"bronze.t_{n}", system="POS", path=f"{n}/*.csv", format="csv") for n in names},
+            sources={n: Files(table=f"bronze.t_{n}", system="POS", path=f"{n}/*.csv", format="csv") for n in names},
         )  # fmt: skip
 
     @property

@@ -14,7 +14,8 @@ import pytest
 from customer360.platform import tables
 from customer360.platform.errors import ConfigError
 from customer360.platform.sources.casting import Fitted, Mapping, fit
-from customer360.platform.sources.records import POSITION, read
+from customer360.platform.sources.formats import read
+from customer360.platform.sources.formats.records import POSITION
 from customer360.platform.tables import Boolean, Date, Float, Integer, Money, String, Table, Timestamp
 
 NOTHING = Mapping({})

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from customer360.platform import ledger, privacy, quality, tables
-from customer360.platform.errors import SourceError
+from customer360.platform.errors import ConfigError
 from customer360.platform.lake import Lake
-from customer360.platform.ledger import Batch, InputFile
+from customer360.platform.ledger import Batch, Input
 from customer360.platform.quality import DeadLetters
-from customer360.platform.run.ingest import commit_batch, pending
-from customer360.platform.settings import SourceSettings
-from customer360.platform.sources.files import Landed, Landing, check_mapping, ingest_file, unseen
+from customer360.platform.run.ingest import commit_batch, fixed, pending
+from customer360.platform.sources.bronze import IngestUnit, Landed, mapping_faults
+from customer360.platform.sources.files import Files
+from customer360.platform.sources.landing import Landing
 from customer360.platform.tables import Integer, String, Table
 
 
@@ -41,45 +42,43 @@ def profiles(lake: Lake, registries: None) -> type[Table]:
     return Profiles
 
 
-def source(**options: Any) -> SourceSettings:
-    return SourceSettings(
-        **{"table": "bronze.t_profiles", "system": "CRM", "path": "crm/*.csv", "format": "csv", **options}
-    )
+def source(**options: Any) -> Files:
+    return Files(**{"table": "bronze.t_profiles", "system": "CRM", "path": "crm/*.csv", "format": "csv", **options})
 
 
 def test_find_matches_across_folders_in_order(landing: Landing) -> None:
-    assert [f.path for f in landing.find("crm/*.csv")] == ["crm/a.csv", "crm/deep/b.csv"]
-    assert [f.path for f in landing.find("*.csv")] == ["crm/a.csv", "crm/deep/b.csv", "other.csv"]
+    assert [f.name for f in landing.find("crm/*.csv")] == ["crm/a.csv", "crm/deep/b.csv"]
+    assert [f.name for f in landing.find("*.csv")] == ["crm/a.csv", "crm/deep/b.csv", "other.csv"]
     assert landing.find("none/*.csv") == []
-    assert landing.find("crm/a.csv")[0].size == 9
+    assert landing.find("crm/a.csv")[0].detail["size"] == 9
 
 
 def test_a_missing_landing_folder_is_said(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="does not exist"):
+    with pytest.raises(ConfigError, match="does not exist"):
         Landing(str(tmp_path / "none")).find("*.csv")
 
 
 def test_a_file_is_new_by_path_size_and_time(landing: Landing) -> None:
-    found = landing.find("*.csv")
-    known = [Batch("crm", 1, "", tuple(found))]
-    assert unseen(found, known) == []
+    crm = source(path="*.csv")
+    known = [Batch("crm", 1, "", crm.discover(landing, []).inputs)]
+    assert len(known[0].inputs) == 3 and crm.discover(landing, known).inputs == ()
     path = Path(landing.root) / "crm/a.csv"
     os.utime(path, (1, 1))
-    assert [f.path for f in unseen(landing.find("*.csv"), known)] == ["crm/a.csv"]
+    assert [f.name for f in crm.discover(landing, known).inputs] == ["crm/a.csv"]
 
 
-def test_check_mapping_reads_the_first_file(landing: Landing, profiles: type[Table]) -> None:
+def test_mapping_faults_read_the_first_file(landing: Landing, profiles: type[Table]) -> None:
     files = landing.find("crm/*.csv")
-    assert check_mapping(landing, source(mapping={"CUSTOMER_ID": "ID"}), files) == []
-    faults = check_mapping(landing, source(mapping={"CUSTOMER_ID": "NAME"}), files)
+    assert mapping_faults(landing, source(mapping={"CUSTOMER_ID": "ID"}), files) == []
+    faults = mapping_faults(landing, source(mapping={"CUSTOMER_ID": "NAME"}), files)
     assert faults == ["crm/a.csv: CUSTOMER_ID needs file column(s) ['NAME'], the file has ['ID', 'N']"]
-    assert check_mapping(landing, source(), []) == []
+    assert mapping_faults(landing, source(), []) == []
 
 
-def land(lake: Lake, landing: Landing, settings: SourceSettings, text: str) -> Landed:
+def land(lake: Lake, landing: Landing, settings: Files, text: str) -> Landed:
     (Path(landing.root) / "crm/new.csv").write_text(text)
-    batch = ledger.open_batch(lake, "crm", [InputFile("crm/new.csv", 1, "")])
-    landed = ingest_file(lake, landing, "crm", settings, batch, 0)
+    batch = ledger.open_batch(lake, "crm", [Input("crm/new.csv", {"size": 1, "modified": ""})])
+    landed = IngestUnit(lake, landing, "crm", settings, batch, 0).run()
     commit_batch(lake, settings, batch, [landed])
     return landed
 
@@ -122,10 +121,10 @@ def test_committing_a_batch_twice_changes_nothing(lake: Lake, landing: Landing, 
 
 def test_pending_holds_what_a_crash_left_then_what_is_new(lake: Lake, landing: Landing, profiles: type[Table]) -> None:
     left = ledger.open_batch(lake, "crm", landing.find("crm/a.csv"))
-    seen = pending(lake, landing, "crm", source(), open_new=False)
-    assert [(b.seq, [f.path for f in b.files]) for b in seen] == [(1, ["crm/a.csv"]), (2, ["crm/deep/b.csv"])]
+    seen = pending(lake, landing, "crm", source())
+    assert [(b.seq, [f.name for f in b.inputs]) for b in seen] == [(1, ["crm/a.csv"]), (2, ["crm/deep/b.csv"])]
     assert ledger.batches(lake, "crm") == [left]
-    assert [b.seq for b in pending(lake, landing, "crm", source(), open_new=True)] == [1, 2]
+    assert [fixed(lake, b).seq for b in seen] == [1, 2]
     assert len(ledger.batches(lake, "crm")) == 2
 
 

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from customer360.platform.errors import SourceError
-from customer360.platform.sources.records import POSITION, Records, read
+from customer360.platform.sources.formats import read
+from customer360.platform.sources.formats.records import POSITION, Records
 
 
 def rows(records: Records) -> list[dict[str, Any]]:

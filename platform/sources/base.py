@@ -1,0 +1,78 @@
+"""What a kind of source is: how it finds what is new, and how a worker reads it.
+
+A kind is one class in one module, found by the module's name; nothing lists it. Its fields are the keys that its sources
+have in the settings beside the common ones. A run asks ``discover`` in the driver, fixes the answer in a manifest, and
+only then lets workers ``read`` each input, so a run after a crash reads the same inputs and no others. Rows land once
+however often an input is read: the commit of the batch is what counts.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from customer360.platform.errors import ConfigError, SourceError
+from customer360.platform.ledger import Batch, Input
+from customer360.platform.settings import Settings, SourceSettings
+from customer360.platform.sources import formats
+from customer360.platform.sources.formats.records import Records
+from customer360.platform.sources.landing import Landing
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What is new: ``inputs`` to read side by side, and the ``cursor`` of the source after them (JSON values).
+
+    Without inputs there is no batch, and the cursor stays where it was.
+    """
+
+    inputs: tuple[Input, ...] = ()
+    cursor: Any = None
+
+    def __post_init__(self) -> None:
+        names = Counter(piece.name for piece in self.inputs)
+        if repeated := [name for name, count in names.items() if count > 1]:  # rows would share their addresses
+            raise SourceError(f"inputs of one batch have the same name: {', '.join(repeated)}")
+
+
+class Source(SourceSettings):
+    """A configured source of some kind: a value that is checked with the settings and sent to workers.
+
+    What it opens (a connection, a file), ``discover`` and ``read`` open and close themselves.
+    """
+
+    @abstractmethod
+    def discover(self, landing: Landing, known: Sequence[Batch]) -> Discovery:
+        """What no earlier batch holds. ``known`` are all batches of this source, oldest first, landed or not.
+
+        A kind that reads in order goes on from ``ledger.last_cursor(known)``; None is the beginning. One that does not,
+        as files come in any order, compares with the inputs of the batches and keeps no cursor. A large backlog is cut
+        into several inputs, or taken in part: the next run finds the rest.
+
+        Raises:
+            SourceError: the source cannot be reached; says which and what to do.
+        """
+
+    @abstractmethod
+    def read(self, landing: Landing, piece: Input) -> Records:
+        """The records of one input, the same however often it is read. Runs in workers.
+
+        Raises:
+            TransientError: worth trying again, as ConnectionError and TimeoutError are.
+            SourceError: the input cannot be read at all; unreadable records are dead letters.
+        """
+
+    def reread(self, landing: Landing, name: str, raw: bytes) -> Records:
+        """A dead letter of the input ``name`` that a person repaired, as records: a JSON object unless the kind says else."""
+        return formats.read(raw, "json")
+
+
+def configured(settings: Settings, name: str) -> Source:
+    """A source by name. Raises ConfigError when its class says how it is configured, but not how it is read."""
+    source = settings.sources[name]
+    if not isinstance(source, Source):
+        raise ConfigError(f"sources.{name}: {type(source).__name__} cannot be read; a kind extends sources.base.Source")
+    return source

@@ -1,0 +1,108 @@
+"""Text to lines as byte ranges, so that only lines that cannot be parsed are looked at one by one."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from customer360.platform.sources.formats.records import DEAD, POSITION
+
+NEWLINE = 10
+PIECE = 256  # lines decoded at once
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Records of a text as byte ranges [start, end) and, for CSV, their number of fields."""
+
+    data: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+    fields: np.ndarray | None = None
+
+    def raw(self, i: int) -> bytes:
+        """The bytes of one line."""
+        return self.data[self.starts[i] : self.ends[i]].tobytes()
+
+    def keep(self, which: np.ndarray) -> bytes:
+        """The bytes of the lines with these ascending numbers, neighbours in one piece."""
+        if not len(which):
+            return b""
+        starts, ends = self.starts[which], np.minimum(self.ends[which] + 1, len(self.data))
+        gaps = np.flatnonzero(starts[1:] != ends[:-1])
+        first, last = starts[np.append(0, gaps + 1)].tolist(), ends[np.append(gaps, -1)].tolist()
+        view = self.data.data  # a view: slices copy nothing
+        return b"".join(view[start:end] for start, end in zip(first, last, strict=True))
+
+
+def split_lines(data: bytes, newline: np.ndarray, separator: np.ndarray | None = None) -> Lines:
+    """Cut at the bytes that ``newline`` marks; blank lines are no lines. ``separator`` marks the bytes that part fields."""
+    buffer = np.frombuffer(data, dtype=np.uint8)
+    ends = np.flatnonzero(newline)
+    if len(buffer) and (not len(ends) or ends[-1] != len(buffer) - 1):
+        ends = np.append(ends, len(buffer))
+    starts = np.concatenate([[0], ends[:-1] + 1]).astype(np.int64) if len(ends) else np.empty(0, np.int64)
+    first = buffer[np.minimum(starts, max(len(buffer) - 1, 0))] if len(starts) else np.empty(0, np.uint8)
+    blank = (ends == starts) | ((ends == starts + 1) & (first == 13))
+    starts, ends = starts[~blank], ends[~blank]
+    if separator is None:
+        return Lines(buffer, starts, ends)
+    places = np.flatnonzero(separator)
+    fields = np.searchsorted(places, ends) - np.searchsorted(places, starts) + 1
+    return Lines(buffer, starts, ends, fields)
+
+
+def undecodable(lines: Lines) -> dict[int, str]:
+    """Lines that are no UTF-8; only pieces of text that do not decode are looked at line by line."""
+    view = lines.data.data
+    bad: dict[int, str] = {}
+    for first in range(0, len(lines.starts), PIECE):
+        after = min(first + PIECE, len(lines.starts))
+        try:
+            codecs.utf_8_decode(view[lines.starts[first] : lines.ends[after - 1]], "strict", True)
+        except UnicodeDecodeError:
+            bad |= {i: reason for i in range(first, after) if (reason := _byte_fault(lines.raw(i)))}
+    return bad
+
+
+def _byte_fault(raw: bytes) -> str | None:
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError as fault:
+        return f"invalid bytes: {fault.reason} at byte {fault.start}"
+    return None
+
+
+def dead_frame(lines: Lines, bad: dict[int, str], first_position: int) -> pl.DataFrame:
+    """Dead records from line numbers and reasons."""
+    order = sorted(bad)
+    return pl.DataFrame(
+        {
+            POSITION: [i + first_position for i in order],
+            "reason": [bad[i] for i in order],
+            "raw": [lines.raw(i) for i in order],
+        },
+        schema=DEAD,
+    )
+
+
+def positions(lines: int, bad: dict[int, str], first_position: int) -> pl.Series:
+    """Positions of the lines that are not bad."""
+    good = np.setdiff1d(np.arange(lines), np.fromiter(bad, dtype=np.int64, count=len(bad)), assume_unique=True)
+    return pl.Series(POSITION, good + first_position, dtype=pl.Int64)
+
+
+def halve(indices: np.ndarray, fine: Callable[[np.ndarray], bool], report: Callable[[int], None]) -> None:
+    """Report each line that makes a set of lines not ``fine``: n bad ones of N cost about n log N looks."""
+    if not len(indices) or fine(indices):
+        return
+    if len(indices) == 1:
+        report(int(indices[0]))
+        return
+    middle = len(indices) // 2
+    halve(indices[:middle], fine, report)
+    halve(indices[middle:], fine, report)
