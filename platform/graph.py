@@ -35,7 +35,7 @@ RESERVED = ("as_of", "params")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Node:
     """One build or producer. ``name`` is its main table, with ``/part`` when it fills one partition of a shared table."""
 
@@ -43,11 +43,11 @@ class Node:
     outputs: tuple[type[Table], ...]
     inputs: tuple[str, ...]
     function: Callable[..., Any]
-    is_producer: bool
-    wants: frozenset[str]  # reserved parameters that the function takes
-    rules: str | None  # kind of rule file that becomes `params`
-    part: tuple[str, str] | None  # partition column and value
-    merge: Callable[..., Any] | None  # folds partial outputs into the whole output
+    is_producer: bool = False
+    wants: frozenset[str] = frozenset()  # reserved parameters that the function takes
+    rules: str | None = None  # kind of rule file that becomes `params`
+    part: tuple[str, str] | None = None  # partition column and value
+    merge: Callable[..., Any] | None = None  # folds partial outputs into the whole output
     reads: dict[str, tuple[str, ...]] | None = None  # columns that an input needs, where not all
     version: Callable[[Any], str] | None = None  # of what a producer holds beside its inputs, e.g. a model
     after: tuple[str, ...] = ()  # tables that must stand before, though it does not read them
@@ -135,19 +135,16 @@ def builds(
             )
         _register(
             Node(
-                tables.spec(table).name,
-                (table,),
-                inputs,
-                function,
-                False,
-                wants,
-                rules,
-                None,
-                merge,
-                reads,
-                None,
-                after,
-                follows,
+                name=tables.spec(table).name,
+                outputs=(table,),
+                inputs=inputs,
+                function=function,
+                wants=wants,
+                rules=rules,
+                merge=merge,
+                reads=reads,
+                after=after,
+                follows=follows,
             )
         )
         return function
@@ -174,17 +171,15 @@ def produces(
         name = tables.spec(outputs[-1]).name + (f"/{part[1]}" if part else "")
         _register(
             Node(
-                name,
-                outputs,
-                tuple(inputs),
-                function,
-                True,
-                frozenset(["as_of"] if dated else []),
-                rules,
-                part,
-                None,
-                None,
-                version,
+                name=name,
+                outputs=outputs,
+                inputs=tuple(inputs),
+                function=function,
+                is_producer=True,
+                wants=frozenset(["as_of"] if dated else []),
+                rules=rules,
+                part=part,
+                version=version,
             )
         )
         return function

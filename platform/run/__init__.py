@@ -26,14 +26,15 @@ from customer360.platform.run.planning import (
     Context,
     Job,
     bucket_units,
+    build_unit,
     carried_bytes,
-    columns_of,
     exchanged,
     groups,
     is_by_bucket,
     is_current,
     prepare,
     replaced_rows,
+    stored_part,
 )
 from customer360.platform.run.units import (
     BuildUnit,
@@ -284,11 +285,11 @@ class _Driver:
             for i, group in enumerate(groups(job.inputs[table], 32 * 1024 * 1024)):
                 units.append(
                     SplitUnit(
-                        self.lake,
-                        InputPart(table, group, None, columns_of(job, table)),
-                        job.node.per or "",
-                        parts,
-                        f"{staging}/{i}",
+                        lake=self.lake,
+                        part=stored_part(job, table, group),
+                        key=job.node.per or "",
+                        parts=parts,
+                        staging=f"{staging}/{i}",
                     )
                 )
         return units
@@ -300,28 +301,20 @@ class _Driver:
             return bucket_units(job)
         replaced = replaced_rows(job)
         if not job.staged:
-            inputs = tuple(InputPart(t, tuple(job.inputs[t]), None, columns_of(job, t)) for t in job.node.inputs)
-            return [
-                BuildUnit(
-                    self.lake, job.node, inputs, job.reserved, job.partition, replaced=replaced, checks=job.checks
-                )
-            ], []
+            inputs = tuple(stored_part(job, t, job.inputs[t]) for t in job.node.inputs)
+            return [build_unit(job, inputs, replaced=replaced, checks=job.checks)], []
         parts = len(next(iter(job.staged.values())))
         scatter = tables.spec(job.node.table).bucketed
         units = []
         for number in range(parts):
             inputs = tuple(
-                InputPart(t, (), tuple(sorted(job.staged[t][number])))
+                InputPart(table=t, pieces=tuple(sorted(job.staged[t][number])))
                 if t in job.staged
-                else InputPart(t, tuple(job.inputs[t]), None, columns_of(job, t))
+                else stored_part(job, t, job.inputs[t])
                 for t in job.node.inputs
             )
             staging = f"_staging/{self.record.id}/{job.node.name}/built-{number}" if scatter else None
-            units.append(
-                BuildUnit(
-                    self.lake, job.node, inputs, job.reserved, job.partition, None, None, staging, replaced, job.checks
-                )
-            )
+            units.append(build_unit(job, inputs, staging=staging, replaced=replaced, checks=job.checks))
         return units, []
 
     def _gathers(self, job: Job, built: list[UnitResult]) -> list[GatherUnit] | list[MoveUnit]:
@@ -332,7 +325,8 @@ class _Driver:
             for number, path in result.pieces.items():
                 pieces.setdefault(number, []).append(path)
         return [
-            GatherUnit(self.lake, job.node.table, n, tuple(sorted(p)), job.partition) for n, p in sorted(pieces.items())
+            GatherUnit(lake=self.lake, table=job.node.table, bucket=n, pieces=tuple(sorted(p)), partition=job.partition)
+            for n, p in sorted(pieces.items())
         ]
 
     def _commit_built(self, job: Job, built: list[UnitResult], gathered: list[UnitResult], standing: list[str]) -> None:

@@ -32,7 +32,7 @@ from customer360.platform.tables import SUBJECT_KEYS
 PLACE = "place__"  # number of a row in the files that a unit reads
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FollowUnit:
     """Find the rows of some buckets that belong to somebody else now, and stage them by the bucket that they go to."""
 
@@ -89,7 +89,7 @@ def _bucket(f: File) -> int:
     return int(f.partition[BUCKET] or 0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MoveUnit:
     """Write one bucket anew: what stays of its stored rows, and the rows that were staged for it."""
 
@@ -134,7 +134,7 @@ def standing_facts(job: Job, limit: int) -> dict[str, Any] | None:
 def follow_units(job: Job, limit: int, staging: str) -> list[FollowUnit]:
     """Units over all stored buckets, whole buckets of together about ``limit`` bytes each."""
     lake, node = job.context.lake, job.node
-    inputs = tuple(InputPart(t, tuple(job.inputs[t])) for t in node.followed)
+    inputs = tuple(InputPart(table=t, files=tuple(job.inputs[t])) for t in node.followed)
     groups: list[list[File]] = []
     filled = limit
     for files in by_bucket(job).values():
@@ -143,7 +143,10 @@ def follow_units(job: Job, limit: int, staging: str) -> list[FollowUnit]:
             filled = 0
         groups[-1] += files
         filled += sum(f.size for f in files)
-    return [FollowUnit(lake, node, tuple(g), inputs, f"{staging}/follow-{n}") for n, g in enumerate(groups)]
+    return [
+        FollowUnit(lake=lake, node=node, files=tuple(g), inputs=inputs, staging=f"{staging}/follow-{n}")
+        for n, g in enumerate(groups)
+    ]
 
 
 def move_units(job: Job, found: list[UnitResult]) -> list[MoveUnit]:
@@ -157,11 +160,16 @@ def move_units(job: Job, found: list[UnitResult]) -> list[MoveUnit]:
                 pieces.setdefault(bucket, []).append(path)
     return [
         MoveUnit(
-            job.context.lake, job.node, bucket, tuple(stored.get(bucket, ())), tuple(sorted(left.get(bucket, ()))),
-            tuple(sorted(arriving.get(bucket, ()))), job.partition,
+            lake=job.context.lake,
+            node=job.node,
+            bucket=bucket,
+            files=tuple(stored.get(bucket, ())),
+            left=tuple(sorted(left.get(bucket, ()))),
+            arriving=tuple(sorted(arriving.get(bucket, ()))),
+            partition=job.partition,
         )
         for bucket in sorted({*left, *arriving})
-    ]  # fmt: skip
+    ]
 
 
 def followed(job: Job, found: list[UnitResult], written: list[UnitResult]) -> tuple[list[Add], dict[str, Any]]:

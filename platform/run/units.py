@@ -23,7 +23,7 @@ from customer360.platform.run.records import Current, current_records
 from customer360.platform.tables import SUBJECT_KEYS, Table
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InputPart:
     """The part of an input table that a unit reads: files of the table, or pieces of an exchange; all columns or some."""
 
@@ -47,7 +47,7 @@ class UnitResult:
     tally: Tally = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BuildUnit:
     """Run a node's function over one part of its inputs."""
 
@@ -103,7 +103,7 @@ def _account(unit: BuildUnit, result: UnitResult, current: Current, silver: int)
         result.adds["quality.quarantine"] = [unit.lake.write_file("quality.quarantine", current.quarantined, partition)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SplitUnit:
     """Split some files of one input by the crc32 of a key column into ``parts`` pieces."""
 
@@ -124,7 +124,7 @@ class SplitUnit:
         return result
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GatherUnit:
     """Concatenate the pieces of one bucket into its table file."""
 
