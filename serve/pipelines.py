@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
 
 from customer360.models.base import MODELS
 from customer360.platform import graph, tables, telemetry
 from customer360.platform.errors import ConfigError, Customer360Error, RunError
 from customer360.platform.ledger import Run
+from customer360.platform.run import RunRequest
 from customer360.platform.settings import Settings
 from customer360.serve import jobs
 from customer360.serve.publication.documents import PUBLISHED
@@ -35,6 +35,7 @@ GOLD_STAGES = {
 }
 LAYERS = ("bronze", "silver", "gold")
 PIPELINES = ("master", *LAYERS, "warehouse")
+EVERYTHING = RunRequest()
 
 
 @dataclass(frozen=True)
@@ -90,15 +91,13 @@ def run(
     settings: Settings,
     pipeline: str | None = None,
     stage: str | None = None,
+    request: RunRequest = EVERYTHING,
     *,
-    start: str | None = None,
-    end: str | None = None,
-    as_of: date | None = None,
-    refresh: tuple[str, ...] = (),
     publish: bool = True,
-    command: str = "run",
 ) -> Run | None:
     """Run a pipeline, one of its stages, a model or everything; None where no table was asked for.
+
+    ``request`` narrows it further: its ``end`` goes before the pipeline's, its ``only`` is what the stage or model needs.
 
     Raises:
         ConfigError: an unknown name.
@@ -109,20 +108,18 @@ def run(
         WAREHOUSE.do(settings)
         return None
     follow = [WAREHOUSE] if pipeline == "master" else []
-    only = frozenset(needed(stages(pipeline)[stage])) if pipeline and stage else None
+    only = frozenset(needed(stages(pipeline)[stage])) if pipeline and stage else request.only
     if pipeline in MODELS:
-        jobs.train(settings, pipeline, as_of)
+        jobs.train(settings, pipeline, request.as_of)
         only = frozenset(graph.selection(f"{MODELS[pipeline].output}/{pipeline}", None) | {REGISTERED})
         pipeline = None
-    if publish and end is None and stage is None and pipeline in (None, "master"):
+    if publish and request.end is None and stage is None and pipeline in (None, "master"):
         follow.append(PUBLICATION)
-    upto = end or (pipeline if pipeline != "master" and stage is None else None)
+    upto = request.end or (pipeline if pipeline != "master" and stage is None else None)
     failures: dict[str, str] = {}
     record = None
     try:
-        record = jobs.run_pipeline(
-            settings, start=start, end=upto, as_of=as_of, refresh=refresh, command=command, only=only
-        )
+        record = jobs.run_pipeline(settings, replace(request, end=upto, only=only))
     except RunError as fault:
         failures = dict(fault.failures)
     for step in follow:

@@ -28,18 +28,20 @@ def lake(tmp_path: Path) -> Lake:
 @pytest.fixture
 def registries() -> Iterator[None]:
     """Tables, nodes, loads and observers that a test declares are gone after it; those that were there are back."""
-    before = dict(tables.TABLES), dict(graph.NODES), dict(stars.LOADS), list(lakes.observers)
+    found: tuple[dict[str, Any], ...] = (tables.TABLES, graph.NODES, graph.DATE_TABLES, stars.LOADS)
+    before, observers = [dict(registry) for registry in found], list(lakes.observers)
     yield
-    for registry, held in zip((tables.TABLES, graph.NODES, stars.LOADS), before, strict=False):
+    for registry, held in zip(found, before, strict=True):
         registry.clear()
         registry.update(held)
-    lakes.observers[:] = before[3]
+    lakes.observers[:] = observers
 
 
 @pytest.fixture
 def empty_graph(registries: None) -> None:
-    """No nodes but those that the test declares; the platform's own tables stay."""
+    """No nodes and no default date but those that the test declares; the platform's own tables stay."""
     graph.NODES.clear()
+    graph.DATE_TABLES.clear()
 
 
 # ---- a whole retailer, for the tests that cross all layers -----------------------------------------------------
@@ -80,9 +82,11 @@ class Site:
         return Site(root, self.settings.model_copy(update=moved))
 
     def run(self, **options: Any) -> Run:
+        """Run the part of the graph that the options, fields of a ``RunRequest``, name."""
+        from customer360.platform.run import RunRequest
         from customer360.serve import jobs
 
-        return jobs.run_pipeline(self.settings, **options)
+        return jobs.run_pipeline(self.settings, RunRequest(**options))
 
     def deliver(self, path: str, lines: list[str | bytes], *, end: str = "\n") -> None:
         """Write a landing file of text lines; gzip where the name says so."""

@@ -23,7 +23,6 @@ class EngagementBounds(Table, table="gold.engagement_bounds", partition_by=("as_
     EngagementBounds,
     rules="enrichment",
     reads={"silver.session_facts": ("person_id", "started_on", "engagement_score")},
-    after=("silver.subject_days",),  # the default date is read from it
 )
 def engagement_bounds(silver_session_facts: pl.LazyFrame, as_of: date, params: EnrichmentRules) -> pl.LazyFrame:
     """A global quantile is a table of its own (law 4). It finds engaged people where the fixed threshold finds buyers only."""

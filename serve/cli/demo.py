@@ -20,7 +20,7 @@ from customer360.pipelines.sample import write_sample
 from customer360.platform import access, tables
 from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import Lake
-from customer360.platform.run import lake_of
+from customer360.platform.run import RunRequest, lake_of
 from customer360.platform.settings import Settings
 from customer360.platform.tables import Table
 from customer360.serve import jobs
@@ -48,12 +48,12 @@ def play(settings: Settings, customers: int, days: int) -> None:
             f"{sum(made.rows.values()):,} rows in {made.files} files, {made.size_bytes / 1e6:,.0f} MB, {made.seconds:.0f} s"
         )
     console.rule("2  bronze, silver, gold on Ray")
-    jobs.run_pipeline(settings, command="demo")
+    jobs.run_pipeline(settings, RunRequest(command="demo"))
     console.rule("3  models on Ray Train, tracked in MLflow")
     for model in MODELS:
         jobs.train(settings, model, None)
     console.rule("4  scores, profiles, online store")
-    jobs.run_pipeline(settings, start="gold", command="demo")
+    jobs.run_pipeline(settings, RunRequest(start="gold", command="demo"))
     jobs.publish(settings)
     console.rule("5  the star schemas of the warehouse")
     show_load(jobs.load_warehouse(settings))

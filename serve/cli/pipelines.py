@@ -60,6 +60,7 @@ def run(
     config: ConfigOption = None,
 ) -> None:
     """Land what is new and build what is not current; `run master` also loads the warehouse, `run MODEL` trains and scores."""
+    from customer360.platform.run import RunRequest
     from customer360.serve import pipelines
     from customer360.serve.cli import report
 
@@ -68,17 +69,14 @@ def run(
     if dry_run:
         faults = report.plan(settings, start, end or pipeline, day(as_of))
         raise typer.Exit(1 if faults else 0)
-    record = pipelines.run(
-        settings,
-        pipeline,
-        stage,
+    request = RunRequest(
         start=start,
         end=end,
         as_of=day(as_of),
         refresh=tuple(full_refresh or ()),
-        publish=publish,
         command=" ".join(sys.argv[1:]) or "run",
     )
+    record = pipelines.run(settings, pipeline, stage, request, publish=publish)
     if record is not None:
         report.run_summary(settings, record)
 

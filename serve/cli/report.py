@@ -148,11 +148,8 @@ def _state(
         return "build", "never built"
     if new_inputs:
         return "build", "new rows in " + ", ".join(new_inputs)
-    dated = node.is_dated or tables.spec(node.table).is_dated
-    if dated and as_of is None:
-        from customer360.pipelines import last_complete_day_end
-
-        as_of = last_complete_day_end(lake)
+    if node.needs_date and as_of is None:
+        as_of = graph.default_as_of(lake)
     job = prepare(node, Context(lake, settings, as_of), rules)
     return ("current", "") if is_current(job) else ("build", "its code, rules, inputs or date changed")
 

@@ -43,7 +43,7 @@ class Built:
 @pytest.fixture(scope="session")
 def retailer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
     from customer360.pipelines.sample import write_sample
-    from customer360.platform.run import lake_of
+    from customer360.platform.run import RunRequest, lake_of
     from customer360.platform.run.units import conform_to_storage
     from customer360.serve import jobs
     from customer360.serve.compose import compose, rules_of
@@ -60,12 +60,12 @@ def retailer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
             "CUSTOMER360__EXECUTION__EXECUTOR": "local",
         },
     )
-    jobs.run_pipeline(settings, end="silver")
+    jobs.run_pipeline(settings, RunRequest(end="silver"))
     as_of = None
     for name in sorted(n for n in graph.NODES if n.startswith("gold.")):
         needed = graph.selection(None, name)
         if not any(graph.NODES[n].is_producer and n.startswith("gold.") for n in needed):  # MLflow takes seconds
-            as_of = jobs.run_pipeline(settings, end=name).as_of or as_of
+            as_of = jobs.run_pipeline(settings, RunRequest(end=name)).as_of or as_of
     assert as_of
     for name in ("gold.predictions", "gold.category_scores"):
         lake_of(settings).ensure(tables.by_name(name))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from customer360.platform import graph, tables
 from customer360.platform.errors import ConfigError, Customer360Error, RunError
 from customer360.platform.ledger import Run
+from customer360.platform.run import RunRequest
 from customer360.platform.settings import Settings
 from customer360.serve import jobs, pipelines
 from customer360.serve.compose import compose
@@ -57,9 +56,9 @@ class Calls:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, failures: dict[str, str] | None = None):
         self.made: list[str] = []
-        self.asked: dict[str, Any] = {}
+        self.asked = RunRequest()
 
-        def run_pipeline(settings: Settings, **asked: Any) -> Run:
+        def run_pipeline(settings: Settings, asked: RunRequest) -> Run:
             self.made.append("run")
             self.asked = asked
             if failures:
@@ -88,7 +87,7 @@ def test_what_each_pipeline_does(
 def test_a_stage_brings_what_it_needs_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Calls(monkeypatch)
     pipelines.run(Settings(), "silver", "identity")
-    only = calls.asked["only"]
+    only = calls.asked.only or frozenset()
     assert {"silver.identities", "silver.visitor_logins", "silver.person_accounts"} <= only
     assert "silver.messages" not in only and not any(n.startswith("gold.") for n in only)
 
@@ -96,7 +95,7 @@ def test_a_stage_brings_what_it_needs_and_nothing_else(monkeypatch: pytest.Monke
 def test_a_model_is_scored_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Calls(monkeypatch)
     pipelines.run(Settings(), "churn")
-    only = calls.asked["only"]
+    only = calls.asked.only or frozenset()
     assert {"gold.predictions/churn", "gold.customer_360", "gold.recommendation_models"} <= only
     assert "gold.predictions/clv" not in only and not any(n.startswith("silver.") for n in only)
 
