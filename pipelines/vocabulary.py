@@ -5,7 +5,13 @@ Batch, real time and the collector all take them from here, so that one event me
 
 from __future__ import annotations
 
+from typing import Literal
+
 import polars as pl
+
+# The activities of the silver pipeline. Each module that makes silver tables states its own as ACTIVITY, which gives
+# `run silver --stage` its tables.
+Activity = Literal["identity", "enrichment", "standardization", "validation"]
 
 CHANNELS = ("POS", "ECOMMERCE", "MOBILE", "SOCIAL")
 TRANSACTION_TYPES = ("PURCHASE", "RETURN", "REFUND", "EXCHANGE")

@@ -8,9 +8,11 @@ import polars as pl
 
 from customer360.pipelines.rules import EnrichmentRules, SessionRules
 from customer360.pipelines.subjects import Owner
-from customer360.pipelines.vocabulary import SESSION_GAP_MINUTES, is_sensible
+from customer360.pipelines.vocabulary import SESSION_GAP_MINUTES, Activity, is_sensible
 from customer360.platform.graph import builds
 from customer360.platform.tables import Boolean, Date, Float, Integer, Money, OneOf, String, Table, Timestamp, personal
+
+ACTIVITY: Activity = "standardization"
 
 
 class VisitorLogins(Table, table="silver.visitor_logins", per="visitor_id", sort_by=("visitor_id", "first_at")):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import polars as pl
 
+from customer360.pipelines.vocabulary import Activity
 from customer360.platform.graph import builds
 from customer360.platform.tables import Date, Integer, Money, String, Table, Timestamp
+
+ACTIVITY: Activity = "standardization"
 
 
 class SubjectDays(Table, table="silver.subject_days", per="subject_id", sort_by=("on",)):

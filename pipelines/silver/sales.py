@@ -6,9 +6,11 @@ import polars as pl
 
 from customer360.pipelines.rules import EnrichmentRules
 from customer360.pipelines.subjects import Owner, own_key
-from customer360.pipelines.vocabulary import ONLINE_CHANNELS
+from customer360.pipelines.vocabulary import ONLINE_CHANNELS, Activity
 from customer360.platform.graph import builds
 from customer360.platform.tables import Boolean, Date, Float, Integer, Money, OneOf, String, Table, Timestamp, personal
+
+ACTIVITY: Activity = "enrichment"
 
 
 class Transactions(
