@@ -1,4 +1,4 @@
-"""Days of a subject: history aggregated once, so that what is built on it does not read every fact again (law 5)."""
+"""Days of a subject: history aggregated once, so that what is built on it does not read every fact again."""
 
 from __future__ import annotations
 

@@ -4,6 +4,11 @@ A build that declares ``follows`` names, with each commit, what decided its rows
 While the basis stands, nothing is read from bronze and nothing judged again. Units look through the stored buckets
 for rows whose subject or person is another one now; buckets that such a row leaves or enters are written anew, all
 in one commit, and the others stay. The rows are those that a rebuild would make.
+
+It goes in two steps, as a row may move from any bucket to any other. A ``FollowUnit`` reads some buckets and stages two
+things: which places of each bucket are left, and the rows that go elsewhere, by where they go. A ``MoveUnit`` then
+writes one bucket from what stays and what arrives. A row whose person alone changed, not its subject, leaves its bucket
+and arrives in the same one.
 """
 
 from __future__ import annotations
@@ -29,7 +34,9 @@ from customer360.platform.run.units import (
 )
 from customer360.platform.tables import SUBJECT_KEYS
 
-PLACE = "place__"  # number of a row in the files that a unit reads
+# Number of a row in the files that a unit reads. Rows are told apart by it and not by a key: facts may have none, and
+# ``follows`` may join, which changes the order.
+PLACE = "place__"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +81,7 @@ class FollowUnit:
 
     def _left(self, moved: pl.DataFrame) -> pl.DataFrame:
         """(bucket, place within the bucket's files) of the rows that do not stay as they are."""
+        # Places count through all files of the unit; the bucket's MoveUnit reads its own files and counts from zero.
         starts: dict[int, int] = {}
         place = 0
         for f in self.files:
@@ -186,6 +194,7 @@ def followed(job: Job, found: list[UnitResult], written: list[UnitResult]) -> tu
         raise RunError({job.node.name: f"{facts['rows']} rows became {rows} when some of them moved"})
     facts["rows_moved"] = sum(result.facts["rows_moved"] for result in found)
     fresh = [add for result in written for add in result.adds.get(name, [])]
+    # Files that stay are named without statistics: `replace` adds only paths that the table does not have.
     return [*(Add(f.path, f.size, f.rows, f.partition, "") for f in stay), *fresh], facts
 
 

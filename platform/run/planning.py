@@ -71,7 +71,7 @@ def basis_app(name: str) -> str:
 
 
 def prepare(node: Node, context: Context, rules: dict[str, Any]) -> Job:
-    """Fix what a node reads now and fingerprint it (law 8)."""
+    """Fix what a node reads now, and fingerprint it: a node is current while what it was last made from is the same."""
     params = rules.get(node.rules) if node.rules else None
     reserved = {
         k: v for k, v in (("as_of", context.as_of), ("params", params)) if k in node.wants and not node.is_producer
