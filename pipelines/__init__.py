@@ -1,4 +1,10 @@
-"""The medallion pipelines: one file a business domain in each layer."""
+"""The medallion pipelines. Bronze and silver are laid out by domain, gold by question.
+
+Where rows come from decides the file in ``bronze/`` and ``silver/``: ``sales``, ``behavior``, ``customers`` … What is
+asked decides the file in ``gold/``: one question often needs several domains, as ``retention``, ``profitability`` or
+``affinity`` do. Modules of a layer do not import each other; they meet by the names of tables, and what they share
+stands beside the layers: ``vocabulary``, ``subjects``, ``features``, ``rules``.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +13,13 @@ from datetime import date
 import polars as pl
 
 from customer360.platform.errors import LakeError
+from customer360.platform.graph import gives_as_of
 from customer360.platform.lake import Lake
 
 COMPLETE_SHARE = 0.1  # a day with fewer facts than this share of the median day is no sign that the data go so far
 
 
+@gives_as_of("silver.subject_days")
 def last_complete_day_end(lake: Lake) -> date:
     """The default ``as_of``: the data are complete before this date.
 

@@ -1,4 +1,4 @@
-"""The rule files: business thresholds that a buyer may tune, as typed values (law 10).
+"""The rule files: business thresholds that a buyer may tune, as typed values.
 
 Each file in ``configs/rules/`` is one of these models; a wrong or unknown key is refused with its place. The version
 stands in the fingerprint of every table that the rules shape.
@@ -53,7 +53,7 @@ class SessionRules(Frozen):
     browse_product_views_above: int = 5
     search_searches_above: int = 3
     aware_seconds_above: int = 120
-    high_engagement_above: float = 30  # of 50; out of reach without a conversion (faults 16 and 32)
+    high_engagement_above: float = 30  # of 50; out of reach without a conversion: docs/specification.md#fault-32
 
 
 class StandingRules(Frozen):

@@ -1,4 +1,4 @@
-"""Who a fact belongs to: the person if known, else the visitor, else the receipt or event itself (law 5).
+"""Who a fact belongs to: the person if known, else the visitor, else the receipt or event itself; never nobody.
 
 Links have time: a shared device belongs to whoever was logged in. ``silver.identity_links`` holds one row per
 (identifier, interval): kind ``account`` ("POS/123", no interval) or ``visitor``.

@@ -24,7 +24,7 @@ from customer360.platform.errors import AccessDenied, ConfigError
 Role = Literal["reader", "service", "steward", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)  # each may do what those before it may
 PREFIX = "c360"
-SECRET_BYTES = 32
+ID_BYTES, SECRET_BYTES = 6, 32
 
 
 class WrongRole(AccessDenied):
@@ -80,15 +80,19 @@ def ensure_first_key(state: Path) -> str | None:
         return None if keys else _add(keys, "first", "admin")
 
 
-def revoke(state: Path, key_id: str) -> None:
-    """Remove a key; it is refused from the next request on.
+def revoke(state: Path, key_id: str) -> Key:
+    """Remove a key and return what was stored of it; it is refused from the next request on.
 
     Raises:
         ConfigError: there is no such key.
     """
     with _changing(state) as keys:
-        if keys.pop(key_id, None) is None:
-            raise ConfigError(f"there is no key {key_id!r}; known are {sorted(keys)}")
+        gone = keys.pop(key_id, None)
+        if gone is None:  # a whole key given by mistake must not be repeated on a screen
+            shown = key_id if len(key_id) <= 2 * ID_BYTES else f"{key_id[: 2 * ID_BYTES]}…"
+            known = ", ".join(sorted(keys)) or "none"
+            raise ConfigError(f"there is no key with the id {shown!r}; there are {known}")
+    return gone
 
 
 def issued(state: Path) -> list[Key]:
@@ -124,7 +128,7 @@ def require(principal: Principal, role: Role) -> None:
 
 
 def _add(keys: dict[str, Key], name: str, role: Role) -> str:
-    key_id, secret, salt = secrets.token_hex(6), secrets.token_urlsafe(SECRET_BYTES), secrets.token_hex(16)
+    key_id, secret, salt = secrets.token_hex(ID_BYTES), secrets.token_urlsafe(SECRET_BYTES), secrets.token_hex(16)
     keys[key_id] = Key(key_id, name, role, salt, _digest(salt, secret), datetime.now(UTC).isoformat())
     return f"{PREFIX}_{key_id}_{secret}"
 

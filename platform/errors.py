@@ -9,6 +9,7 @@ Customer360Error
 │   ├── LakeLocked       another run holds the lake's run lock
 │   ├── StaleBatch       a batch number at or below the stored one was offered
 │   ├── TableMissing     a table was read before it was built
+│   ├── VersionGone      an earlier version was read whose files are deleted
 │   └── NotPublished     nothing was published to the online store yet (declared in `online`)
 ├── WarehouseError       the warehouse cannot be opened, or would not equal the lake
 ├── AccessDenied         no key, or an unknown key
@@ -56,6 +57,10 @@ class StaleBatch(LakeError):
 
 class TableMissing(LakeError):
     """A table was read before it was built."""
+
+
+class VersionGone(LakeError):
+    """An earlier version of a table was read whose files are deleted."""
 
 
 class WarehouseError(Customer360Error):

@@ -4,7 +4,8 @@
     def sessions(silver_events: LazyFrame) -> LazyFrame: ...
 
 The parameter ``silver_events`` is the table ``silver.events``. Two names are reserved: ``as_of`` (a date; gold only)
-and ``params`` (typed business thresholds). A *producer* may do I/O or hold a model and may make several tables:
+and ``params`` (typed business thresholds). Who takes ``as_of`` also waits for the table that the default date is read
+from (``gives_as_of``). A *producer* may do I/O or hold a model and may make several tables:
 
     @produces(Identities, IdentityEdges, inputs=("silver.customer_records",), rules="identity")
     def identities(context, silver_customer_records): ...
@@ -22,6 +23,7 @@ import pkgutil
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -29,13 +31,14 @@ from typing import Any, TypeVar
 
 from customer360.platform import tables
 from customer360.platform.errors import GraphError
+from customer360.platform.lake import Lake
 from customer360.platform.tables import Table
 
 RESERVED = ("as_of", "params")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Node:
     """One build or producer. ``name`` is its main table, with ``/part`` when it fills one partition of a shared table."""
 
@@ -43,14 +46,13 @@ class Node:
     outputs: tuple[type[Table], ...]
     inputs: tuple[str, ...]
     function: Callable[..., Any]
-    is_producer: bool
-    wants: frozenset[str]  # reserved parameters that the function takes
-    rules: str | None  # kind of rule file that becomes `params`
-    part: tuple[str, str] | None  # partition column and value
-    merge: Callable[..., Any] | None  # folds partial outputs into the whole output
+    is_producer: bool = False
+    wants: frozenset[str] = frozenset()  # reserved parameters that the function takes
+    rules: str | None = None  # kind of rule file that becomes `params`
+    part: tuple[str, str] | None = None  # partition column and value
+    merge: Callable[..., Any] | None = None  # folds partial outputs into the whole output
     reads: dict[str, tuple[str, ...]] | None = None  # columns that an input needs, where not all
     version: Callable[[Any], str] | None = None  # of what a producer holds beside its inputs, e.g. a model
-    after: tuple[str, ...] = ()  # tables that must stand before, though it does not read them
     follows: Callable[..., Any] | None = None  # gives stored rows the subject that their inputs name now
 
     @property
@@ -83,8 +85,52 @@ class Node:
         """Whether the result depends on the date of the run."""
         return "as_of" in self.wants
 
+    @property
+    def needs_date(self) -> bool:
+        """Whether a run of it has a date: its result depends on one, or its table keeps an edition a date."""
+        return self.is_dated or tables.spec(self.table).is_dated
+
+    @property
+    def awaits(self) -> tuple[str, ...]:
+        """Tables that must stand before: its inputs and, where it needs a date, the table that the default is read from."""
+        return (*self.inputs, *(DATE_TABLES if self.needs_date else ()))
+
 
 NODES: dict[str, Node] = {}
+DATE_TABLES: dict[str, Callable[[Lake], date]] = {}  # one at most: the table, and what reads the default date from it
+
+
+def gives_as_of(table: str) -> Callable[[F], F]:
+    """Declare a function of the lake as what gives the default ``as_of``. It reads ``table``, which every node that needs
+    a date waits for, whether it reads the table or not.
+
+    Raises:
+        GraphError: another function gives it already.
+    """
+
+    def declare(function: F) -> F:
+        for known in DATE_TABLES.values():
+            if _address(known) != _address(function):
+                raise GraphError(f"as_of is given twice: by {known.__module__} and by {function.__module__}")
+        DATE_TABLES.clear()
+        DATE_TABLES[table] = function
+        return function
+
+    return declare
+
+
+def default_as_of(lake: Lake) -> date:
+    """The date of a run that was given none.
+
+    Raises:
+        GraphError: no function was declared to give it.
+        LakeError: the data have no date yet; says what to do.
+    """
+    for read in DATE_TABLES.values():
+        return read(lake)
+    raise GraphError(
+        "nothing gives as_of: give the run a date (--as-of), or declare a function with @gives_as_of(TABLE)"
+    )
 
 
 def input_name(parameter: str) -> str:
@@ -109,18 +155,16 @@ def builds(
     rules: str | None = None,
     merge: Callable[..., Any] | None = None,
     reads: dict[str, tuple[str, ...]] | None = None,
-    after: tuple[str, ...] = (),
     follows: Callable[..., Any] | None = None,
 ) -> Callable[[F], F]:
     """Declare a pure function from frames to one frame as the build of ``table``.
 
     ``rules`` names the rule file that becomes ``params``. ``merge`` declares the build mergeable: applied to the outputs
     for any parts of the input rows, one under the other, it gives the output for all of them. ``reads`` names the
-    columns that are needed of a wide input, so that an exchange carries no others. ``after`` names tables that must stand
-    first though the build does not read them, as the one that the default ``as_of`` is taken from. ``follows`` takes
-    stored rows, then some of the inputs by their names, and returns the same rows with the ``subject_id`` and
-    ``person_id`` that a build would give them now: where nothing else has changed, only rows whose subject did are
-    written again (see ``run.following``).
+    columns that are needed of a wide input, so that an exchange carries no others. ``follows`` takes stored rows, then
+    some of the inputs by their names, and returns the same rows with the ``subject_id`` and ``person_id`` that a build
+    would give them now: where nothing else has changed, only rows whose subject did are written again (see
+    ``run.following``).
     """
 
     def declare(function: F) -> F:
@@ -135,19 +179,15 @@ def builds(
             )
         _register(
             Node(
-                tables.spec(table).name,
-                (table,),
-                inputs,
-                function,
-                False,
-                wants,
-                rules,
-                None,
-                merge,
-                reads,
-                None,
-                after,
-                follows,
+                name=tables.spec(table).name,
+                outputs=(table,),
+                inputs=inputs,
+                function=function,
+                wants=wants,
+                rules=rules,
+                merge=merge,
+                reads=reads,
+                follows=follows,
             )
         )
         return function
@@ -174,17 +214,15 @@ def produces(
         name = tables.spec(outputs[-1]).name + (f"/{part[1]}" if part else "")
         _register(
             Node(
-                name,
-                outputs,
-                tuple(inputs),
-                function,
-                True,
-                frozenset(["as_of"] if dated else []),
-                rules,
-                part,
-                None,
-                None,
-                version,
+                name=name,
+                outputs=outputs,
+                inputs=tuple(inputs),
+                function=function,
+                is_producer=True,
+                wants=frozenset(["as_of"] if dated else []),
+                rules=rules,
+                part=part,
+                version=version,
             )
         )
         return function
@@ -211,12 +249,13 @@ def edges() -> dict[str, set[str]]:
     result: dict[str, set[str]] = {}
     for node in NODES.values():
         result[node.name] = set()
-        for table in (*node.inputs, *node.after):
+        for table in node.awaits:
             if table not in tables.TABLES:
                 near = difflib.get_close_matches(table, tables.TABLES, n=3)
                 hint = f"; did you mean {', '.join(near)}?" if near else ""
+                use = "reads" if table in node.inputs else "waits for the date of"
                 raise GraphError(
-                    f"{node.name} reads {table}, which no contract declares ({node.function.__module__}){hint}"
+                    f"{node.name} {use} {table}, which no contract declares ({node.function.__module__}){hint}"
                 )
             result[node.name] |= set(makers.get(table, ())) - {node.name}
     return result
@@ -288,7 +327,7 @@ def _closure(start: set[str], edges_: dict[str, set[str]]) -> set[str]:
     return reached
 
 
-# ---- code fingerprints (law 8) --------------------------------------------------------------------------------
+# ---- code fingerprints ----------------------------------------------------------------------------------------
 
 
 def code_fingerprint(function: Callable[..., Any], contracts: Iterable[type[Table]]) -> str:

@@ -85,7 +85,7 @@ class Spec:
     """What a lake needs to know about a table beside its columns."""
 
     name: str
-    per: str | None  # split key of its build (law 4)
+    per: str | None  # grain: rows of one value are built together, so that a build may go part by part
     key: tuple[str, ...]  # natural key of a record table, for deduplication
     version: str | None  # column that orders versions of one key
     partition_by: tuple[str, ...]  # Delta partition columns beside `bucket`

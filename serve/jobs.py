@@ -16,7 +16,7 @@ from customer360.pipelines import last_complete_day_end
 from customer360.platform import privacy, telemetry, warehouse
 from customer360.platform.errors import ModelError
 from customer360.platform.ledger import Run
-from customer360.platform.run import lake_of, run
+from customer360.platform.run import RunRequest, lake_of, run
 from customer360.platform.run.preview import Preview, preview
 from customer360.platform.settings import Settings
 from customer360.platform.warehouse.load import LoadReport, load, rewrite
@@ -26,38 +26,18 @@ from customer360.serve.publication.documents import delete_person, publish_gold
 from customer360.serve.publication.indexes import delete_indexes, publish_index
 
 
-def run_pipeline(
-    settings: Settings,
-    *,
-    start: str | None = None,
-    end: str | None = None,
-    as_of: date | None = None,
-    refresh: tuple[str, ...] = (),
-    command: str = "run",
-    only: frozenset[str] | None = None,
-) -> Run:
+def run_pipeline(settings: Settings, request: RunRequest) -> Run:
     """Run a part of the graph; see ``platform.run.run``. What became of it is noted for who serves (``freshness``)."""
     rules = rules_of(settings)
-    with freshness.watched(state_folder(settings), command) as ended:
-        record = run(
-            settings,
-            rules=rules,
-            as_of=as_of,
-            default_as_of=last_complete_day_end,
-            start=start,
-            end=end,
-            refresh=refresh,
-            command=command,
-            only=only,
-        )
+    with freshness.watched(state_folder(settings), request.command) as ended:
+        record = run(settings, request, rules=rules)
         ended.append(record)
     return record
 
 
-def preview_pipeline(settings: Settings, start: str | None, end: str | None, as_of: date | None) -> Preview:
+def preview_pipeline(settings: Settings, request: RunRequest) -> Preview:
     """What `run_pipeline` would do, without doing it; see ``platform.run.preview``."""
-    rules = rules_of(settings)
-    return preview(settings, rules=rules, as_of=as_of, default_as_of=last_complete_day_end, start=start, end=end)
+    return preview(settings, request, rules=rules_of(settings))
 
 
 def train(settings: Settings, name: str, as_of: date | None) -> None:
@@ -141,7 +121,7 @@ def erase(settings: Settings, person: str) -> dict[str, int]:
         touched = privacy.erase_rows(lake, who) | forget(lake, who, identity_rules(settings))
         delete_person(state_folder(settings), person)  # answers stop now, before anything is rebuilt
         delete_indexes(state_folder(settings))
-    run_pipeline(settings, start="silver", command="erase")
+    run_pipeline(settings, RunRequest(start="silver", command="erase"))
     publish_index(lake, state_folder(settings), identity_rules(settings))
     publish_gold(lake, state_folder(settings), keep=1)  # older publications still hold the person
     freshness.published(state_folder(settings))

@@ -1,31 +1,28 @@
 """Pipelines by name, their stages, and what each needs: `customer360 run master|bronze|silver|gold|warehouse|MODEL`.
 
-A stage is a set of business domains (silver) or tables (gold) and is run with all that it needs. Inside a run every
+A stage is an activity that modules of silver state as their own, or a set of gold tables, and is run with all that it
+needs. Inside a run every
 table waits for its own inputs only; what follows a run (warehouse, publication) waits for the tables that it reads.
 """
 
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
+from typing import get_args
 
 from customer360.models.base import MODELS
+from customer360.pipelines.vocabulary import Activity
 from customer360.platform import graph, tables, telemetry
 from customer360.platform.errors import ConfigError, Customer360Error, RunError
 from customer360.platform.ledger import Run
+from customer360.platform.run import RunRequest
 from customer360.platform.settings import Settings
 from customer360.serve import jobs
 from customer360.serve.publication.documents import PUBLISHED
 
-# The activities of the silver pipeline, by the domains whose tables they make: modules of pipelines.silver and models.
-SILVER_STAGES = {
-    "identity": ("customers", "devices", "identity"),
-    "enrichment": ("sales", "catalog", "location", "external"),
-    "standardization": ("behavior", "journey"),
-    "validation": ("engagement", "consent", "service"),
-}
 REGISTERED = "gold.recommendation_models"
 # The activities of the gold pipeline, by the tables that they are for.
 GOLD_STAGES = {
@@ -35,6 +32,7 @@ GOLD_STAGES = {
 }
 LAYERS = ("bronze", "silver", "gold")
 PIPELINES = ("master", *LAYERS, "warehouse")
+EVERYTHING = RunRequest()
 
 
 @dataclass(frozen=True)
@@ -52,9 +50,13 @@ PUBLICATION = Step("publication", PUBLISHED, lambda settings: jobs.publish(setti
 
 
 def stages(pipeline: str) -> dict[str, tuple[str, ...]]:
-    """Stage to the names of the nodes that it is for; empty for pipelines without stages."""
+    """Stage to the names of the nodes that it is for; empty for pipelines without stages.
+
+    Raises:
+        ConfigError: a module that makes silver tables states no activity.
+    """
     if pipeline == "silver":
-        return {stage: _of_domains(domains) for stage, domains in SILVER_STAGES.items()}
+        return _of_activities()
     if pipeline == "gold":
         return {stage: _of_tables(names) for stage, names in GOLD_STAGES.items()}
     return {}
@@ -90,15 +92,13 @@ def run(
     settings: Settings,
     pipeline: str | None = None,
     stage: str | None = None,
+    request: RunRequest = EVERYTHING,
     *,
-    start: str | None = None,
-    end: str | None = None,
-    as_of: date | None = None,
-    refresh: tuple[str, ...] = (),
     publish: bool = True,
-    command: str = "run",
 ) -> Run | None:
     """Run a pipeline, one of its stages, a model or everything; None where no table was asked for.
+
+    ``request`` narrows it further: its ``end`` goes before the pipeline's, its ``only`` is what the stage or model needs.
 
     Raises:
         ConfigError: an unknown name.
@@ -109,20 +109,18 @@ def run(
         WAREHOUSE.do(settings)
         return None
     follow = [WAREHOUSE] if pipeline == "master" else []
-    only = frozenset(needed(stages(pipeline)[stage])) if pipeline and stage else None
+    only = frozenset(needed(stages(pipeline)[stage])) if pipeline and stage else request.only
     if pipeline in MODELS:
-        jobs.train(settings, pipeline, as_of)
+        jobs.train(settings, pipeline, request.as_of)
         only = frozenset(graph.selection(f"{MODELS[pipeline].output}/{pipeline}", None) | {REGISTERED})
         pipeline = None
-    if publish and end is None and stage is None and pipeline in (None, "master"):
+    if publish and request.end is None and stage is None and pipeline in (None, "master"):
         follow.append(PUBLICATION)
-    upto = end or (pipeline if pipeline != "master" and stage is None else None)
+    upto = request.end or (pipeline if pipeline != "master" and stage is None else None)
     failures: dict[str, str] = {}
     record = None
     try:
-        record = jobs.run_pipeline(
-            settings, start=start, end=upto, as_of=as_of, refresh=refresh, command=command, only=only
-        )
+        record = jobs.run_pipeline(settings, replace(request, end=upto, only=only))
     except RunError as fault:
         failures = dict(fault.failures)
     for step in follow:
@@ -152,13 +150,27 @@ def needed(names: Iterable[str]) -> set[str]:
     return {node for name in names for node in graph.selection(None, name)}
 
 
-def _of_domains(domains: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(sorted(n.name for n in graph.NODES.values() if n.name.startswith("silver.") and domain(n) in domains))
+def _of_activities() -> dict[str, tuple[str, ...]]:
+    """Activity to the silver nodes whose modules state it."""
+    made = {name: activity(node) for name, node in sorted(graph.NODES.items()) if name.startswith("silver.")}
+    return {each: tuple(n for n, stated in made.items() if stated == each) for each in get_args(Activity)}
 
 
-def domain(node: graph.Node) -> str:
-    """The business domain of a node: the part of its module's name after the layer."""
-    return node.function.__module__.removeprefix("customer360.").removeprefix("pipelines.").split(".")[1]
+def activity(node: graph.Node) -> str:
+    """The ACTIVITY that the node's module, or a package that it lies in, states.
+
+    Raises:
+        ConfigError: it states none, or one that the silver pipeline does not have.
+    """
+    place = node.function.__module__
+    while place and not (stated := getattr(sys.modules.get(place), "ACTIVITY", None)):
+        place = place.rpartition(".")[0]
+    if not place or stated not in get_args(Activity):
+        raise ConfigError(
+            f"{node.function.__module__} makes {node.name} and belongs to no stage: "
+            f"give it a line `ACTIVITY: Activity = ...`, one of {', '.join(get_args(Activity))}"
+        )
+    return str(stated)
 
 
 def _of_tables(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from customer360.models.base import MODELS, NoProgress, Snapshot, find, predicti
 from customer360.platform import access, graph, tables
 from customer360.platform import settings as configuration
 from customer360.platform.online import publish
-from customer360.platform.run import lake_of
+from customer360.platform.run import RunRequest, lake_of
 from customer360.platform.settings import Settings
 from customer360.serve import jobs
 from customer360.serve.app import build_app
@@ -59,7 +59,7 @@ def kiosk(tmp_path: Path) -> Settings:
 
 
 def test_add_a_source(kiosk: Settings) -> None:
-    jobs.run_pipeline(kiosk, end="silver.transactions")
+    jobs.run_pipeline(kiosk, RunRequest(end="silver.transactions"))
     rows = lake_of(kiosk).scan("silver.transactions").sort("transaction_id").collect()
     assert rows.select("transaction_id", "customer_id", "is_sale", "is_return").rows() == [
         ("T1", "P9", True, False),
@@ -97,10 +97,10 @@ def test_add_a_table(kiosk: Settings, channel_mix: graph.Node) -> None:
     settings = kiosk.model_validate(
         kiosk.model_dump() | {"sources": kiosk.model_dump()["sources"] | {"pos": customers}}
     )
-    jobs.run_pipeline(settings, end="gold.channel_mix")
+    jobs.run_pipeline(settings, RunRequest(end="gold.channel_mix"))
     rows = lake_of(settings).scan("gold.channel_mix").select(pl.exclude("person_id")).collect().rows()
     assert rows == [(1, 0)]
-    again = jobs.run_pipeline(settings, end="gold.channel_mix")
+    again = jobs.run_pipeline(settings, RunRequest(end="gold.channel_mix"))
     assert {n.state for n in again.nodes} == {"current"}
 
 

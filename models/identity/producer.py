@@ -23,11 +23,14 @@ from customer360.models.identity.registry.core import advance
 from customer360.models.identity.rules import IdentityRules, Stitching
 from customer360.models.identity.stitching import is_link
 from customer360.models.identity.verdicts.decide import ACCEPTED
+from customer360.pipelines.vocabulary import Activity
 from customer360.platform import graph, telemetry
 from customer360.platform.graph import produces
 from customer360.platform.lake import Lake
 from customer360.platform.run.planning import Context, plain
 from customer360.platform.tables import Boolean, Date, Float, Integer, List, String, Struct, Table, Timestamp, personal
+
+ACTIVITY: Activity = "identity"
 
 
 class IdentityEdges(Table, table="silver.identity_edges", sort_by=("record_id_l", "record_id_r")):

@@ -12,12 +12,12 @@ from customer360.platform.tables import Boolean, Float, Integer, Money, OneOf, S
 class Events(Table, table="bronze.events", key=("EVENT_ID",)):
     """One row per delivered behavioural event."""
 
-    EVENT_ID = String(nullable=False, max_length=36, description="Widened from 30: a UUID has 36 characters (fault 27)")
+    EVENT_ID = String(nullable=False, max_length=36, description="Widened from 30: a UUID has 36 characters")
     CUSTOMER_ID = String(nullable=True, max_length=20, metadata=personal("account"), description="Null: not logged in")
     SESSION_ID = String(nullable=True, max_length=36)
     EVENT_TYPE = OneOf(*v.EVENT_TYPES)
     EVENT_DATE = Timestamp()
-    PAGE_URL = String(nullable=True, max_length=2000, description="Widened from 200 (fault 27)")
+    PAGE_URL = String(nullable=True, max_length=2000, description="Widened from 200, which URLs of campaigns pass")
     PAGE_TITLE = String(nullable=True, max_length=100)
     PRODUCT_ID = String(nullable=True, max_length=20)
     CATEGORY_VIEWED = String(nullable=True, max_length=50)

@@ -15,7 +15,7 @@ class Customers(Table, table="bronze.customers", key=("CUSTOMER_ID",), version="
     CUSTOMER_ID = String(nullable=False, max_length=20, metadata=personal("account"))
     FIRST_NAME = String(nullable=True, max_length=50, metadata=personal("name"))
     LAST_NAME = String(nullable=True, max_length=50, metadata=personal("name"))
-    # Required by the specification for marketing; a store-only customer has none and is kept (fault 24).
+    # Required by the specification for marketing; a customer whom only a store knows has none, and is kept.
     EMAIL_ADDRESS = String(nullable=True, max_length=100, metadata=personal("email"))
     PHONE_NUMBER = String(nullable=True, max_length=20, metadata=personal("phone"))
     DATE_OF_BIRTH = Date(nullable=True, metadata=personal("birth"))
@@ -39,7 +39,7 @@ class Customers(Table, table="bronze.customers", key=("CUSTOMER_ID",), version="
     CUSTOMER_STATUS = OneOf(*v.CUSTOMER_STATUSES, nullable=True)
     PREFERRED_CHANNEL = String(nullable=True, max_length=20)
     PREFERRED_STORE = String(nullable=True, max_length=20)
-    LAST_UPDATED_DATE = Timestamp(nullable=True, description="Update column of incremental loads (fault 25)")
+    LAST_UPDATED_DATE = Timestamp(nullable=True, description="Update column: orders the versions of an account")
 
     @dy.rule()
     def registered_in_sensible_time(cls) -> pl.Expr:

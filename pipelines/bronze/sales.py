@@ -40,7 +40,10 @@ class Transactions(
     VISITOR_ID = String(
         nullable=True, max_length=40, metadata=personal("device"), description="Browser or app that checked out"
     )
-    LAST_UPDATED_DATE = Timestamp(nullable=True, description="Update column: status changes and refunds (fault 25)")
+    LAST_UPDATED_DATE = Timestamp(
+        nullable=True,
+        description="Update column: a status change or refund is a new version, which the date of sale does not show",
+    )
 
     @dy.rule()
     def happened_in_sensible_time(cls) -> pl.Expr:
@@ -73,7 +76,10 @@ class TransactionItems(Table, table="bronze.transaction_items", key=("TRANSACTIO
 class OnlineOrders(
     Table, table="bronze.online_orders", key=("ONLINE_ORDER_ID",), version="LAST_UPDATED_DATE", erasure="anonymize"
 ):
-    """One row per delivered version of an order of the shop or app (a foreign key without a table in the specification, fault 30)."""
+    """One row per delivered version of an order of the shop or app.
+
+    Other tables of the specification refer to it, which does not define it: docs/specification.md#fault-30.
+    """
 
     ONLINE_ORDER_ID = String(nullable=False, max_length=30)
     CUSTOMER_ID = String(nullable=True, max_length=20, metadata=personal("account"), description="Null: guest checkout")

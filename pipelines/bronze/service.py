@@ -65,7 +65,10 @@ class ServiceTickets(Table, table="bronze.service_tickets", key=("TICKET_ID",), 
 
 
 class Agents(Table, table="bronze.agents", key=("AGENT_ID",), erasure="none"):
-    """One row per delivered version of a support agent (a foreign key without a table in the specification, fault 30)."""
+    """One row per delivered version of a support agent.
+
+    Other tables of the specification refer to it, which does not define it: docs/specification.md#fault-30.
+    """
 
     AGENT_ID = String(nullable=False, max_length=20)
     AGENT_NAME = String(nullable=True, max_length=100, metadata=personal("name"))

@@ -93,7 +93,7 @@ class RecordQuality(
     missing_attributes = List(String(), description="Absent or of invalid format, the most useful first")
 
 
-@builds(RecordQuality, rules="validation", after=("silver.subject_days",))  # the default date is read from it
+@builds(RecordQuality, rules="validation")
 def record_quality(
     silver_customer_records: pl.LazyFrame,
     silver_identities: pl.LazyFrame,

@@ -23,10 +23,12 @@ class EngagementBounds(Table, table="gold.engagement_bounds", partition_by=("as_
     EngagementBounds,
     rules="enrichment",
     reads={"silver.session_facts": ("person_id", "started_on", "engagement_score")},
-    after=("silver.subject_days",),  # the default date is read from it
 )
 def engagement_bounds(silver_session_facts: pl.LazyFrame, as_of: date, params: EnrichmentRules) -> pl.LazyFrame:
-    """A global quantile is a table of its own (law 4). It finds engaged people where the fixed threshold finds buyers only."""
+    """A quantile over everybody, in a table of its own: the profiles are built person by person and could not see it.
+
+    It finds engaged people where the fixed threshold finds buyers only (docs/specification.md#fault-32).
+    """
     rules = params.standing
     scores = (
         silver_session_facts.filter(_known_before(as_of), pl.col("started_on") >= as_of - timedelta(rules.top_engagement_days))
@@ -65,14 +67,14 @@ class VisitProfiles(
     is_frequent_user = Boolean()
     is_converter_user = Boolean()
     is_mobile_user = Boolean(description="The last visit was on a mobile")
-    is_top_engaged = Boolean(description="Among the top share of recent visitors (fault 32)")
+    is_top_engaged = Boolean(description="Among the top share of recent visitors by mean engagement")
 
 
 @builds(VisitProfiles, rules="enrichment")
 def visit_profiles(
     silver_session_facts: pl.LazyFrame, gold_engagement_bounds: pl.LazyFrame, as_of: date, params: EnrichmentRules
 ) -> pl.LazyFrame:
-    """Visits of known people strictly before ``as_of``, folded to the person; anonymous visitors have no row (fault 14)."""
+    """Visits of known people strictly before ``as_of``, folded to the person; anonymous visitors have no row."""
     rules = params.standing
     past = silver_session_facts.filter(_known_before(as_of)).sort("person_id", "started_at", "session_id")
     recent = pl.col("started_on") >= as_of - timedelta(rules.top_engagement_days)

@@ -8,9 +8,11 @@ import polars as pl
 
 from customer360.pipelines.rules import EnrichmentRules, SessionRules
 from customer360.pipelines.subjects import Owner
-from customer360.pipelines.vocabulary import SESSION_GAP_MINUTES, is_sensible
+from customer360.pipelines.vocabulary import SESSION_GAP_MINUTES, Activity, is_sensible
 from customer360.platform.graph import builds
 from customer360.platform.tables import Boolean, Date, Float, Integer, Money, OneOf, String, Table, Timestamp, personal
+
+ACTIVITY: Activity = "standardization"
 
 
 class VisitorLogins(Table, table="silver.visitor_logins", per="visitor_id", sort_by=("visitor_id", "first_at")):
@@ -68,7 +70,10 @@ class Events(Table, table="silver.events", per="event_id", sort_by=("occurred_at
     search_query = String(nullable=True, metadata=personal("text"))
     seconds_on_page = Integer(nullable=True)
     scroll_depth = Float(nullable=True)
-    device_type = String(nullable=True, description="By user agent and the tracker's word, tablet first (fault 10)")
+    device_type = String(
+        nullable=True,
+        description="By user agent and the tracker's word; tablets are looked for first, as their agents name a mobile, too",
+    )
     browser = String(nullable=True)
     operating_system = String(nullable=True)
     country = String(nullable=True)
@@ -99,7 +104,7 @@ EVENT_OWNER = Owner(at="occurred_at", visitor="visitor_id", otherwise=pl.lit("e:
 
 @builds(Events, follows=EVENT_OWNER.of)
 def events(bronze_events: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
-    """Silver names, the referrer's host parsed (fault 19), and the subject: anonymous visitors stay visitors (fault 14)."""
+    """Silver names, the referrer's host parsed, and the subject: anonymous visitors stay so many visitors, not one person."""
     same = ("event_id", "customer_id", "visitor_id", "event_type", "page_url", "product_id", "search_query", "scroll_depth",
             "browser", "operating_system")  # fmt: skip
     facts = bronze_events.select(
@@ -161,7 +166,10 @@ def tracker_sessions(bronze_sessions: pl.LazyFrame, silver_identity_links: pl.La
 
 
 class Sessions(Table, table="silver.sessions", per="subject_id", sort_by=("started_at", "session_id")):
-    """One row per visit of one subject, built from events (fault 4)."""
+    """One row per visit of one subject, counted from its events.
+
+    The specification reads such columns from the events themselves, which have none: docs/specification.md#fault-4.
+    """
 
     session_id = String(
         primary_key=True, description="The tracker's id and the subject, or subject and number for events without one"
@@ -228,7 +236,7 @@ def sessions(silver_events: pl.LazyFrame, silver_tracker_sessions: pl.LazyFrame)
     )
 
 
-JOURNEY_STAGES = ("DISCOVERY", "AWARENESS", "EVALUATION", "CONSIDERATION", "CONVERSION")  # in this order (fault 13)
+JOURNEY_STAGES = ("DISCOVERY", "AWARENESS", "EVALUATION", "CONSIDERATION", "CONVERSION")  # in the order of the journey
 
 
 class SessionFacts(Table, table="silver.session_facts", per="subject_id", sort_by=("started_at", "session_id")):
@@ -257,7 +265,9 @@ class SessionFacts(Table, table="silver.session_facts", per="subject_id", sort_b
     conversion_rate = Float(description="Conversions a page view; 0 without page views")
     session_number = Integer(description="1 for the subject's first visit")
     is_mobile = Boolean()
-    is_high_engagement = Boolean(description="Above the specification's threshold (fault 32)")
+    is_high_engagement = Boolean(
+        description="Above the specification's threshold, which only buyers reach; see is_top_engaged for others"
+    )
     is_converter = Boolean()
     is_returning = Boolean(description="Not the subject's first visit")
     quarter = Integer()
@@ -337,7 +347,9 @@ def _journey_stage(rules: SessionRules) -> pl.Expr:
 
 
 def _engagement_score() -> pl.Expr:
-    """The published scale 0 to 50: full marks need 50 minutes, 50 pages, 100 interactions or conversions (fault 16)."""
+    """The published scale 0 to 50: full marks need 50 minutes, 50 pages, 100 interactions or
+    conversions, so that nobody is high who does not buy (docs/specification.md#fault-16).
+    """
     parts = (("duration_seconds", 300), ("page_view_count", 5), ("interaction_count", 10))
     points = [pl.min_horizontal(pl.col(name) / unit, pl.lit(10.0)) for name, unit in parts]
     return pl.min_horizontal(pl.sum_horizontal(points) + pl.col("conversion_count") * 20, pl.lit(50.0)).round(2)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import polars as pl
 
 from customer360.pipelines.rules import StandardizationRules
+from customer360.pipelines.vocabulary import Activity
 from customer360.platform.graph import builds
 from customer360.platform.tables import Boolean, Date, Integer, Money, String, Table, Timestamp
+
+ACTIVITY: Activity = "enrichment"
 
 
 class Products(Table, table="silver.products", per="product_id", sort_by=("product_id",)):

@@ -5,8 +5,11 @@ from __future__ import annotations
 import polars as pl
 
 from customer360.pipelines.subjects import BY_ACCOUNT, Owner
+from customer360.pipelines.vocabulary import Activity
 from customer360.platform.graph import builds
 from customer360.platform.tables import Boolean, Date, String, Table, personal
+
+ACTIVITY: Activity = "validation"
 
 
 class Preferences(Table, table="silver.preferences", per="preference_id", sort_by=("preference_id",)):

@@ -6,9 +6,11 @@ from hashlib import sha256
 
 import polars as pl
 
-from customer360.pipelines.vocabulary import record_id
+from customer360.pipelines.vocabulary import Activity, record_id
 from customer360.platform.graph import builds
 from customer360.platform.tables import Date, Float, Integer, String, Table, Timestamp, personal
+
+ACTIVITY: Activity = "identity"
 
 
 class CustomerRecords(Table, table="silver.customer_records", per="customer_id", sort_by=("record_id",)):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import polars as pl
 
+from customer360.pipelines.vocabulary import Activity
 from customer360.platform.graph import builds
 from customer360.platform.tables import Boolean, Integer, String, Table, Timestamp, personal
+
+ACTIVITY: Activity = "identity"
 
 
 class DeviceLinks(

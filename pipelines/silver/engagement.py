@@ -7,8 +7,11 @@ from datetime import date
 import polars as pl
 
 from customer360.pipelines.subjects import BY_ACCOUNT, Owner
+from customer360.pipelines.vocabulary import Activity
 from customer360.platform.graph import builds
 from customer360.platform.tables import Boolean, Date, Float, Integer, Money, String, Table, Timestamp, personal
+
+ACTIVITY: Activity = "validation"
 
 
 class Campaigns(Table, table="silver.campaigns", per="campaign_id", sort_by=("campaign_id",)):

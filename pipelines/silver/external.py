@@ -6,8 +6,11 @@ import polars as pl
 
 from customer360.pipelines.rules import EnrichmentRules
 from customer360.pipelines.subjects import BY_ACCOUNT, Owner
+from customer360.pipelines.vocabulary import Activity
 from customer360.platform.graph import builds
 from customer360.platform.tables import Boolean, Date, Float, Integer, List, String, Table, Timestamp, personal
+
+ACTIVITY: Activity = "enrichment"
 
 
 class ExternalProfiles(

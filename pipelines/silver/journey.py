@@ -1,11 +1,14 @@
-"""Days of a subject: history aggregated once, so that what is built on it does not read every fact again (law 5)."""
+"""Days of a subject: history aggregated once, so that what is built on it does not read every fact again."""
 
 from __future__ import annotations
 
 import polars as pl
 
+from customer360.pipelines.vocabulary import Activity
 from customer360.platform.graph import builds
 from customer360.platform.tables import Date, Integer, Money, String, Table, Timestamp
+
+ACTIVITY: Activity = "standardization"
 
 
 class SubjectDays(Table, table="silver.subject_days", per="subject_id", sort_by=("on",)):

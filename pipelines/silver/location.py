@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import polars as pl
 
+from customer360.pipelines.vocabulary import Activity
 from customer360.platform.graph import builds
 from customer360.platform.tables import Date, Float, String, Table
+
+ACTIVITY: Activity = "enrichment"
 
 
 class Stores(Table, table="silver.stores", per="store_id", sort_by=("store_id",)):

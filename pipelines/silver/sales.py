@@ -1,4 +1,5 @@
-"""Transactions and their lines, each with the subject it belongs to. Header and line grain stay apart (fault 6)."""
+"""Transactions and their lines, each with the subject it belongs to. Headers and lines stay apart:
+joined, an amount of the header would count once a line."""
 
 from __future__ import annotations
 
@@ -6,9 +7,11 @@ import polars as pl
 
 from customer360.pipelines.rules import EnrichmentRules
 from customer360.pipelines.subjects import Owner, own_key
-from customer360.pipelines.vocabulary import ONLINE_CHANNELS
+from customer360.pipelines.vocabulary import ONLINE_CHANNELS, Activity
 from customer360.platform.graph import builds
 from customer360.platform.tables import Boolean, Date, Float, Integer, Money, OneOf, String, Table, Timestamp, personal
+
+ACTIVITY: Activity = "enrichment"
 
 
 class Transactions(
@@ -50,7 +53,7 @@ class Transactions(
 
 
 def channel_group(channel: pl.Expr) -> pl.Expr:
-    """The declared values mapped exactly; no substring tests (faults 8 and 9)."""
+    """The declared values mapped exactly: by substring, WHATSAPP would be a mobile (docs/specification.md#fault-9)."""
     return (
         pl.when(channel == "POS").then(pl.lit("IN_STORE"))
         .when(channel.is_in(ONLINE_CHANNELS)).then(pl.lit("ONLINE"))
@@ -65,7 +68,7 @@ TRANSACTION_OWNER = Owner(at="occurred_at", visitor="visitor_id", otherwise=RECE
 
 @builds(Transactions, follows=TRANSACTION_OWNER.of)
 def transactions(bronze_transactions: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
-    """Signs, channel and subject of every transaction; only completed ones move money (fault 17)."""
+    """Signs, channel and subject of every transaction; only completed ones move money."""
     kind, status, total = pl.col("TRANSACTION_TYPE"), pl.col("TRANSACTION_STATUS"), pl.col("TOTAL_AMOUNT")
     completed = status == "COMPLETED"
     is_sale, is_return = completed & (kind == "PURCHASE"), completed & kind.is_in(["RETURN", "REFUND"])
@@ -238,7 +241,7 @@ class TransactionFacts(
     """One row per transaction: what it is, and what its subject had done before it (never what came later).
 
     "Before" counts completed sales of the same subject that stand earlier by (occurred_at, source_system,
-    transaction_id); the row itself is left out (faults 15 and 17). What depends on a date is in gold.purchase_profiles.
+    transaction_id); the row itself is left out. What depends on a date is in gold.purchase_profiles.
     """
 
     transaction_id = String(primary_key=True)
@@ -252,7 +255,7 @@ class TransactionFacts(
     transaction_category = OneOf("HIGH_VALUE", "MEDIUM_VALUE", "LOW_VALUE")
     basket_size = OneOf("LARGE", "MEDIUM", "SMALL")
     is_first_purchase = Boolean(description="A completed sale with none before it")
-    is_home_store = Boolean(description="The person's preferred store (fault 11); false where either is unknown")
+    is_home_store = Boolean(description="The person's preferred store; false where either is unknown")
     orders_before = Integer(description="Completed sales")
     spent_before = Money(description="Net: returns count negative")
     mean_order_before = Float(nullable=True, description="Gross amount an order")

@@ -5,8 +5,11 @@ from __future__ import annotations
 import polars as pl
 
 from customer360.pipelines.subjects import Owner, own_key
+from customer360.pipelines.vocabulary import Activity
 from customer360.platform.graph import builds
 from customer360.platform.tables import Boolean, Date, Float, Integer, String, Table, Timestamp, personal
+
+ACTIVITY: Activity = "validation"
 
 
 class Agents(Table, table="silver.agents", per="agent_id", sort_by=("agent_id",)):

@@ -159,7 +159,7 @@ def fact_transactions(silver_transactions: pl.LazyFrame) -> pl.LazyFrame:
 class FactTransactionItems(
     Table, table="customer.fact_transaction_items", per="subject_id", sort_by=("date_key", "product_key")
 ):
-    """One row per line of a receipt. Lines and receipts stay apart: a line's sums leave out tax and shipping (fault 6)."""
+    """One row per line of a receipt. Lines and receipts stay apart: a line's sums leave out tax and shipping."""
 
     item_key = String(primary_key=True, description="source_system/transaction_id/item_id")
     transaction_key = String(description="Of the receipt; an orphan's was not delivered")

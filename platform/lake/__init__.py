@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote
@@ -30,7 +30,7 @@ from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction, Transaction
 
 from customer360.platform import tables
-from customer360.platform.errors import ContractError, LakeLocked, StaleBatch, TableMissing
+from customer360.platform.errors import ContractError, LakeLocked, StaleBatch, TableMissing, VersionGone
 from customer360.platform.lake.buckets import BUCKET, bucket_numbers
 from customer360.platform.lake.filestats import statistics_columns, statistics_of
 from customer360.platform.lake.objects import remote_store
@@ -117,13 +117,23 @@ class Lake:
         """Paths of the objects below ``prefix``, sorted."""
         return sorted(meta["path"] for page in obstore.list(self._store(), prefix) for meta in page)
 
+    def sizes(self, name: str) -> dict[str, int]:
+        """Bytes of the stored files of a table by path, whether a version needs them or not."""
+        folder = name.replace(".", "/", 1) + "/"
+        return {m["path"].removeprefix(folder): m["size"] for page in obstore.list(self._store(), folder) for m in page}
+
     def delete(self, paths: Iterable[str]) -> None:
         for path in paths:
             obstore.delete(self._store(), path)
 
     # ---- reading ----------------------------------------------------------------------------------------------
 
-    def _open(self, name: str, version: int | None = None) -> DeltaTable:
+    def delta(self, name: str, version: int | None = None) -> DeltaTable:
+        """The Delta table; for this package alone.
+
+        Raises:
+            TableMissing: it was not built yet.
+        """
         try:
             return DeltaTable(self.uri(name), version=version, storage_options=self.storage_options or None)
         except TableNotFoundError:
@@ -136,17 +146,21 @@ class Lake:
 
     def version(self, name: str) -> int:
         """Current Delta version of a table."""
-        return self._open(name).version()
+        return self.delta(name).version()
 
     def transaction(self, name: str, app: str) -> int | None:
         """Last committed version of application transaction ``app``, or None."""
-        return self._open(name).transaction_version(app) if self.exists(name) else None
+        return self.delta(name).transaction_version(app) if self.exists(name) else None
 
     def files(self, name: str, version: int | None = None) -> list[File]:
-        """Data files of the snapshot, with partition values as text; sorted by path. Empty for a missing table."""
+        """Data files of the snapshot, with partition values as text; sorted by path. Empty for a missing table.
+
+        Raises:
+            VersionGone: files of an earlier ``version`` were deleted.
+        """
         if version is None and not self.exists(name):
             return []
-        dt = self._open(name, version)
+        dt = self.delta(name, version)
         actions = pl.DataFrame(pa.table(dt.get_add_actions()))
         if actions.is_empty():
             return []
@@ -156,7 +170,18 @@ class Lake:
         ).to_dicts():
             partition = {k: None if v is None else str(v) for k, v in (row.get("partition") or {}).items()}
             found.append(File(unquote(row["path"]), row["num_records"] or 0, row["size_bytes"], partition))
+        if version is not None and version < self.version(name):
+            self._require(name, version, found)
         return sorted(found, key=lambda f: f.path)
+
+    def _require(self, name: str, version: int, files: list[File]) -> None:
+        stored = self.sizes(name)
+        gone = sum(f.path not in stored for f in files)
+        if gone:
+            raise VersionGone(
+                f"{name} version {version}: {gone} of its {len(files)} files were deleted by `customer360 lake vacuum`; "
+                f"later versions may still be whole"
+            )
 
     def scan(self, name: str, files: list[File] | None = None, version: int | None = None) -> pl.LazyFrame:
         """The table as a lazy frame in contract order, or only the given files of it.
@@ -193,7 +218,7 @@ class Lake:
 
     def history(self, name: str, limit: int | None = None) -> list[dict[str, Any]]:
         """Commits of a table, newest first, with our ``customer360.*`` facts."""
-        return self._open(name).history(limit)
+        return self.delta(name).history(limit)
 
     # ---- writing ----------------------------------------------------------------------------------------------
 
@@ -231,9 +256,9 @@ class Lake:
         if not self.exists(name):
             self._create(table, declared, "ignore")
             return
-        stored = {f.name: f for f in self._open(name).schema().fields}
+        stored = {f.name: f for f in self.delta(name).schema().fields}
         changed = [f.name for f in declared.fields if f.name in stored and str(stored[f.name].type) != str(f.type)]
-        cut = self._open(name).metadata().partition_columns
+        cut = self.delta(name).metadata().partition_columns
         if (changed or cut != _partition_columns(table)) and rebuild:
             self._create(table, declared, "overwrite")
             return
@@ -247,8 +272,8 @@ class Lake:
             )
         added = [f for f in declared.fields if f.name not in stored]
         if added:
-            self._open(name).alter.add_columns(added)
-        dt = self._open(name)
+            self.delta(name).alter.add_columns(added)
+        dt = self.delta(name)
         if dt.metadata().configuration.get(STATISTICS_PROPERTY) != statistics_columns(table):
             dt.alter.set_table_properties({STATISTICS_PROPERTY: statistics_columns(table)})
 
@@ -275,7 +300,7 @@ class Lake:
         """Number of buckets that a stored table was made with."""
         if not self.exists(name):
             return self.buckets
-        return int(self._open(name).metadata().configuration.get(BUCKETS_PROPERTY) or self.buckets)
+        return int(self.delta(name).metadata().configuration.get(BUCKETS_PROPERTY) or self.buckets)
 
     def commit(
         self,
@@ -292,7 +317,7 @@ class Lake:
 
         ``marks`` are further application transactions that the commit names.
         """
-        dt = self._open(name)
+        dt = self.delta(name)
         now = int(time.time() * 1000)
         actions: list[AddAction | RemoveAction] = [
             AddAction(a.path, a.size, a.partition, now, True, a.stats) for a in adds
@@ -370,19 +395,6 @@ class Lake:
                 facts={"rows": touched},
             )
         return touched
-
-    def compact(self, name: str) -> dict[str, Any]:
-        """Fold small files of each partition into larger ones (append-only tables; builds write one file a bucket)."""
-        return self._open(name).optimize.compact()
-
-    def vacuum(self, name: str, retention: timedelta = timedelta(days=7)) -> int:
-        """Delete files that no version within ``retention`` needs. Returns how many."""
-        gone = self._open(name).vacuum(
-            int(retention.total_seconds() // 3600),
-            dry_run=False,
-            enforce_retention_duration=retention >= timedelta(days=7),
-        )
-        return len(gone)
 
     # ---- one run at a time ------------------------------------------------------------------------------------
 

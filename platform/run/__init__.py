@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
-from datetime import date
 from typing import Any
 
 from customer360.platform import graph, ledger, quality, tables, telemetry
@@ -26,15 +24,17 @@ from customer360.platform.run.planning import (
     Context,
     Job,
     bucket_units,
+    build_unit,
     carried_bytes,
-    columns_of,
     exchanged,
     groups,
     is_by_bucket,
     is_current,
     prepare,
     replaced_rows,
+    stored_part,
 )
+from customer360.platform.run.request import RunRequest
 from customer360.platform.run.units import (
     BuildUnit,
     GatherUnit,
@@ -46,44 +46,29 @@ from customer360.platform.run.units import (
 )
 from customer360.platform.settings import Settings
 
-AsOf = Callable[[Lake], date | None]
-
 
 def lake_of(settings: Settings) -> Lake:
     """The configured lake."""
     return Lake(settings.lake.root, dict(settings.lake.storage_options), settings.lake.buckets)
 
 
-def run(
-    settings: Settings,
-    *,
-    rules: dict[str, Any],
-    as_of: date | None,
-    default_as_of: AsOf,
-    start: str | None = None,
-    end: str | None = None,
-    refresh: tuple[str, ...] = (),
-    command: str = "run",
-    only: frozenset[str] | None = None,
-) -> Run:
-    """Run the nodes between ``start`` and ``end`` (names of nodes, tables or layers; None: all), of ``only`` where given.
+def run(settings: Settings, request: RunRequest, *, rules: dict[str, Any]) -> Run:
+    """Run the part of the graph that ``request`` names, with the rule files as typed values by kind.
 
     Raises:
+        GraphError: a name is unknown.
+        LakeLocked: another run changes the lake.
         RunError: at least one node failed; the others were built and committed.
     """
     lake = lake_of(settings)
     check_buckets(lake)
-    chosen = graph.selection(start, end)
-    if only is not None:
-        chosen &= only
-    for name in refresh:
-        graph.selection(name, name)  # an unknown name is refused, not passed over
-    record = ledger.start_run(command)
+    chosen = request.nodes()
+    record = ledger.start_run(request.command)
     executor = executor_for(settings)
     try:
-        with lake.run_lock(f"{command} {record.id}"):
-            driver = _Driver(lake, settings, rules, as_of, default_as_of, executor, record, refresh)
-            driver.land(_bronze_needed(chosen, start, end))
+        with lake.run_lock(f"{request.command} {record.id}"):
+            driver = _Driver(settings, request, rules, executor, record)
+            driver.land(_bronze_needed(chosen, request))
             for stage in graph.levels(chosen):
                 driver.stage(stage)
             driver.finish()
@@ -95,8 +80,9 @@ def run(
     return record
 
 
-def _bronze_needed(chosen: set[str], start: str | None, end: str | None) -> set[str]:
+def _bronze_needed(chosen: set[str], request: RunRequest) -> set[str]:
     """Bronze tables that a run lands first: those that its nodes read, or those that it ends with."""
+    start, end = request.start, request.end
     if end and end.partition(".")[0] == "bronze":
         every = {name for name in tables.TABLES if name.startswith("bronze.")}
         return every if end == "bronze" else {tables.spec(tables.by_name(end)).name}
@@ -121,17 +107,15 @@ class _Driver:
 
     def __init__(
         self,
-        lake: Lake,
         settings: Settings,
+        request: RunRequest,
         rules: dict[str, Any],
-        as_of: date | None,
-        default_as_of: AsOf,
         executor: LocalExecutor | RayExecutor,
         record: Run,
-        refresh: tuple[str, ...],
     ):
-        self.lake, self.settings, self.rules, self.executor, self.record = lake, settings, rules, executor, record
-        self.as_of, self.default_as_of, self.refresh = as_of, default_as_of, refresh
+        self.lake, self.settings, self.rules = lake_of(settings), settings, rules
+        self.executor, self.record = executor, record
+        self.as_of, self.refresh = request.as_of, request.refresh
         self.failures: dict[str, str] = {}
         self.started: dict[str, float] = {}
         self._exchange_bytes = settings.execution.exchange_megabytes * 1024 * 1024
@@ -179,8 +163,8 @@ class _Driver:
         try:
             for output in node.outputs:
                 self.lake.ensure(output, rebuild=refreshed)
-            if (node.is_dated or tables.spec(node.table).is_dated) and self.as_of is None:
-                self.as_of = self.default_as_of(self.lake)
+            if node.needs_date and self.as_of is None:
+                self.as_of = graph.default_as_of(self.lake)
                 self.record.as_of = str(self.as_of)
                 telemetry.event(f"as of {self.as_of} (the end of the last complete day in the data)")
             spread = self.executor if isinstance(self.executor, RayExecutor) else None
@@ -288,11 +272,11 @@ class _Driver:
             for i, group in enumerate(groups(job.inputs[table], 32 * 1024 * 1024)):
                 units.append(
                     SplitUnit(
-                        self.lake,
-                        InputPart(table, group, None, columns_of(job, table)),
-                        job.node.per or "",
-                        parts,
-                        f"{staging}/{i}",
+                        lake=self.lake,
+                        part=stored_part(job, table, group),
+                        key=job.node.per or "",
+                        parts=parts,
+                        staging=f"{staging}/{i}",
                     )
                 )
         return units
@@ -304,28 +288,20 @@ class _Driver:
             return bucket_units(job)
         replaced = replaced_rows(job)
         if not job.staged:
-            inputs = tuple(InputPart(t, tuple(job.inputs[t]), None, columns_of(job, t)) for t in job.node.inputs)
-            return [
-                BuildUnit(
-                    self.lake, job.node, inputs, job.reserved, job.partition, replaced=replaced, checks=job.checks
-                )
-            ], []
+            inputs = tuple(stored_part(job, t, job.inputs[t]) for t in job.node.inputs)
+            return [build_unit(job, inputs, replaced=replaced, checks=job.checks)], []
         parts = len(next(iter(job.staged.values())))
         scatter = tables.spec(job.node.table).bucketed
         units = []
         for number in range(parts):
             inputs = tuple(
-                InputPart(t, (), tuple(sorted(job.staged[t][number])))
+                InputPart(table=t, pieces=tuple(sorted(job.staged[t][number])))
                 if t in job.staged
-                else InputPart(t, tuple(job.inputs[t]), None, columns_of(job, t))
+                else stored_part(job, t, job.inputs[t])
                 for t in job.node.inputs
             )
             staging = f"_staging/{self.record.id}/{job.node.name}/built-{number}" if scatter else None
-            units.append(
-                BuildUnit(
-                    self.lake, job.node, inputs, job.reserved, job.partition, None, None, staging, replaced, job.checks
-                )
-            )
+            units.append(build_unit(job, inputs, staging=staging, replaced=replaced, checks=job.checks))
         return units, []
 
     def _gathers(self, job: Job, built: list[UnitResult]) -> list[GatherUnit] | list[MoveUnit]:
@@ -336,7 +312,8 @@ class _Driver:
             for number, path in result.pieces.items():
                 pieces.setdefault(number, []).append(path)
         return [
-            GatherUnit(self.lake, job.node.table, n, tuple(sorted(p)), job.partition) for n, p in sorted(pieces.items())
+            GatherUnit(lake=self.lake, table=job.node.table, bucket=n, pieces=tuple(sorted(p)), partition=job.partition)
+            for n, p in sorted(pieces.items())
         ]
 
     def _commit_built(self, job: Job, built: list[UnitResult], gathered: list[UnitResult], standing: list[str]) -> None:
@@ -398,3 +375,6 @@ def _tell(job: Job, facts: dict[str, Any], seconds: float) -> None:
     else:
         counted.labels(table=table, outcome="built").inc(facts["rows"])
         telemetry.event(f"built  {job.node.name:<34} {rows:>12} rows  {seconds:7.1f} s")
+
+
+__all__ = ["RunRequest", "check_buckets", "lake_of", "run"]

@@ -57,7 +57,10 @@ class Failure:
 
 
 def run_unit(unit: Unit, retry: RetrySettings) -> Any:
-    """Run a unit with retries and a time-out; returns its result or a ``Failure``."""
+    """Run a unit with retries and a time-out; returns its result or a ``Failure``.
+
+    Each wait is ``retry.wait_seconds`` longer than the one before. What is no accident is not tried again.
+    """
     for attempt in range(1, retry.attempts + 1):
         try:
             with _deadline(retry.unit_timeout_seconds):

@@ -4,6 +4,11 @@ A build that declares ``follows`` names, with each commit, what decided its rows
 While the basis stands, nothing is read from bronze and nothing judged again. Units look through the stored buckets
 for rows whose subject or person is another one now; buckets that such a row leaves or enters are written anew, all
 in one commit, and the others stay. The rows are those that a rebuild would make.
+
+It goes in two steps, as a row may move from any bucket to any other. A ``FollowUnit`` reads some buckets and stages two
+things: which places of each bucket are left, and the rows that go elsewhere, by where they go. A ``MoveUnit`` then
+writes one bucket from what stays and what arrives. A row whose person alone changed, not its subject, leaves its bucket
+and arrives in the same one.
 """
 
 from __future__ import annotations
@@ -29,10 +34,12 @@ from customer360.platform.run.units import (
 )
 from customer360.platform.tables import SUBJECT_KEYS
 
-PLACE = "place__"  # number of a row in the files that a unit reads
+# Number of a row in the files that a unit reads. Rows are told apart by it and not by a key: facts may have none, and
+# ``follows`` may join, which changes the order.
+PLACE = "place__"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FollowUnit:
     """Find the rows of some buckets that belong to somebody else now, and stage them by the bucket that they go to."""
 
@@ -74,6 +81,7 @@ class FollowUnit:
 
     def _left(self, moved: pl.DataFrame) -> pl.DataFrame:
         """(bucket, place within the bucket's files) of the rows that do not stay as they are."""
+        # Places count through all files of the unit; the bucket's MoveUnit reads its own files and counts from zero.
         starts: dict[int, int] = {}
         place = 0
         for f in self.files:
@@ -89,7 +97,7 @@ def _bucket(f: File) -> int:
     return int(f.partition[BUCKET] or 0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MoveUnit:
     """Write one bucket anew: what stays of its stored rows, and the rows that were staged for it."""
 
@@ -134,7 +142,7 @@ def standing_facts(job: Job, limit: int) -> dict[str, Any] | None:
 def follow_units(job: Job, limit: int, staging: str) -> list[FollowUnit]:
     """Units over all stored buckets, whole buckets of together about ``limit`` bytes each."""
     lake, node = job.context.lake, job.node
-    inputs = tuple(InputPart(t, tuple(job.inputs[t])) for t in node.followed)
+    inputs = tuple(InputPart(table=t, files=tuple(job.inputs[t])) for t in node.followed)
     groups: list[list[File]] = []
     filled = limit
     for files in by_bucket(job).values():
@@ -143,7 +151,10 @@ def follow_units(job: Job, limit: int, staging: str) -> list[FollowUnit]:
             filled = 0
         groups[-1] += files
         filled += sum(f.size for f in files)
-    return [FollowUnit(lake, node, tuple(g), inputs, f"{staging}/follow-{n}") for n, g in enumerate(groups)]
+    return [
+        FollowUnit(lake=lake, node=node, files=tuple(g), inputs=inputs, staging=f"{staging}/follow-{n}")
+        for n, g in enumerate(groups)
+    ]
 
 
 def move_units(job: Job, found: list[UnitResult]) -> list[MoveUnit]:
@@ -157,11 +168,16 @@ def move_units(job: Job, found: list[UnitResult]) -> list[MoveUnit]:
                 pieces.setdefault(bucket, []).append(path)
     return [
         MoveUnit(
-            job.context.lake, job.node, bucket, tuple(stored.get(bucket, ())), tuple(sorted(left.get(bucket, ()))),
-            tuple(sorted(arriving.get(bucket, ()))), job.partition,
+            lake=job.context.lake,
+            node=job.node,
+            bucket=bucket,
+            files=tuple(stored.get(bucket, ())),
+            left=tuple(sorted(left.get(bucket, ()))),
+            arriving=tuple(sorted(arriving.get(bucket, ()))),
+            partition=job.partition,
         )
         for bucket in sorted({*left, *arriving})
-    ]  # fmt: skip
+    ]
 
 
 def followed(job: Job, found: list[UnitResult], written: list[UnitResult]) -> tuple[list[Add], dict[str, Any]]:
@@ -178,6 +194,7 @@ def followed(job: Job, found: list[UnitResult], written: list[UnitResult]) -> tu
         raise RunError({job.node.name: f"{facts['rows']} rows became {rows} when some of them moved"})
     facts["rows_moved"] = sum(result.facts["rows_moved"] for result in found)
     fresh = [add for result in written for add in result.adds.get(name, [])]
+    # Files that stay are named without statistics: `replace` adds only paths that the table does not have.
     return [*(Add(f.path, f.size, f.rows, f.partition, "") for f in stay), *fresh], facts
 
 

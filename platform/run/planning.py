@@ -71,7 +71,7 @@ def basis_app(name: str) -> str:
 
 
 def prepare(node: Node, context: Context, rules: dict[str, Any]) -> Job:
-    """Fix what a node reads now and fingerprint it (law 8)."""
+    """Fix what a node reads now, and fingerprint it: a node is current while what it was last made from is the same."""
     params = rules.get(node.rules) if node.rules else None
     reserved = {
         k: v for k, v in (("as_of", context.as_of), ("params", params)) if k in node.wants and not node.is_producer
@@ -177,19 +177,34 @@ def bucket_units(job: Job) -> tuple[list[BuildUnit], list[str]]:
     standing = {f.path for f in lake.files(name)}
     units, stay = [], []
     for bucket in range(lake.buckets):
-        inputs = tuple(
-            InputPart(t, tuple(_of_bucket(t, job.inputs[t], bucket)), None, columns_of(job, t)) for t in node.inputs
-        )
+        inputs = tuple(stored_part(job, t, _of_bucket(t, job.inputs[t], bucket)) for t in node.inputs)
         stem = _unit_stem(job, inputs)
         folder = "".join(f"{k}={v}/" for k, v in {**job.partition, BUCKET: str(bucket)}.items())
         path = f"{folder}{stem}.parquet"
         if job.refreshed:  # under the standing file's name a new content could not be told from the old
-            units.append(BuildUnit(lake, node, inputs, job.reserved, job.partition, bucket))
+            units.append(build_unit(job, inputs, bucket=bucket))
         elif path in standing:
             stay.append(path)
         else:
-            units.append(BuildUnit(lake, node, inputs, job.reserved, job.partition, bucket, stem))
+            units.append(build_unit(job, inputs, bucket=bucket, stem=stem))
     return units, stay
+
+
+def stored_part(job: Job, table: str, files: Iterable[File]) -> InputPart:
+    """Files of an input with the columns that the node reads of it."""
+    return InputPart(table=table, files=tuple(files), columns=columns_of(job, table))
+
+
+def build_unit(job: Job, inputs: tuple[InputPart, ...], **options: Any) -> BuildUnit:
+    """A unit that builds the job's node from a part of its inputs; ``options`` are further fields of it."""
+    return BuildUnit(
+        lake=job.context.lake,
+        node=job.node,
+        inputs=inputs,
+        reserved=job.reserved,
+        partition=job.partition,
+        **options,
+    )
 
 
 def _of_bucket(table: str, files: list[File], bucket: int) -> list[File]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 from customer360.platform import graph, tables
 from customer360.platform.errors import SourceError
 from customer360.platform.graph import Node
 from customer360.platform.lake import Lake
-from customer360.platform.run import AsOf, lake_of
+from customer360.platform.run import RunRequest, lake_of
 from customer360.platform.run.executor import TRANSIENT
 from customer360.platform.run.ingest import pending
 from customer360.platform.run.planning import Context, is_current, prepare
@@ -54,16 +53,8 @@ class Preview:
         return [f"{source.name}: {fault}" for source in self.sources for fault in source.faults]
 
 
-def preview(
-    settings: Settings,
-    *,
-    rules: dict[str, Any],
-    as_of: date | None,
-    default_as_of: AsOf,
-    start: str | None = None,
-    end: str | None = None,
-) -> Preview:
-    """Look at all sources, and at the nodes between ``start`` and ``end``; see ``run``. Nothing is written.
+def preview(settings: Settings, request: RunRequest, *, rules: dict[str, Any]) -> Preview:
+    """Look at all sources, and at the nodes that the request asks for; see ``run``. Nothing is written.
 
     Raises:
         ConfigError: the landing folder is absent.
@@ -73,9 +64,9 @@ def preview(
     sources = tuple(_source(lake, settings, name) for name in settings.sources)
     dirty = {source.table for source in sources if source.batches}
     nodes = []
-    for number, stage in enumerate(graph.levels(graph.selection(start, end)), 1):
+    for number, stage in enumerate(graph.levels(graph.selection(request.start, request.end)), 1):
         for node in stage:
-            why = _reason(node, Context(lake, settings, as_of), default_as_of, rules, dirty)
+            why = _reason(node, Context(lake, settings, request.as_of), rules, dirty)
             if why:
                 dirty |= {tables.spec(output).name for output in node.outputs}
             nodes.append(NodePreview(number, node.name, "build" if why else "current", why))
@@ -93,14 +84,14 @@ def _source(lake: Lake, settings: Settings, name: str) -> SourcePreview:
     return SourcePreview(name, source.table, len(waiting), len(inputs), tuple(faults))
 
 
-def _reason(node: Node, context: Context, default_as_of: AsOf, rules: dict[str, Any], dirty: set[str]) -> str:
+def _reason(node: Node, context: Context, rules: dict[str, Any], dirty: set[str]) -> str:
     """Why a node would be built; empty when it is current. ``dirty`` are the tables that have new rows by then."""
     if not context.lake.exists(tables.spec(node.table).name):
         return "never built"
     if new_inputs := sorted(set(node.inputs) & dirty):
         return "new rows in " + ", ".join(new_inputs)
     as_of = context.as_of
-    if as_of is None and (node.is_dated or tables.spec(node.table).is_dated):
-        as_of = default_as_of(context.lake)
+    if as_of is None and node.needs_date:
+        as_of = graph.default_as_of(context.lake)
     job = prepare(node, Context(context.lake, context.settings, as_of), rules)
     return "" if is_current(job) else "its code, rules, inputs or date changed"

@@ -1,5 +1,9 @@
 """From bronze rows to current records: corrections applied, contract judged, versions and duplicates folded.
 
+A *record table* is a silver table with one row for each key of one bronze table (``Node.records``), such as
+silver.transactions of bronze.transactions: bronze holds every delivery, the record table what stands of them. A record
+here is such a row, not the record of a file, which ``platform.sources`` reads.
+
 Every bronze row ends in exactly one place: it is the current version of its key, an exact duplicate of another row,
 an older version, replaced by a correction, or in quarantine with its reasons.
 """

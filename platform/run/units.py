@@ -3,6 +3,10 @@
 A build of a table whose inputs are stored by subject runs one unit a bucket. A build with another grain goes through
 an *exchange*: its inputs are split by the key of its grain (``split``), each part is built (``build``), and its rows,
 which belong to many buckets, are gathered into one file a bucket (``gather``). Small inputs skip the split and gather.
+
+Why so and not by a shuffle of Ray Data: pieces are files, so that a unit may be tried again, no worker holds more than
+its part, and the same three functions run in this process. Why parts by key and rows by bucket: a build may only be cut
+where rows of one key stay together, and the table is read by subject.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from typing import Any
 
 import polars as pl
 
-from customer360.platform import quality, tables
+from customer360.platform import tables
 from customer360.platform.errors import ContractError
 from customer360.platform.graph import Node
 from customer360.platform.lake import BUCKET, Add, File, Lake, bucket_numbers, constant
@@ -23,7 +27,7 @@ from customer360.platform.run.records import Current, current_records
 from customer360.platform.tables import SUBJECT_KEYS, Table
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InputPart:
     """The part of an input table that a unit reads: files of the table, or pieces of an exchange; all columns or some."""
 
@@ -47,7 +51,7 @@ class UnitResult:
     tally: Tally = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BuildUnit:
     """Run a node's function over one part of its inputs."""
 
@@ -103,7 +107,7 @@ def _account(unit: BuildUnit, result: UnitResult, current: Current, silver: int)
         result.adds["quality.quarantine"] = [unit.lake.write_file("quality.quarantine", current.quarantined, partition)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SplitUnit:
     """Split some files of one input by the crc32 of a key column into ``parts`` pieces."""
 
@@ -124,7 +128,7 @@ class SplitUnit:
         return result
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GatherUnit:
     """Concatenate the pieces of one bucket into its table file."""
 
@@ -144,7 +148,10 @@ class GatherUnit:
 
 
 def key_column(table: str, key: str) -> str | None:
-    """The column of a table that holds a grain's key: silver name, or the source's upper-case name in bronze."""
+    """The column of a table that holds a grain's key: silver name, or the source's upper-case name in bronze.
+
+    Bronze keeps the sources' own names, and a build from bronze has the grain of its silver table.
+    """
     columns = tables.by_name(table).columns()
     return next((c for c in (key, key.upper()) if c in columns), None)
 
@@ -195,7 +202,8 @@ def read_part(lake: Lake, part: InputPart) -> pl.LazyFrame:
 
 
 def put_piece(lake: Lake, stem: str, rows: pl.DataFrame) -> str:
-    """Stage rows for a later unit; returns the path, named after their content."""
+    """Stage rows for a later unit; returns the path, named after their content: a unit that is tried again
+    overwrites a piece by itself."""
     buffer = io.BytesIO()
     rows.write_ipc(buffer, compression="lz4")
     data = buffer.getvalue()
@@ -207,6 +215,3 @@ def put_piece(lake: Lake, stem: str, rows: pl.DataFrame) -> str:
 def get_piece(lake: Lake, path: str) -> pl.DataFrame:
     """Rows that were staged."""
     return pl.read_ipc(io.BytesIO(lake.get(path) or b""))
-
-
-__all__ = ["BuildUnit", "GatherUnit", "InputPart", "SplitUnit", "UnitResult", "quality", "write_output"]

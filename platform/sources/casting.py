@@ -1,4 +1,4 @@
-"""Fit records to a bronze contract: map columns, cast values, rescue what does not fit (law 9).
+"""Fit records to a bronze contract: map columns, cast values, rescue what does not fit.
 
 A value that does not cast, and every file column that no contract column carries over verbatim, stays as original text
 in ``_rescued`` (a JSON object) beside a null. Empty text is null, whatever the format.

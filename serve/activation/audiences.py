@@ -24,6 +24,7 @@ from customer360.platform import privacy
 from customer360.platform.conditions import condition
 from customer360.platform.errors import ConfigError, TableMissing
 from customer360.platform.lake import Lake
+from customer360.platform.lake.editions import newest_edition
 
 VIEW, ACCOUNTS, ANSWERS = "gold.customer_360", "silver.identities", "silver.consent_intervals"
 
@@ -69,14 +70,11 @@ class People:
 
 def people(lake: Lake) -> People:
     """Raises TableMissing when the customer view was not built yet."""
-    files = lake.files(VIEW) if lake.exists(VIEW) else []
-    editions = [f.partition["as_of"] or "" for f in files]
-    if not editions:
+    newest = newest_edition(lake.files(VIEW))
+    if newest is None:
         raise TableMissing(f"{VIEW} has no rows in {lake.root} yet; `customer360 run` builds it")
-    newest = max(editions)
-    rows = lake.scan(VIEW, [f for f in files if f.partition["as_of"] == newest])
     known = _column(lake, ACCOUNTS, "person_id")
-    return People(rows, date.fromisoformat(newest), _refusals(lake), known, lake)
+    return People(lake.scan(VIEW, newest.files), newest.as_of, _refusals(lake), known, lake)
 
 
 def _column(lake: Lake, table: str, column: str) -> pl.Series:

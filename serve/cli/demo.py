@@ -20,7 +20,8 @@ from customer360.pipelines.sample import write_sample
 from customer360.platform import access, tables
 from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import Lake
-from customer360.platform.run import lake_of
+from customer360.platform.lake.editions import scan_newest
+from customer360.platform.run import RunRequest, lake_of
 from customer360.platform.settings import Settings
 from customer360.platform.tables import Table
 from customer360.serve import jobs
@@ -48,12 +49,12 @@ def play(settings: Settings, customers: int, days: int) -> None:
             f"{sum(made.rows.values()):,} rows in {made.files} files, {made.size_bytes / 1e6:,.0f} MB, {made.seconds:.0f} s"
         )
     console.rule("2  bronze, silver, gold on Ray")
-    jobs.run_pipeline(settings, command="demo")
+    jobs.run_pipeline(settings, RunRequest(command="demo"))
     console.rule("3  models on Ray Train, tracked in MLflow")
     for model in MODELS:
         jobs.train(settings, model, None)
     console.rule("4  scores, profiles, online store")
-    jobs.run_pipeline(settings, start="gold", command="demo")
+    jobs.run_pipeline(settings, RunRequest(start="gold", command="demo"))
     jobs.publish(settings)
     console.rule("5  the star schemas of the warehouse")
     show_load(jobs.load_warehouse(settings))
@@ -75,7 +76,7 @@ def play(settings: Settings, customers: int, days: int) -> None:
 
 def _someone(lake: Lake) -> str:
     """A typical merged person: one record in each source system, facts in most groups, consent; then the lowest id."""
-    scored = lake.scan("gold.customer_360").filter(
+    scored = scan_newest(lake, "gold.customer_360").filter(
         pl.col("churn_probability").is_not_null(), pl.col("may_personalize"), pl.col("order_count_365d") > 2
     )
     merged = scored.filter(pl.col("record_count") > 1).with_columns(
@@ -126,7 +127,7 @@ def _tell(lake: Lake, person: str) -> None:
         weight = "login" if edge["match_weight"] is None else f"{edge['match_weight']:.1f}"
         why.add_row(f"{edge['record_id_l']} ~ {edge['record_id_r']}", weight, edge["decision"], said)
     console.print(why)
-    profile = lake.scan("gold.customer_360").filter(pl.col("person_id") == person).collect().to_dicts()[0]
+    profile = scan_newest(lake, "gold.customer_360").filter(pl.col("person_id") == person).collect().to_dicts()[0]
     console.print(f"Profile of {person}, as of {profile['as_of']}", highlight=False)
     for name, group in GROUPS.items():
         _tell_group(name, group, profile)

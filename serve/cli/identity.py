@@ -26,7 +26,7 @@ def _decide(operation: str, config: Path | None, actor: str | None, reason: str,
     """Carry out an operation of ``stewardship`` under the run lock, print its events, and resolve again if asked."""
     from customer360.models.identity import registry
     from customer360.models.identity.registry import stewardship
-    from customer360.platform.run import lake_of
+    from customer360.platform.run import RunRequest, lake_of
     from customer360.serve import jobs
     from customer360.serve.compose import identity_rules
 
@@ -44,7 +44,8 @@ def _decide(operation: str, config: Path | None, actor: str | None, reason: str,
             f"{_name(stored, event['person'])}, {len(event['records'])} record(s), {event['cause']}"
         )
     if run:
-        jobs.run_pipeline(settings, start="silver.identities", end="silver.identities", command=f"identity {operation}")
+        only_identity = RunRequest(start="silver.identities", end="silver.identities", command=f"identity {operation}")
+        jobs.run_pipeline(settings, only_identity)
 
 
 def _name(stored: Any, number: int | None) -> str:
@@ -189,20 +190,15 @@ def drift(
 def retrain(config: ConfigOption = None) -> None:
     """Measure model, frequencies, hubs and key caps anew and score every pair again; ids stay."""
     from customer360.models.identity.batch import pins
-    from customer360.platform.run import lake_of
+    from customer360.platform.run import RunRequest, lake_of
     from customer360.serve import jobs
 
     settings = configured(config)
     lake = lake_of(settings)
     with lake.run_lock("identity retrain"):
         pins.discard(lake)
-    jobs.run_pipeline(
-        settings,
-        start="silver.identities",
-        end="silver.identities",
-        refresh=("silver.identities",),
-        command="identity retrain",
-    )
+    made = "silver.identities"
+    jobs.run_pipeline(settings, RunRequest(start=made, end=made, refresh=(made,), command="identity retrain"))
 
 
 @identity_app.command()

@@ -173,10 +173,11 @@ def retrain(
 @app.command()
 def score(as_of: AsOfOption = None, config: ConfigOption = None) -> None:
     """Score with the champions and rebuild what shows the scores."""
+    from customer360.platform.run import RunRequest
     from customer360.serve import jobs
     from customer360.serve.cli import report
 
     settings = configured(config)
-    record = jobs.run_pipeline(settings, start="gold", as_of=day(as_of), command="score")
+    record = jobs.run_pipeline(settings, RunRequest(start="gold", as_of=day(as_of), command="score"))
     report.run_summary(settings, record)
     jobs.publish(settings)

@@ -62,6 +62,7 @@ def run(
     config: ConfigOption = None,
 ) -> None:
     """Land what is new and build what is not current; `run master` also loads the warehouse, `run MODEL` trains and scores."""
+    from customer360.platform.run import RunRequest
     from customer360.serve import pipelines
     from customer360.serve.cli import report
 
@@ -69,17 +70,14 @@ def run(
     pipelines.check(pipeline, stage)
     if dry_run:
         _show_plan(settings, start, end or pipeline, as_of)
-    record = pipelines.run(
-        settings,
-        pipeline,
-        stage,
+    request = RunRequest(
         start=start,
         end=end,
         as_of=day(as_of),
         refresh=tuple(full_refresh or ()),
-        publish=publish,
         command=" ".join(sys.argv[1:]) or "run",
     )
+    record = pipelines.run(settings, pipeline, stage, request, publish=publish)
     if record is not None:
         report.run_summary(settings, record)
 
@@ -97,10 +95,11 @@ def plan(
 
 def _show_plan(settings: Settings, start: str | None, end: str | None, as_of: datetime | None) -> NoReturn:
     """Print what a run would do; exit code 1 where a source has faults."""
+    from customer360.platform.run import RunRequest
     from customer360.serve import jobs
     from customer360.serve.cli import report
 
-    found = jobs.preview_pipeline(settings, start, end, day(as_of))
+    found = jobs.preview_pipeline(settings, RunRequest(start=start, end=end, as_of=day(as_of), command="plan"))
     report.plan(found)
     raise typer.Exit(1 if found.faults else 0)
 
@@ -115,17 +114,13 @@ def status(config: ConfigOption = None) -> None:
 
 @app.command()
 def catalog(out: Annotated[Path, typer.Option(help="Folder for the pages")] = Path("docs/tables")) -> None:
-    """Write the table catalogue as Markdown from the contracts, and in a checkout the README's matrix."""
+    """Write the table catalogue as Markdown from the contracts; in a checkout also the matrix of requirements and the tree."""
     from customer360.platform import catalogue
     from customer360.serve.compose import compose
 
     compose()
     for page in catalogue.write(out):
         typer.echo(page)
-    readme, requirements = Path("README.md"), Path("configs/requirements.yaml")
-    if readme.exists() and requirements.exists():
-        readme.write_text(catalogue.with_matrix(readme.read_text(encoding="utf-8"), requirements), encoding="utf-8")
-        typer.echo(readme)
 
 
 @app.command()

@@ -66,11 +66,11 @@ def quarantine_replay(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)], config: ConfigOption = None
 ) -> None:
     """Land repaired rows as corrections and build on."""
-    from customer360.platform.run import lake_of, replay
+    from customer360.platform.run import RunRequest, lake_of, replay
     from customer360.serve import jobs
     from customer360.serve.cli import report
 
     settings = configured(config)
     for source, rows in replay.replay(lake_of(settings), settings, file).items():
         typer.echo(f"{rows} corrections of {source}")
-    report.run_summary(settings, jobs.run_pipeline(settings, command="quarantine replay"))
+    report.run_summary(settings, jobs.run_pipeline(settings, RunRequest(command="quarantine replay")))

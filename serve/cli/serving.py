@@ -1,7 +1,8 @@
-"""Serve answers, hand out keys, erase a person, show it all."""
+"""Serve answers, hand out keys, put a publication back, erase a person, show it all."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -11,6 +12,8 @@ from customer360.serve.cli.options import ConfigOption, configured
 app = typer.Typer()
 key_app = typer.Typer(no_args_is_help=True, help="API keys of the serving application.")
 app.add_typer(key_app, name="key")
+publication_app = typer.Typer(no_args_is_help=True, help="Publications that the serving application answers from.")
+app.add_typer(publication_app, name="publication")
 
 
 @app.command()
@@ -59,3 +62,61 @@ def key_issue(name: str, role: str = "reader", config: ConfigOption = None) -> N
     from customer360.serve.compose import state_folder
 
     typer.echo(access.issue(state_folder(configured(config)), name, role))
+
+
+@key_app.command("list")
+def key_list(config: ConfigOption = None) -> None:
+    """Show who holds keys, oldest first: name, role, id and when it was made; of the key itself nothing is stored."""
+    from customer360.platform import access
+    from customer360.serve.cli import report
+    from customer360.serve.compose import state_folder
+
+    grid = report.grid("API keys", "name", "role", "id", "created")
+    for key in access.issued(state_folder(configured(config))):
+        grid.add_row(key.name, key.role, key.id, f"{datetime.fromisoformat(key.issued_at):%Y-%m-%d %H:%M:%S} UTC")
+    report.console.print(grid)
+
+
+@key_app.command("revoke")
+def key_revoke(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="As `key list` shows it: the part after c360_")],
+    config: ConfigOption = None,
+) -> None:
+    """Remove a key; a running server refuses it from the next request on."""
+    from customer360.platform import access
+    from customer360.serve.compose import state_folder
+
+    gone = access.revoke(state_folder(configured(config)), key_id)
+    typer.echo(f"revoked {gone.id}, the key of {gone.name} ({gone.role})")
+
+
+@publication_app.command("list")
+def publication_list(config: ConfigOption = None) -> None:
+    """Show the publications that are kept, oldest first, and which of them is in service."""
+    from customer360.platform import online
+    from customer360.serve.cli import report
+    from customer360.serve.compose import state_folder
+
+    state = state_folder(configured(config))
+    served = online.current(state)
+    grid = report.grid("Publications", "id", "as of", "state", "documents")
+    for each in online.generations(state):
+        in_service = served is not None and each.id == served.id
+        grid.add_row(each.id, str(each.as_of), "in service" if in_service else "", f"{sum(each.counts.values()):,}")
+    report.console.print(grid)
+
+
+@publication_app.command("restore")
+def publication_restore(
+    generation: Annotated[str, typer.Argument(metavar="ID", help="As `publication list` shows it")],
+    config: ConfigOption = None,
+) -> None:
+    """Answer from an earlier publication, marked stale, until a run publishes again; running servers follow in a second."""
+    from customer360.platform import online
+    from customer360.serve.compose import state_folder
+    from customer360.serve.publication import freshness
+
+    state = state_folder(configured(config))
+    restored = online.activate(state, generation)
+    freshness.restored(state, is_newest=restored.id == online.generations(state)[-1].id)
+    typer.echo(f"{restored.id} (as of {restored.as_of}) is in service; the next `customer360 run` publishes anew")

@@ -27,6 +27,7 @@ from customer360.models.recommenders.histories import popularity
 from customer360.platform import online
 from customer360.platform.errors import TableMissing
 from customer360.platform.lake import BUCKET, File, Lake
+from customer360.platform.lake.editions import newest_edition
 from customer360.platform.online import Generation, NotPublished, OnlineStore
 
 PROFILES, IDENTITIES = "gold.customer_360", "silver.identities"
@@ -70,18 +71,17 @@ class Inputs:
         Raises:
             TableMissing: there is none.
         """
-        editions = [f.partition["as_of"] or "" for f in self.files.get(PROFILES, [])]
-        if not editions:
+        newest = newest_edition(self.files.get(PROFILES, []))
+        if newest is None:
             raise TableMissing(f"{PROFILES} has no rows in {self.lake.root} yet; `customer360 run` builds it")
-        return date.fromisoformat(max(editions))
+        return newest.as_of
 
     def newest(self, name: str) -> list[File]:
         """Files of each model's newest edition (of the newest edition, where a table has no models)."""
-        editions: dict[str | None, str] = {}
+        by_model: dict[str | None, list[File]] = {}
         for f in self.files.get(name, []):
-            model, as_of = f.partition.get("model"), f.partition["as_of"] or ""
-            editions[model] = max(editions.get(model, as_of), as_of)
-        return [f for f in self.files.get(name, []) if f.partition["as_of"] == editions[f.partition.get("model")]]
+            by_model.setdefault(f.partition.get("model"), []).append(f)
+        return [f for files in by_model.values() if (newest := newest_edition(files)) for f in newest.files]
 
     def buckets(self, name: str) -> Iterator[pl.DataFrame]:
         """The newest edition bucket by bucket; a person is whole within one."""

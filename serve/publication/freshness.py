@@ -22,7 +22,9 @@ from customer360.platform.online import POLL_SECONDS, Generation
 
 STALE_AFTER = timedelta(hours=36)  # a daily publication that was missed, with half a day of grace
 NOTE, LOCK = "LAST_RUN", "_run"
-Note = dict[str, Any]  # command, at, state (running, failed, unpublished), in: failed nodes, before: the note before
+Note = dict[
+    str, Any
+]  # command, at, state (running, failed, unpublished, restored), in: failed nodes, before: the note before
 NAMED = 3  # failed nodes that a reason names
 
 
@@ -59,6 +61,15 @@ def published(state: Path) -> None:
     (state / "online" / NOTE).unlink(missing_ok=True)
 
 
+def restored(state: Path, *, is_newest: bool) -> None:
+    """A stored publication was put into service: it is behind, unless it is the newest, of which holds what held before."""
+    home = state / "online"
+    note = _read(home)
+    before = note["before"] if note is not None and note["state"] == "restored" else note
+    moment = datetime.now(UTC).isoformat(timespec="seconds")
+    _write(home, before if is_newest else {"state": "restored", "at": moment, "before": before})
+
+
 def behind(state: Path) -> str | None:
     """Why the generation in service is behind the lake or the sources; None when it is not."""
     home = state / "online"
@@ -67,6 +78,8 @@ def behind(state: Path) -> str | None:
         note = note["before"]
     if note is None:
         return None
+    if note["state"] == "restored":
+        return f"an earlier publication was put back at {note['at']}"
     said = f"the run `{note['command']}` of {note['at']}"
     if note["state"] == "failed":
         return f"{said} failed" + (f" in {note['in']}" if note["in"] else "")

@@ -9,11 +9,12 @@ from pathlib import Path
 from customer360.models.identity.batch import pins
 from customer360.models.identity.lookup.index import IdentityIndex, IdentityIndexError, write_index
 from customer360.models.identity.rules import IdentityRules
+from customer360.platform import online
 from customer360.platform.lake import Lake
 from customer360.platform.online import Generation
 
 IDENTITIES, RECORDS = "silver.identities", "silver.customer_records"
-KEEP = 2  # a request may still read the one before
+KEEP = online.KEEP  # as many as there are publications to put back; a request may still read the one before
 
 
 def publish_index(lake: Lake, state: Path, rules: IdentityRules) -> Path | None:

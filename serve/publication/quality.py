@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from customer360.platform import privacy, quality, tables
 from customer360.platform.errors import TableMissing
 from customer360.platform.lake import Lake
+from customer360.platform.lake.editions import scan_newest
 from customer360.platform.quality.checks import DIMENSIONS
 from customer360.platform.quality.metrics import ALL
 
@@ -45,7 +46,7 @@ def overview(lake: Lake, people: int = 20) -> Overview:
     together = lake.scan("quality.data_quality_metrics").filter(pl.col("source_system") == ALL).collect()
     newest = together.sort("table_version").unique("table_name", keep="last").sort("table_name")
     alerts = lake.scan("quality.alerts").sort("cleared_at", "opened_at", descending=[True, True]).collect()
-    scores = _newest_edition(lake, "gold.customer_quality")
+    scores = scan_newest(lake, "gold.customer_quality").collect()
     return Overview(
         tables=newest,
         history=together.sort("table_name", "table_version").select("table_name", "measured_at", "quality_score"),
@@ -55,13 +56,6 @@ def overview(lake: Lake, people: int = 20) -> Overview:
         missing=_missing(scores),
         people=_needing(lake, scores, people),
     )
-
-
-def _newest_edition(lake: Lake, name: str) -> pl.DataFrame:
-    if not lake.exists(name):
-        return tables.by_name(name).create_empty()
-    frame = lake.scan(name)
-    return frame.filter(pl.col("as_of") == pl.col("as_of").max()).collect()
 
 
 def _broken(lake: Lake) -> pl.DataFrame:
@@ -98,10 +92,8 @@ def _missing(scores: pl.DataFrame) -> pl.DataFrame:
 def _needing(lake: Lake, scores: pl.DataFrame, limit: int) -> pl.DataFrame:
     """People who need more data; those who spent most come first, then those who lack most."""
     needing = scores.filter("needs_data")
-    worth = _newest_edition(lake, "gold.customer_360").select(
-        "person_id", net_amount=pl.col("net_amount").cast(pl.Float64)
-    )
-    ordered = needing.join(worth, on="person_id", how="left").sort(
+    worth = scan_newest(lake, "gold.customer_360").select("person_id", net_amount=pl.col("net_amount").cast(pl.Float64))
+    ordered = needing.join(worth.collect(), on="person_id", how="left").sort(
         "net_amount", "missing_worth", "person_id", descending=[True, True, False], nulls_last=True
     )
     contract = tables.by_name("silver.people")

@@ -31,7 +31,7 @@ from customer360.pipelines.silver.journey import SubjectDays
 from customer360.pipelines.silver.sales import TransactionItems, Transactions
 from customer360.platform import tables
 from customer360.platform.lake import BUCKET, Lake, bucket_numbers
-from customer360.platform.run import run
+from customer360.platform.run import RunRequest, run
 from customer360.platform.run.executor import RayExecutor, start_ray
 from customer360.platform.run.units import storage_order
 from customer360.platform.settings import ExecutionSettings, LakeSettings, Settings
@@ -279,10 +279,8 @@ def polars_days(flat: Path, out: Path, as_of: date) -> pl.DataFrame:
 def build(lake: Lake, state: Path, executor: str, as_of: date, rebuilt: tuple[type[Table], ...]) -> pl.DataFrame:
     """Run the real driver for some tables, none of whose files stand."""
     names = tuple(tables.spec(table).name for table in rebuilt)
-    run(
-        configured(lake, state, executor), rules={}, as_of=as_of, default_as_of=lambda _: as_of,
-        start=names[0], end=names[-1], refresh=names, command="bench",
-    )  # fmt: skip
+    request = RunRequest(start=names[0], end=names[-1], refresh=names, as_of=as_of, command="bench")
+    run(configured(lake, state, executor), request, rules={})
     return lake.scan(names[-1]).collect()
 
 

@@ -32,7 +32,7 @@ from customer360.pipelines.silver.journey import _events
 from customer360.platform import graph, settings, tables
 from customer360.platform import run as runs
 from customer360.platform.lake import BUCKET, Lake, bucket_numbers
-from customer360.platform.run import executor, lake_of
+from customer360.platform.run import RunRequest, executor, lake_of
 from customer360.platform.run.following import MoveUnit
 from customer360.platform.run.units import GatherUnit
 from customer360.platform.settings import Settings
@@ -95,7 +95,7 @@ def timed(site: Settings, *, follow: bool) -> tuple[float, Counter[str]]:
         runs.standing_facts = lambda job, limit: None
     try:
         start = process_time()
-        jobs.run_pipeline(site)
+        jobs.run_pipeline(site, RunRequest())
         return process_time() - start, clock.seconds
     finally:
         executor.run_unit, runs.standing_facts = clock.plain, standing

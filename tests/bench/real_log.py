@@ -20,7 +20,7 @@ from customer360.models.base import MODELS, Evaluation
 from customer360.models.lifecycle import train
 from customer360.platform import settings as configuration
 from customer360.platform.lake import Lake
-from customer360.platform.run import lake_of
+from customer360.platform.run import RunRequest, lake_of
 from customer360.platform.settings import Settings
 from customer360.serve import jobs
 from customer360.serve.cli import report
@@ -159,8 +159,8 @@ def main() -> None:
     compose()
     with tempfile.TemporaryDirectory() as folder:
         settings = configured(options.data, Path(folder), options.executor)
-        first = measured(lambda: jobs.run_pipeline(settings, as_of=CUT, command="bench"))
-        second = measured(lambda: jobs.run_pipeline(settings, as_of=CUT, command="bench"))
+        first = measured(lambda: jobs.run_pipeline(settings, RunRequest(as_of=CUT, command="bench")))
+        second = measured(lambda: jobs.run_pipeline(settings, RunRequest(as_of=CUT, command="bench")))
         lake = lake_of(settings)
         states = sorted({node.state for node in second.result.nodes})
         if states != ["current"]:

@@ -27,7 +27,7 @@ from customer360.pipelines.silver.behavior import SessionFacts, Sessions
 from customer360.pipelines.silver.sales import TransactionFacts, TransactionItems, Transactions
 from customer360.platform import graph, tables
 from customer360.platform.lake import BUCKET, Lake, bucket_numbers
-from customer360.platform.run import run
+from customer360.platform.run import RunRequest, run
 from customer360.platform.run.executor import RayExecutor, start_ray
 from customer360.platform.run.units import conform_to_storage, storage_order
 from customer360.platform.settings import ExecutionSettings, LakeSettings, Settings
@@ -144,10 +144,8 @@ def plain(root: Path, task: str) -> pl.DataFrame:
 def driven(root: Path, task: str, executor: str) -> pl.DataFrame:
     """The build by the real driver, all buckets."""
     lake, name = Lake(str(root / "lake")), tables.spec(BUILT[task]).name
-    run(
-        configured(lake, root, executor), rules=RULES, as_of=date(2026, 1, 1), default_as_of=lambda _: date(2026, 1, 1),
-        start=name, end=name, refresh=(name,), command="bench",
-    )  # fmt: skip
+    request = RunRequest(start=name, end=name, refresh=(name,), as_of=date(2026, 1, 1), command="bench")
+    run(configured(lake, root, executor), request, rules=RULES)
     return lake.scan(name).collect()
 
 

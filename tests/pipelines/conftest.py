@@ -1,9 +1,12 @@
-"""A small synthetic retailer, landed and built once a session, in process."""
+"""A small synthetic retailer, landed and built once a session, in process.
+
+What cannot be made of it (a feed, a source, a table) fails the tests that ask for it, and only them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,25 +16,39 @@ import pytest
 
 from customer360.platform import graph, tables
 from customer360.platform import settings as configuration
+from customer360.platform.errors import RunError
+from customer360.platform.graph import Node
 from customer360.platform.lake import Lake
 from customer360.platform.settings import Settings
 
+BY_HAND = ("gold.engagement_bounds", "gold.customer_360")  # by a run they would need scores: MLflow takes seconds
+UNSCORED = ("gold.predictions", "gold.category_scores")
 
-@dataclass(frozen=True)
+
+@dataclass
 class Built:
-    """A lake of 200 people and everything to run its builds by hand."""
+    """A lake of a few people and everything to run its builds by hand."""
 
     lake: Lake
     settings: Settings
     rules: dict[str, Any]
-    as_of: date
     truth: Path
-    views: dict[str, pl.DataFrame]  # gold tables that others read, built by hand: no scoring run
+    dated: date | None = None  # None: the table that gives the date failed
+    views: dict[str, pl.DataFrame] = field(default_factory=dict)  # gold tables that others read, built by hand
+    failures: dict[str, str] = field(default_factory=dict)  # why there is no such table, by table or node
+
+    @property
+    def as_of(self) -> date:
+        if self.dated is None:
+            pytest.fail(f"the retailer has no date: {self.failures}")
+        return self.dated
 
     def frame(self, name: str) -> pl.LazyFrame:
-        """An input as a build sees it: bronze records come judged and folded."""
+        """An input as a build sees it: bronze records come judged and folded. Fails the test where it is not whole."""
         from customer360.platform.run.records import current_records
 
+        if reason := self.missing(name):
+            pytest.fail(reason)
         rows = self.views[name].lazy() if name in self.views else self.lake.scan(name)
         if tables.spec(tables.by_name(name)).is_dated:
             rows = rows.filter(pl.col("as_of") == self.as_of)
@@ -39,42 +56,78 @@ class Built:
             return current_records(tables.by_name(name), rows.collect(), set()).rows.lazy()
         return rows
 
+    def missing(self, name: str) -> str | None:
+        """Why a table, or something that it is made of, could not be made; None where all of it was."""
+        nodes = set() if name.startswith("bronze.") else graph.selection(None, name)
+        needed = {name, *nodes, *(table for node in nodes for table in graph.NODES[node].awaits)}
+        return "; ".join(f"{n}: {self.failures[n]}" for n in sorted(needed & self.failures.keys())) or None
 
-@pytest.fixture(scope="session")
-def retailer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
-    from customer360.pipelines.sample import write_sample
+    def run(self, **options: Any) -> None:
+        """Run a part of the graph, and keep what failed."""
+        from customer360.platform.run import RunRequest
+        from customer360.serve import jobs
+
+        try:
+            jobs.run_pipeline(self.settings, RunRequest(**options))
+        except RunError as fault:
+            for name, reason in fault.failures.items():
+                source = self.settings.sources.get(name.removeprefix("source "))
+                self.failures.setdefault(source.table if source else name, reason)
+
+    def feed_failed(self, folder: str, reason: str) -> None:
+        """A feed could not be written: its table is not whole."""
+        for source in self.settings.sources.values():
+            if getattr(source, "path", "").startswith(f"{folder}/"):
+                self.failures[source.table] = f"feed {folder}: {reason}"
+
+    def build(self, node: Node) -> None:
+        """Build a table by hand, and keep it, or why it failed."""
+        from customer360.platform.run.units import conform_to_storage
+
+        try:
+            inputs = [self.frame(t) for t in node.inputs]
+            made = node.function(*inputs, as_of=self.as_of, params=self.rules[node.rules or ""])
+            self.views[node.name] = conform_to_storage(node.table, made, {"as_of": str(self.as_of)})
+        except (Exception, pytest.fail.Exception) as fault:  # noqa: BLE001 - handed out to who asks for the table
+            self.failures[node.name] = f"{type(fault).__name__}: {fault}"
+
+
+def build_retailer(root: Path, write_raw: Callable[..., dict[str, str]], customers: int, days: int) -> Built:
+    """A synthetic retailer below ``root``, with all tables that need no scores."""
     from customer360.platform.run import lake_of
-    from customer360.platform.run.units import conform_to_storage
-    from customer360.serve import jobs
     from customer360.serve.compose import compose, rules_of
 
-    root = tmp_path_factory.mktemp("retailer")
     compose()
-    write_sample(root / "sample", customers=200, days=400, seed=11)
-    settings = configuration.load(
-        None,
-        {
-            "CUSTOMER360__LANDING": str(root / "sample" / "landing"),
-            "CUSTOMER360__LAKE__ROOT": str(root / "lake"),
-            "CUSTOMER360__STATE": str(root / "state"),
-            "CUSTOMER360__EXECUTION__EXECUTOR": "local",
-        },
-    )
-    jobs.run_pipeline(settings, end="silver")
-    as_of = None
-    for name in sorted(n for n in graph.NODES if n.startswith("gold.")):
-        needed = graph.selection(None, name)
-        if not any(graph.NODES[n].is_producer and n.startswith("gold.") for n in needed):  # MLflow takes seconds
-            as_of = jobs.run_pipeline(settings, end=name).as_of or as_of
-    assert as_of
-    for name in ("gold.predictions", "gold.category_scores"):
-        lake_of(settings).ensure(tables.by_name(name))
-    built = Built(
-        lake_of(settings), settings, dict(rules_of(settings)), date.fromisoformat(as_of), root / "sample" / "truth", {}
-    )
-    for name in ("gold.engagement_bounds", "gold.customer_360"):
-        node = graph.NODES[name]
-        inputs = [built.frame(t) for t in node.inputs]
-        view = node.function(*inputs, as_of=built.as_of, params=built.rules[node.rules or ""])
-        built.views[name] = conform_to_storage(node.table, view, {"as_of": as_of})
+    faults = write_raw(root / "sample", customers, days)
+    place = {"LANDING": root / "sample" / "landing", "LAKE__ROOT": root / "lake", "STATE": root / "state",
+             "EXECUTION__EXECUTOR": "local"}  # fmt: skip
+    settings = configuration.load(None, {f"CUSTOMER360__{key}": str(value) for key, value in place.items()})
+    built = Built(lake_of(settings), settings, dict(rules_of(settings)), root / "sample" / "truth")
+    for folder, reason in faults.items():
+        built.feed_failed(folder, reason)
+    built.run(only=frozenset(n for n in graph.NODES if not _needs_scores(n)))
+    if not any(map(built.missing, graph.DATE_TABLES)):
+        built.dated = graph.default_as_of(built.lake)
+    for name in UNSCORED:
+        built.lake.ensure(tables.by_name(name))
+    for name in BY_HAND:
+        built.build(graph.NODES[name])
+    return built
+
+
+def _needs_scores(name: str) -> bool:
+    """Whether a gold producer is among what a node needs."""
+    return any(graph.NODES[n].is_producer and n.startswith("gold.") for n in graph.selection(None, name))
+
+
+@pytest.fixture(scope="session")
+def retailer(tmp_path_factory: pytest.TempPathFactory, write_raw: Callable[..., dict[str, str]]) -> Iterator[Built]:
+    built = build_retailer(tmp_path_factory.mktemp("retailer"), write_raw, customers=200, days=400)
     yield built
+    assert not built.failures, "no test asked for these, or they are the cause of those that failed"
+
+
+@pytest.fixture
+def small_retailer(tmp_path: Path, write_raw: Callable[..., dict[str, str]]) -> Callable[[], Built]:
+    """Makes a retailer of the test's own, of few people."""
+    return lambda: build_retailer(tmp_path, write_raw, customers=40, days=60)

@@ -28,22 +28,25 @@ TABLE_OF = {
 }
 ADDED = {  # columns that the specification lacks
     "bronze.customers": {
-        "LAST_UPDATED_DATE": "update column of incremental loads (fault 25)",
+        "LAST_UPDATED_DATE": "update column of incremental loads",
         "LOYALTY_ID": "a number that says who is one person without a score",
     },
-    "bronze.transactions": {"LAST_UPDATED_DATE": "fault 25", "VISITOR_ID": "guest checkouts of known devices"},
-    "bronze.events": {"VISITOR_ID": "anonymous visitors (S2)", "USER_AGENT": "device logic needs it (fault 23)"},
+    "bronze.transactions": {
+        "LAST_UPDATED_DATE": "update column of incremental loads",
+        "VISITOR_ID": "guest checkouts of known devices",
+    },
+    "bronze.events": {"VISITOR_ID": "anonymous visitors (S2)", "USER_AGENT": "device logic needs it"},
     "bronze.sessions": {"VISITOR_ID": "anonymous visitors (S2)"},
     "bronze.service_tickets": {"LAST_UPDATED_DATE": "a ticket changes until it is closed; orders its versions"},
 }
-WIDENED = {  # text columns that hold more than the specification gives them (fault 27); money has 12 digits everywhere
+WIDENED = {  # text columns that hold more than the specification gives them; money has 12 digits everywhere
     ("bronze.events", "EVENT_ID"): 36,
     ("bronze.events", "SESSION_ID"): 36,
     ("bronze.sessions", "SESSION_ID"): 36,
     ("bronze.events", "PAGE_URL"): 2000,
     ("bronze.events", "REFERRER_URL"): 2000,
 }
-LISTED_ELSEWHERE = {("bronze.events", "EVENT_TYPE")}  # an extended vocabulary (fault 23)
+LISTED_ELSEWHERE = {("bronze.events", "EVENT_TYPE")}  # an extended vocabulary
 
 pytestmark = pytest.mark.skipif(
     not SPECIFICATION.exists(), reason="the specification does not lie beside this checkout"

@@ -1,4 +1,4 @@
-"""Law 5, for every build that follows without being asked: stored rows under new links are what a build makes of them."""
+"""For every build that follows, without being asked: stored rows under new links are what a build makes of them."""
 
 from __future__ import annotations
 

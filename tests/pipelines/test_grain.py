@@ -1,4 +1,4 @@
-"""Law 4, for every build without being asked: a build may be computed part by part of its grain."""
+"""For every build, without being asked: it may be computed part by part of its grain."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_it_comes_after_every_record_table() -> None:
 
 def test_what_takes_a_date_comes_after_the_table_that_the_default_date_is_read_from() -> None:
     compose()
-    dated = [n.name for n in graph.NODES.values() if n.is_dated and not n.is_producer]
+    dated = [n.name for n in graph.NODES.values() if n.needs_date]
     assert "gold.record_quality" in dated
     assert not [name for name in dated if "silver.subject_days" not in graph.selection(None, name)]
 

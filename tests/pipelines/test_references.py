@@ -37,7 +37,7 @@ def test_planted_orphans_are_found_and_kept(retailer) -> None:
 
 
 def test_facts_of_the_retailer_never_look_ahead(retailer) -> None:
-    """Cutting history off at a date changes no fact before it (fault 17)."""
+    """Cutting history off at a date changes no fact before it."""
     node = graph.NODES["silver.transaction_facts"]
     frames = {t: retailer.frame(t) for t in node.inputs}
     cut = {

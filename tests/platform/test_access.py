@@ -65,7 +65,7 @@ def test_first_key_is_made_once(tmp_path: Path) -> None:
 def test_revoked_key_is_refused_at_once(tmp_path: Path) -> None:
     key, other = access.issue(tmp_path, "a", "reader"), access.issue(tmp_path, "b", "reader")
     access.verify(tmp_path, key)
-    access.revoke(tmp_path, key.split("_")[1])
+    assert access.revoke(tmp_path, key.split("_")[1]).name == "a"
     with pytest.raises(AccessDenied):
         access.verify(tmp_path, key)
     assert access.verify(tmp_path, other).name == "b"

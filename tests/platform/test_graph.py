@@ -63,6 +63,28 @@ def test_only_gold_takes_a_date(empty_graph: None) -> None:
         build("silver.t_x", "as_of")
 
 
+def test_who_takes_a_date_waits_for_the_table_that_gives_it(chain: None) -> None:
+    graph.gives_as_of("silver.t_d")(lambda lake: None)
+    produces(table("gold.t_e", partition_by=("as_of",)), inputs=("silver.t_b",))(lambda context, b: b)
+    assert graph.edges()["gold.t_c"] == graph.edges()["gold.t_e"] == {"silver.t_b", "silver.t_d"}
+    assert graph.edges()["silver.t_b"] == set()
+    assert graph.selection(None, "gold.t_c") == {"gold.t_c", "silver.t_b", "silver.t_d"}
+
+
+def test_one_function_gives_the_date(chain: None) -> None:
+    def another(lake: object) -> None: ...
+
+    graph.gives_as_of("silver.t_d")(lambda lake: None)
+    with pytest.raises(GraphError, match="as_of is given twice"):
+        graph.gives_as_of("silver.t_b")(another)
+    graph.DATE_TABLES.clear()
+    graph.gives_as_of("silver.nowhere")(another)
+    with pytest.raises(
+        GraphError, match=r"gold\.t_c waits for the date of silver\.nowhere, which no contract declares"
+    ):
+        graph.edges()
+
+
 def test_unknown_input_is_named(chain: None) -> None:
     build("silver.t_x", "silver_nowhere")
     with pytest.raises(GraphError, match=r"silver\.t_x reads silver\.nowhere, which no contract declares"):

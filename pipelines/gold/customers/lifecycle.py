@@ -18,10 +18,11 @@ class Lifecycle(Table):
     last_seen_on = Date(nullable=True)
     engagement_level = OneOf("NONE", "LOW", "MEDIUM", "HIGH")
     customer_segment = String(
-        nullable=True, description="PREMIUM, STANDARD or BASIC, as the master data says (fault 20)"
+        nullable=True,
+        description="PREMIUM, STANDARD or BASIC, as the master data says; what is derived is value_segment",
     )
     furthest_stage = String(nullable=True, description="Furthest journey stage of any visit")
-    is_top_engaged = Boolean(description="Among the top share of recent visitors (fault 32)")
+    is_top_engaged = Boolean(description="Among the top share of recent visitors by mean engagement")
     facts_until_at = Timestamp(nullable=True, description="Latest purchase, return or visit that the row knows")
     lifecycle_until_at = Timestamp(nullable=True, description="As facts_until_at")
 

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -103,16 +103,6 @@ def test_replace_touches_its_scope_only(lake: Lake, notes: type[Table]) -> None:
     assert ids(lake) == [1, 3]
     replace(lake, [], 3, kind="a")
     assert ids(lake) == [3]
-
-
-def test_content_that_comes_back_is_there_again_and_survives_vacuum(lake: Lake, notes: type[Table]) -> None:
-    lake.ensure(notes)
-    a, b = put_rows(lake, notes, [1]), put_rows(lake, notes, [2])
-    for version, add in enumerate([a, b, a], 1):
-        replace(lake, [add], version)
-    assert lake.vacuum(NAME, timedelta(0)) == 1
-    assert ids(lake) == [1]
-    assert not (Path(lake.uri(NAME)) / b.path).exists()
 
 
 def test_earlier_versions_stay_readable(lake: Lake, notes: type[Table]) -> None:
@@ -316,30 +306,6 @@ def test_rewrite_does_not_lose_files_that_become_equal(lake: Lake, notes: type[T
     replace(lake, [put_rows(lake, notes, [1, 9]), put_rows(lake, notes, [1, 8]), put_rows(lake, notes, [1])])
     lake.rewrite(NAME, lambda f: f.filter(pl.col("id") < 5), reason="x")
     assert ids(lake) == [1, 1, 1]
-
-
-def test_compact_folds_files_and_keeps_rows_batches_and_silence(lake: Lake, notes: type[Table]) -> None:
-    lake.ensure(notes)
-    for seq in range(1, 5):
-        lake.append_batch(NAME, [put_rows(lake, notes, [seq], paid=Decimal("1.10"), at=T0)], source="shop", seq=seq)
-    before = lake.scan(NAME).sort("id").collect()
-    lake.compact(NAME)
-    assert len(lake.files(NAME)) == 1
-    assert lake.scan(NAME).sort("id").collect().equals(before)
-    assert lake.transaction(NAME, "batch:shop") == 4
-    log = "".join(p.read_text() for p in (Path(lake.uri(NAME)) / "_delta_log").glob("*.json"))
-    assert "m1@x.org" not in log and "m4@x.org" not in log
-
-
-def test_vacuum_keeps_a_week_by_default(lake: Lake, notes: type[Table]) -> None:
-    lake.ensure(notes)
-    old = put_rows(lake, notes, [1])
-    replace(lake, [old])
-    replace(lake, [put_rows(lake, notes, [2])], 2)
-    assert lake.vacuum(NAME) == 0
-    assert (Path(lake.uri(NAME)) / old.path).exists()
-    assert lake.vacuum(NAME, timedelta(0)) == 1
-    assert not (Path(lake.uri(NAME)) / old.path).exists()
 
 
 # ---- object store --------------------------------------------------------------------------------------------

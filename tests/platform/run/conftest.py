@@ -73,7 +73,7 @@ class Shop:
 
     def run(self, **options: Any) -> dict[str, NodeRun]:
         self.calls.clear()
-        record = runs.run(self.settings, **{"rules": {}, "as_of": None, "default_as_of": lambda _: None, **options})
+        record = runs.run(self.settings, runs.RunRequest(**options), rules={})
         return {n.node: n for n in record.nodes}
 
     def fails(self, **options: Any) -> dict[str, NodeRun]:

@@ -48,6 +48,14 @@ def test_transient_faults_that_stay_are_a_failure() -> None:
     assert "TransientError" in found.trace and task.tries == 3
 
 
+def test_waits_grow_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    retry = RetrySettings(attempts=4, wait_seconds=30, unit_timeout_seconds=30)
+    assert isinstance(run_unit(Task(faults=[TransientError("busy")] * 9), retry), Failure)
+    assert waited == [30, 60, 90]
+
+
 def test_other_faults_fail_at_once() -> None:
     task = Task("done", [ValueError("wrong")])
     found = run_unit(task, QUICK)

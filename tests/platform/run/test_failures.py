@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 import customer360.platform.run as runs
-from customer360.platform.errors import RunError, TransientError
+from customer360.platform import graph
+from customer360.platform.errors import LakeError, RunError, TransientError
 from customer360.platform.graph import builds, produces
 from customer360.platform.run.executor import LocalExecutor, RayExecutor
 from customer360.platform.tables import Date, Integer, String, Table
@@ -120,9 +121,38 @@ def test_a_producer_commits_side_tables_and_parts(filled: Any) -> None:
     ]
     assert len(filled.rows("gold.t_side")) == 3
     assert filled.states(filled.run(as_of=first))["gold.t_scores/one"] == "current"
-    filled.run(default_as_of=lambda _: date(2024, 1, 3))
+    graph.gives_as_of("silver.t_totals")(lambda _: date(2024, 1, 3))
+    filled.run()
     assert filled.lake.scan("gold.t_scores").collect()["as_of"].n_unique() == 2
     assert len(seen) == 4
+
+
+def test_a_build_that_takes_a_date_waits_for_the_table_that_gives_it(filled: Any) -> None:
+    class Ages(Table, table="gold.t_ages", partition_by=("as_of",)):
+        """One row per date."""
+
+        as_of = Date(primary_key=True)
+
+    @builds(Ages)
+    def t_ages(silver_t_clicks: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
+        return silver_t_clicks.select(as_of=pl.lit(as_of)).unique()
+
+    def last_day(lake: Any) -> date:
+        if not lake.scan("silver.t_totals").collect().height:
+            raise LakeError("silver.t_totals has no day; give --as-of")
+        return date(2024, 1, 3)
+
+    assert "nothing gives as_of" in filled.fails(end="gold.t_ages")["gold.t_ages"].reason
+    graph.gives_as_of("silver.t_totals")(last_day)
+    reason = filled.fails(only=frozenset({"gold.t_ages"}))["gold.t_ages"].reason
+    assert reason == (
+        f"silver.t_totals does not exist in {filled.lake.root} yet; `customer360 run --to silver.t_totals` builds it"
+    )
+    filled.run(end="gold.t_ages")
+    assert filled.rows("gold.t_ages") == [(date(2024, 1, 3),)], "the totals were built first, though it reads none"
+    filled.break_node["silver.t_totals"] = ValueError("no totals today")
+    failed = filled.fails(end="gold.t_ages", refresh=("silver.t_totals",))
+    assert failed["gold.t_ages"].reason == "needs silver.t_totals, which failed"
 
 
 @pytest.mark.parametrize("kind", [LocalExecutor, RayExecutor])

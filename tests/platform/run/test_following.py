@@ -77,7 +77,7 @@ class Shop:
         self.deliver("sales", "SALE_ID,ACCOUNT,AMOUNT", rows)
 
     def run(self, **options: Any) -> dict[str, NodeRun]:
-        record = runs.run(self.settings, **{"rules": {}, "as_of": None, "default_as_of": lambda _: None, **options})
+        record = runs.run(self.settings, runs.RunRequest(**options), rules={})
         return {n.node: n for n in record.nodes}
 
     def rows(self, *names: str) -> dict[str, list[Any]]:

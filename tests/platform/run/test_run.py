@@ -15,6 +15,7 @@ from customer360.platform import graph, tables
 from customer360.platform import lake as lakes
 from customer360.platform.errors import ConfigError, LakeLocked
 from customer360.platform.graph import builds
+from customer360.platform.lake import upkeep
 from customer360.platform.tables import Integer, String, Table
 
 # ---- what is built -------------------------------------------------------------------------------------------
@@ -220,3 +221,17 @@ def test_empty_sources_build_empty_tables(shop: Any) -> None:
     assert shop.rows("silver.t_orders") == shop.rows("silver.t_totals") == []
     assert shop.rows("gold.t_summary") == [(0, 0)]
     assert set(shop.states(shop.run()).values()) == {"current"}
+
+
+def test_folded_bronze_files_give_the_same_tables(filled: Any) -> None:
+    filled.run()
+    filled.orders("2.csv", "o7,zoe,1,3.00,1")
+    filled.run()
+    before, landed = filled.business(), len(filled.lake.files("bronze.t_orders"))
+    assert upkeep.compact(filled.lake, "bronze.t_orders").after == 1 < landed
+    states = filled.states(filled.run())
+    assert states == dict.fromkeys(filled.ALL, "current") | {"silver.t_orders": "built"}
+    assert filled.business() == before
+    assert set(filled.states(filled.run()).values()) == {"current"}
+    filled.orders("3.csv", "o8,zoe,1,3.00,1")
+    assert filled.states(filled.run())["source orders"] == "built"

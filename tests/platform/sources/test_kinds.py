@@ -198,7 +198,7 @@ def test_a_dry_run_says_what_waits_and_lands_nothing(lab: Settings) -> None:
     (Path(lab.landing) / "goal.txt").write_text("25")
 
     def plan(settings: Settings) -> Any:
-        return preview(settings, rules={}, as_of=None, default_as_of=lambda _: None)
+        return preview(settings, RunRequest(), rules={})
 
     (ticks,), (sums,) = plan(lab).sources, plan(lab).nodes
     assert (ticks.inputs, ticks.faults, sums.state, sums.because) == (3, (), "build", "never built")

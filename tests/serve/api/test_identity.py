@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 
 from customer360.platform import access, online
 from customer360.platform import settings as configuration
-from customer360.platform.run import lake_of
+from customer360.platform.run import RunRequest, lake_of
 from customer360.platform.settings import Settings
 from customer360.serve import jobs
 from customer360.serve.app import build_app
@@ -67,7 +67,7 @@ def prepare(folder: Path, more: str = "") -> Settings:
         },
     )
     settings = base.model_validate(base.model_dump() | {"sources": sources})
-    jobs.run_pipeline(settings, end="silver.identities")
+    jobs.run_pipeline(settings, RunRequest(end="silver.identities"))
     lake, state = lake_of(settings), folder / "state"
     publish_index(lake, state, identity_rules(settings))
     nothing = pl.DataFrame(schema={"kind": pl.String, "key": pl.String, "document": pl.String})
@@ -167,10 +167,10 @@ def test_a_decision_holds_until_it_is_undone(tmp_path: Path) -> None:
         assert len(events["events"]) == 1
         merged = client.get(f"/v1/identity/{before['POS/3']}/why").json()
         assert merged["person_id"] == before["POS/4"], "the smaller person's id leads to the larger one's"
-        jobs.run_pipeline(settings, end="silver.identities")
+        jobs.run_pipeline(settings, RunRequest(end="silver.identities"))
         assert person_of(settings, "POS/3") == before["POS/4"], "the next run keeps the decision"
         client.post(f"/v1/identity/events/{events['events'][0]}/undo").raise_for_status()
-        jobs.run_pipeline(settings, end="silver.identities")
+        jobs.run_pipeline(settings, RunRequest(end="silver.identities"))
         assert {record: person_of(settings, record) for record in before} == before
         assert client.post("/v1/identity/confirm", json={"one": "POS/3", "other": "GONE/1"}).status_code == 404
         with lake_of(settings).run_lock("a run"):

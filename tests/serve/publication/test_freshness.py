@@ -76,6 +76,19 @@ def test_what_failed_before_stays_told_during_the_next_run(tmp_path: Path) -> No
         assert freshness.behind(tmp_path) == before
 
 
+def test_a_publication_put_back_is_stale_until_the_newest_is(tmp_path: Path) -> None:
+    failed(tmp_path)
+    before = freshness.behind(tmp_path)
+    for _ in range(2):
+        freshness.restored(tmp_path, is_newest=False)
+        assert str(freshness.behind(tmp_path)).startswith("an earlier publication was put back at 2")
+    freshness.restored(tmp_path, is_newest=True)
+    assert before is not None and freshness.behind(tmp_path) == before
+    freshness.restored(tmp_path, is_newest=False)
+    freshness.published(tmp_path)
+    assert freshness.behind(tmp_path) is None
+
+
 def test_any_other_error_counts_as_a_failure(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="no disk"):
         attempt(tmp_path, fault=OSError("no disk"))

@@ -1,0 +1,36 @@
+"""What a run is asked for, as one value from the command line down to the driver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from customer360.platform import graph
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """A part of the graph, a date, and what to rebuild.
+
+    ``start`` and ``end`` are names of nodes, tables or layers (None: all), of which ``only`` keeps some nodes. Tables in
+    ``refresh`` are built even where they are current. Without ``as_of`` the date is read from the data
+    (``graph.default_as_of``). ``command`` is what the record of the run is filed under.
+    """
+
+    start: str | None = None
+    end: str | None = None
+    only: frozenset[str] | None = None
+    refresh: tuple[str, ...] = ()
+    as_of: date | None = None
+    command: str = "run"
+
+    def nodes(self) -> set[str]:
+        """Names of the nodes that the run is for.
+
+        Raises:
+            GraphError: a name is unknown, also one that is to be rebuilt.
+        """
+        for name in self.refresh:
+            graph.selection(name, name)
+        chosen = graph.selection(self.start, self.end)
+        return chosen if self.only is None else chosen & self.only

@@ -1,0 +1,87 @@
+"""Upkeep of the lake: fold small files, delete what no promised version needs."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from customer360.serve.cli.options import ConfigOption, configured
+
+if TYPE_CHECKING:
+    from customer360.platform.lake import Lake
+
+app = typer.Typer()
+group = typer.Typer(no_args_is_help=True, help="Upkeep of the lake's files; no row of a current table changes.")
+app.add_typer(group, name="lake")
+
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done")]
+
+
+@group.command("compact")
+def compact_command(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[TABLE]...", help="Default: all of bronze")] = None,
+    dry_run: DryRunOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Fold the small files that batches leave in bronze into large ones; the next run reads the folded tables again."""
+    from customer360.platform.lake import upkeep
+    from customer360.platform.run import lake_of
+    from customer360.serve.cli import report
+
+    lake = lake_of(configured(config))
+    if built := [name for name in names or () if not name.startswith("bronze.")]:
+        raise typer.BadParameter(
+            f"{', '.join(built)}: only bronze grows by small files; a run writes the other tables one file a bucket"
+        )
+    grid = report.grid("Would fold" if dry_run else "Folded", "table", "files before", "files after")
+    with lake.run_lock("lake compact"):
+        for name in _stored(lake, names, "bronze."):
+            done = upkeep.compact(lake, name, dry_run=dry_run)
+            grid.add_row(name, f"{done.before:,}", f"{done.after:,}")
+    report.console.print(grid)
+
+
+@group.command("vacuum")
+def vacuum_command(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[TABLE]...", help="Default: all tables")] = None,
+    days: Annotated[
+        int | None,
+        typer.Option("--retention-days", help="Versions of so many days stay readable: 30 unless said, 7 at least"),
+    ] = None,
+    dry_run: DryRunOption = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Delete files that no version of the last days needs, those with erased people among them. Cannot be undone.
+
+    `identity show --as-of` and whoever else reads earlier versions goes back no further than that.
+    """
+    from customer360.platform.lake import upkeep
+    from customer360.platform.run import lake_of
+    from customer360.serve.cli import report
+
+    lake = lake_of(configured(config))
+    retention = upkeep.KEPT if days is None else timedelta(days=days)
+    if not dry_run and not yes:
+        typer.confirm(f"Delete versions of {lake.root} that are older than {retention.days} days?", abort=True)
+    grid = report.grid("Would be freed" if dry_run else "Freed", "table", "files", "bytes")
+    with lake.run_lock("lake vacuum"):
+        freed = [upkeep.vacuum(lake, name, retention, dry_run=dry_run) for name in _stored(lake, names, "")]
+    for each in (f for f in freed if f.files):
+        grid.add_row(each.table, f"{each.files:,}", f"{each.size:,}")
+    report.console.print(grid)
+    typer.echo(
+        f"{sum(f.files for f in freed):,} files, {sum(f.size for f in freed):,} bytes of {len(freed)} tables "
+        + ("would be freed" if dry_run else "freed")
+    )
+
+
+def _stored(lake: Lake, names: list[str] | None, prefix: str) -> list[str]:
+    """The named tables, or all stored ones below a prefix. An unknown name is refused."""
+    from customer360.platform import tables
+
+    if names:
+        return [tables.spec(tables.by_name(name)).name for name in names]
+    return [name for name in sorted(tables.TABLES) if name.startswith(prefix) and lake.exists(name)]
