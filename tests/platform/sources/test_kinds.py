@@ -19,6 +19,7 @@ from customer360.platform.errors import ConfigError, RunError, SourceError
 from customer360.platform.graph import builds
 from customer360.platform.lake import Lake
 from customer360.platform.ledger import Batch, Input
+from customer360.platform.run import RunRequest
 from customer360.platform.run.preview import preview
 from customer360.platform.settings import Settings, SourceSettings, load
 from customer360.platform.sources.base import Discovery, Source, configured
