@@ -94,7 +94,7 @@ def ingest(
         for i in range(len(b.files) or 1)
     ]
     landed: dict[tuple[str, int], list[Landed]] = {}
-    for index, result in executor.map(units):
+    for index, result in telemetry.beating(executor.map(units), f"landing {telemetry.named(dict(todo))}"):
         unit = units[index]
         if isinstance(result, Failure):
             failures[f"source {unit.name}"] = (
