@@ -1,8 +1,8 @@
-"""Whether what is served is behind: the last run did not end in a publication, or the publication is old (fault 29).
+"""Whether what is served is behind: the last run did not end in a publication, or the publication is old.
 
-Serving goes on with the last good generation whatever a run does; here stands what a caller is told about it. A run
-notes its outcome in ``<state>/online/LAST_RUN``; publishing removes the note. While a run is under way it holds a lock,
-so that one that died is told from one that works.
+Serving goes on with the last good generation whatever a run does; here stands what its answers say about that, so that
+an old answer is never taken for a fresh one. A run notes its outcome in ``<state>/online/LAST_RUN``; publishing removes
+the note. While a run is under way it holds a lock, which one that died holds no longer.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Watch:
 
 
 def _named(nodes: list[str]) -> str:
-    """Names only: a reason may quote data, and this is told to every caller."""
+    """Names only: a reason may quote data, and every caller reads this."""
     more = len(nodes) - NAMED
     return ", ".join(nodes[:NAMED]) + (f" and {more} more" if more > 0 else "")
 

@@ -65,7 +65,7 @@ def _newest_edition(lake: Lake, name: str) -> pl.DataFrame:
 
 
 def _broken(lake: Lake) -> pl.DataFrame:
-    """Checks by how many rows fail them. The contract's share is told rule by rule, from quarantine."""
+    """Checks by how many rows fail them. The contract's share is split by its rules, from quarantine."""
     counted = lake.scan("quality.rule_counts").filter(pl.col("source_system") == ALL).collect()
     checks = counted.filter(pl.col("rule") != "contract").select(
         "table_name",
