@@ -31,7 +31,7 @@ from customer360.platform.run.executor import ray_session
 from customer360.platform.settings import Settings
 from customer360.serve.api import identity, people, recommendations, reference, scores, together
 from customer360.serve.api.policy import Caller, Problem
-from customer360.serve.console import steward
+from customer360.serve.console import pages, steward
 from customer360.serve.publication import freshness
 from customer360.serve.publication.indexes import Indexes
 from customer360.serve.stewardship import Desk
@@ -112,7 +112,8 @@ def build_app(configured: Settings) -> FastAPI:
     explained: dict[int | str, dict[str, Any]] = {code: {"model": Problem} for code in (401, 403, 404, 503)}
     for endpoint in (people, recommendations, together, scores, identity):
         app.include_router(endpoint.router, prefix="/v1", responses=explained)
-    app.include_router(steward.router)
+    for page in (pages, steward):
+        app.include_router(page.router, prefix=pages.PREFIX, include_in_schema=False)
     handlers: dict[type[Exception], Callable[[Any], Response]] = {
         WrongRole: lambda fault: _problem(HTTPStatus.FORBIDDEN, str(fault)),
         AccessDenied: lambda fault: _problem(HTTPStatus.UNAUTHORIZED, str(fault), {"WWW-Authenticate": "Bearer"}),
@@ -126,12 +127,12 @@ def build_app(configured: Settings) -> FastAPI:
         LakeLocked: lambda fault: _problem(
             HTTPStatus.CONFLICT, "a run is changing the lake; try again when it has ended", {"Retry-After": "60"}
         ),
+        pages.SignInNeeded: pages.sign_in_first,
         RoutingError: _http_problem,
         RequestValidationError: _validation_problem,
     }
     for fault, handler in handlers.items():
         app.add_exception_handler(fault, _handler(handler))
-    app.add_exception_handler(steward.SignInNeeded, steward.sign_in_first)
     app.add_middleware(Measured)
     return app
 

@@ -165,12 +165,18 @@ def raw_retailer(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
 # ---- recipes: pages of docs/recipes, followed to the letter ------------------------------------------------------
 
 
-def recipe_block(page: str, language: str) -> str:
+def block_of(page: str, language: str) -> str:
     """The first block of a language on a page of docs/recipes."""
     file = Path(__file__).resolve().parents[1] / "docs" / "recipes" / f"{page}.md"
     found = re.search(rf"```{language}\n(.*?)```", file.read_text(encoding="utf-8"), re.S)
     assert found, f"{file} has no {language} block"
     return found[1]
+
+
+@pytest.fixture
+def recipe_block() -> Callable[[str, str], str]:
+    """The first block of a language on a page of docs/recipes."""
+    return block_of
 
 
 @pytest.fixture
@@ -180,7 +186,7 @@ def recipe(tmp_path: Path) -> Callable[[str, str], AbstractContextManager[Module
     @contextmanager
     def module_of(page: str, name: str) -> Iterator[ModuleType]:
         file = tmp_path / f"{name.rpartition('.')[2]}.py"
-        file.write_text(recipe_block(page, "python"))
+        file.write_text(block_of(page, "python"))
         found = importlib.util.spec_from_file_location(name, file)
         assert found and found.loader
         module = importlib.util.module_from_spec(found)
