@@ -24,7 +24,8 @@ from customer360.serve.compose import compose, identity_rules
 EDGES, RECORDS, COMMITS = "silver.identity_edges", "silver.customer_records", "silver.identity_commits"
 SHOWN = (
     "record_id", "source_system", "first_name", "last_name", "email_address", "phone_number", "date_of_birth", "gender",
-    "address_line_1", "city", "state_code", "zip_code", "country_code", "loyalty_tier", "registered_on", "last_updated_at",
+    "address_line_1", "city", "state_code", "zip_code", "country_code", "loyalty_tier", "registered_on",
+    "last_updated_at",
 )  # fmt: skip
 
 Row = dict[str, Any]
@@ -120,7 +121,11 @@ class Desk:
         return ranked.head(limit).collect().to_dicts()
 
     def pair(self, one: str, other: str) -> tuple[list[Row], Row | None]:
-        """The raw values of two records, and the scored pair if there is one. Raises RegistryError for an unknown record."""
+        """The raw values of two records, and the scored pair if there is one.
+
+        Raises:
+            RegistryError: a record is unknown.
+        """
         for record in (one, other):
             self.stored().record(record)
         wanted = [one, other]

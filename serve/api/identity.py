@@ -84,7 +84,7 @@ class LookupAnswer(BaseModel):
     """The person of a record."""
 
     answer: Literal["entity", "new", "ambiguous"] = Field(
-        description="entity: one person; new: nobody known; ambiguous: several, or one that the evidence does not settle"
+        description="entity: one person; new: nobody known; ambiguous: several, or one without enough evidence"
     )
     person_id: str | None
     candidates: list[Candidate] = Field(description="Strongest first")

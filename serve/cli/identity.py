@@ -151,7 +151,8 @@ def verify(config: ConfigOption = None) -> None:
 def show(
     person: Annotated[str, typer.Argument(help="A person's id, current or former")],
     as_of: Annotated[
-        datetime | None, typer.Option("--as-of", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="End of this day, or instant, in UTC")
+        datetime | None,
+        typer.Option("--as-of", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="End of this day, or instant, in UTC"),
     ] = None,
     config: ConfigOption = None,
 ) -> None:  # fmt: skip

@@ -1,8 +1,8 @@
 """What a console page needs: who is signed in, the lake, a template in the common layout, headers; and the sign-in.
 
 A browser signs in with an API key, which it keeps in a cookie that no script and no other site can use; a revoked key
-ends the session. Pages are rendered here, load nothing and run no script. A page is one module with a ``router``, listed
-in ``build_app``, and its template in ``templates/``; docs/recipes/console-page.md shows one.
+ends the session. Pages are rendered here, load nothing and run no script. A page is one module with a ``router``,
+listed in ``build_app``, and its template in ``templates/``; docs/recipes/console-page.md shows one.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Pages for data stewards: the review queue, two records side by side with the picture of their weight, the decision."""
+"""Pages for data stewards: the review queue, two records side by side with a picture of their weight, the decision."""
 
 from typing import Annotated, Literal
 from urllib.parse import urlencode

@@ -77,7 +77,8 @@ def staleness(generation: Generation, reason: str | None, now: datetime) -> str 
     """Why a generation is stale: ``reason`` (see ``behind``), else its age; None when it is current."""
     age = now - generation.published_at
     if reason is None and age > STALE_AFTER:
-        return f"published {age.total_seconds() / 3600:.0f} hours ago, which is over {STALE_AFTER.total_seconds() / 3600:g}"
+        hours, most = (span.total_seconds() / 3600 for span in (age, STALE_AFTER))
+        return f"published {hours:.0f} hours ago, which is over {most:g}"
     return reason
 
 
