@@ -2,6 +2,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
+# $(call alive,what,command): run a silent command; a line every eight seconds says what runs, and for how long.
+alive = echo "$(1)"; (s=0; while sleep 8 >/dev/null 2>&1; do s=$$((s+8)); echo "  … $(1), $$s s"; done) & beat=$$!; \
+	$(2); code=$$?; kill $$beat; exit $$code
 .PHONY: help setup demo test fast check bench serve clean
 
 help: ## Show this help
@@ -9,8 +12,8 @@ help: ## Show this help
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -c constraints.txt torch==2.13.0
-	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
+	@$(call alive,installing torch,$(BIN)/pip install -q -c constraints.txt torch==2.13.0)
+	@$(call alive,installing the other libraries,$(BIN)/pip install -q -c constraints.txt -e ".[dev]")
 	touch $@
 
 setup: $(VENV)/.installed ## Install into .venv

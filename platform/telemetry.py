@@ -2,6 +2,8 @@
 
 Logs are one JSON object a line on stderr when ``CUSTOMER360_LOG=json``, else short human lines. Personal data never
 reaches a log: callers pass counts, names of tables and identifiers of batches.
+
+Work that may be silent for long stands in a ``heartbeat``: a line says every few seconds what runs, and for how long.
 """
 
 from __future__ import annotations
@@ -10,6 +12,11 @@ import json
 import logging
 import os
 import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 from prometheus_client import Counter, Histogram
 
@@ -21,7 +28,22 @@ NODE_SECONDS = Histogram(
     buckets=(0.1, 0.5, 1, 5, 15, 60, 300, 1800),
 )
 
+SILENCE_SECONDS = 8.0  # after which a heartbeat says that work goes on
+NAMED = 2  # of the things that run at once, those that a line names
+
+Item = TypeVar("Item")
 log = logging.getLogger("customer360")
+_running: list[tuple[str, float]] = []  # what stands in a heartbeat and since when, outermost first
+_spoken_at = time.monotonic()  # when the last line was written
+
+
+class _Lines(logging.StreamHandler):
+    """Writes lines, and notes when the last one was written."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        global _spoken_at
+        super().emit(record)
+        _spoken_at = time.monotonic()
 
 
 class _JsonLines(logging.Formatter):
@@ -38,7 +60,7 @@ def configure(level: str = "INFO") -> None:
     log.setLevel(level)
     if log.handlers:
         return
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Lines(sys.stderr)
     as_json = os.environ.get("CUSTOMER360_LOG") == "json"
     handler.setFormatter(_JsonLines() if as_json else logging.Formatter("%(message)s"))
     log.addHandler(handler)
@@ -50,3 +72,63 @@ def event(message: str, **facts: object) -> None:
     shown = " ".join(f"{key}={value}" for key, value in facts.items())
     human = not (log.handlers and isinstance(log.handlers[0].formatter, _JsonLines))
     log.info(f"{message}  {shown}" if shown and human else message, extra={"facts": facts})
+
+
+@contextmanager
+def heartbeat(what: str) -> Iterator[None]:
+    """While the block runs and nothing is logged for ``SILENCE_SECONDS``, log ``what`` runs and for how long.
+
+    Heartbeats may be nested: the innermost is named. Nothing happens where the log does not take such lines.
+    """
+    if not (log.handlers and log.isEnabledFor(logging.INFO)):
+        yield
+        return
+    entry, ended = (what, time.monotonic()), threading.Event()
+    _running.append(entry)
+    if len(_running) == 1:
+        threading.Thread(target=_beat, args=(ended,), name="heartbeat", daemon=True).start()
+    try:
+        yield
+    finally:
+        _running.remove(entry)
+        ended.set()
+
+
+def _beat(ended: threading.Event) -> None:
+    """Until the outermost heartbeat ends: a line whenever there was none for long enough."""
+    while not ended.wait(SILENCE_SECONDS / 8):
+        now, running = time.monotonic(), list(_running)
+        if running and now - max(_spoken_at, running[0][1]) >= SILENCE_SECONDS:
+            what, since = running[-1]
+            facts = {"running": what, "seconds": round(now - since)}
+            log.info(f"  … {what}, {now - since:.0f} s", extra={"facts": facts, "is_beat": True})
+
+
+def beating(items: Iterable[Item], what: str) -> Iterator[Item]:
+    """The items, with a heartbeat while each is waited for."""
+    with heartbeat(what):
+        yield from items
+
+
+def named(things: Iterable[str]) -> str:
+    """Things that run at once, for a heartbeat: the first names and how many more."""
+    listed = list(things)
+    more = len(listed) - NAMED
+    return ", ".join(listed[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+@contextmanager
+def only_heartbeats() -> Iterator[None]:
+    """Hold back what is logged in the block, but for heartbeats and warnings: for who prints a summary instead."""
+
+    def passes(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING or hasattr(record, "is_beat")
+
+    handlers = list(log.handlers)
+    for handler in handlers:
+        handler.addFilter(passes)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(passes)

@@ -4,6 +4,8 @@
 that start it. Annotations are evaluated (no `from __future__ import annotations`): Ray Serve and FastAPI read them.
 """
 
+import logging
+import os
 import signal
 import threading
 import time
@@ -31,7 +33,7 @@ from customer360.platform.run.executor import ray_session
 from customer360.platform.settings import Settings
 from customer360.serve.api import identity, people, recommendations, reference, scores, together
 from customer360.serve.api.policy import Caller, Problem
-from customer360.serve.console import steward
+from customer360.serve.console import pages, steward
 from customer360.serve.publication import freshness
 from customer360.serve.publication.indexes import Indexes
 from customer360.serve.stewardship import Desk
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from ray import serve
 
 VERSION = "1"
+APPLICATION = "customer360"  # its name in Ray Serve
 REQUESTS = Counter("customer360_requests_total", "Requests, by route and status", ["route", "status"])
 SECONDS = Histogram(
     "customer360_request_seconds",
@@ -51,7 +54,8 @@ AGE = Gauge("customer360_generation_age_seconds", "Age of the publication in ser
 DESCRIPTION = """Profiles, recommendations and scores of resolved persons, from the newest publication of the lake.
 
 Every call needs an API key, as `Authorization: Bearer KEY` or `X-API-Key: KEY`. Roles: `reader` sees no personal data,
-`service` sees it, `steward` also decides who is one person, `admin` also reads `/metrics`. Errors are `application/problem+json`."""
+`service` sees it, `steward` also decides who is one person, `admin` also reads `/metrics`. Errors are
+`application/problem+json`."""
 
 
 class Health(BaseModel):
@@ -112,7 +116,8 @@ def build_app(configured: Settings) -> FastAPI:
     explained: dict[int | str, dict[str, Any]] = {code: {"model": Problem} for code in (401, 403, 404, 503)}
     for endpoint in (people, recommendations, together, scores, identity):
         app.include_router(endpoint.router, prefix="/v1", responses=explained)
-    app.include_router(steward.router)
+    for page in (pages, steward):
+        app.include_router(page.router, prefix=pages.PREFIX, include_in_schema=False)
     handlers: dict[type[Exception], Callable[[Any], Response]] = {
         WrongRole: lambda fault: _problem(HTTPStatus.FORBIDDEN, str(fault)),
         AccessDenied: lambda fault: _problem(HTTPStatus.UNAUTHORIZED, str(fault), {"WWW-Authenticate": "Bearer"}),
@@ -126,12 +131,12 @@ def build_app(configured: Settings) -> FastAPI:
         LakeLocked: lambda fault: _problem(
             HTTPStatus.CONFLICT, "a run is changing the lake; try again when it has ended", {"Retry-After": "60"}
         ),
+        pages.SignInNeeded: pages.sign_in_first,
         RoutingError: _http_problem,
         RequestValidationError: _validation_problem,
     }
     for fault, handler in handlers.items():
         app.add_exception_handler(fault, _handler(handler))
-    app.add_exception_handler(steward.SignInNeeded, steward.sign_in_first)
     app.add_middleware(Measured)
     return app
 
@@ -257,6 +262,7 @@ def _run_on_ray(configured: Settings) -> None:
     with ray_session(configured.execution, Path(configured.state)):
         from ray import serve
 
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)  # our own lines say what is served where
         before = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
             http = {
@@ -265,10 +271,19 @@ def _run_on_ray(configured: Settings) -> None:
                 "request_timeout_s": configured.serve.request_timeout_seconds,
             }
             serve.start(proxy_location="HeadOnly", http_options=http, logging_config={"enable_access_log": False})
-            serve.run(_deployment(configured), name="customer360", route_prefix="/")
+            serve.run(_deployment(configured), name=APPLICATION, route_prefix="/")
             telemetry.event("serving", at=f"http://{configured.serve.host}:{configured.serve.port}/docs")
             stop.wait()
         finally:
-            serve.shutdown()
+            _end(serve, configured)
             for received, handler in before.items():
                 signal.signal(received, handler)
+
+
+def _end(serve: Any, configured: Settings) -> None:
+    """Stop answering. On a Ray of ours it is enough to end the application: Serve goes with its Ray. Serve's own way of
+    going has its controller killed while it is waited for, which Ray reports as a failure."""
+    if configured.execution.ray_address or os.environ.get("RAY_ADDRESS"):
+        serve.shutdown()
+    else:
+        serve.delete(APPLICATION)

@@ -1,4 +1,4 @@
-"""What commands and submitted jobs do: run pipelines, train, publish, load the warehouse, erase. No printing beyond telemetry."""
+"""What commands and submitted jobs do: run pipelines, train, publish, load the warehouse, erase. They only log."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from customer360.models.base import MODELS, Model
 from customer360.models.identity.erasure import forget, identifiers_of
 from customer360.models.lifecycle import promotion
-from customer360.models.lifecycle import train as lifecycle
-from customer360.models.lifecycle.promotion import Desk, Outcome
+from customer360.models.lifecycle import train as training
+from customer360.models.lifecycle.promotion import Outcome
 from customer360.models.lifecycle.tuning import Tuned
 from customer360.pipelines import last_complete_day_end
 from customer360.platform import privacy, telemetry, warehouse
@@ -51,26 +51,27 @@ def train(settings: Settings, name: str, as_of: date | None) -> None:
     lake = lake_of(settings)
     cut = as_of or last_complete_day_end(lake)
     for model in models:
-        lifecycle.train(settings, lake, model, cut)
+        with telemetry.heartbeat(f"training {model.name} as of {cut}"):
+            training.train(settings, lake, model, cut)
 
 
 def tune(settings: Settings, name: str, as_of: date | None, trial_count: int, *, resume: bool, apply: bool) -> Tuned:
     """Search the parameters of one model as of a date."""
     model, lake = known_model(name), lake_of(settings)
     cut = as_of or last_complete_day_end(lake)
-    return lifecycle.tune(settings, lake, model, cut, trial_count, resume=resume, apply=apply)
+    return training.tune(settings, lake, model, cut, trial_count, resume=resume, apply=apply)
 
 
-def desk(settings: Settings, name: str, as_of: date | None) -> Desk:
+def lifecycle_of(settings: Settings, name: str, as_of: date | None) -> promotion.Desk:
     """One model with what is needed to judge, promote and retrain it as of a date."""
     model, lake = known_model(name), lake_of(settings)
-    return Desk(settings, lake, model, as_of or last_complete_day_end(lake))
+    return promotion.Desk(settings, lake, model, as_of or last_complete_day_end(lake))
 
 
 def retrain(settings: Settings, name: str, as_of: date | None) -> list[Outcome]:
     """Retrain one model, or all, where it is due; see ``promotion.retrain``."""
     names = sorted(MODELS) if name == "all" else [name]
-    return [promotion.retrain(desk(settings, each, as_of)) for each in names]
+    return [promotion.retrain(lifecycle_of(settings, each, as_of)) for each in names]
 
 
 def known_model(name: str) -> Model[Any, Any]:
@@ -83,8 +84,9 @@ def known_model(name: str) -> Model[Any, Any]:
 def publish(settings: Settings) -> None:
     """Make the newest gold tables, and the index of identities, what the HTTP application answers from."""
     lake, state = lake_of(settings), state_folder(settings)
-    publish_index(lake, state, identity_rules(settings))
-    publish_gold(lake, state)
+    with telemetry.heartbeat("publishing"):
+        publish_index(lake, state, identity_rules(settings))
+        publish_gold(lake, state)
     freshness.published(state_folder(settings))
 
 
@@ -101,7 +103,7 @@ def load_warehouse(settings: Settings) -> LoadReport:
         WarehouseError: the star would not equal the lake, or another process has the file open.
     """
     lake = lake_of(settings)
-    with lake.run_lock("warehouse load"):
+    with lake.run_lock("warehouse load"), telemetry.heartbeat("loading the warehouse"):
         done = load(lake, warehouse_file(settings))
     telemetry.event(
         "warehouse",
@@ -114,7 +116,7 @@ def load_warehouse(settings: Settings) -> LoadReport:
 
 
 def erase(settings: Settings, person: str) -> dict[str, int]:
-    """Erase one person from raw data, rebuild what was made of it, publish without it. Returns rows touched by table."""
+    """Erase one person from raw data, rebuild what was made of it, publish without it. Returns rows by table."""
     lake = lake_of(settings)
     who = identifiers_of(lake, person)
     with lake.run_lock(f"erase {person}"):

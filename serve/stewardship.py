@@ -1,4 +1,4 @@
-"""The steward's desk: what the HTTP application reads of identity in the lake, and the decisions that it writes there.
+"""A steward's work: decisions on who is one person, and the desk of the HTTP application that shows what to decide.
 
 The lake is asked directly and not through the online store: a steward decides on what holds now. The registry is read
 once and kept until its next commit.
@@ -7,7 +7,8 @@ once and kept until its next commit.
 from __future__ import annotations
 
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 import polars as pl
 
@@ -23,10 +24,36 @@ from customer360.serve.compose import compose, identity_rules
 EDGES, RECORDS, COMMITS = "silver.identity_edges", "silver.customer_records", "silver.identity_commits"
 SHOWN = (
     "record_id", "source_system", "first_name", "last_name", "email_address", "phone_number", "date_of_birth", "gender",
-    "address_line_1", "city", "state_code", "zip_code", "country_code", "loyalty_tier", "registered_on", "last_updated_at",
+    "address_line_1", "city", "state_code", "zip_code", "country_code", "loyalty_tier", "registered_on",
+    "last_updated_at",
 )  # fmt: skip
 
 Row = dict[str, Any]
+Operation = Literal["merge", "split", "move", "confirm", "reject", "override", "undo"]
+OPERATIONS: dict[Operation, Callable[..., pl.DataFrame]] = {
+    "merge": stewardship.merge,
+    "split": stewardship.split,
+    "move": stewardship.move,
+    "confirm": stewardship.confirm,
+    "reject": stewardship.reject,
+    "override": stewardship.override,
+    "undo": stewardship.undo,
+}
+
+
+def decide(configured: Settings, operation: Operation, *arguments: Any, actor: str, reason: str) -> pl.DataFrame:
+    """Carry out a steward's operation under the run lock. ``arguments`` are those of the function of that name in
+    ``models.identity.registry.stewardship``, without what the rule file says. Returns its events; profiles follow with
+    the next run.
+
+    Raises:
+        RegistryError: an id or record is unknown, or nothing can be done.
+        LakeLocked: a run is changing the lake.
+    """
+    lake, rules = lake_of(configured), identity_rules(configured)
+    limits = (rules.decision.max_cluster_size,) if operation == "reject" else ()
+    with lake.run_lock(f"identity {operation}"):
+        return OPERATIONS[operation](lake, rules.ids.seed, *arguments, *limits, actor=actor, reason=reason)
 
 
 class Desk:
@@ -94,7 +121,11 @@ class Desk:
         return ranked.head(limit).collect().to_dicts()
 
     def pair(self, one: str, other: str) -> tuple[list[Row], Row | None]:
-        """The raw values of two records, and the scored pair if there is one. Raises RegistryError for an unknown record."""
+        """The raw values of two records, and the scored pair if there is one.
+
+        Raises:
+            RegistryError: a record is unknown.
+        """
         for record in (one, other):
             self.stored().record(record)
         wanted = [one, other]
@@ -103,21 +134,9 @@ class Desk:
         edges = self._edges().filter(ends).collect().to_dicts()
         return sorted(found.to_dicts(), key=lambda row: wanted.index(row["record_id"])), next(iter(edges), None)
 
-    def decide(self, operation: str, *arguments: Any, actor: str, reason: str) -> list[Row]:
-        """Carry out an operation of ``stewardship`` (confirm, reject, merge, split, undo) under the run lock; returns its
-        events. Profiles follow with the next run.
-
-        Raises:
-            RegistryError: an id or record is unknown, or nothing can be done.
-            LakeLocked: a run is changing the lake.
-        """
-        lake, rules = self.lake, identity_rules(self._configured)
-        if operation == "reject":
-            arguments = (*arguments, rules.decision.max_cluster_size)
-        with lake.run_lock(f"identity {operation}"):
-            act = getattr(stewardship, operation)
-            events: pl.DataFrame = act(lake, rules.ids.seed, *arguments, actor=actor, reason=reason)
-        return events.to_dicts()
+    def decide(self, operation: Operation, *arguments: Any, actor: str, reason: str) -> list[Row]:
+        """The events of a decision; see ``decide``."""
+        return decide(self._configured, operation, *arguments, actor=actor, reason=reason).to_dicts()
 
     def _edges(self) -> pl.LazyFrame:
         return self.lake.scan(EDGES)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
+import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import polars as pl
@@ -189,3 +194,41 @@ def raw_retailer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 
     yield make
     assert not faults, "feeds that could not be written"
+
+
+# ---- recipes: pages of docs/recipes, followed to the letter ------------------------------------------------------
+
+
+def block_of(page: str, language: str) -> str:
+    """The first block of a language on a page of docs/recipes."""
+    file = Path(__file__).resolve().parents[1] / "docs" / "recipes" / f"{page}.md"
+    found = re.search(rf"```{language}\n(.*?)```", file.read_text(encoding="utf-8"), re.S)
+    assert found, f"{file} has no {language} block"
+    return found[1]
+
+
+@pytest.fixture
+def recipe_block() -> Callable[[str, str], str]:
+    """The first block of a language on a page of docs/recipes."""
+    return block_of
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Callable[[str, str], AbstractContextManager[ModuleType]]:
+    """The Python code of a page as a module of the given name, for as long as the block runs."""
+
+    @contextmanager
+    def module_of(page: str, name: str) -> Iterator[ModuleType]:
+        file = tmp_path / f"{name.rpartition('.')[2]}.py"
+        file.write_text(block_of(page, "python"))
+        found = importlib.util.spec_from_file_location(name, file)
+        assert found and found.loader
+        module = importlib.util.module_from_spec(found)
+        sys.modules[name] = module
+        try:
+            found.loader.exec_module(module)
+            yield module
+        finally:
+            del sys.modules[name]
+
+    return module_of

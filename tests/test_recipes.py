@@ -14,18 +14,14 @@ from types import ModuleType
 import polars as pl
 import pytest
 import yaml
-from starlette.testclient import TestClient
 
 from customer360.models.base import MODELS, NoProgress, Snapshot, find, predictions
-from customer360.platform import access, graph, tables
+from customer360.platform import graph, tables
 from customer360.platform import settings as configuration
-from customer360.platform.online import publish
 from customer360.platform.run import RunRequest, lake_of
 from customer360.platform.settings import Settings
 from customer360.serve import jobs
-from customer360.serve.app import build_app
 from customer360.serve.compose import compose
-from customer360.serve.publication.documents import POPULAR_KEY
 
 RECIPES = Path(__file__).resolve().parents[1] / "docs" / "recipes"
 
@@ -140,19 +136,3 @@ def test_add_a_model(tmp_path: Path) -> None:
         finally:
             del MODELS["repeat"]
     assert module.MODEL.output == "gold.predictions"
-
-
-def test_add_an_endpoint(tmp_path: Path) -> None:
-    with module_of("endpoint", "recipe_bestsellers", tmp_path) as module:
-        sold = pl.DataFrame(
-            {"kind": "popular", "key": POPULAR_KEY, "document": ['{"items": [{"product_id": "P1", "score": 7.0}]}']}
-        )
-        publish(tmp_path / "state", [sold], as_of=AS_OF, sources={})
-        app = build_app(Settings(state=str(tmp_path / "state")))
-        app.include_router(module.router, prefix="/v1")
-        client = TestClient(app)
-        assert client.get("/v1/bestsellers").status_code == 401, "no endpoint answers without a key"
-        key = access.issue(tmp_path / "state", "shop window", "reader")
-        answer = client.get("/v1/bestsellers?k=3", headers={"X-API-Key": key}).json()
-    assert answer["items"] == [{"product_id": "P1", "score": 7.0}]
-    assert answer["as_of"] == "2026-01-01"

@@ -1,4 +1,4 @@
-"""CUSTOMER_PREFERENCE_DATA: what loyalty members told the CRM, and what it inferred."""
+"""CUSTOMER_PREFERENCE_DATA: what loyalty members stated to the CRM, and what it inferred."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def preferences(streams: Streams, members: pl.DataFrame, taste: Tastes, start_on
         parts.append(_part(members, "COMMUNICATION", said, np.ones(count), "EXPLICIT", day))
     weight = taste.category[members["person"].to_numpy()]
     best = weight.argmax(axis=1)
-    told = rng.random(count) < INFERRED_SHARE
+    inferred = rng.random(count) < INFERRED_SHARE
     category = _part(
         members, "CATEGORY", np.array(CATEGORIES)[best], weight[np.arange(count), best].round(2), "INFERRED", day
     )
-    parts.append(category.filter(pl.Series(told)))
+    parts.append(category.filter(pl.Series(inferred)))
     brand = brand_names()[best, taste.brand[members["person"].to_numpy(), best]]
     named = _part(members, "BRAND", brand, np.full(count, 0.6), "EXPLICIT", day)
     parts.append(named.filter(pl.Series(rng.random(count) < BRAND_SHARE)))

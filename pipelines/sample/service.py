@@ -1,7 +1,7 @@
 """Support: agents, tickets with their cause, and the contacts about them.
 
 Tickets follow what went wrong: payments that failed, orders that came late, goods that were taken back; others have no
-cause. The desk knows people by their shop account; some callers stay unknown.
+cause. Support knows people by their shop account; some callers stay unknown.
 """
 
 from __future__ import annotations

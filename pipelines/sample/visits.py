@@ -172,10 +172,10 @@ def devices(streams: Streams, household: np.ndarray, days: int) -> Devices:
     rng = streams.stream("devices")
     count, homes = len(household), int(household[-1]) + 1
     shares = np.array([row[4] for row in AGENTS])
-    desk = np.array([row[0] != "MOBILE" for row in AGENTS])
+    desktop = np.array([row[0] != "MOBILE" for row in AGENTS])
     first = rng.choice(len(AGENTS), count, p=shares)
-    other = rng.choice(len(AGENTS), count, p=shares * desk / (shares * desk).sum())
-    common = rng.choice(len(AGENTS), homes, p=shares * desk / (shares * desk).sum())
+    other = rng.choice(len(AGENTS), count, p=shares * desktop / (shares * desktop).sum())
+    common = rng.choice(len(AGENTS), homes, p=shares * desktop / (shares * desktop).sum())
     own = np.arange(count)
     has_other = rng.random(count) < 0.38
     has_common = ((np.bincount(household, minlength=homes) > 1) & (rng.random(homes) < 0.25))[household]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,8 +29,12 @@ from customer360.pipelines.sample.records import customer_rows
 from customer360.pipelines.sample.sales import item_rows, transaction_rows
 from customer360.pipelines.sample.stores import inventory
 from customer360.pipelines.sample.world import World, build_world
+from customer360.platform import telemetry
+from customer360.platform.errors import ConfigError
 
 END_ON = date(2026, 6, 30)
+LEAST_CUSTOMERS, LEAST_DAYS = 20, 28
+UNFINISHED = ".unfinished"  # holds a sample below its folder until it is whole
 SETTLED_DAYS = 6  # receipts younger than this at the end have no second version
 Progress = Callable[[str, int, int], None]
 Batches = Callable[[World], Iterator[tuple[str, pl.DataFrame]]]
@@ -184,9 +189,9 @@ FEEDS: tuple[Feed, ...] = (
     Feed(
         "crm/engagement", "jsonl.gz", lambda world: iter(engagement.messages_by_month(world)), _WRONG_MESSAGES, "month"
     ),
-    Feed("desk/agents", "csv", _single("agents", service.agent_rows)),
-    Feed("desk/tickets", "parquet", _single("tickets", service.ticket_rows)),
-    Feed("desk/interactions", "csv", _single("interactions", service.interaction_rows), _WRONG_CONTACTS),
+    Feed("support/agents", "csv", _single("agents", service.agent_rows)),
+    Feed("support/tickets", "parquet", _single("tickets", service.ticket_rows)),
+    Feed("support/interactions", "csv", _single("interactions", service.interaction_rows), _WRONG_CONTACTS),
     Feed("external/profiles", "jsonl.gz", _single("profiles", external.profile_rows), _WRONG_PROFILES),
     Feed("external/sentiment", "csv", _single("sentiment", external.sentiment_rows)),
     Feed("web/sessions", "parquet", _sessions, cut="month"),
@@ -262,6 +267,15 @@ def _write_feed(
     return rows
 
 
+def _write_truth(world: World, folder: Path, log: truth.DirtLog) -> dict[str, int]:
+    """Write the truth tables; returns the rows of each as truth/NAME."""
+    folder.mkdir(parents=True)
+    tables = {name: make(world) for name, make in truth.TRUTHS.items()} | {"dirt": truth.dirt(log)}
+    for name, table in tables.items():
+        table.write_parquet(folder / f"{name}.parquet")
+    return {f"truth/{name}": len(table) for name, table in tables.items()}
+
+
 def write_sample(
     out: Path,
     *,
@@ -276,25 +290,34 @@ def write_sample(
     `out`/truth.
 
     The same arguments give the same files, byte for byte. progress is called with (feed, files done, files in all).
-    Raises ValueError for fewer than 20 people or 28 days, FileExistsError where `out` already holds a landing zone or
-    truth.
+    What breaks off leaves nothing that looks like a sample.
+
+    Raises:
+        ConfigError: fewer people or days than a retailer needs, or `out` already holds a landing zone or truth, which
+            stay as they are.
     """
-    if customers < 20 or days < 28:
-        raise ValueError(f"a sample needs at least 20 customers and 28 days, got {customers} and {days}")
-    landing, facts = out / "landing", out / "truth"
-    taken = [str(folder) for folder in (landing, facts) if folder.exists()]
+    if customers < LEAST_CUSTOMERS or days < LEAST_DAYS:
+        raise ConfigError(
+            f"a sample needs at least {LEAST_CUSTOMERS} customers and {LEAST_DAYS} days, got {customers} and {days}"
+        )
+    taken = [str(out / name) for name in ("landing", "truth") if (out / name).exists()]
     if taken:
-        raise FileExistsError(f"already there: {', '.join(taken)}; choose an empty folder or remove them")
-    began = time.perf_counter()
-    world = build_world(customers=customers, days=days, seed=seed, end_on=end_on)
+        raise ConfigError(f"already there: {', '.join(taken)}; choose another folder or remove them")
+    began, unfinished = time.perf_counter(), out / UNFINISHED
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a sample that broke off
+    with telemetry.heartbeat("the synthetic retailer: people, visits, sales"):
+        world = build_world(customers=customers, days=days, seed=seed, end_on=end_on)
     log: truth.DirtLog = []
-    rows = {feed.folder: _write_feed(feed, world, landing, dirt, log, progress) for feed in FEEDS}
-    facts.mkdir(parents=True)
-    tables = {name: make(world) for name, make in truth.TRUTHS.items()} | {"dirt": truth.dirt(log)}
-    for name, table in tables.items():
-        table.write_parquet(facts / f"{name}.parquet")
-        rows[f"truth/{name}"] = len(table)
-    files = [path for folder in (landing, facts) for path in folder.rglob("*") if path.is_file()]
+    rows = {}
+    for feed in FEEDS:
+        with telemetry.heartbeat(feed.folder):
+            rows[feed.folder] = _write_feed(feed, world, unfinished / "landing", dirt, log, progress)
+    with telemetry.heartbeat("the truth beside the files"):
+        rows |= _write_truth(world, unfinished / "truth", log)
+    for name in ("truth", "landing"):
+        (unfinished / name).rename(out / name)
+    unfinished.rmdir()
+    files = [path for name in ("landing", "truth") for path in (out / name).rglob("*") if path.is_file()]
     return SampleSummary(
         out=out, customers=customers, start_on=world.start_on, end_on=end_on, seed=seed, rows=rows, files=len(files),
         size_bytes=sum(path.stat().st_size for path in files), seconds=time.perf_counter() - began,

@@ -217,7 +217,8 @@ class _Driver:
         frames = [self.lake.scan(name, files) for name, files in job.inputs.items()]
         adds: dict[str, list[Add]] = {}
         try:
-            made = job.node.function(job.context, *frames)
+            with telemetry.heartbeat(job.node.name):
+                made = job.node.function(job.context, *frames)
             outputs = made if isinstance(made, tuple) else (made,)
             for table, frame in zip(job.node.outputs, outputs, strict=True):
                 partition = job.partition if table is job.node.table else {}
@@ -349,7 +350,8 @@ class _Driver:
             places.append((name, offsets.get(name, 0)))
             offsets[name] = offsets.get(name, 0) + 1
         shown = time.perf_counter()
-        for done, (index, result) in enumerate(self.executor.map([unit for _, unit in flat]), 1):
+        mapped = telemetry.beating(self.executor.map([unit for _, unit in flat]), telemetry.named(units_by_node))
+        for done, (index, result) in enumerate(mapped, 1):
             name, place = places[index]
             if isinstance(result, Failure):
                 telemetry.log.debug(result.trace)

@@ -167,16 +167,18 @@ def start_ray(settings: ExecutionSettings, state: Path) -> None:
     address = settings.ray_address or os.environ.get("RAY_ADDRESS")
     environment = {"env_vars": {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}}
     if address:
-        ray.init(address=address, runtime_env=environment, log_to_driver=False, ignore_reinit_error=True)
+        with telemetry.heartbeat(f"connecting to Ray at {address}"):
+            ray.init(address=address, runtime_env=environment, log_to_driver=False, ignore_reinit_error=True)
         return
-    ray.init(
-        num_cpus=settings.cpus,
-        include_dashboard=False,
-        object_store_memory=settings.object_store_megabytes * 1024 * 1024,
-        runtime_env=environment,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
+    with telemetry.heartbeat("starting Ray"):
+        ray.init(
+            num_cpus=settings.cpus,
+            include_dashboard=False,
+            object_store_memory=settings.object_store_megabytes * 1024 * 1024,
+            runtime_env=environment,
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
 
 
 def guard_ray(settings: ExecutionSettings, state: Path) -> None:

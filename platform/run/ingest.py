@@ -85,7 +85,8 @@ def ingest(
         for batch in intake.batches
         for index in range(len(batch.inputs) or 1)  # a batch of corrections is one unit
     ]
-    for place, result in executor.map(units):
+    waiting = [name for name, intake in intakes.items() if intake.batches]
+    for place, result in telemetry.beating(executor.map(units), f"landing {telemetry.named(waiting)}"):
         unit = units[place]
         if isinstance(result, Failure):
             intakes[unit.name].failure = f"{unit.address}: {result.reason}"

@@ -1,8 +1,8 @@
 """Audiences: how many people a rule means, whom of them a channel may reach, and a file for who sends.
 
-Nobody is in an audience who refused to be treated individually. A channel is left to whom its consent, an address and no
-unsubscription allow it; answers of today count as well as those that the view knew. Everybody who is meant ends in one
-place, and the places add up.
+Nobody is in an audience who refused to be treated individually. A channel reaches whoever has consented to it, has an
+address and has not unsubscribed; answers of today count as well as those that the view knew. Everybody who is meant
+ends in one place, and the places add up.
 """
 
 from __future__ import annotations
@@ -159,7 +159,8 @@ def counted(rows: pl.DataFrame) -> dict[str, int]:
 
 
 def export(rows: pl.DataFrame, audience: Audience, channel: str, out: Path, *, contacts: bool) -> int:
-    """Write whom the channel reaches: person_id, the audience's columns, and with `contacts` the address. Returns how many.
+    """Write whom the channel reaches: person_id, the audience's columns, and with `contacts` the address. Returns how
+    many people.
 
     Parquet, or CSV where the name ends so. The file is readable by its owner alone.
     """

@@ -42,7 +42,7 @@ class Asked(BaseModel):
 
     first_name: str | None = Field(None, max_length=200, examples=["Bob"])
     last_name: str | None = Field(None, max_length=200, examples=["Kling"])
-    full_name: str | None = Field(None, max_length=400, description="Where first and last name are not told apart")
+    full_name: str | None = Field(None, max_length=400, description="Where first and last name are one field")
     email_address: str | None = Field(None, max_length=320, examples=["bob.kling@mail.com"])
     phone_number: str | None = Field(None, max_length=40, examples=["(415) 555-2671"])
     date_of_birth: str | None = Field(
@@ -84,7 +84,7 @@ class LookupAnswer(BaseModel):
     """The person of a record."""
 
     answer: Literal["entity", "new", "ambiguous"] = Field(
-        description="entity: one person; new: nobody known; ambiguous: several, or one that the evidence does not settle"
+        description="entity: one person; new: nobody known; ambiguous: several, or one without enough evidence"
     )
     person_id: str | None
     candidates: list[Candidate] = Field(description="Strongest first")
@@ -95,8 +95,8 @@ def look_up(asked: Asked, principal: Caller, index: CurrentIndex) -> LookupAnswe
     """Find the person of a record. Nothing is stored: the record joins with the batch that brings it. Role service."""
     access.require(principal, "service")
     found = lookup.look_up(index, asked.model_dump())
-    told = [vars(c) | {"evidence": [vars(e) for e in c.evidence]} for c in found.candidates]
-    return LookupAnswer(answer=found.kind, person_id=found.person_id, candidates=[Candidate(**c) for c in told])
+    candidates = [vars(c) | {"evidence": [vars(e) for e in c.evidence]} for c in found.candidates]
+    return LookupAnswer(answer=found.kind, person_id=found.person_id, candidates=[Candidate(**c) for c in candidates])
 
 
 # ---- explaining -----------------------------------------------------------------------------------------------
@@ -141,14 +141,14 @@ def why(person_id: PersonId, principal: Caller, desk: TheDesk) -> WhyAnswer:
     """The evidence behind a person: a waterfall of bits for each pair of its records. Role service."""
     access.require(principal, "service")
     current = desk.current(person_id)
-    told: Explanation = desk.why(current)
+    explained: Explanation = desk.why(current)
     return WhyAnswer(
         person_id=current,
         records=desk.records_of(current),
-        held_by=[_edge(e) for e in told.held_by],
-        against=[_edge(e) for e in told.against],
-        weakest_bridge=_edge(told.weakest_bridge) if told.weakest_bridge else None,
-        would_split=_split(told.cheapest_cut),
+        held_by=[_edge(e) for e in explained.held_by],
+        against=[_edge(e) for e in explained.against],
+        weakest_bridge=_edge(explained.weakest_bridge) if explained.weakest_bridge else None,
+        would_split=_split(explained.cheapest_cut),
     )
 
 

@@ -104,8 +104,8 @@ async def person(person_id: PersonId, principal: Caller, view: CurrentView) -> P
     withheld = policy.withheld(stored)
     shown = policy.without(stored["profile"], withheld)
     profile = shown if is_open else policy.masked(shown)
-    return PersonAnswer(
-        **view.stamp,
+    return view.answer(
+        PersonAnswer,
         person_id=person_id,
         is_masked=not is_open,
         accounts=stored["accounts"] if is_open else None,

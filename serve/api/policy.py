@@ -1,10 +1,12 @@
 """What a caller may see, and what may be shown to a person: access, masking, consent, availability."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import polars as pl
 from fastapi import Depends, HTTPException, Request
@@ -18,17 +20,19 @@ from customer360.platform.online import OnlineStore, View
 from customer360.platform.privacy import MASK
 from customer360.serve.publication.freshness import Watch, staleness
 
+PRODUCTS_AT_ONCE = 16  # looked up together; a few ranks beyond k cover what is out of stock
+CATALOGUE = ("name", "category", "price", "currency")
 _bearer = HTTPBearer(auto_error=False, description="An API key of `customer360 key issue`")
 _header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key in a header of its own")
 
 
 class Answer(BaseModel):
-    """What every answer carries: the publication that it comes from."""
+    """What every answer carries: the publication that it comes from. Made by ``ServedView.answer``."""
 
     generation: str = Field(description="Publication of the online store", examples=["20260301T020000000000Z"])
     as_of: date = Field(description="The answer knows what happened before this day", examples=["2026-03-01"])
-    is_stale: bool = Field(False, description="The last run failed or was not published, or the publication is old")
-    stale_because: str | None = Field(None, description="Why it is stale")
+    is_stale: bool = Field(description="The last run failed or was not published, or the publication is old")
+    stale_because: str | None = Field(description="Why it is stale")
 
 
 class Problem(BaseModel):
@@ -50,18 +54,36 @@ def caller(
     return access.verify(state, bearer.credentials if bearer else header)
 
 
+AnyAnswer = TypeVar("AnyAnswer", bound=Answer)
+
+
 @dataclass(frozen=True)
 class ServedView(View):
     """A generation, and why it is stale, if it is."""
 
-    stale_because: str | None = None
+    stale_because: str | None
 
-    @property
-    def stamp(self) -> dict[str, Any]:
-        """The fields of ``Answer``."""
-        because = self.stale_because
-        return {"generation": self.generation.id, "as_of": self.generation.as_of, "is_stale": because is not None,
-                "stale_because": because}  # fmt: skip
+    def answer(self, kind: type[AnyAnswer], **content: Any) -> AnyAnswer:
+        """An answer of this publication, which says so; ``content`` is what ``kind`` adds to ``Answer``."""
+        generation, because = self.generation, self.stale_because
+        return kind(
+            generation=generation.id,
+            as_of=generation.as_of,
+            is_stale=because is not None,
+            stale_because=because,
+            **content,
+        )
+
+    def offered(self, items: Iterable[dict[str, Any]], k: int) -> list[dict[str, Any]]:
+        """The first ``k`` items (dicts with a product_id) that may be shown, see ``is_offered``, in their order, with
+        name, category, price and currency of the catalogue."""
+        return list(islice(self._offered(iter(items)), k))
+
+    def _offered(self, items: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        while some := list(islice(items, PRODUCTS_AT_ONCE)):
+            for item, product in zip(some, self.mget("product", [i["product_id"] for i in some]), strict=True):
+                if is_offered(product):
+                    yield {**item, **{name: (product or {}).get(name) for name in CATALOGUE}}
 
 
 def current_view(request: Request) -> ServedView:

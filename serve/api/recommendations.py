@@ -1,15 +1,12 @@
 """What to show a person: the stored list of a model where consent allows it, else what is popular."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
-from itertools import islice
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from customer360.platform.online import View
 from customer360.serve.api import policy
 from customer360.serve.api.people import CustomerId, PersonId, Source, owner_of, person_of
 from customer360.serve.api.policy import Answer, Caller, CurrentView, ServedView
@@ -18,7 +15,6 @@ from customer360.serve.publication.documents import POPULAR_KEY
 router = APIRouter(tags=["recommendations"])
 
 MAX_ITEMS = 50
-PRODUCTS_AT_ONCE = 16  # looked up together; a few ranks beyond k cover what is out of stock
 
 Mode = Literal["new", "all"]
 Why = Literal["consent", "no history", "nothing available"]
@@ -94,8 +90,8 @@ async def customer_recommendations(
 
 def _answer(view: ServedView, person_id: str, k: int, mode: Mode, model: str | None) -> RecommendationsAnswer:
     chosen = choose(view, person_id, k, mode, model)
-    return RecommendationsAnswer(
-        **view.stamp,
+    return view.answer(
+        RecommendationsAnswer,
         person_id=person_id,
         mode=mode,
         personalized=chosen.reason is None,
@@ -107,7 +103,7 @@ def _answer(view: ServedView, person_id: str, k: int, mode: Mode, model: str | N
     )
 
 
-def choose(view: View, person_id: str, k: int, mode: Mode, model: str | None = None) -> Choice:
+def choose(view: ServedView, person_id: str, k: int, mode: Mode, model: str | None = None) -> Choice:
     """The k best offered products of the newest list of the mode, or the popular ones with the reason why."""
     if not policy.may_personalize(person_of(view, person_id)):
         return _popular(view, k, "consent")
@@ -115,20 +111,10 @@ def choose(view: View, person_id: str, k: int, mode: Mode, model: str | None = N
     fitting = [ranked for ranked in stored["lists"] if ranked["mode"] == mode and model in (None, ranked["model"])]
     if not fitting:
         return _popular(view, k, "no history")
-    items = list(islice(offered(view, fitting[0]["items"]), k))
+    items = view.offered(fitting[0]["items"], k)
     return Choice(items, source=fitting[0]) if items else _popular(view, k, "nothing available")
 
 
-def _popular(view: View, k: int, why: Why) -> Choice:
+def _popular(view: ServedView, k: int, why: Why) -> Choice:
     stored = view.get("popular", POPULAR_KEY) or {"items": []}
-    return Choice(list(islice(offered(view, stored["items"]), k)), why)
-
-
-def offered(view: View, items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Items that may be shown, with what the catalogue says of them, in the order of the list."""
-    for start in range(0, len(items), PRODUCTS_AT_ONCE):
-        some = items[start : start + PRODUCTS_AT_ONCE]
-        for item, product in zip(some, view.mget("product", [i["product_id"] for i in some]), strict=True):
-            if policy.is_offered(product):
-                known = product or {}
-                yield {**item, **{name: known.get(name) for name in ("name", "category", "price", "currency")}}
+    return Choice(view.offered(stored["items"], k), why)

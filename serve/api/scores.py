@@ -65,4 +65,4 @@ def _scores(view: ServedView, person_id: str) -> ScoresAnswer:
     allowed = policy.may_personalize(person_of(view, person_id))
     stored = view.get("scores", person_id) or {"scores": []}
     by_category = (view.get("categories", person_id) if allowed else None) or {"scores": []}
-    return ScoresAnswer(**view.stamp, person_id=person_id, scores=stored["scores"], categories=by_category["scores"])
+    return view.answer(ScoresAnswer, person_id=person_id, scores=stored["scores"], categories=by_category["scores"])

@@ -1,6 +1,5 @@
 """What is bought together with a product: the same answer for everybody, from the baskets of all customers."""
 
-from itertools import islice
 from typing import Annotated
 
 from fastapi import APIRouter, Path
@@ -8,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from customer360.serve.api import policy
 from customer360.serve.api.policy import Answer, Caller, CurrentView
-from customer360.serve.api.recommendations import Count, offered
+from customer360.serve.api.recommendations import Count
 
 router = APIRouter(tags=["recommendations"])
 
@@ -47,6 +46,6 @@ async def bought_together(
     stored = view.get("together", product_id)
     if stored is None and view.get("product", product_id) is None:
         raise policy.not_found("product")
-    items = islice(offered(view, (stored or {"items": []})["items"]), k)
+    items = view.offered((stored or {"items": []})["items"], k)
     companions = [Companion(rank=rank, **item) for rank, item in enumerate(items, start=1)]
-    return CompanionsAnswer(**view.stamp, product_id=product_id, items=companions)
+    return view.answer(CompanionsAnswer, product_id=product_id, items=companions)

@@ -59,7 +59,7 @@ def export_audience(
     ] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Write whom a channel reaches: person_id and the audience's columns. Consent, unsubscriptions and erasures are kept."""
+    """Write whom a channel reaches: person_id and the audience's columns. Consent, unsubscription and erasure hold."""
     from customer360.platform import telemetry
     from customer360.platform.errors import ConfigError
     from customer360.serve.activation import audiences

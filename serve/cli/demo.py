@@ -1,4 +1,4 @@
-"""`customer360 demo`: the main job from nothing, with what came out of it printed step by step."""
+"""`customer360 demo`: the main job from nothing, with what came out of it printed step by step, in totals."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from customer360.pipelines.gold.customers import GROUPS
 from customer360.pipelines.sample import write_sample
-from customer360.platform import access, tables
-from customer360.platform.errors import Customer360Error
-from customer360.platform.lake import Lake
+from customer360.platform import access, telemetry
+from customer360.platform.errors import ConfigError, Customer360Error
 from customer360.platform.lake.editions import scan_newest
 from customer360.platform.run import RunRequest, lake_of
+from customer360.platform.run.executor import ray_session
 from customer360.platform.settings import Settings
-from customer360.platform.tables import Table
 from customer360.serve import jobs
-from customer360.serve.cli import report
-from customer360.serve.cli.warehouse import show as show_load
+from customer360.serve.cli import portrait, report, totals
 from customer360.serve.compose import state_folder
 from customer360.serve.publication import quality
 
 START_SECONDS = 90
-QUALITY_ROWS = 5  # failing checks and people shown
+STOP_SECONDS = 60
+SERVER_LOG = "demo-server.log"
 MODELS = ("churn", "clv", "item_to_item")  # some of the registered ones; `customer360 train all` takes longer
 console = report.console
 
@@ -39,150 +39,131 @@ console = report.console
 def play(settings: Settings, customers: int, days: int) -> None:
     """Sample, run, train, score, serve and ask; everything goes on from where an earlier demo stopped."""
     began = time.perf_counter()
-    landing = Path(settings.landing)
+    with telemetry.only_heartbeats():
+        _sample(Path(settings.landing), customers, days)
+        with _one_ray(settings):
+            _build(settings)
+        _check(settings)
+        person = _introduce(settings)
+        _ask(settings, person)
+    console.rule(f"done in {time.perf_counter() - began:.0f} s")
+    _say(
+        f"Models: mlflow ui --backend-store-uri sqlite:///{settings.state}/mlflow/mlflow.db",
+        "Serve:  customer360 serve        Look: customer360 status, customer360 warehouse status, customer360 sql '…'",
+    )
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _sample(landing: Path, customers: int, days: int) -> None:
+    """The landing zone that is there, or a synthetic one."""
     if landing.exists():
         console.rule(f"1  using the files in {landing}")
-    else:
-        console.rule(f"1  a synthetic retailer: {customers:,} people, {days} days")
-        made = write_sample(landing.parent, customers=customers, days=days, seed=7)
-        console.print(
-            f"{sum(made.rows.values()):,} rows in {made.files} files, {made.size_bytes / 1e6:,.0f} MB, {made.seconds:.0f} s"
-        )
+        return
+    if landing.name != "landing":
+        raise ConfigError(f"landing: the demo makes a folder named landing, and {landing} is not there to be used")
+    console.rule(f"1  a synthetic retailer: {customers:,} people, {days} days")
+    made = write_sample(landing.parent, customers=customers, days=days, seed=7)
+    rows, megabytes = sum(made.rows.values()), made.size_bytes / 1e6
+    _say(f"{rows:,} rows in {made.files} files, {megabytes:,.0f} MB, {made.seconds:.0f} s")
+
+
+@contextmanager
+def _one_ray(settings: Settings) -> Iterator[None]:
+    """One Ray for the runs and trainings of the block, which else start one each."""
+    is_local = settings.execution.executor == "local"
+    with nullcontext() if is_local else ray_session(settings.execution, state_folder(settings)):
+        yield
+
+
+def _build(settings: Settings) -> None:
+    """Tables, models, scores and the publication."""
     console.rule("2  bronze, silver, gold on Ray")
-    jobs.run_pipeline(settings, RunRequest(command="demo"))
+    _run(settings, None)
     console.rule("3  models on Ray Train, tracked in MLflow")
     for model in MODELS:
+        start = time.perf_counter()
         jobs.train(settings, model, None)
+        _say(f"{model:<14} judged on the last known window, fitted, registered   {time.perf_counter() - start:.0f} s")
     console.rule("4  scores, profiles, online store")
-    jobs.run_pipeline(settings, RunRequest(start="gold", command="demo"))
+    _run(settings, "gold")
     jobs.publish(settings)
-    console.rule("5  the star schemas of the warehouse")
-    show_load(jobs.load_warehouse(settings))
-    console.rule("6  where every record went, and how good the data are")
+
+
+def _run(settings: Settings, start: str | None) -> None:
+    began = time.perf_counter()
+    with telemetry.heartbeat("bronze, silver, gold"):
+        record = jobs.run_pipeline(settings, RunRequest(start=start, command="demo"))
+    _say(*totals.built(record), f"as of {record.as_of}, {time.perf_counter() - began:.0f} s")
+
+
+def _check(settings: Settings) -> None:
+    """The warehouse, and where every record went."""
     lake = lake_of(settings)
-    report.conservation(lake, settings)
-    report.quality_summary(quality.overview(lake, QUALITY_ROWS), QUALITY_ROWS)
+    console.rule("5  the star schemas of the warehouse")
+    _say(*totals.loaded(jobs.load_warehouse(settings)))
+    console.rule("6  where every record went, and how good the data are")
+    with telemetry.heartbeat("adding up"):
+        _say(*totals.conserved(report.balances(lake, settings)), *totals.graded(quality.overview(lake)))
+
+
+def _introduce(settings: Settings) -> str:
+    """Print one person; returns its id. The people here are synthetic: nothing is masked."""
+    lake = lake_of(settings)
     console.rule("7  one person")
-    person = _someone(lake)
-    _tell(lake, person)
-    console.rule("8  the same person over HTTP, from Ray Serve")
-    _ask(settings, person)
-    console.rule(f"done in {time.perf_counter() - began:.0f} s")
-    console.print(f"Models: mlflow ui --backend-store-uri sqlite:///{settings.state}/mlflow/mlflow.db")
-    console.print(
-        "Serve:  customer360 serve        Look: customer360 status, customer360 quarantine list, customer360 sql '…'"
-    )
-
-
-def _someone(lake: Lake) -> str:
-    """A typical merged person: one record in each source system, facts in most groups, consent; then the lowest id."""
-    scored = scan_newest(lake, "gold.customer_360").filter(
-        pl.col("churn_probability").is_not_null(), pl.col("may_personalize"), pl.col("order_count_365d") > 2
-    )
-    merged = scored.filter(pl.col("record_count") > 1).with_columns(
-        systems=pl.col("source_systems").list.len(),
-        groups=pl.sum_horizontal(pl.col(f"{group}_until_at").is_not_null() for group in GROUPS),
-    )
-    order = (pl.col("record_count") == pl.col("systems"), "systems", "groups", "order_count_365d", "person_id")
-    found = merged.sort(*order, descending=[True, True, True, True, False]).select("person_id").head(1).collect()
-    if found.is_empty():
-        raise Customer360Error("no merged person with purchases and a churn score to show; was the sample too small?")
-    return str(found.item())
-
-
-def _tell(lake: Lake, person: str) -> None:
-    """Print the records, why they were merged, and the profile. The people here are synthetic: nothing is masked."""
-    members = (
-        lake.scan("silver.identities").filter(pl.col("person_id") == person).select("record_id").collect()["record_id"]
-    )
-    columns = [
-        "record_id",
-        "first_name",
-        "last_name",
-        "email_address",
-        "phone_number",
-        "date_of_birth",
-        "address_line_1",
-        "zip_code",
-    ]
-    records = (
-        lake.scan("silver.customer_records")
-        .filter(pl.col("record_id").is_in(members.to_list()))
-        .select(columns)
-        .collect()
-    )
-    grid = report.grid(f"Records of {person}", *columns)
-    for row in records.rows():
-        grid.add_row(*("" if v is None else str(v) for v in row))
-    console.print(grid)
-    edges = lake.scan("silver.identity_edges").filter(
-        pl.col("record_id_l").is_in(members.to_list()) & pl.col("record_id_r").is_in(members.to_list())
-    )
-    why = report.grid(
-        "Why they are one person (bits of evidence; 0 is even odds)", "pair", "weight", "decision", "strongest evidence"
-    )
-    for edge in edges.sort("record_id_l", "record_id_r").collect().to_dicts():
-        parts = sorted(edge["evidence"] or [], key=lambda e: -(e["weight"] or 0))[:3]
-        said = ", ".join(f"{p['comparison']}: {p['level']} {p['weight']:+.1f}" for p in parts)
-        weight = "login" if edge["match_weight"] is None else f"{edge['match_weight']:.1f}"
-        why.add_row(f"{edge['record_id_l']} ~ {edge['record_id_r']}", weight, edge["decision"], said)
-    console.print(why)
-    profile = scan_newest(lake, "gold.customer_360").filter(pl.col("person_id") == person).collect().to_dicts()[0]
-    console.print(f"Profile of {person}, as of {profile['as_of']}", highlight=False)
-    for name, group in GROUPS.items():
-        _tell_group(name, group, profile)
-
-
-def _tell_group(name: str, group: type[Table], profile: dict[str, Any]) -> None:
-    """One group of the profile: its title, how fresh it is, its columns."""
-    until = profile[f"{name}_until_at"]
-    fresh = f"until {until:%Y-%m-%d %H:%M} UTC" if until else "no fact yet"
-    console.print(f"{name}: {tables.summary(group)} [dim]{fresh}[/dim]", highlight=False)
-    for column in group.columns():
-        if column != f"{name}_until_at":
-            console.print(f"  {column:<24} {_shown(profile[column])}", highlight=False, markup=False)
-
-
-def _shown(value: Any) -> str:
-    """Lists of reasons and shares as short text."""
-    if not isinstance(value, list):
-        return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-    return ", ".join(_item(v) if isinstance(v, dict) else str(v) for v in value) or "-"
-
-
-def _item(item: dict[str, Any]) -> str:
-    if "share" in item:
-        return f"{item['name']} {item['share']:.0%}"
-    known = "" if item["value"] is None else f" = {item['value']:.3g}"
-    return f"{item['feature']}{known} ({item['contribution']:+.2f})"
+    with telemetry.heartbeat("looking for a typical person"):
+        person = portrait.typical(lake)
+    _say(f"Records of {person}")
+    console.print(portrait.records(lake, person))
+    _say("Why they are one person (bits of evidence; 0 is even odds)")
+    console.print(portrait.reasons(lake, person))
+    (row,) = scan_newest(lake, "gold.customer_360").filter(pl.col("person_id") == person).collect().to_dicts()
+    _say(f"Profile as of {row['as_of']}, by group: until when facts are known, and the first of its values")
+    _say(*portrait.profile(row))
+    return person
 
 
 def _ask(settings: Settings, person: str) -> None:
     """Start the HTTP application in a process of its own, ask it, and stop it."""
-    key = access.issue(state_folder(settings), "demo", "service")
+    console.rule("8  the same person over HTTP, from Ray Serve")
     base = f"http://{settings.serve.host}:{settings.serve.port}"
-    server = subprocess.Popen(
-        [sys.executable, "-m", "customer360.serve.cli", "serve"], env=_environment(settings), start_new_session=True
-    )
-    try:
-        _wait(base, server)
+    key = access.issue(state_folder(settings), "demo", "service")
+    with _server(settings, base):
         for path in (f"/v1/people/{person}/recommendations?k=5", f"/v1/people/{person}/scores", f"/v1/people/{person}"):
             began = time.perf_counter()
-            answer = _get(base + path, key)
-            console.print(f"GET {path}   {1000 * (time.perf_counter() - began):.0f} ms")
-            console.print_json(json.dumps(answer if "profile" not in answer else _brief(answer)))
+            body = _get(base + path, key)
+            _say(f"GET {path}   {1000 * (time.perf_counter() - began):.0f} ms", *portrait.answer(body))
+
+
+@contextmanager
+def _server(settings: Settings, base: str) -> Iterator[None]:
+    """The HTTP application while the block runs. What it and its Ray print goes to a file, whose path is shown."""
+    log = state_folder(settings) / SERVER_LOG
+    _say(f"customer360 serve at {base}, its log is {log}")
+    with log.open("w") as out:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "customer360.serve.cli", "serve"],
+            env=_environment(settings),
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        with telemetry.heartbeat("starting the HTTP application"):
+            _wait(base, server, log)
+        yield
     finally:
-        server.terminate()  # it ends its own Ray; a signal to all of that at once leaves Serve waiting for a dead controller
+        # It ends its own Ray; a signal to all of that at once leaves Serve waiting for a dead controller.
+        server.terminate()
         try:
-            server.wait(60)
+            with telemetry.heartbeat("stopping the HTTP application"):
+                server.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             os.killpg(server.pid, signal.SIGKILL)
             raise
-
-
-def _brief(answer: dict[str, Any]) -> dict[str, Any]:
-    """An answer without the profile's many columns, which were printed before."""
-    return {**answer, "profile": f"{len(answer['profile'])} columns, as above"}
 
 
 def _environment(settings: Settings) -> dict[str, str]:
@@ -194,17 +175,17 @@ def _environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def _wait(base: str, server: subprocess.Popen[bytes]) -> None:
+def _wait(base: str, server: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise Customer360Error(f"the server ended with code {server.returncode} before it answered")
+            raise Customer360Error(f"the server ended with code {server.returncode} before it answered; see {log}")
         try:
             _get(f"{base}/healthz", "")
             return
         except (urllib.error.URLError, ConnectionError):
             time.sleep(0.5)
-    raise Customer360Error(f"{base} did not answer within {START_SECONDS} s")
+    raise Customer360Error(f"{base} did not answer within {START_SECONDS} s; see {log}")
 
 
 def _get(url: str, key: str) -> Any:

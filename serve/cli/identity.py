@@ -6,11 +6,14 @@ import getpass
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from customer360.serve.cli.options import ConfigOption, configured
+
+if TYPE_CHECKING:
+    from customer360.serve.stewardship import Operation
 
 app = typer.Typer()
 identity_app = typer.Typer(no_args_is_help=True, help="Which records are one person: decide, undo, explain, verify.")
@@ -22,20 +25,18 @@ RunOption = Annotated[bool, typer.Option("--run/--no-run", help="Resolve again n
 RecordsOption = Annotated[list[str], typer.Option("--records", help="SYSTEM/id; give it once per record")]
 
 
-def _decide(operation: str, config: Path | None, actor: str | None, reason: str, run: bool, *arguments: Any) -> None:
-    """Carry out an operation of ``stewardship`` under the run lock, print its events, and resolve again if asked."""
+def _decide(
+    operation: Operation, config: Path | None, actor: str | None, reason: str, run: bool, *arguments: Any
+) -> None:
+    """Carry out a steward's operation, print its events, and resolve again if asked."""
     from customer360.models.identity import registry
-    from customer360.models.identity.registry import stewardship
     from customer360.platform.run import RunRequest, lake_of
-    from customer360.serve import jobs
+    from customer360.serve import jobs, stewardship
     from customer360.serve.compose import identity_rules
 
     settings = configured(config)
-    lake, rules = lake_of(settings), identity_rules(settings)
-    with lake.run_lock(f"identity {operation}"):
-        act = getattr(stewardship, operation)
-        events = act(lake, rules.ids.seed, *arguments, actor=actor or getpass.getuser(), reason=reason)
-    stored = registry.load(lake, rules.ids.seed)
+    events = stewardship.decide(settings, operation, *arguments, actor=actor or getpass.getuser(), reason=reason)
+    stored = registry.load(lake_of(settings), identity_rules(settings).ids.seed)
     if events.is_empty():
         typer.echo("noted; nobody changes")
     for event in events.to_dicts():
@@ -94,10 +95,7 @@ def reject(
     config: ConfigOption = None,
 ) -> None:  # fmt: skip
     """Two records (SYSTEM/id) are two people."""
-    from customer360.serve.compose import identity_rules
-
-    most = identity_rules(configured(config)).decision.max_cluster_size
-    _decide("reject", config, actor, reason, run, one, other, most)
+    _decide("reject", config, actor, reason, run, one, other)
 
 
 @identity_app.command("set")
@@ -154,7 +152,8 @@ def verify(config: ConfigOption = None) -> None:
 def show(
     person: Annotated[str, typer.Argument(help="A person's id, current or former")],
     as_of: Annotated[
-        datetime | None, typer.Option("--as-of", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="End of this day, or instant, in UTC")
+        datetime | None,
+        typer.Option("--as-of", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="End of this day, or instant, in UTC"),
     ] = None,
     config: ConfigOption = None,
 ) -> None:  # fmt: skip

@@ -30,7 +30,8 @@ def recommend(
     columns: Annotated[
         str,
         typer.Option(
-            help="Names in the file, as user=CustomerID,item=StockCode,…; places without a header: user=1,item=2,timestamp=4"
+            help="Names in the file, as user=CustomerID,item=StockCode,…; "
+            "places without a header: user=1,item=2,timestamp=4"
         ),
     ] = "",
     horizon: Annotated[
@@ -71,12 +72,23 @@ def recommend(
 
 @offline_app.command("score")
 def score(
-    transactions: Annotated[Path, typer.Option("--transactions", help="CSV (also .gz), Parquet or JSON lines: customer, timestamp, amount, optional invoice and item")],
+    transactions: Annotated[
+        Path,
+        typer.Option(
+            help="CSV (also .gz), Parquet or JSON lines: customer, timestamp, amount, optional invoice and item"
+        ),
+    ],
     as_of: Annotated[str, typer.Option("--as-of", help="Learn from rows before this day, score the window from it on")],
     out: Annotated[Path, typer.Option("--out", help="Parquet (or .csv): customer_id, p_churn, clv, clv_low, clv_high")],
     horizon: Annotated[int, typer.Option("--horizon", min=1, help="Length of the window in days")] = 90,
-    columns: Annotated[str, typer.Option("--columns", help="Names in the file, as customer=CustomerID,amount=Total; places without a header: customer=1,timestamp=2,amount=4")] = "",
-) -> None:  # fmt: skip
+    columns: Annotated[
+        str,
+        typer.Option(
+            help="Names in the file, as customer=CustomerID,amount=Total; "
+            "places without a header: customer=1,timestamp=2,amount=4"
+        ),
+    ] = "",
+) -> None:
     """Churn probability and revenue of the next days for every customer who bought before a date."""
     from customer360.models.files import scores, timestamps
     from customer360.models.files import transactions as files

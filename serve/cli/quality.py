@@ -20,7 +20,7 @@ def show_quality(
     limit: Annotated[int, typer.Option(min=0, help="Rules and people shown")] = 15,
     config: ConfigOption = None,
 ) -> None:
-    """Tables in five dimensions, alerts, the checks that fail most, and who needs more data; personal values are masked."""
+    """Tables in five dimensions, alerts, what fails most, and who needs more data; personal data is masked."""
     from customer360.platform.run import lake_of
     from customer360.serve.cli import report
     from customer360.serve.publication import quality
@@ -57,7 +57,8 @@ def quarantine_export(
 
     rows, letters = replay.export(lake_of(configured(config)), out, table)
     typer.echo(
-        f"{rows} quarantined rows and {letters} dead letters in {out}; repair them, then: customer360 quarantine replay {out}"
+        f"{rows} quarantined rows and {letters} dead letters in {out}; "
+        f"repair them, then: customer360 quarantine replay {out}"
     )
 
 

@@ -28,8 +28,8 @@ WIDTH_WITHOUT_TERMINAL = 160
 console = Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL)
 
 
-TEXT = ("batch", "table", "node", "row", "column", "rule", "value", "source", "reason", "state", "because", "faults", "run", "command", "as of", "nodes",
-        "ended", "last commit", "person", "missing", "measure")  # fmt: skip
+TEXT = ("batch", "table", "node", "row", "column", "rule", "value", "source", "reason", "state", "because", "faults",
+        "run", "command", "as of", "nodes", "ended", "last commit", "person", "missing", "measure")  # fmt: skip
 
 
 def grid(title: str, *columns: str) -> Grid:
@@ -143,7 +143,8 @@ def status(settings: Settings) -> None:
     conservation(lake, settings)
     refused_rows = quality.refused(lake)
     console.print(
-        f"quarantine: {refused_rows['row_id'].n_unique():,} rows; dead letters without correction: {open_dead_letters(lake).height:,}"
+        f"quarantine: {refused_rows['row_id'].n_unique():,} rows; "
+        f"dead letters without correction: {open_dead_letters(lake).height:,}"
     )
     runs = grid("Last runs", "run", "command", "as of", "nodes", "ended")
     for record in ledger.runs(lake, 5):
@@ -157,8 +158,8 @@ def status(settings: Settings) -> None:
 
 def quality_summary(found: Overview, limit: int) -> None:
     """Print tables in five dimensions, standing alerts, the checks that fail most and who needs more data."""
-    shown = grid("Quality: total = valid + invalid", "table", "score", *(d[:12] for d in DIMENSIONS), "total", "valid", "invalid",
-                 "duplicates", "nulls")  # fmt: skip
+    shown = grid("Quality: total = valid + invalid", "table", "score", *(d[:12] for d in DIMENSIONS), "total", "valid",
+                 "invalid", "duplicates", "nulls")  # fmt: skip
     for row in found.tables.to_dicts():
         counts = (f"{row[f'{n}_records']:,}" for n in ("total", "valid", "invalid", "duplicate", "null"))
         score = "-" if row["quality_score"] is None else f"{row['quality_score']:.1f}"

@@ -46,7 +46,7 @@ def erase(
 @app.command()
 def demo(
     customers: Annotated[int, typer.Option(min=100)] = 20_000,
-    days: Annotated[int, typer.Option(min=200)] = 540,
+    days: Annotated[int, typer.Option(min=400, help="Models need a year to learn from and be judged on")] = 540,
     config: ConfigOption = None,
 ) -> None:
     """The main job from nothing: sample, run, train, score, serve; prints what came out."""

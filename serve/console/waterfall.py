@@ -1,4 +1,4 @@
-"""A match weight as a picture: from the prior, comparison by comparison, to the sum. Scalable vector graphics as text."""
+"""A match weight as a picture (SVG text): from the prior, comparison by comparison, to the sum."""
 
 from __future__ import annotations
 

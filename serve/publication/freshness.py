@@ -1,8 +1,8 @@
-"""Whether what is served is behind: the last run did not end in a publication, or the publication is old (fault 29).
+"""Whether what is served is behind: the last run did not end in a publication, or the publication is old.
 
-Serving goes on with the last good generation whatever a run does; here stands what a caller is told about it. A run
-notes its outcome in ``<state>/online/LAST_RUN``; publishing removes the note. While a run is under way it holds a lock,
-so that one that died is told from one that works.
+Serving goes on with the last good generation whatever a run does; here stands what its answers say about that, so that
+an old answer is never taken for a fresh one. A run notes its outcome in ``<state>/online/LAST_RUN``; publishing removes
+the note. While a run is under way it holds a lock, which one that died holds no longer.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ def staleness(generation: Generation, reason: str | None, now: datetime) -> str 
     """Why a generation is stale: ``reason`` (see ``behind``), else its age; None when it is current."""
     age = now - generation.published_at
     if reason is None and age > STALE_AFTER:
-        return f"published {age.total_seconds() / 3600:.0f} hours ago, which is over {STALE_AFTER.total_seconds() / 3600:g}"
+        hours, most = (span.total_seconds() / 3600 for span in (age, STALE_AFTER))
+        return f"published {hours:.0f} hours ago, which is over {most:g}"
     return reason
 
 
@@ -109,7 +110,7 @@ class Watch:
 
 
 def _named(nodes: list[str]) -> str:
-    """Names only: a reason may quote data, and this is told to every caller."""
+    """Names only: a reason may quote data, and every caller reads this."""
     more = len(nodes) - NAMED
     return ", ".join(nodes[:NAMED]) + (f" and {more} more" if more > 0 else "")
 

@@ -59,7 +59,7 @@ def overview(lake: Lake, people: int = 20) -> Overview:
 
 
 def _broken(lake: Lake) -> pl.DataFrame:
-    """Checks by how many rows fail them. The contract's share is told rule by rule, from quarantine."""
+    """Checks by how many rows fail them. The contract's share is split by its rules, from quarantine."""
     counted = lake.scan("quality.rule_counts").filter(pl.col("source_system") == ALL).collect()
     checks = counted.filter(pl.col("rule") != "contract").select(
         "table_name",
@@ -147,12 +147,14 @@ def _bands(scores: pl.Series) -> list[dict[str, Any]]:
     numbers = (scores / width).floor().clip(0, BANDS - 1).cast(pl.Int64)
     counts = dict(numbers.value_counts().rows())
     highest = max(counts.values(), default=1)
-    return [{"low": i * width, "high": (i + 1) * width, "people": counts.get(i, 0), "height": counts.get(i, 0) / highest}
-            for i in range(BANDS)]  # fmt: skip
+    people = [counts.get(i, 0) for i in range(BANDS)]
+    return [
+        {"low": i * width, "high": (i + 1) * width, "people": n, "height": n / highest} for i, n in enumerate(people)
+    ]
 
 
 def _trend(rows: pl.DataFrame) -> dict[str, Any]:
-    """One table's scores over its measurements as points of a line from (0, 0) to (1, 1), lowest score at the bottom."""
+    """One table's scores over its measurements as points of a line from (0, 0) to (1, 1), the lowest at the bottom."""
     scores = [float(v) for v in rows["quality_score"].drop_nulls()]
     low, high = _range(scores)
     points = [(i / max(len(scores) - 1, 1), (s - low) / (high - low)) for i, s in enumerate(scores)]

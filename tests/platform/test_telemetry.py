@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -62,3 +64,38 @@ def test_run_error_names_every_failed_node() -> None:
     fault = errors.RunError({"silver.b": "two", "silver.a": "one"})
     assert str(fault).splitlines()[1:] == ["  silver.a: one", "  silver.b: two"]
     assert fault.failures == {"silver.b": "two", "silver.a": "one"}
+
+
+def test_silence_is_broken_by_what_runs_innermost(
+    fresh_log: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telemetry, "SILENCE_SECONDS", 0.08)
+    telemetry.configure()
+    with telemetry.only_heartbeats(), telemetry.heartbeat("everything"):
+        telemetry.event("held back")
+        for _ in telemetry.beating([1], telemetry.named(["a", "b", "c", "d"])):
+            time.sleep(0.3)
+    lines = capsys.readouterr().err.splitlines()
+    assert 1 <= len(lines) <= 4, "a line a silence, not a line a look"
+    assert {line.rpartition(",")[0] for line in lines} == {"  … a, b and 2 more"}
+    time.sleep(0.2)
+    telemetry.event("spoken")
+    assert capsys.readouterr().err == "spoken\n", "nothing runs any more, and lines are let through again"
+
+
+def test_who_speaks_is_not_interrupted(
+    fresh_log: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telemetry, "SILENCE_SECONDS", 0.4)
+    telemetry.configure()
+    with telemetry.heartbeat("a talkative one"):
+        for step in range(10):
+            telemetry.event(f"step {step}")
+            time.sleep(0.06)
+    assert "…" not in capsys.readouterr().err
+
+
+def test_a_log_that_nobody_reads_has_no_heart(fresh_log: None) -> None:
+    before = threading.active_count()
+    with telemetry.heartbeat("unheard"):
+        assert threading.active_count() == before

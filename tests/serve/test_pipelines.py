@@ -145,10 +145,10 @@ def test_a_model_is_scored_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_failure_stops_only_what_depends_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Calls(monkeypatch, {"gold.reference_counts": "broke"})
-    with pytest.raises(RunError) as told:
+    with pytest.raises(RunError) as failed:
         pipelines.run(Settings(), "master")
     assert calls.made == ["run", "publish"], "the warehouse reads all of gold, the publication does not"
-    assert told.value.failures == {
+    assert failed.value.failures == {
         "gold.reference_counts": "broke", "warehouse": "needs gold.reference_counts, which failed",
     }  # fmt: skip
 

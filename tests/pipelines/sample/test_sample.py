@@ -20,6 +20,7 @@ from customer360.pipelines.sample.behavior import STEPS
 from customer360.pipelines.sample.dirt import BAD_ENUM
 from customer360.pipelines.sample.streams import Streams
 from customer360.pipelines.sample.visits import GUEST_SHARE
+from customer360.platform.errors import ConfigError
 
 SMALL = {"customers": 200, "days": 60, "seed": 7}
 CUSTOMERS = """CUSTOMER_ID FIRST_NAME LAST_NAME EMAIL_ADDRESS PHONE_NUMBER DATE_OF_BIRTH GENDER ADDRESS_LINE_1 CITY
@@ -58,11 +59,11 @@ COLUMNS = {
     "crm/engagement": """ENGAGEMENT_ID CUSTOMER_ID ENGAGEMENT_TYPE ENGAGEMENT_DATE CAMPAIGN_ID CAMPAIGN_NAME
         MESSAGE_SUBJECT MESSAGE_CONTENT ENGAGEMENT_ACTION ENGAGEMENT_STATUS DEVICE_TYPE LOCATION_COUNTRY TIME_TO_OPEN
         TIME_TO_CLICK CONVERSION_RESULT""",
-    "desk/agents": "AGENT_ID AGENT_NAME TEAM HIRED_DATE AGENT_STATUS",
-    "desk/tickets": """TICKET_ID CUSTOMER_ID TICKET_STATUS TICKET_PRIORITY CREATION_DATE RESOLUTION_DATE
+    "support/agents": "AGENT_ID AGENT_NAME TEAM HIRED_DATE AGENT_STATUS",
+    "support/tickets": """TICKET_ID CUSTOMER_ID TICKET_STATUS TICKET_PRIORITY CREATION_DATE RESOLUTION_DATE
         FIRST_RESPONSE_TIME TOTAL_RESOLUTION_TIME ASSIGNED_AGENT_ID TICKET_SOURCE TICKET_CATEGORY CUSTOMER_SATISFACTION
         LAST_UPDATED_DATE""",
-    "desk/interactions": """INTERACTION_ID CUSTOMER_ID TICKET_ID INTERACTION_TYPE INTERACTION_DATE INTERACTION_CHANNEL
+    "support/interactions": """INTERACTION_ID CUSTOMER_ID TICKET_ID INTERACTION_TYPE INTERACTION_DATE INTERACTION_CHANNEL
         AGENT_ID INTERACTION_SUBJECT INTERACTION_DESCRIPTION INTERACTION_OUTCOME RESOLUTION_TIME SATISFACTION_SCORE
         SENTIMENT_SCORE PRIORITY_LEVEL CATEGORY SUBCATEGORY FOLLOW_UP_REQUIRED ESCALATION_LEVEL""",
     "external/profiles": """PROFILE_ID CUSTOMER_ID DATA_SOURCE PROFILE_TYPE PROFILE_DATE AGE_RANGE GENDER EDUCATION_LEVEL
@@ -395,11 +396,25 @@ def test_every_kind_of_dirt_occurs_and_can_be_switched_off(dirty: Sample, clean:
 
 
 def test_a_full_folder_and_a_tiny_story_are_refused(dirty: Sample, tmp_path: Path) -> None:
-    with pytest.raises(FileExistsError, match="landing"):
+    with pytest.raises(ConfigError, match="landing"):
         write_sample(dirty.root, **SMALL)
-    with pytest.raises(ValueError, match="at least 20 customers and 28 days"):
+    with pytest.raises(ConfigError, match="at least 20 customers and 28 days"):
         write_sample(tmp_path, customers=5, days=60, seed=7)
+    assert not list(tmp_path.iterdir()), "what is refused leaves nothing"
     assert write_sample(tmp_path / "least", customers=20, days=28, seed=3).rows["truth/churn"] == 20
+    assert sorted(f.name for f in (tmp_path / "least").iterdir()) == ["landing", "truth"]
+
+
+def test_a_sample_that_breaks_off_is_no_sample(tmp_path: Path) -> None:
+    def power_cut(feed: str, done: int, total: int) -> None:
+        if feed == "erp/products":
+            raise KeyboardInterrupt
+
+    small = {"customers": 20, "days": 28, "seed": 3}
+    with pytest.raises(KeyboardInterrupt):
+        write_sample(tmp_path, **small, progress=power_cut)
+    assert not (tmp_path / "landing").exists() and not (tmp_path / "truth").exists()
+    assert write_sample(tmp_path, **small).rows["truth/churn"] == 20, "and it can be made again"
 
 
 def test_the_sample_needs_no_ray() -> None:

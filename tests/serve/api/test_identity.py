@@ -118,11 +118,11 @@ def test_any_record_gets_an_answer_or_a_clear_refusal(settings: Settings) -> Non
     ]  # fmt: skip
     with signed_in(settings, "service") as client:
         for record in ({}, junk, odd, {"full_name": "x y " * 100, "phone_number": "+" * 40}):
-            told = client.post("/v1/identity/lookup", json=record)
-            assert (told.status_code, told.json()["answer"]) == (200, "new"), record
+            answer = client.post("/v1/identity/lookup", json=record)
+            assert (answer.status_code, answer.json()["answer"]) == (200, "new"), record
         for record in refused:
-            told = client.post("/v1/identity/lookup", json=record)
-            assert told.status_code == 422 and told.json()["detail"].startswith("body") and len(told.text) < 1000
+            answer = client.post("/v1/identity/lookup", json=record)
+            assert answer.status_code == 422 and answer.json()["detail"].startswith("body") and len(answer.text) < 1000
         for body in (b"{", b"\xff\xfe", b'{"first_name": "\\ud800"}', b'{"city": NaN}', b"[" * 100_000):
             assert client.post("/v1/identity/lookup", content=body).status_code in (400, 422), body[:20]
 
@@ -138,12 +138,12 @@ def test_reasons_need_the_role_that_sees_accounts(settings: Settings, path: str)
 
 def test_a_person_is_explained(settings: Settings) -> None:
     with signed_in(settings, "service") as client:
-        told = client.get(f"/v1/identity/{person_of(settings, 'POS/1')}/why").json()
+        answer = client.get(f"/v1/identity/{person_of(settings, 'POS/1')}/why").json()
         history = client.get(f"/v1/identity/{person_of(settings, 'POS/1')}/history").json()
         unknown = client.get("/v1/identity/pffffffffffffffff/why")
-    assert told["records"] == ["CRM/1", "POS/1"]
-    (edge,) = told["held_by"]
-    assert edge == told["weakest_bridge"] and told["would_split"]["groups"] == [["CRM/1"], ["POS/1"]]
+    assert answer["records"] == ["CRM/1", "POS/1"]
+    (edge,) = answer["held_by"]
+    assert edge == answer["weakest_bridge"] and answer["would_split"]["groups"] == [["CRM/1"], ["POS/1"]]
     assert edge["match_weight"] > 4 and len(edge["evidence"]) >= 4
     assert [e["kind"] for e in history["events"]][:1] == ["mint"]
     assert unknown.status_code == 404 and "pfff" not in unknown.text
@@ -240,5 +240,5 @@ def test_a_steward_decides_in_a_browser(tmp_path: Path) -> None:
         ("Kim", "cannot link", "son"),
     ]
     with signed_in(settings, "steward") as client:
-        told = client.get(f"/v1/identity/{person_of(settings, 'POS/6')}/why").json()
-    assert told["records"] == ["POS/5", "POS/6"], "the registry holds both as one person"
+        answer = client.get(f"/v1/identity/{person_of(settings, 'POS/6')}/why").json()
+    assert answer["records"] == ["POS/5", "POS/6"], "the registry holds both as one person"

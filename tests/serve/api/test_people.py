@@ -85,7 +85,7 @@ def test_groups_that_a_person_refused_are_withheld(own_shop: Any) -> None:
     assert ann["withheld"] == [] and {c: ann["profile"][c] for c in known} == known
     assert bob["withheld"] == ["segment", "propensity", "affinity", "preference", "external", "household"]
     assert {c: bob["profile"][c] for c in known} == {**dict.fromkeys(known), "order_count": 3}
-    assert bob["profile"]["email_address"] == "p_bob@example.org", "who may not be contacted is told by may_email"
+    assert bob["profile"]["email_address"] == "p_bob@example.org", "may_email says who may not be contacted"
 
 
 def test_readers_see_no_external_facts_but_shares(own_shop: Any) -> None:

@@ -158,7 +158,7 @@ def test_drift_and_retrain(office: Office) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("merge", "p0000000000000000", "p0000000000000001", "--no-run"), "p0000000000000000"),
         (("split", "nobody", "--records", "POS/1", "--no-run"), "nobody"),
@@ -172,9 +172,9 @@ def test_drift_and_retrain(office: Office) -> None:
         (("set", "nobody", "shoe_size", "44", "--no-run"), "shoe_size"),
     ],
 )
-def test_an_unknown_id_is_named(office: Office, words: tuple[str, ...], told: str) -> None:
+def test_an_unknown_id_is_named(office: Office, words: tuple[str, ...], message: str) -> None:
     before = office.people
-    assert told in office.refuses(*words)
+    assert message in office.refuses(*words)
     assert office.people == before
 
 

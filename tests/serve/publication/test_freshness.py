@@ -1,4 +1,4 @@
-"""Serving goes on with the last good generation and says that it is behind (fault 29)."""
+"""Serving goes on with the last good generation and says that it is behind."""
 
 from __future__ import annotations
 
@@ -33,11 +33,13 @@ def test_a_run_that_was_published_leaves_nothing_behind(tmp_path: Path) -> None:
     assert freshness.behind(tmp_path) is None
 
 
-def test_a_failed_run_is_told_by_its_nodes_without_what_they_said(tmp_path: Path) -> None:
+def test_a_failed_run_is_named_by_its_nodes_without_what_they_said(tmp_path: Path) -> None:
     failed(tmp_path)
-    told = freshness.behind(tmp_path)
+    reason = freshness.behind(tmp_path)
     assert (
-        told is not None and told.startswith("the run `run master` of 2") and told.endswith("failed in silver.events")
+        reason is not None
+        and reason.startswith("the run `run master` of 2")
+        and reason.endswith("failed in silver.events")
     )
     failed(tmp_path, a="", b="", c="", d="", e="")
     assert str(freshness.behind(tmp_path)).endswith("failed in a, b, c and 2 more")
@@ -45,7 +47,7 @@ def test_a_failed_run_is_told_by_its_nodes_without_what_they_said(tmp_path: Path
     assert freshness.behind(tmp_path) is None
 
 
-def test_newer_tables_that_are_not_published_are_told(tmp_path: Path) -> None:
+def test_newer_tables_that_are_not_published_are_reason(tmp_path: Path) -> None:
     attempt(tmp_path, "run gold")
     assert str(freshness.behind(tmp_path)).endswith("built newer tables that are not published")
 
@@ -69,7 +71,7 @@ def test_a_run_under_way_is_no_failure_and_a_dead_one_is(tmp_path: Path) -> None
     assert str(freshness.behind(tmp_path)).endswith("broke off")
 
 
-def test_what_failed_before_stays_told_during_the_next_run(tmp_path: Path) -> None:
+def test_what_failed_before_stays_reason_during_the_next_run(tmp_path: Path) -> None:
     failed(tmp_path)
     before = freshness.behind(tmp_path)
     with freshness.watched(tmp_path, "run"):
