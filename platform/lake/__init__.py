@@ -171,10 +171,10 @@ class Lake:
             partition = {k: None if v is None else str(v) for k, v in (row.get("partition") or {}).items()}
             found.append(File(unquote(row["path"]), row["num_records"] or 0, row["size_bytes"], partition))
         if version is not None and version < self.version(name):
-            self._require(name, version, found)
+            self._check_whole(name, version, found)
         return sorted(found, key=lambda f: f.path)
 
-    def _require(self, name: str, version: int, files: list[File]) -> None:
+    def _check_whole(self, name: str, version: int, files: list[File]) -> None:
         stored = self.sizes(name)
         gone = sum(f.path not in stored for f in files)
         if gone:
