@@ -17,7 +17,10 @@ ROOT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(r"^(```|~~~).*?^\1", re.M | re.S)
 LINK = re.compile(r"!?\[[^\]]*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
 LONGEST = {"README.md": 130}  # lines
-EXAMPLES = {"pipelines/gold/loyalty.py", "models/repeat.py", "configs/models/repeat.yaml", "serve/api/bestsellers.py"}
+EXAMPLES = {
+    *("pipelines/gold/loyalty.py", "models/repeat.py", "configs/models/repeat.yaml", "serve/api/bestsellers.py"),
+    *("platform/sources/sqlite.py", "serve/console/runs.py", "serve/console/templates/runs.html"),
+}  # that the recipes make
 
 
 @cache

@@ -20,6 +20,7 @@ from customer360.platform import ledger, sources
 from customer360.platform import settings as configuration
 from customer360.platform.errors import RunError
 from customer360.platform.lake import Lake
+from customer360.platform.run import RunRequest
 from customer360.platform.settings import Settings
 from customer360.serve import jobs
 from customer360.serve.cli import app
@@ -83,7 +84,7 @@ def landed(settings: Settings) -> list[tuple[Any, ...]]:
 
 
 def land(settings: Settings) -> dict[str, str]:
-    return {node.node: node.state for node in jobs.run_pipeline(settings, end=BRONZE).nodes}
+    return {node.node: node.state for node in jobs.run_pipeline(settings, RunRequest(end=BRONZE)).nodes}
 
 
 FIRST = [(1, "1", "PURCHASE"), (1, "2", "RETURN"), (1, "3", "PURCHASE")]
