@@ -271,11 +271,13 @@ def _run_on_ray(configured: Settings) -> None:
                 "request_timeout_s": configured.serve.request_timeout_seconds,
             }
             serve.start(proxy_location="HeadOnly", http_options=http, logging_config={"enable_access_log": False})
-            serve.run(_deployment(configured), name=APPLICATION, route_prefix="/")
-            telemetry.event("serving", at=f"http://{configured.serve.host}:{configured.serve.port}/docs")
-            stop.wait()
+            try:
+                serve.run(_deployment(configured), name=APPLICATION, route_prefix="/")
+                telemetry.event("serving", at=f"http://{configured.serve.host}:{configured.serve.port}/docs")
+                stop.wait()
+            finally:
+                _end(serve, configured)
         finally:
-            _end(serve, configured)
             for received, handler in before.items():
                 signal.signal(received, handler)
 

@@ -214,6 +214,32 @@ def test_ray_serve_runs_the_config_file(own_shop: Any, tmp_path: Path) -> None:
             process.wait(60)
 
 
+@pytest.mark.slow
+def test_the_server_stops_without_a_word_of_ray(own_shop: Any, tmp_path: Path) -> None:
+    """SIGTERM ends `customer360 serve` on a Ray of its own; nothing is reported as killed or failed."""
+    own_shop.publish()
+    port, log = free_port(), tmp_path / "server.log"
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "CUSTOMER360__STATE": str(own_shop.state),
+        "CUSTOMER360__SERVE__PORT": str(port),
+    }
+    command = [sys.executable, "-m", "customer360.serve.cli", "serve"]
+    with (
+        log.open("w") as out,
+        subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT) as process,
+    ):
+        try:
+            wait_until_healthy(port, process, 240)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            code = process.wait(120)
+    said = log.read_text()
+    assert code == 0 and f"serving  at=http://127.0.0.1:{port}/docs" in said
+    assert "ray.kill" not in said and "raylet" not in said and "INFO" not in said, said
+
+
 def wait_until_healthy(port: int, process: subprocess.Popen[bytes], seconds: float = 90) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
