@@ -91,7 +91,7 @@ def lab(tmp_path: Path, empty_graph: None) -> Iterator[Settings]:
 
 def count(lab: Settings, goal: int | str, **options: Any) -> dict[str, Any]:
     (Path(lab.landing) / "goal.txt").write_text(str(goal))
-    record = runs.run(lab, rules={}, as_of=None, default_as_of=lambda _: None, **options)
+    record = runs.run(lab, RunRequest(**options), rules={})
     return {n.node: n for n in record.nodes}
 
 
