@@ -48,7 +48,9 @@ def data_quality_metrics(
     silver_stock: pl.LazyFrame,
     silver_campaign_audiences: pl.LazyFrame,
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """One measurement a commit of a record table. The newest one is made again, as other tables may have changed since."""
+    """One measurement a commit of a record table. The newest one is made again, as other tables may have changed
+    since.
+    """
     rules, lake = context.params, context.lake
     before, counted_before = lake.scan(METRICS).collect(), lake.scan(RULE_COUNTS).collect()
     related = _related(gold_reference_counts.collect(), gold_agreement_counts.collect())
@@ -74,7 +76,8 @@ def _measurements(context: Context, node: Node, before: pl.DataFrame, related: T
     known = before.filter(pl.col("table_name") == bronze).sort("table_version").tail(1).to_dicts()
     since = known[0]["table_version"] if known else -1
     version = lake.version(bronze)
-    # Counted anew from the whole log: a sum carried in a table of its own would count twice after a death between the two.
+    # Counted anew from the whole log: a sum carried in a table of its own would count twice after a death between the
+    # two.
     punctual = _deliveries(context, bronze, -1)
     for commit in _commits(lake, node.name, since - 1):
         facts = json.loads(commit.get("customer360.facts", "{}"))

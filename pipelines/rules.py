@@ -69,7 +69,7 @@ class StandingRules(Frozen):
 
 
 class ReliabilityRules(Frozen):
-    """How far an external profile is trusted: quality x source weight x a factor for each fact that the master knows."""
+    """Trust in an external profile: quality x source weight x a factor for each fact that the master knows."""
 
     source_weights: dict[str, float] = {"LINKEDIN": 0.8, "ENRICHMENT": 0.9, "FACEBOOK": 0.7, "TWITTER": 0.6}
     unknown_source_weight: float = Field(default=0.5, ge=0, le=1)
@@ -113,7 +113,7 @@ class RiskRules(Frozen):
 
 
 class RetentionAction(Frozen):
-    """An action for customers of whom so much is at stake at such a risk; the first whose floors are passed is taken."""
+    """An action for customers of whom so much is at stake at such a risk; the first with passed floors is taken."""
 
     name: str
     stake_from: float = 0
@@ -172,7 +172,8 @@ class EnrichmentRules(Frozen):
     risk: RiskRules = RiskRules()
     retention: RetentionRules = RetentionRules()
     baskets: BasketRules = BasketRules()
-    referrers: dict[str, list[str]] = {  # channel type to hosts, the first that fits; `name.*` is the name under any ending
+    # channel type to hosts, the first that fits; `name.*` is the name under any ending
+    referrers: dict[str, list[str]] = {
         "EMAIL": ["mail.google.com", "mail.yahoo.com", "outlook.live.com", "outlook.office.com"],
         "SEARCH": ["google.*", "bing.com", "duckduckgo.com", "search.yahoo.com", "ecosia.org", "baidu.com", "yandex.*"],
         "SOCIAL": ["facebook.com", "fb.com", "instagram.com", "twitter.com", "x.com", "t.co", "linkedin.com", "lnkd.in",

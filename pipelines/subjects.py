@@ -17,7 +17,8 @@ from customer360.pipelines.vocabulary import record_id
 class Owner:
     """How the facts of a table find their subject: columns of silver, so that a stored row finds it anew.
 
-    ``at`` names the instant, ``visitor`` the column with the cookie or device id; ``otherwise`` is the subject of a fact
+    ``at`` names the instant, ``visitor`` the column with the cookie or device id; ``otherwise`` is the subject of a
+    fact
     with neither account nor visitor.
     """
 

@@ -4,7 +4,8 @@
 
 Words: columns, numbers, "text", True, False; `and or not`, `< <= > >= == != in "not in"` (also chained, `1 < x <= 5`),
 `is None`, `is not None`, `+ - * /`, and `FUNCTIONS`. A date column compares with text like "2026-01-31". Whatever
-touches a missing value is unknown, as in SQL; a person of whom the condition is unknown is not meant. Division by zero is
+touches a missing value is unknown, as in SQL; a person of whom the condition is unknown is not meant. Division by zero
+is
 unknown. Parsing is Python's own (`ast`), and every node that is not named here is refused.
 """
 
@@ -38,7 +39,8 @@ class ExpressionError(ConfigError):
 
 @dataclass(frozen=True)
 class Term:
-    """A checked part: its kind, its Polars expression, its value where it is written out, and the values that its column
+    """A checked part: its kind, its Polars expression, its value where it is written out, and the values that its
+    column
     may have, where the contract says."""
 
     kind: Kind
@@ -198,7 +200,7 @@ class _Compiler:
         return compare(one.expr, two.expr)
 
     def alike(self, left: ast.expr, right: ast.expr) -> tuple[Term, Term]:
-        """Two terms of one kind; text beside a date is read as one, text beside a column with declared values is one."""
+        """Two terms of one kind; text is read as a date beside one, as a declared value beside a column of such."""
         one, two = self.term(left), self.term(right)
         one, two = self.fitted(left, one, two), self.fitted(right, two, one)
         if one.kind != two.kind:
@@ -261,7 +263,8 @@ FUNCTIONS: dict[str, tuple[tuple[Kind, ...], Build]] = {
     "lower": (("text",), lambda _, given: Term("text", given[0].str.to_lowercase())),
     "starts_with": (("text", "text"), lambda _, given: Term("flag", given[0].str.starts_with(given[1]))),
     "size": (("texts",), lambda _, given: Term("number", given[0].list.len().cast(pl.Float64))),
-    "known": (("number", "number"), lambda _, given: Term("number", pl.coalesce(given[0], given[1]))),  # else the second
+    # else the second
+    "known": (("number", "number"), lambda _, given: Term("number", pl.coalesce(given[0], given[1]))),
 }  # fmt: skip
 _COMPARE: dict[type[ast.cmpop], Callable[[pl.Expr, pl.Expr], pl.Expr]] = {
     ast.Lt: pl.Expr.lt, ast.LtE: pl.Expr.le, ast.Gt: pl.Expr.gt, ast.GtE: pl.Expr.ge, ast.Eq: pl.Expr.eq,

@@ -40,7 +40,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One build or producer. ``name`` is its main table, with ``/part`` when it fills one partition of a shared table."""
+    """One build or producer. ``name`` is its main table, with ``/part`` when it fills one part of a shared table."""
 
     name: str
     outputs: tuple[type[Table], ...]
@@ -92,7 +92,9 @@ class Node:
 
     @property
     def awaits(self) -> tuple[str, ...]:
-        """Tables that must stand before: its inputs and, where it needs a date, the table that the default is read from."""
+        """Tables that must stand before: its inputs and, where it needs a date, the table that the default is read
+        from.
+        """
         return (*self.inputs, *(DATE_TABLES if self.needs_date else ()))
 
 
@@ -101,7 +103,8 @@ DATE_TABLES: dict[str, Callable[[Lake], date]] = {}  # one at most: the table, a
 
 
 def gives_as_of(table: str) -> Callable[[F], F]:
-    """Declare a function of the lake as what gives the default ``as_of``. It reads ``table``, which every node that needs
+    """Declare a function of the lake as what gives the default ``as_of``. It reads ``table``, which every node that
+    needs
     a date waits for, whether it reads the table or not.
 
     Raises:
@@ -159,7 +162,8 @@ def builds(
 ) -> Callable[[F], F]:
     """Declare a pure function from frames to one frame as the build of ``table``.
 
-    ``rules`` names the rule file that becomes ``params``. ``merge`` declares the build mergeable: applied to the outputs
+    ``rules`` names the rule file that becomes ``params``. ``merge`` declares the build mergeable: applied to the
+    outputs
     for any parts of the input rows, one under the other, it gives the output for all of them. ``reads`` names the
     columns that are needed of a wide input, so that an exchange carries no others. ``follows`` takes stored rows, then
     some of the inputs by their names, and returns the same rows with the ``subject_id`` and ``person_id`` that a build

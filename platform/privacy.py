@@ -58,7 +58,8 @@ class Identifiers:
 
 
 def erase_rows(lake: Lake, who: Identifiers) -> dict[str, int]:
-    """Remove a subject from every current bronze table, dated edition, quarantine, dead letters and replay files. Rows by table.
+    """Remove a subject from every current bronze table, dated edition, quarantine, dead letters and replay files. Rows
+    by table.
 
     Tables whose contract says ``anonymize`` keep the row without its personal columns. What is built on bronze changes
     with the next run; ingest refuses the subject from now on.

@@ -166,8 +166,8 @@ def pii_columns(table: type[Table]) -> dict[str, str]:
 
 
 def summary(table: type[Table]) -> str:
-    """First line of the contract's docstring: the grain, in words."""
-    return (table.__doc__ or "").strip().split("\n")[0]
+    """First sentences of the contract's docstring, up to a blank line: the grain, in words."""
+    return " ".join((table.__doc__ or "").strip().split("\n\n")[0].split())
 
 
 def conform(table: type[Table], frame: pl.LazyFrame) -> pl.LazyFrame:

@@ -98,7 +98,8 @@ def run(
 ) -> Run | None:
     """Run a pipeline, one of its stages, a model or everything; None where no table was asked for.
 
-    ``request`` narrows it further: its ``end`` goes before the pipeline's, its ``only`` is what the stage or model needs.
+    ``request`` narrows it further: its ``end`` goes before the pipeline's, its ``only`` is what the stage or model
+    needs.
 
     Raises:
         ConfigError: an unknown name.

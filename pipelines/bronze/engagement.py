@@ -53,7 +53,9 @@ class MarketingCampaigns(Table, table="bronze.marketing_campaigns", key=("CAMPAI
 
 
 class CampaignAudiences(Table, table="bronze.campaign_audiences", key=("CUSTOMER_ID", "CAMPAIGN_ID")):
-    """One row per delivered version of a customer's place in a campaign (without a control group no effect can be told)."""
+    """One row per delivered version of a customer's place in a campaign (without a control group no effect can be
+    told).
+    """
 
     CUSTOMER_ID = String(nullable=False, max_length=20, metadata=personal("account"))
     CAMPAIGN_ID = String(nullable=False, max_length=20)

@@ -1,10 +1,14 @@
 """What is bought together: pairs of products and of categories that share more baskets than chance explains.
 
 Large baskets hold every pair more often, popular products meet more often; neither is affinity. So a pair's baskets are
-compared with what products of that popularity give when they are spread at random over baskets of the same sizes: within
-a stratum of N baskets of about s items, items of inclusion rates a and b meet in N a b (1 - (1-a)(1-b) / d) baskets, d the
-sum of rate x (1 - rate) over all items (Hájek's joint inclusion probability). The p-value is the Poisson tail of the sum
-over strata, which bounds that of the spreading from above. False discoveries are held by Benjamini and Hochberg over all
+compared with what products of that popularity give when they are spread at random over baskets of the same sizes:
+within
+a stratum of N baskets of about s items, items of inclusion rates a and b meet in N a b (1 - (1-a)(1-b) / d) baskets, d
+the
+sum of rate x (1 - rate) over all items (Hájek's joint inclusion probability). The p-value is the Poisson tail of the
+sum
+over strata, which bounds that of the spreading from above. False discoveries are held by Benjamini and Hochberg over
+all
 pairs that could have met, the pairs that never did included.
 """
 
@@ -90,7 +94,8 @@ def _pairs(items: pl.LazyFrame, thing: str, as_of: date, rules: BasketRules) -> 
 def associations(lines: pl.DataFrame, rules: BasketRules) -> pl.DataFrame:
     """Pairs that meet in at least ``rules.least_baskets`` baskets and more often than by chance, in both directions.
 
-    ``lines``: source_system, transaction_id, item; unique. Returns item, other and the columns of ``Pair``, of each item
+    ``lines``: source_system, transaction_id, item; unique. Returns item, other and the columns of ``Pair``, of each
+    item
     its ``rules.partners`` best.
     """
     baskets = _Baskets.of(lines, rules)

@@ -30,7 +30,9 @@ def _shares() -> List:
 class PersonalizationFeatures(
     Table, table="gold.personalization_features", per="person_id", partition_by=("as_of",), sort_by=("person_id",)
 ):
-    """One row per person and as_of date: what may shape what the person is shown; null where personalization is refused."""
+    """One row per person and as_of date: what may shape what the person is shown; null where personalization is
+    refused.
+    """
 
     person_id = String(primary_key=True)
     as_of = Date(primary_key=True)

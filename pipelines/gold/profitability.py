@@ -1,4 +1,6 @@
-"""What a customer has brought and cost: margin where the catalogue knows costs, acquisition where a campaign came first."""
+"""What a customer has brought and cost: margin where the catalogue knows costs, acquisition where a campaign came
+first.
+"""
 
 from __future__ import annotations
 
@@ -127,7 +129,8 @@ def customer_value(
 
 
 def _first_touches(sessions: pl.LazyFrame, messages: pl.LazyFrame, days: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
-    """``person_id``, ``campaign_id`` of buyers: the earliest visit or message of a campaign, no later than the day of the
+    """``person_id``, ``campaign_id`` of buyers: the earliest visit or message of a campaign, no later than the day of
+    the
     first purchase; of equally early ones the first by name.
     """
     buyers = (

@@ -26,7 +26,9 @@ SOUR_DAYS, SOUR = 60, 0.5  # sentiment falls by SOUR in the last days before a m
 
 
 def _profiles(world: World) -> pl.DataFrame:
-    """One row per profile: person and customer_id it is filed under, whose (the person that it describes), source, day."""
+    """One row per profile: person and customer_id it is filed under, whose (the person that it describes), source,
+    day.
+    """
     rng, members = world.streams.stream("external.profiles"), world.accounts.filter(source_system="CRM")
     chosen = members.filter(pl.Series(rng.random(len(members)) < PROFILED_SHARE))
     owner, _ = spread(1 + (rng.random(len(chosen)) < 0.4).astype(np.int64))
@@ -76,7 +78,9 @@ def profile_rows(world: World) -> pl.DataFrame:
 
 
 def profile_truth(world: World) -> pl.DataFrame:
-    """One row per external profile: profile_id, entity_id it is filed under, described (whose facts it holds), is_wrong."""
+    """One row per external profile: profile_id, entity_id it is filed under, described (whose facts it holds),
+    is_wrong.
+    """
     rows, ids = _profiles(world), world.people["entity_id"]
     return rows.select(
         profile_id=pl.format("XP{}", pl.col("number").cast(pl.String).str.zfill(8)),
@@ -87,7 +91,8 @@ def profile_truth(world: World) -> pl.DataFrame:
 
 
 def sentiment_rows(world: World) -> pl.DataFrame:
-    """EXTERNAL_CUSTOMER_SENTIMENT: one row per member with a series, matter and month from registration on. Scores scatter
+    """EXTERNAL_CUSTOMER_SENTIMENT: one row per member with a series, matter and month from registration on. Scores
+    scatter
     round a level of the member's own, and fall before the member leaves."""
     rng, members = world.streams.stream("external.sentiment"), world.accounts.filter(source_system="CRM")
     chosen = members.filter(pl.Series(rng.random(len(members)) < TALKED_SHARE))

@@ -29,7 +29,9 @@ class VisitorLogins(Table, table="silver.visitor_logins", per="visitor_id", sort
 
 @builds(VisitorLogins, reads={"bronze.events": ("VISITOR_ID", "CUSTOMER_ID", "EVENT_DATE", "_source_system")})
 def visitor_logins(bronze_events: pl.LazyFrame) -> pl.LazyFrame:
-    """Runs of events of one device under one account, in order of time. Rows are not judged yet: a broken clock logs nobody in."""
+    """Runs of events of one device under one account, in order of time. Rows are not judged yet: a broken clock logs
+    nobody in.
+    """
     known = (
         bronze_events.filter(pl.col("VISITOR_ID", "CUSTOMER_ID").is_not_null(), is_sensible("EVENT_DATE"))
         .select(visitor_id="VISITOR_ID", source_system="_source_system", customer_id="CUSTOMER_ID", at="EVENT_DATE")
@@ -72,7 +74,7 @@ class Events(Table, table="silver.events", per="event_id", sort_by=("occurred_at
     scroll_depth = Float(nullable=True)
     device_type = String(
         nullable=True,
-        description="By user agent and the tracker's word; tablets are looked for first, as their agents name a mobile, too",
+        description="By user agent and the tracker's word; tablets first, as their agents name a mobile, too",
     )
     browser = String(nullable=True)
     operating_system = String(nullable=True)
@@ -81,14 +83,15 @@ class Events(Table, table="silver.events", per="event_id", sort_by=("occurred_at
     referrer_host = String(nullable=True)
 
 
-# Words of user agents. An Android device that does not say Mobile is a tablet; an iPad may call itself a Macintosh, then
+# Words of user agents. An Android device that does not say Mobile is a tablet; an iPad may call itself a Macintosh,
+# then
 # only the tracker knows better.
 TABLET_AGENT, MOBILE_AGENT = r"\b(?:iPad|Tablet|PlayBook|Kindle|Silk)\b", r"\b(?:iPhone|iPod|Mobile|Windows Phone)\b"
 DESKTOP_AGENT = r"\b(?:Windows NT|Macintosh|X11|CrOS)\b"
 
 
 def device_type(agent: pl.Expr, declared: pl.Expr) -> pl.Expr:
-    """DESKTOP, MOBILE or TABLET from a user agent and what the tracker says; tablet wins, null where both are silent."""
+    """DESKTOP, MOBILE or TABLET from user agent and tracker; tablet wins, null where both are silent."""
     android_tablet = agent.str.contains(r"\bAndroid\b") & ~agent.str.contains(r"\bMobile\b")
     tablet = agent.str.contains(TABLET_AGENT) | android_tablet | (declared == "TABLET")
     return (
@@ -104,7 +107,9 @@ EVENT_OWNER = Owner(at="occurred_at", visitor="visitor_id", otherwise=pl.lit("e:
 
 @builds(Events, follows=EVENT_OWNER.of)
 def events(bronze_events: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
-    """Silver names, the referrer's host parsed, and the subject: anonymous visitors stay so many visitors, not one person."""
+    """Silver names, the referrer's host parsed, and the subject: anonymous visitors stay so many visitors, not one
+    person.
+    """
     same = ("event_id", "customer_id", "visitor_id", "event_type", "page_url", "product_id", "search_query", "scroll_depth",
             "browser", "operating_system")  # fmt: skip
     facts = bronze_events.select(

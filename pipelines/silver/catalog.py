@@ -33,7 +33,7 @@ class Products(Table, table="silver.products", per="product_id", sort_by=("produ
 
 @builds(Products, rules="standardization")
 def products(bronze_products: pl.LazyFrame, params: StandardizationRules) -> pl.LazyFrame:
-    """Current products; which codes are goods is a rule (`product_code_pattern`). Systems share one product namespace."""
+    """Current products; which codes are goods is a rule (`product_code_pattern`). Systems share one namespace."""
     same = (
         "product_id",
         "product_name",

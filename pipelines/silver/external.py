@@ -122,7 +122,7 @@ def _gender(column: str) -> pl.Expr:
 
 
 def _age_fits() -> pl.Expr:
-    """Whether the age on the day of the profile lies in its range, give or take a year: ranges are not dated exactly."""
+    """Whether the age on the profile's day lies in its range, give or take a year: ranges are not dated exactly."""
     age = (pl.col("profiled_on") - pl.col("date_of_birth")).dt.total_days() / 365.25
     low, high = (
         pl.col("age_range").replace_strict(

@@ -43,7 +43,9 @@ MONEY = pl.Decimal(12, 2)
 
 
 def merge(days: pl.LazyFrame) -> pl.LazyFrame:
-    """Add up partial days: sums of counts and amounts, earliest first, latest last. ``merge(a + b)`` = ``merge(merge(a) + b)``."""
+    """Add up partial days: sums of counts and amounts, earliest first, latest last. ``merge(a + b)`` =
+    ``merge(merge(a) + b)``.
+    """
     counts = [c for c in SubjectDays.columns() if c.endswith("_count") or c == "seconds_on_site"]
     amounts = [c for c in SubjectDays.columns() if c.endswith("_amount")]
     return days.group_by("subject_id", "on").agg(

@@ -115,7 +115,7 @@ def service_contacts(
     silver_identity_links: pl.LazyFrame,
     silver_service_tickets: pl.LazyFrame,
 ) -> pl.LazyFrame:
-    """Contacts with their subject; one whose ticket is missing is kept, as an orphan. The description stays in bronze."""
+    """Contacts with their subject; one without its ticket is kept, as an orphan. The description stays in bronze."""
     same = ("interaction_id", "customer_id", "ticket_id", "agent_id", "sentiment_score", "category", "subcategory")
     facts = bronze_service_interactions.select(
         *(pl.col(c.upper()).alias(c) for c in same),

@@ -194,7 +194,9 @@ def fact_transaction_items(silver_transaction_items: pl.LazyFrame) -> pl.LazyFra
 class FactInteractions(
     Table, table="customer.fact_interactions", per="subject_id", sort_by=("date_key", "touchpoint_key")
 ):
-    """One row per contact between a customer and the retailer: a visit, a message's event, a service contact, a receipt."""
+    """One row per contact between a customer and the retailer: a visit, a message's event, a service contact, a
+    receipt.
+    """
 
     interaction_id = String(primary_key=True, description="session@subject, or source_system/id of the record")
     kind = OneOf(*KINDS, primary_key=True)

@@ -118,7 +118,8 @@ class FactPersonalizationEvents(
     per="person_id",
     sort_by=("date_key", "recommendation_key"),
 ):
-    """One row per offered product and day and kind of event: the offer itself, then what the person did with the product.
+    """One row per offered product and day and kind of event: the offer itself, then what the person did with the
+    product.
 
     No impressions: see the module. Responses count within 14 days from as_of, the first day that the list did not know.
     """

@@ -230,7 +230,8 @@ class Lake:
         Without ``stem`` the file is named after its content, so that equal content is the same file.
 
         Raises:
-            ContractError: ``partition`` names other columns than the table is partitioned by (their values would be lost).
+            ContractError: ``partition`` names other columns than the table is partitioned by (their values would be
+            lost).
         """
         declared = _partition_columns(tables.by_name(name))
         if set(partition) != set(declared):
@@ -250,7 +251,8 @@ class Lake:
         types changed is made anew and empty, to be filled by its build.
 
         Raises:
-            ContractError: a stored column has another type, or the table other partitions; the message says how to rebuild.
+            ContractError: a stored column has another type, or the table other partitions; the message says how to
+            rebuild.
         """
         name, declared = tables.spec(table).name, self._delta_schema(table)
         if not self.exists(name):
@@ -370,7 +372,7 @@ class Lake:
         return self.commit(name, fresh, gone, app=app, app_version=app_version, facts=facts, marks=marks)
 
     def rewrite(self, name: str, change: Callable[[pl.DataFrame], pl.DataFrame], *, reason: str) -> int:
-        """Apply ``change`` file by file, in one commit; files that it leaves equal stay. Returns rows changed or gone."""
+        """Apply ``change`` by file, in one commit; files that it leaves equal stay. Returns rows changed or gone."""
         adds, removes, touched = [], [], 0
         for f in self.files(name):
             before = self.scan(name, [f]).collect()

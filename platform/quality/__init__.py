@@ -93,12 +93,14 @@ class Balance:
 
 
 def batch_balance(scope: str, facts: dict[str, Any]) -> Balance:
-    """Conservation of one landed batch: read = landed + dead letters + collapsed into group rows + left out + erased before."""
+    """Conservation of one landed batch: read = landed + dead letters + collapsed into group rows + left out + erased
+    before.
+    """
     return Balance(scope, facts["read"], {k: facts[k] for k in ("landed", "dead", "collapsed", "left_out", "erased")})
 
 
 def record_balance(scope: str, facts: dict[str, Any]) -> Balance:
-    """Conservation of a record table, cumulative: bronze = silver + quarantined + duplicates + superseded + set apart."""
+    """Conservation of a record table: bronze = silver + quarantined + duplicates + superseded + set apart."""
     return Balance(
         scope,
         facts["bronze"],

@@ -2,7 +2,8 @@
 
 A table is loaded in parts: the partitions and buckets that its lake tables share, else as a whole. A part whose files,
 contract and function are those of the last load is current and not read. The others are merged by key: equal rows stay,
-and rows that their parts hold no longer go, so that erasures and re-resolved people reach the star. Nothing is committed
+and rows that their parts hold no longer go, so that erasures and re-resolved people reach the star. Nothing is
+committed
 unless every key resolves and every count and sum equals the lake's. A process that dies leaves the star as it was.
 """
 
@@ -300,7 +301,9 @@ class _Loader:
         )
         now = datetime.now(UTC)
         for part, (fingerprint, rows) in loaded.items():
-            self.connection.execute("INSERT INTO loads.parts VALUES (?, ?, ?, ?, ?)", [self.load.name, part, fingerprint, rows, now])  # fmt: skip
+            self.connection.execute(
+                "INSERT INTO loads.parts VALUES (?, ?, ?, ?, ?)", [self.load.name, part, fingerprint, rows, now]
+            )
 
     def _count(self) -> int:
         return int(self.connection.execute(f"SELECT count(*) FROM {self.load.name}").fetchall()[0][0])

@@ -61,7 +61,9 @@ def run(
     publish: Annotated[bool, typer.Option(help="Publish to the online store when gold was built")] = True,
     config: ConfigOption = None,
 ) -> None:
-    """Land what is new and build what is not current; `run master` also loads the warehouse, `run MODEL` trains and scores."""
+    """Land what is new and build what is not current; `run master` also loads the warehouse, `run MODEL` trains and
+    scores.
+    """
     from customer360.platform.run import RunRequest
     from customer360.serve import pipelines
     from customer360.serve.cli import report
@@ -114,7 +116,9 @@ def status(config: ConfigOption = None) -> None:
 
 @app.command()
 def catalog(out: Annotated[Path, typer.Option(help="Folder for the pages")] = Path("docs/tables")) -> None:
-    """Write the table catalogue as Markdown from the contracts; in a checkout also the matrix of requirements and the tree."""
+    """Write the table catalogue as Markdown from the contracts; in a checkout also the matrix of requirements and the
+    tree.
+    """
     from customer360.platform import catalogue
     from customer360.serve.compose import compose
 
@@ -140,7 +144,9 @@ def sql(
     ],
     config: ConfigOption = None,
 ) -> None:
-    """Query lake and warehouse with DuckDB; schemas are bronze, silver, gold, quality, customer, behavior, personalization."""
+    """Query lake and warehouse with DuckDB; schemas are bronze, silver, gold, quality, customer, behavior,
+    personalization.
+    """
     from customer360.platform import warehouse
     from customer360.platform.run import lake_of
     from customer360.serve.jobs import warehouse_file

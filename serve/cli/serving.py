@@ -111,7 +111,9 @@ def publication_restore(
     generation: Annotated[str, typer.Argument(metavar="ID", help="As `publication list` shows it")],
     config: ConfigOption = None,
 ) -> None:
-    """Answer from an earlier publication, marked stale, until a run publishes again; running servers follow in a second."""
+    """Answer from an earlier publication, marked stale, until a run publishes again; running servers follow in a
+    second.
+    """
     from customer360.platform import online
     from customer360.serve.compose import state_folder
     from customer360.serve.publication import freshness

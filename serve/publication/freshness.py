@@ -62,7 +62,9 @@ def published(state: Path) -> None:
 
 
 def restored(state: Path, *, is_newest: bool) -> None:
-    """A stored publication was put into service: it is behind, unless it is the newest, of which holds what held before."""
+    """A stored publication was put into service: it is behind, unless it is the newest, of which holds what held
+    before.
+    """
     home = state / "online"
     note = _read(home)
     before = note["before"] if note is not None and note["state"] == "restored" else note

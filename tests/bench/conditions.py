@@ -16,7 +16,8 @@ SAMPLE_SECONDS = 0.1
 
 
 class Measured(NamedTuple):
-    """``result`` of a call, its wall ``seconds``, and of this process with its children the largest memory in GiB and the
+    """``result`` of a call, its wall ``seconds``, and of this process with its children the largest memory in GiB and
+    the
     ``cpu`` seconds, which tell more than the wall on a machine that others use, too."""
 
     result: Any
@@ -64,7 +65,9 @@ def tree_cpu() -> float:
 
 
 def tree_memory() -> int:
-    """Bytes in memory of this process and all its descendants; shared pages (Ray's object store) count once, at their largest."""
+    """Bytes in memory of this process and all its descendants; shared pages (Ray's object store) count once, at their
+    largest.
+    """
     private, shared = 0, [0]
     for pid in tree():
         lines = dict(

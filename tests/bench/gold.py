@@ -1,6 +1,7 @@
 """Gold per person against one-process engines: `python tests/bench/gold.py [--people 200000 --days 365]`.
 
-Ours is `platform.run.run` itself, on Ray (warm) and in process, over a lake of silver facts (16 buckets, sorted by subject):
+Ours is `platform.run.run` itself, on Ray (warm) and in process, over a lake of silver facts (16 buckets, sorted by
+subject):
 (a) `gold.customer_features` where `silver.subject_days` stands, (b) both rebuilt from the facts. The rivals are Polars
 (streaming) and DuckDB in one process over the same rows as Parquet files a month, as a landing would leave them; they
 aggregate straight to the person, 28 columns, and write one Parquet file. Sums of every variant must agree.
@@ -69,7 +70,9 @@ class Size:
 
 
 def moments(table: type[Table], size: Size) -> tuple[np.ndarray, np.ndarray]:
-    """Subject numbers and microseconds of a table's rows: events belong to visits, half of the receipts too, lines to receipts."""
+    """Subject numbers and microseconds of a table's rows: events belong to visits, half of the receipts too, lines to
+    receipts.
+    """
     rng = np.random.default_rng(0)
 
     def drawn(per_person: int) -> tuple[np.ndarray, np.ndarray]:
@@ -327,7 +330,9 @@ def prepare(root: Path, size: Size) -> dict[str, int]:
 
 
 def once(root: Path, size: Size, name: str) -> tuple[float, float, float, dict[str, float]]:
-    """Measure one variant: seconds, CPU seconds, peak GiB, sums. A process that needs Ray starts and warms it before the clock runs."""
+    """Measure one variant: seconds, CPU seconds, peak GiB, sums. A process that needs Ray starts and warms it before
+    the clock runs.
+    """
     how, rebuilt = VARIANTS[name]
     lake, out = Lake(str(root / "lake")), root / "out"
     if callable(how):

@@ -1,7 +1,8 @@
 """The public log Online Retail II through the whole platform: `python tests/bench/real_log.py [--data DIR]`.
 
 Runs `configs/online_retail.yaml` into a temporary lake, twice, and judges churn and recommendations, fitted on what was
-known at a cut, on the 90 days after it. Prints one Markdown block. DIR holds the log's CSV files (see the configuration).
+known at a cut, on the 90 days after it. Prints one Markdown block. DIR holds the log's CSV files (see the
+configuration).
 """
 
 from __future__ import annotations

@@ -1,7 +1,10 @@
-"""Recommendations on the public retail log: the hybrid against each method alone and the two towers, two windows, both modes.
+"""Recommendations on the public retail log: the hybrid against each method alone and the two towers, two windows, both
+modes.
 
-`python tests/bench/recommend.py [--cuts 2011-06-13,2011-03-15] [--modes new,all] [--data DIR]`. Goods only (codes that begin
-with five digits, upper-cased), sales only, one event per user, item and day. Everything is learned before the cut; users
+`python tests/bench/recommend.py [--cuts 2011-06-13,2011-03-15] [--modes new,all] [--data DIR]`. Goods only (codes that
+begin
+with five digits, upper-cased), sales only, one event per user, item and day. Everything is learned before the cut;
+users
 with five items before it who come back within 90 days judge. The full catalogue is ranked. Prints one Markdown block.
 """
 

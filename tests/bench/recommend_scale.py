@@ -1,6 +1,8 @@
-"""Stand-alone lists of a large shop: `python tests/bench/recommend_scale.py [--users 100000] [--items 50000] [--events 1000000]`.
+"""Stand-alone lists of a large shop: `python tests/bench/recommend_scale.py [--users 100000] [--items 50000] [--events
+1000000]`.
 
-Zipf items, gamma-distributed activity, one year. Runs `customer360 offline recommend` in a process of its own and prints
+Zipf items, gamma-distributed activity, one year. Runs `customer360 offline recommend` in a process of its own and
+prints
 seconds, CPU and peak memory; `--ease N` inverts EASE of N items instead.
 """
 

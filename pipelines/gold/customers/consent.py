@@ -32,7 +32,7 @@ class Consent(Table):
 
 
 def consent(profile: pl.LazyFrame, intervals: pl.LazyFrame, params: EnrichmentRules, as_of: date) -> pl.LazyFrame:
-    """Adds Consent: the answers that hold on the last day before ``as_of``; unanswered purposes follow the rule file."""
+    """Adds Consent: answers that hold on the last day before ``as_of``; unanswered purposes follow the rule file."""
     given = intervals.filter(pl.col("valid_from") < as_of)
     holds = pl.col("valid_to").is_null() | (pl.col("valid_to") >= as_of)
     allowed, purpose = pl.col("is_allowed"), pl.col("purpose")

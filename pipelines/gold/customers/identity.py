@@ -26,7 +26,7 @@ class Identity(Table):
 
 
 def identity(people: pl.LazyFrame, accounts: pl.LazyFrame) -> pl.LazyFrame:
-    """``silver.people`` with the columns of Identity, and only those, by person; ``accounts``: silver.person_accounts."""
+    """``silver.people`` with the columns of Identity alone, by person; ``accounts``: silver.person_accounts."""
     known = people.join(
         accounts.select("person_id", "identity_confidence", identity_until_at="last_updated_at"),
         on="person_id",

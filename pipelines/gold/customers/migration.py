@@ -1,6 +1,7 @@
 """How customers move between the RFM segments from month to month.
 
-Each month is told as it was: the segment at the first day of a month reads days before it alone and the fifths among the
+Each month is told as it was: the segment at the first day of a month reads days before it alone and the fifths among
+the
 buyers of that time, so it equals `gold.customer_360` as of that day. Who is one person is what is known today.
 """
 
@@ -33,7 +34,9 @@ class RfmMonthBounds(Table, table="gold.rfm_month_bounds", sort_by=("month",)):
 
 @builds(RfmMonthBounds, rules="enrichment", reads={"silver.subject_days": DAYS})
 def rfm_month_bounds(silver_subject_days: pl.LazyFrame, as_of: date, params: EnrichmentRules) -> pl.LazyFrame:
-    """The months up to ``as_of`` that have a buyer before them, at most the rule file's ``segment_history_months`` and one."""
+    """The months up to ``as_of`` that have a buyer before them, at most the rule file's ``segment_history_months`` and
+    one.
+    """
     bought = silver_subject_days.select(DAYS).filter(_bought()).collect().lazy()
     month, bounds = as_of.replace(day=1), []
     for _ in range(params.segment_history_months + 1):
@@ -85,7 +88,9 @@ class SegmentMigrations(Table, table="gold.segment_migrations", sort_by=("month"
 
 @builds(SegmentMigrations)
 def segment_migrations(gold_segment_months: pl.LazyFrame) -> pl.LazyFrame:
-    """Pairs of consecutive months that are both known; whoever is in one of them alone comes from or goes to NOT_BUYING."""
+    """Pairs of consecutive months that are both known; whoever is in one of them alone comes from or goes to
+    NOT_BUYING.
+    """
     months = gold_segment_months.select("month").unique().sort("month").with_columns(next=pl.col("month").shift(-1))
     pairs = months.filter(pl.col("next") == pl.col("month").dt.offset_by("1mo"))
     now = gold_segment_months.join(pairs, on="month")

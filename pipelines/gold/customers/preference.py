@@ -38,7 +38,8 @@ def preference(
 ) -> pl.LazyFrame:
     """Adds Preference to a profile with Value.
 
-    ``orders``: silver.transaction_facts, ``sessions``: silver.session_facts, ``visits``: gold.visit_profiles. Among equals
+    ``orders``: silver.transaction_facts, ``sessions``: silver.session_facts, ``visits``: gold.visit_profiles. Among
+    equals
     the earlier part of the day or week counts.
     """
     moments = pl.concat(

@@ -1,4 +1,6 @@
-"""How much care a person's account needs, and why: signs of abuse, of payment trouble, of a mistaken identity, of leaving."""
+"""How much care a person's account needs, and why: signs of abuse, of payment trouble, of a mistaken identity, of
+leaving.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ UNTIL = ("value_until_at", "identity_until_at", "service_until_at", "sentiment_u
 
 
 def risk(profile: pl.LazyFrame, orders: pl.LazyFrame, rules: RiskRules, as_of: date) -> pl.LazyFrame:
-    """Adds Risk to a profile with Value, Identity, Service, Sentiment, Devices and Churn; ``orders``: silver.transactions."""
+    """Adds Risk to a profile with Value, Identity, Service, Sentiment, Devices and Churn; ``orders``:
+    silver.transactions.
+    """
     tried = orders.filter(
         pl.col("person_id").is_not_null(), pl.col("transaction_type") == "PURCHASE", pl.col("occurred_on") < as_of
     )

@@ -64,7 +64,8 @@ def sentiment(
         .join(measured, on="person_id", how="left")
         .with_columns(
             pl.col("mention_count").fill_null(0),
-            # Rounded: sums of floats differ in their last bits with the order of the rows, and thresholds look at these.
+            # Rounded: sums of floats differ in their last bits with the order of the rows, and thresholds look at
+            # these.
             service_sentiment=(pl.col("service_sum") / pl.col("service_weight")).round(6),
             external_sentiment=pl.when(pl.col("external_weight") > 0).then(
                 (pl.col("external_sum") / pl.col("external_weight")).round(6)

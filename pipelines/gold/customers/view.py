@@ -36,7 +36,8 @@ class Key(Table):
 
 GROUPS: dict[str, type[Table]] = {
     "identity": Identity, "consent": Consent, "value": Value, "rfm": Rfm, "lifecycle": Lifecycle, "clv": Clv,
-    "churn": Churn, "segment": Segment, "propensity": Propensity, "affinity": Affinity, "preference": Preference, "engagement": Engagement, "service": Service,
+    "churn": Churn, "segment": Segment, "propensity": Propensity, "affinity": Affinity, "preference": Preference,
+    "engagement": Engagement, "service": Service,
     "sentiment": Sentiment, "loyalty": Loyalty, "devices": Devices, "household": Household, "external": External,
     "risk": Risk,
 }  # fmt: skip
@@ -45,7 +46,8 @@ NEEDS_PERSONALIZATION = ("segment", "propensity", "affinity", "preference", "ext
 
 
 class Customer360(
-    Key, Identity, Consent, Value, Rfm, Lifecycle, Clv, Churn, Segment, Propensity, Affinity, Preference, Engagement, Service, Sentiment, Loyalty,
+    Key, Identity, Consent, Value, Rfm, Lifecycle, Clv, Churn, Segment, Propensity, Affinity, Preference, Engagement,
+    Service, Sentiment, Loyalty,
     Devices, Household, External, Risk,
     table="gold.customer_360", per="person_id", partition_by=("as_of",), sort_by=("person_id",),
 ):  # fmt: skip
