@@ -24,7 +24,7 @@ def resolve(
     from customer360.models.files import people
     from customer360.models.identity import resolve as resolve_records
     from customer360.models.identity.evidence.standardize import standardize
-    from customer360.models.identity.resolution import timed
+    from customer360.models.identity.phases import timed
 
     shape = people.read_mapping(mapping)
     limits = shape.applied_to(people.identity_rules(rules))

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from customer360.models.identity.evidence.features import Features, build_features, key_caps
-from customer360.models.identity.evidence.standardize import of_many_names, standardize
+from customer360.models.identity.evidence.features import Features, build_features, key_caps, standardized
+from customer360.models.identity.evidence.standardize import of_many_names
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.stitching import hubs as number_hubs
 from customer360.models.identity.stitching import with_own
@@ -60,34 +60,42 @@ def pin(records: pl.DataFrame, rules: IdentityRules, basis: str = "") -> Pins:
     return pinned(records, rules, basis)[0]
 
 
-def pinned(records: pl.DataFrame, rules: IdentityRules, basis: str = "") -> tuple[Pins, pl.DataFrame]:
-    """As `pin`, and the `evidence` of the same records under these pins, which are read and standardized once for both."""
+def pinned(
+    records: pl.DataFrame, rules: IdentityRules, basis: str = "", model: IdentityModel | None = None
+) -> tuple[Pins, pl.DataFrame]:
+    """As `pin`, and the `evidence` of the same records under these pins, which are read and standardized once for both.
+    With a `model` none is trained."""
     raw, hubs = _measured(records, rules)
-    model, frequencies, caps = _fitted(raw, rules)
+    model, frequencies, caps = _fitted(raw, rules, model)
     pins = Pins(model, frequencies, hubs, caps, records.height, basis)
     return pins, _under(raw.frame, pins, rules)
 
 
 def _measured(records: pl.DataFrame, rules: IdentityRules) -> tuple[Features, pl.DataFrame]:
     """Features of the records, their keys not capped, and the hubs among their values."""
-    standard = standardize(records, _without_limits(rules))
+    standard = standardized(records, _without_limits(rules))
     hubs = pl.concat([_hubs_of(standard, column, rules) for column in _HUB_LIMITS])
-    raw = build_features(_closed(standard, hubs), rules, capped=False)
+    raw = build_features(_closed(standard, hubs), rules)
     return raw, pl.concat([hubs, _shared_domains(raw.frame), number_hubs(raw.frame, rules.stitching)])
 
 
-def _fitted(raw: Features, rules: IdentityRules) -> tuple[IdentityModel, pl.DataFrame, dict[str, int]]:
+def _fitted(
+    raw: Features, rules: IdentityRules, model: IdentityModel | None
+) -> tuple[IdentityModel, pl.DataFrame, dict[str, int]]:
     """The model, its value frequencies, and the most records that may share a key."""
+    if model is not None:
+        model.check_keys(raw.keys)
     counts = term_frequencies(raw, rules.engine.threads)
-    model = train(raw, rules, counts)
-    shares = [_shares(counts[column], column) for column in sorted(adjusted_columns(model))]
+    model = model or train(raw, rules, counts)
+    known = sorted(adjusted_columns(model) & counts.keys())  # of a column without values there are no shares
+    shares = [_shares(counts[column], column) for column in known]
     return model, pl.concat(shares or [_no_shares()]), key_caps(raw.frame, raw.keys, rules)
 
 
 def evidence(records: pl.DataFrame, pins: Pins, rules: IdentityRules) -> pl.DataFrame:
     """One row per record, sorted by record_id: record_id, what the model compares, hashed block keys, tf_* columns."""
-    standard = _closed(standardize(records, _without_limits(rules)), pins.hubs)
-    return _under(build_features(standard, rules, capped=False).frame, pins, rules)
+    standard = _closed(standardized(records, _without_limits(rules)), pins.hubs)
+    return _under(build_features(standard, rules).frame, pins, rules)
 
 
 def _under(frame: pl.DataFrame, pins: Pins, rules: IdentityRules) -> pl.DataFrame:

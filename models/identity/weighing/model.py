@@ -8,6 +8,7 @@ round, is replaced by a stated value and said so in the diagnostics; too much of
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +74,15 @@ class IdentityModel(BaseModel):
         """Sixteen hex digits that name these parameters."""
         text = json.dumps([self.settings, self.term_frequency_hash], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def check_keys(self, keys: Sequence[str]) -> None:
+        """Raises IdentityModelError when the model was trained with other block keys."""
+        stated = [rule["blocking_rule"] for rule in self.settings["blocking_rules_to_generate_predictions"]]
+        absent = [key for key in keys if not any(key in rule for rule in stated)]
+        if absent or len(stated) != len(keys):
+            raise IdentityModelError(
+                f"the model blocks on {len(stated)} keys, the records have {len(keys)}; train it again"
+            )
 
 
 def adjusted_columns(model: IdentityModel) -> set[str]:

@@ -19,12 +19,11 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from customer360.models.identity.evidence.features import KEY_PREFIX, Features
+from customer360.models.identity.evidence.features import KEY_PREFIX
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.threads import at_once
 from customer360.models.identity.weighing.engine import engine
-from customer360.models.identity.weighing.model import IdentityModel, IdentityModelError, adjusted_columns
-from customer360.models.identity.weighing.pairs import meeting
+from customer360.models.identity.weighing.model import IdentityModel, adjusted_columns
 from customer360.models.identity.weighing.tasks import scored_in_tasks
 from customer360.models.identity.weighing.vectors import answers, sides
 from customer360.platform.run.executor import Executor
@@ -42,47 +41,6 @@ _CHUNK = 250_000  # pairs whose columns a thread holds at once
 _FEW = 20_000  # pairs that are not parted among threads
 _OPEN = -2  # the number of a level that is not known yet
 _ROUNDING = 1e-6  # bits that sums in another order may differ by, and far more
-
-
-def blocked_pairs(features: Features) -> int:
-    """Upper bound of the pairs that the block keys propose (a pair under two keys counts twice)."""
-    counts = (features.frame[key].drop_nulls().value_counts()["count"].cast(pl.Int64) for key in features.keys)
-    return sum(int((count * (count - 1)).sum()) // 2 for count in counts)
-
-
-def predict(
-    features: Features, model: IdentityModel, rules: IdentityRules, executor: Executor | None = None
-) -> pl.DataFrame:
-    """Pairs with at least `decision.audit_weight` bits, as `PAIR_SCHEMA`, sorted by (rid_l, rid_r).
-
-    `evidence` holds per comparison the level and its bits, the term-frequency adjustment included; the bits and the
-    prior's add up to `match_weight`. `executor`: as in `score_planned`. Raises IdentityModelError when the model compares columns that the records do
-    not have, or when the keys propose more than `blocking.max_pairs`.
-    """
-    proposed = blocked_pairs(features)
-    if proposed > rules.blocking.max_pairs:
-        raise IdentityModelError(
-            f"block keys propose {proposed:,} pairs, more than blocking.max_pairs = {rules.blocking.max_pairs:,}; "
-            "lower blocking.max_records_per_key"
-        )
-    _check(features, model)
-    rows = features.frame.lazy()
-    holders = (
-        rows.filter(pl.col(key).is_not_null()).select(value=key, rid="rid", is_new=pl.lit(True))
-        for key in features.keys
-    )
-    pairs = meeting(holders)
-    return score_planned(pairs, with_shares(features, model), features.keys, model, rules, executor)
-
-
-def with_shares(features: Features, model: IdentityModel) -> pl.DataFrame:
-    """The frame with the share of each value among its column's as `tf_*`, for the columns that need it."""
-    shares = []
-    for column in sorted(adjusted_columns(model)):
-        filled = features.frame[column].null_count()
-        share = pl.len().over(column) / (features.frame.height - filled)
-        shares.append(pl.when(pl.col(column).is_not_null()).then(share).alias(f"tf_{column}"))
-    return features.frame.with_columns(shares)
 
 
 def score_planned(
@@ -257,12 +215,3 @@ def _evidence(scales: list[_Scale], levels: np.ndarray, weights: np.ndarray) -> 
         }
     )
     return flat.to_struct("evidence").reshape((len(levels), len(scales))).arr.to_list()
-
-
-def _check(features: Features, model: IdentityModel) -> None:
-    wanted = {rule["blocking_rule"] for rule in model.settings["blocking_rules_to_generate_predictions"]}
-    absent = [key for key in features.keys if not any(f'"{key}"' in rule or key in rule for rule in wanted)]
-    if absent or len(wanted) != len(features.keys):
-        raise IdentityModelError(
-            f"the model blocks on {len(wanted)} keys, the records have {len(features.keys)}; train it again"
-        )
