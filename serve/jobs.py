@@ -10,7 +10,8 @@ from customer360.models.base import MODELS, Model
 from customer360.models.identity.erasure import forget, identifiers_of
 from customer360.models.lifecycle import promotion
 from customer360.models.lifecycle import train as lifecycle
-from customer360.models.lifecycle.promotion import Desk, Outcome
+from customer360.models.lifecycle.job import ModelJob
+from customer360.models.lifecycle.promotion import Outcome
 from customer360.models.lifecycle.tuning import Tuned
 from customer360.pipelines import last_complete_day_end
 from customer360.platform import privacy, telemetry, warehouse
@@ -64,26 +65,24 @@ def train(settings: Settings, name: str, as_of: date | None) -> None:
     lake = lake_of(settings)
     cut = as_of or last_complete_day_end(lake)
     for model in models:
-        lifecycle.train(settings, lake, model, cut)
+        lifecycle.train(ModelJob(settings, lake, model, cut))
 
 
 def tune(settings: Settings, name: str, as_of: date | None, trial_count: int, *, resume: bool, apply: bool) -> Tuned:
     """Search the parameters of one model as of a date."""
-    model, lake = known_model(name), lake_of(settings)
-    cut = as_of or last_complete_day_end(lake)
-    return lifecycle.tune(settings, lake, model, cut, trial_count, resume=resume, apply=apply)
+    return lifecycle.tune(model_job(settings, name, as_of), trial_count, resume=resume, apply=apply)
 
 
-def desk(settings: Settings, name: str, as_of: date | None) -> Desk:
-    """One model with what is needed to judge, promote and retrain it as of a date."""
+def model_job(settings: Settings, name: str, as_of: date | None) -> ModelJob:
+    """One model with what is needed to train, judge and promote it as of a date."""
     model, lake = known_model(name), lake_of(settings)
-    return Desk(settings, lake, model, as_of or last_complete_day_end(lake))
+    return ModelJob(settings, lake, model, as_of or last_complete_day_end(lake))
 
 
 def retrain(settings: Settings, name: str, as_of: date | None) -> list[Outcome]:
     """Retrain one model, or all, where it is due; see ``promotion.retrain``."""
     names = sorted(MODELS) if name == "all" else [name]
-    return [promotion.retrain(desk(settings, each, as_of)) for each in names]
+    return [promotion.retrain(model_job(settings, each, as_of)) for each in names]
 
 
 def known_model(name: str) -> Model[Any, Any]:

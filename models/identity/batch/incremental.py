@@ -52,6 +52,7 @@ from customer360.models.identity.verdicts.decide import (
 )
 from customer360.models.identity.weighing.engine import one_engine
 from customer360.models.identity.weighing.model import IdentityModel
+from customer360.models.identity.weighing.pairs import among_few
 from customer360.models.identity.weighing.predict import columns_read, score_planned
 from customer360.platform.run.executor import Executor
 
@@ -129,9 +130,13 @@ class _Meeting:
 
 
 def _met(
-    state: State, batch: pl.DataFrame, gone: Iterable[int], caps: dict[str, int], rules: IdentityRules,
+    state: State,
+    batch: pl.DataFrame,
+    gone: Iterable[int],
+    caps: dict[str, int],
+    rules: IdentityRules,
     recheck: pl.Series | None,
-) -> _Meeting:  # fmt: skip
+) -> _Meeting:
     """Who meets whom when the batch comes in, by block keys and by numbers."""
     keys, threads = key_columns(state.frame), rules.engine.threads
     left = pl.concat([pl.Series("record", list(gone), pl.Int64), batch["record"]]).unique()
@@ -253,7 +258,7 @@ def _scored(
 ) -> pl.DataFrame:
     """The pairs that meet, scored and decided, as `EDGES`."""
     frame = met.frame
-    pairs, rids = _among_few(_by_id(met.pairs, frame["record_id"]))
+    pairs, rids = among_few(_by_id(met.pairs, frame["record_id"]))
     # What is fetched for many pairs is fetched from the few rows that they name.
     read = columns_read(model)
     rows = frame.select(c for c in frame.columns if c in read)[rids]
@@ -268,13 +273,6 @@ def _scored(
         numbers.gather(decided["rid_r"]).alias("record_r"),
         *list(EDGES)[2:],
     )
-
-
-def _among_few(pairs: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
-    """The pairs by places among the rows that they name, and these rows, sorted."""
-    rids = pl.concat([pairs["rid_l"], pairs["rid_r"].alias("rid_l")]).unique().sort()
-    places = {side: rids.search_sorted(pairs[side]).cast(pl.Int64) for side in ("rid_l", "rid_r")}
-    return pairs.with_columns(**places), rids
 
 
 def _by_id(pairs: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:

@@ -32,8 +32,9 @@ _NO_LIMIT = 2**31 - 1
 @dataclass(frozen=True)
 class Pins:
     """`frequencies`: (column, value, share) of the columns that the model adjusts by. `hubs`: (column, value), mail
-    domains of many people and numbers past their limit among them. Both with hashed values. `caps`: block key to the most records that may share a value. `records`: of how many this was made.
-    `basis`: names the rules and code that it was made by."""
+    domains of many people and numbers past their limit among them. Both with hashed values. `caps`: block key to the
+    most records that may share a value. `records`: of how many this was made. `basis`: names the rules and code that it
+    was made by."""
 
     model: IdentityModel
     frequencies: pl.DataFrame
@@ -55,16 +56,11 @@ class Pins:
         )
 
 
-def pin(records: pl.DataFrame, rules: IdentityRules, basis: str = "") -> Pins:
-    """Measure on these records. Raises IdentityModelError when the model cannot be trained."""
-    return pinned(records, rules, basis)[0]
-
-
 def pinned(
     records: pl.DataFrame, rules: IdentityRules, basis: str = "", model: IdentityModel | None = None
 ) -> tuple[Pins, pl.DataFrame]:
-    """As `pin`, and the `evidence` of the same records under these pins, which are read and standardized once for both.
-    With a `model` none is trained."""
+    """Measure on these records; and their `evidence` under these pins, since both read and standardize them. With a
+    `model` none is trained. Raises IdentityModelError when the model cannot be trained, or does not fit the records."""
     raw, hubs = _measured(records, rules)
     model, frequencies, caps = _fitted(raw, rules, model)
     pins = Pins(model, frequencies, hubs, caps, records.height, basis)
@@ -124,22 +120,22 @@ def read(lake: Lake) -> Pins | None:
     stored = lake.get(f"{_PATH}.json")
     if stored is None:
         return None
-    told = json.loads(stored)
-    tables = {name: pl.read_parquet(io.BytesIO(lake.get(told[name]) or b"")) for name in ("frequencies", "hubs")}
-    model = IdentityModel.model_validate(told["model"])
-    return Pins(model, tables["frequencies"], tables["hubs"], told["caps"], told["records"], told["basis"])
+    kept = json.loads(stored)
+    tables = {name: pl.read_parquet(io.BytesIO(lake.get(kept[name]) or b"")) for name in ("frequencies", "hubs")}
+    model = IdentityModel.model_validate(kept["model"])
+    return Pins(model, tables["frequencies"], tables["hubs"], kept["caps"], kept["records"], kept["basis"])
 
 
 def write(lake: Lake, pins: Pins) -> None:
     """Keep the pins; the JSON object, written last, names the others."""
-    told: dict[str, object] = {"model": pins.model.model_dump(), "caps": pins.caps, "records": pins.records}
-    told["basis"] = pins.basis
+    kept: dict[str, object] = {"model": pins.model.model_dump(), "caps": pins.caps, "records": pins.records}
+    kept["basis"] = pins.basis
     for name in ("frequencies", "hubs"):
         buffer = io.BytesIO()
         getattr(pins, name).write_parquet(buffer)
-        told[name] = f"{_PATH}/{pins.version}-{name}.parquet"
-        lake.put(str(told[name]), buffer.getvalue())
-    lake.put(f"{_PATH}.json", json.dumps(told).encode())
+        kept[name] = f"{_PATH}/{pins.version}-{name}.parquet"
+        lake.put(str(kept[name]), buffer.getvalue())
+    lake.put(f"{_PATH}.json", json.dumps(kept).encode())
 
 
 def discard(lake: Lake) -> None:

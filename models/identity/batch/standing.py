@@ -35,8 +35,8 @@ def evidence_versions(evidence: pl.DataFrame, pins: Pins) -> pl.DataFrame:
 
 
 def take_up(lake: Lake, evidence: pl.DataFrame, pins: Pins, names: pl.DataFrame, held: pl.Series) -> Standing:
-    """What stands in the lake, for the `evidence` of all records there are. `names`: (record, record_id) of the registry;
-    `held`: numbers of the records that somebody holds."""
+    """What stands in the lake, for the `evidence` of all records there are. `names`: (record, record_id) of the
+    registry; `held`: numbers of the records that somebody holds."""
     numbered = evidence.hstack(
         evidence.select("record_id").join(names, on="record_id", how="left", maintain_order="left").select("record")
     )

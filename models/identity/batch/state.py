@@ -22,10 +22,11 @@ _MOST_CHUNKS = 64  # of a frame that batches are added to: beyond, fetching rows
 
 @dataclass(frozen=True)
 class State:
-    """`frame`: evidence of all current records (`pins.evidence`) with their number `record`. `verdicts`: one row per pair
-    that was scored or linked, `VERDICTS`, the left record the one whose id comes first. `evidence`: what the scores rest on,
-    at the `place` that an edge names: the larger part of an edge, which stays where it is when others go. `crowded`:
-    (key, value) of the block keys that more records share than their cap; `key` counts the key columns."""
+    """`frame`: evidence of all current records (`pins.evidence`) with their number `record`. `verdicts`: one row per
+    pair that was scored or linked, `VERDICTS`, the left record the one whose id comes first. `evidence`: what the
+    scores rest on, at the `place` that an edge names: the larger part of an edge, which stays where it is when others
+    go. `crowded`: (key, value) of the block keys that more records share than their cap; `key` counts the key
+    columns."""
 
     frame: pl.DataFrame
     verdicts: pl.DataFrame

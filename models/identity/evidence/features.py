@@ -261,6 +261,7 @@ def joined(codes: Sequence[Code]) -> Code:
     """The hash of a key from those of its parts: whole numbers are joined at a hundredth of the cost of texts. Polars
     drops what passes 64 bits; of plain numbers the caller does (`wrapped`)."""
     made = codes[0]
+    # Not a plain sum, under which two records with their parts swapped would share a key.
     for code in codes[1:]:
         made = made * _MULTIPLIER + code
     return made
@@ -316,7 +317,8 @@ def _limit(key: str, sizes: np.ndarray, records: int, rules: Blocking) -> int:
 
 
 def shared_by(column: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    """The values of a key, in order, and how many records share each. Sorting numbers is the fastest way to count them."""
+    """The values of a key, in order, and how many records share each. Sorting numbers is the fastest way to count
+    them."""
     values, sizes = np.unique(column.drop_nulls().to_numpy(), return_counts=True)
     return values, sizes
 

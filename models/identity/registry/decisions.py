@@ -37,8 +37,8 @@ class Bars(NamedTuple):
 @dataclass(frozen=True)
 class Links:
     """The decisions in force. `pairs`: (record_l, record_r, decision, reason), the left record the one whose id comes
-    first. A link of a group is a chain of pairs; `together` holds all pairs of the groups. `must`: (record_l, record_r),
-    pairs that end in one person even where that passes `decision.max_cluster_size`."""
+    first. A link of a group is a chain of pairs; `together` holds all pairs of the groups. `must`: (record_l,
+    record_r), pairs that end in one person even where that passes `decision.max_cluster_size`."""
 
     pairs: pl.DataFrame
     together: pl.DataFrame
@@ -129,7 +129,8 @@ def overrides(lake: Lake, stored: Stored, at: datetime | None = None) -> pl.Data
     """(person_id, attribute, value, decision): golden values that stewards set (by then), of the persons that hold the
     records now.
 
-    A decision follows the person who holds most of the records that it was made about; the newest of an attribute holds.
+    A decision follows the person who holds most of the records that it was made about; the newest of an attribute
+    holds.
     """
     made = decisions(lake).filter(pl.col("kind") == OVERRIDE)
     made = made.filter(pl.col("decided_at") <= at) if at is not None else made

@@ -1,9 +1,10 @@
 """Person ids: "p" and sixteen hex digits.
 
-Those of the registry are a running number, scrambled one to one. The number says nothing about a person, so an id survives every change of its records and nothing in it must be
-forgotten at an erasure. The scrambling is a bijection keyed by the registry's seed: two numbers never share an id, and
-the same numbers under the same seed give the same ids. Where nothing is kept from one resolution to the next (files),
-there is no number to give: the id is a digest of a record's id.
+Those of the registry are a running number, scrambled one to one. The number says nothing about a person, so an id
+survives every change of its records and nothing in it must be forgotten at an erasure. The scrambling is a bijection
+keyed by the registry's seed: two numbers never share an id, and the same numbers under the same seed give the same ids.
+Where nothing is kept from one resolution to the next (files), there is no number to give: the id is a digest of a
+record's id.
 """
 
 from __future__ import annotations

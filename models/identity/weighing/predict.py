@@ -111,8 +111,8 @@ def _reaching(
     con: duckdb.DuckDBPyConnection, pairs: pl.DataFrame, frame: pl.DataFrame, scales: list[_Scale], bits: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Places of the pairs that the comparisons give `bits` or more, int64 (n,), and their levels, int8, and bits,
-    float64 (n, comparisons). Whether values are missing or equal is asked of all pairs, and what costs distances of texts
-    only of those that it can still bring that far, the comparison that rules out most at least cost first."""
+    float64 (n, comparisons). Whether values are missing or equal is asked of all pairs, and what costs distances of
+    texts only of those that it can still bring that far, the comparison that rules out most at least cost first."""
     levels = answers(con, pairs, frame, [scale.sketch for scale in scales]).copy()  # one column alone comes read-only
     weights = np.stack([s.weight(levels[:, at], pairs, frame) for at, s in enumerate(scales)], axis=1)
     total = weights.sum(axis=1)  # what is open counts as if it were as good as it can be
@@ -122,19 +122,19 @@ def _reaching(
         open_ = kept[levels[kept, at] == _OPEN]
         some = pairs[open_]
         levels[open_, at] = answers(con, some, frame, [scales[at].sql])[:, 0]
-        told = scales[at].weight(levels[open_, at], some, frame)
-        total[open_] += told - weights[open_, at]
-        weights[open_, at] = told
+        exact = scales[at].weight(levels[open_, at], some, frame)
+        total[open_] += exact - weights[open_, at]
+        weights[open_, at] = exact
     kept = kept[total[kept] >= bits - _ROUNDING]
     return kept, levels[kept], weights[kept]
 
 
 @dataclass(frozen=True)
 class _Scale:
-    """A comparison of the model. Levels are numbered in their order, -1 is null, -2 open; `bits`: of each level, then the
-    most that an open one can have, then null's. `sketch`: SQL that tells null and the first level and leaves others open.
-    `by_share`: level -> (column, log2 of u, floor, part) whose rarer values say more. `cost`: distances of texts in
-    the SQL for each bit that the answer can take off."""
+    """A comparison of the model. Levels are numbered in their order, -1 is null, -2 open; `bits`: of each level, then
+    the most that an open one can have, then null's. `sketch`: SQL that settles null and the first level and leaves
+    others open. `by_share`: level -> (column, log2 of u, floor, part) whose rarer values say more. `cost`: distances of
+    texts in the SQL for each bit that the answer can take off."""
 
     name: str
     sql: str
@@ -147,10 +147,10 @@ class _Scale:
     @classmethod
     def of(cls, comparison: dict[str, Any], frame: pl.DataFrame) -> _Scale:
         levels = comparison["comparison_levels"]
-        told = [level for level in levels if not level.get("is_null_level")]
-        bits = [math.log2(level["m_probability"] / level["u_probability"]) for level in told]
+        stated = [level for level in levels if not level.get("is_null_level")]
+        bits = [math.log2(level["m_probability"] / level["u_probability"]) for level in stated]
         most, by_share = max(0.0, *bits[1:]), {}
-        for place, level in enumerate(told):
+        for place, level in enumerate(stated):
             column, part = level.get("tf_adjustment_column"), level.get("tf_adjustment_weight", 1.0)
             if column and part and level["sql_condition"].strip().upper() != "ELSE":
                 floor = level.get("tf_minimum_u_value", 0.0)
@@ -163,8 +163,8 @@ class _Scale:
         return cls(
             comparison["output_column_name"],
             sql,
-            _case(levels[: levels.index(told[0]) + 1], str(_OPEN)),
-            tuple(level.get("label_for_charts") or level["sql_condition"] for level in told),
+            _case(levels[: levels.index(stated[0]) + 1], str(_OPEN)),
+            tuple(level.get("label_for_charts") or level["sql_condition"] for level in stated),
             np.array([*bits, most, 0.0]),
             by_share,
             len(re.findall("winkler|damerau", sql)) / max(most - min(bits), 1e-3),
@@ -180,8 +180,8 @@ class _Scale:
                 shares.gather(pairs[side].gather(at)).fill_null(np.nan).to_numpy() for side in ("rid_l", "rid_r")
             )
             higher = np.fmax(np.fmax(one, other), floor)
-            told = ~(np.isnan(one) & np.isnan(other))  # a value without a share takes part without adjustment
-            weight[at[told]] += part * (base - np.log2(higher[told]))
+            known = ~(np.isnan(one) & np.isnan(other))  # a value without a share takes part without adjustment
+            weight[at[known]] += part * (base - np.log2(higher[known]))
         return weight
 
 
@@ -201,7 +201,7 @@ def _case(levels: list[dict[str, Any]], last: str = "null") -> str:
 
 def _evidence(scales: list[_Scale], levels: np.ndarray, weights: np.ndarray) -> pl.Series:
     """Per pair a list of (comparison, level, weight)."""
-    told = [label for scale in scales for label in (*scale.labels, "null")]
+    labels = [label for scale in scales for label in (*scale.labels, "null")]
     ends = np.cumsum([len(scale.labels) + 1 for scale in scales])
     starts = ends - [len(scale.labels) + 1 for scale in scales]
     places = np.where(levels < 0, ends - 1, starts + levels).ravel()
@@ -210,7 +210,7 @@ def _evidence(scales: list[_Scale], levels: np.ndarray, weights: np.ndarray) -> 
             "comparison": pl.Series([scale.name for scale in scales], dtype=pl.String).gather(
                 np.tile(np.arange(len(scales)), len(levels))
             ),
-            "level": pl.Series(told, dtype=pl.String).gather(places),
+            "level": pl.Series(labels, dtype=pl.String).gather(places),
             "weight": weights.ravel(),
         }
     )

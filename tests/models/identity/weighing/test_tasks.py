@@ -11,7 +11,7 @@ import pytest
 
 from customer360.models.identity import IdentityModelError, IdentityRules
 from customer360.models.identity.batch.incremental import resolve_batch
-from customer360.models.identity.batch.pins import evidence, pin, pinned
+from customer360.models.identity.batch.pins import evidence, pinned
 from customer360.models.identity.batch.state import State
 from customer360.models.identity.rules import Decision, Engine
 from customer360.models.identity.weighing.tasks import Task, parted
@@ -100,7 +100,7 @@ def scored(people: pl.DataFrame, limits: IdentityRules, executor: Any = None) ->
 
 def test_in_tasks_the_edges_are_the_same():
     people, executor = population(20, 1), Counted()
-    assert pin(people, SPLIT).model.diagnostics["mode"] == "default"
+    assert pinned(people, SPLIT)[0].model.diagnostics["mode"] == "default"
     whole, split = scored(people, rules()), scored(people, SPLIT, executor)
     assert len(executor.units) > 3 and whole.height > 100
     assert split.equals(whole) and split.schema == whole.schema
@@ -114,7 +114,7 @@ def test_fewer_pairs_than_the_limit_stay_in_this_process():
 
 def test_a_batch_in_another_order_is_the_same_in_tasks():
     people = population(20, 2)
-    pins, executor = pin(people, SPLIT), Counted()
+    pins, executor = pinned(people, SPLIT)[0], Counted()
     batch = evidence(people, pins, SPLIT).sample(fraction=1.0, shuffle=True, seed=1)
     batch = batch.with_row_index("record").cast({"record": pl.Int64})
     start = State.empty(batch.drop("record"))
@@ -133,7 +133,7 @@ def test_a_task_that_fails_is_named():
 def test_on_ray_the_edges_are_the_same(tmp_path: Path):
     """A trained model with value frequencies; the whole in this process, in tasks here, in tasks on Ray."""
     limits, people, local = rules(max_local_pairs=1000, pairs_per_task=2000), population(200, 3), Counted()
-    assert pin(people, limits).model.diagnostics["mode"] == "trained"
+    assert pinned(people, limits)[0].model.diagnostics["mode"] == "trained"
     whole = scored(people, limits)
     assert scored(people, limits, local).equals(whole) and len(local.units) > 2
     executor = RayExecutor(ExecutionSettings(cpus=2, object_store_megabytes=80), tmp_path)
