@@ -16,48 +16,8 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
+from customer360.models.outputs import COLUMNS, INTERVAL, PAYLOADS, Output
 from customer360.platform.errors import ModelError
-
-REASON = pl.Struct({"feature": pl.String, "value": pl.Float64, "contribution": pl.Float64})
-# What `predict` returns; `stamp` adds what only the caller knows (version, clock).
-PAYLOADS: dict[str, pl.Schema] = {
-    "gold.predictions": pl.Schema([("person_id", pl.String()), ("score", pl.Float64()), ("reasons", pl.List(REASON))]),
-    "gold.recommendations": pl.Schema(
-        {"person_id": pl.String, "rank": pl.Int64, "product_id": pl.String, "score": pl.Float64, "mode": pl.String}
-    ),
-    "gold.category_scores": pl.Schema(
-        {"person_id": pl.String, "category": pl.String, "rank": pl.Int64, "score": pl.Float64, "lift": pl.Float64}
-    ),
-}
-# Beside those of `gold.predictions`, where a model states an interval of its score.
-INTERVAL = pl.Schema({"low": pl.Float64, "high": pl.Float64})
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "gold.predictions": (
-        "person_id",
-        "model",
-        "version",
-        "target",
-        "score",
-        "reasons",
-        "scored_at",
-        "as_of",
-        "low",
-        "high",
-    ),
-    "gold.recommendations": ("person_id", "rank", "product_id", "score", "model", "version", "mode", "as_of"),
-    "gold.category_scores": (
-        "person_id",
-        "category",
-        "rank",
-        "score",
-        "lift",
-        "model",
-        "version",
-        "target",
-        "scored_at",
-        "as_of",
-    ),
-}
 
 
 class Params(BaseModel):
@@ -114,9 +74,8 @@ class Evaluation:
     """Figures of one backtest; `verdicts` words each paired comparison as better, worse or no difference.
 
     `rows` are what was judged, for pictures and for comparing two versions on the same customers: `person_id`, `truth`,
-    `score` of a score (and `category`, where a person has one score a category); `person_id`, `mode`, `recall`, `ndcg` of
-    lists. They stay in memory: persons do not belong in
-    the model store.
+    `score` of a score (and `category`, where a person has one score a category); `person_id`, `mode`, `recall`, `ndcg`
+    of lists. They stay in memory: persons do not belong in the model store.
     """
 
     metrics: dict[str, float]
@@ -140,7 +99,7 @@ class Model(Generic[P, F]):
 
     name: str
     target: str
-    output: Literal["gold.predictions", "gold.recommendations", "gold.category_scores"]
+    output: Output
     tables: tuple[str, ...]
     inputs: pl.Schema
     params: type[P]

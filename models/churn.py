@@ -1,13 +1,14 @@
 """Churn: will an active customer buy nothing in the next 90 days?
 
-BG/NBD in season time (`starts`) says how likely a customer is to buy nothing; a logistic curve over that is the starting
-margin, and a few shallow, strongly regularised XGBoost trees correct it with the other features. Trees alone rank worse than the BG/NBD on a log of a few thousand customers. The level of the probabilities
-follows the season through the clock; where a year is known, what last year's window says of the buyers counts half.
+BG/NBD in season time (`starts`) says how likely a customer is to buy nothing; a logistic curve over that is the
+starting margin, and a few shallow, strongly regularised XGBoost trees correct it with the other features. Trees alone
+rank worse than the BG/NBD on a log of a few thousand customers. The level of the probabilities follows the season
+through the clock; where a year is known, what last year's window says of the buyers counts half.
 """
 
 import json
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
 from customer360.models import frames
-from customer360.models.base import PAYLOADS, Evaluation, Model, NoProgress, Params, Progress, Snapshot, register
+from customer360.models.base import Evaluation, Model, NoProgress, Params, Progress, Snapshot, register
 from customer360.models.lifecycle import evaluation
+from customer360.models.outputs import PAYLOADS
 from customer360.models.purchasing import btyd, starts
 from customer360.models.purchasing.season import Clock
 from customer360.models.purchasing.starts import EXPECTED, INPUTS, QUIET, WINDOW, Examples, Spending
@@ -230,6 +232,7 @@ def evaluate(fitted: ChurnFitted, snapshot: Snapshot) -> Evaluation:
     frame = frames.examples(days, snapshot.as_of, params.horizon_days, params.active_within_days).collect()
     churned, probability = frame["churned"].to_numpy(), score(fitted, frame, snapshot.as_of)["score"].to_numpy()
     metrics, verdicts = evaluation.binary_metrics(churned, probability), {}
+    metrics |= survival_error(fitted, days, frame, snapshot.as_of)
     for name, baseline in baselines(days, frame, snapshot.as_of, params.horizon_days).items():
         compared = evaluation.compare_auc(churned, probability, baseline, params.seed)
         metrics |= {
@@ -241,6 +244,20 @@ def evaluate(fitted: ChurnFitted, snapshot: Snapshot) -> Evaluation:
         verdicts[f"auc_over_{name}"] = compared.verdict
     rows = frame.select("person_id", truth="churned").with_columns(score=pl.Series(probability))
     return Evaluation(metrics, verdicts, rows)
+
+
+def survival_error(fitted: ChurnFitted, days: pl.LazyFrame, frame: pl.DataFrame, as_of: date) -> dict[str, float]:
+    """By day of `SURVIVAL_DAYS` within the known window, `survival_error_30d`, …: mean of the curve minus the share of
+    customers that bought nothing until then.
+    """
+    known = tuple(day for day in SURVIVAL_DAYS if day <= fitted.params.horizon_days)
+    curve, found = survival(fitted, frame, as_of, known), {}
+    for day in known:
+        window = pl.col("on").is_between(as_of, as_of + timedelta(days=day), closed="left")
+        bought = days.filter(window, pl.col("order_count") > 0).select("person_id").unique().collect()["person_id"]
+        quiet = ~curve["person_id"].is_in(bought.drop_nulls().implode())
+        found[f"survival_error_{day}d"] = float(curve[f"quiet_{day}d"].to_numpy().mean() - quiet.to_numpy().mean())
+    return found
 
 
 def baselines(days: pl.LazyFrame, frame: pl.DataFrame, as_of: date, horizon_days: int) -> dict[str, Array]:

@@ -1,12 +1,13 @@
 """Customer value: revenue of the next 90 days, in the lake's currency, of every customer active within a year.
 
-BG/NBD in season time gives expected purchases and Gamma-Gamma the expected value of one (`starts`); their product is the
-starting point. Few shallow Tweedie trees correct it with the other features. Labels are divided by what their cut made of
-its starting points, so that a good quarter is not taken for the worth of a customer, and no label counts more than
-`label_cap` times its starting point, so that a single large order does not lead the trees. Whether the trees are used is
-settled on the newest cuts. They move value among customers; the total is that of the starting points at the rate of the
-newest cuts and, where a year is known, as much that of last year's window. Rates leave out the largest accounts, whose luck
-is not the season's. The interval of a customer is that of the newest cuts at the same expected amount.
+BG/NBD in season time gives expected purchases and Gamma-Gamma the expected value of one (`starts`); their product is
+the starting point. Few shallow Tweedie trees correct it with the other features. Labels are divided by what their cut
+made of its starting points, so that a good quarter is not taken for the worth of a customer, and no label counts more
+than `label_cap` times its starting point, so that a single large order does not lead the trees. Whether the trees are
+used is settled on the newest cuts. They move value among customers; the total is that of the starting points at the
+rate of the newest cuts and, where a year is known, as much that of last year's window. Rates leave out the largest
+accounts, whose luck is not the season's. The interval of a customer is that of the newest cuts at the same expected
+amount.
 """
 
 import json
@@ -23,8 +24,9 @@ from pydantic import Field
 from scipy.stats import spearmanr
 
 from customer360.models import frames
-from customer360.models.base import PAYLOADS, Evaluation, Model, Params, Progress, Snapshot, register
+from customer360.models.base import Evaluation, Model, Params, Progress, Snapshot, register
 from customer360.models.lifecycle import evaluation
+from customer360.models.outputs import PAYLOADS
 from customer360.models.purchasing import starts
 from customer360.models.purchasing.season import Clock
 from customer360.models.purchasing.starts import EXPECTED, INPUTS, START, VALUE, Examples, Spending
@@ -176,8 +178,9 @@ def cut_rates(frame: pl.DataFrame) -> dict[date, float]:
 
 
 def newest_rate(rates: dict[date, float], horizon_days: int) -> float:
-    """Geometric mean of the cuts' rates, each weighing half of one that is `LEVEL_HALF_LIFE_DAYS` newer, drawn to 1 as far as
-    the windows are few: of n that do not overlap, n / (n + 1) of its logarithm counts. One window is as much luck as level.
+    """Geometric mean of the cuts' rates, each weighing half of one that is `LEVEL_HALF_LIFE_DAYS` newer, drawn to 1 as
+    far as the windows are few: of n that do not overlap, n / (n + 1) of its logarithm counts. One window is as much
+    luck as level.
     """
     newest, oldest = max(rates), min(rates)
     weights = [0.5 ** ((newest - cut).days / LEVEL_HALF_LIFE_DAYS) for cut in rates]
@@ -186,8 +189,8 @@ def newest_rate(rates: dict[date, float], horizon_days: int) -> float:
 
 
 def _total_level(current: pl.DataFrame, share: float, examples: Examples) -> float:
-    """Factor from the corrected amounts of the population to its expected total. Capped labels shrink small amounts more
-    than large ones: where the trees' own total is not taken whole, the largest accounts get what the others lost.
+    """Factor from the corrected amounts of the population to its expected total. Capped labels shrink small amounts
+    more than large ones: where the trees' own total is not taken whole, the largest accounts get what the others lost.
     """
     if current.is_empty():
         return share
@@ -208,8 +211,8 @@ def _ordinary() -> pl.Expr:
 
 @dataclass(frozen=True)
 class Judged:
-    """The newest cuts with their true totals: `revenue`, and amounts of the starting point and of trees that saw earlier
-    windows only.
+    """The newest cuts with their true totals: `revenue`, and amounts of the starting point and of trees that saw
+    earlier windows only.
     """
 
     revenue: Array
@@ -237,8 +240,8 @@ def judge(frame: pl.DataFrame, unit: float, params: ClvParams) -> Judged:
 
 
 def _interval(amount: Array, revenue: Array) -> Interval:
-    """Ends of the interval in tenths by amount. Where more than a tail bought nothing, low is 0 and the whole rest of the
-    probability lies above high.
+    """Ends of the interval in tenths by amount. Where more than a tail bought nothing, low is 0 and the whole rest of
+    the probability lies above high.
     """
     order = np.argsort(amount, kind="stable")
     parts = [part for part in np.array_split(order, DECILES) if len(part)]
@@ -254,8 +257,8 @@ def _interval(amount: Array, revenue: Array) -> Interval:
 
 
 def score(fitted: ClvFitted, frame: pl.DataFrame, as_of: date) -> pl.DataFrame:
-    """Expected revenue, its interval and its reasons for rows of features (`frames.features`) taken at `as_of`; one row or
-    millions.
+    """Expected revenue, its interval and its reasons for rows of features (`frames.features`) taken at `as_of`; one row
+    or millions.
 
     Returns `person_id`, `score` (currency, of the next `horizon_days`), `reasons`, `low`, `high` in the order of the
     rows. A contribution c means: times exp(c) against the typical customer of the training data. Those of
@@ -306,11 +309,14 @@ def evaluate(fitted: ClvFitted, snapshot: Snapshot) -> Evaluation:
         "boosted": float(fitted.booster is not None),
         "interval_coverage": float(inside.mean()),
     }
+    metrics |= starts.parameters(days, fitted.as_of, fitted.spending)
     for name, baseline in baselines(days, frame, snapshot.as_of, params.horizon_days).items():
         metrics |= {f"{name}_{measure}": value for measure, value in amount_metrics(revenue, baseline).items()}
         gain = evaluation.compare_means(-np.abs(amount - revenue), -np.abs(baseline - revenue), params.seed)
-        metrics |= {f"error_gain_over_{name}{end}": value for end, value in
-                    (("", gain.difference), ("_low", gain.low), ("_high", gain.high))}  # fmt: skip
+        metrics |= {
+            f"error_gain_over_{name}{end}": value
+            for end, value in (("", gain.difference), ("_low", gain.low), ("_high", gain.high))
+        }
         verdicts[f"error_over_{name}"] = gain.verdict
     rows = frame.select("person_id", truth="revenue").with_columns(score=pl.Series(amount))
     return Evaluation(metrics, verdicts, rows)

@@ -6,7 +6,6 @@ subject and day). A cut is a date `as_of`: features read rows strictly before it
 split by person)`.
 """
 
-from collections.abc import Sequence
 from datetime import date, timedelta
 
 import polars as pl
@@ -23,7 +22,6 @@ __all__ = [
     "features",
     "first_purchase_on",
     "labels",
-    "pooled_examples",
     "population",
     "require_outcome",
 ]
@@ -80,16 +78,6 @@ def examples(
     )
 
 
-def pooled_examples(
-    days: pl.LazyFrame,
-    at: Sequence[date],
-    horizon_days: int = HORIZON_DAYS,
-    active_within_days: int = ACTIVE_WITHIN_DAYS,
-) -> pl.LazyFrame:
-    """The examples of several cuts under each other, sorted by cut and person; a person may stand in each cut once."""
-    return pl.concat([examples(days, cut, horizon_days, active_within_days) for cut in sorted(at)])
-
-
 def cuts(
     first_on: date,
     as_of: date,
@@ -98,8 +86,8 @@ def cuts(
     at_most: int = 4,
     step_days: int | None = None,
 ) -> list[date]:
-    """Training cuts known at `as_of`, oldest first: one each `step_days` (the horizon where None), the last label window
-    ending on `as_of` itself.
+    """Training cuts known at `as_of`, oldest first: one each `step_days` (the horizon where None), the last label
+    window ending on `as_of` itself.
 
     A cut needs `min_history_days` of data before it (`first_on` is the first day in the data). Raises ModelError when
     none fits.
@@ -109,8 +97,8 @@ def cuts(
     kept = sorted(cut for cut in found if cut - timedelta(days=min_history_days) >= first_on)
     if not kept:
         raise ModelError(
-            f"no training cut: data begin on {first_on}, as_of is {as_of}, a cut needs {min_history_days} days of history and"
-            f" {horizon_days} days of outcome"
+            f"no training cut: data begin on {first_on}, as_of is {as_of}, a cut needs {min_history_days} days of "
+            f"history and {horizon_days} days of outcome"
         )
     return kept
 

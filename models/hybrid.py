@@ -15,8 +15,9 @@ import polars as pl
 from pydantic import Field
 
 from customer360.models import two_tower
-from customer360.models.base import PAYLOADS, Evaluation, Model, Params, Progress, Snapshot, register
+from customer360.models.base import Evaluation, Model, Params, Progress, Snapshot, register
 from customer360.models.lifecycle import evaluation
+from customer360.models.outputs import PAYLOADS
 from customer360.models.recommenders import choice as hybrid
 from customer360.models.recommenders.choice import Hybrid, Way
 from customer360.models.recommenders.histories import purchases
@@ -101,9 +102,11 @@ def load(directory: Path) -> HybridFitted:
         choices[mode] = Choice(tuple(kept["methods"]), way, kept["name"], figures)
     towers = directory / "two_tower"
     return HybridFitted(
-        HybridParams(**rest["params"]), date.fromisoformat(rest["as_of"]), choices,
+        HybridParams(**rest["params"]),
+        date.fromisoformat(rest["as_of"]),
+        choices,
         two_tower.load(towers) if towers.exists() else None,
-    )  # fmt: skip
+    )
 
 
 def fit(snapshot: Snapshot, params: HybridParams, progress: Progress) -> HybridFitted:
@@ -166,8 +169,8 @@ def predict(fitted: HybridFitted, snapshot: Snapshot) -> pl.DataFrame:
 
 
 def evaluate(fitted: HybridFitted, snapshot: Snapshot) -> Evaluation:
-    """Judge a model fitted at `snapshot.as_of` on purchases in the window after it, both modes, beside what sells lately
-    and the single method that was best on the inner window.
+    """Judge a model fitted at `snapshot.as_of` on purchases in the window after it, both modes, beside what sells
+    lately and the single method that was best on the inner window.
 
     Judged persons have bought `min_products` distinct products before. The full catalogue is ranked, nothing is
     sampled. Metric names begin with the mode; comparisons are of Recall@20.

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy import sparse
 
-from customer360.models.base import PAYLOADS, Evaluation, Model, Params, Progress, Snapshot, register
+from customer360.models.base import Evaluation, Model, Params, Progress, Snapshot, register
 from customer360.models.lifecycle import evaluation
+from customer360.models.outputs import PAYLOADS
 from customer360.models.recommenders import ease as closed_form
 from customer360.models.recommenders import neighbours
 from customer360.models.recommenders.histories import (
@@ -209,20 +210,6 @@ def recommend(
         rank="rank",
         product_id=fitted.products.gather(found["item"]),
         score=pl.col("score").cast(pl.Float64),
-    )
-
-
-def similar(fitted: ItemToItemFitted, product_id: str, k: int) -> pl.DataFrame:
-    """Products that go with one product: `rank`, `product_id`, `score`, positive weights only. Raises ModelError for an
-    unknown product.
-    """
-    index = fitted.products.search_sorted(product_id)
-    if index >= len(fitted.products) or fitted.products[index] != product_id:
-        raise ModelError(f"product {product_id} was never bought before {fitted.as_of}")
-    row = fitted.weights[[index], :].toarray()
-    found = _lists(np.where(row > 0, row, -np.inf), k, 0)
-    return found.select(
-        "rank", product_id=fitted.products.gather(found["item"]), score=pl.col("score").cast(pl.Float64)
     )
 
 

@@ -10,6 +10,7 @@ from customer360.models.base import MODELS, Model
 from customer360.models.identity.erasure import forget, identifiers_of
 from customer360.models.lifecycle import promotion
 from customer360.models.lifecycle import train as training
+from customer360.models.lifecycle.job import ModelJob
 from customer360.models.lifecycle.promotion import Outcome
 from customer360.models.lifecycle.tuning import Tuned
 from customer360.pipelines import last_complete_day_end
@@ -52,26 +53,24 @@ def train(settings: Settings, name: str, as_of: date | None) -> None:
     cut = as_of or last_complete_day_end(lake)
     for model in models:
         with telemetry.heartbeat(f"training {model.name} as of {cut}"):
-            training.train(settings, lake, model, cut)
+            training.train(ModelJob(settings, lake, model, cut))
 
 
 def tune(settings: Settings, name: str, as_of: date | None, trial_count: int, *, resume: bool, apply: bool) -> Tuned:
     """Search the parameters of one model as of a date."""
-    model, lake = known_model(name), lake_of(settings)
-    cut = as_of or last_complete_day_end(lake)
-    return training.tune(settings, lake, model, cut, trial_count, resume=resume, apply=apply)
+    return training.tune(model_job(settings, name, as_of), trial_count, resume=resume, apply=apply)
 
 
-def lifecycle_of(settings: Settings, name: str, as_of: date | None) -> promotion.Desk:
-    """One model with what is needed to judge, promote and retrain it as of a date."""
+def model_job(settings: Settings, name: str, as_of: date | None) -> ModelJob:
+    """One model with what is needed to train, judge and promote it as of a date."""
     model, lake = known_model(name), lake_of(settings)
-    return promotion.Desk(settings, lake, model, as_of or last_complete_day_end(lake))
+    return ModelJob(settings, lake, model, as_of or last_complete_day_end(lake))
 
 
 def retrain(settings: Settings, name: str, as_of: date | None) -> list[Outcome]:
     """Retrain one model, or all, where it is due; see ``promotion.retrain``."""
     names = sorted(MODELS) if name == "all" else [name]
-    return [promotion.retrain(lifecycle_of(settings, each, as_of)) for each in names]
+    return [promotion.retrain(model_job(settings, each, as_of)) for each in names]
 
 
 def known_model(name: str) -> Model[Any, Any]:

@@ -109,7 +109,7 @@ def command(
 
 
 def test_the_life_of_a_churn_model(command: Callable[..., tuple[int, str]]) -> None:
-    from customer360.models.lifecycle.train import registry_of
+    from customer360.models.lifecycle.job import registry_of
 
     at, site = ("churn", "--as-of", str(CUT)), command.site
     landed(site.lake, "silver.subject_days", subject_days())
@@ -152,7 +152,7 @@ def test_the_life_of_a_churn_model(command: Callable[..., tuple[int, str]]) -> N
 
 
 def test_the_hybrid_is_trained_promoted_and_fills_the_lists(command: Callable[..., tuple[int, str]]) -> None:
-    from customer360.models.lifecycle.train import registry_of
+    from customer360.models.lifecycle.job import registry_of
 
     at, site = ("hybrid", "--as-of", str(CUT)), command.site
     landed(site.lake, "gold.interactions", interactions())

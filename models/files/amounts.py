@@ -9,8 +9,8 @@ from customer360.platform.errors import SourceError
 Tell = Callable[[str], None]
 
 CODES = (
-    "AED ARS AUD BGN BRL CAD CHF CLP CNY COP CZK DKK EGP EUR GBP HKD HUF IDR ILS INR ISK JPY KRW KWD MAD MXN MYR NGN NOK NZD "
-    "PEN PHP PKR PLN RON RSD RUB SAR SEK SGD THB TRY TWD UAH USD VND ZAR"
+    "AED ARS AUD BGN BRL CAD CHF CLP CNY COP CZK DKK EGP EUR GBP HKD HUF IDR ILS INR ISK JPY KRW KWD MAD MXN MYR NGN "
+    "NOK NZD PEN PHP PKR PLN RON RSD RUB SAR SEK SGD THB TRY TWD UAH USD VND ZAR"
 ).split()
 LOCAL = (r"kr\.?", r"Rs\.?", r"Fr\.?", "zł", "Kč", "Ft", "lei")  # how shops write some of them
 CODE_OF = {"£": "GBP", "€": "EUR", "$": "USD", "US$": "USD", "¥": "JPY", "₹": "INR", "R$": "BRL"}
@@ -96,16 +96,22 @@ def _parsed(text: pl.Series, where: str, tell: Tell, decimal: str | None) -> pl.
     sign = _decided(number, where, tell, decimal)
     _tell_currencies(parts, where, tell)
     frame = pl.DataFrame({"text": text, "number": number}).with_columns(
-        point=_telling(number, ".") | number.str.contains(WHOLE), comma=_telling(number, ","),
-        either=number.str.contains(EITHER), negative=_negative(parts),
+        point=_telling(number, ".") | number.str.contains(WHOLE),
+        comma=_telling(number, ","),
+        either=number.str.contains(EITHER),
+        negative=_negative(parts),
         balanced=parts["open"].is_null() == parts["close"].is_null(),
-    )  # fmt: skip
+    )
     with_point = pl.col("number").str.replace_all(",", "")
     with_comma = pl.col("number").str.replace_all(r"\.", "").str.replace(",", ".")
     size = (
-        pl.when("point").then(with_point).when("comma").then(with_comma)
-        .when("either").then(with_point if sign == "." else with_comma)
-    ).cast(pl.Float64, strict=False)  # fmt: skip
+        pl.when("point")
+        .then(with_point)
+        .when("comma")
+        .then(with_comma)
+        .when("either")
+        .then(with_point if sign == "." else with_comma)
+    ).cast(pl.Float64, strict=False)
     signed = pl.when("negative").then(-size).otherwise(size)
     whole = pl.col("text").str.strip_chars()
     scientific = pl.when(whole.str.contains(SCIENTIFIC)).then(whole.cast(pl.Float64, strict=False))
@@ -127,8 +133,8 @@ def _decided(number: pl.Series, where: str, tell: Tell, decimal: str | None) -> 
     if len(unclear) and (points == commas or min(points, commas) > 0) and not (decimal and points == commas == 0):
         why = "both signs occur" if points and commas else "nothing in the column tells"
         tell(
-            f"{where}: {len(unclear):,} values like {unclear[0]!r} could be thousands or fractions ({why}); read with a "
-            f"{'point' if sign == '.' else 'comma'} before fractions. Numbers like 1234.56 are safe"
+            f"{where}: {len(unclear):,} values like {unclear[0]!r} could be thousands or fractions ({why}); read with "
+            f"a {'point' if sign == '.' else 'comma'} before fractions. Numbers like 1234.56 are safe"
         )
     return sign
 

@@ -15,25 +15,25 @@ EARLIEST_EPOCH = 1e8  # seconds: numbers from here on (1973) may be epochs, smal
 
 def transactions(frame: pl.DataFrame, tell: Tell) -> dict[str, str]:
     """`customer` is the first column, `timestamp` the one that reads as a time, `amount` the last other number. Raises
-    SourceError where these cannot be told.
+    SourceError where these cannot be recognised.
     """
     time = _time(frame)
     others = [place for place in frame.columns if place != time]
     numbers = [place for place in others[1:] if _numbers(frame[place])]
     if not numbers:
-        raise _untold(frame, "no column after the customer holds amounts", ("customer", "timestamp", "amount"))
-    return _told({"customer": others[0], "timestamp": time, "amount": numbers[-1]}, frame, tell)
+        raise _unrecognised(frame, "no column after the customer holds amounts", ("customer", "timestamp", "amount"))
+    return _taken({"customer": others[0], "timestamp": time, "amount": numbers[-1]}, frame, tell)
 
 
 def interactions(frame: pl.DataFrame, owner: str, tell: Tell) -> dict[str, str]:
-    """The owner (`user` or `session`) is the first column, `item` the second, the one that reads as a time left out. Raises
-    SourceError where these cannot be told.
+    """The owner (`user` or `session`) is the first column, `item` the second, the one that reads as a time left out.
+    Raises SourceError where these cannot be recognised.
     """
     time = _time(frame, (owner, "item", "timestamp"))
     others = [place for place in frame.columns if place != time]
     if len(others) < 2:
-        raise _untold(frame, "there are fewer than three columns", (owner, "item", "timestamp"))
-    return _told({owner: others[0], "item": others[1], "timestamp": time}, frame, tell)
+        raise _unrecognised(frame, "there are fewer than three columns", (owner, "item", "timestamp"))
+    return _taken({owner: others[0], "item": others[1], "timestamp": time}, frame, tell)
 
 
 def _time(frame: pl.DataFrame, names: Sequence[str] = ("customer", "timestamp", "amount")) -> str:
@@ -44,8 +44,8 @@ def _time(frame: pl.DataFrame, names: Sequence[str] = ("customer", "timestamp", 
         if len(found) == 1:
             return found[0]
         if found:
-            raise _untold(frame, f"columns {' and '.join(found)} could both be the time", names)
-    raise _untold(frame, "no column reads as a time throughout", names)
+            raise _unrecognised(frame, f"columns {' and '.join(found)} could both be the time", names)
+    raise _unrecognised(frame, "no column reads as a time throughout", names)
 
 
 def _written(values: pl.Series) -> bool:
@@ -79,16 +79,17 @@ def _numbers(values: pl.Series) -> bool:
         return False
 
 
-def _told(found: dict[str, str], frame: pl.DataFrame, tell: Tell) -> dict[str, str]:
+def _taken(found: dict[str, str], frame: pl.DataFrame, tell: Tell) -> dict[str, str]:
     chosen = ",".join(f"{name}={place}" for name, place in found.items())
     tell(f"no header ({_first(frame)}): read as --columns {chosen}; give your own where this is wrong")
     return found
 
 
-def _untold(frame: pl.DataFrame, why: str, names: Sequence[str]) -> SourceError:
+def _unrecognised(frame: pl.DataFrame, why: str, names: Sequence[str]) -> SourceError:
     example = ",".join(f"{name}={place}" for place, name in enumerate(names, start=1))
     return SourceError(
-        f"the file seems to have no header ({_first(frame)}), and {why}: name the columns by place, as --columns {example}"
+        f"the file seems to have no header ({_first(frame)}), and {why}: name the columns by place, "
+        f"as --columns {example}"
     )
 
 

@@ -1,8 +1,8 @@
 """Read an interaction file of any retailer (see `files` for its kinds) to rows before one moment.
 
-Columns `user`, `item`, `timestamp`, and where the file has them `session`, `quantity` and `item_text`. What cannot be used
-is left out and counted. Identifiers come back as they were: text stays text; a CSV column of plain integers becomes
-integers, as any reader would make it.
+Columns `user`, `item`, `timestamp`, and where the file has them `session`, `quantity` and `item_text`. What cannot be
+used is left out and counted. Identifiers come back as they were: text stays text; a CSV column of plain integers
+becomes integers, as any reader would make it.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,9 @@ PLAIN_INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"
 USUAL: dict[str, tuple[str, ...]] = {
     "user": ("user", "userid", "customer", "customerid", "clientid", "visitorid", "memberid", "reviewerid"),
     "item": ("item", "itemid", "product", "productid", "stockcode", "sku", "movieid", "article", "articleid", "asin"),
-    "timestamp": ("timestamp", "datetime", "invoicedate", "orderdate", "transactiondate", "eventtime", "date", "time", "ts"),
+    "timestamp": (
+        "timestamp", "datetime", "invoicedate", "orderdate", "transactiondate", "eventtime", "date", "time", "ts",
+    ),
     "session": ("session", "sessionid", "visitid"),
     "quantity": ("quantity", "qty", "units"),
     "item_text": ("itemtext", "description", "title", "productname", "itemname"),
@@ -30,9 +32,9 @@ USUAL: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Interactions:
-    """`rows` before the moment: `user`, `item`, `at` (UTC), and the optional columns that the file has; in file order of
-    equal times. `spanning` are the sessions that have rows on both sides of the moment; nothing else is kept of later
-    rows. `left_out` counts rows by reason; `notes` are sentences on how the file was understood.
+    """`rows` before the moment: `user`, `item`, `at` (UTC), and the optional columns that the file has; in file order
+    of equal times. `spanning` are the sessions that have rows on both sides of the moment; nothing else is kept of
+    later rows. `left_out` counts rows by reason; `notes` are sentences on how the file was understood.
     """
 
     rows: pl.DataFrame
@@ -57,7 +59,8 @@ def read(path: Path, as_of: datetime, names: dict[str, str], owners: tuple[str, 
     `owners` that the file has is whose rows they are, and rows without it are left out.
 
     Raises:
-        SourceError: the file is missing or of another kind, a needed column is missing (those found are listed), no time
+        SourceError: the file is missing or of another kind, a needed column is missing (those found are listed), no
+        time
             can be read, or nothing lies before the moment.
     """
     notes: list[str] = []
@@ -106,7 +109,8 @@ def read(path: Path, as_of: datetime, names: dict[str, str], owners: tuple[str, 
 
 def without_returns(rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     """Mark purchases that were given back: a negative quantity takes from the latest earlier purchases of the same user
-    and item. Returns the positive rows with `kept` (False where nothing is left of them), and the count of returned rows.
+    and item. Returns the positive rows with `kept` (False where nothing is left of them), and the count of returned
+    rows.
     """
     if "quantity" not in rows.columns:
         return rows.with_columns(kept=pl.lit(True)), 0
@@ -166,8 +170,11 @@ def _with_usual(found: list[str], names: dict[str, str], tell: Callable[[str], N
 def _named(frame: pl.DataFrame, path: Path, names: dict[str, str], needed: tuple[str, ...]) -> pl.DataFrame:
     """Our columns alone, under our names; identifiers in their plain type."""
     wanted = {ours: names.get(ours, ours) for ours in ("user", "item", "timestamp", *OPTIONAL)}
-    missing = [f"{ours} (looked for {theirs!r})" if ours in names else ours for ours, theirs in wanted.items()
-               if theirs not in frame.columns and (ours in needed or ours in names)]  # fmt: skip
+    missing = [
+        f"{ours} (looked for {theirs!r})" if ours in names else ours
+        for ours, theirs in wanted.items()
+        if theirs not in frame.columns and (ours in needed or ours in names)
+    ]
     if missing:
         raise SourceError(
             f"{path} lacks {', '.join(missing)}; its columns are {frame.columns}. "

@@ -1,8 +1,7 @@
-"""Recommendations for an interaction file of any retailer, without a lake: the past of the file in, ranked lists out."""
+"""Recommendations for an interaction file without a lake: the past of the file in, ranked lists out."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -17,7 +16,6 @@ from customer360.models.two_tower.examples import TwoTowerParams
 from customer360.models.two_tower.family import Towers
 from customer360.platform.errors import ModelError
 
-AskedMode = Literal["new", "all", "session"]
 OPEN_HOURS = 48.0
 OPEN_AT_LEAST = 20_000  # of the newest sessions: a list too many costs less than one that is missed
 SESSION_GAP = timedelta(minutes=30)  # of silence, after which a user without session ids begins another visit
@@ -34,10 +32,10 @@ def recommend_users(
     horizon: float | None = None,
     with_towers: bool = False,
 ) -> pl.DataFrame:
-    """The k best items of every user with a kept or returned interaction before `as_of`: `user`, `item`, `rank` (from 1),
-    `score`, in order of user and rank. In mode `new` an item that the user ever touched never appears; fewer than k rows
-    where the catalogue holds less. In mode `all` of a log whose users do not come back to an item (ratings, say) new items
-    come alone, but for users who have touched all. `with_towers` trains the two towers as a further method.
+    """The k best items of every user with a kept or returned interaction before `as_of`: `user`, `item`, `rank` (from
+    1), `score`, in order of user and rank. In mode `new` an item that the user ever touched never appears; fewer than k
+    rows where the catalogue holds less. In mode `all` of a log whose users do not come back to an item (ratings, say)
+    new items come alone, but for users who have touched all. `with_towers` trains the two towers as a further method.
     """
     rows, returned = without_returns(interactions.rows)
     if returned:
@@ -82,7 +80,8 @@ def recommend_sessions(
         rows = rows.filter(pl.col("quantity") > 0)
     log = SessionLog.of(rows.select("session", "item", "at"))
     tell(
-        f"{len(log.sessions):,} sessions, {len(log.items):,} items, {len(log.item):,} events, direct repeats counted once"
+        f"{len(log.sessions):,} sessions, {len(log.items):,} items, {len(log.item):,} events, "
+        "direct repeats counted once"
     )
     if len(log.item) == 0:
         raise ModelError(f"no session has an event before {as_of}")

@@ -32,15 +32,14 @@ SHORT_DAYS = 90  # window that sets the level of BG/NBD where no window of the w
 SHORT_BUYERS = 50
 LEVEL_BOUNDS = (2 / 3, 3 / 2)
 CERTAIN = 1e-4
-OUTPUT = ("customer_id", "p_churn", "clv", "clv_low", "clv_high")
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Scores:
-    """`table`: customer_id, p_churn (no purchase within the horizon), clv (revenue of it), clv_low and clv_high (80 % of
-    outcomes lie between); one row per customer with a purchase before the date. `notes`: what was chosen, and why.
+    """`table`: customer_id, p_churn (no purchase within the horizon), clv (revenue of it), clv_low and clv_high (80 %
+    of outcomes lie between); one row per customer with a purchase before the date. `notes`: what was chosen, and why.
     """
 
     table: pl.DataFrame
@@ -105,9 +104,12 @@ def _estimate(
 ) -> tuple[Estimate, list[str]]:
     cuts = _cuts(first, as_of, horizon)
     why = (
-        f"fewer than {MIN_CUSTOMERS} customers" if customers.height < MIN_CUSTOMERS
-        else f"no window of {horizon} days with enough history before it" if not cuts else ""
-    )  # fmt: skip
+        f"fewer than {MIN_CUSTOMERS} customers"
+        if customers.height < MIN_CUSTOMERS
+        else f"no window of {horizon} days with enough history before it"
+        if not cuts
+        else ""
+    )
     if not why and not _came_back(past, min(cuts)):
         why = f"nobody bought again before {min(cuts)}"
     if not why:
@@ -154,9 +156,13 @@ def _modelled(
     """The platform's models, blended with BG/NBD as the inner split says."""
     as_of = examples.as_of
     weights, notes = _inner_split(past, first, as_of, horizon)
-    clock = "season time (paces of the last year, newest month first: " + " ".join(
-        f"{pace:.2f}" for pace in examples.spending.clock.pace[: season.MONTHS]
-    ) + ")" if examples.spending.clock.is_seasonal else "calendar time: no year of data, or no season in it"  # fmt: skip
+    clock = (
+        "season time (paces of the last year, newest month first: "
+        + " ".join(f"{pace:.2f}" for pace in examples.spending.clock.pace[: season.MONTHS])
+        + ")"
+        if examples.spending.clock.is_seasonal
+        else "calendar time: no year of data, or no season in it"
+    )
     notes = [
         f"learnt from {examples.past.height:,} rows of {examples.past['as_of'].n_unique()} cuts, the newest "
         f"{max(examples.past['as_of'].to_list())}; {clock}",
@@ -176,8 +182,8 @@ def _blend(
     as_of: date,
     weights: Weights,
 ) -> Estimate:
-    """Models and BG/NBD, weighted in log-odds and in logarithms; the level over the active customers is the models'. The trees
-    have seen none of the others: their total is half the trees', half that of BG/NBD at the same level.
+    """Models and BG/NBD, weighted in log-odds and in logarithms; the level over the active customers is the models'.
+    The trees have seen none of the others: their total is half the trees', half that of BG/NBD at the same level.
     """
     leaving, value = fitted
     rows = starts.with_start(frame, leaving.spending, as_of, leaving.params.horizon_days)
@@ -260,11 +266,12 @@ def _verdict(
     inside = float(((revenue >= final.low) & (revenue <= final.high)).mean())
     return [
         f"inner split: {count:,} customers as of {at}, judged on the window after it",
-        f"  churn: weight of the model against BG/NBD {weights.churn:g} by log loss at the true level ({listed(log_loss, '.4f')}); "
-        f"AUC {evaluation.auc(churned, final.p_churn):.3f}, calibration error {evaluation.calibration_error(churned, final.p_churn):.3f}",
-        f"  clv: weight of the model against BG/NBD and Gamma-Gamma {weights.clv:g} by absolute error at the true total "
-        f"({listed(error, '.1f')}); MAE {found['mae']:.1f}, Spearman {found['spearman']:.3f}, total {found['total_error']:+.1%}, "
-        f"{inside:.0%} of outcomes inside the interval",
+        f"  churn: weight of the model against BG/NBD {weights.churn:g} by log loss at the true level "
+        f"({listed(log_loss, '.4f')}); AUC {evaluation.auc(churned, final.p_churn):.3f}, "
+        f"calibration error {evaluation.calibration_error(churned, final.p_churn):.3f}",
+        f"  clv: weight of the model against BG/NBD and Gamma-Gamma {weights.clv:g} by absolute error at the true "
+        f"total ({listed(error, '.1f')}); MAE {found['mae']:.1f}, Spearman {found['spearman']:.3f}, "
+        f"total {found['total_error']:+.1%}, {inside:.0%} of outcomes inside the interval",
     ]
 
 
@@ -293,8 +300,8 @@ def _by_btyd(
 def _short_level(
     past: pl.LazyFrame, first: date, as_of: date, horizon: int, clock: season.Clock
 ) -> tuple[float, float, str]:
-    """Half of the shift of log-odds, and the root of the factor of amounts, with which BG/NBD fits the last `SHORT_DAYS`
-    before the date: one window is as much luck as level.
+    """Half of the shift of log-odds, and the root of the factor of amounts, with which BG/NBD fits the last
+    `SHORT_DAYS` before the date: one window is as much luck as level.
     """
     window = min(SHORT_DAYS, horizon, (as_of - first).days // 2)
     at = as_of - timedelta(days=max(window, 1))

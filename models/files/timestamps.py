@@ -10,7 +10,7 @@ from customer360.platform.errors import SourceError
 
 Tell = Callable[[str], None]
 
-# Epochs are told apart by size: seconds until 5138, milliseconds, microseconds, nanoseconds.
+# Epochs differ by size: seconds until 5138, milliseconds, microseconds, nanoseconds.
 EPOCHS = ((1e11, 1e6), (1e14, 1e3), (1e17, 1.0), (float("inf"), 1e-3))
 LATEST = 2.5e17  # microseconds: beyond the year 9800 is no time
 # Whole numbers between these are dates, 19970131, which the epoch has left since 1970, or dates with a time.
@@ -37,25 +37,25 @@ PIVOT = 69  # years of two digits from here on are of the last century, as POSIX
 
 
 def moment(text: str) -> datetime:
-    """A date or time in any form that `read` knows, without zone UTC, as a naive UTC time. Raises SourceError for what is
-    none, or where day and month could be either.
+    """A date or time in any form that `read` knows, without zone UTC, as a naive UTC time. Raises SourceError for what
+    is none, or where day and month could be either.
     """
-    told: list[str] = []
+    remarks: list[str] = []
     compact = text.strip().isdigit() and COMPACT[0] <= int(text) <= COMPACT[1]
     try:
-        found = read(pl.Series([text], dtype=pl.String), repr(text), told.append).item()
+        found = read(pl.Series([text], dtype=pl.String), repr(text), remarks.append).item()
     except SourceError:
         found = None
     if found is None or text.strip().startswith("-") or (compact and found.strftime("%Y%m%d") != text.strip()):
         raise SourceError(f"{text!r} is no date, no ISO timestamp and no epoch number")
-    if told:
+    if remarks:
         raise SourceError(f"{text!r}: day and month could be either; write it as 2011-12-31")
     return cast("datetime", found)
 
 
 def read(values: pl.Series, where: str, tell: Tell) -> pl.Series:
-    """Naive UTC microseconds, null where no time can be read. `tell` gets a sentence where day and month could be either.
-    Raises SourceError when no time can be read.
+    """Naive UTC microseconds, null where no time can be read. `tell` gets a sentence where day and month could be
+    either. Raises SourceError when no time can be read.
     """
     if values.dtype == pl.Date:
         found = values.cast(pl.Datetime("us"))
@@ -148,8 +148,8 @@ def _named(text: pl.Series) -> pl.Series:
 
 
 def _day_and_month(text: pl.Series, where: str, tell: Tell) -> pl.Series:
-    """Dates like 31/12/2010 8:26: what passes 12 is the day, what passes 31 the year. Where neither place ever does, points
-    mean day first and other signs month first.
+    """Dates like 31/12/2010 8:26: what passes 12 is the day, what passes 31 the year. Where neither place ever does,
+    points mean day first and other signs month first.
     """
     part = text.str.extract_groups(DAY_AND_MONTH).struct.unnest()
     one, two = (part[name].cast(pl.Int64, strict=False) for name in ("one", "two"))
@@ -167,8 +167,8 @@ def _day_and_month(text: pl.Series, where: str, tell: Tell) -> pl.Series:
 
 
 def _composed(part: pl.DataFrame) -> pl.Series:
-    """UTC from texts `year`, `month`, `day` and, null where there is none, `hour`, `minute`, `second`, `half`, `zone`; null
-    where these are no time.
+    """UTC from texts `year`, `month`, `day` and, null where there is none, `hour`, `minute`, `second`, `half`, `zone`;
+    null where these are no time.
     """
     year, hour = pl.col("year").cast(pl.Int64), pl.col("hour").cast(pl.Int64).fill_null(0)
     half = pl.col("half").str.to_lowercase().str.head(1)

@@ -2,7 +2,8 @@
 
 A file has a customer, a timestamp and an amount a row, and may name the invoice and the item. Every row is a line of a
 sale (amount above 0) or of a return (below 0). A purchase is a customer's day with a sale; its value is what was sold,
-returns not deducted, but a sale that a later return of the same customer, item and amount undoes whole never took place.
+returns not deducted, but a sale that a later return of the same customer, item and amount undoes whole never took
+place.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,10 +19,18 @@ from customer360.platform.errors import ModelError
 REQUIRED, OPTIONAL = ("customer", "timestamp", "amount"), ("invoice", "item")
 FACTORS = ("quantity", "price")  # of an amount that the file lacks
 NAMES: dict[str, tuple[str, ...]] = {  # lower case, without blanks and signs; the first that the file has is taken
-    "customer": ("customer", "customerid", "customerno", "customernumber", "clientid", "client", "userid", "user", "memberid"),
-    "timestamp": ("timestamp", "datetime", "invoicedate", "orderdate", "purchasedate", "transactiondate", "date", "time", "ts"),
-    "amount": ("amount", "revenue", "total", "totalamount", "grossamount", "netamount", "sales", "spend", "value", "dollars"),
-    "invoice": ("invoice", "invoiceno", "invoiceid", "order", "orderid", "orderno", "transaction", "transactionid", "receipt"),
+    "customer": (
+        "customer", "customerid", "customerno", "customernumber", "clientid", "client", "userid", "user", "memberid",
+    ),
+    "timestamp": (
+        "timestamp", "datetime", "invoicedate", "orderdate", "purchasedate", "transactiondate", "date", "time", "ts",
+    ),
+    "amount": (
+        "amount", "revenue", "total", "totalamount", "grossamount", "netamount", "sales", "spend", "value", "dollars",
+    ),
+    "invoice": (
+        "invoice", "invoiceno", "invoiceid", "order", "orderid", "orderno", "transaction", "transactionid", "receipt",
+    ),
     "item": ("item", "itemid", "product", "productid", "sku", "stockcode", "article"),
     "quantity": ("quantity", "qty", "units"),
     "price": ("price", "unitprice"),
@@ -32,8 +41,8 @@ UNUSED_COUNTS = ("session_count", "view_count", "search_count", "cart_add_count"
 
 @dataclass(frozen=True)
 class Transactions:
-    """Lines of a file (`customer` as text, `at`, `amount`, and where known `invoice`, `item`), sentences on what was left
-    out, and the type that the file gives its customers.
+    """Lines of a file (`customer` as text, `at`, `amount`, and where known `invoice`, `item`), sentences on what was
+    left out, and the type that the file gives its customers.
     """
 
     lines: pl.DataFrame
@@ -42,28 +51,28 @@ class Transactions:
 
 
 def read(file: Path, columns: Mapping[str, str] | None = None) -> Transactions:
-    """Read a CSV (also gzipped), Parquet or JSON-lines file. `columns` maps our names to the file's; others are found by
-    their usual names, or by what they hold where there is no header. Raises SourceError: no such file, or a column of which
-    nothing can be read; ModelError: a column is not found, or no row can be used.
+    """Read a CSV (also gzipped), Parquet or JSON-lines file. `columns` maps our names to the file's; others are found
+    by their usual names, or by what they hold where there is no header. Raises SourceError: no such file, or a column
+    of which nothing can be read; ModelError: a column is not found, or no row can be used.
     """
     rows = reading.frame(file, columns)
     if rows.is_empty():
         raise ModelError(f"{file} has a header and no rows")
-    told: list[str] = []
+    remarks: list[str] = []
     if not columns and reading.by_place(rows.columns):
-        columns = places.transactions(rows, told.append)
+        columns = places.transactions(rows, remarks.append)
     chosen = _chosen(rows.columns, columns or {}, file)
-    at = timestamps.read(rows[chosen["timestamp"]], f"{file}, column {chosen['timestamp']}", told.append)
+    at = timestamps.read(rows[chosen["timestamp"]], f"{file}, column {chosen['timestamp']}", remarks.append)
     lines = rows.select(
         customer=_text(rows, chosen["customer"]),
         at=at,
-        amount=_amount(rows, chosen, file, told.append),
+        amount=_amount(rows, chosen, file, remarks.append),
         **{name: _text(rows, chosen[name]) for name in OPTIONAL if name in chosen},
     )
     usable, notes = _usable(lines, _examples(rows, lines, chosen))
     if usable.is_empty():
         raise ModelError(f"{file}: none of {rows.height} rows can be used: {'; '.join(notes)}")
-    return Transactions(usable, (*told, *notes), _customer_type(rows[chosen["customer"]], file))
+    return Transactions(usable, (*remarks, *notes), _customer_type(rows[chosen["customer"]], file))
 
 
 def mapping(text: str) -> dict[str, str]:
@@ -120,7 +129,8 @@ def _chosen(found: list[str], wanted: Mapping[str, str], file: Path) -> dict[str
 
 
 def _amount(rows: pl.DataFrame, chosen: Mapping[str, str], file: Path, tell: Callable[[str], None]) -> pl.Series:
-    """The amount, or quantity times price of a file without one: both written with the decimal sign that either tells."""
+    """The amount, or quantity times price of a file without one: both written with the decimal sign that either
+    tells."""
     names = [chosen[name] for name in (("amount",) if "amount" in chosen else FACTORS)]
     sign = next((sign for sign in map(amounts.decimal_sign, (rows[name] for name in names)) if sign), None)
     first, *rest = (amounts.read(rows[name], f"{file}, column {name}", tell, sign) for name in names)
@@ -128,7 +138,8 @@ def _amount(rows: pl.DataFrame, chosen: Mapping[str, str], file: Path, tell: Cal
 
 
 def _examples(rows: pl.DataFrame, lines: pl.DataFrame, chosen: Mapping[str, str]) -> dict[str, str]:
-    """The first value of a column that no time, or no amount, could be read from: `'oops' in row 5`, empty where none."""
+    """The first value of a column that no time, or no amount, could be read from: `'oops' in row 5`, empty where
+    none."""
     found = {}
     for name, columns in (("at", ("timestamp",)), ("amount", ("amount",) if "amount" in chosen else FACTORS)):
         unread = lines[name].is_null() | (lines[name].is_nan() if name == "amount" else False)
@@ -176,8 +187,8 @@ def _usable(lines: pl.DataFrame, examples: Mapping[str, str]) -> tuple[pl.DataFr
 
 
 def _undone(rows: pl.DataFrame) -> pl.DataFrame:
-    """Places (`line`) of sales and of the later returns that undo them: same customer, item and amount, the first return
-    undoing the first sale. Of customers who would be left without a sale none: they are known, and are scored.
+    """Places (`line`) of sales and of the later returns that undo them: same customer, item and amount, the first
+    return undoing the first sale. Of customers who would be left without a sale none: they are known, and are scored.
     """
     key = ["customer", "size", *(["item"] if "item" in rows.columns else [])]
     numbered = rows.with_row_index("line").with_columns(size=pl.col("amount").abs().round(2), back=pl.col("amount") < 0)

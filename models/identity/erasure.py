@@ -20,7 +20,7 @@ class UnknownPerson(Customer360Error):
 
 
 def identifiers_of(lake: Lake, person_id: str) -> Identifiers:
-    """Accounts, devices that no one else used, contact values that no one else has, and the facts attributed to the person.
+    """Accounts, devices that no one else used, contact values that no one else has, and the facts of the person.
 
     Raises:
         UnknownPerson: the id is in no current identity.

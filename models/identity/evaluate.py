@@ -102,8 +102,8 @@ def errors_by_kind(clusters: pl.DataFrame, edges: pl.DataFrame | None = None) ->
     """(error, kind, pairs): wrong pairs of records by whether an edge or only a chain joins them, missed pairs by what
     became of them; most frequent first. `clusters`: record_id, cluster_key, entity_id; `edges` as in `by_threshold`,
     with reason."""
-    told = edges if edges is not None else pl.DataFrame(schema=_EDGE_SCHEMA)
-    decided = told.select("record_id_l", "record_id_r", "decision", "reason")
+    known = edges if edges is not None else pl.DataFrame(schema=_EDGE_SCHEMA)
+    decided = known.select("record_id_l", "record_id_r", "decision", "reason")
     wrong = _pairs_by(clusters, "cluster_key").filter(pl.col("entity_id") != pl.col("entity_id_r"))
     missed = _pairs_by(clusters, "entity_id").filter(pl.col("cluster_key") != pl.col("cluster_key_r"))
     chain = (

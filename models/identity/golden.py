@@ -62,18 +62,19 @@ def golden(
         pl.len().cast(pl.Int64).alias("record_count"),
         pl.col("source_system").drop_nulls().unique().sort().alias("source_systems"),
     )
-    told = [*ATTRIBUTES, "address_line_1"]
-    for name in told:
+    named = [*ATTRIBUTES, "address_line_1"]
+    for name in named:
         result = result.join(_survivor(members, name, policy), on="person_id", how="left", maintain_order="left")
     result, overridden = _overridden(result, overrides)
-    result = result.with_columns(_provenance(list(dict.fromkeys([*told, *overridden]))))
+    result = result.with_columns(_provenance(list(dict.fromkeys([*named, *overridden]))))
     return result.select(_COLUMNS).sort("person_id")
 
 
 def losing_values(
     records: pl.DataFrame, assignments: pl.DataFrame, people: pl.DataFrame, rules: IdentityRules
 ) -> pl.DataFrame:
-    """Values that did not survive: person_id, attribute, value (text), record_id, rule that put another before it, rank.
+    """Values that did not survive: person_id, attribute, value (text), record_id, rule that put another before it,
+    rank.
 
     `people`: the golden records of the same assignments. One row per record whose value differs from the surviving
     one; `rank` counts the person's records from the one that the policy puts first (1).
@@ -103,11 +104,12 @@ def _members(records: pl.DataFrame, assignments: pl.DataFrame, policy: Survivors
     absent = [pl.lit(None, _TYPES.get(name, pl.String)).alias(name) for name in wanted if name not in records.columns]
     frame = records.with_columns(absent)
     touched = [
-        pl.col(name).cast(pl.Datetime("us"), strict=False) if frame.schema[name] == pl.Date
+        pl.col(name).cast(pl.Datetime("us"), strict=False)
+        if frame.schema[name] == pl.Date
         else pl.col(name).dt.cast_time_unit("us").dt.replace_time_zone(None)
         for name in ("last_updated_at", "last_login_on", "registered_on")
         if name in frame.columns and frame.schema[name].is_temporal()
-    ]  # fmt: skip
+    ]
     trust = {source: place for place, source in enumerate(policy.trusted_sources)}
     rank = pl.col("source_system").replace_strict(trust, default=len(trust), return_dtype=pl.Int64)
     frame = frame.with_columns(touched_at=pl.coalesce(touched) if touched else pl.lit(None), trust=rank)

@@ -186,9 +186,14 @@ def _pins(lake: Lake, records: pl.DataFrame, rules: IdentityRules) -> tuple[Pins
 def _usable(records: pl.DataFrame, evidence: pl.DataFrame) -> pl.DataFrame:
     """Records with the standardized forms by which golden records tell a usable value from junk."""
     standard = evidence.select(
-        "record_id", given_name_std="given", family_name_std="family", email_std="email", phone_std="phone",
-        street_std="street", dob_std="dob",
-    )  # fmt: skip
+        "record_id",
+        given_name_std="given",
+        family_name_std="family",
+        email_std="email",
+        phone_std="phone",
+        street_std="street",
+        dob_std="dob",
+    )
     return records.join(standard, on="record_id", how="left").with_columns(is_contactable=pl.lit(None, pl.Boolean))
 
 

@@ -66,7 +66,7 @@ class Training(_Rules):
     min_pairs_per_session: int = Field(default=200, ge=1)
     u_pairs: int = Field(default=400_000, ge=1000)
     em_pairs: int = Field(default=200_000, ge=1000)
-    prior_recall: Share = 0.7
+    prior_recall: Share = 0.5
     """Share of true pairs that the deterministic rules of the prior are assumed to find."""
     max_replaced_share: Share = 0.5
     """More comparisons than this failing their gate is an error."""
@@ -129,7 +129,7 @@ class Ids(_Rules):
     seed: str = "customer360"
     """Scrambles the running number of a person into its id; another seed gives other ids. Never change it in a lake."""
     retrain_growth: float = Field(default=1.2, gt=1)
-    """Model, value frequencies and hub lists are made anew when there are this many times the records of the last time."""
+    """Model, value frequencies and hub lists are made anew when there are so many times the records of then."""
 
 
 class Identifier(_Rules):

@@ -27,23 +27,23 @@ LINK = "same "  # and the column: reason of a link
 LINK_WEIGHT = 1e5  # for clustering: above every score, below a steward
 _BUT = ", but "
 _PAIR: dict[str, type[pl.DataType]] = {"record_l": pl.Int64, "record_r": pl.Int64}
-_TOLD = _PAIR | {"reason": pl.String}
+_LINKED = _PAIR | {"reason": pl.String}
 
 
 @dataclass(frozen=True)
 class Tier:
-    """`linked`: (record_l, record_r, reason), pairs that carry one number. `dropped`: the same, of numbers that passed a
-    limit: neighbours in order of record_id. The left record is the one whose id comes first."""
+    """`linked`: (record_l, record_r, reason), pairs that carry one number. `dropped`: the same, of numbers that passed
+    a limit: neighbours in order of record_id. The left record is the one whose id comes first."""
 
     linked: pl.DataFrame
     dropped: pl.DataFrame
 
     def changed(self, edges: pl.DataFrame, left: pl.Series, rules: Stitching) -> pl.Series:
-        """Records at the ends of links that `edges` (among the records of this tier) have and this has not, or the other
-        way round; pairs with a record of `left` apart, whose edges are made anew in any case."""
-        before = _told(edges, rules)
+        """Records at the ends of links that `edges` (among the records of this tier) have and this has not, or the
+        other way round; pairs with a record of `left` apart, whose edges are made anew in any case."""
+        before = _links_among(edges, rules)
         ends = pl.any_horizontal(pl.col("record_l", "record_r").is_in(left.implode()))
-        now, keys = self.linked.filter(~ends), list(_TOLD)
+        now, keys = self.linked.filter(~ends), list(_LINKED)
         differing = pl.concat(
             [
                 before.filter(~ends).join(now, on=keys, how="anti"),
@@ -54,22 +54,22 @@ class Tier:
 
     def lacking(self, edges: pl.DataFrame, rules: Stitching) -> pl.DataFrame:
         """Links that `edges` do not have, held or fallen."""
-        return self.linked.join(_told(edges, rules), on=list(_TOLD), how="anti")
+        return self.linked.join(_links_among(edges, rules), on=list(_LINKED), how="anti")
 
 
-NO_TIER = Tier(pl.DataFrame(schema=_TOLD), pl.DataFrame(schema=_TOLD))
+NO_TIER = Tier(pl.DataFrame(schema=_LINKED), pl.DataFrame(schema=_LINKED))
 
 
 def _same(identifier: Identifier) -> str:
     return f"{LINK}{identifier.column}"
 
 
-def _told(edges: pl.DataFrame, rules: Stitching) -> pl.DataFrame:
+def _links_among(edges: pl.DataFrame, rules: Stitching) -> pl.DataFrame:
     """(record_l, record_r, reason) of the links among edges, without what fell them."""
     base = pl.col("reason").str.split(_BUT).list.first()
-    told = edges.lazy().select("record_l", "record_r", reason=base)
+    links = edges.lazy().select("record_l", "record_r", reason=base)
     names = [_same(identifier) for identifier in rules.identifiers]
-    return told.filter(pl.col("reason").is_in(names)).collect()
+    return links.filter(pl.col("reason").is_in(names)).collect()
 
 
 def number_texts(columns: Iterable[str], rules: Stitching) -> dict[str, pl.Expr]:
@@ -187,10 +187,12 @@ def _pairs(carried: pl.DataFrame, rules: Stitching) -> pl.DataFrame:
     rows = carried.with_row_index("place").select("rank", "value", "record", "place")
     pairs = rows.join(rows, on=["rank", "value"], suffix="_r").filter(pl.col("place") < pl.col("place_r"))
     names = {rank: _same(identifier) for rank, identifier in enumerate(rules.identifiers)}
-    told = pl.col("rank").replace_strict(names, return_dtype=pl.String)
-    return pairs.sort("place", "place_r").select(
-        "rank", "value", record_l="record", record_r="record_r", reason=told
-    ).sort("rank", maintain_order=True)  # fmt: skip
+    reason = pl.col("rank").replace_strict(names, return_dtype=pl.String)
+    return (
+        pairs.sort("place", "place_r")
+        .select("rank", "value", record_l="record", record_r="record_r", reason=reason)
+        .sort("rank", maintain_order=True)
+    )
 
 
 def _neighbours(carried: pl.DataFrame) -> pl.DataFrame:
@@ -250,9 +252,10 @@ def _refused_within(
         groups = sorted({group[record] for record in records})
         joined = [set().union(*(held[g][n] for g in groups)) for n in range(len(limited))]
         broken = [
-            i for n, (above, i) in enumerate(limited)
+            i
+            for n, (above, i) in enumerate(limited)
             if above < rank and len(joined[n]) > max(i.max_per_person or 0, *(len(held[g][n]) for g in groups))
-        ]  # fmt: skip
+        ]
         if broken:
             column = rules.identifiers[rank].column
             found.append((rank, value, f"{column} of more than {broken[0].max_per_person} {broken[0].column}"))
@@ -295,11 +298,11 @@ def is_dropped(reason: pl.Expr, rules: Stitching) -> pl.Expr:
 
 def without_score(edges: pl.DataFrame, rules: Stitching) -> pl.DataFrame:
     """What this tier says of pairs whose score was retracted: its links and the reasons why links were dropped."""
-    told = edges.join(_told(edges, rules), on=list(_PAIR), how="semi")
+    links = edges.join(_links_among(edges, rules), on=list(_PAIR), how="semi")
     dropped = edges.filter(is_dropped(pl.col("reason"), rules))
     verdict = {*_PAIR, "decision", "reason"}
     scores = [pl.lit(None, kind).alias(name) for name, kind in edges.schema.items() if name not in verdict]
-    return pl.concat([told, dropped]).with_columns(scores)
+    return pl.concat([links, dropped]).with_columns(scores)
 
 
 def but(reason: pl.Expr, against: pl.Expr) -> pl.Expr:

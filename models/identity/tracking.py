@@ -1,7 +1,7 @@
 """What MLflow keeps of an identity model: the parameters of each level, what it was trained on, and their picture.
 
-No value of a record is among them: levels are rules, frequencies are named by their digest. A model is logged once, under
-the version of its pins.
+No value of a record is among them: levels are rules, frequencies are named by their digest. A model is logged once,
+under the version of its pins.
 """
 
 from __future__ import annotations

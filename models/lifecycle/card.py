@@ -10,30 +10,23 @@ from typing import Any
 
 import yaml
 
-from customer360.models.base import Evaluation, Model, Params
+from customer360.models.base import Evaluation, Model
+from customer360.models.lifecycle.fit import Fit
 from customer360.models.lifecycle.plan import Plan
 
 LOW, HIGH = "_low", "_high"  # endings of a metric's interval
 
 
-def card(
-    model: Model[Any, Any],
-    params: Params,
-    evaluation: Evaluation,
-    as_of: date,
-    judged_at: date | None,
-    versions: Mapping[str, str | int],
-    plan: Plan,
-) -> str:
+def card(fit: Fit, evaluation: Evaluation, judged_at: date | None, plan: Plan) -> str:
     """Markdown. `judged_at` is the date of the backtest: its model knew nothing later, and what followed judged it."""
     sections = {
-        f"# {model.name}": _about(model),
-        "## Data": _table(("table", "version"), sorted(versions.items())),
-        "## Judged": _judged(as_of, judged_at, evaluation),
+        f"# {fit.model.name}": _about(fit.model),
+        "## Data": _table(("table", "version"), sorted(fit.versions.items())),
+        "## Judged": _judged(fit.as_of, judged_at, evaluation),
         "## Metrics": _table(("metric", "value", "95 % interval"), _metrics(evaluation.metrics)),
         "## Comparisons": _table(("comparison", "verdict"), sorted(evaluation.verdicts.items())),
         "## Limits": "\n".join(f"- {line}" for line in _limits(evaluation, plan)),
-        "## Parameters": f"```yaml\n{yaml.safe_dump(params.model_dump(mode='json'), sort_keys=True)}```",
+        "## Parameters": f"```yaml\n{yaml.safe_dump(fit.params.model_dump(mode='json'), sort_keys=True)}```",
     }
     return "\n\n".join(f"{title}\n\n{text}" for title, text in sections.items() if text) + "\n"
 
@@ -51,8 +44,8 @@ def _judged(as_of: date, judged_at: date | None, evaluation: Evaluation) -> str:
         return f"Fitted on what was known at {as_of}."
     counts = [f"{value:,.0f} {name}" for name, value in evaluation.metrics.items() if name.endswith("_count")]
     return (
-        f"Fitted on what was known at {as_of}. The figures are of the same recipe fitted at {judged_at} and judged on the"
-        f" window after it ({', '.join(counts) or 'count not stated'}); the registered model saw that window."
+        f"Fitted on what was known at {as_of}. The figures are of the same recipe fitted at {judged_at} and judged on "
+        f"the window after it ({', '.join(counts) or 'count not stated'}); the registered model saw that window."
     )
 
 

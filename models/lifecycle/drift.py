@@ -1,4 +1,5 @@
-"""Has the world changed since the champion was trained? Inputs, predictions and calibration, with a stated false-alarm rate.
+"""Has the world changed since the champion was trained? Inputs, predictions and calibration, with a stated false-alarm
+rate.
 
 Inputs are the features of one month alone (`WINDOW_DAYS` before a date), so that nothing ages: lifetime features of the
 same customers grow by themselves. Each column's Kolmogorov-Smirnov distance is compared with what it is when months are
@@ -95,14 +96,20 @@ class Report:
         """Rows of `gold.drift`."""
         found = [
             {
-                "model": self.model, "version": self.version, "reference_on": self.reference_on, "as_of": self.as_of,
-                "part": moved.part, "column": column, "distance": distance,
-                "stability_index": moved.indices.get(column), "p_value": moved.p_value,
+                "model": self.model,
+                "version": self.version,
+                "reference_on": self.reference_on,
+                "as_of": self.as_of,
+                "part": moved.part,
+                "column": column,
+                "distance": distance,
+                "stability_index": moved.indices.get(column),
+                "p_value": moved.p_value,
                 "is_alarm": moved in self.alarms and column in moved.outstanding,
             }
             for moved in self.moved
             for column, distance in moved.distances.items()
-        ]  # fmt: skip
+        ]
         return pl.DataFrame(found, schema=tables.schema(Drift))
 
 
@@ -141,8 +148,10 @@ def monthly_inputs(model: Model[Any, Any], snapshot: Snapshot) -> pl.DataFrame:
     if DAYS in model.tables:
         return frames.features(snapshot[DAYS].filter(month), snapshot.as_of).select("person_id", *MONTHLY).collect()
     if INTERACTIONS in model.tables:
-        counts = {f"{kind}_count": (pl.col("kind") == kind).sum().cast(pl.Float64)
-                  for kind in ("purchase", "view", "cart_add", "wishlist")}  # fmt: skip
+        counts = {
+            f"{kind}_count": (pl.col("kind") == kind).sum().cast(pl.Float64)
+            for kind in ("purchase", "view", "cart_add", "wishlist")
+        }
         seen = snapshot[INTERACTIONS].filter(month).group_by("person_id")
         return seen.agg(**counts, product_count=pl.col("product_id").n_unique().cast(pl.Float64)).collect()
     return pl.DataFrame(schema={"person_id": pl.String})
@@ -157,7 +166,8 @@ def predicted(model: Model[Any, Any], fitted: Fitted, snapshot: Snapshot) -> pl.
 
 
 def moved(part: str, before: pl.DataFrame, after: pl.DataFrame, seed: int = 0, exchanges: int = EXCHANGES) -> Moved:
-    """Compare two frames of one row per person: `person_id` and numeric columns, nulls counting as a value of their own.
+    """Compare two frames of one row per person: `person_id` and numeric columns, nulls counting as a value of their
+    own.
 
     The p-value is that of the largest standardised distance when persons' months are exchanged at random. A column
     stands out where its own distance passes the largest exchanged one at `LEVEL`.

@@ -66,7 +66,7 @@ def brier(truth: ArrayLike, probability: ArrayLike) -> float:
 
 
 def calibration_error(truth: ArrayLike, probability: ArrayLike, bins: int = 10) -> float:
-    """Expected calibration error over equally wide bins: mean |observed rate - stated probability|, weighted by rows."""
+    """Expected calibration error over equally wide bins: mean |observed rate - stated probability| by rows."""
     y, p = np.asarray(truth, dtype=np.float64), np.asarray(probability, dtype=np.float64)
     index = np.minimum((p * bins).astype(int), bins - 1)
     gaps = np.bincount(index, weights=y - p, minlength=bins)
@@ -161,7 +161,7 @@ def coverage(lists: pl.DataFrame, catalogue_size: int) -> float:
 
 
 def gini(lists: pl.DataFrame, catalogue_size: int) -> float:
-    """Inequality of exposure over the catalogue in the first 20: 0 all products alike, towards 1 a few products only."""
+    """Inequality of exposure over the catalogue in the first 20: 0 all products alike, towards 1 a few only."""
     shown = lists.filter(pl.col("rank") <= RECALL_AT).group_by("product_id").len()["len"].to_numpy()
     counts = np.sort(np.concatenate([np.zeros(catalogue_size - len(shown)), shown]))
     place = np.arange(1, catalogue_size + 1)

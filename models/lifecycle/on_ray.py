@@ -55,7 +55,8 @@ class TrainingRun:
 
 @dataclass(frozen=True)
 class Trained:
-    """A fitted model on this machine: its files, their fingerprint, and whether a checkpoint was there to begin with."""
+    """A fitted model on this machine: its files, their fingerprint, and whether a checkpoint was there to begin
+    with."""
 
     directory: Path
     fingerprint: str

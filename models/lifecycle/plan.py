@@ -1,8 +1,9 @@
-"""What a model's file declares: parameters, how they are searched, what is judged, what it must not break, when it is due.
+"""What a model's file declares: parameters, how they are searched, what is judged, what it must not break, when it is
+due.
 
 `configs/models/<name>.yaml` holds the parameters at its top level, and beside them the sections of `Plan`. Parameters
-come from that file, then from what a tuning applied (`<state>/models/<name>.yaml`), then from `models.parameters.<name>`
-of the settings; the later wins.
+come from that file, then from what a tuning applied (`<state>/models/<name>.yaml`), then from
+`models.parameters.<name>` of the settings; the later wins.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class Choices(Section):
 
 
 class Range(Section):
-    """Any value between `low` and `high`, both included; whole numbers where both are; `log` draws magnitudes evenly."""
+    """Any value between `low` and `high`, both included; whole numbers where both are; `log` draws magnitudes
+    evenly."""
 
     low: int | float
     high: int | float

@@ -8,20 +8,18 @@ customers judge both sides.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, timedelta
-from typing import Any
+from datetime import date
 
 import polars as pl
 
-from customer360.models.base import Evaluation, Model, NoProgress
+from customer360.models.base import Evaluation, NoProgress
 from customer360.models.lifecycle import drift, evaluation
 from customer360.models.lifecycle.evaluation import Comparison, Verdict
-from customer360.models.lifecycle.plan import Plan, params_of, plan_of
-from customer360.models.lifecycle.train import horizon_of, registry_of, snapshot_of, train
+from customer360.models.lifecycle.job import ModelJob
+from customer360.models.lifecycle.plan import Plan
+from customer360.models.lifecycle.train import train
 from customer360.platform import telemetry
 from customer360.platform.errors import Customer360Error, ModelError
-from customer360.platform.lake import Lake
-from customer360.platform.settings import Settings
 
 SEED = 0
 
@@ -86,70 +84,33 @@ class Outcome:
     reason: str
 
 
-@dataclass(frozen=True)
-class Desk:
-    """What every step needs: settings, the lake, one model, and the date that separates known from unknown."""
-
-    settings: Settings
-    lake: Lake
-    model: Model[Any, Any]
-    cut: date
-
-    @property
-    def plan(self) -> Plan:
-        return plan_of(self.model)
-
-    @property
-    def registry(self) -> Any:
-        return registry_of(self.settings)
-
-    @property
-    def last_window(self) -> date:
-        """Start of the newest window whose outcome is known."""
-        return self.cut - timedelta(days=horizon_of(params_of(self.settings, self.model)))
-
-    def champion(self) -> str:
-        """Raises ModelError when there is none."""
-        version = self.registry.champion_version(self.model.name)
-        if version is None:
-            raise ModelError(f"{self.model.name} has no champion; `customer360 train {self.model.name}` makes one")
-        return str(version)
-
-    def challenger(self) -> str:
-        """Raises ModelError when there is none."""
-        version = self.registry.challenger_version(self.model.name)
-        if version is None:
-            raise ModelError(f"{self.model.name} has no challenger; `customer360 train {self.model.name}` makes one")
-        return str(version)
-
-
-def judge(desk: Desk, version: str, at: date | None = None) -> Judged:
+def judge(job: ModelJob, version: str, at: date | None = None) -> Judged:
     """Judge a version on the window from `at` on, by default the newest known one."""
-    at = at or desk.last_window
-    snapshot = snapshot_of(desk.lake, desk.model, at)
-    is_refitted = desk.registry.as_of(desk.model.name, version) > at
+    at = at or job.last_window
+    snapshot = job.snapshot(at)
+    is_refitted = job.registry.as_of(job.model.name, version) > at
     if is_refitted:
-        fitted = desk.model.fit(snapshot, desk.registry.params(desk.model, version), NoProgress())
+        fitted = job.model.fit(snapshot, job.registry.params(job.model, version), NoProgress())
     else:
-        fitted = desk.registry.load(desk.model.name, version)
-    return Judged(version, at, is_refitted, desk.model.evaluate(fitted, snapshot))
+        fitted = job.registry.load(job.model.name, version)
+    return Judged(version, at, is_refitted, job.model.evaluate(fitted, snapshot))
 
 
-def compare(desk: Desk, one: Judged, other: Judged) -> Comparison | Figures:
+def compare(job: ModelJob, one: Judged, other: Judged) -> Comparison | Figures:
     """The first over the second on the customers that both judged; above zero means the first is better.
 
-    0/1 outcomes: difference in AUC. Amounts: reduction of the absolute error of a customer. Lists: difference in Recall@20
-    or NDCG@10 of the mode that the objective names. Without rows: the figure that the objective names. Raises ModelError
-    when neither is there.
+    0/1 outcomes: difference in AUC. Amounts: reduction of the absolute error of a customer. Lists: difference in
+    Recall@20 or NDCG@10 of the mode that the objective names. Without rows: the figure that the objective names. Raises
+    ModelError when neither is there.
     """
     if one.evaluation.rows is None or other.evaluation.rows is None:
-        return _figures(desk, one, other)
+        return _figures(job, one, other)
     keys = ["person_id", *(name for name in ("mode", "category") if name in one.evaluation.rows.columns)]
     both = one.evaluation.rows.join(other.evaluation.rows, on=keys, suffix="_other").sort(keys)
     if both.is_empty():
         raise ModelError(f"versions {one.version} and {other.version} were judged on no customer in common")
     if "truth" not in both.columns:
-        metric = desk.plan.objective.metric if desk.plan.objective else "new_recall_20"
+        metric = job.plan.objective.metric if job.plan.objective else "new_recall_20"
         measure = "ndcg" if "ndcg" in metric else "recall"
         mine = both.filter(pl.col("mode") == ("all" if metric.startswith("all") else "new"))
         return evaluation.compare_means(mine[measure], mine[f"{measure}_other"], SEED)
@@ -160,13 +121,13 @@ def compare(desk: Desk, one: Judged, other: Judged) -> Comparison | Figures:
     return evaluation.compare_means(-abs(first - truth), -abs(second - truth), SEED)
 
 
-def _figures(desk: Desk, one: Judged, other: Judged) -> Figures:
-    objective = desk.plan.objective
+def _figures(job: ModelJob, one: Judged, other: Judged) -> Figures:
+    objective = job.plan.objective
     metric = objective.metric if objective else "none"
     found = [judged.evaluation.metrics.get(metric) for judged in (one, other)]
     if objective is None or found[0] is None or found[1] is None:
         raise ModelError(
-            f"evaluate of {desk.model.name} keeps no rows, and its objective ({metric}) is not among its figures: its"
+            f"evaluate of {job.model.name} keeps no rows, and its objective ({metric}) is not among its figures: its"
             " versions cannot be compared"
         )
     return Figures(metric, found[0], found[1], objective.direction == "max")
@@ -179,31 +140,31 @@ def broken_guardrails(plan: Plan, judged: Judged) -> str:
     return "; ".join(f"{name} {why}" for name, why in broken.items() if why)
 
 
-def gate(desk: Desk, challenger: str) -> Decision:
+def gate(job: ModelJob, challenger: str) -> Decision:
     """Judge a challenger against the champion on the newest known window and promote it if it is better.
 
-    Promoted: no guardrail broken, and the interval of the paired difference lies above minus the model's `margin`. Where
-    the champion breaks a guardrail itself, a challenger that is not worse is let in.
+    Promoted: no guardrail broken, and the interval of the paired difference lies above minus the model's `margin`.
+    Where the champion breaks a guardrail itself, a challenger that is not worse is let in.
     """
-    champion = desk.registry.champion_version(desk.model.name)
+    champion = job.registry.champion_version(job.model.name)
     if champion == challenger:
-        raise ModelError(f"{desk.model.name} version {challenger} is the champion already")
-    theirs = judge(desk, challenger)
+        raise ModelError(f"{job.model.name} version {challenger} is the champion already")
+    theirs = judge(job, challenger)
     comparison = None
-    if broken := broken_guardrails(desk.plan, theirs):
+    if broken := broken_guardrails(job.plan, theirs):
         decision = False, f"guardrail broken: {broken}"
     elif champion is None:
         decision = True, "there is no champion, and no guardrail is broken"
     else:
-        ours = judge(desk, champion)
-        comparison = compare(desk, theirs, ours)
-        decision = _decide(comparison, desk.plan.margin, broken_guardrails(desk.plan, ours))
+        ours = judge(job, champion)
+        comparison = compare(job, theirs, ours)
+        decision = _decide(comparison, job.plan.margin, broken_guardrails(job.plan, ours))
     is_promoted, reason = decision
     if is_promoted:
-        desk.registry.promote(desk.model.name, challenger, reason)
-    desk.registry.note(desk.model.name, challenger, "gate", f"{'promoted' if is_promoted else 'refused'}: {reason}")
-    telemetry.event(f"gate {desk.model.name}", version=challenger, promoted=is_promoted, reason=reason)
-    return Decision(desk.model.name, challenger, champion, is_promoted, reason, comparison)
+        job.registry.promote(job.model.name, challenger, reason)
+    job.registry.note(job.model.name, challenger, "gate", f"{'promoted' if is_promoted else 'refused'}: {reason}")
+    telemetry.event(f"gate {job.model.name}", version=challenger, promoted=is_promoted, reason=reason)
+    return Decision(job.model.name, challenger, champion, is_promoted, reason, comparison)
 
 
 def _decide(comparison: Comparison | Figures, margin: float, champion_broken: str) -> tuple[bool, str]:
@@ -219,86 +180,86 @@ def _decide(comparison: Comparison | Figures, margin: float, champion_broken: st
     return False, f"not shown to be better than the champion: {comparison}"
 
 
-def watch(desk: Desk) -> Outcome | None:
-    """Roll back when, on a whole window after its own date, the champion breaks a guardrail that its predecessor holds, or
-    its predecessor is better by more than the model's `margin`.
+def watch(job: ModelJob) -> Outcome | None:
+    """Roll back when, on a whole window after its own date, the champion breaks a guardrail that its predecessor holds,
+    or its predecessor is better by more than the model's `margin`.
 
     None when the champion holds, or when no such window is known yet.
     """
-    name, champion, at = desk.model.name, desk.champion(), desk.last_window
-    if desk.registry.as_of(name, champion) > at:
+    name, champion, at = job.model.name, job.champion(), job.last_window
+    if job.registry.as_of(name, champion) > at:
         return None
-    ours, previous = judge(desk, champion), desk.registry.previous_champion(name)
-    broken = broken_guardrails(desk.plan, ours)
-    theirs = judge(desk, previous) if previous is not None else None
-    holds = theirs is not None and not broken_guardrails(desk.plan, theirs)
+    ours, previous = judge(job, champion), job.registry.previous_champion(name)
+    broken = broken_guardrails(job.plan, ours)
+    theirs = judge(job, previous) if previous is not None else None
+    holds = theirs is not None and not broken_guardrails(job.plan, theirs)
     if broken and not holds:
         return Outcome(name, "broken", f"version {champion}: {broken}; no earlier champion holds on {at}")
     if broken:
         reason = f"version {champion} broke a guardrail on the window from {at}: {broken}"
-    elif theirs is not None and holds and (gain := compare(desk, theirs, ours)).low > desk.plan.margin:
+    elif theirs is not None and holds and (gain := compare(job, theirs, ours)).low > job.plan.margin:
         reason = f"version {previous} before it is better than {champion} on the window from {at}: {gain}"
     else:
         return None
-    desk.registry.rollback(name, reason)
+    job.registry.rollback(name, reason)
     telemetry.event(f"rolled back {name}", to=previous, reason=reason)
     return Outcome(name, "rolled back", reason)
 
 
-def check_drift(desk: Desk) -> drift.Report:
+def check_drift(job: ModelJob) -> drift.Report:
     """Compare the newest month with the one that the champion was trained on, and store the report."""
-    champion, name = desk.champion(), desk.model.name
-    reference_on = desk.registry.as_of(name, champion)
-    if reference_on <= desk.last_window:
+    champion, name = job.champion(), job.model.name
+    reference_on = job.registry.as_of(name, champion)
+    if reference_on <= job.last_window:
         calibration: drift.Moved | str = drift.calibration_moved(
-            desk.registry.metrics(name, champion), judge(desk, champion).evaluation
+            job.registry.metrics(name, champion), judge(job, champion).evaluation
         )
     else:
         calibration = f"no whole window has passed since {reference_on}"
-    fitted = desk.registry.load(name, champion)
-    reference, current = (snapshot_of(desk.lake, desk.model, day) for day in (reference_on, desk.cut))
-    report = drift.check(desk.model, fitted, champion, reference, current, calibration)
-    drift.store(desk.lake, report)
+    fitted = job.registry.load(name, champion)
+    reference, current = (job.snapshot(day) for day in (reference_on, job.cut))
+    report = drift.check(job.model, fitted, champion, reference, current, calibration)
+    drift.store(job.lake, report)
     return report
 
 
-def due(desk: Desk) -> str:
+def due(job: ModelJob) -> str:
     """Why a new challenger is due: no champion, its age, or drift; empty when it is not."""
-    champion = desk.registry.champion_version(desk.model.name)
+    champion = job.registry.champion_version(job.model.name)
     if champion is None:
         return "there is no champion"
-    age = (desk.cut - desk.registry.as_of(desk.model.name, champion)).days
-    if age >= desk.plan.retrain.after_days:
-        return f"the champion is {age} days old, {desk.plan.retrain.after_days} are allowed"
-    if age > 0 and desk.plan.retrain.on_drift and (alarms := check_drift(desk).alarms):
+    age = (job.cut - job.registry.as_of(job.model.name, champion)).days
+    if age >= job.plan.retrain.after_days:
+        return f"the champion is {age} days old, {job.plan.retrain.after_days} are allowed"
+    if age > 0 and job.plan.retrain.on_drift and (alarms := check_drift(job).alarms):
         columns = sorted(column for moved in alarms for column in moved.outstanding)
         return f"drift of {', '.join(moved.part for moved in alarms)}: {', '.join(columns)}"
     return ""
 
 
-def retrain(desk: Desk) -> Outcome:
+def retrain(job: ModelJob) -> Outcome:
     """Unattended: take a broken champion back, train a challenger if one is due, and let the gate decide.
 
     A fault of one model is its outcome: the others go on.
     """
     try:
-        return _retrain(desk)
+        return _retrain(job)
     except Customer360Error as fault:
-        telemetry.event(f"retrain {desk.model.name} failed", reason=str(fault))
-        return Outcome(desk.model.name, "failed", str(fault))
+        telemetry.event(f"retrain {job.model.name} failed", reason=str(fault))
+        return Outcome(job.model.name, "failed", str(fault))
 
 
-def _retrain(desk: Desk) -> Outcome:
-    name = desk.model.name
-    watched = watch(desk) if desk.registry.champion_version(name) else None
+def _retrain(job: ModelJob) -> Outcome:
+    name = job.model.name
+    watched = watch(job) if job.registry.champion_version(name) else None
     if watched and watched.kind == "rolled back":
         return watched
-    reason = watched.reason if watched else due(desk)
+    reason = watched.reason if watched else due(job)
     if not reason:
         return Outcome(name, "kept", "nothing is due")
     telemetry.event(f"retrain {name}", reason=reason)
-    logged = train(desk.settings, desk.lake, desk.model, desk.cut)
+    logged = train(job)
     if logged.is_champion:
         return Outcome(name, "promoted", f"{reason}; version {logged.version} is the first champion")
-    decision = gate(desk, logged.version)
+    decision = gate(job, logged.version)
     return Outcome(name, "promoted" if decision.is_promoted else "refused", f"{reason}; {decision.reason}")

@@ -1,7 +1,8 @@
-"""Batch scores: three long tables that models share, and one producer a model that fills its part of them.
+"""Batch scores: one producer a model, which fills its part of the long table that its output belongs to.
 
-A new model needs no new table (law 11): registering it is enough to get its part of ``gold.predictions``,
-``gold.recommendations`` or ``gold.category_scores``, scored by its champion and redone when the champion, its inputs or the date change.
+Registering a model is enough to get its part of ``gold.predictions``, ``gold.recommendations`` or
+``gold.category_scores`` (`outputs`), scored by its champion and redone when the champion, its inputs or the date
+change.
 """
 
 from __future__ import annotations
@@ -11,66 +12,13 @@ from typing import Any
 
 import polars as pl
 
-from customer360.models.base import COLUMNS, MODELS, Model, Snapshot, predictions
-from customer360.models.lifecycle.train import registry_of
+from customer360.models.base import MODELS, Model, Snapshot, predictions
+from customer360.models.lifecycle.job import registry_of
+from customer360.models.outputs import COLUMNS
 from customer360.platform import graph, tables, telemetry
 from customer360.platform.errors import ModelError
 from customer360.platform.graph import produces
 from customer360.platform.run.planning import Context
-from customer360.platform.tables import Date, Float, Integer, List, String, Struct, Table, Timestamp
-
-
-class Predictions(
-    Table, table="gold.predictions", per="person_id", partition_by=("model", "as_of"), sort_by=("person_id",)
-):
-    """One row per person, model and as_of date: a score with its reasons."""
-
-    person_id = String(primary_key=True)
-    model = String(primary_key=True)
-    version = String()
-    target = String(description="What the score is the probability or amount of")
-    score = Float()
-    reasons = List(Struct({"feature": String(), "value": Float(nullable=True), "contribution": Float()}), nullable=True)
-    scored_at = Timestamp()
-    as_of = Date(primary_key=True)
-    low = Float(nullable=True, description="Lower end of the score's interval, where the model states one")
-    high = Float(nullable=True, description="Upper end; clv: 80 % of outcomes lie between")
-
-
-class Recommendations(
-    Table,
-    table="gold.recommendations",
-    per="person_id",
-    partition_by=("model", "as_of"),
-    sort_by=("person_id", "mode", "rank"),
-):
-    """One row per person, model, mode and rank: a recommended product."""
-
-    person_id = String(primary_key=True)
-    rank = Integer(primary_key=True, min=1)
-    product_id = String()
-    score = Float()
-    model = String(primary_key=True)
-    version = String()
-    mode = String(primary_key=True, description="new: never bought before; all: repurchases included")
-    as_of = Date(primary_key=True)
-
-
-class CategoryScores(
-    Table, table="gold.category_scores", per="person_id", partition_by=("model", "as_of"), sort_by=("person_id", "rank")
-):
-    """One row per person, category, model and as_of date: a score of the person for the category."""
-
-    person_id = String(primary_key=True)
-    category = String(primary_key=True)
-    rank = Integer(min=1, description="1: the person's highest score")
-    score = Float()
-    lift = Float(description="Score over the mean score of all persons for the category")
-    model = String(primary_key=True)
-    version = String()
-    target = String(description="What the score is the probability of")
-    scored_at = Timestamp()
-    as_of = Date(primary_key=True)
 
 
 def declare_scorers() -> None:

@@ -23,7 +23,9 @@ from mlflow.models.model import MLMODEL_FILE_NAME
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.types import ColSpec, DataType, Schema
 
-from customer360.models.base import PAYLOADS, Evaluation, Fitted, Model, Params, find, fingerprint
+from customer360.models.base import Evaluation, Fitted, Model, Params, find, fingerprint
+from customer360.models.lifecycle.fit import Fit
+from customer360.models.outputs import PAYLOADS
 from customer360.platform.errors import ModelError
 
 if TYPE_CHECKING:
@@ -71,40 +73,40 @@ class Version:
 
 @dataclass(frozen=True)
 class Registry:
-    """An MLflow store: `uri` (sqlite:///… or a server) and the folder or URI that takes artifacts of new experiments."""
+    """An MLflow store: `uri` (sqlite:///… or a server) and the folder or URI that takes artifacts of new
+    experiments."""
 
     uri: str
     artifacts: str
 
     def log_model_run(
         self,
-        model: Model[Any, Any],
+        fit: Fit,
         directory: Path,
-        params: Params,
         evaluation: Evaluation,
-        as_of: date,
-        versions: Mapping[str, str | int],
+        *,
         promote: bool = False,
         card: str = "",
         figures: Mapping[str, "Figure"] | None = None,
     ) -> Logged:
-        """Log one fit and register its files as a new version of `model.name`.
+        """Log one fit and register its files (in `directory`) as a new version of its model.
 
-        Recorded: parameters, metrics, verdicts, `as_of`, the version of every table read (`versions`), the fingerprint
-        of the files, the signature, the model `card` (Markdown) and `figures` by file name. The version becomes
+        Recorded: what the fit was asked for, metrics, verdicts, the fingerprint of the files, the signature, the model
+        `card` (Markdown) and `figures` by file name. The version becomes
         champion when there is none or `promote` is set, else challenger. Raises ModelError when a table's version is
         missing.
         """
-        missing = set(model.tables) - set(versions)
+        model, as_of = fit.model, fit.as_of
+        missing = set(model.tables) - set(fit.versions)
         if missing:
             raise ModelError(f"{model.name} was trained on tables without a stated version: {sorted(missing)}")
         self._connect(model.name)
         with mlflow.start_run(run_name=f"{model.name} {as_of}") as run:
-            mlflow.log_params(_flat(params.model_dump(mode="json")))
+            mlflow.log_params(_flat(fit.params.model_dump(mode="json")))
             mlflow.log_metrics(evaluation.metrics)
             mlflow.set_tags(
                 {"as_of": as_of.isoformat(), "fingerprint": fingerprint(directory)}
-                | {f"data.{table}": str(version) for table, version in versions.items()}
+                | {f"data.{table}": str(version) for table, version in fit.versions.items()}
                 | {f"verdict.{name}": verdict for name, verdict in evaluation.verdicts.items()}
             )
             mlflow.log_dict({"metrics": evaluation.metrics, "verdicts": dict(evaluation.verdicts)}, "evaluation.json")
@@ -163,8 +165,8 @@ class Registry:
         documents: Mapping[str, Any],
         figures: Mapping[str, "Figure"],
     ) -> str:
-        """Log what the platform fitted and keeps elsewhere, with JSON `documents` by file name. Returns the run id, that of
-        the earlier run where this version was logged before.
+        """Log what the platform fitted and keeps elsewhere, with JSON `documents` by file name. Returns the run id,
+        that of the earlier run where this version was logged before.
         """
         self._connect(experiment)
         (found,) = [e for e in self._client().search_experiments() if e.name == experiment]

@@ -6,8 +6,8 @@ in force. Where the model names a `budget`, a trial gets a ninth of it, then a t
 are stopped at each step: ASHA on Ray, synchronous halving in this process; without a budget every trial runs to its
 end. The same run (model, date, parameters, search, data) has the same folder, and starting it again resumes it.
 
-On Ray a trial reserves less than a CPU and starts no task of its own, so trials never wait for each other's CPUs. Ray is
-imported where a run needs it.
+On Ray a trial reserves less than a CPU and starts no task of its own, so trials never wait for each other's CPUs. Ray
+is imported where a run needs it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ TRIALS_FILE = "trials.jsonl"
 
 @dataclass(frozen=True)
 class TuningRun:
-    """What one search reads and does. `inputs` are Parquet files by lake table, `versions` the Delta version of each."""
+    """What one search reads and does. `inputs` are Parquet files by lake table, `versions` the Delta version of
+    each."""
 
     model: str
     as_of: date
@@ -61,8 +62,15 @@ class TuningRun:
 
     @property
     def name(self) -> str:
-        facts = [self.model, self.as_of.isoformat(), self.params.model_dump(mode="json"),
-                 self.plan.model_dump(mode="json"), self.trial_count, self.seed, sorted(self.versions.items())]  # fmt: skip
+        facts = [
+            self.model,
+            self.as_of.isoformat(),
+            self.params.model_dump(mode="json"),
+            self.plan.model_dump(mode="json"),
+            self.trial_count,
+            self.seed,
+            sorted(self.versions.items()),
+        ]
         return f"{self.model}-{self.as_of}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]}"
 
     @property

@@ -11,14 +11,14 @@ from typing import Any
 import polars as pl
 
 from customer360.models.base import MODELS
-from customer360.models.lifecycle.train import registry_of
+from customer360.models.lifecycle.job import registry_of
 from customer360.platform.graph import produces
 from customer360.platform.run.planning import Context
 from customer360.platform.tables import Boolean, Date, Float, List, String, Struct, Table, Timestamp
 
 
 class RecommendationModels(Table, table="gold.recommendation_models", sort_by=("name", "version")):
-    """One row per registered version of a model: what it is, what it was trained on, how it was judged, whether it is used."""
+    """One row per registered version of a model: what it is, its data, how it was judged, whether it is used."""
 
     name = String(primary_key=True)
     version = String(primary_key=True)

@@ -1,9 +1,9 @@
 """Propensity: will a customer buy from a category within the next 30 days?
 
-One XGBoost model over all pairs of customer and category, told of each category by how it sells and of each customer by
-what it did with that category and at all. Probabilities are calibrated on the newest training window, which the trees have
-not seen (beta calibration), so that their level is that of the last month, and moved by what last year's purchases did from
-that month to the one to come.
+One XGBoost model over all pairs of customer and category, which knows each category by how it sells and each customer
+by what it did with that category and at all. Probabilities are calibrated on the newest training window, which the
+trees have not seen (beta calibration), so that their level is that of the last month, and moved by what last year's
+purchases did from that month to the one to come.
 """
 
 import json
@@ -22,8 +22,9 @@ from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
 from customer360.models import frames
-from customer360.models.base import PAYLOADS, Evaluation, Model, Params, Progress, Snapshot, register
+from customer360.models.base import Evaluation, Model, Params, Progress, Snapshot, register
 from customer360.models.lifecycle import evaluation
+from customer360.models.outputs import PAYLOADS
 from customer360.models.propensity import pairs
 from customer360.models.propensity.pairs import FEATURES
 from customer360.platform.errors import ModelError
@@ -114,12 +115,13 @@ def load(directory: Path) -> PropensityFitted:
 
 
 def fit(snapshot: Snapshot, params: PropensityParams, progress: Progress) -> PropensityFitted:
-    """Fit on all cuts whose outcome is known at `snapshot.as_of`; the newest calibrates. Raises ModelError when fewer than
-    two fit, no category has buyers enough, or nobody buys in a window.
+    """Fit on all cuts whose outcome is known at `snapshot.as_of`; the newest calibrates. Raises ModelError when fewer
+    than two fit, no category has buyers enough, or nobody buys in a window.
     """
     first = frames.first_purchase_on(snapshot[DAYS])
-    known = frames.cuts(first, snapshot.as_of, params.horizon_days, params.min_history_days, params.cut_count,
-                        params.cut_step_days)  # fmt: skip
+    known = frames.cuts(
+        first, snapshot.as_of, params.horizon_days, params.min_history_days, params.cut_count, params.cut_step_days
+    )
     if len(known) < 2:
         raise ModelError(
             f"one training cut ({known[0]}): propensity needs two, one to train and one to calibrate; a cut needs"
@@ -173,11 +175,12 @@ def predict(fitted: PropensityFitted, snapshot: Snapshot) -> pl.DataFrame:
         "person_id", "order", "category", descending=[False, True, False]
     )
     return ranked.select(
-        "person_id", "category",
+        "person_id",
+        "category",
         rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over("person_id"),
         score="score",
         lift=pl.col("score") / pl.col("score").mean().over("category"),
-    ).cast(PAYLOADS["gold.category_scores"])  # fmt: skip
+    ).cast(PAYLOADS["gold.category_scores"])
 
 
 def score(fitted: PropensityFitted, frame: pl.DataFrame, step: float = 1.0) -> Array:
@@ -191,15 +194,20 @@ def _step(fitted: PropensityFitted, snapshot: Snapshot, rated: pl.DataFrame) -> 
     horizon = fitted.params.horizon_days
     since = fitted.as_of - timedelta(days=horizon)
     return pairs.season_step(
-        snapshot[INTERACTIONS], snapshot[DAYS], rated["category"].to_list(), since, snapshot.as_of, horizon,
+        snapshot[INTERACTIONS],
+        snapshot[DAYS],
+        rated["category"].to_list(),
+        since,
+        snapshot.as_of,
+        horizon,
         fitted.params.least_buyers,
-    )  # fmt: skip
+    )
 
 
 def evaluate(fitted: PropensityFitted, snapshot: Snapshot) -> Evaluation:
-    """Judge a model fitted at `snapshot.as_of` on the window after it: the order of all pairs and within categories, the
-    calibration of each category, beside `baselines`.
-    Intervals are paired and draw persons, with all their categories.
+    """Judge a model fitted at `snapshot.as_of` on the window after it: the order of all pairs and within categories,
+    the calibration of each category, beside `baselines`. Intervals are paired and draw persons, with all their
+    categories.
     """
     params = fitted.params
     frames.require_outcome(snapshot[DAYS], snapshot.as_of, params.horizon_days)

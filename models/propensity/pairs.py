@@ -1,7 +1,7 @@
 """Persons and categories at a date: what was known of each pair before it, and whether a purchase followed.
 
 A pure function of `gold.interactions` and `silver.subject_days`: features read rows strictly before `as_of`, labels the
-window `[as_of, as_of + horizon)`. A category is told by how it sells, not by its name, so a new one is scored at once.
+window `[as_of, as_of + horizon)`. A category is known by how it sells, not by its name, so a new one is scored at once.
 """
 
 from datetime import date, timedelta
@@ -13,12 +13,12 @@ from customer360.models import frames
 
 YEAR, QUARTER, MONTH = 365, 90, 30
 PERSON = (
-    "recency_days", "tenure_days", "purchase_day_count_90d", "purchase_day_count_365d", "mean_gap_days", "recency_to_gap",
-    "order_trend", "mean_order_amount", "session_count_30d", "session_count_90d",
+    "recency_days", "tenure_days", "purchase_day_count_90d", "purchase_day_count_365d", "mean_gap_days",
+    "recency_to_gap", "order_trend", "mean_order_amount", "session_count_30d", "session_count_90d",
 )  # fmt: skip
 OWN = (
-    "own_recency_days", "own_days_90d", "own_days_365d", "own_quantity_365d", "own_gap_days", "own_recency_to_gap", "own_share",
-    "own_view_days_30d", "own_view_days_90d", "own_seen_days_ago", "own_cart_days_90d", "category_count",
+    "own_recency_days", "own_days_90d", "own_days_365d", "own_quantity_365d", "own_gap_days", "own_recency_to_gap",
+    "own_share", "own_view_days_30d", "own_view_days_90d", "own_seen_days_ago", "own_cart_days_90d", "category_count",
 )  # fmt: skip
 CATEGORY = ("category_rate_30d", "category_rate_90d", "category_rate_365d", "category_last_year")
 FEATURES = (*OWN, *PERSON, *CATEGORY)
@@ -26,7 +26,8 @@ SMALLEST_GAP = 1.0  # days; as in `frames`, a mean gap below would make the rati
 
 
 def categories(interactions: pl.LazyFrame, as_of: date, least_buyers: int, at_most: int) -> list[str]:
-    """Categories with at least `least_buyers` known buyers in the year before `as_of`, those with most buyers, by name."""
+    """Categories with at least `least_buyers` known buyers in the year before `as_of`, those with most buyers, by
+    name."""
     bought = _past(interactions, as_of, YEAR).filter(pl.col("kind") == "purchase", pl.col("category").is_not_null())
     counted = bought.group_by("category").agg(buyers=pl.col("person_id").n_unique())
     kept = counted.filter(pl.col("buyers") >= least_buyers).sort("buyers", "category", descending=[True, False])
@@ -51,8 +52,8 @@ def drawn(persons: pl.DataFrame, at_most: int, seed: int) -> pl.DataFrame:
 def rates(
     interactions: pl.LazyFrame, days: pl.LazyFrame, as_of: date, names: list[str], horizon_days: int
 ) -> pl.DataFrame:
-    """`category` and `CATEGORY`: the share of last year's buyers who bought it in a day of the last 30, 90, 365 days, and in
-    last year's window from the same day on over that of the year (null where no year is known).
+    """`category` and `CATEGORY`: the share of last year's buyers who bought it in a day of the last 30, 90, 365 days,
+    and in last year's window from the same day on over that of the year (null where no year is known).
     """
     active = frames.population(days, as_of, YEAR).select(pl.len()).collect().item() or 1
     bought = _past(interactions, as_of, YEAR).filter(pl.col("kind") == "purchase")
@@ -76,8 +77,8 @@ def rates(
 
 
 def pairs(interactions: pl.LazyFrame, persons: pl.DataFrame, rated: pl.DataFrame, as_of: date) -> pl.DataFrame:
-    """`person_id`, `category` and the Float64 columns `FEATURES`: one row per person of `persons` (`people`) and category
-    of `rated` (`rates`), in that order. Never bought or seen: null.
+    """`person_id`, `category` and the Float64 columns `FEATURES`: one row per person of `persons` (`people`) and
+    category of `rated` (`rates`), in that order. Never bought or seen: null.
     """
     mine = pl.LazyFrame({"person_id": persons["person_id"]})
     past = (
@@ -138,10 +139,10 @@ def season_step(
     horizon_days: int,
     least: int,
 ) -> float:
-    """By how much purchases of a window from `as_of` on should lie above those of the window from `since` on, as a factor:
-    what they did between the same windows a year before, which growth does not touch. Where that year is known but not
-    the window before it, half of the way (the root) from the window of `since` to last year's window. 1 where no year is
-    known, or a window has fewer than `least` pairs of a person and a category.
+    """By how much purchases of a window from `as_of` on should lie above those of the window from `since` on, as a
+    factor: what they did between the same windows a year before, which growth does not touch. Where that year is known
+    but not the window before it, half of the way (the root) from the window of `since` to last year's window. 1 where
+    no year is known, or a window has fewer than `least` pairs of a person and a category.
     """
     first, year = frames.first_purchase_on(days), timedelta(days=YEAR)
     bought = interactions.filter(pl.col("kind") == "purchase", pl.col("category").is_in(names))

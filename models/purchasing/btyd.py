@@ -5,15 +5,14 @@ While alive a customer buys at a Poisson rate lambda ~ Gamma(r, alpha); after ea
 p ~ Beta(a, b). A customer is summed up by three numbers: x repeat purchases, the time t_x of the last one and the age
 T, both counted from the first purchase. Time is in weeks here, so that the bounds of the search hold for any shop.
 
-The value of an order is Gamma(p, nu) around the customer's own mean, nu ~ Gamma(q, v) over customers, independent of how
-often they buy. Money is divided by the median value for the search, so that its bounds hold for any currency.
+The value of an order is Gamma(p, nu) around the customer's own mean, nu ~ Gamma(q, v) over customers, independent of
+how often they buy. Money is divided by the median value for the search, so that its bounds hold for any currency.
 """
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import betaln, gammaln, hyp2f1
@@ -55,18 +54,6 @@ class BetaGeometric:
         return asdict(self)
 
 
-def summary(frame: pl.DataFrame) -> tuple[Array, Array, Array]:
-    """(x, t_x, T) in weeks from `purchase_day_count`, `recency_days` and `tenure_days` (see `frames.features`), one
-    entry a row; `starts.summary` measures them in season time.
-    """
-    columns = frame.select(
-        x=pl.col("purchase_day_count").cast(pl.Float64) - 1.0,
-        last=(pl.col("tenure_days") - pl.col("recency_days")) / DAYS_A_WEEK,
-        age=pl.col("tenure_days") / DAYS_A_WEEK,
-    )
-    return columns["x"].to_numpy(), columns["last"].to_numpy(), columns["age"].to_numpy()
-
-
 def log_likelihood(parameters: Array, x: Array, last: Array, age: Array) -> Array:
     """Log-likelihood of each customer under (r, alpha, a, b); shape (n,)."""
     r, alpha, a, b = parameters
@@ -78,8 +65,8 @@ def log_likelihood(parameters: Array, x: Array, last: Array, age: Array) -> Arra
 
 
 def fit(x: Array, last: Array, age: Array, near: BetaGeometric | None = None) -> BetaGeometric:
-    """Maximum likelihood over customers; equal (x, t_x, T) are counted once with a weight. The search begins at `near`, a
-    fit of almost the same customers, where there is one. Raises ModelError.
+    """Maximum likelihood over customers; equal (x, t_x, T) are counted once with a weight. The search begins at `near`,
+    a fit of almost the same customers, where there is one. Raises ModelError.
     """
     if len(x) == 0:
         raise ModelError("BG/NBD needs at least one customer")
@@ -177,8 +164,10 @@ def fit_value(orders: Array, mean: Array) -> GammaGamma:
     One customer counts once whatever they spend. Raises ModelError without customers or with a mean of 0 or less.
     """
     if len(orders) == 0 or not np.all(mean > 0):
-        raise ModelError(f"Gamma-Gamma needs positive order values of repeat customers, not {len(orders)} of them with "
-                         f"{int(np.sum(mean <= 0))} at 0 or below")  # fmt: skip
+        raise ModelError(
+            f"Gamma-Gamma needs positive order values of repeat customers, not {len(orders)} of them with "
+            f"{int(np.sum(mean <= 0))} at 0 or below"
+        )
     unit = float(np.median(mean))
     scaled = mean / unit
 
@@ -219,8 +208,8 @@ def value_interval(
     seed: int = 0,
 ) -> tuple[Array, Array]:
     """Interval that holds `share` of the revenue of the next `horizon_days` that both models together would draw: equal
-    tails, but where more than a tail is nothing, low is 0 and all the rest lies above high. `history` is (x, t_x, T), `paid`
-    orders and their mean; two arrays of shape (n,).
+    tails, but where more than a tail is nothing, low is 0 and all the rest lies above high. `history` is (x, t_x, T),
+    `paid` orders and their mean; two arrays of shape (n,).
     """
     rng, low, high = np.random.default_rng(seed), [], []
     ahead, blocks = horizon_days / DAYS_A_WEEK, max(1, len(paid[0]) // DRAWN_CUSTOMERS)
@@ -249,10 +238,18 @@ def _odds_left(model: BetaGeometric, x: Array, last: Array, age: Array) -> Array
 def _log_errors(likelihood: Callable[[Array], float], top: Array) -> Array:
     """Standard errors of log parameters at the top of a likelihood: second differences, inverted; shape as `top`."""
     steps = np.eye(len(top)) * STEP
-    curvature = np.array([[
-        likelihood(top + one + other) - likelihood(top + one - other)
-        - likelihood(top - one + other) + likelihood(top - one - other) for other in steps] for one in steps
-    ]) / (-4.0 * STEP**2)  # fmt: skip
+    curvature = np.array(
+        [
+            [
+                likelihood(top + one + other)
+                - likelihood(top + one - other)
+                - likelihood(top - one + other)
+                + likelihood(top - one - other)
+                for other in steps
+            ]
+            for one in steps
+        ]
+    ) / (-4.0 * STEP**2)
     if np.any(np.linalg.eigvalsh(curvature) <= 0):  # flat or rising in some direction: no top
         return np.full(len(top), np.inf)
     return np.asarray(np.sqrt(np.diag(np.linalg.inv(curvature))), dtype=np.float64)

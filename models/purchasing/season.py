@@ -87,8 +87,9 @@ def fit(days: pl.LazyFrame, at: date) -> Clock:
 
 
 def last_year(days: pl.LazyFrame, at: date, horizon_days: int, active_within_days: int) -> Totals | None:
-    """What the population at `at` will do if last year's window comes again: all that was bought in it, times the growth
-    since, times the share that the population had in the newest known window. None where the data do not reach back.
+    """What the population at `at` will do if last year's window comes again: all that was bought in it, times the
+    growth since, times the share that the population had in the newest known window. None where the data do not reach
+    back.
     """
     bought, year, ahead = _purchases(days, at), timedelta(days=YEAR_DAYS), timedelta(days=horizon_days)
     first = bought["on"].min()
@@ -160,6 +161,8 @@ def _log_likelihood(bought: pl.DataFrame, clock: Clock) -> float:
         x=pl.len() - 1.0,
         first=pl.col("moment").min(),
         last=pl.col("moment").max(),
+        # From season time to calendar time a density is multiplied by the pace of its day, else a clock that runs fast
+        # would look likelier. The first purchase is where the clock starts and has no density.
         pace=pl.col("pace").sum() - pl.col("pace").sort_by("moment").first(),
     )
     x, first, last = (each[name].to_numpy() for name in ("x", "first", "last"))

@@ -21,6 +21,7 @@ from customer360.models.purchasing.season import Clock
 EXPECTED, QUIET = "expected_purchases", "no_purchase_probability"
 VALUE, START = "expected_order_amount", "start_amount"
 RECENCY, TENURE, WINDOW = "season_recency_days", "season_tenure_days", "season_window_days"
+NORMAL_95 = 1.96  # standard errors from a normal mean to either end of its 95 % interval
 INPUTS = (*frames.FEATURES, EXPECTED, QUIET, VALUE, RECENCY, TENURE)
 
 Array = NDArray[np.float64]
@@ -57,13 +58,40 @@ def summary(frame: pl.DataFrame, as_of: date, clock: Clock) -> tuple[Array, Arra
 
 
 def fit(days: pl.LazyFrame, as_of: date, clock: Clock, near: BetaGeometric | None = None) -> Spending:
-    """BG/NBD over every customer who bought before `as_of` (a population cut by recency would break it), Gamma-Gamma over
-    those of them who came back. `near` is where the search begins. Raises ModelError where nobody came back.
+    """BG/NBD over every customer who bought before `as_of` (a population cut by recency would break it), Gamma-Gamma
+    over those of them who came back. `near` is where the search begins. Raises ModelError where nobody came back.
     """
+    known, repeaters = _customers(days, as_of)
+    return Spending(btyd.fit(*summary(known, as_of, clock), near), btyd.fit_value(*orders(repeaters)), clock)
+
+
+def _customers(days: pl.LazyFrame, as_of: date) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Features of every customer who bought before `as_of`, and of those of them who came back and paid."""
     columns = ["purchase_day_count", "recency_days", "tenure_days", "gross_amount"]
     known = frames.features(days, as_of).filter(pl.col("purchase_day_count") > 0).select(columns).collect()
-    repeaters = known.filter(pl.col("purchase_day_count") > 1, pl.col("gross_amount") > 0)
-    return Spending(btyd.fit(*summary(known, as_of, clock), near), btyd.fit_value(*orders(repeaters)), clock)
+    return known, known.filter(pl.col("purchase_day_count") > 1, pl.col("gross_amount") > 0)
+
+
+def parameters(days: pl.LazyFrame, as_of: date, spending: Spending) -> dict[str, float]:
+    """The parameters of `spending`, as fitted at `as_of`, with the ends of their 95 % intervals: `bgnbd_r`,
+    `bgnbd_r_low`, `bgnbd_r_high`, …, `gamma_gamma_p`, …. A parameter that the customers do not identify has no
+    interval."""
+    known, repeaters = _customers(days, as_of)
+    history = summary(known, as_of, spending.clock)
+    errors = {
+        "bgnbd": (spending.purchases, btyd.standard_errors(spending.purchases, *history)),
+        "gamma_gamma": (spending.values, btyd.value_standard_errors(spending.values, *orders(repeaters))),
+    }
+    found: dict[str, float] = {}
+    for prefix, (model, by_name) in errors.items():
+        for name, error in by_name.items():
+            value = float(getattr(model, name))
+            found[f"{prefix}_{name}"] = value
+            if np.isfinite(error):
+                # On the scale of logarithms, on which the error was measured: both ends are above 0.
+                factor = float(np.exp(NORMAL_95 * error / value))
+                found |= {f"{prefix}_{name}_low": value / factor, f"{prefix}_{name}_high": value * factor}
+    return found
 
 
 def with_start(frame: pl.DataFrame, spending: Spending, as_of: date, horizon_days: int) -> pl.DataFrame:
@@ -89,8 +117,8 @@ def with_start(frame: pl.DataFrame, spending: Spending, as_of: date, horizon_day
 def training_frame(
     days: pl.LazyFrame, at: Sequence[date], spending: Spending, horizon_days: int, active_within_days: int
 ) -> pl.DataFrame:
-    """Pooled examples of the cuts with their starting points, each fitted to the past of its own cut but for the clock of
-    `spending`; one row per person and cut.
+    """Pooled examples of the cuts with their starting points, each fitted to the past of its own cut but for the clock
+    of `spending`; one row per person and cut.
     """
     return pl.concat(
         with_start(

@@ -1,6 +1,7 @@
-"""Recommenders of every family behind one protocol, and the hybrid that chooses and blends them on a time split.
+"""Recommenders of every family behind one protocol, and the choice and blend of them on a time split.
 
-`log` is what they learn from, `scoring` what a method is; `popular`, `own`, `neighbours`, `ease`, `factors` and `content`
-are the families; `candidates`, `blend`, `ranker` and `hybrid` join them; `sessions` ranks the next item of a session;
-`reading` and `offline` use all of it on a file.
+`log` is what they learn from, `scoring` what a method is; `popular`, `own`, `neighbours`, `ease`, `factors` and
+`content` are the families; `candidates`, `blend`, `ranker` and `choice` join them; `retrieval` finds the nearest
+vectors; `histories`, `lists` and `judging` are what registered models share; `sessions` ranks the next item of a
+session. Files use it through `models.files.recommend`, lakes through `models.hybrid`.
 """

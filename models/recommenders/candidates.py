@@ -17,8 +17,8 @@ FLOOR = np.float32(-1e30)  # below every score
 
 @dataclass(frozen=True)
 class Candidates:
-    """Rows of `user` (position in the asked users, ascending) and `item`; `parts[row, method]` is the standardised score
-    of each method in `names`.
+    """Rows of `user` (position in the asked users, ascending) and `item`; `parts[row, method]` is the standardised
+    score of each method in `names`.
     """
 
     users: Ints

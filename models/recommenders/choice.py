@@ -1,10 +1,11 @@
 """The hybrid: every family that suits a log, blended or ranked by what worked in the last window before the date.
 
 An inner time split plays the future: methods are fitted on what lies before it, and users who come back in the window
-after it judge them. Where the log is long enough there are two such windows: what was learned on the older one is judged
-on the newer one, else each half of the users is judged by what the other half taught. The best of three ways is kept
-(best single method, weighted sum, ranker over candidates), learned anew on all windows, and applied to methods fitted on
-the whole past. A log whose users do not come back is split by user instead: the last items of each are held out.
+after it judge them. Where the log is long enough there are two such windows: what was learned on the older one is
+judged on the newer one, else each half of the users is judged by what the other half taught. The best of three ways is
+kept (best single method, weighted sum, ranker over candidates), learned anew on all windows, and applied to methods
+fitted on the whole past. A log whose users do not come back is split by user instead: the last items of each are held
+out.
 """
 
 from collections.abc import Callable
@@ -42,12 +43,12 @@ LISTED_USERS = 2000  # ranked at once: some hundreds of candidates each, with a 
 HELD_SHARE, HELD_MOST = 0.2, 5  # of a user's items, where the split is by user
 
 Tell = Callable[[str], None]
-Ways = dict[str, float]
 
 
 @dataclass(frozen=True)
 class Window:
-    """A past that is known, and what followed: `found` are candidates of the judged users, `truth` their relevant items."""
+    """A past that is known, and what followed: `found` are candidates of the judged users, `truth` their relevant
+    items."""
 
     log: Log
     found: Candidates

@@ -1,4 +1,4 @@
-"""Matrix factorization for implicit feedback (iALS; Hu, Koren and Volinsky 2008, regularised as in Rendle et al. 2021)."""
+"""Matrix factorization for implicit feedback (iALS; Hu et al. 2008, regularised as in Rendle et al. 2021)."""
 
 import numpy as np
 from scipy import sparse
@@ -18,8 +18,8 @@ COST_LIMIT = 3e11  # floating-point operations of all sweeps
 def factorize(
     cells: sparse.csr_array, factors: int = FACTORS, sweeps: int = SWEEPS, seed: int = 0
 ) -> tuple[Dense, Dense]:
-    """User and item vectors that make inner products near 1 at the cells and near 0 elsewhere; shape (rows, factors) each.
-    Deterministic for a seed.
+    """User and item vectors that make inner products near 1 at the cells and near 0 elsewhere; shape (rows, factors)
+    each. Deterministic for a seed.
     """
     rng = np.random.default_rng(seed)
     items = (rng.standard_normal((cells.shape[1], factors)) * INITIAL_SPREAD / np.sqrt(factors)).astype(np.float32)
@@ -30,14 +30,6 @@ def factorize(
         _solve(items, users, other)
     _solve(users, items, cells)
     return users, items
-
-
-def loss(cells: sparse.csr_array, users: Dense, items: Dense) -> float:
-    """What a sweep lowers: weighted squared error over all cells plus regularisation."""
-    dense, one = (users @ items.T).astype(np.float64), cells.toarray()
-    error = ((1 - dense) ** 2 * (one > 0)).sum() + UNOBSERVED * (dense**2).sum()
-    rows, columns = _strength(cells, len(items)), _strength(cells.T.tocsr(), len(users))
-    return float(error + (rows * (users**2).sum(axis=1)).sum() + (columns * (items**2).sum(axis=1)).sum())
 
 
 def _strength(cells: sparse.csr_array, others: int) -> np.ndarray:

@@ -64,9 +64,9 @@ def top_k(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     """Column indices of the k largest scores of each row, best first, equal scores by column; shape (rows, min(k,
     columns)). Exact, NaN-free input.
 
-    A tie at the k-th place is settled by column too, so a list does not depend on how rows were cut into blocks. The k-th
-    largest of every eighth score is a lower bound of the k-th largest of all: partitioning whole rows that are mostly
-    zeros costs ten times as much.
+    A tie at the k-th place is settled by column too, so a list does not depend on how rows were cut into blocks. The
+    k-th largest of every eighth score is a lower bound of the k-th largest of all: partitioning whole rows that are
+    mostly zeros costs ten times as much.
     """
     k = min(k, scores.shape[1])
     if k == 0 or len(scores) == 0:

@@ -13,7 +13,8 @@ from customer360.models.recommenders.log import Dense, Flags, Ints
 
 @dataclass(frozen=True)
 class Judge:
-    """What is relevant to each asked user, laid over the candidate rows of `found` so that many scorings are judged fast.
+    """What is relevant to each asked user, laid over the candidate rows of `found` so that many scorings are judged
+    fast.
 
     `place` says where each row stands in a table of users x most candidates of a user; `hit` whether it is relevant.
     """
@@ -38,7 +39,11 @@ class Judge:
         mark = np.zeros(self.shape[0] * self.shape[1], dtype=np.bool_)
         mark[self.place] = self.hit
         table, mark = table.reshape(self.shape), mark.reshape(self.shape)
-        best = np.argpartition(-table, RECALL_AT - 1, axis=1)[:, :RECALL_AT] if self.shape[1] > RECALL_AT else np.tile(np.arange(RECALL_AT), (self.shape[0], 1))  # fmt: skip
+        best = (
+            np.argpartition(-table, RECALL_AT - 1, axis=1)[:, :RECALL_AT]
+            if self.shape[1] > RECALL_AT
+            else np.tile(np.arange(RECALL_AT), (self.shape[0], 1))
+        )
         order = np.argsort(-np.take_along_axis(table, best, axis=1), axis=1, kind="stable")
         gained = np.take_along_axis(mark, np.take_along_axis(best, order, axis=1), axis=1)
         recall = gained.sum(axis=1) / np.clip(self.relevant, 1, RECALL_AT)

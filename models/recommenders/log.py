@@ -1,8 +1,8 @@
 """The interaction log that every recommender learns from: who touched what on which day, known before one date.
 
-A log is columnar: one event per user, item and day, sorted by user, day and item; `user` and `item` index the sorted ids
-`users` and `items`. An event that was returned in full stays with `kept` False: it teaches nothing, and yet the item is
-not new to its user.
+A log is columnar: one event per user, item and day, sorted by user, day and item; `user` and `item` index the sorted
+ids `users` and `items`. An event that was returned in full stays with `kept` False: it teaches nothing, and yet the
+item is not new to its user.
 """
 
 from dataclasses import dataclass

@@ -19,8 +19,8 @@ BLOCK_CELLS = 6_000_000  # of one block of the item-item matrix, about 60 bytes 
 
 
 def cosine(baskets: sparse.csr_array, shrink: float, neighbours: int) -> sparse.csr_array:
-    """Cosine of co-purchase, counts of both in the denominator plus `shrink`; the `neighbours` most similar of each item
-    kept. `baskets` is users x items of 0 and 1; weights[i, j] is what having i says for j.
+    """Cosine of co-purchase, counts of both in the denominator plus `shrink`; the `neighbours` most similar of each
+    item kept. `baskets` is users x items of 0 and 1; weights[i, j] is what having i says for j.
     """
     buyers = np.asarray(baskets.sum(axis=0), dtype=np.float32).ravel()
     columns, parts = baskets.tocsc(), [sparse.csr_array((0, len(buyers)), dtype=np.float32)]
@@ -87,7 +87,8 @@ def fit_items(log: Log) -> dict[str, Scorer]:
 
 @dataclass(frozen=True)
 class UserNeighbours:
-    """`directions` are users as unit vectors of their rare-item-weighted histories; `lately` is what each bought, fading."""
+    """`directions` are users as unit vectors of their rare-item-weighted histories; `lately` is what each bought,
+    fading."""
 
     directions: sparse.csr_array
     lately: sparse.csr_array

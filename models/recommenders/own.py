@@ -17,7 +17,8 @@ def fit(log: Log) -> dict[str, Scorer]:
 
 
 def due(log: Log) -> sparse.csr_array:
-    """Purchase count times how well the time since the last purchase fits the usual gap between purchases, users x items.
+    """Purchase count times how well the time since the last purchase fits the usual gap between purchases, users x
+    items.
 
     The usual gap is the user's own of this item, averaged with the mean of all gaps of the item (of all items where it
     has none). The fit falls off with the ratio of both on a logarithmic scale: early as late is worse than on time.

@@ -45,11 +45,18 @@ class Facts:
         own = np.asarray(history[user, item]).ravel()
         age = log.today - self._last_purchase(user, item)
         columns = [
-            np.log1p(sold)[item], np.log1p(lately)[item], np.log1p(longer)[item],
-            (np.log1p(lately * 6.4) - np.log1p(longer))[item], (log.today - first)[item],
-            np.log1p(np.asarray(baskets.sum(axis=0)).ravel())[item], np.log1p(events)[user],
-            np.log1p(np.diff(baskets.indptr))[user], (log.today - last)[user], own, age,
-        ]  # fmt: skip
+            np.log1p(sold)[item],
+            np.log1p(lately)[item],
+            np.log1p(longer)[item],
+            (np.log1p(lately * 6.4) - np.log1p(longer))[item],
+            (log.today - first)[item],
+            np.log1p(np.asarray(baskets.sum(axis=0)).ravel())[item],
+            np.log1p(events)[user],
+            np.log1p(np.diff(baskets.indptr))[user],
+            (log.today - last)[user],
+            own,
+            age,
+        ]
         return np.stack([np.asarray(column, dtype=np.float32) for column in columns], axis=1)
 
     def _first_sale(self) -> np.ndarray:
@@ -106,8 +113,8 @@ def inputs(found: Candidates, log: Log) -> Dense:
 
 
 def fit(rows: Dense, relevant: Flags, user: Ints, rounds: int = ROUNDS) -> Ranker:
-    """Learn to put relevant candidates of a user before others, from `inputs` in order of user. Users without a relevant
-    candidate teach nothing.
+    """Learn to put relevant candidates of a user before others, from `inputs` in order of user. Users without a
+    relevant candidate teach nothing.
     """
     useful = (np.bincount(user, weights=relevant) > 0)[user]
     table = xgb.DMatrix(rows[useful], label=relevant[useful].astype(np.float32), qid=user[useful])

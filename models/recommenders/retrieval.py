@@ -47,9 +47,9 @@ class Index:
         return Index(items, bias, codes, scale)
 
     def search(self, queries: Dense, k: int, closed: sparse.csr_array | None = None) -> tuple[Ints, Dense]:
-        """Places and scores of the k best items of each query, best first, equal scores by place; shape (queries, at most
-        k). `closed` marks items (queries x items) that are never found: where fewer than k are open, the rest has score
-        -inf.
+        """Places and scores of the k best items of each query, best first, equal scores by place; shape (queries, at
+        most k). `closed` marks items (queries x items) that are never found: where fewer than k are open, the rest has
+        score -inf.
         """
         k = min(k, len(self.items))
         if self.codes is None:
@@ -66,6 +66,7 @@ class Index:
 
     def _rough(self, queries: Dense, rows: slice) -> Dense:
         assert self.codes is not None
+        # The scale of a vector is taken out of the product, so that codes of one byte are multiplied as they are.
         return (queries @ self.codes[rows].T.astype(np.float32)) * self.scale[rows] + self.bias[rows]
 
     def _scan(self, scores: Scores, queries: int, k: int, closed: sparse.csr_array | None) -> tuple[Ints, Dense]:

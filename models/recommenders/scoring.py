@@ -23,8 +23,8 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of recommender. `fit` gives one scorer by name, or a few that share their fit; `skip` says why a log is not
-    for it, or None.
+    """A kind of recommender. `fit` gives one scorer by name, or a few that share their fit; `skip` says why a log is
+    not for it, or None.
     """
 
     name: str

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from customer360.models import frames
-from customer360.models.base import PAYLOADS, Evaluation, Model, Params, Progress, Snapshot, register
+from customer360.models.base import Evaluation, Model, Params, Progress, Snapshot, register
 from customer360.models.lifecycle import evaluation
+from customer360.models.outputs import PAYLOADS
 from customer360.models.segments.clustering import Choice, Scales, choose, nearest, silhouette
 from customer360.models.segments.personas import personas, strongest
 from customer360.pipelines.gold.customers.rfm import rfm, rfm_bounds
@@ -113,16 +114,24 @@ def load(directory: Path) -> SegmentsFitted:
 
 
 def fit(snapshot: Snapshot, params: SegmentsParams, progress: Progress) -> SegmentsFitted:
-    """Segment everybody who bought within `active_within_days` before `snapshot.as_of`. Raises ModelError when these are
-    fewer than ten for each segment that may be made."""
+    """Segment everybody who bought within `active_within_days` before `snapshot.as_of`. Raises ModelError when these
+    are fewer than ten for each segment that may be made."""
     people = _people(snapshot, params)
     if people.height < 10 * params.most:
         raise ModelError(f"{people.height} customers are too few for {params.most} segments: ten of each are needed")
     weights = {name: params.behaviour_weight if name in BEHAVIOUR else 1.0 for name in INPUTS}
     scales = Scales.of(people, weights)
     points = scales(people)
-    centres, tried = choose(points, params.fewest, params.most, params.redraws, params.sample_size, params.seed,
-                            params.least_stability, params.least_separation)  # fmt: skip
+    centres, tried = choose(
+        points,
+        params.fewest,
+        params.most,
+        params.redraws,
+        params.sample_size,
+        params.seed,
+        params.least_stability,
+        params.least_separation,
+    )
     return SegmentsFitted(params, snapshot.as_of, scales, _numbered(people, points, centres, scales), tried)
 
 
@@ -173,8 +182,8 @@ def _reason(feature: pl.Series, value: pl.Series, contribution: Array) -> pl.Ser
 
 
 def evaluate(fitted: SegmentsFitted, snapshot: Snapshot) -> Evaluation:
-    """How stable and separate the segments are, and how much of the logarithm of everybody's revenue in the window after
-    `snapshot.as_of` they explain, beside the RFM rules. There is no outcome by person to be right about: no rows.
+    """How stable and separate the segments are, and how much of the logarithm of everybody's revenue in the window
+    after `snapshot.as_of` they explain, beside the RFM rules. There is no outcome by person to be right about: no rows.
     """
     days, params = snapshot[DAYS], fitted.params
     frames.require_outcome(days, snapshot.as_of, params.horizon_days)

@@ -72,8 +72,8 @@ def choose(
 ) -> tuple[Array, tuple[Choice, ...]]:
     """Centres of the chosen number of clusters, and what was weighed up.
 
-    The largest number whose stability is at least `stable` and whose silhouette is at least `separate` times the best of
-    those; where none is stable, the most stable.
+    The largest number whose stability is at least `stable` and whose silhouette is at least `separate` times the best
+    of those; where none is stable, the most stable.
     """
     tried, centres = [], {}
     with threadpool_limits(1):  # sums over several threads end differently from run to run

@@ -44,6 +44,9 @@ def personas(deviations: Array, names: tuple[str, ...]) -> list[str]:
 
 
 def _phrase(deviations: Array, names: tuple[str, ...], count: int) -> str:
-    said = [TRAITS[names[at]][int(deviations[at] > 0)] for at in strongest(deviations, count)
-            if abs(deviations[at]) >= NOTABLE]  # fmt: skip
+    said = [
+        TRAITS[names[at]][int(deviations[at] > 0)]
+        for at in strongest(deviations, count)
+        if abs(deviations[at]) >= NOTABLE
+    ]
     return ", ".join(said) or TYPICAL

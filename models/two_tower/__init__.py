@@ -3,9 +3,9 @@
 The product tower adds an embedding of the product's id and the mean embedding of the words of its name, category, brand
 and subcategory (hashed, so a product that nobody has bought yet has a place at once). The person tower is the weighted
 bag of what the person bought and looked at before the target's day, recent things weighing more, with the target itself
-taken out and part of the rest dropped. Training is softmax over the products of the batch with the log of their sampling
-rate taken off, so that popular products are not punished for standing in many batches; each product has a bias that
-starts at that logarithm. Examples are drawn by recency. Every product is compared (`retrieval`).
+taken out and part of the rest dropped. Training is softmax over the products of the batch with the log of their
+sampling rate taken off, so that popular products are not punished for standing in many batches; each product has a bias
+that starts at that logarithm. Examples are drawn by recency. Every product is compared (`retrieval`).
 
 Equal data, parameters, seed and number of workers give equal bytes: training keeps to one thread a worker, and each
 epoch draws from its own generator, so a resumed fit sees what an unbroken one sees. PyTorch is imported by a fit alone.
@@ -21,9 +21,10 @@ import polars as pl
 from scipy import sparse
 
 from customer360.models import item_to_item
-from customer360.models.base import PAYLOADS, Evaluation, Model, Progress, Snapshot, register
+from customer360.models.base import Evaluation, Model, Progress, Snapshot, register
 from customer360.models.item_to_item import ItemToItemParams, Mix
 from customer360.models.lifecycle import evaluation
+from customer360.models.outputs import PAYLOADS
 from customer360.models.recommenders import retrieval
 from customer360.models.recommenders.histories import most_popular, own_frequency, purchases, top_k
 from customer360.models.recommenders.judging import INTERACTIONS, MODES, Mode, judged_outcome
@@ -94,8 +95,8 @@ def fit(snapshot: Snapshot, params: TwoTowerParams, progress: Progress) -> TwoTo
 
 
 def with_new_products(fitted: TwoTowerFitted, catalogue: pl.LazyFrame, as_of: date) -> TwoTowerFitted:
-    """The model with the products of `silver.products` launched before `as_of` that it has not seen, known by their words
-    and taken to sell like the median product.
+    """The model with the products of `silver.products` launched before `as_of` that it has not seen, known by their
+    words and taken to sell like the median product.
     """
     goods = catalogue.filter(pl.col("launched_on") < as_of, "is_product").select(pl.col("product_id").unique())
     known = fitted.products.to_frame("product_id").lazy()
@@ -115,11 +116,12 @@ def with_new_products(fitted: TwoTowerFitted, catalogue: pl.LazyFrame, as_of: da
 def recommend(
     fitted: TwoTowerFitted, interactions: pl.LazyFrame, persons: pl.Series, as_of: date, mode: Mode, k: int
 ) -> pl.DataFrame:
-    """The k best products of each person: `person_id`, `rank` (from 1), `product_id`, `score`, sorted by person and rank.
+    """The k best products of each person: `person_id`, `rank` (from 1), `product_id`, `score`, sorted by person and
+    rank.
 
     `interactions` before `as_of` are the histories; `persons` is unique, one without history gets what sells. In mode
-    `new` bought products never appear; in mode `all` own purchases, fading with time, are added. Fewer than k rows where
-    the catalogue holds less.
+    `new` bought products never appear; in mode `all` own purchases, fading with time, are added. Fewer than k rows
+    where the catalogue holds less.
     """
     if persons.is_empty():
         return pl.DataFrame(schema={n: t for n, t in PAYLOADS["gold.recommendations"].items() if n != "mode"})

@@ -98,7 +98,8 @@ def read_events(interactions: pl.LazyFrame, as_of: date) -> Events:
 
 
 def words(catalogue: pl.LazyFrame, products: pl.Series, buckets: int) -> sparse.csr_array:
-    """Share of each hashed word in the texts of each product; shape (products, buckets), a product without text is 0."""
+    """Share of each hashed word in the texts of each product; shape (products, buckets), a product without text is
+    0."""
     texts = products.to_frame("product_id").lazy().with_row_index("row").join(catalogue, on="product_id")
     name = pl.col(WORDS).cast(pl.String).str.to_lowercase().str.extract_all(r"[\p{L}\p{N}]+")
     labels = [pl.concat_list(pl.format("{}={}", pl.lit(label), pl.col(label).cast(pl.String))) for label in LABELS]
@@ -185,8 +186,8 @@ class Batch:
 
 
 def batches(examples: Examples, params: TwoTowerParams, epoch: int, share: Share = ALONE) -> Iterator[Batch]:
-    """The batches of one epoch, all of `batch_size` (or of all examples, where those are fewer). Workers that share them
-    draw the same and look up the histories of their own rows.
+    """The batches of one epoch, all of `batch_size` (or of all examples, where those are fewer). Workers that share
+    them draw the same and look up the histories of their own rows.
     """
     rng, events = np.random.default_rng((params.seed, epoch)), examples.events
     size = batch_size(examples, params)

@@ -1,4 +1,4 @@
-"""The two towers as one family among others: trained on a log alone, so that an inner split judges them like the rest."""
+"""The two towers as one family among others: trained on a log alone, judged by an inner split like the rest."""
 
 from datetime import date, timedelta
 

@@ -48,8 +48,10 @@ def train(
             with torch.no_grad():
                 for name, table in tables.items():
                     table.copy_(state["tables"][name])
-        tokens = tuple(torch.from_numpy(part.astype(kind)) for part, kind in (
-            (content.indices, np.int64), (content.indptr[:-1], np.int64), (content.data, np.float32)))  # fmt: skip
+        tokens = tuple(
+            torch.from_numpy(part.astype(kind))
+            for part, kind in ((content.indices, np.int64), (content.indptr[:-1], np.int64), (content.data, np.float32))
+        )
         log_rate, count = torch.from_numpy(examples.log_rate), steps(examples, params)
         for epoch in range(done, params.epochs):
             for step, batch in enumerate(batches(examples, params, epoch, share), start=epoch * count):
@@ -115,6 +117,8 @@ def _loss(tables: dict[str, Any], tokens: tuple[Any, ...], log_rate: Any, batch:
     offsets, weights = torch.from_numpy(batch.offsets), torch.from_numpy(batch.weights)
     person = bag(torch.from_numpy(batch.items), hidden, offsets, per_sample_weights=weights)
     near = functional.normalize(person, dim=1) @ functional.normalize(item, dim=1).T / temperature
+    # Log-Q correction: a product stands in batches as often as it is drawn, so as a negative it counts too often by
+    # that rate. Without it off, the towers would learn to avoid what sells; popularity itself is left to the bias.
     logits = near + (tables["bias"][target] - log_rate[target])[None, :]
     right = torch.arange(batch.own.start, batch.own.stop)
     accidental = target[batch.own][:, None] == target[None, :]

@@ -205,7 +205,7 @@ def track(config: ConfigOption = None) -> None:
     """Log the model that resolution uses to MLflow: m, u and weight of each level, blocking caps, and their picture."""
     from customer360.models.identity import tracking
     from customer360.models.identity.batch import pins
-    from customer360.models.lifecycle.train import registry_of
+    from customer360.models.lifecycle.job import registry_of
     from customer360.platform.errors import ModelError
     from customer360.platform.run import lake_of
 

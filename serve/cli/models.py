@@ -63,15 +63,15 @@ def evaluate(
     from customer360.models.lifecycle import promotion
     from customer360.serve import jobs
 
-    lifecycle = jobs.lifecycle_of(configured(config), model, day(as_of))
-    judged = promotion.judge(lifecycle, version or lifecycle.champion(), day(window))
+    job = jobs.model_job(configured(config), model, day(as_of))
+    judged = promotion.judge(job, version or job.champion(), day(window))
     how = "its recipe fitted at that date: it knew the window" if judged.is_refitted else "as registered"
     typer.echo(f"{model} version {judged.version} on the window from {judged.at}, {how}")
     for name, value in judged.evaluation.metrics.items():
         typer.echo(f"  {name:40} {value:.4g}")
     for name, verdict in judged.evaluation.verdicts.items():
         typer.echo(f"  {name:40} {verdict}")
-    if broken := promotion.broken_guardrails(lifecycle.plan, judged):
+    if broken := promotion.broken_guardrails(job.plan, judged):
         typer.echo(f"guardrail broken: {broken}")
         raise typer.Exit(EXIT_BROKEN)
 
@@ -89,13 +89,10 @@ def compare(
     from customer360.models.lifecycle import promotion
     from customer360.serve import jobs
 
-    lifecycle = jobs.lifecycle_of(configured(config), model, day(as_of))
-    first, second = (
-        promotion.judge(lifecycle, v, day(window))
-        for v in (one or lifecycle.challenger(), other or lifecycle.champion())
-    )
+    job = jobs.model_job(configured(config), model, day(as_of))
+    first, second = (promotion.judge(job, v, day(window)) for v in (one or job.challenger(), other or job.champion()))
     typer.echo(
-        f"{model} {first.version} over {second.version} from {first.at}: {promotion.compare(lifecycle, first, second)}"
+        f"{model} {first.version} over {second.version} from {first.at}: {promotion.compare(job, first, second)}"
     )
 
 
@@ -110,8 +107,8 @@ def promote(
     from customer360.models.lifecycle import promotion
     from customer360.serve import jobs
 
-    lifecycle = jobs.lifecycle_of(configured(config), model, day(as_of))
-    decision = promotion.gate(lifecycle, version or lifecycle.challenger())
+    job = jobs.model_job(configured(config), model, day(as_of))
+    decision = promotion.gate(job, version or job.challenger())
     typer.echo(f"{'promoted' if decision.is_promoted else 'refused'} {model} {decision.challenger}: {decision.reason}")
     if not decision.is_promoted:
         raise typer.Exit(EXIT_REFUSED)
@@ -124,7 +121,7 @@ def rollback(
     config: ConfigOption = None,
 ) -> None:
     """Put the previous champion back in use."""
-    from customer360.models.lifecycle.train import registry_of
+    from customer360.models.lifecycle.job import registry_of
     from customer360.serve import jobs
 
     settings = configured(config)
@@ -137,7 +134,7 @@ def drift(model: ModelArgument, as_of: AsOfOption = None, config: ConfigOption =
     from customer360.models.lifecycle import promotion
     from customer360.serve import jobs
 
-    report = promotion.check_drift(jobs.lifecycle_of(configured(config), model, day(as_of)))
+    report = promotion.check_drift(jobs.model_job(configured(config), model, day(as_of)))
     typer.echo(f"{model} version {report.version}: {report.reference_on} against {report.as_of}")
     for moved in report.moved:
         state = "ALARM" if moved in report.alarms else "quiet"

@@ -24,7 +24,7 @@ def resolve(
     from customer360.models.files import people
     from customer360.models.identity import resolve as resolve_records
     from customer360.models.identity.evidence.standardize import standardize
-    from customer360.models.identity.resolution import timed
+    from customer360.models.identity.phases import timed
 
     shape = people.read_mapping(mapping)
     limits = shape.applied_to(people.identity_rules(rules))
@@ -52,10 +52,10 @@ def evaluate(
     edges: Annotated[Path | None, typer.Option(help="Scored pairs of `identity resolve`")] = None,
 ) -> None:
     """Pairwise and B-cubed precision, recall and F1 against a truth, by threshold, and the errors by kind."""
-    from customer360.models.identity import evaluation_files
+    from customer360.models.files import identity_evaluation
 
-    scored = evaluation_files.read_edges(edges) if edges else None
-    for line in evaluation_files.report(evaluation_files.joined(clusters, truth), scored, out):
+    scored = identity_evaluation.read_edges(edges) if edges else None
+    for line in identity_evaluation.report(identity_evaluation.joined(clusters, truth), scored, out):
         typer.echo(line)
 
 
@@ -67,15 +67,15 @@ def sample_labels(
     records: Annotated[Path | None, typer.Option(help="File of people (with unique_id), to show beside")] = None,
 ) -> None:
     """Pairs for review by hand where there is no truth, stratified by decision and weight."""
-    from customer360.models.identity import evaluation_files
+    from customer360.models.files import identity_evaluation
 
-    typer.echo(f"{evaluation_files.sample_labels(edges, number, out, records)} pairs written to {out}")
+    typer.echo(f"{identity_evaluation.sample_labels(edges, number, out, records)} pairs written to {out}")
 
 
 @identity_app.command()
 def estimate(labels: Annotated[Path, typer.Option(help="Reviewed sheet of `identity sample-labels`")]) -> None:
     """Precision and recall with confidence intervals from pairs reviewed by hand."""
-    from customer360.models.identity import evaluation_files
+    from customer360.models.files import identity_evaluation
 
-    for line in evaluation_files.estimate_lines(labels):
+    for line in identity_evaluation.estimate_lines(labels):
         typer.echo(line)

@@ -129,7 +129,7 @@ def batch_into(records: int, size: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         stored = registry.load(Lake(folder, {}, 16), "bench")
         phases = Phases()
-        held = phases.run("pin (train)", lambda: pins.pin(there, RULES))
+        held = phases.run("pin (train)", lambda: pins.pinned(there, RULES)[0])
         stored, first, _ = land(stored, None, there, held, phases)
         print(f"{there.height:,} records landed: {phases}; {first.state.edges.height:,} edges")
         before = stored.registry.members
@@ -160,7 +160,7 @@ def batch_into(records: int, size: int) -> None:
 
 def random_orders(records: int, orders: int) -> None:
     everybody = people(records, 7)
-    held = pins.pin(everybody, RULES)
+    held = pins.pinned(everybody, RULES)[0]
     evidence = pins.evidence(everybody, held, RULES).with_row_index("record").cast({"record": pl.Int64})
     empty = State.empty(evidence.drop("record"))
     whole = resolve_batch(empty, evidence, [], held, RULES)

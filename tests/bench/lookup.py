@@ -184,7 +184,7 @@ def main() -> None:
     people, who = records(everybody), everybody.select(record_id="unique_id", person_id="entity_id")
     with tempfile.TemporaryDirectory() as place:
         state, folder = Path(place), Path(place) / "identity" / str(VERSION)
-        pinned = measured(lambda: pins.pin(people, RULES))
+        pinned = measured(lambda: pins.pinned(people, RULES)[0])
         held = pinned.result
         print(f"{people.height:,} records; model and pins: {pinned.seconds:.1f} s, {pinned.peak:.1f} GiB")
         built = measured(lambda: write_index(folder, people, who, held, RULES))

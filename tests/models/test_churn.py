@@ -64,6 +64,9 @@ def test_ranks_no_worse_than_the_rules_and_is_calibrated(fitted, snapshot) -> No
     assert found.metrics["auc"] > found.metrics["recency_auc"] - 0.01
     assert "worse" not in found.verdicts.values()
     assert set(found.verdicts) == {"auc_over_recency", "auc_over_bgnbd"}
+    errors = [found.metrics[f"survival_error_{day}d"] for day in (30, 60, 90)]
+    assert np.abs(errors).max() < 0.1 and "survival_error_180d" not in found.metrics
+    assert errors[2] == pytest.approx(found.rows["score"].mean() - found.rows["truth"].mean())
     assert found.metrics["lift_10"] <= found.metrics["lift_10_ceiling"]
 
 

@@ -67,6 +67,8 @@ def test_total_and_order_hold_beside_the_rules(fitted, days) -> None:
     assert found.verdicts["error_over_rate"] == "better"
     assert set(found.verdicts) == {"error_over_rate", "error_over_last_90d", "error_over_btyd"}
     assert "worse" not in found.verdicts.values()
+    for name in ("bgnbd_r", "bgnbd_alpha", "gamma_gamma_p", "gamma_gamma_v"):
+        assert 0 < found.metrics[f"{name}_low"] < found.metrics[name] < found.metrics[f"{name}_high"]
     truths = [found.metrics[f"decile_{place:02}_truth"] for place in range(1, 11)]
     assert truths[0] > 2 * truths[4] > 2 * truths[9]
 

@@ -140,13 +140,6 @@ def test_a_large_catalogue_uses_cosine(snapshot) -> None:
     assert item_to_item.choose(snapshot, PARAMS.model_copy(update={"ease_item_limit": 39})) == "cosine"
 
 
-def test_similar_products(fitted) -> None:
-    found = item_to_item.similar(fitted, "a00", 3)
-    assert found["rank"].to_list() == [1, 2, 3] and found["product_id"].str.starts_with("a").all()
-    with pytest.raises(ModelError, match="nope was never bought"):
-        item_to_item.similar(fitted, "nope", 3)
-
-
 def test_no_purchases() -> None:
     empty = pl.LazyFrame(schema={"person_id": pl.String, "product_id": pl.String, "on": pl.Date, "kind": pl.String})
     with pytest.raises(ModelError, match="no purchase before 2024-07-01"):

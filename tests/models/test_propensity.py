@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from customer360.models import base, propensity
-from customer360.models.lifecycle import drift, evaluation, promotion
+from customer360.models.lifecycle import drift, evaluation, job, promotion
 from customer360.models.propensity import pairs
 from customer360.platform.errors import ModelError
 
@@ -193,11 +193,11 @@ def test_calibration_brings_probabilities_to_the_observed_rate() -> None:
 def test_versions_are_compared_pair_by_pair_with_persons_drawn_whole(judged, monkeypatch) -> None:
     from types import SimpleNamespace
 
-    monkeypatch.setattr(promotion, "plan_of", lambda model: None)
-    desk = promotion.Desk(SimpleNamespace(), SimpleNamespace(), propensity.MODEL, CUT)
+    monkeypatch.setattr(job, "plan_of", lambda model: None)
+    pairs = job.ModelJob(SimpleNamespace(), SimpleNamespace(), propensity.MODEL, CUT)
     worse = base.Evaluation({}, rows=judged.rows.with_columns(score=1 - pl.col("score")))
     one, other = (promotion.Judged(v, CUT, False, e) for v, e in (("1", judged), ("2", worse)))
-    assert promotion.compare(desk, one, other).verdict == "better"
+    assert promotion.compare(pairs, one, other).verdict == "better"
     error = drift.mean_error(judged)
     assert error["mean_error"] == pytest.approx((judged.rows["truth"] - judged.rows["score"]).mean(), abs=1e-9)
 

@@ -22,6 +22,7 @@ import pytest
 from customer360.models import base
 from customer360.models.lifecycle import plots
 from customer360.models.lifecycle.card import card
+from customer360.models.lifecycle.fit import Fit
 from customer360.models.lifecycle.plan import Choices, Objective, plan_of
 from customer360.models.lifecycle.tuning import Trial, Tuned, TuningRun
 from customer360.platform.settings import Settings
@@ -87,11 +88,9 @@ def fill(state: Path) -> str:
             {"auc_over_recency": "better"},
             rows.with_columns(score=pl.Series(score)),
         )
-        params = churn.params(max_depth=depth)
-        described = card(churn, params, judged, AS_OF, date(2024, 4, 2), VERSIONS, plan)
-        registry.log_model_run(
-            churn, files, params, judged, AS_OF, VERSIONS, card=described, figures=plots.figures(judged)
-        )
+        fit = Fit(churn, churn.params(max_depth=depth), AS_OF, VERSIONS)
+        described = card(fit, judged, date(2024, 4, 2), plan)
+        registry.log_model_run(fit, files, judged, card=described, figures=plots.figures(judged))
     searched = plan.model_copy(
         update={"search": {"max_depth": Choices(choices=(2, 3))}, "objective": Objective(metric="auc", direction="max")}
     )

@@ -20,8 +20,8 @@ _LAST_BITS = 2**20 - 1
 @dataclass(frozen=True)
 class Met:
     """Who has which block keys once a batch is in. `records`: numbers of those whose pairs are all scored anew, `batch`
-    of them those that are there, `stay` the others. `usable`: (key, value) of the batch that make pairs, `hits`:
-    (key, value, record, row) of `stay` that have keys of the batch, `closed`: those of keys that the batch made crowded,
+    of them those that are there, `stay` the others. `usable`: (key, value) of the batch that make pairs, `hits`: (key,
+    value, record, row) of `stay` that have keys of the batch, `closed`: those of keys that the batch made crowded,
     `crowded`: all crowded keys."""
 
     stay: pl.DataFrame
@@ -34,8 +34,8 @@ class Met:
 
 
 def meet_first(met: Met, keys: tuple[str, ...], caps: dict[str, int], threads: int) -> tuple[Met, pl.DataFrame]:
-    """`met` of a batch that meets nobody but itself, and its pairs (`MEETING`): key by key, since all keys of all records
-    at once would be by far the most that a first run holds."""
+    """`met` of a batch that meets nobody but itself, and its pairs (`MEETING`): key by key, since all keys of all
+    records at once would be by far the most that a first run holds."""
 
     def one_key(key: str) -> tuple[pl.DataFrame, pl.DataFrame]:
         values, sizes = shared_by(met.batch[key])
@@ -59,9 +59,14 @@ def pairs_of(met: Met, keys: tuple[str, ...]) -> pl.DataFrame:
 
 
 def meet(
-    met: Met, left: pl.DataFrame, crowded: pl.DataFrame, keys: tuple[str, ...], caps: dict[str, int], recheck: bool,
+    met: Met,
+    left: pl.DataFrame,
+    crowded: pl.DataFrame,
+    keys: tuple[str, ...],
+    caps: dict[str, int],
+    recheck: bool,
     threads: int,
-) -> Met:  # fmt: skip
+) -> Met:
     """`met` with its keys counted. `left`: (key, value, record) of the versions that go; `crowded`: until now."""
     touched = pl.concat([key_values(met.batch, keys), left]).select(BOTH).unique()
     if recheck:
@@ -117,8 +122,13 @@ def key_values(frame: pl.DataFrame, keys: tuple[str, ...], offset: int = 0) -> p
 
 
 def _counts(
-    stay: pl.DataFrame, batch: pl.DataFrame, touched: pl.DataFrame, keys: tuple[str, ...], caps: dict[str, int], threads: int
-) -> tuple[pl.DataFrame, pl.DataFrame]:  # fmt: skip
+    stay: pl.DataFrame,
+    batch: pl.DataFrame,
+    touched: pl.DataFrame,
+    keys: tuple[str, ...],
+    caps: dict[str, int],
+    threads: int,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Of the touched key values: (key, value, is_usable, is_crowded) over all records, and who of `stay` has them."""
     by_key = {int(n): part["value"] for (n,), part in touched.partition_by("key", as_dict=True).items()}
     parts = at_once(lambda n: _holding(stay[keys[n]], by_key[n]).with_columns(key=n), sorted(by_key), threads)

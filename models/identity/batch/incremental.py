@@ -9,7 +9,8 @@ it alone are retracted, and when deletions bring it below, its pairs are scored.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -25,9 +26,10 @@ from customer360.models.identity.batch.blocks import (
     taken_out,
 )
 from customer360.models.identity.batch.pins import Pins
-from customer360.models.identity.batch.state import EDGES, TOLD, State, apart
+from customer360.models.identity.batch.state import EDGES, VERDICTS, State, apart, key_columns
 from customer360.models.identity.components import components
 from customer360.models.identity.evidence.features import KEY_PREFIX, Features, by_id
+from customer360.models.identity.phases import timed
 from customer360.models.identity.registry.decisions import NO_LINKS, Links
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.stitching import (
@@ -50,6 +52,7 @@ from customer360.models.identity.verdicts.decide import (
 )
 from customer360.models.identity.weighing.engine import one_engine
 from customer360.models.identity.weighing.model import IdentityModel
+from customer360.models.identity.weighing.pairs import among_few
 from customer360.models.identity.weighing.predict import columns_read, score_planned
 from customer360.platform.run.executor import Executor
 
@@ -58,11 +61,13 @@ _ENDS = ["record_l", "record_r"]
 
 @dataclass(frozen=True)
 class Resolved:
-    """State after a batch, and `clusters`: (record, cluster) of every record whose person the batch may have changed."""
+    """State after a batch, and `clusters`: (record, cluster) of every record whose person the batch may have changed.
+    `seconds`: per step."""
 
     state: State
     clusters: pl.DataFrame
     scored_pairs: int
+    seconds: dict[str, float] = field(default_factory=dict, compare=False)
 
 
 def resolve_batch(
@@ -79,50 +84,92 @@ def resolve_batch(
     """Bring new, changed and deleted records into `state`.
 
     `batch`: evidence with `record`, of new records and new versions; `gone`: numbers of deleted records. `links`: what
-    stewards decided; their records are resolved again. `recheck`: given where the versions that `batch` replaces and
-    the records that are gone are not in `state`: numbers of those that had edges with them, whose persons and links are
-    told again; every crowded key is counted again, too. `executor`: runs the scoring of more pairs than
-    `engine.max_local_pairs`.
+    stewards decided, or other proof; their records are resolved again. `recheck`: given where the versions that `batch`
+    replaces and the records that are gone are not in `state`: numbers of those that had edges with them, whose persons
+    and links by number are made anew; every crowded key is counted again, too. `executor`: runs the scoring of more
+    pairs than `engine.max_local_pairs`.
     """
-    keys = tuple(c for c in state.frame.columns if c.startswith(KEY_PREFIX))
-    if links.records.len():
-        asked = state.frame.filter(pl.col("record").is_in(links.records.implode()))
-        batch = pl.concat([batch, asked.join(batch, on="record", how="anti")], how="diagonal_relaxed")
+    seconds: dict[str, float] = {}
+    with one_engine(rules.engine):
+        with timed(seconds, "block"):
+            met = _met(state, _with_linked(state, batch, links), gone, pins.caps, rules, recheck)
+        with timed(seconds, "score"):
+            judged = _judged(state, met, pins.model, rules, links, executor)
+        with timed(seconds, "cluster"):
+            clusters = _clustered(judged, rules, links, pins.model.idle_vetoes)
+    return Resolved(judged.state.tidied(), clusters, judged.scored_pairs, seconds)
+
+
+def _with_linked(state: State, batch: pl.DataFrame, links: Links) -> pl.DataFrame:
+    """The batch with the records that links name."""
+    if links.records.is_empty():
+        return batch
+    named = state.frame.filter(pl.col("record").is_in(links.records.implode()))
+    return pl.concat([batch, named.join(batch, on="record", how="anti")], how="diagonal_relaxed")
+
+
+# ---- which records meet -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Meeting:
+    """`blocks`: who shares block keys, and whose pairs are all made anew. `pairs`: the pairs of these (`MEETING`), as
+    places in `frame`. `tier`: links by number among the records `near`. `cut`: numbers of records that lost an edge."""
+
+    blocks: Met
+    pairs: pl.DataFrame
+    tier: Tier
+    near: pl.Series
+    cut: pl.Series
+
+    @cached_property
+    def frame(self) -> pl.DataFrame:
+        """Evidence of all records once the batch is in."""
+        # Columns whose chunks end at different rows are copied whole by the next step that takes several.
+        return pl.concat([self.blocks.stay, self.blocks.batch.select(self.blocks.stay.columns).rechunk()])
+
+
+def _met(
+    state: State,
+    batch: pl.DataFrame,
+    gone: Iterable[int],
+    caps: dict[str, int],
+    rules: IdentityRules,
+    recheck: pl.Series | None,
+) -> _Meeting:
+    """Who meets whom when the batch comes in, by block keys and by numbers."""
+    keys, threads = key_columns(state.frame), rules.engine.threads
     left = pl.concat([pl.Series("record", list(gone), pl.Int64), batch["record"]]).unique()
     old, stay = taken_out(state.frame, left)
     # Links by number are those of all records; who gains or loses one is resolved again like a new record.
-    met_gone = pl.Series("record", [], pl.Int64) if recheck is None else recheck.alias("record")
-    near_gone = _rows_of(stay, met_gone)
-    tier, near = _tier(stay, [old, near_gone], batch, rules)
-    relinked, stay = taken_out(stay, tier.changed(_among(state.told, near), left, rules.stitching))
+    cut = pl.Series("record", [], pl.Int64) if recheck is None else recheck.alias("record")
+    before = [old, _rows_of(stay, cut)]
+    tier, near = _tier(stay, before, batch, rules)
+    relinked, stay = taken_out(stay, tier.changed(_among(state.verdicts, near), left, rules.stitching))
     if relinked.height:
         batch, old = (pl.concat([rows, relinked], how="diagonal_relaxed") for rows in (batch, old))
         left = pl.concat([left, relinked["record"]])
-    met = Met(stay, batch, left)
+        before[0] = old
+    blocks = Met(stay, batch, left)
     if state.frame.is_empty():
-        met, pairs = meet_first(met, keys, pins.caps, rules.engine.threads)
+        blocks, pairs = meet_first(blocks, keys, caps, threads)
     else:
-        before = key_values(old, keys)
-        met = meet(met, before, state.crowded, keys, pins.caps, recheck is not None, rules.engine.threads)
-        pairs = pairs_of(met, keys)
-    if met.batch.height > batch.height:  # with records whose links are told anew, too
-        tier, near = _tier(met.stay, [old, near_gone], met.batch, rules)
-    # Columns whose chunks end at different rows are copied whole by the next step that takes several.
-    frame = pl.concat([met.stay, met.batch.select(stay.columns).rechunk()])
-    parted, kept = taken_out(state.told, met.records, *_ENDS)
-    lost, kept = _retracted(kept, met, keys)
-    kept = pl.concat([kept, without_score(lost, rules.stitching)])
-    idle = pins.model.idle_vetoes
-    with one_engine(rules.engine):
-        fresh, evidence = apart(_scored(pairs, frame, keys, pins.model, rules, executor), state.evidence.len())
-        fresh = _stitched(fresh, kept, near, tier, frame, keys, rules, idle)
-        fresh = _linked(fresh, links).select(list(TOLD))
-        edges = with_dropped(pl.concat([kept, fresh]), tier.dropped, _ENDS, rules.stitching, near).select(list(TOLD))
-        ends = pl.concat([met.records, met_gone, *_ends(parted), *_ends(lost), *_ends(fresh)]).unique()
-        rows = _rows_of(frame.drop(keys), _component(ends, _accepted(edges)))
-        clusters = _clustered(rows, edges, keys, rules, links, idle)
-    after = State(frame, edges, pl.concat([state.evidence, evidence]), met.crowded)
-    return Resolved(after.tidied(), clusters, fresh.height)
+        blocks = meet(blocks, key_values(old, keys), state.crowded, keys, caps, recheck is not None, threads)
+        pairs = pairs_of(blocks, keys)
+    if blocks.batch.height > batch.height:  # with records that a key which is crowded no more brings in
+        tier, near = _tier(blocks.stay, before, blocks.batch, rules)
+    return _Meeting(blocks, pairs, tier, near, cut)
+
+
+def _tier(
+    stay: pl.DataFrame, gone: list[pl.DataFrame], batch: pl.DataFrame, rules: IdentityRules
+) -> tuple[Tier, pl.Series]:
+    """Links by number among the records that a batch may link or part, and the numbers of these records."""
+    if not rules.stitching.identifiers:
+        return NO_TIER, pl.Series("record", [], pl.Int64)
+    near = around(stay, pl.concat([*gone, batch], how="diagonal_relaxed"), rules.stitching)
+    rows = pl.concat([near, batch.select(near.columns)])
+    return stitch(rows, rules.stitching), rows["record"]
 
 
 def _among(edges: pl.DataFrame, records: pl.Series) -> pl.DataFrame:
@@ -136,7 +183,33 @@ def _rows_of(frame: pl.DataFrame, records: pl.Series) -> pl.DataFrame:
     return frame if len(places) == frame.height else frame[places]
 
 
-# ---- edges of crowded keys ----------------------------------------------------------------------------------------
+# ---- what is held of their pairs ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """`state` with the edges after the batch; `reached`: numbers of records that gained, lost or kept an edge by it."""
+
+    state: State
+    reached: pl.Series
+    scored_pairs: int
+
+
+def _judged(
+    state: State, met: _Meeting, model: IdentityModel, rules: IdentityRules, links: Links, executor: Executor | None
+) -> _Judged:
+    """The edges that stay, those that crowded keys give back, and the new ones: scored, linked by number, overruled."""
+    keys = key_columns(state.frame)
+    parted, kept = taken_out(state.verdicts, met.blocks.records, *_ENDS)
+    lost, kept = _retracted(kept, met.blocks, keys)
+    kept = pl.concat([kept, without_score(lost, rules.stitching)])
+    fresh, evidence = apart(_scored(met, keys, model, rules, executor), state.evidence.len())
+    fresh = _stitched(fresh, kept, met, rules, model.idle_vetoes)
+    fresh = _linked(fresh, links).select(list(VERDICTS))
+    edges = with_dropped(pl.concat([kept, fresh]), met.tier.dropped, _ENDS, rules.stitching, met.near)
+    after = State(met.frame, edges.select(list(VERDICTS)), pl.concat([state.evidence, evidence]), met.blocks.crowded)
+    reached = pl.concat([met.blocks.records, met.cut, *_ends(parted), *_ends(lost), *_ends(fresh)]).unique()
+    return _Judged(after, reached, fresh.height)
 
 
 def _retracted(edges: pl.DataFrame, met: Met, keys: tuple[str, ...]) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -159,9 +232,9 @@ def _retracted(edges: pl.DataFrame, met: Met, keys: tuple[str, ...]) -> tuple[pl
     doubtful[resting["row"].to_numpy()] = True
     first = _first_keys(resting.select(pair), met, keys)
     first = first.select(*pair, rests_on=names.gather(first["key"]))
-    told = edges.filter(pl.Series(doubtful))
-    moved = told.join(first, on=pair).with_columns(match_key="rests_on").select(edges.columns)
-    return told.join(first, on=pair, how="anti"), pl.concat([edges.filter(pl.Series(~doubtful)), moved])
+    unsure = edges.filter(pl.Series(doubtful))
+    moved = unsure.join(first, on=pair).with_columns(match_key="rests_on").select(edges.columns)
+    return unsure.join(first, on=pair, how="anti"), pl.concat([edges.filter(pl.Series(~doubtful)), moved])
 
 
 def _first_keys(pairs: pl.DataFrame, met: Met, keys: tuple[str, ...]) -> pl.DataFrame:
@@ -180,23 +253,19 @@ def _first_keys(pairs: pl.DataFrame, met: Met, keys: tuple[str, ...]) -> pl.Data
     return usable.group_by("record_l", "record_r").agg(pl.col("key").min()).sort("record_l", "record_r")
 
 
-# ---- scores ---------------------------------------------------------------------------------------------------
-
-
 def _scored(
-    pairs: pl.DataFrame, frame: pl.DataFrame, keys: tuple[str, ...], model: IdentityModel, rules: IdentityRules,
-    executor: Executor | None,
-) -> pl.DataFrame:  # fmt: skip
-    """`pairs` of rows of `frame`, scored and decided, as `EDGES`."""
-    pairs, rids = _among_few(_by_id(pairs, frame["record_id"]))
+    met: _Meeting, keys: tuple[str, ...], model: IdentityModel, rules: IdentityRules, executor: Executor | None
+) -> pl.DataFrame:
+    """The pairs that meet, scored and decided, as `EDGES`."""
+    frame = met.frame
+    pairs, rids = among_few(_by_id(met.pairs, frame["record_id"]))
     # What is fetched for many pairs is fetched from the few rows that they name.
     read = columns_read(model)
-    scored = score_planned(
-        pairs, frame.select(c for c in frame.columns if c in read)[rids], keys, model, rules, executor
-    )
+    rows = frame.select(c for c in frame.columns if c in read)[rids]
+    scored = score_planned(pairs, rows, keys, model, rules, executor)
     scored = scored.with_columns(rid_l=rids.gather(scored["rid_l"]), rid_r=rids.gather(scored["rid_r"]))
     ends = pl.concat([scored["rid_l"], scored["rid_r"].alias("rid_l")]).unique().alias("rid")
-    people = Features(frame.drop(keys)[ends].with_columns(ends), keys, {})
+    people = Features(frame.drop(keys)[ends].with_columns(ends), ())
     decided = decide(scored, people, rules, model.idle_vetoes)
     numbers = frame["record"]
     return decided.select(
@@ -206,13 +275,6 @@ def _scored(
     )
 
 
-def _among_few(pairs: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
-    """The pairs by places among the rows that they name, and these rows, sorted."""
-    rids = pl.concat([pairs["rid_l"], pairs["rid_r"].alias("rid_l")]).unique().sort()
-    places = {side: rids.search_sorted(pairs[side]).cast(pl.Int64) for side in ("rid_l", "rid_r")}
-    return pairs.with_columns(**places), rids
-
-
 def _by_id(pairs: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
     """The pairs with the record on the left whose id comes first, so that it does not matter who came first."""
     turned = ids.gather(pairs["rid_l"]) > ids.gather(pairs["rid_r"])
@@ -220,32 +282,21 @@ def _by_id(pairs: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
     return pairs.with_columns(rid_l=left, rid_r=right)
 
 
-def _people(rows: pl.DataFrame, keys: tuple[str, ...]) -> Features:
-    """The rows numbered in order of their ids."""
-    ordered = by_id(rows).with_row_index("rid").with_columns(pl.col("rid").cast(pl.Int64))
-    return Features(ordered, keys, {})
-
-
-def _tier(
-    stay: pl.DataFrame, gone: list[pl.DataFrame], batch: pl.DataFrame, rules: IdentityRules
-) -> tuple[Tier, pl.Series]:
-    """Links by number among the records that a batch may link or part, and the numbers of these records."""
-    if not rules.stitching.identifiers:
-        return NO_TIER, pl.Series("record", [], pl.Int64)
-    near = around(stay, pl.concat([*gone, batch], how="diagonal_relaxed"), rules.stitching)
-    rows = pl.concat([near, batch.select(near.columns)])
-    return stitch(rows, rules.stitching), rows["record"]
+def _people(rows: pl.DataFrame) -> Features:
+    """The rows numbered in order of their ids, without block keys."""
+    ordered = by_id(rows.drop(key_columns(rows))).with_row_index("rid")
+    return Features(ordered.with_columns(pl.col("rid").cast(pl.Int64)), ())
 
 
 def _stitched(
-    fresh: pl.DataFrame, kept: pl.DataFrame, near: pl.Series, tier: Tier, frame: pl.DataFrame, keys: tuple[str, ...],
-    rules: IdentityRules, idle: Collection[str],
-) -> pl.DataFrame:  # fmt: skip
-    """Fresh edges with the links by number that they and those kept lack, each judged by what else its two records say."""
-    lacking = tier.lacking(pl.concat([_among(kept, near), fresh]), rules.stitching)
+    fresh: pl.DataFrame, kept: pl.DataFrame, met: _Meeting, rules: IdentityRules, idle: Collection[str]
+) -> pl.DataFrame:
+    """Fresh edges with the links by number that they and those kept lack, each judged by what else its two records
+    say."""
+    lacking = met.tier.lacking(pl.concat([_among(kept, met.near), fresh]), rules.stitching)
     if lacking.is_empty():
         return fresh
-    features = _people(_rows_of(frame, pl.concat([lacking["record_l"], lacking["record_r"]]).unique()), keys)
+    features = _people(_rows_of(met.frame, pl.concat([lacking["record_l"], lacking["record_r"]]).unique()))
     ids = features.frame.select("record", "rid")
     pairs = lacking.join(ids.rename({"record": "record_l", "rid": "rid_l"}), on="record_l")
     pairs = pairs.join(ids.rename({"record": "record_r", "rid": "rid_r"}), on="record_r")
@@ -255,10 +306,10 @@ def _stitched(
 
 
 def _linked(edges: pl.DataFrame, links: Links) -> pl.DataFrame:
-    """Edges with what stewards decided about their pairs, and the pairs that only they linked."""
-    told = links.pairs.filter(pl.col("decision") == ACCEPTED)
+    """Edges with what links say of their pairs, and the pairs that only links have."""
+    joined = links.pairs.filter(pl.col("decision") == ACCEPTED)
     parted = links.pairs.filter(pl.col("decision") != ACCEPTED).join(edges, on=_ENDS, how="semi")
-    return overruled(edges, pl.concat([told, parted]), _ENDS)
+    return overruled(edges, pl.concat([joined, parted]), _ENDS)
 
 
 # ---- clusters -------------------------------------------------------------------------------------------------
@@ -284,16 +335,11 @@ def _accepted(edges: pl.DataFrame) -> pl.DataFrame:
     return edges.lazy().filter(pl.col("decision") == ACCEPTED).select("record_l", "record_r").collect()
 
 
-def _clustered(
-    rows: pl.DataFrame,
-    edges: pl.DataFrame,
-    keys: tuple[str, ...],
-    rules: IdentityRules,
-    links: Links,
-    idle: Collection[str],
-) -> pl.DataFrame:
-    """(record, cluster) of the given records, whole components of them."""
-    features = _people(rows, keys)
+def _clustered(judged: _Judged, rules: IdentityRules, links: Links, idle: Collection[str]) -> pl.DataFrame:
+    """(record, cluster) of the records that the batch reaches: whole components, named by a record of each cluster."""
+    edges = judged.state.verdicts
+    rows = _rows_of(judged.state.frame, _component(judged.reached, _accepted(edges)))
+    features = _people(rows)
     ids = features.frame.select("record", "rid")
     accepted = (
         edges.lazy()
@@ -305,11 +351,14 @@ def _clustered(
     )
     by_number = accepted.filter(is_link(pl.col("reason"), rules.stitching)).select("rid_l", "rid_r")
     weight = weight_of(pl.col("reason"), pl.col("match_weight"), rules.stitching)
-    accepted = accepted.select("rid_l", "rid_r", links.weight_of(pl.col("reason"), weight))
+    # A link without a score has no weight: it holds by `must`.
+    accepted = accepted.select("rid_l", "rid_r", links.weight_of(pl.col("reason"), weight)).drop_nulls("match_weight")
+    must = links.must_of(ids)
     bars = links.bars(ids)
     cleared = pl.concat([bars.cleared, by_number]).unique()
     groups = pl.Series(components(rows.height, by_number["rid_l"].to_numpy(), by_number["rid_r"].to_numpy()))
-    connected = components(rows.height, accepted["rid_l"].to_numpy(), accepted["rid_r"].to_numpy())
+    joined = pl.concat([accepted.select("rid_l", "rid_r"), must])
+    connected = components(rows.height, joined["rid_l"].to_numpy(), joined["rid_r"].to_numpy())
     together = connected[bars.barred["rid_l"].to_numpy()] == connected[bars.barred["rid_r"].to_numpy()]
     barred = bars.barred.filter(pl.Series(together, dtype=pl.Boolean))
 
@@ -317,8 +366,7 @@ def _clustered(
         against = contradictions(within, cleared, groups, features, rules, idle)
         return pl.concat([against, barred]).unique().sort("rid_l", "rid_r")
 
-    nothing = accepted.select("rid_l", "rid_r").clear()
-    labels = cluster(rows.height, accepted, nothing, parted, rules.decision.max_cluster_size)
+    labels = cluster(rows.height, accepted, must, parted, rules.decision.max_cluster_size)
     clusters = ids.with_columns(cluster=pl.Series(labels, dtype=pl.Int64))
     names = ids.rename({"rid": "cluster", "record": "first"})
     return clusters.join(names, on="cluster").select("record", cluster="first")

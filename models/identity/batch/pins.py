@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from customer360.models.identity.evidence.features import Features, build_features, key_caps
-from customer360.models.identity.evidence.standardize import of_many_names, standardize
+from customer360.models.identity.evidence.features import Features, build_features, key_caps, standardized
+from customer360.models.identity.evidence.standardize import of_many_names
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.stitching import hubs as number_hubs
 from customer360.models.identity.stitching import with_own
@@ -32,8 +32,9 @@ _NO_LIMIT = 2**31 - 1
 @dataclass(frozen=True)
 class Pins:
     """`frequencies`: (column, value, share) of the columns that the model adjusts by. `hubs`: (column, value), mail
-    domains of many people and numbers past their limit among them. Both with hashed values. `caps`: block key to the most records that may share a value. `records`: of how many this was made.
-    `basis`: names the rules and code that it was made by."""
+    domains of many people and numbers past their limit among them. Both with hashed values. `caps`: block key to the
+    most records that may share a value. `records`: of how many this was made. `basis`: names the rules and code that it
+    was made by."""
 
     model: IdentityModel
     frequencies: pl.DataFrame
@@ -55,39 +56,42 @@ class Pins:
         )
 
 
-def pin(records: pl.DataFrame, rules: IdentityRules, basis: str = "") -> Pins:
-    """Measure on these records. Raises IdentityModelError when the model cannot be trained."""
-    return pinned(records, rules, basis)[0]
-
-
-def pinned(records: pl.DataFrame, rules: IdentityRules, basis: str = "") -> tuple[Pins, pl.DataFrame]:
-    """As `pin`, and the `evidence` of the same records under these pins, which are read and standardized once for both."""
+def pinned(
+    records: pl.DataFrame, rules: IdentityRules, basis: str = "", model: IdentityModel | None = None
+) -> tuple[Pins, pl.DataFrame]:
+    """Measure on these records; and their `evidence` under these pins, since both read and standardize them. With a
+    `model` none is trained. Raises IdentityModelError when the model cannot be trained, or does not fit the records."""
     raw, hubs = _measured(records, rules)
-    model, frequencies, caps = _fitted(raw, rules)
+    model, frequencies, caps = _fitted(raw, rules, model)
     pins = Pins(model, frequencies, hubs, caps, records.height, basis)
     return pins, _under(raw.frame, pins, rules)
 
 
 def _measured(records: pl.DataFrame, rules: IdentityRules) -> tuple[Features, pl.DataFrame]:
     """Features of the records, their keys not capped, and the hubs among their values."""
-    standard = standardize(records, _without_limits(rules))
+    standard = standardized(records, _without_limits(rules))
     hubs = pl.concat([_hubs_of(standard, column, rules) for column in _HUB_LIMITS])
-    raw = build_features(_closed(standard, hubs), rules, capped=False)
+    raw = build_features(_closed(standard, hubs), rules)
     return raw, pl.concat([hubs, _shared_domains(raw.frame), number_hubs(raw.frame, rules.stitching)])
 
 
-def _fitted(raw: Features, rules: IdentityRules) -> tuple[IdentityModel, pl.DataFrame, dict[str, int]]:
+def _fitted(
+    raw: Features, rules: IdentityRules, model: IdentityModel | None
+) -> tuple[IdentityModel, pl.DataFrame, dict[str, int]]:
     """The model, its value frequencies, and the most records that may share a key."""
+    if model is not None:
+        model.check_keys(raw.keys)
     counts = term_frequencies(raw, rules.engine.threads)
-    model = train(raw, rules, counts)
-    shares = [_shares(counts[column], column) for column in sorted(adjusted_columns(model))]
+    model = model or train(raw, rules, counts)
+    known = sorted(adjusted_columns(model) & counts.keys())  # of a column without values there are no shares
+    shares = [_shares(counts[column], column) for column in known]
     return model, pl.concat(shares or [_no_shares()]), key_caps(raw.frame, raw.keys, rules)
 
 
 def evidence(records: pl.DataFrame, pins: Pins, rules: IdentityRules) -> pl.DataFrame:
     """One row per record, sorted by record_id: record_id, what the model compares, hashed block keys, tf_* columns."""
-    standard = _closed(standardize(records, _without_limits(rules)), pins.hubs)
-    return _under(build_features(standard, rules, capped=False).frame, pins, rules)
+    standard = _closed(standardized(records, _without_limits(rules)), pins.hubs)
+    return _under(build_features(standard, rules).frame, pins, rules)
 
 
 def _under(frame: pl.DataFrame, pins: Pins, rules: IdentityRules) -> pl.DataFrame:
@@ -116,22 +120,22 @@ def read(lake: Lake) -> Pins | None:
     stored = lake.get(f"{_PATH}.json")
     if stored is None:
         return None
-    told = json.loads(stored)
-    tables = {name: pl.read_parquet(io.BytesIO(lake.get(told[name]) or b"")) for name in ("frequencies", "hubs")}
-    model = IdentityModel.model_validate(told["model"])
-    return Pins(model, tables["frequencies"], tables["hubs"], told["caps"], told["records"], told["basis"])
+    kept = json.loads(stored)
+    tables = {name: pl.read_parquet(io.BytesIO(lake.get(kept[name]) or b"")) for name in ("frequencies", "hubs")}
+    model = IdentityModel.model_validate(kept["model"])
+    return Pins(model, tables["frequencies"], tables["hubs"], kept["caps"], kept["records"], kept["basis"])
 
 
 def write(lake: Lake, pins: Pins) -> None:
     """Keep the pins; the JSON object, written last, names the others."""
-    told: dict[str, object] = {"model": pins.model.model_dump(), "caps": pins.caps, "records": pins.records}
-    told["basis"] = pins.basis
+    kept: dict[str, object] = {"model": pins.model.model_dump(), "caps": pins.caps, "records": pins.records}
+    kept["basis"] = pins.basis
     for name in ("frequencies", "hubs"):
         buffer = io.BytesIO()
         getattr(pins, name).write_parquet(buffer)
-        told[name] = f"{_PATH}/{pins.version}-{name}.parquet"
-        lake.put(str(told[name]), buffer.getvalue())
-    lake.put(f"{_PATH}.json", json.dumps(told).encode())
+        kept[name] = f"{_PATH}/{pins.version}-{name}.parquet"
+        lake.put(str(kept[name]), buffer.getvalue())
+    lake.put(f"{_PATH}.json", json.dumps(kept).encode())
 
 
 def discard(lake: Lake) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from customer360.models.identity.batch.pins import Pins
-from customer360.models.identity.batch.state import EDGES, PLACE, TOLD, State
+from customer360.models.identity.batch.state import EDGES, PLACE, VERDICTS, State, key_columns
 from customer360.models.identity.evidence.features import KEY_PREFIX
 from customer360.platform.lake import Lake
 
@@ -35,8 +35,8 @@ def evidence_versions(evidence: pl.DataFrame, pins: Pins) -> pl.DataFrame:
 
 
 def take_up(lake: Lake, evidence: pl.DataFrame, pins: Pins, names: pl.DataFrame, held: pl.Series) -> Standing:
-    """What stands in the lake, for the `evidence` of all records there are. `names`: (record, record_id) of the registry;
-    `held`: numbers of the records that somebody holds."""
+    """What stands in the lake, for the `evidence` of all records there are. `names`: (record, record_id) of the
+    registry; `held`: numbers of the records that somebody holds."""
     numbered = evidence.hstack(
         evidence.select("record_id").join(names, on="record_id", how="left", maintain_order="left").select("record")
     )
@@ -52,7 +52,7 @@ def take_up(lake: Lake, evidence: pl.DataFrame, pins: Pins, names: pl.DataFrame,
     edges, weighed = _numbered(lake.scan("silver.identity_edges").collect(), ids)
     is_whole = pl.all_horizontal(pl.col("record_l", "record_r").is_not_null())
     cut = edges.filter(~is_whole).select(record=pl.coalesce("record_l", "record_r"))
-    keys = {key: n for n, key in enumerate(c for c in evidence.columns if c.startswith(KEY_PREFIX))}
+    keys = {key: n for n, key in enumerate(key_columns(evidence))}
     crowded = lake.scan("silver.identity_keys").filter(pl.col("key").is_in(list(keys))).collect()
     crowded = crowded.select(pl.col("key").replace_strict(keys, return_dtype=pl.Int32), "value")
     if frame.is_empty():
@@ -63,26 +63,26 @@ def take_up(lake: Lake, evidence: pl.DataFrame, pins: Pins, names: pl.DataFrame,
 
 
 def _numbered(rows: pl.DataFrame, ids: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
-    """Edges of a lake as `TOLD`, null for records that are not among `ids` (record, record_id), and their evidence, which
-    stays as it was read."""
-    told = rows.drop("evidence").with_row_index(PLACE)
+    """Edges of a lake as `VERDICTS`, null for records that are not among `ids` (record, record_id), and their evidence,
+    which stays as it was read."""
+    edges = rows.drop("evidence").with_row_index(PLACE)
     for side in ("l", "r"):
         known = ids.rename({"record": f"record_{side}", "record_id": f"record_id_{side}"})
-        told = told.join(known, on=f"record_id_{side}", how="left")
-    return told.select(pl.col(name).cast(kind) for name, kind in TOLD.items()), rows["evidence"]
+        edges = edges.join(known, on=f"record_id_{side}", how="left")
+    return edges.select(pl.col(name).cast(kind) for name, kind in VERDICTS.items()), rows["evidence"]
 
 
 def edge_rows(state: State) -> pl.DataFrame:
     """The edges by record ids, as `silver.identity_edges` has them."""
-    told = state.told
+    edges = state.verdicts
     for side in ("l", "r"):
         known = state.frame.select(**{f"record_{side}": "record", f"record_id_{side}": "record_id"})
-        told = told.join(known, on=f"record_{side}")
-    told = told.with_columns(evidence=state.evidence.gather(told[PLACE]))
-    return told.select("record_id_l", "record_id_r", *list(EDGES)[2:])
+        edges = edges.join(known, on=f"record_{side}")
+    edges = edges.with_columns(evidence=state.evidence.gather(edges[PLACE]))
+    return edges.select("record_id_l", "record_id_r", *list(EDGES)[2:])
 
 
 def key_rows(state: State) -> pl.DataFrame:
     """The crowded keys by name, as `silver.identity_keys` has them."""
-    names = dict(enumerate(c for c in state.frame.columns if c.startswith(KEY_PREFIX)))
+    names = dict(enumerate(key_columns(state.frame)))
     return state.crowded.select(pl.col("key").replace_strict(names, return_dtype=pl.String), "value")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from customer360.models.identity.evidence.features import KEY_PREFIX
 from customer360.models.identity.weighing.predict import PAIR_SCHEMA
 
 EDGES: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -14,20 +15,21 @@ EDGES: dict[str, pl.DataType | type[pl.DataType]] = {
     "decision": pl.String, "reason": pl.String,
 }  # fmt: skip
 PLACE = "place"
-TOLD = {name: kind for name, kind in EDGES.items() if name != "evidence"} | {PLACE: pl.Int64}
+VERDICTS = {name: kind for name, kind in EDGES.items() if name != "evidence"} | {PLACE: pl.Int64}
 CROWDED = {"key": pl.Int32, "value": pl.Int64}
 _MOST_CHUNKS = 64  # of a frame that batches are added to: beyond, fetching rows takes longer than copying all once
 
 
 @dataclass(frozen=True)
 class State:
-    """`frame`: evidence of all current records (`pins.evidence`) with their number `record`. `told`: one row per pair
-    that was scored or linked, `TOLD`, the left record the one whose id comes first. `evidence`: what the scores rest on,
-    at the `place` that an edge names: the larger part of an edge, which stays where it is when others go. `crowded`:
-    (key, value) of the block keys that more records share than their cap; `key` counts the key columns."""
+    """`frame`: evidence of all current records (`pins.evidence`) with their number `record`. `verdicts`: one row per
+    pair that was scored or linked, `VERDICTS`, the left record the one whose id comes first. `evidence`: what the
+    scores rest on, at the `place` that an edge names: the larger part of an edge, which stays where it is when others
+    go. `crowded`: (key, value) of the block keys that more records share than their cap; `key` counts the key
+    columns."""
 
     frame: pl.DataFrame
-    told: pl.DataFrame
+    verdicts: pl.DataFrame
     evidence: pl.Series
     crowded: pl.DataFrame
 
@@ -45,20 +47,25 @@ class State:
     @property
     def edges(self) -> pl.DataFrame:
         """The edges whole, as `EDGES`."""
-        return self.told.with_columns(evidence=self.evidence.gather(self.told[PLACE])).select(list(EDGES))
+        return self.verdicts.with_columns(evidence=self.evidence.gather(self.verdicts[PLACE])).select(list(EDGES))
 
     def tidied(self) -> State:
         """The same without the evidence that no edge names and in few pieces, where there is much of either."""
         frame = self.frame.rechunk() if self.frame.n_chunks() > _MOST_CHUNKS else self.frame
-        is_loose = self.evidence.len() > 2 * self.told.height or self.told.n_chunks() > _MOST_CHUNKS
+        is_loose = self.evidence.len() > 2 * self.verdicts.height or self.verdicts.n_chunks() > _MOST_CHUNKS
         return (
             State.of(frame, self.edges, self.crowded)
             if is_loose
-            else State(frame, self.told, self.evidence, self.crowded)
+            else State(frame, self.verdicts, self.evidence, self.crowded)
         )
 
 
+def key_columns(frame: pl.DataFrame) -> tuple[str, ...]:
+    """The block keys of a frame of evidence, in the order in which they block."""
+    return tuple(name for name in frame.columns if name.startswith(KEY_PREFIX))
+
+
 def apart(edges: pl.DataFrame, start: int = 0) -> tuple[pl.DataFrame, pl.Series]:
-    """Edges as `TOLD`, with places from `start` on, and their evidence."""
+    """Edges as `VERDICTS`, with places from `start` on, and their evidence."""
     places = pl.int_range(start, start + pl.len(), dtype=pl.Int64)
-    return edges.with_columns(places.alias(PLACE)).select(list(TOLD)), edges["evidence"]
+    return edges.with_columns(places.alias(PLACE)).select(list(VERDICTS)), edges["evidence"]

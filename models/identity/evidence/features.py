@@ -3,7 +3,7 @@
 Grain: one row per record_id, sorted by it, so that every later step is independent of the order of the input.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -59,32 +59,37 @@ class IdentityInputError(ValueError):
 @dataclass(frozen=True)
 class Features:
     """`frame`: rid (Int64, 0..n-1), record_id, evidence columns, key_* columns (hashes of what they hold: whole
-    numbers are counted and joined in a third of the time and memory of texts). `keys`: key columns in the order in which they block. `dropped_keys`: per key column, how many values were shared by too many records."""
+    numbers are counted and joined in a third of the time and memory of texts). `keys`: key columns in the order in
+    which they block."""
 
     frame: pl.DataFrame
     keys: tuple[str, ...]
-    dropped_keys: dict[str, int]
 
     @property
     def identifiers(self) -> tuple[str, ...]:
         return tuple(name for name in self.frame.columns if name.startswith(IDENTIFIER_PREFIX))
 
 
-def build_features(records: pl.DataFrame, rules: IdentityRules, *, capped: bool = True) -> Features:
-    """Evidence and block keys of customer records; standardizes first where the standard columns are absent.
+def build_features(records: pl.DataFrame, rules: IdentityRules) -> Features:
+    """Evidence and block keys of customer records. A record's keys do not depend on the other records: which of them
+    propose pairs is asked when the records meet (`key_caps`).
 
-    Not `capped`, a record's keys do not depend on the other records; `cap_keys` comes later.
+    Raises IdentityInputError for bad record ids.
     """
-    _check(records)
-    if not set(STANDARD_COLUMNS) <= set(records.columns):
-        records = standardize(records, rules)
+    records = standardized(records, rules)
     given = [name for name in rules.blocking.identifiers if name in records.columns]
     keys = block_keys([IDENTIFIER_PREFIX + name for name in given])
     frame = by_id(_read(records, rules)).with_row_index("rid").with_columns(pl.col("rid").cast(pl.Int64))
     frame = by_rows(lambda rows: _row_by_row(rows, keys, rules), frame, rules.engine.threads)
     frame = frame.with_columns(email_own=_own_domain(frame, rules.standardization))
-    frame, dropped = cap_keys(frame, list(keys), rules) if capped else (frame, {})
-    return Features(frame, tuple(keys), dropped)
+    return Features(frame, tuple(keys))
+
+
+def standardized(records: pl.DataFrame, rules: IdentityRules) -> pl.DataFrame:
+    """The records with their standard columns, made where they are absent. Raises IdentityInputError for bad record
+    ids."""
+    _check(records)
+    return records if set(STANDARD_COLUMNS) <= set(records.columns) else standardize(records, rules)
 
 
 def by_id(rows: pl.DataFrame) -> pl.DataFrame:
@@ -256,6 +261,7 @@ def joined(codes: Sequence[Code]) -> Code:
     """The hash of a key from those of its parts: whole numbers are joined at a hundredth of the cost of texts. Polars
     drops what passes 64 bits; of plain numbers the caller does (`wrapped`)."""
     made = codes[0]
+    # Not a plain sum, under which two records with their parts swapped would share a key.
     for code in codes[1:]:
         made = made * _MULTIPLIER + code
     return made
@@ -279,22 +285,8 @@ def text_hash(texts: pl.Series) -> pl.Series:
     return codes.set(texts.is_null(), None) if texts.null_count() else codes
 
 
-def cap_keys(frame: pl.DataFrame, keys: Sequence[str], rules: IdentityRules) -> tuple[pl.DataFrame, dict[str, int]]:
-    """The frame without the key values of one record (they meet nobody) and of too many records (they tell nothing), and
-    per key how many of the latter there were, where there were any."""
-
-    def capped(key: str) -> tuple[pl.Series, int]:
-        values, sizes = shared_by(frame[key])
-        limit = _limit(key, sizes, frame.height, rules.blocking)
-        return only(frame[key], values[(sizes > 1) & (sizes <= limit)]), int((sizes > max(limit, 1)).sum())
-
-    made = at_once(capped, keys, rules.engine.threads)
-    dropped = {key: count for key, (_, count) in zip(keys, made, strict=True) if count}
-    return frame.with_columns(column for column, _ in made), dropped
-
-
 def key_caps(frame: pl.DataFrame, keys: Sequence[str], rules: IdentityRules) -> dict[str, int]:
-    """Per key the most records that `cap_keys` lets share a value."""
+    """Per key the most records that may share a value: what more of them share says nothing about a person."""
 
     def cap(key: str) -> int:
         _, sizes = shared_by(frame[key])
@@ -303,6 +295,17 @@ def key_caps(frame: pl.DataFrame, keys: Sequence[str], rules: IdentityRules) -> 
         return int(crowded.min()) - 1 if len(crowded) else fewest
 
     return dict(zip(keys, at_once(cap, keys, rules.engine.threads), strict=True))
+
+
+def proposed_pairs(frame: pl.DataFrame, caps: Mapping[str, int], threads: int) -> int:
+    """Upper bound of the pairs that the block keys propose under their caps: a pair under two keys counts twice."""
+
+    def within(key: str) -> int:
+        _, sizes = shared_by(frame[key])
+        held = sizes[sizes <= caps[key]].astype(np.int64)
+        return int((held * (held - 1) // 2).sum())
+
+    return sum(at_once(within, caps, threads))
 
 
 def _limit(key: str, sizes: np.ndarray, records: int, rules: Blocking) -> int:
@@ -314,7 +317,8 @@ def _limit(key: str, sizes: np.ndarray, records: int, rules: Blocking) -> int:
 
 
 def shared_by(column: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    """The values of a key, in order, and how many records share each. Sorting numbers is the fastest way to count them."""
+    """The values of a key, in order, and how many records share each. Sorting numbers is the fastest way to count
+    them."""
     values, sizes = np.unique(column.drop_nulls().to_numpy(), return_counts=True)
     return values, sizes
 

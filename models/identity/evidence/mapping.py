@@ -97,10 +97,12 @@ def _check_columns(files: Dict[str, pl.DataFrame], mapping: PeopleMapping) -> No
 def _records(file: PurePath, frame: pl.DataFrame, mapping: PeopleMapping) -> pl.DataFrame:
     frame = frame.rename({name: name.strip() for name in frame.columns})
     source = (
-        pl.lit(file.stem) if mapping.source == FILE_AS_SOURCE
-        else _text(frame, (mapping.source,)) if mapping.source
+        pl.lit(file.stem)
+        if mapping.source == FILE_AS_SOURCE
+        else _text(frame, (mapping.source,))
+        if mapping.source
         else pl.lit(None, pl.String)
-    )  # fmt: skip
+    )
     records = frame.select(
         _text(frame, (mapping.unique_id,)).alias("unique_id"),
         source.alias("source"),

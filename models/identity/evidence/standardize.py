@@ -24,8 +24,8 @@ STANDARD_COLUMNS = (
     "name_parts",
 )  # fmt: skip
 RAW_COLUMNS = (
-    "first_name", "last_name", "full_name", "email_address", "phone_number", "date_of_birth", "address_line_1", "city", "state_code",
-    "zip_code", "country_code", "gender",
+    "first_name", "last_name", "full_name", "email_address", "phone_number", "date_of_birth", "address_line_1", "city",
+    "state_code", "zip_code", "country_code", "gender",
 )  # fmt: skip
 
 # Letters that Unicode does not decompose into a base letter and an accent.
@@ -262,10 +262,10 @@ def of_many_names(work: pl.DataFrame, column: str, limit: int) -> pl.Series:
     """Values of a contact that are seen with more than `limit` distinct given names."""
     if limit >= work.height:
         return pl.Series(column, [], pl.String)
-    told = work.select(column, "nickname_group").filter(pl.col(column).is_not_null())
+    filled = work.select(column, "nickname_group").filter(pl.col(column).is_not_null())
     # No more names than records: most values need no count of names.
-    common = told[column].value_counts().filter(pl.col("count") > limit)[column]
+    common = filled[column].value_counts().filter(pl.col("count") > limit)[column]
     names = (
-        told.filter(pl.col(column).is_in(common.implode())).group_by(column).agg(pl.col("nickname_group").n_unique())
+        filled.filter(pl.col(column).is_in(common.implode())).group_by(column).agg(pl.col("nickname_group").n_unique())
     )
     return names.filter(pl.col("nickname_group") > limit)[column]

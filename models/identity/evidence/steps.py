@@ -23,15 +23,15 @@ class Parsed:
     function: Callable[..., str | None]
 
     def over(self, frame: pl.DataFrame) -> pl.DataFrame:
-        told = frame.filter(self.where).select(self.of).unique()
-        made = pl.Series(self.name, [self.function(*row) for row in told.iter_rows()], dtype=pl.String)
-        return frame.join(told.with_columns(made), on=self.of, how="left", nulls_equal=True, maintain_order="left")
+        rows = frame.filter(self.where).select(self.of).unique()
+        made = pl.Series(self.name, [self.function(*row) for row in rows.iter_rows()], dtype=pl.String)
+        return frame.join(rows.with_columns(made), on=self.of, how="left", nulls_equal=True, maintain_order="left")
 
 
 @dataclass(frozen=True)
 class Listed:
-    """`name`: what `table` (columns `of` and `name`, of unique and filled values of `of`) has for the value of `of`; null
-    for others."""
+    """`name`: what `table` (columns `of` and `name`, of unique and filled values of `of`) has for the value of `of`;
+    null for others."""
 
     name: str
     of: str
@@ -46,8 +46,8 @@ Step = Mapping[str, pl.Expr] | Parsed | Listed
 
 @dataclass(frozen=True)
 class Stage:
-    """Columns `made` from the columns `of` by `steps`, each of which may read what the ones before it made. Without `of`
-    from any column, row by row."""
+    """Columns `made` from the columns `of` by `steps`, each of which may read what the ones before it made. Without
+    `of` from any column, row by row."""
 
     of: tuple[str, ...]
     made: tuple[str, ...]
@@ -65,7 +65,8 @@ class Stage:
 
 
 def _with(frame: pl.DataFrame, made: Mapping[str, pl.Expr]) -> pl.DataFrame:
-    """A query rather than a step at once: what several of the expressions share, often most of them, is computed once."""
+    """A query rather than a step at once: what several of the expressions share, often most of them, is computed
+    once."""
     return frame.lazy().with_columns(**made).collect()
 
 

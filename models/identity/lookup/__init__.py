@@ -40,8 +40,8 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Answer:
-    """``entity``: one person; ``new``: nobody; ``ambiguous``: several persons, or one that the evidence does not settle.
-    Candidates come strongest first."""
+    """``entity``: one person; ``new``: nobody; ``ambiguous``: several persons, or one that the evidence does not
+    settle. Candidates come strongest first."""
 
     kind: Literal["entity", "new", "ambiguous"]
     person_id: str | None
@@ -49,8 +49,8 @@ class Answer:
 
 
 def look_up(index: IdentityIndex, record: Mapping[str, Any]) -> Answer:
-    """Resolve one record: any of `standardize.RAW_COLUMNS` and of the verified numbers of `rules.stitching`, as its source
-    writes them. Raises RecordError."""
+    """Resolve one record: any of `standardize.RAW_COLUMNS` and of the verified numbers of `rules.stitching`, as its
+    source writes them. Raises RecordError."""
     rules = index.rules
     row = index.evidence(record)
     best: dict[str, Candidate] = {}

@@ -136,8 +136,8 @@ def hashes(values: list[str | None]) -> list[int | None]:
 
 
 def _key(codes: list[int | None]) -> int | None:
-    told = [code for code in codes if code is not None]
-    return features.wrapped(features.joined(told)) if len(told) == len(codes) else None
+    known = [code for code in codes if code is not None]
+    return features.wrapped(features.joined(known)) if len(known) == len(codes) else None
 
 
 def _share(values: NDArray[np.int64], shares: NDArray[np.float64], wanted: int | None) -> float | None:

@@ -42,9 +42,7 @@ class Program:
         self._constant: list[bool] = []
         self._read: list[tuple[int, str]] = []
         self._lines: list[tuple[int, Callable[..., Any], tuple[int, ...], bool]] = []
-        self._made = {
-            name: self._place(json.loads(e.meta.serialize(format="json"))) for name, e in made.items()
-        }  # fmt: skip
+        self._made = {name: self._place(json.loads(e.meta.serialize(format="json"))) for name, e in made.items()}
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
         values = self._start.copy()
@@ -176,8 +174,11 @@ def _part(text: str | None, start: int, length: int | None) -> str | None:
 
 
 FAMILIES = {"StringExpr": "Text", "ListExpr": "List", "Boolean": ""}
-TAKE_NULL = {"And", "Or", "AllHorizontal", "Ternary", "IsNull", "IsNotNull", "Coalesce", "FillNull", "MinHorizontal",
-             "MaxHorizontal", "Sum", "ListConcat", "TextConcatHorizontal", "TextStripChars", "TextSlice", "Replace", "ReplaceStrict"}  # fmt: skip
+TAKE_NULL = {
+    "And", "Or", "AllHorizontal", "Ternary", "IsNull", "IsNotNull", "Coalesce", "FillNull", "MinHorizontal",
+    "MaxHorizontal", "Sum", "ListConcat", "TextConcatHorizontal", "TextStripChars", "TextSlice", "Replace",
+    "ReplaceStrict",
+}  # fmt: skip
 PLAIN: dict[str, Callable[..., Any]] = {
     "And": _either(False), "Or": _either(True), "AllHorizontal": _either(False), "Not": operator.not_,
     "Eq": operator.eq, "NotEq": operator.ne, "Gt": operator.gt, "GtEq": operator.ge, "Lt": operator.lt,
@@ -273,8 +274,8 @@ def _joined_texts(options: Any, _: Constants) -> Callable[..., str | None]:
     between, without_null = options["delimiter"], options["ignore_nulls"]
 
     def join(*parts: str | None) -> str | None:
-        told = [part for part in parts if part is not None]
-        return between.join(told) if without_null or len(told) == len(parts) else None
+        known = [part for part in parts if part is not None]
+        return between.join(known) if without_null or len(known) == len(parts) else None
 
     return join
 

@@ -97,7 +97,8 @@ class IdentityIndex:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if manifest["polars"] != pl.__version__:
             raise IdentityIndexError(
-                f"the identity index was written with Polars {manifest['polars']}, this is {pl.__version__}; publish again"
+                f"the identity index was written with Polars {manifest['polars']}, this is {pl.__version__}; "
+                "publish again"
             )
         if manifest.get("format") != FORMAT:
             raise IdentityIndexError("the identity index was written by another version of this library; publish again")
@@ -142,7 +143,8 @@ class IdentityIndex:
         return {str(column): (f["value"].to_numpy(), f["share"].to_numpy()) for (column,), f in parts.items()}
 
     def candidates(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Rows of the records that share a block key or a verified number with this one; a value that too many records share tells nothing."""
+        """Rows of the records that share a block key or a verified number with this one; a value that too many records
+        share tells nothing."""
         found: set[int] = set()
         for name, (start, end) in self.manifest["ranges"].items():
             if row.get(name) is None:

@@ -11,8 +11,8 @@ Reading it, in the order in which a caller meets it:
 
 A query may read the tables alone: `silver.identities` (record_id to person_id, current), `silver.identity_aliases` (the
 newest row of an alias_id holds), `silver.identity_members` (the newest row of a record holds), `silver.identity_events`
-and `silver.identity_commits`. Events hold numbers, never an account or a person's id, so that an erasure takes the names
-away and the chain still verifies.
+and `silver.identity_commits`. Events hold numbers, never an account or a person's id, so that an erasure takes the
+names away and the chain still verifies.
 
 Changing it: `core.advance` makes the events of a new partition, `core.merge`, `split`, `move` and `undo` those of a
 steward; `commit` appends them.

@@ -21,7 +21,8 @@ RECORDS = "silver.customer_records"
 def golden_as_of(lake: Lake, rules: IdentityRules, person_id: str, at: datetime) -> dict[str, Any]:
     """The golden record at an instant: its values, `provenance`, `records`, and the `current_id` behind the id.
 
-    Values are those that the records gave under today's survivorship rules; what stewards set counts where it was set by then.
+    Values are those that the records gave under today's survivorship rules; what stewards set counts where it was set
+    by then.
 
     Raises:
         RegistryError: the id held no record then, or the lake keeps no version of the records that old.
@@ -37,8 +38,9 @@ def golden_as_of(lake: Lake, rules: IdentityRules, person_id: str, at: datetime)
     mine = records.filter(pl.col("record_id").is_in(members["record_id"].implode())).collect()
     (row,) = golden(standardize(mine, rules), members, rules, _overrides(stored, ids[0], at)).to_dicts()
     return {"current_id": current, "as_of": at, **row} | {
-        "provenance": json.loads(row["provenance"]), "records": sorted(members["record_id"])
-    }  # fmt: skip
+        "provenance": json.loads(row["provenance"]),
+        "records": sorted(members["record_id"]),
+    }
 
 
 def _version_at(lake: Lake, at: datetime) -> int:

@@ -37,10 +37,12 @@ class Bars(NamedTuple):
 @dataclass(frozen=True)
 class Links:
     """The decisions in force. `pairs`: (record_l, record_r, decision, reason), the left record the one whose id comes
-    first. A link of a group is a chain of pairs; `together` holds all pairs of the groups."""
+    first. A link of a group is a chain of pairs; `together` holds all pairs of the groups. `must`: (record_l,
+    record_r), pairs that end in one person even where that passes `decision.max_cluster_size`."""
 
     pairs: pl.DataFrame
     together: pl.DataFrame
+    must: pl.DataFrame
 
     @property
     def records(self) -> pl.Series:
@@ -57,6 +59,10 @@ class Links:
             .alias("match_weight")
         )
 
+    def must_of(self, ids: pl.DataFrame) -> pl.DataFrame:
+        """`must` as (rid_l, rid_r), in the local numbers of `ids` (record, rid)."""
+        return _local(self.must, ids)
+
     def bars(self, ids: pl.DataFrame) -> Bars:
         """In the local numbers of `ids` (record, rid)."""
         barred = self.pairs.filter(pl.col("decision") == VETOED).select("record_l", "record_r")
@@ -71,7 +77,14 @@ def _local(pairs: pl.DataFrame, ids: pl.DataFrame) -> pl.DataFrame:
 
 
 _PAIR = {"record_l": pl.Int64, "record_r": pl.Int64}
-NO_LINKS = Links(pl.DataFrame(schema=_PAIR | {"decision": pl.String, "reason": pl.String}), pl.DataFrame(schema=_PAIR))
+_NO_PAIRS = pl.DataFrame(schema=_PAIR)
+NO_LINKS = Links(pl.DataFrame(schema=_PAIR | {"decision": pl.String, "reason": pl.String}), _NO_PAIRS, _NO_PAIRS)
+
+
+def must_links(pairs: pl.DataFrame) -> Links:
+    """Links of pairs (record_l, record_r) that are one person by proof from outside, such as a login."""
+    stated = pairs.with_columns(decision=pl.lit(ACCEPTED), reason=pl.lit(MUST_LINK))
+    return Links(stated, _NO_PAIRS, pairs)
 
 
 def links_of(decisions: pl.DataFrame, names: pl.DataFrame) -> Links:
@@ -88,16 +101,16 @@ def links_of(decisions: pl.DataFrame, names: pl.DataFrame) -> Links:
             group = sorted({*left, *right}, key=lambda r: order[r])
             verdicts |= dict.fromkeys(combinations(group, 2), (ACCEPTED, row["decision"]))
         elif row["kind"] == CANNOT_LINK:
-            pairs = (tuple(sorted(pair, key=lambda r: order[r])) for pair in product(left, right) if pair[0] != pair[1])
-            verdicts |= dict.fromkeys(pairs, (VETOED, row["decision"]))
+            parted = (tuple(sorted(p, key=lambda r: order[r])) for p in product(left, right) if p[0] != p[1])
+            verdicts |= dict.fromkeys(parted, (VETOED, row["decision"]))
     if not verdicts:
         return NO_LINKS
     accepted = {pair: number for pair, (verdict, number) in verdicts.items() if verdict == ACCEPTED}
     rows = [(*pair, VETOED, f"{REASON}{number}") for pair, (v, number) in verdicts.items() if v == VETOED]
     rows += [(*pair, ACCEPTED, f"{REASON}{number}") for pair, number in _spanning(accepted).items()]
-    told = pl.DataFrame(rows, schema=NO_LINKS.pairs.schema, orient="row").sort("record_l", "record_r")
+    pairs = pl.DataFrame(rows, schema=NO_LINKS.pairs.schema, orient="row").sort("record_l", "record_r")
     together = pl.DataFrame(sorted(accepted), schema=_PAIR, orient="row")
-    return Links(told, together)
+    return Links(pairs, together, _NO_PAIRS)
 
 
 def decisions(lake: Lake) -> pl.DataFrame:
@@ -116,7 +129,8 @@ def overrides(lake: Lake, stored: Stored, at: datetime | None = None) -> pl.Data
     """(person_id, attribute, value, decision): golden values that stewards set (by then), of the persons that hold the
     records now.
 
-    A decision follows the person who holds most of the records that it was made about; the newest of an attribute holds.
+    A decision follows the person who holds most of the records that it was made about; the newest of an attribute
+    holds.
     """
     made = decisions(lake).filter(pl.col("kind") == OVERRIDE)
     made = made.filter(pl.col("decided_at") <= at) if at is not None else made

@@ -1,8 +1,10 @@
-"""Person ids: a running number, scrambled one to one into "p" and sixteen hex digits.
+"""Person ids: "p" and sixteen hex digits.
 
-The number says nothing about a person, so an id survives every change of its records and nothing in it must be
-forgotten at an erasure. The scrambling is a bijection keyed by the registry's seed: two numbers never share an id, and
-the same numbers under the same seed give the same ids.
+Those of the registry are a running number, scrambled one to one. The number says nothing about a person, so an id
+survives every change of its records and nothing in it must be forgotten at an erasure. The scrambling is a bijection
+keyed by the registry's seed: two numbers never share an id, and the same numbers under the same seed give the same ids.
+Where nothing is kept from one resolution to the next (files), there is no number to give: the id is a digest of a
+record's id.
 """
 
 from __future__ import annotations
@@ -32,6 +34,12 @@ def person_ids(numbers: pl.Series, seed: str) -> pl.Series:
     text = pl.Series(numbers.name, pl.from_arrow(raw.cast(pa.binary())), dtype=pl.Binary).bin.encode("hex")
     frame = pl.DataFrame({"id": text, "number": numbers})
     return frame.select(pl.when(pl.col("number").is_not_null()).then(pl.lit("p") + pl.col("id"))).to_series()
+
+
+def ids_without_registry(records: pl.Series) -> pl.Series:
+    """The id of each person that is named by one of its records (`record_id`, String without nulls)."""
+    digests = [hashlib.sha256(record.encode()).hexdigest()[:16] for record in records]
+    return pl.Series(records.name, ["p" + digest for digest in digests], dtype=pl.String)
 
 
 def person_numbers(ids: pl.Series, seed: str) -> pl.Series:

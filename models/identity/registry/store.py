@@ -1,4 +1,4 @@
-"""The registry in the lake: load, commit, verify, forget. Exactly once (law 7), and safe against a death at any line.
+"""The registry in the lake: load, commit, verify, forget. Exactly once, and safe against a death at any line.
 
 A commit appends to events, members and aliases and then to `silver.identity_commits`, which makes it one: rows of a
 later number than the newest there were left by a death, are not seen, and go before the next commit is written.
@@ -186,7 +186,7 @@ def verify(lake: Lake, seed: str) -> dict[str, int]:
 
 
 def _compare(events: pl.DataFrame, stored: Stored) -> None:
-    told, held = replay(events), stored.registry
+    replayed, held = replay(events), stored.registry
     # The alias of a person all of whose records are gone may have been erased with them.
     living = (
         events.select("person", record="records")
@@ -195,8 +195,8 @@ def _compare(events: pl.DataFrame, stored: Stored) -> None:
     )
     required = pl.col("alias").is_in(living.unique().implode()) | pl.col("alias").is_in(held.aliases["alias"].implode())
     for what, one, other in (
-        ("members", told.members, held.members),
-        ("aliases", told.aliases.filter(required), held.aliases),
+        ("members", replayed.members, held.members),
+        ("aliases", replayed.aliases.filter(required), held.aliases),
     ):
         columns = one.columns
         if differing := one.join(other, on=columns, how="anti").height + other.join(one, on=columns, how="anti").height:
@@ -204,7 +204,7 @@ def _compare(events: pl.DataFrame, stored: Stored) -> None:
 
 
 def forget(stored: Stored, record_ids: frozenset[str], *, cause: str) -> dict[str, int]:
-    """Erase records: they retire, and their names and the ids that were theirs alone go from the tables. Rows by table."""
+    """Erase records: they retire, and their names and the ids that were theirs alone are deleted. Rows by table."""
     lake = stored.lake
     numbers = stored.names.filter(pl.col("record_id").is_in(list(record_ids)))["record"]
     held = stored.registry.members.filter(pl.col("record").is_in(numbers.implode()))["record"]

@@ -22,8 +22,10 @@ def memberships(lake: Lake, at: datetime | None = None) -> pl.DataFrame:
     The time is that of the registry's knowledge: when it was decided, not since when it was true.
     """
     if not lake.exists(_name(IdentityCommits)):
-        return pl.DataFrame(schema={"record_id": pl.String, "person_id": pl.String} | dict.fromkeys(
-            ("valid_from", "valid_to"), pl.Datetime("us", "UTC")))  # fmt: skip
+        return pl.DataFrame(
+            schema={"record_id": pl.String, "person_id": pl.String}
+            | dict.fromkeys(("valid_from", "valid_to"), pl.Datetime("us", "UTC"))
+        )
     commits = lake.scan(_name(IdentityCommits)).select("commit", valid_from="committed_at")
     stretches = (
         lake.scan(_name(IdentityMembers))

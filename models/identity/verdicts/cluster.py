@@ -126,6 +126,8 @@ class _Groups:
                 heapq.heappush(waiting, (-self._mean(kept, near), min(kept, near), max(kept, near)))
 
     def _mean(self, one: int, other: int) -> float:
+        # Every pair of members counts, also those without an edge, each of which speaks against by `_SILENCE`: `links`
+        # holds the weights of edges with that lifted, so that one sum and two sizes give the mean.
         return self.links[one][other] / (len(self.held[one]) * len(self.held[other])) - _SILENCE
 
     def _may_join(self, one: int, other: int) -> bool:

@@ -44,8 +44,8 @@ def cannot_link(
     rows = pairs.select("rid_l", "rid_r", **beside).with_row_index("place")
     with engine(rules.engine) as con:
         register(con, "pairs", rows)
-        told = con.sql(veto_query(rules.decision, features.identifiers, idle)).to_arrow_table()
-    return pl.DataFrame(pl.from_arrow(told)).with_columns(pl.col("rid_l", "rid_r").cast(pl.Int64))
+        found = con.sql(veto_query(rules.decision, features.identifiers, idle)).to_arrow_table()
+    return pl.DataFrame(pl.from_arrow(found)).with_columns(pl.col("rid_l", "rid_r").cast(pl.Int64))
 
 
 def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[str]) -> str:
@@ -58,8 +58,9 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
     swapped = f"""((l.given = r.family and {_resemble("l.family", "r.given", rules)})
         or (l.family = r.given and {_resemble("l.given", "r.family", rules)}))"""
     # What is equal needs no distance; CASE asks no further.
-    one_name = f"""case when l.given = r.given then true else ({_resemble("l.given", "r.given", rules)} or list_has_any(l.roots, r.roots) or {initial}
-        or {swapped} or {any_alike}) end"""
+    one_name = f"""case when l.given = r.given then true else ({_resemble("l.given", "r.given", rules)}
+        or list_has_any(l.roots, r.roots) or {initial} or {swapped} or {any_alike}) end"""
+    same_family = f"""case when l.family = r.family then true else {_resemble("l.family", "r.family", rules)} end"""
     years = "abs(try_cast(l.dob[1:4] as integer) - try_cast(r.dob[1:4] as integer))"
     conditions = {
         SUFFIX: "other_suffix",
@@ -77,8 +78,7 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
                 coalesce(l.suffix <> r.suffix, false) as other_suffix,
                 coalesce(not ({one_name}), l.given is not null and r.given is not null and l.given <> r.given)
                     as other_name,
-                coalesce(case when l.family = r.family then true else {_resemble("l.family", "r.family", rules)} end, false)
-                    as same_family,
+                coalesce({same_family}, false) as same_family,
                 l.given is null or r.given is null as unnamed,
                 l.dob is null or r.dob is null as dob_unknown,
                 coalesce(case when l.dob = r.dob then true else {within("l.dob", "r.dob", 1)} end, false)
@@ -132,13 +132,17 @@ def judge_links(links: pl.DataFrame, features: Features, rules: IdentityRules, i
 
 
 def contradictions(
-    within: pl.DataFrame, cleared: pl.DataFrame, groups: pl.Series, features: Features, rules: IdentityRules,
+    within: pl.DataFrame,
+    cleared: pl.DataFrame,
+    groups: pl.Series,
+    features: Features,
+    rules: IdentityRules,
     idle: Collection[str],
-) -> pl.DataFrame:  # fmt: skip
+) -> pl.DataFrame:
     """(rid_l, rid_r): the pairs of `within` that part the persons which hold both.
 
-    `cleared`: pairs that are one person whatever the rules say. `groups`: per record its group in the deterministic tier;
-    within one, different numbers of one column are numbers of one person.
+    `cleared`: pairs that are one person whatever the rules say. `groups`: per record its group in the deterministic
+    tier; within one, different numbers of one column are numbers of one person.
     """
     doubted = within.join(cleared, on=["rid_l", "rid_r"], how="anti")
     proven = cannot_link(doubted, features, rules, idle).filter("is_proof").select("rid_l", "rid_r")
@@ -147,12 +151,12 @@ def contradictions(
     return pl.concat([proven, differ.filter(apart)]).unique().sort("rid_l", "rid_r")
 
 
-def overruled(edges: pl.DataFrame, told: pl.DataFrame, on: list[str]) -> pl.DataFrame:
-    """Edges with the decision and reason that `told` (`on`, decision, reason) has for their pair; pairs that only `told`
-    has come without a score."""
-    if told.is_empty():
+def overruled(edges: pl.DataFrame, verdicts: pl.DataFrame, on: list[str]) -> pl.DataFrame:
+    """Edges with the decision and reason that `verdicts` (`on`, decision, reason) has for their pair; pairs that only
+    `verdicts` has come without a score."""
+    if verdicts.is_empty():
         return edges
-    said = told.select(*on, said="decision", why="reason")
+    said = verdicts.select(*on, said="decision", why="reason")
     known = edges.join(said, on=on, how="left", maintain_order="left")
     beyond = said.join(edges, on=on, how="anti")
     return (
@@ -175,5 +179,5 @@ def with_dropped(
     clean = clean.with_columns(reason=pl.when(~stale).then("reason"))
     is_open = pl.col("reason").is_null() & (pl.col("decision") == REJECTED)
     settled = clean.filter(among & ~is_open).select(on)
-    told = dropped.join(settled, on=on, how="anti").with_columns(decision=pl.lit(REJECTED))
-    return overruled(clean, told, on)
+    fallen = dropped.join(settled, on=on, how="anti").with_columns(decision=pl.lit(REJECTED))
+    return overruled(clean, fallen, on)

@@ -1,4 +1,4 @@
-"""Why records are one person: the edges that hold them together, the weakest of them, and what would take them apart."""
+"""Why records are one person: the edges that hold them together, the weakest of them, the cheapest cut."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Cut:
 class Explanation:
     """``held_by``: accepted edges among the records, strongest first; ``against``: vetoed or rejected ones.
 
-    ``weakest_bridge``: the accepted edge with least weight without which the records fall apart, None when no single one
-    does. ``cheapest_cut``: the least evidence that has to go for a split; None for a single record.
+    ``weakest_bridge``: the accepted edge with least weight without which the records fall apart, None when no single
+    one does. ``cheapest_cut``: the least evidence that has to go for a split; None for a single record.
     """
 
     held_by: tuple[Edge, ...]

@@ -58,8 +58,9 @@ class Comparison:
 
 
 def _typos(column: str, most: int, least: float = 0.75) -> str:
-    """At most so many typing errors. The distance is what costs, so lengths, the far cheaper similarity, of which `least`
-    is a bound that so few errors keep, and the distance without swaps, of which one counts two, are asked first."""
+    """At most so many typing errors. The distance is what costs, so lengths, the far cheaper similarity, of which
+    `least` is a bound that so few errors keep, and the distance without swaps, of which one counts two, are asked
+    first."""
     left, right = f"{column}_l", f"{column}_r"
     return f"""(abs(length({left}) - length({right})) <= {most} and {alike(left, right, least)}
         and {within(left, right, most)})"""
@@ -98,7 +99,7 @@ MIDDLE = Comparison(
 )
 FAMILY = Comparison(
     "family_name",
-    # A swap is told once, by the given name.
+    # A swap counts once, under the given name.
     f"family_l is null or family_r is null or (given_l <> given_r and {_SWAPPED})",
     (
         Level("exact", "family_l = family_r", 0.86, 0.001, "family", True),
@@ -166,7 +167,8 @@ BIRTH = Comparison(
 _SAME_PLACE = f"(zip_l = zip_r or city_l = city_r or {_typos('zip', 1)} or {_typos('city', 1)})"
 ADDRESS = Comparison(
     "address",
-    "(street_l is null or street_r is null) and (zip_l is null or zip_r is null) and (city_l is null or city_r is null)",
+    "(street_l is null or street_r is null) and (zip_l is null or zip_r is null) and "
+    "(city_l is null or city_r is null)",
     (
         Level("same street and place", "place_l = place_r", 0.50, 2e-6, "place"),
         Level("close street, same place", f"{_SAME_PLACE} and {_close('street', 0.88)}", 0.08, 1e-6),

@@ -65,8 +65,8 @@ def session_pairs(features: Features, session: Session, wanted: int) -> tuple[pl
     """(rid_l, rid_r) of pairs that agree on the columns of `session`, at most about `wanted`, and the share of the
     records with these columns that they were drawn from. Whole values are left out by their hash, so that the same
     records give the same pairs."""
-    told = features.frame.select("rid", *session).drop_nulls()
-    rows = told.select("rid", code=pl.concat_str(session, separator="|").hash(seed=0))
+    filled = features.frame.select("rid", *session).drop_nulls()
+    rows = filled.select("rid", code=pl.concat_str(session, separator="|").hash(seed=0))
     known = rows.height
     sizes = rows["code"].value_counts(name="size")
     total = (sizes["size"].cast(pl.Int64) * (sizes["size"].cast(pl.Int64) - 1)).sum() // 2
@@ -83,9 +83,9 @@ def session_pairs(features: Features, session: Session, wanted: int) -> tuple[pl
 def shares(found: Patterns, comparisons: Sequence[Comparison]) -> list[np.ndarray]:
     """Per comparison the pairs of each level, null left out."""
     return [
-        np.bincount(found.levels[:, at][told], weights=found.counts[told], minlength=len(comparison.levels))
+        np.bincount(found.levels[:, at][known], weights=found.counts[known], minlength=len(comparison.levels))
         for at, comparison in enumerate(comparisons)
-        for told in [found.levels[:, at] >= 0]
+        for known in [found.levels[:, at] >= 0]
     ]
 
 
@@ -95,16 +95,16 @@ def maximise(found: Patterns, m: Sequence[np.ndarray], u: Sequence[np.ndarray]) 
     `m` is where it starts, and counts as `_PSEUDO_PAIRS` pairs. A session of strangers alone ends at a share near 0.
     """
     stated, m, share = m, list(m), 0.5
-    told = found.levels >= 0
+    known = found.levels >= 0
     places = np.maximum(found.levels, 0)
-    against = _log_likelihood(u, places, told)
+    against = _log_likelihood(u, places, known)
     for _ in range(_ITERATIONS):
-        odds = np.log(share) - np.log1p(-share) + _log_likelihood(m, places, told) - against
+        odds = np.log(share) - np.log1p(-share) + _log_likelihood(m, places, known) - against
         matches = found.counts / (1.0 + np.exp(-np.clip(odds, -500, 500)))
         before, share = share, float(np.clip(matches.sum() / found.counts.sum(), 1e-6, 1 - 1e-6))
         m = [
             _normal(_PSEUDO_PAIRS * stated[at] + np.bincount(places[seen, at], matches[seen], len(stated[at])))
-            for at, seen in enumerate(told.T)
+            for at, seen in enumerate(known.T)
         ]
         if abs(share - before) < _TOLERANCE:
             break
@@ -116,8 +116,8 @@ def of(found: Patterns, places: Sequence[int]) -> Patterns:
     return Patterns(found.levels[:, list(places)], found.counts)
 
 
-def _log_likelihood(parameters: Sequence[np.ndarray], places: np.ndarray, told: np.ndarray) -> np.ndarray:
-    logs = (np.where(told[:, at], np.log(p)[places[:, at]], 0.0) for at, p in enumerate(parameters))
+def _log_likelihood(parameters: Sequence[np.ndarray], places: np.ndarray, known: np.ndarray) -> np.ndarray:
+    logs = (np.where(known[:, at], np.log(p)[places[:, at]], 0.0) for at, p in enumerate(parameters))
     return np.sum(list(logs), axis=0)
 
 

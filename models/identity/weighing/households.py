@@ -125,8 +125,8 @@ def _weight_as_others(found: Patterns, names: list[str], settings: dict[str, Any
     odds = settings["probability_two_random_records_match"]
     total = np.full(len(found.counts), math.log2(odds / (1.0 - odds)))
     for at, comparison in enumerate(settings["comparisons"]):
-        told = [level for level in comparison["comparison_levels"] if not level.get("is_null_level")]
-        bits = np.array([math.log2(level["m_probability"] / level["u_probability"]) for level in told])
+        stated = [level for level in comparison["comparison_levels"] if not level.get("is_null_level")]
+        bits = np.array([math.log2(level["m_probability"] / level["u_probability"]) for level in stated])
         if names[at] == GIVEN.name:
             total += bits[-1]
         else:

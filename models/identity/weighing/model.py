@@ -1,13 +1,15 @@
 """The Fellegi-Sunter model: settings for Splink, training with gates, and the saved form.
 
 Training is unsupervised (`estimate`): u of exact levels analytically, of the others by sampling; m by expectation
-maximisation over several sessions of pairs that agree on something. Every parameter then passes a gate: what was never observed, or came out the wrong way
-round, is replaced by a stated value and said so in the diagnostics; too much of it raises `IdentityModelError`.
+maximisation over several sessions of pairs that agree on something. Every parameter then passes a gate: what was never
+observed, or came out the wrong way round, is replaced by a stated value and said so in the diagnostics; too much of it
+raises `IdentityModelError`.
 """
 
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +76,15 @@ class IdentityModel(BaseModel):
         text = json.dumps([self.settings, self.term_frequency_hash], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def check_keys(self, keys: Sequence[str]) -> None:
+        """Raises IdentityModelError when the model was trained with other block keys."""
+        stated = [rule["blocking_rule"] for rule in self.settings["blocking_rules_to_generate_predictions"]]
+        absent = [key for key in keys if not any(key in rule for rule in stated)]
+        if absent or len(stated) != len(keys):
+            raise IdentityModelError(
+                f"the model blocks on {len(stated)} keys, the records have {len(keys)}; train it again"
+            )
+
 
 def adjusted_columns(model: IdentityModel) -> set[str]:
     """Columns of which the model weighs rare values more."""
@@ -108,7 +119,7 @@ def train(features: Features, rules: IdentityRules, counts: dict[str, pl.DataFra
     """
     threads = rules.engine.threads
     counts = counts or term_frequencies(features, threads)
-    start = default_settings(features, counts, threads)
+    start = default_settings(features, counts, rules)
     digest = _digest(counts)
     sessions = _sessions(features) if features.frame.height >= rules.training.min_records else []
     trained, seen = _estimate(features, start, sessions, rules) if sessions else (start, [])
@@ -128,7 +139,7 @@ def train(features: Features, rules: IdentityRules, counts: dict[str, pl.DataFra
     return IdentityModel(settings=settings, term_frequency_hash=digest, diagnostics=diagnostics, idle_vetoes=unfit)
 
 
-def default_settings(features: Features, counts: dict[str, pl.DataFrame], threads: int = 1) -> dict[str, Any]:
+def default_settings(features: Features, counts: dict[str, pl.DataFrame], rules: IdentityRules) -> dict[str, Any]:
     """Splink settings with default m, and u that is analytic for exact levels and stated for the others."""
     height = max(features.frame.height, 2)
     comparisons = [_splink_comparison(c, counts, height) for c in comparisons_of(features)]
@@ -137,7 +148,7 @@ def default_settings(features: Features, counts: dict[str, pl.DataFrame], thread
         unique_id_column_name="rid",
         comparisons=comparisons,
         blocking_rules_to_generate_predictions=[block_on(key) for key in features.keys],
-        probability_two_random_records_match=_prior(features, 0.5, threads),
+        probability_two_random_records_match=_prior(features, rules.training.prior_recall, rules.engine.threads),
         retain_matching_columns=True,  # without it Splink leaves out the levels, too
         retain_intermediate_calculation_columns=True,
     )
@@ -194,7 +205,7 @@ def _sessions(features: Features) -> list[Session]:
     comparison is none: alone it cannot tell matches from strangers."""
     known = [*((name,) for name in features.identifiers), *_SESSIONS]
     filled = {name for name in features.frame.columns if features.frame[name].null_count() < features.frame.height}
-    return [session for session in known if set(session) <= filled and len(_told_by(features, session)) > 1]
+    return [session for session in known if set(session) <= filled and len(_trainable(features, session)) > 1]
 
 
 @dataclass(frozen=True)
@@ -223,7 +234,7 @@ def _shown(features: Features, session: Session | None, rules: IdentityRules) ->
         return patterns(con, features, comparisons_of(features), pairs), kept
 
 
-def _told_by(features: Features, session: Session) -> list[int]:
+def _trainable(features: Features, session: Session) -> list[int]:
     """Places of the comparisons that a session may train."""
     return [at for at, c in enumerate(comparisons_of(features)) if not _about(c) & set(session)]
 
@@ -233,11 +244,11 @@ def _trained(
 ) -> _Seen:
     """m by what one session shows."""
     found, kept = shown
-    told = _told_by(features, session)
-    stated = [_parameters(start["comparisons"][at], "m_probability") for at in told]
-    m, share = maximise(of(found, told), stated, [u[at] for at in told])
+    places = _trainable(features, session)
+    stated = [_parameters(start["comparisons"][at], "m_probability") for at in places]
+    m, share = maximise(of(found, places), stated, [u[at] for at in places])
     names = (comparison.name for comparison in comparisons_of(features))
-    trained = {name: m[told.index(at)] for at, name in enumerate(names) if at in told}
+    trained = {name: m[places.index(at)] for at, name in enumerate(names) if at in places}
     return _Seen(session, found, trained, share * float(found.counts.sum()), kept)
 
 
@@ -255,7 +266,7 @@ def _estimate(
     by_level = shares(drawn[0], comparisons)
     u = [observed_u(_parameters(c, "u_probability"), n) for c, n in zip(start["comparisons"], by_level, strict=True)]
     pairs = zip(sessions, shown, strict=True)
-    seen = [_trained(features, session, told, start, u) for session, told in pairs if told]
+    seen = [_trained(features, session, found, start, u) for session, found in pairs if found]
     settings = [
         _observed(
             entry,
@@ -286,6 +297,8 @@ def _recaptured(features: Features, settings: dict[str, Any], seen: list[_Seen])
     counted = []
     for one in _from_persons(seen):
         if all(agree.get(name) for name in one.session) and one.kept > 0:
+            # Capture and recapture: with m as the chance that a matching pair agrees on a column, its matches are this
+            # share of all. What the deterministic rules find would need a guess at how much they miss (`prior_recall`).
             share = math.prod(agree[name] * known[name] ** 2 for name in one.session)
             counted.append(one.matches / one.kept / share)
     return float(np.median(counted)) if counted else None
@@ -300,16 +313,16 @@ def _observed(entry: dict[str, Any], at: int, drawn: np.ndarray, u: np.ndarray, 
     """Comparison `at` of the settings with m averaged over the sessions, the weight of one the root of its matches;
     parameters of levels that no pair showed are left out."""
     name = entry["output_column_name"]
-    told = [level for level in entry["comparison_levels"] if not level.get("is_null_level")]
-    m = np.full(len(told), np.nan)
+    stated = [level for level in entry["comparison_levels"] if not level.get("is_null_level")]
+    m = np.full(len(stated), np.nan)
     if seen:
         weights = np.maximum(np.sqrt([one.matches for one in seen]), 1e-9)
         m = np.average([one.trained[name] for one in seen], axis=0, weights=weights)
-        pairs = sum(np.bincount(one.found.levels[:, at] + 1, one.found.counts, len(told) + 1)[1:] for one in seen)
+        pairs = sum(np.bincount(one.found.levels[:, at] + 1, one.found.counts, len(stated) + 1)[1:] for one in seen)
         m = np.where(np.asarray(pairs) > 0, m, np.nan)
     seen_u = np.where(drawn > 0, u, np.nan)
     levels = [level for level in entry["comparison_levels"] if level.get("is_null_level")]
-    for level, one_m, one_u in zip(told, m.tolist(), seen_u.tolist(), strict=True):
+    for level, one_m, one_u in zip(stated, m.tolist(), seen_u.tolist(), strict=True):
         new = {"m_probability": one_m, "u_probability": one_u}
         if level.get("fix_u_probability"):
             new["u_probability"] = level["u_probability"]
@@ -319,8 +332,8 @@ def _observed(entry: dict[str, Any], at: int, drawn: np.ndarray, u: np.ndarray, 
 
 
 def _parameters(entry: dict[str, Any], name: str) -> np.ndarray:
-    told = (level for level in entry["comparison_levels"] if not level.get("is_null_level"))
-    values = np.array([level[name] for level in told], dtype=np.float64)
+    stated = (level for level in entry["comparison_levels"] if not level.get("is_null_level"))
+    values = np.array([level[name] for level in stated], dtype=np.float64)
     return values / values.sum() if name == "m_probability" else values
 
 
@@ -338,8 +351,8 @@ def _gate(
             for one, two in zip(before["comparison_levels"], after["comparison_levels"], strict=True)
         ]
         levels = [_among_strangers(level, prior) for level in levels]
-        told = [level for level in levels if not level.get("is_null_level")]
-        if _weight(told[0]) <= max(0.0, _weight(told[-1])) or _weight(told[-1]) >= 0:
+        stated = [level for level in levels if not level.get("is_null_level")]
+        if _weight(stated[0]) <= max(0.0, _weight(stated[-1])) or _weight(stated[-1]) >= 0:
             failed += 1
             replaced[before["output_column_name"]] = "agreement counts for less than disagreement; defaults used"
             levels = before["comparison_levels"]

@@ -38,3 +38,10 @@ def under(held: pl.LazyFrame) -> pl.LazyFrame:
     pairs = pairs.filter((pl.col("rid") < pl.col("rid_r")) | ~pl.col("is_new"))
     low, high = pl.min_horizontal("rid", "rid_r"), pl.max_horizontal("rid", "rid_r")
     return pairs.select(pair=low * 2**_PAIR_BITS + high)
+
+
+def among_few(pairs: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
+    """The pairs by places among the rows that they name, and the rids of these rows, sorted."""
+    rids = pl.concat([pairs["rid_l"], pairs["rid_r"].alias("rid_l")]).unique().sort()
+    places = {side: rids.search_sorted(pairs[side]).cast(pl.Int64) for side in ("rid_l", "rid_r")}
+    return pairs.with_columns(**places), rids

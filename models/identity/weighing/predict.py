@@ -19,12 +19,11 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from customer360.models.identity.evidence.features import KEY_PREFIX, Features
+from customer360.models.identity.evidence.features import KEY_PREFIX
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.threads import at_once
 from customer360.models.identity.weighing.engine import engine
-from customer360.models.identity.weighing.model import IdentityModel, IdentityModelError, adjusted_columns
-from customer360.models.identity.weighing.pairs import meeting
+from customer360.models.identity.weighing.model import IdentityModel, adjusted_columns
 from customer360.models.identity.weighing.tasks import scored_in_tasks
 from customer360.models.identity.weighing.vectors import answers, sides
 from customer360.platform.run.executor import Executor
@@ -42,47 +41,6 @@ _CHUNK = 250_000  # pairs whose columns a thread holds at once
 _FEW = 20_000  # pairs that are not parted among threads
 _OPEN = -2  # the number of a level that is not known yet
 _ROUNDING = 1e-6  # bits that sums in another order may differ by, and far more
-
-
-def blocked_pairs(features: Features) -> int:
-    """Upper bound of the pairs that the block keys propose (a pair under two keys counts twice)."""
-    counts = (features.frame[key].drop_nulls().value_counts()["count"].cast(pl.Int64) for key in features.keys)
-    return sum(int((count * (count - 1)).sum()) // 2 for count in counts)
-
-
-def predict(
-    features: Features, model: IdentityModel, rules: IdentityRules, executor: Executor | None = None
-) -> pl.DataFrame:
-    """Pairs with at least `decision.audit_weight` bits, as `PAIR_SCHEMA`, sorted by (rid_l, rid_r).
-
-    `evidence` holds per comparison the level and its bits, the term-frequency adjustment included; the bits and the
-    prior's add up to `match_weight`. `executor`: as in `score_planned`. Raises IdentityModelError when the model compares columns that the records do
-    not have, or when the keys propose more than `blocking.max_pairs`.
-    """
-    proposed = blocked_pairs(features)
-    if proposed > rules.blocking.max_pairs:
-        raise IdentityModelError(
-            f"block keys propose {proposed:,} pairs, more than blocking.max_pairs = {rules.blocking.max_pairs:,}; "
-            "lower blocking.max_records_per_key"
-        )
-    _check(features, model)
-    rows = features.frame.lazy()
-    holders = (
-        rows.filter(pl.col(key).is_not_null()).select(value=key, rid="rid", is_new=pl.lit(True))
-        for key in features.keys
-    )
-    pairs = meeting(holders)
-    return score_planned(pairs, with_shares(features, model), features.keys, model, rules, executor)
-
-
-def with_shares(features: Features, model: IdentityModel) -> pl.DataFrame:
-    """The frame with the share of each value among its column's as `tf_*`, for the columns that need it."""
-    shares = []
-    for column in sorted(adjusted_columns(model)):
-        filled = features.frame[column].null_count()
-        share = pl.len().over(column) / (features.frame.height - filled)
-        shares.append(pl.when(pl.col(column).is_not_null()).then(share).alias(f"tf_{column}"))
-    return features.frame.with_columns(shares)
 
 
 def score_planned(
@@ -153,8 +111,8 @@ def _reaching(
     con: duckdb.DuckDBPyConnection, pairs: pl.DataFrame, frame: pl.DataFrame, scales: list[_Scale], bits: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Places of the pairs that the comparisons give `bits` or more, int64 (n,), and their levels, int8, and bits,
-    float64 (n, comparisons). Whether values are missing or equal is asked of all pairs, and what costs distances of texts
-    only of those that it can still bring that far, the comparison that rules out most at least cost first."""
+    float64 (n, comparisons). Whether values are missing or equal is asked of all pairs, and what costs distances of
+    texts only of those that it can still bring that far, the comparison that rules out most at least cost first."""
     levels = answers(con, pairs, frame, [scale.sketch for scale in scales]).copy()  # one column alone comes read-only
     weights = np.stack([s.weight(levels[:, at], pairs, frame) for at, s in enumerate(scales)], axis=1)
     total = weights.sum(axis=1)  # what is open counts as if it were as good as it can be
@@ -164,19 +122,19 @@ def _reaching(
         open_ = kept[levels[kept, at] == _OPEN]
         some = pairs[open_]
         levels[open_, at] = answers(con, some, frame, [scales[at].sql])[:, 0]
-        told = scales[at].weight(levels[open_, at], some, frame)
-        total[open_] += told - weights[open_, at]
-        weights[open_, at] = told
+        exact = scales[at].weight(levels[open_, at], some, frame)
+        total[open_] += exact - weights[open_, at]
+        weights[open_, at] = exact
     kept = kept[total[kept] >= bits - _ROUNDING]
     return kept, levels[kept], weights[kept]
 
 
 @dataclass(frozen=True)
 class _Scale:
-    """A comparison of the model. Levels are numbered in their order, -1 is null, -2 open; `bits`: of each level, then the
-    most that an open one can have, then null's. `sketch`: SQL that tells null and the first level and leaves others open.
-    `by_share`: level -> (column, log2 of u, floor, part) whose rarer values say more. `cost`: distances of texts in
-    the SQL for each bit that the answer can take off."""
+    """A comparison of the model. Levels are numbered in their order, -1 is null, -2 open; `bits`: of each level, then
+    the most that an open one can have, then null's. `sketch`: SQL that settles null and the first level and leaves
+    others open. `by_share`: level -> (column, log2 of u, floor, part) whose rarer values say more. `cost`: distances of
+    texts in the SQL for each bit that the answer can take off."""
 
     name: str
     sql: str
@@ -189,10 +147,10 @@ class _Scale:
     @classmethod
     def of(cls, comparison: dict[str, Any], frame: pl.DataFrame) -> _Scale:
         levels = comparison["comparison_levels"]
-        told = [level for level in levels if not level.get("is_null_level")]
-        bits = [math.log2(level["m_probability"] / level["u_probability"]) for level in told]
+        stated = [level for level in levels if not level.get("is_null_level")]
+        bits = [math.log2(level["m_probability"] / level["u_probability"]) for level in stated]
         most, by_share = max(0.0, *bits[1:]), {}
-        for place, level in enumerate(told):
+        for place, level in enumerate(stated):
             column, part = level.get("tf_adjustment_column"), level.get("tf_adjustment_weight", 1.0)
             if column and part and level["sql_condition"].strip().upper() != "ELSE":
                 floor = level.get("tf_minimum_u_value", 0.0)
@@ -205,8 +163,8 @@ class _Scale:
         return cls(
             comparison["output_column_name"],
             sql,
-            _case(levels[: levels.index(told[0]) + 1], str(_OPEN)),
-            tuple(level.get("label_for_charts") or level["sql_condition"] for level in told),
+            _case(levels[: levels.index(stated[0]) + 1], str(_OPEN)),
+            tuple(level.get("label_for_charts") or level["sql_condition"] for level in stated),
             np.array([*bits, most, 0.0]),
             by_share,
             len(re.findall("winkler|damerau", sql)) / max(most - min(bits), 1e-3),
@@ -222,8 +180,8 @@ class _Scale:
                 shares.gather(pairs[side].gather(at)).fill_null(np.nan).to_numpy() for side in ("rid_l", "rid_r")
             )
             higher = np.fmax(np.fmax(one, other), floor)
-            told = ~(np.isnan(one) & np.isnan(other))  # a value without a share takes part without adjustment
-            weight[at[told]] += part * (base - np.log2(higher[told]))
+            known = ~(np.isnan(one) & np.isnan(other))  # a value without a share takes part without adjustment
+            weight[at[known]] += part * (base - np.log2(higher[known]))
         return weight
 
 
@@ -243,7 +201,7 @@ def _case(levels: list[dict[str, Any]], last: str = "null") -> str:
 
 def _evidence(scales: list[_Scale], levels: np.ndarray, weights: np.ndarray) -> pl.Series:
     """Per pair a list of (comparison, level, weight)."""
-    told = [label for scale in scales for label in (*scale.labels, "null")]
+    labels = [label for scale in scales for label in (*scale.labels, "null")]
     ends = np.cumsum([len(scale.labels) + 1 for scale in scales])
     starts = ends - [len(scale.labels) + 1 for scale in scales]
     places = np.where(levels < 0, ends - 1, starts + levels).ravel()
@@ -252,17 +210,8 @@ def _evidence(scales: list[_Scale], levels: np.ndarray, weights: np.ndarray) -> 
             "comparison": pl.Series([scale.name for scale in scales], dtype=pl.String).gather(
                 np.tile(np.arange(len(scales)), len(levels))
             ),
-            "level": pl.Series(told, dtype=pl.String).gather(places),
+            "level": pl.Series(labels, dtype=pl.String).gather(places),
             "weight": weights.ravel(),
         }
     )
     return flat.to_struct("evidence").reshape((len(levels), len(scales))).arr.to_list()
-
-
-def _check(features: Features, model: IdentityModel) -> None:
-    wanted = {rule["blocking_rule"] for rule in model.settings["blocking_rules_to_generate_predictions"]}
-    absent = [key for key in features.keys if not any(f'"{key}"' in rule or key in rule for rule in wanted)]
-    if absent or len(wanted) != len(features.keys):
-        raise IdentityModelError(
-            f"the model blocks on {len(wanted)} keys, the records have {len(features.keys)}; train it again"
-        )

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from customer360.models.identity.weighing.model import IdentityModelError
+from customer360.models.identity.weighing.pairs import among_few
 from customer360.platform.run.executor import Executor, Failure
 
 Scoring = Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame]
@@ -31,9 +32,8 @@ class Task:
     @staticmethod
     def of(pairs: pl.DataFrame, frame: pl.DataFrame, scoring: Scoring) -> Task:
         """A task that holds of `frame` the rows that `pairs` name."""
-        rids = pl.concat([pairs["rid_l"], pairs["rid_r"].alias("rid_l")]).unique().sort()
-        places = {side: rids.search_sorted(pairs[side]).cast(pl.Int64) for side in ("rid_l", "rid_r")}
-        return Task(pairs.with_columns(**places), frame[rids], rids, scoring)
+        local, rids = among_few(pairs)
+        return Task(local, frame[rids], rids, scoring)
 
     def run(self) -> pl.DataFrame:
         """The scored pairs, under their names outside."""
@@ -59,9 +59,9 @@ def scored_in_tasks(
 ) -> pl.DataFrame:
     """`scoring` of `pairs`, in their order, by tasks of about `size` pairs that `executor` runs.
 
-    `frame`: the row of a rid at that place, with the columns that `scoring` reads. Where the answer for a pair depends on
-    that pair and its two rows alone, this equals `scoring(pairs, frame)`. Raises IdentityModelError when a task fails
-    for good.
+    `frame`: the row of a rid at that place, with the columns that `scoring` reads. Where the answer for a pair depends
+    on that pair and its two rows alone, this equals `scoring(pairs, frame)`. Raises IdentityModelError when a task
+    fails for good.
     """
     tasks = [Task.of(part, frame, scoring) for part in parted(pairs, size)]
     if not tasks:

@@ -32,6 +32,6 @@ def answers(
     )
     register(con, "candidates", frame.select(read).with_row_index("place"))
     columns = ", ".join(f"({sql})::tinyint as answer{at}" for at, sql in enumerate(questions))
-    told = con.sql(f"select place, {columns} from candidates").to_arrow_table()
+    found = con.sql(f"select place, {columns} from candidates").to_arrow_table()
     con.unregister("candidates")
-    return pl.DataFrame(pl.from_arrow(told)).sort("place").drop("place").to_numpy()
+    return pl.DataFrame(pl.from_arrow(found)).sort("place").drop("place").to_numpy()

@@ -1,4 +1,5 @@
-"""The next item of a session: candidates of several methods, ordered by the best single one, a weighted sum or a ranker.
+"""The next item of a session: candidates of several methods, ordered by the best single one, a weighted sum or a
+ranker.
 
 The newest sessions play the future. The older half of them teaches, the newer half judges the ways against each other;
 the way that was best is learned anew on both, and methods are fitted on every event before the date.
@@ -158,7 +159,8 @@ def _inner(log: SessionLog, tell: Tell) -> tuple[Candidates, Dense, Flags, Flags
         tell("too few sessions to judge methods by: sequential rules are used, popularity where they are silent")
         return None
     tell(
-        f"inner split: {len(newest):,} newest sessions with {len(moments.event):,} next items judge methods fitted before them"
+        f"inner split: {len(newest):,} newest sessions with {len(moments.event):,} next items judge methods fitted "
+        "before them"
     )
     found, facts = candidates(Fitted.of(past), moments)
     hit = found.item == moments.following()[found.user]

@@ -11,8 +11,8 @@ from customer360.models.recommenders.log import Flags, Ints
 
 @dataclass(frozen=True)
 class SessionLog:
-    """Events in order of session and time, an item directly repeated counted once. `session` and `item` index the sorted
-    ids; events of session s are `starts[s]:starts[s + 1]`. `at` counts seconds since 1970.
+    """Events in order of session and time, an item directly repeated counted once. `session` and `item` index the
+    sorted ids; events of session s are `starts[s]:starts[s + 1]`. `at` counts seconds since 1970.
     """
 
     sessions: pl.Series

@@ -51,7 +51,7 @@ def test_scores_rank_and_add_up_and_the_future_is_not_read() -> None:
     found = file_scores.score(file, AS_OF, 90)
     judged = truth(file, found.table)
     assert judged.height == found.table["customer_id"].n_unique() == 700
-    assert found.table.columns == list(file_scores.OUTPUT)
+    assert found.table.columns == ["customer_id", "p_churn", "clv", "clv_low", "clv_high"]
     revenue, amount = judged["revenue"].to_numpy(), judged["clv"].to_numpy()
     assert evaluation.auc(revenue == 0, judged["p_churn"].to_numpy()) > 0.8
     assert evaluation.calibration_error(revenue == 0, judged["p_churn"].to_numpy()) < 0.08

@@ -12,7 +12,7 @@ from customer360.models.identity import (
     pairwise,
     resolve,
 )
-from customer360.models.identity.resolution import person_ids
+from customer360.models.identity.registry.ids import ids_without_registry
 from customer360.models.identity.rules import Blocking, Decision
 
 RULES = IdentityRules()
@@ -50,7 +50,7 @@ def test_a_small_shop_is_resolved_with_stated_parameters(shop):
 def test_assignments_name_cluster_and_person(shop):
     row = shop.assignments.filter(record_id="POS/1").row(0, named=True)
     assert row["cluster_key"] == "CRM/1", "the lowest record"
-    assert row["person_id"] == person_ids(pl.Series(["POS/1"]), IdentityRules())[0], "the earliest registered record"
+    assert row["person_id"] == ids_without_registry(pl.Series(["POS/1"]))[0], "the earliest registered record"
     assert len(row["person_id"]) == 17 and row["person_id"].startswith("p")
     assert shop.assignments["record_id"].to_list() == sorted(SHOP["record_id"].to_list())
 
@@ -91,6 +91,13 @@ def test_nothing_to_compare():
     none = resolve(SHOP.clear(), RULES)
     assert none.assignments.is_empty() and none.edges.schema == lone.edges.schema
     assert resolve(pl.DataFrame({"record_id": ["a", "b"]}), RULES).assignments["person_id"].n_unique() == 2
+
+
+def test_values_that_too_many_records_share_are_counted_and_propose_nothing():
+    records = pl.DataFrame({"record_id": ["1", "2", "3"], "email_address": ["a9@mail.com"] * 3})
+    crowded = resolve(records, IdentityRules(blocking=Blocking(max_records_per_key=2)))
+    assert crowded.dropped == {"key_email": 1} and crowded.edges.is_empty()
+    assert resolve(records, RULES).edges.height == 3 and resolve(records, RULES).dropped == {}
 
 
 def test_faults_are_raised(shop):

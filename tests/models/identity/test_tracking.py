@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from customer360.models.identity import IdentityRules, tracking
-from customer360.models.identity.batch.pins import Pins, pin
+from customer360.models.identity.batch.pins import Pins, pinned
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]  # MLflow's own warnings are not ours
 NAMES = ("Ann", "Bo", "Cy", "Dee")
@@ -17,9 +17,8 @@ NAMES = ("Ann", "Bo", "Cy", "Dee")
 @pytest.fixture(scope="module")
 def pins() -> Pins:
     rows = [(f"r{n}", NAMES[n % 4], f"Quxley{n // 2}", f"{10000 + n % 7}") for n in range(40)]
-    return pin(
-        pl.DataFrame(rows, schema=["record_id", "first_name", "last_name", "zip_code"], orient="row"), IdentityRules()
-    )
+    columns = ["record_id", "first_name", "last_name", "zip_code"]
+    return pinned(pl.DataFrame(rows, schema=columns, orient="row"), IdentityRules())[0]
 
 
 @pytest.fixture(scope="module")

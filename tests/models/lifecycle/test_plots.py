@@ -10,6 +10,7 @@ import pytest
 from customer360.models import base
 from customer360.models.lifecycle import plots
 from customer360.models.lifecycle.card import card
+from customer360.models.lifecycle.fit import Fit
 from customer360.models.lifecycle.plan import Limits, Plan
 
 RNG = np.random.default_rng(0)
@@ -46,12 +47,9 @@ def test_the_card_states_intervals_data_and_limits() -> None:
     metrics = {"auc": 0.8, "auc_over_recency": 0.05, "auc_over_recency_low": 0.01, "auc_over_recency_high": 0.09,
                "ece": 0.2, "row_count": 4302.0}  # fmt: skip
     text = card(
-        churn,
-        churn.params(),
+        Fit(churn, churn.params(), date(2024, 7, 1), {"silver.subject_days": 12}),
         base.Evaluation(metrics, {"auc_over_recency": "better", "auc_over_bgnbd": "no difference"}),
-        date(2024, 7, 1),
         date(2024, 4, 2),
-        {"silver.subject_days": 12},
         Plan(limits=("Not for guests.",), guardrails={"ece": Limits(max=0.1)}),
     )
     assert text.startswith("# churn\n\nChurn: will an active customer buy nothing in the next 90 days?")
@@ -65,5 +63,5 @@ def test_the_card_states_intervals_data_and_limits() -> None:
 @pytest.mark.parametrize("name", ["churn", "clv", "hybrid", "item_to_item", "two_tower"])
 def test_every_card_says_what_the_model_is(name: str) -> None:
     model = base.find(name)
-    text = card(model, model.params(), base.Evaluation({"x": 1.0}), date(2024, 7, 1), None, {}, Plan())
+    text = card(Fit(model, model.params(), date(2024, 7, 1), {}), base.Evaluation({"x": 1.0}), None, Plan())
     assert len(text.split("## ")[0]) > 100

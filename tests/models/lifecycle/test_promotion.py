@@ -10,8 +10,9 @@ import polars as pl
 import pytest
 
 from customer360.models import base
-from customer360.models.lifecycle import promotion
+from customer360.models.lifecycle import job, promotion
 from customer360.models.lifecycle.evaluation import Comparison
+from customer360.models.lifecycle.fit import Fit
 from customer360.models.lifecycle.plan import Limits, Plan
 from customer360.platform.errors import ModelError
 from customer360.platform.lake import Lake
@@ -95,85 +96,84 @@ def test_versions_without_rows_are_compared_by_their_objective(
     monkeypatch, direction: str, one: float, other: float, margin: float, let_in: bool, words: str
 ) -> None:
     plan = Plan(objective={"metric": "quality", "direction": direction})
-    monkeypatch.setattr(promotion, "plan_of", lambda model: plan)
-    desk = promotion.Desk(SimpleNamespace(), SimpleNamespace(), TOY, CUT)
+    monkeypatch.setattr(job, "plan_of", lambda model: plan)
+    toy_job = job.ModelJob(SimpleNamespace(), SimpleNamespace(), TOY, CUT)
     sides = [promotion.Judged("1", CUT, False, base.Evaluation({"quality": value})) for value in (one, other)]
-    decided, reason = promotion._decide(promotion.compare(desk, *sides), margin, "")
+    decided, reason = promotion._decide(promotion.compare(toy_job, *sides), margin, "")
     assert decided is let_in and words in reason
     sides[1] = promotion.Judged("2", CUT, False, base.Evaluation({}))
     with pytest.raises(ModelError, match="objective \\(quality\\) is not among its figures"):
-        promotion.compare(desk, *sides)
+        promotion.compare(toy_job, *sides)
 
 
 @pytest.fixture
-def desk(monkeypatch, tmp_path: Path) -> promotion.Desk:
+def champions(monkeypatch, tmp_path: Path) -> job.ModelJob:
     from customer360.models.lifecycle.tracking import local_registry
 
     registry, plan = local_registry(tmp_path / "state"), Plan(guardrails={"quality": Limits(min=0.05)})
     monkeypatch.setitem(base.MODELS, "toy", TOY)
-    monkeypatch.setattr(promotion, "registry_of", lambda settings: registry)
-    monkeypatch.setattr(promotion, "plan_of", lambda model: plan)
-    monkeypatch.setattr(promotion, "params_of", lambda settings, model: ToyParams())
-    monkeypatch.setattr(promotion, "horizon_of", lambda params: 90)
-    monkeypatch.setattr(promotion, "snapshot_of", lambda lake, model, day: interactions(day, 2))
-    return promotion.Desk(SimpleNamespace(), Lake(str(tmp_path / "lake")), TOY, CUT)
+    monkeypatch.setattr(job, "registry_of", lambda settings: registry)
+    monkeypatch.setattr(job, "plan_of", lambda model: plan)
+    monkeypatch.setattr(job, "params_of", lambda settings, model: ToyParams())
+    monkeypatch.setattr(job, "horizon_of", lambda params: 90)
+    monkeypatch.setattr(job, "snapshot_of", lambda lake, model, day: interactions(day, 2))
+    return job.ModelJob(SimpleNamespace(), Lake(str(tmp_path / "lake")), TOY, CUT)
 
 
-def log(desk: promotion.Desk, tmp_path: Path, level: float, as_of: date = FITTED_ON):
+def log(champions: job.ModelJob, tmp_path: Path, level: float, as_of: date = FITTED_ON):
     folder = tmp_path / f"fitted{level}"
     Toy(level).save(folder)
-    return desk.registry.log_model_run(
-        TOY, folder, ToyParams(level=level), judged(Toy(level), interactions(as_of, 2)), as_of, {TABLE: 1}
-    )
+    fit = Fit(TOY, ToyParams(level=level), as_of, {TABLE: 1})
+    return champions.registry.log_model_run(fit, folder, judged(Toy(level), interactions(as_of, 2)))
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # MLflow's own warnings are not ours
-def test_the_life_of_a_champion(desk: promotion.Desk, monkeypatch, tmp_path: Path) -> None:
-    log(desk, tmp_path, 0.3)
-    worse, broken, better = (log(desk, tmp_path, level).version for level in (0.1, 0.01, 0.4))
-    refused = promotion.gate(desk, worse)
-    assert not refused.is_promoted and "worse than the champion" in refused.reason and desk.champion() == "1"
-    assert "guardrail broken: quality" in promotion.gate(desk, broken).reason
-    assert promotion.gate(desk, better).is_promoted and desk.champion() == better
-    assert desk.registry.rollback("toy", "by hand") == "1" and desk.champion() == "1"
+def test_the_life_of_a_champion(champions: job.ModelJob, monkeypatch, tmp_path: Path) -> None:
+    log(champions, tmp_path, 0.3)
+    worse, broken, better = (log(champions, tmp_path, level).version for level in (0.1, 0.01, 0.4))
+    refused = promotion.gate(champions, worse)
+    assert not refused.is_promoted and "worse than the champion" in refused.reason and champions.champion() == "1"
+    assert "guardrail broken: quality" in promotion.gate(champions, broken).reason
+    assert promotion.gate(champions, better).is_promoted and champions.champion() == better
+    assert champions.registry.rollback("toy", "by hand") == "1" and champions.champion() == "1"
     with pytest.raises(ModelError, match="no earlier champion"):
-        desk.registry.rollback("toy", "by hand")
+        champions.registry.rollback("toy", "by hand")
 
     monkeypatch.setattr(
-        promotion, "plan_of", lambda model: Plan(retrain={"after_days": 1000}, guardrails={"quality": Limits(min=0.05)})
+        job, "plan_of", lambda model: Plan(retrain={"after_days": 1000}, guardrails={"quality": Limits(min=0.05)})
     )
-    monkeypatch.setattr(promotion, "train", lambda *a: log(desk, tmp_path, 0.45, CUT))
-    assert promotion.retrain(desk).kind == "kept"
+    monkeypatch.setattr(promotion, "train", lambda *a: log(champions, tmp_path, 0.45, CUT))
+    assert promotion.retrain(champions).kind == "kept"
     moved = lambda lake, model, day: interactions(day, 9 if day == CUT else 2)  # noqa: E731
-    monkeypatch.setattr(promotion, "snapshot_of", moved)
-    outcome = promotion.retrain(desk)
+    monkeypatch.setattr(job, "snapshot_of", moved)
+    outcome = promotion.retrain(champions)
     assert outcome.kind == "promoted" and "drift of inputs" in outcome.reason and "view_count" in outcome.reason
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-def test_a_champion_that_breaks_a_guardrail_is_taken_back(desk: promotion.Desk, tmp_path: Path) -> None:
-    log(desk, tmp_path, 0.3)
-    desk.registry.promote("toy", log(desk, tmp_path, 0.02).version)
-    outcome = promotion.retrain(desk)
-    assert outcome.kind == "rolled back" and "quality is 0.02" in outcome.reason and desk.champion() == "1"
+def test_a_champion_that_breaks_a_guardrail_is_taken_back(champions: job.ModelJob, tmp_path: Path) -> None:
+    log(champions, tmp_path, 0.3)
+    champions.registry.promote("toy", log(champions, tmp_path, 0.02).version)
+    outcome = promotion.retrain(champions)
+    assert outcome.kind == "rolled back" and "quality is 0.02" in outcome.reason and champions.champion() == "1"
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-def test_a_champion_that_falls_behind_its_predecessor_is_taken_back(desk: promotion.Desk, tmp_path: Path) -> None:
+def test_a_champion_that_falls_behind_its_predecessor_is_taken_back(champions: job.ModelJob, tmp_path: Path) -> None:
     """Let in on one window, worse on the next: both hold every guardrail, and the interval says which is better."""
-    log(desk, tmp_path, 0.3)
-    desk.registry.promote("toy", log(desk, tmp_path, 0.2).version)
-    outcome = promotion.retrain(desk)
+    log(champions, tmp_path, 0.3)
+    champions.registry.promote("toy", log(champions, tmp_path, 0.2).version)
+    outcome = promotion.retrain(champions)
     assert outcome.kind == "rolled back" and "version 1 before it is better than 2" in outcome.reason
-    assert desk.champion() == "1" and promotion.watch(desk) is None
+    assert champions.champion() == "1" and promotion.watch(champions) is None
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-def test_a_window_that_the_champion_knew_takes_nothing_back(desk: promotion.Desk, tmp_path: Path) -> None:
-    log(desk, tmp_path, 0.3)
-    desk.registry.promote("toy", log(desk, tmp_path, 0.02, as_of=CUT).version)
-    assert promotion.watch(desk) is None and desk.champion() == "2"
+def test_a_window_that_the_champion_knew_takes_nothing_back(champions: job.ModelJob, tmp_path: Path) -> None:
+    log(champions, tmp_path, 0.3)
+    champions.registry.promote("toy", log(champions, tmp_path, 0.02, as_of=CUT).version)
+    assert promotion.watch(champions) is None and champions.champion() == "2"

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from customer360.models import base
+from customer360.models.lifecycle.fit import Fit
 from customer360.platform.errors import ModelError
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]  # MLflow's own warnings are not ours
@@ -60,9 +61,8 @@ def registry(tmp_path: Path):
 
 def log(registry, tmp_path: Path, level: float, promote: bool = False):
     Toy(level).save(tmp_path / f"fitted{level}")
-    return registry.log_model_run(
-        TOY, tmp_path / f"fitted{level}", ToyParams(level=level), EVALUATION, AS_OF, VERSIONS, promote
-    )
+    fit = Fit(TOY, ToyParams(level=level), AS_OF, VERSIONS)
+    return registry.log_model_run(fit, tmp_path / f"fitted{level}", EVALUATION, promote=promote)
 
 
 def test_the_first_version_and_promoted_ones_are_champion(registry, toy, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_every_table_needs_a_version(registry, toy, tmp_path: Path) -> None:
     Toy(0.1).save(tmp_path / "fitted")
     wide = replace(TOY, tables=("silver.subject_days", "gold.interactions"))
     with pytest.raises(ModelError, match=r"gold\.interactions"):
-        registry.log_model_run(wide, tmp_path / "fitted", ToyParams(), EVALUATION, AS_OF, VERSIONS)
+        registry.log_model_run(Fit(wide, ToyParams(), AS_OF, VERSIONS), tmp_path / "fitted", EVALUATION)
 
 
 def test_a_champion_loads_where_mlflow_points_elsewhere(registry, toy, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ from pathlib import Path
 import ray
 sys.path.insert(0, sys.argv[2])
 from test_tuning import churn_run
-from customer360.models import tuning
+from customer360.models.lifecycle import tuning
 ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100_000_000, log_to_driver=False, logging_level="ERROR")
 tuned = tuning.search(churn_run(Path(sys.argv[1])), Path(sys.argv[1]) / "tuning", on_ray=True)
 print([(t.index, t.rung, round(t.score, 9)) for t in tuned.trials], tuned.best.index)
@@ -148,7 +148,7 @@ print([(t.index, t.rung, round(t.score, 9)) for t in tuned.trials], tuned.best.i
 
 def churn_run(folder: Path) -> TuningRun:
     """Six trials of churn on a small log written below a folder."""
-    from test_training import purchases
+    from test_on_ray import purchases
 
     path = folder / "days.parquet"
     if not path.exists():

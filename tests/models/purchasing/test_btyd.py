@@ -1,5 +1,7 @@
 """BG/NBD against hand numbers, against a simulation and against its own parameters."""
 
+from datetime import date
+
 import numpy as np
 import polars as pl
 import pytest
@@ -7,7 +9,8 @@ from scipy.integrate import quad
 from scipy.special import beta, gamma
 from scipy.stats import beta as beta_distribution
 
-from customer360.models.purchasing import btyd
+from customer360.models.purchasing import btyd, starts
+from customer360.models.purchasing.season import Clock
 from customer360.platform.errors import ModelError
 
 # Published for the CDNOW sample (Fader, Hardie and Lee 2005)
@@ -148,7 +151,7 @@ def test_alive_is_certain_without_a_repeat_and_fades_with_silence() -> None:
 
 def test_summary_counts_repeats_in_weeks() -> None:
     frame = pl.DataFrame({"purchase_day_count": [1.0, 4.0], "recency_days": [14.0, 7.0], "tenure_days": [14.0, 77.0]})
-    x, last, age = btyd.summary(frame)
+    x, last, age = starts.summary(frame, date(2024, 7, 1), Clock(date(2024, 7, 1)))
     assert (x.tolist(), last.tolist(), age.tolist()) == ([0.0, 3.0], [0.0, 10.0], [2.0, 11.0])
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from customer360.models.identity import IdentityRules, resolve
 from customer360.models.identity.batch.incremental import resolve_batch
-from customer360.models.identity.batch.pins import Pins, evidence, pin, read, write
+from customer360.models.identity.batch.pins import Pins, evidence, pinned, read, write
 from customer360.models.identity.batch.state import State
 from customer360.models.identity.registry import core
 from customer360.models.identity.registry.decisions import CANNOT_LINK, MUST_LINK, links_of
@@ -82,7 +82,7 @@ def people() -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def pins(people: pl.DataFrame) -> Pins:
-    return pin(people, RULES)
+    return pinned(people, RULES)[0]
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_any_order_and_batching_ends_the_same(people: pl.DataFrame, pins: Pins, 
 @pytest.mark.slow
 def test_orders_with_updates_and_deletions_end_the_same() -> None:
     people = population(200, 11)
-    pins = pin(people, RULES)
+    pins = pinned(people, RULES)[0]
     strangers = population(20, 12).with_columns(pl.format("X/{}", "record_id").alias("record_id"))
     every = Resolver(pins, pl.concat([people, strangers]))
     mine = every.names.filter(~pl.col("record_id").str.starts_with("X/"))["record"].to_list()
@@ -169,7 +169,7 @@ def test_evidence_of_a_batch_is_that_of_the_whole() -> None:
         .otherwise(pl.format("@home{}.example", pl.int_range(pl.len()) // 6))
     )
     people = population(60, 3).with_columns(email_address=pl.col("email_address").str.replace("@mail.com", "") + domain)
-    pins = pin(people, RULES)
+    pins = pinned(people, RULES)[0]
     whole = evidence(people, pins, RULES)
     assert 0 < whole["email_own"].drop_nulls().len() < whole["email"].drop_nulls().len(), "both kinds of domains"
     alone = [evidence(people[begin : begin + 7], pins, RULES) for begin in range(0, people.height, 7)]
@@ -197,7 +197,7 @@ def numbered(people: pl.DataFrame, seed: int) -> pl.DataFrame:
 def test_without_the_versions_that_a_batch_replaces_it_ends_the_same(has_numbers: bool) -> None:
     rules = NUMBERED if has_numbers else RULES
     people = numbered(population(200, 11), 4) if has_numbers else population(200, 11)
-    pins = pin(people, rules)
+    pins = pinned(people, rules)[0]
     whole = Resolver(pins, people, rules)
     everybody = whole.names["record"].to_list()
     whole.take(everybody)
@@ -223,7 +223,7 @@ def test_without_the_versions_that_a_batch_replaces_it_ends_the_same(has_numbers
 def test_links_by_number_end_the_same_in_any_order(people: pl.DataFrame) -> None:
     every = numbered(people, 1)
     stale = numbered(people.with_columns(first_name=pl.col("first_name").shift(1)), 2)
-    pins = pin(every, NUMBERED)
+    pins = pinned(every, NUMBERED)[0]
     whole = Resolver(pins, every, NUMBERED)
     whole.take(list(range(every.height)))
     reasons = set(whole.state.edges["reason"].drop_nulls().str.replace(",.*", ""))
@@ -257,7 +257,7 @@ def test_a_steward_parts_what_one_number_joins(people: pl.DataFrame) -> None:
         [{"record_id": "A/1", "first_name": "ann"} | shared, {"record_id": "A/2", "first_name": "ann"} | shared]
     )
     every = pl.concat([numbered(people, 1), two], how="diagonal")
-    made = Resolver(pin(every, NUMBERED), every, NUMBERED)
+    made = Resolver(pinned(every, NUMBERED)[0], every, NUMBERED)
     made.take(list(range(every.height)))
     pair = made.names.filter(pl.col("record_id").is_in(two["record_id"].implode()))["record"].to_list()
     assert frozenset(pair) in made.partition

@@ -28,19 +28,19 @@ def test_edges_come_together_as_they_went_in():
 
 def test_an_edge_finds_its_evidence_when_others_went():
     held = state(9)
-    kept = held.told.filter(pl.col("record_l") % 2 == 0)
+    kept = held.verdicts.filter(pl.col("record_l") % 2 == 0)
     assert State(held.frame, kept, held.evidence, held.crowded).edges.equals(edges(9)[::2])
 
 
 def test_evidence_that_no_edge_names_goes_once_it_is_the_larger_part():
     held = state(9)
-    few, many = (State(held.frame, held.told[:n], held.evidence, held.crowded).tidied() for n in (2, 6))
+    few, many = (State(held.frame, held.verdicts[:n], held.evidence, held.crowded).tidied() for n in (2, 6))
     assert few.evidence.len() == 2 and few.edges.equals(edges(2))
     assert many.evidence.len() == 9 and many.edges.equals(edges(6))
 
 
 def test_pieces_of_many_batches_are_put_together():
     held = state(9)
-    told = pl.concat([held.told[n : n + 1] for n in range(9)] * 10, rechunk=False)
-    made = State(held.frame, told, pl.concat([held.evidence] * 10), held.crowded).tidied()
-    assert made.told.n_chunks() == 1 and made.edges.equals(pl.concat([edges(9)] * 10))
+    verdicts = pl.concat([held.verdicts[n : n + 1] for n in range(9)] * 10, rechunk=False)
+    made = State(held.frame, verdicts, pl.concat([held.evidence] * 10), held.crowded).tidied()
+    assert made.verdicts.n_chunks() == 1 and made.edges.equals(pl.concat([edges(9)] * 10))

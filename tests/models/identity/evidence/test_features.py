@@ -1,7 +1,15 @@
 import polars as pl
 import pytest
 
-from customer360.models.identity.evidence.features import IdentityInputError, build_features, joined, text_hash, wrapped
+from customer360.models.identity.evidence.features import (
+    IdentityInputError,
+    build_features,
+    joined,
+    key_caps,
+    proposed_pairs,
+    text_hash,
+    wrapped,
+)
 from customer360.models.identity.rules import Blocking, IdentityRules
 
 RULES = IdentityRules()
@@ -25,16 +33,14 @@ def test_typing_errors_and_swaps_still_meet():
 
 
 def test_a_key_needs_two_records_and_not_too_many():
-    ann, bob = {"email_address": "ann7@mail.com"}, {"email_address": "bob8@mail.com"}
-    assert keys([ann, ann, bob], "email") == coded("ann7@mail.com", "ann7@mail.com", None)
-    capped = IdentityRules(blocking=Blocking(max_records_per_key=2))
-    assert keys([ann, ann, ann, bob, bob], "email", capped) == coded(*[None] * 3, *["bob8@mail.com"] * 2)
-
-
-def test_dropped_keys_are_counted():
-    records = pl.DataFrame({"record_id": ["1", "2", "3"], "email_address": ["a9@mail.com"] * 3})
-    features = build_features(records, IdentityRules(blocking=Blocking(max_records_per_key=2)))
-    assert features.dropped_keys["key_email"] == 1
+    emails = ["ann7@mail.com"] * 3 + ["bob8@mail.com"] * 2 + ["cid9@mail.com"]
+    features = build_features(pl.DataFrame({"record_id": list("abcdef"), "email_address": emails}), RULES)
+    few = IdentityRules(blocking=Blocking(max_records_per_key=2))
+    proposed = {}
+    for rules in (RULES, few):
+        caps = key_caps(features.frame, ["key_email"], rules)
+        proposed[caps["key_email"]] = proposed_pairs(features.frame, caps, 1)
+    assert proposed == {200: 3 + 1, 2: 1}
 
 
 def test_a_user_made_of_the_name_alone_says_nothing():

@@ -50,7 +50,7 @@ def batch(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     frame = pl.DataFrame(numbered, schema=dict.fromkeys(("record_id", *COLUMNS), pl.String))
     limits = {"max_names_per_email": 10**6, "max_names_per_phone": 10**6}
     open_ = RULES.model_copy(update={"standardization": RULES.standardization.model_copy(update=limits)})
-    built = build_features(standardize(frame, open_), CARDED, capped=False)
+    built = build_features(standardize(frame, open_), CARDED)
     return built.frame.drop("rid", "record_id", "email_own").to_dicts()
 
 

@@ -41,7 +41,7 @@ def records() -> pl.DataFrame:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory):
     people = records()
-    held = pins.pin(people, RULES)
+    held = pins.pinned(people, RULES)[0]
     resolution = resolve(people, RULES, model=held.model)
     folder = tmp_path_factory.mktemp("index") / "1"
     write_index(folder, people, resolution.assignments, held, RULES)
@@ -82,7 +82,7 @@ def test_evidence_is_that_of_the_batch(world) -> None:
 def test_a_crowded_key_costs_and_says_nothing(tmp_path: Path) -> None:
     crowd = [{"record_id": f"X/{n}", "first_name": f"Name{chr(97 + n % 26)}", "zip_code": "94110"} for n in range(500)]
     people = pl.concat([records(), pl.DataFrame(crowd)], how="diagonal")
-    held = pins.pin(people, RULES)
+    held = pins.pinned(people, RULES)[0]
     persons = people.select("record_id", person_id="record_id")
     write_index(tmp_path, people, persons, held, RULES)
     index = IdentityIndex.open(tmp_path)
@@ -123,7 +123,7 @@ def test_a_verified_number_answers_whatever_the_score(world, tmp_path: Path) -> 
     shop = pl.col("record_id").is_in([f"POS/{n}" for n in range(50, 56)])
     card = pl.when(pl.col("record_id").str.starts_with("CRM")).then(pl.format("C-{}", "record_id"))
     carded = people.with_columns(loyalty_id=pl.when(shop).then(pl.lit("shop")).otherwise(card))
-    held = pins.pin(carded, rules)
+    held = pins.pinned(carded, rules)[0]
     write_index(tmp_path / "1", carded, resolution.assignments, held, rules)
     index = IdentityIndex.open(tmp_path / "1")
     person = dict(resolution.assignments.select("record_id", "person_id").iter_rows())

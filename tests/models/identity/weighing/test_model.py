@@ -5,6 +5,7 @@ import pytest
 
 from customer360.models.identity import IdentityModelError, IdentityRules
 from customer360.models.identity.evidence.features import build_features
+from customer360.models.identity.rules import Training
 from customer360.models.identity.weighing.model import _gate, comparisons_of, default_settings, term_frequencies, train
 
 RULES = IdentityRules()
@@ -21,7 +22,7 @@ RECORDS = pl.DataFrame(
 @pytest.fixture
 def start():
     features = build_features(RECORDS, RULES)
-    return features, default_settings(features, term_frequencies(features))
+    return features, default_settings(features, term_frequencies(features), RULES)
 
 
 def shifted(settings: dict, factor: float = 0.9) -> dict:
@@ -91,3 +92,12 @@ def test_too_many_failures_are_an_error(start):
         comparison["comparison_levels"][-1] |= {"m_probability": 0.9, "u_probability": 0.1}
     with pytest.raises(IdentityModelError, match="3 of 3 comparisons"):
         _gate(settings, trained, comparisons_of(features), RULES)
+
+
+@pytest.mark.parametrize("recall", [0.25, 0.5, 1.0])
+def test_the_prior_follows_the_recall_that_the_rules_state(recall):
+    rules = RULES.model_copy(update={"training": Training(prior_recall=recall)})
+    features = build_features(RECORDS.with_columns(email_address=pl.lit("ann7@mail.com")), rules)
+    made = default_settings(features, term_frequencies(features), rules)
+    # One pair agrees on given name and email; few records count as ten pairs.
+    assert made["probability_two_random_records_match"] == pytest.approx(min(0.2, 1 / recall / 10))

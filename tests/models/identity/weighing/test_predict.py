@@ -1,5 +1,6 @@
 """Scored pairs are Splink's own, pair by pair and level by level."""
 
+from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
@@ -7,11 +8,13 @@ import polars as pl
 import pytest
 from splink import DuckDBAPI, Linker
 
+from customer360.models.identity.batch.incremental import resolve_batch
+from customer360.models.identity.batch.pins import Pins, pinned
+from customer360.models.identity.batch.state import State
 from customer360.models.identity.evidence.features import KEY_PREFIX, Features, build_features
 from customer360.models.identity.rules import Blocking, Decision, IdentityRules
 from customer360.models.identity.weighing.engine import engine
-from customer360.models.identity.weighing.model import IdentityModel, train
-from customer360.models.identity.weighing.predict import predict
+from customer360.models.identity.weighing.model import IdentityModel
 
 pytestmark = pytest.mark.slow
 # Pairs far below what is ever kept, so that every level is compared.
@@ -39,10 +42,35 @@ def people(number: int = 400) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
+@dataclass(frozen=True)
+class Trained:
+    """Records, with what a run holds fixed about them."""
+
+    records: pl.DataFrame
+    pins: Pins
+    evidence: pl.DataFrame
+
+    @classmethod
+    def of(cls, records: pl.DataFrame) -> "Trained":
+        return cls(records, *pinned(records, RULES))
+
+    def scored(self, rules: IdentityRules = RULES) -> pl.DataFrame:
+        """Edges as a run makes them; records are numbered in order of their ids, as `rid` is."""
+        numbered = self.evidence.with_row_index("record").cast({"record": pl.Int64})
+        made = resolve_batch(State.empty(self.evidence), numbered, (), self.pins, rules)
+        return made.state.edges.rename({"record_l": "rid_l", "record_r": "rid_r"})
+
+    @property
+    def features(self) -> Features:
+        """The same for Splink, whose block keys say nothing where too many records share a value."""
+        built, caps = build_features(self.records, RULES), self.pins.caps
+        kept = [pl.when(pl.len().over(key) <= caps[key]).then(key).alias(key) for key in built.keys]
+        return Features(built.frame.with_columns(kept), built.keys)
+
+
 @pytest.fixture(scope="module")
-def trained() -> tuple[Features, IdentityModel]:
-    features = build_features(people(), RULES)
-    return features, train(features, RULES)
+def trained() -> Trained:
+    return Trained.of(people())
 
 
 def by_splink(features: Features, model: IdentityModel) -> pl.DataFrame:
@@ -54,8 +82,8 @@ def by_splink(features: Features, model: IdentityModel) -> pl.DataFrame:
 
 
 def test_pairs_weights_and_keys_are_those_of_splink(trained):
-    features, model = trained
-    mine, theirs = predict(features, model, RULES), by_splink(features, model)
+    features = trained.features
+    mine, theirs = trained.scored(), by_splink(features, trained.pins.model)
     assert mine.height > 2000
     assert mine.select("rid_l", "rid_r").equals(theirs.select("rid_l", "rid_r"))
     for column in ("match_weight", "match_probability"):
@@ -65,35 +93,32 @@ def test_pairs_weights_and_keys_are_those_of_splink(trained):
 
 
 def test_evidence_is_that_of_splink(trained):
-    features, model = trained
-    mine, theirs = predict(features, model, RULES), by_splink(features, model)
+    model = trained.pins.model
+    mine, theirs = trained.scored(), by_splink(trained.features, model)
     for at, comparison in enumerate(model.settings["comparisons"]):
         name = comparison["output_column_name"]
-        told = mine.select(pl.col("evidence").list.get(at)).unnest("evidence")
+        stated = mine.select(pl.col("evidence").list.get(at)).unnest("evidence")
         labels = [
             level["label_for_charts"] for level in comparison["comparison_levels"] if not level.get("is_null_level")
         ]
         by_gamma = dict(zip(range(len(labels) - 1, -1, -1), labels, strict=True)) | {-1: "null"}
-        assert told["comparison"].unique().to_list() == [name]
-        assert told["level"].to_list() == [by_gamma[gamma] for gamma in theirs[f"gamma_{name}"]]
+        assert stated["comparison"].unique().to_list() == [name]
+        assert stated["level"].to_list() == [by_gamma[gamma] for gamma in theirs[f"gamma_{name}"]]
         adjusted = f"mw_tf_adj_{name}"
         bits = theirs[f"mw_{name}"] + (theirs[adjusted] if adjusted in theirs.columns else 0.0)
-        assert np.allclose(told["weight"], bits, rtol=0, atol=1e-9)
+        assert np.allclose(stated["weight"], bits, rtol=0, atol=1e-9)
 
 
 def test_a_pair_is_left_out_when_it_cannot_reach_the_audit_weight(trained):
-    features, model = trained
     high = RULES.model_copy(update={"decision": Decision(audit_weight=2.0)})
-    every = predict(features, model, RULES)
-    kept = predict(features, model, high)
+    every, kept = trained.scored(), trained.scored(high)
     assert 0 < kept.height < every.height
     assert kept.equals(every.filter(pl.col("match_weight") >= 2.0))
 
 
 def test_one_column_alone_is_compared():
-    features = build_features(people().select("record_id", "email_address"), RULES)
-    model = train(features, RULES)
-    assert len(model.settings["comparisons"]) == 1
-    mine, theirs = predict(features, model, RULES), by_splink(features, model)
+    alone = Trained.of(people().select("record_id", "email_address"))
+    assert len(alone.pins.model.settings["comparisons"]) == 1
+    mine, theirs = alone.scored(), by_splink(alone.features, alone.pins.model)
     assert mine.height and mine.select("rid_l", "rid_r").equals(theirs.select("rid_l", "rid_r"))
     assert np.allclose(mine["match_weight"], theirs["match_weight"].cast(pl.Float64), rtol=0, atol=1e-9)

@@ -11,12 +11,9 @@ import pytest
 
 from customer360.models.identity import IdentityModelError, IdentityRules
 from customer360.models.identity.batch.incremental import resolve_batch
-from customer360.models.identity.batch.pins import evidence, pin
+from customer360.models.identity.batch.pins import evidence, pinned
 from customer360.models.identity.batch.state import State
-from customer360.models.identity.evidence.features import build_features
 from customer360.models.identity.rules import Decision, Engine
-from customer360.models.identity.weighing.model import train
-from customer360.models.identity.weighing.predict import predict
 from customer360.models.identity.weighing.tasks import Task, parted
 from customer360.platform.run.executor import Failure, LocalExecutor, RayExecutor, Unit
 from customer360.platform.settings import ExecutionSettings, RetrySettings
@@ -94,26 +91,30 @@ def test_a_task_holds_the_rows_that_its_pairs_name():
     assert task.run().rows() == [(5, 3, "f"), (1, 5, "b")]
 
 
+def scored(people: pl.DataFrame, limits: IdentityRules, executor: Any = None) -> pl.DataFrame:
+    """Edges of all pairs of these records."""
+    pins, known = pinned(people, limits)
+    numbered = known.with_row_index("record").cast({"record": pl.Int64})
+    return resolve_batch(State.empty(known), numbered, (), pins, limits, executor=executor).state.edges
+
+
 def test_in_tasks_the_edges_are_the_same():
-    features = build_features(population(20, 1), rules())
-    model = train(features, rules())
-    assert model.diagnostics["mode"] == "default"
-    executor = Counted()
-    whole, split = predict(features, model, rules()), predict(features, model, SPLIT, executor)
+    people, executor = population(20, 1), Counted()
+    assert pinned(people, SPLIT)[0].model.diagnostics["mode"] == "default"
+    whole, split = scored(people, rules()), scored(people, SPLIT, executor)
     assert len(executor.units) > 3 and whole.height > 100
     assert split.equals(whole) and split.schema == whole.schema
 
 
 def test_fewer_pairs_than_the_limit_stay_in_this_process():
-    features = build_features(population(20, 1), rules())
-    model, executor = train(features, rules()), Counted()
-    assert predict(features, model, rules(), executor).height and executor.units == [0]
-    assert predict(features, model, SPLIT).height, "without an executor all do"
+    people, executor = population(20, 1), Counted()
+    assert scored(people, rules(), executor).height and executor.units == [0]
+    assert scored(people, SPLIT).height, "without an executor all do"
 
 
-def test_a_batch_is_the_same_in_tasks():
+def test_a_batch_in_another_order_is_the_same_in_tasks():
     people = population(20, 2)
-    pins, executor = pin(people, SPLIT), Counted()
+    pins, executor = pinned(people, SPLIT)[0], Counted()
     batch = evidence(people, pins, SPLIT).sample(fraction=1.0, shuffle=True, seed=1)
     batch = batch.with_row_index("record").cast({"record": pl.Int64})
     start = State.empty(batch.drop("record"))
@@ -124,22 +125,19 @@ def test_a_batch_is_the_same_in_tasks():
 
 
 def test_a_task_that_fails_is_named():
-    features = build_features(population(20, 1), rules())
     with pytest.raises(IdentityModelError, match=r"task 2 of \d+ failed: MemoryError: no room"):
-        predict(features, train(features, rules()), SPLIT, Failing())
+        scored(population(20, 1), SPLIT, Failing())
 
 
 @pytest.mark.slow
 def test_on_ray_the_edges_are_the_same(tmp_path: Path):
     """A trained model with value frequencies; the whole in this process, in tasks here, in tasks on Ray."""
-    limits = rules(max_local_pairs=1000, pairs_per_task=2000)
-    features = build_features(population(200, 3), limits)
-    model, local = train(features, limits), Counted()
-    assert model.diagnostics["mode"] == "trained"
-    whole = predict(features, model, limits)
-    assert predict(features, model, limits, local).equals(whole) and len(local.units) > 2
+    limits, people, local = rules(max_local_pairs=1000, pairs_per_task=2000), population(200, 3), Counted()
+    assert pinned(people, limits)[0].model.diagnostics["mode"] == "trained"
+    whole = scored(people, limits)
+    assert scored(people, limits, local).equals(whole) and len(local.units) > 2
     executor = RayExecutor(ExecutionSettings(cpus=2, object_store_megabytes=80), tmp_path)
     try:
-        assert predict(features, model, limits, executor).equals(whole)
+        assert scored(people, limits, executor).equals(whole)
     finally:
         executor.close()

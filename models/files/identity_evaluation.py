@@ -17,8 +17,9 @@ mpl.use("Agg")
 
 
 def joined(clusters: Path, truth: Path) -> pl.DataFrame:
-    """(unique_id[, source], cluster_key, entity_id) of the records that both files hold. The truth's columns are unique_id
-    (and source) and one of entity_id, cluster, person_id, true_id. Raises ConfigError when they do not fit."""
+    """(unique_id[, source], cluster_key, entity_id) of the records that both files hold. The truth's columns are
+    unique_id (and source) and one of entity_id, cluster, person_id, true_id. Raises ConfigError when they do not
+    fit."""
     found, true = read_table(clusters), read_table(truth)
     entity = next((name for name in ("entity_id", "cluster", "true_id", "person_id") if name in true.columns), None)
     if entity is None or "unique_id" not in true.columns:
@@ -113,9 +114,14 @@ def sample_labels(edges: Path, number: int, out: Path, records: Path | None = No
     chosen = evaluate.stratified(raw.with_columns(pl.col("match_weight").cast(pl.Float64)), number)
     ids = [name for name in chosen.columns if name.startswith(("source_", "unique_id_"))]
     sheet = chosen.select(
-        *ids, pl.col("match_weight").round(2), "decision", "reason", "stratum", "stratum_pairs",
+        *ids,
+        pl.col("match_weight").round(2),
+        "decision",
+        "reason",
+        "stratum",
+        "stratum_pairs",
         is_match=pl.lit(None, pl.String),
-    )  # fmt: skip
+    )
     if records is not None:
         people = read_table(records)
         if "unique_id" not in {name.strip() for name in people.columns}:
@@ -138,6 +144,6 @@ def estimate_lines(labels: Path) -> list[str]:
     return [
         f"{found.labelled} labelled pairs",
         f"precision {found.precision[0]:.4f}  (95 %: {found.precision[1]:.4f} to {found.precision[2]:.4f})",
-        f"recall    {found.recall[0]:.4f}  (95 %: {found.recall[1]:.4f} to {found.recall[2]:.4f}), of the matches among "
-        "the scored pairs; matches that were never compared are not seen by any label",
+        f"recall    {found.recall[0]:.4f}  (95 %: {found.recall[1]:.4f} to {found.recall[2]:.4f}), of the matches "
+        "among the scored pairs; matches that were never compared are not seen by any label",
     ]

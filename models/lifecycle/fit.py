@@ -1,0 +1,20 @@
+"""One fit as a value: what `train` carries out, the card describes and the registry keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from customer360.models.base import Model, Params
+
+
+@dataclass(frozen=True)
+class Fit:
+    """`as_of`: the fit knows nothing of this day or later. `versions`: of every table that it reads."""
+
+    model: Model[Any, Any]
+    params: Params
+    as_of: date
+    versions: Mapping[str, str | int]

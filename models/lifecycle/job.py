@@ -1,0 +1,90 @@
+"""What every step of a model's life is given: one model, where it lives, and the date up to which it may know."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+from customer360.models.base import Model, Params, Snapshot
+from customer360.models.frames import HORIZON_DAYS
+from customer360.models.lifecycle.plan import Plan, params_of, plan_of
+from customer360.platform.errors import ModelError
+from customer360.platform.lake import Lake
+from customer360.platform.settings import Settings
+
+
+@dataclass(frozen=True)
+class ModelJob:
+    """Settings, the lake, one model, and the date that separates known from unknown."""
+
+    settings: Settings
+    lake: Lake
+    model: Model[Any, Any]
+    cut: date
+
+    @property
+    def params(self) -> Params:
+        """The parameters in force. Raises ConfigError."""
+        return params_of(self.settings, self.model)
+
+    @property
+    def plan(self) -> Plan:
+        return plan_of(self.model)
+
+    @property
+    def registry(self) -> Any:
+        return registry_of(self.settings)
+
+    @property
+    def last_window(self) -> date:
+        """Start of the newest window whose outcome is known."""
+        return self.cut - timedelta(days=horizon_of(self.params))
+
+    def snapshot(self, at: date) -> Snapshot:
+        return snapshot_of(self.lake, self.model, at)
+
+    def inputs(self) -> dict[str, list[str]]:
+        """Parquet files by table, as a worker opens them."""
+        return {
+            table: [f"{self.lake.uri(table)}/{f.path}" for f in self.lake.files(table)] for table in self.model.tables
+        }
+
+    def versions(self) -> dict[str, int]:
+        """Of every table that the model reads, now."""
+        return {table: self.lake.version(table) for table in self.model.tables}
+
+    def champion(self) -> str:
+        """Raises ModelError when there is none."""
+        version = self.registry.champion_version(self.model.name)
+        if version is None:
+            raise ModelError(f"{self.model.name} has no champion; `customer360 train {self.model.name}` makes one")
+        return str(version)
+
+    def challenger(self) -> str:
+        """Raises ModelError when there is none."""
+        version = self.registry.challenger_version(self.model.name)
+        if version is None:
+            raise ModelError(f"{self.model.name} has no challenger; `customer360 train {self.model.name}` makes one")
+        return str(version)
+
+
+def registry_of(settings: Settings) -> Any:
+    """The configured MLflow store. MLflow is imported here, on first use: it takes seconds."""
+    from customer360.models.lifecycle.tracking import Registry, local_registry
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # else it reports each table that it creates
+    if settings.models.tracking_uri:
+        return Registry(settings.models.tracking_uri, f"{Path(settings.state).resolve().as_uri()}/mlflow/artifacts")
+    return local_registry(Path(settings.state))
+
+
+def horizon_of(params: Params) -> int:
+    """Days that follow a cut and judge it."""
+    return int(getattr(params, "horizon_days", HORIZON_DAYS))
+
+
+def snapshot_of(lake: Lake, model: Model[Any, Any], at: date) -> Snapshot:
+    return Snapshot({table: lake.scan(table) for table in model.tables}, at)
