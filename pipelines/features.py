@@ -57,9 +57,8 @@ def features(days: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
     person.
 
     Amounts are in the lake's currency, durations in days, shares and rates in 0 to 1. A person without a purchase has
-    null where a purchase
-    is needed (recency, gaps, rates); counts are 0. Nothing is infinite or NaN. Source: rows of `silver.subject_days`
-    before `as_of`.
+    null where a purchase is needed (recency, gaps, rates); counts are 0. Nothing is infinite or NaN. Source: rows of
+    `silver.subject_days` before `as_of`.
     """
     past = _amounts(days).filter(pl.col("person_id").is_not_null(), pl.col("on") < as_of).sort("person_id", "on")
     sums = past.group_by("person_id", maintain_order=True).agg(*_times(as_of), *_totals(), *_windows(as_of), *_gaps())

@@ -18,8 +18,7 @@ class Owner:
     """How the facts of a table find their subject: columns of silver, so that a stored row finds it anew.
 
     ``at`` names the instant, ``visitor`` the column with the cookie or device id; ``otherwise`` is the subject of a
-    fact
-    with neither account nor visitor.
+    fact with neither account nor visitor.
     """
 
     at: str

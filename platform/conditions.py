@@ -5,8 +5,7 @@
 Words: columns, numbers, "text", True, False; `and or not`, `< <= > >= == != in "not in"` (also chained, `1 < x <= 5`),
 `is None`, `is not None`, `+ - * /`, and `FUNCTIONS`. A date column compares with text like "2026-01-31". Whatever
 touches a missing value is unknown, as in SQL; a person of whom the condition is unknown is not meant. Division by zero
-is
-unknown. Parsing is Python's own (`ast`), and every node that is not named here is refused.
+is unknown. Parsing is Python's own (`ast`), and every node that is not named here is refused.
 """
 
 from __future__ import annotations
@@ -40,8 +39,7 @@ class ExpressionError(ConfigError):
 @dataclass(frozen=True)
 class Term:
     """A checked part: its kind, its Polars expression, its value where it is written out, and the values that its
-    column
-    may have, where the contract says."""
+    column may have, where the contract says."""
 
     kind: Kind
     expr: pl.Expr

@@ -104,8 +104,7 @@ DATE_TABLES: dict[str, Callable[[Lake], date]] = {}  # one at most: the table, a
 
 def gives_as_of(table: str) -> Callable[[F], F]:
     """Declare a function of the lake as what gives the default ``as_of``. It reads ``table``, which every node that
-    needs
-    a date waits for, whether it reads the table or not.
+    needs a date waits for, whether it reads the table or not.
 
     Raises:
         GraphError: another function gives it already.
@@ -163,11 +162,10 @@ def builds(
     """Declare a pure function from frames to one frame as the build of ``table``.
 
     ``rules`` names the rule file that becomes ``params``. ``merge`` declares the build mergeable: applied to the
-    outputs
-    for any parts of the input rows, one under the other, it gives the output for all of them. ``reads`` names the
-    columns that are needed of a wide input, so that an exchange carries no others. ``follows`` takes stored rows, then
-    some of the inputs by their names, and returns the same rows with the ``subject_id`` and ``person_id`` that a build
-    would give them now: where nothing else has changed, only rows whose subject did are written again (see
+    outputs for any parts of the input rows, one under the other, it gives the output for all of them. ``reads`` names
+    the columns that are needed of a wide input, so that an exchange carries no others. ``follows`` takes stored rows,
+    then some of the inputs by their names, and returns the same rows with the ``subject_id`` and ``person_id`` that a
+    build would give them now: where nothing else has changed, only rows whose subject did are written again (see
     ``run.following``).
     """
 

@@ -1,8 +1,8 @@
 """Pipelines by name, their stages, and what each needs: `customer360 run master|bronze|silver|gold|warehouse|MODEL`.
 
 A stage is an activity that modules of silver state as their own, or a set of gold tables, and is run with all that it
-needs. Inside a run every
-table waits for its own inputs only; what follows a run (warehouse, publication) waits for the tables that it reads.
+needs. Inside a run every table waits for its own inputs only; what follows a run (warehouse, publication) waits for
+the tables that it reads.
 """
 
 from __future__ import annotations

@@ -53,8 +53,8 @@ class MarketingCampaigns(Table, table="bronze.marketing_campaigns", key=("CAMPAI
 
 
 class CampaignAudiences(Table, table="bronze.campaign_audiences", key=("CUSTOMER_ID", "CAMPAIGN_ID")):
-    """One row per delivered version of a customer's place in a campaign (without a control group no effect can be
-    told).
+    """One row per delivered version of a customer's place in a campaign (no effect shows
+    without a control group).
     """
 
     CUSTOMER_ID = String(nullable=False, max_length=20, metadata=personal("account"))

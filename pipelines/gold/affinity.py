@@ -2,14 +2,10 @@
 
 Large baskets hold every pair more often, popular products meet more often; neither is affinity. So a pair's baskets are
 compared with what products of that popularity give when they are spread at random over baskets of the same sizes:
-within
-a stratum of N baskets of about s items, items of inclusion rates a and b meet in N a b (1 - (1-a)(1-b) / d) baskets, d
-the
-sum of rate x (1 - rate) over all items (Hájek's joint inclusion probability). The p-value is the Poisson tail of the
-sum
-over strata, which bounds that of the spreading from above. False discoveries are held by Benjamini and Hochberg over
-all
-pairs that could have met, the pairs that never did included.
+within a stratum of N baskets of about s items, items of inclusion rates a and b meet in N a b (1 - (1-a)(1-b) / d)
+baskets, d the sum of rate x (1 - rate) over all items (Hájek's joint inclusion probability). The p-value is the
+Poisson tail of the sum over strata, which bounds that of the spreading from above. False discoveries are held by
+Benjamini and Hochberg over all pairs that could have met, the pairs that never did included.
 """
 
 from __future__ import annotations
@@ -95,8 +91,7 @@ def associations(lines: pl.DataFrame, rules: BasketRules) -> pl.DataFrame:
     """Pairs that meet in at least ``rules.least_baskets`` baskets and more often than by chance, in both directions.
 
     ``lines``: source_system, transaction_id, item; unique. Returns item, other and the columns of ``Pair``, of each
-    item
-    its ``rules.partners`` best.
+    item its ``rules.partners`` best.
     """
     baskets = _Baskets.of(lines, rules)
     counts = triu(baskets.held.T @ baskets.held, k=1, format="coo")

@@ -130,8 +130,7 @@ def customer_value(
 
 def _first_touches(sessions: pl.LazyFrame, messages: pl.LazyFrame, days: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
     """``person_id``, ``campaign_id`` of buyers: the earliest visit or message of a campaign, no later than the day of
-    the
-    first purchase; of equally early ones the first by name.
+    the first purchase; of equally early ones the first by name.
     """
     buyers = (
         days.filter(pl.col("person_id").is_not_null(), pl.col("order_count") > 0, pl.col("on") < as_of)

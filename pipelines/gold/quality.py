@@ -198,8 +198,8 @@ def _is_missing(attribute: str, params: ValidationRules) -> pl.Expr:
 def _comparable(attribute: str) -> pl.Expr:
     """A value without case, blanks and punctuation, a phone number without its country; null when nothing remains."""
     plain = pl.col(attribute).cast(pl.String).str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}]", "")
-    told = plain.str.tail(NATIONAL_DIGITS) if attribute.endswith("phone_number") else plain
-    return pl.when(told != "").then(told)
+    compared = plain.str.tail(NATIONAL_DIGITS) if attribute.endswith("phone_number") else plain
+    return pl.when(compared != "").then(compared)
 
 
 def _share(verdicts: Sequence[pl.Expr]) -> pl.Expr:

@@ -2,10 +2,9 @@
 
 Receipts are fixed before campaigns are, yet the effect has to be in them. So groups are drawn after the fact, with the
 chance that Bayes' rule gives: if a person buys in the window with probability p, the treated at p (1 + (1 - s) k) and
-the
-control at p (1 - s k), where s is the treated share, then P(treated | bought) = s (1 + (1 - s) k). Drawing groups from
-that has the same distribution as drawing groups first and letting the treated buy more: groups do not depend on who the
-people are, and the treated buy `lift` times as often as the control.
+the control at p (1 - s k), where s is the treated share, then P(treated | bought) = s (1 + (1 - s) k). Drawing groups
+from that has the same distribution as drawing groups first and letting the treated buy more: groups do not depend on
+who the people are, and the treated buy `lift` times as often as the control.
 """
 
 from __future__ import annotations
@@ -177,8 +176,7 @@ def _engagement(rows: pl.DataFrame) -> pl.DataFrame:
 
 def campaign_truth(world: World) -> pl.DataFrame:
     """One row per campaign: campaign_id, first_on, last_on, treated_share, lift (planted ratio of the chances to buy
-    in the
-    window, treated over control), treated and control people, and the shares of them that bought."""
+    in the window, treated over control), treated and control people, and the shares of them that bought."""
     people, chosen = audience(world), pl.col("treated")
     counted = people.group_by("number").agg(
         treated_count=chosen.sum().cast(pl.Int64),

@@ -92,8 +92,7 @@ def profile_truth(world: World) -> pl.DataFrame:
 
 def sentiment_rows(world: World) -> pl.DataFrame:
     """EXTERNAL_CUSTOMER_SENTIMENT: one row per member with a series, matter and month from registration on. Scores
-    scatter
-    round a level of the member's own, and fall before the member leaves."""
+    scatter round a level of the member's own, and fall before the member leaves."""
     rng, members = world.streams.stream("external.sentiment"), world.accounts.filter(source_system="CRM")
     chosen = members.filter(pl.Series(rng.random(len(members)) < TALKED_SHARE))
     level = rng.normal(0.25, 0.25, len(chosen))

@@ -18,8 +18,7 @@ HOUR_US = 3_600_000_000
 
 def orders(world: World) -> pl.DataFrame:
     """One row per order in order of time: receipt, person, account, at, day, status, total, visitor, method, promised
-    (day
-    number), shipped and delivered (microseconds, null if never), late."""
+    (day number), shipped and delivered (microseconds, null if never), late."""
     rng = world.streams.stream("orders")
     receipts = world.sales.receipts.with_row_index("receipt").cast({"receipt": pl.Int64})
     rows = receipts.filter(pl.col("online") & (pl.col("kind") == PURCHASE))

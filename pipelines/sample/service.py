@@ -137,8 +137,7 @@ def ticket_rows(world: World) -> pl.DataFrame:
 
 def interaction_rows(world: World) -> pl.DataFrame:
     """CUSTOMER_SERVICE_INTERACTIONS in order of time: one to four a ticket, between its creation and its resolution;
-    some
-    belong to no ticket, few name one that was never delivered."""
+    some belong to no ticket, few name one that was never delivered."""
     rng, rows = world.streams.stream("interactions"), tickets(world)
     owner, position = spread(1 + np.minimum(rng.poisson(0.9, len(rows)), 3))
     rows = rows[owner]

@@ -84,8 +84,7 @@ class Events(Table, table="silver.events", per="event_id", sort_by=("occurred_at
 
 
 # Words of user agents. An Android device that does not say Mobile is a tablet; an iPad may call itself a Macintosh,
-# then
-# only the tracker knows better.
+# then only the tracker knows better.
 TABLET_AGENT, MOBILE_AGENT = r"\b(?:iPad|Tablet|PlayBook|Kindle|Silk)\b", r"\b(?:iPhone|iPod|Mobile|Windows Phone)\b"
 DESKTOP_AGENT = r"\b(?:Windows NT|Macintosh|X11|CrOS)\b"
 

@@ -7,17 +7,14 @@ Only this package opens Delta tables.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import json
-import os
-import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote
@@ -30,9 +27,10 @@ from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction, Transaction
 
 from customer360.platform import tables
-from customer360.platform.errors import ContractError, LakeLocked, StaleBatch, TableMissing, VersionGone
+from customer360.platform.errors import ContractError, StaleBatch, TableMissing, VersionGone
 from customer360.platform.lake.buckets import BUCKET, bucket_numbers
 from customer360.platform.lake.filestats import statistics_columns, statistics_of
+from customer360.platform.lake.lock import file_lock, marker_lock, note_of
 from customer360.platform.lake.objects import remote_store
 from customer360.platform.tables import Table
 
@@ -400,36 +398,14 @@ class Lake:
 
     # ---- one run at a time ------------------------------------------------------------------------------------
 
-    @contextmanager
-    def run_lock(self, owner: str) -> Iterator[None]:
+    def run_lock(self, owner: str) -> AbstractContextManager[None]:
         """Hold the lake's run lock. A local lock dies with its process; one in an object store is a marker object.
 
         Raises:
             LakeLocked: names who holds it.
         """
-        note = json.dumps(
-            {"owner": owner, "host": socket.gethostname(), "pid": os.getpid(), "at": datetime.now(UTC).isoformat()}
-        )
-        if self.is_remote:
-            if not self.put("_lock", note.encode(), create=True):
-                holder = (self.get("_lock") or b"").decode()
-                raise LakeLocked(f"{self.root} is locked by {holder}; if that run is gone, delete the object `_lock`")
-            try:
-                yield
-            finally:
-                self.delete(["_lock"])
-            return
-        Path(self.root).mkdir(parents=True, exist_ok=True)
-        with open(Path(self.root) / "_lock", "a+") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                handle.seek(0)
-                raise LakeLocked(f"{self.root} is locked by another run: {handle.read()}") from None
-            handle.truncate(0)
-            handle.write(note)
-            handle.flush()
-            yield
+        note = note_of(owner)
+        return marker_lock(self._store(), self.root, note) if self.is_remote else file_lock(Path(self.root), note)
 
 
 def constant(value: str | None, to: pl.DataType) -> pl.Expr:

@@ -82,8 +82,7 @@ def vacuum(lake: Lake, name: str, retention: timedelta = KEPT, *, dry_run: bool 
 
 def _versions_since(lake: Lake, name: str, moment: datetime) -> list[int]:
     """Versions that were current at some time since ``moment``: Delta alone goes by when a file was removed, and
-    forgets
-    that after a week."""
+    forgets that after a week."""
     kept = []
     for commit in lake.history(name):  # newest first
         kept.append(int(commit["version"]))

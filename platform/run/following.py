@@ -34,7 +34,7 @@ from customer360.platform.run.units import (
 )
 from customer360.platform.tables import SUBJECT_KEYS
 
-# Number of a row in the files that a unit reads. Rows are told apart by it and not by a key: facts may have none, and
+# Number of a row in the files that a unit reads. It tells rows apart and not by a key: facts may have none, and
 # ``follows`` may join, which changes the order.
 PLACE = "place__"
 

@@ -119,9 +119,9 @@ def _key_column(dimension: str) -> str:
 def _snowflake_options(table: type[Table]) -> str:
     clustered = tables.spec(table).sort_by
     days = RETENTION_DAYS_PERSONAL if tables.pii_columns(table) else RETENTION_DAYS
-    told = tables.summary(table).replace("'", "''")
+    comment = tables.summary(table).replace("'", "''")
     by = f"\nCLUSTER BY ({', '.join(clustered)})" if clustered else ""
-    return f"{by}\nDATA_RETENTION_TIME_IN_DAYS = {days}\nCOMMENT = '{told}'"
+    return f"{by}\nDATA_RETENTION_TIME_IN_DAYS = {days}\nCOMMENT = '{comment}'"
 
 
 def _rendered(table: type[Table], dialect: str) -> str:

@@ -3,8 +3,8 @@
 A table is loaded in parts: the partitions and buckets that its lake tables share, else as a whole. A part whose files,
 contract and function are those of the last load is current and not read. The others are merged by key: equal rows stay,
 and rows that their parts hold no longer go, so that erasures and re-resolved people reach the star. Nothing is
-committed
-unless every key resolves and every count and sum equals the lake's. A process that dies leaves the star as it was.
+committed unless every key resolves and every count and sum equals the lake's. A process that dies leaves the star as
+it was.
 """
 
 from __future__ import annotations
@@ -107,8 +107,10 @@ def load(lake: Lake, path: Path) -> LoadReport:
         dropped = _drop_undeclared(connection)
         checks = [*equalities(connection, pinned), *references(connection)]
         if broken := [c for c in checks if not c.holds]:
-            told = "\n".join(f"  {c.table} {c.measure}: {c.star} in the star, {c.lake} in the lake" for c in broken)
-            raise WarehouseError(f"the star would not equal the lake; the load was taken back:\n{told}")
+            differences = "\n".join(
+                f"  {c.table} {c.measure}: {c.star} in the star, {c.lake} in the lake" for c in broken
+            )
+            raise WarehouseError(f"the star would not equal the lake; the load was taken back:\n{differences}")
         report = LoadReport(done, checks)
         if dropped or not report.is_current:
             write_checks(connection, checks)

@@ -1,10 +1,8 @@
 """What is bought together, and how often chance is called so: `python tests/bench/affinity.py [--data DIR]`.
 
 Simulated logs without any affinity (products of unequal popularity in baskets of unequal size), judged by Fisher's
-exact
-test over all baskets and by `gold.product_affinity`; then the year before 2011-06-13 of the public log. DIR holds its
-CSV
-files.
+exact test over all baskets and by `gold.product_affinity`; then the year before 2011-06-13 of the public log. DIR
+holds its CSV files.
 """
 
 from __future__ import annotations

@@ -2,10 +2,9 @@
 [--only KIND]`.
 
 One cohort that begins within twelve weeks and is followed for 78; about half of the customers buy once. `plain` is
-drawn
-from BG/NBD and Gamma-Gamma itself; `mixed` of three kinds of customers with other rhythms, lives and purses, so that no
-BG/NBD is the truth. What `customer360 offline score` does with the past at some dates is judged on what follows, beside
-BG/NBD and Gamma-Gamma alone (fitted to the same past; order values with and without the first order).
+drawn from BG/NBD and Gamma-Gamma itself; `mixed` of three kinds of customers with other rhythms, lives and purses, so
+that no BG/NBD is the truth. What `customer360 offline score` does with the past at some dates is judged on what
+follows, beside BG/NBD and Gamma-Gamma alone (fitted to the same past; order values with and without the first order).
 """
 
 from __future__ import annotations

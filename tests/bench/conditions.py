@@ -17,8 +17,7 @@ SAMPLE_SECONDS = 0.1
 
 class Measured(NamedTuple):
     """``result`` of a call, its wall ``seconds``, and of this process with its children the largest memory in GiB and
-    the
-    ``cpu`` seconds, which tell more than the wall on a machine that others use, too."""
+    the ``cpu`` seconds, which tell more than the wall on a machine that others use, too."""
 
     result: Any
     seconds: float

@@ -1,10 +1,9 @@
 """Gold per person against one-process engines: `python tests/bench/gold.py [--people 200000 --days 365]`.
 
 Ours is `platform.run.run` itself, on Ray (warm) and in process, over a lake of silver facts (16 buckets, sorted by
-subject):
-(a) `gold.customer_features` where `silver.subject_days` stands, (b) both rebuilt from the facts. The rivals are Polars
-(streaming) and DuckDB in one process over the same rows as Parquet files a month, as a landing would leave them; they
-aggregate straight to the person, 28 columns, and write one Parquet file. Sums of every variant must agree.
+subject): (a) `gold.customer_features` where `silver.subject_days` stands, (b) both rebuilt from the facts. The rivals
+are Polars (streaming) and DuckDB in one process over the same rows as Parquet files a month, as a landing would leave
+them; they aggregate straight to the person, 28 columns, and write one Parquet file. Sums of every variant must agree.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 `python tests/bench/identity.py [--data DIR] [--only NAME] [--scale RECORDS] [--lake]`
 
 With `--lake`, records are read from a lake and persons, edges, keys and the registry's commit written to it, as in the
-first
-run of a retailer, by the steps of the run itself; golden records are not made.
+first run of a retailer, by the steps of the run itself; golden records are not made.
 """
 
 import argparse

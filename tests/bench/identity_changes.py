@@ -1,16 +1,14 @@
 """What a changed identity costs the facts: `python tests/bench/identity_changes.py [--people 3000 --days 365]`.
 
 A synthetic retailer is landed and built in this process. Then some accounts of the shop are delivered again with the
-name
-and contacts of another customer, so that they move to another person; no fact is new. The same change runs on two
+name and contacts of another customer, so that they move to another person; no fact is new. The same change runs on two
 copies of the lake, once building the facts anew from bronze and once letting them follow their person; both must hold
-the
-same rows. Printed are CPU seconds of the whole run and of the units of the fact tables, and buckets, rows and bytes.
+the same rows. Printed are CPU seconds of the whole run and of the units of the fact tables, and buckets, rows and
+bytes.
 
 `append` is what a table of moves would save or cost: seconds and bytes to write the moved rows alone, in files beside
-the
-buckets; `read` and `read -moves` are seconds to read all of `silver.events` as `silver.subject_days` does, plain and
-with an anti-join on the places of 1 % of its rows.
+the buckets; `read` and `read -moves` are seconds to read all of `silver.events` as `silver.subject_days` does, plain
+and with an anti-join on the places of 1 % of its rows.
 """
 
 from __future__ import annotations

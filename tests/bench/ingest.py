@@ -1,9 +1,9 @@
 """Bronze ingest of gzipped JSON events against plain Polars: `python tests/bench/ingest.py [--files 6 --rows 174000]`.
 
 Ours lands every file as the platform does (records, contract casts, rescue, metadata, dead letters, Delta commit),
-reads
-the landed rows back and judges them by their contract. Plain Polars reads bytes that are in memory, unzipped already,
-and writes Parquet; it checks nothing, and a broken line ends it. All in one run; the least of the repeats counts.
+reads the landed rows back and judges them by their contract. Plain Polars reads bytes that are in memory, unzipped
+already, and writes Parquet; it checks nothing, and a broken line ends it. All in one run; the least of the repeats
+counts.
 """
 
 from __future__ import annotations

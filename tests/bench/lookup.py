@@ -1,8 +1,7 @@
 """Looking up one record among many: `python tests/bench/lookup.py [--records N] [--asked N]`.
 
 Builds the index of N generated people, then asks for existing records with typing errors and gaps, and for strangers,
-in
-process and over HTTP (uvicorn, one process, one client, one connection). Prints wall and CPU milliseconds, what the
+in process and over HTTP (uvicorn, one process, one client, one connection). Prints wall and CPU milliseconds, what the
 answers were, and the largest difference between the compiled scorer and Splink on 100,000 pairs.
 """
 
@@ -108,8 +107,7 @@ def against_splink(sample: pl.DataFrame, held: pins.Pins, index: IdentityIndex) 
 
 def by_splink(pairs: pl.DataFrame, evidence: pl.DataFrame, held: pins.Pins) -> np.ndarray:
     """Match weight of each pair by Splink's own prediction, float64 (pairs,): the two records of a pair share a block
-    key
-    made for the purpose, and nobody else has it."""
+    key made for the purpose, and nobody else has it."""
     ends = [
         pairs.with_row_index("pair").select("pair", rid=2 * pl.col("pair").cast(pl.Int64) + at, record=column)
         for at, column in enumerate(pairs.columns)

@@ -2,10 +2,9 @@
 modes.
 
 `python tests/bench/recommend.py [--cuts 2011-06-13,2011-03-15] [--modes new,all] [--data DIR]`. Goods only (codes that
-begin
-with five digits, upper-cased), sales only, one event per user, item and day. Everything is learned before the cut;
-users
-with five items before it who come back within 90 days judge. The full catalogue is ranked. Prints one Markdown block.
+begin with five digits, upper-cased), sales only, one event per user, item and day. Everything is learned before the
+cut; users with five items before it who come back within 90 days judge. The full catalogue is ranked. Prints one
+Markdown block.
 """
 
 from __future__ import annotations

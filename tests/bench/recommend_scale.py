@@ -2,8 +2,7 @@
 1000000]`.
 
 Zipf items, gamma-distributed activity, one year. Runs `customer360 offline recommend` in a process of its own and
-prints
-seconds, CPU and peak memory; `--ease N` inverts EASE of N items instead.
+prints seconds, CPU and peak memory; `--ease N` inverts EASE of N items instead.
 """
 
 from __future__ import annotations

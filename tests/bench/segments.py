@@ -1,10 +1,8 @@
 """Segments on the public log, three rolling cuts: `python tests/bench/segments.py [--data DIR]`.
 
 How many hold up, what they are called, how much of the logarithm of everybody's revenue in the next 90 days they
-explain
-beside the RFM rules, and how far segments fitted at one cut agree with those of the next on the same customers. DIR
-holds
-the log's CSV files.
+explain beside the RFM rules, and how far segments fitted at one cut agree with those of the next on the same
+customers. DIR holds the log's CSV files.
 """
 
 from __future__ import annotations

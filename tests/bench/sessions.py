@@ -2,12 +2,11 @@
 on invoices.
 
 `python tests/bench/sessions.py [--data DIR] [--only clicks|invoices] [--sessions 25000]`. Clicks: sessions over two
-weeks, Zipf items,
-half of the steps follow a planted successor, a quarter repeat the item. Invoices: Online Retail II, an invoice is a
-session
-and its lines, in the order of the file, are the steps; judged are invoices of the 30 days after 2011-06-13. The newest
-sessions are cut after a random step; repeats are collapsed, the current item is never listed, the next item is wanted.
-Prints one Markdown block: HR@20 and MRR@20 with paired intervals, seconds and the peak memory of the process.
+weeks, Zipf items, half of the steps follow a planted successor, a quarter repeat the item. Invoices: Online Retail II,
+an invoice is a session and its lines, in the order of the file, are the steps; judged are invoices of the 30 days
+after 2011-06-13. The newest sessions are cut after a random step; repeats are collapsed, the current item is never
+listed, the next item is wanted. Prints one Markdown block: HR@20 and MRR@20 with paired intervals, seconds and the
+peak memory of the process.
 """
 
 from __future__ import annotations

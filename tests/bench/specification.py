@@ -1,9 +1,8 @@
 """The specification's two functions (V-T, V-B) as builds: `python tests/bench/specification.py [--rows 1000000]`.
 
 `silver.transaction_facts` and `silver.session_facts` through the driver, in process and on Ray (warm), over a lake of
-16
-buckets, against the same pure functions called once on whole frames in one Polars process (read Parquet, build, cast to
-the contract, sort, write Parquet). Sums over every number and flag must agree.
+16 buckets, against the same pure functions called once on whole frames in one Polars process (read Parquet, build,
+cast to the contract, sort, write Parquet). Sums over every number and flag must agree.
 """
 
 from __future__ import annotations

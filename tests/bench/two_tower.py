@@ -1,6 +1,5 @@
 """Examples a second of two-tower training: a Ray Train worker against the same loop in a process of its own, or
-workers that
-share a fit against one.
+workers that share a fit against one.
 
 `python tests/bench/two_tower.py [--rounds N]` fits one epoch of a generated shop by either side, in turn. The first 50
 steps of each fit do not count, nor do reading and starting, which are given apart. One thread trains on either side.
@@ -66,8 +65,7 @@ def write_shop(folder: Path, people: int = 4000, products: int = 4000, events: i
 
 def timed(fit: Callable[[], Any], batch_size: int) -> dict[str, float]:
     """Run a fit in this process: examples a second and a CPU second after `WARM_STEPS`, pauses between epochs apart,
-    and
-    seconds and CPU seconds of the whole.
+    and seconds and CPU seconds of the whole.
     """
     from customer360.models.two_tower import towers as module  # in a Ray worker: the module of that process
 

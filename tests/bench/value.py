@@ -2,11 +2,9 @@
 …]`.
 
 The frozen protocol: sold lines of goods with a customer, one purchase a customer and day, customers of the last year,
-the
-90 days after each cut. Prints the churn table (paired differences of AUC to BG/NBD expected purchases, each cut and
-pooled) and the value table with every rule of the public comparison, so that the trade-off between absolute error,
-order
-and total is seen. Each fit reads what was known at its cut. DIR holds the log's CSV files.
+the 90 days after each cut. Prints the churn table (paired differences of AUC to BG/NBD expected purchases, each cut
+and pooled) and the value table with every rule of the public comparison, so that the trade-off between absolute error,
+order and total is seen. Each fit reads what was known at its cut. DIR holds the log's CSV files.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class Loyalty(Table):
 def loyalty(profile: pl.LazyFrame, people: pl.LazyFrame) -> pl.LazyFrame:
     """Adds Loyalty to a profile with Identity."""
     member = pl.col("loyalty_tier").is_not_null() | pl.col("loyalty_points").is_not_null()
-    told = people.select("person_id", "loyalty_tier", "loyalty_points", "registered_on")
-    return profile.join(told, on="person_id", how="left").with_columns(
+    known = people.select("person_id", "loyalty_tier", "loyalty_points", "registered_on")
+    return profile.join(known, on="person_id", how="left").with_columns(
         is_member=member, loyalty_until_at=pl.when(member).then(pl.col("identity_until_at"))
     )

@@ -1,8 +1,7 @@
 """How customers move between the RFM segments from month to month.
 
-Each month is told as it was: the segment at the first day of a month reads days before it alone and the fifths among
-the
-buyers of that time, so it equals `gold.customer_360` as of that day. Who is one person is what is known today.
+Each month is as it was then: the segment at the first day of a month reads days before it alone and the fifths among
+the buyers of that time, so it equals `gold.customer_360` as of that day. Who is one person is what is known today.
 """
 
 from __future__ import annotations

@@ -39,8 +39,7 @@ def preference(
     """Adds Preference to a profile with Value.
 
     ``orders``: silver.transaction_facts, ``sessions``: silver.session_facts, ``visits``: gold.visit_profiles. Among
-    equals
-    the earlier part of the day or week counts.
+    equals the earlier part of the day or week counts.
     """
     moments = pl.concat(
         [

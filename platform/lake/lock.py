@@ -1,0 +1,54 @@
+"""One run a lake: a file lock, which dies with its process, or a marker object, which somebody may have to delete."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import obstore
+
+from customer360.platform.errors import LakeLocked
+
+LOCK = "_lock"
+
+
+def note_of(owner: str) -> bytes:
+    """What a lock says of its holder, as JSON: owner, host, process and time."""
+    held = {"owner": owner, "host": socket.gethostname(), "pid": os.getpid(), "at": datetime.now(UTC).isoformat()}
+    return json.dumps(held).encode()
+
+
+@contextmanager
+def file_lock(root: Path, note: bytes) -> Iterator[None]:
+    """Hold the lock file below a local root. Raises LakeLocked with the holder's note."""
+    root.mkdir(parents=True, exist_ok=True)
+    with open(root / LOCK, "a+b") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            raise LakeLocked(f"{root} is locked by another run: {handle.read().decode()}") from None
+        handle.truncate(0)
+        handle.write(note)
+        handle.flush()
+        yield
+
+
+@contextmanager
+def marker_lock(store: obstore.store.ObjectStore, root: str, note: bytes) -> Iterator[None]:
+    """Hold the marker object of a lake in an object store. Raises LakeLocked with the holder's note."""
+    try:
+        obstore.put(store, LOCK, note, mode="create")
+    except obstore.exceptions.AlreadyExistsError:
+        holder = bytes(obstore.get(store, LOCK).bytes()).decode()
+        raise LakeLocked(f"{root} is locked by {holder}; if that run is gone, delete the object `{LOCK}`") from None
+    try:
+        yield
+    finally:
+        obstore.delete(store, [LOCK])
