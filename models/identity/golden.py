@@ -50,7 +50,7 @@ def golden(
     Each attribute comes from the record that its policy (`survivorship.policies`, else the default one) puts first
     among those with a usable value; ties go to the most recently touched record (`last_updated_at`, else
     `last_login_on`, else `registered_on`), the more trusted source, the value most records agree on, the lowest
-    record_id. The address is taken whole from one record. `registered_on` is the earliest; `is_contactable` holds only
+    record_id. The address is taken whole from one record, of those with a street where there is one. `registered_on` is the earliest; `is_contactable` holds only
     where no record denies it. `overrides` (person_id, attribute, value as JSON, decision) outrank every record.
     `provenance`: JSON object, attribute -> {"record_id", "rule"}; an attribute without value is absent.
     Columns that the records lack are null.
@@ -85,7 +85,8 @@ def losing_values(
     for name in (*ATTRIBUTES, "address_line_1"):
         ranked = _ranked(members, name, rules.survivorship)
         against = people.select("person_id", survivor=name)
-        losers = ranked.join(against, on="person_id").filter(pl.col(name).ne_missing(pl.col("survivor")))
+        others = ranked.join(against, on="person_id").filter(pl.col(name).is_not_null())
+        losers = others.filter(pl.col(name).ne_missing(pl.col("survivor")))
         found.append(
             losers.select(
                 "person_id",
@@ -119,13 +120,18 @@ def _members(records: pl.DataFrame, assignments: pl.DataFrame, policy: Survivors
 
 def _ranked(members: pl.DataFrame, name: str, policy: Survivorship) -> pl.DataFrame:
     """Records with a usable value, the best of each person first, with their `rank` from 1."""
-    usable = pl.col(name).is_not_null()
-    if _USABLE_BY.get(name) in members.columns:
-        usable &= pl.col(_USABLE_BY[name]).is_not_null()
+    if name == "address_line_1":
+        # An address without a street still says city, state, zip code and country; one with a street goes before it.
+        members = members.with_columns(has_street=_is_usable(members, name))
+        usable = pl.any_horizontal(pl.col(part).is_not_null() for part in ADDRESS[1:]) | pl.col("has_street")
+    else:
+        usable = _is_usable(members, name)
     filled = [pl.col(part).is_not_null().cast(pl.Int64) for part in ADDRESS]
     length = pl.sum_horizontal(filled) if name in ADDRESS else pl.col(name).cast(pl.String).str.len_chars()
     verified = pl.col("source_system").is_in(list(policy.verified_sources.get(name, ()))).fill_null(False)
     order, falling = _order(name, policy)
+    if name == "address_line_1":
+        order, falling = ["has_street", *order], [True, *falling]
     return (
         members.filter(usable)
         .with_columns(agreeing=pl.len().over("person_id", name), completeness=length, verified=verified)
@@ -134,10 +140,18 @@ def _ranked(members: pl.DataFrame, name: str, policy: Survivorship) -> pl.DataFr
     )
 
 
+def _is_usable(members: pl.DataFrame, name: str) -> pl.Expr:
+    """Whether a value is there and, where it has a standardized form, that form is."""
+    standard = _USABLE_BY.get(name)
+    return pl.all_horizontal(pl.col(c).is_not_null() for c in (name, standard) if c in members.columns)
+
+
 def _survivor(members: pl.DataFrame, name: str, policy: Survivorship) -> pl.DataFrame:
     """(person_id, the values, record_id of the survivor as `from_<name>`, its rule as `by_<name>`)."""
     best = _ranked(members, name, policy).filter(pl.col("rank") == 1)
     values = ADDRESS if name in ADDRESS else (name,)
+    if name == "address_line_1":
+        best = best.with_columns(pl.when("has_street").then(name).alias(name))
     return best.select(
         "person_id",
         *values,

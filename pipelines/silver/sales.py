@@ -171,8 +171,9 @@ def transaction_items(
         catalogue, on="product_id", how="left"
     )
     total, zero = pl.col("total_price"), pl.lit(0).cast(pl.Decimal(12, 2))
-    gives_back = (pl.col("header_return") | (pl.col("header_sale") & (pl.col("quantity") < 0))).fill_null(False)
-    sold = (pl.col("header_sale") & (pl.col("quantity") >= 0)).fill_null(False)
+    goes_back = (pl.col("quantity") < 0) | pl.col("item_status").eq_missing("RETURNED")
+    gives_back = (pl.col("header_return") | (pl.col("header_sale") & goes_back)).fill_null(False)
+    sold = (pl.col("header_sale") & ~goes_back).fill_null(False)
     return joined.with_columns(
         is_orphan=pl.col("header_sale").is_null(),
         is_sale=sold,

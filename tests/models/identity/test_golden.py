@@ -49,6 +49,17 @@ def test_an_address_is_taken_whole():
     assert (row["address_line_1"], row["city"], row["zip_code"]) == ("1 Oak St", "Rome", "02139")
 
 
+def test_an_address_without_a_street_keeps_what_it_says():
+    nowhere = RECORDS.with_columns(address_line_1=pl.lit(None, pl.String), country_code=pl.lit("USA"))
+    row = golden(nowhere, PERSONS, RULES).row(0, named=True)
+    assert (row["address_line_1"], row["city"], row["zip_code"], row["country_code"]) == (None, None, "99999", "USA")
+    junk = RECORDS.with_columns(street_std=pl.Series([None, None, None, None], dtype=pl.String))
+    row = golden(junk, PERSONS, RULES).row(0, named=True)
+    assert (row["address_line_1"], row["zip_code"]) == (None, "99999"), "a street that is none does not survive"
+    lost = losing_values(nowhere, PERSONS, golden(nowhere, PERSONS, RULES), RULES)
+    assert lost.filter(attribute="address_line_1").is_empty()
+
+
 def test_a_later_update_wins_over_a_login():
     updated = RECORDS.with_columns(
         last_updated_at=pl.Series([datetime(2025, 1, 1, tzinfo=UTC), None, None, None], dtype=pl.Datetime("us", "UTC"))
