@@ -35,6 +35,6 @@ def pieces(stream: IO[bytes], options: Options) -> Iterator[Records]:
     if options.format == "parquet":
         yield parquet.read(data)
     elif options.format == "json":
-        yield json.read(data.removeprefix(UTF8_MARK))
+        yield from json.pieces(io.BytesIO(data), options)
     else:
         yield from csv.pieces(io.BytesIO(data), options)

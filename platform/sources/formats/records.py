@@ -109,6 +109,11 @@ def _alike(frames: list[pl.DataFrame]) -> list[pl.DataFrame]:
     return [frame.with_columns(pl.col(sorted(mixed & set(frame.columns))).cast(pl.String)) for frame in frames]
 
 
+def dead_letters(dead: Iterable[tuple[int, str, bytes]]) -> pl.DataFrame:
+    """Records that cannot be read: position, reason, raw bytes."""
+    return pl.DataFrame(list(dead), schema=DEAD, orient="row")
+
+
 def numbered(frame: pl.DataFrame, positions: pl.Series) -> pl.DataFrame:
     """The frame with its positions first; a file's own column of that name steps aside."""
     if POSITION in frame.columns:

@@ -44,15 +44,15 @@ class Text:
         if self._encoding not in ("utf-8", encoding):
             self.notes += (f"read as {self._encoding.upper()}",)
 
-    def blocks(self) -> Iterator[tuple[bytes, bool]]:
-        """Text that ends with a line, and whether it is the last. Bytes that the encoding does not know stay as they are,
+    def blocks(self, chunks: Iterator[tuple[bytes, bool]] | None = None) -> Iterator[tuple[bytes, bool]]:
+        """Text that ends with a line, and whether it is the last; of ``chunks`` of this text where some were taken. Bytes that the encoding does not know stay as they are,
         so that their line is found to be no UTF-8.
 
         Raises:
             Unreadable: a line is longer than 128 MiB.
         """
         rest = b""
-        for decoded, last in self._decoded():
+        for decoded, last in chunks or self.chunks():
             text = rest + decoded if rest else decoded
             if last:
                 self.lines += text.count(b"\n") + (len(text) > 0 and not text.endswith(b"\n"))
@@ -66,7 +66,8 @@ class Text:
                 self.lines += text.count(b"\n")
                 yield text, False
 
-    def _decoded(self) -> Iterator[tuple[bytes, bool]]:
+    def chunks(self) -> Iterator[tuple[bytes, bool]]:
+        """Text as it comes, and whether it is the last; lines may be cut."""
         data = self.head[len(self._mark) :]
         decoder = None if self._encoding == "utf-8" else _decoder(self._encoding)
         while True:
