@@ -16,7 +16,7 @@ from customer360.platform.sources.formats import layout
 from customer360.platform.sources.formats.blocks import Block
 from customer360.platform.sources.formats.options import Options
 from customer360.platform.sources.formats.quotes import Reading, readings, scan
-from customer360.platform.sources.formats.records import LineCount, Records, Unreadable, whole_file_dead
+from customer360.platform.sources.formats.records import Damaged, LineCount, Records, Unreadable, whole_file_dead
 from customer360.platform.sources.formats.text import Text
 
 HEAD = 1 << 16  # bytes that the header and the delimiter are found in
@@ -46,9 +46,19 @@ def pieces(stream: IO[bytes], options: Options) -> Iterator[Records]:
             notes = (*text.notes, *table.notes) if not given else ()
             given = True
             yield replace(piece, notes=notes)
+    except Damaged:
+        raise  # the bytes to keep are those of the file, not what came out of them
     except Unreadable as fault:
         total = LineCount(text.lines - lines, inside=max(text.lines - lines - 1, 0))
         yield replace(whole_file_dead(text.head, str(fault)), lines=total)
+
+
+def reread(stream: IO[bytes], options: Options, raw: bytes) -> Records:
+    """One line below the header that a text has. Raises Unreadable where it has none."""
+    head, last = next(Text(stream, options.encoding).blocks())
+    table, _ = _opened(head, last, options)
+    frame, dead = Block(raw, table.names, table.delimiter, table.readings, True).records(1)
+    return Records(frame, dead)
 
 
 @dataclass

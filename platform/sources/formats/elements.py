@@ -15,6 +15,7 @@ from customer360.platform.sources.formats.text import LONGEST_LINE
 QUOTE, BACKSLASH, COMMA = 34, 92, 44
 OPENING, CLOSING = (123, 91), (125, 93)
 BLANKS = re.compile(r"[ \t\r\n]*")
+BROKEN_OFF = b"<the list breaks off here>"
 NO_JSON = b" <line break inside a text>"
 DECODER = json.JSONDecoder()
 
@@ -39,8 +40,8 @@ def lines_of(chunks: Iterator[tuple[bytes, bool]], path: str) -> Iterator[bytes]
         rest = b"" if ended else data[used:]
         if len(rest) > LONGEST_LINE:
             raise Unreadable("a value is longer than 128 MiB: no list of records")
-        if last and not ended and rest.strip():
-            values.append(rest)
+        if last and not ended:
+            values += _unfinished(rest, in_list)
         if values:
             yield b"\n".join(_one_line(value) for value in values) + b"\n"
 
@@ -136,6 +137,16 @@ def _quotes(buffer: np.ndarray) -> np.ndarray:
     data = buffer.tobytes()
     odd = [q for q in escaped.tolist() if (q - len(data[max(q - 4096, 0) : q].rstrip(b"\\")) - max(q - 4096, 0)) % 2]
     return np.setdiff1d(quotes, np.array(odd, np.int64), assume_unique=True)
+
+
+def _unfinished(rest: bytes, in_list: bool) -> list[bytes]:
+    """What a text ends with that breaks off: a list that is not closed has lost what followed, even after a whole value."""
+    values = [rest] if rest.strip() else []
+    try:
+        whole = not values or json.loads(rest) is not None
+    except (ValueError, RecursionError):
+        whole = False
+    return [*values, BROKEN_OFF] if in_list and whole else values
 
 
 def _one_line(value: bytes) -> bytes:

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from customer360.platform.sources.formats import elements, objects
 from customer360.platform.sources.formats.options import Options
-from customer360.platform.sources.formats.records import LineCount, Records, Unreadable, whole_file_dead
+from customer360.platform.sources.formats.records import Damaged, LineCount, Records, Unreadable, whole_file_dead
 from customer360.platform.sources.formats.text import Text
 
 LINES_LOOKED_AT = 40
@@ -24,14 +24,23 @@ def pieces(stream: IO[bytes], options: Options) -> Iterator[Records]:
         text = Text(stream, options.encoding, guess_windows=False)
         chunks = text.chunks()
         head, last = next(chunks)
-        again = chain([(head, last)], chunks)
+        again: Iterator[tuple[bytes, bool]] = chain([(head, last)], chunks)
         if not options.records and _is_lines(head):
             yield from _of_lines(text, again)
             return
         path, note = _path(head, last, options.records)
         notes = (*text.notes, *((note,) if note else ()))
-        for number, piece in enumerate(_of_elements(again, path)):
+        found = _of_elements(again, path)
+        if last and not path:  # of a text that begins broken, lines may be whole
+            held = list(found)
+            if not any(piece.frame.height for piece in held):
+                by_line = list(_of_lines(text, iter([(head, last)])))
+                held = by_line if any(piece.frame.height for piece in by_line) else held
+            found = iter(held)
+        for number, piece in enumerate(found):
             yield replace(piece, notes=() if number else notes)
+    except Damaged:
+        raise  # the bytes to keep are those of the file, not what came out of them
     except Unreadable as fault:
         yield whole_file_dead(text.head, f"JSON: {fault}")
 

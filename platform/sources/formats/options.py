@@ -15,7 +15,8 @@ class Options:
     ``delimiter``: one ASCII character, or ``auto``. ``encoding``: a codec's name, or ``auto``. ``header``: how many lines
     name the columns, 0 for none, or ``auto``. ``columns``: names in place of a header's. ``skip`` and ``footer``: lines
     above the header and below the rows. ``escape``: a character that takes the next one literally. ``sheet``: name or
-    number (from 1) of an Excel sheet. ``records``: the JSON key or the XML element that holds the records. ``members``: a
+    number (from 1) of an Excel sheet, the first that
+    holds something where empty. ``records``: the JSON key or the XML element that holds the records. ``members``: a
     glob of the files of a zip archive.
     """
 
@@ -27,6 +28,6 @@ class Options:
     skip: int = 0
     footer: int = 0
     escape: str = ""
-    sheet: str | int = 1
+    sheet: str | int = ""
     records: str = ""
     members: str = "*"

@@ -16,6 +16,10 @@ class Unreadable(Exception):
     """A file that cannot be read as a whole: why, and what to do. Readers turn it into one dead letter."""
 
 
+class Damaged(Unreadable):
+    """A compressed file or member whose content breaks off or cannot be decompressed."""
+
+
 @dataclass(frozen=True)
 class LineCount:
     """Where the physical lines of a text went. ``total`` is counted on the bytes, apart from the reader.

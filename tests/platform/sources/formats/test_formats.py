@@ -416,7 +416,7 @@ VALUE = st.one_of(
     st.integers(-5, 10**12), st.text(max_size=5), st.booleans(), st.none(), st.lists(st.integers(0, 3), max_size=2)
 )
 BROKEN_JSON = st.sampled_from(
-    [b'{"a":1', b"3", b"[1]", b"[", b'{"a":1,}', b"{a:1}", b'{"a":"\xff"}', b'{"a":1}x{"a":2}', b"}", b"null", b"{x}"]
+    [b'{"a":1', b"3", b"[1]", b"[", b'{"a":1,}', b"{a:1}", b'{"a":"\xff"}', b'{"a":1}{"a":2}', b"}", b"null", b"{x}"]
 )
 
 
@@ -431,10 +431,11 @@ def as_text(value: Any) -> str | None:
 def test_json_law_good_and_dead_are_all_records(lines: list[Any]) -> None:
     found = read(b"\n".join(json.dumps(x).encode() if isinstance(x, dict) else x for x in lines), "json")
     good = {i: x for i, x in enumerate(lines, 1) if isinstance(x, dict)}
-    if not good and lines and (len(lines) == 1 or lines[0] == b'{"a":1}x{"a":2}'):
+    if not good and any(b"}{" in line for line in lines):
+        return  # objects one after the other
+    if not good:  # nothing tells lines from an object that goes on over them
+        assert found.frame.is_empty() and bool(lines) == (found.dead.height > 0)
         return
-    if not good and lines and isinstance(lines[0], bytes) and lines[0].startswith(b"["):
-        return  # read as one broken array: a single dead letter
     assert positions(found) == list(good)
     assert list(dead(found)) == [i for i in range(1, len(lines) + 1) if i not in good]
     for row, wrote in zip(rows(found), good.values(), strict=True):
