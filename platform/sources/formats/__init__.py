@@ -60,7 +60,7 @@ def pieces(stream: IO[bytes], options: Options, name: str = "") -> Iterator[Reco
                 last = max(last, int(places.max() or 0))  # type: ignore[arg-type]
             position = last if member else 0
     except Unreadable as fault:
-        yield _moved(whole_file_dead(kept, str(fault)), position, "")
+        yield whole_file_dead(kept, str(fault))
 
 
 def reread(stream: IO[bytes], options: Options, raw: bytes, name: str = "") -> Records:
@@ -82,13 +82,16 @@ def _member(content: Content, options: Options, name: str, is_member: bool) -> I
     except Unreadable as fault:
         if not is_member:
             raise
-        yield _moved(whole_file_dead(head, str(fault)), 1, "")
+        yield whole_file_dead(head, str(fault))
 
 
 def _moved(piece: Records, position: int, member: str) -> Records:
     """A piece whose positions go on after another member's, and whose notes name the member."""
     notes = tuple(f"{member}: {note}" for note in piece.notes) if member else piece.notes
-    if not position:
+    if not member:
         return replace(piece, notes=notes)
     places = pl.col(POSITION) + position
-    return replace(piece, frame=piece.frame.with_columns(places), dead=piece.dead.with_columns(places), notes=notes)
+    dead = piece.dead.with_columns(
+        pl.col(POSITION).clip(1) + position
+    )  # a member that is dead as a whole is one record
+    return replace(piece, frame=piece.frame.with_columns(places), dead=dead, notes=notes)

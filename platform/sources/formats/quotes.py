@@ -8,8 +8,9 @@ has the header's width, it is a record. Where not, further readings are tried, a
 3. a quote is a character everywhere.
 
 A field that spans lines is compared with the same lines one by one, as a lone quote swallows what follows it. A field that
-RFC 4180 allows holds, unless every line is a record by itself and enough delimiters agree to make that no accident. A
-record that needs another reading, or whose width is wrong, holds only where at least half of its lines are none alone.
+RFC 4180 allows holds, unless every line is a record by itself and enough delimiters agree to make that no accident, or
+of more than ten lines at most one in ten is none. A record that needs another reading, or whose width is wrong, holds
+only where at least half of its lines are none alone.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ QUOTE, NEWLINE = 34, 10
 LONGEST_RECORD = 1 << 22  # bytes that a quoted field may span
 LONGEST_LOOSE = 1 << 16  # bytes that a field may span which RFC 4180 does not allow
 AGREEING = 3  # delimiters that stand where single lines would have them: no accident
-MANY = 50  # lines of which one at most is broken: no text that a person wrote into a field
+MANY = 10  # lines of which at most one is none by itself: no text that a person wrote into a field
 
 
 class More(Exception):

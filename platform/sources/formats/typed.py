@@ -34,7 +34,7 @@ def column(name: str, values: Sequence[Any]) -> pl.Series:
     kinds = {type(value) for value in values if value is not None}
     if kinds == {int} and all(SMALLEST <= v <= LARGEST for v in values if v is not None):
         return pl.Series(name, values, pl.Int64)
-    if kinds == {float}:
+    if float in kinds and kinds <= {int, float} and all(abs(v) < 2**53 for v in values if isinstance(v, int)):
         return pl.Series(name, values, pl.Float64)
     if kinds == {bool}:
         return pl.Series(name, values, pl.Boolean)
