@@ -59,8 +59,12 @@ def pieces(stream: IO[bytes], options: Options, name: str = "") -> Iterator[Reco
                 places = pl.concat([found.frame[POSITION], found.dead[POSITION]])
                 last = max(last, int(places.max() or 0))  # type: ignore[arg-type]
             position = last if member else 0
-    except Unreadable as fault:
-        yield whole_file_dead(kept, str(fault))
+    except Exception as fault:  # noqa: BLE001
+        if whole.fault is not None:  # the place where the file lies is at fault: worth another try
+            raise whole.fault from None
+        # What a damaged file makes a parser raise cannot be listed; it must cost that file alone.
+        known = isinstance(fault, Unreadable)
+        yield whole_file_dead(kept, str(fault) if known else f"cannot be read: {type(fault).__name__}: {fault}")
 
 
 def reread(stream: IO[bytes], options: Options, raw: bytes, name: str = "") -> Records:

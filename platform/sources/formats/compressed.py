@@ -7,6 +7,7 @@ import fnmatch
 import gzip
 import io
 import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ EMPTY_ZIP = b"PK\x05\x06"
 OFFICE = "[Content_Types].xml"  # a member of every workbook, which is a zip archive, too
 NO_MEMBERS = ("__MACOSX/*", "*/.*", ".*", "*/")  # what archivers add
 DEEPEST = 3  # a gzip file in a zip archive, and one more
-FAULTS = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException, NotImplementedError, RuntimeError)  # fmt: skip
+FAULTS = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException, NotImplementedError, RuntimeError, ValueError, LookupError, struct.error)  # fmt: skip
 KINDS = {GZIP: "gzip", ZSTD: "zstd", BZIP2: "bzip2", XZ: "xz", ZIP: "zip", EMPTY_ZIP: "zip"}
 
 
@@ -31,6 +32,7 @@ class Content:
     def __init__(self, stream: IO[bytes], kind: str = "") -> None:
         self._stream, self._kind = stream, kind
         self._head = b""
+        self.fault: Exception | None = None  # of the place where the file lies, not of the file
 
     def peek(self, size: int) -> bytes:
         """The first bytes that have not been read, fewer at the end."""
@@ -54,8 +56,11 @@ class Content:
     def _read(self, size: int) -> bytes:
         try:
             return bytes(self._stream.read(size))
-        except FAULTS as fault:
+        except Exception as fault:
             if not self._kind:
+                self.fault = fault
+                raise
+            if not isinstance(fault, FAULTS):
                 raise
             raise Damaged(f"{self._kind}: {str(fault) or type(fault).__name__}") from None
 
