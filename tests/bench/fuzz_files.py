@@ -54,7 +54,7 @@ def as_csv(rows: list[dict[str, str]], rng: random.Random) -> bytes:
     writer = csv.DictWriter(out, NAMES, quoting=quoting, lineterminator=end, delimiter=rng.choice(",,;\t"))
     writer.writeheader()
     writer.writerows(rows)
-    return out.getvalue().encode(rng.choice(["utf-8", "utf-8", "cp1252", "utf-16"]))
+    return out.getvalue().encode(rng.choice(["utf-8", "utf-8", "cp1252"]))
 
 
 def as_json(rows: list[dict[str, str]], rng: random.Random) -> bytes:
@@ -147,7 +147,8 @@ def faults(data: bytes, found: Records, format: Format) -> list[str]:
         wrong.append("positions are not unique and ascending")
     if found.lines is not None and (lost := found.lines.missing(found.count)):
         wrong.append(f"{lost} physical lines are not accounted for")
-    if found.lines is not None and found.lines.total != physical_lines(data):
+    whole = found.dead.height == 1 and found.dead[POSITION][0] == 0
+    if found.lines is not None and not whole and found.lines.total != physical_lines(data):
         wrong.append(f"{found.lines.total} lines counted, {physical_lines(data)} in the file")
     return wrong + invented(data, found, format)
 
@@ -226,10 +227,12 @@ def fuzz(records: int, seed: int, formats: tuple[Format, ...]) -> tuple[Counter[
         sound = WRITERS[format](rows, rng)
         content = sound if format == "excel" else damaged(sound, rng)  # what is landed is compared with the sheet
         data = damaged(workbook(sound), rng) if format == "excel" else content
+        if format == "csv" and rng.random() < 0.2:  # damaged before: half of a unit makes every later one another
+            content = data = content.decode("utf-8", "replace").encode("utf-16")
         counts["records"] += len(rows)
         counts["files"] += 1
         try:
-            found = read(data, format if rng.random() < 0.8 else "auto")
+            found = read(data, "auto" if format != "excel" and rng.random() < 0.2 else format)
         except BaseException as fault:
             if isinstance(fault, KeyboardInterrupt):
                 raise

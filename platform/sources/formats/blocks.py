@@ -10,7 +10,7 @@ import polars as pl
 
 from customer360.platform.sources.formats import layout
 from customer360.platform.sources.formats.lines import NEWLINE, Lines, halve, undecodable
-from customer360.platform.sources.formats.quotes import More, Reading, Splitter, scan
+from customer360.platform.sources.formats.quotes import More, Readings, Splitter, read_first
 from customer360.platform.sources.formats.records import DEAD, POSITION, numbered
 
 QUOTE, CARRIAGE_RETURN, BACKSLASH = 34, 13, 92
@@ -25,7 +25,7 @@ class Block:
     """
 
     def __init__(
-        self, data: bytes, names: Sequence[str], delimiter: str, found: list[Reading], last: bool, footer: int = 0
+        self, data: bytes, names: Sequence[str], delimiter: str, found: Readings, last: bool, footer: int = 0
     ) -> None:
         self.names, self.delimiter, self.last, self.width = names, delimiter, last, len(names)
         self.used, self.footer, self._readings = len(data), 0, found
@@ -100,7 +100,7 @@ class Block:
         self._starts, self._ends, self._stops = starts[~blank], ends[~blank], stops[~blank]
         self._height = len(self._starts)
         self._fields, self._sound, self._plain = _fields(buffer, self._starts, self._stops, signs, count[~blank] + 1)
-        stated = self._readings[0].sign
+        stated = self._readings.first.sign
         if (stated or "\\").encode() in data:
             escapes = np.flatnonzero(buffer == ord(stated or "\\"))
             has = np.searchsorted(escapes, self._ends) > np.searchsorted(escapes, self._starts)
@@ -165,7 +165,7 @@ class Block:
         for line in self._first[-LAST_ROWS:].tolist():
             if line in self._bad or not self.width:
                 continue
-            read = scan(self._readings[0], self._data, int(self._starts[line]), int(self._ends[line]))
+            read = read_first(self._readings, self._data, int(self._starts[line]), int(self._ends[line]))
             cells = self._cells.get(line) or (read[0] if read else [])
             if layout.is_total([cell.decode("utf-8", "replace") for cell in cells]):
                 self._bad[line] = "looks like a total of the rows above it; give the source `footer: 1` to leave it out"

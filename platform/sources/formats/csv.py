@@ -15,7 +15,7 @@ import polars as pl
 from customer360.platform.sources.formats import layout
 from customer360.platform.sources.formats.blocks import Block
 from customer360.platform.sources.formats.options import Options
-from customer360.platform.sources.formats.quotes import Reading, readings, scan
+from customer360.platform.sources.formats.quotes import Readings, read_first, readings, scan
 from customer360.platform.sources.formats.records import Damaged, LineCount, Records, Unreadable, whole_file_dead
 from customer360.platform.sources.formats.text import Text
 
@@ -67,7 +67,7 @@ class _Table:
 
     names: tuple[str, ...]
     delimiter: str
-    readings: list[Reading]
+    readings: Readings
     options: Options
     aside: int  # lines above the rows, which the first block answers for
     blank: int
@@ -147,7 +147,7 @@ def sniffed(head: bytes, format: str = "csv") -> str:
     return best
 
 
-def _rows(head: bytes, found: list[Reading]) -> tuple[list[list[str]], list[int], list[str]]:
+def _rows(head: bytes, found: Readings) -> tuple[list[list[str]], list[int], list[str]]:
     """Rows of a text's beginning, where each ends, and whether quotes stood as characters in it (or left it open)."""
     rows: list[list[str]] = []
     ends: list[int] = []
@@ -159,10 +159,10 @@ def _rows(head: bytes, found: list[Reading]) -> tuple[list[list[str]], list[int]
         if not head[at:line_end].strip():
             at = line_end + 1
             continue
-        record = scan(found[0], head, at, len(head))
+        record = read_first(found, head, at, len(head))
         mark = "" if record is None or not record[2] else "stray"
         if record is None:
-            record, mark = scan(found[-1], head, at, line_end), "open"
+            record, mark = scan(found.literal, head, at, line_end), "open"
         assert record is not None
         rows.append([cell.decode("utf-8", "surrogateescape") for cell in record[0]])
         at = min(record[1] + 1, len(head))

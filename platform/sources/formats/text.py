@@ -25,6 +25,8 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 WINDOWS = "cp1252"
+NO_TEXT = "customer360.no_text"
+CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\x1a"))
 BEYOND_ASCII, ESCAPED = re.compile(r"[^\x00-\x7f]"), re.compile("[\udc80-\udcff]")
 UNKNOWN_TO_WINDOWS = re.compile("[\udc81\udc8d\udc8f\udc90\udc9d]")
 
@@ -33,7 +35,7 @@ class Text:
     """A file as text, read once from front to back. ``lines`` counts the physical lines given so far, on the bytes."""
 
     def __init__(self, stream: IO[bytes], encoding: str = "auto", guess_windows: bool = True) -> None:
-        """Look at the first bytes. Raises Unreadable when the stated encoding is none that Python knows."""
+        """Look at the first bytes. Raises Unreadable where they are no text, or the stated encoding is not known."""
         self.lines = 0
         self.notes: tuple[str, ...] = ()
         self.head = stream.read(BLOCK)
@@ -41,6 +43,8 @@ class Text:
         self._mark, self._encoding = _encoding(self.head, encoding)
         self._guess = guess_windows and encoding == "auto" and self._encoding == "utf-8"
         self._carriage_returns: bool | None = None
+        if self._encoding == "utf-8" and is_binary(self.head[:4096]):
+            raise Unreadable("the file is binary and of no known format, or damaged at its beginning")
         if self._encoding not in ("utf-8", encoding):
             self.notes += (f"read as {self._encoding.upper()}",)
 
@@ -101,6 +105,12 @@ class Text:
         return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if self._carriage_returns else text
 
 
+def is_binary(head: bytes) -> bool:
+    """Whether bytes are no text: more than a few, and than a fiftieth, are control characters."""
+    controls = len(head) - len(head.translate(None, CONTROLS))
+    return controls > 4 and 50 * controls > len(head)
+
+
 def _encoding(head: bytes, stated: str) -> tuple[bytes, str]:
     """The byte order mark that the file begins with and the encoding of what follows."""
     for mark, name in MARKS:
@@ -120,4 +130,13 @@ def _encoding(head: bytes, stated: str) -> tuple[bytes, str]:
 
 def _decoder(encoding: str) -> codecs.IncrementalDecoder:
     wide = encoding.startswith(("utf-16", "utf-32"))  # their units cannot be escaped byte by byte
-    return codecs.getincrementaldecoder(encoding)("replace" if wide else "surrogateescape")
+    return codecs.getincrementaldecoder(encoding)(NO_TEXT if wide else "surrogateescape")
+
+
+def _no_text(fault: UnicodeError) -> tuple[str, int]:
+    """Stand in for a unit that is no character by one that is no UTF-8 either."""
+    assert isinstance(fault, UnicodeDecodeError)
+    return "\udcff", fault.end
+
+
+codecs.register_error(NO_TEXT, _no_text)

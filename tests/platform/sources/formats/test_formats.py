@@ -153,6 +153,27 @@ def test_csv_options_say_what_the_file_does_not() -> None:
     assert table(b"a,b\n1,\x81\n2,3\n", encoding="cp1252") == [("2", "3")]
 
 
+def test_csv_quotes_part_fields_where_they_are_sound_whatever_the_width() -> None:
+    """A column too many in the header does not make commas inside quotes delimiters."""
+    found = read(b'a,,b,c\n1,"x, y",z\n2,"x, y",z,w\n', "csv")
+    assert rows(found) == [{"a": "2", "column_2": "x, y", "b": "z", "c": "w"}]
+    assert dead(found) == {1: b'1,"x, y",z'}
+
+
+def test_csv_blanks_may_stand_around_quotes() -> None:
+    assert table(b'a, "b" ,c\n1, "x, y" , 3\n') == [("1", "x, y", " 3")]
+    assert table(b'a, b\n1, 5" pipe\n') == [("1", ' 5" pipe')]
+
+
+def test_text_that_is_none_is_said() -> None:
+    found = read(bytes(range(256)) * 4, "csv")
+    assert "binary" in found.dead["reason"][0]
+    lines = ["a,b", "1,x", "2,y", "3,z"]
+    broken = "\n".join(lines).encode("utf-16").replace("y".encode("utf-16-le"), b"\x00\xdc")  # half of a pair
+    found = read(broken, "csv")
+    assert [row["b"] for row in rows(found)] == ["x", "z"] and positions(found) == [1, 3]
+
+
 def test_csv_total_rows_are_set_apart() -> None:
     found = read(b"id,on,net,tax\n1,x,2,1\n2,y,3,1\nTotal,,5,\n", "csv")
     assert [row["id"] for row in rows(found)] == ["1", "2"]
