@@ -19,7 +19,10 @@ from customer360.platform.sources.formats.records import Damaged, Unreadable
 
 GZIP, ZSTD, BZIP2, XZ, ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\x00", b"PK\x03\x04"
 EMPTY_ZIP = b"PK\x05\x06"
-OFFICE = "[Content_Types].xml"  # a member of every workbook, which is a zip archive, too
+OFFICE = {
+    "[Content_Types].xml",
+    "mimetype",
+}  # members of workbooks, which are zip archives, too: of Excel, OpenDocument
 NO_MEMBERS = ("__MACOSX/*", "*/.*", ".*", "*/")  # what archivers add
 DEEPEST = 3  # a gzip file in a zip archive, and one more
 FAULTS = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException, NotImplementedError, RuntimeError, ValueError, LookupError, struct.error)  # fmt: skip
@@ -118,7 +121,7 @@ def _members(content: Content, members: str, deep: int) -> Iterator[tuple[str, C
         names = [entry.filename for entry in archive.infolist()]
     except FAULTS as fault:
         raise Damaged(f"zip: {fault}") from None
-    if OFFICE in names:
+    if OFFICE & set(names):
         data.seek(0)
         yield "", Content(data)
         return

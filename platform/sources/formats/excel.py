@@ -14,13 +14,17 @@ from customer360.platform.sources.formats import layout, typed
 from customer360.platform.sources.formats.options import Options
 from customer360.platform.sources.formats.records import Records, Unreadable, no_records
 
-LAST_ROWS = 3
+LAST_ROWS = 3  # among which totals are looked for
+ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 
 
 def pieces(stream: IO[bytes], options: Options) -> Iterator[Records]:
     """Records of a sheet below its header. Raises Unreadable: no workbook, no such sheet, or no header."""
+    data = stream.read()
+    if ENCRYPTED in data:
+        raise Unreadable("excel: the workbook is protected by a password; save it without one")
     try:
-        book = CalamineWorkbook.from_filelike(io.BytesIO(stream.read()))
+        book = CalamineWorkbook.from_filelike(io.BytesIO(data))
         sheet, note = _sheet(book, options.sheet)
         rows = sheet.iter_rows()
         yield from _records(rows, options, note)

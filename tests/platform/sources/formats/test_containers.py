@@ -101,6 +101,11 @@ def test_a_damaged_workbook_is_one_dead_letter(cut: int) -> None:
     assert (found.frame.height, found.dead.height) == (0, 1)
 
 
+def test_a_workbook_with_a_password_says_so() -> None:
+    protected = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600) + "EncryptedPackage".encode("utf-16-le")
+    assert "password" in read(protected, "auto").dead["reason"][0]
+
+
 # ---- XML ------------------------------------------------------------------------------------------------------
 
 
