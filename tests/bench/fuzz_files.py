@@ -159,6 +159,7 @@ def physical_lines(data: bytes) -> int:
     feeds, alone = text.count("\n"), text.count("\r") - text.count("\r\n")
     if alone > 10 * feeds and alone + text.count("\r\n") > feeds:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = text.removeprefix("\ufeff")
     return text.count("\n") + (len(text) > 0 and not text.endswith("\n"))
 
 

@@ -50,14 +50,11 @@ class Block:
 
     def records(self, first_position: int) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The readable records, ``_position`` first, and the others: position, reason, raw bytes."""
-        record_of = {int(line): number for number, line in enumerate(self._first)} if self._bad or self._cells else {}
         whole = Lines(self._buffer, self._starts[self._first], self._ends[self._first])
         if self.width and not self._is_utf8():
             self._bad |= {int(self._first[i]): reason for i, reason in undecodable(whole).items()}
-            record_of = {int(line): number for number, line in enumerate(self._first)}
         if self.last:
             self._set_totals_apart()
-            record_of = record_of or {int(line): number for number, line in enumerate(self._first)}
         odd = np.fromiter((line for line in self._cells if line not in self._bad), np.int64)
         raw = np.setdiff1d(self._first, np.concatenate([odd, np.fromiter(self._bad, np.int64, len(self._bad))]))
         frame = self._parsed(raw)
@@ -76,7 +73,7 @@ class Block:
         dead = sorted(self._bad)
         letters = pl.DataFrame(
             {
-                POSITION: [record_of[line] + first_position for line in dead],
+                POSITION: np.searchsorted(self._first, dead) + first_position,
                 "reason": [self._bad[line] for line in dead],
                 "raw": [self._raw(line) for line in dead],
             },

@@ -110,7 +110,9 @@ def _opened(data: bytes, last: bool, options: Options) -> tuple[_Table, int]:
     found = readings(delimiter, options.escape)
     rows, spans, stray = _rows(head, found)
     if not rows:
-        return _Table((), delimiter, found, options, aside, 0), len(data)
+        empty = data[begin:]
+        blank = empty.count(b"\n") + (bool(empty) and not empty.endswith(b"\n"))
+        return _Table((), delimiter, found, options, aside, blank), len(data)
     place = layout.find(rows, options)
     header = place.above - 1
     named = options.header != 0 and 0 <= header < len(rows)

@@ -123,9 +123,14 @@ def _split(data: bytes, in_list: bool, last: bool) -> tuple[list[bytes], int, bo
         values = [data[a + 1 : b] for a, b in pairwise(edges)]
         blank_list = end is not None and len(values) == 1 and not values[0].strip()
         return ([] if blank_list else values), edges[-1] + 1, end is not None
-    cuts = marks[:stop][(steps[:stop] == -1) & (depth[:stop] == 0)] + 1
-    edges = [0, *cuts.tolist()]
-    return [data[a:b].lstrip(b" \t\r\n,") for a, b in pairwise(edges)], edges[-1], False
+    opens = marks[:stop][(steps[:stop] == 1) & (depth[:stop] == 1)].tolist()
+    ends = (marks[:stop][(steps[:stop] == -1) & (depth[:stop] == 0)] + 1).tolist()
+    values, at = [], 0
+    for begin, end in zip(opens, ends, strict=False):  # of the last object the end may be missing
+        values += [line for line in data[at:begin].split(b"\n") if line.strip(b" \t\r,")]
+        values.append(data[begin:end])
+        at = end
+    return values, at, False
 
 
 def _quotes(buffer: np.ndarray) -> np.ndarray:

@@ -49,10 +49,16 @@ def _of_lines(text: Text, chunks: Iterator[tuple[bytes, bool]]) -> Iterator[Reco
     position = counted = 0
     for block, _ in text.blocks(chunks):
         frame, dead, height = objects.records_of(block, position + 1)
-        blank = sum(not line.strip(b"\r") for line in block.split(b"\n")[: text.lines - counted]) if b"\n\n" in block or block[:1] in b"\r\n" or b"\n\r" in block else 0  # fmt: skip
+        blank = 0 if height == text.lines - counted else _blank(block)
         lines = LineCount(text.lines - counted, blank=blank)
         yield Records(frame, dead, lines, () if position else text.notes)
         position, counted = position + height, text.lines
+
+
+def _blank(block: bytes) -> int:
+    """Blank lines of a text."""
+    lines = block.split(b"\n")
+    return sum(not line.strip(b"\r") for line in (lines if lines[-1] else lines[:-1]))
 
 
 def _of_elements(chunks: Iterator[tuple[bytes, bool]], path: str) -> Iterator[Records]:

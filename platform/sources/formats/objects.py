@@ -11,8 +11,8 @@ import polars as pl
 import pyarrow as pa
 
 from customer360.platform.sources.formats.lines import NEWLINE, Lines, dead_frame, halve, split_lines, undecodable
-from customer360.platform.sources.formats.odd_objects import as_text, odd_lines
-from customer360.platform.sources.formats.records import POSITION, numbered
+from customer360.platform.sources.formats.odd_objects import as_text, needs_a_look, odd_lines
+from customer360.platform.sources.formats.records import POSITION, dead_letters, numbered
 
 COLON, QUOTE, BACKSLASH = 58, 34, 92
 SPACES = [9, 10, 13, 32]
@@ -22,26 +22,34 @@ BLOCK = 1 << 20  # bytes of a text compared at once
 
 def records_of(data: bytes, first_position: int) -> tuple[pl.DataFrame, pl.DataFrame, int]:
     """Records and dead letters of a text that has an object a line, and how many records it holds."""
-    newline = np.frombuffer(data, dtype=np.uint8) == NEWLINE
-    return _of_lines(data, split_lines(data, newline), first_position)
+    keys = _repeated_keys(data)
+    if keys and not needs_a_look(data):
+        frame, height = _parse_json(data, keys), data.count(b"\n") + (data[-1:] != b"\n")
+        if frame is not None and frame.width and frame.height == height:
+            places = pl.int_range(first_position, first_position + height, eager=True)
+            return numbered(frame, places), dead_letters([]), height
+    return _of_lines(data, keys, first_position)
 
 
-def _of_lines(data: bytes, lines: Lines, first_position: int) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+def _of_lines(data: bytes, keys: list[str] | None, first_position: int) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+    lines = split_lines(data, np.frombuffer(data, dtype=np.uint8) == NEWLINE)
     height = len(lines.starts)
     bad: dict[int, str] = {}
     written: dict[int, dict[str, str | None]] = {}
-    for line in odd_lines(lines, _repeated_keys(data) is not None).tolist():
+    for line in odd_lines(lines, keys is not None).tolist():
         _read_alone(lines, line, written, bad)
     good = _others(lines, bad.keys() | written.keys())
     text = data if len(good) == height else lines.keep(good)
-    frame = _parse_json(text, _json_keys(text)) if len(good) else pl.DataFrame()  # refuses what is no UTF-8, too
+    frame = (
+        _parse_json(text, keys or _json_keys(text)) if len(good) else pl.DataFrame()
+    )  # refuses what is no UTF-8, too
     if frame is None or (len(good) and (frame.height != len(good) or not frame.width)):
         frame = _parsed_apart(lines, written, bad)  # without a key anything passes as an object
     places = _others(lines, bad.keys() | written.keys())
     frame = numbered(frame, pl.Series(POSITION, places + first_position, dtype=pl.Int64))
     if written:
-        keys = dict.fromkeys(key for row in written.values() for key in row)
-        alone = pl.DataFrame(list(written.values()), schema=dict.fromkeys(keys, pl.String))
+        schema = dict.fromkeys((key for row in written.values() for key in row), pl.String)
+        alone = pl.DataFrame(list(written.values()), schema=schema)
         alone = numbered(alone, pl.Series(POSITION, [line + first_position for line in written], dtype=pl.Int64))
         frame = pl.concat([frame, alone], how="diagonal").sort(POSITION)
     return frame, dead_frame(lines, bad, first_position), height

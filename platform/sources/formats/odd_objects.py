@@ -34,6 +34,14 @@ def as_text(raw: bytes) -> dict[str, str | None]:
     return {_whole(key): _text(held) for key, held in value.items()}
 
 
+def needs_a_look(data: bytes) -> bool:
+    """Whether a text may hold lines that `odd_lines` finds, none of which names a key twice."""
+    if b"\\" not in data:
+        return False
+    nested = b"[" in data or data.count(b"{") > data.count(b"\n") + 1  # an object a line, and no more
+    return nested or SURROGATE.search(data) is not None
+
+
 def odd_lines(lines: Lines, alike: bool) -> np.ndarray:
     """Numbers of the lines that need `as_text`. ``alike``: every line is known to have the same keys, each once."""
     if not len(lines.starts):
