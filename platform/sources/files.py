@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -26,7 +26,7 @@ class Files(Source):
     format: Format = "auto"
     delimiter: str = Field("auto", pattern=r"^([\x01-\x7f]|auto)$")
     encoding: str = "auto"
-    header: int | Literal["auto"] = Field("auto", ge=0)
+    header: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     columns: list[str] = []
     skip: int = Field(0, ge=0)
     footer: int = Field(0, ge=0)
