@@ -126,8 +126,8 @@ def business_rows(frame: pl.DataFrame) -> pl.Series:
     return kept.select(row=pl.struct(pl.all()).struct.json_encode()).to_series().sort()
 
 
-def open_site(root: Path, **overrides: Any) -> Site:
-    """The site below ``root``: the configuration of the synthetic retailer on four buckets, in this process.
+def open_site(root: Path, config: Path | None = None, **overrides: Any) -> Site:
+    """The site below ``root``: a configuration, else the synthetic retailer's, on four buckets, in this process.
 
     ``overrides`` are settings by their name in the environment, e.g. ``EXECUTION__EXECUTOR="ray"``.
     """
@@ -138,7 +138,7 @@ def open_site(root: Path, **overrides: Any) -> Site:
     (root / "landing").mkdir(parents=True, exist_ok=True)
     own = {"LANDING": root / "landing", "LAKE__ROOT": root / "lake", "LAKE__BUCKETS": 4, "STATE": root / "state",
            "EXECUTION__EXECUTOR": "local", **overrides}  # fmt: skip
-    return Site(root, configuration.load(None, {f"CUSTOMER360__{key}": str(value) for key, value in own.items()}))
+    return Site(root, configuration.load(config, {f"CUSTOMER360__{key}": str(value) for key, value in own.items()}))
 
 
 @pytest.fixture(scope="session")

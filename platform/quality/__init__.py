@@ -95,8 +95,11 @@ class Balance:
 def batch_balance(scope: str, facts: dict[str, Any]) -> Balance:
     """Conservation of one landed batch: read = landed + dead letters + collapsed into group rows + left out + erased
     before.
+
+    Lines of a text that gave no record and are not known as blank or as a header count as received, too.
     """
-    return Balance(scope, facts["read"], {k: facts[k] for k in ("landed", "dead", "collapsed", "left_out", "erased")})
+    received = facts["read"] + facts.get("lines_unaccounted", 0)
+    return Balance(scope, received, {k: facts[k] for k in ("landed", "dead", "collapsed", "left_out", "erased")})
 
 
 def record_balance(scope: str, facts: dict[str, Any]) -> Balance:

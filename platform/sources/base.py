@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,10 @@ class Source(SourceSettings):
             TransientError: worth trying again, as ConnectionError and TimeoutError are.
             SourceError: the input cannot be read at all; unreadable records are dead letters.
         """
+
+    def pieces(self, landing: Landing, piece: Input) -> Iterator[Records]:
+        """The records of one input in pieces that each fit in memory; positions run on over them. As `read` otherwise."""
+        yield self.read(landing, piece)
 
     def reread(self, landing: Landing, name: str, raw: bytes) -> Records:
         """A dead letter of the input ``name`` that a person repaired, as records: a JSON object unless the kind says else."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import polars as pl
 
-from customer360.platform import privacy, tables
+from customer360.platform import privacy, tables, telemetry
 from customer360.platform.lake import Add, Lake
 from customer360.platform.ledger import Batch, Input
 from customer360.platform.quality import DeadLetters
@@ -14,7 +16,7 @@ from customer360.platform.quality.checks import TableChecks, punctuality
 from customer360.platform.sources import formats
 from customer360.platform.sources.base import Source
 from customer360.platform.sources.casting import Fitted, Mapping, fit
-from customer360.platform.sources.formats.records import POSITION, Records
+from customer360.platform.sources.formats.records import POSITION, LineCount, Records
 from customer360.platform.sources.landing import Landing
 
 REPLAY_OF = "_replay_of"  # in a batch of corrections: the bronze row or dead letter that a record stands for
@@ -50,8 +52,25 @@ class IngestUnit:
         return self.batch.inline or self.batch.inputs[self.index].name
 
     def run(self) -> Landed:
-        """Read, cast, leave out erased people, write a bronze file and a dead-letter file."""
-        records = self._records()
+        """Read, cast, leave out erased people; write bronze and dead-letter files, one of each a piece of the input."""
+        bronze: list[Add] = []
+        dead: list[Add] = []
+        facts: Counter[str] = Counter()
+        lines = LineCount()
+        notes: dict[str, None] = {}
+        for number, records in enumerate(self._pieces()):
+            part = self._landed(records, number)
+            bronze, dead = bronze + part.bronze, dead + part.dead
+            facts.update(part.facts)
+            lines += records.lines or LineCount(records.count)
+            notes.update(dict.fromkeys(records.notes))
+        if lost := lines.missing(facts["read"]):  # the reader itself is at fault; the batch will not balance
+            facts["lines_unaccounted"] = lost
+        for note in notes:
+            telemetry.event(f"{self.name}: {self.address}: {note}")
+        return Landed(bronze, dead, dict(facts))
+
+    def _landed(self, records: Records, number: int) -> Landed:
         fitted = self._fitted(records)
         erased = privacy.erased_rows(self.lake, fitted.frame, self.source.system)
         rows = _with_metadata(self, fitted.frame.filter(~erased))
@@ -66,13 +85,16 @@ class IngestUnit:
             "rescued": int(rows["_rescued"].is_not_null().sum()),
             **punctuality(rows, self.checks),
         }
-        bronze = self._write(self.source.table, rows, {"_source": self.name})
-        return Landed(bronze, self._write("quality.dead_letters", letters, {"source": self.name}), facts)
+        bronze = self._write(self.source.table, rows, {"_source": self.name}, number)
+        return Landed(bronze, self._write("quality.dead_letters", letters, {"source": self.name}, number), facts)
 
-    def _records(self) -> Records:
+    def _pieces(self) -> Iterator[Records]:
         if self.batch.inline:
-            return formats.read(self.lake.get(self.batch.inline) or b"", "json")
-        return self.source.read(self.landing, self.batch.inputs[self.index])
+            return iter([formats.read(self.lake.get(self.batch.inline) or b"", "json")])
+        piece = self.batch.inputs[self.index]
+        if self.source.group_by:  # a group's records may lie in any piece
+            return iter([self.source.read(self.landing, piece)])
+        return self.source.pieces(self.landing, piece)
 
     def _fitted(self, records: Records) -> Fitted:
         table = tables.by_name(self.source.table)
@@ -84,8 +106,8 @@ class IngestUnit:
         frame = fitted.frame.join(addresses, on=POSITION, how="left", maintain_order="left")
         return Fitted(frame, fitted.collapsed, fitted.left_out)
 
-    def _write(self, table: str, rows: pl.DataFrame, partition: dict[str, str | None]) -> list[Add]:
-        stem = f"{self.name}-{self.batch.seq:08d}-{self.index:05d}"
+    def _write(self, table: str, rows: pl.DataFrame, partition: dict[str, str | None], number: int) -> list[Add]:
+        stem = f"{self.name}-{self.batch.seq:08d}-{self.index:05d}" + (f"-{number:05d}" if number else "")
         return [self.lake.write_file(table, rows, partition, stem)] if rows.height else []
 
 
@@ -98,7 +120,10 @@ def mapping_faults(landing: Landing, source: Source, inputs: list[Input]) -> lis
     """Faults of a source's mapping against the columns of its first input; empty when there is none to look at."""
     if not inputs:
         return []
-    columns = [c for c in source.read(landing, inputs[0]).frame.columns if c != POSITION]
+    first = next(iter(source.pieces(landing, inputs[0])), None)  # names stand at the beginning
+    columns = [c for c in first.frame.columns if c != POSITION] if first is not None else []
+    if first is not None and not columns and first.dead.height:
+        return []  # the file is dead letters, which the run keeps with their reasons
     return [f"{inputs[0].name}: {fault}" for fault in mapping_of(source).faults(tables.by_name(source.table), columns)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 import obstore
 
@@ -12,6 +13,8 @@ from customer360.platform.errors import ConfigError
 from customer360.platform.lake import remote_store
 from customer360.platform.ledger import Input
 from customer360.platform.settings import Settings
+
+STREAM_BUFFER = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,10 @@ class Landing:
                     detail = {"size": meta["size"], "modified": meta["last_modified"].isoformat()}
                     found.append(Input(meta["path"], detail))
         return sorted(found, key=lambda f: f.name)
+
+    def stream(self, path: str) -> IO[bytes]:
+        """The content of a file as a stream, by its path below the root."""
+        return cast("IO[bytes]", obstore.open_reader(self._store(), path, buffer_size=STREAM_BUFFER))
 
     def bytes_of(self, path: str) -> bytes:
         """The content of a file, by its path below the root."""

@@ -1,109 +1,173 @@
-"""CSV files as records of text. Every line that does not give as many fields as the header is set aside, with the reason."""
+"""CSV files as records of text. Every line that does not give as many fields as the header is set aside, with the reason.
+
+The common case is one vectorised parse a block; only lines whose quotes or width are odd are looked at one by one.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import IO
 
-import numpy as np
 import polars as pl
 
-from customer360.platform.errors import SourceError
-from customer360.platform.sources.formats.lines import NEWLINE, Lines, dead_frame, halve, split_lines, undecodable
-from customer360.platform.sources.formats.records import POSITION, Records, no_records, numbered, whole_file_dead
+from customer360.platform.sources.formats import layout
+from customer360.platform.sources.formats.blocks import Block
+from customer360.platform.sources.formats.options import Options
+from customer360.platform.sources.formats.quotes import Readings, read_first, readings, scan
+from customer360.platform.sources.formats.records import Damaged, LineCount, Records, Unreadable, whole_file_dead
+from customer360.platform.sources.formats.text import Text
 
-QUOTE = 34
+HEAD = 1 << 16  # bytes that the header and the delimiter are found in
+SIGNS = (",", ";", "\t", "|")
 
 
-def read(data: bytes, delimiter: str) -> Records:
-    """Records of a UTF-8 text with a header; a file without a readable header is one dead letter.
-
-    The common case is one vectorised parse. Only the lines that cannot be parsed are looked at one by one.
-
-    Raises:
-        SourceError: the header names a column twice.
-    """
-    if not data.strip():
-        return no_records()
-    lines, bad = _csv_lines(data, delimiter)
-    if 0 in bad:
-        return whole_file_dead(data, f"the header line: {bad[0]}")
+def pieces(stream: IO[bytes], options: Options) -> Iterator[Records]:
+    """Records of a text with a header, block by block; a file without a readable header is one dead letter."""
+    text = Text(stream, options.encoding)
+    lines = 0
     try:
-        header = _parse_header(lines.raw(0), delimiter)
-    except UnicodeDecodeError:
-        return whole_file_dead(data, "the header line is not UTF-8")
-    width = len(header)
-    assert lines.fields is not None
-    for i in np.flatnonzero(lines.fields != width):
-        bad.setdefault(int(i), f"expected {width} fields, found {lines.fields[i]}")
-    if 0 in bad:
-        return whole_file_dead(data, f"the header line: {bad[0]}")
-    bad |= undecodable(lines)
-    good = np.setdiff1d(np.arange(1, len(lines.starts)), np.fromiter(bad, np.int64, len(bad)))
-    frame = _parse_csv(lines, good, delimiter)
-    if frame is None:
-        halve(
-            good,
-            lambda part: _parse_csv(lines, part, delimiter) is not None,
-            lambda i: bad.update({i: "text beside a quoted field"}),
-        )
-        good = np.setdiff1d(good, np.fromiter(bad, np.int64, len(bad)))
-        frame = _parse_csv(lines, good, delimiter)
-        if frame is None:
-            return whole_file_dead(data, "CSV could not be parsed although each line can")
-    return Records(numbered(frame, pl.Series(POSITION, good, pl.Int64)), dead_frame(lines, bad, 0))
+        table: _Table | None = None
+        rest, given = b"", False
+        for block, last in text.blocks():
+            data = rest + block if rest else block
+            if table is None:
+                if not data.strip() and not last:
+                    rest = data
+                    continue
+                table, begin = _opened(data, last, options)
+                data = data[begin:]
+            rest = b""
+            found, used = table.read(data, last)
+            rest = data[used:]
+            counted, lines = text.lines - lines, text.lines
+            piece = replace(found, lines=replace(found.lines or LineCount(), total=counted))
+            notes = (*text.notes, *table.notes) if not given else ()
+            given = True
+            yield replace(piece, notes=notes)
+    except Damaged:
+        raise  # the bytes to keep are those of the file, not what came out of them
+    except Unreadable as fault:
+        total = LineCount(text.lines - lines, inside=max(text.lines - lines - 1, 0))
+        yield replace(whole_file_dead(text.head, str(fault)), lines=total)
 
 
-def _parse_csv(lines: Lines, part: np.ndarray, delimiter: str) -> pl.DataFrame | None:
-    """The header and some lines as a frame, or None when they do not give one row each. Blank lines are no records."""
-    text = lines.raw(0) + b"\n" + lines.keep(part)
-    try:
-        frame = pl.read_csv(io.BytesIO(text), separator=delimiter, infer_schema=False)
-    except pl.exceptions.PolarsError:
-        return None
-    return frame if frame.height == len(part) else None
+def reread(stream: IO[bytes], options: Options, raw: bytes) -> Records:
+    """One line below the header that a text has. Raises Unreadable where it has none."""
+    head, last = next(Text(stream, options.encoding).blocks())
+    table, _ = _opened(head, last, options)
+    frame, dead = Block(raw, table.names, table.delimiter, table.readings, True).records(1)
+    return Records(frame, dead)
 
 
-def _parse_header(line: bytes, delimiter: str) -> list[str]:
-    header = next(csv.reader([line.decode("utf-8").rstrip("\r\n")], delimiter=delimiter))
-    if len(set(header)) != len(header):
-        repeated = sorted({c for c in header if header.count(c) > 1})
-        raise SourceError(f"the header names columns twice: {repeated}")
-    return header
+@dataclass
+class _Table:
+    """A text below its header, read block by block."""
+
+    names: tuple[str, ...]
+    delimiter: str
+    readings: Readings
+    options: Options
+    aside: int  # lines above the rows, which the first block answers for
+    blank: int
+    notes: tuple[str, ...] = ()
+    position: int = field(default=0)
+
+    def read(self, data: bytes, last: bool) -> tuple[Records, int]:
+        """Records of a block and how many of its bytes they take; what is not taken comes again with what follows."""
+        block = Block(data, self.names, self.delimiter, self.readings, last, self.options.footer)
+        frame, dead = block.records(self.position + 1)
+        frame, repeated = self._without_headers(frame)
+        counts = LineCount(0, block.inside, block.blank + self.blank, self.aside + repeated + block.footer)
+        self.position += block.count
+        self.aside = self.blank = 0
+        return Records(frame, dead, counts), block.used
+
+    def _without_headers(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+        """The frame without rows that are the header again, as files joined end to end have it."""
+        columns = frame.columns[1:]
+        if len(columns) < 2 or not frame.height or self.options.header == 0:
+            return frame, 0
+        if not (frame[columns[0]] == self.names[0]).any():
+            return frame, 0
+        again = frame.select(pl.all_horizontal(*(pl.col(c).eq_missing(pl.lit(n)) for c, n in zip(columns, self.names, strict=True)))).to_series()  # fmt: skip
+        return frame.filter(~again), int(again.sum())
 
 
-def _csv_lines(data: bytes, delimiter: str) -> tuple[Lines, dict[int, str]]:
-    """Record boundaries with quoted newlines respected; a stray quote falls back to one record a line."""
-    buffer = np.frombuffer(data, dtype=np.uint8)
-    newline, separator = buffer == NEWLINE, buffer == ord(delimiter)
-    quote = buffer == QUOTE
-    if not quote.any():
-        return split_lines(data, newline, separator), {}
-    inside = (np.cumsum(quote) & 1).astype(bool)
-    lines = split_lines(data, newline & ~inside, separator & ~inside)
-    assert lines.fields is not None
-    odd = bool(inside[-1])
-    if not odd and not _spans_lines(lines, newline):
-        return lines, {}
-    # A stray quote swallows the lines after it. Count quotes a line instead; a line with an odd number is broken.
-    plain = split_lines(data, newline)
-    quotes = np.flatnonzero(quote)
-    per_line = np.searchsorted(quotes, plain.ends) - np.searchsorted(quotes, plain.starts)
-    before = np.searchsorted(quotes, plain.starts)
-    line_of = np.searchsorted(plain.ends, np.flatnonzero(separator), side="left")
-    places = np.flatnonzero(separator)
-    opened = np.searchsorted(quotes, places) - before[np.minimum(line_of, len(before) - 1)]
-    outside = places[(opened & 1) == 0]
-    fields = np.searchsorted(outside, plain.ends) - np.searchsorted(outside, plain.starts) + 1
-    broken = {int(i): "unbalanced quote" for i in np.flatnonzero(per_line & 1)}
-    return Lines(plain.data, plain.starts, plain.ends, fields), broken
+def _opened(data: bytes, last: bool, options: Options) -> tuple[_Table, int]:
+    """The table that a text's first block begins, and where its rows begin. Raises Unreadable without a header."""
+    begin = aside = 0
+    delimiter = options.delimiter
+    stated = re.match(rb"[\r\n]*\"?sep=(.)\"?\r?\n", data[:32], re.IGNORECASE)
+    if stated:  # a spreadsheet's own first line
+        begin, delimiter, aside = stated.end(), stated[1].decode("latin-1"), data.count(b"\n", 0, stated.end())
+    head = data[begin : begin + HEAD]
+    if (cut := head.rfind(b"\n")) > 0 and not (last and len(data) <= begin + HEAD):
+        head = head[: cut + 1]
+    if delimiter == "auto":
+        delimiter = sniffed(head, options.format)
+    found = readings(delimiter, options.escape)
+    rows, spans, stray = _rows(head, found)
+    if not rows:
+        empty = data[begin:]
+        blank = empty.count(b"\n") + (bool(empty) and not empty.endswith(b"\n"))
+        return _Table((), delimiter, found, options, aside, blank), len(data)
+    place = layout.find(rows, options)
+    header = place.above - 1
+    named = options.header != 0 and 0 <= header < len(rows)
+    if (
+        named
+        and stray[header]
+        and (stray[header] == "open" or len(rows[header]) != layout.usual_width(rows[header + 1 :]))
+    ):
+        raise Unreadable("the header line: unbalanced quote; correct the line, or give `header: 0` and `columns`")
+    if named and any("\udc80" <= sign <= "\udcff" for cell in rows[header] for sign in cell):
+        raise Unreadable("the header line is not UTF-8; give the source its `encoding`")
+    taken = spans[header] if header >= 0 else 0
+    above = head[:taken]
+    gaps = sum(not line.strip() for line in above.split(b"\n")[:-1]) if above.endswith(b"\n") else 0
+    total = above.count(b"\n") + (bool(above) and not above.endswith(b"\n"))
+    return _Table(place.names, delimiter, found, options, aside + total - gaps, gaps, place.notes), begin + taken
 
 
-def _spans_lines(lines: Lines, newline: np.ndarray) -> bool:
-    """Whether a record with a wrong number of fields runs over several lines: the mark of a stray quote."""
-    assert lines.fields is not None
-    if not len(lines.fields):
-        return False
-    places = np.flatnonzero(newline)
-    inner = np.searchsorted(places, lines.ends) - np.searchsorted(places, lines.starts)
-    return bool(((inner > 0) & (lines.fields != lines.fields[0])).any())
+def sniffed(head: bytes, format: str = "csv") -> str:
+    """The delimiter of a text from its first lines: a comma, unless another sign parts them more evenly."""
+    if format == "tsv":
+        return "\t"
+    lines = [re.sub(rb'"[^"\n]*"', b"", line) for line in head.split(b"\n")[:50] if line.strip()]
+    if not lines:
+        return ","
+    best, most = ",", 0.0
+    for sign in SIGNS:
+        counts = [line.count(sign.encode()) for line in lines]
+        usual = max(set(counts), key=lambda n: (counts.count(n), n))
+        even = counts.count(usual) / len(counts) if usual else 0.0
+        score = even + (0.5 if usual and counts[0] == usual else 0.0) + (0.2 if sign == "," and usual else 0.0)
+        if score > most:
+            best, most = sign, score
+    return best
+
+
+def _rows(head: bytes, found: Readings) -> tuple[list[list[str]], list[int], list[str]]:
+    """Rows of a text's beginning, where each ends, and whether quotes stood as characters in it (or left it open)."""
+    rows: list[list[str]] = []
+    ends: list[int] = []
+    stray: list[str] = []
+    at = 0
+    while at < len(head) and len(rows) < 4 * layout.LOOKED_AT:
+        line_end = head.find(b"\n", at)
+        line_end = len(head) if line_end < 0 else line_end
+        if not head[at:line_end].strip():
+            at = line_end + 1
+            continue
+        record = read_first(found, head, at, len(head))
+        mark = "" if record is None or not record[2] else "stray"
+        if record is None:
+            record, mark = scan(found.literal, head, at, line_end), "open"
+        assert record is not None
+        rows.append([cell.decode("utf-8", "surrogateescape") for cell in record[0]])
+        at = min(record[1] + 1, len(head))
+        ends.append(at)
+        stray.append(mark)
+    return rows, ends, stray

@@ -1,189 +1,141 @@
-"""JSON files as records of text: an object a line, or one array of objects."""
+"""JSON files as records of text: objects one a line or one after the other, an array of them, or a list inside an object."""
 
 from __future__ import annotations
 
-import io
 import json
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain
+from typing import IO, Any
 
-import numpy as np
-import polars as pl
-import pyarrow as pa
+from customer360.platform.sources.formats import elements, objects
+from customer360.platform.sources.formats.options import Options
+from customer360.platform.sources.formats.records import Damaged, LineCount, Records, Unreadable, whole_file_dead
+from customer360.platform.sources.formats.text import Text
 
-from customer360.platform.sources.formats.lines import (
-    NEWLINE,
-    Lines,
-    dead_frame,
-    halve,
-    positions,
-    split_lines,
-    undecodable,
-)
-from customer360.platform.sources.formats.records import DEAD, Records, no_records, numbered, whole_file_dead
-
-COLON, QUOTE, BACKSLASH = 58, 34, 92
-SPACES = [9, 10, 13, 32]
-WORD = 8  # bytes compared at once
-BLOCK = 1 << 20  # bytes of a text compared at once
+LINES_LOOKED_AT = 40
+DEEPEST = 4  # objects that are looked into for the list of records
+META = ("request", "trace", "page", "correlation", "session", "query", "job")  # ids of an answer, not of a record
 
 
-def read(data: bytes) -> Records:
-    """Records of a UTF-8 text. A key's values are text, nested ones JSON text; lines that are no object are dead letters."""
-    if data.lstrip()[:1] == b"[":
-        return _read_json_array(data)
-    return _read_json_lines(data)
-
-
-def _read_json_lines(data: bytes) -> Records:
-    frame, bad = _parse_json(data, _json_keys(data)), {}  # the parser refuses what is no UTF-8, too
-    if frame is not None and frame.width and frame.height == data.count(b"\n") + (data[-1:] != b"\n"):
-        return Records(numbered(frame, pl.int_range(1, frame.height + 1, eager=True)), pl.DataFrame(schema=DEAD))
-    lines = split_lines(data, np.frombuffer(data, dtype=np.uint8) == NEWLINE)
-    if not len(lines.starts):
-        return no_records()
-    if (
-        frame is None or frame.height != len(lines.starts) or not frame.width
-    ):  # without a key anything passes as an object
-        bad = undecodable(lines)
-        bad |= _broken_json(lines, bad)
-        good = _others(lines, bad)
-        frame = _parse_good(lines, good)
-        if frame is None:
-            halve(
-                good,
-                lambda part: _parse_good(lines, part) is not None,
-                lambda i: bad.update({i: _json_fault(lines.raw(i)) or "not readable"}),
-            )
-            frame = _parse_good(lines, _others(lines, bad))
-        if frame is None:
-            return whole_file_dead(data, "JSON lines could not be parsed although each line is valid JSON")
-    return Records(numbered(frame, positions(len(lines.starts), bad, 1)), dead_frame(lines, bad, 1))
-
-
-def _others(lines: Lines, bad: dict[int, str]) -> np.ndarray:
-    return np.setdiff1d(np.arange(len(lines.starts)), np.fromiter(bad, np.int64, len(bad)), assume_unique=True)
-
-
-def _read_json_array(data: bytes) -> Records:
-    """A file that is one array; a file of lines whose first happens to start like one is still read by line."""
+def pieces(stream: IO[bytes], options: Options) -> Iterator[Records]:
+    """Records of a text of JSON. What is no object is a dead letter; a text whose records are not found is one."""
     try:
-        rows = json.loads(data)
-    except (ValueError, RecursionError) as fault:
-        by_line = _read_json_lines(data)
-        return by_line if by_line.frame.height else whole_file_dead(data, f"JSON: {fault}")
-    return _read_json_lines("\n".join(json.dumps(row) for row in rows).encode())
+        text = Text(stream, options.encoding, guess_windows=False)
+        chunks = text.chunks()
+        head, last = next(chunks)
+        again: Iterator[tuple[bytes, bool]] = chain([(head, last)], chunks)
+        if not options.records and _is_lines(head):
+            yield from _of_lines(text, again)
+            return
+        path, note = _path(head, last, options.records)
+        notes = (*text.notes, *((note,) if note else ()))
+        found = _of_elements(again, path)
+        if last and not path:  # of a text that begins broken, lines may be whole
+            held = list(found)
+            if not any(piece.frame.height for piece in held):
+                by_line = list(_of_lines(text, iter([(head, last)])))
+                held = by_line if any(piece.frame.height for piece in by_line) else held
+            found = iter(held)
+        for number, piece in enumerate(found):
+            yield replace(piece, notes=() if number else notes)
+    except Damaged:
+        raise  # the bytes to keep are those of the file, not what came out of them
+    except Unreadable as fault:
+        yield whole_file_dead(text.head, f"JSON: {fault}")
 
 
-def _parse_good(lines: Lines, part: np.ndarray) -> pl.DataFrame | None:
-    """Lines that are JSON objects, most likely, as a frame; None when they do not give one row each."""
-    data = lines.keep(part)
-    frame = _parse_json(data, _json_keys(data) or _keys_line_by_line(data)) if len(part) else pl.DataFrame()
-    return frame if frame is None or not frame.width or frame.height == len(part) else None
+def _of_lines(text: Text, chunks: Iterator[tuple[bytes, bool]]) -> Iterator[Records]:
+    position = counted = 0
+    for block, _ in text.blocks(chunks):
+        frame, dead, height = objects.records_of(block, position + 1)
+        blank = 0 if height == text.lines - counted else _blank(block)
+        lines = LineCount(text.lines - counted, blank=blank)
+        yield Records(frame, dead, lines, () if position else text.notes)
+        position, counted = position + height, text.lines
 
 
-def _parse_json(data: bytes, keys: list[str] | None) -> pl.DataFrame | None:
-    """The keys of all lines as text columns, or None when a line is no JSON object."""
-    if keys is None:
-        return None
+def _blank(block: bytes) -> int:
+    """Blank lines of a text."""
+    lines = block.split(b"\n")
+    return sum(not line.strip(b"\r") for line in (lines if lines[-1] else lines[:-1]))
+
+
+def _of_elements(chunks: Iterator[tuple[bytes, bool]], path: str) -> Iterator[Records]:
+    position = 0
+    for data in elements.lines_of(chunks, path):
+        frame, dead, height = objects.records_of(data, position + 1)
+        position += height
+        yield Records(frame, dead)
+
+
+def _is_lines(head: bytes) -> bool:
+    """Whether a text has an object a line: the first line is one, or at least half of the next ones look like some."""
+    lines = [line for line in head[: 1 << 20].split(b"\n", LINES_LOOKED_AT) if line.strip()][:LINES_LOOKED_AT]
+    if not lines:
+        return True
+    first = _value(lines[0])
+    if len(lines) == 1:
+        return not isinstance(first, (dict, list)) and head.lstrip()[:1] not in (b"{", b"[")
+    if isinstance(first, (dict, list)):
+        return True
+    following = [line[:1] == b"{" and line.rstrip()[-1:] not in b",]{[" for line in lines[1:-1] or lines[1:]]
+    return sum(following) * 2 >= len(following)
+
+
+def _value(line: bytes) -> Any:
     try:
-        return pl.read_ndjson(io.BytesIO(data), schema=dict.fromkeys(keys, pl.String))
-    except pl.exceptions.PolarsError:
-        return None
-
-
-def _json_keys(data: bytes) -> list[str] | None:
-    """The keys of all lines; None when a line is broken, or when values of one key have types that do not unite."""
-    keys = _repeated_keys(data)
-    if keys is not None:
-        return keys
-    try:
-        return list(pl.read_ndjson(io.BytesIO(data), infer_schema_length=None, n_rows=1).columns)
-    except pl.exceptions.PolarsError:
-        return None
-
-
-def _repeated_keys(data: bytes) -> list[str] | None:
-    """The keys of the first line when every key of the text is one of them, in turn, as most writers have it; else None.
-
-    A key ends in quote and colon; inside of values that needs a backslash.
-    """
-    # To know all keys, Polars would infer a schema, which parses every value a second time. Comparing the keys of a block
-    # as 8-byte words, over a strided view that copies nothing, costs a quarter of that.
-    first = data[: data.find(b"\n") + 1] or data
-    try:
-        pairs = json.loads(first, object_pairs_hook=list)
+        return json.loads(line)
     except (ValueError, RecursionError):
         return None
-    quoted = (
-        [b'"' + key.encode("utf-8", "surrogatepass") + b'"' for key, _ in pairs]
-        if isinstance(pairs, list) and first[:1] == b"{"
-        else []
-    )
-    if (
-        not quoted or len(data) <= WORD or first.count(b'":') != len(quoted)
-    ):  # else a key is nested, or quote and colon are apart
-        return None
-    checks = [
-        (j, back, *_masked_word(name, back)) for j, name in enumerate(quoted) for back in range(0, len(name), WORD)
-    ]
-    words, start = np.ndarray(len(data) - WORD + 1, dtype="<u8", buffer=data, strides=(1,)), len(first)
-    while start < len(data):
-        end = data.rfind(b"\n", start, start + BLOCK) + 1 or data.find(b"\n", start + BLOCK) + 1 or len(data)
-        piece = np.frombuffer(data, np.uint8, end - start, start)
-        colons = np.flatnonzero(piece == COLON)
-        before = piece[colons - 1]
-        ends = colons[before == QUOTE] - 1
-        if (
-            len(ends) % len(quoted)
-            or np.bincount(before, minlength=256)[SPACES].any()
-            or (piece[ends - 1] == BACKSLASH).any()
-        ):
-            return None
-        places = ends.reshape(-1, len(quoted)).T + (start - WORD + 1)
-        if any(((words[places[j] - back] & mask) != expected).any() for j, back, expected, mask in checks):
-            return None
-        start = end
-    return list(dict.fromkeys(key for key, _ in pairs))
 
 
-def _masked_word(name: bytes, back: int) -> tuple[np.uint64, np.uint64]:
-    """The up to eight bytes of ``name`` that end ``back`` bytes before its end, as one number, and a mask of what counts."""
-    part = name[: len(name) - back][-WORD:]
-    return np.uint64(int.from_bytes(part.rjust(WORD, b"\0"), "little")), np.uint64(
-        2**64 - 2 ** (8 * (WORD - len(part)))
-    )
+def _path(head: bytes, last: bool, stated: str) -> tuple[str, str]:
+    """The keys that lead to the list of records, joined by dots, and what a person should know; empty where the text's
+    values, or the elements of its array, are the records.
 
-
-def _keys_line_by_line(data: bytes) -> list[str] | None:
-    """The keys of valid lines whose values do not unite in a type (an object here, a number there)."""
-    keys: dict[str, None] = {}
+    Raises:
+        Unreadable: there are several lists, or not the one that the source states.
+    """
+    start = head.lstrip()
+    if start[:1] != b"{":
+        if stated and start[:1] == b"[":
+            raise Unreadable(f"the source says `records: {stated}`, but the file is an array; leave `records` out")
+        return "", ""
     try:
-        for line in data.splitlines():
-            if line.strip():
-                value = json.loads(line)
-                if not isinstance(value, dict):
-                    return None
-                keys.update(dict.fromkeys(value))
-    except (ValueError, TypeError, RecursionError):
-        return None
-    return list(keys)
+        value = json.loads(head) if last else None
+    except (ValueError, RecursionError):
+        value = None
+    if stated:
+        if isinstance(value, dict) and not isinstance(_held(value, stated), list):
+            raise Unreadable(f"there is no list at `records: {stated}`; the file has {', '.join(list(value)[:20])}")
+        return stated, ""
+    lists = elements.lists_in(head, DEEPEST) if value is None else _lists(value, DEEPEST)
+    if value is not None and _is_record(value):
+        return "", ""
+    if len(lists) > 1 and value is not None:
+        raise Unreadable(f"there are lists at {', '.join(lists)}; say which holds the records: `records: {lists[0]}`")
+    return (lists[0], f"the records are the list at {lists[0]!r}") if lists else ("", "")
 
 
-def _broken_json(lines: Lines, known: dict[int, str]) -> dict[int, str]:
-    """Lines that are no JSON object, of those that are not ``known`` as bad. One vectorised look finds the suspects."""
-    rest = _others(lines, known)
-    if not len(rest):
-        return {}
-    starts, ends = lines.starts[rest], np.minimum(lines.ends[rest] + 1, len(lines.data))
-    offsets = np.concatenate([[0], np.cumsum(ends - starts)])
-    texts = pa.LargeStringArray.from_buffers(len(rest), pa.py_buffer(offsets), pa.py_buffer(lines.keep(rest)))
-    parsed = pl.Series(texts).str.json_path_match("$").is_not_null().to_numpy()
-    suspects = rest[~parsed | (lines.data[starts] != ord("{"))]
-    return {int(i): reason for i in suspects if (reason := _json_fault(lines.raw(i)))}
+def _held(value: Any, path: str) -> Any:
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
-def _json_fault(raw: bytes) -> str | None:
-    try:
-        value = json.loads(raw)
-    except (ValueError, RecursionError) as fault:
-        return f"JSON: {fault}"
-    return None if isinstance(value, dict) else f"JSON: expected an object, found {type(value).__name__}"
+def _lists(value: dict[str, Any], deepest: int) -> list[str]:
+    """Paths of the lists of objects inside an object."""
+    found = []
+    for key, held in value.items():
+        if isinstance(held, list) and held and isinstance(held[0], dict):
+            found.append(key)
+        elif isinstance(held, dict) and deepest > 1:
+            found += [f"{key}.{path}" for path in _lists(held, deepest - 1)]
+    return found
+
+
+def _is_record(value: dict[str, Any]) -> bool:
+    """Whether an object that holds lists is a record itself: it has an identifier."""
+    names = [key.lower() for key, held in value.items() if isinstance(held, (str, int)) and held not in ("", None)]
+    return any((name == "id" or name.endswith("id")) and not name.startswith(META) for name in names)

@@ -17,12 +17,11 @@ PIECE = 256  # lines decoded at once
 
 @dataclass(frozen=True)
 class Lines:
-    """Records of a text as byte ranges [start, end) and, for CSV, their number of fields."""
+    """Records of a text as byte ranges [start, end)."""
 
     data: np.ndarray
     starts: np.ndarray
     ends: np.ndarray
-    fields: np.ndarray | None = None
 
     def raw(self, i: int) -> bytes:
         """The bytes of one line."""
@@ -39,8 +38,8 @@ class Lines:
         return b"".join(view[start:end] for start, end in zip(first, last, strict=True))
 
 
-def split_lines(data: bytes, newline: np.ndarray, separator: np.ndarray | None = None) -> Lines:
-    """Cut at the bytes that ``newline`` marks; blank lines are no lines. ``separator`` marks the bytes that part fields."""
+def split_lines(data: bytes, newline: np.ndarray) -> Lines:
+    """Cut at the bytes that ``newline`` marks; blank lines are no lines."""
     buffer = np.frombuffer(data, dtype=np.uint8)
     ends = np.flatnonzero(newline)
     if len(buffer) and (not len(ends) or ends[-1] != len(buffer) - 1):
@@ -49,11 +48,7 @@ def split_lines(data: bytes, newline: np.ndarray, separator: np.ndarray | None =
     first = buffer[np.minimum(starts, max(len(buffer) - 1, 0))] if len(starts) else np.empty(0, np.uint8)
     blank = (ends == starts) | ((ends == starts + 1) & (first == 13))
     starts, ends = starts[~blank], ends[~blank]
-    if separator is None:
-        return Lines(buffer, starts, ends)
-    places = np.flatnonzero(separator)
-    fields = np.searchsorted(places, ends) - np.searchsorted(places, starts) + 1
-    return Lines(buffer, starts, ends, fields)
+    return Lines(buffer, starts, ends)
 
 
 def undecodable(lines: Lines) -> dict[int, str]:
@@ -88,12 +83,6 @@ def dead_frame(lines: Lines, bad: dict[int, str], first_position: int) -> pl.Dat
         },
         schema=DEAD,
     )
-
-
-def positions(lines: int, bad: dict[int, str], first_position: int) -> pl.Series:
-    """Positions of the lines that are not bad."""
-    good = np.setdiff1d(np.arange(lines), np.fromiter(bad, dtype=np.int64, count=len(bad)), assume_unique=True)
-    return pl.Series(POSITION, good + first_position, dtype=pl.Int64)
 
 
 def halve(indices: np.ndarray, fine: Callable[[np.ndarray], bool], report: Callable[[int], None]) -> None:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from typing import IO
 
 import polars as pl
 
-from customer360.platform.sources.formats.records import Records, of_frame, whole_file_dead
+from customer360.platform.sources.formats.options import Options
+from customer360.platform.sources.formats.records import Records, Unreadable, of_frame
+
+ROWS = 500_000  # that a piece holds
 
 
-def read(data: bytes) -> Records:
-    """All rows of a file; a file that is no Parquet is one dead letter."""
+def pieces(stream: IO[bytes], options: Options) -> Iterator[Records]:
+    """All rows of a file. Raises Unreadable: no Parquet, or damaged."""
+    data = io.BytesIO(stream.read())  # what its columns are stands at the end
     try:
-        frame = pl.read_parquet(io.BytesIO(data))
+        found = pl.scan_parquet(data)
+        height = found.select(pl.len()).collect().item()
+        for start in range(0, height, ROWS) or [0]:
+            yield of_frame(found.slice(start, ROWS).collect(), start + 1)
     except pl.exceptions.PolarsError as fault:
-        return whole_file_dead(data, f"parquet: {str(fault).splitlines()[0]}")
-    return of_frame(frame)
+        raise Unreadable(f"parquet: {str(fault).splitlines()[0]}") from None

@@ -2,20 +2,59 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import polars as pl
 
 POSITION = "_position"
 DEAD = {POSITION: pl.Int64, "reason": pl.String, "raw": pl.Binary}
+KEPT_OF_A_FILE = 1 << 20  # bytes of a file that is dead as a whole; the file itself stays where it landed
+
+
+class Unreadable(Exception):
+    """A file that cannot be read as a whole: why, and what to do. Readers turn it into one dead letter."""
+
+
+class Damaged(Unreadable):
+    """A compressed file or member whose content breaks off or cannot be decompressed."""
+
+
+@dataclass(frozen=True)
+class LineCount:
+    """Where the physical lines of a text went. ``total`` is counted on the bytes, apart from the reader.
+
+    A record takes one line and those ``inside`` it (line breaks in quoted fields); ``blank`` lines and lines set ``aside``
+    (header, preamble, total lines that the source's options name) give no record.
+    """
+
+    total: int = 0
+    inside: int = 0
+    blank: int = 0
+    aside: int = 0
+
+    def __add__(self, other: LineCount) -> LineCount:
+        return LineCount(
+            self.total + other.total, self.inside + other.inside, self.blank + other.blank, self.aside + other.aside
+        )
+
+    def missing(self, records: int) -> int:
+        """Lines that gave neither a record nor anything else that is counted; 0 where the reader lost and made none."""
+        return self.total - records - self.inside - self.blank - self.aside
 
 
 @dataclass(frozen=True)
 class Records:
-    """``frame``: one row a readable record, ``_position`` first; ``dead``: position, reason, raw bytes."""
+    """``frame``: one row a readable record, ``_position`` first; ``dead``: position, reason, raw bytes.
+
+    ``lines``: where the lines of a text went, None for formats without lines. ``notes``: what a person should know of how
+    the file was read (an encoding that was inferred, names that were changed).
+    """
 
     frame: pl.DataFrame
     dead: pl.DataFrame
+    lines: LineCount | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -23,29 +62,70 @@ class Records:
         return self.frame.height + self.dead.height
 
 
-def no_records() -> Records:
+def no_records(lines: LineCount | None = None, notes: tuple[str, ...] = ()) -> Records:
     """The records of an empty file."""
-    return Records(pl.DataFrame(schema={POSITION: pl.Int64}), pl.DataFrame(schema=DEAD))
+    return Records(pl.DataFrame(schema={POSITION: pl.Int64}), pl.DataFrame(schema=DEAD), lines, notes)
 
 
-def of_frame(frame: pl.DataFrame) -> Records:
-    """Every row of a frame as a record, numbered from 1; for formats and kinds that have no unreadable records.
+def of_frame(frame: pl.DataFrame, first_position: int = 1) -> Records:
+    """Every row of a frame as a record, numbered on; for formats and kinds that have no unreadable records.
 
     Numbers, truth, text and instants stay what they are, nested values become JSON text and the rest text, so that a
     contract casts the values alike wherever they came from.
     """
     plain = pl.DataFrame([_plain(values) for values in frame])
-    return Records(numbered(plain, pl.int_range(1, frame.height + 1, eager=True)), pl.DataFrame(schema=DEAD))
+    positions = pl.int_range(first_position, first_position + frame.height, eager=True)
+    return Records(numbered(plain, positions), pl.DataFrame(schema=DEAD))
 
 
 def whole_file_dead(data: bytes, reason: str) -> Records:
-    """One unreadable record at position 0: all of the file."""
+    """One unreadable record at position 0: all of the file, of which the first MiB is kept."""
+    if len(data) > KEPT_OF_A_FILE:
+        data, reason = data[:KEPT_OF_A_FILE], f"{reason} (the first MiB is kept here)"
     return Records(pl.DataFrame(schema={POSITION: pl.Int64}), pl.DataFrame([[0], [reason], [data]], schema=DEAD))
+
+
+def together(pieces: Iterable[Records]) -> Records:
+    """The pieces of one file as one; a column that a piece lacks is null in its rows, of types that differ text."""
+    found = list(pieces)
+    if not found:
+        return no_records()
+    lines = [piece.lines for piece in found if piece.lines is not None]
+    notes = tuple(dict.fromkeys(note for piece in found for note in piece.notes))
+    if len(found) == 1:
+        return replace(found[0], notes=notes)
+    frames = [piece.frame for piece in found if piece.frame.height] or [found[0].frame]
+    widest = [frame for frame in frames if frame.width > 1] or frames
+    return Records(
+        pl.concat(_alike(widest), how="diagonal"),
+        pl.concat([piece.dead for piece in found]),
+        sum(lines, LineCount()) if lines else None,
+        notes,
+    )
+
+
+def _alike(frames: list[pl.DataFrame]) -> list[pl.DataFrame]:
+    kinds: dict[str, set[pl.DataType]] = {}
+    for frame in frames:
+        for name, kind in frame.schema.items():
+            kinds.setdefault(name, set()).add(kind)
+    mixed = {name for name, found in kinds.items() if len(found) > 1}
+    return [frame.with_columns(pl.col(sorted(mixed & set(frame.columns))).cast(pl.String)) for frame in frames]
+
+
+def dead_letters(dead: Iterable[tuple[int, str, bytes]]) -> pl.DataFrame:
+    """Records that cannot be read: position, reason, raw bytes."""
+    return pl.DataFrame(list(dead), schema=DEAD, orient="row")
 
 
 def numbered(frame: pl.DataFrame, positions: pl.Series) -> pl.DataFrame:
     """The frame with its positions first; a file's own column of that name steps aside."""
-    return frame.rename({POSITION: f"file:{POSITION}"}, strict=False).insert_column(0, positions.alias(POSITION))
+    if POSITION in frame.columns:
+        name = f"file:{POSITION}"
+        while name in frame.columns:
+            name = f"file:{name}"
+        frame = frame.rename({POSITION: name})
+    return frame.insert_column(0, positions.alias(POSITION))
 
 
 def _plain(values: pl.Series) -> pl.Series:

@@ -12,9 +12,10 @@ import pytest
 
 import customer360.platform.run as runs
 from customer360.platform import graph
-from customer360.platform.errors import LakeError, RunError, TransientError
+from customer360.platform.errors import LakeError, RunError, SourceError, TransientError
 from customer360.platform.graph import builds, produces
 from customer360.platform.run.executor import LocalExecutor, RayExecutor
+from customer360.platform.sources.landing import Landing
 from customer360.platform.tables import Date, Integer, String, Table
 
 
@@ -32,11 +33,19 @@ def test_a_failed_node_blocks_only_what_needs_it(filled: Any) -> None:
     assert {n for n, s in filled.states(filled.run()).items() if s == "built"} == {"silver.t_totals", "gold.t_summary"}
 
 
-def test_a_failed_source_blocks_its_tables_only(filled: Any) -> None:
+def test_a_failed_source_blocks_its_tables_only(filled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     filled.orders("2.csv", "x")
-    (filled.root / "landing/orders/2.csv").write_text("A,A\n1,2\n")
-    nodes = filled.fails()
-    assert filled.states(nodes)["source orders"] == "failed" and "twice" in nodes["source orders"].reason
+    stream = Landing.stream
+
+    def broken(landing: Landing, path: str) -> Any:
+        if path == "orders/2.csv":
+            raise SourceError("the share is gone")
+        return stream(landing, path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Landing, "stream", broken)
+        nodes = filled.fails()
+    assert filled.states(nodes)["source orders"] == "failed" and "gone" in nodes["source orders"].reason
     assert filled.states(nodes)["silver.t_orders"] == filled.states(nodes)["gold.t_summary"] == "blocked"
     assert filled.states(nodes)["silver.t_clicks"] == "built"
     filled.orders("2.csv", "o5,ann,1,1.00,1")  # mended in place
