@@ -338,7 +338,8 @@ def _accepted(edges: pl.DataFrame) -> pl.DataFrame:
 def _clustered(judged: _Judged, rules: IdentityRules, links: Links, idle: Collection[str]) -> pl.DataFrame:
     """(record, cluster) of the records that the batch reaches: whole components, named by a record of each cluster."""
     edges = judged.state.verdicts
-    rows = _rows_of(judged.state.frame, _component(judged.reached, _accepted(edges)))
+    frame = judged.state.frame
+    rows = _rows_of(frame.drop(key_columns(frame)), _component(judged.reached, _accepted(edges)))
     features = _people(rows)
     ids = features.frame.select("record", "rid")
     accepted = (
