@@ -36,8 +36,8 @@ def measured_versions(context: Context) -> str:
     RuleCounts,
     Alerts,
     DataQualityMetrics,
-    # The two that count over other tables, and the record tables that neither of them reads: it comes after all.
-    inputs=("gold.reference_counts", "gold.agreement_counts", "silver.stock", "silver.campaign_audiences"),
+    inputs=("gold.reference_counts", "gold.agreement_counts"),
+    after_records=True,
     rules="validation",
     version=measured_versions,
 )
@@ -45,8 +45,6 @@ def data_quality_metrics(
     context: Context,
     gold_reference_counts: pl.LazyFrame,
     gold_agreement_counts: pl.LazyFrame,
-    silver_stock: pl.LazyFrame,
-    silver_campaign_audiences: pl.LazyFrame,
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """One measurement a commit of a record table. The newest one is made again, as other tables may have changed
     since.

@@ -54,6 +54,7 @@ class Node:
     reads: dict[str, tuple[str, ...]] | None = None  # columns that an input needs, where not all
     version: Callable[[Any], str] | None = None  # of what a producer holds beside its inputs, e.g. a model
     follows: Callable[..., Any] | None = None  # gives stored rows the subject that their inputs name now
+    after_records: bool = False  # waits for every record table, as what measures their commits must
 
     @property
     def followed(self) -> tuple[str, ...]:
@@ -92,10 +93,11 @@ class Node:
 
     @property
     def awaits(self) -> tuple[str, ...]:
-        """Tables that must stand before: its inputs and, where it needs a date, the table that the default is read
-        from.
+        """Tables that must stand before: its inputs; where it needs a date, the table that the default is read from;
+        all record tables where it declares so.
         """
-        return (*self.inputs, *(DATE_TABLES if self.needs_date else ()))
+        records = [node.name for node in NODES.values() if node.records] if self.after_records else []
+        return (*self.inputs, *(DATE_TABLES if self.needs_date else ()), *records)
 
 
 NODES: dict[str, Node] = {}
@@ -204,12 +206,13 @@ def produces(
     part: tuple[str, str] | None = None,
     dated: bool = False,
     version: Callable[[Any], str] | None = None,
+    after_records: bool = False,
 ) -> Callable[[F], F]:
     """Declare a function that may do I/O; it takes a context, then its inputs, and returns one frame an output.
 
     The last output is the main table: it is committed last and names the node. With ``part`` the node fills one
     partition of a table that several nodes share; ``dated`` says that it uses ``context.as_of``; ``version(context)``
-    names what else decides the result.
+    names what else decides the result. With ``after_records`` it waits for every record table, new ones included.
     """
 
     def declare(function: F) -> F:
@@ -225,6 +228,7 @@ def produces(
                 rules=rules,
                 part=part,
                 version=version,
+                after_records=after_records,
             )
         )
         return function
