@@ -29,7 +29,7 @@ def pieces(stream: IO[bytes], options: Options) -> Iterator[Records]:
     lines = 0
     try:
         table: _Table | None = None
-        rest, given = b"", False
+        rest, given = b"", set[str]()
         for block, last in text.blocks():
             data = rest + block if rest else block
             if table is None:
@@ -43,8 +43,8 @@ def pieces(stream: IO[bytes], options: Options) -> Iterator[Records]:
             rest = data[used:]
             counted, lines = text.lines - lines, text.lines
             piece = replace(found, lines=replace(found.lines or LineCount(), total=counted))
-            notes = (*text.notes, *table.notes) if not given else ()
-            given = True
+            notes = tuple(note for note in (*text.notes, *table.notes) if note not in given)
+            given |= set(notes)
             yield replace(piece, notes=notes)
     except Damaged:
         raise  # the bytes to keep are those of the file, not what came out of them

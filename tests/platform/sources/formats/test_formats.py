@@ -163,6 +163,13 @@ def test_csv_quotes_part_fields_where_they_are_sound_whatever_the_width() -> Non
 def test_csv_blanks_may_stand_around_quotes() -> None:
     assert table(b'a, "b" ,c\n1, "x, y" , 3\n') == [("1", "x, y", " 3")]
     assert table(b'a, b\n1, 5" pipe\n') == [("1", ' 5" pipe')]
+    assert table(b'a,b,c\n1,"x\ny" ,3\n') == [("1", "x\ny", "3")]
+
+
+def test_an_encoding_that_shows_late_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "BLOCK", 64)
+    found = read(b"a,b\n" + b"1,x\n" * 100 + b"2,caf\xe9\n", "csv")
+    assert found.frame["b"][-1] == "café" and "Windows-1252" in found.notes[0]
 
 
 def test_text_that_is_none_is_said() -> None:
