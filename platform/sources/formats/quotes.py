@@ -155,6 +155,7 @@ class Splitter:
     starts: list[int]
     ends: list[int]
     alone: list[bool]
+    trailing: bool = False
     single: dict[int, list[bytes] | None] = field(default_factory=dict)
 
     def at(self, line: int) -> Found:
@@ -205,8 +206,10 @@ class Splitter:
             raise More
 
     def _fitted(self, found: tuple[list[bytes], int, bool] | None) -> list[bytes] | None:
-        """The values of a record that has the header's width, empty ones beyond it cut; else None."""
+        """The values of a record that has the header's width, else None; of ``trailing`` empty ones beyond it are cut."""
         if found is None or len(found[0]) < self.width or any(found[0][self.width :]):
+            return None
+        if len(found[0]) > self.width and not self.trailing:
             return None
         return found[0][: self.width]
 
