@@ -18,17 +18,25 @@ LAST_ROWS = 3  # rows at the end among which totals are looked for
 
 
 class Block:
-    """Records of lines that stand below a header of ``names``; ``last``: whether the text ends with them.
+    """Records of lines that stand below a header of ``names``; ``last``: whether the text ends with them;
+    ``trailing``: whether lines may end in delimiters that no column follows.
 
     ``used``: bytes that they take, the rest belongs to a record that goes on. ``count``: records, readable or not;
     ``inside``, ``blank``, ``footer``: lines that begin no record.
     """
 
     def __init__(
-        self, data: bytes, names: Sequence[str], delimiter: str, found: Readings, last: bool, footer: int = 0
+        self,
+        data: bytes,
+        names: Sequence[str],
+        delimiter: str,
+        found: Readings,
+        last: bool,
+        footer: int = 0,
+        trailing: bool = False,
     ) -> None:
         self.names, self.delimiter, self.last, self.width = names, delimiter, last, len(names)
-        self.used, self.footer, self._readings = len(data), 0, found
+        self.used, self.footer, self._readings, self._trailing = len(data), 0, found, trailing
         self._cells: dict[int, list[bytes]] = {}
         self._bad: dict[int, str] = {}
         self._split(data, delimiter)
@@ -103,7 +111,8 @@ class Block:
             has = np.searchsorted(escapes, self._ends) > np.searchsorted(escapes, self._starts)
             self._plain &= ~has
             self._sound &= ~has | (not stated)
-        self._cut_excess(ord(delimiter))
+        if self._trailing:
+            self._cut_excess(ord(delimiter))
 
     def _cut_excess(self, sign: int) -> None:
         """Lines end before the delimiters that stand beyond the header's width with nothing after them."""
@@ -128,7 +137,15 @@ class Block:
             return
         starts, ends = self._starts[: self._height].tolist(), self._ends[: self._height].tolist()
         splitter = Splitter(
-            self._data, self.width, self.delimiter.encode(), self._readings, self.last, starts, ends, alone.tolist()
+            self._data,
+            self.width,
+            self.delimiter.encode(),
+            self._readings,
+            self.last,
+            starts,
+            ends,
+            alone.tolist(),
+            self._trailing,
         )
         free = 0
         for line in odd.tolist():

@@ -29,7 +29,7 @@ def pieces(stream: IO[bytes], options: Options) -> Iterator[Records]:
     lines = 0
     try:
         table: _Table | None = None
-        rest, given = b"", False
+        rest, given = b"", set[str]()
         for block, last in text.blocks():
             data = rest + block if rest else block
             if table is None:
@@ -43,8 +43,8 @@ def pieces(stream: IO[bytes], options: Options) -> Iterator[Records]:
             rest = data[used:]
             counted, lines = text.lines - lines, text.lines
             piece = replace(found, lines=replace(found.lines or LineCount(), total=counted))
-            notes = (*text.notes, *table.notes) if not given else ()
-            given = True
+            notes = tuple(note for note in (*text.notes, *table.notes) if note not in given)
+            given |= set(notes)
             yield replace(piece, notes=notes)
     except Damaged:
         raise  # the bytes to keep are those of the file, not what came out of them
@@ -57,7 +57,7 @@ def reread(stream: IO[bytes], options: Options, raw: bytes) -> Records:
     """One line below the header that a text has. Raises Unreadable where it has none."""
     head, last = next(Text(stream, options.encoding).blocks())
     table, _ = _opened(head, last, options)
-    frame, dead = Block(raw, table.names, table.delimiter, table.readings, True).records(1)
+    frame, dead = Block(raw, table.names, table.delimiter, table.readings, True, 0, table.trailing).records(1)
     return Records(frame, dead)
 
 
@@ -72,11 +72,12 @@ class _Table:
     aside: int  # lines above the rows, which the first block answers for
     blank: int
     notes: tuple[str, ...] = ()
+    trailing: bool = False  # whether lines end in delimiters that no column follows
     position: int = field(default=0)
 
     def read(self, data: bytes, last: bool) -> tuple[Records, int]:
         """Records of a block and how many of its bytes they take; what is not taken comes again with what follows."""
-        block = Block(data, self.names, self.delimiter, self.readings, last, self.options.footer)
+        block = Block(data, self.names, self.delimiter, self.readings, last, self.options.footer, self.trailing)
         frame, dead = block.records(self.position + 1)
         frame, repeated = self._without_headers(frame)
         counts = LineCount(0, block.inside, block.blank + self.blank, self.aside + repeated + block.footer)
@@ -128,7 +129,16 @@ def _opened(data: bytes, last: bool, options: Options) -> tuple[_Table, int]:
     above = head[:taken]
     gaps = sum(not line.strip() for line in above.split(b"\n")[:-1]) if above.endswith(b"\n") else 0
     total = above.count(b"\n") + (bool(above) and not above.endswith(b"\n"))
-    return _Table(place.names, delimiter, found, options, aside + total - gaps, gaps, place.notes), begin + taken
+    trailing = _is_trailing(rows[max(header, 0) :], len(place.names))
+    return _Table(place.names, delimiter, found, options, aside + total - gaps, gaps, place.notes, trailing), begin + taken  # fmt: skip
+
+
+def _is_trailing(rows: list[list[str]], width: int) -> bool:
+    """Whether delimiters without a column end the lines: in most of the first ones. In a few it is rather a value too many,
+    which has shifted the others.
+    """
+    more = sum(len(row) > width and not any(row[width:]) for row in rows)
+    return 2 * more >= len(rows)
 
 
 def sniffed(head: bytes, format: str = "csv") -> str:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 QUOTE, NEWLINE, BLANK = 34, 10, 32
+BLANK_AT_QUOTE = re.compile(rb'" | "')
 LONGEST_RECORD = 1 << 22  # bytes that a quoted field may span
 LONGEST_LOOSE = 1 << 16  # bytes that a field may span which RFC 4180 does not allow
 AGREEING = 3  # delimiters that stand where single lines would have them: no accident
@@ -154,6 +155,7 @@ class Splitter:
     starts: list[int]
     ends: list[int]
     alone: list[bool]
+    trailing: bool = False
     single: dict[int, list[bytes] | None] = field(default_factory=dict)
 
     def at(self, line: int) -> Found:
@@ -170,7 +172,8 @@ class Splitter:
             cells = self._fitted(found) or self._closed(line, self.readings.others[:1])
             return Found(cells, end, "" if cells else f"expected {self.width} fields, found {len(found[0])}")
         if spanning is not None and (cells := self._fitted(spanning)) is not None and not self._swallows(line, spanning[1]):  # fmt: skip
-            is_raw = not spanning[2] and len(spanning[0]) == self.width and not first.sign and b'" ' not in self.data[start:end] and b' "' not in self.data[start:end]  # fmt: skip
+            is_raw = not spanning[2] and len(spanning[0]) == self.width and not first.sign
+            is_raw = is_raw and not BLANK_AT_QUOTE.search(self.data, start, spanning[1])
             return Found(cells, spanning[1], raw=is_raw)
         if (other := self._otherwise(line)) is not None:
             return other
@@ -203,8 +206,10 @@ class Splitter:
             raise More
 
     def _fitted(self, found: tuple[list[bytes], int, bool] | None) -> list[bytes] | None:
-        """The values of a record that has the header's width, empty ones beyond it cut; else None."""
+        """The values of a record that has the header's width, else None; of ``trailing`` empty ones beyond it are cut."""
         if found is None or len(found[0]) < self.width or any(found[0][self.width :]):
+            return None
+        if len(found[0]) > self.width and not self.trailing:
             return None
         return found[0][: self.width]
 

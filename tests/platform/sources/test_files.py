@@ -131,3 +131,23 @@ def test_pending_holds_what_a_crash_left_then_what_is_new(lake: Lake, landing: L
 def test_ingest_keeps_the_contract_of_its_table(lake: Lake, landing: Landing, profiles: type[Table]) -> None:
     land(lake, landing, source(), "CUSTOMER_ID,N\n1,1\n")
     assert lake.scan("bronze.t_profiles").collect_schema() == tables.schema(profiles)
+
+
+def test_a_source_says_what_its_files_do_not(lake: Lake, landing: Landing, profiles: type[Table]) -> None:
+    stated = source(format="csv", columns=["CUSTOMER_ID", "N"], delimiter=";", skip=1, footer=1)
+    landed = land(lake, landing, stated, "made on Monday\n1;7\n2;8\nend;of it\n")
+    assert (landed.facts["landed"], landed.facts["dead"]) == (2, 0)
+    assert stated.reread(landing, "crm/new.csv", b"3;9").frame.select("CUSTOMER_ID", "N").rows() == [("3", "9")]
+    for wrong in ({"header": -1}, {"header": "no"}, {"format": "word"}, {"escape": "ab"}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            source(**wrong)
+
+
+def test_a_large_file_lands_in_pieces(
+    lake: Lake, landing: Landing, profiles: type[Table], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("customer360.platform.sources.formats.text.BLOCK", 256)
+    landed = land(lake, landing, source(), "CUSTOMER_ID,N\n" + "".join(f"{i},{i}\n" for i in range(500)))
+    assert landed.facts["landed"] == 500 and len(landed.bronze) > 5
+    rows = lake.scan("bronze.t_profiles").sort("_position").collect()
+    assert rows["N"].to_list() == list(range(500)) and rows["_position"].to_list() == list(range(1, 501))

@@ -198,3 +198,15 @@ def test_a_file_of_another_format_than_stated_says_so() -> None:
 def test_a_name_tells_text_apart_that_its_bytes_do_not() -> None:
     found = together(pieces(io.BytesIO(b"a,b\tc\n1,2\t3\n"), Options(), "x.tsv.gz"))
     assert rows(found) == [{"a,b": "1,2", "c": "3"}]
+
+
+@pytest.mark.parametrize("data", [CSV * 1000, gzip.compress(CSV * 1000, 0), bz2.compress(CSV)])
+def test_a_fault_of_the_place_where_a_file_lies_is_raised(data: bytes) -> None:
+    class Share(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell():
+                raise ConnectionError("the share is gone")
+            return super().read(40)
+
+    with pytest.raises(ConnectionError):
+        list(pieces(Share(data), Options()))

@@ -113,7 +113,9 @@ def test_csv_a_stated_escape_counts_in_every_line() -> None:
 def test_csv_delimiters_beyond_the_header_with_nothing_after_them_are_no_columns() -> None:
     assert table(b"a,b\n1,2,\n3,4,,\n5,6\n") == [("1", "2"), ("3", "4"), ("5", "6")]
     assert table(b'a,b,,\r\n1,2,,\r\n"x,y",4,,\r\n5" pipe,6,,\r\n') == [("1", "2"), ("x,y", "4"), ('5" pipe', "6")]
-    assert dead(read(b"a,b\n1,2,3\n1,2,\n", "csv")) == {1: b"1,2,3"}
+    assert dead(read(b"a,b\n1,2,3\n1,2,\n3,4,\n", "csv")) == {1: b"1,2,3"}
+    shifted = read(b"a,b,c\n1,2,\n3,,4,\n5,6,\n7,8,\n", "csv")  # a delimiter too many before an empty value
+    assert (positions(shifted), dead(shifted)) == ([1, 3, 4], {2: b"3,,4,"})
 
 
 def test_csv_header_names_are_trimmed_numbered_and_made_up() -> None:
@@ -163,6 +165,13 @@ def test_csv_quotes_part_fields_where_they_are_sound_whatever_the_width() -> Non
 def test_csv_blanks_may_stand_around_quotes() -> None:
     assert table(b'a, "b" ,c\n1, "x, y" , 3\n') == [("1", "x, y", " 3")]
     assert table(b'a, b\n1, 5" pipe\n') == [("1", ' 5" pipe')]
+    assert table(b'a,b,c\n1,"x\ny" ,3\n') == [("1", "x\ny", "3")]
+
+
+def test_an_encoding_that_shows_late_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "BLOCK", 64)
+    found = read(b"a,b\n" + b"1,x\n" * 100 + b"2,caf\xe9\n", "csv")
+    assert found.frame["b"][-1] == "café" and "Windows-1252" in found.notes[0]
 
 
 def test_text_that_is_none_is_said() -> None:
