@@ -99,7 +99,8 @@ def tally(
 ) -> Tally:
     """Counts of a part of a bronze table by source system.
 
-    ``standing`` are the rows that were judged, ``valid`` those that passed, ``repeats`` one row an exact duplicate.
+    ``standing`` are the rows that were judged, ``valid`` those that keep the contract whole, ``repeats`` one row an exact
+    duplicate.
     Counts: total, valid, invalid, duplicates, nulls (rows without a required value), and for each check
     ``dimension|rule|checked`` and ``dimension|rule|passed``.
     """

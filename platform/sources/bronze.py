@@ -64,6 +64,7 @@ class IngestUnit:
             "left_out": fitted.left_out,
             "erased": int(erased.sum()),
             "rescued": int(rows["_rescued"].is_not_null().sum()),
+            **fitted.facts,
             **punctuality(rows, self.checks),
         }
         bronze = self._write(self.source.table, rows, {"_source": self.name})
@@ -82,7 +83,7 @@ class IngestUnit:
         fitted = fit(records.frame.drop(REPLAY_OF), table, own)
         addresses = records.frame.select(POSITION, REPLAY_OF)
         frame = fitted.frame.join(addresses, on=POSITION, how="left", maintain_order="left")
-        return Fitted(frame, fitted.collapsed, fitted.left_out)
+        return Fitted(frame, fitted.collapsed, fitted.left_out, fitted.facts)
 
     def _write(self, table: str, rows: pl.DataFrame, partition: dict[str, str | None]) -> list[Add]:
         stem = f"{self.name}-{self.batch.seq:08d}-{self.index:05d}"

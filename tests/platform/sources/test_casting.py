@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+import dataframely as dy
 import polars as pl
 import pytest
 
@@ -16,7 +17,19 @@ from customer360.platform.errors import ConfigError
 from customer360.platform.sources.casting import Fitted, Mapping, fit
 from customer360.platform.sources.formats import read
 from customer360.platform.sources.formats.records import POSITION
-from customer360.platform.tables import Boolean, Date, Float, Integer, Money, String, Table, Timestamp
+from customer360.platform.tables import (
+    Boolean,
+    Date,
+    Float,
+    Identifier,
+    Integer,
+    Money,
+    OneOf,
+    String,
+    Table,
+    Timestamp,
+    personal,
+)
 
 NOTHING = Mapping({})
 
@@ -55,7 +68,7 @@ CASTS: list[tuple[str, Any, Any]] = [
     ("RATE", "1.5", 1.5), ("RATE", " 2 ", 2.0), ("RATE", "1e-3", 0.001), ("RATE", "1,5", None),
     ("OPEN", "TRUE", True), ("OPEN", "y", True), ("OPEN", " 1 ", True), ("OPEN", "No", False), ("OPEN", "f", False), ("OPEN", "2", None), ("OPEN", "on", None),
     ("PAID", "12.3", Decimal("12.30")), ("PAID", "-0.05", Decimal("-0.05")), ("PAID", "9999999999.99", Decimal("9999999999.99")),
-    ("PAID", "$5", None), ("PAID", "99999999999.99", None), ("PAID", "nan", None),
+    ("PAID", "$5", None), ("PAID", "99999999999.99", None), ("PAID", "much", None),
     ("ON", "2024-02-29", date(2024, 2, 29)), ("ON", " 2024-01-02 ", date(2024, 1, 2)), ("ON", "2024-01-02T10:00:00", date(2024, 1, 2)),
     ("ON", "2024-01-02 23:30:00-05:00", date(2024, 1, 3)), ("ON", "2023-02-29", None), ("ON", "02/01/2024", None),
     ("AT", "2024-01-02T10:00:00", utc(2024, 1, 2, 10)), ("AT", "2024-01-02 10:00:00.25", utc(2024, 1, 2, 10, 0, 0, 250_000)),
@@ -240,7 +253,83 @@ def test_same_data_in_every_format_gives_the_same_rows(visits: type[Table]) -> N
 def test_rescued_casts_meet_the_contract_as_type_failures(visits: type[Table]) -> None:
     found = fitted(visits, {"COUNT": ["x"], "WHO": ["w"], "other": ["o"]})
     verdict = tables.judge(visits, found.frame)
-    assert verdict.failures.drop(tables.ROW).rows() == [("type", "COUNT", "x")]
+    assert verdict.nulled.drop(tables.ROW).rows() == [("type", "COUNT", "x")]
+    assert (found.facts, verdict.valid.height) == ({"nulled": 1, "nulled|COUNT|type": 1}, 1)
+
+
+@pytest.fixture
+def guests(registries: None) -> type[Table]:
+    class Guests(Table, table="bronze.t_guests", key=("GUEST_ID",)):
+        """One row per guest."""
+
+        GUEST_ID = Identifier(nullable=False)
+        HOST_ID = Identifier(nullable=True)
+        NAME = String(nullable=True, metadata=personal("name"))
+        STATE = String(nullable=True, max_length=2)
+        SIZE = OneOf("S", "M", nullable=True)
+        ARRIVED = Timestamp(nullable=True)
+        LEFT = Timestamp(nullable=True)
+
+        @dy.rule()
+        def leaves_after_arriving(cls) -> pl.Expr:
+            return pl.col("LEFT") >= pl.col("ARRIVED")
+
+    return Guests
+
+
+def test_optional_values_that_break_the_contract_are_null_and_kept_with_the_rule(guests: type[Table]) -> None:
+    day, before = "2026-01-02T00:00:00.000000Z", "2026-01-01T00:00:00.000000Z"
+    found = fitted(guests, {
+        "GUEST_ID": ["1", "2", "3", None], "STATE": ["Bavaria", "BY", None, "Hesse"], "SIZE": ["XL", "S", "M", None],
+        "ARRIVED": [None, day, day, None], "LEFT": [None, before, day, None], "_rules": ["r", None, None, None],
+    })  # fmt: skip
+    assert found.frame.select("STATE", "SIZE").rows() == [(None, None), ("BY", "S"), (None, "M"), ("Hesse", None)]
+    first, second, third, refused = rescued(found)
+    assert first == {
+        "STATE": "Bavaria", "SIZE": "XL", "file:_rules": "r", "_rules": {"STATE": "max_length", "SIZE": "one_of"},
+    }  # fmt: skip
+    assert second is not None and second["_rules"] == dict.fromkeys(("ARRIVED", "LEFT"), "leaves_after_arriving")
+    assert (second["ARRIVED"], second["LEFT"], third, refused) == (day, before, None, None)
+    assert found.facts == {
+        "nulled": 4, "nulled|STATE|max_length": 1, "nulled|SIZE|one_of": 1,
+        "nulled|ARRIVED|leaves_after_arriving": 1, "nulled|LEFT|leaves_after_arriving": 1,
+    }  # fmt: skip
+    again = tables.judge(guests, found.frame)
+    assert (again.nulled.height, again.valid.height) == (4, 3)
+    assert again.failures.select("rule", "column").rows() == [("nullability", "GUEST_ID"), ("max_length", "STATE")]
+
+
+@pytest.mark.parametrize(
+    "name", ["k", "v", "i", "o", "member", "object", "row__", "rule", "value", "0", "literal", "é\"'"]
+)
+def test_a_file_column_of_any_name_is_kept(visits: type[Table], name: str) -> None:
+    found = fitted(visits, {"WHO": ["a", "b"], name: ["x", None], "COUNT": ["1", "one"]})
+    assert rescued(found) == [{name: "x"}, {"COUNT": "one"}]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([17850.0, None, float("nan"), 1e16, 12.5], ["17850", None, None, "10000000000000000", "12.5"]),
+        (
+            ["17850.0", " 17850 ", "\u00a00017\t", "aB-1", "1.50", "-7.0"],
+            ["17850", "17850", "0017", "aB-1", "1.50", "-7"],
+        ),
+        (["NULL", "null", "\\N", "N/A", "nan", "None", "-", "", " "], [None] * 9),
+        ([17850, 9007199254740993], ["17850", "9007199254740993"]),
+    ],
+)
+def test_identifiers_are_text_that_joins(guests: type[Table], values: list[Any], expected: list[Any]) -> None:
+    found = fitted(guests, {"GUEST_ID": [str(n) for n in range(len(values))], "HOST_ID": values})
+    assert found.frame["HOST_ID"].to_list() == expected
+    assert (rescued(found), found.facts["nulled"]) == ([None] * len(values), 0)
+
+
+def test_null_is_a_name_and_a_dumped_null_is_none(guests: type[Table]) -> None:
+    names = ["Null", "NULL", "\\N", "#N/A", "Na"]
+    found = fitted(guests, {"GUEST_ID": list("abcde"), "NAME": names, "STATE": ["NA", "n/a", "--", "by", "?"]})
+    assert found.frame["NAME"].to_list() == ["Null", "NULL", None, None, "Na"]
+    assert found.frame["STATE"].to_list() == [None, None, None, "by", None]
 
 
 def test_an_amount_with_more_digits_is_rounded_and_its_text_kept(visits: type[Table]) -> None:
