@@ -20,7 +20,7 @@ from customer360.platform.errors import SourceError
 from customer360.platform.lake import Lake
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import configured
-from customer360.platform.sources.bronze import mapping_of
+from customer360.platform.sources.bronze import mapping_of, reading_of
 from customer360.platform.sources.casting import fit
 from customer360.platform.sources.formats.records import POSITION
 from customer360.platform.sources.landing import landing_of
@@ -130,7 +130,7 @@ def _record(row: dict[str, Any], settings: Settings, place: str) -> dict[str, An
     source = configured(settings, row["_source"])
     address = "/".join(str(row["_replay_of"]).split("/")[2:-1])  # source/seq/address/position
     records = source.reread(landing_of(settings), address, str(row["_raw"]).encode())
-    fitted = fit(records.frame, tables.by_name(source.table), mapping_of(source))
+    fitted = fit(records.frame, tables.by_name(source.table), mapping_of(source), reading_of(source))
     if fitted.frame.height != 1:
         reason = records.dead["reason"].to_list() or [f"{fitted.frame.height} records of {row['_source']} in it"]
         raise SourceError(f"{place}: `_raw` is still not readable: {reason[0]}")

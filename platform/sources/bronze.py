@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import polars as pl
 
@@ -11,11 +12,12 @@ from customer360.platform.lake import Add, Lake
 from customer360.platform.ledger import Batch, Input
 from customer360.platform.quality import DeadLetters
 from customer360.platform.quality.checks import TableChecks, punctuality
-from customer360.platform.sources import formats
+from customer360.platform.sources import formats, timestamps
 from customer360.platform.sources.base import Source
 from customer360.platform.sources.casting import Fitted, Mapping, fit
 from customer360.platform.sources.formats.records import POSITION, Records
 from customer360.platform.sources.landing import Landing
+from customer360.platform.sources.values import Reading, Words
 
 REPLAY_OF = "_replay_of"  # in a batch of corrections: the bronze row or dead letter that a record stands for
 
@@ -27,6 +29,7 @@ class Landed:
     bronze: list[Add]
     dead: list[Add]
     facts: dict[str, int]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class IngestUnit:
     batch: Batch
     index: int
     checks: TableChecks | None = None
+    reading: Reading = field(default_factory=Reading)
 
     @property
     def address(self) -> str:
@@ -68,7 +72,7 @@ class IngestUnit:
             **punctuality(rows, self.checks),
         }
         bronze = self._write(self.source.table, rows, {"_source": self.name})
-        return Landed(bronze, self._write("quality.dead_letters", letters, {"source": self.name}), facts)
+        return Landed(bronze, self._write("quality.dead_letters", letters, {"source": self.name}), facts, fitted.notes)
 
     def _records(self) -> Records:
         if self.batch.inline:
@@ -78,12 +82,12 @@ class IngestUnit:
     def _fitted(self, records: Records) -> Fitted:
         table = tables.by_name(self.source.table)
         if not self.batch.inline:
-            return fit(records.frame, table, mapping_of(self.source))
+            return fit(records.frame, table, mapping_of(self.source), self.reading)
         own = Mapping({})  # corrections are written in the contract's columns
-        fitted = fit(records.frame.drop(REPLAY_OF), table, own)
+        fitted = fit(records.frame.drop(REPLAY_OF), table, own, Reading(words=self.reading.words))
         addresses = records.frame.select(POSITION, REPLAY_OF)
         frame = fitted.frame.join(addresses, on=POSITION, how="left", maintain_order="left")
-        return Fitted(frame, fitted.collapsed, fitted.left_out, fitted.facts)
+        return Fitted(frame, fitted.collapsed, fitted.left_out, fitted.facts, fitted.notes)
 
     def _write(self, table: str, rows: pl.DataFrame, partition: dict[str, str | None]) -> list[Add]:
         stem = f"{self.name}-{self.batch.seq:08d}-{self.index:05d}"
@@ -93,6 +97,21 @@ class IngestUnit:
 def mapping_of(source: Source) -> Mapping:
     """How the columns of a source become contract columns."""
     return Mapping(source.mapping, tuple(source.group_by), source.where)
+
+
+def reading_of(source: Source, rules: dict[str, Any] | None = None, facts: dict[str, Any] | None = None) -> Reading:
+    """How the values of a source are read. ``facts`` are those of its last batch: an order of day and month that it showed
+    is that of later files that leave it open."""
+    words = (rules or {}).get("standardization")
+    shown = (fact.split("|") for fact in facts or {} if fact.startswith("dates|"))
+    orders: dict[str, timestamps.Order] = {c: "day_first" if o == "day_first" else "month_first" for _, c, o in shown}
+    return Reading(
+        words=words if isinstance(words, Words) else Words(),
+        timezone=source.timezone,
+        dates=source.dates,
+        decimal=source.decimal,
+        usual=orders,
+    )
 
 
 def mapping_faults(landing: Landing, source: Source, inputs: list[Input]) -> list[str]:

@@ -15,7 +15,7 @@ from customer360.platform import rescued, tables
 from customer360.platform.errors import ConfigError
 from customer360.platform.sources import values
 from customer360.platform.sources.formats.records import POSITION
-from customer360.platform.sources.values import Reading
+from customer360.platform.sources.values import Reading, Said
 from customer360.platform.tables import Table
 
 
@@ -72,12 +72,14 @@ class Mapping:
 class Fitted:
     """``frame``: contract columns typed, then ``_rescued`` and ``_position``; ``collapsed``: records merged into others;
     ``left_out``: records that are not this source's; ``facts``: how many values were nulled, ``nulled`` and for each
-    column and rule ``nulled|COLUMN|rule``."""
+    column and rule ``nulled|COLUMN|rule``, and which order of day and month a column showed, ``dates|COLUMN|day_first``;
+    ``notes``: what was assumed, for people."""
 
     frame: pl.DataFrame
     collapsed: int
     left_out: int = 0
     facts: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping, reading: Reading | None = None) -> Fitted:
@@ -88,7 +90,8 @@ def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping, reading: Re
     mapped, verbatim = _map(records, table, mapping)
     contract = table.columns()
     mapped = mapped.with_columns(values.known(mapped[c], contract[c], reading) for c in contract if c in mapped.columns)
-    casts = {c: values.read(mapped[c], column, reading) for c, column in contract.items() if c in mapped.columns}
+    said = Said()
+    casts = {c: values.read(mapped[c], c, t, reading, said) for c, t in contract.items() if c in mapped.columns}
     failed = {c: mapped[c].cast(pl.String) for c, cast in casts.items() if cast.null_count() > mapped[c].null_count()}
     texts = {c: pl.select(pl.when(casts[c].is_null()).then(text)).to_series() for c, text in failed.items()}
     typed = pl.DataFrame(
@@ -103,10 +106,9 @@ def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping, reading: Re
     texts |= _left_over(records, table, verbatim) if not mapping.group_by else {}
     texts |= _rounded(mapped, casts) if not mapping.group_by else {}
     rescue = rescued.written(mapped.height, texts, rules)
-    facts = _counted(optional, rules)
-    return Fitted(
-        typed.with_columns(rescue, mapped[POSITION]), records.height - mapped.height, everything - records.height, facts
-    )
+    frame = typed.with_columns(rescue, mapped[POSITION])
+    collapsed, left_out = records.height - mapped.height, everything - records.height
+    return Fitted(frame, collapsed, left_out, _counted(optional, rules) | said.facts, tuple(said.notes))
 
 
 def _left_over(records: pl.DataFrame, table: type[Table], verbatim: set[str]) -> dict[str, pl.Series]:
@@ -150,7 +152,9 @@ def _rounded(mapped: pl.DataFrame, casts: dict[str, pl.Series]) -> dict[str, pl.
     found = {}
     for column, cast in casts.items():
         if isinstance(cast.dtype, pl.Decimal) and mapped[column].dtype == pl.String:
-            longer = mapped[column].str.contains(rf"\.\d{{{cast.dtype.scale}}}0*[1-9]")
+            longer = mapped[column].str.contains(rf"^[^.,]*\.\d{{{cast.dtype.scale}}}0*[1-9]\d*[^.,\d]*$")
+            plain = mapped[column].str.strip_chars().cast(cast.dtype, strict=False)
+            longer &= (plain == cast).fill_null(True)  # else the point was no sign of a fraction
             if longer.any():
                 found[f"file:{column}"] = mapped.select(pl.when(longer).then(column)).to_series()
     return found

@@ -6,62 +6,84 @@ only numbers become numbers and only instants become instants without a look at 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Literal
+
 import polars as pl
 
 from customer360.platform.settings import Frozen
+from customer360.platform.sources import amounts, timestamps
 from customer360.platform.tables import READS, Column
 
 # What exports write for "nothing". In names of people only DUMPED counts: Null is a surname.
 NULLS = ("null", "(null)", "<null>", "\\n", "n/a", "na", "#n/a", "<na>", "nan", "nat", "none", "nil", "-", "--", "?")
 DUMPED = ("\\N", "#N/A", "<NA>", "(null)", "<null>")
-DATETIME_FORMATS = (
-    "%Y-%m-%dT%H:%M:%S%.f",
-    "%Y-%m-%d %H:%M:%S%.f",
-    "%Y-%m-%dT%H:%M:%S%.f%#z",
-    "%Y-%m-%d %H:%M:%S%.f%#z",
-    "%Y-%m-%d %H:%M",
-    "%Y-%m-%dT%H:%M",
-    "%Y-%m-%d",
-)
 TRUE, FALSE = ("true", "t", "1", "y", "yes"), ("false", "f", "0", "n", "no")
 BLANKS = "[\\s\u00a0\u200b\ufeff]+"
 
 
-class Reading(Frozen):
-    """How a source's values are to be read."""
+# Dates that systems write for "never" or "unknown": the end of time, and the first day of a calendar or of a database.
+FIRST_YEAR, LAST_YEAR = 1000, 2899
+NO_DATES = (date(1753, 1, 1), date(1899, 12, 30), date(1899, 12, 31), date(1900, 1, 1))
+LEAST_EPOCH = 1e8  # smaller numbers name years and counts, not seconds since 1970; 1e8 is March 1973
+
+
+class Words(Frozen):
+    """Words that files write for values, whatever the source."""
 
     nulls: tuple[str, ...] = NULLS  # in lower case; read as null in every column but names of people
     nulls_of_names: tuple[str, ...] = DUMPED  # as they are written; read as null in names of people as well
 
 
+class Reading(Frozen):
+    """How a source's values are to be read."""
+
+    words: Words = Words()
+    timezone: str | None = None  # IANA name; times without an offset are of this zone. None: UTC
+    dates: timestamps.Order | None = None  # of dates like 1/2/2011; None: what the column says
+    decimal: Literal[".", ","] | None = None  # the sign before the fraction; None: what the column says
+    usual: dict[str, timestamps.Order] = {}  # by column: the order of dates of earlier deliveries
+
+
+@dataclass
+class Said:
+    """What reading a file decided: ``facts`` to be counted, ``notes`` for people."""
+
+    facts: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
 def known(values: pl.Series, column: Column, reading: Reading) -> pl.Series:
     """The values with null where the text stands for nothing. NA is no null where it may be Namibia."""
     if values.dtype != pl.String:
-        return values.fill_nan(None) if values.dtype.is_float() and column.dtype == pl.String else values
+        return values.fill_nan(None) if values.dtype.is_float() else values
     metadata = column.metadata or {}
     text = values.str.strip_chars()
-    nothing = text.is_in(["", *reading.nulls_of_names])
+    nothing = text.is_in(["", *reading.words.nulls_of_names])
     if metadata.get("pii") != "name":
-        words = [w for w in reading.nulls if not (w == "na" and metadata.get(READS) == "country")]
+        words = [w for w in reading.words.nulls if not (w == "na" and metadata.get(READS) == "country")]
         nothing |= text.str.to_lowercase().is_in(words)
     return values.set(nothing.fill_null(False), None) if nothing.any() else values
 
 
-def read(values: pl.Series, column: Column, reading: Reading) -> pl.Series:
-    """Values as the column's type, null where they do not fit."""
+def read(values: pl.Series, name: str, column: Column, reading: Reading, said: Said) -> pl.Series:
+    """Values as the type of the contract's column, null where they do not fit. What was decided is put into ``said``."""
     have, to = values.dtype, column.dtype
     if (column.metadata or {}).get(READS) == "id":
         return identifiers(values)
-    if have == to or to == pl.String:
+    if to == pl.String or (have == to and not to.is_temporal()):
         return values.cast(to, strict=False)
-    if isinstance(have, pl.Datetime) and to.is_temporal():
-        return _as_utc(values).cast(to)
-    if have == pl.Date and to.is_temporal():
-        return _as_utc(values.cast(pl.Datetime("us"))).cast(to)
+    if to.is_temporal():
+        return _moments(values, name, to, reading, said)
     if have.is_numeric() and to.is_numeric():
         whole = pl.select(pl.when(values == values.floor()).then(values)).to_series() if to.is_integer() else values
         return whole.cast(to, strict=False)
-    return _from_text(values.cast(pl.String).str.strip_chars(), to)
+    text = values.cast(pl.String).str.strip_chars()
+    if to == pl.Boolean:
+        lower = text.str.to_lowercase().str.replace(r"\.0+$", "")
+        return pl.select(pl.when(lower.is_in(TRUE)).then(True).when(lower.is_in(FALSE)).then(False)).to_series()
+    return _number(text, name, to, reading, said)
 
 
 def identifiers(values: pl.Series) -> pl.Series:
@@ -80,40 +102,50 @@ def identifiers(values: pl.Series) -> pl.Series:
     return text.str.replace(r"^(-?\d+)\.0$", "$1").replace("", None)
 
 
-def _from_text(values: pl.Series, to: pl.DataType) -> pl.Series:
-    if isinstance(to, pl.Datetime):
-        return _parse_datetime(values)
-    if to == pl.Date:
-        dates = values.str.to_date("%Y-%m-%d", strict=False)
-        return dates if dates.null_count() == values.null_count() else _parse_datetime(values).dt.date()
-    if to == pl.Boolean:
-        lower = values.str.to_lowercase().str.replace(r"\.0+$", "")
-        return pl.select(pl.when(lower.is_in(TRUE)).then(True).when(lower.is_in(FALSE)).then(False)).to_series()
-    cast = values.cast(to, strict=False)
-    if to.is_integer() and cast.null_count() > values.null_count():
-        return values.str.replace(r"\.0+$", "").cast(to, strict=False)
-    return cast
+def _number(text: pl.Series, name: str, to: pl.DataType, reading: Reading, said: Said) -> pl.Series:
+    """Numbers as `amounts` reads them. Plain ones keep every digit: they never pass through a float."""
+    plain = text.cast(to, strict=False)
+    if to.is_integer() and plain.null_count() > text.null_count():
+        plain = text.str.replace(r"\.0+$", "").cast(to, strict=False)
+    either = text.str.contains(amounts.EITHER).fill_null(False)
+    pointed = not either.any() or (reading.decimal or amounts.decimal_sign(text)) == "."
+    if plain.null_count() == text.null_count() and pointed:
+        return plain
+    found = amounts.parsed(text, name, said.notes.append, declared=reading.decimal)
+    if to.is_integer():
+        found = pl.select(pl.when(found == found.floor()).then(found)).to_series()
+    if isinstance(to, pl.Decimal):
+        fits = found.abs() < 10.0 ** (to.precision - to.scale)
+        found = pl.select(pl.when(fits).then(found)).to_series()
+    swapped = either & pl.select(found.is_not_null() & (found != plain.cast(pl.Float64)).fill_null(True)).to_series()
+    chosen = pl.when(swapped | plain.is_null()).then(found.cast(to, strict=False)).otherwise(plain)
+    return pl.select(chosen.alias(text.name)).to_series()
 
 
-def _as_utc(values: pl.Series) -> pl.Series:
-    zone = values.dtype.time_zone if isinstance(values.dtype, pl.Datetime) else None
-    return values.dt.convert_time_zone("UTC") if zone else values.dt.replace_time_zone("UTC")
+def _moments(values: pl.Series, name: str, to: pl.DataType, reading: Reading, said: Said) -> pl.Series:
+    """Instants in UTC, or dates: of an instant its date in the source's zone, of a zone-less time the date as written."""
+    if not (values.dtype.is_temporal() or values.dtype == pl.String or values.dtype.is_numeric()):
+        values = values.cast(pl.String, strict=False)
+    values = _with_sense(values)
+    order = reading.dates
+    if values.dtype == pl.String and order is None and (told := timestamps.order_of(values)):
+        said.facts[f"dates|{name}|{told}"] = 1
+    zone = reading.timezone
+    utc = timestamps.parsed(values, name, said.notes.append, order, zone, reading.usual.get(name))
+    instants = utc.dt.replace_time_zone("UTC")
+    local = (instants.dt.convert_time_zone(zone) if zone else instants).dt.date()
+    sensible = local.dt.year().is_between(FIRST_YEAR, LAST_YEAR) & ~local.is_in(list(NO_DATES))
+    found = local if to == pl.Date else instants
+    return pl.select(pl.when(sensible).then(found).cast(to).alias(values.name)).to_series()
 
 
-def _parse_datetime(values: pl.Series) -> pl.Series:
-    """ISO text to UTC instants; each further format is tried only on what the ones before left."""
-    parsed = pl.Series(values.name, [None], pl.Datetime("us", "UTC")).new_from_index(0, len(values))
-    for form in DATETIME_FORMATS:
-        if parsed.null_count() == values.null_count():
-            break
-        rest = (
-            values
-            if parsed.null_count() == len(values)
-            else pl.select(pl.when(parsed.is_null()).then(values)).to_series()
-        )
-        if form == "%Y-%m-%d":
-            tried = _as_utc(rest.str.to_date(form, strict=False).cast(pl.Datetime("us")))
-        else:
-            tried = _as_utc(rest.str.to_datetime(form, strict=False, time_unit="us"))
-        parsed = pl.select(pl.coalesce(parsed, tried)).to_series()
-    return parsed.alias(values.name)
+def _with_sense(values: pl.Series) -> pl.Series:
+    """Without the numbers that are too small to be epochs, as a year or a zero."""
+    if values.dtype.is_numeric():
+        compact = values.cast(pl.Float64).is_between(*timestamps.COMPACT)
+        return pl.select(pl.when((values.abs() >= LEAST_EPOCH) | compact).then(values)).to_series().alias(values.name)
+    if values.dtype != pl.String:
+        return values
+    number = values.str.strip_chars().cast(pl.Float64, strict=False)
+    small = (number.abs() < LEAST_EPOCH) & ~number.is_between(*timestamps.COMPACT)
+    return values.set(small.fill_null(False), None)

@@ -17,6 +17,7 @@ from customer360.platform.errors import ConfigError
 from customer360.platform.sources.casting import Fitted, Mapping, fit
 from customer360.platform.sources.formats import read
 from customer360.platform.sources.formats.records import POSITION
+from customer360.platform.sources.values import Reading
 from customer360.platform.tables import (
     Boolean,
     Date,
@@ -50,9 +51,12 @@ def visits(registries: None) -> type[Table]:
     return Visits
 
 
-def fitted(table: type[Table], columns: dict[str, Any], mapping: Mapping = NOTHING) -> Fitted:
+def fitted(
+    table: type[Table], columns: dict[str, Any], mapping: Mapping = NOTHING, reading: Reading | None = None
+) -> Fitted:
     frame = pl.DataFrame(columns)
-    return fit(frame.insert_column(0, pl.int_range(1, frame.height + 1, eager=True).alias(POSITION)), table, mapping)
+    frame.insert_column(0, pl.int_range(1, frame.height + 1, eager=True).alias(POSITION))
+    return fit(frame, table, mapping, reading)
 
 
 def rescued(found: Fitted) -> list[dict[str, Any] | None]:
@@ -64,16 +68,16 @@ def utc(*parts: int) -> datetime:
 
 
 CASTS: list[tuple[str, Any, Any]] = [
-    ("COUNT", "7", 7), ("COUNT", " -7 ", -7), ("COUNT", "12.0", 12), ("COUNT", "12.7", None), ("COUNT", "1,000", None), ("COUNT", "9" * 19, None),
-    ("RATE", "1.5", 1.5), ("RATE", " 2 ", 2.0), ("RATE", "1e-3", 0.001), ("RATE", "1,5", None),
+    ("COUNT", "7", 7), ("COUNT", " -7 ", -7), ("COUNT", "12.0", 12), ("COUNT", "12.7", None), ("COUNT", "1,000", 1000), ("COUNT", "9" * 19, None),
+    ("RATE", "1.5", 1.5), ("RATE", " 2 ", 2.0), ("RATE", "1e-3", 0.001), ("RATE", "1,5", 1.5), ("RATE", "1,5x", None),
     ("OPEN", "TRUE", True), ("OPEN", "y", True), ("OPEN", " 1 ", True), ("OPEN", "No", False), ("OPEN", "f", False), ("OPEN", "2", None), ("OPEN", "on", None),
     ("PAID", "12.3", Decimal("12.30")), ("PAID", "-0.05", Decimal("-0.05")), ("PAID", "9999999999.99", Decimal("9999999999.99")),
-    ("PAID", "$5", None), ("PAID", "99999999999.99", None), ("PAID", "much", None),
+    ("PAID", "$5", Decimal("5.00")), ("PAID", "(1.234,50)", Decimal("-1234.50")), ("PAID", "99999999999.99", None), ("PAID", "much", None),
     ("ON", "2024-02-29", date(2024, 2, 29)), ("ON", " 2024-01-02 ", date(2024, 1, 2)), ("ON", "2024-01-02T10:00:00", date(2024, 1, 2)),
-    ("ON", "2024-01-02 23:30:00-05:00", date(2024, 1, 3)), ("ON", "2023-02-29", None), ("ON", "02/01/2024", None),
+    ("ON", "2024-01-02 23:30:00-05:00", date(2024, 1, 3)), ("ON", "2023-02-29", None), ("ON", "29/02/2024", date(2024, 2, 29)), ("ON", "1985", None), ("ON", "9999-12-31", None), ("ON", "0001-01-01", None), ("ON", "1900-01-01", None),
     ("AT", "2024-01-02T10:00:00", utc(2024, 1, 2, 10)), ("AT", "2024-01-02 10:00:00.25", utc(2024, 1, 2, 10, 0, 0, 250_000)),
     ("AT", "2024-01-02T10:00:00Z", utc(2024, 1, 2, 10)), ("AT", "2024-01-02 10:00:00+02:00", utc(2024, 1, 2, 8)),
-    ("AT", "2024-01-02 10:00", utc(2024, 1, 2, 10)), ("AT", "2024-01-02", utc(2024, 1, 2)), ("AT", "2024-01-02T25:00:00", None), ("AT", "1704189600", None),
+    ("AT", "2024-01-02 10:00", utc(2024, 1, 2, 10)), ("AT", "2024-01-02", utc(2024, 1, 2)), ("AT", "2024-01-02T25:00:00", None), ("AT", "1704189600", utc(2024, 1, 2, 10)), ("AT", "1704189600000", utc(2024, 1, 2, 10)), ("AT", "0", None), ("AT", "3000-01-01 00:00", None),
 ]  # fmt: skip
 
 
@@ -95,13 +99,14 @@ def test_each_row_of_a_column_finds_its_own_format(visits: type[Table]) -> None:
 @pytest.mark.parametrize(
     ("column", "values", "expected", "left"),
     [
-        ("COUNT", [12.0, 12.7, float("nan")], [12, None, None], [None, {"COUNT": "12.7"}, {"COUNT": "NaN"}]),
+        ("COUNT", [12.0, 12.7, float("nan")], [12, None, None], [None, {"COUNT": "12.7"}, None]),
         ("COUNT", [Decimal("3.00"), Decimal("3.50")], [3, None], [None, {"COUNT": "3.50"}]),
         ("COUNT", [True], [None], [{"COUNT": "true"}]),
         ("OPEN", [1, 0, 2], [True, False, None], [None, None, {"OPEN": "2"}]),
         ("PAID", [12.5, 1e20], [Decimal("12.50"), None], [None, {"PAID": "1e+20"}]),
-        ("AT", [1704189600], [None], [{"AT": "1704189600"}]),
-        ("ON", [20240102], [None], [{"ON": "20240102"}]),
+        ("AT", [1704189600], [utc(2024, 1, 2, 10)], [None]),
+        ("ON", [20240102], [date(2024, 1, 2)], [None]),
+        ("ON", [1985], [None], [{"ON": "1985"}]),
         ("AT", [date(2024, 1, 2)], [utc(2024, 1, 2)], [None]),
         ("AT", [datetime(2024, 1, 2, 3)], [utc(2024, 1, 2, 3)], [None]),
         ("ON", [datetime(2024, 1, 2, 3)], [date(2024, 1, 2)], [None]),
@@ -323,6 +328,35 @@ def test_identifiers_are_text_that_joins(guests: type[Table], values: list[Any],
     found = fitted(guests, {"GUEST_ID": [str(n) for n in range(len(values))], "HOST_ID": values})
     assert found.frame["HOST_ID"].to_list() == expected
     assert (rescued(found), found.facts["nulled"]) == ([None] * len(values), 0)
+
+
+def test_a_source_says_how_its_values_are_read(visits: type[Table]) -> None:
+    columns = {"AT": ["1/2/2026 8:00"], "ON": ["1/2/2026"], "PAID": ["1.234"], "RATE": ["0,5"], "COUNT": ["2.000"]}
+    reading = Reading(timezone="America/New_York", dates="day_first", decimal=",")
+    found = fitted(visits, columns, reading=reading)
+    assert found.frame.select(list(columns)).row(0) == (
+        utc(2026, 2, 1, 13),
+        date(2026, 2, 1),
+        Decimal("1234.00"),
+        0.5,
+        2000,
+    )
+    assert (found.notes, rescued(found)) == ((), [None])
+    found = fitted(visits, columns)
+    assert found.frame.select("AT", "ON", "PAID").row(0) == (utc(2026, 1, 2, 8), date(2026, 1, 2), Decimal("1.23"))
+    assert [note.partition(":")[0] for note in found.notes] == ["COUNT", "PAID", "ON", "AT"]
+
+
+def test_a_date_is_that_of_its_own_zone(visits: type[Table]) -> None:
+    values = ["2026-01-02T00:30:00+01:00", "2026-01-02", "2026-01-02 23:59"]
+    found = fitted(visits, {"ON": values}, reading=Reading(timezone="Europe/Berlin"))
+    assert found.frame["ON"].to_list() == [date(2026, 1, 2)] * 3
+
+
+def test_the_order_that_a_column_shows_is_a_fact_and_holds_for_the_next_file(visits: type[Table]) -> None:
+    assert fitted(visits, {"AT": ["31/1/2026"]}).facts == {"nulled": 0, "dates|AT|day_first": 1}
+    found = fitted(visits, {"AT": ["1/2/2026"]}, reading=Reading(usual={"AT": "day_first"}))
+    assert (found.frame["AT"].to_list(), found.notes) == ([utc(2026, 2, 1)], ())
 
 
 def test_null_is_a_name_and_a_dumped_null_is_none(guests: type[Table]) -> None:
