@@ -49,12 +49,31 @@ def Money(**options: Any) -> dy.Decimal:
 
 
 READS = "reads"  # column metadata: how a text is read, beside its type
-LONGEST_ID = 255
+LONGEST_ID = 1000  # no identifier, but a document that slipped into its column
 
 
-def Identifier(*, max_length: int = LONGEST_ID, metadata: dict[str, str] | None = None, **options: Any) -> dy.String:
+def Identifier(**options: Any) -> dy.String:
     """Text that joins tables: an id, code or number of something. Systems make them of any length and form."""
-    return dy.String(max_length=max_length, metadata={**(metadata or {}), READS: "id"}, **options)
+    return _read_as("id", LONGEST_ID, **options)
+
+
+def Country(**options: Any) -> dy.String:
+    """A country by its ISO 3166 code of three letters; files may write any code or English name."""
+    return _read_as("country", 3, **options)
+
+
+def State(**options: Any) -> dy.String:
+    """A state or region: of America by its code of two letters, of other countries as the source writes it."""
+    return _read_as("state", 100, **options)
+
+
+def Currency(**options: Any) -> dy.String:
+    """A currency by its ISO 4217 code; files may write code, number, English name or sign."""
+    return _read_as("currency", 3, **options)
+
+
+def _read_as(reader: str, longest: int, metadata: dict[str, str] | None = None, **options: Any) -> dy.String:
+    return dy.String(max_length=longest, metadata={**(metadata or {}), READS: reader}, **options)
 
 
 def Timestamp(**options: Any) -> dy.Datetime:

@@ -8,6 +8,7 @@ import polars as pl
 from customer360.pipelines import vocabulary as v
 from customer360.platform.tables import (
     Boolean,
+    Country,
     Float,
     Identifier,
     Integer,
@@ -38,7 +39,7 @@ class Events(Table, table="bronze.events", key=("EVENT_ID",)):
     DEVICE_TYPE = OneOf(*v.DEVICE_TYPES, nullable=True)
     BROWSER = String(nullable=True, max_length=255)
     OPERATING_SYSTEM = String(nullable=True, max_length=255)
-    LOCATION_COUNTRY = String(nullable=True, max_length=3)
+    LOCATION_COUNTRY = Country(nullable=True)
     LOCATION_CITY = String(nullable=True, max_length=255)
     REFERRER_URL = String(nullable=True, max_length=8000)
     VISITOR_ID = Identifier(

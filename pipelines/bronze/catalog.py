@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from customer360.platform.tables import Date, Identifier, Integer, Money, String, Table, Timestamp
+from customer360.platform.tables import Currency, Date, Identifier, Integer, Money, String, Table, Timestamp
 
 
 class Products(Table, table="bronze.products", key=("PRODUCT_ID",), erasure="none"):
@@ -16,7 +16,7 @@ class Products(Table, table="bronze.products", key=("PRODUCT_ID",), erasure="non
     SKU = Identifier(nullable=True)
     PRICE = Money(nullable=True, min=0)
     COST = Money(nullable=True, min=0)
-    CURRENCY_CODE = String(nullable=True, max_length=3)
+    CURRENCY_CODE = Currency(nullable=True)
     DESCRIPTION = String(nullable=True)
     ATTRIBUTES = String(nullable=True, description="JSON object")
     LAUNCH_DATE = Date(nullable=True)

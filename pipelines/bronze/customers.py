@@ -6,7 +6,18 @@ import dataframely as dy
 import polars as pl
 
 from customer360.pipelines import vocabulary as v
-from customer360.platform.tables import Date, Identifier, Integer, OneOf, String, Table, Timestamp, personal
+from customer360.platform.tables import (
+    Country,
+    Date,
+    Identifier,
+    Integer,
+    OneOf,
+    State,
+    String,
+    Table,
+    Timestamp,
+    personal,
+)
 
 
 class Customers(Table, table="bronze.customers", key=("CUSTOMER_ID",), version="LAST_UPDATED_DATE"):
@@ -22,9 +33,9 @@ class Customers(Table, table="bronze.customers", key=("CUSTOMER_ID",), version="
     GENDER = String(nullable=True, max_length=100, metadata=personal("person"))
     ADDRESS_LINE_1 = String(nullable=True, max_length=500, metadata=personal("address"))
     CITY = String(nullable=True, max_length=255, metadata=personal("address"))
-    STATE_CODE = String(nullable=True, max_length=2)
+    STATE_CODE = State(nullable=True)
     ZIP_CODE = Identifier(nullable=True, metadata=personal("address"))
-    COUNTRY_CODE = String(nullable=True, max_length=3)
+    COUNTRY_CODE = Country(nullable=True)
     CUSTOMER_SEGMENT = OneOf(*v.CUSTOMER_SEGMENTS, nullable=True)
     LOYALTY_TIER = OneOf(*v.LOYALTY_TIERS, nullable=True)
     LOYALTY_POINTS = Integer(nullable=True)

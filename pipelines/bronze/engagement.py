@@ -6,7 +6,18 @@ import dataframely as dy
 import polars as pl
 
 from customer360.pipelines import vocabulary as v
-from customer360.platform.tables import Date, Identifier, Integer, Money, OneOf, String, Table, Timestamp, personal
+from customer360.platform.tables import (
+    Country,
+    Date,
+    Identifier,
+    Integer,
+    Money,
+    OneOf,
+    String,
+    Table,
+    Timestamp,
+    personal,
+)
 
 
 class EngagementEvents(Table, table="bronze.engagement_events", key=("ENGAGEMENT_ID",)):
@@ -23,7 +34,7 @@ class EngagementEvents(Table, table="bronze.engagement_events", key=("ENGAGEMENT
     ENGAGEMENT_ACTION = OneOf("SENT", "DELIVERED", "OPENED", "CLICKED", "UNSUBSCRIBED")
     ENGAGEMENT_STATUS = OneOf("SUCCESS", "FAILED", "BOUNCED", nullable=True)
     DEVICE_TYPE = OneOf(*v.DEVICE_TYPES, nullable=True)
-    LOCATION_COUNTRY = String(nullable=True, max_length=3)
+    LOCATION_COUNTRY = Country(nullable=True)
     TIME_TO_OPEN = Integer(nullable=True, min=0, description="Minutes from sending")
     TIME_TO_CLICK = Integer(nullable=True, min=0, description="Minutes from sending")
     CONVERSION_RESULT = String(nullable=True, max_length=255)

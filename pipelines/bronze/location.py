@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from customer360.platform.tables import Date, Float, Identifier, String, Table
+from customer360.platform.tables import Country, Date, Float, Identifier, State, String, Table
 
 
 class Stores(Table, table="bronze.stores", key=("STORE_ID",), erasure="none"):
@@ -12,9 +12,9 @@ class Stores(Table, table="bronze.stores", key=("STORE_ID",), erasure="none"):
     STORE_NAME = String(nullable=True, max_length=500)
     ADDRESS_LINE_1 = String(nullable=True, max_length=500)
     CITY = String(nullable=True, max_length=255)
-    STATE_CODE = String(nullable=True, max_length=2)
+    STATE_CODE = State(nullable=True)
     ZIP_CODE = Identifier(nullable=True)
-    COUNTRY_CODE = String(nullable=True, max_length=3)
+    COUNTRY_CODE = Country(nullable=True)
     REGION = String(nullable=True, max_length=255)
     LATITUDE = Float(nullable=True, min=-90, max=90)
     LONGITUDE = Float(nullable=True, min=-180, max=180)

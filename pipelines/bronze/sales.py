@@ -6,7 +6,18 @@ import dataframely as dy
 import polars as pl
 
 from customer360.pipelines import vocabulary as v
-from customer360.platform.tables import Date, Identifier, Integer, Money, OneOf, String, Table, Timestamp, personal
+from customer360.platform.tables import (
+    Currency,
+    Date,
+    Identifier,
+    Integer,
+    Money,
+    OneOf,
+    String,
+    Table,
+    Timestamp,
+    personal,
+)
 
 
 class Transactions(
@@ -22,7 +33,7 @@ class Transactions(
     TOTAL_AMOUNT = Money(description="Negative for returns and refunds")
     TAX_AMOUNT = Money(nullable=True)
     SHIPPING_AMOUNT = Money(nullable=True)
-    CURRENCY_CODE = String(nullable=True, max_length=3)
+    CURRENCY_CODE = Currency(nullable=True)
     PAYMENT_METHOD = OneOf(*v.PAYMENT_METHODS, nullable=True)
     CARD_TYPE = OneOf(*v.CARD_TYPES, nullable=True)
     STORE_ID = Identifier(nullable=True)
@@ -91,7 +102,7 @@ class OnlineOrders(
     SHIPPED_DATE = Timestamp(nullable=True)
     DELIVERED_DATE = Timestamp(nullable=True)
     TOTAL_AMOUNT = Money(nullable=True)
-    CURRENCY_CODE = String(nullable=True, max_length=3)
+    CURRENCY_CODE = Currency(nullable=True)
     LAST_UPDATED_DATE = Timestamp(nullable=True)
 
     @dy.rule()

@@ -92,6 +92,7 @@ def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping, reading: Re
     mapped = mapped.with_columns(values.known(mapped[c], contract[c], reading) for c in contract if c in mapped.columns)
     said = Said()
     casts = {c: values.read(mapped[c], c, t, reading, said) for c, t in contract.items() if c in mapped.columns}
+    casts |= values.american_states(casts, contract)
     failed = {c: mapped[c].cast(pl.String) for c, cast in casts.items() if cast.null_count() > mapped[c].null_count()}
     texts = {c: pl.select(pl.when(casts[c].is_null()).then(text)).to_series() for c, text in failed.items()}
     typed = pl.DataFrame(

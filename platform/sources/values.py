@@ -6,6 +6,7 @@ only numbers become numbers and only instants become instants without a look at 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
@@ -13,8 +14,8 @@ from typing import Literal
 import polars as pl
 
 from customer360.platform.settings import Frozen
-from customer360.platform.sources import amounts, timestamps
-from customer360.platform.tables import READS, Column
+from customer360.platform.sources import amounts, iso, timestamps
+from customer360.platform.tables import READS, Column, OneOf
 
 # What exports write for "nothing". In names of people only DUMPED counts: Null is a surname.
 NULLS = ("null", "(null)", "<null>", "\\n", "n/a", "na", "#n/a", "<na>", "nan", "nat", "none", "nil", "-", "--", "?")
@@ -34,6 +35,7 @@ class Words(Frozen):
 
     nulls: tuple[str, ...] = NULLS  # in lower case; read as null in every column but names of people
     nulls_of_names: tuple[str, ...] = DUMPED  # as they are written; read as null in names of people as well
+    synonyms: dict[str, dict[str, str]] = {}  # by column: other words for the values that its contract knows
 
 
 class Reading(Frozen):
@@ -70,8 +72,13 @@ def known(values: pl.Series, column: Column, reading: Reading) -> pl.Series:
 def read(values: pl.Series, name: str, column: Column, reading: Reading, said: Said) -> pl.Series:
     """Values as the type of the contract's column, null where they do not fit. What was decided is put into ``said``."""
     have, to = values.dtype, column.dtype
-    if (column.metadata or {}).get(READS) == "id":
+    reader = (column.metadata or {}).get(READS)
+    if reader == "id":
         return identifiers(values)
+    if reader is not None:
+        return _by_name(identifiers(values), reader)
+    if isinstance(column, OneOf):
+        return _known_value(values, column, reading.words.synonyms.get(name, {}))
     if to == pl.String or (have == to and not to.is_temporal()):
         return values.cast(to, strict=False)
     if to.is_temporal():
@@ -100,6 +107,51 @@ def identifiers(values: pl.Series) -> pl.Series:
     text = values.cast(pl.String, strict=False)
     text = text.str.replace(f"^{BLANKS}", "").str.replace(f"{BLANKS}$", "")
     return text.str.replace(r"^(-?\d+)\.0$", "$1").replace("", None)
+
+
+def _by_name(text: pl.Series, reader: str) -> pl.Series:
+    """Codes of countries, currencies and states for what is written for them.
+
+    An unknown country is null. A currency of three letters that the standard lacks stays, as old ones and points do. Of
+    states, `american_states` makes codes of names, once the country is known.
+    """
+    if reader == "state":
+        return pl.select(
+            pl.when(text.str.contains(r"^[A-Za-z]{2}$")).then(text.str.to_uppercase()).otherwise(text)
+        ).to_series()
+    known, found = iso.countries() if reader == "country" else iso.currencies(), {}
+    for written in text.drop_nulls().unique():
+        plain = iso.plain(written)
+        own = (
+            plain if reader == "currency" and re.fullmatch("[A-Z]{3}", plain) and plain not in ("XXX", "XTS") else None
+        )
+        found[written] = known.get(plain, own)
+    return text.replace_strict(found, default=None, return_dtype=pl.String)
+
+
+def american_states(read_columns: dict[str, pl.Series], contract: dict[str, Column]) -> dict[str, pl.Series]:
+    """The columns of states with codes for names, in rows of America or of no known country."""
+    kinds = {(contract[c].metadata or {}).get(READS): c for c in read_columns}
+    if "state" not in kinds:
+        return {}
+    state = read_columns[kinds["state"]]
+    codes = {written: iso.states().get(iso.plain(written), written) for written in state.drop_nulls().unique()}
+    coded = state.replace_strict(codes, default=None, return_dtype=pl.String)
+    country = read_columns.get(kinds.get("country", ""), pl.Series([None] * len(state), dtype=pl.String))
+    american = (country == "USA").fill_null(True)
+    return {kinds["state"]: pl.select(pl.when(american).then(coded).otherwise(state)).to_series()}
+
+
+def _known_value(values: pl.Series, column: OneOf, synonyms: dict[str, str]) -> pl.Series:
+    """The values that the contract knows, whatever their case and the signs between their words; others as they are."""
+
+    def plain(text: str) -> str:
+        return re.sub(r"[^A-Z0-9+]+", "_", text.strip().upper()).strip("_")
+
+    known = {plain(word): value for word, value in synonyms.items()} | {plain(value): value for value in column.values}
+    text = values.cast(pl.String, strict=False)
+    found = {written: known.get(plain(written), written) for written in text.drop_nulls().unique()}
+    return text.replace_strict(found, default=None, return_dtype=pl.String)
 
 
 def _number(text: pl.Series, name: str, to: pl.DataType, reading: Reading, said: Said) -> pl.Series:

@@ -17,15 +17,18 @@ from customer360.platform.errors import ConfigError
 from customer360.platform.sources.casting import Fitted, Mapping, fit
 from customer360.platform.sources.formats import read
 from customer360.platform.sources.formats.records import POSITION
-from customer360.platform.sources.values import Reading
+from customer360.platform.sources.values import Reading, Words
 from customer360.platform.tables import (
     Boolean,
+    Country,
+    Currency,
     Date,
     Float,
     Identifier,
     Integer,
     Money,
     OneOf,
+    State,
     String,
     Table,
     Timestamp,
@@ -371,3 +374,55 @@ def test_an_amount_with_more_digits_is_rounded_and_its_text_kept(visits: type[Ta
     found = fitted(visits, {money: ["1.239", "1.2300", "5"]})
     assert found.frame[money].to_list() == [Decimal("1.24"), Decimal("1.23"), Decimal("5.00")]
     assert rescued(found) == [{f"file:{money}": "1.239"}, None, None]
+
+
+@pytest.fixture
+def addresses(registries: None) -> type[Table]:
+    class Addresses(Table, table="bronze.t_addresses"):
+        """One row per address."""
+
+        LAND = Country(nullable=True)
+        STATE = State(nullable=True)
+        PAID_IN = Currency(nullable=True)
+        KIND = OneOf("AT_HOME", "WORK", "18-24", nullable=True)
+
+    return Addresses
+
+
+@pytest.mark.parametrize(
+    ("column", "written", "expected"),
+    [
+        ("LAND", ["Germany", "de", "DEU", "276", "276.0", " deutschland "], "DEU"),
+        ("LAND", ["USA", "us", "U.S.A.", "United States", "The United States of America", "840"], "USA"),
+        ("LAND", ["Korea, Republic of", "South Korea", "kr"], "KOR"),
+        ("LAND", ["Côte d'Ivoire", "IVORY COAST", "CI"], "CIV"),
+        ("LAND", ["NA", "Namibia"], "NAM"),
+        ("LAND", ["N/A", "null", "-"], None),
+        ("PAID_IN", ["€", "Euro", "eur", "978", "EUR"], "EUR"),
+        ("PAID_IN", ["US$", "US Dollar", "$", "840", "usd "], "USD"),
+        ("PAID_IN", ["DEM", "dem"], "DEM"),
+        ("STATE", ["New York", "ny", "NY", "new  york"], "NY"),
+        ("STATE", ["Bavaria"], "Bavaria"),
+        ("KIND", ["at home", "At-Home", "AT_HOME ", "home", "Private"], "AT_HOME"),
+        ("KIND", ["18-24", "18 - 24"], "18-24"),
+    ],
+)
+def test_codes_are_read_from_what_is_written_for_them(
+    addresses: type[Table], column: str, written: list[str], expected: str | None
+) -> None:
+    reading = Reading(words=Words(synonyms={"KIND": {"HOME": "AT_HOME", "private": "AT_HOME"}}))
+    found = fitted(addresses, {column: written}, reading=reading)
+    assert found.frame[column].to_list() == [expected] * len(written)
+    assert rescued(found) == [None] * len(written)
+
+
+def test_what_is_no_code_is_kept_beside_null(addresses: type[Table]) -> None:
+    found = fitted(addresses, {"LAND": ["Atlantis"], "PAID_IN": ["kr"], "KIND": ["abroad"], "STATE": ["California"]})
+    assert found.frame.row(0)[:4] == (None, "CA", None, None)
+    assert rescued(found) == [{"LAND": "Atlantis", "PAID_IN": "kr", "KIND": "abroad", "_rules": {"KIND": "one_of"}}]
+
+
+def test_a_state_has_a_code_in_america_alone(addresses: type[Table]) -> None:
+    states = ["Georgia", "Georgia", "georgia", "Ontario"]
+    found = fitted(addresses, {"LAND": ["Georgia", "USA", None, "Canada"], "STATE": states})
+    assert found.frame["STATE"].to_list() == ["Georgia", "GA", "GA", "Ontario"]
