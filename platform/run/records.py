@@ -51,7 +51,9 @@ def current_records(
         "duplicates": repeats.height,
         "superseded": older + bronze.height - standing.height,
     } | _nulled(verdict)
-    return Current(rows, quarantined, facts, tally(table, checks, standing, _sound(standing, verdict), repeats))
+    return Current(
+        rows, quarantined, facts, tally(table, checks, standing, verdict.valid, repeats, _sound(standing, verdict))
+    )
 
 
 def _nulled(verdict: Verdict) -> dict[str, int]:
