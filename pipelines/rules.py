@@ -14,10 +14,11 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from customer360.platform.conditions import ExpressionError, condition
 from customer360.platform.quality.checks import DIMENSIONS, Checks, Condition, Dimension
 from customer360.platform.settings import Frozen
+from customer360.platform.sources.values import Words
 from customer360.platform.tables import TABLES, Table, pii_columns
 
 
-class StandardizationRules(Frozen):
+class StandardizationRules(Words):
     """How source values become standard ones."""
 
     version: int = 1

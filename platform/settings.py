@@ -6,6 +6,7 @@ single keys: ``CUSTOMER360__LAKE__ROOT=s3://lake`` sets ``lake.root``. All fault
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 import os
@@ -16,6 +17,7 @@ from functools import reduce
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import available_timezones
 
 import yaml
 from pydantic import (
@@ -93,6 +95,13 @@ def _known(kind: str) -> str:
     return kind
 
 
+def _zone(name: str) -> str:
+    if name not in available_timezones():
+        near = difflib.get_close_matches(name, available_timezones(), n=3)
+        raise ValueError(f"{name!r} is no IANA time zone" + (f"; did you mean {', '.join(near)}?" if near else ""))
+    return name
+
+
 class SourceSettings(Frozen):
     """What every configured source has: which bronze table it fills, and how its columns map.
 
@@ -105,6 +114,15 @@ class SourceSettings(Frozen):
     mapping: dict[str, str] = {}  # contract column: SQL expression over the source's columns
     where: str = ""  # SQL condition over the source's columns; other records are not this source's and counted apart
     group_by: list[str] = []  # columns of the source; the mapping then aggregates (one row a group)
+    timezone: Annotated[str, AfterValidator(_zone)] | None = (
+        None  # IANA; times without an offset are local there. None: UTC
+    )
+    dates: Literal["day_first", "month_first"] | None = (
+        None  # of dates like 1/2/2011; None: what the column itself says
+    )
+    decimal: Literal[".", ","] | None = (
+        None  # the sign before the fraction of numbers; None: what the column itself says
+    )
     description: str = ""
 
 

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import dataframely as dy
 import polars as pl
 
+from customer360.platform import rescued
 from customer360.platform.errors import ContractError
 
 String, Integer, Boolean, Float, Date, List, Struct, Binary, Column = (
@@ -45,6 +46,34 @@ BRONZE_METADATA: dict[str, pl.DataType] = {
 def Money(**options: Any) -> dy.Decimal:
     """An amount of money with two decimals."""
     return dy.Decimal(12, 2, **options)
+
+
+READS = "reads"  # column metadata: how a text is read, beside its type
+LONGEST_ID = 1000  # no identifier, but a document that slipped into its column
+
+
+def Identifier(**options: Any) -> dy.String:
+    """Text that joins tables: an id, code or number of something. Systems make them of any length and form."""
+    return _read_as("id", LONGEST_ID, **options)
+
+
+def Country(**options: Any) -> dy.String:
+    """A country by its ISO 3166 code of three letters; files may write any code or English name."""
+    return _read_as("country", 3, **options)
+
+
+def State(**options: Any) -> dy.String:
+    """A state or region: of America by its code of two letters, of other countries as the source writes it."""
+    return _read_as("state", 100, **options)
+
+
+def Currency(**options: Any) -> dy.String:
+    """A currency by its ISO 4217 code; files may write code, number, English name or sign."""
+    return _read_as("currency", 3, **options)
+
+
+def _read_as(reader: str, longest: int, metadata: dict[str, str] | None = None, **options: Any) -> dy.String:
+    return dy.String(max_length=longest, metadata={**(metadata or {}), READS: reader}, **options)
 
 
 def Timestamp(**options: Any) -> dy.Datetime:
@@ -204,10 +233,15 @@ def _judge_of(table: type[Table]) -> type[dy.Schema]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``valid`` rows and one ``failures`` row per broken rule: row__, rule, column, value."""
+    """What became of the rows of a frame.
+
+    ``valid`` rows, where values of optional columns that break a rule are null: ``nulled`` names these, one row a cell and
+    rule. ``failures`` has one row a broken rule of the rows that are refused. Both have row__, rule, column, value.
+    """
 
     valid: pl.DataFrame
     failures: pl.DataFrame
+    nulled: pl.DataFrame
 
 
 FAILURES = {ROW: pl.UInt32, "rule": pl.String, "column": pl.String, "value": pl.String}
@@ -216,18 +250,62 @@ FAILURES = {ROW: pl.UInt32, "rule": pl.String, "column": pl.String, "value": pl.
 def judge(table: type[Table], frame: pl.DataFrame) -> Verdict:
     """Validate a frame that may carry more columns than the contract; all columns survive in ``valid``.
 
-    A value that ingest could not cast (kept in ``_rescued``) breaks the rule ``type`` of its column.
+    What breaks a rule is nulled where the contract allows null and the column is no key; a rule over several columns
+    nulls those of them that may be null. Only what is left then refuses the row. A value that ingest could not cast (kept
+    in ``_rescued``) breaks the rule ``type`` of its column; one that ingest nulled for another rule is judged anew.
     """
-    numbered = frame.with_row_index(ROW)
-    result = _judge_of(table).filter(  # type: ignore[arg-type]  # a class is hashable
-        numbered.select([*table.columns(), ROW]), cast=True
+    optional = [c for c, column in table.columns().items() if column.nullable and c not in spec(table).key]
+    numbered = rescued.put_back(frame, {c: table.columns()[c].dtype for c in optional}).with_row_index(ROW)
+    types = _type_failures(table, numbered)
+    spared = pl.col("column").is_in(optional)
+    refusing, nulled = [types.filter(~spared)], [types.filter(spared)]
+    found, left = _broken(table, numbered), numbered
+    while found.height:
+        cells = _blamed(table, found, left, optional)
+        mendable = found.join(cells, on=[ROW, "rule", "column"], how="semi", nulls_equal=True)
+        hopeless = found.join(mendable, on=[ROW, "rule", "column"], how="anti", nulls_equal=True)
+        refusing.append(found.join(hopeless, on=ROW, how="semi"))
+        cells = cells.join(hopeless, on=ROW, how="anti")
+        nulled.append(cells.select(ROW, "rule", column="cell", value="value"))
+        left = without(left.join(cells, on=ROW, how="semi"), cells.rename({"column": "of", "cell": "column"}))
+        found = _broken(table, left)
+    refused, lost = pl.concat(refusing), pl.concat(nulled)
+    if refused.is_empty() and lost.is_empty():
+        return Verdict(numbered.drop(ROW), refused, lost)
+    reasons = pl.concat([refused, lost.join(refused, on=ROW, how="semi")]).unique([ROW, "rule", "column"])
+    lost = lost.join(refused, on=ROW, how="anti").sort(ROW, "column", "rule")
+    valid = without(numbered.join(refused, on=ROW, how="anti"), lost).drop(ROW)
+    return Verdict(valid, _with_values(reasons, numbered), lost)
+
+
+def without(numbered: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
+    """A frame with a row number where the cells, rows of row__ and column, are null."""
+    if cells.is_empty():
+        return numbered
+    rows = {str(c): part[ROW].implode() for (c,), part in cells.partition_by("column", as_dict=True).items()}
+    return numbered.with_columns(
+        pl.when(~pl.col(ROW).is_in(which)).then(pl.col(c)).alias(c) for c, which in rows.items()
     )
-    broken = _rule_failures(result.failure.details()) if len(result.failure) else pl.DataFrame(schema=FAILURES)
-    failures = pl.concat([broken, _type_failures(table, numbered)])
-    if failures.is_empty():
-        return Verdict(frame, failures)
-    named = _with_values(failures, numbered)
-    return Verdict(numbered.join(named, on=ROW, how="anti").drop(ROW), named)
+
+
+def _broken(table: type[Table], numbered: pl.DataFrame) -> pl.DataFrame:
+    """One row a broken rule of the contract, `FAILURES` without values."""
+    columns = [*table.columns(), ROW]
+    result = _judge_of(table).filter(numbered.select(columns), cast=True)  # type: ignore[arg-type]  # a class is hashable
+    return _rule_failures(result.failure.details()) if len(result.failure) else pl.DataFrame(schema=FAILURES)
+
+
+def _blamed(table: type[Table], found: pl.DataFrame, numbered: pl.DataFrame, optional: list[str]) -> pl.DataFrame:
+    """The cells that may be null and are not, of every broken rule: row__, rule, column (of the rule), cell, value."""
+    wide = {name: rule.expr.meta.root_names() for name, rule in table._schema_validation_rules().items()}
+    parts = []
+    for (rule, column), rows in found.partition_by("rule", "column", as_dict=True).items():
+        for cell in [column] if column is not None else wide.get(rule, []):
+            if cell in optional:
+                values = numbered.select(ROW, value=rescued.text_of(numbered[cell])).drop_nulls("value")
+                parts.append(rows.drop("value").join(values, on=ROW).with_columns(cell=pl.lit(cell)))
+    empty = pl.DataFrame(schema={**FAILURES, "cell": pl.String})
+    return pl.concat([empty, *(p.select(empty.columns) for p in parts)])
 
 
 def _rule_failures(details: pl.DataFrame) -> pl.DataFrame:

@@ -21,7 +21,7 @@ LAYERS = [
     "models",
     "serve",
 ]
-PLATFORM = ["errors", "settings", "telemetry", "tables", "conditions", "lake", "ledger", "quality", "lineage", "privacy", "sources",
+PLATFORM = ["errors", "settings", "telemetry", "rescued", "tables", "conditions", "lake", "ledger", "quality", "lineage", "privacy", "sources",
             "graph", "stars", "catalogue", "run", "warehouse", "online", "access"]  # fmt: skip
 SHARED = {
     "pipelines",

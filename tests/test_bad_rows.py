@@ -38,7 +38,13 @@ def landed(site: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -
     made = site(tmp_path_factory.mktemp("bad_rows"))
     people = [
         {"CUSTOMER_ID": "C1", **CUSTOMER},
-        {"CUSTOMER_ID": "C2", **CUSTOMER, "FIRST_NAME": "Xenia", "DATE_OF_BIRTH": "not-a-date"},  # 2: bad type
+        {
+            "CUSTOMER_ID": "",
+            **CUSTOMER,
+            "FIRST_NAME": "Xenia",
+            "DATE_OF_BIRTH": "not-a-date",
+        },  # 2: missing key, bad type
+        {"CUSTOMER_ID": "C3", **CUSTOMER, "DATE_OF_BIRTH": "not-a-date", "CUSTOMER_STATUS": "@@"},  # 3: costs no row
     ]
     made.deliver(PEOPLE, _csv("bronze.customers", people))
     sales = _csv(
@@ -98,6 +104,7 @@ def _bronze(shop: Any, table: str, key: str, value: str) -> dict[str, Any]:
 # ---- where each kind lands --------------------------------------------------------------------------------------
 
 REFUSED = {
+    ("pos_customers", PEOPLE, 2, "CUSTOMER_ID", "nullability", None),
     ("pos_customers", PEOPLE, 2, "DATE_OF_BIRTH", "type", "not-a-date"),
     ("pos_transactions", TILL, 2, "CHANNEL", "one_of", "TELEPATHY"),
     ("pos_transactions", TILL, 3, "TRANSACTION_ID", "nullability", None),
@@ -125,11 +132,26 @@ def test_wrong_rows_land_where_they_belong_with_reason_value_and_position(landed
 
 
 def test_bronze_keeps_the_text_of_what_does_not_fit(landed: Any) -> None:
-    born = _bronze(landed, "bronze.customers", "CUSTOMER_ID", "C2")
+    born = _bronze(landed, "bronze.customers", "FIRST_NAME", "Xenia")
     assert (born["DATE_OF_BIRTH"], json.loads(born["_rescued"])) == (None, {"DATE_OF_BIRTH": "not-a-date"})
     wrapped = _bronze(landed, "bronze.transactions", "TRANSACTION_ID", "S1")
     assert (wrapped["CHANNEL"], json.loads(wrapped["_rescued"])) == ("ECOMMERCE", {"GIFT_WRAP": "true"})
     assert _bronze(landed, "bronze.transaction_items", "ITEM_ID", "I1")["WEIGHT"] is None
+
+
+def test_a_wrong_optional_value_costs_no_row_and_is_kept_with_its_rule(landed: Any) -> None:
+    row = _bronze(landed, "bronze.customers", "CUSTOMER_ID", "C3")
+    assert (row["DATE_OF_BIRTH"], row["CUSTOMER_STATUS"]) == (None, None)
+    assert json.loads(row["_rescued"]) == {
+        "DATE_OF_BIRTH": "not-a-date", "CUSTOMER_STATUS": "@@", "_rules": {"CUSTOMER_STATUS": "one_of"},
+    }  # fmt: skip
+    found = landed.lake.scan("silver.customer_records").filter(customer_id="C3").collect().row(0, named=True)
+    assert (found["first_name"], found["date_of_birth"]) == ("Zelda", None)
+    nodes = ledger.runs(landed.lake)[-1].nodes
+    (facts,) = [n.facts for n in nodes if n.node == "source pos_customers"]
+    assert (facts["nulled"], facts["nulled|DATE_OF_BIRTH|type"], facts["nulled|CUSTOMER_STATUS|one_of"]) == (3, 2, 1)
+    (facts,) = [n.facts for n in nodes if n.node == "silver.customer_records"]
+    assert (facts["nulled"], facts["quarantined"]) == (2, 1)
 
 
 def test_only_sound_rows_are_in_silver(landed: Any) -> None:
@@ -207,7 +229,7 @@ def cli(shop: Any) -> Cli:
 def repaired(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What a person would write into the exported rows."""
     by_place = {(r["_source"], int(r["_replay_of"].rpartition("/")[2])): r for r in rows}
-    by_place["pos_customers", 2]["DATE_OF_BIRTH"] = "1981-03-04"
+    by_place["pos_customers", 2] |= {"CUSTOMER_ID": "C2", "DATE_OF_BIRTH": "1981-03-04"}
     by_place["pos_transactions", 2]["CHANNEL"] = "MOBILE"
     by_place["pos_transactions", 3]["TRANSACTION_ID"] = "T3"
     by_place["pos_transactions", 6]["TRANSACTION_DATE"] = "2026-06-11T00:00:00Z"
@@ -285,7 +307,8 @@ def test_a_correction_that_is_still_wrong_is_refused_again(shop: Any, cli: Cli) 
     out.write_text(json.dumps(row | {"DATE_OF_BIRTH": "the day after"}) + "\n")
     replay.replay(shop.lake, shop.settings, out)
     shop.run(end="silver")
-    (listed,) = quality.refused(shop.lake, "bronze.customers").to_dicts()
+    key, listed = quality.refused(shop.lake, "bronze.customers").sort("column_name").to_dicts()
+    assert (key["rule"], key["row_id"]) == ("nullability", listed["row_id"])
     assert (listed["rule"], listed["value"], listed["source"]) == ("type", "the day after", "pos_customers")
     assert listed["row_id"] != row["_replay_of"]
     assert _balances(shop)["silver.customer_records"]["superseded"] == 1
@@ -322,14 +345,14 @@ def test_a_repaired_record_goes_through_its_sources_mapping(site: Callable[..., 
     )
     shop = type(shop)(shop.root, shop.settings.model_copy(update={"sources": {"till": till}}))
     shop.deliver(
-        "till/1.csv.gz", ["\ufeffKunde;Vorname;Geboren;Notiz\r", "1;Ann;1990-01-02;\r", "2;Bob\r", "3;Eve;soon;vip\r"]
+        "till/1.csv.gz", ["\ufeffKunde;Vorname;Geboren;Notiz\r", "1;Ann;1990-01-02;\r", "2;Bob\r", ";Eve;soon;vip\r"]
     )
     shop.run(end="silver.customer_records")
     out = tmp_path / "out.jsonl"
     assert replay.export(shop.lake, out) == (1, 1)
     rows = {json.loads(t)["_replay_of"].rpartition("/")[2]: json.loads(t) for t in out.read_text().splitlines()}
     rows["2"]["_raw"] = "2;Bob;1991-02-03;line\u2028break"
-    rows["3"]["DATE_OF_BIRTH"] = "1992-03-04"
+    rows["3"] |= {"CUSTOMER_ID": "3", "DATE_OF_BIRTH": "1992-03-04"}
     out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows.values()), encoding="utf-8")
     assert replay.replay(shop.lake, shop.settings, out) == {"till": 2}
     shop.run(end="silver.customer_records")

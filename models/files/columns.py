@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 import polars as pl
 
-from customer360.models.files import amounts, timestamps
 from customer360.platform.errors import SourceError
+from customer360.platform.sources import amounts, timestamps
 
 Tell = Callable[[str], None]
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import polars as pl
 
-from customer360.models.files import amounts, columns, reading, timestamps
+from customer360.models.files import columns, reading
 from customer360.platform.errors import SourceError
+from customer360.platform.sources import amounts, timestamps
 
 OPTIONAL = ("session", "quantity", "item_text")
 PLAIN_INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from customer360.platform.tables import Date, Float, OneOf, String, Table, personal
+from customer360.platform.tables import Date, Float, Identifier, OneOf, String, Table, personal
 
 
 class Preferences(Table, table="bronze.preferences", key=("PREFERENCE_ID",), version="PREFERENCE_DATE"):
     """One row per delivered version of a preference of a customer."""
 
-    PREFERENCE_ID = String(nullable=False, max_length=30)
-    CUSTOMER_ID = String(nullable=False, max_length=20, metadata=personal("account"))
+    PREFERENCE_ID = Identifier(nullable=False)
+    CUSTOMER_ID = Identifier(nullable=False, metadata=personal("account"))
     PREFERENCE_TYPE = OneOf("COMMUNICATION", "PRODUCT", "BRAND", "CATEGORY")
-    PREFERENCE_VALUE = String(max_length=100, description="For COMMUNICATION: PURPOSE:YES or PURPOSE:NO")
+    PREFERENCE_VALUE = String(max_length=500, description="For COMMUNICATION: PURPOSE:YES or PURPOSE:NO")
     PREFERENCE_STRENGTH = Float(nullable=True, min=0, max=1)
     PREFERENCE_SOURCE = OneOf("EXPLICIT", "IMPLICIT", "INFERRED", nullable=True)
     PREFERENCE_DATE = Date(nullable=True)

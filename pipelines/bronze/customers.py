@@ -6,39 +6,49 @@ import dataframely as dy
 import polars as pl
 
 from customer360.pipelines import vocabulary as v
-from customer360.platform.tables import Date, Integer, OneOf, String, Table, Timestamp, personal
+from customer360.platform.tables import (
+    Country,
+    Date,
+    Identifier,
+    Integer,
+    OneOf,
+    State,
+    String,
+    Table,
+    Timestamp,
+    personal,
+)
 
 
 class Customers(Table, table="bronze.customers", key=("CUSTOMER_ID",), version="LAST_UPDATED_DATE"):
     """One row per delivered version of a customer account of one source system."""
 
-    CUSTOMER_ID = String(nullable=False, max_length=20, metadata=personal("account"))
-    FIRST_NAME = String(nullable=True, max_length=50, metadata=personal("name"))
-    LAST_NAME = String(nullable=True, max_length=50, metadata=personal("name"))
+    CUSTOMER_ID = Identifier(nullable=False, metadata=personal("account"))
+    FIRST_NAME = String(nullable=True, max_length=255, metadata=personal("name"))
+    LAST_NAME = String(nullable=True, max_length=255, metadata=personal("name"))
     # Required by the specification for marketing; a customer whom only a store knows has none, and is kept.
-    EMAIL_ADDRESS = String(nullable=True, max_length=100, metadata=personal("email"))
-    PHONE_NUMBER = String(nullable=True, max_length=20, metadata=personal("phone"))
+    EMAIL_ADDRESS = String(nullable=True, max_length=500, metadata=personal("email"))
+    PHONE_NUMBER = Identifier(nullable=True, metadata=personal("phone"))
     DATE_OF_BIRTH = Date(nullable=True, metadata=personal("birth"))
-    GENDER = String(nullable=True, max_length=10, metadata=personal("person"))
-    ADDRESS_LINE_1 = String(nullable=True, max_length=100, metadata=personal("address"))
-    CITY = String(nullable=True, max_length=50, metadata=personal("address"))
-    STATE_CODE = String(nullable=True, max_length=2)
-    ZIP_CODE = String(nullable=True, max_length=10, metadata=personal("address"))
-    COUNTRY_CODE = String(nullable=True, max_length=3)
+    GENDER = String(nullable=True, max_length=100, metadata=personal("person"))
+    ADDRESS_LINE_1 = String(nullable=True, max_length=500, metadata=personal("address"))
+    CITY = String(nullable=True, max_length=255, metadata=personal("address"))
+    STATE_CODE = State(nullable=True)
+    ZIP_CODE = Identifier(nullable=True, metadata=personal("address"))
+    COUNTRY_CODE = Country(nullable=True)
     CUSTOMER_SEGMENT = OneOf(*v.CUSTOMER_SEGMENTS, nullable=True)
     LOYALTY_TIER = OneOf(*v.LOYALTY_TIERS, nullable=True)
     LOYALTY_POINTS = Integer(nullable=True)
-    LOYALTY_ID = String(
+    LOYALTY_ID = Identifier(
         nullable=True,
-        max_length=40,
         metadata=personal("person"),
         description="Number of the loyalty card, where the source holds it; accounts of one number are one person",
     )
     REGISTRATION_DATE = Date(nullable=True)
     LAST_LOGIN_DATE = Date(nullable=True)
     CUSTOMER_STATUS = OneOf(*v.CUSTOMER_STATUSES, nullable=True)
-    PREFERRED_CHANNEL = String(nullable=True, max_length=20)
-    PREFERRED_STORE = String(nullable=True, max_length=20)
+    PREFERRED_CHANNEL = String(nullable=True, max_length=100)
+    PREFERRED_STORE = Identifier(nullable=True)
     LAST_UPDATED_DATE = Timestamp(nullable=True, description="Update column: orders the versions of an account")
 
     @dy.rule()

@@ -6,27 +6,38 @@ import dataframely as dy
 import polars as pl
 
 from customer360.pipelines import vocabulary as v
-from customer360.platform.tables import Date, Integer, Money, OneOf, String, Table, Timestamp, personal
+from customer360.platform.tables import (
+    Country,
+    Date,
+    Identifier,
+    Integer,
+    Money,
+    OneOf,
+    String,
+    Table,
+    Timestamp,
+    personal,
+)
 
 
 class EngagementEvents(Table, table="bronze.engagement_events", key=("ENGAGEMENT_ID",)):
     """One row per delivered version of a message event: sent, delivered, opened, clicked or unsubscribed."""
 
-    ENGAGEMENT_ID = String(nullable=False, max_length=30)
-    CUSTOMER_ID = String(nullable=False, max_length=20, metadata=personal("account"))
+    ENGAGEMENT_ID = Identifier(nullable=False)
+    CUSTOMER_ID = Identifier(nullable=False, metadata=personal("account"))
     ENGAGEMENT_TYPE = OneOf("EMAIL", "SMS", "PUSH", "SOCIAL", "IN_APP")
     ENGAGEMENT_DATE = Timestamp()
-    CAMPAIGN_ID = String(nullable=True, max_length=20, description="Null: a message outside campaigns")
-    CAMPAIGN_NAME = String(nullable=True, max_length=100)
-    MESSAGE_SUBJECT = String(nullable=True, max_length=200, metadata=personal("text"))
+    CAMPAIGN_ID = Identifier(nullable=True, description="Null: a message outside campaigns")
+    CAMPAIGN_NAME = String(nullable=True, max_length=500)
+    MESSAGE_SUBJECT = String(nullable=True, max_length=1000, metadata=personal("text"))
     MESSAGE_CONTENT = String(nullable=True, metadata=personal("text"))
     ENGAGEMENT_ACTION = OneOf("SENT", "DELIVERED", "OPENED", "CLICKED", "UNSUBSCRIBED")
     ENGAGEMENT_STATUS = OneOf("SUCCESS", "FAILED", "BOUNCED", nullable=True)
     DEVICE_TYPE = OneOf(*v.DEVICE_TYPES, nullable=True)
-    LOCATION_COUNTRY = String(nullable=True, max_length=3)
+    LOCATION_COUNTRY = Country(nullable=True)
     TIME_TO_OPEN = Integer(nullable=True, min=0, description="Minutes from sending")
     TIME_TO_CLICK = Integer(nullable=True, min=0, description="Minutes from sending")
-    CONVERSION_RESULT = String(nullable=True, max_length=50)
+    CONVERSION_RESULT = String(nullable=True, max_length=255)
 
     @dy.rule()
     def happened_in_sensible_time(cls) -> pl.Expr:
@@ -36,16 +47,16 @@ class EngagementEvents(Table, table="bronze.engagement_events", key=("ENGAGEMENT
 class MarketingCampaigns(Table, table="bronze.marketing_campaigns", key=("CAMPAIGN_ID",), erasure="none"):
     """One row per delivered version of a campaign (columns of the ER diagram)."""
 
-    CAMPAIGN_ID = String(nullable=False, max_length=20)
-    CAMPAIGN_NAME = String(nullable=True, max_length=100)
-    CAMPAIGN_TYPE = String(nullable=True, max_length=30)
+    CAMPAIGN_ID = Identifier(nullable=False)
+    CAMPAIGN_NAME = String(nullable=True, max_length=500)
+    CAMPAIGN_TYPE = String(nullable=True, max_length=255)
     START_DATE = Date(nullable=True)
     END_DATE = Date(nullable=True)
     BUDGET = Money(nullable=True, min=0)
     SPENT_AMOUNT = Money(nullable=True, min=0)
-    TARGET_AUDIENCE = String(nullable=True, max_length=100)
-    CAMPAIGN_STATUS = String(nullable=True, max_length=20)
-    CREATED_BY = String(nullable=True, max_length=50)
+    TARGET_AUDIENCE = String(nullable=True, max_length=500)
+    CAMPAIGN_STATUS = String(nullable=True, max_length=100)
+    CREATED_BY = String(nullable=True, max_length=255)
 
     @dy.rule()
     def ends_after_it_starts(cls) -> pl.Expr:
@@ -57,7 +68,7 @@ class CampaignAudiences(Table, table="bronze.campaign_audiences", key=("CUSTOMER
     without a control group).
     """
 
-    CUSTOMER_ID = String(nullable=False, max_length=20, metadata=personal("account"))
-    CAMPAIGN_ID = String(nullable=False, max_length=20)
+    CUSTOMER_ID = Identifier(nullable=False, metadata=personal("account"))
+    CAMPAIGN_ID = Identifier(nullable=False)
     AUDIENCE_GROUP = OneOf("TREATMENT", "CONTROL")
     ASSIGNED_DATE = Date()

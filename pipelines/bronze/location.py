@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from customer360.platform.tables import Date, Float, String, Table
+from customer360.platform.tables import Country, Date, Float, Identifier, State, String, Table
 
 
 class Stores(Table, table="bronze.stores", key=("STORE_ID",), erasure="none"):
     """One row per delivered version of a store."""
 
-    STORE_ID = String(nullable=False, max_length=20)
-    STORE_NAME = String(nullable=True, max_length=100)
-    ADDRESS_LINE_1 = String(nullable=True, max_length=100)
-    CITY = String(nullable=True, max_length=50)
-    STATE_CODE = String(nullable=True, max_length=2)
-    ZIP_CODE = String(nullable=True, max_length=10)
-    COUNTRY_CODE = String(nullable=True, max_length=3)
-    REGION = String(nullable=True, max_length=50)
+    STORE_ID = Identifier(nullable=False)
+    STORE_NAME = String(nullable=True, max_length=500)
+    ADDRESS_LINE_1 = String(nullable=True, max_length=500)
+    CITY = String(nullable=True, max_length=255)
+    STATE_CODE = State(nullable=True)
+    ZIP_CODE = Identifier(nullable=True)
+    COUNTRY_CODE = Country(nullable=True)
+    REGION = String(nullable=True, max_length=255)
     LATITUDE = Float(nullable=True, min=-90, max=90)
     LONGITUDE = Float(nullable=True, min=-180, max=180)
     OPENED_DATE = Date(nullable=True)

@@ -95,13 +95,19 @@ def filled(column: str, dtype: pl.DataType) -> pl.Expr:
 
 
 def tally(
-    table: type[Table], checks: TableChecks | None, standing: pl.DataFrame, valid: pl.DataFrame, repeats: pl.DataFrame
+    table: type[Table],
+    checks: TableChecks | None,
+    standing: pl.DataFrame,
+    valid: pl.DataFrame,
+    repeats: pl.DataFrame,
+    sound: pl.DataFrame,
 ) -> Tally:
     """Counts of a part of a bronze table by source system.
 
-    ``standing`` are the rows that were judged, ``valid`` those that passed, ``repeats`` one row an exact duplicate.
+    ``standing`` are the rows that were judged, ``valid`` those that were not refused, ``sound`` those of them that keep the
+    contract whole, without a value that was nulled for it; ``repeats`` one row an exact duplicate.
     Counts: total, valid, invalid, duplicates, nulls (rows without a required value), and for each check
-    ``dimension|rule|checked`` and ``dimension|rule|passed``.
+    ``dimension|rule|checked`` and ``dimension|rule|passed``; of the contract itself sound rows pass.
     """
     if standing.is_empty():
         return {}
@@ -119,14 +125,14 @@ def tally(
     for name in verdicts:
         measures |= {f"{name}|checked": pl.col(name).count(), f"{name}|passed": pl.col(name).sum()}
     counted = judged.group_by("_source_system").agg(**measures)
-    passed_rows, repeated = _by_system(valid), _by_system(repeats)
+    passed_rows, repeated, whole = _by_system(valid), _by_system(repeats), _by_system(sound)
     found: Tally = {}
     for row in counted.sort("_source_system").to_dicts():
         system = row.pop("_source_system")
         good = passed_rows.get(system, 0)
         counts = {name: int(count) for name, count in row.items()}
         counts |= {"valid": good, "invalid": counts["total"] - good, "duplicates": repeated.get(system, 0)}
-        counts |= {f"validity|{CONTRACT}|checked": counts["total"], f"validity|{CONTRACT}|passed": good}
+        counts |= {f"validity|{CONTRACT}|checked": counts["total"], f"validity|{CONTRACT}|passed": whole.get(system, 0)}
         found[system] = counts
     return found
 

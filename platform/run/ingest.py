@@ -16,8 +16,9 @@ from customer360.platform.run.executor import TRANSIENT, Executor, Failure
 from customer360.platform.run.planning import checks_of
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import Source, configured
-from customer360.platform.sources.bronze import IngestUnit, Landed, mapping_faults
+from customer360.platform.sources.bronze import IngestUnit, Landed, mapping_faults, reading_of
 from customer360.platform.sources.landing import Landing, landing_of
+from customer360.platform.sources.values import Reading
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,11 @@ def ingest(
     intakes = {name: _intake(lake, landing, name, configured(settings, name)) for name in names}
     start = time.perf_counter()
     units = [
-        IngestUnit(lake, landing, intake.name, intake.source, batch, index, checks_of(rules, intake.source.table))
+        IngestUnit(
+            lake, landing, intake.name, intake.source, batch, index, checks_of(rules, intake.source.table), reading
+        )
         for intake in intakes.values()
+        for reading in [_reading(lake, intake, rules)]
         for batch in intake.batches
         for index in range(len(batch.inputs) or 1)  # a batch of corrections is one unit
     ]
@@ -92,9 +96,16 @@ def ingest(
             intakes[unit.name].failure = f"{unit.address}: {result.reason}"
         else:
             intakes[unit.name].landed.setdefault(unit.batch.seq, []).append(result)
+            for note in result.notes:
+                telemetry.event(f"{unit.name} {unit.address}: {note}")
             reached(f"after write bronze {unit.name}")
     for intake in intakes.values():
         yield from _settled(lake, intake, start)
+
+
+def _reading(lake: Lake, intake: _Intake, rules: dict[str, Any]) -> Reading:
+    known = ledger.last_facts(lake, intake.source.table, f"batch:{intake.name}") if intake.batches else {}
+    return reading_of(intake.source, rules, known)
 
 
 def _intake(lake: Lake, landing: Landing, name: str, source: Source) -> _Intake:

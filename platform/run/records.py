@@ -5,7 +5,8 @@ silver.transactions of bronze.transactions: bronze holds every delivery, the rec
 here is such a row, not the record of a file, which ``platform.sources`` reads.
 
 Every bronze row ends in exactly one place: it is the current version of its key, an exact duplicate of another row,
-an older version, replaced by a correction, or in quarantine with its reasons.
+an older version, replaced by a correction, or in quarantine with its reasons. A value of an optional column that breaks
+the contract costs the row nothing: it is null here, counted, and kept in bronze.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ import polars as pl
 from customer360.platform import tables
 from customer360.platform.quality import quarantine_rows, row_id
 from customer360.platform.quality.checks import TableChecks, Tally, tally
-from customer360.platform.tables import Table
+from customer360.platform.tables import Table, Verdict
 
 ARRIVAL = ("_ingested_at", "_source", "_seq", "_file", "_position")
 
 
 @dataclass(frozen=True)
 class Current:
-    """``rows``: current bronze rows; ``quarantined``: broken rules; ``facts``: counts that must balance; ``tally``: quality."""
+    """``rows``: current bronze rows; ``quarantined``: broken rules; ``tally``: quality; ``facts``: counts that must balance,
+    and beside them how many optional values were nulled."""
 
     rows: pl.DataFrame
     quarantined: pl.DataFrame
@@ -48,8 +50,24 @@ def current_records(
         "quarantined": standing.height - verdict.valid.height,
         "duplicates": repeats.height,
         "superseded": older + bronze.height - standing.height,
-    }
-    return Current(rows, quarantined, facts, tally(table, checks, standing, verdict.valid, repeats))
+    } | _nulled(verdict)
+    return Current(
+        rows, quarantined, facts, tally(table, checks, standing, verdict.valid, repeats, _sound(standing, verdict))
+    )
+
+
+def _nulled(verdict: Verdict) -> dict[str, int]:
+    """How many values of optional columns broke their contract, in all and by column and rule; nothing where none did."""
+    if verdict.nulled.is_empty():
+        return {}
+    counted = verdict.nulled.group_by("column", "rule").len().sort("column", "rule")
+    return {"nulled": verdict.nulled.height, **{f"nulled|{c}|{rule}": n for c, rule, n in counted.rows()}}
+
+
+def _sound(standing: pl.DataFrame, verdict: Verdict) -> pl.DataFrame:
+    """The rows that keep their contract as they are: neither refused nor without a value that broke a rule."""
+    broken = pl.concat([verdict.failures.select(tables.ROW), verdict.nulled.select(tables.ROW)])
+    return standing.with_row_index(tables.ROW).join(broken, on=tables.ROW, how="anti") if broken.height else standing
 
 
 def _fold(table: type[Table], valid: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, int]:

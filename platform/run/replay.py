@@ -15,12 +15,12 @@ from typing import Any
 
 import polars as pl
 
-from customer360.platform import ledger, quality, tables
+from customer360.platform import ledger, quality, rescued, tables
 from customer360.platform.errors import SourceError
 from customer360.platform.lake import Lake
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import configured
-from customer360.platform.sources.bronze import mapping_of
+from customer360.platform.sources.bronze import mapping_of, reading_of
 from customer360.platform.sources.casting import fit
 from customer360.platform.sources.formats.records import POSITION
 from customer360.platform.sources.landing import landing_of
@@ -46,7 +46,7 @@ def _quarantined(lake: Lake, table: str | None) -> list[dict[str, Any]]:
     ):
         reasons = [f"{r['column_name'] or 'row'}: {r['rule']}" for r in rules.to_dicts()]
         columns = {k: v for k, v in json.loads(str(record)).items() if k != "_rescued"}
-        columns |= json.loads(json.loads(str(record)).get("_rescued") or "{}")
+        columns |= rescued.texts(json.loads(str(record)).get("_rescued"))
         found.append({"_replay_of": row_id, "_source": source, "_reasons": reasons, **columns})
     return found
 
@@ -130,10 +130,10 @@ def _record(row: dict[str, Any], settings: Settings, place: str) -> dict[str, An
     source = configured(settings, row["_source"])
     address = "/".join(str(row["_replay_of"]).split("/")[2:-1])  # source/seq/address/position
     records = source.reread(landing_of(settings), address, str(row["_raw"]).encode())
-    fitted = fit(records.frame, tables.by_name(source.table), mapping_of(source))
+    fitted = fit(records.frame, tables.by_name(source.table), mapping_of(source), reading_of(source))
     if fitted.frame.height != 1:
         reason = records.dead["reason"].to_list() or [f"{fitted.frame.height} records of {row['_source']} in it"]
         raise SourceError(f"{place}: `_raw` is still not readable: {reason[0]}")
     (typed,) = fitted.frame.drop(POSITION).cast(pl.String).to_dicts()
-    rescued = json.loads(typed.pop("_rescued") or "{}")
-    return {k: v for k, v in {**typed, **rescued}.items() if v is not None}
+    kept = rescued.texts(typed.pop("_rescued"))
+    return {k: v for k, v in {**typed, **kept}.items() if v is not None}

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 import polars as pl
 
-from customer360.platform import privacy, tables, telemetry
+from customer360.platform import privacy, tables
 from customer360.platform.lake import Add, Lake
 from customer360.platform.ledger import Batch, Input
 from customer360.platform.quality import DeadLetters
 from customer360.platform.quality.checks import TableChecks, punctuality
-from customer360.platform.sources import formats
+from customer360.platform.sources import formats, timestamps
 from customer360.platform.sources.base import Source
 from customer360.platform.sources.casting import Fitted, Mapping, fit
 from customer360.platform.sources.formats.records import POSITION, LineCount, Records
 from customer360.platform.sources.landing import Landing
+from customer360.platform.sources.values import Reading, Words
 
 REPLAY_OF = "_replay_of"  # in a batch of corrections: the bronze row or dead letter that a record stands for
 
@@ -29,6 +31,7 @@ class Landed:
     bronze: list[Add]
     dead: list[Add]
     facts: dict[str, int]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class IngestUnit:
     batch: Batch
     index: int
     checks: TableChecks | None = None
+    reading: Reading = field(default_factory=Reading)
 
     @property
     def address(self) -> str:
@@ -58,20 +62,21 @@ class IngestUnit:
         facts: Counter[str] = Counter()
         lines = LineCount()
         notes: dict[str, None] = {}
+        reading = self.reading
         for number, records in enumerate(self._pieces()):
-            part = self._landed(records, number)
+            part = self._landed(records, number, reading)
             bronze, dead = bronze + part.bronze, dead + part.dead
             facts.update(part.facts)
             lines += records.lines or LineCount(records.count)
-            notes.update(dict.fromkeys(records.notes))
+            notes.update(dict.fromkeys(part.notes))
+            # An order of day and month that a piece shows is that of later pieces that leave it open.
+            reading = reading.model_copy(update={"usual": reading.usual | _orders(facts)})
         if lost := lines.missing(facts["read"]):  # the reader itself is at fault; the batch will not balance
             facts["lines_unaccounted"] = lost
-        for note in notes:
-            telemetry.event(f"{self.name}: {self.address}: {note}")
-        return Landed(bronze, dead, dict(facts))
+        return Landed(bronze, dead, dict(facts), tuple(notes))
 
-    def _landed(self, records: Records, number: int) -> Landed:
-        fitted = self._fitted(records)
+    def _landed(self, records: Records, number: int, reading: Reading) -> Landed:
+        fitted = self._fitted(records, reading)
         erased = privacy.erased_rows(self.lake, fitted.frame, self.source.system)
         rows = _with_metadata(self, fitted.frame.filter(~erased))
         letters = _dead_letters(self, records.dead)
@@ -83,10 +88,12 @@ class IngestUnit:
             "left_out": fitted.left_out,
             "erased": int(erased.sum()),
             "rescued": int(rows["_rescued"].is_not_null().sum()),
+            **fitted.facts,
             **punctuality(rows, self.checks),
         }
         bronze = self._write(self.source.table, rows, {"_source": self.name}, number)
-        return Landed(bronze, self._write("quality.dead_letters", letters, {"source": self.name}, number), facts)
+        dead = self._write("quality.dead_letters", letters, {"source": self.name}, number)
+        return Landed(bronze, dead, facts, (*records.notes, *fitted.notes))
 
     def _pieces(self) -> Iterator[Records]:
         if self.batch.inline:
@@ -96,15 +103,15 @@ class IngestUnit:
             return iter([self.source.read(self.landing, piece)])
         return self.source.pieces(self.landing, piece)
 
-    def _fitted(self, records: Records) -> Fitted:
+    def _fitted(self, records: Records, reading: Reading) -> Fitted:
         table = tables.by_name(self.source.table)
         if not self.batch.inline:
-            return fit(records.frame, table, mapping_of(self.source))
+            return fit(records.frame, table, mapping_of(self.source), reading)
         own = Mapping({})  # corrections are written in the contract's columns
-        fitted = fit(records.frame.drop(REPLAY_OF), table, own)
+        fitted = fit(records.frame.drop(REPLAY_OF), table, own, Reading(words=reading.words))
         addresses = records.frame.select(POSITION, REPLAY_OF)
         frame = fitted.frame.join(addresses, on=POSITION, how="left", maintain_order="left")
-        return Fitted(frame, fitted.collapsed, fitted.left_out)
+        return Fitted(frame, fitted.collapsed, fitted.left_out, fitted.facts, fitted.notes)
 
     def _write(self, table: str, rows: pl.DataFrame, partition: dict[str, str | None], number: int) -> list[Add]:
         stem = f"{self.name}-{self.batch.seq:08d}-{self.index:05d}" + (f"-{number:05d}" if number else "")
@@ -114,6 +121,25 @@ class IngestUnit:
 def mapping_of(source: Source) -> Mapping:
     """How the columns of a source become contract columns."""
     return Mapping(source.mapping, tuple(source.group_by), source.where)
+
+
+def reading_of(source: Source, rules: dict[str, Any] | None = None, facts: dict[str, Any] | None = None) -> Reading:
+    """How the values of a source are read. ``facts`` are those of its last batch: an order of day and month that it showed
+    is that of later files that leave it open."""
+    words = (rules or {}).get("standardization")
+    return Reading(
+        words=words if isinstance(words, Words) else Words(),
+        timezone=source.timezone,
+        dates=source.dates,
+        decimal=source.decimal,
+        usual=_orders(facts or ()),
+    )
+
+
+def _orders(facts: Iterable[str]) -> dict[str, timestamps.Order]:
+    """Order of day and month by column, as facts of a batch name it."""
+    shown = (fact.split("|") for fact in facts if fact.startswith("dates|"))
+    return {column: "day_first" if order == "day_first" else "month_first" for _, column, order in shown}
 
 
 def mapping_faults(landing: Landing, source: Source, inputs: list[Input]) -> list[str]:

@@ -1,30 +1,22 @@
 """Fit records to a bronze contract: map columns, cast values, rescue what does not fit.
 
 A value that does not cast, and every file column that no contract column carries over verbatim, stays as original text
-in ``_rescued`` (a JSON object) beside a null. Empty text is null, whatever the format.
+in ``_rescued`` (a JSON object) beside a null, and so does a value of an optional column that breaks its contract. Empty
+text is null, whatever the format.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
-from customer360.platform import tables
+from customer360.platform import rescued, tables
 from customer360.platform.errors import ConfigError
+from customer360.platform.sources import values
 from customer360.platform.sources.formats.records import POSITION
+from customer360.platform.sources.values import Reading, Said
 from customer360.platform.tables import Table
-
-DATETIME_FORMATS = (
-    "%Y-%m-%dT%H:%M:%S%.f",
-    "%Y-%m-%d %H:%M:%S%.f",
-    "%Y-%m-%dT%H:%M:%S%.f%#z",
-    "%Y-%m-%d %H:%M:%S%.f%#z",
-    "%Y-%m-%d %H:%M",
-    "%Y-%m-%dT%H:%M",
-    "%Y-%m-%d",
-)
-TRUE, FALSE = ("true", "t", "1", "y", "yes"), ("false", "f", "0", "n", "no")
 
 
 @dataclass(frozen=True)
@@ -79,48 +71,94 @@ class Mapping:
 @dataclass(frozen=True)
 class Fitted:
     """``frame``: contract columns typed, then ``_rescued`` and ``_position``; ``collapsed``: records merged into others;
-    ``left_out``: records that are not this source's."""
+    ``left_out``: records that are not this source's; ``facts``: how many values were nulled, ``nulled`` and for each
+    column and rule ``nulled|COLUMN|rule``, and which order of day and month a column showed, ``dates|COLUMN|day_first``;
+    ``notes``: what was assumed, for people."""
 
     frame: pl.DataFrame
     collapsed: int
     left_out: int = 0
+    facts: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
-def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping) -> Fitted:
+def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping, reading: Reading | None = None) -> Fitted:
     """Map and cast one file's records. ``records`` holds ``_position`` and the file's columns."""
-    everything = records.height
+    everything, reading = records.height, reading or Reading()
     if mapping.where:
         records = records.with_columns(pl.col(pl.String).replace("", None)).filter(pl.sql_expr(mapping.where))
     mapped, verbatim = _map(records, table, mapping)
-    casts = {c: _cast(mapped[c], t) for c, t in _types(table).items() if c in mapped.columns}
+    contract = table.columns()
+    mapped = mapped.with_columns(values.known(mapped[c], contract[c], reading) for c in contract if c in mapped.columns)
+    said = Said()
+    casts = {c: values.read(mapped[c], c, t, reading, said) for c, t in contract.items() if c in mapped.columns}
+    casts |= values.american_states(casts, contract)
     failed = {c: mapped[c].cast(pl.String) for c, cast in casts.items() if cast.null_count() > mapped[c].null_count()}
-    left_over = [] if mapping.group_by else [c for c in records.columns if c not in verbatim and c != POSITION]
-    # A file column that has a contract column's name but was mapped elsewhere must not read as that column's failed cast.
-    kept = records.select(pl.col(c).alias(f"file:{c}" if c in table.columns() else c) for c in left_over)
-    kept = pl.DataFrame([*kept, *(_rounded(mapped, casts) if not mapping.group_by else [])])
-    rescued = _rescue(mapped.height, failed, casts, kept)
-    columns = [
-        casts.get(c, pl.Series(c, [None], t).new_from_index(0, mapped.height)).alias(c)
-        for c, t in _types(table).items()
-    ]
-    return Fitted(
-        pl.DataFrame([*columns, rescued, mapped[POSITION]]), records.height - mapped.height, everything - records.height
+    texts = {c: pl.select(pl.when(casts[c].is_null()).then(text)).to_series() for c, text in failed.items()}
+    typed = pl.DataFrame(
+        [
+            casts.get(c, pl.Series(c, [None], t.dtype).new_from_index(0, mapped.height)).alias(c)
+            for c, t in contract.items()
+        ]
     )
+    typed, broken, rules = _within_contract(typed, table)
+    optional = {c: text.len() - text.null_count() for c, text in texts.items() if contract[c].nullable}
+    texts |= {c: pl.select(pl.coalesce(t, texts[c]) if c in texts else t).to_series() for c, t in broken.items()}
+    texts |= _left_over(records, table, verbatim) if not mapping.group_by else {}
+    texts |= _rounded(mapped, casts) if not mapping.group_by else {}
+    rescue = rescued.written(mapped.height, texts, rules)
+    frame = typed.with_columns(rescue, mapped[POSITION])
+    collapsed, left_out = records.height - mapped.height, everything - records.height
+    return Fitted(frame, collapsed, left_out, _counted(optional, rules) | said.facts, tuple(said.notes))
 
 
-def _rounded(mapped: pl.DataFrame, casts: dict[str, pl.Series]) -> list[pl.Series]:
+def _left_over(records: pl.DataFrame, table: type[Table], verbatim: set[str]) -> dict[str, pl.Series]:
+    """Texts of the file columns that no contract column carries over, by the key that they are kept under.
+
+    One that has a contract column's name but was mapped elsewhere must not read as that column's failed cast.
+    """
+    reserved = {*table.columns(), rescued.RULES}
+    return {
+        f"file:{c}" if c in reserved else c: records[c].cast(pl.String, strict=False).replace("", None)
+        for c in records.columns
+        if c not in verbatim and c != POSITION
+    }
+
+
+def _within_contract(
+    typed: pl.DataFrame, table: type[Table]
+) -> tuple[pl.DataFrame, dict[str, pl.Series], dict[str, pl.Series]]:
+    """The frame without values of optional columns that break a rule, and by column these values' texts and rules."""
+    nulled = tables.judge(table, typed).nulled
+    if nulled.is_empty():
+        return typed, {}, {}
+    numbered = typed.with_row_index(tables.ROW)
+    texts, rules = {}, {}
+    for (column,), cells in nulled.partition_by("column", as_dict=True).items():
+        named = cells.group_by(tables.ROW).agg(pl.col("value").first(), pl.col("rule").unique().sort().str.join(", "))
+        there = numbered.select(tables.ROW).join(named, on=tables.ROW, how="left", maintain_order="left")
+        texts[str(column)], rules[str(column)] = there["value"], there["rule"]
+    return tables.without(numbered, nulled).drop(tables.ROW), texts, rules
+
+
+def _counted(untyped: dict[str, int], rules: dict[str, pl.Series]) -> dict[str, int]:
+    found = {f"nulled|{column}|type": count for column, count in untyped.items()}
+    for column, broken in rules.items():
+        found |= {f"nulled|{column}|{rule}": n for rule, n in broken.drop_nulls().value_counts().sort("rule").rows()}
+    return {"nulled": sum(found.values()), **found}
+
+
+def _rounded(mapped: pl.DataFrame, casts: dict[str, pl.Series]) -> dict[str, pl.Series]:
     """Original text of amounts that lost digits in the cast, as ``file:COLUMN``: rounded, not refused, and not forgotten."""
-    found = []
+    found = {}
     for column, cast in casts.items():
         if isinstance(cast.dtype, pl.Decimal) and mapped[column].dtype == pl.String:
-            longer = mapped[column].str.contains(rf"\.\d{{{cast.dtype.scale}}}0*[1-9]")
+            longer = mapped[column].str.contains(rf"^[^.,]*\.\d{{{cast.dtype.scale}}}0*[1-9]\d*[^.,\d]*$")
+            plain = mapped[column].str.strip_chars().cast(cast.dtype, strict=False)
+            longer &= (plain == cast).fill_null(True)  # else the point was no sign of a fraction
             if longer.any():
-                found.append(mapped.select(pl.when(longer).then(column)).to_series().alias(f"file:{column}"))
+                found[f"file:{column}"] = mapped.select(pl.when(longer).then(column)).to_series()
     return found
-
-
-def _types(table: type[Table]) -> dict[str, pl.DataType]:
-    return {name: column.dtype for name, column in table.columns().items()}
 
 
 def _map(records: pl.DataFrame, table: type[Table], mapping: Mapping) -> tuple[pl.DataFrame, set[str]]:
@@ -145,80 +183,3 @@ def _map(records: pl.DataFrame, table: type[Table], mapping: Mapping) -> tuple[p
     same = [c for c in table.columns() if c in records.columns and c not in expressions]
     verbatim = set(same) | {e.meta.root_names()[0] for e in usable.values() if e.meta.is_column()}
     return text.select(*same, *(e.alias(t) for t, e in usable.items()), POSITION), verbatim
-
-
-def _cast(values: pl.Series, to: pl.DataType) -> pl.Series:
-    """Values as ``to``, null where they do not fit. The same data casts alike whatever the format: only numbers become
-    numbers and only instants become instants without a look at their text."""
-    have = values.dtype
-    if have == to or to == pl.String:
-        return values.cast(to, strict=False)
-    if isinstance(have, pl.Datetime) and to.is_temporal():
-        return _as_utc(values).cast(to)
-    if have == pl.Date and to.is_temporal():
-        return _as_utc(values.cast(pl.Datetime("us"))).cast(to)
-    if have.is_numeric() and to.is_numeric():
-        whole = pl.select(pl.when(values == values.floor()).then(values)).to_series() if to.is_integer() else values
-        return whole.cast(to, strict=False)
-    return _cast_text(values.cast(pl.String).str.strip_chars(), to)
-
-
-def _cast_text(values: pl.Series, to: pl.DataType) -> pl.Series:
-    if isinstance(to, pl.Datetime):
-        return _parse_datetime(values)
-    if to == pl.Date:
-        dates = values.str.to_date("%Y-%m-%d", strict=False)
-        return dates if dates.null_count() == values.null_count() else _parse_datetime(values).dt.date()
-    if to == pl.Boolean:
-        lower = values.str.to_lowercase().str.replace(r"\.0+$", "")
-        return pl.select(pl.when(lower.is_in(TRUE)).then(True).when(lower.is_in(FALSE)).then(False)).to_series()
-    cast = values.cast(to, strict=False)
-    if to.is_integer() and cast.null_count() > values.null_count():
-        return values.str.replace(r"\.0+$", "").cast(to, strict=False)
-    return cast
-
-
-def _as_utc(values: pl.Series) -> pl.Series:
-    zone = values.dtype.time_zone if isinstance(values.dtype, pl.Datetime) else None
-    return values.dt.convert_time_zone("UTC") if zone else values.dt.replace_time_zone("UTC")
-
-
-def _parse_datetime(values: pl.Series) -> pl.Series:
-    """ISO text to UTC instants; each further format is tried only on what the ones before left."""
-    parsed = pl.Series(values.name, [None], pl.Datetime("us", "UTC")).new_from_index(0, len(values))
-    for form in DATETIME_FORMATS:
-        if parsed.null_count() == values.null_count():
-            break
-        rest = (
-            values
-            if parsed.null_count() == len(values)
-            else pl.select(pl.when(parsed.is_null()).then(values)).to_series()
-        )
-        if form == "%Y-%m-%d":
-            tried = _as_utc(rest.str.to_date(form, strict=False).cast(pl.Datetime("us")))
-        else:
-            tried = _as_utc(rest.str.to_datetime(form, strict=False, time_unit="us"))
-        parsed = pl.select(pl.coalesce(parsed, tried)).to_series()
-    return parsed.alias(values.name)
-
-
-def _rescue(
-    height: int, failed: dict[str, pl.Series], casts: dict[str, pl.Series], left_over: pl.DataFrame
-) -> pl.Series:
-    """JSON text per row of what did not fit, null where everything did."""
-    parts = {c: pl.select(pl.when(casts[c].is_null()).then(text)).to_series().alias(c) for c, text in failed.items()}
-    parts |= {
-        c: left_over[c].cast(pl.String, strict=False).replace("", None) for c in left_over.columns if c not in parts
-    }
-    parts = {c: s for c, s in parts.items() if s.null_count() < height}
-    if not parts:
-        return pl.Series("_rescued", [None], pl.String).new_from_index(0, height)
-    frame = pl.DataFrame([s.alias(c) for c, s in parts.items()]).with_row_index("i")
-    # One small object per value, joined: a row keeps only the keys that it really has.
-    pairs = frame.unpivot(index="i", variable_name="k", value_name="v").filter(pl.col("v").is_not_null())
-    objects = pairs.group_by("i").agg(
-        pl.concat_str(pl.struct(pl.col("k")).struct.json_encode().str.slice(5).str.head(-1), pl.lit(":"),
-                      pl.struct(pl.col("v")).struct.json_encode().str.slice(5).str.head(-1)).str.join(",").alias("o")
-    )  # fmt: skip
-    joined = frame.select("i").join(objects, on="i", how="left", maintain_order="left")["o"]
-    return ("{" + joined + "}").alias("_rescued")

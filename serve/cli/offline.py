@@ -45,9 +45,9 @@ def recommend(
     """Rank items for every user, or the next item of every open session; methods are chosen on the file's own past."""
     from customer360.models.files import interactions as reading
     from customer360.models.files import recommend as offline
-    from customer360.models.files import timestamps
     from customer360.platform import telemetry
     from customer360.platform.errors import SourceError
+    from customer360.platform.sources import timestamps
 
     telemetry.configure()
     names = reading.column_names(columns)
@@ -90,8 +90,9 @@ def score(
     ] = "",
 ) -> None:
     """Churn probability and revenue of the next days for every customer who bought before a date."""
-    from customer360.models.files import scores, timestamps
+    from customer360.models.files import scores
     from customer360.models.files import transactions as files
+    from customer360.platform.sources import timestamps
 
     day = timestamps.moment(as_of).date()
     found = scores.score(files.read(transactions, files.mapping(columns)), day, horizon)

@@ -134,9 +134,6 @@ def test_valid_rows_pass_whole(people: type[Table]) -> None:
     [
         ({"person_id": None}, "nullability", "person_id", None),
         ({"person_id": "long one"}, "max_length", "person_id", "long one"),
-        ({"size": "XL"}, "one_of", "size", "XL"),
-        ({"age": -4}, "min", "age", "-4"),
-        ({"age": None}, "paid_needs_age", None, None),
     ],
 )
 def test_each_broken_rule_names_row_column_and_value(
@@ -147,8 +144,62 @@ def test_each_broken_rule_names_row_column_and_value(
     assert verdict.valid["person_id"].to_list() == ["p1", "p3"]
 
 
-def test_several_rules_of_one_row_are_all_named(people: type[Table]) -> None:
-    assert failures(people, {"size": "XL", "age": -1}) == [(0, "min", "age", "-1"), (0, "one_of", "size", "XL")]
+def test_several_rules_of_a_refused_row_are_all_named(people: type[Table]) -> None:
+    assert failures(people, {"person_id": "long one", "size": "XL", "age": -1}) == [
+        (0, "min", "age", "-1"),
+        (0, "max_length", "person_id", "long one"),
+        (0, "one_of", "size", "XL"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fault", "nulled", "left"),
+    [
+        ({"size": "XL"}, [("one_of", "size", "XL")], {"size": None, "age": 3}),
+        # Without its age the row breaks another rule, of which the other column may be null as well.
+        ({"age": -4}, [("min", "age", "-4"), ("paid_needs_age", "paid", "1.50")], {"age": None, "paid": None}),
+        ({"age": None}, [("paid_needs_age", "paid", "1.50")], {"paid": None, "size": "S"}),
+        (
+            {"size": "XL", "age": -4, "paid": None},
+            [("min", "age", "-4"), ("one_of", "size", "XL")],
+            {"person_id": "p1"},
+        ),
+    ],
+)
+def test_an_optional_value_that_breaks_a_rule_is_nulled_and_never_costs_the_row(
+    people: type[Table], fault: dict[str, Any], nulled: list[tuple[str, str, str]], left: dict[str, Any]
+) -> None:
+    verdict = tables.judge(people, frame_of(people, {"person_id": "p0"}, fault))
+    assert verdict.failures.is_empty()
+    assert verdict.nulled.rows() == [(1, *cell) for cell in nulled]
+    assert verdict.valid["person_id"].to_list() == ["p0", "p1"]
+    assert {c: verdict.valid[c][1] for c in left} == left
+    assert verdict.valid["size"][0] == "S"
+
+
+def test_a_key_that_may_be_null_is_never_nulled_for_its_fault(registries: None) -> None:
+    class Loose(Table, table="bronze.t_keyed", key=("CODE",)):
+        """One row per code."""
+
+        CODE = String(nullable=True, max_length=2)
+
+    verdict = tables.judge(Loose, pl.DataFrame([{"CODE": "long"}], schema=tables.schema(Loose)))
+    assert verdict.failures.select("rule", "column").rows() == [("max_length", "CODE")] and verdict.nulled.is_empty()
+
+
+def test_a_value_that_ingest_nulled_is_judged_anew(people: type[Table]) -> None:
+    """A contract that was widened since has the value back; one that was not says the same again."""
+    kept = {
+        "size": "M",
+        "age": "-4",
+        "born_on": "1870-01-02",
+        "_rules": {"size": "one_of", "age": "min", "born_on": "old"},
+    }
+    verdict = tables.judge(
+        people, frame_of(people, {"size": None, "age": None, "paid": None, "_rescued": json.dumps(kept)})
+    )
+    assert verdict.valid.select("size", "age", "born_on").rows() == [("M", None, date(1870, 1, 2))]
+    assert verdict.nulled.rows() == [(0, "min", "age", "-4")]
 
 
 def test_null_keeps_one_of(people: type[Table]) -> None:
@@ -162,7 +213,10 @@ def test_a_failed_cast_is_a_type_failure_and_hides_what_follows_from_it(people: 
         {"age": 5, "_rescued": json.dumps({"age": "a file's other column"})},
         {"mail": None, "_rescued": json.dumps({"mail2": "m"})},
     ]
-    assert failures(people, *rows) == [(0, "type", "person_id", 'x"1'), (1, "type", "age", "old")]
+    verdict = tables.judge(people, frame_of(people, *rows))
+    assert verdict.failures.rows() == [(0, "type", "person_id", 'x"1')]
+    assert verdict.nulled.rows() == [(1, "type", "age", "old")]
+    assert verdict.valid.height == 3
 
 
 def test_judge_of_an_empty_frame(people: type[Table]) -> None:

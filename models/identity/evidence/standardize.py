@@ -17,6 +17,7 @@ from customer360.models.identity.evidence.names import nickname_groups
 from customer360.models.identity.evidence.steps import Listed, Parsed, Stage, distinct, each, over
 from customer360.models.identity.rules import IdentityRules, Standardization
 from customer360.models.identity.threads import by_rows
+from customer360.platform.sources import iso
 
 STANDARD_COLUMNS = (
     "given_name_std", "family_name_std", "nickname_group", "email_std", "email_user", "phone_std", "street_std",
@@ -92,6 +93,7 @@ def name_suffix(last_name: pl.Expr, std: Standardization) -> pl.Expr:
 def _region(std: Standardization) -> pl.Expr:
     code = pl.col("country_code").cast(pl.String).str.strip_chars().str.to_uppercase()
     code = code.replace(std.countries) if std.countries else code
+    code = code.replace(iso.alpha_2())
     return pl.when(code.str.len_chars() == 2).then(code).otherwise(pl.lit(std.default_country))
 
 

@@ -86,10 +86,10 @@ def test_a_planted_fault_moves_its_dimension_alone(
         assert score == (pytest.approx(share) if name == dimension else None if name == "timeliness" else 1.0), name
 
 
-def test_a_row_that_breaks_its_contract_is_invalid_and_one_without_a_required_value_is_not(offers: type[Table]) -> None:
-    found = counts(offers, {}, {"SIZE": "HUGE"}, {"EMAIL": None})
-    assert [found[n] for n in ("total", "valid", "invalid", "nulls")] == [3, 2, 1, 1]
-    assert found["validity|contract|passed"] == 2
+def test_a_refused_row_is_invalid_and_one_without_an_optional_value_is_not(offers: type[Table]) -> None:
+    found = counts(offers, {}, {"ID": None}, {"SIZE": "HUGE"}, {"EMAIL": None})
+    assert [found[n] for n in ("total", "valid", "invalid", "nulls")] == [4, 3, 1, 2]
+    assert found["validity|contract|passed"] == 2  # HUGE was nulled: the row stays, and is no sound one
 
 
 def test_duplicates_are_counted_apart_and_by_system(offers: type[Table]) -> None:

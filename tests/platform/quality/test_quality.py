@@ -20,8 +20,8 @@ def sales(registries: None) -> type[Table]:
         """One row per sale."""
 
         ID = String(nullable=False)
-        UNITS = Integer(nullable=True, min=1)
-        SIZE = OneOf("S", "M", nullable=True)
+        UNITS = Integer(min=1)
+        SIZE = OneOf("S", "M")
 
     return Sales
 
@@ -42,9 +42,9 @@ def bronze(sales: type[Table], *rows: dict[str, object]) -> pl.DataFrame:
 def test_one_quarantine_row_a_broken_rule(sales: type[Table]) -> None:
     frame = bronze(
         sales,
-        {"ID": "a", "UNITS": 2},
+        {"ID": "a", "UNITS": 2, "SIZE": "S"},
         {"ID": None, "UNITS": 0, "SIZE": "XL"},
-        {"ID": "c", "_rescued": '{"UNITS":"two"}'},
+        {"ID": "c", "SIZE": "M", "_rescued": '{"UNITS":"two"}'},
     )
     rows = quality.quarantine_rows(sales, frame, tables.judge(sales, frame))
     assert dict(rows.schema) == tables.schema(Quarantine)
@@ -54,12 +54,12 @@ def test_one_quarantine_row_a_broken_rule(sales: type[Table]) -> None:
         ("till/3/x.csv/2", "one_of", "SIZE", "XL"),
         ("till/3/x.csv/3", "type", "UNITS", "two"),
     ]
-    assert json.loads(rows["record"][-1]) == {"ID": "c", "UNITS": None, "SIZE": None, "_rescued": '{"UNITS":"two"}'}
+    assert json.loads(rows["record"][-1]) == {"ID": "c", "UNITS": None, "SIZE": "M", "_rescued": '{"UNITS":"two"}'}
     assert set(rows["table_name"]) == {"bronze.t_sales"}
 
 
 def test_nothing_refused_gives_an_empty_frame(sales: type[Table]) -> None:
-    frame = bronze(sales, {"ID": "a"})
+    frame = bronze(sales, {"ID": "a", "UNITS": 1, "SIZE": "S"})
     assert quality.quarantine_rows(sales, frame, tables.judge(sales, frame)).schema == Quarantine.create_empty().schema
 
 
@@ -80,7 +80,7 @@ def test_refused_and_dead_letters_of_a_new_lake_are_empty(lake: Lake) -> None:
 
 
 def test_refused_filters_by_table_and_rule(lake: Lake, sales: type[Table]) -> None:
-    frame = bronze(sales, {"ID": "a", "UNITS": 0}, {"ID": "b", "SIZE": "XL"})
+    frame = bronze(sales, {"ID": "a", "UNITS": 0, "SIZE": "S"}, {"ID": "b", "UNITS": 1, "SIZE": "XL"})
     rows = quality.quarantine_rows(sales, frame, tables.judge(sales, frame))
     lake.ensure(Quarantine)
     add = lake.write_file("quality.quarantine", rows, {"table_name": "bronze.t_sales"})

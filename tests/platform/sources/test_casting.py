@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+import dataframely as dy
 import polars as pl
 import pytest
 
@@ -16,7 +17,23 @@ from customer360.platform.errors import ConfigError
 from customer360.platform.sources.casting import Fitted, Mapping, fit
 from customer360.platform.sources.formats import read
 from customer360.platform.sources.formats.records import POSITION
-from customer360.platform.tables import Boolean, Date, Float, Integer, Money, String, Table, Timestamp
+from customer360.platform.sources.values import Reading, Words
+from customer360.platform.tables import (
+    Boolean,
+    Country,
+    Currency,
+    Date,
+    Float,
+    Identifier,
+    Integer,
+    Money,
+    OneOf,
+    State,
+    String,
+    Table,
+    Timestamp,
+    personal,
+)
 
 NOTHING = Mapping({})
 
@@ -37,9 +54,12 @@ def visits(registries: None) -> type[Table]:
     return Visits
 
 
-def fitted(table: type[Table], columns: dict[str, Any], mapping: Mapping = NOTHING) -> Fitted:
+def fitted(
+    table: type[Table], columns: dict[str, Any], mapping: Mapping = NOTHING, reading: Reading | None = None
+) -> Fitted:
     frame = pl.DataFrame(columns)
-    return fit(frame.insert_column(0, pl.int_range(1, frame.height + 1, eager=True).alias(POSITION)), table, mapping)
+    frame.insert_column(0, pl.int_range(1, frame.height + 1, eager=True).alias(POSITION))
+    return fit(frame, table, mapping, reading)
 
 
 def rescued(found: Fitted) -> list[dict[str, Any] | None]:
@@ -51,16 +71,16 @@ def utc(*parts: int) -> datetime:
 
 
 CASTS: list[tuple[str, Any, Any]] = [
-    ("COUNT", "7", 7), ("COUNT", " -7 ", -7), ("COUNT", "12.0", 12), ("COUNT", "12.7", None), ("COUNT", "1,000", None), ("COUNT", "9" * 19, None),
-    ("RATE", "1.5", 1.5), ("RATE", " 2 ", 2.0), ("RATE", "1e-3", 0.001), ("RATE", "1,5", None),
+    ("COUNT", "7", 7), ("COUNT", " -7 ", -7), ("COUNT", "12.0", 12), ("COUNT", "12.7", None), ("COUNT", "1,000", 1000), ("COUNT", "9" * 19, None),
+    ("RATE", "1.5", 1.5), ("RATE", " 2 ", 2.0), ("RATE", "1e-3", 0.001), ("RATE", "1,5", 1.5), ("RATE", "1,5x", None),
     ("OPEN", "TRUE", True), ("OPEN", "y", True), ("OPEN", " 1 ", True), ("OPEN", "No", False), ("OPEN", "f", False), ("OPEN", "2", None), ("OPEN", "on", None),
     ("PAID", "12.3", Decimal("12.30")), ("PAID", "-0.05", Decimal("-0.05")), ("PAID", "9999999999.99", Decimal("9999999999.99")),
-    ("PAID", "$5", None), ("PAID", "99999999999.99", None), ("PAID", "nan", None),
+    ("PAID", "$5", Decimal("5.00")), ("PAID", "(1.234,50)", Decimal("-1234.50")), ("PAID", "99999999999.99", None), ("PAID", "much", None),
     ("ON", "2024-02-29", date(2024, 2, 29)), ("ON", " 2024-01-02 ", date(2024, 1, 2)), ("ON", "2024-01-02T10:00:00", date(2024, 1, 2)),
-    ("ON", "2024-01-02 23:30:00-05:00", date(2024, 1, 3)), ("ON", "2023-02-29", None), ("ON", "02/01/2024", None),
+    ("ON", "2024-01-02 23:30:00-05:00", date(2024, 1, 3)), ("ON", "2023-02-29", None), ("ON", "29/02/2024", date(2024, 2, 29)), ("ON", "1985", None), ("ON", "9999-12-31", None), ("ON", "0001-01-01", None), ("ON", "1900-01-01", None),
     ("AT", "2024-01-02T10:00:00", utc(2024, 1, 2, 10)), ("AT", "2024-01-02 10:00:00.25", utc(2024, 1, 2, 10, 0, 0, 250_000)),
     ("AT", "2024-01-02T10:00:00Z", utc(2024, 1, 2, 10)), ("AT", "2024-01-02 10:00:00+02:00", utc(2024, 1, 2, 8)),
-    ("AT", "2024-01-02 10:00", utc(2024, 1, 2, 10)), ("AT", "2024-01-02", utc(2024, 1, 2)), ("AT", "2024-01-02T25:00:00", None), ("AT", "1704189600", None),
+    ("AT", "2024-01-02 10:00", utc(2024, 1, 2, 10)), ("AT", "2024-01-02", utc(2024, 1, 2)), ("AT", "2024-01-02T25:00:00", None), ("AT", "1704189600", utc(2024, 1, 2, 10)), ("AT", "1704189600000", utc(2024, 1, 2, 10)), ("AT", "0", None), ("AT", "3000-01-01 00:00", None),
 ]  # fmt: skip
 
 
@@ -82,13 +102,14 @@ def test_each_row_of_a_column_finds_its_own_format(visits: type[Table]) -> None:
 @pytest.mark.parametrize(
     ("column", "values", "expected", "left"),
     [
-        ("COUNT", [12.0, 12.7, float("nan")], [12, None, None], [None, {"COUNT": "12.7"}, {"COUNT": "NaN"}]),
+        ("COUNT", [12.0, 12.7, float("nan")], [12, None, None], [None, {"COUNT": "12.7"}, None]),
         ("COUNT", [Decimal("3.00"), Decimal("3.50")], [3, None], [None, {"COUNT": "3.50"}]),
         ("COUNT", [True], [None], [{"COUNT": "true"}]),
         ("OPEN", [1, 0, 2], [True, False, None], [None, None, {"OPEN": "2"}]),
         ("PAID", [12.5, 1e20], [Decimal("12.50"), None], [None, {"PAID": "1e+20"}]),
-        ("AT", [1704189600], [None], [{"AT": "1704189600"}]),
-        ("ON", [20240102], [None], [{"ON": "20240102"}]),
+        ("AT", [1704189600], [utc(2024, 1, 2, 10)], [None]),
+        ("ON", [20240102], [date(2024, 1, 2)], [None]),
+        ("ON", [1985], [None], [{"ON": "1985"}]),
         ("AT", [date(2024, 1, 2)], [utc(2024, 1, 2)], [None]),
         ("AT", [datetime(2024, 1, 2, 3)], [utc(2024, 1, 2, 3)], [None]),
         ("ON", [datetime(2024, 1, 2, 3)], [date(2024, 1, 2)], [None]),
@@ -240,7 +261,112 @@ def test_same_data_in_every_format_gives_the_same_rows(visits: type[Table]) -> N
 def test_rescued_casts_meet_the_contract_as_type_failures(visits: type[Table]) -> None:
     found = fitted(visits, {"COUNT": ["x"], "WHO": ["w"], "other": ["o"]})
     verdict = tables.judge(visits, found.frame)
-    assert verdict.failures.drop(tables.ROW).rows() == [("type", "COUNT", "x")]
+    assert verdict.nulled.drop(tables.ROW).rows() == [("type", "COUNT", "x")]
+    assert (found.facts, verdict.valid.height) == ({"nulled": 1, "nulled|COUNT|type": 1}, 1)
+
+
+@pytest.fixture
+def guests(registries: None) -> type[Table]:
+    class Guests(Table, table="bronze.t_guests", key=("GUEST_ID",)):
+        """One row per guest."""
+
+        GUEST_ID = Identifier(nullable=False)
+        HOST_ID = Identifier(nullable=True)
+        NAME = String(nullable=True, metadata=personal("name"))
+        STATE = String(nullable=True, max_length=2)
+        SIZE = OneOf("S", "M", nullable=True)
+        ARRIVED = Timestamp(nullable=True)
+        LEFT = Timestamp(nullable=True)
+
+        @dy.rule()
+        def leaves_after_arriving(cls) -> pl.Expr:
+            return pl.col("LEFT") >= pl.col("ARRIVED")
+
+    return Guests
+
+
+def test_optional_values_that_break_the_contract_are_null_and_kept_with_the_rule(guests: type[Table]) -> None:
+    day, before = "2026-01-02T00:00:00.000000Z", "2026-01-01T00:00:00.000000Z"
+    found = fitted(guests, {
+        "GUEST_ID": ["1", "2", "3", None], "STATE": ["Bavaria", "BY", None, "Hesse"], "SIZE": ["XL", "S", "M", None],
+        "ARRIVED": [None, day, day, None], "LEFT": [None, before, day, None], "_rules": ["r", None, None, None],
+    })  # fmt: skip
+    assert found.frame.select("STATE", "SIZE").rows() == [(None, None), ("BY", "S"), (None, "M"), ("Hesse", None)]
+    first, second, third, refused = rescued(found)
+    assert first == {
+        "STATE": "Bavaria", "SIZE": "XL", "file:_rules": "r", "_rules": {"STATE": "max_length", "SIZE": "one_of"},
+    }  # fmt: skip
+    assert second is not None and second["_rules"] == dict.fromkeys(("ARRIVED", "LEFT"), "leaves_after_arriving")
+    assert (second["ARRIVED"], second["LEFT"], third, refused) == (day, before, None, None)
+    assert found.facts == {
+        "nulled": 4, "nulled|STATE|max_length": 1, "nulled|SIZE|one_of": 1,
+        "nulled|ARRIVED|leaves_after_arriving": 1, "nulled|LEFT|leaves_after_arriving": 1,
+    }  # fmt: skip
+    again = tables.judge(guests, found.frame)
+    assert (again.nulled.height, again.valid.height) == (4, 3)
+    assert again.failures.select("rule", "column").rows() == [("nullability", "GUEST_ID"), ("max_length", "STATE")]
+
+
+@pytest.mark.parametrize(
+    "name", ["k", "v", "i", "o", "member", "object", "row__", "rule", "value", "0", "literal", "é\"'"]
+)
+def test_a_file_column_of_any_name_is_kept(visits: type[Table], name: str) -> None:
+    found = fitted(visits, {"WHO": ["a", "b"], name: ["x", None], "COUNT": ["1", "one"]})
+    assert rescued(found) == [{name: "x"}, {"COUNT": "one"}]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([17850.0, None, float("nan"), 1e16, 12.5], ["17850", None, None, "10000000000000000", "12.5"]),
+        (
+            ["17850.0", " 17850 ", "\u00a00017\t", "aB-1", "1.50", "-7.0"],
+            ["17850", "17850", "0017", "aB-1", "1.50", "-7"],
+        ),
+        (["NULL", "null", "\\N", "N/A", "nan", "None", "-", "", " "], [None] * 9),
+        ([17850, 9007199254740993], ["17850", "9007199254740993"]),
+    ],
+)
+def test_identifiers_are_text_that_joins(guests: type[Table], values: list[Any], expected: list[Any]) -> None:
+    found = fitted(guests, {"GUEST_ID": [str(n) for n in range(len(values))], "HOST_ID": values})
+    assert found.frame["HOST_ID"].to_list() == expected
+    assert (rescued(found), found.facts["nulled"]) == ([None] * len(values), 0)
+
+
+def test_a_source_says_how_its_values_are_read(visits: type[Table]) -> None:
+    columns = {"AT": ["1/2/2026 8:00"], "ON": ["1/2/2026"], "PAID": ["1.234"], "RATE": ["0,5"], "COUNT": ["2.000"]}
+    reading = Reading(timezone="America/New_York", dates="day_first", decimal=",")
+    found = fitted(visits, columns, reading=reading)
+    assert found.frame.select(list(columns)).row(0) == (
+        utc(2026, 2, 1, 13),
+        date(2026, 2, 1),
+        Decimal("1234.00"),
+        0.5,
+        2000,
+    )
+    assert (found.notes, rescued(found)) == ((), [None])
+    found = fitted(visits, columns)
+    assert found.frame.select("AT", "ON", "PAID").row(0) == (utc(2026, 1, 2, 8), date(2026, 1, 2), Decimal("1.23"))
+    assert [note.partition(":")[0] for note in found.notes] == ["COUNT", "PAID", "ON", "AT"]
+
+
+def test_a_date_is_that_of_its_own_zone(visits: type[Table]) -> None:
+    values = ["2026-01-02T00:30:00+01:00", "2026-01-02", "2026-01-02 23:59"]
+    found = fitted(visits, {"ON": values}, reading=Reading(timezone="Europe/Berlin"))
+    assert found.frame["ON"].to_list() == [date(2026, 1, 2)] * 3
+
+
+def test_the_order_that_a_column_shows_is_a_fact_and_holds_for_the_next_file(visits: type[Table]) -> None:
+    assert fitted(visits, {"AT": ["31/1/2026"]}).facts == {"nulled": 0, "dates|AT|day_first": 1}
+    found = fitted(visits, {"AT": ["1/2/2026"]}, reading=Reading(usual={"AT": "day_first"}))
+    assert (found.frame["AT"].to_list(), found.notes) == ([utc(2026, 2, 1)], ())
+
+
+def test_null_is_a_name_and_a_dumped_null_is_none(guests: type[Table]) -> None:
+    names = ["Null", "NULL", "\\N", "#N/A", "Na"]
+    found = fitted(guests, {"GUEST_ID": list("abcde"), "NAME": names, "STATE": ["NA", "n/a", "--", "by", "?"]})
+    assert found.frame["NAME"].to_list() == ["Null", "NULL", None, None, "Na"]
+    assert found.frame["STATE"].to_list() == [None, None, None, "by", None]
 
 
 def test_an_amount_with_more_digits_is_rounded_and_its_text_kept(visits: type[Table]) -> None:
@@ -248,3 +374,55 @@ def test_an_amount_with_more_digits_is_rounded_and_its_text_kept(visits: type[Ta
     found = fitted(visits, {money: ["1.239", "1.2300", "5"]})
     assert found.frame[money].to_list() == [Decimal("1.24"), Decimal("1.23"), Decimal("5.00")]
     assert rescued(found) == [{f"file:{money}": "1.239"}, None, None]
+
+
+@pytest.fixture
+def addresses(registries: None) -> type[Table]:
+    class Addresses(Table, table="bronze.t_addresses"):
+        """One row per address."""
+
+        LAND = Country(nullable=True)
+        STATE = State(nullable=True)
+        PAID_IN = Currency(nullable=True)
+        KIND = OneOf("AT_HOME", "WORK", "18-24", nullable=True)
+
+    return Addresses
+
+
+@pytest.mark.parametrize(
+    ("column", "written", "expected"),
+    [
+        ("LAND", ["Germany", "de", "DEU", "276", "276.0", " deutschland "], "DEU"),
+        ("LAND", ["USA", "us", "U.S.A.", "United States", "The United States of America", "840"], "USA"),
+        ("LAND", ["Korea, Republic of", "South Korea", "kr"], "KOR"),
+        ("LAND", ["Côte d'Ivoire", "IVORY COAST", "CI"], "CIV"),
+        ("LAND", ["NA", "Namibia"], "NAM"),
+        ("LAND", ["N/A", "null", "-"], None),
+        ("PAID_IN", ["€", "Euro", "eur", "978", "EUR"], "EUR"),
+        ("PAID_IN", ["US$", "US Dollar", "$", "840", "usd "], "USD"),
+        ("PAID_IN", ["DEM", "dem"], "DEM"),
+        ("STATE", ["New York", "ny", "NY", "new  york"], "NY"),
+        ("STATE", ["Bavaria"], "Bavaria"),
+        ("KIND", ["at home", "At-Home", "AT_HOME ", "home", "Private"], "AT_HOME"),
+        ("KIND", ["18-24", "18 - 24"], "18-24"),
+    ],
+)
+def test_codes_are_read_from_what_is_written_for_them(
+    addresses: type[Table], column: str, written: list[str], expected: str | None
+) -> None:
+    reading = Reading(words=Words(synonyms={"KIND": {"HOME": "AT_HOME", "private": "AT_HOME"}}))
+    found = fitted(addresses, {column: written}, reading=reading)
+    assert found.frame[column].to_list() == [expected] * len(written)
+    assert rescued(found) == [None] * len(written)
+
+
+def test_what_is_no_code_is_kept_beside_null(addresses: type[Table]) -> None:
+    found = fitted(addresses, {"LAND": ["Atlantis"], "PAID_IN": ["kr"], "KIND": ["abroad"], "STATE": ["California"]})
+    assert found.frame.row(0)[:4] == (None, "CA", None, None)
+    assert rescued(found) == [{"LAND": "Atlantis", "PAID_IN": "kr", "KIND": "abroad", "_rules": {"KIND": "one_of"}}]
+
+
+def test_a_state_has_a_code_in_america_alone(addresses: type[Table]) -> None:
+    states = ["Georgia", "Georgia", "georgia", "Ontario"]
+    found = fitted(addresses, {"LAND": ["Georgia", "USA", None, "Canada"], "STATE": states})
+    assert found.frame["STATE"].to_list() == ["Georgia", "GA", "GA", "Ontario"]

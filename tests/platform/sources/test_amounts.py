@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from customer360.models.files import amounts
 from customer360.platform.errors import SourceError
+from customer360.platform.sources import amounts
 
 
 def read(values: list, decimal: str | None = None) -> tuple[list, list[str]]:
@@ -53,6 +53,13 @@ def test_where_nothing_decides_the_assumption_is_said() -> None:
     assert read(["1,234"], decimal=",") == ([1.234], [])  # another column of the file told
     found, told = read(["5,00", "6,00", "7.00", "1.234"])
     assert found == [5, 6, 7, 1234] and "both signs occur" in told[0]
+
+
+def test_a_declared_sign_is_no_question() -> None:
+    told: list[str] = []
+    for sign, expected in ((",", [1234.0, 1234.5, 5.0]), (".", [1.234, 1234.5, 5.0])):
+        found = amounts.parsed(pl.Series(["1.234", "1.234,50", "5"]), "", told.append, declared=sign)
+        assert found.to_list() == expected and told == []
 
 
 def test_currencies_that_are_mixed_are_said() -> None:

@@ -35,11 +35,21 @@ SHOWN = 3
 
 
 def read(values: pl.Series, where: str, tell: Tell, decimal: str | None = None) -> pl.Series:
+    """As `parsed`. Raises SourceError where there are values and none is a number."""
+    found = parsed(values, where, tell, decimal)
+    if len(found) and found.null_count() == len(found) and values.null_count() < len(values):
+        shown = values.drop_nulls().unique(maintain_order=True).head(SHOWN).to_list()
+        raise SourceError(f"{where}: no number can be read, for example {shown}; write such as 1234.56")
+    return found
+
+
+def parsed(
+    values: pl.Series, where: str, tell: Tell, decimal: str | None = None, declared: str | None = None
+) -> pl.Series:
     """Float64, null where no number can be read. Which of point and comma comes before the fraction is what the values
     that leave no doubt say, each for itself, and together for the others (`1.234`); where none does, `decimal`, or else
-    the point. `tell` gets a sentence on what was assumed, and where currencies are mixed.
-
-    Raises SourceError where there are values and none is a number.
+    the point. With `declared` the sign is known, and values that could be either are read with it. `tell` gets a sentence
+    on what was assumed, and where currencies are mixed.
     """
     if values.dtype != pl.String:
         return values.cast(pl.Float64, strict=False)
@@ -47,11 +57,7 @@ def read(values: pl.Series, where: str, tell: Tell, decimal: str | None = None) 
     if plain.null_count() == values.null_count() and not values.str.contains(EITHER, strict=False).any():
         return plain
     distinct = values.drop_nulls().unique(maintain_order=True)
-    found = _parsed(distinct, where, tell, decimal)
-    if len(found) and found.null_count() == len(found):
-        raise SourceError(
-            f"{where}: no number can be read, for example {distinct.head(SHOWN).to_list()}; write such as 1234.56"
-        )
+    found = _parsed(distinct, where, tell, decimal, declared)
     table = pl.DataFrame({"text": distinct, "number": found})
     return values.to_frame("text").join(table, on="text", how="left", maintain_order="left")["number"]
 
@@ -90,10 +96,10 @@ def _votes(number: pl.Series) -> tuple[int, int]:
     return int(_telling(number, ".").sum() or 0), int(_telling(number, ",").sum() or 0)
 
 
-def _parsed(text: pl.Series, where: str, tell: Tell, decimal: str | None) -> pl.Series:
+def _parsed(text: pl.Series, where: str, tell: Tell, decimal: str | None, declared: str | None) -> pl.Series:
     parts = _parts(text)
     number = _digits(parts)
-    sign = _decided(number, where, tell, decimal)
+    sign = declared or _decided(number, where, tell, decimal)
     _tell_currencies(parts, where, tell)
     frame = pl.DataFrame({"text": text, "number": number}).with_columns(
         point=_telling(number, ".") | number.str.contains(WHOLE),

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from customer360.models.files import timestamps
 from customer360.platform.errors import SourceError
+from customer360.platform.sources import timestamps
 
 NINE = datetime(2011, 9, 11, 9, 30)
 DAY = datetime(2011, 9, 11)
@@ -34,6 +34,10 @@ def read(values: list, dtype: pl.DataType | None = None) -> tuple[list, list[str
         ("Sun Sep 11 09:30:00 2011", NINE), ("11/Sep/2011:11:30:00 +0200", NINE), ("20110911T093000", NINE),
         ("20110911 0930", NINE), ("20110911093000", NINE), (20110911093000, NINE), ("2011.09.11", DAY), ("2011-9-11 9:30 AM", NINE),
         (datetime(2011, 9, 11, 11, 30, tzinfo=timezone(timedelta(hours=2))), NINE),
+        ("2011-09-11T11:30+02:00[Europe/Paris]", NINE), ("2011-09-11T09:30Z[Europe/Paris]", NINE),
+        ("2011-09-11 11:30:00.000 +0200", NINE), ("2011-09-11 11:30:00+02", NINE), ("2011-09-11T09:30:00 Z", NINE),
+        ("20110911T093000Z", NINE), ("2011-09-11 02:30:00 PDT", NINE), ("Sep 11, 2011 02:30:00 AM PDT", NINE),
+        ("2011-09-10T24:00:00", DAY), ("2011-09-11T09:30:00.0000001Z", NINE),
     ],
 )  # fmt: skip
 def test_a_time_in_its_usual_forms(value, expected) -> None:
@@ -101,3 +105,52 @@ def test_a_column_without_any_time_is_refused() -> None:
     with pytest.raises(SourceError, match=r"log.csv: no time can be read, for example \['soon', 'later'\]"):
         read(["soon", "later"])
     assert read([], pl.String()) == ([], [])
+
+
+def parsed(values: list, **how) -> tuple[list, list[str]]:
+    told: list[str] = []
+    return timestamps.parsed(pl.Series(values), "col", told.append, **how).to_list(), told
+
+
+def test_numbers_among_other_texts_are_epochs_of_their_own_unit_or_dates() -> None:
+    values = ["2011-09-11T09:30:00Z", str(SECONDS), f"{SECONDS}000", f"{SECONDS}000000", "20110911", "12", "soon"]
+    assert parsed(values) == ([NINE, NINE, NINE, NINE, DAY, None, None], [])
+    assert parsed([str(SECONDS)] * 3 + [f"{SECONDS}000"]) == ([NINE] * 4, [])
+
+
+def test_a_time_without_an_offset_is_one_of_the_zone() -> None:
+    berlin = {"zone": "Europe/Berlin"}
+    values = ["2011-09-11 11:30", "11.09.2011 11:30", "11-Sep-2011 11:30", "2011-09-11T09:30Z", f"{SECONDS}"]
+    assert parsed(values, **berlin) == ([NINE] * 5, [])
+    assert parsed([datetime(2011, 9, 11, 11, 30)], **berlin) == ([NINE], [])
+    assert parsed([NINE.replace(tzinfo=UTC)], **berlin) == ([NINE], [])
+
+
+def test_where_the_clock_is_changed_the_offset_before_it_holds() -> None:
+    """02:30 does not exist on the day that summer begins, and exists twice on the day that it ends."""
+    values = ["2026-03-29 01:59", "2026-03-29 02:30", "2026-03-29 03:00", "2026-10-25 02:30"]
+    assert parsed(values, zone="Europe/Berlin")[0] == [
+        datetime(2026, 3, 29, 0, 59), datetime(2026, 3, 29, 1, 30), datetime(2026, 3, 29, 1), datetime(2026, 10, 25, 0, 30),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("values", "how", "expected", "said"),
+    [
+        (["1/2/2011", "3/4/2011"], {"order": "day_first"}, [datetime(2011, 2, 1), datetime(2011, 4, 3)], 0),
+        (["1/2/2011", "13/2/2011"], {"order": "month_first"}, [datetime(2011, 1, 2), None], 0),
+        (["1/2/2011"], {"usual": "day_first"}, [datetime(2011, 2, 1)], 0),
+        (["1/2/2011", "1/13/2011"], {"usual": "day_first"}, [datetime(2011, 1, 2), datetime(2011, 1, 13)], 0),
+        (["10/6/2026", "2026-06-09", "2026-06-12"], {}, [datetime(2026, 6, 10), datetime(2026, 6, 9), datetime(2026, 6, 12)], 0),
+        (["5.1.2026", "1/7/2026"], {}, [datetime(2026, 1, 5), datetime(2026, 1, 7)], 2),
+    ],
+)  # fmt: skip
+def test_the_order_of_day_and_month(values, how, expected, said) -> None:
+    found, told = parsed(values, **how)
+    assert (found, len(told)) == (expected, said)
+
+
+def test_the_order_that_a_column_shows() -> None:
+    assert timestamps.order_of(pl.Series(["1/2/2011", "31/12/2010"])) == "day_first"
+    assert timestamps.order_of(pl.Series(["1/2/2011", "12/31/2010"])) == "month_first"
+    assert timestamps.order_of(pl.Series(["1/2/2011", "2010-12-31"])) is None
