@@ -39,13 +39,6 @@ ADDED = {  # columns that the specification lacks
     "bronze.sessions": {"VISITOR_ID": "anonymous visitors (S2)"},
     "bronze.service_tickets": {"LAST_UPDATED_DATE": "a ticket changes until it is closed; orders its versions"},
 }
-WIDENED = {  # text columns that hold more than the specification gives them; money has 12 digits everywhere
-    ("bronze.events", "EVENT_ID"): 36,
-    ("bronze.events", "SESSION_ID"): 36,
-    ("bronze.sessions", "SESSION_ID"): 36,
-    ("bronze.events", "PAGE_URL"): 2000,
-    ("bronze.events", "REFERRER_URL"): 2000,
-}
 LISTED_ELSEWHERE = {("bronze.events", "EVENT_TYPE")}  # an extended vocabulary
 
 pytestmark = pytest.mark.skipif(
@@ -97,7 +90,7 @@ def test_columns_types_and_lists_are_the_specification_s(source: str) -> None:
         have = contract[column]
         if length := re.match(r"VARCHAR\((\d+)\)", kind):
             assert have.dtype == pl.String
-            limit = WIDENED.get((name, column), int(length[1]))
+            limit = int(length[1])
             if "values" in (have.metadata or {}):
                 if (name, column) in LISTED_ELSEWHERE or "," not in remark:
                     continue
@@ -105,7 +98,8 @@ def test_columns_types_and_lists_are_the_specification_s(source: str) -> None:
                 assert set(have.metadata["values"]) == listed, f"{name}.{column}"
                 assert max(map(len, listed)) <= limit
             else:
-                assert have.max_length == limit, f"{name}.{column}"
+                # Wider than the specification everywhere: an id or a name of a real system is never cut or refused.
+                assert have.max_length is None or have.max_length >= limit, f"{name}.{column}"
         else:
             family = kind.partition("(")[0]
             allowed = {"DATE": (pl.Date,), "TIMESTAMP": (pl.Datetime,), "INTEGER": (pl.Int64,), "BOOLEAN": (pl.Boolean,), "TEXT": (pl.String,),
