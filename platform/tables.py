@@ -105,7 +105,11 @@ class OneOf(dy.String):
 
 
 def personal(kind: str) -> dict[str, str]:
-    """Column metadata that marks personal data: name, email, phone, address, birth, account, device or text."""
+    """Column metadata that marks personal data, by kind.
+
+    Kinds: name, email, phone, address, birth, person (what else is known of one: gender, income, interests), account,
+    device, agent (what a browser says of itself) and text (free text, or raw data that may hold any of these).
+    """
     return {"pii": kind}
 
 
@@ -180,7 +184,10 @@ def by_name(name: str) -> type[Table]:
     if name in TABLES:
         return TABLES[name]
     near = difflib.get_close_matches(name, TABLES, n=3)
-    raise ContractError(f"there is no table {name!r}" + (f"; did you mean {', '.join(near)}?" if near else ""))
+    hint = f"; did you mean {', '.join(near)}?" if near else "."
+    raise ContractError(
+        f"there is no table {name!r}{hint} If its module is there, it was not imported: call `compose()` first"
+    )
 
 
 def schema(table: type[Table]) -> dict[str, pl.DataType]:

@@ -116,8 +116,10 @@ def build_app(configured: Settings) -> FastAPI:
     explained: dict[int | str, dict[str, Any]] = {code: {"model": Problem} for code in (401, 403, 404, 503)}
     for endpoint in (people, recommendations, together, scores, identity):
         app.include_router(endpoint.router, prefix="/v1", responses=explained)
-    for page in (pages, steward):
+    console = (pages, steward)
+    for page in console:
         app.include_router(page.router, prefix=pages.PREFIX, include_in_schema=False)
+    pages.environment.globals["menu"] = pages.menu(console)
     handlers: dict[type[Exception], Callable[[Any], Response]] = {
         WrongRole: lambda fault: _problem(HTTPStatus.FORBIDDEN, str(fault)),
         AccessDenied: lambda fault: _problem(HTTPStatus.UNAUTHORIZED, str(fault), {"WWW-Authenticate": "Bearer"}),

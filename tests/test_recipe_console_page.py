@@ -17,7 +17,7 @@ from customer360.platform.lake import Lake
 from customer360.platform.ledger import NodeRun, Run, start_run
 from customer360.platform.settings import LakeSettings, Settings
 from customer360.serve.app import build_app
-from customer360.serve.console import pages
+from customer360.serve.console import pages, steward
 
 Recipe = Callable[[str, str], AbstractContextManager[ModuleType]]
 Block = Callable[[str, str], str]
@@ -43,6 +43,7 @@ def browser(
     with recipe("console-page", "recipe_runs") as module:
         app = build_app(Settings(state=str(tmp_path / "state"), lake=LakeSettings(root=lake.root)))
         app.include_router(module.router, prefix=pages.PREFIX, include_in_schema=False)
+        monkeypatch.setitem(pages.environment.globals, "menu", pages.menu((steward, module)))
         yield TestClient(app)
 
 
@@ -77,6 +78,7 @@ def test_a_key_of_a_weaker_role_does_not_open_the_page(browser: TestClient, tmp_
 def test_it_shows_the_runs_of_the_days_asked_for(browser: TestClient, tmp_path: Path) -> None:
     shown = sign_in(browser, tmp_path, "service", role="service", page="/console/runs")
     assert "run &lt;master&gt;" in shown and "gold.customer_360" in shown and "broke off" in shown
+    assert '<nav><a href="/console/review">Review queue</a><a href="/console/runs">Runs</a></nav>' in shown
     assert "of 2020" not in shown and "of no interest" not in shown
     assert browser.get("/console/runs?days=0").status_code == 422
 

@@ -31,6 +31,7 @@ def train(job: ModelJob) -> Any:
     telemetry.event(f"training {model.name}", as_of=job.cut, workers=workers)
     evaluation = backtest(job.lake, model, params, job.last_window)
     evaluation = replace(evaluation, metrics=evaluation.metrics | drift.mean_error(evaluation))
+    telemetry.event(f"judged {model.name}", window_from=job.last_window, **_figures(evaluation))
     for name, verdict in evaluation.verdicts.items():
         telemetry.event(f"  {name}: {verdict}")
     fit = Fit(model, params, job.cut, job.versions())
@@ -42,7 +43,17 @@ def train(job: ModelJob) -> Any:
             fit, directory, evaluation, card=described, figures=plots.figures(evaluation)
         )
     telemetry.event(f"registered {model.name}", version=logged.version, champion=logged.is_champion)
+    if not logged.is_champion:
+        telemetry.event(
+            f"  {model.name} has a champion, version {job.champion()}, and only the gate replaces one: "
+            f"`customer360 promote {model.name} {logged.version}` compares both on the same customers"
+        )
     return logged
+
+
+def _figures(evaluation: Evaluation) -> dict[str, str]:
+    """The metrics of a backtest as they are printed."""
+    return {name: f"{value:.4g}" for name, value in evaluation.metrics.items()}
 
 
 def tune(job: ModelJob, trial_count: int, *, resume: bool, apply: bool) -> Tuned:

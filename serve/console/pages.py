@@ -2,15 +2,18 @@
 
 A browser signs in with an API key, which it keeps in a cookie that no script and no other site can use; a revoked key
 ends the session. Pages are rendered here, load nothing and run no script. A page is one module with a ``router``,
-listed in ``build_app``, and its template in ``templates/``; docs/recipes/console-page.md shows one.
+listed in ``build_app``, and its template in ``templates/``; the menu in the head leads to it where its route has a
+``summary``. docs/recipes/console-page.md shows one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from types import ModuleType
 from typing import Annotated, Any
 from urllib.parse import urlencode, urlsplit
 
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from customer360.platform import access
@@ -31,6 +34,15 @@ HEADERS = {
 environment = Environment(
     loader=PackageLoader("customer360.serve.console"), autoescape=select_autoescape(), undefined=StrictUndefined
 )
+
+
+environment.globals["menu"] = []  # of `menu`; set by ``build_app``
+
+
+def menu(modules: Iterable[ModuleType]) -> list[tuple[str, str]]:
+    """Address and name of the pages that the menu leads to: routes with a ``summary``, which is the name."""
+    routes = [route for module in modules for route in module.router.routes if isinstance(route, APIRoute)]
+    return [(PREFIX + route.path, route.summary) for route in routes if route.summary]
 
 
 class SignInNeeded(Exception):

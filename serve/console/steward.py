@@ -17,7 +17,7 @@ QUEUE_LENGTH = 100
 Steward = Annotated[Principal, Depends(pages.signed_in("steward"))]
 
 
-@router.get("/review")
+@router.get("/review", summary="Review queue")
 def queue(request: Request, principal: Steward) -> HTMLResponse:
     """The pairs that wait, strongest first."""
     desk: Desk = request.app.state.desk

@@ -10,10 +10,12 @@ import polars as pl
 import pytest
 
 from customer360.models import base
-from customer360.models.lifecycle import job, promotion
+from customer360.models.lifecycle import job, promotion, train
 from customer360.models.lifecycle.evaluation import Comparison
 from customer360.models.lifecycle.fit import Fit
 from customer360.models.lifecycle.plan import Limits, Plan
+from customer360.models.lifecycle.tracking import Logged
+from customer360.platform import telemetry
 from customer360.platform.errors import ModelError
 from customer360.platform.lake import Lake
 
@@ -104,6 +106,26 @@ def test_versions_without_rows_are_compared_by_their_objective(
     sides[1] = promotion.Judged("2", CUT, False, base.Evaluation({}))
     with pytest.raises(ModelError, match="objective \\(quality\\) is not among its figures"):
         promotion.compare(toy_job, *sides)
+
+
+@pytest.mark.parametrize("is_champion", [True, False])
+def test_a_training_says_how_good_it_is_and_what_keeps_it_from_being_champion(monkeypatch, is_champion: bool) -> None:
+    registry = SimpleNamespace(
+        log_model_run=lambda *rest, **named: Logged("toy", "2", "run", is_champion), champion_version=lambda name: "1"
+    )
+    said: dict[str, dict[str, object]] = {}
+    monkeypatch.setattr(telemetry, "event", lambda message, **facts: said.update({message: facts}))
+    monkeypatch.setattr(job, "registry_of", lambda settings: registry)
+    monkeypatch.setattr(job, "plan_of", lambda model: Plan())
+    monkeypatch.setattr(job, "params_of", lambda settings, model: ToyParams())
+    monkeypatch.setattr(job, "horizon_of", lambda params: 90)
+    monkeypatch.setattr(train, "workers_of", lambda settings, model: 1)
+    monkeypatch.setattr(train, "snapshot_of", lambda lake, model, day: interactions(day, 2))
+    monkeypatch.setattr(train, "_fit", lambda *of: None)
+    train.train(job.ModelJob(SimpleNamespace(), SimpleNamespace(version=lambda table: 1), TOY, CUT))
+    assert said["judged toy"].items() >= {"window_from": date(2024, 4, 2), "quality": "0.5"}.items()
+    why = [message for message in said if "customer360 promote toy 2" in message and "version 1" in message]
+    assert bool(why) is not is_champion
 
 
 @pytest.fixture
