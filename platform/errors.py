@@ -90,3 +90,7 @@ class RunError(Customer360Error):
         self.failures = failures
         lines = "\n".join(f"  {node}: {reason}" for node, reason in sorted(failures.items()))
         super().__init__(f"{len(failures)} node(s) failed; what does not depend on them was built:\n{lines}")
+
+
+# What is tried again, and does not condemn what it happened to.
+TRANSIENT = (TransientError, ConnectionError, TimeoutError, InterruptedError)

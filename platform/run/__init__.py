@@ -117,6 +117,7 @@ class _Driver:
         self.executor, self.record = executor, record
         self.as_of, self.refresh = request.as_of, request.refresh
         self.failures: dict[str, str] = {}
+        self.blocking: set[str] = set()  # bronze tables that lack rows which should be there
         self.started: dict[str, float] = {}
         self._exchange_bytes = settings.execution.exchange_megabytes * 1024 * 1024
 
@@ -132,6 +133,8 @@ class _Driver:
             self.record.nodes += landed.nodes
             if landed.failure is not None:
                 self.failures[f"source {landed.name}"] = landed.failure
+                if landed.blocks:
+                    self.blocking.add(self.settings.sources[landed.name].table)
         self.record.save(self.lake)
 
     def stage(self, nodes: list[Node]) -> None:
@@ -154,7 +157,9 @@ class _Driver:
         needed = [b for b in graph.edges()[node.name] if b in self.failures]
         # A part of a shared table that fails (one model of many) leaves its last edition standing; the others go on.
         blocked = [b for b in needed if graph.NODES[b].part is None] + [
-            f for f in self.failures if f.startswith("source ") and self.settings.sources[f[7:]].table in node.inputs
+            f
+            for f in self.failures
+            if f.startswith("source ") and self.settings.sources[f[7:]].table in self.blocking.intersection(node.inputs)
         ]
         if blocked:
             self._fail(node, f"needs {', '.join(sorted(blocked))}, which failed", state="blocked")

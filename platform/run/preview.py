@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from customer360.platform import graph, tables
-from customer360.platform.errors import SourceError
+from customer360.platform.errors import TRANSIENT, SourceError
 from customer360.platform.graph import Node
 from customer360.platform.lake import Lake
 from customer360.platform.run import RunRequest, lake_of
-from customer360.platform.run.executor import TRANSIENT
 from customer360.platform.run.ingest import pending
 from customer360.platform.run.planning import Context, is_current, prepare
 from customer360.platform.settings import Settings

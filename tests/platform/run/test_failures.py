@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -32,17 +33,34 @@ def test_a_failed_node_blocks_only_what_needs_it(filled: Any) -> None:
     assert {n for n, s in filled.states(filled.run()).items() if s == "built"} == {"silver.t_totals", "gold.t_summary"}
 
 
-def test_a_failed_source_blocks_its_tables_only(filled: Any) -> None:
-    filled.orders("2.csv", "x")
+def test_a_file_that_cannot_be_read_hurts_nobody_but_itself(filled: Any) -> None:
     (filled.root / "landing/orders/2.csv").write_text("A,A\n1,2\n")
-    nodes = filled.fails()
-    assert filled.states(nodes)["source orders"] == "failed" and "twice" in nodes["source orders"].reason
-    assert filled.states(nodes)["silver.t_orders"] == filled.states(nodes)["gold.t_summary"] == "blocked"
-    assert filled.states(nodes)["silver.t_clicks"] == "built"
+    nodes = filled.run()
+    assert filled.states(nodes)["source orders"] == "built" and "orders/2.csv: " in nodes["source orders"].reason
+    assert len(filled.rows("silver.t_orders")) == 4
     filled.orders("2.csv", "o5,ann,1,1.00,1")  # mended in place
     filled.run()
     assert ("o5", "ann", 1, Decimal("1.00")) in filled.rows("silver.t_orders")
     assert len(filled.rows("silver.t_orders")) == 5
+
+
+def test_a_source_all_of_whose_files_fail_fails_and_the_others_land(filled: Any) -> None:
+    filled.run()
+    (filled.root / "landing/orders/2.csv").write_text("A,A\n1,2\n")
+    filled.clicks("2.json", {"CLICK_ID": "c3", "SUBJECT_ID": "ann"})
+    nodes = filled.fails()
+    assert filled.states(nodes)["source orders"] == "failed" and "twice" in nodes["source orders"].reason
+    assert filled.states(nodes)["silver.t_clicks"] == "built" and "blocked" not in filled.states(nodes).values()
+    assert filled.run()["source orders"].state == "current", "a bad file does not stop the runs after it"
+
+
+def test_a_source_whose_mapping_is_wrong_blocks_its_tables_only(filled: Any) -> None:
+    wrong = filled.settings.sources["orders"].model_copy(update={"mapping": {"ORDER": "ORDER_ID"}})
+    sources = {**filled.settings.sources, "orders": wrong}
+    nodes = replace(filled, settings=filled.settings.model_copy(update={"sources": sources})).fails()
+    assert "no column of bronze.t_orders" in nodes["source orders"].reason
+    assert filled.states(nodes)["silver.t_orders"] == filled.states(nodes)["gold.t_summary"] == "blocked"
+    assert filled.states(nodes)["silver.t_clicks"] == "built"
 
 
 @pytest.mark.parametrize("fault", [ValueError("no table today"), RunError({"x": "y"})])
