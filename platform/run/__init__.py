@@ -15,7 +15,7 @@ from customer360.platform.errors import ConfigError, Customer360Error, RunError
 from customer360.platform.graph import Node
 from customer360.platform.lake import Add, Lake, reached
 from customer360.platform.ledger import NodeRun, Run
-from customer360.platform.quality import Quarantine
+from customer360.platform.quality import DeadLetters, Quarantine
 from customer360.platform.quality.checks import added
 from customer360.platform.run.executor import Failure, LocalExecutor, RayExecutor, executor_for
 from customer360.platform.run.following import FollowUnit, MoveUnit, follow_units, followed, move_units, standing_facts
@@ -35,6 +35,7 @@ from customer360.platform.run.planning import (
     stored_part,
 )
 from customer360.platform.run.request import RunRequest
+from customer360.platform.run.rereading import named_batches, outdated, reland, retry_changed
 from customer360.platform.run.units import (
     BuildUnit,
     GatherUnit,
@@ -115,7 +116,7 @@ class _Driver:
     ):
         self.lake, self.settings, self.rules = lake_of(settings), settings, rules
         self.executor, self.record = executor, record
-        self.as_of, self.refresh = request.as_of, request.refresh
+        self.request, self.as_of, self.refresh = request, request.as_of, request.refresh
         self.failures: dict[str, str] = {}
         self.blocking: set[str] = set()  # bronze tables that lack rows which should be there
         self.started: dict[str, float] = {}
@@ -129,6 +130,7 @@ class _Driver:
         for table in sorted(needed):
             self.lake.ensure(tables.by_name(table))
         self.lake.ensure(Quarantine)
+        self._reread(names)
         for landed in ingest(self.lake, self.settings, names, self.executor, self.rules):
             self.record.nodes += landed.nodes
             if landed.failure is not None:
@@ -136,6 +138,26 @@ class _Driver:
                 if landed.blocks:
                     self.blocking.add(self.settings.sources[landed.name].table)
         self.record.save(self.lake)
+
+    def _reread(self, names: list[str]) -> None:
+        """Read files again where the request says so, and those that failed under other settings than today's."""
+        self.lake.ensure(DeadLetters)
+        lake, settings, wanted = self.lake, self.settings, self.request.reland
+        if unknown := sorted(set(wanted) - set(names)):
+            raise ConfigError(f"--reland {', '.join(unknown)}: this run lands {', '.join(names) or 'no source'}")
+        for name in names:
+            again = reland if name in wanted else retry_changed
+            done = again(lake, settings, name, self.executor, self.rules)
+            if done is not None:
+                kept = f"; {len(done.kept)} could not be" if done.kept else ""
+                telemetry.event(
+                    f"read again {name}: {done.inputs} inputs{kept}, {done.rows_before:,} rows became {done.rows:,}"
+                )
+        for name, (seqs, parts) in outdated(lake, settings, names).items():
+            telemetry.log.warning(
+                f"{name}: {named_batches(seqs)} landed under another {' and '.join(parts)} than today's; "
+                f"`customer360 run --reland {name}` reads the files again"
+            )
 
     def stage(self, nodes: list[Node]) -> None:
         """Build one stage: all units of its builds together, then its producers one by one."""

@@ -11,7 +11,7 @@ from typing import Any
 from customer360.platform import ledger, quality, tables, telemetry
 from customer360.platform.errors import RunError
 from customer360.platform.lake import Add, Lake, reached
-from customer360.platform.ledger import Batch, Input, NodeRun, Outcome
+from customer360.platform.ledger import Batch, Input, InputOutcome, NodeRun, Outcome
 from customer360.platform.quality import DeadLetters
 from customer360.platform.run.executor import Executor, Failure
 from customer360.platform.run.planning import checks_of
@@ -59,7 +59,7 @@ def _looked(lake: Lake, landing: Landing, name: str, source: Source) -> tuple[li
     """`pending`, and the inputs that were touched."""
     known, outcomes = ledger.batches(lake, name), ledger.outcomes(lake, name)
     dropped = {seq: outcome.dropped for seq, outcome in outcomes.items()}
-    waiting = [b for b in known if not dropped.get(b.seq) and not _is_committed(lake, source, b)]
+    waiting = [b for b in known if not dropped.get(b.seq) and not is_committed(lake, source, b)]
     stand = [_as_landed(b, outcomes.get(b.seq), b in waiting) for b in known if dropped.get(b.seq) != ledger.AGAIN]
     new = source.discover(landing, stand)
     if new.inputs:
@@ -93,7 +93,8 @@ def fixed(lake: Lake, batch: Batch) -> Batch:
     return batch if batch.created_at else ledger.open_batch(lake, batch.source, batch.inputs, cursor=batch.cursor)
 
 
-def _is_committed(lake: Lake, source: Source, batch: Batch) -> bool:
+def is_committed(lake: Lake, source: Source, batch: Batch) -> bool:
+    """Whether a batch, or one after it, is in its bronze table."""
     stored = lake.transaction(source.table, f"batch:{batch.source}")
     return stored is not None and stored >= batch.seq
 
@@ -183,15 +184,11 @@ def _failed_inputs(name: str, batch: Batch, landed: list[Landed]) -> list[str]:
 
 def commit_batch(lake: Lake, source: Source, batch: Batch, landed: list[Landed]) -> dict[str, int]:
     """Commit one batch: dead letters first, bronze last. Either is skipped if it holds the batch already."""
-    counted = dict.fromkeys(key for part in landed for key in part.facts)
-    facts = dict.fromkeys(("read", "landed", "dead", "collapsed", "left_out", "erased", "rescued"), 0)
-    facts |= {k: sum(part.facts.get(k, 0) for part in landed) for k in counted}
-    facts |= {"inputs": len(batch.inputs), "seq": batch.seq}
-    facts["failed"] = sum(bool(part.outcome.failure) for part in landed)
+    inputs = tuple(sorted((part.outcome for part in landed), key=lambda i: natural(i.name)))
+    facts = added_facts(batch, inputs)
     dead: list[Add] = [a for part in landed for a in part.dead]
     bronze: list[Add] = [a for part in landed for a in part.bronze]
     app = f"batch:{batch.source}"
-    inputs = tuple(sorted((part.outcome for part in landed), key=lambda i: natural(i.name)))
     Outcome(batch.source, batch.seq, inputs, facts, made_by(source)).save(lake)
     if (lake.transaction("quality.dead_letters", app) or 0) < batch.seq:
         lake.append_batch("quality.dead_letters", dead, source=batch.source, seq=batch.seq, facts=facts)
@@ -199,3 +196,11 @@ def commit_batch(lake: Lake, source: Source, batch: Batch, landed: list[Landed])
         lake.append_batch(source.table, bronze, source=batch.source, seq=batch.seq, facts=facts)
     telemetry.ROWS.labels(table=source.table, outcome="landed").inc(facts["landed"])
     return facts
+
+
+def added_facts(batch: Batch, inputs: tuple[InputOutcome, ...]) -> dict[str, int]:
+    """The counts of a batch from those of its inputs."""
+    counted = dict.fromkeys(key for piece in inputs for key in piece.facts)
+    facts = dict.fromkeys(("read", "landed", "dead", "collapsed", "left_out", "erased", "rescued"), 0)
+    facts |= {key: sum(piece.facts.get(key, 0) for piece in inputs) for key in counted}
+    return facts | {"inputs": len(batch.inputs), "seq": batch.seq, "failed": sum(bool(i.failure) for i in inputs)}

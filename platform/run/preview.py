@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from customer360.platform import graph, tables
-from customer360.platform.errors import TRANSIENT, SourceError
 from customer360.platform.graph import Node
 from customer360.platform.lake import Lake
 from customer360.platform.run import RunRequest, lake_of
@@ -78,7 +77,7 @@ def _source(lake: Lake, settings: Settings, name: str) -> SourcePreview:
         waiting = pending(lake, landing, name, source)
         inputs = [piece for batch in waiting for piece in batch.inputs]
         faults = mapping_faults(landing, source, inputs)
-    except (SourceError, *TRANSIENT) as fault:
+    except Exception as fault:  # noqa: BLE001 - whatever a source does, the others are looked at
         return SourcePreview(name, source.table, 0, 0, (f"{type(fault).__name__}: {fault}",))
     return SourcePreview(name, source.table, len(waiting), len(inputs), tuple(faults))
 
