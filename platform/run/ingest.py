@@ -18,6 +18,7 @@ from customer360.platform.run.planning import checks_of
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import Source, configured
 from customer360.platform.sources.bronze import IngestUnit, Landed, contract_faults, made_by
+from customer360.platform.sources.files import Files
 from customer360.platform.sources.landing import Landing, landing_of, natural
 
 
@@ -137,6 +138,8 @@ def _intake(lake: Lake, landing: Landing, name: str, source: Source) -> _Intake:
             return _Intake(name, source, failure="; ".join(faults))
         waiting, touched = _looked(lake, landing, name, source)
         _note_touched(lake, name, touched)
+        if not waiting and not ledger.batches(lake, name):
+            telemetry.log.warning(f"{name}: nothing found{f' at {source.path}' if isinstance(source, Files) else ''}")
         return _Intake(name, source, [fixed(lake, batch) for batch in waiting])
     except Exception as fault:  # noqa: BLE001 - whatever a source or its listing does, the other sources go on
         telemetry.log.debug(traceback.format_exc())

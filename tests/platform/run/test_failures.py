@@ -89,6 +89,63 @@ def test_a_failed_producer_blocks_only_what_needs_it(filled: Any, fault: Excepti
     }
 
 
+@pytest.mark.parametrize("place", ["version", "_build_units", "_splits", "is_current"])
+def test_a_node_that_cannot_be_planned_fails_alone(filled: Any, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    class Scores(Table, table="gold.t_scores"):
+        """One row per score."""
+
+        score = Integer()
+
+    def unreachable(context: Any) -> str:
+        if place == "version":
+            raise OSError("no server answers")
+        return "1"
+
+    @produces(Scores, inputs=["silver.t_orders"], version=unreachable)
+    def t_scores(context: Any, orders: pl.LazyFrame) -> pl.LazyFrame:
+        return orders.select(score="units")
+
+    node = "gold.t_scores" if place == "version" else "silver.t_totals"
+    if place != "version":
+        owner = runs if place == "is_current" else runs._Driver
+        planned = getattr(owner, place)
+
+        def plan(*words: Any) -> Any:
+            if words[-1].node.name == node:
+                raise OSError("no server answers")
+            return planned(*words)
+
+        monkeypatch.setattr(owner, place, plan)
+    nodes = filled.fails()
+    assert nodes[node].reason == "OSError: no server answers"
+    left = {name for name, state in filled.states(nodes).items() if state != "built"}
+    assert left == ({node} if place == "version" else {node, "gold.t_summary"})
+
+
+def test_when_nothing_lands_the_cause_comes_first(shop: Any) -> None:
+    class Ages(Table, table="gold.t_ages", partition_by=("as_of",)):
+        """One row per date."""
+
+        as_of = Date()
+
+    @builds(Ages)
+    def t_ages(silver_t_clicks: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
+        return silver_t_clicks.select(as_of=pl.lit(as_of)).unique()
+
+    graph.gives_as_of("silver.t_orders")(lambda lake: date(2024, 1, 3))
+    (shop.root / "landing/orders").mkdir()
+    (shop.root / "landing/orders/1.csv").write_text("A,A\n1,2\n")
+    with pytest.raises(RunError) as fault:
+        runs.run(shop.settings, runs.RunRequest(), rules={})
+    first, *rest = str(fault.value).splitlines()
+    assert first.startswith("nothing landed: none of 2 source(s) gave a row")
+    assert rest[0].strip() == "source clicks: nothing was found at the source"
+    assert (
+        rest[1].strip().startswith("source orders: batch 1: 1 = 0 landed + 1 dead; orders/1.csv: ") and len(rest) == 2
+    )
+    assert not shop.calls
+
+
 def test_a_producer_that_breaks_its_contract_fails_alone(filled: Any) -> None:
     class Scores(Table, table="gold.t_scores"):
         """One row per score."""
