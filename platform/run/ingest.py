@@ -134,12 +134,15 @@ def _intake(lake: Lake, landing: Landing, name: str, source: Source) -> _Intake:
     """The waiting batches of a source, fixed; none when the source or its mapping is at fault: what is new stays new."""
     lake.ensure(tables.by_name(source.table))
     try:
-        if faults := contract_faults(source):
-            return _Intake(name, source, failure="; ".join(faults))
         waiting, touched = _looked(lake, landing, name, source)
-        _note_touched(lake, name, touched)
+        faults = contract_faults(source)
         if not waiting and not ledger.batches(lake, name):
-            telemetry.log.warning(f"{name}: nothing found{f' at {source.path}' if isinstance(source, Files) else ''}")
+            nothing = f"nothing was found{f' at {source.path}' if isinstance(source, Files) else ''}"
+            telemetry.log.warning(f"{name}: {nothing}")
+            faults += [nothing] if faults else []
+        if faults:
+            return _Intake(name, source, failure="; ".join(faults))
+        _note_touched(lake, name, touched)
         return _Intake(name, source, [fixed(lake, batch) for batch in waiting])
     except Exception as fault:  # noqa: BLE001 - whatever a source or its listing does, the other sources go on
         telemetry.log.debug(traceback.format_exc())

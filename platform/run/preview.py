@@ -11,9 +11,10 @@ from customer360.platform.lake import Lake
 from customer360.platform.run import RunRequest, lake_of
 from customer360.platform.run.ingest import pending
 from customer360.platform.run.planning import Context, is_current, prepare
+from customer360.platform.run.rereading import batch_lines
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import configured
-from customer360.platform.sources.bronze import mapping_faults
+from customer360.platform.sources.bronze import contract_faults, mapping_faults
 from customer360.platform.sources.landing import landing_of
 
 
@@ -76,7 +77,9 @@ def _source(lake: Lake, settings: Settings, name: str) -> SourcePreview:
     try:
         waiting = pending(lake, landing, name, source)
         inputs = [piece for batch in waiting for piece in batch.inputs]
-        faults = mapping_faults(landing, source, inputs)
+        faults = contract_faults(source) or mapping_faults(landing, source, inputs)
+        sticking = [line for line in batch_lines(lake, settings, [name]) if line.state == "failed"]
+        faults += [f"batch {line.seq} failed: {line.reason}" for line in sticking]
     except Exception as fault:  # noqa: BLE001 - whatever a source does, the others are looked at
         return SourcePreview(name, source.table, 0, 0, (f"{type(fault).__name__}: {fault}",))
     return SourcePreview(name, source.table, len(waiting), len(inputs), tuple(faults))

@@ -205,7 +205,8 @@ def _reread(
     rules: dict[str, Any],
 ) -> Reread:
     source, landing, outcomes = configured(settings, name), landing_of(settings), ledger.outcomes(lake, name)
-    attempt = (lake.transaction(source.table, f"reread:{name}") or 0) + 1
+    # of both tables: what is written must not have the name of a file that one of them holds already
+    attempt = max(lake.transaction(table, f"reread:{name}") or 0 for table in (LETTERS, source.table)) + 1
     kept, units = [], []
     for batch, index in chosen:
         if why := _unlike(landing, source, batch.inputs[index], outcomes.get(batch.seq)):

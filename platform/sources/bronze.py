@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,7 @@ from customer360.platform.sources.casting import Fitted, Mapping, fit
 from customer360.platform.sources.formats.records import DEAD, POSITION, Records
 from customer360.platform.sources.landing import Landing
 
+_QUOTED = re.compile(r"""\[[^\]]*\]|"[^"]*"|'[^']*'""")
 WHOLE = 0  # position of the dead letter that stands for all of an input
 KEPT_BYTES = 65_536  # of a file that cannot be read as a whole; the rest of it stays where it is
 REPLAY_OF = "_replay_of"  # in a batch of corrections: the bronze row or dead letter that a record stands for
@@ -189,9 +191,11 @@ def made_by(source: Source) -> dict[str, str]:
 
 
 def _reason(fault: BaseException) -> str:
-    """Why an input failed, in one line."""
+    """Why an input failed, in one line. What a fault of a library quotes may be personal: the dead letter holds the bytes."""
     text = " ".join(str(fault).split()) or "no reason given"
-    return text if isinstance(fault, SourceError | ConfigError) else f"{type(fault).__name__}: {text}"
+    if isinstance(fault, SourceError | ConfigError):
+        return text
+    return f"{type(fault).__name__}: {_QUOTED.sub('•••', text)[:400]}"
 
 
 def _with_metadata(unit: IngestUnit, frame: pl.DataFrame) -> pl.DataFrame:

@@ -103,6 +103,7 @@ def test_a_bad_file_is_listed_mended_and_retried(stranger: Stranger) -> None:
     listed = stranger.cli("batch", "list", "shops")
     assert listed.exit_code == 0 and "label needs" not in listed.output and "STORE_NAME needs" in listed.output
     assert "sticks: shops #1" in stranger.cli("status").output
+    assert stranger.cli("run", "silver.stores", "--dry-run").exit_code == 1
     assert stranger.cli("batch", "retry", "shops", "1").exit_code == 1, "it fails again"
     assert stranger.states("shops") == ["failed"] and len(replay.open_dead_letters(stranger.lake)) == 1
 
@@ -220,3 +221,29 @@ def stranger_landing(stranger: Stranger) -> Any:
     from customer360.platform.sources.landing import landing_of
 
     return landing_of(stranger.settings)
+
+
+def test_a_reland_that_is_killed_between_its_commits_is_done_again(stranger: Stranger) -> None:
+    from customer360.platform import lake as lakes
+
+    stranger.deliver("shops/1.csv", ["STORE_ID,STORE_NAME,alias", "H1,Harbour,Hafen", "broken"])
+    run(stranger)
+    changed = stranger.with_source("shops", SHOPS.model_copy(update={"mapping": {"STORE_NAME": "alias"}}))
+
+    class Killed(BaseException):
+        """The process dies."""
+
+    def die(point: str) -> None:
+        if point == "before commit bronze.stores":
+            raise Killed
+
+    lakes.observers.append(die)
+    try:
+        with pytest.raises(Killed):
+            run(changed, reland=("shops",))
+    finally:
+        lakes.observers.remove(die)
+    assert len(quality.dead_letters(changed.lake)) == 1
+    run(changed, reland=("shops",))
+    assert changed.shops() == {"H1": "Hafen"} and len(quality.dead_letters(changed.lake)) == 1
+    assert changed.lake.scan("bronze.stores").collect().height == 1

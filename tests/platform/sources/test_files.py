@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from customer360.platform import ledger, privacy, quality, tables
-from customer360.platform.errors import ConfigError
+from customer360.platform.errors import ConfigError, SourceError
 from customer360.platform.lake import Lake
 from customer360.platform.ledger import Batch, Input
 from customer360.platform.quality import DeadLetters
 from customer360.platform.run.ingest import commit_batch, fixed, pending
-from customer360.platform.sources.bronze import KEPT_BYTES, IngestUnit, Landed, mapping_faults
+from customer360.platform.sources.bronze import KEPT_BYTES, IngestUnit, Landed, _reason, mapping_faults
 from customer360.platform.sources.casting import fit
 from customer360.platform.sources.files import Files
 from customer360.platform.sources.landing import Landing
@@ -117,6 +117,12 @@ def test_whatever_goes_wrong_in_a_file_is_its_dead_letter(
     (letter,) = quality.dead_letters(lake).to_dicts()
     assert (letter["position"], letter["raw"]) == (0, b"ID,N\n1,2\n")
     assert json.loads(letter["origin"])["state"]["sha256"] == landing.digest_of("crm/a.csv")
+
+
+def test_what_a_library_quotes_is_not_in_the_reason() -> None:
+    said = _reason(ValueError("conversion from `str` failed for 1 out of 1 values: [\"ann@example.org\"], 'Ann'"))
+    assert said == "ValueError: conversion from `str` failed for 1 out of 1 values: •••, •••"
+    assert _reason(SourceError("the header names columns twice: ['A']")).endswith("['A']")
 
 
 def test_of_a_large_file_only_its_beginning_is_kept(lake: Lake, landing: Landing, profiles: type[Table]) -> None:
