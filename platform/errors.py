@@ -16,6 +16,7 @@ Customer360Error
 │   └── WrongRole        the key's role may not do this (declared in `access`)
 ├── ModelError           a model cannot be trained, loaded or scored
 ├── RunError             nodes of a run failed; carries the reason of each
+│   └── NothingLanded    no source gave a row; says what became of each
 └── TransientError       worth trying again
     └── UnitTimeout      a unit of work passed its time-out
 """
@@ -89,4 +90,23 @@ class RunError(Customer360Error):
     def __init__(self, failures: dict[str, str]):
         self.failures = failures
         lines = "\n".join(f"  {node}: {reason}" for node, reason in sorted(failures.items()))
-        super().__init__(f"{len(failures)} node(s) failed; what does not depend on them was built:\n{lines}")
+        super().__init__(f"{self.summary(len(failures))}:\n{lines}")
+
+    @staticmethod
+    def summary(count: int) -> str:
+        return f"{count} node(s) failed; what does not depend on them was built"
+
+
+class NothingLanded(RunError):
+    """No source gave a row, so there is nothing to build on. ``failures`` maps each source to what became of it."""
+
+    @staticmethod
+    def summary(count: int) -> str:
+        return (
+            f"nothing landed: none of {count} source(s) gave a row, so nothing was built (`customer360 run --dry-run`, "
+            f"`customer360 batch list`)"
+        )
+
+
+# What is tried again, and does not condemn what it happened to.
+TRANSIENT = (TransientError, ConnectionError, TimeoutError, InterruptedError)

@@ -2,7 +2,7 @@
 
 ``_batches/<source>/<seq>.json`` fixes the inputs of a batch, and the cursor of its source after them, before anything is
 read (create-if-absent), so that a re-run after a crash reads the same. ``_runs/<id>.json`` holds one run: its nodes,
-rows, seconds and failures.
+rows, seconds and failures. ``_landed/<source>/<seq>.json`` holds what a batch gave, written before its commit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 
 from customer360.platform.lake import Lake, reached
 
-BATCHES, RUNS = "_batches", "_runs"
+BATCHES, LANDED, RUNS = "_batches", "_landed", "_runs"
+AGAIN, IGNORED = "again", "ignored"  # what becomes of the inputs of a batch that was dropped
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,49 @@ def _batch(raw: dict[str, Any]) -> Batch:
     if "files" in raw:  # a manifest of before sources had kinds: its inputs are files
         raw["inputs"] = [{"name": file.pop("path"), "detail": file} for file in raw.pop("files")]
     return Batch(**{**raw, "inputs": tuple(Input(**i) for i in raw["inputs"])})
+
+
+@dataclass(frozen=True)
+class InputOutcome:
+    """What one input of a batch gave: counts of its records, and why all of it failed, where it did.
+
+    ``state`` is how a file stood when it was read (size in bytes, time of change, SHA-256); empty for other kinds.
+    """
+
+    name: str
+    facts: dict[str, int]
+    failure: str = ""
+    state: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a batch gave when it landed. ``made_by`` are fingerprints of what decided its rows: mapping, reader, contract.
+
+    ``dropped`` says that a person took it back: ``again`` (its inputs are new again) or ``ignored``. ``trail`` is what
+    people did to the batch, oldest first.
+    """
+
+    source: str
+    seq: int
+    inputs: tuple[InputOutcome, ...]
+    facts: dict[str, Any]
+    made_by: dict[str, str] = field(default_factory=dict)
+    dropped: str = ""
+    trail: tuple[str, ...] = ()
+
+    def save(self, lake: Lake) -> None:
+        lake.put(f"{LANDED}/{self.source}/{self.seq:08d}.json", json.dumps(asdict(self), default=str).encode())
+
+
+def outcomes(lake: Lake, source: str) -> dict[int, Outcome]:
+    """What the batches of a source gave, by number; batches of before this was kept are absent."""
+    found = {}
+    for path in lake.objects(f"{LANDED}/{source}"):
+        raw = json.loads(lake.get(path) or b"{}")
+        inputs = tuple(InputOutcome(**i) for i in raw["inputs"])
+        found[raw["seq"]] = Outcome(**{**raw, "inputs": inputs, "trail": tuple(raw["trail"])})
+    return found
 
 
 def last_cursor(known: Sequence[Batch]) -> Any:

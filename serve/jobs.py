@@ -18,7 +18,9 @@ from customer360.platform import privacy, telemetry, warehouse
 from customer360.platform.errors import ModelError
 from customer360.platform.ledger import Run
 from customer360.platform.run import RunRequest, lake_of, run
+from customer360.platform.run.executor import executor_for
 from customer360.platform.run.preview import Preview, preview
+from customer360.platform.run.rereading import Reread, drop, retry
 from customer360.platform.settings import Settings
 from customer360.platform.warehouse.load import LoadReport, load, rewrite
 from customer360.serve.compose import identity_rules, rules_of, state_folder
@@ -39,6 +41,23 @@ def run_pipeline(settings: Settings, request: RunRequest) -> Run:
 def preview_pipeline(settings: Settings, request: RunRequest) -> Preview:
     """What `run_pipeline` would do, without doing it; see ``platform.run.preview``."""
     return preview(settings, request, rules=rules_of(settings))
+
+
+def retry_batch(settings: Settings, source: str, seq: int | None) -> Reread:
+    """Read the files of a source again that failed; see ``platform.run.rereading.retry``."""
+    lake, executor = lake_of(settings), executor_for(settings)
+    try:
+        with lake.run_lock(f"batch retry {source}"):
+            return retry(lake, settings, source, executor, rules_of(settings), seq)
+    finally:
+        executor.close()
+
+
+def drop_batch(settings: Settings, source: str, seq: int, *, ignore: bool) -> int:
+    """Take a batch of a source back; see ``platform.run.rereading.drop``. Returns the rows that left bronze."""
+    lake = lake_of(settings)
+    with lake.run_lock(f"batch drop {source} {seq}"):
+        return drop(lake, settings, source, seq, ignore=ignore)
 
 
 def train(settings: Settings, name: str, as_of: date | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -77,6 +78,7 @@ def registry_of(settings: Settings) -> Any:
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # else it reports each table that it creates
     if settings.models.tracking_uri:
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # by itself it asks a dead server for minutes
         return Registry(settings.models.tracking_uri, f"{Path(settings.state).resolve().as_uri()}/mlflow/artifacts")
     return local_registry(Path(settings.state))
 

@@ -6,9 +6,12 @@ the signature; it is loaded by the model's own `load`. The alias `champion` name
 
 import json
 import math
+import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -329,7 +332,41 @@ def local_registry(state: Path) -> Registry:
     """The embedded store below a folder: `mlflow.db` and `artifacts/`."""
     folder = state.resolve() / "mlflow"
     folder.mkdir(parents=True, exist_ok=True)
-    return Registry(f"sqlite:///{folder / 'mlflow.db'}", (folder / "artifacts").as_uri())
+    database = folder / "mlflow.db"
+    if _is_half_made(database):
+        _make(database)
+    return Registry(f"sqlite:///{database}", (folder / "artifacts").as_uri())
+
+
+def _is_half_made(database: Path) -> bool:
+    """Whether a store was never made whole: MLflow enters its first experiment last, and there is no run without one."""
+    if not database.exists():
+        return True
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as store:
+        try:
+            return store.execute("SELECT 1 FROM experiments LIMIT 1").fetchone() is None
+        except sqlite3.OperationalError as fault:
+            return "no such table" in str(fault)
+
+
+def _make(database: Path) -> None:
+    """Make the store beside its place and move it there whole: killed while it makes its tables, MLflow leaves a file that
+    it can neither use nor mend.
+    """
+    with tempfile.TemporaryDirectory(prefix="making-", dir=database.parent) as scratch:
+        made = Path(scratch) / database.name
+        client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{made}", registry_uri=f"sqlite:///{made}")
+        client.search_experiments(max_results=1)
+        client.search_registered_models(max_results=1)
+        with closing(sqlite3.connect(made)) as store:
+            store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if database.exists():
+            made.replace(database)
+            return
+        try:
+            os.link(made, database)  # unlike a rename it keeps the store of another process that was faster
+        except FileExistsError:
+            return
 
 
 def signature(model: Model[Any, Any]) -> ModelSignature:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 import obstore
+from pyarrow import fs
+
+from customer360.platform.errors import LakeError
 
 # Storage options that concern the connection, which obstore takes apart from those of the service.
 _CLIENT_OPTIONS = ("allow_http", "allow_invalid_certificates", "connect_timeout", "proxy_url", "timeout", "user_agent")
@@ -17,3 +23,60 @@ def remote_store(url: str, options: Mapping[str, str]) -> obstore.store.ObjectSt
     return obstore.store.from_url(
         url, config=config, client_options={k.lower().removeprefix("aws_"): v for k, v in client.items()}
     )
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An object below a URL: its path, bytes, and time of change as ISO text in UTC."""
+
+    path: str
+    size: int
+    modified: str
+
+
+def listing(url: str, options: Mapping[str, str], prefix: str) -> tuple[list[Listed], list[str]]:
+    """Objects below ``prefix``, and the keys that were passed over, as no folder can have them (``pos//1.csv``).
+
+    Raises:
+        LakeError: there is such a key, and the kind of store cannot be listed around it.
+    """
+    store = remote_store(url, options)
+    try:
+        metas = [meta for page in obstore.list(store, prefix or None) for meta in page]
+    except obstore.exceptions.InvalidPathError as fault:  # one such key, and obstore lists nothing of the page
+        if not url.startswith("s3://"):
+            raise LakeError(f"{url} cannot be listed: {str(fault).splitlines()[0]}; rename that object") from None
+        return _listed_by_arrow(url, options, prefix)
+    return [Listed(m["path"], m["size"], m["last_modified"].isoformat()) for m in metas], []
+
+
+def _listed_by_arrow(url: str, options: Mapping[str, str], prefix: str) -> tuple[list[Listed], list[str]]:
+    """As `listing`, by a reader that takes any key. What the options leave out, the environment says, as for obstore."""
+    own = {k.lower().removeprefix("aws_"): v for k, v in options.items()}
+    endpoint = urlsplit(own.get("endpoint_url") or own.get("endpoint") or "")
+    words = {
+        "access_key": own.get("access_key_id"),
+        "secret_key": own.get("secret_access_key"),
+        "session_token": own.get("session_token") or own.get("token"),
+        "region": own.get("region") or own.get("default_region"),
+        "endpoint_override": endpoint.netloc or None,
+        "scheme": endpoint.scheme or None,
+    }
+    store = fs.S3FileSystem(**{k: v for k, v in words.items() if v})
+    root = url.removeprefix("s3://").rstrip("/") + "/"
+    found, passed_over = [], []
+    for entry in store.get_file_info(fs.FileSelector(root + prefix, recursive=True, allow_not_found=True)):
+        path = entry.path.removeprefix(root)
+        if entry.type != fs.FileType.File:
+            continue
+        if "//" in path:
+            passed_over.append(path)
+        else:
+            found.append(Listed(path, entry.size, moment_text(entry.mtime_ns or 0)))
+    return found, passed_over
+
+
+def moment_text(nanoseconds: int) -> str:
+    """A time of change as the object stores say it: UTC, in microseconds."""
+    seconds, rest = divmod(nanoseconds, 10**9)
+    return (datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=rest // 1000)).isoformat()

@@ -30,6 +30,11 @@ class DeadLetters(Table, table="quality.dead_letters", partition_by=("source",))
     reason = String(metadata=personal("text"))
     raw = Binary(metadata=personal("text"))
     received_at = Timestamp()
+    origin = String(
+        nullable=True,
+        metadata=personal("text"),
+        description="JSON: columns of the file, mapping and reader options, size and SHA-256 of the file",
+    )
 
 
 class Quarantine(Table, table="quality.quarantine", partition_by=("table_name",)):

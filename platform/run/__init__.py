@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from customer360.platform import graph, ledger, quality, tables, telemetry
-from customer360.platform.errors import ConfigError, Customer360Error, RunError
+from customer360.platform.errors import ConfigError, Customer360Error, NothingLanded, RunError
 from customer360.platform.graph import Node
 from customer360.platform.lake import Add, Lake, reached
 from customer360.platform.ledger import NodeRun, Run
-from customer360.platform.quality import Quarantine
+from customer360.platform.quality import DeadLetters, Quarantine
 from customer360.platform.quality.checks import added
 from customer360.platform.run.executor import Failure, LocalExecutor, RayExecutor, executor_for
 from customer360.platform.run.following import FollowUnit, MoveUnit, follow_units, followed, move_units, standing_facts
@@ -35,6 +36,7 @@ from customer360.platform.run.planning import (
     stored_part,
 )
 from customer360.platform.run.request import RunRequest
+from customer360.platform.run.rereading import named_batches, outdated, reland, retry_changed
 from customer360.platform.run.units import (
     BuildUnit,
     GatherUnit,
@@ -68,7 +70,10 @@ def run(settings: Settings, request: RunRequest, *, rules: dict[str, Any]) -> Ru
     try:
         with lake.run_lock(f"{request.command} {record.id}"):
             driver = _Driver(settings, request, rules, executor, record)
-            driver.land(_bronze_needed(chosen, request))
+            needed = _bronze_needed(chosen, request)
+            driver.land(needed)
+            if request.as_of is None and any(graph.NODES[name].needs_date for name in chosen):
+                driver.check_landed(needed)
             for stage in graph.levels(chosen):
                 driver.stage(stage)
             driver.finish()
@@ -115,8 +120,9 @@ class _Driver:
     ):
         self.lake, self.settings, self.rules = lake_of(settings), settings, rules
         self.executor, self.record = executor, record
-        self.as_of, self.refresh = request.as_of, request.refresh
+        self.request, self.as_of, self.refresh = request, request.as_of, request.refresh
         self.failures: dict[str, str] = {}
+        self.blocking: set[str] = set()  # bronze tables that lack rows which should be there
         self.started: dict[str, float] = {}
         self._exchange_bytes = settings.execution.exchange_megabytes * 1024 * 1024
 
@@ -128,11 +134,52 @@ class _Driver:
         for table in sorted(needed):
             self.lake.ensure(tables.by_name(table))
         self.lake.ensure(Quarantine)
+        self._reread(names)
         for landed in ingest(self.lake, self.settings, names, self.executor, self.rules):
             self.record.nodes += landed.nodes
             if landed.failure is not None:
                 self.failures[f"source {landed.name}"] = landed.failure
+                if landed.blocks:
+                    self.blocking.add(self.settings.sources[landed.name].table)
         self.record.save(self.lake)
+
+    def check_landed(self, needed: set[str]) -> None:
+        """Refuse to build tables about a date when there is no row to take one from: the cause comes first.
+
+        Raises:
+            NothingLanded: no bronze table holds a row; says what became of each source.
+        """
+        if not needed or any(file.rows for table in needed for file in self.lake.files(table)):
+            return
+        said = {}
+        for name, source in self.settings.sources.items():
+            if source.table in needed:
+                landed = [o for o in ledger.outcomes(self.lake, name).values() if not o.dropped]
+                balances = [f"batch {o.seq}: {quality.batch_balance('', o.facts).text}" for o in landed if o.facts]
+                why = self.failures.get(f"source {name}") or ("" if balances else "nothing was found at the source")
+                said[f"source {name}"] = "; ".join(filter(None, [", ".join(balances), why]))
+        self.record.end()
+        raise NothingLanded(said)
+
+    def _reread(self, names: list[str]) -> None:
+        """Read files again where the request says so, and those that failed under other settings than today's."""
+        self.lake.ensure(DeadLetters)
+        lake, settings, wanted = self.lake, self.settings, self.request.reland
+        if unknown := sorted(set(wanted) - set(names)):
+            raise ConfigError(f"--reland {', '.join(unknown)}: this run lands {', '.join(names) or 'no source'}")
+        for name in names:
+            again = reland if name in wanted else retry_changed
+            done = again(lake, settings, name, self.executor, self.rules)
+            if done is not None:
+                kept = f"; {len(done.kept)} could not be" if done.kept else ""
+                telemetry.event(
+                    f"read again {name}: {done.inputs} inputs{kept}, {done.rows_before:,} rows became {done.rows:,}"
+                )
+        for name, (seqs, parts) in outdated(lake, settings, names).items():
+            telemetry.log.warning(
+                f"{name}: {named_batches(seqs)} landed under another {' and '.join(parts)} than today's; "
+                f"`customer360 run --reland {name}` reads the files again"
+            )
 
     def stage(self, nodes: list[Node]) -> None:
         """Build one stage: all units of its builds together, then its producers one by one."""
@@ -154,7 +201,9 @@ class _Driver:
         needed = [b for b in graph.edges()[node.name] if b in self.failures]
         # A part of a shared table that fails (one model of many) leaves its last edition standing; the others go on.
         blocked = [b for b in needed if graph.NODES[b].part is None] + [
-            f for f in self.failures if f.startswith("source ") and self.settings.sources[f[7:]].table in node.inputs
+            f
+            for f in self.failures
+            if f.startswith("source ") and self.settings.sources[f[7:]].table in self.blocking.intersection(node.inputs)
         ]
         if blocked:
             self._fail(node, f"needs {', '.join(sorted(blocked))}, which failed", state="blocked")
@@ -169,17 +218,30 @@ class _Driver:
                 telemetry.event(f"as of {self.as_of} (the end of the last complete day in the data)")
             spread = self.executor if isinstance(self.executor, RayExecutor) else None
             job = prepare(node, Context(self.lake, self.settings, self.as_of, executor=spread), self.rules)
-        except Customer360Error as fault:
-            self._fail(node, str(fault))
+            self.started[node.name] = time.perf_counter()
+            job.refreshed = refreshed
+            if is_current(job) and not refreshed:
+                facts = ledger.last_facts(self.lake, tables.spec(node.table).name, job.app)
+                self.record.nodes.append(NodeRun(node.name, "current", 0.0, facts.get("rows", 0), facts))
+                return None
+            job.stands = standing_facts(job, self._exchange_bytes)
+        except Exception as fault:  # noqa: BLE001 - a server that does not answer, say: the others are planned
+            self._fail_for(node, fault)
             return None
-        self.started[node.name] = time.perf_counter()
-        job.refreshed = refreshed
-        if is_current(job) and not refreshed:
-            facts = ledger.last_facts(self.lake, tables.spec(node.table).name, job.app)
-            self.record.nodes.append(NodeRun(node.name, "current", 0.0, facts.get("rows", 0), facts))
-            return None
-        job.stands = standing_facts(job, self._exchange_bytes)
         return job
+
+    def _fail_for(self, node: Node, fault: Exception) -> None:
+        """Fail a node for a fault: ours are said in their own words."""
+        telemetry.log.debug(traceback.format_exc())
+        self._fail(node, str(fault) if isinstance(fault, Customer360Error) else f"{type(fault).__name__}: {fault}")
+
+    def _planned(self, job: Job, plan: Callable[[Job], Any]) -> Any:
+        """What a part of the planning of a node gives; None where it fails, and the node with it."""
+        try:
+            return plan(job)
+        except Exception as fault:  # noqa: BLE001 - as above
+            self._fail_for(job.node, fault)
+            return None
 
     def _fail(self, node: Node, reason: str, state: str = "failed") -> None:
         self.failures[node.name] = reason
@@ -225,12 +287,8 @@ class _Driver:
                 rows = conform_to_storage(table, frame.lazy(), partition)
                 adds[tables.spec(table).name] = write_output(self.lake, table, rows, partition)
                 reached(f"after write {tables.spec(table).name}")
-        except Customer360Error as fault:
-            self._fail(job.node, str(fault))
-            return
         except Exception as fault:  # noqa: BLE001 - as with builds: the node fails with this reason, the others go on
-            telemetry.log.debug(traceback.format_exc())
-            self._fail(job.node, f"{type(fault).__name__}: {fault}")
+            self._fail_for(job.node, fault)
             return
         self._commit(job, adds, {"rows": rows.height})
 
@@ -238,7 +296,7 @@ class _Driver:
 
     def _build(self, jobs: list[Job]) -> None:
         """All builds of a stage: exchanges are split first, then everything is built, then exchanges gathered."""
-        splits = {j.node.name: self._splits(j) for j in jobs}
+        splits = {j.node.name: self._planned(j, self._splits) or [] for j in jobs}
         split_results = self._map({name: units for name, units in splits.items() if units})
         for job in jobs:
             for unit, result in zip(splits[job.node.name], split_results.get(job.node.name, []), strict=False):
@@ -248,10 +306,14 @@ class _Driver:
         standing: dict[str, list[str]] = {}
         units = {}
         for job in jobs:
-            if job.node.name not in self.failures:
-                units[job.node.name], standing[job.node.name] = self._build_units(job)
+            if job.node.name not in self.failures and (planned := self._planned(job, self._build_units)):
+                units[job.node.name], standing[job.node.name] = planned
         built = self._map(units)
-        gathers = {j.node.name: self._gathers(j, built[j.node.name]) for j in jobs if j.node.name in built}
+        gathers = {
+            j.node.name: self._planned(j, lambda job: self._gathers(job, built[job.node.name])) or []
+            for j in jobs
+            if j.node.name in built
+        }
         gathered = self._map({name: units for name, units in gathers.items() if units})
         for job in jobs:
             name = job.node.name

@@ -23,12 +23,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from customer360.platform import telemetry
-from customer360.platform.errors import TransientError, UnitTimeout
+from customer360.platform.errors import TRANSIENT, UnitTimeout
 from customer360.platform.settings import ExecutionSettings, RetrySettings, Settings
 from customer360.platform.tables import TABLES
-
-TRANSIENT = (TransientError, ConnectionError, TimeoutError, InterruptedError)
-
 
 # They announce each execution and each missing progress bar; our own lines say more.
 QUIET = ("ray.data._internal.execution.streaming_executor", "ray.data._internal.progress")

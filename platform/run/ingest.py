@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from customer360.platform import ledger, quality, tables, telemetry
-from customer360.platform.errors import RunError, SourceError
+from customer360.platform.errors import RunError
 from customer360.platform.lake import Add, Lake, reached
-from customer360.platform.ledger import Batch, NodeRun
+from customer360.platform.ledger import Batch, Input, InputOutcome, NodeRun, Outcome
 from customer360.platform.quality import DeadLetters
-from customer360.platform.run.executor import TRANSIENT, Executor, Failure
+from customer360.platform.run.executor import Executor, Failure
 from customer360.platform.run.planning import checks_of
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import Source, configured
-from customer360.platform.sources.bronze import IngestUnit, Landed, mapping_faults, reading_of
-from customer360.platform.sources.landing import Landing, landing_of
+from customer360.platform.sources.bronze import IngestUnit, Landed, contract_faults, made_by, reading_of
+from customer360.platform.sources.files import Files
+from customer360.platform.sources.landing import Landing, landing_of, natural
 from customer360.platform.sources.values import Reading
 
 
@@ -26,12 +28,14 @@ class SourceRun:
     """What became of one source in a run.
 
     ``nodes`` are for the record of the run: one a batch that landed, or the one that says that the source was current
-    or failed. ``failure`` is why it failed, None where it did not.
+    or failed. ``failure`` is why it failed, None where it did not; ``blocks`` says that rows which should be there are
+    not, so that nothing may be built on its table. A file that cannot be read does not block: it is a dead letter.
     """
 
     name: str
     nodes: tuple[NodeRun, ...]
     failure: str | None = None
+    blocks: bool = True
 
 
 @dataclass
@@ -50,12 +54,40 @@ def pending(lake: Lake, landing: Landing, name: str, source: Source) -> list[Bat
 
     The new one has no manifest yet, and no ``created_at``: until `fixed` makes both, what is new stays new.
     """
-    known = ledger.batches(lake, name)
-    waiting = [b for b in known if not _is_committed(lake, source, b)]
-    new = source.discover(landing, known)
+    return _looked(lake, landing, name, source)[0]
+
+
+def _looked(lake: Lake, landing: Landing, name: str, source: Source) -> tuple[list[Batch], tuple[Input, ...]]:
+    """`pending`, and the inputs that were touched."""
+    known, outcomes = ledger.batches(lake, name), ledger.outcomes(lake, name)
+    dropped = {seq: outcome.dropped for seq, outcome in outcomes.items()}
+    waiting = [b for b in known if not dropped.get(b.seq) and not is_committed(lake, source, b)]
+    stand = [_as_landed(b, outcomes.get(b.seq), b in waiting) for b in known if dropped.get(b.seq) != ledger.AGAIN]
+    new = source.discover(landing, stand)
     if new.inputs:
         waiting.append(Batch(name, known[-1].seq + 1 if known else 1, "", new.inputs, cursor=new.cursor))
-    return waiting
+    return waiting, new.touched
+
+
+def _as_landed(batch: Batch, outcome: Outcome | None, waits: bool) -> Batch:
+    """A batch whose inputs hold the state in which they were read, or ``waits`` where they were not."""
+    if waits:
+        return replace(batch, inputs=tuple(Input(i.name, {**i.detail, "waits": True}) for i in batch.inputs))
+    states = {i.name: i.state for i in outcome.inputs} if outcome else {}
+    return replace(batch, inputs=tuple(Input(i.name, {**i.detail, **states.get(i.name, {})}) for i in batch.inputs))
+
+
+def _note_touched(lake: Lake, name: str, touched: tuple[Input, ...]) -> None:
+    """Remember how known files look now, so that their content is not read again to know them."""
+    for file in touched:
+        for _, outcome in sorted(ledger.outcomes(lake, name).items(), reverse=True):
+            if any(i.name == file.name for i in outcome.inputs):
+                inputs = (
+                    replace(i, state={**i.state, **file.detail}) if i.name == file.name else i for i in outcome.inputs
+                )
+                replace(outcome, inputs=tuple(inputs)).save(lake)
+                break
+        telemetry.event(f"{file.name} of {name} was touched; its content is the one that landed")
 
 
 def fixed(lake: Lake, batch: Batch) -> Batch:
@@ -63,7 +95,8 @@ def fixed(lake: Lake, batch: Batch) -> Batch:
     return batch if batch.created_at else ledger.open_batch(lake, batch.source, batch.inputs, cursor=batch.cursor)
 
 
-def _is_committed(lake: Lake, source: Source, batch: Batch) -> bool:
+def is_committed(lake: Lake, source: Source, batch: Batch) -> bool:
+    """Whether a batch, or one after it, is in its bronze table."""
     stored = lake.transaction(source.table, f"batch:{batch.source}")
     return stored is not None and stored >= batch.seq
 
@@ -112,47 +145,79 @@ def _intake(lake: Lake, landing: Landing, name: str, source: Source) -> _Intake:
     """The waiting batches of a source, fixed; none when the source or its mapping is at fault: what is new stays new."""
     lake.ensure(tables.by_name(source.table))
     try:
-        waiting = pending(lake, landing, name, source)
-        # Without a mapping there is nothing to get wrong; a column that a source lacks shows as quarantined rows.
-        inputs = [piece for b in waiting for piece in b.inputs] if source.mapping or source.group_by else []
-        if faults := mapping_faults(landing, source, inputs):
+        waiting, touched = _looked(lake, landing, name, source)
+        faults = contract_faults(source)
+        if not waiting and not ledger.batches(lake, name):
+            nothing = f"nothing was found{f' at {source.path}' if isinstance(source, Files) else ''}"
+            telemetry.log.warning(f"{name}: {nothing}")
+            faults += [nothing] if faults else []
+        if faults:
             return _Intake(name, source, failure="; ".join(faults))
-    except (SourceError, *TRANSIENT) as fault:
+        _note_touched(lake, name, touched)
+        return _Intake(name, source, [fixed(lake, batch) for batch in waiting])
+    except Exception as fault:  # noqa: BLE001 - whatever a source or its listing does, the other sources go on
+        telemetry.log.debug(traceback.format_exc())
         return _Intake(name, source, failure=f"{type(fault).__name__}: {fault}")
-    return _Intake(name, source, [fixed(lake, batch) for batch in waiting])
 
 
 def _settled(lake: Lake, intake: _Intake, start: float) -> Iterator[SourceRun]:
-    """Commit the batches of a source, in order; a source of which an input failed keeps them all waiting."""
+    """Commit the batches of a source, in order; a source of which an input failed for now keeps them all waiting."""
     node = f"source {intake.name}"
     if intake.failure is not None:
         yield SourceRun(intake.name, (NodeRun(node, "failed", reason=intake.failure),), intake.failure)
         return
-    nodes = []
+    nodes, failures = [], []
     for batch in intake.batches:
-        facts = commit_batch(lake, intake.source, batch, intake.landed.get(batch.seq, []))
-        nodes.append(NodeRun(node, "built", time.perf_counter() - start, facts["landed"], facts))
+        landed = intake.landed.get(batch.seq, [])
+        facts = commit_batch(lake, intake.source, batch, landed)
+        failed = _failed_inputs(intake.name, batch, landed)
+        is_lost = bool(failed) and len(failed) == len(batch.inputs)
+        failures += failed if is_lost else []
+        state = "failed" if is_lost else "built"
+        reason = "; ".join(failed)
+        nodes.append(NodeRun(node, state, time.perf_counter() - start, facts["landed"], facts, reason))
         balance = quality.batch_balance(f"{intake.name} batch {batch.seq}", facts)
         telemetry.event(f"landed {balance.scope:<32}  {balance.text}")
         if not balance.holds:
             reason = f"conservation does not hold for batch {batch.seq}: {balance.text}"
             yield SourceRun(intake.name, tuple(nodes), reason)
             raise RunError({node: reason})
-    yield SourceRun(intake.name, tuple(nodes) or (NodeRun(node, "current"),))
+    failure = "; ".join(failures) or None
+    yield SourceRun(intake.name, tuple(nodes) or (NodeRun(node, "current"),), failure, blocks=False)
+
+
+def _failed_inputs(name: str, batch: Batch, landed: list[Landed]) -> list[str]:
+    """Say which inputs of a batch are dead letters as a whole, and which hold another content than before."""
+    for piece in batch.inputs:
+        if since := piece.detail.get("changed_since"):
+            telemetry.event(f"{piece.name} of {name} changed since batch {since}")
+    failed = [f"{part.outcome.name}: {part.outcome.failure}" for part in landed if part.outcome.failure]
+    for each in failed:
+        telemetry.log.error(
+            f"failed {name}: {each} (kept as a dead letter; `customer360 batch retry {name}` reads it again)"
+        )
+    return failed
 
 
 def commit_batch(lake: Lake, source: Source, batch: Batch, landed: list[Landed]) -> dict[str, int]:
     """Commit one batch: dead letters first, bronze last. Either is skipped if it holds the batch already."""
-    counted = dict.fromkeys(key for part in landed for key in part.facts)
-    facts = dict.fromkeys(("read", "landed", "dead", "collapsed", "left_out", "erased", "rescued"), 0)
-    facts |= {k: sum(part.facts.get(k, 0) for part in landed) for k in counted}
-    facts |= {"inputs": len(batch.inputs), "seq": batch.seq}
+    inputs = tuple(sorted((part.outcome for part in landed), key=lambda i: natural(i.name)))
+    facts = added_facts(batch, inputs)
     dead: list[Add] = [a for part in landed for a in part.dead]
     bronze: list[Add] = [a for part in landed for a in part.bronze]
     app = f"batch:{batch.source}"
+    Outcome(batch.source, batch.seq, inputs, facts, made_by(source)).save(lake)
     if (lake.transaction("quality.dead_letters", app) or 0) < batch.seq:
         lake.append_batch("quality.dead_letters", dead, source=batch.source, seq=batch.seq, facts=facts)
     if (lake.transaction(source.table, app) or 0) < batch.seq:
         lake.append_batch(source.table, bronze, source=batch.source, seq=batch.seq, facts=facts)
     telemetry.ROWS.labels(table=source.table, outcome="landed").inc(facts["landed"])
     return facts
+
+
+def added_facts(batch: Batch, inputs: tuple[InputOutcome, ...]) -> dict[str, int]:
+    """The counts of a batch from those of its inputs."""
+    counted = dict.fromkeys(key for piece in inputs for key in piece.facts)
+    facts = dict.fromkeys(("read", "landed", "dead", "collapsed", "left_out", "erased", "rescued"), 0)
+    facts |= {key: sum(piece.facts.get(key, 0) for piece in inputs) for key in counted}
+    return facts | {"inputs": len(batch.inputs), "seq": batch.seq, "failed": sum(bool(i.failure) for i in inputs)}

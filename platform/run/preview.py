@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from customer360.platform import graph, tables
-from customer360.platform.errors import SourceError
 from customer360.platform.graph import Node
 from customer360.platform.lake import Lake
 from customer360.platform.run import RunRequest, lake_of
-from customer360.platform.run.executor import TRANSIENT
 from customer360.platform.run.ingest import pending
 from customer360.platform.run.planning import Context, is_current, prepare
+from customer360.platform.run.rereading import batch_lines
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import configured
-from customer360.platform.sources.bronze import mapping_faults
+from customer360.platform.sources.bronze import contract_faults, mapping_faults
 from customer360.platform.sources.landing import landing_of
 
 
@@ -78,8 +77,10 @@ def _source(lake: Lake, settings: Settings, name: str) -> SourcePreview:
     try:
         waiting = pending(lake, landing, name, source)
         inputs = [piece for batch in waiting for piece in batch.inputs]
-        faults = mapping_faults(landing, source, inputs)
-    except (SourceError, *TRANSIENT) as fault:
+        faults = contract_faults(source) or mapping_faults(landing, source, inputs)
+        sticking = [line for line in batch_lines(lake, settings, [name]) if line.state == "failed"]
+        faults += [f"batch {line.seq} failed: {line.reason}" for line in sticking]
+    except Exception as fault:  # noqa: BLE001 - whatever a source does, the others are looked at
         return SourcePreview(name, source.table, 0, 0, (f"{type(fault).__name__}: {fault}",))
     return SourcePreview(name, source.table, len(waiting), len(inputs), tuple(faults))
 
@@ -90,8 +91,11 @@ def _reason(node: Node, context: Context, rules: dict[str, Any], dirty: set[str]
         return "never built"
     if new_inputs := sorted(set(node.inputs) & dirty):
         return "new rows in " + ", ".join(new_inputs)
-    as_of = context.as_of
-    if as_of is None and node.needs_date:
-        as_of = graph.default_as_of(context.lake)
-    job = prepare(node, Context(context.lake, context.settings, as_of), rules)
+    try:
+        as_of = context.as_of
+        if as_of is None and node.needs_date:
+            as_of = graph.default_as_of(context.lake)
+        job = prepare(node, Context(context.lake, context.settings, as_of), rules)
+    except Exception as fault:  # noqa: BLE001 - one node that cannot be planned keeps no other from being looked at
+        return f"cannot be planned: {type(fault).__name__}: {fault}"
     return "" if is_current(job) else "its code, rules, inputs or date changed"

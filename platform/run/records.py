@@ -5,8 +5,12 @@ silver.transactions of bronze.transactions: bronze holds every delivery, the rec
 here is such a row, not the record of a file, which ``platform.sources`` reads.
 
 Every bronze row ends in exactly one place: it is the current version of its key, an exact duplicate of another row,
-an older version, replaced by a correction, or in quarantine with its reasons. A value of an optional column that breaks
-the contract costs the row nothing: it is null here, counted, and kept in bronze.
+an older version, replaced by a correction or a later delivery, or in quarantine with its reasons. A value of an optional
+column that breaks the contract costs the row nothing: it is null here, counted, and kept in bronze.
+
+Which version of a key is current depends on what was delivered alone: its version column where the contract declares
+one, then the order of the source: number of the batch, natural order of the names of its inputs (day9 before day10),
+position. Never on a clock, on the time of change of a file, or on the number of runs.
 """
 
 from __future__ import annotations
@@ -18,9 +22,11 @@ import polars as pl
 from customer360.platform import tables
 from customer360.platform.quality import quarantine_rows, row_id
 from customer360.platform.quality.checks import TableChecks, Tally, tally
+from customer360.platform.sources.landing import natural
 from customer360.platform.tables import Table, Verdict
 
-ARRIVAL = ("_ingested_at", "_source", "_seq", "_file", "_position")
+INPUT = "_input"  # rank of a row's input in the natural order of names
+DELIVERY = ("_seq", INPUT, "_position")  # the order of a source
 
 
 @dataclass(frozen=True)
@@ -43,13 +49,15 @@ def current_records(
     """
     standing = bronze.filter(~row_id().is_in(list(replaced))) if replaced else bronze
     verdict = tables.judge(table, standing)
-    quarantined = quarantine_rows(table, standing, verdict)
+    refused = quarantine_rows(table, standing, verdict)
+    repaired = _delivered_again(table, standing.filter(row_id().is_in(refused["row_id"].implode())), verdict.valid)
+    quarantined = refused.filter(~pl.col("row_id").is_in(repaired))
     rows, repeats, older = _fold(table, verdict.valid)
     facts = {
         "bronze": bronze.height,
-        "quarantined": standing.height - verdict.valid.height,
+        "quarantined": standing.height - verdict.valid.height - len(repaired),
         "duplicates": repeats.height,
-        "superseded": older + bronze.height - standing.height,
+        "superseded": older + bronze.height - standing.height + len(repaired),
     } | _nulled(verdict)
     return Current(
         rows, quarantined, facts, tally(table, checks, standing, verdict.valid, repeats, _sound(standing, verdict))
@@ -70,8 +78,22 @@ def _sound(standing: pl.DataFrame, verdict: Verdict) -> pl.DataFrame:
     return standing.with_row_index(tables.ROW).join(broken, on=tables.ROW, how="anti") if broken.height else standing
 
 
+def in_order(table: type[Table], rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows by version, then by the order of delivery within their source, the current one of each key last."""
+    version = [v] if (v := tables.spec(table).version) else []
+    return _with_rank(rows).sort([*version, "_source", *DELIVERY], nulls_last=False).drop(INPUT)
+
+
+def across_sources(newest: pl.DataFrame, key: list[str]) -> pl.DataFrame:
+    """Of the newest rows of each source, in order, the one that stands for a key."""
+    return newest.unique(subset=key, keep="last", maintain_order=True)
+
+
 def _fold(table: type[Table], valid: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, int]:
-    """One row a key: the newest version, then the latest arrival. Returns rows, exact duplicates, number of older versions."""
+    """One row a key: the newest version, then the latest delivery. Returns rows, exact duplicates, number of older versions.
+
+    A value that comes back (open, closed, open again) is an exact duplicate of an earlier row, and yet the newest.
+    """
     declared = tables.spec(table)
     none = valid.clear()
     if not declared.key or valid.is_empty():
@@ -80,9 +102,36 @@ def _fold(table: type[Table], valid: pl.DataFrame) -> tuple[pl.DataFrame, pl.Dat
     repeated = valid.filter(pl.struct(key).is_duplicated())
     if repeated.is_empty():
         return valid, none, 0
+    repeated = in_order(table, repeated)
     is_distinct = repeated.select("_source_system", *table.columns()).select(pl.struct(pl.all()).is_first_distinct())
     repeats = repeated.filter(~is_distinct.to_series())
-    order = [*([declared.version] if declared.version else []), *ARRIVAL]
-    newest = repeated.sort(order, nulls_last=False).unique(subset=key, keep="last", maintain_order=True)
+    by_source = repeated.unique(subset=["_source", *key], keep="last", maintain_order=True)
+    newest = across_sources(by_source, key)
     single = valid.filter(~pl.struct(key).is_duplicated())
     return pl.concat([single, newest]), repeats, repeated.height - repeats.height - newest.height
+
+
+def _delivered_again(table: type[Table], refused: pl.DataFrame, valid: pl.DataFrame) -> list[str]:
+    """Addresses of refused rows whose key came again later from the same source, and is valid: the source repaired them."""
+    declared = tables.spec(table)
+    key = ["_source", "_source_system", *declared.key]
+    if not declared.key or refused.is_empty():
+        return []
+    again = valid.join(refused.select(key).unique(), on=key, how="semi")
+    if again.is_empty():
+        return []
+    version = pl.col(declared.version) if declared.version else pl.lit(None)
+    both = pl.concat([refused.with_columns(is_valid=False), again.with_columns(is_valid=True)])
+    placed = _with_rank(both).sort(DELIVERY).with_row_index("place")
+    compared = placed.select(*key, "place", "is_valid", address=row_id(), version=version)
+    pairs = compared.filter(~pl.col("is_valid")).join(compared.filter("is_valid"), on=key, suffix="_again")
+    is_repaired = (pl.col("place_again") > pl.col("place")) & ~(pl.col("version_again") < pl.col("version")).fill_null(
+        False
+    )
+    return pairs.filter(is_repaired)["address"].unique().to_list()
+
+
+def _with_rank(rows: pl.DataFrame) -> pl.DataFrame:
+    names = sorted(rows["_file"].unique().to_list(), key=natural)
+    ranks = pl.DataFrame({"_file": names, INPUT: range(len(names))}, schema={"_file": pl.String, INPUT: pl.Int64})
+    return rows.join(ranks, on="_file", how="left", maintain_order="left")

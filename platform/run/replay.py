@@ -2,7 +2,8 @@
 
 ``export`` writes one JSON object a refused row: its columns, why it was refused, and ``_replay_of`` (its address).
 A person repairs the columns; ``replay`` makes a batch of what comes back. A correction stands in for the row or dead
-letter that it names, so nothing counts twice. Changing a contract or mapping needs no replay: the rows are judged anew.
+letter that it names, so nothing counts twice; it must name one that is refused now. What comes back as it went out
+stays refused. Changing a contract needs no replay: the rows are judged anew.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +20,17 @@ import polars as pl
 from customer360.platform import ledger, quality, rescued, tables
 from customer360.platform.errors import SourceError
 from customer360.platform.lake import Lake
+from customer360.platform.ledger import Input
 from customer360.platform.settings import Settings
-from customer360.platform.sources.base import configured
-from customer360.platform.sources.bronze import mapping_of, reading_of
+from customer360.platform.sources.base import Source, configured
+from customer360.platform.sources.bronze import WHOLE, mapping_of, reading_of
 from customer360.platform.sources.casting import fit
+from customer360.platform.sources.files import REPLACED
 from customer360.platform.sources.formats.records import POSITION
 from customer360.platform.sources.landing import landing_of
 
 REPLAYS = "_replays"
+LOST = "\ufffd"  # what a byte that is no UTF-8 is exported as
 _ABOUT = ("_replay_of", "_source", "_reasons", "_raw")
 
 
@@ -56,24 +61,40 @@ def _dead(lake: Lake, table: str | None) -> list[dict[str, Any]]:
     if table:
         letters = letters.filter(pl.col("table_name") == table)
     return [
-        {
-            "_replay_of": r["letter_id"],
-            "_source": r["source"],
-            "_reasons": [r["reason"]],
-            "_raw": r["raw"].decode("utf-8", "replace"),
-        }
+        {"_replay_of": r["letter_id"], "_source": r["source"], "_reasons": [r["reason"]], "_raw": _as_text(r["raw"])}
         for r in letters.to_dicts()
     ]
 
 
+def _as_text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")
+
+
 def open_dead_letters(lake: Lake) -> pl.DataFrame:
-    """Dead letters that no correction stands for yet."""
+    """Dead letters that nothing stands for yet: no correction, and of a whole file no later delivery that landed."""
     letters = quality.dead_letters(lake)
     answered: set[str] = set()
     for name in letters["table_name"].unique():
         frame = lake.scan(name).filter(pl.col("_replay_of").is_not_null()).select("_replay_of").collect()
         answered |= set(frame["_replay_of"])
+    for source in letters.filter(pl.col("position") == WHOLE)["source"].unique():
+        answered |= _delivered_again(lake, letters.filter(pl.col("position") == WHOLE, pl.col("source") == source))
     return letters.filter(~pl.col("letter_id").is_in(list(answered)))
+
+
+def _delivered_again(lake: Lake, letters: pl.DataFrame) -> set[str]:
+    """Letters of whole files of one source that came again under their name and could be read. A content that was
+    replaced before it was read did not come again."""
+    landed: dict[str, int] = {}
+    for seq, outcome in ledger.outcomes(lake, letters["source"][0]).items():
+        for piece in outcome.inputs:
+            if not piece.failure and not outcome.dropped:
+                landed[piece.name] = max(seq, landed.get(piece.name, 0))
+    return {
+        r["letter_id"]
+        for r in letters.to_dicts()
+        if landed.get(r["file"], 0) > r["seq"] and not r["reason"].startswith(REPLACED)
+    }
 
 
 def replay(lake: Lake, settings: Settings, file: Path) -> dict[str, int]:
@@ -81,28 +102,97 @@ def replay(lake: Lake, settings: Settings, file: Path) -> dict[str, int]:
 
     What a replay that was interrupted left out is made up for by replaying the file again.
 
+    Lines that are as ``export`` wrote them are passed over: what they name stays refused.
+
     Raises:
-        SourceError: a line is no JSON object, names no known source or address, or the file was replayed before.
+        SourceError: a line is no JSON object, names no known source, or an address at which nothing is refused; no line
+            was repaired; or the file was replayed before.
     """
-    by_source: dict[str, list[dict[str, Any]]] = {}
-    for number, line in enumerate(
-        file.read_text(encoding="utf-8").split("\n"), 1
-    ):  # splitlines would also cut at U+2028
-        if line.strip():
-            row = _checked(line, f"{file}:{number}", settings)
-            by_source.setdefault(row["_source"], []).append(_columns(row, settings, f"{file}:{number}"))
-    opened = {}
     with lake.run_lock(f"replay {file.name}"):  # a run opens batches too, and of two with one number the first wins
-        for source, rows in by_source.items():
-            data = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows).encode()
-            path = f"{REPLAYS}/{source}/{hashlib.sha256(data).hexdigest()[:24]}.jsonl"
-            if not any(b.inline == path for b in ledger.batches(lake, source)):
+        refused = _Refused.of(lake)
+        by_source = _repaired(file, settings, refused)
+        batches = {name: _corrections(lake, settings, file, rows, refused) for name, rows in by_source.items()}
+        opened = {}
+        for source, (path, data) in batches.items():
+            if data:
                 lake.put(path, data)
                 ledger.open_batch(lake, source, [], inline=path)
-                opened[source] = len(rows)
-    if by_source and not opened:
+                opened[source] = len(by_source[source])
+    if not opened:
         raise SourceError(f"{file}: these corrections of {', '.join(sorted(by_source))} were replayed before")
     return opened
+
+
+def _repaired(file: Path, settings: Settings, refused: _Refused) -> dict[str, dict[int, dict[str, Any]]]:
+    """The lines that differ from what was exported, by source and number."""
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    # splitlines would also cut at U+2028
+    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), 1):
+        if line.strip():
+            row = _checked(line, f"{file}:{number}", settings)
+            if not refused.is_unrepaired(row):
+                found.setdefault(row["_source"], {})[number] = row
+    if not found:
+        raise SourceError(f"{file}: no line differs from what was exported; repair a line, then replay the file")
+    return found
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """What can be corrected: rows in quarantine as they are exported, and dead letters; ``open`` are those that stand."""
+
+    rows: dict[str, dict[str, Any]]
+    letters: dict[str, dict[str, Any]]
+    open: set[str]
+
+    @staticmethod
+    def of(lake: Lake) -> _Refused:
+        rows = {row["_replay_of"]: row for row in _quarantined(lake, None)}
+        letters = {r["letter_id"]: r for r in quality.dead_letters(lake).to_dicts()}
+        return _Refused(rows, letters, set(rows) | set(open_dead_letters(lake)["letter_id"]))
+
+    def is_unrepaired(self, row: dict[str, Any]) -> bool:
+        """Whether a line came back as it went out."""
+        address = row["_replay_of"]
+        columns = {k: v for k, v in row.items() if k not in _ABOUT}
+        if address in self.letters:
+            return not columns and row.get("_raw") == _as_text(self.letters[address]["raw"])
+        exported = self.rows.get(address)
+        return exported is not None and columns == {k: v for k, v in exported.items() if k not in _ABOUT}
+
+    def check(self, row: dict[str, Any], place: str) -> None:
+        """Refuse a correction of what is not refused, or of what cannot be corrected line by line."""
+        address, letter = row["_replay_of"], self.letters.get(row["_replay_of"])
+        if address not in self.open or str(address).split("/")[0] != row["_source"]:
+            raise SourceError(
+                f"{place}: {address!r} is no row of {row['_source']} that is refused now; "
+                f"`customer360 quarantine export` writes those that are"
+            )
+        if letter and letter["position"] == WHOLE and letter["origin"]:
+            raise SourceError(
+                f"{place}: {address!r} stands for a whole file; mend the file or the settings, then "
+                f"`customer360 batch retry {row['_source']}`"
+            )
+        if letter and str(row).count(LOST) > letter["raw"].decode("utf-8", "ignore").count(LOST):
+            raise SourceError(f"{place}: {LOST} (U+FFFD) still stands where the file holds a byte that is no UTF-8")
+
+
+def _corrections(
+    lake: Lake, settings: Settings, file: Path, rows: dict[int, dict[str, Any]], refused: _Refused
+) -> tuple[str, bytes]:
+    """The object of a source's corrections; without data where it was opened before, as then its rows are not open."""
+    repaired = [_columns(row, settings, f"{file}:{number}", refused) for number, row in rows.items()]
+    data = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in repaired).encode()
+    source = next(iter(rows.values()))["_source"]
+    path = f"{REPLAYS}/{source}/{hashlib.sha256(data).hexdigest()[:24]}.jsonl"
+    if any(b.inline == path for b in ledger.batches(lake, source)):
+        return path, b""
+    seen: dict[str, int] = {}
+    for number, row in rows.items():
+        refused.check(row, f"{file}:{number}")
+        if (first := seen.setdefault(row["_replay_of"], number)) != number:
+            raise SourceError(f"{file}:{number}: {row['_replay_of']!r} is corrected in line {first} already")
+    return path, data
 
 
 def _checked(line: str, place: str, settings: Settings) -> dict[str, Any]:
@@ -110,30 +200,46 @@ def _checked(line: str, place: str, settings: Settings) -> dict[str, Any]:
         row = json.loads(line)
     except ValueError as fault:
         raise SourceError(f"{place}: not JSON: {fault}") from None
-    if not isinstance(row, dict) or not row.get("_replay_of"):
+    if not isinstance(row, dict) or not isinstance(row.get("_replay_of"), str):
         raise SourceError(f"{place}: a correction is an object with `_replay_of`, as `quarantine export` writes it")
     if row.get("_source") not in settings.sources:
         raise SourceError(f"{place}: `_source` is {row.get('_source')!r}; configured are {sorted(settings.sources)}")
     return row
 
 
-def _columns(row: dict[str, Any], settings: Settings, place: str) -> dict[str, Any]:
+def _columns(row: dict[str, Any], settings: Settings, place: str, refused: _Refused) -> dict[str, Any]:
     """The bronze columns of a correction; columns beyond the contract stay, and land in ``_rescued``."""
     columns = {k: v for k, v in row.items() if k not in _ABOUT}
-    if not columns and row.get("_raw"):
-        columns = _record(row, settings, place)
+    letter = refused.letters.get(row["_replay_of"])
+    if not columns and row.get("_raw") and letter:
+        columns = _record(str(row["_raw"]), letter, configured(settings, row["_source"]), settings, place)
     return {**columns, "_replay_of": row["_replay_of"]}
 
 
-def _record(row: dict[str, Any], settings: Settings, place: str) -> dict[str, Any]:
-    """A repaired ``_raw`` text as bronze columns: read and mapped as its source's records are."""
-    source = configured(settings, row["_source"])
-    address = "/".join(str(row["_replay_of"]).split("/")[2:-1])  # source/seq/address/position
-    records = source.reread(landing_of(settings), address, str(row["_raw"]).encode())
-    fitted = fit(records.frame, tables.by_name(source.table), mapping_of(source), reading_of(source))
+def _record(raw: str, letter: dict[str, Any], source: Source, settings: Settings, place: str) -> dict[str, Any]:
+    """A repaired ``_raw`` text as bronze columns: read and mapped as the file was that the letter came from."""
+    origin = json.loads(letter["origin"] or "{}")
+    if not origin:
+        origin = {"columns": _columns_of_file(letter, source, settings, place)}
+    options = {k: v for k, v in origin.items() if k in type(source).model_fields and k != "columns"}
+    reader = source.model_copy(update=options)
+    records = reader.reread(raw.encode(), origin["columns"])
+    fitted = fit(records.frame, tables.by_name(source.table), mapping_of(reader), reading_of(reader))
     if fitted.frame.height != 1:
-        reason = records.dead["reason"].to_list() or [f"{fitted.frame.height} records of {row['_source']} in it"]
+        reason = records.dead["reason"].to_list() or [f"{fitted.frame.height} records of {letter['source']} in it"]
         raise SourceError(f"{place}: `_raw` is still not readable: {reason[0]}")
     (typed,) = fitted.frame.drop(POSITION).cast(pl.String).to_dicts()
     kept = rescued.texts(typed.pop("_rescued"))
     return {k: v for k, v in {**typed, **kept}.items() if v is not None}
+
+
+def _columns_of_file(letter: dict[str, Any], source: Source, settings: Settings, place: str) -> list[str]:
+    """For letters of before their columns were kept with them: those of the file, if it is still there."""
+    try:
+        frame = source.read(landing_of(settings), Input(letter["file"])).frame
+    except (SourceError, OSError) as fault:
+        raise SourceError(
+            f"{place}: the header of {letter['file']} cannot be read any more ({fault}); "
+            f"write the columns of the record beside `_replay_of` instead of `_raw`"
+        ) from None
+    return [c for c in frame.columns if c != POSITION]

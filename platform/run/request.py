@@ -14,13 +14,14 @@ class RunRequest:
 
     ``start`` and ``end`` are names of nodes, tables or layers (None: all), of which ``only`` keeps some nodes. Tables in
     ``refresh`` are built even where they are current. Without ``as_of`` the date is read from the data
-    (``graph.default_as_of``). ``command`` is what the record of the run is filed under.
+    (``graph.default_as_of``). Files of the sources in ``reland`` are read again, and their rows replaced. ``command`` is what the record of the run is filed under.
     """
 
     start: str | None = None
     end: str | None = None
     only: frozenset[str] | None = None
     refresh: tuple[str, ...] = ()
+    reland: tuple[str, ...] = ()
     as_of: date | None = None
     command: str = "run"
 

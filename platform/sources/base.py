@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from customer360.platform.errors import ConfigError, SourceError
 from customer360.platform.ledger import Batch, Input
@@ -26,11 +26,13 @@ from customer360.platform.sources.landing import Landing
 class Discovery:
     """What is new: ``inputs`` to read side by side, and the ``cursor`` of the source after them (JSON values).
 
-    Without inputs there is no batch, and the cursor stays where it was.
+    Without inputs there is no batch, and the cursor stays where it was. ``touched`` are known inputs that only look
+    new: their names with the state that they have now, which is noted, so that they are looked into once.
     """
 
     inputs: tuple[Input, ...] = ()
     cursor: Any = None
+    touched: tuple[Input, ...] = ()
 
     def __post_init__(self) -> None:
         names = Counter(piece.name for piece in self.inputs)
@@ -41,12 +43,18 @@ class Discovery:
 class Source(SourceSettings):
     """A configured source of some kind: a value that is checked with the settings and sent to workers.
 
-    What it opens (a connection, a file), ``discover`` and ``read`` open and close themselves.
+    What it opens (a connection, a file), ``discover`` and ``read`` open and close themselves. ``stand_alone`` says that
+    an input which cannot be read is one dead letter, and the batch lands without it: right for files, which stay where
+    they are and can be read again. Of a source that reads in order the batch waits, else its cursor would pass rows by.
     """
+
+    stand_alone: ClassVar[bool] = False
 
     @abstractmethod
     def discover(self, landing: Landing, known: Sequence[Batch]) -> Discovery:
         """What no earlier batch holds. ``known`` are all batches of this source, oldest first, landed or not.
+
+        The detail of an input that landed also holds the state in which it was read (see ``state``).
 
         A kind that reads in order goes on from ``ledger.last_cursor(known)``; None is the beginning. One that does not,
         as files come in any order, compares with the inputs of the batches and keeps no cursor. A large backlog is cut
@@ -69,9 +77,24 @@ class Source(SourceSettings):
         """The records of one input in pieces that each fit in memory; positions run on over them. As `read` otherwise."""
         yield self.read(landing, piece)
 
-    def reread(self, landing: Landing, name: str, raw: bytes) -> Records:
-        """A dead letter of the input ``name`` that a person repaired, as records: a JSON object unless the kind says else."""
+    def state(self, landing: Landing, piece: Input) -> dict[str, Any]:
+        """How an input stands now, as JSON values that tell it from other contents; empty where a kind cannot say.
+
+        Raises:
+            SourceError: it is not the input that the manifest of its batch names.
+        """
+        return {}
+
+    def reread(self, raw: bytes, columns: list[str]) -> Records:
+        """A dead letter that a person repaired, as records: a JSON object unless the kind says else.
+
+        ``columns`` are those of the input that the letter came from, in its order.
+        """
         return formats.read(raw, "json")
+
+    def reader_options(self) -> dict[str, Any]:
+        """The keys of this kind that decide how bytes become records: when they change, landed rows are of another reader."""
+        return {}
 
 
 def configured(settings: Settings, name: str) -> Source:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -10,17 +13,21 @@ from typing import Any
 import polars as pl
 
 from customer360.platform import privacy, tables
+from customer360.platform.errors import TRANSIENT, ConfigError, SourceError
 from customer360.platform.lake import Add, Lake
-from customer360.platform.ledger import Batch, Input
+from customer360.platform.ledger import Batch, Input, InputOutcome
 from customer360.platform.quality import DeadLetters
 from customer360.platform.quality.checks import TableChecks, punctuality
 from customer360.platform.sources import formats, timestamps
 from customer360.platform.sources.base import Source
 from customer360.platform.sources.casting import Fitted, Mapping, fit
-from customer360.platform.sources.formats.records import POSITION, LineCount, Records
+from customer360.platform.sources.formats.records import DEAD, POSITION, LineCount, Records
 from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.values import Reading, Words
 
+_QUOTED = re.compile(r"""\[[^\]]*\]|"[^"]*"|'[^']*'""")
+WHOLE = 0  # position of the dead letter that stands for all of an input
+KEPT_BYTES = 65_536  # of a file that cannot be read as a whole; the rest of it stays where it is
 REPLAY_OF = "_replay_of"  # in a batch of corrections: the bronze row or dead letter that a record stands for
 
 
@@ -32,13 +39,30 @@ class Landed:
     dead: list[Add]
     facts: dict[str, int]
     notes: tuple[str, ...] = ()
+    outcome: InputOutcome = field(default_factory=lambda: InputOutcome("", {}))
+
+
+@dataclass
+class _Progress:
+    """An input on its way in: what its pieces gave so far; ``failure`` is why all of it is one dead letter."""
+
+    reading: Reading
+    columns: list[str] = field(default_factory=list)
+    state: dict[str, Any] = field(default_factory=dict)
+    failure: str = ""
+    bronze: list[Add] = field(default_factory=list)
+    dead: list[Add] = field(default_factory=list)
+    facts: Counter[str] = field(default_factory=Counter)
+    lines: LineCount = field(default_factory=LineCount)
+    notes: dict[str, None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class IngestUnit:
     """One input of a batch on its way into the lake: all that a worker needs to land it, picklable.
 
-    The names of the files that it writes depend on the batch alone, so a unit that is run again writes them again.
+    The names of the files that it writes depend on the batch and the attempt alone, so a unit that is run again writes
+    them again. A new ``attempt`` is made of inputs that landed, whose files stay until its own are committed.
     """
 
     lake: Lake
@@ -49,6 +73,7 @@ class IngestUnit:
     index: int
     checks: TableChecks | None = None
     reading: Reading = field(default_factory=Reading)
+    attempt: int = 0
 
     @property
     def address(self) -> str:
@@ -56,30 +81,57 @@ class IngestUnit:
         return self.batch.inline or self.batch.inputs[self.index].name
 
     def run(self) -> Landed:
-        """Read, cast, leave out erased people; write bronze and dead-letter files, one of each a piece of the input."""
-        bronze: list[Add] = []
-        dead: list[Add] = []
-        facts: Counter[str] = Counter()
-        lines = LineCount()
-        notes: dict[str, None] = {}
-        reading = self.reading
-        for number, records in enumerate(self._pieces()):
-            part = self._landed(records, number, reading)
-            bronze, dead = bronze + part.bronze, dead + part.dead
-            facts.update(part.facts)
-            lines += records.lines or LineCount(records.count)
-            notes.update(dict.fromkeys(part.notes))
-            # An order of day and month that a piece shows is that of later pieces that leave it open.
-            reading = reading.model_copy(update={"usual": reading.usual | _orders(facts)})
-        if lost := lines.missing(facts["read"]):  # the reader itself is at fault; the batch will not balance
-            facts["lines_unaccounted"] = lost
-        return Landed(bronze, dead, dict(facts), tuple(notes))
+        """Read, cast, leave out erased people; write bronze and dead-letter files, one of each a piece of the input.
 
-    def _landed(self, records: Records, number: int, reading: Reading) -> Landed:
-        fitted = self._fitted(records, reading)
+        An input that cannot be read or mapped is one dead letter with the reason: files that earlier pieces of it wrote
+        are committed by nobody.
+
+        Raises:
+            TransientError, SourceError: as the source's ``read``, where its inputs do not stand alone.
+        """
+        done = _Progress(self.reading)
+        try:
+            self._land_pieces(done)
+        except BaseException as fault:  # a panic of Polars is no Exception
+            if not isinstance(fault, Exception) and type(fault).__name__ != "PanicException":
+                raise
+            if self.batch.inline or not self.source.stand_alone or isinstance(fault, TRANSIENT):
+                raise
+            done = _Progress(self.reading, done.columns, done.state, _reason(fault))
+            self._land(self._first_bytes(done.failure), 0, done)
+        facts = dict(done.facts)
+        outcome = InputOutcome(self.address, facts, done.failure, done.state)
+        return Landed(done.bronze, done.dead, facts, tuple(done.notes), outcome)
+
+    def _land_pieces(self, done: _Progress) -> None:
+        if not self.batch.inline:
+            done.state = self.source.state(self.landing, self.batch.inputs[self.index])
+        for number, records in enumerate(self._pieces()):
+            done.columns = [c for c in records.frame.columns if c != POSITION]
+            whole = records.dead.filter(pl.col(POSITION) == WHOLE)["reason"].to_list()
+            done.failure = whole[0] if whole else done.failure
+            if faults := [] if whole or self.batch.inline else unmapped(self.source, done.columns):
+                raise SourceError("; ".join(faults))
+            self._land(records, number, done)
+        if lost := done.lines.missing(done.facts["read"]):  # the reader is at fault; the batch will not balance
+            done.facts["lines_unaccounted"] = lost
+
+    def _first_bytes(self, reason: str) -> Records:
+        """The input as one dead letter: its first bytes, the rest stays in the file."""
+        try:
+            with self.landing.stream(self.address) as stream:
+                raw = bytes(stream.read(KEPT_BYTES))
+        except OSError:
+            raw = b""
+        dead = pl.DataFrame([[WHOLE], [reason], [raw]], schema=DEAD, orient="col")
+        return Records(pl.DataFrame(schema={POSITION: pl.Int64}), dead)
+
+    def _land(self, records: Records, number: int, done: _Progress) -> None:
+        """Write one piece, and add to ``done`` what it gave."""
+        fitted = self._fitted(records, done)
         erased = privacy.erased_rows(self.lake, fitted.frame, self.source.system)
         rows = _with_metadata(self, fitted.frame.filter(~erased))
-        letters = _dead_letters(self, records.dead)
+        letters = _dead_letters(self, records.dead, done)
         facts = {
             "read": records.count,
             "landed": rows.height,
@@ -91,9 +143,13 @@ class IngestUnit:
             **fitted.facts,
             **punctuality(rows, self.checks),
         }
-        bronze = self._write(self.source.table, rows, {"_source": self.name}, number)
-        dead = self._write("quality.dead_letters", letters, {"source": self.name}, number)
-        return Landed(bronze, dead, facts, (*records.notes, *fitted.notes))
+        done.bronze += self._write(self.source.table, rows, {"_source": self.name}, number)
+        done.dead += self._write("quality.dead_letters", letters, {"source": self.name}, number)
+        done.facts.update(facts)
+        done.lines += records.lines or LineCount(records.count)
+        done.notes |= dict.fromkeys((*records.notes, *fitted.notes))
+        # An order of day and month that a piece shows is that of later pieces that leave it open.
+        done.reading = done.reading.model_copy(update={"usual": done.reading.usual | _orders(facts)})
 
     def _pieces(self) -> Iterator[Records]:
         if self.batch.inline:
@@ -103,18 +159,19 @@ class IngestUnit:
             return iter([self.source.read(self.landing, piece)])
         return self.source.pieces(self.landing, piece)
 
-    def _fitted(self, records: Records, reading: Reading) -> Fitted:
+    def _fitted(self, records: Records, done: _Progress) -> Fitted:
         table = tables.by_name(self.source.table)
         if not self.batch.inline:
-            return fit(records.frame, table, mapping_of(self.source), reading)
+            return fit(records.frame, table, Mapping({}) if done.failure else mapping_of(self.source), done.reading)
         own = Mapping({})  # corrections are written in the contract's columns
-        fitted = fit(records.frame.drop(REPLAY_OF), table, own, Reading(words=reading.words))
+        fitted = fit(records.frame.drop(REPLAY_OF), table, own, Reading(words=done.reading.words))
         addresses = records.frame.select(POSITION, REPLAY_OF)
         frame = fitted.frame.join(addresses, on=POSITION, how="left", maintain_order="left")
         return Fitted(frame, fitted.collapsed, fitted.left_out, fitted.facts, fitted.notes)
 
     def _write(self, table: str, rows: pl.DataFrame, partition: dict[str, str | None], number: int) -> list[Add]:
-        stem = f"{self.name}-{self.batch.seq:08d}-{self.index:05d}" + (f"-{number:05d}" if number else "")
+        again = f"-r{self.attempt}" if self.attempt else ""
+        stem = f"{self.name}-{self.batch.seq:08d}-{self.index:05d}{again}" + (f"-{number:05d}" if number else "")
         return [self.lake.write_file(table, rows, partition, stem)] if rows.height else []
 
 
@@ -142,6 +199,26 @@ def _orders(facts: Iterable[str]) -> dict[str, timestamps.Order]:
     return {column: "day_first" if order == "day_first" else "month_first" for _, column, order in shown}
 
 
+def unmapped(source: Source, columns: list[str]) -> list[str]:
+    """What of a source's mapping an input with these columns lacks; empty where there is no mapping to apply.
+
+    Without one there is nothing to get wrong: a column that an input lacks shows as quarantined rows.
+    """
+    if not source.mapping and not source.group_by:
+        return []
+    return mapping_of(source).faults(tables.by_name(source.table), columns)
+
+
+def contract_faults(source: Source) -> list[str]:
+    """What is wrong with a source's mapping whatever its inputs hold: no SQL, or names of no contract column."""
+    contract = tables.by_name(source.table).columns()
+    try:
+        named = mapping_of(source).expressions()
+    except ConfigError as fault:
+        return [str(fault)]
+    return [f"mapping names {c!r}, which is no column of {source.table}" for c in named if c not in contract]
+
+
 def mapping_faults(landing: Landing, source: Source, inputs: list[Input]) -> list[str]:
     """Faults of a source's mapping against the columns of its first input; empty when there is none to look at."""
     if not inputs:
@@ -151,6 +228,22 @@ def mapping_faults(landing: Landing, source: Source, inputs: list[Input]) -> lis
     if first is not None and not columns and first.dead.height:
         return []  # the file is dead letters, which the run keeps with their reasons
     return [f"{inputs[0].name}: {fault}" for fault in mapping_of(source).faults(tables.by_name(source.table), columns)]
+
+
+def made_by(source: Source) -> dict[str, str]:
+    """Fingerprints of what decides the rows of a source: its mapping, its reader's options, the columns of its table."""
+    columns = {name: str(c.dtype) for name, c in tables.by_name(source.table).columns().items()}
+    mapping = [source.mapping, source.group_by, source.where, source.system]
+    parts = {"mapping": mapping, "reader": source.reader_options(), "contract": columns}
+    return {k: hashlib.sha256(json.dumps(v, sort_keys=True).encode()).hexdigest()[:16] for k, v in parts.items()}
+
+
+def _reason(fault: BaseException) -> str:
+    """Why an input failed, in one line. What a fault of a library quotes may be personal: the dead letter holds the bytes."""
+    text = " ".join(str(fault).split()) or "no reason given"
+    if isinstance(fault, SourceError | ConfigError):
+        return text
+    return f"{type(fault).__name__}: {_QUOTED.sub('•••', text)[:400]}"
 
 
 def _with_metadata(unit: IngestUnit, frame: pl.DataFrame) -> pl.DataFrame:
@@ -164,8 +257,11 @@ def _with_metadata(unit: IngestUnit, frame: pl.DataFrame) -> pl.DataFrame:
     ).select(list(tables.schema(tables.by_name(unit.source.table))))
 
 
-def _dead_letters(unit: IngestUnit, dead: pl.DataFrame) -> pl.DataFrame:
+def _dead_letters(unit: IngestUnit, dead: pl.DataFrame, done: _Progress) -> pl.DataFrame:
     name, batch, path = unit.name, unit.batch, unit.address
+    raw = pl.col("raw")
+    if done.failure and unit.source.stand_alone:
+        raw = raw.bin.slice(0, KEPT_BYTES)
     return dead.select(
         letter_id=pl.format("{}/{}/{}/{}", pl.lit(name), pl.lit(batch.seq), pl.lit(path), POSITION),
         source=pl.lit(name),
@@ -175,9 +271,17 @@ def _dead_letters(unit: IngestUnit, dead: pl.DataFrame) -> pl.DataFrame:
         file=pl.lit(path),
         position=pl.col(POSITION),
         reason=pl.col("reason"),
-        raw=pl.col("raw"),
+        raw=raw,
         received_at=_moment(batch),
+        origin=pl.lit(json.dumps(_origin(unit, done), ensure_ascii=False)),
     ).select(list(DeadLetters.columns()))
+
+
+def _origin(unit: IngestUnit, done: _Progress) -> dict[str, Any]:
+    """What it takes to read the letters of an input when the input is gone and the settings have changed."""
+    source = unit.source
+    mapping = {"mapping": source.mapping, "where": source.where, "group_by": source.group_by}
+    return {**mapping, **source.reader_options(), "columns": done.columns, "state": done.state}
 
 
 def _moment(batch: Batch) -> pl.Expr:

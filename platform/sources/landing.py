@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import fnmatch
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
 import obstore
 
-from customer360.platform.errors import ConfigError
+from customer360.platform import telemetry
+from customer360.platform.errors import ConfigError, TransientError
 from customer360.platform.lake import remote_store
+from customer360.platform.lake.objects import listing, moment_text
 from customer360.platform.ledger import Input
 from customer360.platform.settings import Settings
 
 STREAM_BUFFER = 1 << 22
+_MAGIC = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True)
@@ -24,33 +32,187 @@ class Landing:
     root: str
     options: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def is_remote(self) -> bool:
+        return "://" in self.root
+
     def _store(self) -> obstore.store.ObjectStore:
-        if "://" in self.root:
-            return remote_store(self.root, dict(self.options))
+        return remote_store(self.root, dict(self.options))
+
+    def _folder(self) -> Path:
         if not Path(self.root).is_dir():
             raise ConfigError(
                 f"the landing folder {self.root} does not exist; set `landing` or run `customer360 sample`"
             )
-        return obstore.store.LocalStore(str(Path(self.root).absolute()))
+        return Path(self.root).absolute()
 
     def find(self, pattern: str) -> list[Input]:
-        """Files that match a glob (``*`` also crosses folders), by path; their detail is size and time of change."""
-        prefix = pattern.split("*")[0].rpartition("/")[0]
-        found = []
-        for page in obstore.list(self._store(), prefix or None):
-            for meta in page:
-                if fnmatch.fnmatchcase(meta["path"], pattern):
-                    detail = {"size": meta["size"], "modified": meta["last_modified"].isoformat()}
-                    found.append(Input(meta["path"], detail))
-        return sorted(found, key=lambda f: f.name)
+        """Files that match a glob, in the natural order of their names (day9 before day10).
+
+        ``*`` and ``?`` also cross folders, ``[..]`` is one of some characters, ``**/`` is any number of folders, none
+        included. An entry that cannot be listed costs itself: it is passed over, and said where the glob is after it.
+        The detail of a file is its size in bytes and its time of change.
+        """
+        matches = matcher(pattern)
+        start = literal_prefix(pattern)
+        found = self._remote(start, matches) if self.is_remote else self._local(pattern, start, matches)
+        return sorted(found, key=lambda file: natural(file.name))
+
+    def _remote(self, start: str, matches: Callable[[str], bool]) -> Iterator[Input]:
+        with _answers():
+            found, passed_over = listing(self.root, dict(self.options), start)
+        for key in passed_over:
+            telemetry.log.warning(f"passed over the key {key!r} in {self.root}: no folder has an empty name; rename it")
+        for file in found:
+            if not matches(file.path):
+                continue
+            if not file.size and self.state_of(file.path) is None:  # listed without the `/` that ends its key
+                telemetry.log.warning(f"passed over {file.path} in {self.root}: the marker of a folder, no file")
+                continue
+            yield Input(file.path, {"size": file.size, "modified": file.modified})
+
+    def _local(self, pattern: str, start: str, matches: Callable[[str], bool]) -> Iterator[Input]:
+        root = self._folder()
+        if not _MAGIC.search(pattern):
+            names: Iterator[str] = iter([pattern])
+            if not (root / pattern).is_file():
+                return
+        else:
+            names = _walk(root, start)
+        for name in names:
+            if not matches(name):
+                continue
+            if not _is_text(name):
+                telemetry.log.warning(f"passed over {_shown(name)} in {self.root}: its name is no UTF-8; rename it")
+                continue
+            try:
+                state = (root / name).stat()
+            except OSError as fault:  # gone since it was listed, or a link that leads nowhere
+                telemetry.log.warning(f"passed over {name} in {self.root}: {fault.strerror}")
+                continue
+            yield Input(name, {"size": state.st_size, "modified": moment_text(state.st_mtime_ns)})
 
     def stream(self, path: str) -> IO[bytes]:
-        """The content of a file as a stream, by its path below the root."""
-        return cast("IO[bytes]", obstore.open_reader(self._store(), path, buffer_size=STREAM_BUFFER))
+        """The content of a file as a stream, by its path below the root. Raises OSError; TransientError as `bytes_of`."""
+        if not self.is_remote:
+            return open(self._folder() / path, "rb", buffering=STREAM_BUFFER)
+        with _answers():
+            return cast("IO[bytes]", obstore.open_reader(self._store(), path, buffer_size=STREAM_BUFFER))
 
     def bytes_of(self, path: str) -> bytes:
-        """The content of a file, by its path below the root."""
-        return bytes(obstore.get(self._store(), path).bytes())
+        """The content of a file, by its path below the root. Raises OSError; TransientError where a store does not answer."""
+        if self.is_remote:
+            with _answers():
+                return bytes(obstore.get(self._store(), path).bytes())
+        return (self._folder() / path).read_bytes()
+
+    def state_of(self, path: str) -> Input | None:
+        """A file as it stands now, with size and time of change; None where it is gone."""
+        try:
+            if self.is_remote:
+                with _answers():
+                    meta = obstore.head(self._store(), path)
+                return Input(path, {"size": meta["size"], "modified": meta["last_modified"].isoformat()})
+            state = (self._folder() / path).stat()
+        except FileNotFoundError:
+            return None
+        return Input(path, {"size": state.st_size, "modified": moment_text(state.st_mtime_ns)})
+
+    def digest_of(self, path: str) -> str:
+        """SHA-256 of a file's content, by which it is known whatever its name's time of change says."""
+        found = hashlib.sha256()
+        stream = self.stream(path)
+        with _answers():
+            while block := bytes(stream.read(STREAM_BUFFER)):
+                found.update(block)
+        stream.close()
+        return found.hexdigest()
+
+
+@contextmanager
+def _answers() -> Iterator[None]:
+    """Faults of an object store as our own: what is absent or forbidden stays so, all else is worth trying again."""
+    try:
+        yield
+    except obstore.exceptions.NotFoundError as fault:
+        raise FileNotFoundError(str(fault)) from None
+    except (obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError) as fault:
+        raise PermissionError(str(fault).splitlines()[0]) from None
+    except obstore.exceptions.BaseError as fault:
+        raise TransientError(str(fault).splitlines()[0]) from None
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 of some bytes, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def literal_prefix(pattern: str) -> str:
+    """The folder of a glob before its first special character: where listing begins."""
+    return _MAGIC.split(pattern, maxsplit=1)[0].rpartition("/")[0]
+
+
+def matcher(pattern: str) -> Callable[[str], bool]:
+    """Whether a path matches a glob; see `Landing.find`. A path that is spelt like the glob itself matches, too."""
+    parts = [fnmatch.translate(part).removeprefix("(?s:").removesuffix(r")\Z") for part in pattern.split("**/")]
+    expression = re.compile("(?s:" + "(?:.*/)?".join(parts) + r")\Z")
+    return lambda path: path == pattern or expression.match(path) is not None
+
+
+def natural(name: str) -> tuple[list[str | int], str]:
+    """A key that sorts names as a person would: runs of digits by their number, day9 before day10."""
+    pieces = re.split(r"([0-9]+)", name)
+    return [int(piece) if place % 2 else piece for place, piece in enumerate(pieces)], name
+
+
+def _walk(root: Path, start: str) -> Iterator[str]:
+    """Paths of all files below a folder, links followed; a link into a folder that it lies in is passed over."""
+    pending: list[tuple[str, tuple[tuple[int, int], ...]]] = [(start, ())]
+    while pending:
+        folder, above = pending.pop()
+        try:
+            state = (root / folder).stat()
+            entries = list(os.scandir(root / folder))
+        except FileNotFoundError:
+            continue
+        except OSError as fault:
+            telemetry.log.warning(f"passed over the folder {_shown(folder)} in {root}: {fault.strerror}")
+            continue
+        own = (*above, (state.st_dev, state.st_ino))
+        for entry in entries:
+            name = f"{folder}/{entry.name}" if folder else entry.name
+            if not _is_folder(entry):
+                yield name
+            elif entry.is_symlink() and _identity(root / name) in own:
+                telemetry.log.warning(
+                    f"passed over the link {_shown(name)} in {root}: it leads back into its own folder"
+                )
+            else:
+                pending.append((name, own))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle
+        return False
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    state = path.stat()
+    return state.st_dev, state.st_ino
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shown(name: str) -> str:
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def landing_of(settings: Settings) -> Landing:

@@ -5,7 +5,18 @@ from __future__ import annotations
 import typer
 
 from customer360.platform.errors import Customer360Error
-from customer360.serve.cli import audiences, identity, lake, models, offline, pipelines, quality, serving, warehouse
+from customer360.serve.cli import (
+    audiences,
+    batches,
+    identity,
+    lake,
+    models,
+    offline,
+    pipelines,
+    quality,
+    serving,
+    warehouse,
+)
 from customer360.serve.cli import people as people  # adds its commands to the group of identity
 
 app = typer.Typer(
@@ -14,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Retail Customer 360: raw files in, a personalized answer out.",
 )
-for subject in (pipelines, models, offline, audiences, quality, serving, lake, warehouse, identity):
+for subject in (pipelines, models, offline, audiences, batches, quality, serving, lake, warehouse, identity):
     app.add_typer(subject.app)  # without a name: its commands stand at the top
 
 

@@ -56,6 +56,9 @@ def run(
     full_refresh: Annotated[
         list[str] | None, typer.Option("--full-refresh", help="Rebuild this table even if it is current")
     ] = None,
+    reland: Annotated[
+        list[str] | None, typer.Option("--reland", help="Read the files of this source again and replace its rows")
+    ] = None,
     as_of: AsOfOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print mapping faults and the plan; load nothing")] = False,
     publish: Annotated[bool, typer.Option(help="Publish to the online store when gold was built")] = True,
@@ -77,6 +80,7 @@ def run(
         end=end,
         as_of=day(as_of),
         refresh=tuple(full_refresh or ()),
+        reland=tuple(reland or ()),
         command=" ".join(sys.argv[1:]) or "run",
     )
     record = pipelines.run(settings, pipeline, stage, request, publish=publish)

@@ -13,12 +13,14 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from customer360.platform import graph, ledger, privacy, quality, tables
+from customer360.platform.errors import ConfigError
 from customer360.platform.lake import Lake
 from customer360.platform.ledger import Run
 from customer360.platform.quality.checks import DIMENSIONS
 from customer360.platform.run import lake_of
 from customer360.platform.run.preview import Preview
 from customer360.platform.run.replay import open_dead_letters
+from customer360.platform.run.rereading import BatchLine, batch_lines, named_batches, outdated
 from customer360.platform.settings import Settings
 
 if TYPE_CHECKING:  # the page brings Jinja, which no other command needs
@@ -59,9 +61,11 @@ def balances(lake: Lake, settings: Settings) -> list[tuple[str, quality.Balance]
     for name, source in settings.sources.items():
         if not lake.exists(source.table):
             continue
+        outcomes = ledger.outcomes(lake, name)
         for batch in ledger.batches(lake, name):
-            facts = _batch_facts(lake, source.table, name, batch.seq)
-            if facts:
+            kept = outcomes.get(batch.seq)
+            facts = kept.facts if kept else _batch_facts(lake, source.table, name, batch.seq)
+            if facts and not (kept and kept.dropped):
                 lines.append((source.table, quality.batch_balance(f"{name} #{batch.seq}", facts)))
     for node in graph.NODES.values():
         if node.records and lake.exists(node.name):
@@ -141,6 +145,7 @@ def status(settings: Settings) -> None:
             )
     console.print(listing)
     conservation(lake, settings)
+    _stuck(lake, settings)
     refused_rows = quality.refused(lake)
     console.print(
         f"quarantine: {refused_rows['row_id'].n_unique():,} rows; "
@@ -154,6 +159,29 @@ def status(settings: Settings) -> None:
             record.id, record.command[:60], str(record.as_of or ""), said, (record.ended_at or "did not end")[:19]
         )
     console.print(runs)
+
+
+def batches(settings: Settings, source: str | None = None) -> list[BatchLine]:
+    """Print the batches of one or all sources; returns those that stick."""
+    if source is not None and source not in settings.sources:
+        raise ConfigError(f"there is no source {source!r}; configured are {', '.join(sorted(settings.sources))}")
+    lines = batch_lines(lake_of(settings), settings, [source] if source else list(settings.sources))
+    listing = grid("Batches", "batch", "state", "files", "rows", "dead", "reason")
+    for line in lines:
+        counts = ("-" if n is None else f"{n:,}" for n in (line.rows, line.dead))
+        listing.add_row(f"{line.source} #{line.seq}", line.state, str(line.inputs), *counts, line.reason)
+    console.print(listing)
+    return [line for line in lines if line.sticks]
+
+
+def _stuck(lake: Lake, settings: Settings) -> None:
+    """Print what of the batches sticks, and which landed under other settings."""
+    for line in batch_lines(lake, settings, settings.sources):
+        if line.sticks:
+            console.print(f"sticks: {line.source} #{line.seq} {line.state}: {line.reason}", style="red")
+            console.print(f"        customer360 batch retry {line.source}, or batch drop {line.source} {line.seq}")
+    for name, (seqs, parts) in outdated(lake, settings, settings.sources).items():
+        console.print(f"{name}: {named_batches(seqs)} landed under another {' and '.join(parts)}: run --reland {name}")
 
 
 def quality_summary(found: Overview, limit: int) -> None:

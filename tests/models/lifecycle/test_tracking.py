@@ -126,3 +126,41 @@ def test_versions_are_listed_with_their_run_and_aliases(registry, toy, tmp_path:
     assert [(v.name, v.version, v.aliases) for v in (first, second)] == [("toy", "1", ()), ("toy", "2", ("champion",))]
     assert second.metrics == EVALUATION.metrics and second.tags["as_of"] == "2024-07-01"
     assert not [t for t in second.tags if t.startswith("mlflow.")] and second.registered_at.tzinfo is not None
+
+
+def test_a_store_that_was_never_made_whole_is_made_anew(tmp_path: Path) -> None:
+    """What a kill leaves while MLflow makes its tables: an empty file, or tables without the first experiment."""
+    import shutil
+    import sqlite3
+
+    from customer360.models.lifecycle.tracking import local_registry
+
+    empty, whole, half = (tmp_path / name / "mlflow/mlflow.db" for name in ("empty", "whole", "half"))
+    empty.parent.mkdir(parents=True)
+    empty.touch()
+    assert local_registry(tmp_path / "empty").versions() == local_registry(tmp_path / "whole").versions() == []
+    shutil.copytree(whole.parent, half.parent)
+    with sqlite3.connect(half) as store:
+        store.execute("DELETE FROM experiments")
+        store.execute("DROP TABLE registered_models")
+    assert local_registry(tmp_path / "half").versions() == []
+    before = whole.stat()
+    assert local_registry(tmp_path / "whole").versions() == [] and whole.stat().st_ino == before.st_ino
+    assert [path.name for path in whole.parent.iterdir()] == ["mlflow.db"]
+
+
+def test_a_store_whose_making_is_killed_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from customer360.models.lifecycle import tracking
+
+    class Killed(BaseException):
+        """The process dies."""
+
+    def die(*_: object, **__: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(tracking.mlflow.MlflowClient, "search_registered_models", die)
+    with pytest.raises(Killed):
+        tracking.local_registry(tmp_path)
+    assert not (tmp_path / "mlflow/mlflow.db").exists()
+    monkeypatch.undo()
+    assert tracking.local_registry(tmp_path).versions() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -12,10 +13,9 @@ import pytest
 
 import customer360.platform.run as runs
 from customer360.platform import graph
-from customer360.platform.errors import LakeError, RunError, SourceError, TransientError
+from customer360.platform.errors import LakeError, RunError, TransientError
 from customer360.platform.graph import builds, produces
 from customer360.platform.run.executor import LocalExecutor, RayExecutor
-from customer360.platform.sources.landing import Landing
 from customer360.platform.tables import Date, Integer, String, Table
 
 
@@ -33,25 +33,34 @@ def test_a_failed_node_blocks_only_what_needs_it(filled: Any) -> None:
     assert {n for n, s in filled.states(filled.run()).items() if s == "built"} == {"silver.t_totals", "gold.t_summary"}
 
 
-def test_a_failed_source_blocks_its_tables_only(filled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    filled.orders("2.csv", "x")
-    stream = Landing.stream
-
-    def broken(landing: Landing, path: str) -> Any:
-        if path == "orders/2.csv":
-            raise SourceError("the share is gone")
-        return stream(landing, path)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Landing, "stream", broken)
-        nodes = filled.fails()
-    assert filled.states(nodes)["source orders"] == "failed" and "gone" in nodes["source orders"].reason
-    assert filled.states(nodes)["silver.t_orders"] == filled.states(nodes)["gold.t_summary"] == "blocked"
-    assert filled.states(nodes)["silver.t_clicks"] == "built"
+def test_a_file_that_cannot_be_read_hurts_nobody_but_itself(filled: Any) -> None:
+    (filled.root / "landing/orders/2.csv").write_bytes(b"\x1f\x8bno gzip")
+    nodes = filled.run()
+    assert filled.states(nodes)["source orders"] == "built" and "orders/2.csv: " in nodes["source orders"].reason
+    assert len(filled.rows("silver.t_orders")) == 4
     filled.orders("2.csv", "o5,ann,1,1.00,1")  # mended in place
     filled.run()
     assert ("o5", "ann", 1, Decimal("1.00")) in filled.rows("silver.t_orders")
     assert len(filled.rows("silver.t_orders")) == 5
+
+
+def test_a_source_all_of_whose_files_fail_fails_and_the_others_land(filled: Any) -> None:
+    filled.run()
+    (filled.root / "landing/orders/2.csv").write_bytes(b"\x1f\x8bno gzip")
+    filled.clicks("2.json", {"CLICK_ID": "c3", "SUBJECT_ID": "ann"})
+    nodes = filled.fails()
+    assert filled.states(nodes)["source orders"] == "failed" and "gzip" in nodes["source orders"].reason
+    assert filled.states(nodes)["silver.t_clicks"] == "built" and "blocked" not in filled.states(nodes).values()
+    assert filled.run()["source orders"].state == "current", "a bad file does not stop the runs after it"
+
+
+def test_a_source_whose_mapping_is_wrong_blocks_its_tables_only(filled: Any) -> None:
+    wrong = filled.settings.sources["orders"].model_copy(update={"mapping": {"ORDER": "ORDER_ID"}})
+    sources = {**filled.settings.sources, "orders": wrong}
+    nodes = replace(filled, settings=filled.settings.model_copy(update={"sources": sources})).fails()
+    assert "no column of bronze.t_orders" in nodes["source orders"].reason
+    assert filled.states(nodes)["silver.t_orders"] == filled.states(nodes)["gold.t_summary"] == "blocked"
+    assert filled.states(nodes)["silver.t_clicks"] == "built"
 
 
 @pytest.mark.parametrize("fault", [ValueError("no table today"), RunError({"x": "y"})])
@@ -78,6 +87,63 @@ def test_a_failed_producer_blocks_only_what_needs_it(filled: Any, fault: Excepti
         "gold.t_scores": "failed",
         "gold.t_later": "blocked",
     }
+
+
+@pytest.mark.parametrize("place", ["version", "_build_units", "_splits", "is_current"])
+def test_a_node_that_cannot_be_planned_fails_alone(filled: Any, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    class Scores(Table, table="gold.t_scores"):
+        """One row per score."""
+
+        score = Integer()
+
+    def unreachable(context: Any) -> str:
+        if place == "version":
+            raise OSError("no server answers")
+        return "1"
+
+    @produces(Scores, inputs=["silver.t_orders"], version=unreachable)
+    def t_scores(context: Any, orders: pl.LazyFrame) -> pl.LazyFrame:
+        return orders.select(score="units")
+
+    node = "gold.t_scores" if place == "version" else "silver.t_totals"
+    if place != "version":
+        owner = runs if place == "is_current" else runs._Driver
+        planned = getattr(owner, place)
+
+        def plan(*words: Any) -> Any:
+            if words[-1].node.name == node:
+                raise OSError("no server answers")
+            return planned(*words)
+
+        monkeypatch.setattr(owner, place, plan)
+    nodes = filled.fails()
+    assert nodes[node].reason == "OSError: no server answers"
+    left = {name for name, state in filled.states(nodes).items() if state != "built"}
+    assert left == ({node} if place == "version" else {node, "gold.t_summary"})
+
+
+def test_when_nothing_lands_the_cause_comes_first(shop: Any) -> None:
+    class Ages(Table, table="gold.t_ages", partition_by=("as_of",)):
+        """One row per date."""
+
+        as_of = Date()
+
+    @builds(Ages)
+    def t_ages(silver_t_clicks: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
+        return silver_t_clicks.select(as_of=pl.lit(as_of)).unique()
+
+    graph.gives_as_of("silver.t_orders")(lambda lake: date(2024, 1, 3))
+    (shop.root / "landing/orders").mkdir()
+    (shop.root / "landing/orders/1.csv").write_bytes(b"\x1f\x8bno gzip")
+    with pytest.raises(RunError) as fault:
+        runs.run(shop.settings, runs.RunRequest(), rules={})
+    first, *rest = str(fault.value).splitlines()
+    assert first.startswith("nothing landed: none of 2 source(s) gave a row")
+    assert rest[0].strip() == "source clicks: nothing was found at the source"
+    assert (
+        rest[1].strip().startswith("source orders: batch 1: 1 = 0 landed + 1 dead; orders/1.csv: ") and len(rest) == 2
+    )
+    assert not shop.calls
 
 
 def test_a_producer_that_breaks_its_contract_fails_alone(filled: Any) -> None:

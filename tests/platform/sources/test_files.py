@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from customer360.platform import ledger, privacy, quality, tables
-from customer360.platform.errors import ConfigError
+from customer360.platform.errors import ConfigError, SourceError
 from customer360.platform.lake import Lake
 from customer360.platform.ledger import Batch, Input
 from customer360.platform.quality import DeadLetters
 from customer360.platform.run.ingest import commit_batch, fixed, pending
-from customer360.platform.sources.bronze import IngestUnit, Landed, mapping_faults
+from customer360.platform.sources.bronze import KEPT_BYTES, IngestUnit, Landed, _reason, mapping_faults
+from customer360.platform.sources.casting import fit
 from customer360.platform.sources.files import Files
 from customer360.platform.sources.landing import Landing
 from customer360.platform.tables import Integer, String, Table
@@ -58,13 +59,75 @@ def test_a_missing_landing_folder_is_said(tmp_path: Path) -> None:
         Landing(str(tmp_path / "none")).find("*.csv")
 
 
-def test_a_file_is_new_by_path_size_and_time(landing: Landing) -> None:
-    crm = source(path="*.csv")
-    known = [Batch("crm", 1, "", crm.discover(landing, []).inputs)]
+def landed_once(landing: Landing, files: Files) -> list[Batch]:
+    """The batches of a source after what it found has landed: their inputs hold the state of the files."""
+    found = files.discover(landing, []).inputs
+    return [Batch("crm", 1, "", tuple(Input(i.name, i.detail | files.state(landing, i)) for i in found))]
+
+
+def test_a_file_is_known_by_its_content(landing: Landing) -> None:
+    crm, path = source(path="*.csv"), Path(landing.root) / "crm/a.csv"
+    known = landed_once(landing, crm)
     assert len(known[0].inputs) == 3 and crm.discover(landing, known).inputs == ()
-    path = Path(landing.root) / "crm/a.csv"
+    os.utime(path, (1, 1))
+    found = crm.discover(landing, known)
+    assert found.inputs == () and [f.name for f in found.touched] == ["crm/a.csv"], "the same bytes are no news"
+    path.write_text("ID,N\n1,3\n")
+    (changed,) = crm.discover(landing, known).inputs
+    assert (changed.name, changed.detail["changed_since"]) == ("crm/a.csv", 1)
+    path.unlink()
+    assert crm.discover(landing, known).inputs == ()
+
+
+def test_without_a_known_content_a_look_decides(landing: Landing) -> None:
+    """Manifests of before contents were kept hold size and time of change alone."""
+    crm, path = source(path="crm/a.csv"), Path(landing.root) / "crm/a.csv"
+    known = [Batch("crm", 1, "", crm.discover(landing, []).inputs)]
+    assert crm.discover(landing, known).inputs == ()
     os.utime(path, (1, 1))
     assert [f.name for f in crm.discover(landing, known).inputs] == ["crm/a.csv"]
+
+
+def test_another_content_than_the_manifest_names_is_said(lake: Lake, landing: Landing, profiles: type[Table]) -> None:
+    batch = ledger.open_batch(lake, "crm", landing.find("crm/a.csv"))
+    (Path(landing.root) / "crm/a.csv").write_text("CUSTOMER_ID,N\n7,7\n8,8\n")
+    landed = IngestUnit(lake, landing, "crm", source(), batch, 0).run()
+    assert landed.outcome.failure.startswith("replaced before it was read: it had 9 bytes")
+    assert (landed.facts["read"], landed.facts["dead"], landed.bronze) == (1, 1, [])
+    assert [i.name for i in pending(lake, landing, "crm", source(path="crm/a.csv"))[-1].inputs] == ["crm/a.csv"]
+    (Path(landing.root) / "crm/a.csv").unlink()
+    assert IngestUnit(lake, landing, "crm", source(), batch, 0).run().outcome.failure == "the file is gone"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [ValueError("no good"), MemoryError(), RecursionError("deep"), type("PanicException", (BaseException,), {})("x")],
+)
+def test_whatever_goes_wrong_in_a_file_is_its_dead_letter(
+    lake: Lake, landing: Landing, profiles: type[Table], monkeypatch: pytest.MonkeyPatch, fault: BaseException
+) -> None:
+    def fail(*_: Any) -> None:
+        raise fault
+
+    monkeypatch.setattr("customer360.platform.sources.bronze.fit", Fail(fail))
+    batch = ledger.open_batch(lake, "crm", landing.find("crm/a.csv"))
+    landed = IngestUnit(lake, landing, "crm", source(), batch, 0).run()
+    assert landed.outcome.failure.startswith(type(fault).__name__) and quality.batch_balance("crm", landed.facts).holds
+    commit_batch(lake, source(), batch, [landed])
+    (letter,) = quality.dead_letters(lake).to_dicts()
+    assert (letter["position"], letter["raw"]) == (0, b"ID,N\n1,2\n")
+    assert json.loads(letter["origin"])["state"]["sha256"] == landing.digest_of("crm/a.csv")
+
+
+def test_what_a_library_quotes_is_not_in_the_reason() -> None:
+    said = _reason(ValueError("conversion from `str` failed for 1 out of 1 values: [\"ann@example.org\"], 'Ann'"))
+    assert said == "ValueError: conversion from `str` failed for 1 out of 1 values: •••, •••"
+    assert _reason(SourceError("the header names columns twice: ['A']")).endswith("['A']")
+
+
+def test_of_a_large_file_only_its_beginning_is_kept(lake: Lake, landing: Landing, profiles: type[Table]) -> None:
+    landed = land(lake, landing, source(format="parquet"), "no parquet" * 20_000)
+    assert landed.outcome.failure and len(quality.dead_letters(lake)["raw"][0]) == KEPT_BYTES
 
 
 def test_mapping_faults_read_the_first_file(landing: Landing, profiles: type[Table]) -> None:
@@ -75,9 +138,20 @@ def test_mapping_faults_read_the_first_file(landing: Landing, profiles: type[Tab
     assert mapping_faults(landing, source(), []) == []
 
 
+class Fail:
+    """Stands for a function that fails on its first call only: what is left of a bad file is cast as well."""
+
+    def __init__(self, fault: Any):
+        self.fault, self.calls = fault, 0
+
+    def __call__(self, *words: Any) -> Any:
+        self.calls += 1
+        return self.fault() if self.calls == 1 else fit(*words)
+
+
 def land(lake: Lake, landing: Landing, settings: Files, text: str) -> Landed:
     (Path(landing.root) / "crm/new.csv").write_text(text)
-    batch = ledger.open_batch(lake, "crm", [Input("crm/new.csv", {"size": 1, "modified": ""})])
+    batch = ledger.open_batch(lake, "crm", landing.find("crm/new.csv"))
     landed = IngestUnit(lake, landing, "crm", settings, batch, 0).run()
     commit_batch(lake, settings, batch, [landed])
     return landed
@@ -87,6 +161,7 @@ def test_a_file_is_landed_with_every_record_accounted_for(lake: Lake, landing: L
     privacy.remember_erasure(lake, ["CRM/9"])
     text = "KEY,N,KIND\n1,1,x\n2,zz,x\n9,1,x\n3,1,other\nbroken\n"
     landed = land(lake, landing, source(mapping={"CUSTOMER_ID": "KEY"}, where="KIND = 'x'"), text)
+    assert landed.outcome.name == "crm/new.csv" and not landed.outcome.failure
     assert landed.facts == {"read": 5, "landed": 2, "dead": 1, "collapsed": 0, "left_out": 1, "erased": 1, "rescued": 2,
                             "nulled": 1, "nulled|N|type": 1}  # fmt: skip
     assert quality.batch_balance("crm", landed.facts).holds
@@ -138,7 +213,7 @@ def test_a_source_says_what_its_files_do_not(lake: Lake, landing: Landing, profi
     stated = source(format="csv", columns=["CUSTOMER_ID", "N"], delimiter=";", skip=1, footer=1)
     landed = land(lake, landing, stated, "made on Monday\n1;7\n2;8\nend;of it\n")
     assert (landed.facts["landed"], landed.facts["dead"]) == (2, 0)
-    assert stated.reread(landing, "crm/new.csv", b"3;9").frame.select("CUSTOMER_ID", "N").rows() == [("3", "9")]
+    assert stated.reread(b"3;9", ["CUSTOMER_ID", "N"]).frame.select("CUSTOMER_ID", "N").rows() == [("3", "9")]
     for wrong in ({"header": -1}, {"header": "no"}, {"format": "word"}, {"escape": "ab"}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             source(**wrong)

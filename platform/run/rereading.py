@@ -1,0 +1,317 @@
+"""Batches that came in, taken up again: listed, read anew under today's settings, retried where files failed, dropped.
+
+What is read anew takes the place of its rows in one commit a table, under the numbers of its batch: the order of
+versions stays, and corrections go on standing for the rows that they name. Killed before the commit of the bronze
+table, it changed nothing that counts, and is done again by the same command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+
+from customer360.platform import ledger, quality, telemetry
+from customer360.platform.errors import RunError, SourceError
+from customer360.platform.lake import Add, File, Lake
+from customer360.platform.ledger import Batch, Input, InputOutcome, Outcome
+from customer360.platform.run.executor import Executor, Failure
+from customer360.platform.run.ingest import added_facts, is_committed
+from customer360.platform.run.planning import checks_of
+from customer360.platform.settings import Settings
+from customer360.platform.sources.base import Source, configured
+from customer360.platform.sources.bronze import IngestUnit, Landed, made_by, reading_of
+from customer360.platform.sources.landing import Landing, landing_of
+
+LETTERS = "quality.dead_letters"
+
+
+@dataclass(frozen=True)
+class BatchLine:
+    """One batch for who looks: its state, inputs, rows, dead letters, and why something of it sticks."""
+
+    source: str
+    seq: int
+    state: str  # landed, waits, failed, corrections, dropped, ignored
+    inputs: int
+    rows: int | None
+    dead: int | None
+    reason: str
+
+    @property
+    def sticks(self) -> bool:
+        return self.state in ("waits", "failed")
+
+
+@dataclass(frozen=True)
+class Reread:
+    """What became of inputs that were to be read again: how many were, rows before and after, and why others were not."""
+
+    source: str
+    inputs: int
+    rows_before: int
+    rows: int
+    kept: tuple[str, ...]
+
+
+def batch_lines(lake: Lake, settings: Settings, names: Iterable[str]) -> list[BatchLine]:
+    """Every batch of some sources, oldest first."""
+    last_reason = _last_reasons(lake)
+    lines = []
+    for name in names:
+        source, outcomes = configured(settings, name), ledger.outcomes(lake, name)
+        for batch in ledger.batches(lake, name):
+            outcome, facts = outcomes.get(batch.seq), dict[str, Any]()
+            failed = [f"{i.name}: {i.failure}" for i in outcome.inputs if i.failure] if outcome else []
+            reason = "; ".join(failed)
+            if outcome and outcome.dropped:
+                state, reason = ("ignored" if outcome.dropped == ledger.IGNORED else "dropped"), outcome.trail[-1]
+            elif not is_committed(lake, source, batch):
+                state, reason = "waits", last_reason.get(name, "a run that was to land it did not end; run again")
+            else:
+                state = "failed" if failed else "corrections" if batch.inline else "landed"
+            facts = outcome.facts if outcome and state != "waits" else {}
+            lines.append(
+                BatchLine(name, batch.seq, state, len(batch.inputs), facts.get("landed"), facts.get("dead"), reason)
+            )
+    return lines
+
+
+def _last_reasons(lake: Lake) -> dict[str, str]:
+    """Why sources failed in the newest run that had to do with them."""
+    found: dict[str, str] = {}
+    for record in ledger.runs(lake, 5):
+        for node in record.nodes:
+            if node.node.startswith("source "):
+                found.setdefault(node.node.removeprefix("source "), node.reason)
+    return {name: reason for name, reason in found.items() if reason}
+
+
+def outdated(lake: Lake, settings: Settings, names: Iterable[str]) -> dict[str, tuple[list[int], list[str]]]:
+    """Sources of which rows landed under other settings: the numbers of these batches, and what differs (mapping, reader,
+    contract). Batches of before this was kept are not judged."""
+    found = {}
+    for name in names:
+        now = made_by(configured(settings, name))
+        stale = {
+            seq: [part for part, print_ in now.items() if outcome.made_by.get(part, print_) != print_]
+            for seq, outcome in ledger.outcomes(lake, name).items()
+            if not outcome.dropped and outcome.inputs and outcome.facts.get("inputs")
+        }
+        if seqs := sorted(seq for seq, parts in stale.items() if parts):
+            found[name] = seqs, sorted({part for parts in stale.values() for part in parts})
+    return found
+
+
+def named_batches(seqs: list[int]) -> str:
+    """Numbers of batches in words: the first and the last of many."""
+    if len(seqs) == 1:
+        return f"batch {seqs[0]}"
+    return f"{len(seqs)} batches ({seqs[0]} to {seqs[-1]})"
+
+
+def reland(lake: Lake, settings: Settings, name: str, executor: Executor, rules: dict[str, Any]) -> Reread:
+    """Read every input of a source again that still is what it was, and replace its rows. Needs the lake's run lock."""
+    source = _source(settings, name)
+    batches = [b for b in _standing(lake, name, source) if b.inputs]
+    return _reread(lake, settings, name, [(b, i) for b in batches for i in range(len(b.inputs))], executor, rules)
+
+
+def retry(
+    lake: Lake, settings: Settings, name: str, executor: Executor, rules: dict[str, Any], seq: int | None = None
+) -> Reread:
+    """Read the inputs of a source again that failed as a whole, of one batch or of all. Needs the lake's run lock.
+
+    Raises:
+        SourceError: nothing failed.
+    """
+    source, outcomes = _source(settings, name), ledger.outcomes(lake, name)
+    chosen = []
+    for batch in _standing(lake, name, source):
+        if batch.seq in outcomes and seq in (None, batch.seq):
+            failed = {i.name for i in outcomes[batch.seq].inputs if i.failure}
+            chosen += [(batch, i) for i, piece in enumerate(batch.inputs) if piece.name in failed]
+    if not chosen:
+        where = f"batch {seq} of {name}" if seq else name
+        raise SourceError(f"nothing of {where} failed; `customer360 batch list {name}` shows its batches")
+    return _reread(lake, settings, name, chosen, executor, rules)
+
+
+def retry_changed(
+    lake: Lake, settings: Settings, name: str, executor: Executor, rules: dict[str, Any]
+) -> Reread | None:
+    """Retry what failed under another mapping, reader or contract than today's: that may have been its fault."""
+    now = made_by(configured(settings, name))
+    failed = [o for o in ledger.outcomes(lake, name).values() if o.made_by != now and any(i.failure for i in o.inputs)]
+    return retry(lake, settings, name, executor, rules) if any(not o.dropped for o in failed) else None
+
+
+def drop(lake: Lake, settings: Settings, name: str, seq: int, *, ignore: bool = False) -> int:
+    """Take a batch back: its rows leave the lake in one commit a table. Its inputs are new again, or with ``ignore`` they
+    stay known and are never read. Returns rows that left. Needs the lake's run lock.
+
+    Raises:
+        SourceError: there is no such batch, or it was dropped before.
+    """
+    source, outcomes = _source(settings, name), ledger.outcomes(lake, name)
+    batch = next((b for b in ledger.batches(lake, name) if b.seq == seq), None)
+    before = outcomes.get(seq)
+    if batch is None or (before and before.dropped):
+        raise SourceError(f"{name} has no batch {seq} that stands; `customer360 batch list {name}` shows its batches")
+    rows = 0
+    if is_committed(lake, source, batch):
+        for table in (LETTERS, source.table):
+            taken = _taken(lake, table, name, pl.col(_columns(table)[0]) == seq, f"d{seq}")
+            rows += taken.rows if table == source.table else 0
+            version = (lake.transaction(table, f"drop:{name}") or 0) + 1
+            facts = {"dropped": seq, "rows": taken.rows}
+            lake.commit(table, taken.rest, taken.gone, app=f"drop:{name}", app_version=version, facts=facts)
+    stands = before or Outcome(name, seq, tuple(InputOutcome(i.name, {}) for i in batch.inputs), {})
+    said = "ignored" if ignore else "dropped"
+    note = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {said}, {rows} rows left {source.table}"
+    became = ledger.IGNORED if ignore else ledger.AGAIN
+    replace(stands, dropped=became, trail=(*stands.trail, note)).save(lake)
+    return rows
+
+
+def _source(settings: Settings, name: str) -> Source:
+    if name not in settings.sources:
+        raise SourceError(f"there is no source {name!r}; configured are {', '.join(sorted(settings.sources))}")
+    return configured(settings, name)
+
+
+def _standing(lake: Lake, name: str, source: Source) -> list[Batch]:
+    """Batches that landed and were not dropped."""
+    outcomes = ledger.outcomes(lake, name)
+    return [
+        b
+        for b in ledger.batches(lake, name)
+        if is_committed(lake, source, b) and not (b.seq in outcomes and outcomes[b.seq].dropped)
+    ]
+
+
+# ---- reading again ----------------------------------------------------------------------------------------------
+
+
+def _reread(
+    lake: Lake,
+    settings: Settings,
+    name: str,
+    chosen: list[tuple[Batch, int]],
+    executor: Executor,
+    rules: dict[str, Any],
+) -> Reread:
+    source, landing, outcomes = configured(settings, name), landing_of(settings), ledger.outcomes(lake, name)
+    # of both tables: what is written must not have the name of a file that one of them holds already
+    attempt = max(lake.transaction(table, f"reread:{name}") or 0 for table in (LETTERS, source.table)) + 1
+    kept, units = [], []
+    for batch, index in chosen:
+        if why := _unlike(landing, source, batch.inputs[index], outcomes.get(batch.seq)):
+            kept.append(f"batch {batch.seq}: {batch.inputs[index].name} {why}; its rows stay as they are")
+        else:
+            checks = checks_of(rules, source.table)
+            reading = reading_of(source, rules)
+            units.append(IngestUnit(lake, landing, name, source, batch, index, checks, reading, attempt))
+    done: list[tuple[IngestUnit, Landed]] = []
+    for place, result in telemetry.beating(executor.map(units), f"reading {name} again"):
+        unit = units[place]
+        if isinstance(result, Failure):
+            kept.append(f"batch {unit.batch.seq}: {unit.address} could not be read: {result.reason}; its rows stay")
+        elif result.outcome.failure and not _failed_before(outcomes.get(unit.batch.seq), unit.address):
+            kept.append(f"batch {unit.batch.seq}: {unit.address} fails now: {result.outcome.failure}; its rows stay")
+        else:
+            done.append((unit, result))
+    for line in kept:
+        telemetry.log.warning(f"{name}: {line}")
+    before = _replaced(lake, name, source, done, attempt)
+    _note(lake, source, done, outcomes)
+    return Reread(name, len(done), before, sum(landed.facts["landed"] for _, landed in done), tuple(kept))
+
+
+def _unlike(landing: Landing, source: Source, piece: Input, outcome: Outcome | None) -> str:
+    """Why an input is not what was read, or was to be; empty where it is."""
+    if not source.stand_alone:
+        return ""
+    now = landing.state_of(piece.name)
+    if now is None:
+        return "is gone"
+    states = {i.name: i.state for i in outcome.inputs} if outcome else {}
+    then = {**piece.detail, **states.get(piece.name, {})}
+    if all(then.get(key) == now.detail[key] for key in ("size", "modified")):
+        return ""
+    return "" if then.get("sha256") == landing.digest_of(piece.name) else "holds another content now"
+
+
+def _failed_before(outcome: Outcome | None, name: str) -> bool:
+    return outcome is not None and any(i.name == name and i.failure for i in outcome.inputs)
+
+
+def _replaced(lake: Lake, name: str, source: Source, done: list[tuple[IngestUnit, Landed]], attempt: int) -> int:
+    """Commit what was read again in the place of what stood: dead letters first, bronze last. Returns rows that stood."""
+    for unit, landed in done:
+        balance = quality.batch_balance(unit.address, landed.facts)
+        if not balance.holds:
+            raise RunError({f"source {name}": f"conservation does not hold: {balance.text}"})
+    if not done:
+        return 0
+    places = pl.DataFrame([(u.batch.seq, u.address) for u, _ in done], schema=["seq", "file"], orient="row")
+    facts = {"inputs": len(done), "rows": sum(landed.facts["landed"] for _, landed in done)}
+    for table, adds in (
+        (LETTERS, [a for _, x in done for a in x.dead]),
+        (source.table, [a for _, x in done for a in x.bronze]),
+    ):
+        keys = pl.struct(pl.col(old).alias(new) for old, new in zip(_columns(table), places.columns, strict=True))
+        taken = _taken(lake, table, name, keys.is_in(places.to_struct().implode()), f"k{attempt}")
+        app = f"reread:{name}"
+        lake.commit(table, [*taken.rest, *adds], taken.gone, app=app, app_version=attempt, facts=facts)
+    return taken.rows
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """Files of a table without some rows: those that go, what is left of them, and the number of rows taken."""
+
+    gone: list[File]
+    rest: list[Add]
+    rows: int
+
+
+def _taken(lake: Lake, table: str, name: str, these: pl.Expr, stem: str) -> _Taken:
+    """Write what is left of the files of a source without ``these`` rows; nothing is committed yet."""
+    partition = "_source" if table != LETTERS else "source"
+    gone, rest, rows = [], [], 0
+    for number, file in enumerate(f for f in lake.files(table) if f.partition.get(partition) == name):
+        held = lake.scan(table, [file]).select(these.sum()).collect().item() or 0
+        if not held:
+            continue
+        rows += held
+        gone.append(file)
+        if left := file.rows - held:
+            frame = lake.scan(table, [file]).filter(~these).collect()
+            assert frame.height == left
+            rest.append(lake.write_file(table, frame, file.partition, f"{name}-{stem}-{number:05d}"))
+    return _Taken(gone, rest, rows)
+
+
+def _columns(table: str) -> tuple[str, str]:
+    """Where a table keeps the number of the batch and the name of the input of a row."""
+    return ("seq", "file") if table == LETTERS else ("_seq", "_file")
+
+
+def _note(lake: Lake, source: Source, done: list[tuple[IngestUnit, Landed]], outcomes: dict[int, Outcome]) -> None:
+    """Keep what the batches gave now."""
+    by_batch: dict[int, list[tuple[IngestUnit, Landed]]] = {}
+    for unit, landed in done:
+        by_batch.setdefault(unit.batch.seq, []).append((unit, landed))
+    for seq, parts in by_batch.items():
+        batch, before = parts[0][0].batch, outcomes.get(seq)
+        again = {landed.outcome.name: landed.outcome for _, landed in parts}
+        held = {i.name: i for i in before.inputs} if before else {}
+        inputs = tuple((held | again)[i.name] for i in batch.inputs if i.name in held | again)
+        facts = added_facts(batch, inputs)
+        trail = before.trail if before else ()
+        note = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} read again: {len(parts)} of {len(batch.inputs)} inputs"
+        Outcome(batch.source, seq, inputs, facts, made_by(source), trail=(*trail, note)).save(lake)
