@@ -17,6 +17,7 @@ from customer360.platform.run.planning import checks_of
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import Source, configured
 from customer360.platform.sources.bronze import IngestUnit, Landed, mapping_faults, reading_of
+from customer360.platform.sources.casting import nulled_text
 from customer360.platform.sources.landing import Landing, landing_of
 from customer360.platform.sources.values import Reading
 
@@ -134,6 +135,8 @@ def _settled(lake: Lake, intake: _Intake, start: float) -> Iterator[SourceRun]:
         nodes.append(NodeRun(node, "built", time.perf_counter() - start, facts["landed"], facts))
         balance = quality.batch_balance(f"{intake.name} batch {batch.seq}", facts)
         telemetry.event(f"landed {balance.scope:<32}  {balance.text}")
+        if lost := nulled_text(facts):
+            telemetry.event(f"{intake.name} batch {batch.seq}: optional values null, their text in _rescued: {lost}")
         if not balance.holds:
             reason = f"conservation does not hold for batch {batch.seq}: {balance.text}"
             yield SourceRun(intake.name, tuple(nodes), reason)
