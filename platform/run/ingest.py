@@ -18,6 +18,7 @@ from customer360.platform.run.planning import checks_of
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import Source, configured
 from customer360.platform.sources.bronze import IngestUnit, Landed, contract_faults, made_by, reading_of
+from customer360.platform.sources.casting import nulled_text
 from customer360.platform.sources.files import Files
 from customer360.platform.sources.landing import Landing, landing_of, natural
 from customer360.platform.sources.values import Reading
@@ -178,6 +179,8 @@ def _settled(lake: Lake, intake: _Intake, start: float) -> Iterator[SourceRun]:
         nodes.append(NodeRun(node, state, time.perf_counter() - start, facts["landed"], facts, reason))
         balance = quality.batch_balance(f"{intake.name} batch {batch.seq}", facts)
         telemetry.event(f"landed {balance.scope:<32}  {balance.text}")
+        if lost := nulled_text(facts):
+            telemetry.event(f"{intake.name} batch {batch.seq}: optional values null, their text in _rescued: {lost}")
         if not balance.holds:
             reason = f"conservation does not hold for batch {batch.seq}: {balance.text}"
             yield SourceRun(intake.name, tuple(nodes), reason)

@@ -8,6 +8,7 @@ text is null, whatever the format.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import polars as pl
 
@@ -110,6 +111,12 @@ def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping, reading: Re
     frame = typed.with_columns(rescue, mapped[POSITION])
     collapsed, left_out = records.height - mapped.height, everything - records.height
     return Fitted(frame, collapsed, left_out, _counted(optional, rules) | said.facts, tuple(said.notes))
+
+
+def nulled_text(facts: dict[str, Any]) -> str:
+    """What a batch lost of optional values, in words for the log; empty where it lost none."""
+    cells = [(*fact.split("|", 2)[1:], n) for fact, n in facts.items() if fact.startswith("nulled|") and n]
+    return ", ".join(f"{n:,} {column} ({rule})" for column, rule, n in cells)
 
 
 def _left_over(records: pl.DataFrame, table: type[Table], verbatim: set[str]) -> dict[str, pl.Series]:

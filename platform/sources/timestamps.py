@@ -103,7 +103,9 @@ def parsed(
 
 def order_of(text: pl.Series) -> Order | None:
     """The order of day and month that dates like 31/12/2011 of a column leave no doubt about; None where they leave it."""
-    part = text.cast(pl.String).str.strip_chars().str.extract_groups(DAY_AND_MONTH).struct.unnest()
+    short = text.cast(pl.String).str.strip_chars()
+    short = short.filter(short.str.contains(r"^\d{1,2}[./-]\d{1,2}[./-]").fill_null(False))
+    part = _plain(short).str.extract_groups(DAY_AND_MONTH).struct.unnest()
     one, two = (int((part[name].cast(pl.Int64) > 12).sum() or 0) for name in ("one", "two"))
     return None if one == two else "day_first" if one > two else "month_first"
 

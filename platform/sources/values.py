@@ -96,7 +96,8 @@ def read(values: pl.Series, name: str, column: Column, reading: Reading, said: S
 def identifiers(values: pl.Series) -> pl.Series:
     """Identifiers as text that joins: blanks around them are gone, leading zeros and case stay, and 17850.0 is 17850.
 
-    Programs that hold a column of whole numbers with gaps as floats write it so; the fraction .0 is no part of an id.
+    Programs that hold a column of whole numbers with gaps as floats write it so; the fraction .0 is no part of an id. Nor
+    is an apostrophe before a number, by which exports keep spreadsheets from reading it as one.
     """
     if values.dtype.is_float():
         whole = values.is_finite() & (values == values.floor()) & (values.abs() < 2.0**63)
@@ -106,6 +107,7 @@ def identifiers(values: pl.Series) -> pl.Series:
         )
     text = values.cast(pl.String, strict=False)
     text = text.str.replace(f"^{BLANKS}", "").str.replace(f"{BLANKS}$", "")
+    text = text.str.replace(r"^'([0-9+].*)$", "$1")
     return text.str.replace(r"^(-?\d+)\.0$", "$1").replace("", None)
 
 

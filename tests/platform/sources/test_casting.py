@@ -14,7 +14,7 @@ import pytest
 
 from customer360.platform import tables
 from customer360.platform.errors import ConfigError
-from customer360.platform.sources.casting import Fitted, Mapping, fit
+from customer360.platform.sources.casting import Fitted, Mapping, fit, nulled_text
 from customer360.platform.sources.formats import read
 from customer360.platform.sources.formats.records import POSITION
 from customer360.platform.sources.values import Reading, Words
@@ -263,6 +263,7 @@ def test_rescued_casts_meet_the_contract_as_type_failures(visits: type[Table]) -
     verdict = tables.judge(visits, found.frame)
     assert verdict.nulled.drop(tables.ROW).rows() == [("type", "COUNT", "x")]
     assert (found.facts, verdict.valid.height) == ({"nulled": 1, "nulled|COUNT|type": 1}, 1)
+    assert nulled_text({**found.facts, "read": 3, "nulled|ON|type": 1200}) == "1 COUNT (type), 1,200 ON (type)"
 
 
 @pytest.fixture
@@ -323,6 +324,7 @@ def test_a_file_column_of_any_name_is_kept(visits: type[Table], name: str) -> No
             ["17850.0", " 17850 ", "\u00a00017\t", "aB-1", "1.50", "-7.0"],
             ["17850", "17850", "0017", "aB-1", "1.50", "-7"],
         ),
+        (["'42", "'+31201234567", "'t Hart", "O'1"], ["42", "+31201234567", "'t Hart", "O'1"]),
         (["NULL", "null", "\\N", "N/A", "nan", "None", "-", "", " "], [None] * 9),
         ([17850, 9007199254740993], ["17850", "9007199254740993"]),
     ],

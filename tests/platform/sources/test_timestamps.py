@@ -154,3 +154,4 @@ def test_the_order_that_a_column_shows() -> None:
     assert timestamps.order_of(pl.Series(["1/2/2011", "31/12/2010"])) == "day_first"
     assert timestamps.order_of(pl.Series(["1/2/2011", "12/31/2010"])) == "month_first"
     assert timestamps.order_of(pl.Series(["1/2/2011", "2010-12-31"])) is None
+    assert timestamps.order_of(pl.Series(["1/31/2011 09:30:00 CEST", None])) == "month_first"
