@@ -26,11 +26,11 @@ from customer360.serve.compose import compose
 RECIPES = Path(__file__).resolve().parents[1] / "docs" / "recipes"
 
 
-def block(recipe: str, language: str) -> str:
-    """The first block of a language in a recipe."""
-    found = re.search(rf"```{language}\n(.*?)```", (RECIPES / f"{recipe}.md").read_text(encoding="utf-8"), re.S)
-    assert found, f"docs/recipes/{recipe}.md has no {language} block"
-    return found[1]
+def block(recipe: str, language: str, number: int = 0) -> str:
+    """A block of a language in a recipe, the first where no number is given."""
+    found = re.findall(rf"```{language}\n(.*?)```", (RECIPES / f"{recipe}.md").read_text(encoding="utf-8"), re.S)
+    assert len(found) > number, f"docs/recipes/{recipe}.md has {len(found)} blocks of {language}"
+    return found[number]
 
 
 @pytest.fixture
@@ -66,10 +66,10 @@ def test_add_a_source(kiosk: Settings) -> None:
 
 
 @contextmanager
-def module_of(recipe: str, name: str, folder: Path) -> Iterator[ModuleType]:
+def module_of(recipe: str, name: str, folder: Path, number: int = 0) -> Iterator[ModuleType]:
     """A recipe's code as a module of that name, for as long as the test runs."""
     file = folder / f"{name.rpartition('.')[2]}.py"
-    file.write_text(block(recipe, "python"))
+    file.write_text(block(recipe, "python", number))
     found = importlib.util.spec_from_file_location(name, file)
     assert found and found.loader
     module = importlib.util.module_from_spec(found)
@@ -86,18 +86,29 @@ def channel_mix(tmp_path: Path) -> Iterator[graph.Node]:
     del graph.NODES["gold.channel_mix"], tables.TABLES["gold.channel_mix"]
 
 
-def test_add_a_table(kiosk: Settings, channel_mix: graph.Node) -> None:
-    with_customer = Path(kiosk.landing) / "pos.csv"
-    with_customer.write_text("CUSTOMER_ID,FIRST_NAME\nP9,Ada\n")
+def with_customer(kiosk: Settings) -> Settings:
+    """The kiosk and a file of its one customer."""
+    (Path(kiosk.landing) / "pos.csv").write_text("CUSTOMER_ID,FIRST_NAME\nP9,Ada\n")
     customers = {"table": "bronze.customers", "system": "POS", "path": "pos.csv", "format": "csv"}
-    settings = kiosk.model_validate(
-        kiosk.model_dump() | {"sources": kiosk.model_dump()["sources"] | {"pos": customers}}
-    )
+    return kiosk.model_validate(kiosk.model_dump() | {"sources": kiosk.model_dump()["sources"] | {"pos": customers}})
+
+
+def test_add_a_table(kiosk: Settings, channel_mix: graph.Node) -> None:
+    settings = with_customer(kiosk)
     jobs.run_pipeline(settings, RunRequest(end="gold.channel_mix"))
     rows = lake_of(settings).scan("gold.channel_mix").select(pl.exclude("person_id")).collect().rows()
     assert rows == [(1, 0)]
     again = jobs.run_pipeline(settings, RunRequest(end="gold.channel_mix"))
     assert {n.state for n in again.nodes} == {"current"}
+
+
+def test_add_a_dated_table(kiosk: Settings, registries: None, tmp_path: Path) -> None:
+    settings, name = with_customer(kiosk), "gold.order_rhythm"
+    with module_of("table", "recipe_order_rhythm", tmp_path, 1):
+        for day in (5, 6):
+            jobs.run_pipeline(settings, RunRequest(end=name, as_of=date(2026, 1, day)))
+    rows = lake_of(settings).scan(name).select("as_of", "order_count", "is_frequent").collect().rows()
+    assert rows == [(date(2026, 1, 6), 1, False)], "what happened on as_of is not before it"
 
 
 AS_OF = date(2026, 1, 1)
