@@ -120,7 +120,7 @@ class IngestUnit:
     def _failed(self, reason: str, state: dict[str, Any]) -> _Read:
         """The input as one dead letter: its first bytes, the rest stays in the file."""
         try:
-            raw = self.landing.bytes_of(self.address)[:KEPT_BYTES]
+            raw = self.landing.beginning_of(self.address, KEPT_BYTES)
         except OSError:
             raw = b""
         dead = pl.DataFrame([[WHOLE], [reason], [raw]], schema=DEAD)
