@@ -109,7 +109,8 @@ class IngestUnit:
         for number, records in enumerate(self._pieces()):
             done.columns = [c for c in records.frame.columns if c != POSITION]
             whole = records.dead.filter(pl.col(POSITION) == WHOLE)["reason"].to_list()
-            done.failure = whole[0] if whole else done.failure
+            if whole and not done.bronze:  # a file that breaks off keeps the rows before that
+                done.failure = whole[0]
             if faults := [] if whole or self.batch.inline else unmapped(self.source, done.columns):
                 raise SourceError("; ".join(faults))
             self._land(records, number, done)
@@ -119,8 +120,7 @@ class IngestUnit:
     def _first_bytes(self, reason: str) -> Records:
         """The input as one dead letter: its first bytes, the rest stays in the file."""
         try:
-            with self.landing.stream(self.address) as stream:
-                raw = bytes(stream.read(KEPT_BYTES))
+            raw = self.landing.beginning_of(self.address, KEPT_BYTES)
         except OSError:
             raw = b""
         dead = pl.DataFrame([[WHOLE], [reason], [raw]], schema=DEAD, orient="col")

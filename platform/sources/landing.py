@@ -119,14 +119,24 @@ class Landing:
         return Input(path, {"size": state.st_size, "modified": moment_text(state.st_mtime_ns)})
 
     def digest_of(self, path: str) -> str:
-        """SHA-256 of a file's content, by which it is known whatever its name's time of change says."""
+        """SHA-256 of a file's content, by which it is known whatever its time of change says; read in pieces."""
+        if not self.is_remote:
+            with (self._folder() / path).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
         found = hashlib.sha256()
-        stream = self.stream(path)
         with _answers():
-            while block := bytes(stream.read(STREAM_BUFFER)):
-                found.update(block)
-        stream.close()
+            for piece in obstore.get(self._store(), path).stream():
+                found.update(bytes(piece))
         return found.hexdigest()
+
+    def beginning_of(self, path: str, size: int) -> bytes:
+        """The first ``size`` bytes of a file, or all that it has."""
+        if not self.is_remote:
+            with (self._folder() / path).open("rb") as file:
+                return file.read(size)
+        with _answers():
+            pieces = obstore.get(self._store(), path).stream(min_chunk_size=size)
+            return bytes(next(iter(pieces), b""))[:size]
 
 
 @contextmanager
@@ -140,11 +150,6 @@ def _answers() -> Iterator[None]:
         raise PermissionError(str(fault).splitlines()[0]) from None
     except obstore.exceptions.BaseError as fault:
         raise TransientError(str(fault).splitlines()[0]) from None
-
-
-def digest(data: bytes) -> str:
-    """SHA-256 of some bytes, in hexadecimal."""
-    return hashlib.sha256(data).hexdigest()
 
 
 def literal_prefix(pattern: str) -> str:

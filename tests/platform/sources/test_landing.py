@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import subprocess
@@ -121,5 +122,7 @@ def test_an_object_store_with_keys_that_no_folder_has(bucket: str) -> None:
     assert [f.detail["size"] for f in landing.find("till/w[0-9].csv")] == [4]
     state = landing.state_of("till/w9.csv")
     assert state is not None and state.detail["size"] == 4 and landing.state_of("till/none.csv") is None
+    assert landing.bytes_of("till/ö b+c.csv") == b"A\n1\n" and landing.beginning_of("till/w9.csv", 2) == b"A\n"
+    assert landing.digest_of("till/w9.csv") == hashlib.sha256(b"A\n1\n").hexdigest()
     with pytest.raises(FileNotFoundError):
         landing.bytes_of("till/none.csv")
