@@ -49,7 +49,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "torch": ("models.two_tower",),
     "jinja2": ("serve.api", "serve.console", "serve.publication"),
 }
-CALLED_BY_LIBRARIES = {"_sample_unchecked"}
+CALLED_BY_LIBRARIES = {"_sample_unchecked", "readinto"}  # of dataframely and of io
 LONGEST_NAME = 60  # of a string that may name something; sentences do not
 STANDARD_FORBIDDEN_IN_BUILDS = {"datetime.now", "date.today", "time.time", "open", "random"}
 
