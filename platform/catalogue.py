@@ -39,7 +39,7 @@ def write(folder: Path) -> list[Path]:
         for n in sorted(tables.TABLES)
     ]
     index.write_text(
-        "# Tables\n\nWritten by `customer360 catalog` from the contracts. Numbers with a fraction are finite in every table.\n\n"
+        "# Tables\n\nWritten by `customer360 catalog` from the contracts. Numbers with a fraction are finite in every table.\n\n"  # noqa: E501
         "| table | holds |\n|---|---|\n" + "\n".join(rows) + "\n",
         encoding="utf-8",
     )

@@ -1,8 +1,8 @@
 """The ledger: what came in (batches) and what was done (runs). Plain JSON objects beside the tables.
 
-``_batches/<source>/<seq>.json`` fixes the inputs of a batch, and the cursor of its source after them, before anything is
-read (create-if-absent), so that a re-run after a crash reads the same. ``_runs/<id>.json`` holds one run: its nodes,
-rows, seconds and failures. ``_landed/<source>/<seq>.json`` holds what a batch gave, written before its commit.
+``_batches/<source>/<seq>.json`` fixes the inputs of a batch, and the cursor of its source after them, before anything
+is read (create-if-absent), so that a re-run after a crash reads the same. ``_runs/<id>.json`` holds one run: its
+nodes, rows, seconds and failures. ``_landed/<source>/<seq>.json`` holds what a batch gave, written before its commit.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ class InputOutcome:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a batch gave when it landed. ``made_by`` are fingerprints of what decided its rows: mapping, reader, contract.
+    """What a batch gave when it landed. ``made_by`` are fingerprints of what decided its rows: mapping, reader,
+    contract.
 
     ``dropped`` says that a person took it back: ``again`` (its inputs are new again) or ``ignored``. ``trail`` is what
     people did to the batch, oldest first.

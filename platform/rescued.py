@@ -1,9 +1,9 @@
 """The column ``_rescued`` of bronze: a JSON object of what a row's contract columns could not hold.
 
 It holds file columns that no contract column carries over, texts that did not cast under the name of their column, and
-values that broke a rule of an optional column. Of the last, ``_rules`` names the rules by column, so that a contract that
-was changed can judge them again: ``{"STATE_CODE": "Bavaria", "_rules": {"STATE_CODE": "max_length"}}``. A contract column
-that ``_rules`` does not name did not cast.
+values that broke a rule of an optional column. Of the last, ``_rules`` names the rules by column, so that a contract
+that was changed can judge them again: ``{"STATE_CODE": "Bavaria", "_rules": {"STATE_CODE": "max_length"}}``. A
+contract column that ``_rules`` does not name did not cast.
 """
 
 from __future__ import annotations

@@ -242,8 +242,9 @@ def _judge_of(table: type[Table]) -> type[dy.Schema]:
 class Verdict:
     """What became of the rows of a frame.
 
-    ``valid`` rows, where values of optional columns that break a rule are null: ``nulled`` names these, one row a cell and
-    rule. ``failures`` has one row a broken rule of the rows that are refused. Both have row__, rule, column, value.
+    ``valid`` rows, where values of optional columns that break a rule are null: ``nulled`` names these, one row a cell
+    and rule. ``failures`` has one row a broken rule of the rows that are refused. Both have row__, rule, column,
+    value.
     """
 
     valid: pl.DataFrame
@@ -258,8 +259,9 @@ def judge(table: type[Table], frame: pl.DataFrame) -> Verdict:
     """Validate a frame that may carry more columns than the contract; all columns survive in ``valid``.
 
     What breaks a rule is nulled where the contract allows null and the column is no key; a rule over several columns
-    nulls those of them that may be null. Only what is left then refuses the row. A value that ingest could not cast (kept
-    in ``_rescued``) breaks the rule ``type`` of its column; one that ingest nulled for another rule is judged anew.
+    nulls those of them that may be null. Only what is left then refuses the row. A value that ingest could not cast
+    (kept in ``_rescued``) breaks the rule ``type`` of its column; one that ingest nulled for another rule is judged
+    anew.
     """
     optional = [c for c, column in table.columns().items() if column.nullable and c not in spec(table).key]
     numbered = rescued.put_back(frame, {c: table.columns()[c].dtype for c in optional}).with_row_index(ROW)

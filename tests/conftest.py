@@ -114,7 +114,9 @@ class Site:
 
 
 def business_rows(frame: pl.DataFrame) -> pl.Series:
-    """Rows as sorted JSON text; bytes as hexadecimal digits, floats to ten figures: sums may add up in another order."""
+    """Rows as sorted JSON text; bytes as hexadecimal digits, floats to ten figures: sums may add up in another
+    order.
+    """
     numbers = pl.element().round_sig_figs(10)
     kept = frame.drop(VOLATILE, strict=False).with_columns(
         pl.col(pl.Binary).bin.encode("hex"),

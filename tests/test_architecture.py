@@ -1,4 +1,6 @@
-"""The laws of the house that a machine can hold: imports point down, heavy libraries have few doors, builds are pure."""
+"""The laws of the house that a machine can hold: imports point down, heavy libraries have few doors, builds are
+pure.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ LAYERS = [
     "models",
     "serve",
 ]
-PLATFORM = ["errors", "settings", "telemetry", "rescued", "tables", "conditions", "lake", "ledger", "quality", "lineage", "privacy", "sources",
+PLATFORM = ["errors", "settings", "telemetry", "rescued", "tables", "conditions", "lake", "ledger", "quality", "lineage", "privacy", "sources",  # noqa: E501
             "graph", "stars", "catalogue", "run", "warehouse", "online", "access"]  # fmt: skip
 SHARED = {
     "pipelines",
@@ -83,7 +85,9 @@ def ours(file: Path) -> set[str]:
 
 
 def resolved(module: str) -> set[str]:
-    """Our modules that a module imports: ``from package import name`` is the module ``package.name`` where there is one."""
+    """Our modules that a module imports: ``from package import name`` is the module ``package.name`` where there is
+    one.
+    """
     found: set[str] = set()
     for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("customer360"):
@@ -251,5 +255,5 @@ def test_every_table_says_its_grain_and_lists_personal_columns() -> None:
 
 def test_composing_the_platform_imports_no_ray() -> None:
     """The fast test, `status` and `plan` must not pay for Ray."""
-    code = "import sys; from customer360.serve.compose import compose; compose(); import customer360.serve.cli; sys.exit('ray' in sys.modules)"
+    code = "import sys; from customer360.serve.compose import compose; compose(); import customer360.serve.cli; sys.exit('ray' in sys.modules)"  # noqa: E501
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -20,15 +20,15 @@ from customer360.platform import ledger, quality, tables
 from customer360.platform.errors import LakeLocked, SourceError
 from customer360.platform.run import replay
 
-CUSTOMER = {"FIRST_NAME": "Zelda", "LAST_NAME": "Quixworth", "EMAIL_ADDRESS": "zelda.quixworth@example.org", "PHONE_NUMBER": "+14155550123",
-            "DATE_OF_BIRTH": "1980-02-03", "COUNTRY_CODE": "US", "REGISTRATION_DATE": "2025-01-01", "LAST_UPDATED_DATE": "2026-06-01T10:00:00.123Z"}  # fmt: skip
-SALE = {"CHANNEL": "POS", "TRANSACTION_DATE": "2026-06-10T10:00:00.250Z", "TRANSACTION_TYPE": "PURCHASE", "TOTAL_AMOUNT": "10.50",
+CUSTOMER = {"FIRST_NAME": "Zelda", "LAST_NAME": "Quixworth", "EMAIL_ADDRESS": "zelda.quixworth@example.org", "PHONE_NUMBER": "+14155550123",  # noqa: E501
+            "DATE_OF_BIRTH": "1980-02-03", "COUNTRY_CODE": "US", "REGISTRATION_DATE": "2025-01-01", "LAST_UPDATED_DATE": "2026-06-01T10:00:00.123Z"}  # fmt: skip  # noqa: E501
+SALE = {"CHANNEL": "POS", "TRANSACTION_DATE": "2026-06-10T10:00:00.250Z", "TRANSACTION_TYPE": "PURCHASE", "TOTAL_AMOUNT": "10.50",  # noqa: E501
         "TRANSACTION_STATUS": "COMPLETED", "LAST_UPDATED_DATE": "2026-06-10T10:00:00.250Z"}  # fmt: skip
 LINE = {"PRODUCT_ID": "P1", "QUANTITY": "1", "UNIT_PRICE": "10.50", "TOTAL_PRICE": "10.50", "WEIGHT": "0.40"}
 EVENT = {"EVENT_TYPE": "PAGE_VIEW", "EVENT_DATE": "2026-06-10T10:00:00.000Z", "VISITOR_ID": "vis-1", "PAGE_URL": "/"}
 SECRETS = ("Zelda", "Quixworth", "zelda.quixworth", "4155550123", "Xenia", "not-a-date")
 PEOPLE, TILL, TILL2, SHOP, CLICKS = (
-    "pos/customers/1.csv", "pos/transactions/1.csv", "pos/transactions/2.csv", "shop/transactions/1.jsonl.gz", "web/events/1.jsonl.gz",
+    "pos/customers/1.csv", "pos/transactions/1.csv", "pos/transactions/2.csv", "shop/transactions/1.jsonl.gz", "web/events/1.jsonl.gz",  # noqa: E501
 )  # fmt: skip
 
 
@@ -67,13 +67,16 @@ def landed(site: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -
         {"TRANSACTION_ID": "T9", **SALE, "TRANSACTION_DATE": "2026-05-03T08:00:00Z"},  # 2: late
     ]))  # fmt: skip
     made.deliver(SHOP, [
-        json.dumps({"TRANSACTION_ID": "S1", "CUSTOMER_ID": "C1", **SALE, "CHANNEL": "ECOMMERCE", "GIFT_WRAP": True}),  # 1: unknown column
-        json.dumps({"TRANSACTION_ID": "S2", "CUSTOMER_ID": "C1", **SALE, "REFUND_REASON": "Zelda Quixworth"})[:-40],  # 2: broken JSON
+        # 1: unknown column
+        json.dumps({"TRANSACTION_ID": "S1", "CUSTOMER_ID": "C1", **SALE, "CHANNEL": "ECOMMERCE", "GIFT_WRAP": True}),
+        # 2: broken JSON
+        json.dumps({"TRANSACTION_ID": "S2", "CUSTOMER_ID": "C1", **SALE, "REFUND_REASON": "Zelda Quixworth"})[:-40],
         '["S3"]',  # 3: no object
     ])  # fmt: skip
     made.deliver(CLICKS, [
         json.dumps({"EVENT_ID": "E1", **EVENT}),
-        json.dumps({"EVENT_ID": "E2", **EVENT, "PAGE_TITLE": "@@"}).encode().replace(b"@@", b"\xff\xfe"),  # 2: invalid bytes
+        # 2: invalid bytes
+        json.dumps({"EVENT_ID": "E2", **EVENT, "PAGE_TITLE": "@@"}).encode().replace(b"@@", b"\xff\xfe"),
     ])  # fmt: skip
     lines = _csv("bronze.transaction_items", [{"ITEM_ID": "I1", "TRANSACTION_ID": "T1", **LINE}])
     made.deliver(

@@ -55,7 +55,8 @@ def held(site: Any) -> dict[str, Any]:
     return found
 
 
-# ---- the driver, in a process of its own --------------------------------------------------------------------------------
+# ---- the driver, in a process of its own
+# --------------------------------------------------------------------------------
 
 
 def drive() -> None:
@@ -110,7 +111,8 @@ def _child(site: Any, kill_at: str | None, answer: Path) -> None:
     answer.write_text(json.dumps({"points": points, "seconds": seconds, "held": held(site)}))
 
 
-# ---- the tests' side ------------------------------------------------------------------------------------------------------
+# ---- the tests' side
+# ------------------------------------------------------------------------------------------------------
 
 
 class Drivers:
@@ -174,8 +176,8 @@ def origin(
 
 END = "silver.transactions"
 DEATHS = (
-    "before manifest web_events/1", "after manifest web_events/1", "after write bronze pos_customers", "after commit quality.dead_letters",
-    "after commit bronze.events", "after write silver.customer_records", "after commit quality.quarantine", "before commit silver.identities",
+    "before manifest web_events/1", "after manifest web_events/1", "after write bronze pos_customers", "after commit quality.dead_letters",  # noqa: E501
+    "after commit bronze.events", "after write silver.customer_records", "after commit quality.quarantine", "before commit silver.identities",  # noqa: E501
     "before commit silver.transactions",
 )  # fmt: skip
 
@@ -219,12 +221,15 @@ def test_a_run_that_dies_again_and_again_is_finished_by_the_next(
     assert site.lake.objects("_staging") == []
 
 
-# ---- kill -9 --------------------------------------------------------------------------------------------------------------
+# ---- kill -9
+# --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def calm(origin: Any, drivers: Drivers) -> tuple[Any, dict[str, Any]]:
-    """A whole run with publication that nothing disturbs: its site, and the answer with its points and what is held then."""
+    """A whole run with publication that nothing disturbs: its site, and the answer with its points and what is held
+    then.
+    """
     site = origin.copy(origin.root.parent / "whole")
     answer = drivers.ask(site.root)
     # An empty model registry takes a second to make and none to copy.

@@ -1,4 +1,6 @@
-"""The documents tell the truth: generated parts are current, links and anchors lead somewhere, commands and keys exist."""
+"""The documents tell the truth: generated parts are current, links and anchors lead somewhere, commands and keys
+exist.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A retailer's day on Ray and in process: the same tables, nothing done twice, and a small batch touches what it must."""
+"""A retailer's day on Ray and in process: the same tables, nothing done twice, and a small batch touches what
+it must.
+"""
 
 from __future__ import annotations
 

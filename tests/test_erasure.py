@@ -109,7 +109,7 @@ def _share_a_device(site: Any, shopper: str, other: str) -> None:
     """A device on which the person was logged in, then anonymous, then somebody else logged in."""
     users = [shopper, None, shopper, other, None]
     rows = [
-        {"EVENT_ID": f"shared-{i}", "EVENT_TYPE": "PRODUCT_VIEW", "EVENT_DATE": f"2026-06-20T1{i}:00:00Z", "VISITOR_ID": SHARED,
+        {"EVENT_ID": f"shared-{i}", "EVENT_TYPE": "PRODUCT_VIEW", "EVENT_DATE": f"2026-06-20T1{i}:00:00Z", "VISITOR_ID": SHARED,  # noqa: E501
          "PRODUCT_ID": "PR00001", "CUSTOMER_ID": user}
         for i, user in enumerate(users)
     ]  # fmt: skip
@@ -275,7 +275,7 @@ def test_receipts_are_anonymous_and_the_money_stays(case: Case) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["silver.people", "silver.identities", "silver.events", "silver.transactions", "silver.sessions", "silver.subject_days",
+    ["silver.people", "silver.identities", "silver.events", "silver.transactions", "silver.sessions", "silver.subject_days",  # noqa: E501
      "silver.preferences", "gold.interactions", "gold.customer_features"],
 )  # fmt: skip
 def test_other_people_are_untouched(case: Case, name: str) -> None:
@@ -320,7 +320,8 @@ def test_rows_that_name_nobody_are_left_in_every_table(case: Case) -> None:
             assert erase(table, who, nobody).equals(nobody), name
 
 
-# ---- and stays gone ---------------------------------------------------------------------------------------------------
+# ---- and stays gone
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_the_next_delivery_does_not_bring_the_person_back(case: Case) -> None:

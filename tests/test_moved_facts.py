@@ -1,4 +1,6 @@
-"""People who are merged, parted again and erased: facts and days follow them, as if they had been built so from the start."""
+"""People who are merged, parted again and erased: facts and days follow them, as if they had been built so from the
+start.
+"""
 
 from __future__ import annotations
 

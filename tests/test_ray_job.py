@@ -80,7 +80,9 @@ def _end(pids: list[int], how: signal.Signals) -> None:
 
 @pytest.fixture(scope="module")
 def wheel_python(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str], Path]:
-    """An interpreter with the built wheel, whose dependencies come from this one; its environment and a folder outside the checkout."""
+    """An interpreter with the built wheel, whose dependencies come from this one; its environment and a folder outside
+    the checkout.
+    """
     folder = tmp_path_factory.mktemp("wheel")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "CUSTOMER360_", "PYTHON"))}
     built = _run(
@@ -133,8 +135,8 @@ def cluster(wheel_python: tuple[Path, dict[str, str], Path]) -> Iterator[Cluster
     made = Cluster(python, f"http://127.0.0.1:{dashboard}", environment, folder)
     try:
         started = made.ray(
-            "start", "--head", "--node-ip-address=127.0.0.1", f"--port={head}", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}",
-            f"--ray-client-server-port={client}", "--min-worker-port=0", "--max-worker-port=0", "--num-cpus=2", "--object-store-memory=104857600",
+            "start", "--head", "--node-ip-address=127.0.0.1", f"--port={head}", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}",  # noqa: E501
+            f"--ray-client-server-port={client}", "--min-worker-port=0", "--max-worker-port=0", "--num-cpus=2", "--object-store-memory=104857600",  # noqa: E501
             f"--temp-dir={home}/ray",
         )  # fmt: skip
         assert started.returncode == 0, started.stdout + started.stderr

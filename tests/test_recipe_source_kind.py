@@ -102,7 +102,7 @@ def test_the_page_from_top_to_bottom(till: Settings) -> None:
     assert "1 built" in second and "sales upto 5" in table and '"till":"7"' in table.replace(" ", "")
     assert landed(till) == FIRST + SECOND
     lake = lake_in(till)
-    assert [float(a) for a in lake.scan(BRONZE).sort("TRANSACTION_ID").collect()["TOTAL_AMOUNT"]] == [12.5, -3, 8, 4.5, 9.9]  # fmt: skip
+    assert [float(a) for a in lake.scan(BRONZE).sort("TRANSACTION_ID").collect()["TOTAL_AMOUNT"]] == [12.5, -3, 8, 4.5, 9.9]  # fmt: skip  # noqa: E501
     manifests = [json.loads(lake.get(path) or b"") for path in lake.objects("_batches/till_sales")]
     assert [m["cursor"] for m in manifests] == [3, 5]
     assert [[i["detail"] for i in m["inputs"]] for m in manifests] == [

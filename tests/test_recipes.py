@@ -115,7 +115,9 @@ AS_OF = date(2026, 1, 1)
 
 
 def days_of_shopping() -> pl.LazyFrame:
-    """Forty regulars who buy every third week until the last day, and forty who stopped three hundred days before it."""
+    """Forty regulars who buy every third week until the last day, and forty who stopped three hundred days
+    before it.
+    """
     rows = []
     for number in range(80):
         last = 0 if number < 40 else 300

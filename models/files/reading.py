@@ -15,8 +15,8 @@ DATUM = re.compile(r"^[+-]?\d[\d.,:/ T+-]*$")  # a number or a date: no name of 
 
 def frame(path: Path, names: Mapping[str, str] | None = None) -> pl.DataFrame:
     """The rows of a file; columns of a text file are strings, null where empty. Where `names` gives places (1, 2, …)
-    instead of names of columns, or none and the first line holds a number or a date, the file has no header and its columns
-    are called by their place.
+    instead of names of columns, or none and the first line holds a number or a date, the file has no header and its
+    columns are called by their place.
 
     Raises:
         SourceError: no such file, of another kind, empty or broken, or a line has more cells than the first.

@@ -50,10 +50,10 @@ def golden(
     Each attribute comes from the record that its policy (`survivorship.policies`, else the default one) puts first
     among those with a usable value; ties go to the most recently touched record (`last_updated_at`, else
     `last_login_on`, else `registered_on`), the more trusted source, the value most records agree on, the lowest
-    record_id. The address is taken whole from one record, of those with a street where there is one. `registered_on` is the earliest; `is_contactable` holds only
-    where no record denies it. `overrides` (person_id, attribute, value as JSON, decision) outrank every record.
-    `provenance`: JSON object, attribute -> {"record_id", "rule"}; an attribute without value is absent.
-    Columns that the records lack are null.
+    record_id. The address is taken whole from one record, of those with a street where there is one. `registered_on`
+    is the earliest; `is_contactable` holds only where no record denies it. `overrides` (person_id, attribute, value as
+    JSON, decision) outrank every record. `provenance`: JSON object, attribute -> {"record_id", "rule"}; an attribute
+    without value is absent. Columns that the records lack are null.
     """
     policy = (rules or IdentityRules()).survivorship
     members = _members(records, assignments, policy)

@@ -339,7 +339,9 @@ def local_registry(state: Path) -> Registry:
 
 
 def _is_half_made(database: Path) -> bool:
-    """Whether a store was never made whole: MLflow enters its first experiment last, and there is no run without one."""
+    """Whether a store was never made whole: MLflow enters its first experiment last, and there is no run
+    without one.
+    """
     if not database.exists():
         return True
     with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as store:
@@ -350,8 +352,8 @@ def _is_half_made(database: Path) -> bool:
 
 
 def _make(database: Path) -> None:
-    """Make the store beside its place and move it there whole: killed while it makes its tables, MLflow leaves a file that
-    it can neither use nor mend.
+    """Make the store beside its place and move it there whole: killed while it makes its tables, MLflow leaves a file
+    that it can neither use nor mend.
     """
     with tempfile.TemporaryDirectory(prefix="making-", dir=database.parent) as scratch:
         made = Path(scratch) / database.name

@@ -83,8 +83,8 @@ class CustomerValue(
     CustomerValue,
     reads={
         **ACQUIRING,
-        "silver.subject_days": ("subject_id", "person_id", "on", "order_count", "gross_amount", "return_amount", "net_amount"),
-        "silver.transaction_items": ("subject_id", "person_id", "occurred_on", "product_id", "quantity", "gross_amount", "return_amount"),
+        "silver.subject_days": ("subject_id", "person_id", "on", "order_count", "gross_amount", "return_amount", "net_amount"),  # noqa: E501
+        "silver.transaction_items": ("subject_id", "person_id", "occurred_on", "product_id", "quantity", "gross_amount", "return_amount"),  # noqa: E501
         "silver.products": ("product_id", "cost"),
     },
 )  # fmt: skip

@@ -28,7 +28,7 @@ class AgreementCounts(Table, table="gold.agreement_counts", sort_by=("child", "c
     AgreementCounts,
     rules="validation",
     reads={
-        "silver.transactions": ("transaction_id", "source_system", "total_amount", "tax_amount", "shipping_amount", "discount_amount"),
+        "silver.transactions": ("transaction_id", "source_system", "total_amount", "tax_amount", "shipping_amount", "discount_amount"),  # noqa: E501
         "silver.transaction_items": ("transaction_id", "source_system", "product_id", "unit_price", "total_price"),
         "silver.products": ("product_id", "price"),
     },

@@ -31,7 +31,7 @@ def engagement_bounds(silver_session_facts: pl.LazyFrame, as_of: date, params: E
     """
     rules = params.standing
     scores = (
-        silver_session_facts.filter(_known_before(as_of), pl.col("started_on") >= as_of - timedelta(rules.top_engagement_days))
+        silver_session_facts.filter(_known_before(as_of), pl.col("started_on") >= as_of - timedelta(rules.top_engagement_days))  # noqa: E501
         .group_by("person_id")
         .agg(pl.col("engagement_score").mean())
     )  # fmt: skip
@@ -98,7 +98,7 @@ def visit_profiles(
     bounded = folded.join(gold_engagement_bounds.select("top_score"), how="cross")
     return bounded.with_columns(
         as_of=pl.lit(as_of),
-        furthest_stage=pl.col("furthest").replace_strict({r: s for s, r in STAGE_RANKS.items()}, return_dtype=pl.String),
+        furthest_stage=pl.col("furthest").replace_strict({r: s for s, r in STAGE_RANKS.items()}, return_dtype=pl.String),  # noqa: E501
         is_active_user=pl.col("recency_days") <= rules.active_user_days,
         is_frequent_user=pl.col("session_count") > rules.frequent_sessions_above,
         is_converter_user=pl.col("conversion_count") > 0,

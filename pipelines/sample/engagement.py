@@ -66,7 +66,7 @@ def campaign_rows(world: World) -> pl.DataFrame:
         END_DATE=day + pl.duration(days="last"),
         BUDGET=money("budget"),
         SPENT_AMOUNT=money("cost"),
-        TARGET_AUDIENCE=pl.format("Members who agreed; {} percent held back", ((1 - pl.col("share")) * 100).round().cast(pl.Int64)),
+        TARGET_AUDIENCE=pl.format("Members who agreed; {} percent held back", ((1 - pl.col("share")) * 100).round().cast(pl.Int64)),  # noqa: E501
         CAMPAIGN_STATUS=pl.when(pl.col("last") < world.days - 1).then(pl.lit("COMPLETED")).otherwise(pl.lit("ACTIVE")),
         CREATED_BY=pl.format("marketer{}", pl.col("number") % 3),
     )  # fmt: skip
@@ -77,7 +77,7 @@ def _agreed(world: World) -> pl.DataFrame:
     members = world.accounts.filter(source_system="CRM")
     said = preferences(world.streams, members, world.tastes, world.start_on)["CUSTOMER_ID", "PREFERENCE_VALUE"]
     parts = [
-        members.join(said.filter(PREFERENCE_VALUE=f"{word}:YES"), left_on="customer_id", right_on="CUSTOMER_ID", how="semi")
+        members.join(said.filter(PREFERENCE_VALUE=f"{word}:YES"), left_on="customer_id", right_on="CUSTOMER_ID", how="semi")  # noqa: E501
         .with_columns(channel=pl.lit(at, dtype=pl.Int64))
         for at, word in enumerate(("EMAIL", "SMS"))
     ]  # fmt: skip
@@ -145,7 +145,7 @@ def engagement_rows(world: World) -> pl.DataFrame:
     )  # fmt: skip
     happened = (np.ones(count, dtype=bool), arrives, opens, clicks, leaves)
     parts = [
-        base.with_columns(at=at + minutes[step] * 60_000_000, step=pl.lit(step, dtype=pl.Int64)).filter(pl.Series(happened[step]))
+        base.with_columns(at=at + minutes[step] * 60_000_000, step=pl.lit(step, dtype=pl.Int64)).filter(pl.Series(happened[step]))  # noqa: E501
         for step in range(len(ACTIONS))
     ]  # fmt: skip
     rows = pl.concat(parts).filter(pl.col("at") < midnight_us(world.end_on) + DAY_US)

@@ -109,7 +109,7 @@ def events(bronze_events: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> 
     """Silver names, the referrer's host parsed, and the subject: anonymous visitors stay so many visitors, not one
     person.
     """
-    same = ("event_id", "customer_id", "visitor_id", "event_type", "page_url", "product_id", "search_query", "scroll_depth",
+    same = ("event_id", "customer_id", "visitor_id", "event_type", "page_url", "product_id", "search_query", "scroll_depth",  # noqa: E501
             "browser", "operating_system")  # fmt: skip
     facts = bronze_events.select(
         *(pl.col(c.upper()).alias(c) for c in same),

@@ -53,7 +53,7 @@ PROFILE_OWNER = Owner(at="profiled_on", otherwise=BY_ACCOUNT)
 @builds(ExternalProfiles, follows=PROFILE_OWNER.of)
 def external_profiles(bronze_external_profiles: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
     """Profiles with their subject."""
-    same = ("profile_id", "customer_id", "data_source", "profile_type", "age_range", "gender", "education_level", "occupation",
+    same = ("profile_id", "customer_id", "data_source", "profile_type", "age_range", "gender", "education_level", "occupation",  # noqa: E501
             "income_range", "social_media_activity", "influence_score", "data_quality_score")  # fmt: skip
     facts = bronze_external_profiles.select(
         *(pl.col(c.upper()).alias(c) for c in same),
@@ -87,7 +87,7 @@ AGE_RANGES = {"18-24": (18, 24), "25-34": (25, 34), "35-44": (35, 44), "45-54": 
     rules="enrichment",
     reads={
         "silver.people": ("person_id", "date_of_birth", "gender"),
-        "silver.external_profiles": ("person_id", "profile_id", "source_system", "data_source", "profiled_on", "age_range", "gender",
+        "silver.external_profiles": ("person_id", "profile_id", "source_system", "data_source", "profiled_on", "age_range", "gender",  # noqa: E501
                                      "data_quality_score"),
     },
 )  # fmt: skip

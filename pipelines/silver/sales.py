@@ -77,8 +77,8 @@ def transactions(bronze_transactions: pl.LazyFrame, silver_identity_links: pl.La
     exchanged = pl.when(completed & (kind == "EXCHANGE")).then(total).otherwise(zero)
     same = {
         c: c.upper()
-        for c in ("transaction_id", "customer_id", "visitor_id", "channel", "transaction_type", "transaction_status", "total_amount",
-                  "tax_amount", "shipping_amount", "discount_amount", "payment_method", "card_type", "store_id", "online_order_id",
+        for c in ("transaction_id", "customer_id", "visitor_id", "channel", "transaction_type", "transaction_status", "total_amount",  # noqa: E501
+                  "tax_amount", "shipping_amount", "discount_amount", "payment_method", "card_type", "store_id", "online_order_id",  # noqa: E501
                   "loyalty_points_earned", "loyalty_points_redeemed", "promotion_code", "coupon_code", "refund_reason")
     }  # fmt: skip
     facts = bronze_transactions.select(
@@ -281,8 +281,8 @@ ROW_KEY = ("subject_id", *ORDER)  # the subject first: several transactions of o
     TransactionFacts,
     rules="enrichment",
     reads={
-        "silver.transactions": (*HEADER, "channel", "channel_group", "store_id", "total_amount", "gross_amount", "net_amount"),
-        "silver.transaction_items": ("transaction_id", "source_system", "subject_id", "category", "is_sale", "is_product"),
+        "silver.transactions": (*HEADER, "channel", "channel_group", "store_id", "total_amount", "gross_amount", "net_amount"),  # noqa: E501
+        "silver.transaction_items": ("transaction_id", "source_system", "subject_id", "category", "is_sale", "is_product"),  # noqa: E501
         "silver.people": ("person_id", "preferred_store_id"),
     },
 )  # fmt: skip
@@ -305,7 +305,7 @@ def transaction_facts(
     return known.with_columns(
         pl.col("new_categories", "known_categories").fill_null(0), **_novelty("channel"), **_novelty("store_id")
     ).with_columns(**_before()).select(
-        *("transaction_id", "source_system", "subject_id", "person_id", "occurred_at", "occurred_on", "is_sale", "channel_group"),
+        *("transaction_id", "source_system", "subject_id", "person_id", "occurred_at", "occurred_on", "is_sale", "channel_group"),  # noqa: E501
         *("orders_before", "spent_before", "mean_order_before", "days_since_order"),
         *("categories_before", "channels_before", "stores_before"),
         **_bands(params),
@@ -324,7 +324,7 @@ def _category_novelty(ordered: pl.LazyFrame, items: pl.LazyFrame) -> pl.LazyFram
         items.filter("is_product", pl.col("category").is_not_null())
         .select("source_system", "transaction_id", "category")
         .unique()
-        .join(ordered.select("source_system", "transaction_id", "subject_id", "row", "is_sale"), on=["source_system", "transaction_id"])
+        .join(ordered.select("source_system", "transaction_id", "subject_id", "row", "is_sale"), on=["source_system", "transaction_id"])  # noqa: E501
     )  # fmt: skip
     first = pl.col("row").filter(pl.col("is_sale")).min().over("subject_id", "category")
     return (

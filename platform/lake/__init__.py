@@ -177,7 +177,7 @@ class Lake:
         gone = sum(f.path not in stored for f in files)
         if gone:
             raise VersionGone(
-                f"{name} version {version}: {gone} of its {len(files)} files were deleted by `customer360 lake vacuum`; "
+                f"{name} version {version}: {gone} of its {len(files)} files were deleted by `customer360 lake vacuum`; "  # noqa: E501
                 f"later versions may still be whole"
             )
 
@@ -264,7 +264,7 @@ class Lake:
             return
         if cut != _partition_columns(table):
             raise ContractError(
-                f"{name} is stored by {cut}, its contract says {_partition_columns(table)}; rebuild it or start a new lake"
+                f"{name} is stored by {cut}, its contract says {_partition_columns(table)}; rebuild it or start a new lake"  # noqa: E501
             )
         if changed:
             raise ContractError(

@@ -51,7 +51,9 @@ def listing(url: str, options: Mapping[str, str], prefix: str) -> tuple[list[Lis
 
 
 def _listed_by_arrow(url: str, options: Mapping[str, str], prefix: str) -> tuple[list[Listed], list[str]]:
-    """As `listing`, by a reader that takes any key. What the options leave out, the environment says, as for obstore."""
+    """As `listing`, by a reader that takes any key. What the options leave out, the environment says, as for
+    obstore.
+    """
     own = {k.lower().removeprefix("aws_"): v for k, v in options.items()}
     endpoint = urlsplit(own.get("endpoint_url") or own.get("endpoint") or "")
     words = {

@@ -104,9 +104,9 @@ def tally(
 ) -> Tally:
     """Counts of a part of a bronze table by source system.
 
-    ``standing`` are the rows that were judged, ``valid`` those that were not refused, ``sound`` those of them that keep the
-    contract whole, without a value that was nulled for it; ``repeats`` one row an exact duplicate.
-    Counts: total, valid, invalid, duplicates, nulls (rows without a required value), and for each check
+    ``standing`` are the rows that were judged, ``valid`` those that were not refused, ``sound`` those of them that
+    keep the contract whole, without a value that was nulled for it; ``repeats`` one row an exact duplicate. Counts:
+    total, valid, invalid, duplicates, nulls (rows without a required value), and for each check
     ``dimension|rule|checked`` and ``dimension|rule|passed``; of the contract itself sound rows pass.
     """
     if standing.is_empty():

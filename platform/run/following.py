@@ -1,4 +1,5 @@
-"""Facts follow their person: when nothing but identity changed, rows are given their subject anew where they are stored.
+"""Facts follow their person: when nothing but identity changed, rows are given their subject anew where they are
+stored.
 
 A build that declares ``follows`` names, with each commit, what decided its rows apart from whose they are: its *basis*.
 While the basis stands, nothing is read from bronze and nothing judged again. Units look through the stored buckets
@@ -127,8 +128,8 @@ class MoveUnit:
 def standing_facts(job: Job, limit: int) -> dict[str, Any] | None:
     """Facts of the commit that stands, if only the owners of its rows may have changed since; else None.
 
-    They hold on: the rows are the same, and what was refused, folded and counted of bronze is, too. Every unit reads what
-    is followed whole, so a table that an exchange would split is followed up to ``limit`` bytes only.
+    They hold on: the rows are the same, and what was refused, folded and counted of bronze is, too. Every unit reads
+    what is followed whole, so a table that an exchange would split is followed up to ``limit`` bytes only.
     """
     name = tables.spec(job.node.table).name
     if not job.node.follows or job.refreshed or job.context.lake.transaction(name, job.basis_app) != job.basis_version:

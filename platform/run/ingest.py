@@ -1,4 +1,6 @@
-"""Landing batches: manifest first, dead letters second, the bronze table last, so that a crash anywhere lands nothing twice."""
+"""Landing batches: manifest first, dead letters second, the bronze table last, so that a crash anywhere lands nothing
+twice.
+"""
 
 from __future__ import annotations
 
@@ -143,7 +145,9 @@ def _reading(lake: Lake, intake: _Intake, rules: dict[str, Any]) -> Reading:
 
 
 def _intake(lake: Lake, landing: Landing, name: str, source: Source) -> _Intake:
-    """The waiting batches of a source, fixed; none when the source or its mapping is at fault: what is new stays new."""
+    """The waiting batches of a source, fixed; none when the source or its mapping is at fault: what is new
+    stays new.
+    """
     lake.ensure(tables.by_name(source.table))
     try:
         waiting, touched = _looked(lake, landing, name, source)

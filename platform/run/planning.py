@@ -100,8 +100,9 @@ def prepare(node: Node, context: Context, rules: dict[str, Any]) -> Job:
 
 
 def _basis_of(lake: Lake, node: Node, name: str, files: list[File]) -> Any:
-    """What of an input decides the node's rows apart from whose they are: its files, unless it only says whose, or itself
-    follows and is not asked whose its rows are. Those may have changed hands, but are the rows of their own basis."""
+    """What of an input decides the node's rows apart from whose they are: its files, unless it only says whose, or
+    itself follows and is not asked whose its rows are. Those may have changed hands, but are the rows of their own
+    basis."""
     maker, columns = graph.NODES.get(name), (node.reads or {}).get(name)
     is_asked = columns is None or not set(SUBJECT_KEYS).isdisjoint(columns)
     if maker is not None and maker.follows and (name in node.followed or not is_asked):

@@ -1,4 +1,6 @@
-"""What a run would do, without doing it: what waits at the sources, faults of their mappings, the state of every node."""
+"""What a run would do, without doing it: what waits at the sources, faults of their mappings, the state of
+every node.
+"""
 
 from __future__ import annotations
 

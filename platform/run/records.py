@@ -5,8 +5,8 @@ silver.transactions of bronze.transactions: bronze holds every delivery, the rec
 here is such a row, not the record of a file, which ``platform.sources`` reads.
 
 Every bronze row ends in exactly one place: it is the current version of its key, an exact duplicate of another row,
-an older version, replaced by a correction or a later delivery, or in quarantine with its reasons. A value of an optional
-column that breaks the contract costs the row nothing: it is null here, counted, and kept in bronze.
+an older version, replaced by a correction or a later delivery, or in quarantine with its reasons. A value of an
+optional column that breaks the contract costs the row nothing: it is null here, counted, and kept in bronze.
 
 Which version of a key is current depends on what was delivered alone: its version column where the contract declares
 one, then the order of the source: number of the batch, natural order of the names of its inputs (day9 before day10),
@@ -31,8 +31,8 @@ DELIVERY = ("_seq", INPUT, "_position")  # the order of a source
 
 @dataclass(frozen=True)
 class Current:
-    """``rows``: current bronze rows; ``quarantined``: broken rules; ``tally``: quality; ``facts``: counts that must balance,
-    and beside them how many optional values were nulled."""
+    """``rows``: current bronze rows; ``quarantined``: broken rules; ``tally``: quality; ``facts``: counts that must
+    balance, and beside them how many optional values were nulled."""
 
     rows: pl.DataFrame
     quarantined: pl.DataFrame
@@ -65,7 +65,9 @@ def current_records(
 
 
 def _nulled(verdict: Verdict) -> dict[str, int]:
-    """How many values of optional columns broke their contract, in all and by column and rule; nothing where none did."""
+    """How many values of optional columns broke their contract, in all and by column and rule; nothing where
+    none did.
+    """
     if verdict.nulled.is_empty():
         return {}
     counted = verdict.nulled.group_by("column", "rule").len().sort("column", "rule")
@@ -90,7 +92,8 @@ def across_sources(newest: pl.DataFrame, key: list[str]) -> pl.DataFrame:
 
 
 def _fold(table: type[Table], valid: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, int]:
-    """One row a key: the newest version, then the latest delivery. Returns rows, exact duplicates, number of older versions.
+    """One row a key: the newest version, then the latest delivery. Returns rows, exact duplicates, number of older
+    versions.
 
     A value that comes back (open, closed, open again) is an exact duplicate of an earlier row, and yet the newest.
     """
@@ -112,7 +115,9 @@ def _fold(table: type[Table], valid: pl.DataFrame) -> tuple[pl.DataFrame, pl.Dat
 
 
 def _delivered_again(table: type[Table], refused: pl.DataFrame, valid: pl.DataFrame) -> list[str]:
-    """Addresses of refused rows whose key came again later from the same source, and is valid: the source repaired them."""
+    """Addresses of refused rows whose key came again later from the same source, and is valid: the source repaired
+    them.
+    """
     declared = tables.spec(table)
     key = ["_source", "_source_system", *declared.key]
     if not declared.key or refused.is_empty():

@@ -139,7 +139,9 @@ def _repaired(file: Path, settings: Settings, refused: _Refused) -> dict[str, di
 
 @dataclass(frozen=True)
 class _Refused:
-    """What can be corrected: rows in quarantine as they are exported, and dead letters; ``open`` are those that stand."""
+    """What can be corrected: rows in quarantine as they are exported, and dead letters; ``open`` are those that
+    stand.
+    """
 
     rows: dict[str, dict[str, Any]]
     letters: dict[str, dict[str, Any]]

@@ -12,9 +12,10 @@ from customer360.platform import graph
 class RunRequest:
     """A part of the graph, a date, and what to rebuild.
 
-    ``start`` and ``end`` are names of nodes, tables or layers (None: all), of which ``only`` keeps some nodes. Tables in
-    ``refresh`` are built even where they are current. Without ``as_of`` the date is read from the data
-    (``graph.default_as_of``). Files of the sources in ``reland`` are read again, and their rows replaced. ``command`` is what the record of the run is filed under.
+    ``start`` and ``end`` are names of nodes, tables or layers (None: all), of which ``only`` keeps some nodes. Tables
+    in ``refresh`` are built even where they are current. Without ``as_of`` the date is read from the data
+    (``graph.default_as_of``). Files of the sources in ``reland`` are read again, and their rows replaced. ``command``
+    is what the record of the run is filed under.
     """
 
     start: str | None = None

@@ -48,7 +48,9 @@ class BatchLine:
 
 @dataclass(frozen=True)
 class Reread:
-    """What became of inputs that were to be read again: how many were, rows before and after, and why others were not."""
+    """What became of inputs that were to be read again: how many were, rows before and after, and why others
+    were not.
+    """
 
     source: str
     inputs: int
@@ -91,8 +93,8 @@ def _last_reasons(lake: Lake) -> dict[str, str]:
 
 
 def outdated(lake: Lake, settings: Settings, names: Iterable[str]) -> dict[str, tuple[list[int], list[str]]]:
-    """Sources of which rows landed under other settings: the numbers of these batches, and what differs (mapping, reader,
-    contract). Batches of before this was kept are not judged."""
+    """Sources of which rows landed under other settings: the numbers of these batches, and what differs (mapping,
+    reader, contract). Batches of before this was kept are not judged."""
     found = {}
     for name in names:
         now = made_by(configured(settings, name))
@@ -150,8 +152,8 @@ def retry_changed(
 
 
 def drop(lake: Lake, settings: Settings, name: str, seq: int, *, ignore: bool = False) -> int:
-    """Take a batch back: its rows leave the lake in one commit a table. Its inputs are new again, or with ``ignore`` they
-    stay known and are never read. Returns rows that left. Needs the lake's run lock.
+    """Take a batch back: its rows leave the lake in one commit a table. Its inputs are new again, or with ``ignore``
+    they stay known and are never read. Returns rows that left. Needs the lake's run lock.
 
     Raises:
         SourceError: there is no such batch, or it was dropped before.
@@ -250,7 +252,9 @@ def _failed_before(outcome: Outcome | None, name: str) -> bool:
 
 
 def _replaced(lake: Lake, name: str, source: Source, done: list[tuple[IngestUnit, Landed]], attempt: int) -> int:
-    """Commit what was read again in the place of what stood: dead letters first, bronze last. Returns rows that stood."""
+    """Commit what was read again in the place of what stood: dead letters first, bronze last. Returns rows that
+    stood.
+    """
     for unit, landed in done:
         balance = quality.batch_balance(unit.address, landed.facts)
         if not balance.holds:

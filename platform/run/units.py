@@ -1,4 +1,5 @@
-"""Units of work: what a worker does. Plain functions over values; they read and write files and return facts, never data.
+"""Units of work: what a worker does. Plain functions over values; they read and write files and return facts, never
+data.
 
 A build of a table whose inputs are stored by subject runs one unit a bucket. A build with another grain goes through
 an *exchange*: its inputs are split by the key of its grain (``split``), each part is built (``build``), and its rows,
@@ -29,7 +30,9 @@ from customer360.platform.tables import SUBJECT_KEYS, Table
 
 @dataclass(frozen=True, kw_only=True)
 class InputPart:
-    """The part of an input table that a unit reads: files of the table, or pieces of an exchange; all columns or some."""
+    """The part of an input table that a unit reads: files of the table, or pieces of an exchange; all columns
+    or some.
+    """
 
     table: str
     files: tuple[File, ...] = ()

@@ -48,8 +48,8 @@ def parsed(
 ) -> pl.Series:
     """Float64, null where no number can be read. Which of point and comma comes before the fraction is what the values
     that leave no doubt say, each for itself, and together for the others (`1.234`); where none does, `decimal`, or else
-    the point. With `declared` the sign is known, and values that could be either are read with it. `tell` gets a sentence
-    on what was assumed, and where currencies are mixed.
+    the point. With `declared` the sign is known, and values that could be either are read with it. `tell` gets a
+    sentence on what was assumed, and where currencies are mixed.
     """
     if values.dtype != pl.String:
         return values.cast(pl.Float64, strict=False)

@@ -1,9 +1,9 @@
 """What a kind of source is: how it finds what is new, and how a worker reads it.
 
-A kind is one class in one module, found by the module's name; nothing lists it. Its fields are the keys that its sources
-have in the settings beside the common ones. A run asks ``discover`` in the driver, fixes the answer in a manifest, and
-only then lets workers ``read`` each input, so a run after a crash reads the same inputs and no others. Rows land once
-however often an input is read: the commit of the batch is what counts.
+A kind is one class in one module, found by the module's name; nothing lists it. Its fields are the keys that its
+sources have in the settings beside the common ones. A run asks ``discover`` in the driver, fixes the answer in a
+manifest, and only then lets workers ``read`` each input, so a run after a crash reads the same inputs and no others.
+Rows land once however often an input is read: the commit of the batch is what counts.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ class Source(SourceSettings):
         """
 
     def pieces(self, landing: Landing, piece: Input) -> Iterator[Records]:
-        """The records of one input in pieces that each fit in memory; positions run on over them. As `read` otherwise."""
+        """The records of one input in pieces that each fit in memory; positions run on over them. As `read`
+        otherwise.
+        """
         yield self.read(landing, piece)
 
     def state(self, landing: Landing, piece: Input) -> dict[str, Any]:
@@ -93,7 +95,9 @@ class Source(SourceSettings):
         return formats.read(raw, "json")
 
     def reader_options(self) -> dict[str, Any]:
-        """The keys of this kind that decide how bytes become records: when they change, landed rows are of another reader."""
+        """The keys of this kind that decide how bytes become records: when they change, landed rows are of another
+        reader.
+        """
         return {}
 
 

@@ -1,4 +1,6 @@
-"""Into bronze: a worker reads one input of a batch, casts its records to the contract and writes them with their metadata."""
+"""Into bronze: a worker reads one input of a batch, casts its records to the contract and writes them with their
+metadata.
+"""
 
 from __future__ import annotations
 
@@ -181,8 +183,8 @@ def mapping_of(source: Source) -> Mapping:
 
 
 def reading_of(source: Source, rules: dict[str, Any] | None = None, facts: dict[str, Any] | None = None) -> Reading:
-    """How the values of a source are read. ``facts`` are those of its last batch: an order of day and month that it showed
-    is that of later files that leave it open."""
+    """How the values of a source are read. ``facts`` are those of its last batch: an order of day and month that it
+    showed is that of later files that leave it open."""
     words = (rules or {}).get("standardization")
     return Reading(
         words=words if isinstance(words, Words) else Words(),
@@ -231,7 +233,9 @@ def mapping_faults(landing: Landing, source: Source, inputs: list[Input]) -> lis
 
 
 def made_by(source: Source) -> dict[str, str]:
-    """Fingerprints of what decides the rows of a source: its mapping, its reader's options, the columns of its table."""
+    """Fingerprints of what decides the rows of a source: its mapping, its reader's options, the columns of its
+    table.
+    """
     columns = {name: str(c.dtype) for name, c in tables.by_name(source.table).columns().items()}
     mapping = [source.mapping, source.group_by, source.where, source.system]
     parts = {"mapping": mapping, "reader": source.reader_options(), "contract": columns}
@@ -239,7 +243,9 @@ def made_by(source: Source) -> dict[str, str]:
 
 
 def _reason(fault: BaseException) -> str:
-    """Why an input failed, in one line. What a fault of a library quotes may be personal: the dead letter holds the bytes."""
+    """Why an input failed, in one line. What a fault of a library quotes may be personal: the dead letter holds the
+    bytes.
+    """
     text = " ".join(str(fault).split()) or "no reason given"
     if isinstance(fault, SourceError | ConfigError):
         return text

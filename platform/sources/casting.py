@@ -25,8 +25,8 @@ class Mapping:
     """How a file's columns become contract columns.
 
     ``columns`` maps a contract column to a SQL expression over the file's columns; contract columns that are not
-    named are taken from the file's column of the same name. ``group_by`` file columns make it an aggregation. Records that the
-    condition ``where`` does not hold for are left out and counted.
+    named are taken from the file's column of the same name. ``group_by`` file columns make it an aggregation. Records
+    that the condition ``where`` does not hold for are left out and counted.
     """
 
     columns: dict[str, str]
@@ -71,10 +71,10 @@ class Mapping:
 
 @dataclass(frozen=True)
 class Fitted:
-    """``frame``: contract columns typed, then ``_rescued`` and ``_position``; ``collapsed``: records merged into others;
-    ``left_out``: records that are not this source's; ``facts``: how many values were nulled, ``nulled`` and for each
-    column and rule ``nulled|COLUMN|rule``, and which order of day and month a column showed, ``dates|COLUMN|day_first``;
-    ``notes``: what was assumed, for people."""
+    """``frame``: contract columns typed, then ``_rescued`` and ``_position``; ``collapsed``: records merged into
+    others; ``left_out``: records that are not this source's; ``facts``: how many values were nulled, ``nulled`` and
+    for each column and rule ``nulled|COLUMN|rule``, and which order of day and month a column showed,
+    ``dates|COLUMN|day_first``; ``notes``: what was assumed, for people."""
 
     frame: pl.DataFrame
     collapsed: int
@@ -156,7 +156,9 @@ def _counted(untyped: dict[str, int], rules: dict[str, pl.Series]) -> dict[str, 
 
 
 def _rounded(mapped: pl.DataFrame, casts: dict[str, pl.Series]) -> dict[str, pl.Series]:
-    """Original text of amounts that lost digits in the cast, as ``file:COLUMN``: rounded, not refused, and not forgotten."""
+    """Original text of amounts that lost digits in the cast, as ``file:COLUMN``: rounded, not refused, and not
+    forgotten.
+    """
     found = {}
     for column, cast in casts.items():
         if isinstance(cast.dtype, pl.Decimal) and mapped[column].dtype == pl.String:
@@ -184,7 +186,7 @@ def _map(records: pl.DataFrame, table: type[Table], mapping: Mapping) -> tuple[p
         plural = [t for t in usable if isinstance(grouped.schema[f"={t}"], pl.List)]
         if plural:
             raise ConfigError(
-                f"group_by needs one value a group, these expressions do not aggregate: { {t: mapping.columns[t] for t in plural} }"
+                f"group_by needs one value a group, these expressions do not aggregate: { {t: mapping.columns[t] for t in plural} }"  # noqa: E501
             )
         return grouped.select(*(pl.col(f"={t}").alias(t) for t in usable), POSITION), set()
     same = [c for c in table.columns() if c in records.columns and c not in expressions]

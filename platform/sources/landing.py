@@ -1,4 +1,6 @@
-"""The landing root: where systems drop their files, in a local folder or an object store; listed and read the same way."""
+"""The landing root: where systems drop their files, in a local folder or an object store; listed and read the same
+way.
+"""
 
 from __future__ import annotations
 
@@ -93,14 +95,18 @@ class Landing:
             yield Input(name, {"size": state.st_size, "modified": moment_text(state.st_mtime_ns)})
 
     def stream(self, path: str) -> IO[bytes]:
-        """The content of a file as a stream, by its path below the root. Raises OSError; TransientError as `bytes_of`."""
+        """The content of a file as a stream, by its path below the root. Raises OSError; TransientError as
+        `bytes_of`.
+        """
         if not self.is_remote:
             return open(self._folder() / path, "rb", buffering=STREAM_BUFFER)
         with _answers():
             return cast("IO[bytes]", obstore.open_reader(self._store(), path, buffer_size=STREAM_BUFFER))
 
     def bytes_of(self, path: str) -> bytes:
-        """The content of a file, by its path below the root. Raises OSError; TransientError where a store does not answer."""
+        """The content of a file, by its path below the root. Raises OSError; TransientError where a store does not
+        answer.
+        """
         if self.is_remote:
             with _answers():
                 return bytes(obstore.get(self._store(), path).bytes())

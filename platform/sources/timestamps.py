@@ -24,8 +24,8 @@ ISO_FORMS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 ZONED_FORMS = ("%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%d %H:%M%z")
 ZONE = r"[+-]\d{2}:?\d{2}$"
 # Names of zones that stand for one offset (RFC 2822, and those of central Europe); others are no time.
-OFFSETS = {"EST": "-0500", "EDT": "-0400", "CST": "-0600", "CDT": "-0500", "MST": "-0700", "MDT": "-0600", "PST": "-0800",
-           "PDT": "-0700", "CET": "+0100", "CEST": "+0200", "EET": "+0200", "EEST": "+0300", "WET": "+0000"}  # fmt: skip
+OFFSETS = {"EST": "-0500", "EDT": "-0400", "CST": "-0600", "CDT": "-0500", "MST": "-0700", "MDT": "-0600", "PST": "-0800",  # noqa: E501
+           "PDT": "-0700", "CET": "+0100", "CEST": "+0200", "EET": "+0200", "EEST": "+0300", "WET": "+0000"}  # fmt: skip  # noqa: E501
 LAST_MIDNIGHT = r"(\d )24(:00(?::00(?:\.0+)?)?)"  # the end of a day is the beginning of the next
 SENSIBLE = (datetime(1990, 1, 1), datetime(2100, 1, 1))  # an epoch whose unit is told by a column lies here
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -47,8 +47,8 @@ PIVOT = 69  # years of two digits from here on are of the last century, as POSIX
 
 
 def moment(text: str) -> datetime:
-    """A date or time in any form that `read` knows, without zone UTC, as a naive UTC time. Raises SourceError for what is
-    none, or where day and month could be either.
+    """A date or time in any form that `read` knows, without zone UTC, as a naive UTC time. Raises SourceError for what
+    is none, or where day and month could be either.
     """
     told: list[str] = []
     compact = text.strip().isdigit() and COMPACT[0] <= int(text) <= COMPACT[1]
@@ -64,7 +64,9 @@ def moment(text: str) -> datetime:
 
 
 def read(values: pl.Series, where: str, tell: Tell, order: Order | None = None, zone: str | None = None) -> pl.Series:
-    """Naive UTC microseconds, null where no time can be read; see `parsed`. Raises SourceError when no time can be read."""
+    """Naive UTC microseconds, null where no time can be read; see `parsed`. Raises SourceError when no time can be
+    read.
+    """
     found = parsed(values, where, tell, order, zone)
     if len(found) and found.null_count() == len(found):
         shown = values.drop_nulls().head(3).to_list()
@@ -83,9 +85,10 @@ def parsed(
     """Naive UTC microseconds, null where no time can be read.
 
     Args:
-        order: of day and month in dates like 1/2/2011. None: what the column's own values say, then ``usual``, the order
-            of earlier deliveries, then what lies among the column's other dates, then what their sign usually means, which
-            `tell` gets a sentence about.
+        order: of day and month in dates like 1/2/2011. None: what the column's own values say, then ``usual``, the
+        order
+            of earlier deliveries, then what lies among the column's other dates, then what their sign usually means,
+            which `tell` gets a sentence about.
         zone: IANA name of the zone of times without an offset; None: UTC.
     """
     if values.dtype == pl.Date:
@@ -102,7 +105,9 @@ def parsed(
 
 
 def order_of(text: pl.Series) -> Order | None:
-    """The order of day and month that dates like 31/12/2011 of a column leave no doubt about; None where they leave it."""
+    """The order of day and month that dates like 31/12/2011 of a column leave no doubt about; None where they leave
+    it.
+    """
     short = text.cast(pl.String).str.strip_chars()
     short = short.filter(short.str.contains(r"^\d{1,2}[./-]\d{1,2}[./-]").fill_null(False))
     part = _plain(short).str.extract_groups(DAY_AND_MONTH).struct.unnest()
@@ -268,8 +273,8 @@ def _day_and_month(
 def _ordered(
     text: pl.Series, where: str, tell: Tell, order: Order | None, usual: Order | None, others: pl.Series
 ) -> pl.DataFrame:
-    """What passes 12 is the day, what passes 31 the year. Where neither place ever does and nothing else says it, points
-    mean day first and other signs month first.
+    """What passes 12 is the day, what passes 31 the year. Where neither place ever does and nothing else says it,
+    points mean day first and other signs month first.
     """
     part = text.str.extract_groups(DAY_AND_MONTH).struct.unnest()
     one = part["one"].cast(pl.Int64, strict=False)
@@ -289,7 +294,9 @@ def _ordered(
 
 
 def _among(both: dict[str, pl.DataFrame], others: pl.Series) -> str | None:
-    """The order in which more of the dates lie among the column's dates that leave no doubt; None where neither does."""
+    """The order in which more of the dates lie among the column's dates that leave no doubt; None where neither
+    does.
+    """
     low, high = others.min(), others.max()
     if low is None or high is None:
         return None
@@ -300,8 +307,8 @@ def _among(both: dict[str, pl.DataFrame], others: pl.Series) -> str | None:
 
 
 def _composed(part: pl.DataFrame) -> pl.DataFrame:
-    """Times from texts `year`, `month`, `day` and, null where there is none, `hour`, `minute`, `second`, `half`, `zone`; null
-    where these are no time.
+    """Times from texts `year`, `month`, `day` and, null where there is none, `hour`, `minute`, `second`, `half`,
+    `zone`; null where these are no time.
     """
     year, hour = pl.col("year").cast(pl.Int64), pl.col("hour").cast(pl.Int64).fill_null(0)
     half = pl.col("half").str.to_lowercase().str.head(1)

@@ -70,7 +70,9 @@ def known(values: pl.Series, column: Column, reading: Reading) -> pl.Series:
 
 
 def read(values: pl.Series, name: str, column: Column, reading: Reading, said: Said) -> pl.Series:
-    """Values as the type of the contract's column, null where they do not fit. What was decided is put into ``said``."""
+    """Values as the type of the contract's column, null where they do not fit. What was decided is put into
+    ``said``.
+    """
     have, to = values.dtype, column.dtype
     reader = (column.metadata or {}).get(READS)
     if reader == "id":
@@ -96,8 +98,8 @@ def read(values: pl.Series, name: str, column: Column, reading: Reading, said: S
 def identifiers(values: pl.Series) -> pl.Series:
     """Identifiers as text that joins: blanks around them are gone, leading zeros and case stay, and 17850.0 is 17850.
 
-    Programs that hold a column of whole numbers with gaps as floats write it so; the fraction .0 is no part of an id. Nor
-    is an apostrophe before a number, by which exports keep spreadsheets from reading it as one.
+    Programs that hold a column of whole numbers with gaps as floats write it so; the fraction .0 is no part of an id.
+    Nor is an apostrophe before a number, by which exports keep spreadsheets from reading it as one.
     """
     if values.dtype.is_float():
         whole = values.is_finite() & (values == values.floor()) & (values.abs() < 2.0**63)
@@ -177,7 +179,9 @@ def _number(text: pl.Series, name: str, to: pl.DataType, reading: Reading, said:
 
 
 def _moments(values: pl.Series, name: str, to: pl.DataType, reading: Reading, said: Said) -> pl.Series:
-    """Instants in UTC, or dates: of an instant its date in the source's zone, of a zone-less time the date as written."""
+    """Instants in UTC, or dates: of an instant its date in the source's zone, of a zone-less time the date as
+    written.
+    """
     if not (values.dtype.is_temporal() or values.dtype == pl.String or values.dtype.is_numeric()):
         values = values.cast(pl.String, strict=False)
     values = _with_sense(values)

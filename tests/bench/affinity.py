@@ -51,8 +51,8 @@ def items(data: Path) -> pl.LazyFrame:
     raw = pl.concat(pl.read_csv(file, infer_schema_length=0) for file in sorted(data.glob("online_retail_*.csv.gz")))
     made = raw.select(
         source_system=pl.lit("UCI"), transaction_id="Invoice", product_id=pl.col("StockCode").str.to_uppercase(),
-        occurred_on=pl.col("InvoiceDate").str.slice(0, 10).str.to_date(), is_sale=~pl.col("Invoice").str.starts_with("C"),
-        is_product=pl.col("StockCode").str.contains(r"^\d{5}"), quantity=pl.col("Quantity").cast(pl.Int64), name="Description",
+        occurred_on=pl.col("InvoiceDate").str.slice(0, 10).str.to_date(), is_sale=~pl.col("Invoice").str.starts_with("C"),  # noqa: E501
+        is_product=pl.col("StockCode").str.contains(r"^\d{5}"), quantity=pl.col("Quantity").cast(pl.Int64), name="Description",  # noqa: E501
     )  # fmt: skip
     return made.lazy()
 
@@ -63,12 +63,12 @@ def main() -> None:
     log = items(parser.parse_args().data)
     print(f"{conditions('polars', 'scipy')}\n")
     possible, fisher, ours = np.sum([called(seed) for seed in range(LOGS)], axis=0)
-    print(f"{LOGS} logs without affinity, false discovery rate {LEVEL}: of {possible:,} pairs Fisher's test over all baskets calls"
+    print(f"{LOGS} logs without affinity, false discovery rate {LEVEL}: of {possible:,} pairs Fisher's test over all baskets calls"  # noqa: E501
           f" {fisher:,} significant, the table {ours:,}.\n")  # fmt: skip
     made = measured(lambda: product_affinity(log, CUT, EnrichmentRules()).collect())
     found = made.result
-    print(f"Public log, a year before {CUT}: {found['basket_count'][0]:,} baskets, {found['product_id'].n_unique():,} products,"
-          f" {found.height:,} pairs kept, {found['is_significant'].sum():,} significant, {made.cpu:.1f} CPU s.\n")  # fmt: skip
+    print(f"Public log, a year before {CUT}: {found['basket_count'][0]:,} baskets, {found['product_id'].n_unique():,} products,"  # noqa: E501
+          f" {found.height:,} pairs kept, {found['is_significant'].sum():,} significant, {made.cpu:.1f} CPU s.\n")  # fmt: skip  # noqa: E501
     names = (
         log.group_by("product_id")
         .agg(name=pl.col("name").drop_nulls().mode().sort().first().str.strip_chars())
@@ -79,7 +79,7 @@ def main() -> None:
     told = shown.join(names, on="product_id", maintain_order="left").join(
         names, left_on="other_product_id", right_on="product_id", suffix="_other", maintain_order="left"
     )
-    rows = [(r["name"], r["name_other"], r["both_count"], f"{r['expected_count']:.1f}", f"{r['lift']:.1f}", f"{r['q_value']:.0e}")
+    rows = [(r["name"], r["name_other"], r["both_count"], f"{r['expected_count']:.1f}", f"{r['lift']:.1f}", f"{r['q_value']:.0e}")  # noqa: E501
             for r in told.to_dicts()]  # fmt: skip
     print(table("product|bought with it|baskets|by chance|lift|adjusted p", rows))
 

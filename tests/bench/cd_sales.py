@@ -102,7 +102,7 @@ def judged(kind: str, lines: pl.DataFrame, as_of: date, horizon: int) -> list[st
     ):
         m, decile = clv.amount_metrics(truth, amount), clv.decile_table(truth, amount)["decile_error"]
         own = f"{inside:.0%} | {gain}" if name == "offline score" else "|"
-        out.append(f"| {kind} {as_of} | {horizon} | {name} | {m['total_error']:+.1%} | {m['mae']:.2f} | {m['spearman']:.4f} | {decile:.2f} | {evaluation.auc(churned, leaving):.4f} | {own} |")  # fmt: skip
+        out.append(f"| {kind} {as_of} | {horizon} | {name} | {m['total_error']:+.1%} | {m['mae']:.2f} | {m['spearman']:.4f} | {decile:.2f} | {evaluation.auc(churned, leaving):.4f} | {own} |")  # fmt: skip  # noqa: E501
     return out
 
 

@@ -1,8 +1,9 @@
 """Damaged files of every format: `python tests/bench/fuzz_files.py [--records 1000000 --seed 1 --formats csv,json]`.
 
-Makes small files, damages their bytes (flipped, cut out, doubled, quotes and line ends put in, cut short) and reads them.
-It must not crash; positions are unique and ascending; of texts, every physical line is accounted for; and no value is
-invented: the landed values stand in the file, in order and apart from each other. Prints what a failing file held.
+Makes small files, damages their bytes (flipped, cut out, doubled, quotes and line ends put in, cut short) and reads
+them. It must not crash; positions are unique and ascending; of texts, every physical line is accounted for; and no
+value is invented: the landed values stand in the file, in order and apart from each other. Prints what a failing file
+held.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from customer360.platform.sources.formats.options import Format
 from customer360.platform.sources.formats.records import POSITION, Records
 
 NAMES = ("id", "at", "amount", "note", "city")
-WORDS = ("lamp", 'oak 5" board', "say ""hi""", "a, b", "two\nlines", "naïve", "C:\\dir", "", "x;y", "[1]", "{", "Größe", "'", "<b>", "&")  # fmt: skip
-PUT_IN = (b'"', b"\n", b",", b"\r", b"\\", b'""', b"\x00", b"\xff", b"\xe9", b"{", b"}", b"[", b"]", b"<", b">", b'",', b',"', b"\r\n", b"\\\n", b";", b"\t", b":")  # fmt: skip
+WORDS = ("lamp", 'oak 5" board', "say ""hi""", "a, b", "two\nlines", "naïve", "C:\\dir", "", "x;y", "[1]", "{", "Größe", "'", "<b>", "&")  # fmt: skip  # noqa: E501
+PUT_IN = (b'"', b"\n", b",", b"\r", b"\\", b'""', b"\x00", b"\xff", b"\xe9", b"{", b"}", b"[", b"]", b"<", b">", b'",', b',"', b"\r\n", b"\\\n", b";", b"\t", b":")  # fmt: skip  # noqa: E501
 SHEET = "xl/worksheets/s.xml"
 
 
@@ -63,7 +64,7 @@ def as_json(rows: list[dict[str, str]], rng: random.Random) -> bytes:
     shape = rng.randrange(4)
     if shape < 2:
         return "\n".join(json.dumps(value, ensure_ascii=plain) for value in values).encode()
-    return json.dumps(values if shape == 2 else {"next": None, "rows": values}, ensure_ascii=plain, indent=rng.choice([None, 1])).encode()  # fmt: skip
+    return json.dumps(values if shape == 2 else {"next": None, "rows": values}, ensure_ascii=plain, indent=rng.choice([None, 1])).encode()  # fmt: skip  # noqa: E501
 
 
 def as_xml(rows: list[dict[str, str]], rng: random.Random) -> bytes:
@@ -95,13 +96,13 @@ def as_sheet(rows: list[dict[str, str]], rng: random.Random) -> bytes:
 
 
 def workbook(sheet: bytes) -> bytes:
-    main, relation = "application/vnd.openxmlformats-officedocument.spreadsheetml", "http://schemas.openxmlformats.org/officeDocument/2006/relationships"  # fmt: skip
+    main, relation = "application/vnd.openxmlformats-officedocument.spreadsheetml", "http://schemas.openxmlformats.org/officeDocument/2006/relationships"  # fmt: skip  # noqa: E501
     package = "http://schemas.openxmlformats.org/package/2006"
     files = {
-        "[Content_Types].xml": f'<Types xmlns="{package}/content-types"><Override PartName="/xl/workbook.xml" ContentType="{main}.sheet.main+xml"/><Override PartName="/{SHEET}" ContentType="{main}.worksheet+xml"/></Types>',
-        "_rels/.rels": f'<Relationships xmlns="{package}/relationships"><Relationship Id="r" Type="{relation}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
-        "xl/workbook.xml": f'<workbook xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main" xmlns:r="{relation}"><sheets><sheet name="S" sheetId="1" r:id="s"/></sheets></workbook>',
-        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{package}/relationships"><Relationship Id="s" Type="{relation}/worksheet" Target="worksheets/s.xml"/></Relationships>',
+        "[Content_Types].xml": f'<Types xmlns="{package}/content-types"><Override PartName="/xl/workbook.xml" ContentType="{main}.sheet.main+xml"/><Override PartName="/{SHEET}" ContentType="{main}.worksheet+xml"/></Types>',  # noqa: E501
+        "_rels/.rels": f'<Relationships xmlns="{package}/relationships"><Relationship Id="r" Type="{relation}/officeDocument" Target="xl/workbook.xml"/></Relationships>',  # noqa: E501
+        "xl/workbook.xml": f'<workbook xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main" xmlns:r="{relation}"><sheets><sheet name="S" sheetId="1" r:id="s"/></sheets></workbook>',  # noqa: E501
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{package}/relationships"><Relationship Id="s" Type="{relation}/worksheet" Target="worksheets/s.xml"/></Relationships>',  # noqa: E501
     }
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as made:
@@ -154,7 +155,9 @@ def faults(data: bytes, found: Records, format: Format) -> list[str]:
 
 
 def physical_lines(data: bytes) -> int:
-    """Lines of a text in any encoding that is tried here; lines that end in carriage returns alone have no line feed."""
+    """Lines of a text in any encoding that is tried here; lines that end in carriage returns alone have no line
+    feed.
+    """
     text = _decoded(data)[0] if _is_wide(data) else data.decode("latin-1")
     feeds, alone = text.count("\n"), text.count("\r") - text.count("\r\n")
     if alone > 10 * feeds and alone + text.count("\r\n") > feeds:
@@ -215,7 +218,7 @@ def _bare(text: str, format: Format) -> str:
         text = re.sub(r"\\u([0-9a-fA-F]{4})", lambda m: chr(int(m[1], 16)), text)
         text = re.sub(r"\\[nrtbf/]", "", text).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if format in ("xml", "excel"):
-        text = re.sub(r"&#x?\w+;|_x[0-9a-fA-F]{4}_", "", text).replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&").replace("&quot;", "").replace("&apos;", "'")  # fmt: skip
+        text = re.sub(r"&#x?\w+;|_x[0-9a-fA-F]{4}_", "", text).replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&").replace("&quot;", "").replace("&apos;", "'")  # fmt: skip  # noqa: E501
     return re.sub(r'["\\\s\x00-\x1f\ufeff\ufffd]', "", text)
 
 

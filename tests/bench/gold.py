@@ -134,12 +134,12 @@ def _columns(table: type[Table], rng: np.random.Generator, rows: int) -> dict[st
         counts = dict.fromkeys((c for c in Sessions.columns() if c.endswith("_count")), pl.lit(1, pl.Int64))
         length = pl.Series(rng.integers(1, 1800, rows))
         return counts | {
-            "session_id": "S" + pl.col("row").cast(pl.String), "started_at": pl.col("at"), "started_on": pl.col("at").dt.date(),
+            "session_id": "S" + pl.col("row").cast(pl.String), "started_at": pl.col("at"), "started_on": pl.col("at").dt.date(),  # noqa: E501
             "ended_at": pl.col("at"), "duration_seconds": length,
         }  # fmt: skip
     money = {
         "is_sale": is_sale, "is_return": ~is_sale, "transaction_id": "T" + pl.col("row").cast(pl.String),
-        "gross_amount": pl.when(is_sale).then(amount).otherwise(0), "return_amount": pl.when(is_sale).then(0).otherwise(amount),
+        "gross_amount": pl.when(is_sale).then(amount).otherwise(0), "return_amount": pl.when(is_sale).then(0).otherwise(amount),  # noqa: E501
         "discount_amount": amount * 0.1,
     }  # fmt: skip
     if table is TransactionItems:
@@ -210,7 +210,7 @@ def polars_streaming(flat: Path, out: Path, as_of: date) -> pl.DataFrame:
         pl.len().alias("item_count"), pl.col("quantity").sum().alias("unit_count")
     )  # fmt: skip
     events = known("events").group_by("person_id").agg(
-        pl.col(on).max().alias("seen_on"), *(within(kind == k, on, 30).alias(n) for k, n in (("PRODUCT_VIEW", "view_count_30d"), ("SEARCH", "search_count_30d"))),
+        pl.col(on).max().alias("seen_on"), *(within(kind == k, on, 30).alias(n) for k, n in (("PRODUCT_VIEW", "view_count_30d"), ("SEARCH", "search_count_30d"))),  # noqa: E501
         *(within(kind == "CART_ADD", on, w).alias(f"cart_add_count_{w}d") for w in (30, 90)),
     )  # fmt: skip
     visits = known("sessions", "started_on").group_by("person_id").agg(
@@ -232,7 +232,7 @@ def duck(flat: Path, out: Path, as_of: date) -> pl.DataFrame:
         return f"coalesce(sum({value}) FILTER ({on} >= DATE '{as_of}' - {days}), 0)"
 
     ordered = ", ".join(
-        f"{since('is_sale::INT', 'occurred_on', w)} order_count_{w}d, {since('gross_amount::DOUBLE', 'occurred_on', w)} gross_amount_{w}d"
+        f"{since('is_sale::INT', 'occurred_on', w)} order_count_{w}d, {since('gross_amount::DOUBLE', 'occurred_on', w)} gross_amount_{w}d"  # noqa: E501
         for w in windows
     )
     carts = ", ".join(
@@ -250,12 +250,12 @@ def duck(flat: Path, out: Path, as_of: date) -> pl.DataFrame:
     season = f"occurred_on >= DATE '{as_of}' - 365 AND occurred_on < DATE '{as_of}' - 275"
 
     def part(table: str, what: str, on: str = "occurred_on", more: str = "") -> str:
-        return f"(SELECT person_id, {what} FROM '{flat / table}/*.parquet' WHERE person_id IS NOT NULL AND {on} < DATE '{as_of}' {more} GROUP BY person_id)"
+        return f"(SELECT person_id, {what} FROM '{flat / table}/*.parquet' WHERE person_id IS NOT NULL AND {on} < DATE '{as_of}' {more} GROUP BY person_id)"  # noqa: E501
 
     orders = part("transactions", f"""min(occurred_on) FILTER (is_sale) first_on, max(occurred_on) FILTER (is_sale) last_on, count(*) FILTER (is_sale) order_count,
         count(*) FILTER (is_return) return_count, sum(gross_amount::DOUBLE) gross_amount, sum(net_amount::DOUBLE) net_amount,
         sum(discount_amount::DOUBLE) FILTER (is_sale) discount_amount, {channels}, {ordered},
-        count(*) FILTER (is_sale AND {season}) season_order_count, count(DISTINCT occurred_on) FILTER (is_sale) purchase_day_count""")  # fmt: skip
+        count(*) FILTER (is_sale AND {season}) season_order_count, count(DISTINCT occurred_on) FILTER (is_sale) purchase_day_count""")  # fmt: skip  # noqa: E501
     lines = part(
         "transaction_items", "count(*) item_count, sum(quantity) unit_count", more="AND is_sale AND is_product"
     )
@@ -264,7 +264,7 @@ def duck(flat: Path, out: Path, as_of: date) -> pl.DataFrame:
         connection.execute(f"SET threads = {os.cpu_count()}; SET enable_progress_bar = false")
         connection.execute(f"""COPY (SELECT * FROM {orders} FULL JOIN {lines} USING (person_id)
             FULL JOIN {part('events', f'max(occurred_on) seen_on, {views}, {carts}')} USING (person_id)
-            FULL JOIN {part('sessions', visits, 'started_on')} USING (person_id)) TO '{file}' (COMPRESSION zstd)""")  # fmt: skip
+            FULL JOIN {part('sessions', visits, 'started_on')} USING (person_id)) TO '{file}' (COMPRESSION zstd)""")  # fmt: skip  # noqa: E501
     return pl.read_parquet(file)
 
 

@@ -201,14 +201,14 @@ def main() -> None:
         names = fact_tables()
         total = [f for n in names for f in lake_of(site).files(n)]
     print(
-        f"first run {first:.1f} s; facts: {sum(f.rows for f in total):,} rows, {len(total)} buckets, {sum(f.size for f in total) / 1e6:.1f} MB"
+        f"first run {first:.1f} s; facts: {sum(f.rows for f in total):,} rows, {len(total)} buckets, {sum(f.size for f in total) / 1e6:.1f} MB"  # noqa: E501
     )
     with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=200, tbl_hide_dataframe_shape=True, float_precision=2):
         print(pl.DataFrame(rows))
     print(f"read {plain:.2f} s, read -moves {without:.2f} s")
     threads = os.environ.get("POLARS_MAX_THREADS", "all")
     print(
-        f"{before}; {options.people:,} people, {options.days} days, {options.buckets} buckets, in process, {threads} threads"
+        f"{before}; {options.people:,} people, {options.days} days, {options.buckets} buckets, in process, {threads} threads"  # noqa: E501
     )
 
 

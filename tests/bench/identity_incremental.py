@@ -153,7 +153,7 @@ def batch_into(records: int, size: int) -> None:
         kept = after.join(before, on=["record", "person"], how="semi").height
         print(f"  {phases}; partition equal to the rebuild: {same}; edges equal: {edges}")
         print(
-            f"  untouched records {after.height:,}, with their id unchanged {kept:,}; verified {registry.verify(stored.lake, 'bench')}"
+            f"  untouched records {after.height:,}, with their id unchanged {kept:,}; verified {registry.verify(stored.lake, 'bench')}"  # noqa: E501
         )
         print(f"  peak memory {done.peak:.1f} GiB")
 
@@ -184,7 +184,7 @@ def random_orders(records: int, orders: int) -> None:
             flush=True,
         )
     print(
-        f"{orders} random orders and batchings of {evidence.height:,} records: partition equal {equal}, edges equal {equal_edges}"
+        f"{orders} random orders and batchings of {evidence.height:,} records: partition equal {equal}, edges equal {equal_edges}"  # noqa: E501
     )
     print(f"  {wanted.len():,} persons, {edges.height:,} edges, {whole.state.crowded.height:,} crowded key values")
 

@@ -259,7 +259,7 @@ def report(clean: list[dict[str, object]], broken: list[dict[str, object]], shar
     for rival in clean[:2]:
         ratio = float(str(rival["seconds"])) / float(str(fastest))
         print(
-            f"target, {TARGET} of the speed of {rival['way']} on clean files: {'holds' if ratio >= TARGET else 'does not hold'} ({ratio:.2f})"
+            f"target, {TARGET} of the speed of {rival['way']} on clean files: {'holds' if ratio >= TARGET else 'does not hold'} ({ratio:.2f})"  # noqa: E501
         )
     print(f"{before}; speed is against plain Polars on unzipped bytes")
 

@@ -9,15 +9,15 @@ import numpy as np
 import polars as pl
 
 _SYLLABLES = ("ba", "ne", "lo", "ri", "ka", "mu", "ste", "vo", "dan", "fel", "gor", "hal", "jen", "kol", "mar", "nor",
-              "pel", "ros", "san", "tor", "ul", "ven", "wes", "yar", "zim", "bre", "cho", "dri", "eli", "fa")  # fmt: skip
+              "pel", "ros", "san", "tor", "ul", "ven", "wes", "yar", "zim", "bre", "cho", "dri", "eli", "fa")  # fmt: skip  # noqa: E501
 _GIVEN = ("james mary robert patricia john jennifer michael linda david elizabeth william barbara richard susan joseph "
-          "jessica thomas sarah charles karen daniel nancy matthew lisa anthony betty mark margaret donald sandra steven "
-          "ashley paul kimberly andrew emily joshua donna kenneth michelle kevin carol brian amanda george melissa edward "
+          "jessica thomas sarah charles karen daniel nancy matthew lisa anthony betty mark margaret donald sandra steven "  # noqa: E501
+          "ashley paul kimberly andrew emily joshua donna kenneth michelle kevin carol brian amanda george melissa edward "  # noqa: E501
           "deborah ronald stephanie timothy rebecca jason sharon jeffrey laura ryan cynthia jacob kathleen gary amy "
-          "nicholas angela eric shirley jonathan anna stephen brenda larry pamela justin emma scott nicole brandon helen "
-          "benjamin samantha samuel katherine gregory christine alexander debra patrick rachel frank carolyn raymond janet "
+          "nicholas angela eric shirley jonathan anna stephen brenda larry pamela justin emma scott nicole brandon helen "  # noqa: E501
+          "benjamin samantha samuel katherine gregory christine alexander debra patrick rachel frank carolyn raymond janet "  # noqa: E501
           "jack catherine dennis maria jerry heather tyler diane aaron ruth jose julie adam olivia nathan joyce henry "
-          "virginia zachary victoria douglas kelly peter lauren kyle christina noah joan ethan evelyn jeremy judith").split()  # fmt: skip
+          "virginia zachary victoria douglas kelly peter lauren kyle christina noah joan ethan evelyn jeremy judith").split()  # fmt: skip  # noqa: E501
 _NICK = {"james": "jim", "robert": "bob", "william": "bill", "elizabeth": "liz", "michael": "mike", "jennifer": "jen",
          "thomas": "tom", "daniel": "dan", "margaret": "peggy", "richard": "dick", "joseph": "joe", "katherine": "kate",
          "patricia": "pat", "samuel": "sam", "benjamin": "ben", "nicholas": "nick", "christine": "chris"}  # fmt: skip

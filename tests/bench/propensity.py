@@ -29,7 +29,7 @@ def interactions(data: Path) -> pl.LazyFrame:
     """Rows as of gold.interactions from the sold lines of goods of the public log."""
     raw = pl.concat(pl.read_csv(file, infer_schema_length=0) for file in sorted(data.glob("online_retail_*.csv.gz")))
     sold = raw.filter(
-        ~pl.col("Invoice").str.starts_with("C"), pl.col("Quantity").cast(pl.Int64) > 0, pl.col("Price").cast(pl.Float64) > 0,
+        ~pl.col("Invoice").str.starts_with("C"), pl.col("Quantity").cast(pl.Int64) > 0, pl.col("Price").cast(pl.Float64) > 0,  # noqa: E501
         pl.col("StockCode").str.contains(r"^\d{5}"), pl.col("Customer ID").is_not_null(),
     ).with_columns(product_id=pl.col("StockCode").str.to_uppercase())  # fmt: skip
     word = pl.col("Description").str.to_uppercase().str.extract(r"([A-Z]+)[^A-Z]*$").str.strip_suffix("S")
@@ -50,16 +50,16 @@ def interactions(data: Path) -> pl.LazyFrame:
 def row(snapshot: Snapshot) -> str:
     fitted = measured(lambda: propensity.fit(snapshot, propensity.PropensityParams(), NoProgress()))
     found = propensity.evaluate(fitted.result, snapshot).metrics
-    gains = [f"{found[f'auc_over_{name}']:+.3f} [{found[f'auc_over_{name}_low']:+.3f}, {found[f'auc_over_{name}_high']:+.3f}]"
+    gains = [f"{found[f'auc_over_{name}']:+.3f} [{found[f'auc_over_{name}_low']:+.3f}, {found[f'auc_over_{name}_high']:+.3f}]"  # noqa: E501
              for name in ("rate", "last_purchase", "frequency")]  # fmt: skip
-    cells = [str(snapshot.as_of), f"{found['row_count']:,.0f}", f"{found['category_count']:.0f}", f"{found['base_rate']:.3f}",
-             f"{found['auc']:.3f}", *gains, f"{found['category_auc']:.3f}", f"{found['ece']:.3f}", f"{found['category_ece']:.3f}",
+    cells = [str(snapshot.as_of), f"{found['row_count']:,.0f}", f"{found['category_count']:.0f}", f"{found['base_rate']:.3f}",  # noqa: E501
+             f"{found['auc']:.3f}", *gains, f"{found['category_auc']:.3f}", f"{found['ece']:.3f}", f"{found['category_ece']:.3f}",  # noqa: E501
              f"{found['category_ece_max']:.3f}", f"{fitted.cpu:.1f}"]  # fmt: skip
     return "| " + " | ".join(cells) + " |"
 
 
 HEAD = """| cut | pairs | categories | base rate | AUC | over the category's rate | over the own last purchase | over the own frequency | AUC within a category | calibration error | of a category, mean | of a category, largest | CPU s of the fit |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
+|---|---|---|---|---|---|---|---|---|---|---|---|---|"""  # noqa: E501
 
 
 def main() -> None:

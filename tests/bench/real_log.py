@@ -67,7 +67,7 @@ def figures(lake: Lake) -> list[tuple[object, ...]]:
         guest_gross=pl.col("gross_amount").filter(pl.col("person_id").is_null()).sum(),
     ).collect().row(0, named=True)  # fmt: skip
     lines = lake.scan("silver.transaction_items").select(
-        lines=pl.len(), gross=pl.col("gross_amount").sum(), no_product=(~pl.col("is_product")).sum(), no_product_gross=pl.col("gross_amount").filter(~pl.col("is_product")).sum(),
+        lines=pl.len(), gross=pl.col("gross_amount").sum(), no_product=(~pl.col("is_product")).sum(), no_product_gross=pl.col("gross_amount").filter(~pl.col("is_product")).sum(),  # noqa: E501
     ).collect().row(0, named=True)  # fmt: skip
     days = (
         lake.scan("silver.subject_days")
@@ -88,7 +88,7 @@ def figures(lake: Lake) -> list[tuple[object, ...]]:
         ("gross, returns, net", f"{money(sales['gross'])} - {money(sales['given_back'])} = {money(sales['net'])} GBP"),
         (
             "lines",
-            f"{lines['lines']:,}, of which {lines['no_product']:,} are no product ({money(lines['no_product_gross'])} GBP gross)",
+            f"{lines['lines']:,}, of which {lines['no_product']:,} are no product ({money(lines['no_product_gross'])} GBP gross)",  # noqa: E501
         ),
         ("gross of the lines, equal ones of an invoice folded", f"{money(lines['gross'])} GBP"),
         ("persons", f"{people:,}"),
@@ -116,14 +116,14 @@ def churn_rows(found: Evaluation) -> list[tuple[object, ...]]:
     m = found.metrics
     own = (
         f"{m['auc']:.3f}",
-        f"PR-AUC {m['pr_auc']:.3f}, lift@10 % {m['lift_10']:.2f} of {m['lift_10_ceiling']:.2f}, Brier {m['brier']:.3f}, ECE {m['ece']:.3f}",
+        f"PR-AUC {m['pr_auc']:.3f}, lift@10 % {m['lift_10']:.2f} of {m['lift_10_ceiling']:.2f}, Brier {m['brier']:.3f}, ECE {m['ece']:.3f}",  # noqa: E501
         "",
     )
     rules = {"recency": "recency rule", "bgnbd": "BG/NBD expected purchases"}
     return [
         ("churn model", *own),
         *(
-            (label, f"{m[f'{rule}_auc']:.3f}", f"{m[f'auc_over_{rule}']:+.4f} [{m[f'auc_over_{rule}_low']:+.4f}, {m[f'auc_over_{rule}_high']:+.4f}]",
+            (label, f"{m[f'{rule}_auc']:.3f}", f"{m[f'auc_over_{rule}']:+.4f} [{m[f'auc_over_{rule}_low']:+.4f}, {m[f'auc_over_{rule}_high']:+.4f}]",  # noqa: E501
              found.verdicts[f"auc_over_{rule}"])
             for rule, label in rules.items()
         ),
@@ -135,7 +135,7 @@ def recommendation_rows(found: Evaluation) -> list[tuple[object, ...]]:
     rivals = {"new": ("popularity",), "all": ("popularity", "own_frequency")}
     for mode, names in rivals.items():
         rows.append((f"{mode}: item to item", f"{m[f'{mode}_recall_20']:.3f}", f"{m[f'{mode}_ndcg_10']:.3f}",
-                     f"coverage {m[f'{mode}_coverage_20']:.2f}, {m[f'{mode}_person_count']:,.0f} persons", ""))  # fmt: skip
+                     f"coverage {m[f'{mode}_coverage_20']:.2f}, {m[f'{mode}_person_count']:,.0f} persons", ""))  # fmt: skip  # noqa: E501
         for name in names:
             over = f"{mode}_over_{name}"
             gain = f"{m[f'{over}_gain']:+.4f} [{m[f'{over}_gain_low']:+.4f}, {m[f'{over}_gain_high']:+.4f}]"
@@ -171,7 +171,7 @@ def main() -> None:
         protocol = protocol_population(lake, CUT)
         print(f"### Online Retail II, as of {CUT}, executor {options.executor}\n\n{before}\n")
         print(
-            f"First run: {first.seconds:.1f} s from raw files to gold with the start of Ray ({len(first.result.nodes)} nodes, peak {first.peak:.2f} GiB). "
+            f"First run: {first.seconds:.1f} s from raw files to gold with the start of Ray ({len(first.result.nodes)} nodes, peak {first.peak:.2f} GiB). "  # noqa: E501
             f"Second run: all {len(second.result.nodes)} nodes current, {second.seconds:.1f} s. "
             f"Backtests: churn {churn_cost['seconds']:.1f} s, recommendations {list_cost['seconds']:.1f} s.\n"
         )
@@ -188,8 +188,8 @@ def main() -> None:
         print("\n" + table("what|figure", figures(lake)))
         same = "equal to" if protocol == PROTOCOL_POPULATION else f"not the {PROTOCOL_POPULATION:,} of"
         print(
-            f"\nPersons with a priced goods line in the year before: {protocol:,}, {same} the frozen protocol; judged by the model: {churn.metrics['row_count']:,.0f} "
-            f"(an order is a completed sale, whatever its lines), churn rate {churn.metrics['base_rate']:.1%}, window {CUT} to {CUT + HORIZON}.\n"
+            f"\nPersons with a priced goods line in the year before: {protocol:,}, {same} the frozen protocol; judged by the model: {churn.metrics['row_count']:,.0f} "  # noqa: E501
+            f"(an order is a completed sale, whatever its lines), churn rate {churn.metrics['base_rate']:.1%}, window {CUT} to {CUT + HORIZON}.\n"  # noqa: E501
         )
         print(table(f"churn, {HORIZON.days} days|AUC|model minus rule [95 %, paired]|the model is", churn_rows(churn)))
         print(

@@ -114,9 +114,9 @@ def judged(rows: pl.DataFrame, cut: date, mode: Mode, of_towers: Towers | None) 
     scored = {name: evaluation.ranking_by_person(found, truth) for name, found in lists.items()}
     ours = next(iter(scored.values()))["recall"]
     out = [
-        f"\n**{cut}, mode {mode}**: {len(persons):,} users, {truth.height / len(persons):.1f} relevant items each, {unseen:.1%} of them "
+        f"\n**{cut}, mode {mode}**: {len(persons):,} users, {truth.height / len(persons):.1f} relevant items each, {unseen:.1%} of them "  # noqa: E501
         f"unseen before the cut; fit and lists {seconds:.0f} s ({cpu:.0f} s of CPU).\n",
-        "| method | Recall@20 | NDCG@10 | coverage | Gini | items younger than 28 d | hybrid minus it, Recall [95 %, paired] |",
+        "| method | Recall@20 | NDCG@10 | coverage | Gini | items younger than 28 d | hybrid minus it, Recall [95 %, paired] |",  # noqa: E501
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, by_person in sorted(scored.items(), key=lambda pair: -pair[1]["recall"].to_numpy().mean()):

@@ -41,11 +41,11 @@ def lists(options: argparse.Namespace) -> str:
         file = Path(folder) / "log.parquet"
         shop(options.users, options.items, options.events).write_parquet(file)
         began = perf_counter()
-        command = ["offline", "recommend", "--interactions", str(file), "--as-of", "2023-01-01", "--mode", options.mode, "--out", f"{folder}/o.parquet"]  # fmt: skip
+        command = ["offline", "recommend", "--interactions", str(file), "--as-of", "2023-01-01", "--mode", options.mode, "--out", f"{folder}/o.parquet"]  # fmt: skip  # noqa: E501
         subprocess.run([sys.executable, "-m", "customer360.serve.cli", *command], check=True)
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         return (
-            f"{options.users:,} users, {options.items:,} items, {options.events:,} events, mode {options.mode}: {perf_counter() - began:.0f} s, "
+            f"{options.users:,} users, {options.items:,} items, {options.events:,} events, mode {options.mode}: {perf_counter() - began:.0f} s, "  # noqa: E501
             f"{used.ru_utime + used.ru_stime:.0f} s of CPU, peak {used.ru_maxrss / 1e6:.2f} GB"
         )
 

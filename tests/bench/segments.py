@@ -32,13 +32,13 @@ def main() -> None:
         mine = segments.predict(fitted, snapshot)["score"]
         agreement = adjusted_rand_score(segments.predict(before, snapshot)["score"], mine) if before else None
         gain = [found[f"explained_over_rfm{end}"] for end in ("", "_low", "_high")]
-        rows.append((cut, f"{found['row_count']:,.0f}", len(fitted.segments), f"{found['stability']:.2f}", f"{found['silhouette']:.3f}",
-                     f"{found['explained']:.3f}", f"{found['rfm_explained']:.3f}", "{:+.3f} [{:+.3f}, {:+.3f}]".format(*gain),
+        rows.append((cut, f"{found['row_count']:,.0f}", len(fitted.segments), f"{found['stability']:.2f}", f"{found['silhouette']:.3f}",  # noqa: E501
+                     f"{found['explained']:.3f}", f"{found['rfm_explained']:.3f}", "{:+.3f} [{:+.3f}, {:+.3f}]".format(*gain),  # noqa: E501
                      "" if agreement is None else f"{agreement:.2f}", f"{made.cpu:.1f}"))  # fmt: skip
         said = (f"{s.number} {s.persona} ({s.share:.0%}, {s.mean_spend:,.0f})" for s in fitted.segments)
         names.append(f"{cut}: " + "; ".join(said) + ".")
         before = fitted
-    print(table("cut|customers|segments|adjusted Rand index over redraws|silhouette|explained|by RFM rules|difference [95 %, paired]|"
+    print(table("cut|customers|segments|adjusted Rand index over redraws|silhouette|explained|by RFM rules|difference [95 %, paired]|"  # noqa: E501
                 "agreement with the segments of the cut before|CPU s", rows))  # fmt: skip
     print("\n" + "\n\n".join(names))
 

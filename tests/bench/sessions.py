@@ -178,7 +178,7 @@ def judged(name: str, rows: pl.DataFrame, start: datetime, stop: datetime) -> li
     }
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     out = [
-        f"\n**{name}**: {known.height:,} events of {len(paths):,} sessions, {wanted.height:,} judged, lists for {ours['session'].n_unique():,}; "
+        f"\n**{name}**: {known.height:,} events of {len(paths):,} sessions, {wanted.height:,} judged, lists for {ours['session'].n_unique():,}; "  # noqa: E501
         f"{seconds:.0f} s of CPU, peak {peak:.1f} GB with both baselines.\n",
         "| method | HR@20 | MRR@20 | hybrid minus it, HR [95 %] | MRR [95 %] |", "|---|---|---|---|---|",
     ]  # fmt: skip
@@ -188,7 +188,7 @@ def judged(name: str, rows: pl.DataFrame, start: datetime, stop: datetime) -> li
             for column in ("hit", "reciprocal")
         ]
         out.append(
-            f"| {method} | {found['hit'].mean():.3f} | {found['reciprocal'].mean():.3f} | {' | '.join(map(str, gains)) if method != 'hybrid' else '|'} |"
+            f"| {method} | {found['hit'].mean():.3f} | {found['reciprocal'].mean():.3f} | {' | '.join(map(str, gains)) if method != 'hybrid' else '|'} |"  # noqa: E501
         )
     return out
 

@@ -67,9 +67,9 @@ def inputs(rows: int) -> dict[type[Table], pl.DataFrame]:
     sale, amount = pl.Series(rng.random(rows) < 0.9), pl.Series(rng.integers(100, 80_000, rows) / 100)
     channel = pick(("POS", "ECOMMERCE", "MOBILE"))
     transactions = sales.with_columns(
-        transaction_id="T" + pl.col("row").cast(pl.String), occurred_at="at", occurred_on="on", is_sale=sale, is_return=~sale,
+        transaction_id="T" + pl.col("row").cast(pl.String), occurred_at="at", occurred_on="on", is_sale=sale, is_return=~sale,  # noqa: E501
         channel=channel, channel_group=channel, store_id=pl.when(channel == "POS").then(pick(STORES)),
-        total_amount=amount, gross_amount=pl.when(sale).then(amount).otherwise(0), net_amount=pl.when(sale).then(amount).otherwise(-amount),
+        total_amount=amount, gross_amount=pl.when(sale).then(amount).otherwise(0), net_amount=pl.when(sale).then(amount).otherwise(-amount),  # noqa: E501
     )  # fmt: skip
     lines = transactions.select(
         "transaction_id", "subject_id", "person_id", "is_sale", "is_return", "occurred_at", "occurred_on"
@@ -81,7 +81,7 @@ def inputs(rows: int) -> dict[type[Table], pl.DataFrame]:
     counts = {c: pl.Series(rng.poisson(1, rows)) for c in Sessions.columns() if c.endswith("_count")}
     sessions = visits.with_columns(
         session_id="S" + pl.col("row").cast(pl.String), started_at="at", ended_at="at", started_on="on",
-        duration_seconds=pl.Series(rng.exponential(400, rows).astype(np.int64)), device_type=pick(("MOBILE", "DESKTOP", "TABLET", None)),
+        duration_seconds=pl.Series(rng.exponential(400, rows).astype(np.int64)), device_type=pick(("MOBILE", "DESKTOP", "TABLET", None)),  # noqa: E501
         landing_referrer_host=pick(HOSTS), **counts,
     ).with_columns(event_count=pl.col("event_count") + pl.col("page_view_count") + 1)  # fmt: skip
     made = {

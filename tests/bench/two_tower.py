@@ -134,8 +134,8 @@ def against_a_plain_loop(rounds: int, folder: Path) -> None:
         plain, worker = in_new_process(inputs), in_worker(run, folder)
         pairs.append((plain, worker))
         print(
-            f"plain loop {plain['rate']:,.0f} examples/s, fit {plain['seconds']:.1f} s | worker {worker['rate']:,.0f} examples/s,"
-            f" fit {worker['seconds']:.1f} s, with Ray Train {worker['with_ray']:.1f} s | ratio {worker['rate'] / plain['rate']:.2f},"
+            f"plain loop {plain['rate']:,.0f} examples/s, fit {plain['seconds']:.1f} s | worker {worker['rate']:,.0f} examples/s,"  # noqa: E501
+            f" fit {worker['seconds']:.1f} s, with Ray Train {worker['with_ray']:.1f} s | ratio {worker['rate'] / plain['rate']:.2f},"  # noqa: E501
             f" a CPU second {worker['cpu_rate'] / plain['cpu_rate']:.2f}, load {os.getloadavg()[0]:.1f}",
             flush=True,
         )
@@ -170,13 +170,15 @@ def against_one_worker(workers: int, rounds: int, data: Path, folder: Path) -> N
     for name in ("seconds", "with_ray", "rate", "cpu"):
         ratios = [many[name] / one[name] for one, many in zip(figures[1], figures[workers], strict=True)]
         print(
-            f"{name}, {workers} workers / one: {', '.join(f'{r:.2f}' for r in ratios)}, median {statistics.median(ratios):.2f}"
+            f"{name}, {workers} workers / one: {', '.join(f'{r:.2f}' for r in ratios)}, median {statistics.median(ratios):.2f}"  # noqa: E501
         )
     compare(rows, {count: two_tower.load(folder / str(count) / "fitted") for count in figures})
 
 
 def compare(rows: pl.DataFrame, fitted: dict[int, two_tower.TwoTowerFitted]) -> None:
-    """Print how far the vectors of one and of more workers lie apart, and what their lists of 20 hold in either mode."""
+    """Print how far the vectors of one and of more workers lie apart, and what their lists of 20 hold in either
+    mode.
+    """
     one, many = fitted.values()
     apart = max(float(np.abs(getattr(one, name) - getattr(many, name)).max()) for name in ("bias", "items", "hidden"))
     print(f"largest difference of a component: {apart:.1e}")
@@ -188,8 +190,8 @@ def compare(rows: pl.DataFrame, fitted: dict[int, two_tower.TwoTowerFitted]) -> 
         recalls = [evaluation.ranking_by_person(found, truth)["recall"] for found in lists]
         same = lists[0].join(lists[1], on=["person_id", "product_id"], how="semi").height / lists[0].height
         print(
-            f"mode {mode}, {len(persons):,} users: Recall@20 {recalls[0].mean():.4f} by one, {recalls[1].mean():.4f} by more,"
-            f" difference {evaluation.compare_means(recalls[1], recalls[0], seed=0)}; {same:.2%} of the items are the same"
+            f"mode {mode}, {len(persons):,} users: Recall@20 {recalls[0].mean():.4f} by one, {recalls[1].mean():.4f} by more,"  # noqa: E501
+            f" difference {evaluation.compare_means(recalls[1], recalls[0], seed=0)}; {same:.2%} of the items are the same"  # noqa: E501
         )
 
 
@@ -205,7 +207,7 @@ def main() -> None:
     import ray
 
     ray.init(
-        num_cpus=max(2, options.workers), include_dashboard=False, object_store_memory=500_000_000, logging_level="ERROR",
+        num_cpus=max(2, options.workers), include_dashboard=False, object_store_memory=500_000_000, logging_level="ERROR",  # noqa: E501
         log_to_driver=False,
     )  # fmt: skip
     print(conditions("torch", "ray", "numpy"))

@@ -58,8 +58,8 @@ def judged_churn(days: pl.LazyFrame, cut: date, known: starts.Examples) -> tuple
 
 def churn_row(name: str, truth: Array, score: Array, rival: Array) -> tuple[object, ...]:
     found, gain = evaluation.binary_metrics(truth, score), evaluation.compare_auc(truth, score, rival, 0)
-    return (name, f"{len(truth):,}", f"{found['base_rate']:.3f}", f"{found['auc']:.4f}", f"{evaluation.auc(truth, rival):.4f}",
-            f"{gain.difference:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]", f"{found['ece']:.3f}", f"{found['brier']:.3f}",
+    return (name, f"{len(truth):,}", f"{found['base_rate']:.3f}", f"{found['auc']:.4f}", f"{evaluation.auc(truth, rival):.4f}",  # noqa: E501
+            f"{gain.difference:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]", f"{found['ece']:.3f}", f"{found['brier']:.3f}",  # noqa: E501
             f"{found['lift_10']:.2f} of {found['lift_10_ceiling']:.2f}")  # fmt: skip
 
 
@@ -131,7 +131,7 @@ def value_rows(revenue: Array, found: dict[str, Array]) -> list[tuple[object, ..
     for name, m in measures.items():
         over = [other for other in measures if beats(other, name)]
         decile = clv.decile_table(revenue, found[name])["decile_error"]
-        rows.append((name, f"{m['mae']:.1f}", f"{np.nan_to_num(m['spearman']):.3f}", f"{m['gini']:.3f}", f"{m['total_error']:+.1%}",
+        rows.append((name, f"{m['mae']:.1f}", f"{np.nan_to_num(m['spearman']):.3f}", f"{m['gini']:.3f}", f"{m['total_error']:+.1%}",  # noqa: E501
                      f"{decile:.2f}", "clv" if "clv" in over else ", ".join(over) or "nobody"))  # fmt: skip
     return rows
 
@@ -158,7 +158,7 @@ def main() -> None:
         revenue, found, inside = amounts(days, cut, made.result)
         clock = "season time" if made.result.spending.clock.is_seasonal else "calendar time"
         value_tables.append(
-            f"Value at {cut} ({len(cuts)} training cuts, {clock}, examples {made.seconds:.0f} s, {inside:.0%} of outcomes in the 80 % interval):\n\n"
+            f"Value at {cut} ({len(cuts)} training cuts, {clock}, examples {made.seconds:.0f} s, {inside:.0%} of outcomes in the 80 % interval):\n\n"  # noqa: E501
             + table("method|MAE|Spearman|normalized Gini|total|decile error|dominated by", value_rows(revenue, found))
         )
     print(table("churn at|customers|churned|AUC|BG/NBD|difference [95 %, paired]|ECE|Brier|lift@10 %", churn_rows))

@@ -86,7 +86,7 @@ def shop() -> base.Snapshot:
     visits = pl.DataFrame({"person_id": [f"p{p:03}" for p in person], "day": on[person, turn].astype(int)}).select(
         "person_id", on=pl.lit(AS_OF - timedelta(days=500)) + pl.duration(days="day")
     )
-    counts = ("order_count", "item_count", "unit_count", "store_order_count", "return_count", "session_count", "view_count",
+    counts = ("order_count", "item_count", "unit_count", "store_order_count", "return_count", "session_count", "view_count",  # noqa: E501
               "search_count", "cart_add_count", "online_order_count", "mobile_order_count")  # fmt: skip
     money = ("gross_amount", "net_amount", "discount_amount")
     days = visits.unique(maintain_order=True).with_columns(
@@ -94,7 +94,7 @@ def shop() -> base.Snapshot:
         **{name: pl.Series(rng.gamma(3.0, 10.0, visits.unique().height)).cast(pl.Decimal(12, 2)) for name in money},
     )
     bought = days.select("person_id", "on", product_id=pl.lit([0, 1, 2])).explode("product_id").with_columns(
-        product_id=pl.format("i{}", pl.Series(rng.integers(0, 30, days.height * 3))), kind=pl.lit("purchase"), quantity=1, count=1,
+        product_id=pl.format("i{}", pl.Series(rng.integers(0, 30, days.height * 3))), kind=pl.lit("purchase"), quantity=1, count=1,  # noqa: E501
     ).with_columns(category=pl.format("c{}", pl.col("product_id").str.slice(1).cast(pl.Int64) % 3))  # fmt: skip
     products = pl.DataFrame(
         {"product_id": [f"i{n}" for n in range(30)], "product_name": [f"thing {n}" for n in range(30)]}

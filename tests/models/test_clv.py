@@ -1,4 +1,6 @@
-"""The value model on a log whose habits are known: total, order, interval, wholesale accounts, reasons, repeatability."""
+"""The value model on a log whose habits are known: total, order, interval, wholesale accounts, reasons,
+repeatability.
+"""
 
 import dataclasses
 from datetime import date, timedelta
@@ -20,7 +22,9 @@ UNSEEN = ("return_count", "session_count", "view_count", "search_count", "cart_a
 
 
 def shop(people: int = 500, season: float = 1.0, seed: int = 0) -> pl.DataFrame:
-    """Purchases of people who each have a rhythm, a purse and a day of leaving; amounts of April to June times `season`."""
+    """Purchases of people who each have a rhythm, a purse and a day of leaving; amounts of April to June times
+    `season`.
+    """
     rng, length = np.random.default_rng(seed), (CUT + timedelta(days=90) - START).days
     rhythm, purse = rng.gamma(2.0, 15.0, people) + 3, 60 / rng.gamma(4.0, 1.0, people)
     first = rng.integers(0, length - 120, people)

@@ -70,7 +70,7 @@ def log() -> pl.LazyFrame:
 def test_features_of_one_customer() -> None:
     days = days_of(
         day("a", date(2023, 7, 10), order_count=1, gross_amount=10, unit_count=1, item_count=1, store_order_count=1),
-        day("a", date(2024, 5, 2), order_count=2, gross_amount=50, discount_amount=5, unit_count=5, item_count=3, return_count=1, online_order_count=2),
+        day("a", date(2024, 5, 2), order_count=2, gross_amount=50, discount_amount=5, unit_count=5, item_count=3, return_count=1, online_order_count=2),  # noqa: E501
         day("a", date(2024, 6, 21), order_count=1, gross_amount=30, unit_count=2, item_count=2, mobile_order_count=1),
         day("a", date(2024, 6, 28), session_count=2, view_count=7),
     )  # fmt: skip

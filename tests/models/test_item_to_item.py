@@ -19,7 +19,9 @@ PARAMS = ItemToItemParams(ease_regularisation=5.0, shrink=2.0, min_products=3, k
 
 @pytest.fixture(scope="module")
 def snapshot() -> base.Snapshot:
-    """120 people, half buy products a00..a19, half b00..b19; most buy 8 before the cut and 4 after it; some buy again."""
+    """120 people, half buy products a00..a19, half b00..b19; most buy 8 before the cut and 4 after it; some buy
+    again.
+    """
     rng, rows = np.random.default_rng(4), []
     for person in range(120):
         taste = "ab"[person % 2]

@@ -126,8 +126,8 @@ def _frame(interactions: pl.LazyFrame, days: pl.LazyFrame) -> pl.DataFrame:
 
 def test_features_of_a_pair_by_hand() -> None:
     events = [
-        ("ann", "Toys", 100, "purchase"), ("ann", "Toys", 60, "purchase"), ("ann", "Toys", 20, "purchase"), ("ann", "Toys", 5, "view"),
-        ("ann", "Wine", 400, "purchase"), ("bob", "Wine", 10, "purchase"), ("bob", "Toys", 40, "cart_add"), ("ann", "Wine", 0, "purchase"),
+        ("ann", "Toys", 100, "purchase"), ("ann", "Toys", 60, "purchase"), ("ann", "Toys", 20, "purchase"), ("ann", "Toys", 5, "view"),  # noqa: E501
+        ("ann", "Wine", 400, "purchase"), ("bob", "Wine", 10, "purchase"), ("bob", "Toys", 40, "cart_add"), ("ann", "Wine", 0, "purchase"),  # noqa: E501
     ]  # fmt: skip
     rows = pl.LazyFrame(events, schema=["person_id", "category", "ago", "kind"], orient="row").select(
         "person_id", "category", "kind", on=pl.lit(CUT) - pl.duration(days="ago"), quantity=pl.lit(2, pl.Int64)
@@ -148,7 +148,7 @@ def test_features_of_a_pair_by_hand() -> None:
     assert found["ann", "Wine"]["own_days_365d"] is None, "older than a year, or on the day itself"
     assert found["bob", "Wine"]["own_gap_days"] is None and found["bob", "Wine"]["own_recency_to_gap"] is None
     assert (found["bob", "Toys"]["own_days_365d"], found["bob", "Toys"]["own_cart_days_90d"]) == (0, 1)
-    assert pairs.bought_after(rows, pl.DataFrame(list(found), schema=["person_id", "category"], orient="row"), CUT, 30).to_list() == [
+    assert pairs.bought_after(rows, pl.DataFrame(list(found), schema=["person_id", "category"], orient="row"), CUT, 30).to_list() == [  # noqa: E501
         False, True, False, False,
     ]  # fmt: skip
 

@@ -1,4 +1,6 @@
-"""Segments on a log of planted kinds of customers: found, numbered by spending, named, repeatable, blind to what follows."""
+"""Segments on a log of planted kinds of customers: found, numbered by spending, named, repeatable, blind to what
+follows.
+"""
 
 from datetime import date, timedelta
 from pathlib import Path
@@ -33,7 +35,7 @@ def log(people: int = 240, seed: int = 0) -> pl.LazyFrame:
                          orient="row")  # fmt: skip
     store = pl.col("in_store").cast(pl.Int64)
     return frame.lazy().select(
-        "person_id", "on", order_count=pl.lit(1, pl.Int64), item_count=pl.lit(2, pl.Int64), unit_count=pl.lit(2, pl.Int64),
+        "person_id", "on", order_count=pl.lit(1, pl.Int64), item_count=pl.lit(2, pl.Int64), unit_count=pl.lit(2, pl.Int64),  # noqa: E501
         store_order_count=store, online_order_count=1 - store,
         **{name: pl.lit(0, pl.Int64) for name in counted},
         **{name: pl.col("amount").cast(pl.Decimal(12, 2)) for name in ("gross_amount", "net_amount")},

@@ -181,7 +181,7 @@ def test_words_are_shares_of_hashed_parts() -> None:
 def test_the_trend_lifts_what_sells_lately(snapshot) -> None:
     late = pl.DataFrame({"person_id": [f"p{n:03}" for n in range(60)], "product_id": "a05", "kind": "purchase"})
     rows = pl.concat([
-        events_of().select("person_id", "product_id", "kind", "on"), late.with_columns(on=pl.lit(CUT - timedelta(days=1)))
+        events_of().select("person_id", "product_id", "kind", "on"), late.with_columns(on=pl.lit(CUT - timedelta(days=1)))  # noqa: E501
     ])  # fmt: skip
     events = examples.read_events(rows.lazy(), CUT)
     params = PARAMS.model_copy(update={"example_half_life_days": 1e6})

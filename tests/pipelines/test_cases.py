@@ -1,7 +1,7 @@
 """Golden cases: small inputs and the rows that a build must make of them, one folder a case.
 
-`input.yaml` holds rows by input table (columns left out are null), and optionally `as_of` and `rules` (differences to the
-defaults of the rule file); `expect.yaml` holds the rows that come out, with the columns that the case is about.
+`input.yaml` holds rows by input table (columns left out are null), and optionally `as_of` and `rules` (differences to
+the defaults of the rule file); `expect.yaml` holds the rows that come out, with the columns that the case is about.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def test_columns_types_and_lists_are_the_specification_s(source: str) -> None:
                 assert have.max_length is None or have.max_length >= limit, f"{name}.{column}"
         else:
             family = kind.partition("(")[0]
-            allowed = {"DATE": (pl.Date,), "TIMESTAMP": (pl.Datetime,), "INTEGER": (pl.Int64,), "BOOLEAN": (pl.Boolean,), "TEXT": (pl.String,),
+            allowed = {"DATE": (pl.Date,), "TIMESTAMP": (pl.Datetime,), "INTEGER": (pl.Int64,), "BOOLEAN": (pl.Boolean,), "TEXT": (pl.String,),  # noqa: E501
                        "DECIMAL": (pl.Decimal, pl.Float64)}[family]  # fmt: skip
             assert have.dtype.base_type() in allowed, f"{name}.{column} is {have.dtype}, the specification says {kind}"
 

@@ -1,4 +1,6 @@
-"""The customer view as a whole: its groups, their freshness, and that the synthetic retailer knows something of each."""
+"""The customer view as a whole: its groups, their freshness, and that the synthetic retailer knows something of
+each.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from customer360.platform import tables
 # Least share of the synthetic retailer's people of whom a group knows a fact; scores need a trained model.
 COVERED = {
     "identity": 0.95, "consent": 0.1, "value": 0.5, "rfm": 0.5, "lifecycle": 0.5, "affinity": 0.5, "preference": 0.5,
-    "engagement": 0.1, "service": 0.03, "sentiment": 0.03, "loyalty": 0.1, "devices": 0.4, "household": 0.5, "external": 0.01,
+    "engagement": 0.1, "service": 0.03, "sentiment": 0.03, "loyalty": 0.1, "devices": 0.4, "household": 0.5, "external": 0.01,  # noqa: E501
     "risk": 0.5,
 }  # fmt: skip
 
@@ -73,7 +75,7 @@ def test_the_future_changes_nothing(retailer) -> None:
     node = graph.NODES["gold.customer_360"]
     dated = {
         "silver.subject_days": "on", "silver.transactions": "occurred_on", "silver.transaction_facts": "occurred_on",
-        "silver.session_facts": "started_on", "silver.service_contacts": "occurred_on", "silver.external_sentiment": "on",
+        "silver.session_facts": "started_on", "silver.service_contacts": "occurred_on", "silver.external_sentiment": "on",  # noqa: E501
         "gold.interactions": "on", "silver.consent_intervals": "valid_from",
     }  # fmt: skip
     frames = {t: retailer.frame(t) for t in node.inputs}

@@ -120,7 +120,7 @@ def test_a_bad_rule_file_is_refused_with_its_place(tmp_path: Path, monkeypatch: 
     file = tmp_path / "configs" / "validation.yaml"
     file.parent.mkdir()
     file.write_text(
-        "version: 1\nweights:\n  completeness: -2\n  beauty: 1\ntables:\n  bronze.customers:\n    accuracy:\n      x: 'CITY ='\n"
+        "version: 1\nweights:\n  completeness: -2\n  beauty: 1\ntables:\n  bronze.customers:\n    accuracy:\n      x: 'CITY ='\n"  # noqa: E501
     )
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError) as fault:

@@ -1,4 +1,6 @@
-"""Conditions: the compiled expression says of every row what a direct reading of the text says; hostile text is refused."""
+"""Conditions: the compiled expression says of every row what a direct reading of the text says; hostile text is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -183,8 +185,8 @@ def nested(depth: int) -> tuple[st.SearchStrategy[str], st.SearchStrategy[str]]:
     day = st.sampled_from(["seen_on", "scored_at"])
     written = st.dates(date(2026, 1, 1), date(2026, 3, 1)).map(lambda d: f'"{d}"')
     flag = (
-        st.sampled_from(["is_member", "True", "False", '"red" in tags', '"red" not in tags', "tags is None", 'stage == "NEW"',
-                         'stage not in ["NEW", "LAPSED"]', "rate is not None", "is_member == True", "is_member != (orders > 1)"])
+        st.sampled_from(["is_member", "True", "False", '"red" in tags', '"red" not in tags', "tags is None", 'stage == "NEW"',  # noqa: E501
+                         'stage not in ["NEW", "LAPSED"]', "rate is not None", "is_member == True", "is_member != (orders > 1)"])  # noqa: E501
         | st.tuples(st.sampled_from(["name", "lower(name)"]), compares, named).map(" ".join)
         | st.tuples(text, compares, text).map(" ".join)
         | st.tuples(day, compares, written | day).map(" ".join)
@@ -287,7 +289,7 @@ def test_faults_are_named(text: str, words: str) -> None:
         "__import__('os').system('true') == 0", "name.__class__ == 'x'", "().__class__.__bases__[0]", "lambda: True",
         "[orders for orders in tags]", "{x for x in tags}", "(orders := 3) > 1", "eval('1') == 1", "open('f') is None",
         "name[0] == 'A'", "f'{name}' == 'A'", "orders if is_member else rate", "9**9**9 > 1", "orders @ orders > 1",
-        "orders << 99999 > 1", "~is_member", "+orders > 1", "*tags", "await name", "(yield)", "b'x' == name", "1j > orders",
+        "orders << 99999 > 1", "~is_member", "+orders > 1", "*tags", "await name", "(yield)", "b'x' == name", "1j > orders",  # noqa: E501
         "... is None", "print", "lower(lower)(name)", "starts_with(name, *tags)", "lower(**tags)", "getattr(name, 'x')",
         "is_member; True", "import os", "{'a': 1} is None", "orders in {1: 2}", "", "\x00", "(" * 300 + "1" + ")" * 300,
         "-" * 3000 + "1 > 0", "9" * 3900 + " > orders", "x" * (LONGEST + 1), "'\\d' == stage",

@@ -178,7 +178,9 @@ FILES = {
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], str]]:
-    """A package beside the project's; gives a function that changes one of its files and returns the new fingerprint."""
+    """A package beside the project's; gives a function that changes one of its files and returns the new
+    fingerprint.
+    """
     folder = tmp_path / "customer360" / "zz_probe"
     folder.mkdir(parents=True)
     (folder / "__init__.py").write_text("")

@@ -60,7 +60,7 @@ def test_all_faults_are_reported_together_with_their_keys(tmp_path: Path) -> Non
     path = write(
         tmp_path,
         "a.yaml",
-        "lake: {buckets: 0}\nodd: 1\nserve: {port: many}\nsources: {s: {table: t, system: 'no good', path: p, format: word}}\n",
+        "lake: {buckets: 0}\nodd: 1\nserve: {port: many}\nsources: {s: {table: t, system: 'no good', path: p, format: word}}\n",  # noqa: E501
     )
     with pytest.raises(ConfigError) as fault:
         load(path, {})

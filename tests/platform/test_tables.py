@@ -51,7 +51,7 @@ def people(registries: None) -> type[Table]:
 
 
 GOOD: dict[str, Any] = {
-    "person_id": "p1", "size": "S", "age": 3, "paid": Decimal("1.50"), "since_on": date(2024, 1, 2), "mail": "ann@x.org", "born_on": None,
+    "person_id": "p1", "size": "S", "age": 3, "paid": Decimal("1.50"), "since_on": date(2024, 1, 2), "mail": "ann@x.org", "born_on": None,  # noqa: E501
 }  # fmt: skip
 
 

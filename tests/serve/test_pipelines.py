@@ -20,7 +20,7 @@ compose()
 
 STAGES = {
     "identity": {"addresses", "customer_records", "device_links", "identities", "person_accounts"},
-    "enrichment": {"external_profiles", "external_sentiment", "online_orders", "products", "profile_reliability", "stock",
+    "enrichment": {"external_profiles", "external_sentiment", "online_orders", "products", "profile_reliability", "stock",  # noqa: E501
                    "stores", "transaction_facts", "transaction_items", "transactions"},
     "standardization": {"events", "session_facts", "sessions", "subject_days", "tracker_sessions", "visitor_logins"},
     "validation": {"agents", "campaign_audiences", "campaigns", "consent_intervals", "messages", "preferences",
@@ -79,7 +79,7 @@ def test_the_stages_are_the_specifications_activities() -> None:
 
 @pytest.mark.parametrize(
     ("pipeline", "stage", "hint"),
-    [("gpld", None, "gold"), ("chrun", None, "churn"), ("silver", "identiy", "identity"), ("gold.customer_36", None, "gold.customer_360"),
+    [("gpld", None, "gold"), ("chrun", None, "churn"), ("silver", "identiy", "identity"), ("gold.customer_36", None, "gold.customer_360"),  # noqa: E501
      ("bronze", "identity", "none"), (None, "identity", "run silver")],
 )  # fmt: skip
 def test_a_wrong_name_is_refused_with_the_nearest(pipeline: str | None, stage: str | None, hint: str) -> None:
@@ -117,7 +117,7 @@ class Calls:
 @pytest.mark.parametrize(
     ("pipeline", "stage", "made"),
     [(None, None, ["run", "publish"]), ("master", None, ["run", "load_warehouse", "publish"]), ("gold", None, ["run"]),
-     ("silver", "identity", ["run"]), ("warehouse", None, ["load_warehouse"]), ("churn", None, ["train churn", "run", "publish"])],
+     ("silver", "identity", ["run"]), ("warehouse", None, ["load_warehouse"]), ("churn", None, ["train churn", "run", "publish"])],  # noqa: E501
 )  # fmt: skip
 def test_what_each_pipeline_does(
     pipeline: str | None, stage: str | None, made: list[str], monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,6 @@
-"""Deliveries of strangers: bad files, odd names, touched and changed files, clocks, corrections, and batches taken up again."""
+"""Deliveries of strangers: bad files, odd names, touched and changed files, clocks, corrections, and batches taken up
+again.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Files as strangers export them, from the landing folder to bronze: every record lands right, or lies in a dead letter."""
+"""Files as strangers export them, from the landing folder to bronze: every record lands right, or lies in a dead
+letter.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,12 @@ from customer360.platform import quality
 
 pytestmark = pytest.mark.slow
 
-NAMES = ["TRANSACTION_ID", "CUSTOMER_ID", "CHANNEL", "TRANSACTION_DATE", "TRANSACTION_TYPE", "TOTAL_AMOUNT", "TRANSACTION_STATUS", "RECEIPT_NUMBER"]  # fmt: skip
+NAMES = ["TRANSACTION_ID", "CUSTOMER_ID", "CHANNEL", "TRANSACTION_DATE", "TRANSACTION_TYPE", "TOTAL_AMOUNT", "TRANSACTION_STATUS", "RECEIPT_NUMBER"]  # fmt: skip  # noqa: E501
 HEADER = ",".join(NAMES)
 
 
 def sale(number: int, receipt: str = "r", delimiter: str = ",") -> str:
-    return delimiter.join([f"S{number}", f"K{number % 7}", "POS", "2026-03-02T09:30:00Z", "PURCHASE", "2.50", "COMPLETED", receipt])  # fmt: skip
+    return delimiter.join([f"S{number}", f"K{number % 7}", "POS", "2026-03-02T09:30:00Z", "PURCHASE", "2.50", "COMPLETED", receipt])  # fmt: skip  # noqa: E501
 
 
 def as_object(number: int, **more: Any) -> dict[str, Any]:
@@ -45,13 +47,13 @@ def exports() -> dict[str, bytes]:
     text = "\n".join
     return {
         "till/inches.csv": text([HEADER, *till, ""]).encode(),
-        "till/backslash.csv": text([HEADER, sale(1000, r'"the \"best\", she said"'), sale(1001, '"two\nlines"')]).encode(),
+        "till/backslash.csv": text([HEADER, sale(1000, r'"the \"best\", she said"'), sale(1001, '"two\nlines"')]).encode(),  # noqa: E501
         "till/trailing.csv": text([HEADER + ",", *(sale(i) + "," for i in range(1100, 1103))]).encode(),
         "till/old-mac.csv": "\r".join([HEADER, *(sale(i) for i in range(1200, 1204)), ""]).encode(),
         "till/semicolons.csv": text(["sep=;", HEADER.replace(",", ";"), sale(1300, "a,b", ";")]).encode("utf-16"),
         "till/windows.csv": text([HEADER, sale(1400, "Café"), sale(1401, "Größe")]).encode("cp1252"),
         "till/report.csv": text(["Sales of March", "", HEADER, sale(1500), sale(1501), "Total,,,,,5.00,,"]).encode(),
-        "till/bundle.zip": zipped(**{"a.csv": text([HEADER, sale(1600)]).encode(), "b.csv.gz": gzip.compress(text([HEADER, sale(1601)]).encode())}),
+        "till/bundle.zip": zipped(**{"a.csv": text([HEADER, sale(1600)]).encode(), "b.csv.gz": gzip.compress(text([HEADER, sale(1601)]).encode())}),  # noqa: E501
         "till/headless.csv": text([sale(1700), sale(1701)]).encode(),
         "till/half.csv.gz": gzip.compress(text([HEADER, *(sale(i) for i in range(1800, 1900))]).encode())[:-20],
         "till/empty.csv": b"",
@@ -60,10 +62,10 @@ def exports() -> dict[str, bytes]:
             json.dumps(as_object(2, RECEIPT_NUMBER="x")).replace('"x"', r'"x\udc00y"'),
             json.dumps(as_object(3, RECEIPT_NUMBER=['the "big" one', "D:\\x"])), '{"TRANSACTION_ID": "S4", ',
         ]).encode(),
-        "shop/page.json": json.dumps({"next": None, "count": 2, "sales": [as_object(11), as_object(12)]}, indent=1).encode(),
+        "shop/page.json": json.dumps({"next": None, "count": 2, "sales": [as_object(11), as_object(12)]}, indent=1).encode(),  # noqa: E501
         "shop/one.json": json.dumps(as_object(21), indent=1).encode(),
         "shop/feed.xml": b"<feed><made>x</made>" + b"".join(
-            b"<sale>" + b"".join(f"<{k}>{v}</{k}>".encode() for k, v in as_object(i).items()) + b"</sale>" for i in (31, 32)
+            b"<sale>" + b"".join(f"<{k}>{v}</{k}>".encode() for k, v in as_object(i).items()) + b"</sale>" for i in (31, 32)  # noqa: E501
         ) + b"</feed>",
     }  # fmt: skip
 
@@ -72,8 +74,8 @@ def exports() -> dict[str, bytes]:
 def landed(site: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
     root = tmp_path_factory.mktemp("files")
     config = root / "config.yaml"
-    sources = "\n".join(f"  {name}: {{table: bronze.transactions, system: {name.upper()}, path: {name}/*}}" for name in ("till", "shop"))  # fmt: skip
-    config.write_text(f"extends: base.yaml\nsources:\n{sources}\n  stores: {{table: bronze.stores, system: ERP, path: stores/*, mapping: {{STORE_ID: id, STORE_NAME: name}}}}\n")  # fmt: skip
+    sources = "\n".join(f"  {name}: {{table: bronze.transactions, system: {name.upper()}, path: {name}/*}}" for name in ("till", "shop"))  # fmt: skip  # noqa: E501
+    config.write_text(f"extends: base.yaml\nsources:\n{sources}\n  stores: {{table: bronze.stores, system: ERP, path: stores/*, mapping: {{STORE_ID: id, STORE_NAME: name}}}}\n")  # fmt: skip  # noqa: E501
     made = site(root, config=config)
     for name, content in {**exports(), "stores/1.csv": b"id,name\n1,One\n"}.items():
         path = Path(made.landing) / name
@@ -133,5 +135,5 @@ def test_a_file_that_cannot_be_read_is_one_letter_with_the_remedy_and_hurts_no_o
     assert "`columns: [...]`" in letters(landed, "till/headless.csv")[0]
     assert letters(landed, "till/half.csv.gz")[0].startswith("gzip")
     assert letters(landed, "till/empty.csv") == []
-    assert letters(landed, "till/report.csv") == ["looks like a total of the rows above it; give the source `footer: 1` to leave it out"]  # fmt: skip
+    assert letters(landed, "till/report.csv") == ["looks like a total of the rows above it; give the source `footer: 1` to leave it out"]  # fmt: skip  # noqa: E501
     assert landed.lake.scan("bronze.stores").collect().height == 1

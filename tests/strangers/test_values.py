@@ -1,4 +1,6 @@
-"""Values as strangers write them, from the file to silver: what is wrong costs its cell, ids join, times have a zone."""
+"""Values as strangers write them, from the file to silver: what is wrong costs its cell, ids join, times have a
+zone.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,7 @@ def shop(site: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> 
     made = type(made)(made.root, made.settings.model_copy(update={"sources": only}))
     made.deliver("people.csv", [
         "id,first,last,state,born,status,points,k,v",
-        f"{LONG},Nora,Null,Lower Austria (Niederösterreich) and a note that someone typed into the field of the state by mistake,1991-04-05,active,12,a,",
+        f"{LONG},Nora,Null,Lower Austria (Niederösterreich) and a note that someone typed into the field of the state by mistake,1991-04-05,active,12,a,",  # noqa: E501
         "4711,NULL,Vogt,OR,30.02.1990,@@,many,,b",
         ' 0042 ,Ida,Berg,N/A,9999-12-31,BLOCKED,"1,200",,',
         "\\N,No,Body,OR,,,,,",
@@ -65,7 +67,7 @@ def shop(site: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> 
         "A6,4711,some day,2",
     ])  # fmt: skip
     pl.DataFrame({
-        "no": ["F1", "F2"], "who": [4711.0, None], "total": [9.5, 2.0], "at": [datetime(2026, 7, 2, 8), datetime(2026, 7, 2, 9)],
+        "no": ["F1", "F2"], "who": [4711.0, None], "total": [9.5, 2.0], "at": [datetime(2026, 7, 2, 8), datetime(2026, 7, 2, 9)],  # noqa: E501
     }).write_parquet(made.landing / "floats.parquet")  # fmt: skip
     made.run(end="silver.transactions")
     return made

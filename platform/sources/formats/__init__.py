@@ -46,7 +46,8 @@ def read(data: bytes, format: Format, delimiter: str = "auto", **options: Any) -
 def pieces(stream: IO[bytes], options: Options, name: str = "") -> Iterator[Records]:
     """The records of a file in pieces of bounded size; positions run on over them, and over the members of an archive.
 
-    Nothing that a file holds raises: what cannot be read is a dead letter. ``name`` of the file helps to tell its format.
+    Nothing that a file holds raises: what cannot be read is a dead letter. ``name`` of the file helps to tell its
+    format.
     """
     whole = Content(stream)
     kept = whole.peek(KEPT_OF_A_FILE + 1)

@@ -25,7 +25,7 @@ OFFICE = {
 }  # members of workbooks, which are zip archives, too: of Excel, OpenDocument
 NO_MEMBERS = ("__MACOSX/*", "*/.*", ".*", "*/")  # what archivers add
 DEEPEST = 3  # a gzip file in a zip archive, and one more
-FAULTS = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException, NotImplementedError, RuntimeError, ValueError, LookupError, struct.error)  # fmt: skip
+FAULTS = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException, NotImplementedError, RuntimeError, ValueError, LookupError, struct.error)  # fmt: skip  # noqa: E501
 KINDS = {GZIP: "gzip", ZSTD: "zstd", BZIP2: "bzip2", XZ: "xz", ZIP: "zip", EMPTY_ZIP: "zip"}
 
 
@@ -125,7 +125,7 @@ def _members(content: Content, members: str, deep: int) -> Iterator[tuple[str, C
         data.seek(0)
         yield "", Content(data)
         return
-    wanted = sorted(n for n in names if fnmatch.fnmatchcase(n, members) and not any(fnmatch.fnmatchcase(n, no) for no in NO_MEMBERS))  # fmt: skip
+    wanted = sorted(n for n in names if fnmatch.fnmatchcase(n, members) and not any(fnmatch.fnmatchcase(n, no) for no in NO_MEMBERS))  # fmt: skip  # noqa: E501
     if not wanted:
         raise Unreadable(f"zip: no member is called {members!r}; there are {', '.join(names[:10]) or 'none'}")
     for name in wanted:

@@ -1,4 +1,5 @@
-"""CSV files as records of text. Every line that does not give as many fields as the header is set aside, with the reason.
+"""CSV files as records of text. Every line that does not give as many fields as the header is set aside, with the
+reason.
 
 The common case is one vectorised parse a block; only lines whose quotes or width are odd are looked at one by one.
 """
@@ -92,7 +93,7 @@ class _Table:
             return frame, 0
         if not (frame[columns[0]] == self.names[0]).any():
             return frame, 0
-        again = frame.select(pl.all_horizontal(*(pl.col(c).eq_missing(pl.lit(n)) for c, n in zip(columns, self.names, strict=True)))).to_series()  # fmt: skip
+        again = frame.select(pl.all_horizontal(*(pl.col(c).eq_missing(pl.lit(n)) for c, n in zip(columns, self.names, strict=True)))).to_series()  # fmt: skip  # noqa: E501
         return frame.filter(~again), int(again.sum())
 
 
@@ -130,12 +131,12 @@ def _opened(data: bytes, last: bool, options: Options) -> tuple[_Table, int]:
     gaps = sum(not line.strip() for line in above.split(b"\n")[:-1]) if above.endswith(b"\n") else 0
     total = above.count(b"\n") + (bool(above) and not above.endswith(b"\n"))
     trailing = _is_trailing(rows[max(header, 0) :], len(place.names))
-    return _Table(place.names, delimiter, found, options, aside + total - gaps, gaps, place.notes, trailing), begin + taken  # fmt: skip
+    return _Table(place.names, delimiter, found, options, aside + total - gaps, gaps, place.notes, trailing), begin + taken  # fmt: skip  # noqa: E501
 
 
 def _is_trailing(rows: list[list[str]], width: int) -> bool:
-    """Whether delimiters without a column end the lines: in most of the first ones. In a few it is rather a value too many,
-    which has shifted the others.
+    """Whether delimiters without a column end the lines: in most of the first ones. In a few it is rather a value too
+    many, which has shifted the others.
     """
     more = sum(len(row) > width and not any(row[width:]) for row in rows)
     return 2 * more >= len(rows)

@@ -1,7 +1,7 @@
 """Delimited text of unknown make: its dialect is found in its first lines, then its rows are read as text.
 
-For files that a person hands over. What a configured source delivers is read by `csv`, which takes the dialect as declared
-and sets single lines aside; here a line that does not fit refuses the file.
+For files that a person hands over. What a configured source delivers is read by `csv`, which takes the dialect as
+declared and sets single lines aside; here a line that does not fit refuses the file.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _require_blank_excess(path: Path, dialect: Dialect) -> None:
             if any(cell.strip() for cell in cells[width:]) and width:
                 raise SourceError(
                     f"{path}, line {rows.line_num}: {len(cells)} cells where the first line has {width}: "
-                    f"{sign.join(cells)[:80]!r}; quote values that hold {sign!r} (a decimal comma, a text), or part the "
+                    f"{sign.join(cells)[:80]!r}; quote values that hold {sign!r} (a decimal comma, a text), or part the "  # noqa: E501
                     "columns by another sign"
                 )
 

@@ -15,7 +15,7 @@ BINARY: dict[bytes, Format] = {
     EMPTY_ZIP: "excel",
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "excel",
 }
-KNOWN_OTHERS = {b"%PDF": "a PDF document", b"\x89PNG": "a picture", b"SQLite format 3": "a SQLite database", b"ORC": "an ORC file"}  # fmt: skip
+KNOWN_OTHERS = {b"%PDF": "a PDF document", b"\x89PNG": "a picture", b"SQLite format 3": "a SQLite database", b"ORC": "an ORC file"}  # fmt: skip  # noqa: E501
 
 
 def format_of(head: bytes, name: str, stated: Format) -> Format:

@@ -21,7 +21,8 @@ DECODER = json.JSONDecoder()
 
 
 def lines_of(chunks: Iterator[tuple[bytes, bool]], path: str) -> Iterator[bytes]:
-    """The records of a text, each a line, in pieces. ``path``: keys that lead to their list, empty for an array or objects.
+    """The records of a text, each a line, in pieces. ``path``: keys that lead to their list, empty for an array or
+    objects.
 
     A text that breaks off gives what is whole; the rest is a line that is no JSON.
 
@@ -106,7 +107,9 @@ def _first_list(text: str, at: int, deepest: int) -> str:
 
 
 def _split(data: bytes, in_list: bool, last: bool) -> tuple[list[bytes], int, bool]:
-    """Whole values of a text, how many bytes they take, and whether the list ended. Nothing is inside a text value here."""
+    """Whole values of a text, how many bytes they take, and whether the list ended. Nothing is inside a text value
+    here.
+    """
     buffer = np.frombuffer(data, np.uint8)
     quotes = _quotes(buffer)
     marks = np.flatnonzero(np.isin(buffer, (*OPENING, *CLOSING, COMMA)))
@@ -145,7 +148,9 @@ def _quotes(buffer: np.ndarray) -> np.ndarray:
 
 
 def _unfinished(rest: bytes, in_list: bool) -> list[bytes]:
-    """What a text ends with that breaks off: a list that is not closed has lost what followed, even after a whole value."""
+    """What a text ends with that breaks off: a list that is not closed has lost what followed, even after a whole
+    value.
+    """
     values = [rest] if rest.strip() else []
     try:
         whole = not values or json.loads(rest) is not None
@@ -155,7 +160,9 @@ def _unfinished(rest: bytes, in_list: bool) -> list[bytes]:
 
 
 def _one_line(value: bytes) -> bytes:
-    """A value as one line: the line breaks between its parts are blanks. With one inside a text it is no JSON, and stays none."""
+    """A value as one line: the line breaks between its parts are blanks. With one inside a text it is no JSON, and
+    stays none.
+    """
     value = value.strip(b" \t\r\n")
     if b"\n" not in value and b"\r" not in value:
         return value or b"null"

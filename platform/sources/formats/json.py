@@ -1,4 +1,6 @@
-"""JSON files as records of text: objects one a line or one after the other, an array of them, or a list inside an object."""
+"""JSON files as records of text: objects one a line or one after the other, an array of them, or a list inside an
+object.
+"""
 
 from __future__ import annotations
 

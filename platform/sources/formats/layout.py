@@ -1,4 +1,6 @@
-"""Where a table begins in a text or a sheet, and what its columns are called: preambles, header rows, files without one."""
+"""Where a table begins in a text or a sheet, and what its columns are called: preambles, header rows, files without
+one.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ TOTAL = re.compile(
 
 @dataclass(frozen=True)
 class Layout:
-    """``names`` of the columns; the records begin after ``above`` rows: what stands above the header, and the header."""
+    """``names`` of the columns; the records begin after ``above`` rows: what stands above the header, and the
+    header.
+    """
 
     names: tuple[str, ...]
     above: int
@@ -62,7 +66,9 @@ def usual_width(rows: Sequence[Sequence[str]]) -> int:
 
 
 def is_total(cells: Sequence[str | None]) -> bool:
-    """Whether a last row is a total of the column(s) above it: it says so in its first value, and half of it is empty."""
+    """Whether a last row is a total of the column(s) above it: it says so in its first value, and half of it is
+    empty.
+    """
     filled = [cell for cell in cells if cell and cell.strip()]
     return len(cells) > 1 and bool(filled) and 2 * len(filled) <= len(cells) + 1 and bool(TOTAL.fullmatch(filled[0]))
 
@@ -119,7 +125,7 @@ def _require_names(rows: Sequence[Sequence[str]]) -> None:
         shown = f"a {shapes[same[0]]} in column {same[0] + 1}"
         raise Unreadable(
             f"the first line holds values, not names ({shown}): the file seems to have no header; "
-            f"give the source `columns: [...]` with the names of its {len(rows[0])} columns, or `header: 1` if they are names"
+            f"give the source `columns: [...]` with the names of its {len(rows[0])} columns, or `header: 1` if they are names"  # noqa: E501
         )
 
 

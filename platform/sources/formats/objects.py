@@ -1,4 +1,6 @@
-"""JSON objects, one a line, as records of text. The common case is one vectorised parse; odd lines are read one by one."""
+"""JSON objects, one a line, as records of text. The common case is one vectorised parse; odd lines are read one by
+one.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def _of_lines(data: bytes, keys: list[str] | None, first_position: int) -> tuple
 
 
 def _parsed_apart(lines: Lines, written: dict[int, dict[str, str | None]], bad: dict[int, str]) -> pl.DataFrame:
-    """The lines that are neither ``written`` nor ``bad`` as a frame, after those that break it were added to one of them."""
+    """The lines that are neither ``written`` nor ``bad`` as a frame, after those that break it were added to one of
+    them.
+    """
     bad |= {line: reason for line, reason in undecodable(lines).items() if line not in written}
     bad |= _broken_json(lines, bad.keys() | written.keys())
     good = _others(lines, bad.keys() | written.keys())
@@ -113,12 +117,13 @@ def _json_keys(data: bytes) -> list[str] | None:
 
 
 def _repeated_keys(data: bytes) -> list[str] | None:
-    """The keys of the first line when every key of the text is one of them, in turn, as most writers have it; else None.
+    """The keys of the first line when every key of the text is one of them, in turn, as most writers have it; else
+    None.
 
     A key ends in quote and colon; inside of values that needs a backslash.
     """
-    # To know all keys, Polars would infer a schema, which parses every value a second time. Comparing the keys of a block
-    # as 8-byte words, over a strided view that copies nothing, costs a quarter of that.
+    # To know all keys, Polars would infer a schema, which parses every value a second time. Comparing the keys of a
+    # block as 8-byte words, over a strided view that copies nothing, costs a quarter of that.
     first = data[: data.find(b"\n") + 1] or data
     try:
         pairs = json.loads(first, object_pairs_hook=list)
@@ -159,7 +164,9 @@ def _repeated_keys(data: bytes) -> list[str] | None:
 
 
 def _masked_word(name: bytes, back: int) -> tuple[np.uint64, np.uint64]:
-    """The up to eight bytes of ``name`` that end ``back`` bytes before its end, as one number, and a mask of what counts."""
+    """The up to eight bytes of ``name`` that end ``back`` bytes before its end, as one number, and a mask of what
+    counts.
+    """
     part = name[: len(name) - back][-WORD:]
     return np.uint64(int.from_bytes(part.rjust(WORD, b"\0"), "little")), np.uint64(
         2**64 - 2 ** (8 * (WORD - len(part)))

@@ -1,7 +1,7 @@
 """JSON objects that a fast parser reads otherwise than JSON is meant: found vectorised, read one by one.
 
-Of a key that stands twice the last value holds, as in json, jq and DuckDB. Half of a surrogate pair alone is no character
-and becomes U+FFFD. Nested values become JSON text with their escapes.
+Of a key that stands twice the last value holds, as in json, jq and DuckDB. Half of a surrogate pair alone is no
+character and becomes U+FFFD. Nested values become JSON text with their escapes.
 """
 
 from __future__ import annotations

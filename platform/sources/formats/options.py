@@ -12,12 +12,11 @@ Format = Literal["auto", "csv", "tsv", "json", "parquet", "excel", "xml", "avro"
 class Options:
     """What a source may say about its files; what it does not say is found in the file.
 
-    ``delimiter``: one ASCII character, or ``auto``. ``encoding``: a codec's name, or ``auto``. ``header``: how many lines
-    name the columns, 0 for none, or ``auto``. ``columns``: names in place of a header's. ``skip`` and ``footer``: lines
-    above the header and below the rows. ``escape``: a character that takes the next one literally. ``sheet``: name or
-    number (from 1) of an Excel sheet, the first that
-    holds something where empty. ``records``: the JSON key or the XML element that holds the records. ``members``: a
-    glob of the files of a zip archive.
+    ``delimiter``: one ASCII character, or ``auto``. ``encoding``: a codec's name, or ``auto``. ``header``: how many
+    lines name the columns, 0 for none, or ``auto``. ``columns``: names in place of a header's. ``skip`` and
+    ``footer``: lines above the header and below the rows. ``escape``: a character that takes the next one literally.
+    ``sheet``: name or number (from 1) of an Excel sheet, the first that holds something where empty. ``records``: the
+    JSON key or the XML element that holds the records. ``members``: a glob of the files of a zip archive.
     """
 
     format: Format = "auto"

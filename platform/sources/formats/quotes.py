@@ -1,17 +1,18 @@
 """Where the records of a CSV text end, and what their fields are, when quotes stand where RFC 4180 has none.
 
 A quote opens a field at the field's beginning alone; elsewhere it is a character (an inch mark). Where a record so read
-has the header's width, it is a record. Where not, further readings are tried, and the first that gives the width counts:
+has the header's width, it is a record. Where not, further readings are tried, and the first that gives the width
+counts:
 
 1. blanks may stand before and after the quotes of a field;
 2. a backslash takes the next quote, delimiter or backslash literally;
 3. a quoted field ends at a quote before a delimiter or a line's end alone (quotes inside that were not doubled);
 4. a quote is a character everywhere, if the record breaks off otherwise.
 
-A field that spans lines is compared with the same lines one by one, as a lone quote swallows what follows it. A field that
-RFC 4180 allows holds, unless every line is a record by itself and enough delimiters agree to make that no accident, or
-of more than ten lines at most one in ten is none. A record that needs another reading, or whose width is wrong, holds
-only where at least half of its lines are none alone.
+A field that spans lines is compared with the same lines one by one, as a lone quote swallows what follows it. A field
+that RFC 4180 allows holds, unless every line is a record by itself and enough delimiters agree to make that no
+accident, or of more than ten lines at most one in ten is none. A record that needs another reading, or whose width is
+wrong, holds only where at least half of its lines are none alone.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ class More(Exception):
 
 @dataclass(frozen=True)
 class Reading:
-    """One way to tell fields apart: a pattern of a quoted field, of a bare one, and how a quoted one's value is written."""
+    """One way to tell fields apart: a pattern of a quoted field, of a bare one, and how a quoted one's value is
+    written.
+    """
 
     quoted: re.Pattern[bytes] | None
     bare: re.Pattern[bytes]
@@ -59,7 +62,8 @@ class Found:
 
 @dataclass(frozen=True)
 class Readings:
-    """The readings of a text: ``first`` what it should be, ``spaced`` with blanks around quotes, then those of last resort.
+    """The readings of a text: ``first`` what it should be, ``spaced`` with blanks around quotes, then those of last
+    resort.
 
     ``escaped`` is the first where the source states an escape character, ``strict`` then one of the others.
     """
@@ -112,7 +116,9 @@ def read_first(found: Readings, data: bytes, start: int, end: int) -> tuple[list
 
 
 def scan(reading: Reading, data: bytes, start: int, end: int) -> tuple[list[bytes], int, bool] | None:
-    """Values of the record at ``start``, where it ends, and whether quotes stood as characters; None if it breaks off."""
+    """Values of the record at ``start``, where it ends, and whether quotes stood as characters; None if it
+    breaks off.
+    """
     cells, at, stray = [], start, False
     while True:
         opens = (
@@ -142,9 +148,11 @@ def scan(reading: Reading, data: bytes, start: int, end: int) -> tuple[list[byte
 
 @dataclass
 class Splitter:
-    """Finds the record at a line of a text that some reading tells. ``width``: fields of the header; ``sign``: the delimiter.
+    """Finds the record at a line of a text that some reading tells. ``width``: fields of the header; ``sign``: the
+    delimiter.
 
-    ``whole``: whether no text follows. ``starts``, ``ends``: the lines; ``alone``: whether one is known to be a record by itself.
+    ``whole``: whether no text follows. ``starts``, ``ends``: the lines; ``alone``: whether one is known to be a record
+    by itself.
     """
 
     data: bytes
@@ -171,7 +179,7 @@ class Splitter:
         if found is not None:  # quotes that open fields close them: what parts fields inside them is none
             cells = self._fitted(found) or self._closed(line, self.readings.others[:1])
             return Found(cells, end, "" if cells else f"expected {self.width} fields, found {len(found[0])}")
-        if spanning is not None and (cells := self._fitted(spanning)) is not None and not self._swallows(line, spanning[1]):  # fmt: skip
+        if spanning is not None and (cells := self._fitted(spanning)) is not None and not self._swallows(line, spanning[1]):  # fmt: skip  # noqa: E501
             is_raw = not spanning[2] and len(spanning[0]) == self.width and not first.sign
             is_raw = is_raw and not BLANK_AT_QUOTE.search(self.data, start, spanning[1])
             return Found(cells, spanning[1], raw=is_raw)
@@ -185,7 +193,9 @@ class Splitter:
         return Found(None, end, "unbalanced quote")
 
     def _otherwise(self, line: int) -> Found | None:
-        """The record in a reading that RFC 4180 does not know: in one line, or in several that are none by themselves."""
+        """The record in a reading that RFC 4180 does not know: in one line, or in several that are none by
+        themselves.
+        """
         start, end = self.starts[line], self.ends[line]
         if (closed := self._closed(line, self.readings.others)) is not None:
             return Found(closed, end)
@@ -206,7 +216,9 @@ class Splitter:
             raise More
 
     def _fitted(self, found: tuple[list[bytes], int, bool] | None) -> list[bytes] | None:
-        """The values of a record that has the header's width, else None; of ``trailing`` empty ones beyond it are cut."""
+        """The values of a record that has the header's width, else None; of ``trailing`` empty ones beyond it
+        are cut.
+        """
         if found is None or len(found[0]) < self.width or any(found[0][self.width :]):
             return None
         if len(found[0]) > self.width and not self.trailing:

@@ -1,4 +1,6 @@
-"""Records: what every format and every kind of source gives. One row a readable record, what could not be read beside it."""
+"""Records: what every format and every kind of source gives. One row a readable record, what could not be read beside
+it.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,8 @@ class Damaged(Unreadable):
 class LineCount:
     """Where the physical lines of a text went. ``total`` is counted on the bytes, apart from the reader.
 
-    A record takes one line and those ``inside`` it (line breaks in quoted fields); ``blank`` lines and lines set ``aside``
-    (header, preamble, total lines that the source's options name) give no record.
+    A record takes one line and those ``inside`` it (line breaks in quoted fields); ``blank`` lines and lines set
+    ``aside`` (header, preamble, total lines that the source's options name) give no record.
     """
 
     total: int = 0
@@ -47,8 +49,8 @@ class LineCount:
 class Records:
     """``frame``: one row a readable record, ``_position`` first; ``dead``: position, reason, raw bytes.
 
-    ``lines``: where the lines of a text went, None for formats without lines. ``notes``: what a person should know of how
-    the file was read (an encoding that was inferred, names that were changed).
+    ``lines``: where the lines of a text went, None for formats without lines. ``notes``: what a person should know of
+    how the file was read (an encoding that was inferred, names that were changed).
     """
 
     frame: pl.DataFrame

@@ -1,8 +1,8 @@
 """Bytes to UTF-8 text in blocks of whole lines that end in LF, whatever encoding and line end the file has.
 
-Encodings: a byte order mark decides; else zero bytes show UTF-16; else the text is UTF-8. A file whose first bytes beyond
-ASCII are no UTF-8 and that holds no UTF-8 beside them is Windows-1252, which spreadsheets write; once some UTF-8 was seen,
-a line that is none is at fault by itself.
+Encodings: a byte order mark decides; else zero bytes show UTF-16; else the text is UTF-8. A file whose first bytes
+beyond ASCII are no UTF-8 and that holds no UTF-8 beside them is Windows-1252, which spreadsheets write; once some
+UTF-8 was seen, a line that is none is at fault by itself.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class Text:
             self.notes += (f"read as {self._encoding.upper()}",)
 
     def blocks(self, chunks: Iterator[tuple[bytes, bool]] | None = None) -> Iterator[tuple[bytes, bool]]:
-        """Text that ends with a line, and whether it is the last; of ``chunks`` of this text where some were taken. Bytes that the encoding does not know stay as they are,
+        """Text that ends with a line, and whether it is the last; of ``chunks`` of this text where some were taken.
+        Bytes that the encoding does not know stay as they are,
         so that their line is found to be no UTF-8.
 
         Raises:

@@ -1,4 +1,6 @@
-"""Rows of values with types (workbooks, Avro, XML) as records: a column keeps its type where all its values share one."""
+"""Rows of values with types (workbooks, Avro, XML) as records: a column keeps its type where all its values
+share one.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ SMALLEST, LARGEST = -(2**63), 2**63 - 1
 
 
 def pieces_of(rows: Iterable[Mapping[str, Any]], names: Sequence[str] = ()) -> Iterator[Records]:
-    """Records of rows, in pieces; ``names`` come first, keys that they lack after them. Nested values become JSON text."""
+    """Records of rows, in pieces; ``names`` come first, keys that they lack after them. Nested values become JSON
+    text.
+    """
     found, position = iter(rows), 0
     while part := list(islice(found, ROWS)):
         keys = dict.fromkeys([*names, *(key for row in part for key in row)])

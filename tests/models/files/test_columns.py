@@ -29,7 +29,7 @@ def test_sales_ratings_and_clicks(tmp_path: Path) -> None:
     assert columns.interactions(frame(tmp_path, CLICKS), "session", told.append) == {
         "session": "1", "item": "3", "timestamp": "2"}  # fmt: skip
     assert told[0] == (
-        "no header (first row 00001, 19970101, 1, 11.77): read as --columns customer=1,timestamp=2,amount=4; give your own "
+        "no header (first row 00001, 19970101, 1, 11.77): read as --columns customer=1,timestamp=2,amount=4; give your own "  # noqa: E501
         "where this is wrong"
     )
 

@@ -13,7 +13,7 @@ from customer360.platform.errors import SourceError
 @pytest.mark.parametrize("sign", [",", ";", "\t", "|"])
 def test_what_spreadsheets_write(tmp_path: Path, sign: str, encoding: str) -> None:
     (tmp_path / "people.csv").write_bytes(f"unique_id{sign}name\n1{sign}Zoë\n2{sign}\n".encode(encoding))
-    assert read_table(tmp_path / "people.csv").to_dicts() == [{"unique_id": "1", "name": "Zoë"}, {"unique_id": "2", "name": None}]  # fmt: skip
+    assert read_table(tmp_path / "people.csv").to_dicts() == [{"unique_id": "1", "name": "Zoë"}, {"unique_id": "2", "name": None}]  # fmt: skip  # noqa: E501
 
 
 def test_a_separator_inside_of_quotes_parts_nothing(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ AS_OF = date(2023, 4, 1)
 
 
 def shop(people: int, length: int, seed: int = 0, ahead: int = 90) -> Transactions:
-    """Lines of people with a rhythm, a purse and a day of leaving, from `length` days before the date to `ahead` after."""
+    """Lines of people with a rhythm, a purse and a day of leaving, from `length` days before the date to `ahead`
+    after.
+    """
     rng = np.random.default_rng(seed)
     rhythm, purse = rng.gamma(2.0, 15.0, people) + 3, 60 / rng.gamma(4.0, 1.0, people)
     first = rng.integers(0, length - 20, people)

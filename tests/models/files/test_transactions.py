@@ -13,7 +13,7 @@ from customer360.platform.errors import ModelError, SourceError
 ROWS = pl.DataFrame(
     {
         "Customer ID": ["7", "7", "8", None, "8"],
-        "InvoiceDate": ["2011-03-01 10:00:00", "2011-03-01 12:00:00", "2011-03-02 09:30:00", "2011-03-02 09:30:00", "oops"],
+        "InvoiceDate": ["2011-03-01 10:00:00", "2011-03-01 12:00:00", "2011-03-02 09:30:00", "2011-03-02 09:30:00", "oops"],  # noqa: E501
         "Total": ["10.5", "2", "-3", "4", "5"],
     }
 )  # fmt: skip
@@ -90,13 +90,13 @@ def test_quantity_times_price_stands_for_an_amount(tmp_path: Path) -> None:
 
 
 GOLDEN = {
-    "german": ("Kunde;Datum;Betrag\n1;01.02.2020;1.234,56\n1;13.02.2020;(5,00)\n", {"customer": "Kunde", "timestamp": "Datum", "amount": "Betrag"},
+    "german": ("Kunde;Datum;Betrag\n1;01.02.2020;1.234,56\n1;13.02.2020;(5,00)\n", {"customer": "Kunde", "timestamp": "Datum", "amount": "Betrag"},  # noqa: E501
                [1234.56, -5.0], 1),
-    "american": ('Customer,Order Date,Total\n1,"Feb 1, 2020","$1,234.50"\n1,"Feb 13, 2020",-$3\n', None, [1234.5, -3.0], 1),
+    "american": ('Customer,Order Date,Total\n1,"Feb 1, 2020","$1,234.50"\n1,"Feb 13, 2020",-$3\n', None, [1234.5, -3.0], 1),  # noqa: E501
     "cdnow": (" 00001 20200201  1   11.77\n 00002 20200213  2   12.00\n", None, [11.77, 12.0], 1),
     "cdnow by place": (" 00001 20200201  2   11.77\n 00002 20200213  2   12.00\n",
                        {"customer": "1", "timestamp": "2", "quantity": "3", "price": "4"}, [23.54, 24.0], 0),
-    "factors": ("client;date;qty;unit price\nA;2020-02-01;1,000;2,50\nA;2020-02-13T00:00:00+00:00;-2,000;3,00\n", None, [2.5, -6.0], 1),
+    "factors": ("client;date;qty;unit price\nA;2020-02-01;1,000;2,50\nA;2020-02-13T00:00:00+00:00;-2,000;3,00\n", None, [2.5, -6.0], 1),  # noqa: E501
 }  # fmt: skip
 
 
@@ -141,7 +141,7 @@ def test_a_sale_that_a_return_undoes_never_took_place(tmp_path: Path) -> None:
 def test_days_hold_invoices_and_items() -> None:
     at = datetime(2020, 1, 1, 9)
     lines = pl.DataFrame(
-        {"customer": ["a"] * 4, "at": [at, at, at.replace(hour=20), at], "amount": [1.0, 2.0, 3.0, -4.0], "invoice": ["1", "1", "2", "3"], "item": ["x", "y", "x", "z"]}
+        {"customer": ["a"] * 4, "at": [at, at, at.replace(hour=20), at], "amount": [1.0, 2.0, 3.0, -4.0], "invoice": ["1", "1", "2", "3"], "item": ["x", "y", "x", "z"]}  # noqa: E501
     )  # fmt: skip
     row = transactions.days(lines).collect().row(0, named=True)
     assert (row["order_count"], row["item_count"], row["unit_count"], row["return_count"]) == (2, 2, 3, 1)

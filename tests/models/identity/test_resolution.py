@@ -118,7 +118,7 @@ def population(people: int, seed: int) -> pl.DataFrame:
         full = {
             "first_name": given, "last_name": family, "email_address": f"{family}{person}@mail.com",
             "phone_number": f"415{2000000 + person * 37}", "address_line_1": f"{person % 97 + 1} {family} St",
-            "date_of_birth": date(1950 + person % 50, person % 12 + 1, person % 27 + 1), "zip_code": f"{10000 + person % 200}",
+            "date_of_birth": date(1950 + person % 50, person % 12 + 1, person % 27 + 1), "zip_code": f"{10000 + person % 200}",  # noqa: E501
         }  # fmt: skip
         for copy in range(int(rng.integers(1, 4))):
             kept = {name: value if rng.random() > 0.25 else None for name, value in full.items()}

@@ -14,7 +14,9 @@ MONTHS, PEOPLE = 200, 240
 
 
 def month(rng: np.random.Generator, level: np.ndarray, shift: float = 0.0) -> pl.DataFrame:
-    """Four dependent columns of the people who were seen: each has a level of his own, a count has ties, one has gaps."""
+    """Four dependent columns of the people who were seen: each has a level of his own, a count has ties, one
+    has gaps.
+    """
     seen = np.flatnonzero(rng.random(len(level)) < 0.6)
     own = level[seen] + rng.normal(size=len(seen)) + shift
     return pl.DataFrame(

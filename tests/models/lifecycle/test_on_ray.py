@@ -22,7 +22,7 @@ def purchases(people: int = 300, seed: int = 0) -> pl.DataFrame:
     person, turn = np.nonzero((on < 540) & (np.arange(20) < rng.integers(1, 20, (people, 1))))
     rows = pl.DataFrame({"person": person, "day": on[person, turn].astype(int)}).unique(maintain_order=True)
     ones, zeros = ("order_count", "item_count", "unit_count", "store_order_count"), (
-        "return_count", "session_count", "view_count", "search_count", "cart_add_count", "online_order_count", "mobile_order_count",
+        "return_count", "session_count", "view_count", "search_count", "cart_add_count", "online_order_count", "mobile_order_count",  # noqa: E501
     )  # fmt: skip
     return rows.select(
         person_id=pl.col("person").cast(pl.String),

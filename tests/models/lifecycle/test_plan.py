@@ -40,7 +40,7 @@ def test_parameters_come_from_file_then_tuning_then_settings(files, tmp_path: Pa
     model = files("rounds: 10\nmax_depth: 2\nseed: 5\nbudget: rounds\n")
     settings = Settings(state=str(tmp_path / "state"))
     declared.apply(settings, model, {"rounds": 20, "max_depth": 4})
-    chosen = settings.model_copy(update={"models": settings.models.model_copy(update={"parameters": {"churn": {"rounds": 30}}})})  # fmt: skip
+    chosen = settings.model_copy(update={"models": settings.models.model_copy(update={"parameters": {"churn": {"rounds": 30}}})})  # fmt: skip  # noqa: E501
     params = declared.params_of(chosen, model)
     assert (params.seed, params.max_depth, params.rounds) == (5, 4, 30)
     declared.applied_file(settings, model).unlink()

@@ -143,7 +143,7 @@ from customer360.models.lifecycle import tuning
 ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100_000_000, log_to_driver=False, logging_level="ERROR")
 tuned = tuning.search(churn_run(Path(sys.argv[1])), Path(sys.argv[1]) / "tuning", on_ray=True)
 print([(t.index, t.rung, round(t.score, 9)) for t in tuned.trials], tuned.best.index)
-"""
+"""  # noqa: E501
 
 
 def churn_run(folder: Path) -> TuningRun:

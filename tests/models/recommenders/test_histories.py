@@ -14,9 +14,9 @@ CUT = date(2024, 7, 1)
 @pytest.fixture
 def interactions() -> pl.LazyFrame:
     rows = [
-        ("a", "old", date(2024, 1, 5), "purchase"), ("b", "old", date(2024, 1, 6), "purchase"), ("a", "old", date(2024, 2, 1), "purchase"),
-        ("a", "hot", date(2024, 6, 20), "purchase"), ("b", "hot", date(2024, 6, 3), "purchase"), ("b", "edge", date(2024, 6, 2), "purchase"),
-        ("a", "seen", date(2024, 6, 25), "view"), ("a", "future", CUT, "purchase"), (None, "hot", date(2024, 6, 30), "purchase"),
+        ("a", "old", date(2024, 1, 5), "purchase"), ("b", "old", date(2024, 1, 6), "purchase"), ("a", "old", date(2024, 2, 1), "purchase"),  # noqa: E501
+        ("a", "hot", date(2024, 6, 20), "purchase"), ("b", "hot", date(2024, 6, 3), "purchase"), ("b", "edge", date(2024, 6, 2), "purchase"),  # noqa: E501
+        ("a", "seen", date(2024, 6, 25), "view"), ("a", "future", CUT, "purchase"), (None, "hot", date(2024, 6, 30), "purchase"),  # noqa: E501
         ("a", "hot", date(2024, 6, 20), "purchase"),
     ]  # fmt: skip
     return pl.LazyFrame(rows, schema=["person_id", "product_id", "on", "kind"], orient="row")

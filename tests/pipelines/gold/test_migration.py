@@ -46,7 +46,7 @@ def days(people: int = 150, until: date = date(2026, 6, 1), seed: int = 0) -> pl
     last = pl.col("on").cast(pl.Datetime("us", "UTC"))
     filled = frame.with_columns(
         **dict.fromkeys(COUNTED, pl.lit(0, pl.Int64)), gross_amount=money, net_amount=money,
-        return_amount=pl.lit(Decimal(0)), discount_amount=pl.lit(Decimal(0)), seconds_on_site=0, first_at=last, last_at=last,
+        return_amount=pl.lit(Decimal(0)), discount_amount=pl.lit(Decimal(0)), seconds_on_site=0, first_at=last, last_at=last,  # noqa: E501
     ).with_columns(order_count=pl.col("orders").cast(pl.Int64))  # fmt: skip
     return tables.conform(SubjectDays, filled.select(list(SubjectDays.columns())).lazy()).collect().lazy()
 

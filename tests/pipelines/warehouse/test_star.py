@@ -1,4 +1,6 @@
-"""The star of the synthetic retailer: every load keeps its contract and its grain, every key resolves, facts equal gold."""
+"""The star of the synthetic retailer: every load keeps its contract and its grain, every key resolves, facts equal
+gold.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ def lake_frames(retailer: Any) -> dict[str, pl.DataFrame]:
         .sort("person_id", "len", "product_id", descending=[False, True, False])
         .with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over("person_id"))
         .filter(pl.col("rank") <= 5)
-        .with_columns(score=pl.col("len").cast(pl.Float64), model=pl.lit("most_seen"), version=pl.lit("1"), mode=pl.lit("all"),
+        .with_columns(score=pl.col("len").cast(pl.Float64), model=pl.lit("most_seen"), version=pl.lit("1"), mode=pl.lit("all"),  # noqa: E501
                       as_of=pl.lit(retailer.as_of - timedelta(days=60)))
     )  # fmt: skip
     made = {"gold.recommendations": lists.select(list(tables.schema(tables.by_name("gold.recommendations"))))}

@@ -38,8 +38,8 @@ def measures(registries: None) -> type[Table]:
 def test_statistics_are_right_and_skip_personal_data(lake: Lake, measures: type[Table]) -> None:
     rows = pl.DataFrame(
         {
-            "i": [5, None, -3], "f": [1.5, -2.5, None], "m": [Decimal("10.10"), Decimal("-0.99"), None], "d": [date(2024, 1, 3), date(2023, 5, 1), None],
-            "t": [T0, T0 + timedelta(seconds=1), None], "s": ["b", "a" * 41, None], "b": [True, False, None], "mail": ["z@x", "a@x", None],
+            "i": [5, None, -3], "f": [1.5, -2.5, None], "m": [Decimal("10.10"), Decimal("-0.99"), None], "d": [date(2024, 1, 3), date(2023, 5, 1), None],  # noqa: E501
+            "t": [T0, T0 + timedelta(seconds=1), None], "s": ["b", "a" * 41, None], "b": [True, False, None], "mail": ["z@x", "a@x", None],  # noqa: E501
         },
         schema=tables.schema(measures),
     )  # fmt: skip

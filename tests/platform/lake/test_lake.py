@@ -323,7 +323,7 @@ def s3_lake() -> Iterator[Lake]:
     try:
         make_bucket(f"{endpoint}/lake")
         options = {
-            "aws_endpoint_url": endpoint, "aws_access_key_id": "test", "aws_secret_access_key": "test", "aws_region": "us-east-1",
+            "aws_endpoint_url": endpoint, "aws_access_key_id": "test", "aws_secret_access_key": "test", "aws_region": "us-east-1",  # noqa: E501
             "aws_allow_http": "true", "aws_virtual_hosted_style_request": "false", "aws_conditional_put": "etag",
         }  # fmt: skip
         yield Lake("s3://lake/house", options, 4)

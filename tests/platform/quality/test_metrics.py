@@ -22,9 +22,9 @@ from customer360.platform.quality.metrics import (
 
 T0 = datetime(2024, 5, 1, tzinfo=UTC)
 COUNTS = {"total": 10, "valid": 8, "invalid": 2, "duplicates": 1, "nulls": 3,
-          "validity|contract|checked": 10, "validity|contract|passed": 8, "accuracy|x|checked": 0, "accuracy|x|passed": 0}  # fmt: skip
+          "validity|contract|checked": 10, "validity|contract|passed": 8, "accuracy|x|checked": 0, "accuracy|x|passed": 0}  # fmt: skip  # noqa: E501
 MEASURED = Measurement("bronze.orders", 4, T0, 1.5, 2, {"POS": COUNTS, ALL: COUNTS})
-COLUMNS = ("SOURCE_SYSTEM", "TABLE_NAME", "METRIC_DATE", "TOTAL_RECORDS", "VALID_RECORDS", "INVALID_RECORDS", "DUPLICATE_RECORDS",
+COLUMNS = ("SOURCE_SYSTEM", "TABLE_NAME", "METRIC_DATE", "TOTAL_RECORDS", "VALID_RECORDS", "INVALID_RECORDS", "DUPLICATE_RECORDS",  # noqa: E501
            "NULL_RECORDS", "QUALITY_SCORE", "PROCESSING_TIME_SECONDS")  # fmt: skip
 
 

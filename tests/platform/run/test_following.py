@@ -1,7 +1,8 @@
 """Facts follow their person: whatever becomes of the links, the rows end as a rebuild would make them.
 
-bronze.t_links -> silver.t_links; bronze.t_sales -> silver.t_sales (follows the links) -> silver.t_spent, one row per subject
-bronze.t_lines -> silver.t_lines (follows the sales) and silver.t_notes, which reads of the sales only their keys
+bronze.t_links -> silver.t_links; bronze.t_sales -> silver.t_sales (follows the links) -> silver.t_spent, one row per
+subject bronze.t_lines -> silver.t_lines (follows the sales) and silver.t_notes, which reads of the sales only their
+keys
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def profiles(registries: None) -> type[Table]:
 def bronze(table: type[Table], *rows: tuple[Any, ...]) -> pl.DataFrame:
     """Rows (system, id, name, version, batch) in order of arrival."""
     full = [
-        {"_source": "s", "_source_system": system, "_seq": seq, "_file": "f", "_position": i, "_ingested_at": T0 - timedelta(days=seq), "ID": key, "NAME": name, "VERSION": version}
+        {"_source": "s", "_source_system": system, "_seq": seq, "_file": "f", "_position": i, "_ingested_at": T0 - timedelta(days=seq), "ID": key, "NAME": name, "VERSION": version}  # noqa: E501
         for i, (system, key, name, version, seq) in enumerate(rows, 1)
     ]  # fmt: skip
     return pl.DataFrame(full, schema=tables.schema(table))
@@ -64,7 +64,7 @@ def test_a_refused_newer_version_leaves_the_older_one_current(profiles: type[Tab
 def delivered(table: type[Table], *rows: tuple[str, int, str, int, str, int | None]) -> pl.DataFrame:
     """Rows (source, batch, input, position, name, version) of one key, whose clock ran backwards."""
     full = [
-        {"_source": source, "_source_system": "A", "_seq": seq, "_file": file, "_position": position, "_ingested_at": T0 - timedelta(days=i), "ID": "1", "NAME": name, "VERSION": version}
+        {"_source": source, "_source_system": "A", "_seq": seq, "_file": file, "_position": position, "_ingested_at": T0 - timedelta(days=i), "ID": "1", "NAME": name, "VERSION": version}  # noqa: E501
         for i, (source, seq, file, position, name, version) in enumerate(rows, 1)
     ]  # fmt: skip
     return pl.DataFrame(full, schema=tables.schema(table))

@@ -40,8 +40,8 @@ def test_first_run_builds_everything(filled: Any) -> None:
 def test_bronze_rows_know_where_they_came_from(filled: Any) -> None:
     filled.run()
     row = filled.lake.scan("bronze.t_orders").sort("_position").collect().row(0, named=True)
-    assert {k: row[k] for k in ("_source", "_source_system", "_seq", "_file", "_position", "_rescued", "_replay_of")} == {
-        "_source": "orders", "_source_system": "POS", "_seq": 1, "_file": "orders/1.csv", "_position": 1, "_rescued": None, "_replay_of": None,
+    assert {k: row[k] for k in ("_source", "_source_system", "_seq", "_file", "_position", "_rescued", "_replay_of")} == {  # noqa: E501
+        "_source": "orders", "_source_system": "POS", "_seq": 1, "_file": "orders/1.csv", "_position": 1, "_rescued": None, "_replay_of": None,  # noqa: E501
     }  # fmt: skip
 
 

@@ -24,7 +24,7 @@ def read(values: list, decimal: str | None = None) -> tuple[list, list[str]]:
         ("£5", 5), ("$ 1,234.50", 1234.5), ("US$ 5", 5), ("12.50 EUR", 12.5), ("12,50€", 12.5), ("kr 12,50", 12.5),
         ("(5.00)", -5), ("($1,234.50)", -1234.5), ("-£3", -3), ("£-3", -3), ("3.00-", -3), ("\u22125", -5), ("+5", 5),
         ("-5.00 GBP", -5), (" 7 ", 7), ("1e3", 1000), ("1.5E-02", 0.015),
-        ("oops", None), ("", None), ("1.2.3", None), ("(5.00", None), ("Jan 12", None), ("1,23,4", None), ("12 pcs", None),
+        ("oops", None), ("", None), ("1.2.3", None), ("(5.00", None), ("Jan 12", None), ("1,23,4", None), ("12 pcs", None),  # noqa: E501
     ],
 )  # fmt: skip
 def test_an_amount_in_its_usual_forms(value, expected) -> None:
@@ -46,7 +46,7 @@ def test_where_nothing_decides_the_assumption_is_said() -> None:
     found, told = read(["1,234", "2,500", "7"])
     assert found == [1234, 2500, 7]
     assert told == [
-        "log.csv, column Total: 2 values like '1,234' could be thousands or fractions (nothing in the column tells); read with a "
+        "log.csv, column Total: 2 values like '1,234' could be thousands or fractions (nothing in the column tells); read with a "  # noqa: E501
         "point before fractions. Numbers like 1234.56 are safe"
     ]
     assert read(["1.234"])[0] == [1.234]

@@ -71,16 +71,16 @@ def utc(*parts: int) -> datetime:
 
 
 CASTS: list[tuple[str, Any, Any]] = [
-    ("COUNT", "7", 7), ("COUNT", " -7 ", -7), ("COUNT", "12.0", 12), ("COUNT", "12.7", None), ("COUNT", "1,000", 1000), ("COUNT", "9" * 19, None),
+    ("COUNT", "7", 7), ("COUNT", " -7 ", -7), ("COUNT", "12.0", 12), ("COUNT", "12.7", None), ("COUNT", "1,000", 1000), ("COUNT", "9" * 19, None),  # noqa: E501
     ("RATE", "1.5", 1.5), ("RATE", " 2 ", 2.0), ("RATE", "1e-3", 0.001), ("RATE", "1,5", 1.5), ("RATE", "1,5x", None),
-    ("OPEN", "TRUE", True), ("OPEN", "y", True), ("OPEN", " 1 ", True), ("OPEN", "No", False), ("OPEN", "f", False), ("OPEN", "2", None), ("OPEN", "on", None),
-    ("PAID", "12.3", Decimal("12.30")), ("PAID", "-0.05", Decimal("-0.05")), ("PAID", "9999999999.99", Decimal("9999999999.99")),
-    ("PAID", "$5", Decimal("5.00")), ("PAID", "(1.234,50)", Decimal("-1234.50")), ("PAID", "99999999999.99", None), ("PAID", "much", None),
-    ("ON", "2024-02-29", date(2024, 2, 29)), ("ON", " 2024-01-02 ", date(2024, 1, 2)), ("ON", "2024-01-02T10:00:00", date(2024, 1, 2)),
-    ("ON", "2024-01-02 23:30:00-05:00", date(2024, 1, 3)), ("ON", "2023-02-29", None), ("ON", "29/02/2024", date(2024, 2, 29)), ("ON", "1985", None), ("ON", "9999-12-31", None), ("ON", "0001-01-01", None), ("ON", "1900-01-01", None),
-    ("AT", "2024-01-02T10:00:00", utc(2024, 1, 2, 10)), ("AT", "2024-01-02 10:00:00.25", utc(2024, 1, 2, 10, 0, 0, 250_000)),
+    ("OPEN", "TRUE", True), ("OPEN", "y", True), ("OPEN", " 1 ", True), ("OPEN", "No", False), ("OPEN", "f", False), ("OPEN", "2", None), ("OPEN", "on", None),  # noqa: E501
+    ("PAID", "12.3", Decimal("12.30")), ("PAID", "-0.05", Decimal("-0.05")), ("PAID", "9999999999.99", Decimal("9999999999.99")),  # noqa: E501
+    ("PAID", "$5", Decimal("5.00")), ("PAID", "(1.234,50)", Decimal("-1234.50")), ("PAID", "99999999999.99", None), ("PAID", "much", None),  # noqa: E501
+    ("ON", "2024-02-29", date(2024, 2, 29)), ("ON", " 2024-01-02 ", date(2024, 1, 2)), ("ON", "2024-01-02T10:00:00", date(2024, 1, 2)),  # noqa: E501
+    ("ON", "2024-01-02 23:30:00-05:00", date(2024, 1, 3)), ("ON", "2023-02-29", None), ("ON", "29/02/2024", date(2024, 2, 29)), ("ON", "1985", None), ("ON", "9999-12-31", None), ("ON", "0001-01-01", None), ("ON", "1900-01-01", None),  # noqa: E501
+    ("AT", "2024-01-02T10:00:00", utc(2024, 1, 2, 10)), ("AT", "2024-01-02 10:00:00.25", utc(2024, 1, 2, 10, 0, 0, 250_000)),  # noqa: E501
     ("AT", "2024-01-02T10:00:00Z", utc(2024, 1, 2, 10)), ("AT", "2024-01-02 10:00:00+02:00", utc(2024, 1, 2, 8)),
-    ("AT", "2024-01-02 10:00", utc(2024, 1, 2, 10)), ("AT", "2024-01-02", utc(2024, 1, 2)), ("AT", "2024-01-02T25:00:00", None), ("AT", "1704189600", utc(2024, 1, 2, 10)), ("AT", "1704189600000", utc(2024, 1, 2, 10)), ("AT", "0", None), ("AT", "3000-01-01 00:00", None),
+    ("AT", "2024-01-02 10:00", utc(2024, 1, 2, 10)), ("AT", "2024-01-02", utc(2024, 1, 2)), ("AT", "2024-01-02T25:00:00", None), ("AT", "1704189600", utc(2024, 1, 2, 10)), ("AT", "1704189600000", utc(2024, 1, 2, 10)), ("AT", "0", None), ("AT", "3000-01-01 00:00", None),  # noqa: E501
 ]  # fmt: skip
 
 
@@ -153,7 +153,8 @@ def test_mapping_computes_columns_and_keeps_what_it_did_not_carry_over(visits: t
         visits, {"name": ["ann"], "n": ["3"], "COUNT": ["file's own"]}, Mapping({"WHO": "UPPER(name)", "COUNT": "n"})
     )
     assert found.frame.select("WHO", "COUNT").row(0) == ("ANN", 3)
-    # `name` was transformed, so its original stays; `n` was carried over; the file's COUNT is no failed cast of the contract's.
+    # `name` was transformed, so its original stays; `n` was carried over; the file's COUNT is no failed cast of the
+    # contract's.
     assert rescued(found) == [{"name": "ann", "file:COUNT": "file's own"}]
 
 
@@ -230,7 +231,7 @@ def test_same_data_in_every_format_gives_the_same_rows(visits: type[Table]) -> N
     plain = pl.DataFrame(rows)
     typed = plain.with_columns(
         pl.col("PAID").cast(pl.Decimal(12, 2)), pl.col("ON").str.to_date(), pl.coalesce(
-            pl.col("AT").str.to_datetime("%Y-%m-%dT%H:%M:%S%#z", strict=False), pl.col("AT").str.to_datetime("%Y-%m-%d %H:%M:%S%.f%#z", strict=False)
+            pl.col("AT").str.to_datetime("%Y-%m-%dT%H:%M:%S%#z", strict=False), pl.col("AT").str.to_datetime("%Y-%m-%d %H:%M:%S%.f%#z", strict=False)  # noqa: E501
         ),
     )  # fmt: skip
     buffers = [io.BytesIO(), io.BytesIO()]

@@ -29,10 +29,10 @@ def read(values: list, dtype: pl.DataType | None = None) -> tuple[list, list[str
         ("2011/9/11", DAY), ("2011/09/11 09:30:00", NINE), (date(2011, 9, 11), DAY),
         (SECONDS, NINE), (str(SECONDS), NINE), (SECONDS * 1000, NINE), (f"{SECONDS}000", NINE), (float(SECONDS), NINE),
         (SECONDS * 1_000_000, NINE), (SECONDS * 1_000_000_000, NINE),
-        ("11-Sep-2011", DAY), ("Sep 11, 2011", DAY), ("11 September 2011 09:30", NINE), ("11Sep2011", DAY), ("11-Sep-11", DAY),
+        ("11-Sep-2011", DAY), ("Sep 11, 2011", DAY), ("11 September 2011 09:30", NINE), ("11Sep2011", DAY), ("11-Sep-11", DAY),  # noqa: E501
         ("Sept. 11th, 2011 at 9:30 AM", NINE), ("Sun, 11 Sep 2011 09:30:00 GMT", NINE), ("2011-Sep-11", DAY),
         ("Sun Sep 11 09:30:00 2011", NINE), ("11/Sep/2011:11:30:00 +0200", NINE), ("20110911T093000", NINE),
-        ("20110911 0930", NINE), ("20110911093000", NINE), (20110911093000, NINE), ("2011.09.11", DAY), ("2011-9-11 9:30 AM", NINE),
+        ("20110911 0930", NINE), ("20110911093000", NINE), (20110911093000, NINE), ("2011.09.11", DAY), ("2011-9-11 9:30 AM", NINE),  # noqa: E501
         (datetime(2011, 9, 11, 11, 30, tzinfo=timezone(timedelta(hours=2))), NINE),
         ("2011-09-11T11:30+02:00[Europe/Paris]", NINE), ("2011-09-11T09:30Z[Europe/Paris]", NINE),
         ("2011-09-11 11:30:00.000 +0200", NINE), ("2011-09-11 11:30:00+02", NINE), ("2011-09-11T09:30:00 Z", NINE),
@@ -130,7 +130,7 @@ def test_where_the_clock_is_changed_the_offset_before_it_holds() -> None:
     """02:30 does not exist on the day that summer begins, and exists twice on the day that it ends."""
     values = ["2026-03-29 01:59", "2026-03-29 02:30", "2026-03-29 03:00", "2026-10-25 02:30"]
     assert parsed(values, zone="Europe/Berlin")[0] == [
-        datetime(2026, 3, 29, 0, 59), datetime(2026, 3, 29, 1, 30), datetime(2026, 3, 29, 1), datetime(2026, 10, 25, 0, 30),
+        datetime(2026, 3, 29, 0, 59), datetime(2026, 3, 29, 1, 30), datetime(2026, 3, 29, 1), datetime(2026, 10, 25, 0, 30),  # noqa: E501
     ]  # fmt: skip
 
 
@@ -141,7 +141,7 @@ def test_where_the_clock_is_changed_the_offset_before_it_holds() -> None:
         (["1/2/2011", "13/2/2011"], {"order": "month_first"}, [datetime(2011, 1, 2), None], 0),
         (["1/2/2011"], {"usual": "day_first"}, [datetime(2011, 2, 1)], 0),
         (["1/2/2011", "1/13/2011"], {"usual": "day_first"}, [datetime(2011, 1, 2), datetime(2011, 1, 13)], 0),
-        (["10/6/2026", "2026-06-09", "2026-06-12"], {}, [datetime(2026, 6, 10), datetime(2026, 6, 9), datetime(2026, 6, 12)], 0),
+        (["10/6/2026", "2026-06-09", "2026-06-12"], {}, [datetime(2026, 6, 10), datetime(2026, 6, 9), datetime(2026, 6, 12)], 0),  # noqa: E501
         (["5.1.2026", "1/7/2026"], {}, [datetime(2026, 1, 5), datetime(2026, 1, 7)], 2),
     ],
 )  # fmt: skip

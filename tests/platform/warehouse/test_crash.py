@@ -68,7 +68,8 @@ def test_a_star_whose_loads_are_killed_again_and_again_is_finished_by_the_next(s
     small.edition(date(2026, 2, 1), {"ann": 3, "cid": 4})
     for point in POINTS:
         killed(tmp_path, point)
-    # The last one died after its commit. In this process the declaring module has another name, so parts are read again.
+    # The last one died after its commit. In this process the declaring module has another name, so parts are read
+    # again.
     assert [t.changed for t in load(small.lake, file).tables] == [0, 0, 0]
     load(small.lake, calm)
     assert held(file) == held(calm)

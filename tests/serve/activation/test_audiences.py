@@ -48,7 +48,7 @@ def shop(empty_shop: Any) -> Any:
     old = row("p_old", {"as_of": date(2026, 2, 1)})
     empty_shop.write("gold.customer_360", [*(row(person, other) for person, other in PEOPLE.items()), old])
     empty_shop.write("silver.identities", [
-        {"record_id": f"POS/{person}", "source_system": "POS", "customer_id": person, "person_id": person, "resolved_by": "alone"}
+        {"record_id": f"POS/{person}", "source_system": "POS", "customer_id": person, "person_id": person, "resolved_by": "alone"}  # noqa: E501
         for person in PEOPLE if person != "p_gone"
     ])  # fmt: skip
     later = {"valid_from": date(2026, 3, 2), "valid_to": None, "is_allowed": False}

@@ -1,4 +1,6 @@
-"""Identity over HTTP: look-up, reasons, history, a steward's decisions and pages, on a lake that was really resolved."""
+"""Identity over HTTP: look-up, reasons, history, a steward's decisions and pages, on a lake that was really
+resolved.
+"""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def test_scores_by_category_are_withheld_where_personalization_was_refused(clien
 
 
 def test_groups_that_a_person_refused_are_withheld(own_shop: Any) -> None:
-    known = {"category_affinities": [{"name": "Toys", "share": 0.5}], "occupation": "Cook", "household_id": "h1", "preferred_weekday": "MONDAY",
+    known = {"category_affinities": [{"name": "Toys", "share": 0.5}], "occupation": "Cook", "household_id": "h1", "preferred_weekday": "MONDAY",  # noqa: E501
              "order_count": 3}  # fmt: skip
     own_shop.write(
         "gold.customer_360",

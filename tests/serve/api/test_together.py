@@ -1,4 +1,6 @@
-"""What is bought together over HTTP: significant pairs of available products, for every role, for nobody without a key."""
+"""What is bought together over HTTP: significant pairs of available products, for every role, for nobody without a
+key.
+"""
 
 from typing import Any
 

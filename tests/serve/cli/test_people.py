@@ -30,7 +30,7 @@ def resolved(tmp_path_factory):
     (folder / "britain.csv").write_text(BRITAIN, encoding="utf-8")
     mapping = {
         "unique_id": "id", "source": "@file", "country": "GB",
-        "columns": {"full_name": "nom", "date_of_birth": "naissance", "phone_number": "tel", "zip_code": "cp", "email_address": "mail"},
+        "columns": {"full_name": "nom", "date_of_birth": "naissance", "phone_number": "tel", "zip_code": "cp", "email_address": "mail"},  # noqa: E501
     }  # fmt: skip
     (folder / "mapping.yaml").write_text(yaml.safe_dump(mapping), encoding="utf-8")
     (folder / "truth.csv").write_text(

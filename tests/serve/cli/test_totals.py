@@ -73,7 +73,7 @@ def test_quality_is_three_lines() -> None:
     count = pl.Series([10] * TABLES)
     measured = pl.DataFrame({"table_name": [f"bronze.t{n}" for n in range(TABLES)],
                              "quality_score": [None, *(50.0 + n / 4 for n in range(1, TABLES))],
-                             "total_records": count, "valid_records": count - 1, "invalid_records": count - 9})  # fmt: skip
+                             "total_records": count, "valid_records": count - 1, "invalid_records": count - 9})  # fmt: skip  # noqa: E501
     alerts = pl.DataFrame({"table_name": [f"bronze.t{n}" for n in range(TABLES)], "dimension": "validity",
                            "cleared_at": pl.Series([None] * TABLES, dtype=pl.Datetime)})  # fmt: skip
     scores = pl.DataFrame({"needs_data": [True, False]})

@@ -44,12 +44,12 @@ def measured(empty_shop) -> Any:
                 "reason": "floor", "value": 0.94, "limit": 0.97}  # fmt: skip
     shop.write("quality.alerts", [standing])
     shop.write("quality.quarantine", [
-        {"row_id": f"s/1/f/{i}", "table_name": "bronze.transactions", "rule": "one_of", "column_name": "CHANNEL", "value": SECRETS[0],
+        {"row_id": f"s/1/f/{i}", "table_name": "bronze.transactions", "rule": "one_of", "column_name": "CHANNEL", "value": SECRETS[0],  # noqa: E501
          "source": "s", "source_system": "POS", "seq": 1, "file": "f", "position": i, "record": SECRETS[2]}
         for i in range(3)
     ])  # fmt: skip
     shop.write("silver.people", [
-        {"person_id": p, "first_name": SECRETS[0], "last_name": SECRETS[1], "email_address": SECRETS[2], "phone_number": SECRETS[3],
+        {"person_id": p, "first_name": SECRETS[0], "last_name": SECRETS[1], "email_address": SECRETS[2], "phone_number": SECRETS[3],  # noqa: E501
          "record_count": 1, "source_systems": [], "provenance": "{}"}
         for p in ("p_ann", "p_bob", "p_cyd")
     ])  # fmt: skip

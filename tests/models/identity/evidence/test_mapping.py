@@ -7,7 +7,7 @@ from customer360.platform.errors import ConfigError
 
 COLUMNS = {"first_name": "name", "address_line_1": ["number", "street"], "date_of_birth": "born"}
 MAPPING = PeopleMapping.model_validate({"unique_id": "id", "columns": COLUMNS})
-BERLIN = pl.DataFrame({"id": ["1", "2"], "name": [" Ann ", ""], "number": ["7", None], "street": ["Rue X", "Weg"], "born": ["13/02/1980", "03/04/1981"]})  # fmt: skip
+BERLIN = pl.DataFrame({"id": ["1", "2"], "name": [" Ann ", ""], "number": ["7", None], "street": ["Rue X", "Weg"], "born": ["13/02/1980", "03/04/1981"]})  # fmt: skip  # noqa: E501
 AUSTIN = BERLIN.with_columns(born=pl.Series(["02/13/1980", "03/04/1981"]))
 
 

@@ -27,7 +27,7 @@ def records() -> pl.DataFrame:
         first, last = FIRST[number % 10], LAST[number // 10]
         known = {
             "first_name": first, "last_name": last, "email_address": f"{first}.{last}{number}@mail.com".lower(),
-            "phone_number": f"415555{2000 + number}", "date_of_birth": date(1960 + number % 40, 1 + number % 12, 2 + number % 27),
+            "phone_number": f"415555{2000 + number}", "date_of_birth": date(1960 + number % 40, 1 + number % 12, 2 + number % 27),  # noqa: E501
             "address_line_1": f"{10 + number} Elm Street", "city": "Springfield", "zip_code": f"941{number:02}",
         }  # fmt: skip
         rows += [

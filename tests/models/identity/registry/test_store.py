@@ -128,12 +128,12 @@ def test_a_change_made_for_an_older_state_is_refused(lake: Lake) -> None:
 @pytest.mark.parametrize(
     ("table", "change", "words"),
     [
-        ("silver.identity_events", pl.when(pl.col("event") == 1).then(pl.lit("merge")).otherwise("kind").alias("kind"), "commit 1 "),
-        ("silver.identity_events", pl.when(pl.col("event") == 3).then(0).otherwise("person").alias("person"), "commit 2 "),
+        ("silver.identity_events", pl.when(pl.col("event") == 1).then(pl.lit("merge")).otherwise("kind").alias("kind"), "commit 1 "),  # noqa: E501
+        ("silver.identity_events", pl.when(pl.col("event") == 3).then(0).otherwise("person").alias("person"), "commit 2 "),  # noqa: E501
         ("silver.identity_events", pl.col("records").list.head(1).alias("records"), "commit 1 "),
         ("silver.identity_events", pl.lit("mallory").alias("actor"), "commit 1 "),
         ("silver.identity_commits", (pl.col("committed_at") + pl.duration(days=1)).alias("committed_at"), "commit 1 "),
-        ("silver.identity_members", pl.when(pl.col("record") == 0).then(2).otherwise("person").alias("person"), "members: 2 rows"),
+        ("silver.identity_members", pl.when(pl.col("record") == 0).then(2).otherwise("person").alias("person"), "members: 2 rows"),  # noqa: E501
         ("silver.identity_aliases", pl.lit(None, pl.String).alias("person_id"), "aliases: 1 rows"),
     ],
 )  # fmt: skip

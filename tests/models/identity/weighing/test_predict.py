@@ -29,7 +29,7 @@ def people(number: int = 400) -> pl.DataFrame:
     for person in range(number // 2):
         full = {
             "first_name": given[rng.integers(10)], "last_name": family[rng.integers(8)],
-            "email_address": f"{given[rng.integers(10)][:2].lower()}{person % 90}@{['mail.com', 'home7.example'][person % 2]}",
+            "email_address": f"{given[rng.integers(10)][:2].lower()}{person % 90}@{['mail.com', 'home7.example'][person % 2]}",  # noqa: E501
             "phone_number": f"415555{2000 + person % 120}", "address_line_1": f"{person % 60} Oak Street",
             "city": ["Springfield", "Sprigfield", "Paris"][rng.integers(3)], "zip_code": f"{10000 + person % 9}",
             "date_of_birth": date(1950 + person % 30, person % 12 + 1, person % 27 + 1), "gender": "fm"[person % 2],

@@ -33,17 +33,17 @@ def positions(records: Records) -> list[int]:
 
 def workbook(**sheets: list[list[Any]]) -> bytes:
     """A workbook with these rows: numbers, texts, and dates as days since 1899-12-30 with a date format."""
-    types = "".join(f'<Override PartName="/xl/worksheets/s{i}.xml" ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.worksheet+xml"/>' for i in range(len(sheets)))  # fmt: skip
+    types = "".join(f'<Override PartName="/xl/worksheets/s{i}.xml" ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.worksheet+xml"/>' for i in range(len(sheets)))  # fmt: skip  # noqa: E501
     names = "".join(f'<sheet name="{name}" sheetId="{i + 1}" r:id="r{i}"/>' for i, name in enumerate(sheets))
-    links = "".join(f'<Relationship Id="r{i}" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet" Target="worksheets/s{i}.xml"/>' for i in range(len(sheets)))  # fmt: skip
+    links = "".join(f'<Relationship Id="r{i}" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet" Target="worksheets/s{i}.xml"/>' for i in range(len(sheets)))  # fmt: skip  # noqa: E501
     main = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
     relations = 'xmlns="http://schemas.openxmlformats.org/package/2006/relationships"'
     files = {
-        "[Content_Types].xml": f'<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"><Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/><Override PartName="/xl/workbook.xml" ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"/>{types}</Types>',
-        "_rels/.rels": f'<Relationships {relations}><Relationship Id="r" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        "[Content_Types].xml": f'<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"><Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/><Override PartName="/xl/workbook.xml" ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"/>{types}</Types>',  # noqa: E501
+        "_rels/.rels": f'<Relationships {relations}><Relationship Id="r" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument" Target="xl/workbook.xml"/></Relationships>',  # noqa: E501
         "xl/workbook.xml": f'<workbook {main} xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships"><sheets>{names}</sheets></workbook>',
-        "xl/_rels/workbook.xml.rels": f'<Relationships {relations}>{links}<Relationship Id="st" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/styles" Target="styles.xml"/></Relationships>',
-        "xl/styles.xml": f'<styleSheet {main}><cellXfs count="2"><xf numFmtId="0"/><xf numFmtId="14"/></cellXfs></styleSheet>',
+        "xl/_rels/workbook.xml.rels": f'<Relationships {relations}>{links}<Relationship Id="st" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/styles" Target="styles.xml"/></Relationships>',  # noqa: E501
+        "xl/styles.xml": f'<styleSheet {main}><cellXfs count="2"><xf numFmtId="0"/><xf numFmtId="14"/></cellXfs></styleSheet>',  # noqa: E501
     }
     for i, content in enumerate(sheets.values()):
         body = "".join("<row>" + "".join(_cell(value) for value in row) + "</row>" for row in content)
@@ -73,7 +73,7 @@ def archive(**members: bytes) -> bytes:
 
 
 def test_a_sheet_keeps_numbers_texts_and_dates() -> None:
-    data = workbook(orders=[["id", "on", "net", "code"], [17850, date(2024, 2, 29), 1.5, "007"], [17851, date(2024, 3, 1), 2, None]])  # fmt: skip
+    data = workbook(orders=[["id", "on", "net", "code"], [17850, date(2024, 2, 29), 1.5, "007"], [17851, date(2024, 3, 1), 2, None]])  # fmt: skip  # noqa: E501
     found = read(data, "excel")
     assert found.frame["id"].to_list() == [17850, 17851]
     assert found.frame["net"].to_list() == [1.5, 2.0]
@@ -115,7 +115,7 @@ def test_a_workbook_with_a_password_says_so() -> None:
         (b'<r><o id="1"><n>x</n></o><o id="2"><n/></o></r>', [{"id": "1", "n": "x"}, {"id": "2", "n": None}]),
         (b"<x:r xmlns:x='u'><x:os><x:o><x:n>1</x:n></x:o></x:os></x:r>", [{"n": "1"}]),
         (b"<orders><order><l><s>a</s></l><l><s>b</s></l></order></orders>", [{"l": [{"s": "a"}, {"s": "b"}]}]),
-        (b"<?xml version='1.0' encoding='iso-8859-1'?><r><o><n>\xe9</n></o><o><n>&amp;</n></o></r>", [{"n": "\xe9"}, {"n": "&"}]),
+        (b"<?xml version='1.0' encoding='iso-8859-1'?><r><o><n>\xe9</n></o><o><n>&amp;</n></o></r>", [{"n": "\xe9"}, {"n": "&"}]),  # noqa: E501
         (b"<r><o><p cur='EUR'>1.5</p></o><o><p>2</p></o></r>", [{"p": {"cur": "EUR", "text": "1.5"}}, {"p": "2"}]),
     ],
     ids=["attributes", "namespaces", "one", "encoding", "mixed"],

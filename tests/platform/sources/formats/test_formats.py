@@ -134,7 +134,7 @@ def test_csv_header_names_are_trimmed_numbered_and_made_up() -> None:
         ("a,b\n1,Müller “x” €\n".encode("cp1252"), [("1", "Müller “x” €")]),
         (b"a\tb\n1\tx,y\n", [("1", "x,y")]),
         (b"a|b\n1|2\n", [("1", "2")]),
-        (b"Sales of June\nMade on 2024-07-01\n\nid,on,total\n1,x,2\n3,y,4\n5,z,6\n", [("1", "x", "2"), ("3", "y", "4"), ("5", "z", "6")]),
+        (b"Sales of June\nMade on 2024-07-01\n\nid,on,total\n1,x,2\n3,y,4\n5,z,6\n", [("1", "x", "2"), ("3", "y", "4"), ("5", "z", "6")]),  # noqa: E501
         (b"Sales of June,,\n,,\nid,on,total\n1,x,2\n3,y,4\n", [("1", "x", "2"), ("3", "y", "4")]),
         (b"id,total\n1,2\nid,total\n3,4\n", [("1", "2"), ("3", "4")]),
         (b"id,total\n1,2\n,\n3,4\n,\n", [("1", "2"), ("3", "4")]),
@@ -378,13 +378,13 @@ def test_json_array_cut_short_keeps_what_is_whole() -> None:
         (b'{"next":null,"orders":[{"a":1},{"a":2}]}', [{"a": "1"}, {"a": "2"}]),
         (b'{\n "data": {"count": 2,\n "orders": [\n {"a":"}]"},\n {"a":"\\""}\n]}}', [{"a": "}]"}, {"a": '"'}]),
         (b'{"id":7,"lines":[{"a":1}]}', [{"id": "7", "lines": '[{"a":1}]'}]),
-        (b'{"id":7,"lines":[{"a":1}]}\n{"id":8,"lines":[]}\n', [{"id": "7", "lines": '[{"a":1}]'}, {"id": "8", "lines": "[]"}]),
+        (b'{"id":7,"lines":[{"a":1}]}\n{"id":8,"lines":[]}\n', [{"id": "7", "lines": '[{"a":1}]'}, {"id": "8", "lines": "[]"}]),  # noqa: E501
     ],
     ids=["pretty", "several", "joined", "wrapper", "deep", "record", "lines"],
 )  # fmt: skip
 def test_json_shapes(data: bytes, expected: list[dict[str, str]]) -> None:
     found = read(data, "json")
-    plain = [{key: json.loads(value) if value[:1] in "[{" else value for key, value in row.items()} for row in rows(found)]  # fmt: skip
+    plain = [{key: json.loads(value) if value[:1] in "[{" else value for key, value in row.items()} for row in rows(found)]  # fmt: skip  # noqa: E501
     assert plain == [{k: json.loads(v) if v[:1] in "[{" else v for k, v in row.items()} for row in expected]
     assert found.dead.is_empty()
 
