@@ -1,0 +1,179 @@
+"""JSON in any shape to records: nothing is lost, order and positions are kept, text keeps its escapes."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from customer360.platform.sources.formats import pieces, read, text
+from customer360.platform.sources.formats.options import Options
+from customer360.platform.sources.formats.records import POSITION, Records, together
+
+
+def rows(records: Records) -> list[dict[str, Any]]:
+    return records.frame.drop(POSITION).to_dicts()
+
+
+def positions(records: Records) -> list[int]:
+    return records.frame[POSITION].to_list()
+
+
+def dead(records: Records) -> dict[int, bytes]:
+    return dict(zip(records.dead[POSITION], records.dead["raw"], strict=True))
+
+
+def test_json_truncated_and_foreign_lines_are_dead() -> None:
+    found = read(b'{"a":1}\n3\n"ab"\nnull\n[1]\n{"a":2}\n{"a":', "json")
+    assert (positions(found), rows(found)) == ([1, 6], [{"a": "1"}, {"a": "2"}])
+    assert dead(found) == {2: b"3", 3: b'"ab"', 4: b"null", 5: b"[1]", 7: b'{"a":'}
+    assert found.dead["reason"][0] == "JSON: expected an object, found int"
+
+
+def test_json_keys_of_all_lines_become_columns() -> None:
+    found = read(b'{"a":1}\n' * 1500 + b'{"late":true}\n', "json")
+    assert found.frame.columns == [POSITION, "a", "late"]
+    assert found.frame["late"].to_list()[-1] == "true"
+    assert found.frame["late"].null_count() == 1500
+
+
+def test_json_mixed_and_nested_values_of_one_key_are_text() -> None:
+    values = [{"x": 1, "y": [1, {"z": 'q"'}]}, 2, [1, 2], "s", None, True, 1.5]
+    found = read("\n".join(json.dumps({"a": v}) for v in values).encode(), "json")
+    texts = found.frame["a"].to_list()
+    assert [json.loads(texts[0]), *texts[1:2], json.loads(texts[2]), *texts[3:]] == [
+        values[0],
+        "2",
+        [1, 2],
+        "s",
+        None,
+        "true",
+        "1.5",
+    ]
+
+
+def test_json_objects_without_keys_are_records_and_other_values_are_not() -> None:
+    found = read(b"{}\n3\n{}", "json")
+    assert (positions(found), list(dead(found))) == ([1, 3], [2])
+
+
+@pytest.mark.parametrize("data", [b'[{"a":1},{"a":"x"},3]', b'[\n  {"a": 1},\n  {"a": "x"},\n  3\n]\n'])
+def test_json_array_file(data: bytes) -> None:
+    found = read(data, "json")
+    assert (positions(found), rows(found), list(dead(found))) == ([1, 2], [{"a": "1"}, {"a": "x"}], [3])
+    assert read(b"[]", "json").count == 0
+
+
+def test_json_array_cut_short_keeps_what_is_whole() -> None:
+    found = read(b'[{"a":1},{"a"', "json")
+    assert (rows(found), dead(found)) == ([{"a": "1"}], {2: b'{"a"'})
+    found = read(b'[{"a":1},{"a":oops},{"a":"x\ny"},{"a":2}]', "json")
+    assert (positions(found), list(dead(found))) == ([1, 4], [2, 3])
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b'{\n "a": 1,\n "b": [1,\n 2]\n}\n', [{"a": "1", "b": "[1, 2]"}]),
+        (b'{\n "a": 1\n}\n{\n "a": 2\n}\n', [{"a": "1"}, {"a": "2"}]),
+        (b'{"a":1}{"a":2}', [{"a": "1"}, {"a": "2"}]),
+        (b'{"next":null,"orders":[{"a":1},{"a":2}]}', [{"a": "1"}, {"a": "2"}]),
+        (b'{\n "data": {"count": 2,\n "orders": [\n {"a":"}]"},\n {"a":"\\""}\n]}}', [{"a": "}]"}, {"a": '"'}]),
+        (b'{"id":7,"lines":[{"a":1}]}', [{"id": "7", "lines": '[{"a":1}]'}]),
+        (b'{"id":7,"lines":[{"a":1}]}\n{"id":8,"lines":[]}\n', [{"id": "7", "lines": '[{"a":1}]'}, {"id": "8", "lines": "[]"}]),  # noqa: E501
+    ],
+    ids=["pretty", "several", "joined", "wrapper", "deep", "record", "lines"],
+)  # fmt: skip
+def test_json_shapes(data: bytes, expected: list[dict[str, str]]) -> None:
+    found = read(data, "json")
+    plain = [{key: json.loads(value) if value[:1] in "[{" else value for key, value in row.items()} for row in rows(found)]  # fmt: skip  # noqa: E501
+    assert plain == [{k: json.loads(v) if v[:1] in "[{" else v for k, v in row.items()} for row in expected]
+    assert found.dead.is_empty()
+
+
+def test_json_several_lists_need_a_word() -> None:
+    data = b'{"orders":[{"a":1}],"refunds":[{"a":2}]}'
+    found = read(data, "json")
+    assert dead(found) == {0: data} and "records: orders" in found.dead["reason"][0]
+    assert rows(read(data, "json", records="refunds")) == [{"a": "2"}]
+    assert "no list at `records: x`" in read(data, "json", records="x").dead["reason"][0]
+
+
+@pytest.mark.parametrize("others", [b"", b'\n{"b":1}', b'\n{"a":{"a":1,"b":2}}'])
+def test_json_of_a_key_that_stands_twice_the_last_holds(others: bytes) -> None:
+    for line in (b'{"a":1.5,"a":2.5}', b'{"a": 1.5, "b":"x", "a": 2.5}', b'[{"a":1.5,"a":2.5}]'):
+        if not others or line[:1] == b"{":
+            assert rows(read(line + others, "json"))[0]["a"] == "2.5"
+
+
+def test_json_halves_of_surrogate_pairs_are_replaced_and_pairs_kept() -> None:
+    found = read(rb'{"a":"x\ud83dbc"}' + b"\n" + rb'{"a":"\ud83d\ude00"}' + b"\n", "json")
+    assert rows(found) == [{"a": "x\ufffdbc"}, {"a": "\U0001f600"}]
+
+
+def test_json_nested_text_keeps_its_escapes() -> None:
+    values = [['Rock "n" Roll', "C:\\temp"], {"q": 'say "hi"', "n": [1, "\n"]}, 'plain "text" [x]']
+    found = read("\n".join(json.dumps({"a": v, "n": i}) for i, v in enumerate(values)).encode(), "json")
+    texts = found.frame["a"].to_list()
+    assert [json.loads(texts[0]), json.loads(texts[1]), texts[2]] == values
+
+
+@pytest.mark.parametrize("data", [
+    b"[" + b",\n".join(b'{"a":"x{],%d","b":[%d]}' % (i, i) for i in range(300)) + b"]",
+    b'{"meta":{},"r":[' + b",".join(b'{"a":"\\"]%d","b":[%d]}' % (i, i) for i in range(300)) + b'],"n":1}',
+    b"\n".join(b'{"a":"%d","b":[%d]}' % (i, i) for i in range(300)),
+    b"\n".join(b'{"a":"%d","a":"x%d"}' % (i, i) for i in range(300)),
+])  # fmt: skip
+def test_json_pieces_are_the_whole(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = read(data, "json")
+    assert (whole.frame.height, whole.dead.height) == (300, 0)
+    monkeypatch.setattr(text, "BLOCK", 999)
+    found = list(pieces(io.BytesIO(data), Options(format="json")))
+    assert len(found) > 3
+    assert together(found).frame.equals(whole.frame)
+
+
+@pytest.mark.parametrize("first", [b"[1,2]", b"[oops"])
+def test_json_lines_whose_first_looks_like_an_array_are_read_by_line(first: bytes) -> None:
+    found = read(first + b'\n{"a":2}\n', "json")
+    assert (rows(found), dead(found)) == ([{"a": "2"}], {1: first})
+
+
+def test_json_nested_too_deep_costs_its_own_line() -> None:
+    found = read(b'{"a":' + b"[" * 3000 + b"]" * 3000 + b'}\n{"a":1}\n', "json")
+    assert positions(found) == [2]
+    assert list(dead(found)) == [1]
+
+
+VALUE = st.one_of(
+    st.integers(-5, 10**12), st.text(max_size=5), st.booleans(), st.none(), st.lists(st.integers(0, 3), max_size=2)
+)
+BROKEN_JSON = st.sampled_from(
+    [b'{"a":1', b"3", b"[1]", b"[", b'{"a":1,}', b"{a:1}", b'{"a":"\xff"}', b'{"a":1}{"a":2}', b"}", b"null", b"{x}"]
+)
+
+
+def as_text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.one_of(st.dictionaries(st.sampled_from("abc"), VALUE, max_size=3), BROKEN_JSON), max_size=10))
+def test_json_law_good_and_dead_are_all_records(lines: list[Any]) -> None:
+    lines = [{}, *lines]  # an object a line is what the first line says
+    found = read(b"\n".join(json.dumps(x).encode() if isinstance(x, dict) else x for x in lines), "json")
+    good = {i: x for i, x in enumerate(lines, 1) if isinstance(x, dict)}
+    assert positions(found) == list(good)
+    assert list(dead(found)) == [i for i in range(1, len(lines) + 1) if i not in good]
+    for row, wrote in zip(rows(found), good.values(), strict=True):
+        for key, value in row.items():
+            if isinstance(wrote.get(key), list):
+                assert json.loads(value) == wrote[key]
+            else:
+                assert value == as_text(wrote.get(key))
