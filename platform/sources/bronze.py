@@ -9,7 +9,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
@@ -113,7 +113,8 @@ class IngestUnit:
             whole = records.dead.filter(pl.col(POSITION) == WHOLE)["reason"].to_list()
             if whole and not done.bronze:  # a file that breaks off keeps the rows before that
                 done.failure = whole[0]
-            if faults := [] if whole or self.batch.inline else unmapped(self.source, done.columns):
+            asked = not number and not whole and not self.batch.inline  # later pieces have the columns of the first
+            if asked and (faults := unmapped(self.source, done.columns, keyed=records.keyed)):
                 raise SourceError("; ".join(faults))
             self._land(records, number, done)
         if lost := done.lines.missing(done.facts["read"]):  # the reader is at fault; the batch will not balance
@@ -201,14 +202,22 @@ def _orders(facts: Iterable[str]) -> dict[str, timestamps.Order]:
     return {column: "day_first" if order == "day_first" else "month_first" for _, column, order in shown}
 
 
-def unmapped(source: Source, columns: list[str]) -> list[str]:
+def unmapped(source: Source, columns: list[str], *, keyed: bool) -> list[str]:
     """What of a source's mapping an input with these columns lacks; empty where there is no mapping to apply.
 
-    Without one there is nothing to get wrong: a column that an input lacks shows as quarantined rows.
+    Without one there is nothing to get wrong: a column that an input lacks shows as quarantined rows. ``keyed`` records
+    (JSON objects) leave out what they have no value for, so of them only required columns are asked.
     """
-    if not source.mapping and not source.group_by:
-        return []
-    return mapping_of(source).faults(tables.by_name(source.table), columns)
+    return _faults(source, columns, keyed) if source.mapping or source.group_by else []
+
+
+def _faults(source: Source, columns: list[str], keyed: bool) -> list[str]:
+    table, mapping = tables.by_name(source.table), mapping_of(source)
+    if keyed:
+        contract = table.columns()
+        asked = {c: e for c, e in mapping.columns.items() if c not in contract or not contract[c].nullable}
+        mapping = replace(mapping, columns=asked)
+    return mapping.faults(table, columns)
 
 
 def contract_faults(source: Source) -> list[str]:
@@ -229,7 +238,8 @@ def mapping_faults(landing: Landing, source: Source, inputs: list[Input]) -> lis
     columns = [c for c in first.frame.columns if c != POSITION] if first is not None else []
     if first is not None and not columns and first.dead.height:
         return []  # the file is dead letters, which the run keeps with their reasons
-    return [f"{inputs[0].name}: {fault}" for fault in mapping_of(source).faults(tables.by_name(source.table), columns)]
+    keyed = first is not None and first.keyed
+    return [f"{inputs[0].name}: {fault}" for fault in _faults(source, columns, keyed)]
 
 
 def made_by(source: Source) -> dict[str, str]:

@@ -35,6 +35,7 @@ READERS: dict[Format, Reader] = {
     "xml": xml.pieces,
     "avro": avro.pieces,
 }
+KEYED: tuple[Format, ...] = ("json", "xml", "avro")  # a record names its values, and may leave some out
 GZIP, UTF8_MARK = b"\x1f\x8b", b"\xef\xbb\xbf"
 
 
@@ -83,7 +84,8 @@ def _member(content: Content, options: Options, name: str, is_member: bool) -> I
     try:
         format = format_of(head, name, options.format)
         stated = options if options.format == format else replace(options, format=format)
-        yield from READERS[format](cast("IO[bytes]", content), stated)
+        for piece in READERS[format](cast("IO[bytes]", content), stated):
+            yield replace(piece, keyed=format in KEYED)
     except Unreadable as fault:
         if not is_member:
             raise

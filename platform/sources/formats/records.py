@@ -50,13 +50,15 @@ class Records:
     """``frame``: one row a readable record, ``_position`` first; ``dead``: position, reason, raw bytes.
 
     ``lines``: where the lines of a text went, None for formats without lines. ``notes``: what a person should know of
-    how the file was read (an encoding that was inferred, names that were changed).
+    how the file was read (an encoding that was inferred, names that were changed). ``keyed``: a record names its values
+    and may leave some out, so that a column which is not here may be in the next piece.
     """
 
     frame: pl.DataFrame
     dead: pl.DataFrame
     lines: LineCount | None = None
     notes: tuple[str, ...] = ()
+    keyed: bool = False
 
     @property
     def count(self) -> int:
@@ -103,6 +105,7 @@ def together(pieces: Iterable[Records]) -> Records:
         pl.concat([piece.dead for piece in found]),
         sum(lines, LineCount()) if lines else None,
         notes,
+        found[0].keyed,
     )
 
 

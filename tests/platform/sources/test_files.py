@@ -180,6 +180,19 @@ def test_a_file_is_landed_with_every_record_accounted_for(lake: Lake, landing: L
     assert lake.files("bronze.t_profiles")[0].path == "_source=crm/crm-00000001-00000.parquet"
 
 
+def test_objects_may_leave_out_a_mapped_key_and_tables_may_not(
+    lake: Lake, landing: Landing, profiles: type[Table], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mapping = {"CUSTOMER_ID": "id", "N": "orders"}
+    objects = source(format="json", mapping=mapping)
+    monkeypatch.setattr("customer360.platform.sources.formats.text.BLOCK", 64)
+    text = "".join(f'{{"id": "{i}"}}\n' for i in range(20)) + '{"id": "20", "orders": 7}\n'
+    landed = land(lake, landing, objects, text)
+    assert (landed.facts["landed"], landed.outcome.failure, len(landed.bronze) > 1) == (21, "", True)
+    assert lake.scan("bronze.t_profiles").collect()["N"].drop_nulls().to_list() == [7]
+    assert "orders" in land(lake, landing, source(mapping=mapping), "id\n1\n").outcome.failure
+
+
 def test_a_file_without_rows_leaves_no_file_but_the_batch_counts(
     lake: Lake, landing: Landing, profiles: type[Table]
 ) -> None:
