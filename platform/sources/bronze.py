@@ -297,7 +297,8 @@ def _origin(unit: IngestUnit, done: _Progress) -> dict[str, Any]:
     """What it takes to read the letters of an input when the input is gone and the settings have changed."""
     source = unit.source
     mapping = {"mapping": source.mapping, "where": source.where, "group_by": source.group_by}
-    return {**mapping, **source.reader_options(), "columns": done.columns, "state": done.state}
+    content = {k: v for k, v in done.state.items() if k != "modified"}  # a time of change says nothing of the bytes
+    return {**mapping, **source.reader_options(), "columns": done.columns, "state": content}
 
 
 def _moment(batch: Batch) -> pl.Expr:
