@@ -12,6 +12,7 @@ from typing import IO, Any, cast
 
 import polars as pl
 
+from customer360.platform.errors import TransientError
 from customer360.platform.sources.formats import avro, csv, excel, json, parquet, xml
 from customer360.platform.sources.formats.compressed import Content, contents
 from customer360.platform.sources.formats.detect import format_of
@@ -61,6 +62,8 @@ def pieces(stream: IO[bytes], options: Options, name: str = "") -> Iterator[Reco
                 places = pl.concat([found.frame[POSITION], found.dead[POSITION]])
                 last = max(last, int(places.max() or 0))  # type: ignore[arg-type]
             position = last if member else 0
+    except TransientError:
+        raise
     except Exception as fault:  # noqa: BLE001
         if whole.fault is not None:  # the place where the file lies is at fault: worth another try
             raise whole.fault from None

@@ -8,6 +8,7 @@ import gzip
 import io
 import lzma
 import struct
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import IO, cast
 
 import pyarrow as pa
 
+from customer360.platform.errors import TransientError
 from customer360.platform.sources.formats.records import Damaged, Unreadable
 
 GZIP, ZSTD, BZIP2, XZ, ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\x00", b"PK\x03\x04"
@@ -68,6 +70,22 @@ class Content:
             raise Damaged(f"{self._kind}: {str(fault) or type(fault).__name__}") from None
 
 
+def on_disk(content: IO[bytes] | Content) -> IO[bytes]:
+    """A content as a temporary file that can be read from any place: formats whose index stands at the end need it.
+
+    Kept in memory, a large archive or table would be there whole beside what it holds. Raises TransientError where the
+    folder of temporary files has no room.
+    """
+    file = tempfile.NamedTemporaryFile(prefix="customer360-")  # noqa: SIM115  closed with the last who reads it
+    while part := content.read(1 << 22):
+        try:
+            file.write(part)
+        except OSError as fault:  # of this machine, not of the file that is read
+            raise TransientError(f"{tempfile.gettempdir()}: {fault.strerror}; make room, or set TMPDIR") from None
+    file.seek(0)
+    return cast("IO[bytes]", file)
+
+
 def contents(stream: IO[bytes], members: str = "*", deep: int = 0) -> Iterator[tuple[str, Content]]:
     """What a file holds, decompressed: one stream, or one a member of a zip archive, with the member's name.
 
@@ -115,7 +133,7 @@ class _Raw(io.RawIOBase):
 
 
 def _members(content: Content, members: str, deep: int) -> Iterator[tuple[str, Content]]:
-    data = io.BytesIO(content.read())  # the list of members stands at the end
+    data = on_disk(content)  # the list of members stands at the end
     try:
         archive = zipfile.ZipFile(data)
         names = [entry.filename for entry in archive.infolist()]

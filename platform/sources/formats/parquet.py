@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from typing import IO
 
 import polars as pl
 
+from customer360.platform.sources.formats.compressed import on_disk
 from customer360.platform.sources.formats.options import Options
 from customer360.platform.sources.formats.records import Records, Unreadable, of_frame
 
@@ -16,9 +16,9 @@ ROWS = 500_000  # that a piece holds
 
 def pieces(stream: IO[bytes], options: Options) -> Iterator[Records]:
     """All rows of a file. Raises Unreadable: no Parquet, or damaged."""
-    data = io.BytesIO(stream.read())  # what its columns are stands at the end
+    file = on_disk(stream)  # what its columns are stands at the end
     try:
-        found = pl.scan_parquet(data)
+        found = pl.scan_parquet(file.name)
         height = found.select(pl.len()).collect().item()
         for start in range(0, height, ROWS) or [0]:
             yield of_frame(found.slice(start, ROWS).collect(), start + 1)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import json
 import lzma
+import tempfile
 import zipfile
 from datetime import UTC, date, datetime
 from typing import Any
@@ -16,6 +18,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from customer360.platform.errors import TransientError
 from customer360.platform.sources.formats import pieces, read
 from customer360.platform.sources.formats.options import Format, Options
 from customer360.platform.sources.formats.records import POSITION, Records, together
@@ -210,3 +213,16 @@ def test_a_fault_of_the_place_where_a_file_lies_is_raised(data: bytes) -> None:
 
     with pytest.raises(ConnectionError):
         list(pieces(Share(data), Options()))
+
+
+def test_no_room_for_a_temporary_file_is_no_fault_of_the_archive(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.BytesIO):
+        def write(self, data: Any) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("orders.csv", "id\n1\n")
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", lambda **_: Full())
+    with pytest.raises(TransientError, match="make room"):
+        list(pieces(io.BytesIO(packed.getvalue()), Options()))
