@@ -69,7 +69,7 @@ class Training(_Rules):
     prior_recall: Share = 0.5
     """Share of true pairs that the deterministic rules of the prior are assumed to find."""
     max_replaced_share: Share = 0.5
-    """More comparisons than this failing their gate is an error."""
+    """Where more comparisons than this fail their gate, stated parameters are used."""
 
 
 class Decision(_Rules):

@@ -115,7 +115,7 @@ class IdentityIndex:
 
     @cached_property
     def scorer(self) -> Scorer:
-        return Scorer(self.model.settings)
+        return Scorer(self.model.settings, self.model.household)
 
     @cached_property
     def identifiers(self) -> tuple[str, ...]:

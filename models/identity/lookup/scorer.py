@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from customer360.models.identity.lookup.from_sql import Evaluate, columns_of, compile_condition
+from customer360.models.identity.weighing.relatives import COMPARISON, LABEL, Relatives
 
 Record = Mapping[str, Any]
 
@@ -47,16 +48,19 @@ class _Level:
     base: float = 0.0  # log2 of the chance of equality that `weight` counts with
     floor: float = 0.0
     share: float = 1.0  # of the adjustment that counts
+    is_null: bool = False
 
 
 class Scorer:
-    """``Scorer(model.settings)`` scores pairs of feature rows, which carry the shares of their values as ``tf_*``.
+    """``Scorer(settings, household)`` scores pairs of feature rows, which carry the shares of their values as ``tf_*``.
+    ``household``: the model's, what people of one home share.
 
     A value without a share takes part without adjustment, as it does in Splink. Raises ConditionError when a condition
     of the model has no Python form.
     """
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Mapping[str, Any], household: Relatives | None = None) -> None:
+        self._household = household
         prior = settings["probability_two_random_records_match"]
         self.prior = math.log2(prior / (1.0 - prior))
         self._comparisons = [
@@ -71,10 +75,15 @@ class Scorer:
         pair = {key: left[name] for key, name in self._left}
         pair |= {key: right[name] for key, name in self._right}
         evidence = []
+        at_home = self._household.odds if self._household else -math.inf
         for name, levels in self._comparisons:
-            level = next(level for level in levels if level.applies is None or level.applies(pair))
+            place, level = next((n, one) for n, one in enumerate(levels) if one.applies is None or one.applies(pair))
             weight = level.weight + _adjustment(level, pair)
             evidence.append(Evidence(name, level.label, weight))
+            if self._household and name in self._household.bits and not level.is_null:
+                at_home += weight + self._household.bits[name][place - levels[0].is_null]
+        if self._household:
+            evidence.append(Evidence(COMPARISON, LABEL, -_plus_one(at_home)))
         return Score(self.prior + sum(e.weight for e in evidence), self.prior, tuple(evidence))
 
 
@@ -95,11 +104,16 @@ def _adjustment(level: _Level, pair: Record) -> float:
     return level.share * (level.base - math.log2(max(*shares, level.floor))) if shares else 0.0
 
 
+def _plus_one(bits: float) -> float:
+    """log2 of one more than so many bits say."""
+    return max(bits, 0.0) + math.log1p(2.0 ** -abs(bits)) / math.log(2.0)
+
+
 def _level(entry: Mapping[str, Any]) -> _Level:
     sql = entry["sql_condition"]
     applies = None if sql.strip().upper() == "ELSE" else compile_condition(sql)
     if entry.get("is_null_level"):
-        return _Level("null", applies, 0.0)
+        return _Level("null", applies, 0.0, is_null=True)
     m, u = entry["m_probability"], entry["u_probability"]
     label = entry.get("label_for_charts") or sql
     weight = math.log2(m / u)

@@ -55,6 +55,9 @@ class Comparison:
     levels: tuple[Level, ...]
     columns: tuple[str, ...]
     """Columns without which the comparison is left out: it needs at least one of them filled."""
+    most_apart: float = 0.8
+    """The largest share of one person's pairs that may differ outright. Beyond it, what looks like persons is another
+    structure in the records (homes, strangers of one town), whose pairs differ nearly always."""
 
 
 def _typos(column: str, most: int, least: float = 0.75) -> str:
@@ -90,6 +93,7 @@ GIVEN = Comparison(
         Level("different", "ELSE", 0.02, 0.96),
     ),
     ("given",),
+    0.4,
 )
 MIDDLE = Comparison(
     "other_names",
@@ -105,10 +109,11 @@ FAMILY = Comparison(
         Level("exact", "family_l = family_r", 0.86, 0.001, "family", True),
         Level("close", _close("family", 0.9), 0.07, 0.003),
         Level("shared part", "list_has_any(string_split(family_l, ' '), string_split(family_r, ' '))", 0.01, 0.0005),
-        Level("alike", alike("family_l", "family_r", 0.8), 0.01, 0.02),
-        Level("different", "ELSE", 0.05, 0.975),
+        Level("alike", alike("family_l", "family_r", 0.85), 0.005, 0.01),
+        Level("different", "ELSE", 0.055, 0.975),
     ),
     ("family",),
+    0.4,
 )
 EMAIL = Comparison(
     "email",
@@ -163,6 +168,7 @@ BIRTH = Comparison(
         Level("different", "ELSE", 0.03, 0.97),
     ),
     ("dob",),
+    0.4,
 )
 _SAME_PLACE = f"(zip_l = zip_r or city_l = city_r or {_typos('zip', 1)} or {_typos('city', 1)})"
 ADDRESS = Comparison(
@@ -188,6 +194,7 @@ GENDER = Comparison(
     "gender_l is null or gender_r is null",
     (Level("same", "gender_l = gender_r", 0.97, 0.5, "gender"), Level("different", "ELSE", 0.03, 0.5)),
     ("gender",),
+    0.2,
 )
 STANDARD = (GIVEN, FAMILY, MIDDLE, EMAIL, PHONE, BIRTH, ADDRESS, GENDER)
 

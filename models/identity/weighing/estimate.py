@@ -24,7 +24,7 @@ _LARGEST_BLOCK = 500
 _ITERATIONS = 200
 _TOLERANCE = 1e-6
 # How many pairs the stated m counts for: a level seen once says little.
-_PSEUDO_PAIRS = 10.0
+_PSEUDO_PAIRS = 25.0
 
 
 @dataclass(frozen=True)
@@ -89,21 +89,40 @@ def shares(found: Patterns, comparisons: Sequence[Comparison]) -> list[np.ndarra
     ]
 
 
-def maximise(found: Patterns, m: Sequence[np.ndarray], u: Sequence[np.ndarray]) -> tuple[list[np.ndarray], float]:
-    """Expectation maximisation with `u` fixed: (m of each comparison, share of matches among the pairs).
+def maximise(
+    found: Patterns,
+    m: Sequence[np.ndarray],
+    others: Sequence[Sequence[np.ndarray]],
+    most_apart: Sequence[float] | None = None,
+) -> tuple[list[np.ndarray], float]:
+    """Expectation maximisation: (m of each comparison, share of matches among the pairs).
 
-    `m` is where it starts, and counts as `_PSEUDO_PAIRS` pairs. A session of strangers alone ends at a share near 0.
+    `m` is where it starts, and counts as `_PSEUDO_PAIRS` pairs. `others`: the fixed shares of levels of each class of
+    pairs of different people (strangers, people of one home). `most_apart`: the largest share of the last level of each
+    comparison. A session without matches ends at a share near 0.
     """
-    stated, m, share = m, list(m), 0.5
+    bounds = most_apart or [1.0] * len(m)
+    stated, m = m, list(m)
     known = found.levels >= 0
     places = np.maximum(found.levels, 0)
-    against = _log_likelihood(u, places, known)
+    against = np.stack([_log_likelihood(u, places, known) for u in others])
+    parts = np.full(len(others), 0.5 / len(others))
+    share = 0.5
     for _ in range(_ITERATIONS):
-        odds = np.log(share) - np.log1p(-share) + _log_likelihood(m, places, known) - against
+        apart = np.log(parts)[:, None] + against
+        odds = np.log(share) + _log_likelihood(m, places, known) - np.logaddexp.reduce(apart, axis=0)
         matches = found.counts / (1.0 + np.exp(-np.clip(odds, -500, 500)))
         before, share = share, float(np.clip(matches.sum() / found.counts.sum(), 1e-6, 1 - 1e-6))
+        if len(others) > 1:
+            of_class = np.exp(apart - np.logaddexp.reduce(apart, axis=0)) @ (found.counts - matches)
+            parts = np.maximum((1 - share) * of_class / max(of_class.sum(), 1e-9), 1e-9)
+        else:
+            parts = np.array([1 - share])
         m = [
-            _normal(_PSEUDO_PAIRS * stated[at] + np.bincount(places[seen, at], matches[seen], len(stated[at])))
+            _bounded(
+                _normal(_PSEUDO_PAIRS * stated[at] + np.bincount(places[seen, at], matches[seen], len(stated[at]))),
+                bounds[at],
+            )
             for at, seen in enumerate(known.T)
         ]
         if abs(share - before) < _TOLERANCE:
@@ -124,6 +143,13 @@ def _log_likelihood(parameters: Sequence[np.ndarray], places: np.ndarray, known:
 def _normal(values: np.ndarray) -> np.ndarray:
     total: np.ndarray = values / values.sum()
     return total
+
+
+def _bounded(m: np.ndarray, most: float) -> np.ndarray:
+    """m whose last level has no more than that share; the others in proportion."""
+    if m[-1] <= most:
+        return m
+    return np.append(m[:-1] * (1 - most) / max(m[:-1].sum(), 1e-300), most)
 
 
 def observed_u(stated: np.ndarray, drawn: np.ndarray) -> np.ndarray:

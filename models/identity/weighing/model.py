@@ -2,8 +2,8 @@
 
 Training is unsupervised (`estimate`): u of exact levels analytically, of the others by sampling; m by expectation
 maximisation over several sessions of pairs that agree on something. Every parameter then passes a gate: what was never
-observed, or came out the wrong way round, is replaced by a stated value and said so in the diagnostics; too much of it
-raises `IdentityModelError`.
+observed, or came out the wrong way round, is replaced by a stated value and said so in the diagnostics; where too much
+of it was, all are stated. Beside persons and strangers, people of one home are a class of pairs (`relatives`).
 """
 
 import hashlib
@@ -35,6 +35,7 @@ from customer360.models.identity.weighing.estimate import (
     shares,
 )
 from customer360.models.identity.weighing.households import idle_vetoes
+from customer360.models.identity.weighing.relatives import Relatives, relatives
 from customer360.platform.errors import ModelError
 
 # Digits kept of a trained parameter: far beyond its meaning, and short of the noise of parallel summation, so that
@@ -69,11 +70,13 @@ class IdentityModel(BaseModel):
     term_frequency_hash: str
     diagnostics: dict[str, Any]
     idle_vetoes: tuple[str, ...] = ()
+    household: Relatives | None = None
 
     @property
     def version(self) -> str:
         """Sixteen hex digits that name these parameters."""
-        text = json.dumps([self.settings, self.term_frequency_hash], sort_keys=True)
+        home = [self.household.model_dump()] if self.household else []
+        text = json.dumps([self.settings, self.term_frequency_hash, *home], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def check_keys(self, keys: Sequence[str]) -> None:
@@ -115,7 +118,8 @@ def train(features: Features, rules: IdentityRules, counts: dict[str, pl.DataFra
     """Estimate the model on the records themselves; the default model where they are too few. `counts`: the records'
     `term_frequencies`, where they are known.
 
-    Raises IdentityModelError when more comparisons than `training.max_replaced_share` fail their gate.
+    Where more comparisons than `training.max_replaced_share` fail their gate, as they do where there are hardly any
+    duplicates, the stated parameters are used: a clean file is a result, and no error.
     """
     threads = rules.engine.threads
     counts = counts or term_frequencies(features, threads)
@@ -127,16 +131,29 @@ def train(features: Features, rules: IdentityRules, counts: dict[str, pl.DataFra
         "records": features.frame.height,
         "sessions": {" + ".join(one.session): round(one.matches) for one in seen},
     }
-    if not seen:
-        least = rules.training.min_pairs_per_session
-        reason = f"{features.frame.height} records, no training rule with {least} pairs"
-        diagnostics |= {"mode": "default", "reason": reason, "replaced": {}}
-        return IdentityModel(settings=start, term_frequency_hash=digest, diagnostics=diagnostics)
-    settings, replaced = _gate(start, trained, comparisons_of(features), rules)
+    settings, replaced = _gate(start, trained, comparisons_of(features), rules) if seen else (None, {})
+    if settings is None:
+        diagnostics |= {"mode": "default", "reason": _why_stated(features, bool(seen), rules), "replaced": replaced}
+        start = _without_matches(start)
+        home = _home(features, [(one.session, one.found, one.kept) for one in seen], start)
+        return IdentityModel(settings=start, term_frequency_hash=digest, diagnostics=diagnostics, household=home)
     found = [(one.session, one.found) for one in seen]
     unfit, measured = idle_vetoes(comparisons_of(features), found, settings, rules.decision.accept_weight)
     diagnostics |= {"mode": "trained", "replaced": replaced, "vetoes": measured}
-    return IdentityModel(settings=settings, term_frequency_hash=digest, diagnostics=diagnostics, idle_vetoes=unfit)
+    home = _home(features, [(one.session, one.found, one.kept) for one in seen], settings)
+    return IdentityModel(
+        settings=settings, term_frequency_hash=digest, diagnostics=diagnostics, idle_vetoes=unfit, household=home
+    )
+
+
+def _why_stated(features: Features, was_tried: bool, rules: IdentityRules) -> str:
+    if was_tried:
+        return (
+            f"{features.frame.height} records look clean: too few of them are one person's to learn from, so stated "
+            "parameters are used"
+        )
+    least = rules.training.min_pairs_per_session
+    return f"{features.frame.height} records, no training rule with {least} pairs"
 
 
 def default_settings(features: Features, counts: dict[str, pl.DataFrame], rules: IdentityRules) -> dict[str, Any]:
@@ -186,6 +203,8 @@ def _prior(features: Features, recall: float, threads: int) -> float:
     frame = features.frame
     rules: list[tuple[str, ...]] = [rule for rule in _PRIOR_RULES if set(rule) <= set(frame.columns)]
     rules += [(name,) for name in features.identifiers]
+    if frame["given"].null_count() == frame.height:  # nothing but a contact: who has the same one is the same
+        rules += [("email",), ("phone",)]
     found = pl.concat(at_once(lambda rule: _pair_ids(frame, rule), rules, threads)).unique().height
     possible = frame.height * (frame.height - 1) / 2
     return _rounded(min(0.2, max(found, 1) / recall / max(possible, 10.0)))
@@ -240,13 +259,18 @@ def _trainable(features: Features, session: Session) -> list[int]:
 
 
 def _trained(
-    features: Features, session: Session, shown: tuple[Patterns, float], start: dict[str, Any], u: list[np.ndarray]
+    features: Features,
+    session: Session,
+    shown: tuple[Patterns, float],
+    start: dict[str, Any],
+    others: list[list[np.ndarray]],
 ) -> _Seen:
-    """m by what one session shows."""
+    """m by what one session shows. `others`: shares of levels among strangers, and among people of one home."""
     found, kept = shown
     places = _trainable(features, session)
     stated = [_parameters(start["comparisons"][at], "m_probability") for at in places]
-    m, share = maximise(of(found, places), stated, [u[at] for at in places])
+    bounds = [comparisons_of(features)[at].most_apart for at in places]
+    m, share = maximise(of(found, places), stated, [[u[at] for at in places] for u in others], bounds)
     names = (comparison.name for comparison in comparisons_of(features))
     trained = {name: m[places.index(at)] for at, name in enumerate(names) if at in places}
     return _Seen(session, found, trained, share * float(found.counts.sum()), kept)
@@ -266,7 +290,10 @@ def _estimate(
     by_level = shares(drawn[0], comparisons)
     u = [observed_u(_parameters(c, "u_probability"), n) for c, n in zip(start["comparisons"], by_level, strict=True)]
     pairs = zip(sessions, shown, strict=True)
-    seen = [_trained(features, session, found, start, u) for session, found in pairs if found]
+    drawn_by = [(session, found) for session, found in pairs if found]
+    home = _home(features, [(s, *f) for s, f in drawn_by], start, u)
+    others = [u, _shares_at_home(comparisons, home, start, u)] if home else [u]
+    seen = [_trained(features, session, found, start, others) for session, found in drawn_by]
     settings = [
         _observed(
             entry,
@@ -282,6 +309,31 @@ def _estimate(
         possible = features.frame.height * (features.frame.height - 1) / 2
         settings_with_prior["probability_two_random_records_match"] = _rounded(min(0.2, recaptured / possible))
     return settings_with_prior, seen
+
+
+def _home(
+    features: Features,
+    sessions: Sequence[tuple[Session, Patterns, float]],
+    settings: dict[str, Any],
+    u: Sequence[np.ndarray] | None = None,
+) -> Relatives | None:
+    """People of one home among the pairs of the sessions, by the m of the settings, and their u where none is given."""
+    entries = settings["comparisons"]
+    m = [_parameters(entry, "m_probability") for entry in entries]
+    u = u or [_parameters(entry, "u_probability") for entry in entries]
+    filled = {" + ".join(s): features.frame.select(s).drop_nulls().height for s, _, _ in sessions}
+    return relatives(comparisons_of(features), sessions, m, u, filled)
+
+
+def _shares_at_home(
+    comparisons: Sequence[Comparison], home: Relatives, settings: dict[str, Any], u: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """Per comparison the shares of its levels among people of one home."""
+    found = []
+    for at, (comparison, entry) in enumerate(zip(comparisons, settings["comparisons"], strict=True)):
+        bits = home.bits.get(comparison.name)
+        found.append(u[at] if bits is None else _parameters(entry, "m_probability") * np.exp2(np.array(bits)))
+    return found
 
 
 def _recaptured(features: Features, settings: dict[str, Any], seen: list[_Seen]) -> float | None:
@@ -339,8 +391,9 @@ def _parameters(entry: dict[str, Any], name: str) -> np.ndarray:
 
 def _gate(
     start: dict[str, Any], trained: dict[str, Any], comparisons: list[Comparison], rules: IdentityRules
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Complete parameters, and per "comparison / level" why one was replaced."""
+) -> tuple[dict[str, Any] | None, dict[str, str]]:
+    """Complete parameters, None where more than `training.max_replaced_share` of the comparisons came out wrong; per
+    "comparison / level" why one was replaced."""
     replaced: dict[str, str] = {}
     failed = 0
     prior = _rounded(trained["probability_two_random_records_match"])
@@ -358,7 +411,7 @@ def _gate(
             levels = before["comparison_levels"]
         result.append(before | {"comparison_levels": levels})
     if failed > rules.training.max_replaced_share * len(comparisons):
-        raise IdentityModelError(f"{failed} of {len(comparisons)} comparisons could not be trained: {replaced}")
+        return None, replaced
     return start | {"comparisons": result, "probability_two_random_records_match": prior}, replaced
 
 
@@ -375,6 +428,22 @@ def _completed(before: dict[str, Any], after: dict[str, Any], place: str, replac
         else:
             replaced[f"{place} / {name[0]}"] = f"not observed; stated value {before[name]:g} used"
     return level
+
+
+def _without_matches(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the chance of equality, which was counted over all pairs of records, cleared of the matches."""
+    prior = settings["probability_two_random_records_match"]
+    cleared = [
+        entry
+        | {
+            "comparison_levels": [
+                _among_strangers(level, prior) if level.get("fix_u_probability") else level
+                for level in entry["comparison_levels"]
+            ]
+        }
+        for entry in settings["comparisons"]
+    ]
+    return settings | {"comparisons": cleared}
 
 
 def _among_strangers(level: dict[str, Any], prior: float) -> dict[str, Any]:

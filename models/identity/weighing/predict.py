@@ -24,6 +24,7 @@ from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.threads import at_once
 from customer360.models.identity.weighing.engine import engine
 from customer360.models.identity.weighing.model import IdentityModel, adjusted_columns
+from customer360.models.identity.weighing.relatives import COMPARISON, LABEL, explained
 from customer360.models.identity.weighing.tasks import scored_in_tasks
 from customer360.models.identity.weighing.vectors import answers, sides
 from customer360.platform.run.executor import Executor
@@ -88,7 +89,8 @@ def score(
     def scored(chunk: pl.DataFrame) -> pl.DataFrame:
         with con.cursor() as own:
             kept, levels, weights = _reaching(own, chunk, frame, scales, least - prior_weight)
-        total = prior_weight + weights.sum(axis=1)
+        at_home = explained(weights, levels, [scale.name for scale in scales], model.household)
+        total = prior_weight + weights.sum(axis=1) + at_home
         return (
             chunk[kept]
             .select(
@@ -97,7 +99,7 @@ def score(
                 pl.Series("match_weight", total),
                 pl.Series("match_probability", 1.0 / (1.0 + np.exp2(-total))),
                 names.gather(chunk["key"].gather(kept)).alias("match_key"),
-                _evidence(scales, levels, weights),
+                _evidence(scales, levels, weights, at_home if model.household else None),
             )
             .filter(pl.col("match_weight") >= least)
         )
@@ -199,19 +201,24 @@ def _case(levels: list[dict[str, Any]], last: str = "null") -> str:
     return f"case {' '.join(branches)} else {last} end"
 
 
-def _evidence(scales: list[_Scale], levels: np.ndarray, weights: np.ndarray) -> pl.Series:
-    """Per pair a list of (comparison, level, weight)."""
-    labels = [label for scale in scales for label in (*scale.labels, "null")]
-    ends = np.cumsum([len(scale.labels) + 1 for scale in scales])
-    starts = ends - [len(scale.labels) + 1 for scale in scales]
+def _evidence(scales: list[_Scale], levels: np.ndarray, weights: np.ndarray, at_home: np.ndarray | None) -> pl.Series:
+    """Per pair a list of (comparison, level, weight); `at_home`: bits that a shared home takes off."""
+    stated = [(scale.name, scale.labels) for scale in scales]
+    if at_home is not None:
+        stated.append((COMPARISON, (LABEL,)))
+        levels = np.hstack([levels, np.zeros((len(levels), 1), levels.dtype)])
+        weights = np.hstack([weights, at_home[:, None]])
+    labels = [label for _, own in stated for label in (*own, "null")]
+    ends = np.cumsum([len(own) + 1 for _, own in stated])
+    starts = ends - [len(own) + 1 for _, own in stated]
     places = np.where(levels < 0, ends - 1, starts + levels).ravel()
     flat = pl.DataFrame(
         {
-            "comparison": pl.Series([scale.name for scale in scales], dtype=pl.String).gather(
-                np.tile(np.arange(len(scales)), len(levels))
+            "comparison": pl.Series([name for name, _ in stated], dtype=pl.String).gather(
+                np.tile(np.arange(len(stated)), len(levels))
             ),
             "level": pl.Series(labels, dtype=pl.String).gather(places),
             "weight": weights.ravel(),
         }
     )
-    return flat.to_struct("evidence").reshape((len(levels), len(scales))).arr.to_list()
+    return flat.to_struct("evidence").reshape((len(levels), len(stated))).arr.to_list()

@@ -11,9 +11,32 @@ def test_maximisation_finds_the_parameters_of_a_known_mixture():
     m, u, share = np.array([0.9, 0.1]), np.array([0.05, 0.95]), 0.3
     levels = np.array([[a, b, c] for a in (0, 1) for b in (0, 1) for c in (0, 1)], dtype=np.int8)
     odds = np.array([share * m[row].prod() + (1 - share) * u[row].prod() for row in levels])
-    found, part = maximise(Patterns(levels, odds * 1e6), [np.array([0.7, 0.3])] * 3, [u] * 3)
+    found, part = maximise(Patterns(levels, odds * 1e6), [np.array([0.7, 0.3])] * 3, [[u] * 3])
     assert part == pytest.approx(share, abs=0.01)
     assert all(values == pytest.approx(m, abs=0.01) for values in found)
+
+
+def test_a_class_of_its_own_takes_the_pairs_that_are_neither_persons_nor_strangers():
+    """Every third pair shares two of three values as homes do: without the class it would pass for persons."""
+    m, u = np.array([0.9, 0.1]), np.array([0.01, 0.99])
+    home = [m, m, u]
+    levels = np.array([[a, b, c] for a in (0, 1) for b in (0, 1) for c in (0, 1)], dtype=np.int8)
+    at_home = np.array([np.prod([home[at][level] for at, level in enumerate(row)]) for row in levels])
+    pairs = np.array([0.01 * m[row].prod() + 0.66 * u[row].prod() for row in levels]) + 0.33 * at_home
+    found = Patterns(levels, pairs * 1e5)
+    _, without = maximise(found, [np.array([0.9, 0.1])] * 3, [[u] * 3])
+    learnt, part = maximise(found, [np.array([0.9, 0.1])] * 3, [[u] * 3, home])
+    assert without > 0.2
+    assert part == pytest.approx(0.01, abs=0.005)
+    assert learnt[2][0] > 0.6
+
+
+def test_what_no_persons_records_differ_in_is_bounded():
+    levels = np.array([[0], [1]], dtype=np.int8)
+    found, _ = maximise(
+        Patterns(levels, np.array([10.0, 1e6])), [np.array([0.9, 0.1])], [[np.array([0.5, 0.5])]], [0.4]
+    )
+    assert found[0][1] <= 0.4
 
 
 def test_all_pairs_where_few_and_the_same_draw_where_many():

@@ -1,6 +1,6 @@
 """Scored pairs are Splink's own, pair by pair and level by level."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -52,7 +52,9 @@ class Trained:
 
     @classmethod
     def of(cls, records: pl.DataFrame) -> "Trained":
-        return cls(records, *pinned(records, RULES))
+        """Without the class of homes, which Splink does not have."""
+        pins, evidence = pinned(records, RULES)
+        return cls(records, replace(pins, model=pins.model.model_copy(update={"household": None})), evidence)
 
     def scored(self, rules: IdentityRules = RULES) -> pl.DataFrame:
         """Edges as a run makes them; records are numbered in order of their ids, as `rid` is."""
