@@ -34,7 +34,7 @@ class ValueBand(Frozen):
 
 
 class TransactionRules(Frozen):
-    """Bands of one transaction's total in the lake's currency; a band starts strictly above its floor."""
+    """Bands of one transaction's total in the reporting currency; a band starts strictly above its floor."""
 
     high_value_above: float = 500
     medium_value_above: float = 100
@@ -122,7 +122,7 @@ class RetentionAction(Frozen):
 
 
 class RetentionRules(Frozen):
-    """Who stands on the retention worklist, and what is done; amounts in the lake's currency."""
+    """Who stands on the retention worklist, and what is done; amounts in the reporting currency."""
 
     risk_from: float = Field(default=0.4, ge=0, le=1)
     stake_from: float = 20
@@ -166,6 +166,8 @@ class EnrichmentRules(Frozen):
     engaged_sessions_30d: int = Field(default=4, gt=0)
     segment_history_months: int = Field(default=12, gt=0)  # month-to-month moves between RFM segments
     consent_default: bool = True  # whether a purpose that a person never answered is allowed
+    reporting_currency: str | None = Field(default=None, pattern="^[A-Z]{3}$")  # None: that of most transactions
+    rate_valid_days: int = Field(default=10, ge=0)  # an exchange rate is used for so many days after its own
     transactions: TransactionRules = TransactionRules()
     sessions: SessionRules = SessionRules()
     standing: StandingRules = StandingRules()
