@@ -4,6 +4,7 @@ by group.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Mapping as Columns
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,10 +14,10 @@ import polars as pl
 from customer360.platform import rescued, tables
 from customer360.platform.errors import ConfigError
 from customer360.platform.sources import nested, sql
-from customer360.platform.sources.expressions import Absent, Result, Scope, aggregates, column_of, named, path_of
+from customer360.platform.sources.expressions import Absent, Result, Scope
 from customer360.platform.sources.formats.records import POSITION
 from customer360.platform.sources.groups import Groups
-from customer360.platform.sources.nested import Step
+from customer360.platform.sources.paths import Step, column_of, named, path_of
 from customer360.platform.sources.sql import Fault, Tree
 from customer360.platform.sources.values import Reading, Said
 from customer360.platform.tables import Table
@@ -132,12 +133,12 @@ class Mapping:
                 made = scope.over(tree, target, _kind_of(contract.get(target)))
                 if self.group_by and not of_groups:
                     _grouped_values(scope, {target: made}, keys, self.columns)
-                elif aggregates(made) and not self.group_by:
+                elif sql.aggregates(made) and not self.group_by:
                     found.append(f"{target}: {self.columns[target]!r} aggregates; say what a group is with group_by")
                 elif not self.group_by:
                     scope.results({target: made})
             except Absent as fault:
-                found.append(f"{target} needs file column(s) {[fault.name]}, the file has {file_columns}")
+                found.append(f"{target} needs file column(s) {[fault.name]}, the file has {file_columns}{fault.hint}")
             except Fault as fault:
                 found.append(f"{target}: {fault}")
         return found + of_groups
@@ -154,7 +155,7 @@ class Mapping:
         if not self.where:
             return apart
         condition = sql.parsed(self.where)
-        scope = Scope(_with_absent(apart.frame, [condition]), reading)
+        scope = Scope(_needed(apart.frame, [condition]), reading)
         result = scope.results({"v": scope.truth(condition)})["v"]
         holds = result.values.fill_null(False)
         undecided = 0 if result.failed is None else int(result.failed.sum())
@@ -235,7 +236,8 @@ class Mapping:
             ConfigError: an expression cannot be evaluated over records like these at all.
         """
         contract, trees = table.columns(), self.expressions()
-        scope = Scope(_with_absent(records, list(trees.values())), reading, said)
+        keys = [sql.parsed(text) for text in self.group_by if text not in records.columns]
+        scope = Scope(_needed(records, [*trees.values(), *keys], self.group_by), reading, said)
         if self.group_by:
             return self._grouped(records, scope, trees, contract)
         made = {t: scope.over(tree, t, _kind_of(contract.get(t))) for t, tree in trees.items()}
@@ -244,7 +246,7 @@ class Mapping:
         plain = {place[0] for tree in trees.values() if (place := _place(tree, scope)) and not place[1]}
         frame = pl.DataFrame(
             [
-                *(scope.frame[scope.alias[c]].alias(c) for c in same),
+                *(records[c] for c in same),
                 *(r.values.alias(t) for t, r in results.items()),
                 records[POSITION],
             ]
@@ -279,15 +281,19 @@ def _place(tree: Tree, scope: Scope) -> tuple[str, tuple[Step, ...]] | None:
     return column_of(path, scope.columns) if path else None
 
 
-def _with_absent(records: pl.DataFrame, trees: list[Tree]) -> pl.DataFrame:
-    """The records with null for columns that they lack: what leaves out a value has none."""
-    names: dict[str, None] = {}
+def _needed(records: pl.DataFrame, trees: Iterable[Tree], names: tuple[str, ...] = ()) -> pl.DataFrame:
+    """The columns of records that expressions name, null where there are none: what leaves out a value has none."""
+    columns = [c for c in records.columns if c != POSITION]
+    chosen, absent = dict.fromkeys(n for n in names if n in columns), dict[str, None]()
     for tree in trees:
         for node in sql.nodes(tree):
             path = path_of(node) if node.get("class") == "COLUMN_REF" else None
-            if path and column_of(path, records.columns) is None:
-                names[str(path[0])] = None
-    return records.with_columns(pl.lit(None, pl.String).alias(name) for name in names)
+            place = column_of(path, columns) if path else None
+            if place:
+                chosen[place[0]] = None
+            elif path:
+                absent[str(path[0])] = None
+    return records.select(POSITION, *chosen).with_columns(pl.lit(None, pl.String).alias(name) for name in absent)
 
 
 def _exploded(rows: pl.DataFrame, path: tuple[Step, ...], *, soft: bool) -> tuple[pl.DataFrame, str]:
