@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from customer360.models.identity.lookup.index import IdentityIndexError
 from customer360.models.identity.registry import RegistryError
+from customer360.models.identity.registry.stewardship import Contradiction
 from customer360.platform import access, settings, telemetry
 from customer360.platform.access import WrongRole
 from customer360.platform.errors import AccessDenied, LakeLocked
@@ -127,6 +128,7 @@ def build_app(configured: Settings) -> FastAPI:
             HTTPStatus.SERVICE_UNAVAILABLE, "nothing is published yet", {"Retry-After": "5"}
         ),
         IdentityIndexError: lambda fault: _problem(HTTPStatus.SERVICE_UNAVAILABLE, str(fault)),
+        Contradiction: lambda fault: _problem(HTTPStatus.CONFLICT, str(fault)),
         RegistryError: lambda fault: _problem(
             HTTPStatus.NOT_FOUND, "the registry knows no such person, record or event"
         ),

@@ -17,7 +17,8 @@ from customer360.platform.errors import ConfigError, SourceError
 from customer360.platform.settings import find, read_yaml
 from customer360.platform.sources import formats
 from customer360.platform.sources.formats import delimited
-from customer360.platform.sources.formats.records import POSITION
+from customer360.platform.sources.formats.options import Options
+from customer360.platform.sources.formats.records import POSITION, together
 
 
 def identity_rules(path: Path | None) -> IdentityRules:
@@ -71,7 +72,7 @@ def read_table(file: Path) -> pl.DataFrame:
 
 def _records(file: Path) -> pl.DataFrame:
     with file.open("rb") as stream:
-        read = formats.together(formats.pieces(stream, formats.Options(), file.name))
+        read = together(formats.pieces(stream, Options(), file.name))
     if read.dead.height and bool((read.dead[POSITION] > 0).all()) and file.suffix.lower() in (".csv", ".tsv", ".txt"):
         # A lone byte in another encoding costs its sign, not its person; what shifts cells is refused.
         return delimited.read(file, delimited.dialect_of(file, blanks=False), lossy=True)
@@ -91,7 +92,7 @@ def _with_one_value(file: Path, frame: pl.DataFrame, mapping: PeopleMapping) -> 
     made = []
     for values in (frame[name] for name in frame.columns if name in named):
         nested = values.str.json_decode(pl.List(pl.String)) if _holds_json_lists(values) else values
-        if isinstance(nested.dtype, pl.List) and not nested.dtype.inner.is_nested():  # type: ignore[union-attr]
+        if isinstance(nested.dtype, pl.List) and not nested.dtype.inner.is_nested():
             longest = int(nested.list.len().max() or 0)  # type: ignore[arg-type]
             if longest <= 1:
                 made.append(nested.list.first().alias(values.name))

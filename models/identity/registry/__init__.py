@@ -14,13 +14,13 @@ newest row of an alias_id holds), `silver.identity_members` (the newest row of a
 and `silver.identity_commits`. Events hold numbers, never an account or a person's id, so that an erasure takes the
 names away and the chain still verifies.
 
-Changing it: `core.advance` makes the events of a new partition, `core.merge`, `split`, `move` and `undo` those of a
-steward; `commit` appends them.
+Changing it: `succession.advance` makes the events of a new partition, `operations.merge`, `split`, `move` and `undo`
+those of a steward; `commit` appends them.
 """
 
 from customer360.models.identity.registry.core import Registry, RegistryError
 from customer360.models.identity.registry.store import Stored, commit, forget, load, number_records, verify
-from customer360.models.identity.registry.views import event_of, history, memberships
+from customer360.models.identity.registry.views import event_of, events_by, events_with, history, memberships
 
 __all__ = [
     "Registry",
@@ -28,6 +28,8 @@ __all__ = [
     "Stored",
     "commit",
     "event_of",
+    "events_by",
+    "events_with",
     "forget",
     "history",
     "load",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from customer360.platform.tables import Integer, List, String, Table, Timestamp, personal
+from customer360.platform.tables import Float, Integer, List, String, Table, Timestamp, personal
 
 
 class IdentityEvents(Table, table="silver.identity_events", sort_by=("event",), bucketed=False):
@@ -54,9 +54,14 @@ class StewardDecisions(Table, table="silver.steward_decisions", sort_by=("decisi
     decision = Integer(primary_key=True)
     decided_at = Timestamp()
     actor = String()
-    kind = String(description="must link, cannot link or override")
+    kind = String(description="must link, cannot link, override or withdrawal")
     left = List(Integer(), description="Numbers of records")
     right = List(Integer(), nullable=True)
     attribute = String(nullable=True)
     value = String(nullable=True, metadata=personal("text"), description="JSON; null withdraws an override")
     reason = String(nullable=True, metadata=personal("text"))
+    command = String(nullable=True, description="What the steward did: confirm, reject, merge, …; null: not recorded")
+    withdraws = List(Integer(), nullable=True, description="Numbers of decisions that this one takes back")
+    known_reasons = List(String(), nullable=True, description="What spoke against it when it was made")
+    known_weight = Float(nullable=True, description="Highest match weight that did; null: none was known")
+    evidence = List(Integer(), nullable=True, description="Evidence versions of left, then right, when it was made")

@@ -19,8 +19,17 @@ from customer360.models.identity.registry.contracts import (
     IdentityEvents,
     IdentityMembers,
 )
-from customer360.models.identity.registry.core import EVENTS, MERGE, UNMERGE, Registry, RegistryError, replay, retire
+from customer360.models.identity.registry.core import (
+    EVENTS,
+    MERGE,
+    UNMERGE,
+    Registry,
+    RegistryError,
+    former_of,
+    replay,
+)
 from customer360.models.identity.registry.ids import person_ids, person_numbers
+from customer360.models.identity.registry.operations import retire
 from customer360.platform import tables
 from customer360.platform.lake import Lake
 from customer360.platform.tables import Table
@@ -81,18 +90,24 @@ def load(lake: Lake, seed: str) -> Stored:
     if commits.is_empty():
         return Stored(lake, seed, Registry.empty(), _no_names(), GENESIS)
     commit, root = int(commits["commit"][-1]), str(commits["root"][-1])
-    members = _newest(_log(lake, IdentityMembers, commit), "record")
-    aliases = _newest(_log(lake, IdentityAliases, commit), "alias_id").drop_nulls("person_id")
+    log = _log(lake, IdentityMembers, commit).collect()
+    members = _newest(log, "record")
+    turns = _log(lake, IdentityAliases, commit).collect()
+    turns = turns.select(
+        person_numbers(turns["alias_id"], seed).alias("alias"),
+        "commit",
+        person_numbers(turns["person_id"], seed).alias("person"),
+    )
+    onward = _newest(turns, "alias").drop_nulls("person").select("alias", "person").sort("alias")
     events = _log(lake, IdentityEvents, commit).select(pl.col("event", "person").max()).collect().row(0)
     registry = Registry(
         members.drop_nulls("person").select("record", "person").sort("record"),
-        aliases.select(
-            alias=person_numbers(aliases["alias_id"], seed), person=person_numbers(aliases["person_id"], seed)
-        ).sort("alias"),
+        onward,
         next_record=_next_record(lake, commit),
         next_person=(events[1] if events[1] is not None else -1) + 1,
         next_event=(events[0] if events[0] is not None else -1) + 1,
         commit=commit,
+        former=former_of(log, turns),
     )
     return Stored(lake, seed, registry, members.select("record", "record_id").sort("record"), root)
 
@@ -111,19 +126,19 @@ def number_records(stored: Stored, record_ids: pl.Series) -> Stored:
     )
 
 
-def commit(stored: Stored, events: pl.DataFrame, at: datetime | None = None) -> Stored:
-    """Append one commit; the state after it. No events, no commit.
+def commit(stored: Stored, events: pl.DataFrame, at: datetime | None = None, *, seal: bool = False) -> Stored:
+    """Append one commit; the state after it. No events, no commit, but to `seal` what stands.
 
     Raises:
         RegistryError: the lake has moved on since `stored` was loaded.
     """
-    if events.is_empty():
+    if events.is_empty() and not seal:
         return stored
     lake, at = stored.lake, at or datetime.now(UTC)
     for table in (*LOGS, IdentityCommits):
         lake.ensure(table)
     _same_commit(stored)
-    registry = stored.registry.apply(events)
+    registry = replace(stored.registry.apply(events), commit=stored.registry.commit + 1)
     rows = {
         IdentityEvents: events,
         IdentityMembers: _member_rows(stored, events),
@@ -238,6 +253,7 @@ def _member_rows(stored: Stored, events: pl.DataFrame) -> pl.DataFrame:
 
 def _alias_rows(stored: Stored, events: pl.DataFrame) -> pl.DataFrame:
     merged = events.filter(pl.col("kind") == MERGE).select("commit", alias="from_person", person="person")
+    merged = merged.unique("alias", keep="last", maintain_order=True)
     revived = events.filter(pl.col("kind") == UNMERGE).select(
         "commit", alias="person", person=pl.lit(None, dtype=pl.Int64)
     )
@@ -272,8 +288,7 @@ def _log(lake: Lake, table: type[Table], commit_no: int) -> pl.LazyFrame:
     return lake.scan(_name(table)).filter(pl.col("commit") <= commit_no)
 
 
-def _newest(log: pl.LazyFrame, key: str) -> pl.DataFrame:
-    rows = log.collect()
+def _newest(rows: pl.DataFrame, key: str) -> pl.DataFrame:
     if rows["commit"].n_unique() > 1:  # the first commit, by far the largest, needs no sorting
         rows = rows.sort("commit").unique(key, keep="last")
     return rows

@@ -11,13 +11,14 @@ from customer360.models.identity.registry import (
     RegistryError,
     Stored,
     commit,
-    core,
     forget,
     history,
     load,
     memberships,
     number_records,
+    operations,
     store,
+    succession,
     verify,
 )
 from customer360.platform import lake as lakes
@@ -35,7 +36,7 @@ def resolved(stored: Stored, *clusters: str, day: int = 0) -> Stored:
     frame = pl.DataFrame(rows, schema={"record_id": pl.String, "cluster": pl.Int64}, orient="row")
     frame = frame.join(stored.names, on="record_id").select("record", "cluster")
     gone = stored.registry.members.join(frame, on="record", how="anti")["record"].to_list()
-    events = core.advance(stored.registry, frame, gone, cause=f"run {day}")
+    events = succession.advance(stored.registry, frame, gone, cause=f"run {day}")
     return commit(stored, events, START + timedelta(days=day))
 
 
@@ -165,8 +166,8 @@ def test_old_ids_lead_to_the_person_for_ever(lake: Lake) -> None:
 def test_who_held_a_record_when(lake: Lake) -> None:
     stored = resolved(load(lake, SEED), "ab", "c")
     ids = dict(stored.assignments.iter_rows())
-    stored = acted(stored, core.merge, stored.person(ids["a"]), stored.person(ids["c"]), day=5)
-    acted(stored, core.split, stored.person(ids["a"]), [stored.record("a")], day=9)
+    stored = acted(stored, operations.merge, stored.person(ids["a"]), stored.person(ids["c"]), day=5)
+    acted(stored, operations.split, stored.person(ids["a"]), [stored.record("a")], day=9)
     held = memberships(lake).filter(record_id="c").select("person_id", "valid_from", "valid_to").rows()
     assert held == [(ids["c"], START, START + timedelta(days=5)), (ids["a"], START + timedelta(days=5), None)]
     then = dict(memberships(lake, START + timedelta(days=6)).select("record_id", "person_id").iter_rows())
@@ -177,7 +178,7 @@ def test_who_held_a_record_when(lake: Lake) -> None:
 def test_the_history_of_a_person_tells_of_its_former_ids(lake: Lake) -> None:
     stored = resolved(load(lake, SEED), "ab", "c", "d")
     ids = dict(stored.assignments.iter_rows())
-    stored = acted(stored, core.merge, stored.person(ids["a"]), stored.person(ids["c"]), day=5)
+    stored = acted(stored, operations.merge, stored.person(ids["a"]), stored.person(ids["c"]), day=5)
     told = history(stored, ids["c"])
     assert told["kind"].to_list() == ["mint", "mint", "merge"] and told["record_ids"].to_list()[-1] == ["c"]
     assert told.row(2, named=True)["from_person_id"] == ids["c"] and told.row(2, named=True)["actor"] == "ann"
