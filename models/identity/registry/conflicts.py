@@ -48,9 +48,9 @@ def conflicts(stored: Stored, accept_weight: float) -> pl.DataFrame:
     lake = stored.lake
     made = decisions.decisions(lake)
     found = decisions.rulings_of(made, stored.names)
-    if not found.rulings or not lake.exists(EDGES):
-        return pl.DataFrame(schema={"record_id_l": pl.String, "record_id_r": pl.String, "against": pl.Int64})
     edges = lake.scan(EDGES)
+    if not found.rulings:
+        return edges.head(0).with_columns(against=pl.lit(None, pl.Int64)).collect()
     told = _against(edges.filter(_by_steward())).drop_nulls("against").collect()
     number = pl.col("reason").str.strip_prefix(REASON).str.split(AGAINST).list.first().cast(pl.Int64)
     strong = (pl.col("against") != SCORE) | (pl.col("match_weight") >= accept_weight)

@@ -55,7 +55,7 @@ class StewardDecisions(Table, table="silver.steward_decisions", sort_by=("decisi
     decided_at = Timestamp()
     actor = String()
     kind = String(description="must link, cannot link, override or withdrawal")
-    left = List(Integer(), description="Numbers of records")
+    left = List(Integer(), description="Numbers of records; of a confirm or reject the one that was named comes first")
     right = List(Integer(), nullable=True)
     attribute = String(nullable=True)
     value = String(nullable=True, metadata=personal("text"), description="JSON; null withdraws an override")

@@ -4,7 +4,7 @@ Decisions are taken in their order. One that links makes one group of all groups
 the groups that have records on both of its sides. So what is in force is always free of contradictions.
 
 A *finding* (confirm, reject) says what is true of two records, and binds until it is taken back: whoever contradicts
-it, directly or through others, is refused. A *change* (merge, split, move, undo) says how persons stand, and gives way
+it, directly or through others, is refused. It covers what else their persons held, as long as nothing else is said. A *change* (merge, split, move, undo) says how persons stand, and gives way
 to a later change of the same persons, and to a finding that meets nothing but it.
 """
 
@@ -25,7 +25,7 @@ Records = frozenset[int]
 
 @dataclass(frozen=True)
 class Ruling:
-    """A decision about two groups of records."""
+    """A decision about two groups of records. `named`: the two that a finding is about."""
 
     number: int
     kind: str
@@ -35,10 +35,23 @@ class Ruling:
     actor: str
     decided_at: datetime
     reason: str | None
+    named: tuple[int, ...] = ()
 
     @property
     def is_finding(self) -> bool:
         return self.command in FINDINGS
+
+    def binds(self, left: Iterable[int], right: Iterable[int]) -> bool:
+        """Whether it is a finding of which the two ends lie on these two sides. The end of a record that lies on
+        neither is what else its person held."""
+        left, right = set(left), set(right)
+        if not self.is_finding:
+            return False
+        one, other = (
+            {record} if record in left | right else set(side)
+            for record, side in zip(self.named, (self.left, self.right), strict=True)
+        )
+        return bool(one & left and other & right or one & right and other & left)
 
     def __str__(self) -> str:
         why = f": {self.reason}" if self.reason else ""
@@ -68,8 +81,9 @@ class Rulings:
         for row in rows:
             if row["kind"] in (MUST_LINK, CANNOT_LINK) and row["decision"] not in gone:
                 sides = [frozenset(row[side] or ()) & known for side in ("left", "right")]
+                named = tuple(row[side][0] for side in ("left", "right") if row[side])
                 said = (row[name] for name in ("command", "actor", "decided_at", "reason"))
-                found.take(Ruling(row["decision"], row["kind"], *sides, *said))
+                found.take(Ruling(row["decision"], row["kind"], *sides, *said, named))
         return found
 
     def take(self, ruling: Ruling) -> None:
@@ -129,10 +143,14 @@ class Rulings:
         """The records that are one person with this one by decision, itself among them."""
         return self.held.get(self.group.get(record, record), {record})
 
+    def whole(self, records: Iterable[int]) -> set[int]:
+        """The records with all that is one person with them by decision."""
+        return set().union(*map(self.members, records))
+
     def between(self, left: Iterable[int], right: Iterable[int]) -> dict[int, list[tuple[int, int]]]:
         """Decisions that keep records of the one side from some of the other: number to such pairs. Both sides with
         all that is one person with them by decision."""
-        whole_left, whole_right = (set().union(*map(self.members, side)) for side in (left, right))
+        whole_left, whole_right = self.whole(left), self.whole(right)
         found: dict[int, list[tuple[int, int]]] = {}
         for record in sorted(whole_left):
             for other, number in sorted(self.apart.get(record, {}).items()):

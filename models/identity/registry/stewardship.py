@@ -94,7 +94,8 @@ def confirm(lake: Lake, seed: str, one: str, other: str, *, actor: str, reason: 
     sides = [stored.registry.records_of(person) for person in (left, right)]
     _require_joinable(_rulings(stored), *sides, pair, stored)
     events = operations.merge(stored.registry, left, right, cause=_next(lake), actor=actor)
-    return _done(stored, events, "confirm", [_decision(MUST_LINK, *sides)], actor, reason)
+    decision = _decision(MUST_LINK, *(_first(n, side) for n, side in zip(pair, sides, strict=True)))
+    return _done(stored, events, "confirm", [decision], actor, reason)
 
 
 def reject(lake: Lake, seed: str, one: str, other: str, max_size: int, *, actor: str, reason: str) -> pl.DataFrame:
@@ -108,15 +109,14 @@ def reject(lake: Lake, seed: str, one: str, other: str, max_size: int, *, actor:
     pair = _two(stored, one, other)
     left, right = (_holder(stored, record) for record in pair)
     if left != right:
-        sides = [stored.registry.records_of(person) for person in (left, right)]
-        return _done(
-            stored, pl.DataFrame(schema=core.EVENTS), "reject", [_decision(CANNOT_LINK, *sides)], actor, reason
-        )
+        sides = [_first(n, stored.registry.records_of(p)) for n, p in zip(pair, (left, right), strict=True)]
+        decision = _decision(CANNOT_LINK, *sides)
+        return _done(stored, pl.DataFrame(schema=core.EVENTS), "reject", [decision], actor, reason)
     rulings = _rulings(stored)
     replaced = _require_rejectable(rulings, pair, stored)
     clusters = _parted(stored, stored.registry.records_of(left), pair, _rulings(stored, replaced), max_size)
     label = dict(clusters.iter_rows())
-    sides = [[record for record, own in label.items() if own == label[end]] for end in pair]
+    sides = [_first(end, [record for record, own in label.items() if own == label[end]]) for end in pair]
     events = succession.advance(stored.registry, clusters, cause=_next(lake), actor=actor)
     return _done(stored, events, "reject", [_decision(CANNOT_LINK, *sides, withdraws=replaced)], actor, reason)
 
@@ -235,18 +235,16 @@ def _require_joinable(
         against = rulings.rulings[number]
         chains = [[r for near in pair for far in ends for r in rulings.path(near, far)] for ends in pairs]
         place = min(range(len(pairs)), key=lambda n: (len(chains[n]), pairs[n]))
-        if against.is_finding or chains[place]:
+        if against.binds(rulings.whole(left), rulings.whole(right)) or chains[place]:
             raise _contradiction("one person", [against, *chains[place]], pairs[place], stored)
 
 
 def _require_partable(rulings: Rulings, left: Sequence[int], right: Sequence[int], stored: Stored) -> None:
     """Raises Contradiction where a finding makes a record of the one side one person with one of the other."""
-    others = set(right)
-    for record in left:
-        for other in sorted(rulings.members(record) & others):
-            path = rulings.path(record, other)
-            if any(ruling.is_finding for ruling in path):
-                raise _contradiction("two persons", path, (record, other), stored)
+    for number in rulings.links:
+        ruling = rulings.rulings[number]
+        if ruling.binds(left, right) and rulings.path(*ruling.named):
+            raise _contradiction("two persons", [ruling], ruling.named, stored)
 
 
 def _require_rejectable(rulings: Rulings, pair: tuple[int, int], stored: Stored) -> list[int]:
@@ -280,6 +278,10 @@ def _two(stored: Stored, one: str, other: str) -> tuple[int, int]:
     if one == other:
         raise RegistryError(f"{one} is named twice: a decision is about two records")
     return stored.record(one), stored.record(other)
+
+
+def _first(record: int, records: Sequence[int]) -> list[int]:
+    return [record, *(other for other in records if other != record)]
 
 
 def _sides(stored: Stored, events: pl.DataFrame) -> list[Row]:
