@@ -110,9 +110,10 @@ class Desk:
             return self._kept[1]
 
     def current(self, person_id: str) -> str:
-        """The id that an id leads to. Raises RegistryError when it was never given out."""
-        stored = self.stored()
-        return stored.person_id(stored.person(person_id))
+        """The id that an id leads to. Raises UnknownId when it was never given out, AmbiguousId when its records are
+        several persons' now.
+        """
+        return self.stored().owner(person_id)
 
     def records_of(self, person_id: str) -> list[str]:
         """Record ids of a current person."""

@@ -179,15 +179,36 @@ def history(
 
 
 @identity_app.command()
-def verify(config: ConfigOption = None) -> None:
-    """Check the hash chain, and that members and aliases are what the events give."""
+def verify(
+    anchor: Annotated[Path | None, typer.Option(help="A file of --write-anchor: find also what was cut off")] = None,
+    write_anchor: Annotated[
+        Path | None, typer.Option("--write-anchor", help="Add the newest root to this file, kept outside the lake")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:  # fmt: skip
+    """Check every row of the registry against its seal, and that members and aliases are what the events give."""
     from customer360.models.identity import registry
     from customer360.platform.run import lake_of
     from customer360.serve.compose import identity_rules
 
     settings = configured(config)
-    checked = registry.verify(lake_of(settings), identity_rules(settings).ids.seed)
-    typer.echo(", ".join(f"{count:,} {what}" for what, count in checked.items()) + ": the history holds")
+    lake, seed = lake_of(settings), identity_rules(settings).ids.seed
+    checked = registry.verify(lake, seed, anchor)
+    counts = {name: getattr(checked, name) for name in ("commits", "events", "records", "aliases", "decisions")}
+    typer.echo(", ".join(f"{count:,} {what}" for what, count in counts.items()) + ": the history holds")
+    if checked.commits and (checked.sealed_from or 0) != 1:
+        until = "; the next change" if checked.sealed_from is None else f"; commit {checked.sealed_from}"
+        typer.echo(f"an earlier version sealed events alone{until} seals what stood then: names, ids and decisions")
+    if checked.unsealed and checked.sealed_from:
+        typer.echo(f"{checked.unsealed} decision(s) came after the last commit; the next one seals them")
+    if anchor is not None:
+        typer.echo(f"{anchor}: {checked.anchors} anchor(s) met")
+    if write_anchor is not None:
+        with lake.run_lock("identity verify"):
+            line = registry.write_anchor(lake, seed, write_anchor)
+        typer.echo(
+            f"{write_anchor}: commit {line['commit']}, root {line['root']}; keep it where the lake's keepers cannot"
+        )
 
 
 @identity_app.command()

@@ -48,6 +48,16 @@ class IdentityCommits(Table, table="silver.identity_commits", sort_by=("commit",
     person_count = Integer()
 
 
+class IdentitySeals(Table, table="silver.identity_seals", sort_by=("commit", "of", "row", "at"), bucketed=False):
+    """One row per row of the registry and commit that sealed it; the newest of a row holds."""
+
+    commit = Integer(primary_key=True, description="The commit whose root covers it")
+    of = String(primary_key=True, description="The table of the row")
+    row = Integer(primary_key=True, description="Number of its event, record, person or decision")
+    at = Integer(primary_key=True, description="Commit of the row, where that is part of its key; else 0")
+    digest = String(nullable=True, description="Of all that the row says; null: an erasure took the row away")
+
+
 class StewardDecisions(Table, table="silver.steward_decisions", sort_by=("decision",), bucketed=False):
     """One row per decision of a steward about records or a golden value; the newest about a pair or attribute holds."""
 

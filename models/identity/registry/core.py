@@ -37,6 +37,10 @@ class RegistryError(Customer360Error):
     """A change that the registry cannot make, or a history that does not verify."""
 
 
+class UnknownId(RegistryError):
+    """No person, record, event or decision of this registry."""
+
+
 @dataclass(frozen=True)
 class Registry:
     """State after a commit. `members`: one row per current record, sorted by it. `aliases`: one row per id that leads

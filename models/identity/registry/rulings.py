@@ -4,8 +4,9 @@ Decisions are taken in their order. One that links makes one group of all groups
 the groups that have records on both of its sides. So what is in force is always free of contradictions.
 
 A *finding* (confirm, reject) says what is true of two records, and binds until it is taken back: whoever contradicts
-it, directly or through others, is refused. It covers what else their persons held, as long as nothing else is said. A *change* (merge, split, move, undo) says how persons stand, and gives way
-to a later change of the same persons, and to a finding that meets nothing but it.
+it, directly or through others, is refused. It covers what else their persons held, as long as nothing else is said. A
+*change* (merge, split, move, undo) says how persons stand, and gives way to a later change of the same persons, and to
+a finding that meets nothing but it.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Ruling:
             {record} if record in left | right else set(side)
             for record, side in zip(self.named, (self.left, self.right), strict=True)
         )
-        return bool(one & left and other & right or one & right and other & left)
+        return bool((one & left and other & right) or (one & right and other & left))
 
     def __str__(self) -> str:
         why = f": {self.reason}" if self.reason else ""

@@ -19,7 +19,15 @@ import polars as pl
 
 from customer360.models.identity import registry
 from customer360.models.identity.golden import ADDRESS, ATTRIBUTES, typed
-from customer360.models.identity.registry import RegistryError, Stored, core, decisions, operations, succession
+from customer360.models.identity.registry import (
+    RegistryError,
+    Stored,
+    UnknownId,
+    core,
+    decisions,
+    operations,
+    succession,
+)
 from customer360.models.identity.registry.conflicts import known_against
 from customer360.models.identity.registry.contracts import StewardDecisions
 from customer360.models.identity.registry.decisions import CANNOT_LINK, MUST_LINK, OVERRIDE, REASON, WITHDRAWAL
@@ -189,7 +197,7 @@ def withdraw(lake: Lake, seed: str, number: int, *, actor: str, reason: str) -> 
     stored = registry.load(lake, seed)
     made = decisions.decisions(lake)
     if made.filter(pl.col("decision") == number, pl.col("kind") != WITHDRAWAL).is_empty():
-        raise RegistryError(f"there is no decision {number}; `identity decisions` lists them")
+        raise UnknownId(f"there is no decision {number}; `identity decisions` lists them")
     if number in made["withdraws"].explode().drop_nulls():
         raise RegistryError(f"decision {number} was taken back before")
     acts = registry.events_by(stored, f"decision {number}")
