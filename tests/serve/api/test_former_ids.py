@@ -41,11 +41,11 @@ def test_who_is_published_under_a_former_id() -> None:
     assert made == {"p_old": '{"person_ids":["p_ann"]}', "p_parted": '{"person_ids":["p_ann","p_bob"]}'}
 
 
-def test_routes_follow_a_former_id(clients: Callable[..., Any], monkeypatch: Any) -> None:
+def test_routes_follow_a_former_id(client: Callable[..., Any], monkeypatch: Any) -> None:
     monkeypatch.setattr("customer360.platform.online.View.get", _with_former(people.View.get))
-    with clients("reader") as client:
+    with client("reader") as reader:
         for path in ("", "/recommendations", "/scores"):
-            answer = client.get(f"/v1/people/p_former{path}")
+            answer = reader.get(f"/v1/people/p_former{path}")
             assert answer.status_code == 200 and answer.json()["person_id"] == "p_ann", path
 
 
