@@ -1,6 +1,6 @@
 """Random scripts of stewards on a small registry: merges, splits, moves, confirms, rejects, undos, erasures, batches.
 
-    python tests/bench/identity_decisions.py [--scripts 1000] [--seed 0]
+    python tests/bench/identity_decisions.py [--scripts 1000] [--seed 0] [--steps 12] [--minutes 120]
 
 After every step: each decision in force holds, what is refused changes nothing, no id leads to somebody else's data, a
 merge parted gives ids back. After every script: the log verifies, is loaded as it stands, and one random change of one
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import random
 import tempfile
+import time
 import traceback
 from collections import Counter
 from pathlib import Path
@@ -43,7 +44,7 @@ class Script:
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.rng, self.counts = random.Random(seed), Counter[str]()
-        self.lake = Lake(str(folder), {}, 4)
+        self.lake, self.kept = Lake(str(folder), {}, 4), None
         self.lake.ensure(producer.IdentityEdges)
         self.next = self.rng.randint(3, 6)
         self.records = [f"S/{n}" for n in range(self.next)]
@@ -51,7 +52,11 @@ class Script:
 
     @property
     def stored(self) -> registry.Stored:
-        return registry.load(self.lake, SEED)
+        name = _name(IdentityCommits)
+        version = self.lake.version(name) if self.lake.exists(name) else -1
+        if self.kept is None or self.kept[0] != version:
+            self.kept = version, registry.load(self.lake, SEED)
+        return self.kept[1]
 
     def play(self, steps: int) -> Counter[str]:
         for _ in range(steps):
@@ -156,9 +161,10 @@ class Script:
         place, column = self.rng.randrange(rows.height), self.rng.choice(list(table.columns()))
         kind = self.rng.choice(("change", "drop"))
         changed = rows.remove(pl.int_range(pl.len()) == place) if kind == "drop" else _changed(rows, place, column)
+        assert not changed.equals(rows), f"{kind} of {_name(table)}.{column} changed nothing"
         self.lake.commit(
             _name(table),
-            [self.lake.write_file(_name(table), changed, {})] if changed.height else [],
+            [self.lake.write_file(_name(table), changed, {}, "tampered")] if changed.height else [],
             self.lake.files(_name(table)),
             app="tamper",
             app_version=1,
@@ -210,9 +216,13 @@ def main() -> int:
     parser.add_argument("--scripts", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--minutes", type=float, default=120.0, help="Start no script after so long")
     asked = parser.parse_args()
-    counts, failed = Counter[str](), 0
+    counts, failed, played_so_far, start = Counter[str](), 0, 0, time.monotonic()
     for seed in range(asked.seed, asked.seed + asked.scripts):
+        if time.monotonic() - start > asked.minutes * 60:
+            break
+        played_so_far += 1
         try:
             counts += played(seed, asked.steps)
         except Exception:  # noqa: BLE001 - a script that fails must not end the others
@@ -220,7 +230,7 @@ def main() -> int:
             print(f"script {seed} failed:\n{traceback.format_exc(limit=-4)}", flush=True)
     for what, count in sorted(counts.items()):
         print(f"{count:>7,} {what}")
-    print(f"{asked.scripts:,} scripts, {failed:,} failed")
+    print(f"{played_so_far:,} scripts of {asked.steps} steps, {failed:,} failed")
     return int(failed > 0)
 
 

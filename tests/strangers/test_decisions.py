@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from customer360.models.identity import registry
+from customer360.models.identity import erasure, registry
 from customer360.models.identity.registry.stewardship import Contradiction
 from customer360.platform import settings as configuration
 from customer360.platform.run import RunRequest, lake_of
@@ -134,6 +134,29 @@ def test_a_rejection_is_about_persons_and_so_about_their_other_records(tmp_path:
     shop("reject", "POS/1", "POS/2")
     shop.deliver(f"{twin}LC9", f"{NAMESAKE}LC9")
     assert shop.groups == {"15", "2", "3"}
+
+
+def test_who_is_erased_by_a_former_id(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, ANN, BEA, CLEO, DORA)
+    lake, rules, ids = lake_of(shop.settings), identity_rules(shop.settings), shop.who
+    shop("merge", ids["1"], ids["2"])
+    (kept,) = {erasure.person_of(lake, ids[record], rules) for record in "12"}
+    assert not erasure.is_followed(lake, kept, rules), "the tables hold two persons still"
+    shop.run()
+    assert erasure.is_followed(lake, kept, rules)
+    assert erasure.identifiers_of(lake, kept).accounts == {"POS/1", "POS/2"}
+    with pytest.raises(erasure.UnknownPerson, match="pffffffffffffffff"):
+        erasure.person_of(lake, "pffffffffffffffff", rules)
+    # A former id whose two records are two persons' now is nobody's alone.
+    shop("merge", ids["3"], ids["4"])
+    other = registry.load(lake, rules.ids.seed).owner(ids["3"])
+    shop("merge", kept, other)
+    gone = {kept, other} - {registry.load(lake, rules.ids.seed).owner(kept)}
+    (former,) = gone
+    shop("split", former, ["POS/2" if former == kept else "POS/4"])
+    with pytest.raises(registry.AmbiguousId, match="name one of these"):
+        erasure.person_of(lake, former, rules)
+    shop.verify()
 
 
 def test_ids_come_back_when_a_merge_is_parted(tmp_path: Path) -> None:

@@ -81,10 +81,10 @@ class Rulings:
         found = Rulings()
         for row in rows:
             if row["kind"] in (MUST_LINK, CANNOT_LINK) and row["decision"] not in gone:
-                sides = [frozenset(row[side] or ()) & known for side in ("left", "right")]
+                left, right = (frozenset(row[side] or ()) & known for side in ("left", "right"))
                 named = tuple(row[side][0] for side in ("left", "right") if row[side])
-                said = (row[name] for name in ("command", "actor", "decided_at", "reason"))
-                found.take(Ruling(row["decision"], row["kind"], *sides, *said, named))
+                said = {name: row[name] for name in ("command", "actor", "decided_at", "reason")}
+                found.take(Ruling(row["decision"], row["kind"], left, right, named=named, **said))
         return found
 
     def take(self, ruling: Ruling) -> None:

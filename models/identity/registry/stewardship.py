@@ -52,10 +52,10 @@ def merge(lake: Lake, seed: str, one: str, other: str, *, actor: str, reason: st
     persons = stored.person(one), stored.person(other)
     if persons[0] == persons[1]:
         raise RegistryError(f"{one} and {other} are one person already")
-    sides = [stored.registry.records_of(person) for person in persons]
-    _require_joinable(_rulings(stored), *sides, (), stored)
+    left, right = (stored.registry.records_of(person) for person in persons)
+    _require_joinable(_rulings(stored), left, right, (), stored)
     events = operations.merge(stored.registry, *persons, cause=_next(lake), actor=actor)
-    return _done(stored, events, "merge", [_decision(MUST_LINK, *sides)], actor, reason)
+    return _done(stored, events, "merge", [_decision(MUST_LINK, left, right)], actor, reason)
 
 
 def split(lake: Lake, seed: str, person_id: str, record_ids: list[str], *, actor: str, reason: str) -> pl.DataFrame:
@@ -99,10 +99,10 @@ def confirm(lake: Lake, seed: str, one: str, other: str, *, actor: str, reason: 
     if left == right:
         decision = _decision(MUST_LINK, [pair[0]], [pair[1]])
         return _done(stored, pl.DataFrame(schema=core.EVENTS), "confirm", [decision], actor, reason)
-    sides = [stored.registry.records_of(person) for person in (left, right)]
-    _require_joinable(_rulings(stored), *sides, pair, stored)
+    one_side, other_side = (stored.registry.records_of(person) for person in (left, right))
+    _require_joinable(_rulings(stored), one_side, other_side, pair, stored)
     events = operations.merge(stored.registry, left, right, cause=_next(lake), actor=actor)
-    decision = _decision(MUST_LINK, *(_first(n, side) for n, side in zip(pair, sides, strict=True)))
+    decision = _decision(MUST_LINK, _first(pair[0], one_side), _first(pair[1], other_side))
     return _done(stored, events, "confirm", [decision], actor, reason)
 
 
@@ -124,9 +124,9 @@ def reject(lake: Lake, seed: str, one: str, other: str, max_size: int, *, actor:
     replaced = _require_rejectable(rulings, pair, stored)
     clusters = _parted(stored, stored.registry.records_of(left), pair, _rulings(stored, replaced), max_size)
     label = dict(clusters.iter_rows())
-    sides = [_first(end, [record for record, own in label.items() if own == label[end]]) for end in pair]
+    one_side, other_side = (_first(end, [r for r, own in label.items() if own == label[end]]) for end in pair)
     events = succession.advance(stored.registry, clusters, cause=_next(lake), actor=actor)
-    return _done(stored, events, "reject", [_decision(CANNOT_LINK, *sides, withdraws=replaced)], actor, reason)
+    return _done(stored, events, "reject", [_decision(CANNOT_LINK, one_side, other_side, replaced)], actor, reason)
 
 
 def override(
@@ -353,7 +353,7 @@ def _next_number(lake: Lake) -> int:
 def _holder(stored: Stored, record: int) -> int:
     found = stored.registry.members.filter(pl.col("record") == record)["person"]
     if found.is_empty():
-        name = stored.names.filter(pl.col("record") == record)["record_id"].first()
+        name = stored.names.filter(pl.col("record") == record)["record_id"].item()
         raise RegistryError(f"{name} is held by nobody: its source delivers it no more")
     return int(found[0])
 

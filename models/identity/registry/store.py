@@ -203,9 +203,9 @@ def _commit(stored: Stored, events: pl.DataFrame, at: datetime, erased: pl.DataF
         "record_count": registry.members.height,
         "person_count": registry.person_count,
     }
-    row["root"] = seals.root_of(row, sealed)
-    _append(lake, IdentityCommits, _conformed(IdentityCommits, pl.DataFrame([row])), registry.commit)
-    return replace(stored, registry=registry, root=row["root"])
+    root = seals.root_of(row, sealed)
+    _append(lake, IdentityCommits, pl.DataFrame([row | {"root": root}]), registry.commit)
+    return replace(stored, registry=registry, root=root)
 
 
 def _seals(stored: Stored, rows: dict[type[Table], pl.DataFrame]) -> pl.DataFrame:
