@@ -24,7 +24,8 @@ from starlette.exceptions import HTTPException as RoutingError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from customer360.models.identity.lookup.index import IdentityIndexError
-from customer360.models.identity.registry import RegistryError
+from customer360.models.identity.registry import AmbiguousId, RegistryError, UnknownId
+from customer360.models.identity.registry.stewardship import Contradiction
 from customer360.platform import access, settings, telemetry
 from customer360.platform.access import WrongRole
 from customer360.platform.errors import AccessDenied, LakeLocked
@@ -127,9 +128,10 @@ def build_app(configured: Settings) -> FastAPI:
             HTTPStatus.SERVICE_UNAVAILABLE, "nothing is published yet", {"Retry-After": "5"}
         ),
         IdentityIndexError: lambda fault: _problem(HTTPStatus.SERVICE_UNAVAILABLE, str(fault)),
-        RegistryError: lambda fault: _problem(
-            HTTPStatus.NOT_FOUND, "the registry knows no such person, record or event"
-        ),
+        Contradiction: lambda fault: _problem(HTTPStatus.CONFLICT, str(fault)),
+        AmbiguousId: lambda fault: _problem(HTTPStatus.CONFLICT, str(fault)),
+        UnknownId: lambda fault: _problem(HTTPStatus.NOT_FOUND, "the registry knows no such person, record or event"),
+        RegistryError: lambda fault: _problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(fault)),
         LakeLocked: lambda fault: _problem(
             HTTPStatus.CONFLICT, "a run is changing the lake; try again when it has ended", {"Retry-After": "60"}
         ),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from customer360.models.base import MODELS, Model
-from customer360.models.identity.erasure import forget, identifiers_of
+from customer360.models.identity.erasure import forget, identifiers_of, is_followed, person_of
 from customer360.models.lifecycle import promotion
 from customer360.models.lifecycle import train as training
 from customer360.models.lifecycle.job import ModelJob
@@ -137,13 +137,28 @@ def load_warehouse(settings: Settings) -> LoadReport:
     return done
 
 
+def current_person(settings: Settings, person: str) -> str:
+    """The current id of the person that an id leads to; see ``erase`` for what it raises."""
+    return person_of(lake_of(settings), person, identity_rules(settings))
+
+
 def erase(settings: Settings, person: str) -> dict[str, int]:
-    """Erase one person from raw data, rebuild what was made of it, publish without it. Returns rows by table."""
+    """Erase one person, by its current id or a former one, from raw data, rebuild what was made of it, publish without
+    it. Returns rows by table.
+
+    Raises:
+        UnknownPerson: no person has this id.
+        AmbiguousId: the records of a former id are several persons' now.
+    """
     lake = lake_of(settings)
+    person = current_person(settings, person)
+    if not is_followed(lake, person, identity_rules(settings)):  # decisions that no run has followed yet
+        run_pipeline(settings, RunRequest(start="silver", command="erase"))
+        person = current_person(settings, person)
     who = identifiers_of(lake, person)
     with lake.run_lock(f"erase {person}"):
         touched = privacy.erase_rows(lake, who) | forget(lake, who, identity_rules(settings))
-        delete_person(state_folder(settings), person)  # answers stop now, before anything is rebuilt
+        delete_person(state_folder(settings), person, who.persons)  # answers stop now, before anything is rebuilt
         delete_indexes(state_folder(settings))
     run_pipeline(settings, RunRequest(start="silver", command="erase"))
     publish_index(lake, state_folder(settings), identity_rules(settings))

@@ -14,6 +14,7 @@ import polars as pl
 
 from customer360.models.identity import registry
 from customer360.models.identity.registry import Stored, decisions, stewardship
+from customer360.models.identity.registry.conflicts import conflicts
 from customer360.models.identity.verdicts.decide import ACCEPTED
 from customer360.models.identity.verdicts.explain import Explanation, explain
 from customer360.platform.lake import Lake
@@ -29,7 +30,7 @@ SHOWN = (
 )  # fmt: skip
 
 Row = dict[str, Any]
-Operation = Literal["merge", "split", "move", "confirm", "reject", "override", "undo"]
+Operation = Literal["merge", "split", "move", "confirm", "reject", "override", "undo", "withdraw"]
 OPERATIONS: dict[Operation, Callable[..., pl.DataFrame]] = {
     "merge": stewardship.merge,
     "split": stewardship.split,
@@ -38,6 +39,7 @@ OPERATIONS: dict[Operation, Callable[..., pl.DataFrame]] = {
     "reject": stewardship.reject,
     "override": stewardship.override,
     "undo": stewardship.undo,
+    "withdraw": stewardship.withdraw,
 }
 
 
@@ -48,12 +50,37 @@ def decide(configured: Settings, operation: Operation, *arguments: Any, actor: s
 
     Raises:
         RegistryError: an id or record is unknown, or nothing can be done.
+        Contradiction: a decision that binds says otherwise.
         LakeLocked: a run is changing the lake.
     """
     lake, rules = lake_of(configured), identity_rules(configured)
     limits = (rules.decision.max_cluster_size,) if operation == "reject" else ()
     with lake.run_lock(f"identity {operation}"):
         return OPERATIONS[operation](lake, rules.ids.seed, *arguments, *limits, actor=actor, reason=reason)
+
+
+def decisions_about(configured: Settings, identifier: str | None = None) -> list[Row]:
+    """Decisions, oldest first, with the records of their sides by id and `taken_back_by`; those about one person
+    (any id that leads to it) or record only, where it is named.
+
+    Raises:
+        RegistryError: the id is unknown.
+    """
+    stored = registry.load(lake_of(configured), identity_rules(configured).ids.seed)
+    names = dict(stored.names.iter_rows())
+    mine: set[int] | None = None
+    if identifier is not None:
+        known = stored.names.filter(pl.col("record_id") == identifier)["record"].to_list()
+        mine = set(known or stored.registry.records_of(stored.person(identifier)))
+    rows = decisions.decisions(stored.lake).to_dicts()
+    back = {number: row["decision"] for row in rows for number in row["withdraws"] or ()}
+    found = []
+    for row in rows:
+        about = {*(row["left"] or ()), *(row["right"] or ())}
+        if mine is None or about & mine:
+            sides = {side: sorted(names.get(r, "(erased)") for r in row[side] or ()) for side in ("left", "right")}
+            found.append(row | sides | {"taken_back_by": back.get(row["decision"])})
+    return found
 
 
 class Desk:
@@ -83,9 +110,10 @@ class Desk:
             return self._kept[1]
 
     def current(self, person_id: str) -> str:
-        """The id that an id leads to. Raises RegistryError when it was never given out."""
-        stored = self.stored()
-        return stored.person_id(stored.person(person_id))
+        """The id that an id leads to. Raises UnknownId when it was never given out, AmbiguousId when its records are
+        several persons' now.
+        """
+        return self.stored().owner(person_id)
 
     def records_of(self, person_id: str) -> list[str]:
         """Record ids of a current person."""
@@ -102,23 +130,29 @@ class Desk:
         return registry.history(self.stored(), person_or_record).to_dicts()
 
     def queue(self, limit: int) -> list[Row]:
-        """Pairs that wait for a steward, the strongest first: scored from the review band up and not accepted, their
-        records with two people, and nothing decided about them. Rows of silver.identity_edges with both person ids.
+        """Pairs that wait for a steward: first those whose evidence speaks against a decision and came after it, with
+        its number as `against`; then, the strongest first, those that were scored from the review band up and not
+        accepted, their records with two people, and nothing decided about them. Rows of silver.identity_edges with both
+        person ids.
         """
-        stored, review = self.stored(), identity_rules(self._configured).decision.review_weight
+        stored, limits = self.stored(), identity_rules(self._configured).decision
         owners = stored.assignments
+        against = conflicts(stored, limits.accept_weight).sort("match_weight", "record_id_l", descending=[True, False])
         decided = decisions.links_of(decisions.decisions(self.lake), stored.names).pairs.select("record_l", "record_r")
         named = decided.join(stored.names.rename({"record_id": "record_id_l"}), left_on="record_l", right_on="record")
         named = named.join(stored.names.rename({"record_id": "record_id_r"}), left_on="record_r", right_on="record")
-        waiting = self._edges().filter(pl.col("decision") != ACCEPTED, pl.col("match_weight") >= review)
+        waiting = self._edges().filter(pl.col("decision") != ACCEPTED, pl.col("match_weight") >= limits.review_weight)
         for side in "lr":
             owner = owners.rename({"record_id": f"record_id_{side}", "person_id": f"person_id_{side}"})
             waiting = waiting.join(owner.lazy(), on=f"record_id_{side}")
+            against = against.join(owner, on=f"record_id_{side}", maintain_order="left")
         open_pairs = waiting.filter(pl.col("person_id_l") != pl.col("person_id_r")).join(
             named.lazy(), on=["record_id_l", "record_id_r"], how="anti"
         )
         ranked = open_pairs.sort("match_weight", "record_id_l", "record_id_r", descending=[True, False, False])
-        return ranked.head(limit).collect().to_dicts()
+        return (against.to_dicts() + [row | {"against": None} for row in ranked.head(limit).collect().to_dicts()])[
+            :limit
+        ]
 
     def pair(self, one: str, other: str) -> tuple[list[Row], Row | None]:
         """The raw values of two records, and the scored pair if there is one.

@@ -1,8 +1,10 @@
-"""Files of people in and out: CSV and Parquet read as text, resolved with a mapping, written with their own ids."""
+"""Files of people in and out: read as sources' files are, resolved with a mapping, written with their own ids."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,7 +15,10 @@ from customer360.models.identity import IdentityRules, Resolution
 from customer360.models.identity.evidence.mapping import PeopleMapping, people_records
 from customer360.platform.errors import ConfigError, SourceError
 from customer360.platform.settings import find, read_yaml
+from customer360.platform.sources import formats
 from customer360.platform.sources.formats import delimited
+from customer360.platform.sources.formats.options import Options
+from customer360.platform.sources.formats.records import POSITION, together
 
 
 def identity_rules(path: Path | None) -> IdentityRules:
@@ -41,21 +46,80 @@ def _checked(model: type[Shape], path: Path) -> Shape:
 
 
 def read_people(files: Sequence[Path], mapping: PeopleMapping) -> pl.DataFrame:
-    """Customer records of CSV or Parquet files. Raises SourceError for a file that cannot be read, ConfigError for a
-    mapping that does not fit."""
-    return people_records({str(file): read_table(file) for file in files}, mapping)
+    """Customer records of files in any format that `read_table` reads. Raises SourceError for a file that cannot be
+    read, ConfigError for a mapping that does not fit."""
+    return people_records({str(file): _with_one_value(file, read_table(file), mapping) for file in files}, mapping)
 
 
 def read_table(file: Path) -> pl.DataFrame:
-    """Rows of a Parquet or CSV file with a header, CSV values as text; bytes that are no UTF-8 are replaced."""
-    if not file.exists():
-        raise SourceError(f"{file} does not exist")
+    """Rows of a file of any format that sources deliver (CSV in its dialects and encodings, JSON, Excel, Parquet,
+    Avro, XML, packed or not), told by its content. Whole numbers that a format stores as fractions are whole again.
+
+    Raises:
+        SourceError: there is no such file, it holds no rows, or a record of it cannot be read: which, and why.
+    """
+    if not file.is_file():
+        raise SourceError(f"{file} is a folder" if file.is_dir() else f"{file} does not exist")
     try:
-        if file.suffix.lower() in (".parquet", ".pq"):
-            return pl.read_parquet(file)
-        return delimited.read(file, delimited.dialect_of(file, blanks=False), lossy=True)
+        frame = pl.read_parquet(file) if file.suffix.lower() in (".parquet", ".pq") else _records(file)
     except (pl.exceptions.PolarsError, OSError, EOFError) as fault:
-        raise SourceError(f"{file} cannot be read as {file.suffix or 'CSV'}: {fault}") from None
+        reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+        raise SourceError(f"{file} cannot be read as {file.suffix or 'CSV'}: {reason}") from None
+    named = frame.rename({name: name.strip() for name in frame.columns if name.strip() not in frame.columns})
+    whole = [c.name for c in named if c.dtype.is_float() and bool((c.is_null() | (c == c.round())).all())]
+    return named.with_columns(pl.col(whole).cast(pl.Int64, strict=False))
+
+
+def _records(file: Path) -> pl.DataFrame:
+    with file.open("rb") as stream:
+        read = together(formats.pieces(stream, Options(), file.name))
+    if read.dead.height and bool((read.dead[POSITION] > 0).all()) and file.suffix.lower() in (".csv", ".tsv", ".txt"):
+        # A lone byte in another encoding costs its sign, not its person; what shifts cells is refused.
+        return delimited.read(file, delimited.dialect_of(file, blanks=False), lossy=True)
+    if read.dead.height:
+        first = read.dead.sort(POSITION).row(0, named=True)
+        where = f"record {first[POSITION]}: " if first[POSITION] else ""
+        more = f" ({read.dead.height - 1:,} more such records)" if read.dead.height > 1 else ""
+        raise SourceError(f"{file} cannot be read, {where}{first['reason']}{more}")
+    if read.frame.width < 2:
+        raise SourceError(f"{file} is empty")
+    return read.frame.drop(POSITION)
+
+
+def _with_one_value(file: Path, frame: pl.DataFrame, mapping: PeopleMapping) -> pl.DataFrame:
+    """The frame with lists of at most one value, in the columns that the mapping names, as that value."""
+    named = {mapping.unique_id, mapping.source, *mapping.identifiers, *chain(*mapping.columns.values())}
+    made = []
+    for values in (frame[name] for name in frame.columns if name in named):
+        nested = values.str.json_decode(pl.List(pl.String)) if _holds_json_lists(values) else values
+        if isinstance(nested.dtype, pl.List) and not nested.dtype.inner.is_nested():
+            longest = int(nested.list.len().max() or 0)  # type: ignore[arg-type]
+            if longest <= 1:
+                made.append(nested.list.first().alias(values.name))
+                continue
+            row = int((nested.list.len() > 1).arg_max() or 0) + 1
+            what = f"holds lists, in row {row} of {nested.list.len()[row - 1]} values"
+        elif nested.dtype.is_nested() or nested.dtype in (pl.Binary, pl.Object):
+            what = f"holds {nested.dtype}, no text"
+        else:
+            continue
+        raise ConfigError(
+            f"{file}: column {values.name!r} {what}; give each value a column of its own, and name those that you want"
+        )
+    return frame.with_columns(made)
+
+
+def _holds_json_lists(values: pl.Series) -> bool:
+    """Whether every value is a JSON list, as readers of nested formats write one."""
+    if values.dtype != pl.String or values.null_count() == len(values):
+        return False
+    known = values.drop_nulls()
+    if not bool((known.str.starts_with("[") & known.str.ends_with("]")).all()):
+        return False
+    try:
+        return all(isinstance(json.loads(text), list) for text in known)
+    except json.JSONDecodeError:
+        return False
 
 
 def write_table(frame: pl.DataFrame, file: Path) -> None:

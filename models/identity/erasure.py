@@ -5,18 +5,43 @@ from __future__ import annotations
 import polars as pl
 
 from customer360.models.identity import registry
-from customer360.models.identity.registry.contracts import StewardDecisions
 from customer360.models.identity.rules import IdentityRules
 from customer360.platform import graph, tables
 from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import Lake
 from customer360.platform.privacy import Identifiers
 
-DECISIONS = tables.spec(StewardDecisions).name
-
 
 class UnknownPerson(Customer360Error):
     """No person has this id."""
+
+
+def person_of(lake: Lake, person_id: str, rules: IdentityRules) -> str:
+    """The current id of the person that an id, current or former, leads to.
+
+    Raises:
+        UnknownPerson: the registry never gave it, or its person was erased.
+        AmbiguousId: its records are several persons' now; they are named.
+    """
+    stored = registry.load(lake, rules.ids.seed)
+    if not stored.registry.commit:
+        return person_id
+    try:
+        return stored.owner(person_id)
+    except registry.UnknownId:
+        raise UnknownPerson(f"no person {person_id} in {lake.root}; erased already, or never resolved") from None
+
+
+def is_followed(lake: Lake, person_id: str, rules: IdentityRules) -> bool:
+    """Whether the tables hold a current person's records as the registry does: a run has followed every decision."""
+    stored = registry.load(lake, rules.ids.seed)
+    if not stored.registry.commit:
+        return True
+    mine = stored.assignments.filter(pl.col("person_id") == person_id)["record_id"]
+    held = lake.scan("silver.identities").select("record_id", "person_id").collect()
+    ids = held.filter(pl.col("record_id").is_in(mine.implode()))["person_id"]
+    same = held.filter((pl.col("person_id") == person_id) | pl.col("person_id").is_in(ids.implode()))
+    return set(same["person_id"]) <= {person_id} and set(same["record_id"]) == set(mine)
 
 
 def identifiers_of(lake: Lake, person_id: str) -> Identifiers:
@@ -49,16 +74,7 @@ def identifiers_of(lake: Lake, person_id: str) -> Identifiers:
 def forget(lake: Lake, who: Identifiers, rules: IdentityRules) -> dict[str, int]:
     """Take an erased person's names out of the registry, and what stewards wrote about it; events and decisions keep
     numbers that name nobody. Rows by table."""
-    stored = registry.load(lake, rules.ids.seed)
-    mine = stored.names.filter(pl.col("record_id").is_in(list(who.accounts)))["record"].to_list()
-    about = pl.any_horizontal(
-        pl.col(side).list.eval(pl.element().is_in(mine)).list.any().fill_null(False) for side in ("left", "right")
-    )
-    blank = [pl.when(~about).then(column).alias(column) for column in ("value", "reason")]
-    touched = {}
-    if lake.exists(DECISIONS):
-        touched[DECISIONS] = lake.rewrite(DECISIONS, lambda frame: frame.with_columns(blank), reason="erasure")
-    return touched | registry.forget(stored, who.accounts, cause="erasure")
+    return registry.forget(registry.load(lake, rules.ids.seed), who.accounts, cause="erasure")
 
 
 def _contacts(lake: Lake, mine: set[str]) -> frozenset[str]:

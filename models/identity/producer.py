@@ -19,7 +19,7 @@ from customer360.models.identity.batch.state import State
 from customer360.models.identity.golden import golden, losing_values
 from customer360.models.identity.links import identity_links
 from customer360.models.identity.registry import decisions
-from customer360.models.identity.registry.core import advance
+from customer360.models.identity.registry.succession import advance
 from customer360.models.identity.rules import IdentityRules, Stitching
 from customer360.models.identity.stitching import is_link
 from customer360.models.identity.verdicts.decide import ACCEPTED

@@ -224,11 +224,15 @@ class Waiting(Edge):
 
     person_id_l: str
     person_id_r: str
+    against: int | None = Field(
+        description="Number of the decision that this evidence speaks against, which stands; null: nothing is decided"
+    )
 
 
 @router.get("/review")
 def review(principal: Caller, desk: TheDesk, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> list[Waiting]:
-    """Pairs that neither score nor rules settle, the strongest first. Role steward."""
+    """Conflicts of later evidence with decisions, then pairs that neither score nor rules settle, the strongest first.
+    Role steward."""
     access.require(principal, "steward")
     return [Waiting.model_validate(row, extra="ignore") for row in desk.queue(limit)]
 

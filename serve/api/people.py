@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 import polars as pl
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, HTTPException, Path
 from pydantic import BaseModel, Field, create_model
 
 from customer360.pipelines.gold.customers import Customer360
@@ -78,6 +78,16 @@ class PersonAnswer(Answer):
     profile: Profile = Field(description="Columns of gold.customer_360; amounts are exact decimals as text")  # type: ignore[valid-type]
 
 
+def current_id(view: View, person_id: str) -> str:
+    """The id of the person that an id leads to, itself where it is no former one; 409 where its records were parted."""
+    if view.get("person", person_id) is not None or (led := view.get("former", person_id)) is None:
+        return person_id
+    if len(led["person_ids"]) > 1:
+        choices = " or ".join(led["person_ids"])
+        raise HTTPException(409, detail=f"this id led to one person whose records were parted: ask for {choices}")
+    return str(led["person_ids"][0])
+
+
 def person_of(view: View, person_id: str) -> dict[str, Any]:
     """The stored document of a person, or 404."""
     stored = view.get("person", person_id)
@@ -98,8 +108,10 @@ def owner_of(view: View, source: str, customer_id: str) -> str:
 async def person(person_id: PersonId, principal: Caller, view: CurrentView) -> PersonAnswer:
     """The profile of a person, group by group, each with its freshness `<group>_until_at`.
 
-    Personal data needs role service. Groups that the person did not allow are empty and named in `withheld`.
+    Personal data needs role service. Groups that the person did not allow are empty and named in `withheld`. A former
+    id is answered with the person that it leads to.
     """
+    person_id = current_id(view, person_id)
     stored, is_open = person_of(view, person_id), policy.sees_personal_data(principal)
     withheld = policy.withheld(stored)
     shown = policy.without(stored["profile"], withheld)

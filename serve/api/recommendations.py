@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from customer360.serve.api import policy
-from customer360.serve.api.people import CustomerId, PersonId, Source, owner_of, person_of
+from customer360.serve.api.people import CustomerId, PersonId, Source, current_id, owner_of, person_of
 from customer360.serve.api.policy import Answer, Caller, CurrentView, ServedView
 from customer360.serve.publication.documents import POPULAR_KEY
 
@@ -71,7 +71,7 @@ async def recommendations(
     model: ModelQuery = None,
 ) -> RecommendationsAnswer:
     """Products for a person. Who refused personalization gets what is popular with everybody."""
-    return _answer(view, person_id, k, mode, model)
+    return _answer(view, current_id(view, person_id), k, mode, model)
 
 
 @router.get("/customers/{source}/{customer_id}/recommendations")

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from customer360.serve.api import policy
-from customer360.serve.api.people import CustomerId, PersonId, Reason, Source, owner_of, person_of
+from customer360.serve.api.people import CustomerId, PersonId, Reason, Source, current_id, owner_of, person_of
 from customer360.serve.api.policy import Answer, Caller, CurrentView, ServedView
 
 router = APIRouter(tags=["scores"])
@@ -50,7 +50,7 @@ class ScoresAnswer(Answer):
 @router.get("/people/{person_id}/scores")
 async def scores(person_id: PersonId, principal: Caller, view: CurrentView) -> ScoresAnswer:
     """Scores of a person, such as the probability of churn, with reasons."""
-    return _scores(view, person_id)
+    return _scores(view, current_id(view, person_id))
 
 
 @router.get("/customers/{source}/{customer_id}/scores")

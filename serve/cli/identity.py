@@ -30,15 +30,18 @@ def _decide(
 ) -> None:
     """Carry out a steward's operation, print its events, and resolve again if asked."""
     from customer360.models.identity import registry
+    from customer360.models.identity.registry import decisions
     from customer360.platform.run import RunRequest, lake_of
     from customer360.serve import jobs, stewardship
     from customer360.serve.compose import identity_rules
 
     settings = configured(config)
     events = stewardship.decide(settings, operation, *arguments, actor=actor or getpass.getuser(), reason=reason)
-    stored = registry.load(lake_of(settings), identity_rules(settings).ids.seed)
-    if events.is_empty():
-        typer.echo("noted; nobody changes")
+    lake = lake_of(settings)
+    stored = registry.load(lake, identity_rules(settings).ids.seed)
+    number, replaced = decisions.last(lake)
+    took = f", takes the place of decision {', '.join(map(str, replaced))}" if replaced else ""
+    typer.echo(f"decision {number}{took}" + ("; noted, nobody changes" if events.is_empty() else ""))
     for event in events.to_dicts():
         typer.echo(
             f"event {event['event']}: {event['kind']} {_name(stored, event['from_person'])} -> "
@@ -110,10 +113,49 @@ def set_value(
 
 @identity_app.command()
 def undo(
-    event: int, reason: ReasonOption = "", actor: ActorOption = None, run: RunOption = True, config: ConfigOption = None
+    event: Annotated[int | None, typer.Argument(help="Number of an event (`identity history`)")] = None,
+    decision: Annotated[int | None, typer.Option(help="Number of a decision (`identity decisions`) instead")] = None,
+    reason: ReasonOption = "", actor: ActorOption = None, run: RunOption = True, config: ConfigOption = None,
+) -> None:  # fmt: skip
+    """Take an event or a decision back: its records return to where they were, and stay there."""
+    if (event is None) == (decision is None):
+        raise typer.BadParameter("name an event, or a decision with --decision")
+    if decision is not None:
+        _decide("withdraw", config, actor, reason, run, decision)
+    else:
+        _decide("undo", config, actor, reason, run, event)
+
+
+@identity_app.command("decisions")
+def list_decisions(
+    identifier: Annotated[str | None, typer.Argument(help="Only those about this person or record (SYSTEM/id)")] = None,
+    config: ConfigOption = None,
 ) -> None:
-    """Take an event back: its records return to where they were, and stay there."""
-    _decide("undo", config, actor, reason, run, event)
+    """What stewards decided, oldest first, and what of it was taken back."""
+    from customer360.serve import stewardship
+
+    for row in stewardship.decisions_about(configured(config), identifier):
+        sides = " | ".join(", ".join(side) for side in (row["left"], row["right"]) if side)
+        back = f"  (taken back by decision {row['taken_back_by']})" if row["taken_back_by"] is not None else ""
+        why = f": {row['reason']}" if row["reason"] else ""
+        typer.echo(
+            f"{row['decision']:>5}  {row['decided_at']:%Y-%m-%d %H:%M:%S}  {row['command'] or row['kind']:<8} "
+            f"{sides}  [{row['actor']}{why}]{back}"
+        )
+
+
+@identity_app.command()
+def review(limit: Annotated[int, typer.Option(min=1, help="Pairs at most")] = 50, config: ConfigOption = None) -> None:
+    """Pairs that wait for a steward: conflicts with decisions first, then those that neither score nor rules settle."""
+    from customer360.serve.stewardship import Desk
+
+    for row in Desk(configured(config)).queue(limit):
+        weight = f"{row['match_weight']:.1f} bits" if row["match_weight"] is not None else "no score"
+        conflict = f"  against decision {row['against']}" if row["against"] is not None else ""
+        typer.echo(
+            f"{row['record_id_l']} ({row['person_id_l']})  {row['record_id_r']} ({row['person_id_r']})  {weight}, "
+            f"{row['reason'] or row['decision']}{conflict}"
+        )
 
 
 @identity_app.command()
@@ -129,7 +171,7 @@ def history(
     settings = configured(config)
     stored = registry.load(lake_of(settings), identity_rules(settings).ids.seed)
     for row in registry.history(stored, identifier).to_dicts():
-        records = ", ".join(row["record_ids"] or ["(erased)"])
+        records = ", ".join(row["record_ids"] or ["(id leads on)" if row["is_lead"] else "(erased)"])
         typer.echo(
             f"{row['event']:>7}  {row['committed_at']:%Y-%m-%d %H:%M:%S}  {row['kind']:<8} "
             f"{row['from_person_id'] or '-'} -> {row['person_id'] or '-'}  {records}  [{row['cause']}, {row['actor']}]"
@@ -137,15 +179,36 @@ def history(
 
 
 @identity_app.command()
-def verify(config: ConfigOption = None) -> None:
-    """Check the hash chain, and that members and aliases are what the events give."""
+def verify(
+    anchor: Annotated[Path | None, typer.Option(help="A file of --write-anchor: find also what was cut off")] = None,
+    write_anchor: Annotated[
+        Path | None, typer.Option("--write-anchor", help="Add the newest root to this file, kept outside the lake")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:  # fmt: skip
+    """Check every row of the registry against its seal, and that members and aliases are what the events give."""
     from customer360.models.identity import registry
     from customer360.platform.run import lake_of
     from customer360.serve.compose import identity_rules
 
     settings = configured(config)
-    checked = registry.verify(lake_of(settings), identity_rules(settings).ids.seed)
-    typer.echo(", ".join(f"{count:,} {what}" for what, count in checked.items()) + ": the history holds")
+    lake, seed = lake_of(settings), identity_rules(settings).ids.seed
+    checked = registry.verify(lake, seed, anchor)
+    counts = {name: getattr(checked, name) for name in ("commits", "events", "records", "aliases", "decisions")}
+    typer.echo(", ".join(f"{count:,} {what}" for what, count in counts.items()) + ": the history holds")
+    if checked.commits and (checked.sealed_from or 0) != 1:
+        until = "; the next change" if checked.sealed_from is None else f"; commit {checked.sealed_from}"
+        typer.echo(f"an earlier version sealed events alone{until} seals what stood then: names, ids and decisions")
+    if checked.unsealed and checked.sealed_from:
+        typer.echo(f"{checked.unsealed} decision(s) came after the last commit; the next one seals them")
+    if anchor is not None:
+        typer.echo(f"{anchor}: {checked.anchors} anchor(s) met")
+    if write_anchor is not None:
+        with lake.run_lock("identity verify"):
+            line = registry.write_anchor(lake, seed, write_anchor)
+        typer.echo(
+            f"{write_anchor}: commit {line['commit']}, root {line['root']}; keep it where the lake's keepers cannot"
+        )
 
 
 @identity_app.command()

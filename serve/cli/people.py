@@ -14,7 +14,9 @@ RulesOption = Annotated[Path | None, typer.Option(help="Rule file; default: the 
 
 @identity_app.command()
 def resolve(
-    files: Annotated[list[Path], typer.Option("--input", help="CSV or Parquet of people; give it once per file")],
+    files: Annotated[
+        list[Path], typer.Option("--input", help="CSV, Excel, JSON or Parquet of people; give it once per file")
+    ],
     mapping: Annotated[Path, typer.Option(help="YAML: unique_id, source, columns of the file by attribute")],
     out: Annotated[Path, typer.Option(help="Clusters, Parquet or CSV: unique_id, person_id, source")],
     edges: Annotated[Path | None, typer.Option(help="Scored pairs; default: beside --out, named …_edges")] = None,

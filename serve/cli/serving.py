@@ -29,7 +29,7 @@ def serve(
 
 @app.command()
 def erase(
-    person: Annotated[str, typer.Argument(help="person_id")],
+    person: Annotated[str, typer.Argument(help="person_id, current or former")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask")] = False,
     config: ConfigOption = None,
 ) -> None:
@@ -37,6 +37,9 @@ def erase(
     from customer360.serve import jobs
 
     settings = configured(config)
+    if (current := jobs.current_person(settings, person)) != person:
+        typer.echo(f"{person} is a former id of {current}: the person {current} is erased")
+        person = current
     if not yes:
         typer.confirm(f"Erase {person} from {settings.lake.root}? This cannot be undone", abort=True)
     for table, rows in jobs.erase(settings, person).items():

@@ -3,6 +3,7 @@
     kind             key        document
     person           person_id  profile (columns of gold.customer_360), accounts
     account          SYSTEM/id  person_id
+    former           person_id  person_ids: of those who hold what this id held when it ended
     scores           person_id  scores: newest score of each model, with reasons
     categories       person_id  scores: newest scores by category, each model's likeliest first
     recommendations  person_id  lists: newest ranked list of each model and mode, newest first
@@ -16,13 +17,14 @@ Tables of people are read bucket by bucket, so memory holds one bucket. Every co
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
 import polars as pl
 
+from customer360.models.identity.registry import former_records
 from customer360.models.recommenders.histories import popularity
 from customer360.platform import online
 from customer360.platform.errors import TableMissing
@@ -106,8 +108,8 @@ def publish_gold(lake: Lake, state: Path, keep: int = online.KEEP) -> Generation
     return online.publish(state, documents(inputs), as_of=inputs.as_of, sources=inputs.versions, keep=keep)
 
 
-def delete_person(state: Path, person_id: str) -> Generation | None:
-    """Take a person out of the store at once, and remove the older generations, which hold it too.
+def delete_person(state: Path, person_id: str, former: Iterable[str] = ()) -> Generation | None:
+    """Take a person and its former ids out of the store at once, and remove the older generations, which hold it too.
 
     Returns None where nothing was published.
     """
@@ -116,6 +118,7 @@ def delete_person(state: Path, person_id: str) -> Generation | None:
     except NotPublished:
         return None
     own = [(kind, person_id) for kind in ("person", "scores", "categories", "recommendations")]
+    own += [("former", alias) for alias in former]
     return online.forget(state, own + [("account", account) for account in stored.get("accounts", [])])
 
 
@@ -131,6 +134,8 @@ def documents(inputs: Inputs) -> Iterator[pl.DataFrame]:
         published.append(people.select(person_id="key"))
         yield people
         yield _documents("account", "record_id", owned, pl.struct("person_id"))
+    if accounts is not None and published:
+        yield _former(former_records(inputs.lake), accounts, pl.concat(published))
     known = pl.concat(published) if published else pl.DataFrame(schema={"person_id": pl.String})
     for predictions in inputs.buckets(PREDICTIONS):
         yield _scores(predictions.join(known, on="person_id", how="semi"))
@@ -144,6 +149,14 @@ def documents(inputs: Inputs) -> Iterator[pl.DataFrame]:
         yield _products(inputs.scan(PRODUCTS), inputs.scan(STOCK) if inputs.has(STOCK) else None)
     if inputs.has(AFFINITY):
         yield _together(inputs.lake.scan(AFFINITY, inputs.newest(AFFINITY)))
+
+
+def _former(former: pl.DataFrame, accounts: pl.DataFrame, published: pl.DataFrame) -> pl.DataFrame:
+    """Ids that lead to a published person, or to several where their records were parted."""
+    led = former.join(accounts, on="record_id").join(published, on="person_id", how="semi")
+    led = led.join(published, left_on="alias_id", right_on="person_id", how="anti")
+    heirs = led.group_by("alias_id").agg(person_ids=pl.col("person_id").unique().sort()).sort("alias_id")
+    return _documents("former", "alias_id", heirs, pl.struct("person_ids"))
 
 
 def _documents(kind: str, key: str, frame: pl.DataFrame, document: pl.Expr) -> pl.DataFrame:

@@ -30,7 +30,7 @@ from customer360.models.identity.evidence.mapping import PeopleMapping, people_r
 from customer360.models.identity.evidence.standardize import standardize
 from customer360.models.identity.phases import timed
 from customer360.models.identity.producer import Identities, IdentityEdges, IdentityKeys, resolved
-from customer360.models.identity.registry.core import advance
+from customer360.models.identity.registry.succession import advance
 from customer360.models.identity.weighing.model import IdentityModel
 from customer360.pipelines.silver.customers import CustomerRecords
 from customer360.platform import tables

@@ -23,7 +23,7 @@ from customer360.models.identity import IdentityRules, registry
 from customer360.models.identity.batch import pins
 from customer360.models.identity.batch.incremental import Resolved, resolve_batch
 from customer360.models.identity.batch.state import State
-from customer360.models.identity.registry import core
+from customer360.models.identity.registry import core, succession
 from customer360.platform.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,7 +107,7 @@ def land(
     batch = evidence.join(stored.names, on="record_id")
     before = state or State.empty(evidence)
     made = phases.run("score and cluster", lambda: resolve_batch(before, batch, [], held, RULES))
-    events = phases.run("events", lambda: core.advance(stored.registry, made.clusters, cause="bench"))
+    events = phases.run("events", lambda: succession.advance(stored.registry, made.clusters, cause="bench"))
     stored = phases.run("registry commit", lambda: registry.commit(stored, events, datetime.now(UTC)))
     return stored, made, events
 
@@ -176,7 +176,7 @@ def random_orders(records: int, orders: int) -> None:
         state, who = empty, core.Registry.empty()
         for begin, end in zip([0, *cuts], [*cuts, len(rows)], strict=True):
             made = resolve_batch(state, evidence[rows[begin:end]], [], held, RULES)
-            state, who = made.state, who.apply(core.advance(who, made.clusters, cause="bench"))
+            state, who = made.state, who.apply(succession.advance(who, made.clusters, cause="bench"))
         equal += groups(who.members, "person").equals(wanted)
         equal_edges += state.edges.drop("evidence").sort(order).equals(edges)
         print(

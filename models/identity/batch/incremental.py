@@ -8,7 +8,7 @@ it alone are retracted, and when deletions bring it below, its pairs are scored.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -30,12 +30,13 @@ from customer360.models.identity.batch.state import EDGES, VERDICTS, State, apar
 from customer360.models.identity.components import components
 from customer360.models.identity.evidence.features import KEY_PREFIX, Features, by_id
 from customer360.models.identity.phases import timed
-from customer360.models.identity.registry.decisions import NO_LINKS, Links
+from customer360.models.identity.registry.decisions import AGAINST, NO_LINKS, REASON, Links, local
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.stitching import (
     NO_TIER,
     Tier,
     around,
+    different,
     is_link,
     stitch,
     weight_of,
@@ -44,6 +45,7 @@ from customer360.models.identity.stitching import (
 from customer360.models.identity.verdicts.cluster import cluster
 from customer360.models.identity.verdicts.decide import (
     ACCEPTED,
+    cannot_link,
     contradictions,
     decide,
     judge_links,
@@ -205,7 +207,7 @@ def _judged(
     kept = pl.concat([kept, without_score(lost, rules.stitching)])
     fresh, evidence = apart(_scored(met, keys, model, rules, executor), state.evidence.len())
     fresh = _stitched(fresh, kept, met, rules, model.idle_vetoes)
-    fresh = _linked(fresh, links).select(list(VERDICTS))
+    fresh = _linked(fresh, links, met.frame, rules, model.idle_vetoes).select(list(VERDICTS))
     edges = with_dropped(pl.concat([kept, fresh]), met.tier.dropped, _ENDS, rules.stitching, met.near)
     after = State(met.frame, edges.select(list(VERDICTS)), pl.concat([state.evidence, evidence]), met.blocks.crowded)
     reached = pl.concat([met.blocks.records, met.cut, *_ends(parted), *_ends(lost), *_ends(fresh)]).unique()
@@ -305,11 +307,43 @@ def _stitched(
     return overruled(fresh, judged.select(*_ENDS, "decision", "reason"), _ENDS)
 
 
-def _linked(edges: pl.DataFrame, links: Links) -> pl.DataFrame:
-    """Edges with what links say of their pairs, and the pairs that only links have."""
+def _linked(
+    edges: pl.DataFrame, links: Links, frame: pl.DataFrame, rules: IdentityRules, idle: Collection[str]
+) -> pl.DataFrame:
+    """Edges with what links say of their pairs, and the pairs that only links have. What speaks against a decision is
+    told beside it."""
+    if links.pairs.is_empty():
+        return edges
     joined = links.pairs.filter(pl.col("decision") == ACCEPTED)
     parted = links.pairs.filter(pl.col("decision") != ACCEPTED).join(edges, on=_ENDS, how="semi")
-    return overruled(edges, pl.concat([joined, parted]), _ENDS)
+    strong = edges.filter(pl.col("decision") == ACCEPTED).select(*_ENDS, against=pl.coalesce("reason", pl.lit("score")))
+    parted = parted.join(strong, on=_ENDS, how="left")
+    proven = _proven_against(edges, links, frame, rules, idle)
+    known = joined.join(proven.drop("number"), on=_ENDS, how="left")
+    beyond = proven.join(joined, on=_ENDS, how="anti").with_columns(
+        decision=pl.lit(ACCEPTED), reason=pl.format(REASON + "{}", "number")
+    )
+    said = pl.concat([known, beyond.select(known.columns), parted.select(known.columns)])
+    text = pl.when(pl.col("against").is_null()).then("reason").otherwise(pl.col("reason") + AGAINST + pl.col("against"))
+    return overruled(edges, said.select(*_ENDS, "decision", reason=text), _ENDS)
+
+
+def _proven_against(
+    edges: pl.DataFrame, links: Links, frame: pl.DataFrame, rules: IdentityRules, idle: Collection[str]
+) -> pl.DataFrame:
+    """(record_l, record_r, number, against) of pairs that a decision makes one person and proof two."""
+    if links.groups.is_empty():
+        return pl.DataFrame(schema={**dict.fromkeys((*_ENDS, "number"), pl.Int64), "against": pl.String})
+    features = _people(_rows_of(frame, links.groups["record"]))
+    ids = features.frame.select("record", "rid")
+    pairs = links.together.join(ids.rename({"record": "record_l", "rid": "rid_l"}), on="record_l")
+    pairs = pairs.join(ids.rename({"record": "record_r", "rid": "rid_r"}), on="record_r")
+    pairs = pairs.filter(pl.col("rid_l") < pl.col("rid_r")).sort("rid_l", "rid_r")
+    ends = pairs.select("rid_l", "rid_r")
+    proof = cannot_link(ends, features, rules, idle).filter("is_proof").select("rid_l", "rid_r", against="reason")
+    other = different(ends, features.frame).select("rid_l", "rid_r", against="reason")
+    against = pl.concat([other, proof]).unique(["rid_l", "rid_r"], keep="first", maintain_order=True)
+    return pairs.join(against, on=["rid_l", "rid_r"]).select(*_ENDS, "number", "against")
 
 
 # ---- clusters -------------------------------------------------------------------------------------------------
@@ -324,6 +358,40 @@ def _component(reached: pl.Series, edges: pl.DataFrame) -> pl.Series:
         border = next_to.filter(~next_to.is_in(reached.implode()))
         reached = pl.concat([reached, border])
     return reached
+
+
+def _kept_apart(
+    labels: np.ndarray,
+    natural: pl.DataFrame,
+    must: pl.DataFrame,
+    apart: pl.DataFrame,
+    parted: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame],
+    max_size: int,
+) -> np.ndarray:
+    """Persons that decisions united, and grouped anew where that would bring together what decisions part: first what
+    is one person by decision, then by evidence."""
+    left, right = apart["rid_l"].to_numpy(), apart["rid_r"].to_numpy()
+    broken = np.unique(labels[left][labels[left] == labels[right]])
+    if not len(broken):
+        return labels
+    nodes = np.flatnonzero(np.isin(labels, broken))
+    places = pl.DataFrame({"rid": nodes, "place": np.arange(len(nodes))})
+
+    def inside(pairs: pl.DataFrame) -> pl.DataFrame:
+        here = pairs.join(places, left_on="rid_l", right_on="rid").join(
+            places, left_on="rid_r", right_on="rid", suffix="_r"
+        )
+        return here.with_columns(rid_l="place", rid_r="place_r").drop("place", "place_r").sort("rid_l", "rid_r")
+
+    def against(within: pl.DataFrame) -> pl.DataFrame:
+        numbers = pl.Series(nodes)
+        whole = within.select(rid_l=numbers.gather(within["rid_l"]), rid_r=numbers.gather(within["rid_r"]))
+        return inside(parted(whole, must.unique()))
+
+    found = cluster(len(nodes), inside(natural), inside(must), against, max_size)
+    result = labels.copy()
+    result[nodes] = nodes[found]
+    return result
 
 
 def _ends(edges: pl.DataFrame) -> list[pl.Series]:
@@ -351,23 +419,28 @@ def _clustered(judged: _Judged, rules: IdentityRules, links: Links, idle: Collec
         .join(ids.rename({"record": "record_r", "rid": "rid_r"}), on="record_r")
     )
     by_number = accepted.filter(is_link(pl.col("reason"), rules.stitching)).select("rid_l", "rid_r")
-    weight = weight_of(pl.col("reason"), pl.col("match_weight"), rules.stitching)
-    # A link without a score has no weight: it holds by `must`.
-    accepted = accepted.select("rid_l", "rid_r", links.weight_of(pl.col("reason"), weight)).drop_nulls("match_weight")
-    must = links.must_of(ids)
-    bars = links.bars(ids)
-    cleared = pl.concat([bars.cleared, by_number]).unique()
+    weight = weight_of(pl.col("reason"), pl.col("match_weight"), rules.stitching).alias("match_weight")
+    # What a steward says of a pair is no evidence about others. A link without a score has no weight: it holds by
+    # `must`.
+    by_steward = pl.col("reason").str.starts_with(REASON).fill_null(False)
+    natural = accepted.filter(~by_steward).select("rid_l", "rid_r", weight).drop_nulls("match_weight")
+    must, apart = local(links.must, ids), local(links.apart, ids)
     groups = pl.Series(components(rows.height, by_number["rid_l"].to_numpy(), by_number["rid_r"].to_numpy()))
-    joined = pl.concat([accepted.select("rid_l", "rid_r"), must])
-    connected = components(rows.height, joined["rid_l"].to_numpy(), joined["rid_r"].to_numpy())
-    together = connected[bars.barred["rid_l"].to_numpy()] == connected[bars.barred["rid_r"].to_numpy()]
-    barred = bars.barred.filter(pl.Series(together, dtype=pl.Boolean))
 
-    def parted(within: pl.DataFrame) -> pl.DataFrame:
+    def parted(within: pl.DataFrame, cleared: pl.DataFrame) -> pl.DataFrame:
         against = contradictions(within, cleared, groups, features, rules, idle)
-        return pl.concat([against, barred]).unique().sort("rid_l", "rid_r")
+        held_apart = apart.join(within, on=["rid_l", "rid_r"], how="semi")
+        return pl.concat([against, held_apart]).unique().sort("rid_l", "rid_r")
 
-    labels = cluster(rows.height, accepted, must, parted, rules.decision.max_cluster_size)
+    size = rules.decision.max_cluster_size
+    labels = cluster(rows.height, natural, must, lambda within: parted(within, by_number), size)
+    together = local(links.together, ids)
+    united = components(
+        rows.height,
+        np.concatenate([labels, together["rid_l"].to_numpy()]),
+        np.concatenate([np.arange(rows.height), together["rid_r"].to_numpy()]),
+    )
+    labels = _kept_apart(united, natural, pl.concat([must, together]), apart, parted, size)
     clusters = ids.with_columns(cluster=pl.Series(labels, dtype=pl.Int64))
     names = ids.rename({"rid": "cluster", "record": "first"})
     return clusters.join(names, on="cluster").select("record", cluster="first")

@@ -7,31 +7,46 @@ Reading it, in the order in which a caller meets it:
     stored.person_id(stored.person(some_id))      # the current id behind any id that was ever given out
     history(stored, some_id)                      # events of a person id or record id, oldest first
     memberships(lake, at=instant)                 # (record_id, person_id, valid_from, valid_to): bitemporal
-    verify(lake, seed)                            # hash chain, and members and aliases replayed from the events
+    verify(lake, seed)                            # every row against its seal, and members replayed from the events
 
 A query may read the tables alone: `silver.identities` (record_id to person_id, current), `silver.identity_aliases` (the
-newest row of an alias_id holds), `silver.identity_members` (the newest row of a record holds), `silver.identity_events`
-and `silver.identity_commits`. Events hold numbers, never an account or a person's id, so that an erasure takes the
-names away and the chain still verifies.
+newest row of an alias_id holds), `silver.identity_members` (the newest row of a record holds),
+`silver.identity_events`, `silver.identity_commits` and `silver.identity_seals`. Events hold numbers, never an account
+or a person's id, so that an erasure takes the names away and all roots still verify.
 
-Changing it: `core.advance` makes the events of a new partition, `core.merge`, `split`, `move` and `undo` those of a
-steward; `commit` appends them.
+Changing it: `succession.advance` makes the events of a new partition, `operations.merge`, `split`, `move` and `undo`
+those of a steward; `commit` appends them.
 """
 
-from customer360.models.identity.registry.core import Registry, RegistryError
-from customer360.models.identity.registry.store import Stored, commit, forget, load, number_records, verify
-from customer360.models.identity.registry.views import event_of, history, memberships
+from customer360.models.identity.registry.core import Registry, RegistryError, UnknownId
+from customer360.models.identity.registry.store import AmbiguousId, Stored, commit, forget, load, number_records
+from customer360.models.identity.registry.verification import Verified, verify, write_anchor
+from customer360.models.identity.registry.views import (
+    event_of,
+    events_by,
+    events_with,
+    former_records,
+    history,
+    memberships,
+)
 
 __all__ = [
+    "AmbiguousId",
     "Registry",
     "RegistryError",
     "Stored",
+    "UnknownId",
+    "Verified",
     "commit",
     "event_of",
+    "events_by",
+    "events_with",
     "forget",
+    "former_records",
     "history",
     "load",
     "memberships",
     "number_records",
     "verify",
+    "write_anchor",
 ]

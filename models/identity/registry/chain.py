@@ -1,4 +1,4 @@
-"""The hash chain: one root a commit, over its events and the root before."""
+"""The hash chain of before: one root a commit, over its events and the root before. Later ones are in `seals`."""
 
 from __future__ import annotations
 

@@ -1,32 +1,50 @@
-"""The registry in the lake: load, commit, verify, forget. Exactly once, and safe against a death at any line.
+"""The registry in the lake: load, commit, forget. Exactly once, and safe against a death at any line.
 
-A commit appends to events, members and aliases and then to `silver.identity_commits`, which makes it one: rows of a
-later number than the newest there were left by a death, are not seen, and go before the next commit is written.
+A commit appends to events, members, aliases and seals and then to `silver.identity_commits`, which makes it one: rows
+of a later number than the newest there were left by a death, are not seen, and go before the next commit is written.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 
 import polars as pl
 
-from customer360.models.identity.registry.chain import GENESIS, root_of
+from customer360.models.identity.registry import seals
+from customer360.models.identity.registry.chain import GENESIS
 from customer360.models.identity.registry.contracts import (
     IdentityAliases,
     IdentityCommits,
     IdentityEvents,
     IdentityMembers,
+    IdentitySeals,
+    StewardDecisions,
 )
-from customer360.models.identity.registry.core import EVENTS, MERGE, UNMERGE, Registry, RegistryError, replay, retire
+from customer360.models.identity.registry.core import (
+    EVENTS,
+    MERGE,
+    UNMERGE,
+    Registry,
+    RegistryError,
+    UnknownId,
+    former_of,
+    holders,
+)
 from customer360.models.identity.registry.ids import person_ids, person_numbers
+from customer360.models.identity.registry.operations import retire
 from customer360.platform import tables
 from customer360.platform.lake import Lake
 from customer360.platform.tables import Table
 
 APP = "identity registry"
 LOGS: tuple[type[Table], ...] = (IdentityEvents, IdentityMembers, IdentityAliases)
+
+
+class AmbiguousId(RegistryError):
+    """A former id whose records are several persons' now."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +69,41 @@ class Stored:
         """The number of the current person behind an id, old or new.
 
         Raises:
-            RegistryError: the registry never gave this id.
+            UnknownId: the registry never gave this id.
         """
         number = person_numbers(pl.Series([person_id], dtype=pl.String), self.seed)[0]
         if number is None or number >= self.registry.next_person:
-            raise RegistryError(f"{person_id} is no person id of this registry")
+            raise UnknownId(f"{person_id} is no person id of this registry")
         return self.registry.current(int(number))
+
+    def owner(self, person_id: str) -> str:
+        """The current id behind an id, where everything that it held when it ended is one person's.
+
+        Raises:
+            UnknownId: the registry never gave this id.
+            AmbiguousId: its records are several persons' now; they are named.
+        """
+        heirs = self.heirs(person_id)
+        if len(heirs) > 1:
+            raise AmbiguousId(
+                f"{person_id} led to one person whose records were parted since: they are {' and '.join(heirs)} now; "
+                "name one of these"
+            )
+        return heirs[0]
+
+    def heirs(self, person_id: str) -> list[str]:
+        """The current ids that hold what an id held, or held when it ended, sorted.
+
+        Raises:
+            UnknownId: the registry never gave this id.
+        """
+        current = self.person(person_id)
+        number = int(person_numbers(pl.Series([person_id], dtype=pl.String), self.seed)[0])
+        if number == current:
+            return [person_id]
+        records = self.registry.former.filter(pl.col("alias") == number)["record"]
+        found = holders(self.registry.members, records).drop_nulls().unique().sort()
+        return sorted(map(self.person_id, found)) or [self.person_id(current)]
 
     def person_id(self, number: int) -> str:
         return str(person_ids(pl.Series([number], dtype=pl.Int64), self.seed)[0])
@@ -65,11 +112,11 @@ class Stored:
         """The number of a record.
 
         Raises:
-            RegistryError: the registry does not know the record.
+            UnknownId: the registry does not know the record.
         """
         found = self.names.filter(pl.col("record_id") == record_id)["record"]
         if found.is_empty():
-            raise RegistryError(f"no record {record_id} in the registry")
+            raise UnknownId(f"no record {record_id} in the registry")
         return int(found[0])
 
 
@@ -81,18 +128,24 @@ def load(lake: Lake, seed: str) -> Stored:
     if commits.is_empty():
         return Stored(lake, seed, Registry.empty(), _no_names(), GENESIS)
     commit, root = int(commits["commit"][-1]), str(commits["root"][-1])
-    members = _newest(_log(lake, IdentityMembers, commit), "record")
-    aliases = _newest(_log(lake, IdentityAliases, commit), "alias_id").drop_nulls("person_id")
+    log = _log(lake, IdentityMembers, commit).collect()
+    members = _newest(log, "record")
+    turns = _log(lake, IdentityAliases, commit).collect()
+    turns = turns.select(
+        person_numbers(turns["alias_id"], seed).alias("alias"),
+        "commit",
+        person_numbers(turns["person_id"], seed).alias("person"),
+    )
+    onward = _newest(turns, "alias").drop_nulls("person").select("alias", "person").sort("alias")
     events = _log(lake, IdentityEvents, commit).select(pl.col("event", "person").max()).collect().row(0)
     registry = Registry(
         members.drop_nulls("person").select("record", "person").sort("record"),
-        aliases.select(
-            alias=person_numbers(aliases["alias_id"], seed), person=person_numbers(aliases["person_id"], seed)
-        ).sort("alias"),
+        onward,
         next_record=_next_record(lake, commit),
         next_person=(events[1] if events[1] is not None else -1) + 1,
         next_event=(events[0] if events[0] is not None else -1) + 1,
         commit=commit,
+        former=former_of(log, turns),
     )
     return Stored(lake, seed, registry, members.select("record", "record_id").sort("record"), root)
 
@@ -111,100 +164,70 @@ def number_records(stored: Stored, record_ids: pl.Series) -> Stored:
     )
 
 
-def commit(stored: Stored, events: pl.DataFrame, at: datetime | None = None) -> Stored:
-    """Append one commit; the state after it. No events, no commit.
+def commit(stored: Stored, events: pl.DataFrame, at: datetime | None = None, *, seal: bool = False) -> Stored:
+    """Append one commit; the state after it. No events, no commit, but to `seal` what stands.
 
     Raises:
         RegistryError: the lake has moved on since `stored` was loaded.
     """
-    if events.is_empty():
-        return stored
-    lake, at = stored.lake, at or datetime.now(UTC)
-    for table in (*LOGS, IdentityCommits):
+    return _commit(stored, events, at or datetime.now(UTC)) if seal or not events.is_empty() else stored
+
+
+def _commit(stored: Stored, events: pl.DataFrame, at: datetime, erased: pl.DataFrame | None = None) -> Stored:
+    """`erased`: seals of what an erasure takes away or leaves of rows."""
+    lake = stored.lake
+    for table in (*LOGS, IdentitySeals, IdentityCommits):
         lake.ensure(table)
     _same_commit(stored)
-    registry = stored.registry.apply(events)
-    rows = {
+    registry = replace(stored.registry.apply(events), commit=stored.registry.commit + 1)
+    made = {
         IdentityEvents: events,
         IdentityMembers: _member_rows(stored, events),
         IdentityAliases: _alias_rows(stored, events),
     }
-    for table in LOGS:
+    rows = {table: _conformed(table, frame) for table, frame in made.items()}
+    for table in (*LOGS, IdentitySeals):
         _without_remains(lake, table, stored.registry.commit)
+    sealed = _seals(stored, rows)
+    if erased is not None:
+        sealed = pl.concat([sealed.join(erased, on=seals.KEY, how="anti"), erased])
+    sealed = sealed.with_columns(commit=pl.lit(registry.commit, pl.Int64))
+    for table in LOGS:
         _append(lake, table, rows[table], registry.commit)
-    root = root_of(events, stored.root, registry.commit, at)
-    sealed = pl.DataFrame(
-        {
-            "commit": [registry.commit],
-            "committed_at": [at],
-            "previous_root": [stored.root],
-            "root": [root],
-            "event_count": [events.height],
-            "record_count": [registry.members.height],
-            "person_count": [registry.person_count],
-        }
-    )
-    _append(lake, IdentityCommits, sealed, registry.commit)
+    _append(lake, IdentitySeals, sealed.select(list(IdentitySeals.columns())), registry.commit)
+    row = {
+        "commit": registry.commit,
+        "committed_at": at,
+        "previous_root": stored.root,
+        "event_count": events.height,
+        "record_count": registry.members.height,
+        "person_count": registry.person_count,
+    }
+    root = seals.root_of(row, sealed)
+    _append(lake, IdentityCommits, pl.DataFrame([row | {"root": root}]), registry.commit)
     return replace(stored, registry=registry, root=root)
 
 
-def verify(lake: Lake, seed: str) -> dict[str, int]:
-    """Check the whole history; counts of what was checked.
-
-    Raises:
-        RegistryError: names the first commit whose root does not fit, or says how members or aliases differ from
-            what the events give.
-    """
-    stored = load(lake, seed)
-    commit_no = stored.registry.commit
-    if not commit_no:
-        return {"commits": 0, "events": 0, "records": 0, "aliases": 0}
-    commits = lake.scan(_name(IdentityCommits)).collect().sort("commit")
-    events = _log(lake, IdentityEvents, commit_no).collect().sort("event")
-    if commits["commit"].to_list() != list(range(1, commit_no + 1)):
-        raise RegistryError("the commits are not numbered 1, 2, 3 …: one is missing or there twice")
-    if events["event"].to_list() != list(range(events.height)):
-        raise RegistryError("the events are not numbered 0, 1, 2 …: one is missing or there twice")
-    previous = GENESIS
-    parts = {key[0]: part for key, part in events.partition_by("commit", as_dict=True).items()}
-    for row in commits.iter_rows(named=True):
-        part = parts.get(row["commit"], events.clear())
-        if (
-            row["previous_root"] != previous
-            or root_of(part, previous, row["commit"], row["committed_at"]) != row["root"]
-        ):
-            raise RegistryError(f"commit {row['commit']} of {row['committed_at']:%Y-%m-%d %H:%M} was tampered with")
-        previous = row["root"]
-    _compare(events, stored)
-    held = stored.registry
-    return {
-        "commits": commit_no,
-        "events": events.height,
-        "records": held.members.height,
-        "aliases": held.aliases.height,
-    }
-
-
-def _compare(events: pl.DataFrame, stored: Stored) -> None:
-    replayed, held = replay(events), stored.registry
-    # The alias of a person all of whose records are gone may have been erased with them.
-    living = (
-        events.select("person", record="records")
-        .explode("record")
-        .join(held.members, on="record", how="semi")["person"]
-    )
-    required = pl.col("alias").is_in(living.unique().implode()) | pl.col("alias").is_in(held.aliases["alias"].implode())
-    for what, one, other in (
-        ("members", replayed.members, held.members),
-        ("aliases", replayed.aliases.filter(required), held.aliases),
-    ):
-        columns = one.columns
-        if differing := one.join(other, on=columns, how="anti").height + other.join(one, on=columns, how="anti").height:
-            raise RegistryError(f"{what}: {differing} rows differ from what the events give")
+def _seals(stored: Stored, rows: dict[type[Table], pl.DataFrame]) -> pl.DataFrame:
+    """(of, row, at, digest) of the rows of a commit and of the decisions since the last one; where nothing was sealed
+    before, of all that stands."""
+    lake, secret = stored.lake, seals.secret_of(stored.lake)
+    done = lake.scan(_name(IdentitySeals)).filter(pl.col("of") == _name(StewardDecisions)).select(pl.col("row").max())
+    last = done.collect().item()
+    first = not stored.registry.commit or lake.scan(_name(IdentitySeals)).head(1).collect().is_empty()
+    found = []
+    for table, new in rows.items():
+        old = _log(lake, table, stored.registry.commit).collect() if first else new.clear()
+        found.append(seals.digests(table, pl.concat([old.select(new.columns), new]), stored.seed, secret))
+    if lake.exists(_name(StewardDecisions)):
+        made = lake.scan(_name(StewardDecisions)).filter(pl.col("decision") > (-1 if last is None else last)).collect()
+        found.append(seals.digests(StewardDecisions, made, stored.seed, secret))
+    return pl.concat(found)
 
 
 def forget(stored: Stored, record_ids: frozenset[str], *, cause: str) -> dict[str, int]:
-    """Erase records: they retire, and their names and the ids that were theirs alone are deleted. Rows by table."""
+    """Erase records: they retire, their names and the ids that were theirs alone are deleted, and what stewards wrote
+    about them is. It is sealed which rows went and what is left of others. Rows by table."""
     lake = stored.lake
     numbers = stored.names.filter(pl.col("record_id").is_in(list(record_ids)))["record"]
     held = stored.registry.members.filter(pl.col("record").is_in(numbers.implode()))["record"]
@@ -214,14 +237,39 @@ def forget(stored: Stored, record_ids: frozenset[str], *, cause: str) -> dict[st
     log = lake.scan(_name(IdentityMembers)).collect()
     mine = pl.col("record").is_in(numbers.implode())
     ids = set(log.filter(mine)["person_id"].drop_nulls()) - set(log.filter(~mine)["person_id"].drop_nulls())
-    touched = {
-        _name(IdentityMembers): lake.rewrite(_name(IdentityMembers), lambda f: f.filter(~mine), reason="erasure")
-    }
     theirs = (pl.col("alias_id").is_in(list(ids)) | pl.col("person_id").is_in(list(ids))).fill_null(False)
-    touched[_name(IdentityAliases)] = lake.rewrite(
-        _name(IdentityAliases), lambda f: f.filter(~theirs), reason="erasure"
+    changes: dict[type[Table], Callable[[pl.DataFrame], pl.DataFrame]] = {
+        IdentityMembers: lambda frame: frame.filter(~mine),
+        IdentityAliases: lambda frame: frame.filter(~theirs),
+        StewardDecisions: partial(_without_words, numbers),
+    }
+    stored_changes = {table: change for table, change in changes.items() if lake.exists(_name(table))}
+    erased = pl.concat(_erased(stored, table, change) for table, change in stored_changes.items())
+    nothing = pl.DataFrame(schema=EVENTS)
+    _commit(stored, nothing, datetime.now(UTC), erased)  # sealed first: a death then leaves rows that are known to go
+    return {
+        _name(table): lake.rewrite(_name(table), change, reason="erasure") for table, change in stored_changes.items()
+    }
+
+
+def _without_words(numbers: pl.Series, frame: pl.DataFrame) -> pl.DataFrame:
+    """Decisions without value and reason where they name one of these records."""
+    mine = numbers.to_list()
+    about = pl.any_horizontal(
+        pl.col(side).list.eval(pl.element().is_in(mine)).list.any().fill_null(False) for side in ("left", "right")
     )
-    return touched
+    return frame.with_columns(pl.when(~about).then(column).alias(column) for column in ("value", "reason"))
+
+
+def _erased(stored: Stored, table: type[Table], change: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
+    """(of, row, at, digest) of the rows that a change takes away or alters."""
+    secret = seals.secret_of(stored.lake)
+    before = stored.lake.scan(_name(table)).collect()
+    was, left = (seals.digests(table, frame, stored.seed, secret) for frame in (before, change(before)))
+    new = was.join(left, on=seals.KEY, how="left", suffix="_left").filter(
+        pl.col("digest").ne_missing(pl.col("digest_left"))
+    )
+    return new.select(*seals.KEY, digest="digest_left")
 
 
 # ---- rows of the logs -----------------------------------------------------------------------------------------
@@ -238,6 +286,7 @@ def _member_rows(stored: Stored, events: pl.DataFrame) -> pl.DataFrame:
 
 def _alias_rows(stored: Stored, events: pl.DataFrame) -> pl.DataFrame:
     merged = events.filter(pl.col("kind") == MERGE).select("commit", alias="from_person", person="person")
+    merged = merged.unique("alias", keep="last", maintain_order=True)
     revived = events.filter(pl.col("kind") == UNMERGE).select(
         "commit", alias="person", person=pl.lit(None, dtype=pl.Int64)
     )
@@ -250,9 +299,13 @@ def _alias_rows(stored: Stored, events: pl.DataFrame) -> pl.DataFrame:
 
 
 def _append(lake: Lake, table: type[Table], rows: pl.DataFrame, version: int) -> None:
-    conformed = tables.conform(table, rows.lazy()).sort(tables.spec(table).sort_by).collect()
+    conformed = _conformed(table, rows)
     adds = [lake.write_file(_name(table), conformed, {})] if conformed.height else []
     lake.commit(_name(table), adds, app=APP, app_version=version, facts={"rows": conformed.height})
+
+
+def _conformed(table: type[Table], rows: pl.DataFrame) -> pl.DataFrame:
+    return tables.conform(table, rows.lazy()).sort(tables.spec(table).sort_by).collect()
 
 
 def _without_remains(lake: Lake, table: type[Table], commit_no: int) -> None:
@@ -272,8 +325,7 @@ def _log(lake: Lake, table: type[Table], commit_no: int) -> pl.LazyFrame:
     return lake.scan(_name(table)).filter(pl.col("commit") <= commit_no)
 
 
-def _newest(log: pl.LazyFrame, key: str) -> pl.DataFrame:
-    rows = log.collect()
+def _newest(rows: pl.DataFrame, key: str) -> pl.DataFrame:
     if rows["commit"].n_unique() > 1:  # the first commit, by far the largest, needs no sorting
         rows = rows.sort("commit").unique(key, keep="last")
     return rows
@@ -293,4 +345,4 @@ def _name(table: type[Table]) -> str:
     return tables.spec(table).name
 
 
-__all__ = ["EVENTS", "Stored", "commit", "forget", "load", "number_records", "verify"]
+__all__ = ["EVENTS", "Stored", "commit", "forget", "load", "number_records"]

@@ -7,12 +7,19 @@ from typing import Any
 
 import polars as pl
 
-from customer360.models.identity.registry.contracts import IdentityCommits, IdentityEvents, IdentityMembers
-from customer360.models.identity.registry.core import RegistryError
+from customer360.models.identity.registry.contracts import (
+    IdentityAliases,
+    IdentityCommits,
+    IdentityEvents,
+    IdentityMembers,
+)
+from customer360.models.identity.registry.core import MERGE, UnknownId, former_of
 from customer360.models.identity.registry.ids import person_ids
 from customer360.models.identity.registry.store import Stored
 from customer360.platform import tables
 from customer360.platform.lake import Lake
+
+BY_DECISION = "decision "
 
 
 def memberships(lake: Lake, at: datetime | None = None) -> pl.DataFrame:
@@ -42,12 +49,25 @@ def memberships(lake: Lake, at: datetime | None = None) -> pl.DataFrame:
     return stretches.sort("record_id", "valid_from").collect()
 
 
+def former_records(lake: Lake) -> pl.DataFrame:
+    """(alias_id, record_id): what each id held when it ended, of the records that are not forgotten."""
+    if not all(map(lake.exists, (_name(IdentityCommits), _name(IdentityAliases)))):
+        return pl.DataFrame(schema={"alias_id": pl.String, "record_id": pl.String})
+    log = lake.scan(_name(IdentityMembers)).collect()
+    turns = lake.scan(_name(IdentityAliases)).collect()
+    numbers = log.select(alias_id="person_id", alias="person").drop_nulls().unique()
+    former = former_of(log, turns.join(numbers, on="alias_id").select("alias", "commit", person="person_id"))
+    names = log.select("record", "record_id").unique()
+    return former.join(numbers, on="alias").join(names, on="record").select("alias_id", "record_id")
+
+
 def history(stored: Stored, identifier: str) -> pl.DataFrame:
     """Events of a person id or a record id, oldest first: event, committed_at, kind, person_id, from_person_id,
-    record_ids, cause, actor. For a person: its own and those of every id that leads to it.
+    record_ids, cause, actor, is_lead (an id alone leads on, no record moves). For a person: its own and those of every
+    id that leads to it.
 
     Raises:
-        RegistryError: neither a person nor a record of this registry.
+        UnknownId: neither a person nor a record of this registry.
     """
     lake = stored.lake
     known = stored.names.filter(pl.col("record_id") == identifier)["record"]
@@ -75,6 +95,7 @@ def history(stored: Stored, identifier: str) -> pl.DataFrame:
         "record_ids",
         "cause",
         "actor",
+        is_lead=(named["kind"] == MERGE) & (named["records"].list.len() == 0),
     )
 
 
@@ -91,12 +112,28 @@ def event_of(stored: Stored, event: int) -> dict[str, Any]:
     """One event as numbers.
 
     Raises:
-        RegistryError: there is no such event.
+        UnknownId: there is no such event.
     """
     rows = stored.lake.scan(_name(IdentityEvents)).filter(pl.col("event") == event).collect()
     if rows.is_empty():
-        raise RegistryError(f"there is no event {event}; `identity history ID` lists a person's")
+        raise UnknownId(f"there is no event {event}; `identity history ID` lists a person's")
     return rows.row(0, named=True)
+
+
+def events_with(stored: Stored, event: dict[str, Any]) -> list[dict[str, Any]]:
+    """An event with those that came of the same decision; one of a resolution stands alone."""
+    if not event["cause"].startswith(BY_DECISION):
+        return [event]
+    same = (pl.col("commit") == event["commit"]) & (pl.col("cause") == event["cause"])
+    return stored.lake.scan(_name(IdentityEvents)).filter(same).collect().sort("event").to_dicts()
+
+
+def events_by(stored: Stored, decision: str) -> list[dict[str, Any]]:
+    """Events that a decision brought about, oldest first; none in a new lake."""
+    if not stored.lake.exists(_name(IdentityEvents)):
+        return []
+    caused = (pl.col("cause") == decision) | pl.col("cause").str.starts_with(f"{decision},")
+    return stored.lake.scan(_name(IdentityEvents)).filter(caused).collect().sort("event").to_dicts()
 
 
 def _name(table: type[tables.Table]) -> str:

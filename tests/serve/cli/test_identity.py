@@ -121,16 +121,21 @@ def test_split_move_confirm_reject_and_a_run_that_keeps_them(office: Office) -> 
     (big, records), (there, _) = list(before.items())[:2]
     assert len(records) >= 3
     assert ": split " in office.does("split", big, "--records", records[0], "--no-run")
-    assert office.people != before
+    parted = office.people
+    assert parted != before
     assert ": merge " in office.does("confirm", records[0], records[1], "--no-run")
     assert sorted(map(sorted, office.people.values())) == sorted(map(sorted, before.values()))
-    assert ": move " in office.does("move", there, "--records", records[0], "--no-run")
+    (number,) = re.findall(r"undo --decision (\d+)", office.refuses("move", there, "--records", records[0], "--no-run"))
+    assert f"{number}  " in office.does("decisions", records[0])
+    office.does("undo", "--decision", number, "--no-run")
+    assert office.people == parted and f"(taken back by decision {int(number) + 1})" in office.does("decisions")
+    assert ": merge " in office.does("move", there, "--records", records[0], "--no-run")
     said = office.does("reject", records[1], records[2], "--run")
-    assert ": split " in said
+    assert "takes the place of decision" in said
     now = office.people
     holder = {record: person for person, held in now.items() for record in held}
     assert holder[records[0]] == there and holder[records[1]] != holder[records[2]], "the run kept what was decided"
-    assert "noted; nobody changes" in office.does("reject", records[1], records[2], "--no-run")
+    assert "noted, nobody changes" in office.does("reject", records[1], records[2], "--no-run")
     assert "the history holds" in office.does("verify")
 
 

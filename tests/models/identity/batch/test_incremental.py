@@ -11,7 +11,7 @@ from customer360.models.identity import IdentityRules, resolve
 from customer360.models.identity.batch.incremental import resolve_batch
 from customer360.models.identity.batch.pins import Pins, evidence, pinned, read, write
 from customer360.models.identity.batch.state import State
-from customer360.models.identity.registry import core
+from customer360.models.identity.registry import core, succession
 from customer360.models.identity.registry.decisions import CANNOT_LINK, MUST_LINK, links_of
 from customer360.models.identity.rules import Blocking, Identifier, Stitching
 from customer360.platform.lake import Lake
@@ -55,7 +55,7 @@ class Resolver:
     def take(self, rows: list[int] | pl.DataFrame, gone: tuple[int, ...] = (), **options) -> pl.DataFrame:
         batch = rows if isinstance(rows, pl.DataFrame) else self.evidence[rows]
         resolved = resolve_batch(self.state, batch, gone, self.pins, self.rules, **options)
-        events = core.advance(self.registry, resolved.clusters, gone, cause="test")
+        events = succession.advance(self.registry, resolved.clusters, gone, cause="test")
         self.state, self.registry = resolved.state, self.registry.apply(events)
         return events
 

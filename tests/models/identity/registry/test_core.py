@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from customer360.models.identity import golden
-from customer360.models.identity.registry import core
+from customer360.models.identity.registry import core, operations, succession
 from customer360.models.identity.registry.chain import GENESIS, root_of
 from customer360.models.identity.registry.core import Registry, RegistryError, replay
 from customer360.models.identity.registry.ids import person_ids, person_numbers
@@ -42,13 +42,20 @@ class History:
     def resolve(self, *clusters: list[int], gone: tuple[int, ...] = ()) -> pl.DataFrame:
         rows = [(record, number) for number, cluster in enumerate(clusters) for record in cluster]
         frame = pl.DataFrame(rows, schema={"record": pl.Int64, "cluster": pl.Int64}, orient="row")
-        return self.add(core.advance(self.registry, frame, gone, cause="run"))
+        return self.add(succession.advance(self.registry, frame, gone, cause="run"))
 
     def act(self, operation, *arguments) -> pl.DataFrame:
         return self.add(operation(self.registry, *arguments, cause="decision", actor="steward"))
 
     def undo(self, event: int) -> pl.DataFrame:
-        return self.act(core.undo, self.events.row(event, named=True))
+        return self.act(operations.undo, self.together(event))
+
+    def together(self, event: int) -> list[dict]:
+        """The event with those that came of the same act."""
+        mine = self.events.filter(event=event)
+        if mine["actor"][0] == "resolution":
+            return mine.to_dicts()
+        return self.events.filter(commit=mine["commit"][0]).to_dicts()
 
     @property
     def persons(self) -> dict[int, list[int]]:
@@ -132,7 +139,7 @@ def test_deleted_records_retire_and_numbers_never_return():
 def test_a_merge_is_undone_to_the_letter():
     h = History([0, 1], [2], [3])
     before = h.persons
-    merged = h.act(core.merge, 1, 0)
+    merged = h.act(operations.merge, 1, 0)
     assert h.persons == {0: [0, 1, 2], 2: [3]} and h.registry.current(1) == 0
     undone = h.undo(merged["event"][0])
     assert undone["kind"].to_list() == ["unmerge"] and h.persons == before and h.aliases == {}
@@ -142,15 +149,15 @@ def test_a_merge_is_undone_to_the_letter():
 
 def test_records_that_moved_on_stay_when_an_older_event_is_undone():
     h = History([0, 1, 5], [2, 3], [4])
-    merged = h.act(core.merge, 0, 1)["event"][0]
-    h.act(core.move, [2], 2)
+    merged = h.act(operations.merge, 0, 1)["event"][0]
+    h.act(operations.move, [2], 2)
     h.undo(merged)
     assert h.persons == {0: [0, 1, 5], 1: [3], 2: [2, 4]}
 
 
 def test_a_split_is_undone_and_its_id_leads_back():
     h = History([0, 1, 2, 3])
-    made = h.act(core.split, 0, [2, 3])
+    made = h.act(operations.split, 0, [2, 3])
     assert h.persons == {0: [0, 1], 1: [2, 3]}, "at a tie the named part leaves"
     h.undo(made["event"][0])
     assert h.persons == {0: [0, 1, 2, 3]} and h.aliases == {1: 0}
@@ -159,17 +166,48 @@ def test_a_split_is_undone_and_its_id_leads_back():
 def test_what_cannot_be_done_says_why():
     h = History([0, 1], [2])
     for operation, arguments, words in (
-        (core.merge, (0, 0), "one person already"),
-        (core.split, (0, [0, 1]), "both sides"),
-        (core.split, (0, [2]), r"\[2\] are not held"),
-        (core.move, ([0, 2], 1), "2 persons"),
-        (core.move, ([9], 1), "held by nobody"),
-        (core.move, ([0], 0), "there already"),
+        (operations.merge, (0, 0), "one person already"),
+        (operations.split, (0, [0, 1]), "both sides"),
+        (operations.split, (0, [2]), r"\[2\] are not held"),
+        (operations.move, ([0, 2], 1), "2 persons"),
+        (operations.move, ([9], 1), "held by nobody"),
+        (operations.move, ([0], 0), "there already"),
     ):
         with pytest.raises(RegistryError, match=words):
             operation(h.registry, *arguments, cause="", actor="")
     with pytest.raises(RegistryError, match="a mint cannot be undone"):
         h.undo(0)
+
+
+def test_a_split_gives_former_ids_back_to_their_records():
+    h = History([0, 1], [2], [3])
+    h.act(operations.merge, 0, 1)
+    h.act(operations.merge, 0, 2)
+    told = h.act(operations.split, 0, [0, 1])
+    assert set(told["kind"]) == {"unmerge", "merge"} and h.persons == {0: [0, 1], 1: [2, 3]}, "0 stays with its own"
+    assert h.aliases == {2: 1}, "which lead to where their records went"
+    h.act(operations.split, 1, [3])
+    assert h.persons == {0: [0, 1], 1: [2], 2: [3]} and h.aliases == {}
+
+
+def test_a_resolution_gives_former_ids_back_too():
+    h = History([0], [1, 2, 3])
+    h.resolve([0, 1, 2, 3])
+    assert h.aliases == {0: 1}
+    h.resolve([0], [1, 2, 3])
+    assert h.persons == {0: [0], 1: [1, 2, 3]} and h.aliases == {}
+    h.resolve([0, 1, 2, 3])
+    assert h.resolve([0, 1], [2, 3])["kind"].to_list() == ["unmerge"]
+    assert h.persons == {0: [0, 1], 1: [2, 3]}
+
+
+def test_who_moves_away_takes_its_id_along():
+    h = History([0], [1], [2, 3])
+    h.act(operations.merge, 0, 1)
+    moved = h.act(operations.move, [0], 2)
+    assert h.persons == {1: [1], 2: [0, 2, 3]} and h.aliases == {0: 2}
+    h.undo(moved["event"][0])
+    assert h.persons == {0: [0, 1], 2: [2, 3]} and h.aliases == {1: 0}
 
 
 def act(h: History, rng: random.Random, done: list[int]) -> None:
@@ -178,14 +216,14 @@ def act(h: History, rng: random.Random, done: list[int]) -> None:
     kind = rng.choice(("merge", "confirm", "split", "reject", "move", "undo"))
     events = None
     if kind in ("merge", "confirm"):
-        events = h.act(core.merge, *rng.choices(list(persons), k=2))
+        events = h.act(operations.merge, *rng.choices(list(persons), k=2))
     elif kind in ("split", "reject"):
         person = rng.choice(list(persons))
         most = 1 if kind == "reject" else len(persons[person])
-        events = h.act(core.split, person, rng.sample(persons[person], rng.randint(1, most)))
+        events = h.act(operations.split, person, rng.sample(persons[person], rng.randint(1, most)))
     elif kind == "move":
         source, to = rng.choices(list(persons), k=2)
-        events = h.act(core.move, rng.sample(persons[source], rng.randint(1, len(persons[source]))), to)
+        events = h.act(operations.move, rng.sample(persons[source], rng.randint(1, len(persons[source]))), to)
     elif done:
         h.undo(done.pop())
     if events is not None:
@@ -224,8 +262,14 @@ def scripts(seed: int, number: int) -> None:
     )  # fmt: skip
 
 
+def heirs(h: History, alias: int) -> set[int]:
+    """Who holds now what an id held when it ended."""
+    records = h.registry.former.filter(alias=alias)["record"]
+    return set(core.holders(h.registry.members, records).drop_nulls())
+
+
 def script(h: History, rng: random.Random, size: int) -> None:
-    before, aliases, known = h.persons, h.aliases, h.registry.next_person
+    before, known = h.persons, h.registry.next_person
     done: list[int] = []
     for _ in range(rng.randint(1, 6)):
         height = h.events.height
@@ -234,10 +278,12 @@ def script(h: History, rng: random.Random, size: int) -> None:
         except RegistryError:
             assert h.events.height == height, "what is refused leaves nothing behind"
         assert sorted(r for records in h.persons.values() for r in records) == list(range(size))
+        for alias in h.aliases:
+            assert h.registry.current(alias) in heirs(h, alias), "an id never leads to somebody else's data"
     while done:
         h.undo(done.pop())
     assert h.persons == before
-    assert {alias: to for alias, to in h.aliases.items() if alias < known} == aliases
+    assert all(h.registry.current(alias) in heirs(h, alias) for alias in h.aliases)
     for later in range(known, h.registry.next_person):
         assert h.registry.current(later) in before, "an id that was given out leads to a person for ever"
 

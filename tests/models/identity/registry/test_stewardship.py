@@ -1,12 +1,15 @@
 """A steward's operations on a lake: what they change at once, what they leave for later runs, and their undoing."""
 
+import shutil
 from datetime import UTC, datetime
 
 import polars as pl
 import pytest
+from deltalake import write_deltalake
 
 from customer360.models.identity import producer, registry
-from customer360.models.identity.registry import RegistryError, core, decisions, stewardship
+from customer360.models.identity.registry import RegistryError, decisions, stewardship, succession
+from customer360.models.identity.registry.stewardship import Contradiction
 from customer360.platform import tables
 from customer360.platform.lake import Lake
 
@@ -19,7 +22,9 @@ def shop(lake: Lake) -> Lake:
     """Persons ab, c and defg; d-e, e-f, f-g are their edges."""
     stored = registry.number_records(registry.load(lake, SEED), pl.Series("record_id", list("abcdefg")))
     clusters = stored.names.with_columns(cluster=pl.Series([0, 0, 1, 2, 2, 2, 2])).select("record", "cluster")
-    registry.commit(stored, core.advance(stored.registry, clusters, cause="run"), datetime(2026, 1, 1, tzinfo=UTC))
+    registry.commit(
+        stored, succession.advance(stored.registry, clusters, cause="run"), datetime(2026, 1, 1, tzinfo=UTC)
+    )
     lake.ensure(producer.IdentityEdges)
     edges = pl.DataFrame(
         {"record_id_l": list("adef"), "record_id_r": list("befg"), "match_weight": [9.0, 8.0, 7.0, 9.0]}
@@ -59,7 +64,7 @@ def test_a_merge_holds_now_and_later_until_it_is_undone(shop: Lake) -> None:
     after = registry.load(shop, SEED)
     assert after.registry.members.equals(before.registry.members)
     assert after.registry.aliases.equals(before.registry.aliases)
-    assert links(shop) == {"accepted": {"ab"}, "vetoed": {"ac", "bc"}}
+    assert links(shop) == {"accepted": set(), "vetoed": {"ac", "bc"}}, "the merge is taken back"
     registry.verify(shop, SEED)
 
 
@@ -80,12 +85,12 @@ def test_a_moved_record_leaves_and_arrives(shop: Lake) -> None:
 
 def test_a_pair_is_confirmed_or_rejected(shop: Lake) -> None:
     stewardship.confirm(shop, SEED, "b", "c", **SAID)
-    assert people(shop) == {"abc", "defg"} and links(shop)["accepted"] == {"bc"}
+    assert people(shop) == {"abc", "defg"} and links(shop)["accepted"] == {"ab", "bc"}
     assert stewardship.confirm(shop, SEED, "b", "a", **SAID).is_empty()
     stewardship.reject(shop, SEED, "g", "d", 12, **SAID)
     assert people(shop) == {"abc", "de", "fg"}, "the weakest of the edges between them gives way"
     assert stewardship.reject(shop, SEED, "a", "g", 12, **SAID).is_empty()
-    assert links(shop)["vetoed"] == {"dg", "ag"}
+    assert links(shop)["vetoed"] == {"df", "dg", "ef", "eg", "af", "ag", "bf", "bg", "cf", "cg"}, "of all their records"
 
 
 def test_golden_values_follow_the_records(shop: Lake) -> None:
@@ -120,3 +125,69 @@ def test_what_is_refused_leaves_nothing(shop: Lake, act, words: str) -> None:
     with pytest.raises(RegistryError, match=words):
         act(shop)
     assert registry.verify(shop, SEED) == before and decisions.decisions(shop).is_empty()
+
+
+def refused(act, *words: str) -> None:
+    with pytest.raises(Contradiction) as fault:
+        act()
+    for word in words:
+        assert word in str(fault.value), fault.value
+
+
+def test_findings_that_contradict_are_refused_with_both_named(shop: Lake) -> None:
+    ann, bob = {"actor": "ann", "reason": "called her"}, {"actor": "bob", "reason": "two cards"}
+    stewardship.confirm(shop, SEED, "a", "c", **ann)
+    refused(lambda: stewardship.reject(shop, SEED, "c", "a", 12, **bob), "decision 0 (confirm, ann", "called her")
+    refused(lambda: stewardship.split(shop, SEED, who(shop, "a"), ["c"], **bob), "decision 0", "undo --decision 0")
+    stewardship.withdraw(shop, SEED, 0, **bob)
+    assert people(shop) == {"ab", "c", "defg"}
+    stewardship.reject(shop, SEED, "a", "c", 12, **bob)
+    refused(lambda: stewardship.confirm(shop, SEED, "b", "c", **ann), "(reject, bob", "two cards")
+    refused(lambda: stewardship.merge(shop, SEED, who(shop, "a"), who(shop, "c"), **ann), "(reject, bob")
+    assert people(shop) == {"ab", "c", "defg"}
+    registry.verify(shop, SEED)
+
+
+def test_a_chain_that_contradicts_is_refused_with_all_of_it_named(shop: Lake) -> None:
+    stewardship.split(shop, SEED, who(shop, "d"), ["f", "g"], **SAID)
+    stewardship.confirm(shop, SEED, "a", "c", actor="ann", reason="one")
+    stewardship.confirm(shop, SEED, "c", "d", actor="bob", reason="two")
+    refused(lambda: stewardship.reject(shop, SEED, "a", "d", 12, **SAID), "decision 1 (confirm, ann", "decision 2")
+    refused(lambda: stewardship.confirm(shop, SEED, "a", "f", **SAID), "decision 0 (split", "decision 2 (confirm, bob")
+    assert people(shop) == {"abcde", "fg"}
+
+
+def test_a_change_gives_way_to_the_next_and_gives_the_id_back(shop: Lake) -> None:
+    ids = {record: who(shop, record) for record in "acd"}
+    stewardship.merge(shop, SEED, ids["a"], ids["c"], **SAID)
+    stewardship.split(shop, SEED, ids["a"], ["a", "b"], **SAID)
+    assert {record: who(shop, record) for record in "acd"} == ids
+    stewardship.merge(shop, SEED, ids["a"], ids["c"], **SAID)
+    stewardship.reject(shop, SEED, "b", "c", 12, **SAID)
+    assert {record: who(shop, record) for record in "acd"} == ids and people(shop) == {"ab", "c", "defg"}
+    assert links(shop) == {"accepted": {"ab"}, "vetoed": {"ac", "bc"}}, "what was not in question stays"
+    registry.verify(shop, SEED)
+
+
+def test_what_is_one_person_by_decision_stays_so_when_others_part(shop: Lake) -> None:
+    stewardship.merge(shop, SEED, who(shop, "a"), who(shop, "d"), **SAID)
+    stewardship.split(shop, SEED, who(shop, "d"), ["f", "g"], **SAID)
+    assert people(shop) == {"abde", "c", "fg"}
+    stewardship.confirm(shop, SEED, "c", "e", **SAID)
+    assert people(shop) == {"abcde", "fg"}
+    assert links(shop)["accepted"] == {"ab", "bc", "cd", "de", "fg"}, "what a merge joined stays with its own"
+
+
+@pytest.mark.parametrize("act", [stewardship.confirm, lambda *a, **k: stewardship.reject(*a, 12, **k)])
+def test_a_record_is_not_compared_with_itself(shop: Lake, act) -> None:
+    with pytest.raises(RegistryError, match="a is named twice"):
+        act(shop, SEED, "a", "a", **SAID)
+
+
+def test_a_log_of_before_is_read_and_goes_on(shop: Lake) -> None:
+    stewardship.merge(shop, SEED, who(shop, "a"), who(shop, "c"), **SAID)
+    old = ["decision", "decided_at", "actor", "kind", "left", "right", "attribute", "value", "reason"]
+    rows = decisions.decisions(shop).select(old)
+    shutil.rmtree(shop.uri("silver.steward_decisions"))
+    write_deltalake(shop.uri("silver.steward_decisions"), rows)
+    assert decisions.decisions(shop)["command"].to_list() == [None] and links(shop)["accepted"] == {"ab", "bc"}

@@ -11,13 +11,14 @@ from customer360.models.identity.registry import (
     RegistryError,
     Stored,
     commit,
-    core,
     forget,
     history,
     load,
     memberships,
     number_records,
+    operations,
     store,
+    succession,
     verify,
 )
 from customer360.platform import lake as lakes
@@ -35,7 +36,7 @@ def resolved(stored: Stored, *clusters: str, day: int = 0) -> Stored:
     frame = pl.DataFrame(rows, schema={"record_id": pl.String, "cluster": pl.Int64}, orient="row")
     frame = frame.join(stored.names, on="record_id").select("record", "cluster")
     gone = stored.registry.members.join(frame, on="record", how="anti")["record"].to_list()
-    events = core.advance(stored.registry, frame, gone, cause=f"run {day}")
+    events = succession.advance(stored.registry, frame, gone, cause=f"run {day}")
     return commit(stored, events, START + timedelta(days=day))
 
 
@@ -67,7 +68,7 @@ def dying_at(point: str) -> Iterator[None]:
 
 
 def test_a_new_lake_has_an_empty_registry(lake: Lake) -> None:
-    assert load(lake, SEED).assignments.is_empty() and verify(lake, SEED)["commits"] == 0
+    assert load(lake, SEED).assignments.is_empty() and verify(lake, SEED).commits == 0
     assert memberships(lake).is_empty()
 
 
@@ -79,7 +80,9 @@ def test_what_was_committed_is_loaded(lake: Lake) -> None:
     assert again.registry.aliases.equals(second.registry.aliases) and again.root == second.root
     assert (again.registry.next_record, again.registry.next_person, again.registry.next_event) == (5, 4, 5)
     assert people(again) == {"abc", "d", "e"}
-    assert verify(lake, SEED) == {"commits": 2, "events": 5, "records": 5, "aliases": 1}
+    checked = verify(lake, SEED)
+    assert (checked.commits, checked.events, checked.records, checked.aliases) == (2, 5, 5, 1)
+    assert checked.sealed_from == 1 and checked.unsealed == 0
 
 
 def test_the_same_seed_gives_the_same_ids_and_another_gives_others(lake: Lake, tmp_path) -> None:
@@ -115,7 +118,10 @@ def test_a_death_between_the_tables_leaves_no_trace(lake: Lake, tmp_path, table:
         for log in (*store.LOGS, store.IdentityCommits):
             name = store._name(log)
             order = list(log.columns())[:2]
-            assert lake.scan(name).collect().sort(order).equals(calm.scan(name).collect().sort(order)), name
+            one, other = (
+                each.scan(name).drop("root", "previous_root", strict=False).collect() for each in (lake, calm)
+            )
+            assert one.sort(order).equals(other.sort(order)), name  # digests are keyed by a secret of each lake
 
 
 def test_a_change_made_for_an_older_state_is_refused(lake: Lake) -> None:
@@ -123,32 +129,6 @@ def test_a_change_made_for_an_older_state_is_refused(lake: Lake) -> None:
     resolved(early, "abc", day=1)
     with pytest.raises(RegistryError, match="at commit 2, this change was made for 1"):
         resolved(early, "a", "b", "c", day=2)
-
-
-@pytest.mark.parametrize(
-    ("table", "change", "words"),
-    [
-        ("silver.identity_events", pl.when(pl.col("event") == 1).then(pl.lit("merge")).otherwise("kind").alias("kind"), "commit 1 "),  # noqa: E501
-        ("silver.identity_events", pl.when(pl.col("event") == 3).then(0).otherwise("person").alias("person"), "commit 2 "),  # noqa: E501
-        ("silver.identity_events", pl.col("records").list.head(1).alias("records"), "commit 1 "),
-        ("silver.identity_events", pl.lit("mallory").alias("actor"), "commit 1 "),
-        ("silver.identity_commits", (pl.col("committed_at") + pl.duration(days=1)).alias("committed_at"), "commit 1 "),
-        ("silver.identity_members", pl.when(pl.col("record") == 0).then(2).otherwise("person").alias("person"), "members: 2 rows"),  # noqa: E501
-        ("silver.identity_aliases", pl.lit(None, pl.String).alias("person_id"), "aliases: 1 rows"),
-    ],
-)  # fmt: skip
-def test_tampering_is_found(lake: Lake, table: str, change: pl.Expr, words: str) -> None:
-    resolved(resolved(load(lake, SEED), "ab", "c", "d"), "abc", "d", "e", day=1)
-    lake.rewrite(table, lambda frame: frame.with_columns(change).cast(dict(frame.schema)), reason="x")
-    with pytest.raises(RegistryError, match=words):
-        verify(lake, SEED)
-
-
-def test_a_missing_event_is_found(lake: Lake) -> None:
-    resolved(resolved(load(lake, SEED), "ab", "c", "d"), "abc", "d", "e", day=1)
-    lake.rewrite("silver.identity_events", lambda frame: frame.filter(pl.col("event") != 1), reason="x")
-    with pytest.raises(RegistryError, match="one is missing"):
-        verify(lake, SEED)
 
 
 def test_old_ids_lead_to_the_person_for_ever(lake: Lake) -> None:
@@ -165,8 +145,8 @@ def test_old_ids_lead_to_the_person_for_ever(lake: Lake) -> None:
 def test_who_held_a_record_when(lake: Lake) -> None:
     stored = resolved(load(lake, SEED), "ab", "c")
     ids = dict(stored.assignments.iter_rows())
-    stored = acted(stored, core.merge, stored.person(ids["a"]), stored.person(ids["c"]), day=5)
-    acted(stored, core.split, stored.person(ids["a"]), [stored.record("a")], day=9)
+    stored = acted(stored, operations.merge, stored.person(ids["a"]), stored.person(ids["c"]), day=5)
+    acted(stored, operations.split, stored.person(ids["a"]), [stored.record("a")], day=9)
     held = memberships(lake).filter(record_id="c").select("person_id", "valid_from", "valid_to").rows()
     assert held == [(ids["c"], START, START + timedelta(days=5)), (ids["a"], START + timedelta(days=5), None)]
     then = dict(memberships(lake, START + timedelta(days=6)).select("record_id", "person_id").iter_rows())
@@ -177,7 +157,7 @@ def test_who_held_a_record_when(lake: Lake) -> None:
 def test_the_history_of_a_person_tells_of_its_former_ids(lake: Lake) -> None:
     stored = resolved(load(lake, SEED), "ab", "c", "d")
     ids = dict(stored.assignments.iter_rows())
-    stored = acted(stored, core.merge, stored.person(ids["a"]), stored.person(ids["c"]), day=5)
+    stored = acted(stored, operations.merge, stored.person(ids["a"]), stored.person(ids["c"]), day=5)
     told = history(stored, ids["c"])
     assert told["kind"].to_list() == ["mint", "mint", "merge"] and told["record_ids"].to_list()[-1] == ["c"]
     assert told.row(2, named=True)["from_person_id"] == ids["c"] and told.row(2, named=True)["actor"] == "ann"
@@ -194,7 +174,7 @@ def test_an_erased_person_leaves_numbers_and_a_chain_that_verifies(lake: Lake) -
     forget(stored, frozenset("abc"), cause="erasure")
     verify(lake, SEED)
     assert lake.scan("silver.identity_events").collect().sort("event").head(events.height).equals(events.sort("event"))
-    for name in ("events", "members", "aliases", "commits"):
+    for name in ("events", "members", "aliases", "commits", "seals"):
         text = lake.scan(f"silver.identity_{name}").select(pl.struct(pl.all()).struct.json_encode()).collect()
         words = "".join(text.to_series())
         assert ids["a"] not in words and ids["c"] not in words and '"a"' not in words

@@ -1,0 +1,109 @@
+"""The sealed log: a digest of every row of the registry, and one root a commit over its digests and the root before.
+
+A digest is keyed by a secret of the lake, so that what is left of an erased row tells nobody's account. An erasure is
+sealed as well: it says which rows went and what is left of others, and all earlier roots still verify.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from customer360.models.identity.registry.contracts import (
+    IdentityAliases,
+    IdentityEvents,
+    IdentityMembers,
+    IdentitySeals,
+    StewardDecisions,
+)
+from customer360.models.identity.registry.ids import person_numbers
+from customer360.platform import tables
+from customer360.platform.lake import Lake
+from customer360.platform.tables import Table
+
+SEALED: tuple[type[Table], ...] = (IdentityEvents, IdentityMembers, IdentityAliases, StewardDecisions)
+KEY = ("of", "row", "at")
+_SECRET = "_identity/seal"
+
+
+def secret_of(lake: Lake) -> bytes:
+    """The key of the digests; made at the first use."""
+    if (stored := lake.get(_SECRET)) is not None:
+        return stored
+    lake.put(_SECRET, secrets.token_hex(32).encode(), create=True)
+    return lake.get(_SECRET) or b""
+
+
+def digests(table: type[Table], rows: pl.DataFrame, seed: str, secret: bytes) -> pl.DataFrame:
+    """(of, row, at, digest) of rows of a table: `row` and `at` are its key in numbers, the digest is 32 hex digits of
+    SHA-256 over all of its columns."""
+    name = tables.spec(table).name
+    if rows.is_empty():
+        return pl.DataFrame(schema={"of": pl.String, "row": pl.Int64, "at": pl.Int64, "digest": pl.String})
+    columns = sorted(set(table.columns()) & set(rows.columns))
+    # A column that came later and says nothing is left out, so that a row of before has the digest that it had.
+    text = pl.concat_str([_text(c, rows.schema[c]) for c in columns], separator="\x1f", ignore_nulls=True)
+    key = secret + name.encode()
+    texts = rows.select(text).to_series()
+    made = [hashlib.sha256(key + row.encode()).hexdigest()[:32] for row in texts]
+    numbers = KEYS[table](rows, seed)
+    return pl.DataFrame({"of": [name] * rows.height, **numbers, "digest": made}).with_columns(
+        pl.col("row", "at").cast(pl.Int64)
+    )
+
+
+def _text(column: str, kind: pl.DataType) -> pl.Expr:
+    """A value with its column's name, without doubt where it ends; a list with the number of its items."""
+    if isinstance(kind, pl.List):
+        items = (
+            pl.col(column)
+            .cast(pl.List(pl.String))
+            .list.eval(pl.format("{}:{}", pl.element().fill_null("").str.len_bytes(), pl.element().fill_null("~")))
+        )
+        value = pl.format("[{}]{}", pl.col(column).list.len(), items.list.join(","))
+    elif isinstance(kind, pl.Datetime):
+        value = pl.col(column).dt.epoch("us").cast(pl.String)
+    else:
+        value = pl.col(column).cast(pl.String)
+    return pl.when(pl.col(column).is_not_null()).then(pl.format(column + "={}:{}", value.str.len_bytes(), value))
+
+
+def _pair(first: str, second: str | None) -> Callable[[pl.DataFrame, str], dict[str, pl.Series]]:
+    def key(rows: pl.DataFrame, _: str) -> dict[str, pl.Series]:
+        return {"row": rows[first], "at": rows[second] if second else pl.zeros(rows.height, pl.Int64, eager=True)}
+
+    return key
+
+
+def _of_alias(rows: pl.DataFrame, seed: str) -> dict[str, pl.Series]:
+    return {"row": person_numbers(rows["alias_id"], seed).fill_null(-1), "at": rows["commit"]}
+
+
+KEYS: dict[type[Table], Callable[[pl.DataFrame, str], dict[str, pl.Series]]] = {
+    IdentityEvents: _pair("event", None),
+    IdentityMembers: _pair("record", "commit"),
+    IdentityAliases: _of_alias,
+    StewardDecisions: _pair("decision", None),
+}
+
+
+def root_of(commit: dict[str, Any], seals: pl.DataFrame) -> str:
+    """SHA-256 over a row of `silver.identity_commits` without its own root, and the seals of that commit."""
+    digest = hashlib.sha256()
+    at: datetime = commit["committed_at"]
+    stated = {name: commit[name] for name in ("commit", "previous_root", "event_count", "record_count", "person_count")}
+    digest.update(json.dumps([stated, f"{at:%Y-%m-%dT%H:%M:%S.%f}", seals.height], sort_keys=True).encode())
+    ordered = seals.sort(*KEY)
+    line = pl.format("{}|{}|{}|{}", *KEY, pl.col("digest").fill_null("gone"))
+    for text in ordered.select(line).to_series():
+        digest.update(text.encode() + b"\n")
+    return digest.hexdigest()
+
+
+__all__ = ["IdentitySeals", "KEY", "SEALED", "digests", "root_of", "secret_of"]
