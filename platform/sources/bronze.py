@@ -180,7 +180,8 @@ class IngestUnit:
 
 def mapping_of(source: Source) -> Mapping:
     """How the columns of a source become contract columns."""
-    return Mapping(source.mapping, tuple(source.group_by), source.where)
+    needs = None if source.needs is None else tuple(source.needs)
+    return Mapping(source.mapping, tuple(source.group_by), source.where, needs)
 
 
 def reading_of(source: Source, rules: dict[str, Any] | None = None, facts: dict[str, Any] | None = None) -> Reading:

@@ -26,12 +26,26 @@ class Mapping:
 
     ``columns`` maps a contract column to a SQL expression over the file's columns; contract columns that are not
     named are taken from the file's column of the same name. ``group_by`` file columns make it an aggregation. Records
-    that the condition ``where`` does not hold for are left out and counted.
+    that the condition ``where`` does not hold for are left out and counted. Where ``needs`` names the columns that
+    every file has, others that the mapping names are null in a file that lacks them.
     """
 
     columns: dict[str, str]
     group_by: tuple[str, ...] = ()
     where: str = ""
+    needs: tuple[str, ...] | None = None
+
+    def named(self) -> list[str]:
+        """The file columns that the mapping names."""
+        conditions = [pl.sql_expr(self.where)] if self.where else []
+        named = [c for e in [*self.expressions().values(), *conditions] for c in e.meta.root_names()]
+        return list(dict.fromkeys([*named, *self.group_by]))
+
+    def optional(self, file_columns: list[str]) -> list[str]:
+        """The file columns that the mapping names and a file with these columns may lack, and does."""
+        if self.needs is None:
+            return []
+        return [c for c in self.named() if c not in file_columns and c not in self.needs]
 
     def expressions(self) -> dict[str, pl.Expr]:
         """Parsed expressions by contract column.
@@ -52,6 +66,7 @@ class Mapping:
     def faults(self, table: type[Table], file_columns: list[str]) -> list[str]:
         """What is wrong with this mapping for files with these columns; empty when nothing is."""
         expressions, contract = self.expressions(), table.columns()
+        file_columns = [*file_columns, *self.optional(file_columns)]
         found = [
             f"mapping names {c!r}, which is no column of {tables.spec(table).name}"
             for c in expressions
@@ -86,12 +101,14 @@ class Fitted:
 def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping, reading: Reading | None = None) -> Fitted:
     """Map and cast one file's records. ``records`` holds ``_position`` and the file's columns."""
     everything, reading = records.height, reading or Reading()
+    absent = mapping.optional(records.columns)
+    records = records.with_columns(pl.lit(None, pl.String).alias(c) for c in absent)
     if mapping.where:
         records = records.with_columns(pl.col(pl.String).replace("", None)).filter(pl.sql_expr(mapping.where))
     mapped, verbatim = _map(records, table, mapping)
     contract = table.columns()
     mapped = mapped.with_columns(values.known(mapped[c], contract[c], reading) for c in contract if c in mapped.columns)
-    said = Said()
+    said = Said(notes=[f"no {', '.join(absent)}: read as empty"] if absent and everything else [])
     casts = {c: values.read(mapped[c], c, t, reading, said) for c, t in contract.items() if c in mapped.columns}
     casts |= values.american_states(casts, contract)
     failed = {c: mapped[c].cast(pl.String) for c, cast in casts.items() if cast.null_count() > mapped[c].null_count()}

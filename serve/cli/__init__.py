@@ -15,6 +15,7 @@ from customer360.serve.cli import (
     pipelines,
     quality,
     serving,
+    systems,
     warehouse,
 )
 from customer360.serve.cli import people as people  # adds its commands to the group of identity
@@ -25,7 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Retail Customer 360: raw files in, a personalized answer out.",
 )
-for subject in (pipelines, models, offline, audiences, batches, quality, serving, lake, warehouse, identity):
+for subject in (
+    pipelines, systems, models, offline, audiences, batches, quality, serving, lake, warehouse, identity,
+):  # fmt: skip
     app.add_typer(subject.app)  # without a name: its commands stand at the top
 
 

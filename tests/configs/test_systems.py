@@ -1,0 +1,140 @@
+"""What the exports of known systems become: invented rows in their public formats, landed in one run, by numbers.
+
+``systems/<system>.yaml`` holds cases: text of files by export, and the rows that are expected of tables, by some of
+their columns. Each case is a system of its own, so that its rows are found again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+
+from customer360.platform import quality, systems
+
+FOLDER = Path(__file__).parent / "systems"
+SUFFIX = {"csv": "csv", "tsv": "tsv", "json": "json"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """Files by export of one system, and the rows expected by table."""
+
+    system: str
+    name: str
+    files: dict[str, str]
+    beside: dict[str, Any]
+    expect: dict[str, list[dict[str, Any]]]
+
+    @property
+    def namespace(self) -> str:
+        return f"{self.system}_{self.name}".upper()
+
+    def path(self, export: str) -> str:
+        sources = systems.export_of(f"{self.system}/{export}").sources.values()
+        return f"{self.system}/{self.name}/{export}.{next(iter(sources))['format']}"
+
+    def entries(self) -> dict[str, dict[str, Any]]:
+        return {
+            f"{self.namespace}_{export}".lower(): {
+                "recipe": f"{self.system}/{export}", "path": self.path(export), "system": self.namespace,
+                **self.beside.get(export, {}),
+            }
+            for export in self.files
+        }  # fmt: skip
+
+
+def cases() -> list[Case]:
+    found = []
+    for file in sorted(FOLDER.glob("*.yaml")):
+        for name, case in yaml.safe_load(file.read_text(encoding="utf-8")).items():
+            expect, beside = case.pop("expect"), case.pop("beside", {})
+            found.append(Case(file.stem, name, case, beside, expect))
+    return found
+
+
+CASES = {f"{case.system}-{case.name}": case for case in cases()}
+
+
+@pytest.fixture(scope="module")
+def landed(site: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A site on which every case has landed."""
+    sources = systems.with_recipes({name: entry for case in CASES.values() for name, entry in case.entries().items()})
+    made = site(tmp_path_factory.mktemp("systems"), SOURCES=json.dumps(sources))
+    only = {name: made.settings.sources[name] for name in sources}
+    made = type(made)(made.root, made.settings.model_copy(update={"sources": only}))
+    for case in CASES.values():
+        for export, text in case.files.items():
+            made.deliver(case.path(export), [text], end="")
+    made.run(end="silver")
+    return made
+
+
+def test_every_export_has_a_case() -> None:
+    shown = {f"{case.system}/{export}" for case in CASES.values() for export in case.files}
+    assert shown == set(systems.exports())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_rows(landed: Any, name: str) -> None:
+    case = CASES[name]
+    for table, expected in case.expect.items():
+        own = "_source_system" if table.startswith("bronze.") else "source_system"
+        rows = landed.lake.scan(table).filter(pl.col(own) == case.namespace).collect()
+        shown = rows.select(list(expected[0])).to_dicts()
+        assert by_text(shown) == by_text(expected), table
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_nothing_is_refused(landed: Any, name: str) -> None:
+    space = CASES[name].namespace
+    dead = landed.lake.scan("quality.dead_letters").filter(pl.col("source_system") == space).collect()
+    assert dead.select("source", "reason").rows() == []
+    tables = {t for export in CASES[name].files for t in systems.export_of(f"{CASES[name].system}/{export}").tables}
+    refused = [quality.refused(landed.lake, t).filter(pl.col("source").str.starts_with(space.lower())) for t in tables]
+    assert [row for rows in refused for row in rows.select("source", "column_name", "rule", "value").rows()] == []
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_files_are_recognized(name: str) -> None:
+    case = CASES[name]
+    for export, text in case.files.items():
+        assert f"{case.system}/{export}" in systems.recognized(columns(text))[:1]
+
+
+def columns(text: str) -> list[str]:
+    """Names in the first line of a delimited text, or keys of the first object."""
+    if text.lstrip()[:1] in "{[":
+        return list(_first(json.JSONDecoder().raw_decode(text.strip())[0]))
+    first = text.splitlines()[0]
+    return first.split("\t" if "\t" in first else ";" if ";" in first else ",")
+
+
+def _first(content: Any) -> dict[str, Any]:
+    """The first record of a document: of a list, or of the list that an object wraps."""
+    if isinstance(content, list):
+        return dict(content[0])
+    inner = [value for value in content.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
+    return dict(inner[0][0]) if len(content) <= 3 and inner else dict(content)
+
+
+def by_text(rows: list[dict[str, Any]]) -> list[str]:
+    return sorted(json.dumps({key: _plain(value) for key, value in row.items()}, sort_keys=True) for row in rows)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int | float | Decimal):
+        return f"{Decimal(str(value)):.4f}"
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return value.isoformat() if isinstance(value, date) else value
