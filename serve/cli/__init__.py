@@ -9,6 +9,7 @@ from customer360.serve.cli import (
     audiences,
     batches,
     identity,
+    init,
     lake,
     models,
     offline,
@@ -27,6 +28,7 @@ app = typer.Typer(
     help="Retail Customer 360: raw files in, a personalized answer out.",
 )
 for subject in (
+    init,
     pipelines, systems, models, offline, audiences, batches, quality, serving, lake, warehouse, identity,
 ):  # fmt: skip
     app.add_typer(subject.app)  # without a name: its commands stand at the top

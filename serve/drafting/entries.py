@@ -85,12 +85,16 @@ def take_as_known(entry: Entry, column: str, match: Match, vocabulary: Vocabular
     unknown = [word for word in match.column.words if plain_words(word) not in known]
     if len(unknown) == len(match.column.words):
         return  # nothing of it is known: it stays beside the row
-    if [plain_words(w) for w in match.column.words] == [known.get(plain_words(w), "").lower() for w in match.column.words]:
+    if [plain_words(w) for w in match.column.words] == [
+        known.get(plain_words(w), "").lower() for w in match.column.words
+    ]:
         entry.take(column, match)
     else:
         entry.take(column, match, sql.words(match.column, known, {}))
     if unknown:
-        entry.asks.append(f"{column}: what do {_shown(unknown)} mean? Rows with them are refused until it is written here")
+        entry.asks.append(
+            f"{column}: what do {_shown(unknown)} mean? Rows with them are refused until it is written here"
+        )
 
 
 def _shown(words: list[str]) -> str:

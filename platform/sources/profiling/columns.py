@@ -125,7 +125,9 @@ class Column:
             return False
         if not self.is_number:
             return True
-        return self.largest >= values.LEAST_EPOCH / 10 and bool(found.drop_nulls().dt.year().is_between(1990, 2100).all())
+        return self.largest >= values.LEAST_EPOCH / 10 and bool(
+            found.drop_nulls().dt.year().is_between(1990, 2100).all()
+        )
 
     @cached_property
     def order(self) -> timestamps.Order | None:
@@ -182,7 +184,13 @@ class Column:
             return 1.0 if self.is_currency else 0.1 if self.share(r"^\D{1,4}$") >= MOST else 0.0
         if kind == "id":
             fraction = self.is_number and not self.is_whole
-            return 0.05 if fraction or (self.is_moment and not self.is_number) else 1.0 if self.share(TOKEN) >= MOST else 0.5
+            return (
+                0.05
+                if fraction or (self.is_moment and not self.is_number)
+                else 1.0
+                if self.share(TOKEN) >= MOST
+                else 0.5
+            )
         if kind == "word":
             return 1.0 if self.is_word else 0.3
         if kind == "text":

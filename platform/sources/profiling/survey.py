@@ -112,7 +112,9 @@ def survey(landing: Landing) -> Survey:
     for place in places:
         kinds.setdefault((_shape(place.file), _shape(place.members), place.sheet), []).append(place)
     found = [delivery for kind in kinds.values() for delivery in _deliveries(landing, kind, names, skipped)]
-    return Survey(tuple(sorted(found, key=lambda d: (d.path, d.place.name))), tuple(sorted(skipped, key=lambda s: s.name)))
+    return Survey(
+        tuple(sorted(found, key=lambda d: (d.path, d.place.name))), tuple(sorted(skipped, key=lambda s: s.name))
+    )
 
 
 def _is_passed_over(landing: Landing, name: str, skipped: list[Skipped]) -> bool:
@@ -121,7 +123,13 @@ def _is_passed_over(landing: Landing, name: str, skipped: list[Skipped]) -> bool
     if any(part in OURS or part.startswith(".") for part in path.parts[:-1]):
         return True
     reason = ""
-    if path.name.startswith(LOCKS) or path.name.lower() in ("thumbs.db", "desktop.ini", "license", "readme", "readme.txt"):
+    if path.name.startswith(LOCKS) or path.name.lower() in (
+        "thumbs.db",
+        "desktop.ini",
+        "license",
+        "readme",
+        "readme.txt",
+    ):
         reason = "a file that programs make for themselves"
     elif path.suffix.lower() in NO_DATA:
         reason = f"no table ({path.suffix.lower()})"

@@ -1,0 +1,259 @@
+"""Sales of a draft: transactions and their lines from headers, lines, payments, or lists of lines with headers in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from customer360.platform.settings import SourceSettings
+from customer360.platform.sources.profiling.columns import Column
+from customer360.platform.sources.profiling.relations import JOINS, overlap, varies
+from customer360.serve.drafting import sql
+from customer360.serve.drafting.entries import RETURNED, Entry, channel, complete, reason, take_as_known
+from customer360.serve.drafting.meaning import Match, Meaning, read_as
+from customer360.serve.drafting.names import Vocabulary, plain_words
+
+TRANSACTIONS, ITEMS = "bronze.transactions", "bronze.transaction_items"
+DONE = "COMPLETED"
+AMOUNTS = ("TAX_AMOUNT", "SHIPPING_AMOUNT", "DISCOUNT_AMOUNT")
+OF_A_HEADER = ("TRANSACTION_DATE", "CUSTOMER_ID", "TRANSACTION_STATUS")
+
+
+@dataclass(frozen=True)
+class Amount:
+    """What a line comes to: an expression of the file's columns, and why."""
+
+    expression: str
+    why: str
+    is_assumed: bool = False
+    columns: tuple[Column, ...] = ()
+
+
+def is_list(lines: Meaning, headers: Meaning) -> bool:
+    """Whether lines carry the facts of their order: a date, and who bought."""
+    date = headers.column("TRANSACTION_DATE")
+    order = lines.column("TRANSACTION_ID")
+    return date is not None and order is not None and not varies(lines.delivery.frame, date.name, order.name)
+
+
+def from_header(meaning: Meaning, name: str, vocabulary: Vocabulary) -> Entry:
+    """Transactions of a file with one row an order."""
+    entry = Entry(name, TRANSACTIONS, meaning.delivery, meaning.why)
+    for column, match in meaning.matches.items():
+        if column not in ("TRANSACTION_STATUS", "TRANSACTION_TYPE", "CHANNEL"):
+            take_as_known(entry, column, match, vocabulary)
+    _states(entry, meaning, vocabulary, grouped=False)
+    channel(entry, meaning, vocabulary, grouped=False)
+    complete(entry, meaning)
+    return entry
+
+
+def from_list(lines: Meaning, headers: Meaning, name: str, vocabulary: Vocabulary) -> Entry:
+    """Transactions of a file with one row a line: one a group of lines of the same order."""
+    order = lines.matches["TRANSACTION_ID"]
+    if order.column.is_unique:  # each order has one line
+        entry = from_header(_with_order(headers, order), name, vocabulary)
+        amount = line_amount(lines)
+        if "TOTAL_AMOUNT" not in headers.matches or (amount and len(amount.columns) > 1):
+            _take_amount(entry, amount, "{}")
+        return entry
+    entry = Entry(name, TRANSACTIONS, lines.delivery, f"{order.column.name} comes again on each line of an order")
+    entry.group_by = [order.column.name]
+    entry.take("TRANSACTION_ID", order)
+    for column in ("CUSTOMER_ID", "TRANSACTION_DATE", "STORE_ID", "CURRENCY_CODE", "COUPON_CODE", "CASHIER_ID"):
+        if match := headers.matches.get(column):
+            entry.take(column, match, f"MIN({sql.name(match.column)})")
+    if match := headers.matches.get("PAYMENT_METHOD"):
+        take_as_known(entry, "PAYMENT_METHOD", match, vocabulary)
+        if guess := entry.mapping.get("PAYMENT_METHOD"):
+            entry.take("PAYMENT_METHOD", match, f"MIN({guess.expression})")
+    _take_amount(entry, line_amount(lines), "ROUND(SUM({}), 2)")
+    _states(entry, headers, vocabulary, grouped=True)
+    channel(entry, headers, vocabulary, grouped=True)
+    return entry
+
+
+def _with_order(headers: Meaning, order: Match) -> Meaning:
+    return Meaning(headers.delivery, TRANSACTIONS, {**headers.matches, "TRANSACTION_ID": order}, headers.score)
+
+
+def _take_amount(entry: Entry, amount: Amount | None, form: str) -> None:
+    if amount is None:
+        entry.asks.append("TOTAL_AMOUNT: no column holds a price or an amount; where is it?")
+        return
+    for column in amount.columns:
+        entry.used[f"TOTAL_AMOUNT {column.name}"] = column
+    entry.assume("TOTAL_AMOUNT", form.format(amount.expression), amount.why)
+
+
+def line_amount(lines: Meaning) -> Amount | None:
+    """What a line comes to: its total; else price by quantity, less its discount."""
+    total, price, quantity = (lines.column(n) for n in ("TOTAL_PRICE", "UNIT_PRICE", "QUANTITY"))
+    discount = lines.column("DISCOUNT_PERCENTAGE") or lines.column("DISCOUNT_AMOUNT")
+    if total is not None:
+        return Amount(sql.number(total), f"sum of {total.name}", columns=(total,))
+    if price is None:
+        return None
+    parts, columns, why = [sql.number(price)], [price], price.name
+    if quantity is not None:
+        parts, columns, why = [sql.number(quantity), *parts], [quantity, price], f"{quantity.name} by {price.name}"
+    if discount is not None and is_rate(discount):
+        parts.append(f"(1 - COALESCE({sql.number(discount)}, 0))")
+        return Amount(
+            " * ".join(parts),
+            f"{why}, less {discount.name} (a share: its values lie below 1)",
+            True,
+            (*columns, discount),
+        )
+    return Amount(" * ".join(parts), why, columns=tuple(columns))
+
+
+def is_rate(column: Column) -> bool:
+    """Whether a discount is a share of 1: no value is above it."""
+    return 0 <= column.largest <= 1
+
+
+def from_lines(lines: Meaning, headers: Meaning, name: str, vocabulary: Vocabulary) -> Entry:
+    """The lines of orders."""
+    entry = Entry(name, ITEMS, lines.delivery, lines.why)
+    for column, match in lines.matches.items():
+        if column not in ("DISCOUNT_AMOUNT", "DISCOUNT_PERCENTAGE", "ITEM_ID"):
+            take_as_known(entry, column, match, vocabulary)
+    _discount(entry, lines)
+    if quantity := lines.matches.get("QUANTITY"):
+        if not quantity.column.is_whole:
+            entry.asks.append(f"QUANTITY: {quantity.column.name} has fractions; only whole numbers are quantities")
+    else:
+        entry.assume("QUANTITY", "'1'", "no column says how many: a row is one piece")
+    if "TOTAL_PRICE" not in lines.matches:
+        amount = line_amount(lines)
+        if amount is not None:
+            entry.assume("TOTAL_PRICE", amount.expression, amount.why)
+        else:
+            entry.asks.append("TOTAL_PRICE: no column holds a price; where is it?")
+    _line_number(entry, lines)
+    negative = lines.column("TOTAL_PRICE") or lines.column("QUANTITY")
+    if negative is not None and negative.has_negatives:
+        sold = f"CASE WHEN {sql.is_negative(negative)} THEN 'RETURNED' ELSE 'SOLD' END"
+        entry.assume("ITEM_STATUS", sold, f"below zero in {negative.name}: given back")
+    return entry
+
+
+def _discount(entry: Entry, lines: Meaning) -> None:
+    match = lines.matches.get("DISCOUNT_PERCENTAGE") or lines.matches.get("DISCOUNT_AMOUNT")
+    if match is None:
+        return
+    if is_rate(match.column):
+        entry.take("DISCOUNT_PERCENTAGE", match, f"{sql.number(match.column)} * 100")
+    else:
+        entry.take("DISCOUNT_PERCENTAGE" if "DISCOUNT_PERCENTAGE" in lines.matches else "DISCOUNT_AMOUNT", match)
+
+
+def _line_number(entry: Entry, lines: Meaning) -> None:
+    """What tells the lines of an order apart: a number that does, else what the line is about."""
+    order = lines.matches["TRANSACTION_ID"].column
+    frame = lines.delivery.frame
+    number = lines.matches.get("ITEM_ID")
+    if number and _tells_apart(frame, order.name, [number.column.name]):
+        entry.take("ITEM_ID", number)
+        return
+    tried: list[Column] = []
+    for column in ("PRODUCT_ID", "SKU", "PRODUCT_NAME", "QUANTITY", "UNIT_PRICE", "TOTAL_PRICE", "SIZE", "COLOR"):
+        if (found := lines.column(column)) is None:
+            continue
+        tried.append(found)
+        if column in ("PRODUCT_ID", "SKU", "PRODUCT_NAME") and _tells_apart(frame, order.name, [c.name for c in tried]):
+            break
+    why = "no column numbers the lines of an order: equal lines of one count once"
+    if len(tried) == 1:
+        entry.take("ITEM_ID", Match(tried[0], 0.8, "tells the lines of an order apart"))
+    else:
+        entry.assume("ITEM_ID", sql.joined(tried), why)
+
+
+def _tells_apart(frame: object, order: str, columns: list[str]) -> bool:
+    """Whether no two rows of an order are equal in these columns."""
+    rows = frame.select(order, *(c for c in columns if c != order)).drop_nulls(order)  # type: ignore[attr-defined]
+    return bool(rows.n_unique() == rows.height)
+
+
+def _states(entry: Entry, headers: Meaning, vocabulary: Vocabulary, *, grouped: bool) -> None:
+    """Status and type of transactions: of their columns' words, of the sign of the amount, else assumed."""
+    amount = entry.used.get("TOTAL_AMOUNT") or next(
+        (c for n, c in entry.used.items() if n.startswith("TOTAL_AMOUNT ") and c.has_negatives), None
+    )
+    form = "MIN({})" if grouped else "{}"
+    status, type_ = headers.matches.get("TRANSACTION_STATUS"), headers.matches.get("TRANSACTION_TYPE")
+    known = vocabulary.values["TRANSACTION_STATUS"]
+    if status and any(plain_words(word) in known for word in status.column.words):
+        expression = sql.words(status.column, known, {RETURNED: "CANCELLED"})
+        entry.take("TRANSACTION_STATUS", status, form.format(expression))
+        returned = [word for word in status.column.words if known.get(plain_words(word)) == RETURNED]
+        unknown = [word for word in status.column.words if plain_words(word) not in known]
+        if returned:
+            entry.asks.append(
+                f"TRANSACTION_STATUS: {', '.join(map(repr, returned))} read as CANCELLED: the sale does not count"
+            )
+        if unknown:
+            entry.asks.append(
+                f"TRANSACTION_STATUS: what do {', '.join(map(repr, unknown[:6]))} mean? They are refused until it is written here"
+            )
+    else:
+        entry.assume("TRANSACTION_STATUS", "'COMPLETED'", "no column says that a sale did not take place")
+    kinds = vocabulary.values["TRANSACTION_TYPE"]
+    if type_ and all(plain_words(word) in kinds for word in type_.column.words):
+        entry.take("TRANSACTION_TYPE", type_, form.format(sql.words(type_.column, kinds, {})))
+    elif amount is not None and amount.has_negatives:
+        negative = f"SUM({sql.number(amount)}) < 0" if grouped else sql.is_negative(amount)
+        entry.assume(
+            "TRANSACTION_TYPE",
+            f"CASE WHEN {negative} THEN 'RETURN' ELSE 'PURCHASE' END",
+            f"below zero in {amount.name}: given back",
+        )
+    else:
+        entry.assume("TRANSACTION_TYPE", "'PURCHASE'", "no amount is below zero")
+
+
+def can_join() -> bool:
+    """Whether sources can be joined with further files."""
+    return "join" in SourceSettings.model_fields
+
+
+def joined_headers(headers: Meaning, parts: Meaning, name: str, vocabulary: Vocabulary) -> Entry | None:
+    """Transactions whose amounts stand in another file: the parts (lines or payments) summed by order, joined with the
+    headers; None where the two do not meet.
+    """
+    order, key = parts.column("TRANSACTION_ID"), headers.column("TRANSACTION_ID")
+    if order is None or key is None or max(overlap(order, key), overlap(key, order)) < JOINS:
+        return None
+    amount = line_amount(parts)
+    total = parts.matches.get("TOTAL_AMOUNT")
+    if total is not None:
+        amount = Amount(sql.number(total.column), f"sum of {total.column.name}", columns=(total.column,))
+    if amount is None:
+        return None
+    entry = Entry(
+        name, TRANSACTIONS, parts.delivery, f"amounts of {parts.delivery.path}, facts of {headers.delivery.path}"
+    )
+    entry.group_by = [order.name]
+    entry.join = {"head": {"path": headers.delivery.path, "on": {order.name: key.name}}}
+    entry.take("TRANSACTION_ID", parts.matches["TRANSACTION_ID"])
+    head = from_header(headers, name, vocabulary)
+    for column, guess in head.mapping.items():
+        match = headers.matches.get(column)
+        if column in ("TRANSACTION_ID", "TOTAL_AMOUNT"):
+            continue
+        if match is None:
+            entry.mapping[column] = guess
+            continue
+        there = guess.expression.replace(sql.name(match.column), f"head.{sql.name(match.column)}")
+        entry.take(
+            column, Match(match.column, match.score, f"{reason(match)} of {headers.delivery.path}"), f"MIN({there})"
+        )
+    _take_amount(entry, amount, "ROUND(SUM({}), 2)")
+    entry.asks += head.asks
+    return entry
+
+
+def headers_of(delivery_meaning: Meaning, vocabulary: Vocabulary) -> Meaning:
+    """The columns of a file of lines read as those of orders."""
+    return read_as(delivery_meaning.delivery, TRANSACTIONS, vocabulary)
