@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from customer360.pipelines import vocabulary as v
@@ -13,6 +14,7 @@ from customer360.serve.drafting import sql
 from customer360.serve.drafting.meaning import Match, Meaning
 from customer360.serve.drafting.names import Vocabulary, plain_words
 
+TILLS = frozenset("pos till tills store stores retail kasse kassen caisse caja cassa filiale".split())
 RETURNED = "RETURNED"  # a word of files that is no status of the contract
 
 
@@ -85,9 +87,7 @@ def take_as_known(entry: Entry, column: str, match: Match, vocabulary: Vocabular
     unknown = [word for word in match.column.words if plain_words(word) not in known]
     if len(unknown) == len(match.column.words):
         return  # nothing of it is known: it stays beside the row
-    if [plain_words(w) for w in match.column.words] == [
-        known.get(plain_words(w), "").lower() for w in match.column.words
-    ]:
+    if all(plain_words(word) == plain_words(known.get(plain_words(word), "")) for word in match.column.words):
         entry.take(column, match)
     else:
         entry.take(column, match, sql.words(match.column, known, {}))
@@ -123,12 +123,12 @@ def complete(entry: Entry, meaning: Meaning) -> None:
 def channel(entry: Entry, meaning: Meaning, vocabulary: Vocabulary, *, grouped: bool) -> None:
     """The channel of sales: a column's words, else the shop's where nothing speaks of stores."""
     match = meaning.matches.get("CHANNEL")
-    known = vocabulary.values["CHANNEL"] | {value.lower(): value for value in v.CHANNELS}
+    known = vocabulary.values["CHANNEL"] | {plain_words(value): value for value in v.CHANNELS}
     if match and all(plain_words(word) in known for word in match.column.words):
         expression = sql.words(match.column, known, {})
         entry.take("CHANNEL", match, sql.any_of(expression) if grouped else expression)
         return
-    words = vocabulary.concepts_of(meaning.delivery.place.file)
-    has_store = "store" in words or any(n in meaning.matches for n in ("STORE_ID", "CASHIER_ID"))
+    words = set(re.findall(r"[a-z]+", meaning.delivery.place.file.lower()))
+    has_store = bool(words & TILLS) or any(n in meaning.matches for n in ("STORE_ID", "CASHIER_ID"))
     why = "the file speaks of stores" if has_store else "no column says it"
     entry.assume("CHANNEL", "'POS'" if has_store else "'ECOMMERCE'", why)

@@ -11,6 +11,10 @@ from customer360.serve.drafting.meaning import Match, Meaning
 from customer360.serve.drafting.names import Vocabulary
 
 REFERENCES = {"CUSTOMER_ID": "bronze.customers", "PRODUCT_ID": "bronze.products", "STORE_ID": "bronze.stores"}
+SAYING_NOTHING = frozenset(  # names of folders that are no system's
+    "data export exports raw csv json files file download downloads input in out landing archive seeds seed examples example sample "
+    "samples dataset datasets source sources excel db database tables src assets public resources processed daten dati datos import imports".split()  # noqa: E501
+)
 FEW = 10  # distinct values, below which a common value says nothing
 
 
@@ -126,8 +130,8 @@ def _beside(meaning: Meaning, meanings: list[Meaning], names: list[str]) -> str:
 def _system(meaning: Meaning, default: str, taken: set[str]) -> str:
     """A name for a system: of the folder that the file lies in, else of the file."""
     parts = meaning.delivery.path.split("/")
-    own = [identifier(part) for part in (*parts[:1], parts[-1].split(".")[0])] if len(parts) > 1 else [default]
-    own += [default, identifier(parts[-1].split(".")[0])]
+    own = [name for part in parts[:-1] if (name := identifier(part)) and name.lower() not in SAYING_NOTHING][:1]
+    own += [default if default.lower() not in SAYING_NOTHING else "SHOP", identifier(parts[-1].split(".")[0])]
     free = [name for name in own if name and name not in taken]
     return free[0] if free else f"{default}_{len(taken) + 1}"
 

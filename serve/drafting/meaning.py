@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from customer360.platform.sources.profiling.columns import Column
@@ -12,7 +12,9 @@ from customer360.serve.drafting.names import ColumnWords, TableWords, Vocabulary
 LEAST = 0.4  # score of a column's name and values together, below which it is not taken
 LEAST_TABLE = 0.45
 MOSTLY_UNIQUE = 0.97
-LATER_NAME, OTHER_WORD, OTHER_ENTITY, UNKNOWN_WORD = 0.03, 0.15, 0.4, 0.08  # what makes a name less certain
+LATER_NAME, OTHER_WORD, OTHER_ENTITY, UNKNOWN_WORD = 0.03, 0.15, 0.65, 0.08  # what makes a name less certain
+OTHER_ENTITY_OF_A_MOMENT = 0.4
+OTHER_AMOUNTS = frozenset(("tax", "discount", "profit", "cost", "percent", "loyalty", "budget", "weight", "shipment"))
 MASTERS = {  # the key of tables with one row a thing
     "bronze.customers": "CUSTOMER_ID",
     "bronze.transactions": "TRANSACTION_ID",
@@ -62,6 +64,9 @@ def meaning_of(delivery: Delivery, vocabulary: Vocabulary) -> Meaning:
     """The table that explains a delivery best."""
     tried = [_tried(delivery, table, vocabulary) for table in vocabulary.tables.values()]
     best = max(tried, key=lambda meaning: meaning.score)
+    lines = next((m for m in tried if m.table == "bronze.transaction_items" and m.score > 0), None)
+    if lines and best.table == "bronze.transactions" and {"QUANTITY", "UNIT_PRICE"} & set(lines.matches):
+        best = replace(lines, score=best.score)  # orders with articles in them: lists of lines
     return best if best.score >= LEAST_TABLE else Meaning(delivery, "", {}, best.score)
 
 
@@ -132,15 +137,17 @@ def matches_of(delivery: Delivery, table: TableWords, vocabulary: Vocabulary) ->
             taken.add(match.column.name)
     if "FULL_NAME" in found and {"FIRST_NAME", "LAST_NAME"} & set(found):
         _settle_names(found)
-    _fall_back_to_mail(found)
+    if "EMAIL_ADDRESS" in table.columns:
+        _fall_back_to_mail(found)
     return found
 
 
 def _settle_names(found: dict[str, Match]) -> None:
-    """A bare name beside a first one is the last name (nom, prenom); beside both it is neither."""
+    """A bare name beside a first one is the last name (nom, prenom), and the other way round; beside both neither."""
     full = found.pop("FULL_NAME")
-    if "LAST_NAME" not in found:
-        found["LAST_NAME"] = Match(full.column, full.score, "stands beside a first name")
+    for part, other in (("LAST_NAME", "first"), ("FIRST_NAME", "last")):
+        if part not in found:
+            found[part] = Match(full.column, full.score, f"stands beside a {other} name")
 
 
 def _fall_back_to_mail(found: dict[str, Match]) -> None:
@@ -174,8 +181,11 @@ def _by_name(name: str, words: ColumnWords, table: TableWords, vocabulary: Vocab
         if not wanted <= known:
             continue
         extras = known - wanted - table.about
+        if words.kind == "number" and extras & OTHER_AMOUNTS:
+            continue
         entities = extras & vocabulary.entities
-        cost = OTHER_ENTITY * len(entities) + OTHER_WORD * len(extras - entities) + UNKNOWN_WORD * unknown
+        entity = OTHER_ENTITY_OF_A_MOMENT if words.kind == "moment" else OTHER_ENTITY
+        cost = entity * len(entities) + OTHER_WORD * len(extras - entities) + UNKNOWN_WORD * unknown
         best = max(best, 1.0 - LATER_NAME * rank - cost)
     return best
 

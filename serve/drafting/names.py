@@ -125,5 +125,5 @@ def plain(word: str) -> str:
 
 
 def plain_words(text: str) -> str:
-    """A value of an enumeration as words with one blank between them."""
-    return " ".join(_PARTS.findall(plain(_CAMEL.sub(" ", text) if not text.isupper() else text)))
+    """A value of an enumeration without what writers differ in: `Credit card`, `credit_card`, `CreditCard` are one."""
+    return "".join(_PARTS.findall(plain(text)))

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import polars as pl
+
 from customer360.platform.settings import SourceSettings
 from customer360.platform.sources.profiling.columns import Column
-from customer360.platform.sources.profiling.relations import JOINS, overlap, varies
+from customer360.platform.sources.profiling.relations import JOINS, depends, overlap, varies
 from customer360.serve.drafting import sql
 from customer360.serve.drafting.entries import RETURNED, Entry, channel, complete, reason, take_as_known
 from customer360.serve.drafting.meaning import Match, Meaning, read_as
 from customer360.serve.drafting.names import Vocabulary, plain_words
 
 TRANSACTIONS, ITEMS = "bronze.transactions", "bronze.transaction_items"
-DONE = "COMPLETED"
-AMOUNTS = ("TAX_AMOUNT", "SHIPPING_AMOUNT", "DISCOUNT_AMOUNT")
-OF_A_HEADER = ("TRANSACTION_DATE", "CUSTOMER_ID", "TRANSACTION_STATUS")
+FEW_LINES = 5  # of orders with several lines, below which a common value says nothing
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,14 @@ def from_list(lines: Meaning, headers: Meaning, name: str, vocabulary: Vocabular
         take_as_known(entry, "PAYMENT_METHOD", match, vocabulary)
         if guess := entry.mapping.get("PAYMENT_METHOD"):
             entry.take("PAYMENT_METHOD", match, f"MIN({guess.expression})")
-    _take_amount(entry, line_amount(lines), "ROUND(SUM({}), 2)")
+    total = lines.matches.get("TOTAL_PRICE")
+    if total is not None and is_of_the_order(lines, total.column):
+        amount = Amount(
+            sql.number(total.column), f"{total.column.name} stands on each line of an order", columns=(total.column,)
+        )
+        _take_amount(entry, amount, "MAX({})")
+    else:
+        _take_amount(entry, line_amount(lines), "ROUND(SUM({}), 2)")
     _states(entry, headers, vocabulary, grouped=True)
     channel(entry, headers, vocabulary, grouped=True)
     return entry
@@ -89,7 +96,7 @@ def line_amount(lines: Meaning) -> Amount | None:
     """What a line comes to: its total; else price by quantity, less its discount."""
     total, price, quantity = (lines.column(n) for n in ("TOTAL_PRICE", "UNIT_PRICE", "QUANTITY"))
     discount = lines.column("DISCOUNT_PERCENTAGE") or lines.column("DISCOUNT_AMOUNT")
-    if total is not None:
+    if total is not None and not is_of_the_order(lines, total):
         return Amount(sql.number(total), f"sum of {total.name}", columns=(total,))
     if price is None:
         return None
@@ -107,6 +114,16 @@ def line_amount(lines: Meaning) -> Amount | None:
     return Amount(" * ".join(parts), why, columns=tuple(columns))
 
 
+def is_of_the_order(lines: Meaning, total: Column) -> bool:
+    """Whether an amount is that of the whole order and stands on each of its lines, which differ in their prices."""
+    order, price = lines.column("TRANSACTION_ID"), lines.column("UNIT_PRICE")
+    frame = lines.delivery.frame
+    if order is None or price is None or len(order.texts) - len(order.distinct) < FEW_LINES:
+        return False
+    several = frame.filter(pl.col(order.name).is_duplicated())
+    return depends(several, total.name, order.name) > 0.98 and depends(several, price.name, order.name) < 0.9
+
+
 def is_rate(column: Column) -> bool:
     """Whether a discount is a share of 1: no value is above it."""
     return 0 <= column.largest <= 1
@@ -116,7 +133,8 @@ def from_lines(lines: Meaning, headers: Meaning, name: str, vocabulary: Vocabula
     """The lines of orders."""
     entry = Entry(name, ITEMS, lines.delivery, lines.why)
     for column, match in lines.matches.items():
-        if column not in ("DISCOUNT_AMOUNT", "DISCOUNT_PERCENTAGE", "ITEM_ID"):
+        of_order = column == "TOTAL_PRICE" and is_of_the_order(lines, match.column)
+        if column not in ("DISCOUNT_AMOUNT", "DISCOUNT_PERCENTAGE", "ITEM_ID") and not of_order:
             take_as_known(entry, column, match, vocabulary)
     _discount(entry, lines)
     if quantity := lines.matches.get("QUANTITY"):
@@ -124,7 +142,7 @@ def from_lines(lines: Meaning, headers: Meaning, name: str, vocabulary: Vocabula
             entry.asks.append(f"QUANTITY: {quantity.column.name} has fractions; only whole numbers are quantities")
     else:
         entry.assume("QUANTITY", "'1'", "no column says how many: a row is one piece")
-    if "TOTAL_PRICE" not in lines.matches:
+    if "TOTAL_PRICE" not in entry.mapping:
         amount = line_amount(lines)
         if amount is not None:
             entry.assume("TOTAL_PRICE", amount.expression, amount.why)

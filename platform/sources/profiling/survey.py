@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import io
 import re
 import zipfile
@@ -106,7 +107,7 @@ def survey(landing: Landing) -> Survey:
     """
     skipped: list[Skipped] = []
     names = [file.name for file in landing.find("*")]
-    candidates = [name for name in names if not _is_passed_over(landing, name, skipped)]
+    candidates = _without_copies(landing, [n for n in names if not _is_passed_over(landing, n, skipped)], skipped)
     places = [place for name in candidates for place in _places(landing, name, skipped)]
     kinds: dict[tuple[str, str, str], list[Place]] = {}
     for place in places:
@@ -144,6 +145,27 @@ def _is_passed_over(landing: Landing, name: str, skipped: list[Skipped]) -> bool
     return bool(reason)
 
 
+def _without_copies(landing: Landing, names: list[str], skipped: list[Skipped]) -> list[str]:
+    """Files without those whose bytes another one holds, which would count everything twice."""
+    sizes: dict[int, list[str]] = {}
+    for name in names:
+        sizes.setdefault((state := landing.state_of(name)) and state.detail["size"] or 0, []).append(name)
+    first: dict[str, str] = {}
+    for name in names:
+        state = landing.state_of(name)
+        if state is None or len(sizes.get(state.detail["size"], [])) < 2:
+            continue
+        try:
+            digest = landing.digest_of(name)
+        except OSError:
+            continue  # what cannot be opened is said when it is read
+        if digest in first and _shape(first[digest]) != _shape(name):
+            skipped.append(Skipped(name, f"the same content as {first[digest]}"))
+        first.setdefault(digest, name)
+    copies = {skip.name for skip in skipped}
+    return [name for name in names if name not in copies]
+
+
 def _places(landing: Landing, name: str, skipped: list[Skipped]) -> list[Place]:
     """The tables that a file holds: one, or those of the members of an archive, or of the sheets of a workbook."""
     try:
@@ -173,7 +195,7 @@ def _inside(name: str, data: bytes, skipped: list[Skipped]) -> list[Place]:
         if len(sheets) < 2:
             return [Place(name)]
         return [Place(name, sheet=sheet) for sheet in sheets]
-    wanted = [m for m in members if not any(PurePosixPath(m).match(no) for no in NO_MEMBERS) and "__MACOSX" not in m]
+    wanted = [m for m in members if not any(fnmatch.fnmatchcase(m, no) for no in NO_MEMBERS)]
     tables = [m for m in wanted if PurePosixPath(m).suffix.lower() not in NO_DATA and not _is_hidden(m)]
     skipped += [Skipped(f"{name}: {m}", "no table") for m in members if m not in tables]
     shapes: dict[str, list[str]] = {}
