@@ -110,10 +110,7 @@ def _asked(draft: Draft, is_silent: bool) -> Answers:
 def _say_files(draft: Draft) -> None:
     """Print what each file is taken for, and which give nothing and why."""
     for entry in draft.entries:
-        label = entry.delivery.path
-        if entry.delivery.place.name != entry.delivery.place.file:
-            label += f": {entry.delivery.place.name}"
-        typer.echo(f"{label}: {entry.recipe or entry.table} ({entry.about})")
+        typer.echo(f"{entry.delivery.label}: {entry.recipe or entry.table} ({entry.about})")
     for heading, files in (
         ("not used", [(n.path, n.reason) for n in draft.not_used]),
         ("skipped", [(s.name, s.reason) for s in draft.skipped]),

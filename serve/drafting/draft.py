@@ -62,9 +62,13 @@ def draft_of(found: Survey, folder: str, vocabulary: Vocabulary) -> Draft:
     """The draft of a surveyed folder, whose name is the system's where nothing else names it."""
     result = Draft([], [], found.skipped)
     unknown = []
+    known: set[tuple[str, str]] = set()
     for delivery in found.deliveries:
+        if delivery.explode and ((delivery.path, delivery.place.name) in known or not sales.can_explode()):
+            continue  # the recipe takes the list apart
         recipes = systems.recognized(list(delivery.columns))
         if recipes:
+            known.add((delivery.path, delivery.place.name))
             result.entries.append(_recognized(delivery, recipes[0]))
         else:
             unknown.append(meaning_of(delivery, vocabulary))
@@ -77,20 +81,11 @@ def draft_of(found: Survey, folder: str, vocabulary: Vocabulary) -> Draft:
         result.entries += made
     _say_references(result.entries, meanings)
     _name(result.entries)
-    read = {entry.delivery.path for entry in result.entries} | {
-        str(j["path"]) for e in result.entries for j in e.join.values()
-    }
-    places = {(entry.delivery.path, entry.delivery.place.name) for entry in result.entries}
+    read = {entry.delivery.label for entry in result.entries}
+    joined = {str(part["path"]) for entry in result.entries for part in entry.join.values()}
     for meaning in meanings:
-        delivery = meaning.delivery
-        if (delivery.path, delivery.place.name) not in places and not (
-            delivery.path in read and delivery.place.name == delivery.place.file
-        ):
-            label = (
-                delivery.path
-                if delivery.place.name == delivery.place.file
-                else f"{delivery.path}: {delivery.place.name}"
-            )
+        label = meaning.delivery.label
+        if label not in read and label not in joined:
             result.not_used.append(NotUsed(label, _why_not(meaning)))
     return result
 
@@ -225,7 +220,7 @@ def _say_references(entries: list[Entry], meanings: list[Meaning]) -> None:
 
 def _stem(delivery: Delivery) -> str:
     """A name for sources: of the file, the member or the sheet, without what varies."""
-    last = delivery.place.name.split("/")[-1].split(".")[0]
+    last = delivery.place.name.split("/")[-1].split(".")[0] + (f" {delivery.explode}" if delivery.explode else "")
     name = keys.identifier("".join(" " if sign.isdigit() or sign in "*?[]" else sign for sign in last)).lower()
     return name or "source"
 

@@ -79,6 +79,8 @@ def subject_of(delivery: Delivery, vocabulary: Vocabulary) -> list[str]:
     """Things that the names of a delivery speak of, the most telling first: what stands last is the thing, what stands
     before it says whose (order_items, customer_addresses).
     """
+    if delivery.explode:
+        return [c for c in ("line", *vocabulary.concepts_of(delivery.explode)) if c in vocabulary.entities]
     path = PurePosixPath(delivery.place.name)
     own = [c for c in vocabulary.concepts_of(path.name.split(".")[0]) if c in vocabulary.entities]
     above = [c for part in path.parts[:-1] for c in vocabulary.concepts_of(part) if c in vocabulary.entities]
@@ -94,7 +96,7 @@ def _tried(delivery: Delivery, table: TableWords, vocabulary: Vocabulary) -> Mea
     if not all(set(need) & set(matches) for need in table.needs):
         return Meaning(delivery, table.name, matches, 0.0)
     subject = subject_of(delivery, vocabulary)
-    filled = [column for column in delivery.columns.values() if len(column.distinct)]
+    filled = [column for column in delivery.columns.values() if len(column.distinct) and not column.is_nested]
     explained = sum(m.score for m in matches.values()) / max(len(filled), 1)
     named = 0.0
     if subject:
@@ -161,7 +163,7 @@ def _fall_back_to_mail(found: dict[str, Match]) -> None:
 
 
 def _match(column: Column, name: str, words: ColumnWords, table: TableWords, vocabulary: Vocabulary) -> Match:
-    by_name = _by_name(column.name, words, table, vocabulary)
+    by_name = _by_name(column.title or column.name, words, table, vocabulary)
     fits = column.is_a(words.kind)
     score = by_name * fits
     if words.known and score:

@@ -99,7 +99,7 @@ def _names(entry: Entry) -> list[str]:
 
 
 def _tried(name: str, entry: Entry, source: Source, rules: dict[str, Any]) -> tuple[SourceOutlook, pl.DataFrame | None]:
-    sample = entry.delivery.frame
+    sample = entry.delivery.sample
     said = SourceOutlook(name, source.table, sample.height)
     if entry.join:
         return said, None

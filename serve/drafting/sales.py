@@ -231,6 +231,11 @@ def _states(entry: Entry, headers: Meaning, vocabulary: Vocabulary, *, grouped: 
         entry.assume("TRANSACTION_TYPE", "'PURCHASE'", "no amount is below zero")
 
 
+def can_explode() -> bool:
+    """Whether sources can take lists inside of records apart."""
+    return "explode" in SourceSettings.model_fields
+
+
 def can_join() -> bool:
     """Whether sources can be joined with further files."""
     return "join" in SourceSettings.model_fields

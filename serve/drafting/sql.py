@@ -19,6 +19,8 @@ RESERVED = frozenset(
 
 def name(column: Column | str) -> str:
     """A column as SQL names it."""
+    if isinstance(column, Column) and column.path:
+        return ".".join(name(part) for part in column.path)
     text = column if isinstance(column, str) else column.name
     if re.fullmatch(r"[A-Za-z_]\w*", text, re.ASCII) and text.lower() not in RESERVED:
         return text

@@ -12,6 +12,7 @@ import yaml
 from customer360.platform import systems
 from customer360.platform.sources.profiling.columns import Column
 from customer360.platform.sources.timestamps import Order
+from customer360.serve.drafting import sql
 from customer360.serve.drafting.draft import Draft
 from customer360.serve.drafting.entries import Entry
 
@@ -148,6 +149,8 @@ def _source(draft: Draft, entry: Entry, answers: Answers) -> Iterator[str]:
     yield f"    system: {entry.system}"
     for key, value in (_place(entry) | _readings(draft, entry, answers)).items():
         yield f"    {key}: {_scalar(value)}"
+    if entry.delivery.explode:
+        yield f"    explode: {_scalar(sql.name(entry.delivery.explode))}"
     if entry.where:
         yield f"    where: {_scalar(entry.where)}"
     if entry.group_by:

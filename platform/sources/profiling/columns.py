@@ -29,10 +29,15 @@ SHORT_DATE = r"^\d{1,2}[./-]\d{1,2}[./-]\d{2,4}"
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """One column of a sample: ``name``, ``data`` as the reader gave it; texts without blanks around them below."""
+    """One column of a sample: ``name``, ``data`` as the reader gave it; texts without blanks around them below.
+
+    ``path`` leads to values inside of objects. ``title`` is what tells of the content where that is not the name.
+    """
 
     name: str
     data: pl.Series
+    path: tuple[str, ...] = ()
+    title: str = ""
 
     @cached_property
     def texts(self) -> pl.Series:

@@ -7,7 +7,7 @@ import io
 import re
 import zipfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -22,6 +22,7 @@ from customer360.platform.sources.formats.options import Options
 from customer360.platform.sources.formats.records import POSITION, together
 from customer360.platform.sources.landing import Landing, matcher
 from customer360.platform.sources.profiling.columns import Column
+from customer360.platform.sources.profiling.flat import Flat, elements, flat
 
 ROWS = 20_000  # of one file that are looked at
 READ_WHOLE = 3  # files of one kind whose first rows are looked at: the first, the last, one between
@@ -70,25 +71,44 @@ class Place:
 class Delivery:
     """Files with the same columns whose names differ in dates and numbers only.
 
-    ``path`` is the glob that finds them and no other file; ``frame`` holds rows of some of them, ``looked_at`` how many
-    files these are from.
+    ``path`` is the glob that finds them and no other file; ``sample`` holds rows of some of them as they are read,
+    ``looked_at`` how many files these are from. ``explode`` names a list inside of the records whose elements are meant.
     """
 
     path: str
     place: Place
     files: tuple[str, ...]
-    frame: pl.DataFrame
+    sample: pl.DataFrame
     looked_at: int
-    whole: bool  # whether the frame holds all rows of all files
+    whole: bool  # whether the sample holds all rows of all files
     notes: tuple[str, ...] = ()
+    explode: str = ""
 
     @cached_property
+    def flat(self) -> Flat:
+        """Columns with the values inside of objects by path; of the elements of a list where these are meant."""
+        if self.explode:
+            return elements(self.sample, self.explode, PurePosixPath(self.place.name).name.split(".")[0])
+        return flat(self.sample)
+
+    @property
     def columns(self) -> dict[str, Column]:
-        return {name: Column(name, self.frame[name]) for name in self.frame.columns}
+        return self.flat.columns
+
+    @cached_property
+    def frame(self) -> pl.DataFrame:
+        """The columns side by side."""
+        return self.flat.frame
 
     @property
     def rows(self) -> int:
-        return self.frame.height
+        return self.sample.height
+
+    @property
+    def label(self) -> str:
+        """What a person calls it: the files, the member or sheet, the list."""
+        parts = [self.path, *([self.place.name] if self.place.name != self.place.file else []), *([self.explode] if self.explode else [])]
+        return ": ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -114,7 +134,7 @@ def survey(landing: Landing) -> Survey:
         kinds.setdefault((_shape(place.file), _shape(place.members), place.sheet), []).append(place)
     found = [delivery for kind in kinds.values() for delivery in _deliveries(landing, kind, names, skipped)]
     return Survey(
-        tuple(sorted(found, key=lambda d: (d.path, d.place.name))), tuple(sorted(skipped, key=lambda s: s.name))
+        tuple(sorted(found, key=lambda d: (d.path, d.place.name, d.explode))), tuple(sorted(skipped, key=lambda s: s.name))
     )
 
 
@@ -266,8 +286,9 @@ def _deliveries(landing: Landing, kind: list[Place], names: list[str], skipped: 
         for glob, group in groups:
             if (delivery := _delivery(glob, group, rows)).rows:
                 yield delivery
+                yield from (replace(delivery, explode=name) for name in delivery.flat.lists)
             else:
-                skipped.append(Skipped(glob, "a header and no rows" if delivery.frame.width else "no rows"))
+                skipped.append(Skipped(glob, "a header and no rows" if delivery.sample.width else "no rows"))
 
 
 def _are_alike(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
