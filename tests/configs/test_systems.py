@@ -6,6 +6,7 @@ their columns. Each case is a system of its own, so that its rows are found agai
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ def columns(text: str) -> list[str]:
     if text.lstrip()[:1] in "{[":
         return list(_first(json.JSONDecoder().raw_decode(text.strip())[0]))
     first = text.splitlines()[0]
-    return first.split("\t" if "\t" in first else ";" if ";" in first else ",")
+    return next(csv.reader([first], delimiter="\t" if "\t" in first else ","))
 
 
 def _first(content: Any) -> dict[str, Any]:
