@@ -166,6 +166,8 @@ class EnrichmentRules(Frozen):
     engaged_sessions_30d: int = Field(default=4, gt=0)
     segment_history_months: int = Field(default=12, gt=0)  # month-to-month moves between RFM segments
     consent_default: bool = True  # whether a purpose that a person never answered is allowed
+    reporting_currency: str | None = Field(default=None, pattern="^[A-Z]{3}$")  # None: that of most transactions
+    rate_valid_days: int = Field(default=10, ge=0)  # an exchange rate is used for so many days after its own
     transactions: TransactionRules = TransactionRules()
     sessions: SessionRules = SessionRules()
     standing: StandingRules = StandingRules()

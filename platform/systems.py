@@ -35,15 +35,25 @@ class _Described(BaseModel):
 class Export(_Described):
     """One kind of file that a system writes.
 
-    ``recognize`` are the names of columns (of JSON: paths of keys) that every such file has; other columns that a
-    mapping names may be missing, as exports leave out what a shop does not use. ``sources`` are by name the sources
+    ``recognize`` are the names of columns (of JSON: paths of keys) that every such file has, a list where one of
+    several will do; other columns that a mapping names may be missing, as exports leave out what a shop does not use. ``sources`` are by name the sources
     that the export makes, with the keys of a source except path and system.
     """
 
     title: str
-    recognize: list[str]
+    recognize: list[str | list[str]]
     sources: dict[str, dict[str, Any]]
     notes: list[str] = []
+
+    @property
+    def needs(self) -> list[str]:
+        """Columns that every such file has under one name."""
+        return [name for name in self.recognize if isinstance(name, str)]
+
+    def fits(self, columns: Collection[str]) -> bool:
+        """Whether a file with these columns, in plain words, may be such an export."""
+        asked = ([name] if isinstance(name, str) else name for name in self.recognize)
+        return all(any(_plain(name) in columns for name in names) for names in asked)
 
     @property
     def tables(self) -> list[str]:
@@ -104,7 +114,7 @@ def recognized(columns: Collection[str]) -> list[str]:
     Blanks around names and case do not count. Of JSON, ``columns`` are keys, and paths of keys such as ``customer.id``.
     """
     have = {_plain(column) for column in columns}
-    fitting = [name for name, export in exports().items() if have.issuperset(map(_plain, export.recognize))]
+    fitting = [name for name, export in exports().items() if export.fits(have)]
     return sorted(fitting, key=lambda name: -len(exports()[name].recognize))
 
 
@@ -129,7 +139,7 @@ def expanded(name: str, entry: dict[str, Any]) -> dict[str, dict[str, Any]]:
     beside = {key: value for key, value in entry.items() if key not in OWN}
     made = {}
     for part in only:
-        source = {"system": system, "needs": export.recognize, **export.sources[part], **beside}
+        source = {"system": system, "needs": export.needs, **export.sources[part], **beside}
         mapping = _with_currency(source.get("mapping", {}), entry.get("currency"))
         conditions = [c for c in (export.sources[part].get("where"), entry.get("where")) if c]
         source |= {"mapping": mapping | (mappings.get(part) or {})}

@@ -12,6 +12,7 @@ warehouse DDL, catalogue page, sample rows, masking and erasure.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -29,6 +30,7 @@ String, Integer, Boolean, Float, Date, List, Struct, Binary, Column = (
 Erasure = Literal["delete", "anonymize", "none"]
 SUBJECT_KEYS = ("subject_id", "person_id")  # co-located: a known subject's id is its person's id
 ROW = "row__"
+LIVES_ON = "lives_on__"  # column that ``Spec.settle`` gives: whether an older version is part of the current row
 
 # What ingest adds to every bronze row: where it came from and what did not fit the contract.
 BRONZE_METADATA: dict[str, pl.DataType] = {
@@ -113,6 +115,12 @@ def personal(kind: str) -> dict[str, str]:
     return {"pii": kind}
 
 
+# What versions of a record mean beyond "the newest counts". Takes all rows of keys that came more than once, in order,
+# and the columns of the key; returns the same rows in the same order, where the newest row of each source may have
+# other values, and LIVES_ON says which rows gave them.
+Settle = Callable[[pl.DataFrame, list[str]], pl.DataFrame]
+
+
 @dataclass(frozen=True)
 class Spec:
     """What a lake needs to know about a table beside its columns."""
@@ -125,6 +133,7 @@ class Spec:
     bucketed: bool
     sort_by: tuple[str, ...]
     erasure: Erasure
+    settle: Settle | None = None
 
     @property
     def layer(self) -> str:
@@ -152,6 +161,7 @@ class Table(dy.Schema):
         partition_by: tuple[str, ...] = (),
         sort_by: tuple[str, ...] = (),
         erasure: Erasure = "delete",
+        settle: Settle | None = None,
         bucketed: bool | None = None,
         **rest: Any,
     ) -> None:
@@ -165,7 +175,7 @@ class Table(dy.Schema):
             bucketed = per in SUBJECT_KEYS or "subject_id" in cls.columns()
         if table.startswith("bronze."):
             partition_by = ("_source", *partition_by)  # ingest writes, replaces and erases by source
-        cls.__c360__ = Spec(table, per, key, version, partition_by, bucketed, sort_by, erasure)
+        cls.__c360__ = Spec(table, per, key, version, partition_by, bucketed, sort_by, erasure, settle)
         TABLES[table] = cls
 
 

@@ -29,6 +29,8 @@ SHARED = {
     "pipelines",
     "pipelines.vocabulary",
     "pipelines.subjects",
+    "pipelines.money",
+    "pipelines.returns",
     "pipelines.rules",
     "pipelines.features",
     "pipelines.quality",

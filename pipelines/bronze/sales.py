@@ -6,9 +6,11 @@ import dataframely as dy
 import polars as pl
 
 from customer360.pipelines import vocabulary as v
+from customer360.pipelines.returns import sales_with_returns
 from customer360.platform.tables import (
     Currency,
     Date,
+    Float,
     Identifier,
     Integer,
     Money,
@@ -21,7 +23,12 @@ from customer360.platform.tables import (
 
 
 class Transactions(
-    Table, table="bronze.transactions", key=("TRANSACTION_ID",), version="LAST_UPDATED_DATE", erasure="anonymize"
+    Table,
+    table="bronze.transactions",
+    key=("TRANSACTION_ID",),
+    version="LAST_UPDATED_DATE",
+    erasure="anonymize",
+    settle=sales_with_returns,
 ):
     """One row per delivered version of a transaction header."""
 
@@ -48,6 +55,13 @@ class Transactions(
     TERMINAL_ID = Identifier(nullable=True)
     RECEIPT_NUMBER = Identifier(nullable=True)
     REFUND_REASON = String(nullable=True, max_length=500)
+    REFUNDED_AMOUNT = Money(
+        nullable=True, min=0, description="All that was given back of this sale so far; may be more than the sale"
+    )
+    REFUNDED_CURRENCY = Currency(nullable=True, description="Of REFUNDED_AMOUNT; null: that of the sale")
+    REFUNDED_DATE = Timestamp(
+        nullable=True, description="When money was last given back; null: when the row was updated"
+    )
     VISITOR_ID = Identifier(nullable=True, metadata=personal("device"), description="Browser or app that checked out")
     LAST_UPDATED_DATE = Timestamp(
         nullable=True,
@@ -112,3 +126,18 @@ class OnlineOrders(
     @dy.rule()
     def is_delivered_after_it_is_shipped(cls) -> pl.Expr:
         return pl.col("DELIVERED_DATE") >= pl.col("SHIPPED_DATE")
+
+
+class ExchangeRates(
+    Table, table="bronze.exchange_rates", key=("FROM_CURRENCY", "TO_CURRENCY", "RATE_DATE"), erasure="none"
+):
+    """One row per delivered version of the rate between two currencies on a day."""
+
+    RATE_DATE = Date(nullable=False)
+    FROM_CURRENCY = Currency(nullable=False)
+    TO_CURRENCY = Currency(nullable=False)
+    RATE = Float(min_exclusive=0, description="Units of TO_CURRENCY for one of FROM_CURRENCY")
+
+    @dy.rule()
+    def is_of_a_sensible_day(cls) -> pl.Expr:
+        return v.is_sensible("RATE_DATE")

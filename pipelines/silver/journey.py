@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from customer360.pipelines.money import MONEY, ZERO, converted, known_rate
 from customer360.pipelines.vocabulary import Activity
 from customer360.platform.graph import builds
 from customer360.platform.tables import Date, Integer, Money, String, Table, Timestamp
@@ -18,13 +19,15 @@ class SubjectDays(Table, table="silver.subject_days", per="subject_id", sort_by=
     on = Date(primary_key=True)
     person_id = String(nullable=True)
     order_count = Integer(description="Completed purchases")
-    return_count = Integer()
+    return_count = Integer(description="Completed returns, and sales that gave money back that day")
     item_count = Integer(description="Lines sold")
     unit_count = Integer(description="Pieces sold")
-    gross_amount = Money()
+    gross_amount = Money(description="Amounts are in the reporting currency, each on the day that the money moved")
     return_amount = Money()
     net_amount = Money()
     discount_amount = Money()
+    unconverted_order_count = Integer(description="Orders whose currency has no rate: in order_count, in no amount")
+    unconverted_count = Integer(description="Transactions whose money is in no amount, those orders among them")
     store_order_count = Integer()
     online_order_count = Integer()
     mobile_order_count = Integer()
@@ -37,9 +40,6 @@ class SubjectDays(Table, table="silver.subject_days", per="subject_id", sort_by=
     seconds_on_site = Integer()
     first_at = Timestamp()
     last_at = Timestamp()
-
-
-MONEY = pl.Decimal(12, 2)
 
 
 def merge(days: pl.LazyFrame) -> pl.LazyFrame:
@@ -75,21 +75,32 @@ def subject_days(
 
 
 def _orders(transactions: pl.LazyFrame) -> pl.LazyFrame:
-    sale = pl.col("is_sale")
-    return transactions.group_by("subject_id", on="occurred_on").agg(
+    """Money by the day that it moved: what was given back on a later day than that of the sale stands there."""
+    is_late = (pl.col("returned_on") > pl.col("occurred_on")).fill_null(False)
+    late = transactions.filter(is_late).select(
+        "subject_id", "person_id", "return_amount", on="returned_on", return_count=pl.lit(1, pl.Int64),
+        net_amount=-pl.col("return_amount"), first_at="returned_at", last_at="returned_at",
+    )  # fmt: skip
+    at_once = pl.when(is_late).then(ZERO).otherwise("return_amount")
+    gives_back = pl.col("is_return") | (pl.col("refunded_amount").fill_null(0) > 0)
+    sale, unconverted = pl.col("is_sale"), pl.col("is_unconverted").fill_null(False)
+    of_the_day = transactions.group_by("subject_id", on="occurred_on").agg(
         pl.col("person_id").first(),
         order_count=sale.sum().cast(pl.Int64),
-        return_count=pl.col("is_return").sum().cast(pl.Int64),
+        return_count=(gives_back & ~is_late).sum().cast(pl.Int64),
         gross_amount=pl.col("gross_amount").sum(),
-        return_amount=pl.col("return_amount").sum(),
-        net_amount=pl.col("net_amount").sum(),
-        discount_amount=pl.col("discount_amount").filter(sale).sum(),
+        return_amount=at_once.sum(),
+        net_amount=(pl.col("net_amount") + pl.col("return_amount") - at_once).sum(),
+        discount_amount=converted(pl.col("discount_amount"), known_rate()).filter(sale & ~unconverted).sum(),
+        unconverted_order_count=(sale & unconverted).sum().cast(pl.Int64),
+        unconverted_count=unconverted.sum().cast(pl.Int64),
         store_order_count=(sale & (pl.col("channel_group") == "IN_STORE")).sum().cast(pl.Int64),
         online_order_count=(sale & (pl.col("channel_group") == "ONLINE")).sum().cast(pl.Int64),
         mobile_order_count=(sale & (pl.col("channel_group") == "MOBILE")).sum().cast(pl.Int64),
         first_at=pl.col("occurred_at").min(),
         last_at=pl.col("occurred_at").max(),
     )
+    return pl.concat([of_the_day, late], how="diagonal_relaxed")
 
 
 def _lines(items: pl.LazyFrame) -> pl.LazyFrame:

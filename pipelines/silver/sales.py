@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import polars as pl
 
-from customer360.pipelines.rules import EnrichmentRules
+from customer360.pipelines.money import ZERO, converted, known_rate, with_rate
 from customer360.pipelines.subjects import Owner, own_key
 from customer360.pipelines.vocabulary import ONLINE_CHANNELS, Activity
 from customer360.platform.graph import builds
-from customer360.platform.tables import Boolean, Date, Float, Integer, Money, OneOf, String, Table, Timestamp, personal
+from customer360.platform.tables import Boolean, Date, Float, Integer, Money, String, Table, Timestamp, personal
 
 ACTIVITY: Activity = "enrichment"
 
@@ -33,14 +33,27 @@ class Transactions(
     transaction_status = String()
     is_sale = Boolean(description="A completed purchase")
     is_return = Boolean(description="A completed return or refund")
-    total_amount = Money(description="As delivered")
-    gross_amount = Money(description="total_amount of a sale, else 0")
-    return_amount = Money(description="Amount given back by a return, positive, else 0")
-    net_amount = Money(description="gross_amount - return_amount, exchanges at their difference")
-    tax_amount = Money(nullable=True)
+    total_amount = Money(description="As delivered, in currency")
+    refunded_amount = Money(
+        description="Given back of a sale, or by a return, positive; as delivered, in refund_currency"
+    )
+    returned_at = Timestamp(
+        nullable=True, description="When money was given back, where any was; never before occurred_at"
+    )
+    returned_on = Date(nullable=True)
+    gross_amount = Money(description="total_amount of a sale in the reporting currency, else 0")
+    return_amount = Money(description="Amount given back, positive, in the reporting currency, else 0")
+    net_amount = Money(description="gross_amount - return_amount, exchanges at their difference; reporting currency")
+    reporting_amount = Money(nullable=True, description="total_amount in the reporting currency; null without a rate")
+    is_unconverted = Boolean(
+        description="Moves money in a currency without a rate: an order or return, its reporting amounts 0 and unknown"
+    )
+    tax_amount = Money(nullable=True, description="As delivered, in currency; so are shipping and discount")
     shipping_amount = Money(nullable=True)
     discount_amount = Money(nullable=True)
-    currency = String(nullable=True)
+    currency = String(nullable=True, description="As delivered; null: the reporting currency")
+    refund_currency = String(nullable=True)
+    exchange_rate = Float(nullable=True, description="Reporting currency for one of currency that day; null: no rate")
     payment_method = String(nullable=True)
     card_type = String(nullable=True)
     store_id = String(nullable=True)
@@ -67,34 +80,76 @@ TRANSACTION_OWNER = Owner(at="occurred_at", visitor="visitor_id", otherwise=RECE
 
 
 @builds(Transactions, follows=TRANSACTION_OWNER.of)
-def transactions(bronze_transactions: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
-    """Signs, channel and subject of every transaction; only completed ones move money."""
-    kind, status, total = pl.col("TRANSACTION_TYPE"), pl.col("TRANSACTION_STATUS"), pl.col("TOTAL_AMOUNT")
+def transactions(
+    bronze_transactions: pl.LazyFrame, silver_reporting_rates: pl.LazyFrame, silver_identity_links: pl.LazyFrame
+) -> pl.LazyFrame:
+    """Signs, channel, money and subject of every transaction; only completed ones move money."""
+    kind, status = pl.col("TRANSACTION_TYPE"), pl.col("TRANSACTION_STATUS")
     completed = status == "COMPLETED"
-    is_sale, is_return = completed & (kind == "PURCHASE"), completed & kind.is_in(["RETURN", "REFUND"])
-    zero = pl.lit(0).cast(pl.Decimal(12, 2))
-    gross, returned = pl.when(is_sale).then(total).otherwise(zero), pl.when(is_return).then(total.abs()).otherwise(zero)
-    exchanged = pl.when(completed & (kind == "EXCHANGE")).then(total).otherwise(zero)
     same = {
         c: c.upper()
         for c in ("transaction_id", "customer_id", "visitor_id", "channel", "transaction_type", "transaction_status", "total_amount",  # noqa: E501
                   "tax_amount", "shipping_amount", "discount_amount", "payment_method", "card_type", "store_id", "online_order_id",  # noqa: E501
                   "loyalty_points_earned", "loyalty_points_redeemed", "promotion_code", "coupon_code", "refund_reason")
     }  # fmt: skip
+    is_return = completed & kind.is_in(["RETURN", "REFUND"])
+    refunded = pl.when(is_return).then(pl.col("TOTAL_AMOUNT").abs()).when(completed).then("REFUNDED_AMOUNT")
     facts = bronze_transactions.select(
         *(pl.col(source).alias(c) for c, source in same.items()),
         source_system="_source_system",
         occurred_at="TRANSACTION_DATE",
         occurred_on=pl.col("TRANSACTION_DATE").dt.date(),
         channel_group=channel_group(pl.col("CHANNEL")),
-        is_sale=is_sale,
+        is_sale=completed & (kind == "PURCHASE"),
         is_return=is_return,
-        gross_amount=gross,
-        return_amount=returned,
-        net_amount=gross - returned + exchanged,
+        refunded_amount=refunded.fill_null(ZERO),
+        returned_at=pl.when(is_return).then("TRANSACTION_DATE").otherwise(_given_back_at()),
         currency="CURRENCY_CODE",
+        refund_currency=pl.when(is_return).then("CURRENCY_CODE").otherwise(
+            pl.coalesce("REFUNDED_CURRENCY", "CURRENCY_CODE")
+        ),
+    )  # fmt: skip
+    return TRANSACTION_OWNER.of(_in_reporting_currency(facts, silver_reporting_rates), silver_identity_links)
+
+
+def _given_back_at() -> pl.Expr:
+    """When money of a sale was given back, as far as its row tells: never before the sale."""
+    told = pl.coalesce("REFUNDED_DATE", "LAST_UPDATED_DATE", "TRANSACTION_DATE")
+    return pl.max_horizontal(told, "TRANSACTION_DATE")
+
+
+def _in_reporting_currency(facts: pl.LazyFrame, rates: pl.LazyFrame) -> pl.LazyFrame:
+    """Adds what the transaction moves in the reporting currency, all of it or, where a rate is missing, nothing.
+
+    A refund in the currency of its sale is worth what it was at the sale, so that of a sale given back nothing is left;
+    in another currency it has the rate of its own day.
+    """
+    total, refunded, rate = pl.col("total_amount"), pl.col("refunded_amount"), pl.col("exchange_rate")
+    back = pl.when(refunded > 0).then("returned_at")
+    dated = facts.with_columns(
+        returned_at=back,
+        returned_on=back.dt.date(),
+        refund_currency=pl.when(refunded > 0).then("refund_currency"),
+    ).with_columns(refunded_on__=pl.coalesce("returned_on", "occurred_on"))
+    rated = with_rate(
+        with_rate(dated, rates, currency="currency", on="occurred_on", into="exchange_rate"),
+        rates, currency="refund_currency", on="refunded_on__", into="refund_rate__",
+    )  # fmt: skip
+    own = pl.col("refund_currency").eq_missing(pl.col("currency")) | (refunded == 0)
+    amounts = rated.with_columns(
+        reporting_amount=converted(total, rate),
+        back__=converted(refunded, pl.when(own).then(rate).otherwise("refund_rate__")),
     )
-    return TRANSACTION_OWNER.of(facts, silver_identity_links)
+    is_exchange = (pl.col("transaction_type") == "EXCHANGE") & (pl.col("transaction_status") == "COMPLETED")
+    sold = pl.when(pl.col("is_sale") | is_exchange).then("reporting_amount").otherwise(ZERO)
+    given_back = pl.when(refunded > 0).then("back__").otherwise(ZERO)
+    unknown = (pl.any_horizontal(sold.is_null() & (total != 0), given_back.is_null())).fill_null(False)
+    return amounts.with_columns(
+        is_unconverted=unknown,
+        gross_amount=pl.when(pl.col("is_sale") & ~unknown).then(sold).otherwise(ZERO).fill_null(ZERO),
+        return_amount=pl.when(unknown).then(ZERO).otherwise(given_back),
+        net_amount=pl.when(unknown).then(ZERO).otherwise(sold.fill_null(ZERO) - given_back),
+    ).drop("refunded_on__", "refund_rate__", "back__")
 
 
 class TransactionItems(
@@ -124,8 +179,12 @@ class TransactionItems(
     quantity = Integer(description="As delivered; negative for returned goods")
     unit_price = Money(nullable=True)
     total_price = Money(description="As delivered")
-    gross_amount = Money(description="total_price of a sold line, else 0")
-    return_amount = Money(description="Amount given back, positive, else 0")
+    currency = String(nullable=True, description="Of the header; null: the reporting currency")
+    gross_amount = Money(description="total_price of a sold line in the reporting currency, else 0")
+    return_amount = Money(description="Amount given back, positive, in the reporting currency, else 0")
+    is_unconverted = Boolean(
+        description="Moves money in a currency without a rate: its reporting amounts are 0 and unknown"
+    )
     discount_amount = Money(nullable=True)
     item_status = String(nullable=True)
     item_rating = Integer(nullable=True)
@@ -141,6 +200,7 @@ HEADER = (
     "is_sale",
     "is_return",
 )
+HEADER_OF_LINES = (*HEADER, "currency", "exchange_rate")
 
 
 def subject_of_header(lines: pl.LazyFrame, silver_transactions: pl.LazyFrame) -> pl.LazyFrame:
@@ -151,13 +211,15 @@ def subject_of_header(lines: pl.LazyFrame, silver_transactions: pl.LazyFrame) ->
     return joined.with_columns(subject_id=pl.coalesce("subject_id", RECEIPT))
 
 
-@builds(TransactionItems, reads={"silver.transactions": HEADER}, follows=subject_of_header)
+@builds(TransactionItems, reads={"silver.transactions": HEADER_OF_LINES}, follows=subject_of_header)
 def transaction_items(
     bronze_transaction_items: pl.LazyFrame, silver_transactions: pl.LazyFrame, silver_products: pl.LazyFrame
 ) -> pl.LazyFrame:
-    """Lines with the subject and time of their header. A line without header is kept, as an orphan."""
+    """Lines with the subject, time and rate of their header. A line without header is kept, as an orphan. What a header
+    says was given back without saying of which lines leaves the lines as they are.
+    """
     headers = silver_transactions.select(
-        "transaction_id", "source_system", "occurred_at", "occurred_on",
+        "transaction_id", "source_system", "occurred_at", "occurred_on", "currency", "exchange_rate",
         header_sale="is_sale", header_return="is_return",
     )  # fmt: skip
     catalogue = silver_products.select(
@@ -170,7 +232,8 @@ def transaction_items(
     joined = owned.join(headers, on=["transaction_id", "source_system"], how="left").join(
         catalogue, on="product_id", how="left"
     )
-    total, zero = pl.col("total_price"), pl.lit(0).cast(pl.Decimal(12, 2))
+    total = pl.col("total_price")
+    worth = converted(total, known_rate())
     goes_back = (pl.col("quantity") < 0) | pl.col("item_status").eq_missing("RETURNED")
     gives_back = (pl.col("header_return") | (pl.col("header_sale") & goes_back)).fill_null(False)
     sold = (pl.col("header_sale") & ~goes_back).fill_null(False)
@@ -183,9 +246,10 @@ def transaction_items(
         subcategory=pl.coalesce("subcategory", "s"),
         brand=pl.coalesce("brand", "b"),
         product_name=pl.coalesce("product_name", "n"),
-        gross_amount=pl.when(sold).then(total).otherwise(zero),
-        return_amount=pl.when(gives_back).then(total.abs()).otherwise(zero),
-    ).drop("header_sale", "header_return", "c", "s", "b", "n")
+        gross_amount=pl.when(sold).then(worth).otherwise(ZERO).fill_null(ZERO),
+        return_amount=pl.when(gives_back).then(worth.abs()).otherwise(ZERO).fill_null(ZERO),
+        is_unconverted=(sold | gives_back) & (total != 0) & worth.is_null(),
+    ).drop("header_sale", "header_return", "exchange_rate", "c", "s", "b", "n")
 
 
 class OnlineOrders(
@@ -231,158 +295,3 @@ def online_orders(bronze_online_orders: pl.LazyFrame, silver_identity_links: pl.
         currency="CURRENCY_CODE",
     )
     return ORDER_OWNER.of(facts, silver_identity_links)
-
-
-class TransactionFacts(
-    Table,
-    table="silver.transaction_facts",
-    per="subject_id",
-    sort_by=("occurred_at", "source_system", "transaction_id"),
-):
-    """One row per transaction: what it is, and what its subject had done before it (never what came later).
-
-    "Before" counts completed sales of the same subject that stand earlier by (occurred_at, source_system,
-    transaction_id); the row itself is left out. What depends on a date is in gold.purchase_profiles.
-    """
-
-    transaction_id = String(primary_key=True)
-    source_system = String(primary_key=True)
-    subject_id = String()
-    person_id = String(nullable=True)
-    occurred_at = Timestamp()
-    occurred_on = Date()
-    is_sale = Boolean()
-    channel_group = String()
-    transaction_category = OneOf("HIGH_VALUE", "MEDIUM_VALUE", "LOW_VALUE")
-    basket_size = OneOf("LARGE", "MEDIUM", "SMALL")
-    is_first_purchase = Boolean(description="A completed sale with none before it")
-    is_home_store = Boolean(description="The person's preferred store; false where either is unknown")
-    orders_before = Integer(description="Completed sales")
-    spent_before = Money(description="Net: returns count negative")
-    mean_order_before = Float(nullable=True, description="Gross amount an order")
-    days_since_order = Integer(nullable=True, description="Whole days since the sale before")
-    categories_before = Integer(description="Different product categories bought")
-    channels_before = Integer(description="Different channels bought through")
-    stores_before = Integer(description="Different stores bought in")
-    product_affinity = Float(
-        description="Share of the categories bought before that this transaction has again, 0 to 1"
-    )
-    quarter = Integer()
-    month = Integer()
-    day_of_week = Integer(description="1 is Sunday, 7 is Saturday, as in the specification")
-    hour = Integer(description="UTC")
-
-
-ORDER = ("occurred_at", "source_system", "transaction_id")
-ROW_KEY = ("subject_id", *ORDER)  # the subject first: several transactions of one subject never tie
-
-
-@builds(
-    TransactionFacts,
-    rules="enrichment",
-    reads={
-        "silver.transactions": (*HEADER, "channel", "channel_group", "store_id", "total_amount", "gross_amount", "net_amount"),  # noqa: E501
-        "silver.transaction_items": ("transaction_id", "source_system", "subject_id", "category", "is_sale", "is_product"),  # noqa: E501
-        "silver.people": ("person_id", "preferred_store_id"),
-    },
-)  # fmt: skip
-def transaction_facts(
-    silver_transactions: pl.LazyFrame,
-    silver_transaction_items: pl.LazyFrame,
-    silver_people: pl.LazyFrame,
-    params: EnrichmentRules,
-) -> pl.LazyFrame:
-    """The specification's transaction logic on rows as they happened; orphan lines have no row and change nothing."""
-    home = silver_people.select("person_id", home_store="preferred_store_id")
-    ordered = (
-        silver_transactions.join(home, on="person_id", how="left")
-        .sort(ROW_KEY)
-        .with_columns(row=pl.int_range(pl.len(), dtype=pl.Int64))
-    )
-    known = ordered.join(
-        _category_novelty(ordered, silver_transaction_items), on="row", how="left", maintain_order="left"
-    )
-    return known.with_columns(
-        pl.col("new_categories", "known_categories").fill_null(0), **_novelty("channel"), **_novelty("store_id")
-    ).with_columns(**_before()).select(
-        *("transaction_id", "source_system", "subject_id", "person_id", "occurred_at", "occurred_on", "is_sale", "channel_group"),  # noqa: E501
-        *("orders_before", "spent_before", "mean_order_before", "days_since_order"),
-        *("categories_before", "channels_before", "stores_before"),
-        **_bands(params),
-        is_first_purchase=pl.col("is_sale") & (pl.col("orders_before") == 0),
-        is_home_store=(pl.col("store_id") == pl.col("home_store")).fill_null(False),
-        product_affinity=pl.when(pl.col("categories_before") > 0)
-        .then(pl.col("known_categories") / pl.col("categories_before")).otherwise(0.0),
-        **_calendar("occurred_at"),
-    )  # fmt: skip
-
-
-def _category_novelty(ordered: pl.LazyFrame, items: pl.LazyFrame) -> pl.LazyFrame:
-    """By row: new_categories, those that its sale brings for the first time, and known_categories, those of an earlier
-    sale that any transaction has again."""
-    pairs = (
-        items.filter("is_product", pl.col("category").is_not_null())
-        .select("source_system", "transaction_id", "category")
-        .unique()
-        .join(ordered.select("source_system", "transaction_id", "subject_id", "row", "is_sale"), on=["source_system", "transaction_id"])  # noqa: E501
-    )  # fmt: skip
-    first = pl.col("row").filter(pl.col("is_sale")).min().over("subject_id", "category")
-    return (
-        pairs.with_columns(first=first)
-        .group_by("row")
-        .agg(
-            new_categories=(pl.col("first") == pl.col("row")).sum().cast(pl.Int64),
-            known_categories=(pl.col("first") < pl.col("row")).sum().cast(pl.Int64),
-        )
-    )
-
-
-def _novelty(column: str) -> dict[str, pl.Expr]:
-    """1 where a sale is the subject's first with this value of a header column, else 0."""
-    fits = pl.col("is_sale") & pl.col(column).is_not_null()
-    first = pl.col("row").filter(fits).min().over("subject_id", column)
-    return {f"new_{column}": (fits & (first == pl.col("row"))).fill_null(False).cast(pl.Int64)}
-
-
-def _before() -> dict[str, pl.Expr]:
-    """Running totals of a subject in order of time, each without the current row."""
-
-    def running(value: pl.Expr) -> pl.Expr:
-        return value.cum_sum().over("subject_id") - value
-
-    sale = pl.col("is_sale").cast(pl.Int64)
-    orders = running(sale)
-    gross = running(pl.col("gross_amount"))  # money stays Decimal: sums are exact in any order
-    last_sale = pl.when("is_sale").then("occurred_at").shift().forward_fill().over("subject_id")
-    return {
-        "orders_before": orders,
-        "spent_before": running(pl.col("net_amount")),
-        "mean_order_before": pl.when(orders > 0).then(gross.cast(pl.Float64) / orders),
-        "days_since_order": (pl.col("occurred_at") - last_sale).dt.total_days(),
-        "categories_before": running(pl.col("new_categories")),
-        "channels_before": running(pl.col("new_channel")),
-        "stores_before": running(pl.col("new_store_id")),
-    }
-
-
-def _bands(params: EnrichmentRules) -> dict[str, pl.Expr]:
-    total, rules = pl.col("total_amount").cast(pl.Float64), params.transactions
-    return {
-        "transaction_category": pl.when(total > rules.high_value_above).then(pl.lit("HIGH_VALUE"))
-        .when(total > rules.medium_value_above).then(pl.lit("MEDIUM_VALUE"))
-        .otherwise(pl.lit("LOW_VALUE")),
-        "basket_size": pl.when(total > rules.large_basket_above).then(pl.lit("LARGE"))
-        .when(total > rules.medium_basket_above).then(pl.lit("MEDIUM"))
-        .otherwise(pl.lit("SMALL")),
-    }  # fmt: skip
-
-
-def _calendar(at: str) -> dict[str, pl.Expr]:
-    when = pl.col(at).dt
-    weekday = when.weekday().cast(pl.Int64) % 7 + 1
-    return {
-        "quarter": when.quarter().cast(pl.Int64),
-        "month": when.month().cast(pl.Int64),
-        "day_of_week": weekday,
-        "hour": when.hour().cast(pl.Int64),
-    }

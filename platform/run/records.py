@@ -4,8 +4,9 @@ A *record table* is a silver table with one row for each key of one bronze table
 silver.transactions of bronze.transactions: bronze holds every delivery, the record table what stands of them. A record
 here is such a row, not the record of a file, which ``platform.sources`` reads.
 
-Every bronze row ends in exactly one place: it is the current version of its key, an exact duplicate of another row,
-an older version, replaced by a correction or a later delivery, or in quarantine with its reasons. A value of an
+Every bronze row ends in exactly one place: it is the current version of its key, part of it (combined), an exact
+duplicate of another row, an older version, replaced by a correction or a later delivery, or in quarantine with its
+reasons. A value of an
 optional column that breaks the contract costs the row nothing: it is null here, counted, and kept in bronze.
 
 Which version of a key is current depends on what was delivered alone: its version column where the contract declares
@@ -15,13 +16,14 @@ position. Never on a clock, on the time of change of a file, or on the number of
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
 from customer360.platform import tables
 from customer360.platform.quality import quarantine_rows, row_id
 from customer360.platform.quality.checks import TableChecks, Tally, tally
+from customer360.platform.run.combine import Folded, fold
 from customer360.platform.sources.landing import natural
 from customer360.platform.tables import Table, Verdict
 
@@ -52,16 +54,17 @@ def current_records(
     refused = quarantine_rows(table, standing, verdict)
     repaired = _delivered_again(table, standing.filter(row_id().is_in(refused["row_id"].implode())), verdict.valid)
     quarantined = refused.filter(~pl.col("row_id").is_in(repaired))
-    rows, repeats, older = _fold(table, verdict.valid)
+    folded = _fold(table, verdict.valid)
     facts = {
         "bronze": bronze.height,
         "quarantined": standing.height - verdict.valid.height - len(repaired),
-        "duplicates": repeats.height,
-        "superseded": older + bronze.height - standing.height + len(repaired),
+        "duplicates": folded.repeats.height,
+        "superseded": folded.superseded + bronze.height - standing.height + len(repaired),
     } | _nulled(verdict)
-    return Current(
-        rows, quarantined, facts, tally(table, checks, standing, verdict.valid, repeats, _sound(standing, verdict))
-    )
+    if folded.combined:
+        facts["combined"] = folded.combined
+    counted = tally(table, checks, standing, verdict.valid, folded.repeats, _sound(standing, verdict))
+    return Current(folded.rows, quarantined, facts, counted)
 
 
 def _nulled(verdict: Verdict) -> dict[str, int]:
@@ -86,32 +89,18 @@ def in_order(table: type[Table], rows: pl.DataFrame) -> pl.DataFrame:
     return _with_rank(rows).sort([*version, "_source", *DELIVERY], nulls_last=False).drop(INPUT)
 
 
-def across_sources(newest: pl.DataFrame, key: list[str]) -> pl.DataFrame:
-    """Of the newest rows of each source, in order, the one that stands for a key."""
-    return newest.unique(subset=key, keep="last", maintain_order=True)
-
-
-def _fold(table: type[Table], valid: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, int]:
-    """One row a key: the newest version, then the latest delivery. Returns rows, exact duplicates, number of older
-    versions.
-
-    A value that comes back (open, closed, open again) is an exact duplicate of an earlier row, and yet the newest.
-    """
+def _fold(table: type[Table], valid: pl.DataFrame) -> Folded:
+    """One row a key: versions within a source, then what several sources say of it; see ``combine``."""
     declared = tables.spec(table)
-    none = valid.clear()
+    none = Folded(valid, valid.clear(), 0, 0)
     if not declared.key or valid.is_empty():
-        return valid, none, 0
-    key = ["_source_system", *declared.key]
-    repeated = valid.filter(pl.struct(key).is_duplicated())
+        return none
+    repeated = valid.filter(pl.struct("_source_system", *declared.key).is_duplicated())
     if repeated.is_empty():
-        return valid, none, 0
-    repeated = in_order(table, repeated)
-    is_distinct = repeated.select("_source_system", *table.columns()).select(pl.struct(pl.all()).is_first_distinct())
-    repeats = repeated.filter(~is_distinct.to_series())
-    by_source = repeated.unique(subset=["_source", *key], keep="last", maintain_order=True)
-    newest = across_sources(by_source, key)
-    single = valid.filter(~pl.struct(key).is_duplicated())
-    return pl.concat([single, newest]), repeats, repeated.height - repeats.height - newest.height
+        return none
+    folded = fold(table, in_order(table, repeated))
+    single = valid.filter(~pl.struct("_source_system", *declared.key).is_duplicated())
+    return replace(folded, rows=pl.concat([single, folded.rows]))
 
 
 def _delivered_again(table: type[Table], refused: pl.DataFrame, valid: pl.DataFrame) -> list[str]:

@@ -24,7 +24,8 @@ from conditions import conditions, measured
 from customer360.models.identity.producer import People
 from customer360.pipelines.rules import EnrichmentRules
 from customer360.pipelines.silver.behavior import SessionFacts, Sessions
-from customer360.pipelines.silver.sales import TransactionFacts, TransactionItems, Transactions
+from customer360.pipelines.silver.history import TransactionFacts
+from customer360.pipelines.silver.sales import TransactionItems, Transactions
 from customer360.platform import graph, tables
 from customer360.platform.lake import BUCKET, Lake, bucket_numbers
 from customer360.platform.run import RunRequest, run

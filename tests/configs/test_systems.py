@@ -6,6 +6,7 @@ their columns. Each case is a system of its own, so that its rows are found agai
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,10 +19,11 @@ import polars as pl
 import pytest
 import yaml
 
-from customer360.platform import quality, systems
+from customer360.platform import configs, quality, systems
 
 FOLDER = Path(__file__).parent / "systems"
-SUFFIX = {"csv": "csv", "tsv": "tsv", "json": "json"}
+CURRENCIES = ("AUD", "EUR", "GBP", "JPY", "NOK", "USD")
+EQUAL = [f"{one},{other},1990-01-02,1" for one in CURRENCIES for other in CURRENCIES if one != other]  # as one lake
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,15 @@ CASES = {f"{case.system}-{case.name}": case for case in cases()}
 def landed(site: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A site on which every case has landed."""
     sources = systems.with_recipes({name: entry for case in CASES.values() for name, entry in case.entries().items()})
-    made = site(tmp_path_factory.mktemp("systems"), SOURCES=json.dumps(sources))
-    only = {name: made.settings.sources[name] for name in sources}
+    root = tmp_path_factory.mktemp("systems")
+    own = yaml.safe_load(configs.find("rules/enrichment.yaml").read_text(encoding="utf-8")) | {"rate_valid_days": 50_000}
+    (root / "enrichment.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
+    rates = {"table": "bronze.exchange_rates", "system": "BANK", "path": "rates.csv", "format": "csv"}
+    rules = {"enrichment": str(root / "enrichment.yaml")}
+    made = site(root, SOURCES=json.dumps(sources | {"rates": rates}), RULES=json.dumps(rules))
+    only = {name: made.settings.sources[name] for name in [*sources, "rates"]}
     made = type(made)(made.root, made.settings.model_copy(update={"sources": only}))
+    made.deliver("rates.csv", ["FROM_CURRENCY,TO_CURRENCY,RATE_DATE,RATE", *EQUAL])
     for case in CASES.values():
         for export, text in case.files.items():
             made.deliver(case.path(export), [text], end="")
@@ -115,7 +123,7 @@ def columns(text: str) -> list[str]:
     if text.lstrip()[:1] in "{[":
         return list(_first(json.JSONDecoder().raw_decode(text.strip())[0]))
     first = text.splitlines()[0]
-    return first.split("\t" if "\t" in first else ";" if ";" in first else ",")
+    return next(csv.reader([first], delimiter="\t" if "\t" in first else ","))
 
 
 def _first(content: Any) -> dict[str, Any]:

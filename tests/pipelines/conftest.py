@@ -5,6 +5,7 @@ What cannot be made of it (a feed, a source, a table) fails the tests that ask f
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
@@ -99,8 +100,11 @@ def build_retailer(root: Path, write_raw: Callable[..., dict[str, str]], custome
 
     compose()
     faults = write_raw(root / "sample", customers, days)
+    rates = root / "sample" / "landing" / "rates.csv"  # the sample sells in one currency
+    rates.write_text("RATE_DATE,FROM_CURRENCY,TO_CURRENCY,RATE\n2024-03-01,EUR,USD,1.25\n2024-03-04,EUR,USD,1.2\n")
+    source = {"rates": {"table": "bronze.exchange_rates", "system": "BANK", "path": rates.name, "format": "csv"}}
     place = {"LANDING": root / "sample" / "landing", "LAKE__ROOT": root / "lake", "STATE": root / "state",
-             "EXECUTION__EXECUTOR": "local"}  # fmt: skip
+             "EXECUTION__EXECUTOR": "local", "SOURCES": json.dumps(source)}  # fmt: skip
     settings = configuration.load(None, {f"CUSTOMER360__{key}": str(value) for key, value in place.items()})
     built = Built(lake_of(settings), settings, dict(rules_of(settings)), root / "sample" / "truth")
     for folder, reason in faults.items():

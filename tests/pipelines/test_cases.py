@@ -1,7 +1,9 @@
 """Golden cases: small inputs and the rows that a build must make of them, one folder a case.
 
 `input.yaml` holds rows by input table (columns left out are null), and optionally `as_of` and `rules` (differences to
-the defaults of the rule file); `expect.yaml` holds the rows that come out, with the columns that the case is about.
+the defaults of the rule file). With `delivered: true` the rows of the bronze table are deliveries, in order, which are
+judged and folded first; without, they are what stands of them. `expect.yaml` holds the rows that come out, with the
+columns that the case is about.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import yaml
 
 from customer360.pipelines.rules import RULE_FILES
 from customer360.platform import graph, tables
+from customer360.platform.run.records import current_records
 from customer360.platform.run.units import conform_to_storage
 from customer360.serve.compose import compose
 
@@ -36,6 +39,15 @@ def frame(name: str, rows: list[dict[str, Any]], defaults: dict[str, Any]) -> pl
     return pl.LazyFrame(columns)
 
 
+def standing(delivered: pl.LazyFrame, table: str) -> pl.LazyFrame:
+    """Deliveries as the build sees them; a row without an address has that of its place."""
+    place = pl.int_range(1, pl.len() + 1, dtype=pl.Int64)
+    addressed = delivered.with_columns(
+        pl.col("_source", "_file").fill_null("feed"), pl.col("_seq").fill_null(1), _position=place
+    )
+    return current_records(tables.by_name(table), addressed.collect(), set()).rows.lazy()
+
+
 def plain(value: Any) -> Any:
     return float(value) if isinstance(value, Decimal) else value
 
@@ -49,6 +61,8 @@ def test_case(path: Path) -> None:
     defaults, rows = given.get("defaults", {}), given["rows"]
     assert set(rows) <= set(node.inputs), f"{node.name} reads {node.inputs}"
     inputs = [frame(t, rows.get(t, []), defaults.get(t, {})) for t in node.inputs]
+    if given.get("delivered"):
+        inputs = [standing(f, t) if t == node.records else f for t, f in zip(node.inputs, inputs, strict=True)]
     reserved: dict[str, Any] = {}
     if "params" in node.wants:
         reserved["params"] = RULE_FILES[node.rules or ""].model_validate(given.get("rules", {}))

@@ -1,0 +1,39 @@
+"""Money in the reporting currency: amounts of several currencies are never added as they stand."""
+
+from __future__ import annotations
+
+import polars as pl
+
+MONEY = pl.Decimal(12, 2)
+ZERO = pl.lit(0).cast(MONEY)
+
+
+def converted(amount: pl.Expr, rate: pl.Expr) -> pl.Expr:
+    """An amount at a rate, to two decimals, half away from zero; as it stands at a rate of 1, null without a rate or
+    where the result has more than ten digits before the point."""
+    exchanged = (amount.cast(pl.Float64) * rate).round(2, mode="half_away_from_zero").cast(MONEY, strict=False)
+    return pl.when(rate == 1).then(amount).otherwise(exchanged)
+
+
+def known_rate(currency: str = "currency", rate: str = "exchange_rate") -> pl.Expr:
+    """The rate of a row of silver: without a currency it is of the reporting one, and its rate 1."""
+    return pl.when(pl.col(currency).is_null()).then(1.0).otherwise(pl.col(rate))
+
+
+def with_rate(rows: pl.LazyFrame, rates: pl.LazyFrame, *, currency: str, on: str, into: str) -> pl.LazyFrame:
+    """Rows with the rate of their currency on their day in a column ``into``: the latest on or before the day that is
+    still valid, of silver.reporting_rates. Null where there is none; a row without a currency is of the reporting one.
+    """
+    known = rates.select(currency__="currency", rate_on="on", until__="valid_until_on", rate__="rate").sort("rate_on")
+    found = rows.sort(on).join_asof(
+        known,
+        left_on=on,
+        right_on="rate_on",
+        by_left=currency,
+        by_right="currency__",
+        strategy="backward",
+        check_sortedness=False,
+    )
+    in_time = pl.col("until__").is_null() | (pl.col(on) <= pl.col("until__"))
+    rate = pl.when(pl.col(currency).is_null()).then(1.0).when(in_time).then("rate__")
+    return found.with_columns(rate.alias(into)).drop("rate_on", "until__", "rate__")
