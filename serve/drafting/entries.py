@@ -15,7 +15,7 @@ from customer360.serve.drafting.meaning import Match, Meaning
 from customer360.serve.drafting.names import Vocabulary, plain_words
 
 TILLS = frozenset("pos till tills store stores retail kasse kassen caisse caja cassa filiale".split())
-RETURNED = "RETURNED"  # a word of files that is no status of the contract
+RETURNED, IN_PART = "RETURNED", "RETURNED_IN_PART"  # what words of files mean that are no status of the contract
 
 
 @dataclass(frozen=True)

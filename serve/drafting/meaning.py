@@ -9,11 +9,11 @@ from customer360.platform.sources.profiling.columns import Column
 from customer360.platform.sources.profiling.survey import Delivery
 from customer360.serve.drafting.names import ColumnWords, TableWords, Vocabulary, plain_words
 
-LEAST = 0.4  # score of a column's name and values together, below which it is not taken
+LEAST = 0.45  # score of a column's name and values together, below which it is not taken
 LEAST_TABLE = 0.45
 MOSTLY_UNIQUE = 0.97
 LATER_NAME, OTHER_WORD, OTHER_ENTITY, UNKNOWN_WORD = 0.03, 0.15, 0.65, 0.08  # what makes a name less certain
-OTHER_ENTITY_OF_A_MOMENT = 0.4
+OTHER_ENTITY_OF_A_MOMENT, OTHER_WORD_OF_A_KEY = 0.4, 0.45
 OTHER_AMOUNTS = frozenset(("tax", "discount", "profit", "cost", "percent", "loyalty", "budget", "weight", "shipment"))
 MASTERS = {  # the key of tables with one row a thing
     "bronze.customers": "CUSTOMER_ID",
@@ -187,7 +187,8 @@ def _by_name(name: str, words: ColumnWords, table: TableWords, vocabulary: Vocab
             continue
         entities = extras & vocabulary.entities
         entity = OTHER_ENTITY_OF_A_MOMENT if words.kind == "moment" else OTHER_ENTITY
-        cost = entity * len(entities) + OTHER_WORD * len(extras - entities) + UNKNOWN_WORD * unknown
+        word = OTHER_WORD_OF_A_KEY if words.kind == "id" else OTHER_WORD
+        cost = entity * len(entities) + word * len(extras - entities) + UNKNOWN_WORD * unknown
         best = max(best, 1.0 - LATER_NAME * rank - cost)
     return best
 

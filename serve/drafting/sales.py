@@ -10,7 +10,7 @@ from customer360.platform.settings import SourceSettings
 from customer360.platform.sources.profiling.columns import Column
 from customer360.platform.sources.profiling.relations import JOINS, depends, overlap, varies
 from customer360.serve.drafting import sql
-from customer360.serve.drafting.entries import RETURNED, Entry, channel, complete, reason, take_as_known
+from customer360.serve.drafting.entries import IN_PART, RETURNED, Entry, channel, complete, reason, take_as_known
 from customer360.serve.drafting.meaning import Match, Meaning, read_as
 from customer360.serve.drafting.names import Vocabulary, plain_words
 
@@ -41,10 +41,21 @@ def from_header(meaning: Meaning, name: str, vocabulary: Vocabulary) -> Entry:
     for column, match in meaning.matches.items():
         if column not in ("TRANSACTION_STATUS", "TRANSACTION_TYPE", "CHANNEL"):
             take_as_known(entry, column, match, vocabulary)
+    _repeated(entry, meaning)
     _states(entry, meaning, vocabulary, grouped=False)
     channel(entry, meaning, vocabulary, grouped=False)
     complete(entry, meaning)
     return entry
+
+
+def _repeated(entry: Entry, meaning: Meaning) -> None:
+    """Say where numbers of orders come again. Returns under the number of their sale are what they are."""
+    order, amount = meaning.column("TRANSACTION_ID"), meaning.column("TOTAL_AMOUNT")
+    if order is None or len(order.texts) == len(order.distinct):
+        return
+    share = 1 - len(order.distinct) / len(order.texts)
+    if amount is None or not amount.has_negatives:
+        entry.asks.append(f"TRANSACTION_ID: {share:.0%} of the rows have a number that comes again; the last of them counts")
 
 
 def from_list(lines: Meaning, headers: Meaning, name: str, vocabulary: Vocabulary) -> Entry:
@@ -203,14 +214,10 @@ def _states(entry: Entry, headers: Meaning, vocabulary: Vocabulary, *, grouped: 
     status, type_ = headers.matches.get("TRANSACTION_STATUS"), headers.matches.get("TRANSACTION_TYPE")
     known = vocabulary.values["TRANSACTION_STATUS"]
     if status and any(plain_words(word) in known for word in status.column.words):
-        expression = sql.words(status.column, known, {RETURNED: "CANCELLED"})
+        expression = sql.words(status.column, known, {RETURNED: "COMPLETED", IN_PART: "COMPLETED"})
         entry.take("TRANSACTION_STATUS", status, form.format(expression))
-        returned = [word for word in status.column.words if known.get(plain_words(word)) == RETURNED]
         unknown = [word for word in status.column.words if plain_words(word) not in known]
-        if returned:
-            entry.asks.append(
-                f"TRANSACTION_STATUS: {', '.join(map(repr, returned))} read as CANCELLED: the sale does not count"
-            )
+        _refunds(entry, headers, status.column, known, form)
         if unknown:
             entry.asks.append(
                 f"TRANSACTION_STATUS: what do {', '.join(map(repr, unknown[:6]))} mean? They are refused until it is written here"
@@ -229,6 +236,22 @@ def _states(entry: Entry, headers: Meaning, vocabulary: Vocabulary, *, grouped: 
         )
     else:
         entry.assume("TRANSACTION_TYPE", "'PURCHASE'", "no amount is below zero")
+
+
+def _refunds(entry: Entry, headers: Meaning, status: Column, known: dict[str, str], form: str) -> None:
+    """What was given back of sales whose status says so and whose amount still is that of the sale."""
+    by_word = {word: known.get(plain_words(word)) for word in status.words}
+    whole = [word for word, value in by_word.items() if value == RETURNED]
+    amount = entry.mapping.get("TOTAL_AMOUNT")
+    if "REFUNDED_AMOUNT" in headers.matches or not whole or amount is None:
+        in_part = [word for word, value in by_word.items() if value == IN_PART]
+        if in_part and "REFUNDED_AMOUNT" not in headers.matches:
+            entry.asks.append(f"REFUNDED_AMOUNT: how much was given back where the status is {in_part[0]!r}?")
+        return
+    case = f"CASE WHEN {sql.is_one_of(status, whole)} THEN {amount.expression} END"
+    if form != "{}":
+        case = f"CASE WHEN MIN({sql.name(status)}) IN ({', '.join(map(sql.constant, whole))}) THEN {amount.expression} END"
+    entry.assume("REFUNDED_AMOUNT", case, f"{', '.join(map(repr, whole))}: all of it was given back")
 
 
 def can_explode() -> bool:

@@ -75,6 +75,11 @@ def words(column: Column, known: dict[str, str], replaced: dict[str, str], defau
     return f"CASE {whens} ELSE {name(column) if default is None else constant(default)} END"
 
 
+def is_one_of(column: Column, found: Sequence[str]) -> str:
+    """Whether a word is one of some, whatever its case."""
+    return _one_of(f"LOWER({name(column)})", sorted({word.lower() for word in found}))
+
+
 def _one_of(lower: str, found: Sequence[str]) -> str:
     if len(found) == 1:
         return f"{lower} = {constant(found[0])}"

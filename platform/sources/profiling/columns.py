@@ -199,7 +199,7 @@ class Column:
         if kind == "word":
             return 1.0 if self.is_word else 0.3
         if kind == "text":
-            return 0.15 if self.is_moment or self.share(EMAIL) >= MOST else 0.5 if self.is_number else 1.0
+            return 0.15 if self.is_moment or self.share(EMAIL) >= MOST else 0.35 if self.is_number else 1.0
         return 1.0
 
     @cached_property
