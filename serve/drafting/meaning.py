@@ -129,7 +129,8 @@ def matches_of(delivery: Delivery, table: TableWords, vocabulary: Vocabulary) ->
         (match.score, place, name, match)
         for place, column in enumerate(delivery.columns.values())
         for name, words in table.columns.items()
-        if (match := _match(column, name, words, table, vocabulary)).score >= LEAST
+        if (name == "TRANSACTION_ID" or _is_of_a_line(delivery, column, table))
+        and (match := _match(column, name, words, table, vocabulary)).score >= LEAST
     ]
     found: dict[str, Match] = {}
     taken: set[str] = set()
@@ -142,6 +143,11 @@ def matches_of(delivery: Delivery, table: TableWords, vocabulary: Vocabulary) ->
     if "EMAIL_ADDRESS" in table.columns:
         _fall_back_to_mail(found)
     return found
+
+
+def _is_of_a_line(delivery: Delivery, column: Column, table: TableWords) -> bool:
+    """Whether a column is of what a row is: of lists inside of records, the values beside the list are of the record."""
+    return not delivery.explode or "line" not in table.about or column.path[:1] == (delivery.explode,)
 
 
 def _settle_names(found: dict[str, Match]) -> None:

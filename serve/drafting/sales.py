@@ -55,7 +55,9 @@ def _repeated(entry: Entry, meaning: Meaning) -> None:
         return
     share = 1 - len(order.distinct) / len(order.texts)
     if amount is None or not amount.has_negatives:
-        entry.asks.append(f"TRANSACTION_ID: {share:.0%} of the rows have a number that comes again; the last of them counts")
+        entry.asks.append(
+            f"TRANSACTION_ID: {share:.0%} of the rows have a number that comes again; the last of them counts"
+        )
 
 
 def from_list(lines: Meaning, headers: Meaning, name: str, vocabulary: Vocabulary) -> Entry:
@@ -250,7 +252,9 @@ def _refunds(entry: Entry, headers: Meaning, status: Column, known: dict[str, st
         return
     case = f"CASE WHEN {sql.is_one_of(status, whole)} THEN {amount.expression} END"
     if form != "{}":
-        case = f"CASE WHEN MIN({sql.name(status)}) IN ({', '.join(map(sql.constant, whole))}) THEN {amount.expression} END"
+        case = (
+            f"CASE WHEN MIN({sql.name(status)}) IN ({', '.join(map(sql.constant, whole))}) THEN {amount.expression} END"
+        )
     entry.assume("REFUNDED_AMOUNT", case, f"{', '.join(map(repr, whole))}: all of it was given back")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from customer360.platform.settings import SourceSettings
 from customer360.platform.sources.profiling.columns import Column
 from customer360.serve.drafting.names import plain_words
 
@@ -34,7 +35,7 @@ def constant(text: str) -> str:
 
 def number(column: Column) -> str:
     """A column to count with."""
-    if not column.is_text:
+    if not column.is_text or "explode" in SourceSettings.model_fields:
         return name(column)
     if column.decimal == ",":
         return f"TRY_CAST(REPLACE(REPLACE({name(column)}, '.', ''), ',', '.') AS DOUBLE)"

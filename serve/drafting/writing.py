@@ -168,7 +168,9 @@ def _source(draft: Draft, entry: Entry, answers: Answers) -> Iterator[str]:
     for question in entry.asks:
         yield f"    # TODO {question}"
     taken = {column.name for column in entry.used.values()}
-    if not entry.group_by and (unused := [name for name in entry.delivery.columns if name not in taken]):
+    columns = entry.delivery.columns.values()
+    unused = [column.name for column in columns if column.name not in taken and not column.is_nested]
+    if unused and not entry.group_by and not entry.delivery.explode:
         yield f"    # not used (kept beside the row): {', '.join(unused[:30])}" + (" ..." if len(unused) > 30 else "")
 
 

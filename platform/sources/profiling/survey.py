@@ -19,12 +19,13 @@ from customer360.platform.sources import formats
 from customer360.platform.sources.formats import excel
 from customer360.platform.sources.formats.compressed import NO_MEMBERS, OFFICE, ZIP
 from customer360.platform.sources.formats.options import Options
-from customer360.platform.sources.formats.records import POSITION, together
+from customer360.platform.sources.formats.records import POSITION, Records, together
 from customer360.platform.sources.landing import Landing, matcher
 from customer360.platform.sources.profiling.columns import Column
 from customer360.platform.sources.profiling.flat import Flat, elements, flat
 
 ROWS = 20_000  # of one file that are looked at
+PIECES = 64  # of one file that are read for them
 READ_WHOLE = 3  # files of one kind whose first rows are looked at: the first, the last, one between
 HEADERS = 200  # files of one kind whose header is looked at
 BEGINNING = 1 << 16  # bytes in which a header stands
@@ -107,7 +108,11 @@ class Delivery:
     @property
     def label(self) -> str:
         """What a person calls it: the files, the member or sheet, the list."""
-        parts = [self.path, *([self.place.name] if self.place.name != self.place.file else []), *([self.explode] if self.explode else [])]
+        parts = [
+            self.path,
+            *([self.place.name] if self.place.name != self.place.file else []),
+            *([self.explode] if self.explode else []),
+        ]
         return ": ".join(parts)
 
 
@@ -134,7 +139,8 @@ def survey(landing: Landing) -> Survey:
         kinds.setdefault((_shape(place.file), _shape(place.members), place.sheet), []).append(place)
     found = [delivery for kind in kinds.values() for delivery in _deliveries(landing, kind, names, skipped)]
     return Survey(
-        tuple(sorted(found, key=lambda d: (d.path, d.place.name, d.explode))), tuple(sorted(skipped, key=lambda s: s.name))
+        tuple(sorted(found, key=lambda d: (d.path, d.place.name, d.explode))),
+        tuple(sorted(skipped, key=lambda s: s.name)),
     )
 
 
@@ -346,11 +352,22 @@ class _Rows:
         return self._found[place]
 
 
+def _enough(pieces: Iterator[Records]) -> Iterator[Records]:
+    """Pieces of a file until there are rows enough; some readers give a record or two at first."""
+    rows = 0
+    for piece in islice(pieces, PIECES):
+        yield piece
+        rows += piece.frame.height
+        if rows >= ROWS:
+            return
+
+
 def _first_rows(landing: Landing, place: Place) -> _First:
     try:
         with landing.stream(place.file) as stream:
             pieces = formats.pieces(stream, place.options, place.file)
-            rows = together(islice(pieces, 1))
+            taken = list(_enough(pieces))
+            rows = together(taken)
             is_whole = rows.frame.height <= ROWS and next(pieces, None) is None
     except Exception as fault:  # noqa: BLE001 - whatever one file does, the others are looked at
         return _First(pl.DataFrame(), reason=f"cannot be read: {getattr(fault, 'strerror', None) or fault}")
