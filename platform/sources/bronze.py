@@ -22,9 +22,10 @@ from customer360.platform.quality import DeadLetters
 from customer360.platform.quality.checks import TableChecks, punctuality
 from customer360.platform.sources import formats, timestamps
 from customer360.platform.sources.base import Source
-from customer360.platform.sources.casting import Fitted, Mapping, fit
+from customer360.platform.sources.casting import Fitted, fit
 from customer360.platform.sources.formats.records import DEAD, POSITION, LineCount, Records
 from customer360.platform.sources.landing import Landing
+from customer360.platform.sources.mapping import Mapping
 from customer360.platform.sources.values import Reading, Words
 
 _QUOTED = re.compile(r"""\[[^\]]*\]|"[^"]*"|'[^']*'""")
@@ -114,8 +115,10 @@ class IngestUnit:
             if whole and not done.bronze:  # a file that breaks off keeps the rows before that
                 done.failure = whole[0]
             asked = not number and not whole and not self.batch.inline  # later pieces have the columns of the first
-            if asked and (faults := unmapped(self.source, done.columns, keyed=records.keyed)):
+            if asked and (faults := unmapped(self.source, done.columns, keyed=records.keyed, sample=records.frame)):
                 raise SourceError("; ".join(faults))
+            if asked and not records.keyed and (absent := mapping_of(self.source).optional(done.columns)):
+                done.notes[f"no {', '.join(absent)}: read as empty"] = None
             self._land(records, number, done)
         if lost := done.lines.missing(done.facts["read"]):  # the reader is at fault; the batch will not balance
             done.facts["lines_unaccounted"] = lost
@@ -143,6 +146,7 @@ class IngestUnit:
             "left_out": fitted.left_out,
             "erased": int(erased.sum()),
             "rescued": int(rows["_rescued"].is_not_null().sum()),
+            **_apart(fitted),
             **fitted.facts,
             **punctuality(rows, self.checks),
         }
@@ -170,7 +174,7 @@ class IngestUnit:
         fitted = fit(records.frame.drop(REPLAY_OF), table, own, Reading(words=done.reading.words))
         addresses = records.frame.select(POSITION, REPLAY_OF)
         frame = fitted.frame.join(addresses, on=POSITION, how="left", maintain_order="left")
-        return Fitted(frame, fitted.collapsed, fitted.left_out, fitted.facts, fitted.notes)
+        return replace(fitted, frame=frame)
 
     def _write(self, table: str, rows: pl.DataFrame, partition: dict[str, str | None], number: int) -> list[Add]:
         again = f"-r{self.attempt}" if self.attempt else ""
@@ -178,10 +182,16 @@ class IngestUnit:
         return [self.lake.write_file(table, rows, partition, stem)] if rows.height else []
 
 
+def _apart(fitted: Fitted) -> dict[str, int]:
+    """What taking records apart changed in their number; nothing where none was."""
+    facts = {"exploded": fitted.exploded, "without_elements": fitted.without_elements}
+    return {fact: count for fact, count in facts.items() if count}
+
+
 def mapping_of(source: Source) -> Mapping:
     """How the columns of a source become contract columns."""
     needs = None if source.needs is None else tuple(source.needs)
-    return Mapping(source.mapping, tuple(source.group_by), source.where, needs)
+    return Mapping(source.mapping, tuple(source.group_by), source.where, tuple(source.explode), needs)
 
 
 def reading_of(source: Source, rules: dict[str, Any] | None = None, facts: dict[str, Any] | None = None) -> Reading:
@@ -203,22 +213,23 @@ def _orders(facts: Iterable[str]) -> dict[str, timestamps.Order]:
     return {column: "day_first" if order == "day_first" else "month_first" for _, column, order in shown}
 
 
-def unmapped(source: Source, columns: list[str], *, keyed: bool) -> list[str]:
+def unmapped(source: Source, columns: list[str], *, keyed: bool, sample: pl.DataFrame | None = None) -> list[str]:
     """What of a source's mapping an input with these columns lacks; empty where there is no mapping to apply.
 
     Without one there is nothing to get wrong: a column that an input lacks shows as quarantined rows. ``keyed`` records
     (JSON objects) leave out what they have no value for, so of them only required columns are asked.
     """
-    return _faults(source, columns, keyed) if source.mapping or source.group_by else []
+    is_mapped = source.mapping or source.group_by or source.explode
+    return _faults(source, columns, keyed, sample) if is_mapped else []
 
 
-def _faults(source: Source, columns: list[str], keyed: bool) -> list[str]:
+def _faults(source: Source, columns: list[str], keyed: bool, sample: pl.DataFrame | None) -> list[str]:
     table, mapping = tables.by_name(source.table), mapping_of(source)
     if keyed:
         contract = table.columns()
         asked = {c: e for c, e in mapping.columns.items() if c not in contract or not contract[c].nullable}
         mapping = replace(mapping, columns=asked)
-    return mapping.faults(table, columns)
+    return mapping.faults(table, columns, sample)
 
 
 def contract_faults(source: Source) -> list[str]:
@@ -240,7 +251,8 @@ def mapping_faults(landing: Landing, source: Source, inputs: list[Input]) -> lis
     if first is not None and not columns and first.dead.height:
         return []  # the file is dead letters, which the run keeps with their reasons
     keyed = first is not None and first.keyed
-    return [f"{inputs[0].name}: {fault}" for fault in _faults(source, columns, keyed)]
+    sample = first.frame if first is not None else None
+    return [f"{inputs[0].name}: {fault}" for fault in _faults(source, columns, keyed, sample)]
 
 
 def made_by(source: Source) -> dict[str, str]:
@@ -248,7 +260,13 @@ def made_by(source: Source) -> dict[str, str]:
     table.
     """
     columns = {name: str(c.dtype) for name, c in tables.by_name(source.table).columns().items()}
-    mapping = [source.mapping, source.group_by, source.where, source.system]
+    mapping = [
+        source.mapping,
+        source.group_by,
+        source.where,
+        source.system,
+        *([source.explode] if source.explode else []),
+    ]
     parts = {"mapping": mapping, "reader": source.reader_options(), "contract": columns}
     return {k: hashlib.sha256(json.dumps(v, sort_keys=True).encode()).hexdigest()[:16] for k, v in parts.items()}
 
@@ -297,7 +315,7 @@ def _dead_letters(unit: IngestUnit, dead: pl.DataFrame, done: _Progress) -> pl.D
 def _origin(unit: IngestUnit, done: _Progress) -> dict[str, Any]:
     """What it takes to read the letters of an input when the input is gone and the settings have changed."""
     source = unit.source
-    mapping = {"mapping": source.mapping, "where": source.where, "group_by": source.group_by}
+    mapping = {"mapping": source.mapping, "where": source.where, "group_by": source.group_by, "explode": source.explode}
     content = {k: v for k, v in done.state.items() if k != "modified"}  # a time of change says nothing of the bytes
     return {**mapping, **source.reader_options(), "columns": done.columns, "state": content}
 
