@@ -111,6 +111,8 @@ def _say_files(draft: Draft) -> None:
     """Print what each file is taken for, and which give nothing and why."""
     for entry in draft.entries:
         typer.echo(f"{entry.delivery.label}: {entry.recipe or entry.table} ({entry.about})")
+    for note in dict.fromkeys(note for entry in draft.entries for note in entry.delivery.notes):
+        typer.echo(f"note: {_printable(note)}")
     for heading, files in (
         ("not used", [(n.path, n.reason) for n in draft.not_used]),
         ("skipped", [(s.name, s.reason) for s in draft.skipped]),

@@ -64,7 +64,7 @@ def draft_of(found: Survey, folder: str, vocabulary: Vocabulary) -> Draft:
     unknown = []
     known: set[tuple[str, str]] = set()
     for delivery in found.deliveries:
-        if delivery.explode and ((delivery.path, delivery.place.name) in known or not sales.can_explode()):
+        if delivery.explode and (delivery.path, delivery.place.name) in known:
             continue  # the recipe takes the list apart
         recipes = systems.recognized(list(delivery.columns))
         if recipes:

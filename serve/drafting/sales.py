@@ -82,7 +82,7 @@ def from_list(lines: Meaning, headers: Meaning, name: str, vocabulary: Vocabular
     total = lines.matches.get("TOTAL_PRICE")
     if total is not None and is_of_the_order(lines, total.column):
         amount = Amount(
-            sql.number(total.column), f"{total.column.name} stands on each line of an order", columns=(total.column,)
+            sql.name(total.column), f"{total.column.name} stands on each line of an order", columns=(total.column,)
         )
         _take_amount(entry, amount, "MAX({})")
     else:
@@ -110,14 +110,14 @@ def line_amount(lines: Meaning) -> Amount | None:
     total, price, quantity = (lines.column(n) for n in ("TOTAL_PRICE", "UNIT_PRICE", "QUANTITY"))
     discount = lines.column("DISCOUNT_PERCENTAGE") or lines.column("DISCOUNT_AMOUNT")
     if total is not None and not is_of_the_order(lines, total):
-        return Amount(sql.number(total), f"sum of {total.name}", columns=(total,))
+        return Amount(sql.name(total), f"sum of {total.name}", columns=(total,))
     if price is None:
         return None
-    parts, columns, why = [sql.number(price)], [price], price.name
+    parts, columns, why = [sql.name(price)], [price], price.name
     if quantity is not None:
-        parts, columns, why = [sql.number(quantity), *parts], [quantity, price], f"{quantity.name} by {price.name}"
+        parts, columns, why = [sql.name(quantity), *parts], [quantity, price], f"{quantity.name} by {price.name}"
     if discount is not None and is_rate(discount):
-        parts.append(f"(1 - COALESCE({sql.number(discount)}, 0))")
+        parts.append(f"(1 - COALESCE({sql.name(discount)}, 0))")
         return Amount(
             " * ".join(parts),
             f"{why}, less {discount.name} (a share: its values lie below 1)",
@@ -174,7 +174,7 @@ def _discount(entry: Entry, lines: Meaning) -> None:
     if match is None:
         return
     if is_rate(match.column):
-        entry.take("DISCOUNT_PERCENTAGE", match, f"{sql.number(match.column)} * 100")
+        entry.take("DISCOUNT_PERCENTAGE", match, f"{sql.name(match.column)} * 100")
     else:
         entry.take("DISCOUNT_PERCENTAGE" if "DISCOUNT_PERCENTAGE" in lines.matches else "DISCOUNT_AMOUNT", match)
 
@@ -230,7 +230,7 @@ def _states(entry: Entry, headers: Meaning, vocabulary: Vocabulary, *, grouped: 
     if type_ and all(plain_words(word) in kinds for word in type_.column.words):
         entry.take("TRANSACTION_TYPE", type_, form.format(sql.words(type_.column, kinds, {})))
     elif amount is not None and amount.has_negatives:
-        negative = f"SUM({sql.number(amount)}) < 0" if grouped else sql.is_negative(amount)
+        negative = f"SUM({sql.name(amount)}) < 0" if grouped else sql.is_negative(amount)
         entry.assume(
             "TRANSACTION_TYPE",
             f"CASE WHEN {negative} THEN 'RETURN' ELSE 'PURCHASE' END",
@@ -258,11 +258,6 @@ def _refunds(entry: Entry, headers: Meaning, status: Column, known: dict[str, st
     entry.assume("REFUNDED_AMOUNT", case, f"{', '.join(map(repr, whole))}: all of it was given back")
 
 
-def can_explode() -> bool:
-    """Whether sources can take lists inside of records apart."""
-    return "explode" in SourceSettings.model_fields
-
-
 def can_join() -> bool:
     """Whether sources can be joined with further files."""
     return "join" in SourceSettings.model_fields
@@ -278,7 +273,7 @@ def joined_headers(headers: Meaning, parts: Meaning, name: str, vocabulary: Voca
     amount = line_amount(parts)
     total = parts.matches.get("TOTAL_AMOUNT")
     if total is not None:
-        amount = Amount(sql.number(total.column), f"sum of {total.column.name}", columns=(total.column,))
+        amount = Amount(sql.name(total.column), f"sum of {total.column.name}", columns=(total.column,))
     if amount is None:
         return None
     entry = Entry(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from customer360.platform.settings import SourceSettings
 from customer360.platform.sources.profiling.columns import Column
 from customer360.serve.drafting.names import plain_words
 
@@ -33,18 +32,9 @@ def constant(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def number(column: Column) -> str:
-    """A column to count with."""
-    if not column.is_text or "explode" in SourceSettings.model_fields:
-        return name(column)
-    if column.decimal == ",":
-        return f"TRY_CAST(REPLACE(REPLACE({name(column)}, '.', ''), ',', '.') AS DOUBLE)"
-    return f"TRY_CAST({name(column)} AS DOUBLE)"
-
-
 def is_negative(column: Column) -> str:
     """Whether an amount is below zero."""
-    return f"{name(column)} LIKE '-%'" if column.is_text else f"{name(column)} < 0"
+    return f"{name(column)} < 0"
 
 
 def first_name(column: Column) -> str:

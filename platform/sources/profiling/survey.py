@@ -336,7 +336,7 @@ class _First:
     frame: pl.DataFrame
     is_whole: bool = True
     reason: str = ""
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # for people, with what cannot be read
 
 
 class _Rows:
@@ -374,4 +374,7 @@ def _first_rows(landing: Landing, place: Place) -> _First:
     if not rows.frame.height and rows.dead.height:
         return _First(pl.DataFrame(), reason=str(rows.dead["reason"][0]))
     frame = rows.frame.drop(POSITION).head(ROWS)
-    return _First(frame, is_whole, "" if frame.width else "empty", rows.notes)
+    notes = rows.notes
+    if rows.dead.height:
+        notes = (f"{place.name}: {rows.dead.height:,} records cannot be read: {rows.dead['reason'][0]}", *notes)
+    return _First(frame, is_whole, "" if frame.width else "empty", notes)
