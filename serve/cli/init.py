@@ -32,7 +32,7 @@ def init(
         bool, typer.Option("--yes", "-y", help="Ask nothing; assumptions are written into the file")
     ] = False,
 ) -> None:
-    """Draft the settings for a folder of files: which are what, how they map, and why; then show what a run would get."""
+    """Draft settings for a folder of files: which are what, how they map, and why; then show what a run would get."""
     from customer360.platform import telemetry
     from customer360.platform.sources.landing import Landing
     from customer360.platform.sources.profiling.survey import survey
@@ -84,7 +84,7 @@ def _asked(draft: Draft, is_silent: bool) -> Answers:
         zone = typer.prompt(
             f"Time zone of times without one ({columns[0].name}, e.g. {columns[0].looked_at[0]}), as Europe/Paris",
             default="UTC",
-        )  # noqa: E501
+        )
         while zone not in available_timezones():
             zone = typer.prompt(f"{zone} is no IANA time zone; which one", default="UTC")
         answers = replace(answers, timezone=zone)
@@ -172,5 +172,6 @@ def _say_numbers(found: Outlook) -> None:
     )
     part = "" if found.is_whole else "in the sample: "
     typer.echo(
-        f"{part}{found.people:,} customer accounts, {found.orders:,} orders ({found.known_orders:,} of known customers){days}; {money or 'no amounts'}"
-    )  # noqa: E501
+        f"{part}{found.people:,} customer accounts, {found.orders:,} orders ({found.known_orders:,} of known customers)"
+        f"{days}; {money or 'no amounts'}"
+    )

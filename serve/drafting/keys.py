@@ -12,8 +12,9 @@ from customer360.serve.drafting.names import Vocabulary
 
 REFERENCES = {"CUSTOMER_ID": "bronze.customers", "PRODUCT_ID": "bronze.products", "STORE_ID": "bronze.stores"}
 SAYING_NOTHING = frozenset(  # names of folders that are no system's
-    "data export exports raw csv json files file download downloads input in out landing archive seeds seed examples example sample "
-    "samples dataset datasets source sources excel db database tables src assets public resources processed daten dati datos import imports".split()  # noqa: E501
+    "data api export exports raw csv json files file download downloads input in out landing archive seeds seed "
+    "examples example sample samples dataset datasets source sources excel db database tables src assets public "
+    "resources processed daten dati datos import imports".split()
 )
 FEW = 10  # distinct values, below which a common value says nothing
 

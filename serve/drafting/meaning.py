@@ -1,4 +1,4 @@
-"""What a delivery is about: each table of the vocabulary is tried on its columns, the one that explains most is taken."""
+"""What a delivery is about: each table of the vocabulary is tried on its columns; the one that explains most is it."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def matches_of(delivery: Delivery, table: TableWords, vocabulary: Vocabulary) ->
 
 
 def _is_of_a_line(delivery: Delivery, column: Column, table: TableWords) -> bool:
-    """Whether a column is of what a row is: of lists inside of records, the values beside the list are of the record."""
+    """Whether a column is of what a row is: values beside a list inside of a record are of the record."""
     return not delivery.explode or "line" not in table.about or column.path[:1] == (delivery.explode,)
 
 

@@ -1,4 +1,4 @@
-"""What a draft would give: its sources tried on the sample, and which parts of a profile and models that is enough for."""
+"""What a draft would give: its sources tried on the sample, and the parts of a profile and the models that it feeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sales of a draft: transactions and their lines from headers, lines, payments, or lists of lines with headers in them."""
+"""Sales of a draft: transactions and their lines, of headers, lines, payments, or lists of lines with both in them."""
 
 from __future__ import annotations
 
@@ -222,7 +222,8 @@ def _states(entry: Entry, headers: Meaning, vocabulary: Vocabulary, *, grouped: 
         _refunds(entry, headers, status.column, known, form)
         if unknown:
             entry.asks.append(
-                f"TRANSACTION_STATUS: what do {', '.join(map(repr, unknown[:6]))} mean? They are refused until it is written here"
+                f"TRANSACTION_STATUS: what do {', '.join(map(repr, unknown[:6]))} mean? "
+                "Until it is written here, rows with them are refused"
             )
     else:
         entry.assume("TRANSACTION_STATUS", "'COMPLETED'", "no column says that a sale did not take place")

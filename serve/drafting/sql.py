@@ -13,7 +13,8 @@ RESERVED = frozenset(
     "current_timestamp date day default desc distinct else end except exists false filter first for foreign from full "
     "grant group having hour in index inner intersect interval into is join last left like limit match month natural "
     "not null offset on only or order outer over position primary references right row rows second select set some "
-    "table then time timestamp to true type union unique update user using value values when where window with year".split()
+    "table then time timestamp to true type union unique update user using value values when where window with "
+    "year".split()
 )
 
 

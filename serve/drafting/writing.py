@@ -86,7 +86,7 @@ def _order(draft: Draft, entry: Entry) -> Order | None:
 def text(draft: Draft, head: Head, answers: Answers) -> str:
     """The settings file. What it leaves open is said at its top; see `assumptions`."""
     lines = [
-        f"# Drafted from the files in {head.landing}. What stands after # is why; ASSUMED: no file says it, look at it.",
+        f"# Drafted from the files in {head.landing}. After # stands why; ASSUMED: no file says it, look at it.",
         *(f"# {line}" for line in assumptions(draft, answers)),
         "extends: base.yaml",
         f"name: {_scalar(head.name)}",
@@ -100,7 +100,7 @@ def text(draft: Draft, head: Head, answers: Answers) -> str:
     for heading, files in (
         ("not used", [(n.path, n.reason) for n in draft.not_used]),
         ("skipped", [(s.name, s.reason) for s in draft.skipped]),
-    ):  # noqa: E501
+    ):
         lines += [f"# {heading}: {path}: {why}" for path, why in files[:40]]
         lines += [f"# {heading}: {len(files) - 40:,} more files"] if len(files) > 40 else []
     return "\n".join(_one_line(line) for line in lines) + "\n"
@@ -119,12 +119,12 @@ def assumptions(draft: Draft, answers: Answers) -> list[str]:
         said.append(
             f"ASSUMED: times without a zone ({shown}) are of {zone}"
             + ("" if answers.timezone else "; else give `timezone: Europe/Paris` (say) to the source")
-        )  # noqa: E501
+        )
     if entries := lacks_currency(draft):
         shown = ", ".join(entry.name for entry in entries)
         said.append(
             f"ASSUMED: amounts of {shown} are in {answers.currency}" if answers.currency
-            else f"ASSUMED: all amounts of {shown} are in one currency, which no file names; map CURRENCY_CODE to say it"
+            else f"ASSUMED: all amounts of {shown} are in one currency that no file names; map CURRENCY_CODE to say it"
         )  # fmt: skip
     if unclear := unclear_dates(draft):
         shown = ", ".join(f"{column.name} of {entry.name} ({column.looked_at[0]})" for entry, column in unclear[:3])

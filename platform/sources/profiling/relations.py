@@ -19,7 +19,7 @@ def overlap(child: Column, parent: Column) -> float:
 
 
 def joined_by(child: Column, candidates: Iterable[Column]) -> tuple[Column | None, float]:
-    """The column that most values of ``child`` are found in, of those that tell rows apart; None where none has half."""
+    """The column with most values of ``child``, of those that tell rows apart; None where none has half of them."""
     best, most = None, JOINS
     for parent in candidates:
         if len(parent.distinct) * 10 >= len(parent.texts) * 9 and (share := overlap(child, parent)) > most:

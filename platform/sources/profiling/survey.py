@@ -6,6 +6,7 @@ import fnmatch
 import io
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -73,7 +74,8 @@ class Delivery:
     """Files with the same columns whose names differ in dates and numbers only.
 
     ``path`` is the glob that finds them and no other file; ``sample`` holds rows of some of them as they are read,
-    ``looked_at`` how many files these are from. ``explode`` names a list inside of the records whose elements are meant.
+    ``looked_at`` how many files these are from. ``explode`` names a list inside of records whose
+    elements are meant.
     """
 
     path: str
@@ -173,13 +175,11 @@ def _is_passed_over(landing: Landing, name: str, skipped: list[Skipped]) -> bool
 
 def _without_copies(landing: Landing, names: list[str], skipped: list[Skipped]) -> list[str]:
     """Files without those whose bytes another one holds, which would count everything twice."""
-    sizes: dict[int, list[str]] = {}
-    for name in names:
-        sizes.setdefault((state := landing.state_of(name)) and state.detail["size"] or 0, []).append(name)
+    states = {name: landing.state_of(name) for name in names}
+    sizes = Counter(state.detail["size"] for state in states.values() if state)
     first: dict[str, str] = {}
-    for name in names:
-        state = landing.state_of(name)
-        if state is None or len(sizes.get(state.detail["size"], [])) < 2:
+    for name, state in states.items():
+        if state is None or sizes[state.detail["size"]] < 2:
             continue
         try:
             digest = landing.digest_of(name)

@@ -35,7 +35,7 @@ NASTY = {
     "page.csv": b"<html><body>Please log in</body></html>",
     "one.csv": b"just one line of words",
     "odd [name]?.csv": ORDERS.encode(),
-    "sp ace/\xe4\xf6.csv".encode().decode("utf-8"): "id;wert\n1;2\n".encode(),
+    "sp ace/\xe4\xf6.csv".encode().decode("utf-8"): b"id;wert\n1;2\n",
 }
 
 
@@ -72,7 +72,7 @@ def test_every_file_of_a_nasty_folder_is_a_delivery_or_skipped_with_a_reason(tmp
     assert all(skip.reason and "\n" not in skip.reason for skip in found.skipped)
     assert {"empty.csv": "empty", "header.csv": "a header and no rows"}.items() <= {
         s.name: s.reason for s in found.skipped
-    }.items()  # noqa: E501
+    }.items()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser reads everything")
@@ -106,7 +106,7 @@ def test_tables_of_an_archive_are_deliveries_each(tmp_path: Path) -> None:
                 {"orders.csv": ORDERS.encode(), "products.csv": b"sku,title\nA,Lamp\n", "read me.pdf": b"%PDF"}
             )
         },
-    )  # noqa: E501
+    )
     found = looked(tmp_path)
     assert {delivery.place.members: sorted(delivery.columns)[0] for delivery in found.deliveries} == {
         "orders.csv": "customer_id",
