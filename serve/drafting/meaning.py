@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+from customer360.platform import tables
 from customer360.platform.sources.profiling.columns import Column
 from customer360.platform.sources.profiling.survey import Delivery
 from customer360.serve.drafting.names import ColumnWords, TableWords, Vocabulary, plain_words
@@ -13,7 +14,8 @@ LEAST = 0.45  # score of a column's name and values together, below which it is 
 LEAST_TABLE = 0.45
 MOSTLY_UNIQUE = 0.97
 LATER_NAME, OTHER_WORD, OTHER_ENTITY, UNKNOWN_WORD = 0.03, 0.15, 0.65, 0.08  # what makes a name less certain
-OTHER_ENTITY_OF_A_MOMENT, OTHER_WORD_OF_A_KEY = 0.4, 0.45
+OTHER_ENTITY_OF_A_MOMENT, OTHER_WORD_OF_A_KEY = 0.4, 0.65
+OF_ANYTHING = frozenset(("id", "name", "description", "type", "status"))  # alone they say nothing of the thing
 OTHER_AMOUNTS = frozenset(("tax", "discount", "profit", "cost", "percent", "loyalty", "budget", "weight", "shipment"))
 MASTERS = {  # the key of tables with one row a thing
     "bronze.customers": "CUSTOMER_ID",
@@ -84,7 +86,7 @@ def subject_of(delivery: Delivery, vocabulary: Vocabulary) -> list[str]:
     path = PurePosixPath(delivery.place.name)
     own = [c for c in vocabulary.concepts_of(path.name.split(".")[0]) if c in vocabulary.entities]
     above = [c for part in path.parts[:-1] for c in vocabulary.concepts_of(part) if c in vocabulary.entities]
-    if "order" in own and {"product", "line"} & set(own):
+    if "order" in own and {"product", "line", "item"} & set(own):
         own = ["line", *own]
     elif len(own) > 1 and own[-1] == "order" and own[-2] in QUALIFIERS:  # payment_transactions
         own = own[:-1]
@@ -142,6 +144,9 @@ def matches_of(delivery: Delivery, table: TableWords, vocabulary: Vocabulary) ->
         _settle_names(found)
     if "EMAIL_ADDRESS" in table.columns:
         _fall_back_to_mail(found)
+    named = found.get("PRODUCT_NAME")
+    if table.name == "bronze.products" and named and "PRODUCT_ID" not in found and named.column.is_unique:
+        found["PRODUCT_ID"] = Match(named.column, named.score * 0.8, "no other column tells products apart")
     return found
 
 
@@ -173,7 +178,7 @@ def _match(column: Column, name: str, words: ColumnWords, table: TableWords, voc
     fits = column.is_a(words.kind)
     score = by_name * fits
     if words.known and score:
-        score *= _known_share(column, vocabulary.values.get(name, {}), name)
+        score *= _known_share(column, vocabulary.values.get(name, {}), table.name, name)
     why = "named so" if by_name > 0.9 else "its name says so in part"
     if score < 0.6 and words.kind in ("email", "currency") and fits == 1.0 and len(column.distinct):
         return Match(column, 0.6, f"its values are {'e-mail addresses' if words.kind == 'email' else 'currencies'}")
@@ -193,15 +198,16 @@ def _by_name(name: str, words: ColumnWords, table: TableWords, vocabulary: Vocab
             continue
         entities = extras & vocabulary.entities
         entity = OTHER_ENTITY_OF_A_MOMENT if words.kind == "moment" else OTHER_ENTITY
-        word = OTHER_WORD_OF_A_KEY if words.kind == "id" else OTHER_WORD
+        word = OTHER_WORD_OF_A_KEY if words.kind == "id" or wanted <= OF_ANYTHING else OTHER_WORD
         cost = entity * len(entities) + word * len(extras - entities) + UNKNOWN_WORD * unknown
         best = max(best, 1.0 - LATER_NAME * rank - cost)
     return best
 
 
-def _known_share(column: Column, known: dict[str, str], name: str) -> float:
-    """Share of the distinct values that are words of the contract, or of files for them."""
-    if not known:
-        return 0.5
-    words = column.words
-    return sum(plain_words(word) in known for word in words) / len(words) if words else 0.5
+def _known_share(column: Column, words: dict[str, str], table: str, name: str) -> float:
+    """Share of the distinct values that are words of the contract, or of files for them; 0 for less than half."""
+    kind = tables.by_name(table).columns()[name]
+    known = {*words, *(plain_words(value) for value in getattr(kind, "values", ()))}
+    found = column.words
+    share = sum(plain_words(word) in known for word in found) / len(found) if found else 0.0
+    return share if share >= 0.5 else 0.0
