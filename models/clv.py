@@ -1,4 +1,4 @@
-"""Customer value: revenue of the next 90 days, in the lake's currency, of every customer active within a year.
+"""Customer value: revenue of the next 90 days, in the reporting currency, of every customer active within a year.
 
 BG/NBD in season time gives expected purchases and Gamma-Gamma the expected value of one (`starts`); their product is
 the starting point. Few shallow Tweedie trees correct it with the other features. Labels are divided by what their cut
@@ -133,7 +133,7 @@ def load(directory: Path) -> ClvFitted:
 
 def fit(snapshot: Snapshot, params: ClvParams, progress: Progress) -> ClvFitted:
     """Fit on all cuts whose outcome is known at `snapshot.as_of`. Raises ModelError when no cut fits or nobody buys."""
-    days, horizon = snapshot[DAYS], params.horizon_days
+    days, horizon = frames.priced(snapshot[DAYS], snapshot.as_of), params.horizon_days
     first = frames.first_purchase_on(days)
     cuts = frames.cuts(first, snapshot.as_of, horizon, params.min_history_days, params.cut_count, params.cut_step_days)
     return fit_examples(starts.examples(days, snapshot.as_of, cuts, horizon, params.active_within_days), params)
@@ -287,8 +287,9 @@ def score(fitted: ClvFitted, frame: pl.DataFrame, as_of: date) -> pl.DataFrame:
 
 
 def predict(fitted: ClvFitted, snapshot: Snapshot) -> pl.DataFrame:
-    """Score the active population of a snapshot, sorted by person."""
-    population = starts.population(snapshot[DAYS], snapshot.as_of, fitted.params.active_within_days)
+    """Score the active population of a snapshot, sorted by person; nobody with an order whose amount is unknown."""
+    days = frames.priced(snapshot[DAYS], snapshot.as_of)
+    population = starts.population(days, snapshot.as_of, fitted.params.active_within_days)
     return score(fitted, population, snapshot.as_of)
 
 
@@ -297,7 +298,8 @@ def evaluate(fitted: ClvFitted, snapshot: Snapshot) -> Evaluation:
 
     Comparisons are of the absolute error of each person; `error_gain` is positive where the model's is smaller.
     """
-    days, params = snapshot[DAYS], fitted.params
+    params = fitted.params
+    days = frames.priced(snapshot[DAYS], snapshot.as_of + timedelta(days=params.horizon_days))
     frames.require_outcome(days, snapshot.as_of, params.horizon_days)
     frame = frames.examples(days, snapshot.as_of, params.horizon_days, params.active_within_days).collect()
     scored = score(fitted, frame, snapshot.as_of)

@@ -10,7 +10,15 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from customer360.pipelines.features import ACTIVE_WITHIN_DAYS, FEATURES, HORIZON_DAYS, QUIET_DAYS, features
+from customer360.pipelines.features import (
+    ACTIVE_WITHIN_DAYS,
+    FEATURES,
+    HORIZON_DAYS,
+    QUIET_DAYS,
+    UNCONVERTED,
+    features,
+    with_unconverted,
+)
 from customer360.platform.errors import ModelError
 
 __all__ = [
@@ -23,6 +31,7 @@ __all__ = [
     "first_purchase_on",
     "labels",
     "population",
+    "priced",
     "require_outcome",
 ]
 
@@ -58,6 +67,14 @@ def population(days: pl.LazyFrame, as_of: date, active_within_days: int = ACTIVE
         .unique()
         .sort("person_id")
     )
+
+
+def priced(days: pl.LazyFrame, before: date) -> pl.LazyFrame:
+    """Days without those of persons who have an order before a date whose amount is not known in the reporting
+    currency: what they spend is unknown, which is not less.
+    """
+    unknown = ((pl.col(UNCONVERTED) > 0) & (pl.col("on") < before)).any().over("person_id")
+    return with_unconverted(days).filter(pl.col("person_id").is_null() | ~unknown)
 
 
 def examples(

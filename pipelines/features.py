@@ -14,6 +14,7 @@ SEASON_DAYS = 365  # the same window a year before
 HORIZON_DAYS = 90
 ACTIVE_WITHIN_DAYS = 365
 QUIET_DAYS = 7  # a shop may be closed on the last days of a window: silence this short is not missing data
+UNCONVERTED = "unconverted_order_count"  # orders whose amount is not known in the reporting currency
 MIN_GAP_DAYS = 1.0  # a mean gap below a day would make recency / gap explode
 
 FEATURES = (
@@ -56,13 +57,21 @@ def features(days: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
     """Features of every known person seen before `as_of`: `person_id` and the Float64 columns `FEATURES`, one row per
     person.
 
-    Amounts are in the lake's currency, durations in days, shares and rates in 0 to 1. A person without a purchase has
-    null where a purchase is needed (recency, gaps, rates); counts are 0. Nothing is infinite or NaN. Source: rows of
-    `silver.subject_days` before `as_of`.
+    Amounts are in the reporting currency, without orders that have no rate to it; means are over orders whose amount is
+    known. Durations are in days, shares and rates in 0 to 1. A person without a purchase has null where a purchase is
+    needed (recency, gaps, rates); counts are 0. Nothing is infinite or NaN. Source: rows of `silver.subject_days`
+    before `as_of`.
     """
-    past = _amounts(days).filter(pl.col("person_id").is_not_null(), pl.col("on") < as_of).sort("person_id", "on")
+    known = pl.col("person_id").is_not_null() & (pl.col("on") < as_of)
+    past = _amounts(with_unconverted(days)).filter(known).sort("person_id", "on")
     sums = past.group_by("person_id", maintain_order=True).agg(*_times(as_of), *_totals(), *_windows(as_of), *_gaps())
     return sums.with_columns(*_ratios()).select("person_id", *(pl.col(name).cast(pl.Float64) for name in FEATURES))
+
+
+def with_unconverted(days: pl.LazyFrame) -> pl.LazyFrame:
+    """Days with ``unconverted_order_count``: 0 where the rows are not of a lake, and so of one currency."""
+    known = UNCONVERTED in days.collect_schema()
+    return days.with_columns(pl.col(UNCONVERTED).fill_null(0) if known else pl.lit(0, pl.Int64).alias(UNCONVERTED))
 
 
 def _amounts(days: pl.LazyFrame) -> pl.LazyFrame:
@@ -93,11 +102,12 @@ def _totals() -> list[pl.Expr]:
         "item_count",
         "return_count",
         "discount_amount",
+        UNCONVERTED,
     )
     channels = ("store_order_count", "online_order_count", "mobile_order_count")
     return [
         *(pl.col(name).sum() for name in (*summed, *channels)),
-        pl.col("gross_amount").filter(_bought()).max().alias("max_day_amount"),
+        pl.col("gross_amount").filter(pl.col("order_count") > pl.col(UNCONVERTED)).max().alias("max_day_amount"),
     ]
 
 
@@ -131,7 +141,9 @@ def _ratios() -> list[pl.Expr]:
     recent = pl.col("order_count_90d")
     before = pl.col("order_count_180d") - recent
     return [
-        _ratio("gross_amount", "order_count").alias("mean_order_amount"),
+        pl.when(pl.col("order_count") > pl.col(UNCONVERTED))
+        .then(pl.col("gross_amount") / (pl.col("order_count") - pl.col(UNCONVERTED)))
+        .alias("mean_order_amount"),
         _ratio("unit_count", "order_count").alias("units_per_order"),
         _ratio("item_count", "order_count").alias("items_per_order"),
         # more returns than orders happen (returns of orders older than the data): a rate stays in 0 to 1

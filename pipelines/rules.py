@@ -34,7 +34,7 @@ class ValueBand(Frozen):
 
 
 class TransactionRules(Frozen):
-    """Bands of one transaction's total in the lake's currency; a band starts strictly above its floor."""
+    """Bands of one transaction's total in the reporting currency; a band starts strictly above its floor."""
 
     high_value_above: float = 500
     medium_value_above: float = 100
@@ -122,7 +122,7 @@ class RetentionAction(Frozen):
 
 
 class RetentionRules(Frozen):
-    """Who stands on the retention worklist, and what is done; amounts in the lake's currency."""
+    """Who stands on the retention worklist, and what is done; amounts in the reporting currency."""
 
     risk_from: float = Field(default=0.4, ge=0, le=1)
     stake_from: float = 20

@@ -36,8 +36,8 @@ class Export(_Described):
     """One kind of file that a system writes.
 
     ``recognize`` are the names of columns (of JSON: paths of keys) that every such file has, a list where one of
-    several will do; other columns that a mapping names may be missing, as exports leave out what a shop does not use. ``sources`` are by name the sources
-    that the export makes, with the keys of a source except path and system.
+    several will do; other columns that a mapping names may be missing, as exports leave out what a shop does not use.
+    ``sources`` are by name the sources that the export makes, with the keys of a source except path and system.
     """
 
     title: str

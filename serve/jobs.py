@@ -23,6 +23,7 @@ from customer360.platform.run.preview import Preview, preview
 from customer360.platform.run.rereading import Reread, drop, retry
 from customer360.platform.settings import Settings
 from customer360.platform.warehouse.load import LoadReport, load, rewrite
+from customer360.serve import money
 from customer360.serve.compose import identity_rules, rules_of, state_folder
 from customer360.serve.publication import freshness
 from customer360.serve.publication.documents import delete_person, publish_gold
@@ -35,6 +36,9 @@ def run_pipeline(settings: Settings, request: RunRequest) -> Run:
     with freshness.watched(state_folder(settings), request.command) as ended:
         record = run(settings, request, rules=rules)
         ended.append(record)
+    if any(node.node == money.TRANSACTIONS for node in record.nodes):
+        for notice in money.notices(lake_of(settings), rules):
+            telemetry.log.warning(notice)
     return record
 
 

@@ -8,6 +8,7 @@ from datetime import date
 
 import polars as pl
 
+from customer360.pipelines.money import converted, with_rate
 from customer360.platform.graph import builds
 from customer360.platform.tables import Date, Float, Integer, Money, String, Table
 
@@ -66,9 +67,10 @@ class CustomerValue(
     person_id = String(primary_key=True)
     as_of = Date(primary_key=True)
     first_purchase_on = Date()
-    gross_amount = Money()
+    gross_amount = Money(description="Amounts are in the reporting currency, without what is unconverted")
     return_amount = Money()
     net_amount = Money(description="Gross less returns, the sum over the person's days")
+    unconverted_order_count = Integer(description="Orders in a currency without a rate: in no amount")
     costed_amount = Money(description="Sold lines, less returned ones, of products whose cost is known")
     cost_amount = Money(description="Cost of those goods")
     margin_amount = Money(nullable=True, description="Costed less cost; null where no cost is known")
@@ -83,15 +85,16 @@ class CustomerValue(
     CustomerValue,
     reads={
         **ACQUIRING,
-        "silver.subject_days": ("subject_id", "person_id", "on", "order_count", "gross_amount", "return_amount", "net_amount"),  # noqa: E501
-        "silver.transaction_items": ("subject_id", "person_id", "occurred_on", "product_id", "quantity", "gross_amount", "return_amount"),  # noqa: E501
-        "silver.products": ("product_id", "cost"),
+        "silver.subject_days": ("subject_id", "person_id", "on", "order_count", "gross_amount", "return_amount", "net_amount", "unconverted_order_count"),  # noqa: E501
+        "silver.transaction_items": ("subject_id", "person_id", "occurred_on", "product_id", "quantity", "gross_amount", "return_amount", "is_unconverted"),  # noqa: E501
+        "silver.products": ("product_id", "cost", "currency"),
     },
 )  # fmt: skip
 def customer_value(
     silver_subject_days: pl.LazyFrame,
     silver_transaction_items: pl.LazyFrame,
     silver_products: pl.LazyFrame,
+    silver_reporting_rates: pl.LazyFrame,
     silver_sessions: pl.LazyFrame,
     silver_messages: pl.LazyFrame,
     gold_campaign_acquisitions: pl.LazyFrame,
@@ -102,7 +105,7 @@ def customer_value(
     spending = (
         past.group_by("person_id")
         .agg(
-            pl.col("gross_amount", "return_amount", "net_amount").sum(),
+            pl.col("gross_amount", "return_amount", "net_amount", "unconverted_order_count").sum(),
             first_purchase_on=pl.col("on").filter(pl.col("order_count") > 0).min(),
         )
         .filter(pl.col("first_purchase_on").is_not_null())
@@ -111,7 +114,11 @@ def customer_value(
     costs = gold_campaign_acquisitions.select("campaign_id", acquisition_cost="cost_per_acquisition")
     margin, net = pl.col("margin_amount").cast(pl.Float64), pl.col("net_amount").cast(pl.Float64)
     return (
-        spending.join(_costed(silver_transaction_items, silver_products, as_of), on="person_id", how="left")
+        spending.join(
+            _costed(silver_transaction_items, silver_products, silver_reporting_rates, as_of),
+            on="person_id",
+            how="left",
+        )
         .join(touched, on="person_id", how="left")
         .join(costs, on="campaign_id", how="left")
         .with_columns(pl.col("costed_amount", "cost_amount").fill_null(0), as_of=pl.lit(as_of))
@@ -148,14 +155,21 @@ def _first_touches(sessions: pl.LazyFrame, messages: pl.LazyFrame, days: pl.Lazy
     )
 
 
-def _costed(items: pl.LazyFrame, products: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
-    """Lines of products with a known cost, by person; what comes back takes its cost back."""
-    known = products.filter(pl.col("cost").is_not_null()).select("product_id", "cost")
+def _costed(items: pl.LazyFrame, products: pl.LazyFrame, rates: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
+    """Lines of products with a known cost, by person; what comes back takes its cost back. A cost, or a line, in a
+    currency without a rate that day is not known.
+    """
+    known = products.filter(pl.col("cost").is_not_null()).select("product_id", "cost", cost_currency="currency")
     sold, back = pl.col("gross_amount") != 0, pl.col("return_amount") != 0
     units = pl.when(sold).then(pl.col("quantity").abs()).when(back).then(-pl.col("quantity").abs()).otherwise(0)
+    past = items.filter(
+        pl.col("person_id").is_not_null(), pl.col("occurred_on") < as_of, ~pl.col("is_unconverted").fill_null(False)
+    ).join(known, on="product_id")
+    cost = converted(pl.col("cost"), pl.col("cost_rate"))
     return (
-        items.filter(pl.col("person_id").is_not_null(), pl.col("occurred_on") < as_of)
-        .join(known, on="product_id")
+        with_rate(past, rates, currency="cost_currency", on="occurred_on", into="cost_rate")
+        .with_columns(cost=cost)
+        .filter(pl.col("cost").is_not_null())
         .group_by("person_id")
         .agg(
             costed_amount=(pl.col("gross_amount") - pl.col("return_amount")).sum(),

@@ -28,9 +28,9 @@ class AgreementCounts(Table, table="gold.agreement_counts", sort_by=("child", "c
     AgreementCounts,
     rules="validation",
     reads={
-        "silver.transactions": ("transaction_id", "source_system", "total_amount", "tax_amount", "shipping_amount", "discount_amount"),  # noqa: E501
-        "silver.transaction_items": ("transaction_id", "source_system", "product_id", "unit_price", "total_price"),
-        "silver.products": ("product_id", "price"),
+        "silver.transactions": ("transaction_id", "source_system", "total_amount", "refunded_amount", "tax_amount", "shipping_amount", "discount_amount", "is_return"),  # noqa: E501
+        "silver.transaction_items": ("transaction_id", "source_system", "product_id", "unit_price", "total_price", "currency"),  # noqa: E501
+        "silver.products": ("product_id", "price", "currency"),
     },
 )  # fmt: skip
 def agreement_counts(
@@ -39,19 +39,31 @@ def agreement_counts(
     silver_products: pl.LazyFrame,
     params: ValidationRules,
 ) -> pl.LazyFrame:
-    """Headers against the sum of their lines, prices of lines against the catalogue (where it has one)."""
+    """Headers against the sum of their lines, prices of lines against the catalogue (where it has one). What cannot be
+    compared is left out: sales of which the header alone says that money was given back, and prices in two currencies.
+    """
     key = ["transaction_id", "source_system"]
     lines = silver_transaction_items.group_by(key).agg(lines=pl.col("total_price").cast(pl.Float64).sum())
     extras = pl.col("tax_amount").fill_null(0) + pl.col("shipping_amount").fill_null(0)
     expected = pl.col("lines") + (extras - pl.col("discount_amount").fill_null(0)).cast(pl.Float64)
-    sums = silver_transactions.join(lines, on=key).select(
-        "source_system",
-        agrees=(expected - pl.col("total_amount").cast(pl.Float64)).abs() <= params.amount_tolerance + 1e-9,
+    whole = pl.col("is_return").fill_null(False) | (pl.col("refunded_amount").fill_null(0) == 0)
+    sums = (
+        silver_transactions.filter(whole)
+        .join(lines, on=key)
+        .select(
+            "source_system",
+            agrees=(expected - pl.col("total_amount").cast(pl.Float64)).abs() <= params.amount_tolerance + 1e-9,
+        )
     )
     low, high = params.catalogue_price_share
-    catalogue = silver_products.select("product_id", price=pl.col("price").cast(pl.Float64)).filter(pl.col("price") > 0)
-    prices = silver_transaction_items.join(catalogue, on="product_id").select(
-        "source_system", agrees=(pl.col("unit_price").cast(pl.Float64) / pl.col("price")).is_between(low, high)
+    catalogue = silver_products.select(
+        "product_id", price=pl.col("price").cast(pl.Float64), list_currency="currency"
+    ).filter(pl.col("price") > 0)
+    same_money = (pl.col("currency") == pl.col("list_currency")).fill_null(True)
+    prices = (
+        silver_transaction_items.join(catalogue, on="product_id")
+        .filter(same_money)
+        .select("source_system", agrees=(pl.col("unit_price").cast(pl.Float64) / pl.col("price")).is_between(low, high))
     )
     return pl.concat(
         [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,9 +17,19 @@ def systems(
     name: Annotated[
         str | None, typer.Argument(help="A system, or system/export to print its sources as YAML; default: all")
     ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="Say which recipes fit this file")
+    ] = None,
 ) -> None:
     """Systems whose exports need no mapping: with `recipe: system/export`, a source fills all tables of the export."""
     import yaml
+
+    if file:
+        fitting = _fitting(file)
+        typer.echo(
+            "\n".join(fitting) if fitting else f"no recipe fits {file}; docs/recipes/source.md says how to map it"
+        )
+        raise typer.Exit(0 if fitting else 1)
 
     from customer360.platform.systems import expanded, export_of, exports
     from customer360.platform.systems import systems as known
@@ -37,6 +48,20 @@ def systems(
         for recipe, export in exports().items():
             if recipe.startswith(f"{key}/"):
                 typer.echo(f"  {recipe:<32} {export.title}: {', '.join(t.partition('.')[2] for t in export.tables)}")
+
+
+def _fitting(file: Path) -> list[str]:
+    """Recipes that a file may be of, by the names of its columns."""
+    from customer360.platform.errors import ConfigError
+    from customer360.platform.sources import formats
+    from customer360.platform.sources.formats.options import Options
+    from customer360.platform.systems import recognized
+
+    if not file.is_file():
+        raise ConfigError(f"there is no file {file}")
+    with file.open("rb") as stream:
+        first = next(formats.pieces(stream, Options(), file.name), None)
+    return recognized(first.frame.columns) if first else []
 
 
 def _head(name: str, export: Export) -> list[str]:

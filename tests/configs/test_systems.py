@@ -42,7 +42,8 @@ class Case:
 
     def path(self, export: str) -> str:
         sources = systems.export_of(f"{self.system}/{export}").sources.values()
-        return f"{self.system}/{self.name}/{export}.{next(iter(sources))['format']}"
+        suffix = next(iter(sources))["format"]
+        return f"{self.system}/{self.name}/{export}.{'csv' if suffix == 'auto' else suffix}"
 
     def entries(self) -> dict[str, dict[str, Any]]:
         return {
@@ -71,7 +72,9 @@ def landed(site: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -
     """A site on which every case has landed."""
     sources = systems.with_recipes({name: entry for case in CASES.values() for name, entry in case.entries().items()})
     root = tmp_path_factory.mktemp("systems")
-    own = yaml.safe_load(configs.find("rules/enrichment.yaml").read_text(encoding="utf-8")) | {"rate_valid_days": 50_000}
+    own = yaml.safe_load(configs.find("rules/enrichment.yaml").read_text(encoding="utf-8")) | {
+        "rate_valid_days": 50_000
+    }
     (root / "enrichment.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
     rates = {"table": "bronze.exchange_rates", "system": "BANK", "path": "rates.csv", "format": "csv"}
     rules = {"enrichment": str(root / "enrichment.yaml")}
@@ -91,6 +94,7 @@ def test_every_export_has_a_case() -> None:
     assert shown == set(systems.exports())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_rows(landed: Any, name: str) -> None:
     case = CASES[name]
@@ -101,6 +105,7 @@ def test_rows(landed: Any, name: str) -> None:
         assert by_text(shown) == by_text(expected), table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_nothing_is_refused(landed: Any, name: str) -> None:
     space = CASES[name].namespace

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 
 from customer360.pipelines.features import FEATURES, features
 from customer360.platform.graph import builds
-from customer360.platform.tables import Date, Float, String, Table
+from customer360.platform.tables import Date, Float, Integer, String, Table
 
 
 class CustomerFeatures(
@@ -19,9 +19,17 @@ class CustomerFeatures(
     person_id = String(primary_key=True)
     as_of = Date(primary_key=True)
     vars().update({name: Float(nullable=True) for name in FEATURES})  # declared once, where they are computed
+    unconverted_order_count_365d = Integer(nullable=True, description="Orders of a year that are in no amount")
 
 
 @builds(CustomerFeatures)
 def customer_features(silver_subject_days: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
     """Point-in-time features of every person seen before ``as_of``."""
-    return features(silver_subject_days, as_of).with_columns(as_of=pl.lit(as_of))
+    last_year = pl.col("on").is_between(as_of - timedelta(days=365), as_of, closed="left")
+    unknown = (
+        silver_subject_days.filter(pl.col("person_id").is_not_null(), last_year)
+        .group_by("person_id")
+        .agg(unconverted_order_count_365d=pl.col("unconverted_order_count").sum())
+    )
+    found = features(silver_subject_days, as_of).join(unknown, on="person_id", how="left", maintain_order="left")
+    return found.with_columns(pl.col("unconverted_order_count_365d").fill_null(0), as_of=pl.lit(as_of))

@@ -10,7 +10,7 @@ from datetime import date
 
 import polars as pl
 
-from customer360.pipelines.gold.customers.rfm import fifths, rfm
+from customer360.pipelines.gold.customers.rfm import fifths, is_priced, rfm
 from customer360.pipelines.rules import EnrichmentRules
 from customer360.platform.graph import builds
 from customer360.platform.tables import Date, Float, Integer, List, Money, OneOf, String, Table
@@ -19,7 +19,7 @@ NOT_BUYING = "NOT_BUYING"  # no purchase in a year, or none yet
 # The worst first: a step up this ladder is a gain.
 LADDER = (NOT_BUYING, "HIBERNATING", "AT_RISK", "NEEDS_ATTENTION", "PROMISING", "LOYAL", "CHAMPION")
 YEAR_DAYS = 365
-DAYS = ("person_id", "on", "order_count", "gross_amount")
+DAYS = ("person_id", "on", "order_count", "gross_amount", "unconverted_order_count")
 
 
 class RfmMonthBounds(Table, table="gold.rfm_month_bounds", sort_by=("month",)):
@@ -40,13 +40,17 @@ def rfm_month_bounds(silver_subject_days: pl.LazyFrame, as_of: date, params: Enr
     month, bounds = as_of.replace(day=1), []
     for _ in range(params.segment_history_months + 1):
         values = standing(bought, month)
-        quantiles = {name: fifths(column) for name, column in _RANKED.items()}
+        quantiles = {name: fifths(column, of) for name, (column, of) in _RANKED.items()}
         bounds.append(values.select(month=pl.lit(month), buyers=pl.len(), **quantiles))
         month = _month_before(month)
     return pl.concat(bounds).filter(pl.col("buyers") > 0).drop("buyers").sort("month")
 
 
-_RANKED = {"recency_days": "recency_days", "order_count": "order_count_365d", "gross_amount": "gross_amount_365d"}
+_RANKED = {
+    "recency_days": ("recency_days", None),
+    "order_count": ("order_count_365d", None),
+    "gross_amount": ("gross_amount_365d", is_priced()),
+}
 
 
 class SegmentMonths(Table, table="gold.segment_months", per="person_id", bucketed=True, sort_by=("person_id", "month")):
@@ -124,6 +128,7 @@ def standing(bought: pl.LazyFrame, at: date) -> pl.LazyFrame:
             recency_days=age.min(),
             order_count_365d=pl.col("order_count").sum(),
             gross_amount_365d=pl.col("gross_amount").sum(),
+            unconverted_order_count_365d=pl.col("unconverted_order_count").sum(),
         )
     )
 

@@ -29,14 +29,21 @@ def rfm_bounds(gold_customer_features: pl.LazyFrame, as_of: date) -> pl.LazyFram
         as_of=pl.lit(as_of),
         recency_days=fifths("recency_days"),
         order_count=fifths("order_count_365d"),
-        gross_amount=fifths("gross_amount_365d"),
+        gross_amount=fifths("gross_amount_365d", is_priced()),
     )
 
 
-def fifths(column: str) -> pl.Expr:
-    """The inner fifths of a column; zeros without a row."""
+def fifths(column: str, of: pl.Expr | None = None) -> pl.Expr:
+    """The inner fifths of a column, of the rows that a condition is true of; zeros without a row."""
     steps = [i / RFM_GROUPS for i in range(1, RFM_GROUPS)]
-    return pl.concat_list(pl.col(column).cast(pl.Float64).quantile(q).fill_null(0.0) for q in steps)
+    values = pl.col(column).cast(pl.Float64)
+    values = values if of is None else values.filter(of)
+    return pl.concat_list(values.quantile(q).fill_null(0.0) for q in steps)
+
+
+def is_priced() -> pl.Expr:
+    """Whether the amount of every order of the last year is known in the reporting currency."""
+    return pl.col("unconverted_order_count_365d").fill_null(0) == 0
 
 
 class Rfm(Table):
@@ -46,7 +53,7 @@ class Rfm(Table):
         nullable=True, description="5: most recent fifth of last year's buyers; null: no purchase in a year"
     )
     rfm_frequency = Integer(nullable=True)
-    rfm_monetary = Integer(nullable=True)
+    rfm_monetary = Integer(nullable=True, description="Null, too, where an order of the year is unconverted")
     rfm_segment = String(nullable=True)
     rfm_until_at = Timestamp(nullable=True, description="As value_until_at")
 
@@ -67,14 +74,15 @@ def rfm(profile: pl.LazyFrame, bounds: pl.LazyFrame) -> pl.LazyFrame:
         .with_columns(
             rfm_recency=RFM_GROUPS - above("recency_days", "recency_days"),
             rfm_frequency=1 + above("order_count_365d", "order_count"),
-            rfm_monetary=1 + above("gross_amount_365d", "gross_amount"),
+            rfm_monetary=pl.when(is_priced()).then(1 + above("gross_amount_365d", "gross_amount")),
         )
         .with_columns(rfm_segment=_segment(), rfm_until_at=pl.col("value_until_at"))
     )
 
 
 def _segment() -> pl.Expr:
-    recency, frequency = pl.col("rfm_recency"), (pl.col("rfm_frequency") + pl.col("rfm_monetary")) / 2
+    recency = pl.col("rfm_recency")
+    frequency = (pl.col("rfm_frequency") + pl.col("rfm_monetary").fill_null(pl.col("rfm_frequency"))) / 2
     return (
         pl.when(recency.is_null()).then(None)
         .when((recency >= 4) & (frequency >= 4)).then(pl.lit("CHAMPION"))

@@ -14,7 +14,7 @@ def _reasons() -> List:
 class Clv(Table):
     """Expected value, where a champion has scored."""
 
-    clv_amount = Float(nullable=True, description="Expected revenue of the model's horizon, in the lake's currency")
+    clv_amount = Float(nullable=True, description="Expected revenue of the model's horizon, in the reporting currency")
     clv_low = Float(
         nullable=True, description="80 % of outcomes lie between clv_low and clv_high; null where a model states none"
     )

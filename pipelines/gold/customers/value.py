@@ -10,7 +10,7 @@ from customer360.pipelines.rules import EnrichmentRules
 from customer360.platform.tables import Date, Float, Integer, Money, String, Table, Timestamp
 
 CHANNELS = {"store": "IN_STORE", "online": "ONLINE", "mobile": "MOBILE"}  # in order of preference among equals
-COUNTS = ("order_count", "order_count_365d")
+COUNTS = ("order_count", "order_count_365d", "unconverted_order_count", "unconverted_order_count_365d")
 AMOUNTS = ("gross_amount", "return_amount", "net_amount", "gross_amount_365d")
 
 
@@ -22,11 +22,12 @@ class Value(Table):
     recency_days = Integer(nullable=True)
     order_count = Integer()
     order_count_365d = Integer()
-    gross_amount = Money()
+    gross_amount = Money(description="Amounts are in the reporting currency, without what is unconverted")
     return_amount = Money()
     net_amount = Money()
     gross_amount_365d = Money()
-    mean_order_amount = Float(nullable=True)
+    mean_order_amount = Float(nullable=True, description="Of orders whose amount is known; null where there is none")
+    unconverted_order_count = Integer(description="Orders in a currency without a rate: in order_count, in no amount")
     value_segment = String(description="Band of net spending and orders (rule file: value_segments)")
     lifetime_value_rule = Float(description="The specification's formula: spending x recency factor x frequency factor")
     value_until_at = Timestamp(nullable=True, description="Latest day's last fact with an order or a return")
@@ -38,15 +39,17 @@ def value(profile: pl.LazyFrame, days: pl.LazyFrame, params: EnrichmentRules, as
     bought, last_year = pl.col("order_count") > 0, pl.col("on") >= as_of - timedelta(days=365)
     traded = bought | (pl.col("return_count") > 0)
     history = past.group_by("person_id").agg(
-        pl.col("order_count", "gross_amount", "return_amount", "net_amount").sum(),
+        pl.col("order_count", "unconverted_order_count", "gross_amount", "return_amount", "net_amount").sum(),
         first_purchase_on=pl.col("on").filter(bought).min(),
         last_purchase_on=pl.col("on").filter(bought).max(),
         order_count_365d=pl.col("order_count").filter(last_year).sum(),
+        unconverted_order_count_365d=pl.col("unconverted_order_count").filter(last_year).sum(),
         gross_amount_365d=pl.col("gross_amount").filter(last_year).sum(),
         value_until_at=pl.col("last_at").filter(traded).max(),
         **{f"{c}_order_share": pl.col(f"{c}_order_count").sum() for c in CHANNELS},
     )
     has_orders = pl.col("order_count") > 0
+    priced = pl.col("order_count") - pl.col("unconverted_order_count")
     return (
         profile.join(history, on="person_id", how="left")
         .with_columns(
@@ -57,7 +60,7 @@ def value(profile: pl.LazyFrame, days: pl.LazyFrame, params: EnrichmentRules, as
         .with_columns(
             *(pl.when(has_orders).then(pl.col(f"{c}_order_share") / pl.col("order_count")).alias(f"{c}_order_share")
               for c in CHANNELS),
-            mean_order_amount=pl.when(has_orders).then(pl.col("gross_amount").cast(pl.Float64) / pl.col("order_count")),
+            mean_order_amount=pl.when(priced > 0).then(pl.col("gross_amount").cast(pl.Float64) / priced),
             value_segment=_segment(params),
             lifetime_value_rule=_lifetime_value(),
         )

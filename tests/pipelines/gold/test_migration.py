@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from customer360.pipelines.features import features
+from customer360.pipelines.gold.customers.features import customer_features
 from customer360.pipelines.gold.customers.migration import (
     LADDER,
     NOT_BUYING,
@@ -47,7 +48,10 @@ def days(people: int = 150, until: date = date(2026, 6, 1), seed: int = 0) -> pl
     filled = frame.with_columns(
         **dict.fromkeys(COUNTED, pl.lit(0, pl.Int64)), gross_amount=money, net_amount=money,
         return_amount=pl.lit(Decimal(0)), discount_amount=pl.lit(Decimal(0)), seconds_on_site=0, first_at=last, last_at=last,  # noqa: E501
-    ).with_columns(order_count=pl.col("orders").cast(pl.Int64))  # fmt: skip
+    ).with_columns(
+        order_count=pl.col("orders").cast(pl.Int64),
+        unconverted_order_count=pl.when(pl.col("amount") > Decimal(80)).then("orders").otherwise(0).cast(pl.Int64),
+    )  # fmt: skip
     return tables.conform(SubjectDays, filled.select(list(SubjectDays.columns())).lazy()).collect().lazy()
 
 
@@ -63,7 +67,7 @@ def test_every_month_equals_the_customer_view_of_that_day(history: pl.DataFrame)
     assert len(months) == 9 and months[-1] == date(2026, 3, 1)
     for month in months:
         view = features(log, month).select("person_id").pipe(value, log, RULES, month)
-        wanted = rfm(view, rfm_bounds(features(log, month), month)).filter(pl.col("rfm_segment").is_not_null())
+        wanted = rfm(view, rfm_bounds(customer_features(log, month), month)).filter(pl.col("rfm_segment").is_not_null())
         expected = wanted.select("person_id", "rfm_segment", "gross_amount_365d").sort("person_id").collect()
         told = history.filter(pl.col("month") == month).sort("person_id").drop("month")
         assert told.equals(expected), month
