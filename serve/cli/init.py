@@ -70,7 +70,11 @@ def _written(draft: Draft, folder: Path, out: Path, answers: Answers) -> Setting
             file.write(writing.text(draft, head, answers))
     except OSError as fault:
         raise ConfigError(f"{out} cannot be written: {fault.strerror}") from None
-    return configuration.load(out)
+    try:
+        return configuration.load(out)
+    except ConfigError:
+        out.unlink()  # a draft that does not load helps nobody; the next try finds the name free
+        raise
 
 
 def _asked(draft: Draft, is_silent: bool) -> Answers:

@@ -123,16 +123,23 @@ def _of_headers(headers: Meaning, meanings: list[Meaning], vocabulary: Vocabular
         made = [sales.from_header(headers, _stem(headers.delivery), vocabulary)]
     else:
         parts = [m for table in ("payments", sales.ITEMS) for m in meanings if m.table == table]
-        joined = (
-            (sales.joined_headers(headers, part, _stem(headers.delivery), vocabulary) for part in parts)
-            if sales.can_join()
-            else ()
-        )
-        made = [entry for entry in joined if entry is not None][:1]
+        made = _joined(headers, parts, meanings, vocabulary)
     return made + _people_of(headers, meanings, vocabulary)
 
 
+def _joined(headers: Meaning, parts: list[Meaning], meanings: list[Meaning], vocabulary: Vocabulary) -> list[Entry]:
+    """Transactions of headers without amounts, from the first of the parts that meets them."""
+    for part in parts:
+        priced, join = sales.with_prices(part, meanings)
+        entry = sales.joined_headers(headers, priced, _stem(headers.delivery), vocabulary)
+        if entry is not None:
+            entry.join |= join
+            return [entry]
+    return []
+
+
 def _of_lines(lines: Meaning, meanings: list[Meaning], vocabulary: Vocabulary) -> list[Entry]:
+    lines, join = sales.with_prices(lines, meanings)
     headers = sales.headers_of(lines, vocabulary)
     stem = _stem(lines.delivery)
     made = []
@@ -140,6 +147,8 @@ def _of_lines(lines: Meaning, meanings: list[Meaning], vocabulary: Vocabulary) -
     if sales.is_list(lines, headers) and not others:
         made = [sales.from_list(lines, headers, stem, vocabulary), *_people_of(headers, meanings, vocabulary)]
     made.append(sales.from_lines(lines, headers, f"{stem}_lines" if made else stem, vocabulary))
+    for entry in made:
+        entry.join |= join if entry.table != CUSTOMERS else {}
     if not any(m.table == PRODUCTS for m in meanings):
         made += _articles_of(lines)
     return made

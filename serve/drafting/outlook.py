@@ -15,6 +15,7 @@ from customer360.platform.sources.base import Source, configured
 from customer360.platform.sources.bronze import mapping_of, reading_of
 from customer360.platform.sources.casting import fit
 from customer360.platform.sources.formats.records import numbered
+from customer360.platform.sources.landing import Landing, landing_of
 from customer360.serve.drafting.draft import Draft
 from customer360.serve.drafting.entries import Entry
 
@@ -79,10 +80,11 @@ def outlook(draft: Draft, settings: Settings, rules: dict[str, Any]) -> Outlook:
     """Try every source of a draft on the rows that were looked at."""
     found = Outlook()
     accounts: list[pl.Series] = []
+    landing = landing_of(settings)
     for entry in draft.entries:
         found.is_whole &= entry.delivery.whole
         for name in _names(entry):
-            said, rows = _tried(name, entry, configured(settings, name), rules)
+            said, rows = _tried(name, entry, configured(settings, name), landing, rules)
             found.sources.append(said)
             if said.table == "bronze.customers" and rows is not None:
                 accounts.append(rows["CUSTOMER_ID"].drop_nulls())
@@ -98,15 +100,15 @@ def _names(entry: Entry) -> list[str]:
     return [f"{entry.name}_{part}" for part in systems.export_of(entry.recipe).sources]
 
 
-def _tried(name: str, entry: Entry, source: Source, rules: dict[str, Any]) -> tuple[SourceOutlook, pl.DataFrame | None]:
+def _tried(
+    name: str, entry: Entry, source: Source, landing: Landing, rules: dict[str, Any]
+) -> tuple[SourceOutlook, pl.DataFrame | None]:
     sample = entry.delivery.sample
     said = SourceOutlook(name, source.table, sample.height)
-    if entry.join:
-        return said, None
     table = tables.by_name(source.table)
     places = pl.int_range(1, sample.height + 1, eager=True)
     try:
-        fitted = fit(numbered(sample.clone(), places), table, mapping_of(source), reading_of(source, rules))
+        fitted = fit(numbered(sample.clone(), places), table, mapping_of(source, landing), reading_of(source, rules))
         verdict = tables.judge(table, fitted.frame)
     except (Customer360Error, pl.exceptions.PolarsError) as fault:
         said.fault = " ".join(str(fault).split())[:200]

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from customer360.platform.settings import SourceSettings
 from customer360.platform.sources.profiling.columns import Column
 from customer360.platform.sources.profiling.relations import JOINS, depends, overlap, varies
 from customer360.serve.drafting import sql
-from customer360.serve.drafting.entries import IN_PART, RETURNED, Entry, channel, complete, reason, take_as_known
+from customer360.serve.drafting.entries import IN_PART, RETURNED, Entry, Guess, channel, complete, take_as_known
 from customer360.serve.drafting.meaning import Match, Meaning, read_as
 from customer360.serve.drafting.names import Vocabulary, plain_words
 
@@ -259,45 +258,65 @@ def _refunds(entry: Entry, headers: Meaning, status: Column, known: dict[str, st
     entry.assume("REFUNDED_AMOUNT", case, f"{', '.join(map(repr, whole))}: all of it was given back")
 
 
-def can_join() -> bool:
-    """Whether sources can be joined with further files."""
-    return "join" in SourceSettings.model_fields
-
-
 def joined_headers(headers: Meaning, parts: Meaning, name: str, vocabulary: Vocabulary) -> Entry | None:
     """Transactions whose amounts stand in another file: the parts (lines or payments) summed by order, joined with the
-    headers; None where the two do not meet.
+    headers; None where the two do not meet, or the headers are no single file.
     """
     order, key = parts.column("TRANSACTION_ID"), headers.column("TRANSACTION_ID")
-    if order is None or key is None or max(overlap(order, key), overlap(key, order)) < JOINS:
+    if order is None or key is None or len(headers.delivery.files) > 1 or headers.delivery.explode:
+        return None
+    if max(overlap(order, key), overlap(key, order)) < JOINS:
         return None
     amount = line_amount(parts)
-    total = parts.matches.get("TOTAL_AMOUNT")
-    if total is not None:
+    if total := parts.matches.get("TOTAL_AMOUNT"):
         amount = Amount(sql.name(total.column), f"sum of {total.column.name}", columns=(total.column,))
     if amount is None:
         return None
-    entry = Entry(
-        name, TRANSACTIONS, parts.delivery, f"amounts of {parts.delivery.path}, facts of {headers.delivery.path}"
-    )
-    entry.group_by = [order.name]
-    entry.join = {"head": {"path": headers.delivery.path, "on": {order.name: key.name}}}
+    about = f"amounts of {parts.delivery.path}, the rest of {headers.delivery.path}"
+    entry = Entry(name, TRANSACTIONS, parts.delivery, about, group_by=[sql.name(order)])
+    entry.join = {"head": _join(headers, order, key)}
     entry.take("TRANSACTION_ID", parts.matches["TRANSACTION_ID"])
-    head = from_header(headers, name, vocabulary)
+    there = {column: _beside("head", match) for column, match in headers.matches.items()}
+    head = from_header(Meaning(headers.delivery, TRANSACTIONS, there, headers.score), name, vocabulary)
     for column, guess in head.mapping.items():
-        match = headers.matches.get(column)
-        if column in ("TRANSACTION_ID", "TOTAL_AMOUNT"):
-            continue
-        if match is None:
-            entry.mapping[column] = guess
-            continue
-        there = guess.expression.replace(sql.name(match.column), f"head.{sql.name(match.column)}")
-        entry.take(
-            column, Match(match.column, match.score, f"{reason(match)} of {headers.delivery.path}"), f"MIN({there})"
-        )
+        if column not in ("TRANSACTION_ID", "TOTAL_AMOUNT"):
+            grouped = guess.expression if column not in there else f"MIN({guess.expression})"
+            entry.mapping[column] = Guess(grouped, guess.why, guess.is_assumed)
+    entry.used |= {column: used for column, used in head.used.items() if column != "TRANSACTION_ID"}
     _take_amount(entry, amount, "ROUND(SUM({}), 2)")
+    if status := there.get("TRANSACTION_STATUS"):
+        _refunds(entry, headers, status.column, vocabulary.values["TRANSACTION_STATUS"], "MIN({})")
     entry.asks += head.asks
     return entry
+
+
+def with_prices(lines: Meaning, meanings: list[Meaning]) -> tuple[Meaning, dict[str, dict[str, object]]]:
+    """Lines that hold no amount with the prices of the list of products, and the join that this takes."""
+    article = lines.column("PRODUCT_ID")
+    if article is None or line_amount(lines) is not None:
+        return lines, {}
+    for goods in meanings:
+        price, key = goods.matches.get("PRICE"), goods.column("PRODUCT_ID")
+        is_one = goods.table == "bronze.products" and len(goods.delivery.files) == 1
+        if is_one and price is not None and key is not None and overlap(article, key) >= JOINS:
+            matches = {**lines.matches, "UNIT_PRICE": _beside("goods", price)}
+            return Meaning(lines.delivery, lines.table, matches, lines.score), {"goods": _join(goods, article, key)}
+    return lines, {}
+
+
+def _beside(name: str, match: Match) -> Match:
+    """A column of a joined file."""
+    column = match.column
+    path = (name, *(column.path or (column.name,)))
+    return Match(Column(column.name, column.data, path, column.title), match.score, f"{match.why} in the joined file")
+
+
+def _join(other: Meaning, mine: Column, key: Column) -> dict[str, object]:
+    place = other.delivery.place
+    found: dict[str, object] = {"path": place.file, "on": {sql.name(mine): key.name}}
+    found |= {"members": place.members} if place.members != "*" else {}
+    found |= {"sheet": place.sheet} if place.sheet else {}
+    return found if key.is_unique else {**found, "first": True}
 
 
 def headers_of(delivery_meaning: Meaning, vocabulary: Vocabulary) -> Meaning:

@@ -158,8 +158,8 @@ def _source(draft: Draft, entry: Entry, answers: Answers) -> Iterator[str]:
     if entry.join:
         yield "    join:"
         for name, said in entry.join.items():
-            on = ", ".join(f"{_scalar(a, flow=True)}: {_scalar(b, flow=True)}" for a, b in said["on"].items())  # type: ignore[attr-defined]
-            yield f"      {name}: {{path: {_scalar(str(said['path']), flow=True)}, on: {{{on}}}}}"
+            keys = ", ".join(f"{_scalar(key, flow=True)}: {_flow(value)}" for key, value in said.items())
+            yield f"      {name}: {{{keys}}}"
     yield "    mapping:"
     mapping = [(column, guess.expression, guess.why, guess.is_assumed) for column, guess in entry.mapping.items()]
     mapping += _currency(entry, answers)
@@ -208,6 +208,12 @@ def _readings(draft: Draft, entry: Entry, answers: Answers) -> dict[str, str]:
     ):
         found["decimal"] = ","
     return found
+
+
+def _flow(value: object) -> str:
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_scalar(a, flow=True)}: {_scalar(b, flow=True)}' for a, b in value.items())}}}"
+    return str(value).lower() if isinstance(value, bool) else _scalar(str(value), flow=True)
 
 
 def _seen(entry: Entry) -> str:
