@@ -107,7 +107,9 @@ def _tried(delivery: Delivery, table: TableWords, vocabulary: Vocabulary) -> Mea
     score = 0.2 + 0.45 * min(explained, 1.0) + named + _key_fits(table.name, matches)
     if not table.is_table and not (subject and subject[0] in table.about) and table.name != "payments":
         score -= 0.3  # of these little is known but the name
-    if table.name in OF_NO_ORDER and any({"order", "id"} <= set(vocabulary.concepts_of(name)) for name in delivery.columns):
+    if table.name in OF_NO_ORDER and any(
+        {"order", "id"} <= set(vocabulary.concepts_of(name)) for name in delivery.columns
+    ):
         score -= 0.4  # rows with the number of an order are parts of orders
     why = f"explains {len(matches)} of {len(filled)} columns" + (", named so" if named > 0.1 else "")
     return Meaning(delivery, table.name, matches, score, why)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -14,6 +14,7 @@ from customer360.serve.drafting.meaning import Match, Meaning, read_as
 from customer360.serve.drafting.names import Vocabulary, plain_words
 
 TRANSACTIONS, ITEMS = "bronze.transactions", "bronze.transaction_items"
+CLEAR = 0.9  # score of a name that leaves no doubt
 FEW_LINES = 5  # of orders with several lines, below which a common value says nothing
 
 
@@ -92,7 +93,7 @@ def from_list(lines: Meaning, headers: Meaning, name: str, vocabulary: Vocabular
 
 
 def _with_order(headers: Meaning, order: Match) -> Meaning:
-    return Meaning(headers.delivery, TRANSACTIONS, {**headers.matches, "TRANSACTION_ID": order}, headers.score)
+    return replace(headers, matches={**headers.matches, "TRANSACTION_ID": order})
 
 
 def _take_amount(entry: Entry, amount: Amount | None, form: str) -> None:
@@ -226,6 +227,11 @@ def _states(entry: Entry, headers: Meaning, vocabulary: Vocabulary, *, grouped: 
             )
     else:
         entry.assume("TRANSACTION_STATUS", "'COMPLETED'", "no column says that a sale did not take place")
+        if status and status.column.is_word and status.score >= CLEAR:
+            shown = ", ".join(map(repr, status.column.words[:6]))
+            entry.asks.append(
+                f"TRANSACTION_STATUS: what do {shown} of {status.column.name} mean? All count as COMPLETED"
+            )
     kinds = vocabulary.values["TRANSACTION_TYPE"]
     if type_ and all(plain_words(word) in kinds for word in type_.column.words):
         entry.take("TRANSACTION_TYPE", type_, form.format(sql.words(type_.column, kinds, {})))
@@ -277,7 +283,7 @@ def joined_headers(headers: Meaning, parts: Meaning, name: str, vocabulary: Voca
     entry.join = {"head": _join(headers, order, key)}
     entry.take("TRANSACTION_ID", parts.matches["TRANSACTION_ID"])
     there = {column: _beside("head", match) for column, match in headers.matches.items()}
-    head = from_header(Meaning(headers.delivery, TRANSACTIONS, there, headers.score), name, vocabulary)
+    head = from_header(replace(headers, matches=there), name, vocabulary)
     for column, guess in head.mapping.items():
         if column not in ("TRANSACTION_ID", "TOTAL_AMOUNT"):
             grouped = guess.expression if column not in there else f"MIN({guess.expression})"
@@ -300,7 +306,7 @@ def with_prices(lines: Meaning, meanings: list[Meaning]) -> tuple[Meaning, dict[
         is_one = goods.table == "bronze.products" and len(goods.delivery.files) == 1
         if is_one and price is not None and key is not None and overlap(article, key) >= JOINS:
             matches = {**lines.matches, "UNIT_PRICE": _beside("goods", price)}
-            return Meaning(lines.delivery, lines.table, matches, lines.score), {"goods": _join(goods, article, key)}
+            return replace(lines, matches=matches), {"goods": _join(goods, article, key)}
     return lines, {}
 
 
