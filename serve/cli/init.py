@@ -51,10 +51,14 @@ def init(
     if not draft.entries:
         _say_files(draft)
         raise ConfigError(f"nothing in {folder} was recognized; write the sources by hand: docs/recipes/source.md")
-    answers = _asked(draft, is_silent=yes or not sys.stdin.isatty())
+    answers = _asked(draft, is_silent=yes or not _is_terminal())
     settings = _written(draft, folder, out, answers)
     _say_files(draft)
     _say_outlook(draft, settings, answers, out)
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _written(draft: Draft, folder: Path, out: Path, answers: Answers) -> Settings:

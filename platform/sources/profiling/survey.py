@@ -31,7 +31,8 @@ READ_WHOLE = 3  # files of one kind whose first rows are looked at: the first, t
 HEADERS = 200  # files of one kind whose header is looked at
 BEGINNING = 1 << 16  # bytes in which a header stands
 LARGEST_ARCHIVE = 1 << 29  # bytes; archives and workbooks are read as a whole
-OURS = ("_delta_log", ".git", "node_modules", "__pycache__", "__MACOSX")
+LOG = "_delta_log"
+OURS = (LOG, ".git", "node_modules", "__pycache__", "__MACOSX")
 LOCKS = ("~$", ".~", "._", ".")  # first signs of names that programs use for themselves
 NO_DATA = (
     ".png .jpg .jpeg .gif .bmp .svg .webp .ico .tif .tiff .heic .pdf .doc .docx .ppt .pptx .md .rst .html .htm .css .js .py .ipynb .sql .sh .r "  # noqa: E501
@@ -133,7 +134,7 @@ def survey(landing: Landing) -> Survey:
         ConfigError: there is no such folder.
     """
     skipped: list[Skipped] = []
-    names = [file.name for file in landing.find("*")]
+    names = _without_lakes([file.name for file in landing.find("*")])
     candidates = _without_copies(landing, [n for n in names if not _is_passed_over(landing, n, skipped)], skipped)
     places = [place for name in candidates for place in _places(landing, name, skipped)]
     kinds: dict[tuple[str, str, str], list[Place]] = {}
@@ -144,6 +145,12 @@ def survey(landing: Landing) -> Survey:
         tuple(sorted(found, key=lambda d: (d.path, d.place.name, d.explode))),
         tuple(sorted(skipped, key=lambda s: s.name)),
     )
+
+
+def _without_lakes(names: list[str]) -> list[str]:
+    """Files without those of Delta tables, such as the lake of an earlier run."""
+    tables = {name.partition(f"/{LOG}/")[0] + "/" for name in names if f"/{LOG}/" in name}
+    return [name for name in names if not any(f"{parent}/" in tables for parent in PurePosixPath(name).parents)]
 
 
 def _is_passed_over(landing: Landing, name: str, skipped: list[Skipped]) -> bool:

@@ -114,6 +114,12 @@ def test_tables_of_an_archive_are_deliveries_each(tmp_path: Path) -> None:
     }
 
 
+def test_the_lake_of_an_earlier_run_is_no_data(tmp_path: Path) -> None:
+    lake = {"mine_data/lake/t/_delta_log/0.json": b"{}", "mine_data/lake/t/bucket=1/part.csv": ORDERS.encode()}
+    found = looked(folder(tmp_path, {"orders.csv": ORDERS.encode() + b"3,c,1.00\n", **lake}))
+    assert [delivery.path for delivery in found.deliveries] == ["orders.csv"]
+
+
 def test_equal_content_under_two_names_is_one_delivery(tmp_path: Path) -> None:
     found = looked(folder(tmp_path, {"orders.csv": ORDERS.encode(), "copy of orders.csv": ORDERS.encode()}))
     assert len(found.deliveries) == 1
