@@ -14,7 +14,6 @@ import pkgutil
 import re
 from collections.abc import Mapping
 from functools import reduce
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import available_timezones
@@ -33,7 +32,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from customer360.platform.configs import find as find
+from customer360.platform.configs import merged
+from customer360.platform.configs import read_yaml as read_yaml
 from customer360.platform.errors import ConfigError
+from customer360.platform.systems import with_recipes
 
 ENVIRONMENT_PREFIX = "CUSTOMER360__"
 KINDS = "customer360.platform.sources"
@@ -131,6 +134,8 @@ class SourceSettings(Frozen):
     decimal: Literal[".", ","] | None = (
         None  # the sign before the fraction of numbers; None: what the column itself says
     )
+    # Columns that every file has; others that the mapping names are null where a file lacks them. None: all it names
+    needs: list[str] | None = None
     description: str = ""
 
 
@@ -225,9 +230,11 @@ def load(path: str | Path | None = None, environment: Mapping[str, str] | None =
     """
     environment = os.environ if environment is None else environment
     chosen = Path(path or environment.get("CUSTOMER360_CONFIG") or find("local.yaml"))
-    merged = _merge(read_yaml(chosen), _from_environment(environment))
+    content = merged(read_yaml(chosen), _from_environment(environment))
+    if "sources" in content:
+        content["sources"] = with_recipes(content["sources"])
     try:
-        return Settings.model_validate(merged)
+        return Settings.model_validate(content)
     except ValidationError as fault:
         lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}{_shown(e)}" for e in fault.errors()]
         raise ConfigError(f"{chosen}: {len(lines)} fault(s)\n" + "\n".join(lines)) from None
@@ -236,59 +243,6 @@ def load(path: str | Path | None = None, environment: Mapping[str, str] | None =
 def _shown(fault: Any) -> str:
     """The faulty value for a message; storage options may be secrets and are not shown."""
     return "" if any(str(key).endswith(_OPTIONS) for key in fault["loc"]) else f" (is {fault['input']!r:.60})"
-
-
-def read_yaml(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """One YAML mapping with ``extends`` resolved; ``above`` are the files that extend this one.
-
-    Raises:
-        ConfigError: the file is absent, is no YAML (with line and column), no mapping, or extends itself.
-    """
-    if not path.exists() and find(path.name).exists():
-        path = find(path.name)
-    if path.resolve() in above:
-        raise ConfigError(f"{path} extends itself, by way of {', '.join(map(str, above))}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"settings file {path} does not exist") from None
-    except yaml.YAMLError as fault:
-        raise ConfigError(f"{path} is not valid YAML: {fault}") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} must hold a mapping, not {type(content).__name__}")
-    parent = content.pop("extends", None)
-    return _merge(read_yaml(path.parent / parent, (*above, path.resolve())), content) if parent else content
-
-
-def find(name: str) -> Path:
-    """A file of ``configs/``: of the working directory first, else the one installed with the package."""
-    local = Path("configs") / name
-    if local.exists():
-        return local
-    packaged = Path(str(resources.files("customer360"))) if _is_package() else Path()
-    for root in (packaged / "configs", Path(__file__).resolve().parents[1] / "configs"):
-        if (root / name).exists():
-            return root / name
-    return local
-
-
-def _is_package() -> bool:
-    try:
-        resources.files("customer360")
-    except (ModuleNotFoundError, TypeError):
-        return False
-    return True
-
-
-def _merge(below: Any, above: Any) -> Any:
-    if not (isinstance(below, dict) and isinstance(above, dict)):
-        return above
-    return {
-        key: _merge(below[key], above[key]) if key in below and key in above else {**below, **above}[key]
-        for key in {**below, **above}
-    }
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -301,7 +255,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         for name, text in sorted(environment.items())
         if name.startswith(ENVIRONMENT_PREFIX)
     ]
-    return reduce(_merge, found, {})
+    return reduce(merged, found, {})
 
 
 def _value(name: str, text: str) -> Any:

@@ -119,6 +119,8 @@ class IngestUnit:
                 faults := unmapped(self.source, done.columns, records.frame, self.landing, keyed=records.keyed)
             ):
                 raise SourceError("; ".join(faults))
+            if asked and not records.keyed and (absent := mapping_of(self.source).optional(done.columns)):
+                done.notes[f"no {', '.join(absent)}: read as empty"] = None
             self._land(records, number, done)
         if lost := done.lines.missing(done.facts["read"]):  # the reader is at fault; the batch will not balance
             done.facts["lines_unaccounted"] = lost
@@ -201,7 +203,10 @@ def mapping_of(source: Source, landing: Landing | None = None) -> Mapping:
         SourceError: a file that it is joined with is not there, or cannot be read.
     """
     files = joins.loaded(landing, source.join) if landing is not None else ()
-    return Mapping(source.mapping, tuple(source.group_by), source.where, tuple(source.explode), files)
+    needs = None if source.needs is None else tuple(source.needs)
+    return Mapping(
+        source.mapping, tuple(source.group_by), source.where, tuple(source.explode), needs=needs, joins=files
+    )  # fmt: skip
 
 
 def reading_of(source: Source, rules: dict[str, Any] | None = None, facts: dict[str, Any] | None = None) -> Reading:

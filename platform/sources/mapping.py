@@ -63,14 +63,27 @@ class Mapping:
     named are taken from the file's column of the same name. ``explode`` paths lead to lists: one row an element. The
     columns of ``joins`` stand beside those of the file.
     Rows that the condition ``where`` does not hold for are left out and counted. ``group_by`` columns or expressions
-    make it an aggregation.
+    make it an aggregation. Where ``needs`` names the columns that every file has, others that the mapping names are
+    null in a file that lacks them.
     """
 
     columns: dict[str, str]
     group_by: tuple[str, ...] = ()
     where: str = ""
     explode: tuple[str, ...] = ()
+    needs: tuple[str, ...] | None = None
     joins: tuple[Joined, ...] = ()
+
+    def optional(self, file_columns: list[str]) -> list[str]:
+        """The columns that the mapping names and that a file may lack, where one with these columns does."""
+        if self.needs is None:
+            return []
+        trees = [*self.expressions().values(), *([sql.parsed(self.where)] if self.where else [])]
+        references = (n for tree in trees for n in sql.nodes(tree) if n.get("class") == "COLUMN_REF")
+        paths = [path for reference in references if (path := path_of(reference))]
+        made = {f"{path}_position" for path in self.explode} | {j.name for j in self.joins} | set(self.needs)
+        absent = [str(path[0]) for path in paths if column_of(path, file_columns) is None]
+        return [name for name in dict.fromkeys(absent) if name not in made]
 
     def expressions(self) -> dict[str, Tree]:
         """Parsed expressions by contract column.
@@ -100,6 +113,10 @@ class Mapping:
         """What is wrong with this mapping for files with these columns; empty when nothing is. ``sample`` are records
         of such a file, which show lists that a mapping goes through without saying so."""
         expressions, contract = self.expressions(), table.columns()
+        absent = self.optional(file_columns)
+        file_columns = [*file_columns, *absent]
+        if sample is not None:
+            sample = sample.with_columns(pl.lit(None, pl.String).alias(name) for name in absent)
         found = [
             f"mapping names {c!r}, which is no column of {tables.spec(table).name}"
             for c in expressions

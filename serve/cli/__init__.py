@@ -9,12 +9,14 @@ from customer360.serve.cli import (
     audiences,
     batches,
     identity,
+    init,
     lake,
     models,
     offline,
     pipelines,
     quality,
     serving,
+    systems,
     warehouse,
 )
 from customer360.serve.cli import people as people  # adds its commands to the group of identity
@@ -25,7 +27,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Retail Customer 360: raw files in, a personalized answer out.",
 )
-for subject in (pipelines, models, offline, audiences, batches, quality, serving, lake, warehouse, identity):
+for subject in (
+    init,
+    pipelines, systems, models, offline, audiences, batches, quality, serving, lake, warehouse, identity,
+):  # fmt: skip
     app.add_typer(subject.app)  # without a name: its commands stand at the top
 
 

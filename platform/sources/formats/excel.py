@@ -36,6 +36,19 @@ def pieces(stream: IO[bytes], options: Options) -> Iterator[Records]:
         raise Unreadable("excel: the workbook is damaged") from None
 
 
+def sheets(data: bytes) -> list[str]:
+    """Names of the sheets that hold something; empty where the bytes are no workbook that can be read."""
+    try:
+        book = CalamineWorkbook.from_filelike(io.BytesIO(data))
+        return [name for name in book.sheet_names if book.get_sheet_by_name(name).height]
+    except (CalamineError, OSError, ValueError, EOFError):
+        return []
+    except BaseException as fault:
+        if type(fault).__name__ != "PanicException":  # the parser's own assertion on a damaged file
+            raise
+        return []
+
+
 def _sheet(book: CalamineWorkbook, wanted: str | int) -> tuple[CalamineSheet, str]:
     names = book.sheet_names
     if isinstance(wanted, str) and wanted:
