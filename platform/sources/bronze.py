@@ -20,7 +20,7 @@ from customer360.platform.lake import Add, Lake
 from customer360.platform.ledger import Batch, Input, InputOutcome
 from customer360.platform.quality import DeadLetters
 from customer360.platform.quality.checks import TableChecks, punctuality
-from customer360.platform.sources import formats, timestamps
+from customer360.platform.sources import formats, joins, timestamps
 from customer360.platform.sources.base import Source
 from customer360.platform.sources.casting import Fitted, fit
 from customer360.platform.sources.formats.records import DEAD, POSITION, LineCount, Records
@@ -115,9 +115,11 @@ class IngestUnit:
             if whole and not done.bronze:  # a file that breaks off keeps the rows before that
                 done.failure = whole[0]
             asked = not number and not whole and not self.batch.inline  # later pieces have the columns of the first
-            if asked and (faults := unmapped(self.source, done.columns, keyed=records.keyed, sample=records.frame)):
+            if asked and (
+                faults := unmapped(self.source, done.columns, records.frame, self.landing, keyed=records.keyed)
+            ):
                 raise SourceError("; ".join(faults))
-            if asked and not records.keyed and (absent := mapping_of(self.source).optional(done.columns)):
+            if asked and not records.keyed and (absent := _absent(self.source, done.columns)):
                 done.notes[f"no {', '.join(absent)}: read as empty"] = None
             self._land(records, number, done)
         if lost := done.lines.missing(done.facts["read"]):  # the reader is at fault; the batch will not balance
@@ -169,7 +171,12 @@ class IngestUnit:
     def _fitted(self, records: Records, done: _Progress) -> Fitted:
         table = tables.by_name(self.source.table)
         if not self.batch.inline:
-            return fit(records.frame, table, Mapping({}) if done.failure else mapping_of(self.source), done.reading)
+            return fit(
+                records.frame,
+                table,
+                Mapping({}) if done.failure else mapping_of(self.source, self.landing),
+                done.reading,
+            )
         own = Mapping({})  # corrections are written in the contract's columns
         fitted = fit(records.frame.drop(REPLAY_OF), table, own, Reading(words=done.reading.words))
         addresses = records.frame.select(POSITION, REPLAY_OF)
@@ -185,13 +192,24 @@ class IngestUnit:
 def _apart(fitted: Fitted) -> dict[str, int]:
     """What taking records apart changed in their number; nothing where none was."""
     facts = {"exploded": fitted.exploded, "without_elements": fitted.without_elements}
+    facts |= {f"unmatched|{name}": count for name, count in fitted.unmatched.items()}
     return {fact: count for fact, count in facts.items() if count}
 
 
-def mapping_of(source: Source) -> Mapping:
-    """How the columns of a source become contract columns."""
+def mapping_of(source: Source, landing: Landing | None = None) -> Mapping:
+    """How the columns of a source become contract columns; with ``landing``, the files that it is joined with are read.
+
+    Raises:
+        SourceError: a file that it is joined with is not there, or cannot be read.
+    """
+    files = joins.loaded(landing, source.join) if landing is not None else ()
     needs = None if source.needs is None else tuple(source.needs)
-    return Mapping(source.mapping, tuple(source.group_by), source.where, tuple(source.explode), needs)
+    return Mapping(source.mapping, tuple(source.group_by), source.where, tuple(source.explode), files, needs)
+
+
+def _absent(source: Source, columns: list[str]) -> list[str]:
+    """Columns that a file may lack, and does."""
+    return [name for name in mapping_of(source).optional(columns) if name not in source.join]
 
 
 def reading_of(source: Source, rules: dict[str, Any] | None = None, facts: dict[str, Any] | None = None) -> Reading:
@@ -213,18 +231,24 @@ def _orders(facts: Iterable[str]) -> dict[str, timestamps.Order]:
     return {column: "day_first" if order == "day_first" else "month_first" for _, column, order in shown}
 
 
-def unmapped(source: Source, columns: list[str], *, keyed: bool, sample: pl.DataFrame | None = None) -> list[str]:
+def unmapped(
+    source: Source, columns: list[str], sample: pl.DataFrame, landing: Landing | None = None, *, keyed: bool
+) -> list[str]:
     """What of a source's mapping an input with these columns lacks; empty where there is no mapping to apply.
 
     Without one there is nothing to get wrong: a column that an input lacks shows as quarantined rows. ``keyed`` records
     (JSON objects) leave out what they have no value for, so of them only required columns are asked.
     """
-    is_mapped = source.mapping or source.group_by or source.explode
-    return _faults(source, columns, keyed, sample) if is_mapped else []
+    is_mapped = source.mapping or source.group_by or source.explode or source.join
+    return _faults(source, columns, sample, landing, keyed=keyed) if is_mapped else []
 
 
-def _faults(source: Source, columns: list[str], keyed: bool, sample: pl.DataFrame | None) -> list[str]:
-    table, mapping = tables.by_name(source.table), mapping_of(source)
+def _faults(
+    source: Source, columns: list[str], sample: pl.DataFrame | None, landing: Landing | None, *, keyed: bool
+) -> list[str]:
+    if landing is not None and (found := joins.faults(landing, source.join)):
+        return found
+    table, mapping = tables.by_name(source.table), mapping_of(source, landing)
     if keyed:
         contract = table.columns()
         asked = {c: e for c, e in mapping.columns.items() if c not in contract or not contract[c].nullable}
@@ -245,14 +269,14 @@ def contract_faults(source: Source) -> list[str]:
 def mapping_faults(landing: Landing, source: Source, inputs: list[Input]) -> list[str]:
     """Faults of a source's mapping against the columns of its first input; empty when there is none to look at."""
     if not inputs:
-        return []
+        return joins.faults(landing, source.join)
     first = next(iter(source.pieces(landing, inputs[0])), None)  # names stand at the beginning
     columns = [c for c in first.frame.columns if c != POSITION] if first is not None else []
     if first is not None and not columns and first.dead.height:
         return []  # the file is dead letters, which the run keeps with their reasons
     keyed = first is not None and first.keyed
     sample = first.frame if first is not None else None
-    return [f"{inputs[0].name}: {fault}" for fault in _faults(source, columns, keyed, sample)]
+    return [f"{inputs[0].name}: {fault}" for fault in _faults(source, columns, sample, landing, keyed=keyed)]
 
 
 def made_by(source: Source) -> dict[str, str]:
@@ -267,7 +291,11 @@ def made_by(source: Source) -> dict[str, str]:
         source.system,
         *([source.explode] if source.explode else []),
     ]
+    if source.join:
+        files = {name: join.model_dump(exclude={"sha256"}) for name, join in source.join.items()}
+        mapping.append(files)
     parts = {"mapping": mapping, "reader": source.reader_options(), "contract": columns}
+    parts |= {"join": [join.sha256 for join in source.join.values()]} if source.join else {}
     return {k: hashlib.sha256(json.dumps(v, sort_keys=True).encode()).hexdigest()[:16] for k, v in parts.items()}
 
 

@@ -24,7 +24,8 @@ from customer360.platform.tables import Table
 class Fitted:
     """``frame``: contract columns typed, then ``_rescued`` and ``_position``; ``collapsed``: records merged into
     others; ``left_out``: records that are not this source's; ``exploded``: rows beyond the first of records that were
-    taken apart; ``without_elements``: records that had nothing to take apart; ``facts``: how many values were nulled,
+    taken apart; ``without_elements``: records that had nothing to take apart; ``unmatched``: rows for which a joined
+    file has nothing; ``facts``: how many values were nulled,
     ``nulled`` and for each column and rule ``nulled|COLUMN|rule``, and which order of day and month a column showed,
     ``dates|COLUMN|day_first``; ``notes``: what was assumed, for people."""
 
@@ -35,6 +36,7 @@ class Fitted:
     notes: tuple[str, ...] = ()
     exploded: int = 0
     without_elements: int = 0
+    unmatched: dict[str, int] = field(default_factory=dict)
 
 
 def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping, reading: Reading | None = None) -> Fitted:
@@ -73,6 +75,7 @@ def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping, reading: Re
         (*_undecided(taken, mapping), *said.notes),
         taken.exploded,
         taken.without_elements,
+        taken.unmatched,
     )
 
 
@@ -97,7 +100,7 @@ def _left_over(taken: Taken, table: type[Table], verbatim: frozenset[str]) -> di
     texts = {
         f"file:{c}" if c in reserved else c: rows[c].cast(pl.String, strict=False).replace("", None)
         for c in rows.columns
-        if c not in verbatim and c != POSITION and c not in taken.numbers
+        if c not in verbatim and c != POSITION and c not in taken.made
     }
     if not taken.elements:
         return texts

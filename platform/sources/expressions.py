@@ -11,7 +11,6 @@ import difflib
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import polars as pl
@@ -19,11 +18,10 @@ import polars as pl
 from customer360.platform import tables
 from customer360.platform.sources import nested, sql, values
 from customer360.platform.sources.formats.records import POSITION
-from customer360.platform.sources.nested import Step
+from customer360.platform.sources.paths import Step, column_of, named, path_of
 from customer360.platform.sources.sql import Fault, Tree
 from customer360.platform.sources.values import Reading, Said
 
-PARAM = "param"  # param(event_params, 'page'): the value of a list of keys and values
 CHOOSING = {"min", "max", "greatest", "least", "first", "last", "any_value", "median", "mode", "quantile_disc",
             "quantile_cont", "nullif", "ifnull", "if"}  # fmt: skip
 ARITHMETIC = {"+", "-", "*", "/", "//", "%", "**", "^"}
@@ -35,6 +33,7 @@ READ_AS = {
 }
 SQL_TYPES = {"number": "DOUBLE", "time": "TIMESTAMPTZ", "date": "DATE", "truth": "BOOLEAN"}
 UNREADABLE = "cannot be read: "
+_KINDS: dict[tuple[Any, ...], str] = {}  # of expressions over columns of these types, found before
 
 
 @dataclass(frozen=True)
@@ -53,56 +52,6 @@ class Read:
 
     failed: pl.Series | None
     of: tuple[str, ...]
-
-
-def path_of(tree: Tree, hidden: frozenset[str] = frozenset()) -> tuple[Step, ...] | None:
-    """The names and numbers that a reference consists of; None where the tree is no reference."""
-    kind, of = tree.get("class"), tree.get("type")
-    if kind == "COLUMN_REF":
-        names = tuple(tree["column_names"])
-        return None if names[0] in hidden else names
-    if kind == "OPERATOR" and of in ("STRUCT_EXTRACT", "ARRAY_EXTRACT"):
-        above, step = path_of(tree["children"][0], hidden), _constant(tree["children"][1])
-        return (*above, step) if above and step is not None else None
-    if kind == "FUNCTION" and tree["function_name"] == PARAM and len(tree["arguments"]) == 2:
-        above, step = (a["expression"] for a in tree["arguments"])
-        path, name = path_of(above, hidden), _constant(step)
-        if path is None or not isinstance(name, str):
-            raise Fault(f"{PARAM} takes a column and a name, as in {PARAM}(event_params, 'page_location')")
-        return (*path, name)
-    return None
-
-
-def _constant(tree: Tree) -> Step | None:
-    literal = tree.get("literal") or {}
-    if literal.get("kind") == "STRING":
-        return str(literal["text"])
-    return int(literal["text"]) if literal.get("kind") == "INTEGER" and int(literal["text"]) else None
-
-
-def named(path: Sequence[Step]) -> str:
-    """A path as a person writes it."""
-    text = ""
-    for step in path:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
-    return text
-
-
-def column_of(path: Sequence[Step], columns: Sequence[str]) -> tuple[str, tuple[Step, ...]] | None:
-    """The column that a path begins with, and the steps below it. The longest literal name wins; case counts only
-    where it tells columns apart."""
-    names = [step for step in path if isinstance(step, str)][
-        : next((i for i, s in enumerate(path) if isinstance(s, int)), len(path))
-    ]
-    for fold in (str, str.lower):
-        known: dict[str, list[str]] = {}
-        for column in columns:
-            known.setdefault(fold(column), []).append(column)
-        for length in range(len(names), 0, -1):
-            found = known.get(fold(".".join(names[:length])), [])
-            if len(found) == 1:
-                return found[0], tuple(path[length:])
-    return None
 
 
 class Scope:
@@ -179,14 +128,14 @@ class Scope:
         """A rewritten tree of text as values of a kind. Where texts cannot be read, the value fails when it is
         needed."""
         alias = self.kept(tree)
-        key = (alias, kind, self.target if kind in ("time", "date") else "")
+        is_time = kind in ("time", "date")
+        key = (alias, kind, self.reading.usual.get(self.target) if is_time else None)
         if key not in self._made:
-            contract, text = READ_AS[kind], self.frame[alias]
+            text = self.frame[alias]
             if text.dtype != pl.String:
                 text = text.cast(pl.String)
-            text = values.known(text, contract, self.reading)
             label = self.read[alias].of[0] if len(self.read[alias].of) == 1 else sql.written(tree)
-            found = values.read(text, key[2] or label, contract, self.reading, self.said)
+            text, found = self._contract_values(text, (is_time and self.target) or label, kind)
             bad = found.is_null() & text.is_not_null()
             if bad.any():
                 spoiled = pl.concat_str(pl.lit(UNREADABLE), text)
@@ -197,6 +146,20 @@ class Scope:
             return sql.column(made)
         return sql.parsed(f"CAST({made} AS {SQL_TYPES[kind]})")
 
+    def _contract_values(self, text: pl.Series, name: str, kind: str) -> tuple[pl.Series, pl.Series]:
+        """Texts, null where they stand for nothing, and what they are read as, each distinct one once."""
+        contract, distinct = READ_AS[kind], text.unique()
+        few = len(distinct) < len(text)
+        known = values.known(distinct if few else text, contract, self.reading)
+        read = values.read(known, name, contract, self.reading, self.said)
+        if not few:
+            return known, read
+        found = pl.DataFrame({"text": distinct, "known": known, "read": read})
+        joined = (
+            text.alias("text").to_frame().join(found, on="text", how="left", nulls_equal=True, maintain_order="left")
+        )
+        return joined["known"], joined["read"]
+
     # ---- types --------------------------------------------------------------------------------------------------
 
     def kind(self, tree: Tree) -> str:
@@ -205,17 +168,24 @@ class Scope:
         Raises:
             Fault: DuckDB does not take it.
         """
-        if tree.get("class") == "CONSTANT":
-            return {"STRING": "text", "INTEGER": "number", "NULL_LITERAL": "null"}.get(
-                tree["literal"]["kind"], self._type(tree)
-            )
-        return self._type(tree)
+        if tree.get("class") == "COLUMN_REF" and tree["column_names"][0] in self.read:
+            dtype = self.frame.schema[tree["column_names"][0]]
+            return "text" if dtype == pl.String else "number" if dtype.is_numeric() else self._type(tree)
+        kinds = {"STRING": "text", "INTEGER": "number", "NULL_LITERAL": "null"}
+        return kinds.get((tree.get("literal") or {}).get("kind", "")) or self._type(tree)
 
     def _type(self, tree: Tree) -> str:
-        names = self.used(tree)
-        schema = tuple((name, str(self.frame[name].dtype)) for name in names)
-        tail = f"GROUP BY {', '.join(names)}" if names and aggregates(tree) else ""
-        return _type_of(sql.written(tree), schema, tail, _Frame(self.frame.select(names or ["row"]).head(0)))
+        """The kind of a tree as DuckDB binds it. Raises Fault."""
+        text, names = sql.written(tree), self.used(tree)
+        key = (text, *((name, str(self.frame.schema[name])) for name in names))
+        if key not in _KINDS:
+            tail = f"GROUP BY {', '.join(names)}" if names and sql.aggregates(tree) else ""
+            try:
+                found = sql.type_of(self.frame.select(names or ["row"]).head(0), text, tail)
+            except sql.FAULTS as fault:
+                raise Fault(sql.first_line(fault)) from None
+            _KINDS[key] = _kind_of_type(found)
+        return _KINDS[key]
 
     # ---- rewriting ----------------------------------------------------------------------------------------------
 
@@ -362,10 +332,6 @@ class Scope:
         name = tree["function_name"].lower()
         arguments = [a["expression"] for a in tree["arguments"]]
         texts = [i for i, held in enumerate(arguments) if self._is_text(held)]
-        if want in ("time", "date") and name in ("min", "max") and texts:
-            at = self.as_read(tree["arguments"][0]["expression"], want)
-            call = f"arg_{name}({sql.written(tree['arguments'][0]['expression'])}, {sql.written(at)})"
-            return {**sql.parsed(call), "filter": tree.get("filter")}
         kinds = [want] if want in READ_AS else []
         if name in ARITHMETIC and not any(self._is_moment(a["expression"]) for a in tree["arguments"]):
             kinds = ["number"]
@@ -386,7 +352,7 @@ class Scope:
 
     def _is_text(self, tree: Tree) -> bool:
         """Whether a tree gives text that may be read as something else: a constant is what it is."""
-        return tree.get("class") != "CONSTANT" and not is_aggregate(tree) and self.kind(tree) == "text"
+        return tree.get("class") != "CONSTANT" and not sql.is_aggregate(tree) and self.kind(tree) == "text"
 
     def _is_moment(self, tree: Tree) -> bool:
         return self.kind(tree) in ("time", "date", "INTERVAL")
@@ -400,11 +366,14 @@ class Scope:
         for name, tree in trees.items():
             if tree.get("class") == "COLUMN_REF":
                 found[name] = self.frame[tree["column_names"][0]]
+            elif (tree.get("literal") or {}).get("kind") == "STRING":
+                found[name] = pl.Series([tree["literal"]["text"]], dtype=pl.String).new_from_index(0, self.height)
             else:
                 texts[name] = sql.written(tree)
         missing: dict[str, pl.Series] = {}
         if texts:
-            computed, missing = _evaluated(self.frame, texts)
+            used = dict.fromkeys(alias for name in texts for alias in self.used(trees[name]))
+            computed, missing = sql.evaluated(self.frame.select([*used] or ["row"]), texts)
             found |= computed
         return {name: self._result(tree, found[name], missing.get(name)) for name, tree in trees.items()}
 
@@ -425,29 +394,11 @@ class Absent(Fault):
     """A column that the records do not have."""
 
     def __init__(self, name: str, near: list[str]) -> None:
-        super().__init__(f"there is no column {name}" + (f"; did you mean {', '.join(near)}?" if near else ""))
-        self.name = name
+        self.name, self.hint = name, f"; did you mean {', '.join(near)}?" if near else ""
+        super().__init__(f"there is no column {name}{self.hint}")
 
 
-@dataclass(frozen=True)
-class _Frame:
-    """A frame that two calls of a cache do not tell apart."""
-
-    frame: pl.DataFrame
-
-    def __hash__(self) -> int:
-        return 0
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Frame)
-
-
-@lru_cache(4096)
-def _type_of(text: str, schema: tuple[tuple[str, str], ...], tail: str, empty: _Frame) -> str:
-    try:
-        kind = sql.type_of(empty.frame, text, tail)
-    except sql.FAULTS as fault:
-        raise Fault(sql.first_line(fault)) from None
+def _kind_of_type(kind: str) -> str:
     head = kind.split("(")[0]
     if head in ("VARCHAR", "JSON", "STRING_LITERAL"):
         return "text"
@@ -461,39 +412,6 @@ def _type_of(text: str, schema: tuple[tuple[str, str], ...], tail: str, empty: _
     if head.startswith("TIMESTAMP"):
         return "time"
     return {"DATE": "date", "BOOLEAN": "truth", '"NULL"': "null", "NULL": "null"}.get(head, head)
-
-
-def _evaluated(frame: pl.DataFrame, texts: dict[str, str]) -> tuple[dict[str, pl.Series], dict[str, pl.Series]]:
-    """Values by name, and the rows of those that fail somewhere."""
-    try:
-        found = sql.select(frame, texts)
-        return {name: found[name] for name in texts}, {}
-    except sql.FAULTS as fault:
-        if len(texts) > 1:
-            apart = [_evaluated(frame, {name: text}) for name, text in texts.items()]
-            return (
-                {k: v for values, _ in apart for k, v in values.items()},
-                {k: v for _, missing in apart for k, v in missing.items()},
-            )
-        ((name, text),) = texts.items()
-        try:
-            found = sql.select(frame, {"v": f"TRY(struct_pack(v := {text}))"})
-        except sql.FAULTS:
-            raise Fault(sql.first_line(fault)) from None
-        failed = found["v"].is_null()
-        return {name: found["v"].struct.field("v")}, {name: failed}
-
-
-def is_aggregate(tree: Tree) -> bool:
-    """Whether a tree is a call of an aggregate function."""
-    return tree.get("class") == "FUNCTION" and (
-        tree["function_name"] == "count_star" or sql.functions().get(tree["function_name"], ("", ""))[0] == "aggregate"
-    )
-
-
-def aggregates(tree: Tree) -> bool:
-    """Whether a tree holds an aggregate function."""
-    return any(is_aggregate(node) for node in sql.nodes(tree))
 
 
 def _cast_to_text(tree: Tree) -> Tree:

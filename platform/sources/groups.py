@@ -9,7 +9,7 @@ import polars as pl
 
 from customer360.platform import rescued
 from customer360.platform.sources import sql
-from customer360.platform.sources.expressions import Read, Scope, is_aggregate
+from customer360.platform.sources.expressions import Read, Scope
 from customer360.platform.sources.sql import Tree
 
 
@@ -26,7 +26,7 @@ class Groups:
 
     def over(self, tree: Tree) -> Tree:
         """A rewritten tree over keys and aggregates."""
-        if is_aggregate(tree):
+        if sql.is_aggregate(tree):
             return self._aggregate(tree)
         return {k: self._held(v) for k, v in tree.items()}
 

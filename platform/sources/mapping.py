@@ -4,6 +4,7 @@ by group.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Mapping as Columns
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,11 +13,12 @@ import polars as pl
 
 from customer360.platform import rescued, tables
 from customer360.platform.errors import ConfigError
-from customer360.platform.sources import nested, sql
-from customer360.platform.sources.expressions import Absent, Result, Scope, aggregates, column_of, named, path_of
+from customer360.platform.sources import joins, nested, sql
+from customer360.platform.sources.expressions import Absent, Result, Scope
 from customer360.platform.sources.formats.records import POSITION
 from customer360.platform.sources.groups import Groups
-from customer360.platform.sources.nested import Step
+from customer360.platform.sources.joins import Joined
+from customer360.platform.sources.paths import Step, column_of, named, path_of
 from customer360.platform.sources.sql import Fault, Tree
 from customer360.platform.sources.values import Reading, Said
 from customer360.platform.tables import Table
@@ -40,7 +42,7 @@ class Taken:
     """The records that are a source's own, taken apart where it says so. ``exploded``: rows beyond the first of each
     record; ``without_elements``: records that had nothing to take apart; ``left_out``: rows that ``where`` does not
     hold for, ``undecided`` of them because it could not be told. ``elements`` are the columns that hold elements,
-    ``numbers`` those of their numbers.
+    ``made`` those that no file of the source has. ``unmatched`` rows found nothing in a joined file, by its name.
     """
 
     frame: pl.DataFrame
@@ -49,7 +51,8 @@ class Taken:
     left_out: int = 0
     undecided: int = 0
     elements: frozenset[str] = frozenset()
-    numbers: frozenset[str] = frozenset()
+    made: frozenset[str] = frozenset()
+    unmatched: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ class Mapping:
     """How a file's columns become contract columns.
 
     ``columns`` maps a contract column to a SQL expression over the file's columns; contract columns that are not
-    named are taken from the file's column of the same name. ``explode`` paths lead to lists: one row an element.
+    named are taken from the file's column of the same name. ``explode`` paths lead to lists: one row an element. The
+    columns of ``joins`` stand beside those of the file.
     Rows that the condition ``where`` does not hold for are left out and counted. ``group_by`` columns or expressions
     make it an aggregation. Where ``needs`` names the columns that every file has, others that the mapping names are
     null in a file that lacks them.
@@ -67,6 +71,7 @@ class Mapping:
     group_by: tuple[str, ...] = ()
     where: str = ""
     explode: tuple[str, ...] = ()
+    joins: tuple[Joined, ...] = ()
     needs: tuple[str, ...] | None = None
 
     def optional(self, file_columns: list[str]) -> list[str]:
@@ -76,7 +81,7 @@ class Mapping:
         trees = [*self.expressions().values(), *([sql.parsed(self.where)] if self.where else [])]
         references = (n for tree in trees for n in sql.nodes(tree) if n.get("class") == "COLUMN_REF")
         paths = [path for reference in references if (path := path_of(reference))]
-        made = {f"{path}_position" for path in self.explode} | set(self.needs)
+        made = {f"{path}_position" for path in self.explode} | {joined.name for joined in self.joins} | set(self.needs)
         absent = [str(path[0]) for path in paths if column_of(path, file_columns) is None]
         return [name for name in dict.fromkeys(absent) if name not in made]
 
@@ -120,7 +125,9 @@ class Mapping:
         empty = pl.DataFrame(schema={POSITION: pl.Int64, **dict.fromkeys(file_columns, pl.String)})
         records = empty if sample is None else sample.head(0)
         records = self._with_elements(records, table)
-        found += self._faults_of(records, contract, file_columns)
+        of_joins = joins.on_faults(self.joins, [c for c in records.columns if c != POSITION])
+        records = records.with_columns(pl.lit(None, pl.String).alias(c) for join in self.joins for c in join.columns)
+        found += of_joins + self._faults_of(records, contract, file_columns)
         if sample is not None and not found:
             found += self._through_lists(sample, table)
         reached = set(expressions) | (set(file_columns) if not self.group_by else set())
@@ -149,12 +156,12 @@ class Mapping:
                 made = scope.over(tree, target, _kind_of(contract.get(target)))
                 if self.group_by and not of_groups:
                     _grouped_values(scope, {target: made}, keys, self.columns)
-                elif aggregates(made) and not self.group_by:
+                elif sql.aggregates(made) and not self.group_by:
                     found.append(f"{target}: {self.columns[target]!r} aggregates; say what a group is with group_by")
                 elif not self.group_by:
                     scope.results({target: made})
             except Absent as fault:
-                found.append(f"{target} needs file column(s) {[fault.name]}, the file has {file_columns}")
+                found.append(f"{target} needs file column(s) {[fault.name]}, the file has {file_columns}{fault.hint}")
             except Fault as fault:
                 found.append(f"{target}: {fault}")
         return found + of_groups
@@ -167,16 +174,32 @@ class Mapping:
         ``records`` holds ``_position`` and the file's columns. An element's position is its record's times
         `nested.ELEMENTS`, and its number.
         """
-        apart = self._apart(records, table)
+        apart = self._joined(self._apart(records, table))
         if not self.where:
             return apart
         condition = sql.parsed(self.where)
-        scope = Scope(_with_absent(apart.frame, [condition]), reading)
+        scope = Scope(_needed(apart.frame, [condition]), reading)
         result = scope.results({"v": scope.truth(condition)})["v"]
         holds = result.values.fill_null(False)
         undecided = 0 if result.failed is None else int(result.failed.sum())
         kept = apart.frame.filter(holds)
         return replace(apart, frame=kept, left_out=apart.frame.height - kept.height, undecided=undecided)
+
+    def _joined(self, taken: Taken) -> Taken:
+        """Rows with the columns of the files that they are joined with."""
+        if not self.joins:
+            return taken
+        keys = [sql.parsed(text) for join in self.joins for text in join.on]
+        rows = _needed(taken.frame, keys)
+        found, unmatched = joins.with_columns(rows, self.joins, [c for c in rows.columns if c != POSITION])
+        brought = found.select(name for join in self.joins for name in join.columns)
+        own = taken.frame.drop(brought.columns, strict=False)
+        return replace(
+            taken,
+            frame=pl.concat([own, brought], how="horizontal"),
+            made=taken.made | frozenset(brought.columns),
+            unmatched=unmatched,
+        )
 
     def _apart(self, records: pl.DataFrame, table: type[Table]) -> Taken:
         paths = [path_of(sql.parsed(text)) for text in self.explode]
@@ -195,9 +218,7 @@ class Mapping:
         before = rows[POSITION].n_unique()
         numbers = frozenset(f"{name}_position" for name in elements) - {*records.columns}
         frame = rows.with_columns(places.alias(POSITION)).drop(nested.APART)
-        return Taken(
-            frame, rows.height - before, records.height - before, elements=frozenset(elements), numbers=numbers
-        )
+        return Taken(frame, rows.height - before, records.height - before, elements=frozenset(elements), made=numbers)
 
     def _with_elements(self, empty: pl.DataFrame, table: type[Table]) -> pl.DataFrame:
         """No records, with the columns that taking them apart makes."""
@@ -224,7 +245,7 @@ class Mapping:
 
     def _through_lists(self, sample: pl.DataFrame, table: type[Table]) -> list[str]:
         """Paths that go through a list of the sample of which they name no element."""
-        scope, found = Scope(self._apart(sample, table).frame), []
+        scope, found = Scope(self._joined(self._apart(sample, table)).frame), []
         for target, tree in self.expressions().items():
             for node in sql.nodes(tree):
                 path = path_of(node)
@@ -252,7 +273,8 @@ class Mapping:
             ConfigError: an expression cannot be evaluated over records like these at all.
         """
         contract, trees = table.columns(), self.expressions()
-        scope = Scope(_with_absent(records, list(trees.values())), reading, said)
+        keys = [sql.parsed(text) for text in self.group_by if text not in records.columns]
+        scope = Scope(_needed(records, [*trees.values(), *keys], self.group_by), reading, said)
         if self.group_by:
             return self._grouped(records, scope, trees, contract)
         made = {t: scope.over(tree, t, _kind_of(contract.get(t))) for t, tree in trees.items()}
@@ -261,7 +283,7 @@ class Mapping:
         plain = {place[0] for tree in trees.values() if (place := _place(tree, scope)) and not place[1]}
         frame = pl.DataFrame(
             [
-                *(scope.frame[scope.alias[c]].alias(c) for c in same),
+                *(records[c] for c in same),
                 *(r.values.alias(t) for t, r in results.items()),
                 records[POSITION],
             ]
@@ -296,15 +318,19 @@ def _place(tree: Tree, scope: Scope) -> tuple[str, tuple[Step, ...]] | None:
     return column_of(path, scope.columns) if path else None
 
 
-def _with_absent(records: pl.DataFrame, trees: list[Tree]) -> pl.DataFrame:
-    """The records with null for columns that they lack: what leaves out a value has none."""
-    names: dict[str, None] = {}
+def _needed(records: pl.DataFrame, trees: Iterable[Tree], names: tuple[str, ...] = ()) -> pl.DataFrame:
+    """The columns of records that expressions name, null where there are none: what leaves out a value has none."""
+    columns = [c for c in records.columns if c != POSITION]
+    chosen, absent = dict.fromkeys(n for n in names if n in columns), dict[str, None]()
     for tree in trees:
         for node in sql.nodes(tree):
             path = path_of(node) if node.get("class") == "COLUMN_REF" else None
-            if path and column_of(path, records.columns) is None:
-                names[str(path[0])] = None
-    return records.with_columns(pl.lit(None, pl.String).alias(name) for name in names)
+            place = column_of(path, columns) if path else None
+            if place:
+                chosen[place[0]] = None
+            elif path:
+                absent[str(path[0])] = None
+    return records.select(POSITION, *chosen).with_columns(pl.lit(None, pl.String).alias(name) for name in absent)
 
 
 def _exploded(rows: pl.DataFrame, path: tuple[Step, ...], *, soft: bool) -> tuple[pl.DataFrame, str]:

@@ -16,8 +16,8 @@ import polars as pl
 
 from customer360.platform.sources import sql
 from customer360.platform.sources.formats.records import POSITION
+from customer360.platform.sources.paths import Step
 
-Step = str | int
 NAMES = ("key", "name")  # of what a member of a list of keys and values is about
 ELEMENTS = 1_000_000_000  # positions of the elements of a record: its own times this, and their number
 APART, ELEMENT, NUMBER, WHOLE = "\0apart", "\0element", "\0number", "\0whole"  # columns while lists are taken apart

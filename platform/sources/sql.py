@@ -9,7 +9,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import duckdb
@@ -24,6 +24,7 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoload_known_extensions": False,
     "autoinstall_known_extensions": False,
     "python_enable_replacements": False,
+    "ieee_floating_point_ops": False,  # a number divided by nothing is a fault of its row, not infinite
 }
 RECORDS = "records"
 ATTEMPTS = 64  # to find the reserved words of an expression that are columns
@@ -57,7 +58,8 @@ def parsed(text: str) -> Tree:
 def _parsed(text: str) -> str:
     read = _serialized(f"SELECT {text}")
     if read["error"]:
-        raise Fault(f"no SQL: {first_line(read['error_message'])}")
+        is_statement = read.get("error_type") != "parser"
+        raise Fault("is no single expression" if is_statement else f"no SQL: {first_line(read['error_message'])}")
     node = read["statements"][0]["node"]
     whole = len(read["statements"]) == 1 and node["type"] == "SELECT_NODE" and len(node["select_list"]) == 1
     clauses = ("where_clause", "group_expressions", "having", "qualify", "sample", "modifiers")
@@ -115,8 +117,13 @@ def nodes(tree: Any) -> Iterator[Tree]:
 
 def written(tree: Tree) -> str:
     """A tree as SQL."""
+    return _written(json.dumps(tree))
+
+
+@lru_cache(4096)
+def _written(tree: str) -> str:
     query = json.loads(_envelope())
-    query["statements"][0]["node"]["select_list"] = [tree]
+    query["statements"][0]["node"]["select_list"] = [json.loads(tree)]
     text = _scalar("SELECT json_deserialize_sql(?::JSON)", json.dumps(query))
     return text.removeprefix("SELECT ").removesuffix(";")
 
@@ -190,3 +197,36 @@ def functions() -> dict[str, tuple[str, str]]:
 def first_line(fault: object) -> str:
     """What DuckDB says of a fault, without the picture below it."""
     return next(iter(str(fault).splitlines()), "").strip()
+
+
+def evaluated(frame: pl.DataFrame, texts: dict[str, str]) -> tuple[dict[str, pl.Series], dict[str, pl.Series]]:
+    """Values by name, and the rows of those that fail somewhere."""
+    try:
+        found = select(frame, texts)
+        return {name: found[name] for name in texts}, {}
+    except FAULTS as fault:
+        if len(texts) > 1:
+            apart = [evaluated(frame, {name: text}) for name, text in texts.items()]
+            return (
+                {k: v for values, _ in apart for k, v in values.items()},
+                {k: v for _, missing in apart for k, v in missing.items()},
+            )
+        ((name, text),) = texts.items()
+        try:
+            found = select(frame, {"v": f"TRY(struct_pack(v := {text}))"})
+        except FAULTS:
+            raise Fault(first_line(fault)) from None
+        failed = found["v"].is_null()
+        return {name: found["v"].struct.field("v")}, {name: failed}
+
+
+def is_aggregate(tree: Tree) -> bool:
+    """Whether a tree is a call of an aggregate function."""
+    return tree.get("class") == "FUNCTION" and (
+        tree["function_name"] == "count_star" or functions().get(tree["function_name"], ("", ""))[0] == "aggregate"
+    )
+
+
+def aggregates(tree: Tree) -> bool:
+    """Whether a tree holds an aggregate function."""
+    return any(is_aggregate(node) for node in nodes(tree))

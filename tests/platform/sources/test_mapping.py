@@ -211,3 +211,152 @@ def test_columns_may_be_called_as_sql_is(lines: type[Table], name: str) -> None:
         f"CASE WHEN {plain} = 'X' THEN {plain} END",
     ):
         assert values(fitted(lines, [{"id": 1, name: "X"}], {"ORDER": "id", "WHAT": expression}), "WHAT") == [("X",)]
+
+
+PRICES = [
+    {"id": "a", "price": "9.50", "qty": "2", "at": "31/12/2025", "paid": "yes"},
+    {"id": "a", "price": "10.00", "qty": "1", "at": "1/2/2026", "paid": "no"},
+    {"id": "b", "price": "(1,234.50)", "qty": "1", "at": "2/2/2026", "paid": "y"},
+]
+
+
+@pytest.mark.parametrize(
+    ("target", "expression", "expected"),
+    [
+        ("PRICE", "price * qty", ["19.00", "10.00", "-1234.50"]),
+        ("PRICE", "ROUND(price / qty, 1)", ["4.80", "10.00", "-1234.50"]),
+        ("PRICE", "-price", ["-9.50", "-10.00", "1234.50"]),
+        ("PRICE", "GREATEST(price, 9.75)", ["9.75", "10.00", "9.75"]),
+        ("PRICE", "COALESCE(NULLIF(price, 10), 0)", ["9.50", "0.00", "-1234.50"]),
+        ("PRICE", "CASE WHEN paid THEN price ELSE 0 END", ["9.50", "0.00", "-1234.50"]),
+        ("PRICE", "REPLACE(price, '.5', '.7') * 1", ["9.70", "10.00", "-1234.70"]),
+        ("WHAT", "CASE WHEN price < 0 THEN 'back' WHEN price BETWEEN 9 AND 9.9 THEN 'low' END", ["low", None, "back"]),
+        ("WHAT", "CASE WHEN qty IN (2, 3) THEN 'many' END", ["many", None, None]),
+        ("WHAT", "CASE WHEN at >= DATE '2026-01-15' THEN 'new' ELSE 'old' END", ["old", "new", "new"]),
+        ("WHAT", "CASE WHEN paid = true THEN 'paid' ELSE 'open' END", ["paid", "open", "paid"]),
+        ("WHAT", "STRFTIME(at, '%Y-%m-%d')", ["2025-12-31", "2026-02-01", "2026-02-02"]),
+        ("WHAT", "STRFTIME(at + INTERVAL 1 DAY, '%d')", ["01", "02", "03"]),
+        ("COUNT", "qty + 1", [3, 2, 2]),
+        ("WHAT", "id || qty || 1", ["a21", "a11", "b11"]),
+        ("WHAT", "price", ["9.50", "10.00", "(1,234.50)"]),
+    ],
+)  # fmt: skip
+def test_text_is_read_as_what_it_meets(lines: type[Table], target: str, expression: str, expected: list[Any]) -> None:
+    found = fitted(lines, PRICES, {"ORDER": "id", target: expression})
+    want = [Decimal(v) if target == "PRICE" else v for v in expected]
+    assert found.frame[target].to_list() == want
+
+
+def test_numbers_of_an_expression_have_the_sign_that_the_source_says(lines: type[Table]) -> None:
+    rows = [{"id": 1, "price": "1.234", "qty": "2,5"}]
+    for decimal, value in (",", "3085.00"), (".", "3.08"):
+        found = fitted(lines, rows, {"ORDER": "id", "PRICE": "price * qty"}, decimal=decimal)
+        assert values(found, "PRICE") == [(Decimal(value),)]
+
+
+@pytest.mark.parametrize(
+    ("target", "expression", "expected"),
+    [
+        ("PRICE", "MAX(price)", [Decimal("10.00"), Decimal("-1234.50")]),
+        ("PRICE", "MIN(price) + 1", [Decimal("10.50"), Decimal("-1233.50")]),
+        ("PRICE", "SUM(price * qty)", [Decimal("29.00"), Decimal("-1234.50")]),
+        ("PRICE", "SUM(price) FILTER (WHERE paid)", [Decimal("9.50"), Decimal("-1234.50")]),
+        ("WHAT", "MAX(price)", ["9.50", "(1,234.50)"]),
+        ("WHAT", "STRING_AGG(qty, '+' ORDER BY price * 1 DESC)", ["1+2", "1"]),
+        ("COUNT", "COUNT(*)", [2, 1]),
+        ("COUNT", "COUNT(DISTINCT paid)", [2, 1]),
+        ("WHAT", "id || COUNT(*)", ["a2", "b1"]),
+    ],
+)
+def test_aggregates_compare_what_the_column_holds(
+    lines: type[Table], target: str, expression: str, expected: Any
+) -> None:
+    found = fitted(lines, PRICES, {"ORDER": "id", target: expression}, group_by=["id"])
+    assert found.frame[target].to_list() == expected and found.collapsed == 1
+
+
+def test_the_first_time_of_a_group_is_the_earliest(lines: type[Table]) -> None:
+    found = fitted(lines, PRICES, {"ORDER": "id", "AT": "MIN(at)"}, group_by=["id"])
+    assert [f"{at:%Y-%m-%d}" for at in found.frame["AT"]] == ["2025-12-31", "2026-02-02"]
+    assert found.facts["dates|AT|day_first"] == 1
+
+
+def test_groups_by_an_expression(lines: type[Table]) -> None:
+    columns = {"ORDER": "UPPER(id)", "PRICE": "SUM(qty)"}
+    rows = [*PRICES, {"id": "A", "qty": "5"}]
+    found = fitted(lines, rows, columns, group_by=["UPPER(id)"])
+    assert values(found, "ORDER", "PRICE") == [("A", Decimal(8)), ("B", Decimal(1))]
+
+
+DIRTY = [
+    {"id": "a", "n": "1", "d": "1/5/2026"},
+    {"id": "a", "n": "two", "d": "13/45/2026"},
+    {"id": "b", "n": "0", "d": ""},
+]
+
+
+@pytest.mark.parametrize(
+    ("target", "expression", "expected", "kept"),
+    [
+        ("AT", "STRPTIME(d, '%m/%d/%Y')", [True, False, False], [None, "13/45/2026", None]),
+        ("COUNT", "CAST(n AS INTEGER)", [True, False, True], [None, "two", None]),
+        ("PRICE", "10 / n", [True, False, False], [None, "two", "0"]),
+        ("PRICE", "n * 2", [True, False, True], [None, "two", None]),
+        ("PRICE", "CASE WHEN id = 'a' THEN 1 ELSE n * 2 END", [True, True, True], [None, None, None]),
+        ("PRICE", "n * 2 + LENGTH(id)", [True, False, True], [None, {"n": "two", "id": "a"}, None]),
+        ("COUNT", "TRY_CAST(n AS INTEGER)", [True, False, True], [None, None, None]),
+    ],
+)
+def test_a_value_that_cannot_be_had_is_null_alone_and_its_text_kept(
+    lines: type[Table], target: str, expression: str, expected: list[bool], kept: list[Any]
+) -> None:
+    found = fitted(lines, DIRTY, {"ORDER": "id", target: expression})
+    assert found.frame[target].is_not_null().to_list() == expected
+    texts = [r.get(target) for r in rescued(found)]
+    assert [json.loads(t) if t and t.startswith("{") else t for t in texts] == kept
+    assert found.facts.get(f"nulled|{target}|type", 0) == sum(k is not None for k in kept)
+
+
+def test_a_sum_with_an_unknown_part_is_unknown(lines: type[Table]) -> None:
+    found = fitted(lines, DIRTY, {"ORDER": "id", "PRICE": "SUM(n)"}, group_by=["id"])
+    assert values(found, "ORDER", "PRICE") == [("a", None), ("b", Decimal(0))]
+    assert rescued(found) == [{"PRICE": "two"}, {}]
+
+
+def test_a_condition_that_cannot_be_told_leaves_out_and_says_so(lines: type[Table]) -> None:
+    found = fitted(lines, DIRTY, {"ORDER": "id"}, where="n >= 0")
+    assert (found.frame.height, found.left_out) == (2, 1)
+    assert found.notes == ("1 records are left out because `where: n >= 0` could not be told of them",)
+
+
+@pytest.mark.parametrize(
+    ("expression", "said"),
+    [
+        ("pirce * 2", "did you mean price?"),
+        ("UPPRE(price)", "there is no function uppre; did you mean upper"),
+        ("SUM(price)", "aggregates; say what a group is with group_by"),
+        ("(SELECT 1)", "holds a query"),
+        ("ROW_NUMBER() OVER ()", "looks at other records"),
+        ("NOW()", "depends on the clock"),
+        ("RANDOM()", "depends on the clock or on chance"),
+        ("UNNEST([1, 2])", "say `explode: COLUMN`"),
+        ("price FROM other", "no single expression"),
+        ("1; DROP TABLE x", "no single expression"),
+        ("CAST(price AS NOTHING)", "NOTHING"),
+        ("param(price, id)", "param takes a column and a name"),
+    ],
+)
+def test_faults_are_found_without_a_record(lines: type[Table], expression: str, said: str) -> None:
+    from customer360.platform.errors import ConfigError
+
+    try:
+        found = "; ".join(Mapping({"ORDER": "id", "WHAT": expression}).faults(lines, ["id", "price"]))
+    except ConfigError as fault:
+        found = str(fault)
+    assert said in found and "WHAT" in found
+
+
+def test_every_fault_is_told_at_once(lines: type[Table]) -> None:
+    mapping = Mapping({"ORDER": "idd", "WHAT": "pric", "COUNT": "LEN(id)"}, ("nix",), "qqq > 1")
+    found = mapping.faults(lines, ["id", "price"])
+    assert [f.split(" ")[0] for f in found] == ["where:", "ORDER", "WHAT", "group_by"]
