@@ -11,6 +11,16 @@ import yaml
 from customer360.platform.errors import ConfigError
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML as `safe_load` reads it, but for keys: ``on:`` is no truth value."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:bool":
+                key.tag = "tag:yaml.org,2002:str"
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """One YAML mapping with ``extends`` resolved; ``above`` are the files that extend this one.
 
@@ -22,7 +32,7 @@ def read_yaml(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     if path.resolve() in above:
         raise ConfigError(f"{path} extends itself, by way of {', '.join(map(str, above))}")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise ConfigError(f"settings file {path} does not exist") from None
     except yaml.YAMLError as fault:

@@ -140,6 +140,7 @@ def expanded(name: str, entry: dict[str, Any]) -> dict[str, dict[str, Any]]:
     made = {}
     for part in only:
         source = {"system": system, "needs": export.needs, **export.sources[part], **beside}
+        source |= {"join": _beside(source["join"], str(entry.get("path", "")))} if "join" in source else {}
         mapping = _with_currency(source.get("mapping", {}), entry.get("currency"))
         conditions = [c for c in (export.sources[part].get("where"), entry.get("where")) if c]
         source |= {"mapping": mapping | (mappings.get(part) or {})}
@@ -163,6 +164,12 @@ def with_recipes(sources: Any) -> Any:
             raise ConfigError(f"sources.{name}: {', '.join(twice)} is the name of another source as well")
         found |= made
     return found
+
+
+def _beside(joins: dict[str, dict[str, Any]], path: str) -> dict[str, dict[str, Any]]:
+    """The joins of a recipe with their files in the folder that an entry reads."""
+    folder = path.rpartition("/")[0]
+    return {name: join | {"path": f"{folder}/{join['path']}".lstrip("/")} for name, join in joins.items()}
 
 
 def _with_currency(mapping: dict[str, str], currency: Any) -> dict[str, str]:

@@ -119,7 +119,7 @@ class IngestUnit:
                 faults := unmapped(self.source, done.columns, records.frame, self.landing, keyed=records.keyed)
             ):
                 raise SourceError("; ".join(faults))
-            if asked and not records.keyed and (absent := mapping_of(self.source).optional(done.columns)):
+            if asked and not records.keyed and (absent := _absent(self.source, done.columns)):
                 done.notes[f"no {', '.join(absent)}: read as empty"] = None
             self._land(records, number, done)
         if lost := done.lines.missing(done.facts["read"]):  # the reader is at fault; the batch will not balance
@@ -207,6 +207,11 @@ def mapping_of(source: Source, landing: Landing | None = None) -> Mapping:
     return Mapping(
         source.mapping, tuple(source.group_by), source.where, tuple(source.explode), needs=needs, joins=files
     )  # fmt: skip
+
+
+def _absent(source: Source, columns: list[str]) -> list[str]:
+    """Columns that a file may lack, and does."""
+    return [name for name in mapping_of(source).optional(columns) if name not in source.join]
 
 
 def reading_of(source: Source, rules: dict[str, Any] | None = None, facts: dict[str, Any] | None = None) -> Reading:

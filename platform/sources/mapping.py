@@ -81,7 +81,7 @@ class Mapping:
         trees = [*self.expressions().values(), *([sql.parsed(self.where)] if self.where else [])]
         references = (n for tree in trees for n in sql.nodes(tree) if n.get("class") == "COLUMN_REF")
         paths = [path for reference in references if (path := path_of(reference))]
-        made = {f"{path}_position" for path in self.explode} | {j.name for j in self.joins} | set(self.needs)
+        made = {f"{path}_position" for path in self.explode} | {joined.name for joined in self.joins} | set(self.needs)
         absent = [str(path[0]) for path in paths if column_of(path, file_columns) is None]
         return [name for name in dict.fromkeys(absent) if name not in made]
 

@@ -35,6 +35,8 @@ class Case:
     files: dict[str, str]
     beside: dict[str, Any]
     expect: dict[str, list[dict[str, Any]]]
+    paths: dict[str, str]
+    refused: list[str]
 
     @property
     def namespace(self) -> str:
@@ -43,7 +45,8 @@ class Case:
     def path(self, export: str) -> str:
         sources = systems.export_of(f"{self.system}/{export}").sources.values()
         suffix = next(iter(sources))["format"]
-        return f"{self.system}/{self.name}/{export}.{'csv' if suffix == 'auto' else suffix}"
+        own = self.paths.get(export, f"{export}.{'csv' if suffix == 'auto' else suffix}")
+        return f"{self.system}/{self.name}/{own}"
 
     def entries(self) -> dict[str, dict[str, Any]]:
         return {
@@ -59,8 +62,8 @@ def cases() -> list[Case]:
     found = []
     for file in sorted(FOLDER.glob("*.yaml")):
         for name, case in yaml.safe_load(file.read_text(encoding="utf-8")).items():
-            expect, beside = case.pop("expect"), case.pop("beside", {})
-            found.append(Case(file.stem, name, case, beside, expect))
+            more = {key: case.pop(key, {}) for key in ("beside", "expect", "paths", "refused")}
+            found.append(Case(system=file.stem, name=name, files=case, **more))
     return found
 
 
@@ -113,7 +116,9 @@ def test_nothing_is_refused(landed: Any, name: str) -> None:
     assert dead.select("source", "reason").rows() == []
     tables = {t for export in CASES[name].files for t in systems.export_of(f"{CASES[name].system}/{export}").tables}
     refused = [quality.refused(landed.lake, t).filter(pl.col("source").str.starts_with(space.lower())) for t in tables]
-    assert [row for rows in refused for row in rows.select("source", "column_name", "rule", "value").rows()] == []
+    shown = [row for rows in refused for row in rows.select("column_name", "source", "rule", "value").rows()]
+    assert [row for row in shown if row[0] not in CASES[name].refused] == []
+    assert {row[0] for row in shown} == set(CASES[name].refused)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from customer360.platform.errors import ConfigError
-from customer360.platform.settings import Settings, load
+from customer360.platform.settings import Settings, load, read_yaml
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -119,3 +119,8 @@ def test_shipped_files_load(name: str) -> None:
     path = Path(__file__).parents[2] / "configs" / name
     if path.exists():
         assert load(path, {}).lake.buckets >= 1
+
+
+def test_a_key_called_on_is_no_truth_value(tmp_path: Path) -> None:
+    content = read_yaml(write(tmp_path, "a.yaml", "join: {orders: {on: {a: b}, first: on}}\nyes: 1\n"))
+    assert content == {"join": {"orders": {"on": {"a": "b"}, "first": True}}, "yes": 1}

@@ -82,3 +82,19 @@ def test_recognition_takes_the_export_that_asks_most() -> None:
     assert systems.recognized([f" {name.upper()} " for name in orders])[0] == "shopify/orders_csv"
     assert "shopify/orders_csv" not in systems.recognized(orders[1:])
     assert systems.recognized(["a", "b"]) == []
+
+
+def test_a_joined_file_lies_in_the_folder_of_the_entry() -> None:
+    for path, expected in (("shop/items.csv", "shop/olist_orders_dataset.csv"), ("i.csv", "olist_orders_dataset.csv")):
+        made = systems.expanded("m", {"recipe": "olist/order_items_csv", "path": path})
+        assert made["m_transactions"]["join"]["orders"] == {"path": expected, "on": {"order_id": "order_id"}}
+
+
+def test_one_of_several_names_will_do() -> None:
+    fixed = ["id", "Amount", "Amount Refunded", "Currency", "Status"]
+    for name in ("Created (UTC)", "Created date (UTC)", "Created"):
+        assert "stripe/payments_csv" in systems.recognized([*fixed, name])
+    assert "stripe/payments_csv" not in systems.recognized(fixed)
+    assert (
+        "Created" not in systems.expanded("s", {"recipe": "stripe/payments_csv", "path": "p"})["s_customers"]["needs"]
+    )
