@@ -80,6 +80,14 @@ def _as_landed(batch: Batch, outcome: Outcome | None, waits: bool) -> Batch:
     return replace(batch, inputs=tuple(Input(i.name, {**i.detail, **states.get(i.name, {})}) for i in batch.inputs))
 
 
+def landed_inputs(lake: Lake, name: str) -> tuple[Input, ...]:
+    """Inputs of a source's batches, with the state in which those that landed were read."""
+    outcomes = ledger.outcomes(lake, name)
+    return tuple(
+        piece for b in ledger.batches(lake, name) for piece in _as_landed(b, outcomes.get(b.seq), waits=False).inputs
+    )
+
+
 def _note_touched(lake: Lake, name: str, touched: tuple[Input, ...]) -> None:
     """Remember how known files look now, so that their content is not read again to know them."""
     for file in touched:

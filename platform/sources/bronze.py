@@ -17,7 +17,7 @@ import polars as pl
 from customer360.platform import privacy, tables
 from customer360.platform.errors import TRANSIENT, ConfigError, SourceError
 from customer360.platform.lake import Add, Lake
-from customer360.platform.ledger import Batch, Input, InputOutcome
+from customer360.platform.ledger import Batch, InputOutcome
 from customer360.platform.quality import DeadLetters
 from customer360.platform.quality.checks import TableChecks, punctuality
 from customer360.platform.sources import formats, timestamps
@@ -99,7 +99,7 @@ class IngestUnit:
                 raise
             if self.batch.inline or not self.source.stand_alone or isinstance(fault, TRANSIENT):
                 raise
-            done = _Progress(self.reading, done.columns, done.state, _reason(fault))
+            done = _Progress(self.reading, done.columns, done.state, failure_text(fault))
             self._land(self._first_bytes(done.failure), 0, done)
         facts = dict(done.facts)
         outcome = InputOutcome(self.address, facts, done.failure, done.state)
@@ -208,10 +208,15 @@ def unmapped(source: Source, columns: list[str], *, keyed: bool) -> list[str]:
     Without one there is nothing to get wrong: a column that an input lacks shows as quarantined rows. ``keyed`` records
     (JSON objects) leave out what they have no value for, so of them only required columns are asked.
     """
-    return _faults(source, columns, keyed) if source.mapping or source.group_by else []
+    return column_faults(source, columns, keyed=keyed) if source.mapping or source.group_by else []
 
 
-def _faults(source: Source, columns: list[str], keyed: bool) -> list[str]:
+def column_faults(source: Source, columns: list[str], *, keyed: bool) -> list[str]:
+    """What a source's mapping and contract lack in an input with these columns; `unmapped` where a mapping asks.
+
+    Raises:
+        ConfigError: an expression of the mapping is no SQL.
+    """
     table, mapping = tables.by_name(source.table), mapping_of(source)
     if keyed:
         contract = table.columns()
@@ -230,18 +235,6 @@ def contract_faults(source: Source) -> list[str]:
     return [f"mapping names {c!r}, which is no column of {source.table}" for c in named if c not in contract]
 
 
-def mapping_faults(landing: Landing, source: Source, inputs: list[Input]) -> list[str]:
-    """Faults of a source's mapping against the columns of its first input; empty when there is none to look at."""
-    if not inputs:
-        return []
-    first = next(iter(source.pieces(landing, inputs[0])), None)  # names stand at the beginning
-    columns = [c for c in first.frame.columns if c != POSITION] if first is not None else []
-    if first is not None and not columns and first.dead.height:
-        return []  # the file is dead letters, which the run keeps with their reasons
-    keyed = first is not None and first.keyed
-    return [f"{inputs[0].name}: {fault}" for fault in _faults(source, columns, keyed)]
-
-
 def made_by(source: Source) -> dict[str, str]:
     """Fingerprints of what decides the rows of a source: its mapping, its reader's options, the columns of its
     table.
@@ -252,7 +245,7 @@ def made_by(source: Source) -> dict[str, str]:
     return {k: hashlib.sha256(json.dumps(v, sort_keys=True).encode()).hexdigest()[:16] for k, v in parts.items()}
 
 
-def _reason(fault: BaseException) -> str:
+def failure_text(fault: BaseException) -> str:
     """Why an input failed, in one line. What a fault of a library quotes may be personal: the dead letter holds the
     bytes.
     """

@@ -83,7 +83,7 @@ def lines(count: int = 60, per_order: int = 3) -> str:
 
 
 def line_source(**own: Any) -> dict[str, Any]:
-    mapping = {"CUSTOMER_ID": "MIN(customer_id)", "TRANSACTION_DATE": "MIN(at)", "TOTAL_AMOUNT": "MIN(price)"}
+    mapping = {"CUSTOMER_ID": "MIN(customer_id)", "TRANSACTION_DATE": "MIN(at)", "TOTAL_AMOUNT": "SUM(CAST(price AS DOUBLE))"}
     mapping |= {"TRANSACTION_STATUS": "'COMPLETED'", **own.pop("mapping", {})}
     return order_source(mapping=mapping, **{"group_by": ["order_id"], **own})
 
@@ -131,7 +131,6 @@ FAULTS = [
     P("text decoded twice", {"customers.csv": customers(40, city=lambda i: ("Köln", "Genève", "Reno")[i % 3].encode().decode("latin-1"))}, "warning", ("crm", "CITY", "encoding"), people()),
     P("another delimiter", {"orders.csv": orders()}, "error", ("shop", "orders.csv", "one column", "','"), {"shop": order_source(delimiter=";")}),
     P("two rows of headers", {"orders.csv": orders(40).replace("status\n", "status\nOrder,Customer,Date,Amount,State\n")}, "warning", ("shop", "orders.csv", "first row", "header")),
-    P("headers between the rows", {"orders.csv": orders(20) + orders(20, 20)}, "warning", ("shop", "orders.csv", "repeat", "header")),
     P("a preamble", {"orders.csv": "Export of March\n\n" + orders()}, "error", ("shop", "orders.csv", "skip: 2"), {"shop": order_source(header=1)}),
     P("no such wrapper", {"orders.json": SALES}, "error", ("shop", "orders.json", "orders", "sales"), {"shop": order_source(records="orders")}),
     P("one content under two names", {"orders1.csv": orders(), "orders2.csv": orders(20, 50), "orders3.csv": orders()}, "warning", ("shop", "orders1.csv", "orders3.csv", "same content")),
@@ -154,7 +153,7 @@ FAULTS = [
     P("cents", {"orders1.csv": orders(), "orders2.csv": orders(40, 50, total=lambda i: f"{10 + i % 37}50")}, "warning", ("shop", "TOTAL_AMOUNT", "orders2.csv", "100")),
     P("currencies without rates", {"orders.csv": orders(status=lambda i: ("EUR", "JPY")[i % 2])}, "warning", ("shop", "CURRENCY_CODE", "EUR", "JPY", "rate"), {"shop": order_source(mapping={"CURRENCY_CODE": "status", "TRANSACTION_STATUS": "'COMPLETED'"})}),
     P("signs of currencies", {"orders.csv": orders(total=lambda i: ("£5.20", "$6.10")[i % 2])}, "warning", ("shop", "TOTAL_AMOUNT", "GBP", "USD")),
-    P("a status of their own", {"orders.csv": orders(status=lambda i: "Shipped" if i % 4 == 0 else "completed ")}, "error", ("shop", "TRANSACTION_STATUS", "Shipped", "25.0 %", "COMPLETED")),
+    P("a status of their own", {"orders.csv": orders(status=lambda i: "on its way" if i % 4 == 0 else "completed ")}, "error", ("shop", "TRANSACTION_STATUS", "on its way", "25.0 %", "COMPLETED")),
     P("future dates", {"orders.csv": orders(100, at=lambda i: "2062-01-05" if i == 3 else "2026-01-05")}, "warning", ("shop", "TRANSACTION_DATE", "future", "2062")),
     P("the beginning of time", {"orders.csv": orders(at=lambda i: "1970-01-01T00:00:00Z" if i % 20 == 0 else "2026-01-05")}, "warning", ("shop", "TRANSACTION_DATE", "1970")),
     P("a date that stands for none", {"customers.csv": customers(40, born=lambda i: "1901-01-01" if i % 2 else f"19{60 + i}-05-0{1 + i % 9}")}, "warning", ("crm", "DATE_OF_BIRTH", "50.0 %", "same"), people(mapping={"DATE_OF_BIRTH": "born"})),
@@ -167,7 +166,7 @@ FAULTS = [
     P("versions that do not move", {"customers.csv": customers(60, lambda i: f"C{i // 2}", changed=lambda i: "2026-01-05")}, "warning", ("crm", "LAST_UPDATED_DATE", "CUSTOMER_ID", "order"), people(mapping={"LAST_UPDATED_DATE": "changed"})),
     P("one key of two sources", {"customers.csv": customers(), "addresses.csv": ADDRESSES}, "warning", ("crm", "homes", "9 keys", "SHOP"), {**people(), "homes": ADDRESS_SOURCE}),
     P("one number of two people", {"customers.csv": customers(), "members.csv": customers(first=lambda i: NAMES[(i + 5) % 12])}, "warning", ("crm", "club", "FIRST_NAME", "system"), {**people(path="customers*"), "club": customer_source(path="members*")}),
-    P("customers unknown", {"customers.csv": customers(6), "orders.csv": orders(90)}, "warning", ("shop", "CUSTOMER_ID", "bronze.customers", "33.3 %", "C•••"), both()),
+    P("customers unknown", {"customers.csv": customers(6), "orders.csv": orders(90)}, "warning", ("shop", "CUSTOMER_ID", "bronze.customers", "33.3 %", "'C•'"), both()),
     P("leading zeros", {"customers.csv": customers(9, lambda i: f"00{i}"), "orders.csv": orders(customer_id=lambda i: f"{i % 9}")}, "warning", ("shop", "CUSTOMER_ID", "leading zeros"), both()),
     P("case of ids", {"customers.csv": customers(9, lambda i: f"c{i}"), "orders.csv": orders()}, "warning", ("shop", "CUSTOMER_ID", "case"), both()),
     P("signs within ids", {"customers.csv": customers(9, lambda i: f"C-{i}"), "orders.csv": orders()}, "warning", ("shop", "CUSTOMER_ID", "signs"), both()),
@@ -193,6 +192,7 @@ SOUND = [
     P("a condition", {"orders.csv": orders(status=lambda i: "test" if i % 3 else "completed")}, sources={"shop": order_source(where="status <> 'test'")}),
     P("semicolons and commas", {"orders.csv": EUROPE.encode("cp1252")}, sources={"shop": order_source(timezone="Europe/Berlin", dates="day_first", decimal=",")}),
     P("two shops with numbers of their own", {"customers.csv": customers(), "members.csv": customers(first=lambda i: "Pat")}, sources={**people(), "club": customer_source(path="members*", system="CLUB")}),
+    P("files joined end to end", {"orders.csv": orders(20) + orders(20, 20)}),
     P("one row", {"orders.csv": orders(1)}),
     P("guests", {"customers.csv": customers(), "orders.csv": orders(customer_id=lambda i: "" if i % 3 else f"C{i % 9}")}, sources=both()),
     P("one customer of many unknown", {"customers.csv": customers(100), "orders.csv": orders(100, customer_id=lambda i: "C777" if i == 5 else f"C{i}")}, sources=both()),
@@ -233,17 +233,15 @@ def composed() -> None:
     compose()
 
 
-@pytest.mark.xfail(reason="the list comes before the rehearsal", strict=False)
 @pytest.mark.parametrize("project", FAULTS, ids=[p.name for p in FAULTS])
 def test_a_planted_fault_is_named(project: Project, tmp_path: Path) -> None:
     found = rehearsed(opened(tmp_path, project))
     told = [f for f in found.findings if all(word.lower() in f.text.lower() for word in project.words)]
     assert told, "\n".join(f.text for f in found.findings) or "nothing was found"
     assert project.severity in {f.severity for f in told}, [f.text for f in told]
-    assert not (tmp_path / "lake").exists(), "nothing is written"
+    assert not [f for f in (tmp_path / "lake").rglob("*") if f.is_file()], "nothing is written"
 
 
-@pytest.mark.xfail(reason="the list comes before the rehearsal", strict=False)
 @pytest.mark.parametrize("project", SOUND, ids=[p.name for p in SOUND])
 def test_nothing_is_found_in_a_sound_project(project: Project, tmp_path: Path) -> None:
     found = rehearsed(opened(tmp_path, project))
