@@ -22,14 +22,15 @@ class Rehearsed:
     """What would become of the rows of a source that were looked at: ``read`` = ``landed`` + ``dead`` + ``left_out`` +
     ``collapsed``; of those that would land, ``quarantined`` would not reach silver.
 
-    ``files`` wait, ``looked`` of them were looked at by their columns and ``judged`` by their rows; ``is_whole`` says
-    that no row lies behind those.
+    ``files`` wait, ``looked`` of them were looked at by their columns and ``judged`` by their first ``limit`` rows;
+    ``is_whole`` says that no row lies behind those.
     """
 
     name: str
     files: int
     looked: int = 0
     judged: int = 0
+    limit: int = 0
     read: int = 0
     landed: int = 0
     quarantined: int = 0
@@ -106,6 +107,7 @@ def _rehearsed(waiting: Waiting, sample: Sample | None, found: list[Finding]) ->
         len(waiting.inputs),
         looked=len(sample.looks),
         judged=len(judged),
+        limit=sample.limit,
         read=sum(look.read for look in whole) + len(failed),
         landed=sum(f.frame.height for f in fitted),
         quarantined=sum(look.refused for look in judged),

@@ -86,6 +86,7 @@ class Sample:
 
     waiting: Waiting
     looks: tuple[Look, ...]
+    limit: int = ROWS  # rows of a file that were judged at most
 
     @property
     def name(self) -> str:
@@ -139,7 +140,7 @@ def sampled(landing: Landing, waiting: Waiting) -> Sample:
             looks.append(_judged(landing, waiting, piece, rows))
         elif place in headers:
             looks.append(_headed(landing, waiting.source, piece))
-    return Sample(waiting, tuple(looks))
+    return Sample(waiting, tuple(looks), rows)
 
 
 def _spread(count: int, limit: int) -> list[int]:
