@@ -25,6 +25,7 @@ from customer360.platform.sources.base import Source
 from customer360.platform.sources.casting import Fitted, Mapping, fit
 from customer360.platform.sources.formats.records import DEAD, POSITION, LineCount, Records
 from customer360.platform.sources.landing import Landing
+from customer360.platform.sources.renames import likely_name, names_in
 from customer360.platform.sources.values import Reading, Words
 
 _QUOTED = re.compile(r"""\[[^\]]*\]|"[^"]*"|'[^']*'""")
@@ -35,13 +36,17 @@ REPLAY_OF = "_replay_of"  # in a batch of corrections: the bronze row or dead le
 
 @dataclass(frozen=True)
 class Landed:
-    """What one input gave: files of the bronze and dead-letter tables, and the counts that must balance."""
+    """What one input gave: files of the bronze and dead-letter tables, and the counts that must balance.
+
+    ``notes`` say what was assumed, ``warnings`` what is likely wrong.
+    """
 
     bronze: list[Add]
     dead: list[Add]
     facts: dict[str, int]
     notes: tuple[str, ...] = ()
     outcome: InputOutcome = field(default_factory=lambda: InputOutcome("", {}))
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass
@@ -57,6 +62,7 @@ class _Progress:
     facts: Counter[str] = field(default_factory=Counter)
     lines: LineCount = field(default_factory=LineCount)
     notes: dict[str, None] = field(default_factory=dict)
+    keyed: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,7 @@ class IngestUnit:
     checks: TableChecks | None = None
     reading: Reading = field(default_factory=Reading)
     attempt: int = 0
+    usual: tuple[str, ...] = ()  # columns that the last delivery had and this source uses
 
     @property
     def address(self) -> str:
@@ -101,21 +108,31 @@ class IngestUnit:
                 raise
             done = _Progress(self.reading, done.columns, done.state, failure_text(fault))
             self._land(self._first_bytes(done.failure), 0, done)
-        facts = dict(done.facts)
+        gone = [] if done.failure or done.keyed else [c for c in self.usual if c not in done.columns]
+        facts = dict(done.facts) | used_columns(self.source, done.columns, keyed=done.keyed)
+        facts |= {f"vanished|{column}": 1 for column in gone}
         outcome = InputOutcome(self.address, facts, done.failure, done.state)
-        return Landed(done.bronze, done.dead, facts, tuple(done.notes), outcome)
+        warnings = tuple(self._vanished(column, done.columns) for column in gone)
+        return Landed(done.bronze, done.dead, facts, tuple(done.notes), outcome, warnings)
+
+    def _vanished(self, column: str, columns: list[str]) -> str:
+        """A sentence about a column that the last delivery had and this input lacks."""
+        near = likely_name(column, _unused(self.source, columns))
+        renamed = f"; {near!r} is likely its new name, map it" if near else ""
+        return f"lacks the column {column!r} that the last delivery had: its values are null{renamed}"
 
     def _land_pieces(self, done: _Progress) -> None:
         if not self.batch.inline:
             done.state = self.source.state(self.landing, self.batch.inputs[self.index])
         for number, records in enumerate(self._pieces()):
-            done.columns = [c for c in records.frame.columns if c != POSITION]
+            done.columns = list(dict.fromkeys([*done.columns, *(c for c in records.frame.columns if c != POSITION)]))
+            done.keyed = records.keyed
             whole = records.dead.filter(pl.col(POSITION) == WHOLE)["reason"].to_list()
             if whole and not done.bronze:  # a file that breaks off keeps the rows before that
                 done.failure = whole[0]
             asked = not number and not whole and not self.batch.inline  # later pieces have the columns of the first
             if asked and (faults := unmapped(self.source, done.columns, keyed=records.keyed)):
-                raise SourceError("; ".join(faults))
+                raise SourceError("; ".join([*faults, *_renamed(self.source, done.columns, keyed=records.keyed)]))
             self._land(records, number, done)
         if lost := done.lines.missing(done.facts["read"]):  # the reader is at fault; the batch will not balance
             done.facts["lines_unaccounted"] = lost
@@ -223,6 +240,59 @@ def column_faults(source: Source, columns: list[str], *, keyed: bool) -> list[st
         asked = {c: e for c, e in mapping.columns.items() if c not in contract or not contract[c].nullable}
         mapping = replace(mapping, columns=asked)
     return mapping.faults(table, columns)
+
+
+def missing_columns(source: Source, columns: list[str], *, keyed: bool) -> tuple[list[str], list[str]]:
+    """Columns that the mapping needs and an input with these columns lacks, and faults that no column would mend."""
+    faults = column_faults(source, columns, keyed=keyed)
+    texts = [*source.mapping.values(), *(f'"{name}"' for name in source.group_by)]
+    missing = []
+    for name in names_in(texts) if faults else []:
+        left = faults if name in columns else column_faults(source, [*columns, name], keyed=keyed)
+        if len(left) < len(faults) or _length(left) < _length(faults):
+            missing.append(name)
+    return missing, column_faults(source, [*columns, *missing], keyed=keyed) if missing else faults
+
+
+def _length(faults: list[str]) -> int:
+    """Of an expression that needs two missing columns, one more column mends a part: its name is said no longer."""
+    return sum(len(fault.split(", the file has")[0]) for fault in faults)
+
+
+def _renamed(source: Source, columns: list[str], *, keyed: bool) -> list[str]:
+    """Sentences about columns of an input that are likely missing ones under a new name."""
+    missing, _ = missing_columns(source, columns, keyed=keyed)
+    near = {name: likely_name(name, _unused(source, columns)) for name in missing}
+    return [f"{new!r} is likely the new name of {name!r}" for name, new in near.items() if new]
+
+
+def _unused(source: Source, columns: list[str]) -> list[str]:
+    """Columns of an input that a source makes nothing of."""
+    used = used_columns(source, columns, keyed=True)
+    return [column for column in columns if f"columns|{column}" not in used]
+
+
+def used_columns(source: Source, columns: list[str], *, keyed: bool) -> dict[str, int]:
+    """Facts of an input: ``columns|NAME`` for each of its columns that the source uses, ``headed`` where its records
+    cannot leave columns out.
+
+    Names that neither settings nor contract know are none of them: where a header is missing they are values.
+    """
+    named = set(names_in([*source.mapping.values(), *(f'"{name}"' for name in source.group_by), source.where]))
+    own = set() if source.group_by else set(tables.by_name(source.table).columns()) - set(source.mapping)
+    facts = {f"columns|{column}": 1 for column in columns if column in named | own}
+    return facts if keyed or not facts else {"headed": 1, **facts}
+
+
+def expected_columns(facts: dict[str, Any]) -> tuple[str, ...]:
+    """Columns that a batch had and its source uses, from its facts."""
+    return tuple(fact.partition("|")[2] for fact, count in facts.items() if fact.startswith("columns|") and count)
+
+
+def usual_columns(source: Source, facts: dict[str, Any]) -> tuple[str, ...]:
+    """Columns that the last batch had, from its facts, and that the source still uses."""
+    used = used_columns(source, list(expected_columns(facts)), keyed=True)
+    return expected_columns(used)
 
 
 def contract_faults(source: Source) -> list[str]:

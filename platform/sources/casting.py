@@ -73,8 +73,8 @@ class Mapping:
 class Fitted:
     """``frame``: contract columns typed, then ``_rescued`` and ``_position``; ``collapsed``: records merged into
     others; ``left_out``: records that are not this source's; ``facts``: how many values were nulled, ``nulled`` and
-    for each column and rule ``nulled|COLUMN|rule``, and which order of day and month a column showed,
-    ``dates|COLUMN|day_first``; ``notes``: what was assumed, for people."""
+    for each column and rule ``nulled|COLUMN|rule``, how many rows the contract will refuse, ``refused``, and which
+    order of day and month a column showed, ``dates|COLUMN|day_first``; ``notes``: what was assumed, for people."""
 
     frame: pl.DataFrame
     collapsed: int
@@ -102,7 +102,7 @@ def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping, reading: Re
             for c, t in contract.items()
         ]
     )
-    typed, broken, rules = _within_contract(typed, table)
+    typed, broken, rules, refused = _within_contract(typed, table)
     optional = {c: text.len() - text.null_count() for c, text in texts.items() if contract[c].nullable}
     texts |= {c: pl.select(pl.coalesce(t, texts[c]) if c in texts else t).to_series() for c, t in broken.items()}
     texts |= _left_over(records, table, verbatim) if not mapping.group_by else {}
@@ -110,7 +110,8 @@ def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping, reading: Re
     rescue = rescued.written(mapped.height, texts, rules)
     frame = typed.with_columns(rescue, mapped[POSITION])
     collapsed, left_out = records.height - mapped.height, everything - records.height
-    return Fitted(frame, collapsed, left_out, _counted(optional, rules) | said.facts, tuple(said.notes))
+    facts = _counted(optional, rules) | said.facts | ({"refused": refused} if refused else {})
+    return Fitted(frame, collapsed, left_out, facts, tuple(said.notes))
 
 
 def nulled_text(facts: dict[str, Any]) -> str:
@@ -134,18 +135,21 @@ def _left_over(records: pl.DataFrame, table: type[Table], verbatim: set[str]) ->
 
 def _within_contract(
     typed: pl.DataFrame, table: type[Table]
-) -> tuple[pl.DataFrame, dict[str, pl.Series], dict[str, pl.Series]]:
-    """The frame without values of optional columns that break a rule, and by column these values' texts and rules."""
-    nulled = tables.judge(table, typed).nulled
+) -> tuple[pl.DataFrame, dict[str, pl.Series], dict[str, pl.Series], int]:
+    """The frame without values of optional columns that break a rule, by column these values' texts and rules, and how
+    many rows break another rule.
+    """
+    verdict = tables.judge(table, typed)
+    nulled, refused = verdict.nulled, typed.height - verdict.valid.height
     if nulled.is_empty():
-        return typed, {}, {}
+        return typed, {}, {}, refused
     numbered = typed.with_row_index(tables.ROW)
     texts, rules = {}, {}
     for (column,), cells in nulled.partition_by("column", as_dict=True).items():
         named = cells.group_by(tables.ROW).agg(pl.col("value").first(), pl.col("rule").unique().sort().str.join(", "))
         there = numbered.select(tables.ROW).join(named, on=tables.ROW, how="left", maintain_order="left")
         texts[str(column)], rules[str(column)] = there["value"], there["rule"]
-    return tables.without(numbered, nulled).drop(tables.ROW), texts, rules
+    return tables.without(numbered, nulled).drop(tables.ROW), texts, rules, refused
 
 
 def _counted(untyped: dict[str, int], rules: dict[str, pl.Series]) -> dict[str, int]:

@@ -14,6 +14,7 @@ from customer360.platform.settings import Settings
 from customer360.serve.cli.options import AsOfOption, ConfigOption, configured, day
 
 app = typer.Typer()
+EXIT_LOSS = 5
 
 
 @app.command()
@@ -69,10 +70,13 @@ def run(
 ) -> None:
     """Land what is new and build what is not current; `run master` also loads the warehouse, `run MODEL` trains and
     scores.
+
+    Exit code 0: all in order; 2: something failed; 5: all was done, and a source lost more rows than `loss` allows, or
+    a whole file.
     """
     from customer360.platform.run import RunRequest
     from customer360.serve import pipelines
-    from customer360.serve.cli import report
+    from customer360.serve.cli import rehearsal, report
 
     settings = configured(config)
     pipelines.check(pipeline, stage)
@@ -89,6 +93,9 @@ def run(
     record = pipelines.run(settings, pipeline, stage, request, publish=publish)
     if record is not None:
         report.run_summary(settings, record)
+        rehearsal.show_losses(record)
+        if record.losses:
+            raise typer.Exit(EXIT_LOSS)
 
 
 @app.command()

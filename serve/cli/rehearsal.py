@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
+from customer360.platform.ledger import Run
 from customer360.platform.run.preview import Preview, SourcePreview
 from customer360.platform.sources.rehearsal.findings import Finding
 from customer360.serve.cli.report import console, grid
@@ -73,4 +74,13 @@ def _plan(found: Preview, everything: bool) -> None:
         else:
             named = f"{', '.join(names[: NAMED - 1])} and {len(names) - NAMED + 1} more"
             nodes.add_row(str(number), named, state, because)
-    console.print(nodes)
+    if found.nodes:
+        console.print(nodes)
+
+
+def show_losses(record: Run) -> None:
+    """Print what a run lost beyond the stated share, after everything else."""
+    for loss in record.losses:
+        console.print(Text(f"lost: {loss}", style="red"), soft_wrap=True)
+    if record.losses:
+        console.print("      customer360 quarantine list, customer360 batch list")

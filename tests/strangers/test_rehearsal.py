@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 # ruff: noqa: E501 - a project a line
 
@@ -83,7 +86,11 @@ def lines(count: int = 60, per_order: int = 3) -> str:
 
 
 def line_source(**own: Any) -> dict[str, Any]:
-    mapping = {"CUSTOMER_ID": "MIN(customer_id)", "TRANSACTION_DATE": "MIN(at)", "TOTAL_AMOUNT": "SUM(CAST(price AS DOUBLE))"}
+    mapping = {
+        "CUSTOMER_ID": "MIN(customer_id)",
+        "TRANSACTION_DATE": "MIN(at)",
+        "TOTAL_AMOUNT": "SUM(CAST(price AS DOUBLE))",
+    }
     mapping |= {"TRANSACTION_STATUS": "'COMPLETED'", **own.pop("mapping", {})}
     return order_source(mapping=mapping, **{"group_by": ["order_id"], **own})
 
@@ -246,3 +253,153 @@ def test_a_planted_fault_is_named(project: Project, tmp_path: Path) -> None:
 def test_nothing_is_found_in_a_sound_project(project: Project, tmp_path: Path) -> None:
     found = rehearsed(opened(tmp_path, project))
     assert [f.text for f in found.findings if f.severity != "note"] == []
+
+
+LINES = table("order_id,customer_id,at,price", ["O1,C1,2026-01-05,9.50", "O1,C1,2026-01-05,10.00"])
+TEXT_NUMBERS = {
+    "the largest of a group": line_source(mapping={"TOTAL_AMOUNT": "MAX(price)"}),
+    "a condition over a number": order_source(
+        where="price > 9.75", mapping={"TOTAL_AMOUNT": "price", "TRANSACTION_STATUS": "'COMPLETED'"}
+    ),
+    "a product": order_source(
+        where="price = '10.00'", mapping={"TOTAL_AMOUNT": "price * 1", "TRANSACTION_STATUS": "'COMPLETED'"}
+    ),
+}
+
+
+@pytest.mark.parametrize("source", TEXT_NUMBERS.values(), ids=TEXT_NUMBERS)
+def test_numbers_in_text_are_read_as_numbers_or_the_mapping_is_refused(source: dict[str, Any], tmp_path: Path) -> None:
+    config = opened(tmp_path, Project("", {"orders.csv": LINES}, sources={"shop": source}))
+    if not rehearsed(config).findings:
+        assert ran(config, "bronze.transactions").exit_code == 0
+        assert stored(config, "bronze.transactions")["TOTAL_AMOUNT"].cast(float).to_list() == [10.0]
+
+
+def ran(config: Path, *words: str) -> Any:
+    """`customer360 run …` in this process."""
+    from customer360.serve import cli
+
+    log = logging.getLogger("customer360")
+    before = list(log.handlers)
+    result = CliRunner().invoke(cli.app, ["run", *words, "--config", str(config)])
+    log.handlers[:] = before
+    return result
+
+
+def stored(config: Path, name: str) -> Any:
+    from customer360.platform import settings
+    from customer360.platform.run import lake_of
+
+    return lake_of(settings.load(config, {})).scan(name).collect()
+
+
+VERBATIM = (
+    "TRANSACTION_ID,CUSTOMER_ID,TRANSACTION_DATE,TOTAL_AMOUNT,TRANSACTION_STATUS,CHANNEL,TRANSACTION_TYPE,COUPON_CODE"
+)
+
+
+def own_names(count: int, start: int = 0, header: str = VERBATIM) -> str:
+    return table(
+        header,
+        [
+            f"O{i},C{i % 5},2026-01-05T10:00:00Z,{i}.50,COMPLETED,POS,PURCHASE,K{i % 3}"
+            for i in range(start, start + count)
+        ],
+    )
+
+
+def test_a_column_that_is_renamed_after_a_delivery_is_told_by_rehearsal_and_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without a mapping nothing fails for it: the values would be null without a word."""
+    source = {"table": "bronze.transactions", "system": "SHOP", "path": "orders*"}
+    config = opened(tmp_path, Project("", {"orders1.csv": own_names(20)}, sources={"shop": source}))
+    assert rehearsed(config).findings == () and ran(config, "bronze.transactions").exit_code == 0
+    renamed = own_names(20, 20, VERBATIM.replace("COUPON_CODE", "coupon"))
+    (tmp_path / "landing/orders2.csv").write_text(renamed)
+    (told,) = rehearsed(config).findings
+    assert told.severity == "warning"
+    for word in ("orders2.csv", "'COUPON_CODE'", "the last delivery", "'coupon' is likely its new name"):
+        assert word in told.text
+    with watched(caplog):
+        assert ran(config, "bronze.transactions").exit_code == 0
+    assert (
+        "orders2.csv: lacks the column 'COUPON_CODE'" in caplog.text
+        and "'coupon' is likely its new name" in caplog.text
+    )
+    assert outcome(config, 2).facts["vanished|COUPON_CODE"] == 1
+    assert outcome(config, 2).inputs[0].facts["columns|CUSTOMER_ID"] == 1
+
+
+@contextmanager
+def watched(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    log = logging.getLogger("customer360")
+    log.addHandler(caplog.handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(caplog.handler)
+
+
+def outcome(config: Path, seq: int, source: str = "shop") -> Any:
+    from customer360.platform import ledger, settings
+    from customer360.platform.run import lake_of
+
+    return ledger.outcomes(lake_of(settings.load(config, {})), source)[seq]
+
+
+def test_a_mapped_column_that_is_renamed_fails_its_file_with_the_likely_name(tmp_path: Path) -> None:
+    config = opened(
+        tmp_path,
+        Project(
+            "", {"orders1.csv": orders(), "orders2.csv": orders(9, 50, "order_id,customer_id,at,total_amount,status")}
+        ),
+    )
+    result = ran(config, "bronze.transactions")
+    assert result.exit_code == 5, "all was done, and a file was lost"
+    assert "1 of 2 files could not be read or mapped" in result.output
+    assert outcome(config, 1).inputs[1].failure.endswith("'total_amount' is likely the new name of 'total'")
+    assert stored(config, "bronze.transactions").height == 40
+
+
+@pytest.mark.parametrize(("loss", "code"), [(0.05, 5), (0.2, 0)])
+def test_a_run_says_what_it_lost_beyond_the_stated_share(loss: float, code: int, tmp_path: Path) -> None:
+    files: Files = {
+        "orders.csv": orders(
+            100, total=lambda i: "1,2.50" if i % 25 == 0 else "x" if i % 20 == 1 and i < 80 else "9.50"
+        )
+    }
+    config = opened(tmp_path, Project("", files))
+    config.write_text(json.dumps({**json.loads(config.read_text()), "loss": loss}))
+    worst, *others = rehearsed(config).findings
+    assert ("8 of 100 rows (8.0 %) would be lost" in worst.text and worst.severity == "error") == (code == 5)
+    assert {f.severity for f in others} == {"warning"}
+    result = ran(config, "bronze.transactions")
+    assert result.exit_code == code
+    assert ("8 of 100 rows (8.0 %) were lost" in result.output) == (code == 5)
+    assert stored(config, "bronze.transactions").height == 96, "whatever the code, all that can be done is done"
+
+
+def test_a_good_project_is_rehearsed_on_one_screen(tmp_path: Path) -> None:
+    config = opened(tmp_path, Project("", {"customers.csv": customers(), "orders.csv": orders()}, sources=both()))
+    result = ran(config, "--dry-run")
+    assert result.exit_code == 0 and len(result.output.splitlines()) <= 40, result.output
+    assert "nothing was found" in result.output
+    (tmp_path / "landing/orders.csv").write_text(orders(status=lambda i: "on its way"))
+    assert ran(config, "--dry-run").exit_code == 1
+
+
+def test_many_files_are_looked_at_by_their_columns_and_some_by_their_rows(tmp_path: Path) -> None:
+    files: Files = {f"orders{n:03d}.csv": orders(3, 3 * n) for n in range(60)}
+    files["orders041.csv"] = orders(3, 200, "order_id,customer_id,at,amount,status")
+    found = rehearsed(opened(tmp_path, Project("", files))).sources[0]
+    done = found.rehearsed
+    assert (done.files, done.looked, done.judged, done.is_whole) == (60, 60, 25, False)
+    assert any("orders041.csv" in f.text and "'total'" in f.text for f in found.findings)
+
+
+def test_examples_of_personal_columns_are_covered(tmp_path: Path) -> None:
+    files: Files = {"customers.csv": customers(40, born=lambda i: "secretly unknown")}
+    found = rehearsed(opened(tmp_path, Project("", files, sources=people(mapping={"DATE_OF_BIRTH": "born"}))))
+    (told,) = [f.text for f in found.findings if "DATE_OF_BIRTH" in f.text]
+    assert "secretly" not in told and "'s•••••••" in told

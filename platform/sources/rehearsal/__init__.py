@@ -92,6 +92,8 @@ def _alone(landing: Landing, sample: Sample, loss: float, now: datetime) -> list
         keys.repeat_findings(sample, loss),
     ):
         found += part
+    if not any(finding.severity == "error" for finding in found):
+        found += rows.losses(sample, loss)
     return found
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from customer360.platform.errors import ConfigError
-from customer360.platform.sources.bronze import column_faults, contract_faults, mapping_of
+from customer360.platform.sources.bronze import contract_faults, missing_columns, usual_columns
 from customer360.platform.sources.files import Files
 from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.rehearsal.findings import Finding, listed
@@ -56,28 +56,11 @@ def header_findings(landing: Landing, sample: Sample) -> Iterator[Finding]:
 
 
 def _missing(sample: Sample, look: Look) -> tuple[list[str], list[str]]:
-    """File columns that the mapping needs and a file lacks, and faults that no column would mend."""
-    source, columns = sample.source, list(look.columns)
+    """As `missing_columns`; nothing where the mapping is no SQL, which `contract_findings` says."""
     try:
-        faults = column_faults(source, columns, keyed=look.keyed)
+        return missing_columns(sample.source, list(look.columns), keyed=look.keyed)
     except ConfigError:
-        return [], []  # said by `contract_findings`
-    texts = [*source.mapping.values(), *(f'"{name}"' for name in source.group_by)]
-    missing = []
-    for name in names_in(texts) if faults else []:
-        if name in columns:
-            continue
-        left = column_faults(source, [*columns, name], keyed=look.keyed)
-        if len(left) < len(faults) or _length(left) < _length(faults):
-            missing.append(name)
-    if missing:
-        faults = column_faults(source, [*columns, *missing], keyed=look.keyed)
-    return missing, faults
-
-
-def _length(faults: list[str]) -> int:
-    """Of an expression that needs two missing columns, one more column mends a part: its name is said no longer."""
-    return sum(len(fault.split(", the file has")[0]) for fault in faults)
+        return [], []
 
 
 def _lacks(sample: Sample, names: list[str]) -> str:
@@ -143,11 +126,7 @@ def _keys_of_no_object(sample: Sample, looked: list[Look]) -> Iterator[Finding]:
         return
     union = list(dict.fromkeys(column for look in keyed for column in look.columns))
     everything = Look("", tuple(union))
-    try:
-        missing, _ = _missing(sample, everything)
-    except ConfigError:
-        return
-    for name in missing:
+    for name in _missing(sample, everything)[0]:
         targets = [column for column, text in sample.source.mapping.items() if name in names_in([text])]
         if any(not sample.table.columns()[c].nullable for c in targets if c in sample.table.columns()):
             continue  # a required one is a fault of each file
@@ -159,19 +138,13 @@ def _keys_of_no_object(sample: Sample, looked: list[Look]) -> Iterator[Finding]:
         yield Finding("warning", sample.name, ", ".join(targets) or "group_by", what, hint)
 
 
-def expected_columns(sample_facts: dict[str, int]) -> list[str]:
-    """File columns that the last batch used, from its facts."""
-    return [fact.partition("|")[2] for fact, count in sample_facts.items() if fact.startswith("columns|") and count]
-
-
 def _vanished(sample: Sample, looked: list[Look]) -> Iterator[Finding]:
     """Columns that the last delivery had, or most of the new files have, and that no mapping asks for by name."""
-    before = expected_columns(sample.waiting.facts)
+    before = usual_columns(sample.source, sample.waiting.facts)
     contract = set(sample.table.columns()) - set(sample.source.mapping)
     every = {column for look in looked for column in look.columns} & contract
-    asked = mapping_of(sample.source).columns
     for name in dict.fromkeys([*before, *sorted(every)]):
-        if asked and name in names_in(asked.values()):
+        if name in names_in(sample.source.mapping.values()):
             continue  # what a file lacks of a mapping is said above
         if sample.source.group_by:
             continue

@@ -88,6 +88,16 @@ def _letters(sample: Sample, looks: list[Look], severity: Severity) -> Finding:
     return Finding(severity, sample.name, where, what, do, dead / read)
 
 
+def losses(sample: Sample, limit: float) -> Iterator[Finding]:
+    """What a source would lose in all, beyond the share that is allowed, though no fault alone would."""
+    dead = sum(look.dead.height for look in sample.looks if not look.failure)
+    rows = sample.rows.height + dead
+    lost = dead + sum(look.refused for look in sample.looks)
+    if lost > limit * rows:
+        what = f"{part(lost, rows)} would be lost in all, more than `loss: {limit:g}`"
+        yield Finding("error", sample.name, "", what, "`run` would do all it can and end with code 5", lost / rows)
+
+
 def first_rows(sample: Sample) -> Iterator[Finding]:
     """First rows that are a second header: more of their values break the contract than of other rows."""
     for look in sample.judged:
