@@ -143,6 +143,8 @@ FAULTS = [
     P("one content under two names", {"orders1.csv": orders(), "orders2.csv": orders(20, 50), "orders3.csv": orders()}, "warning", ("shop", "orders1.csv", "orders3.csv", "same content")),
     # -- columns
     P("renamed in the second file", {"orders1.csv": orders(), "orders2.csv": orders(9, 50, "order_id,customer_id,at,total_amount,status")}, "error", ("shop", "orders2.csv", "total", "total_amount")),
+    P("a file of another kind", {"orders1.csv": orders(), "orders_index.csv": table("position,customer_id", ["1,C1", "2,C2"])}, "error", ("shop", "1 of 2 files", "orders_index.csv", "another kind", "'position'")),
+    P("nothing but zeros", {"orders.csv": orders(total=lambda i: "0.00")}, "warning", ("shop", "TOTAL_AMOUNT (total)", "0 in every one of 40 rows")),
     P("absent in the seventh file", {**{f"orders{n}.csv": orders(9, 9 * n) for n in range(1, 7)}, "orders7.csv": orders(9, 90, "order_id,kunde,at,total,status")}, "error", ("shop", "1 of 7", "orders7.csv", "customer_id", "kunde")),
     P("a required column is not mapped", {"orders.csv": orders()}, "error", ("shop", "TRANSACTION_STATUS", "required"), {"shop": order_source(mapping={"TRANSACTION_STATUS": ""})}),
     P("no column of the contract", {"customers.csv": customers()}, "error", ("crm", "EMAIL_ADRESS", "EMAIL_ADDRESS"), people(mapping={"EMAIL_ADRESS": "mail"})),

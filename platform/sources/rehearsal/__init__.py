@@ -14,7 +14,7 @@ from customer360.platform.lake import Lake
 from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.rehearsal import columns, headers, keys, paths, references, rows
 from customer360.platform.sources.rehearsal.findings import Finding, ordered
-from customer360.platform.sources.rehearsal.samples import Sample, Waiting, sampled
+from customer360.platform.sources.rehearsal.samples import Read, Sample, Waiting, sampled
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ def rehearse(
     ``now`` is when it would land: what happened after it did not happen yet.
     """
     found: dict[str, list[Finding]] = {each.name: [] for each in waiting}
-    samples = []
+    samples, read = [], Read()
     for each in waiting:
         found[each.name] += headers.contract_findings(each)
         if not found[each.name] and each.inputs:
-            samples.append(sampled(landing, each))
+            samples.append(sampled(landing, each, read))
         if not each.inputs and not each.landed and (missing := paths.path_finding(landing, each)):
             found[each.name].append(missing)
     for sample in samples:
@@ -89,7 +89,7 @@ def _alone(landing: Landing, sample: Sample, loss: float, now: datetime) -> list
         columns.time_findings(sample, now),
         columns.amount_findings(sample),
         columns.text_findings(sample),
-        keys.repeat_findings(sample, loss),
+        keys.repeat_findings(sample),
     ):
         found += part
     if not any(finding.severity == "error" for finding in found):

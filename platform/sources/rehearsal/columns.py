@@ -15,7 +15,7 @@ from customer360.platform.sources.rehearsal.samples import FILE, Sample
 from customer360.platform.tables import READS, Column, OneOf
 
 CLOCK = r"\d{1,2}:\d{2}"
-OFFSET = r"(Z|UTC|GMT|[A-Z]{3,4}|[+-]\d{2}:?\d{2})\s*$"
+OFFSET = r"(Z|[A-Z]{3,4}|[+-]\d{2}:?\d{2}|\]|\))\s*$"
 MOJIBAKE = "[ÃÂ][\u0080-\u00bf]|â€|ï¿½|\ufffd"
 SCIENTIFIC = r"^\d(?:[.,]\d+)?[eE]\+?\d+$"
 MARGIN = timedelta(days=2)  # zones and clocks of tills
@@ -161,6 +161,10 @@ def amount_findings(sample: Sample) -> Iterator[Finding]:
             what = f"fractions follow a point in {signs['.']}, a comma in {signs[',']}"
             yield Finding("warning", sample.name, sample.said(name), what, "values like 1.234 may be read wrongly; set `decimal` in two sources")  # fmt: skip  # noqa: E501
         yield from _cents(sample, name)
+        values = sample.rows[name]
+        if len(values) >= FEW and not values.null_count() and values.min() == values.max() == 0:
+            what = f"is 0 in every one of {len(values):,} rows"
+            yield Finding("warning", sample.name, sample.said(name), what, "is it the right column?")
 
 
 def _cents(sample: Sample, name: str) -> Iterator[Finding]:

@@ -56,6 +56,7 @@ def examples(values: Iterable[str | None], table: type[Table], column: str) -> s
 
 def covered(value: str) -> str:
     """A personal value with its first sign and its form: ``a••@•••••••.•••``; of one sign alone nothing."""
+    value = value.strip()
     first = value[:1] if len(value) > 1 else ""
     return first + _SIGN.sub("•", value[len(first) : LONGEST])
 

@@ -14,7 +14,7 @@ from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.rehearsal.findings import Finding, listed
 from customer360.platform.sources.rehearsal.rows import other_delimiter
 from customer360.platform.sources.rehearsal.samples import Look, Sample, Waiting
-from customer360.platform.sources.renames import likely_name, names_in, plain
+from customer360.platform.sources.renames import likely_name, names_in
 
 BEGINNING, LINES = 1 << 14, 30  # bytes and lines of a file in which a header further down is looked for
 VALUES = 2_000  # of a column that are compared with another's
@@ -37,22 +37,38 @@ def header_findings(landing: Landing, sample: Sample) -> Iterator[Finding]:
     looked = [look for look in sample.looks if look.columns and not other_delimiter(look)]
     lacking: dict[str, list[Look]] = {}
     other: dict[str, list[Look]] = {}
+    strange: list[Look] = []
     for look in looked:
         missing, rest = _missing(sample, look)
+        if len(missing) > 1 and 2 * len(missing) > len(_used(sample)):
+            strange.append(look)
         for name in missing:
             lacking.setdefault(name, []).append(look)
         for fault in rest:
             other.setdefault(fault, []).append(look)
     alike: dict[tuple[str, str], list[str]] = {}
-    for name, looks in lacking.items():
+    if strange and len(strange) < len(looked):
+        what = f"looks like another kind of file: it has {listed(strange[0].columns, 8)}"
+        yield Finding("error", sample.name, _files(strange, len(looked)), what, "narrow `path`, or move it")
+        lacking = {name: [look for look in looks if look not in strange] for name, looks in lacking.items()}
+    for name, looks in ((name, looks) for name, looks in lacking.items() if looks):
         alike.setdefault((_files(looks, len(looked)), _instead(landing, sample, looks[0], name)), []).append(name)
     for (where, do), names in alike.items():
         yield Finding("error", sample.name, where, _lacks(sample, names), do)
+    together: dict[str, list[str]] = {}
     for fault, looks in other.items():
-        hint = _alike(fault, looks[0], sample)
-        yield Finding("error", sample.name, _files(looks, len(looked)), fault, hint)
+        together.setdefault(_files(looks, len(looked)), []).append(fault)
+    for where, faults in together.items():
+        hints = [hint for fault in faults if (hint := _alike(fault, other[fault][0], sample))]
+        do = ", ".join(hints) if len(hints) == len(faults) else f"it has {listed(other[faults[0]][0].columns, 8)}"
+        yield Finding("error", sample.name, where, ", ".join(faults), do)
     yield from _keys_of_no_object(sample, looked)
     yield from _vanished(sample, looked)
+
+
+def _used(sample: Sample) -> set[str]:
+    """Columns of the source's files that its mapping uses."""
+    return {column for look in sample.looks for column in look.columns} & set(names_in(sample.source.mapping.values()))
 
 
 def _missing(sample: Sample, look: Look) -> tuple[list[str], list[str]]:
@@ -111,11 +127,11 @@ def _header_below(landing: Landing, sample: Sample, look: Look, name: str) -> in
 
 def _alike(fault: str, look: Look, sample: Sample) -> str:
     """Of a fault that names a contract column, the file's column that is called alike."""
-    named = {plain(column): column for column in look.columns}
-    for column in sample.table.columns():
-        if column in fault.split() and column not in sample.source.mapping:
-            near = named.get(plain(column)) or likely_name(column, look.columns)
-            return f"map it: `{column}: {near}`" if near else f"map it; the file has {listed(look.columns, 8)}"
+    contract = sample.table.columns()
+    free = [column for column in look.columns if column not in contract]
+    for column in contract:
+        if column in fault.split() and column not in sample.source.mapping and (near := likely_name(column, free)):
+            return f"map it: `{column}: {near}`"
     return ""
 
 

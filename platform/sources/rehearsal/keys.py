@@ -11,10 +11,11 @@ from customer360.platform import tables
 from customer360.platform.sources.rehearsal.findings import Finding, examples, part
 from customer360.platform.sources.rehearsal.samples import FILE, Sample
 
+MANY = 0.2  # share of rows that are replaced, from which on they are rather of another grain than the table
 OFTEN = 0.05  # share of keys in common, or of rows that are replaced, from which on it is no coincidence
 
 
-def repeat_findings(sample: Sample, loss: float) -> Iterator[Finding]:
+def repeat_findings(sample: Sample) -> Iterator[Finding]:
     """Rows that share a key with others of the same file, and no version orders them: one of each key would stand."""
     declared, rows = tables.spec(sample.table), sample.rows
     if not declared.key or rows.is_empty():
@@ -38,7 +39,7 @@ def repeat_findings(sample: Sample, loss: float) -> Iterator[Finding]:
         shown = examples(repeated[key[0]].head(50).to_list(), sample.table, key[0])
         what = f"{part(lost, content.height)} would be replaced by others of the same file and {name}, such as {shown}"
         do = "are they lines? Use `group_by`, or the table of lines" + (f"; else map {version}" if version else "")
-        yield Finding("error" if lost > loss * content.height else "warning", sample.name, name, what, do)
+        yield Finding("error" if lost > MANY * content.height else "warning", sample.name, name, what, do)
 
 
 def shared_keys(samples: list[Sample]) -> Iterator[Finding]:
@@ -57,7 +58,8 @@ def _shared(one: Sample, other: Sample) -> Iterator[Finding]:
         return
     columns = [c for c in left.columns if c not in key and c != tables.spec(one.table).version]
     differ = [c for c in columns if both.filter(pl.col(c) != pl.col(f"{c}_other")).height > OFTEN * both.height]
-    what = f"{one.name} and {other.name} bring {both.height:,} keys in common of system {one.source.system}"
+    keys = "key" if both.height == 1 else "keys"
+    what = f"{one.name} and {other.name} share {both.height:,} {keys} of system {one.source.system}"
     if differ:
         what += f", with different values of {', '.join(differ[:5])}"
         do = "if these are other customers or receipts, give each source its own `system`"

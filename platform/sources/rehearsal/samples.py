@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
@@ -128,8 +129,11 @@ class Sample:
         return f"{column} ({text})" if text and text != column else column
 
 
-def sampled(landing: Landing, waiting: Waiting) -> Sample:
-    """Look at what waits at a source."""
+Read = dict[tuple[Any, ...], tuple[Records, bool]]  # first records by file and reader, as several sources read one file
+
+
+def sampled(landing: Landing, waiting: Waiting, read: Read) -> Sample:
+    """Look at what waits at a source. ``read`` keeps what was read for sources after it."""
     inputs = waiting.inputs
     judged = set(_spread(len(inputs), JUDGED))
     headers = judged | set(_spread(len(inputs), HEADERS))
@@ -137,7 +141,7 @@ def sampled(landing: Landing, waiting: Waiting) -> Sample:
     looks = []
     for place, piece in enumerate(inputs):
         if place in judged:
-            looks.append(_judged(landing, waiting, piece, rows))
+            looks.append(_judged(landing, waiting, piece, rows, read))
         elif place in headers:
             looks.append(_headed(landing, waiting.source, piece))
     return Sample(waiting, tuple(looks), rows)
@@ -174,10 +178,13 @@ def _whole_failure(records: Records) -> str:
     return str(whole[0]) if whole and not records.frame.height else ""
 
 
-def _judged(landing: Landing, waiting: Waiting, piece: Input, rows: int) -> Look:
+def _judged(landing: Landing, waiting: Waiting, piece: Input, rows: int, read: Read) -> Look:
     source, table = waiting.source, waiting.table
     try:
-        records, is_whole = first_records(landing, source, piece, rows)
+        known = (type(source), piece.name, json.dumps(source.reader_options(), sort_keys=True), rows)
+        if known not in read or not isinstance(source, Files):
+            read[known] = first_records(landing, source, piece, rows)
+        records, is_whole = read[known]
     except Exception as fault:  # noqa: BLE001 - a file that cannot be read is what a rehearsal is for
         return Look(piece.name, (), is_judged=True, failure=failure_text(fault))
     columns = _columns(records)
