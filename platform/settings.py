@@ -102,6 +102,13 @@ def _zone(name: str) -> str:
     return name
 
 
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Paths = Annotated[list[str], BeforeValidator(_as_list)]
+
+
 class SourceSettings(Frozen):
     """What every configured source has: which bronze table it fills, and how its columns map.
 
@@ -114,6 +121,7 @@ class SourceSettings(Frozen):
     mapping: dict[str, str] = {}  # contract column: SQL expression over the source's columns
     where: str = ""  # SQL condition over the source's columns; other records are not this source's and counted apart
     group_by: list[str] = []  # columns of the source; the mapping then aggregates (one row a group)
+    explode: Paths = []  # paths to lists inside of records: one row an element
     timezone: Annotated[str, AfterValidator(_zone)] | None = (
         None  # IANA; times without an offset are local there. None: UTC
     )

@@ -41,7 +41,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "ray": ("platform.run.executor", "models.lifecycle.on_ray", "models.lifecycle.tuning", "serve.app"),
     "deltalake": ("platform.lake",),
     "lmdb": ("platform.online",),
-    "duckdb": ("platform.warehouse", "models.identity.weighing"),
+    "duckdb": ("platform.warehouse", "platform.sources.sql", "models.identity.weighing"),
     "splink": ("models.identity.weighing.model",),
     "sqlglot": ("models.identity.lookup",),
     "mlflow": ("models.lifecycle.tracking",),

@@ -81,30 +81,35 @@ def quarantine_rows(table: type[Table], judged: pl.DataFrame, verdict: Verdict) 
 
 @dataclass(frozen=True)
 class Balance:
-    """One line of the conservation table: ``received`` rows and where they went."""
+    """One line of the conservation table: ``received`` rows, those ``added`` by taking records apart, and where they
+    went."""
 
     scope: str
     received: int
     outcomes: dict[str, int]
+    added: int = 0
 
     @property
     def holds(self) -> bool:
-        return self.received == sum(self.outcomes.values())
+        return self.received + self.added == sum(self.outcomes.values())
 
     @property
     def text(self) -> str:
         parts = " + ".join(f"{count:,} {name}" for name, count in self.outcomes.items() if count or name == "landed")
-        return f"{self.received:,} = {parts}" + ("" if self.holds else "   DOES NOT HOLD")
+        came = f"{self.received:,}" + (f" + {self.added:,} exploded" if self.added else "")
+        return f"{came} = {parts}" + ("" if self.holds else "   DOES NOT HOLD")
 
 
 def batch_balance(scope: str, facts: dict[str, Any]) -> Balance:
     """Conservation of one landed batch: read = landed + dead letters + collapsed into group rows + left out + erased
-    before.
+    before + records without elements to take apart. Rows beyond the first of a record that was taken apart are added to
+    what was read.
 
     Lines of a text that gave no record and are not known as blank or as a header count as received, too.
     """
     received = facts["read"] + facts.get("lines_unaccounted", 0)
-    return Balance(scope, received, {k: facts[k] for k in ("landed", "dead", "collapsed", "left_out", "erased")})
+    went = ("landed", "dead", "collapsed", "left_out", "erased", "without_elements")
+    return Balance(scope, received, {k: facts.get(k, 0) for k in went}, facts.get("exploded", 0))
 
 
 def record_balance(scope: str, facts: dict[str, Any]) -> Balance:

@@ -22,9 +22,10 @@ from customer360.platform.quality import DeadLetters
 from customer360.platform.quality.checks import TableChecks, punctuality
 from customer360.platform.sources import formats, timestamps
 from customer360.platform.sources.base import Source
-from customer360.platform.sources.casting import Fitted, Mapping, fit
+from customer360.platform.sources.casting import Fitted, fit
 from customer360.platform.sources.formats.records import DEAD, POSITION, LineCount, Records
 from customer360.platform.sources.landing import Landing
+from customer360.platform.sources.mapping import Mapping
 from customer360.platform.sources.renames import likely_name, names_in
 from customer360.platform.sources.values import Reading, Words
 
@@ -108,8 +109,9 @@ class IngestUnit:
                 raise
             done = _Progress(self.reading, done.columns, done.state, failure_text(fault))
             self._land(self._first_bytes(done.failure), 0, done)
-        gone = [] if done.failure or done.keyed else [c for c in self.usual if c not in done.columns]
-        facts = dict(done.facts) | used_columns(self.source, done.columns, keyed=done.keyed)
+        used = used_columns(self.source, done.columns, keyed=done.keyed)
+        gone = [] if done.failure or done.keyed else [c for c in self.usual if f"columns|{c}" not in used]
+        facts = dict(done.facts) | used
         facts |= {f"vanished|{column}": 1 for column in gone}
         outcome = InputOutcome(self.address, facts, done.failure, done.state)
         warnings = tuple(self._vanished(column, done.columns) for column in gone)
@@ -131,7 +133,7 @@ class IngestUnit:
             if whole and not done.bronze:  # a file that breaks off keeps the rows before that
                 done.failure = whole[0]
             asked = not number and not whole and not self.batch.inline  # later pieces have the columns of the first
-            if asked and (faults := unmapped(self.source, done.columns, keyed=records.keyed)):
+            if asked and (faults := unmapped(self.source, done.columns, keyed=records.keyed, sample=records.frame)):
                 raise SourceError("; ".join([*faults, *_renamed(self.source, done.columns, keyed=records.keyed)]))
             self._land(records, number, done)
         if lost := done.lines.missing(done.facts["read"]):  # the reader is at fault; the batch will not balance
@@ -160,6 +162,7 @@ class IngestUnit:
             "left_out": fitted.left_out,
             "erased": int(erased.sum()),
             "rescued": int(rows["_rescued"].is_not_null().sum()),
+            **_apart(fitted),
             **fitted.facts,
             **punctuality(rows, self.checks),
         }
@@ -187,7 +190,7 @@ class IngestUnit:
         fitted = fit(records.frame.drop(REPLAY_OF), table, own, Reading(words=done.reading.words))
         addresses = records.frame.select(POSITION, REPLAY_OF)
         frame = fitted.frame.join(addresses, on=POSITION, how="left", maintain_order="left")
-        return Fitted(frame, fitted.collapsed, fitted.left_out, fitted.facts, fitted.notes)
+        return replace(fitted, frame=frame)
 
     def _write(self, table: str, rows: pl.DataFrame, partition: dict[str, str | None], number: int) -> list[Add]:
         again = f"-r{self.attempt}" if self.attempt else ""
@@ -195,9 +198,15 @@ class IngestUnit:
         return [self.lake.write_file(table, rows, partition, stem)] if rows.height else []
 
 
+def _apart(fitted: Fitted) -> dict[str, int]:
+    """What taking records apart changed in their number; nothing where none was."""
+    facts = {"exploded": fitted.exploded, "without_elements": fitted.without_elements}
+    return {fact: count for fact, count in facts.items() if count}
+
+
 def mapping_of(source: Source) -> Mapping:
     """How the columns of a source become contract columns."""
-    return Mapping(source.mapping, tuple(source.group_by), source.where)
+    return Mapping(source.mapping, tuple(source.group_by), source.where, tuple(source.explode))
 
 
 def reading_of(source: Source, rules: dict[str, Any] | None = None, facts: dict[str, Any] | None = None) -> Reading:
@@ -219,16 +228,17 @@ def _orders(facts: Iterable[str]) -> dict[str, timestamps.Order]:
     return {column: "day_first" if order == "day_first" else "month_first" for _, column, order in shown}
 
 
-def unmapped(source: Source, columns: list[str], *, keyed: bool) -> list[str]:
+def unmapped(source: Source, columns: list[str], *, keyed: bool, sample: pl.DataFrame | None = None) -> list[str]:
     """What of a source's mapping an input with these columns lacks; empty where there is no mapping to apply.
 
     Without one there is nothing to get wrong: a column that an input lacks shows as quarantined rows. ``keyed`` records
     (JSON objects) leave out what they have no value for, so of them only required columns are asked.
     """
-    return column_faults(source, columns, keyed=keyed) if source.mapping or source.group_by else []
+    is_mapped = source.mapping or source.group_by or source.explode
+    return column_faults(source, columns, keyed=keyed, sample=sample) if is_mapped else []
 
 
-def column_faults(source: Source, columns: list[str], *, keyed: bool) -> list[str]:
+def column_faults(source: Source, columns: list[str], *, keyed: bool, sample: pl.DataFrame | None = None) -> list[str]:
     """What a source's mapping and contract lack in an input with these columns; `unmapped` where a mapping asks.
 
     Raises:
@@ -239,24 +249,30 @@ def column_faults(source: Source, columns: list[str], *, keyed: bool) -> list[st
         contract = table.columns()
         asked = {c: e for c, e in mapping.columns.items() if c not in contract or not contract[c].nullable}
         mapping = replace(mapping, columns=asked)
-    return mapping.faults(table, columns)
+    return mapping.faults(table, columns, sample)
 
 
 def missing_columns(source: Source, columns: list[str], *, keyed: bool) -> tuple[list[str], list[str]]:
     """Columns that the mapping needs and an input with these columns lacks, and faults that no column would mend."""
+    missing: list[str] = []
     faults = column_faults(source, columns, keyed=keyed)
-    texts = [*source.mapping.values(), *(f'"{name}"' for name in source.group_by)]
-    missing = []
-    for name in names_in(texts) if faults else []:
-        left = faults if name in columns else column_faults(source, [*columns, name], keyed=keyed)
-        if len(left) < len(faults) or _length(left) < _length(faults):
-            missing.append(name)
-    return missing, column_faults(source, [*columns, *missing], keyed=keyed) if missing else faults
+    names = [name for name in names_in(_expressions(source)) if name not in columns] if faults else []
+    for name in [*names, *names]:  # of an expression that needs two, the second shows once the first is there
+        left = column_faults(source, [*columns, *missing, name], keyed=keyed)
+        if name not in missing and _heads(left) != _heads(faults):
+            missing, faults = [*missing, name], left
+    return missing, faults
 
 
-def _length(faults: list[str]) -> int:
-    """Of an expression that needs two missing columns, one more column mends a part: its name is said no longer."""
-    return sum(len(fault.split(", the file has")[0]) for fault in faults)
+def _heads(faults: list[str]) -> set[str]:
+    """Faults without the columns that the file has."""
+    return {fault.split(", the file has")[0] for fault in faults}
+
+
+def _expressions(source: Source) -> list[str]:
+    """All SQL of a source that names columns of its files, but for the condition."""
+    grouped = (text if re.search(r'[("]', text) else f'"{text}"' for text in source.group_by)
+    return [*source.mapping.values(), *grouped, *source.explode]
 
 
 def _renamed(source: Source, columns: list[str], *, keyed: bool) -> list[str]:
@@ -268,19 +284,22 @@ def _renamed(source: Source, columns: list[str], *, keyed: bool) -> list[str]:
 
 def _unused(source: Source, columns: list[str]) -> list[str]:
     """Columns of an input that a source makes nothing of."""
-    used = used_columns(source, columns, keyed=True)
-    return [column for column in columns if f"columns|{column}" not in used]
+    used = {column.casefold() for column in expected_columns(used_columns(source, columns, keyed=True))}
+    return [column for column in columns if column.casefold() not in used]
 
 
 def used_columns(source: Source, columns: list[str], *, keyed: bool) -> dict[str, int]:
-    """Facts of an input: ``columns|NAME`` for each of its columns that the source uses, ``headed`` where its records
-    cannot leave columns out.
+    """Facts of an input: ``columns|NAME`` for each of its columns that the source uses, as the mapping spells it, and
+    ``headed`` where its records cannot leave columns out.
 
     Names that neither settings nor contract know are none of them: where a header is missing they are values.
     """
-    named = set(names_in([*source.mapping.values(), *(f'"{name}"' for name in source.group_by), source.where]))
+    paths = names_in([*_expressions(source), source.where])
+    named = {*paths, *(path.partition(".")[0] for path in paths)}
     own = set() if source.group_by else set(tables.by_name(source.table).columns()) - set(source.mapping)
-    facts = {f"columns|{column}": 1 for column in columns if column in named | own}
+    have = {column.casefold() for column in columns}
+    there = [*(n for n in sorted(named) if n.casefold() in have), *(n for n in sorted(own - named) if n in columns)]
+    facts = {f"columns|{name}": 1 for name in there}
     return facts if keyed or not facts else {"headed": 1, **facts}
 
 
@@ -310,7 +329,13 @@ def made_by(source: Source) -> dict[str, str]:
     table.
     """
     columns = {name: str(c.dtype) for name, c in tables.by_name(source.table).columns().items()}
-    mapping = [source.mapping, source.group_by, source.where, source.system]
+    mapping = [
+        source.mapping,
+        source.group_by,
+        source.where,
+        source.system,
+        *([source.explode] if source.explode else []),
+    ]
     parts = {"mapping": mapping, "reader": source.reader_options(), "contract": columns}
     return {k: hashlib.sha256(json.dumps(v, sort_keys=True).encode()).hexdigest()[:16] for k, v in parts.items()}
 
@@ -359,7 +384,7 @@ def _dead_letters(unit: IngestUnit, dead: pl.DataFrame, done: _Progress) -> pl.D
 def _origin(unit: IngestUnit, done: _Progress) -> dict[str, Any]:
     """What it takes to read the letters of an input when the input is gone and the settings have changed."""
     source = unit.source
-    mapping = {"mapping": source.mapping, "where": source.where, "group_by": source.group_by}
+    mapping = {"mapping": source.mapping, "where": source.where, "group_by": source.group_by, "explode": source.explode}
     content = {k: v for k, v in done.state.items() if k != "modified"}  # a time of change says nothing of the bytes
     return {**mapping, **source.reader_options(), "columns": done.columns, "state": content}
 

@@ -86,14 +86,16 @@ def _batch_facts(lake: Lake, table: str, source: str, seq: int) -> dict[str, Any
 def conservation(lake: Lake, settings: Settings) -> None:
     """Print where every record went: batches into bronze, then bronze into silver, cumulative."""
     landing = grid(
-        "Landed: read = landed + dead letters + collapsed + left out + erased",
+        "Landed: read + exploded = landed + dead letters + collapsed + left out + erased + no elements",
         "batch",
         "read",
+        "exploded",
         "landed",
         "dead",
         "collapsed",
         "left out",
         "erased",
+        "no elements",
         "holds",
     )
     silver = grid(
@@ -105,6 +107,7 @@ def conservation(lake: Lake, settings: Settings) -> None:
         shown.add_row(
             balance.scope,
             f"{balance.received:,}",
+            *([f"{balance.added:,}"] if shown is landing else []),
             *(f"{v:,}" for v in balance.outcomes.values()),
             "yes" if balance.holds else "NO",
         )

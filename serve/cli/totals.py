@@ -42,7 +42,7 @@ def conserved(balances: Iterable[tuple[str, Balance]]) -> list[str]:
 
 def _kind(kind: str, found: list[Balance]) -> list[str]:
     outcomes = {name: sum(b.outcomes[name] for b in found) for name in found[0].outcomes}
-    together = Balance(kind, sum(b.received for b in found), outcomes)
+    together = Balance(kind, sum(b.received for b in found), outcomes, sum(b.added for b in found))
     wrong = [f"  {balance.scope}: {balance.text}" for balance in found if not balance.holds]
     return [f"{len(found) - len(wrong)} of {len(found)} {kind} hold: {together.text}", *wrong]
 

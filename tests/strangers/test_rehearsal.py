@@ -148,7 +148,6 @@ FAULTS = [
     P("absent in the seventh file", {**{f"orders{n}.csv": orders(9, 9 * n) for n in range(1, 7)}, "orders7.csv": orders(9, 90, "order_id,kunde,at,total,status")}, "error", ("shop", "1 of 7", "orders7.csv", "customer_id", "kunde")),
     P("a required column is not mapped", {"orders.csv": orders()}, "error", ("shop", "TRANSACTION_STATUS", "required"), {"shop": order_source(mapping={"TRANSACTION_STATUS": ""})}),
     P("no column of the contract", {"customers.csv": customers()}, "error", ("crm", "EMAIL_ADRESS", "EMAIL_ADDRESS"), people(mapping={"EMAIL_ADRESS": "mail"})),
-    P("another case in the header", {"orders1.csv": orders(), "orders2.csv": orders(9, 50, "Order_ID,customer_id,at,total,status")}, "error", ("shop", "orders2.csv", "order_id", "Order_ID")),
     P("a blank in the header", {"orders1.csv": orders(), "orders2.csv": orders(9, 50, "order id,customer_id,at,total,status")}, "error", ("shop", "orders2.csv", "order_id", "order id")),
     P("a key that no object has", {"orders.json": json.dumps(objects())}, "warning", ("shop", "CUSTOMER_ID", "cust_id", "customer_id"), {"shop": order_source(mapping={"CUSTOMER_ID": "cust_id"})}),
     # -- values
@@ -201,6 +200,7 @@ SOUND = [
     P("a condition", {"orders.csv": orders(status=lambda i: "test" if i % 3 else "completed")}, sources={"shop": order_source(where="status <> 'test'")}),
     P("semicolons and commas", {"orders.csv": EUROPE.encode("cp1252")}, sources={"shop": order_source(timezone="Europe/Berlin", dates="day_first", decimal=",")}),
     P("two shops with numbers of their own", {"customers.csv": customers(), "members.csv": customers(first=lambda i: "Pat")}, sources={**people(), "club": customer_source(path="members*", system="CLUB")}),
+    P("another case in the header", {"orders1.csv": orders(), "orders2.csv": orders(9, 50, "Order_ID,customer_id,at,total,status")}),
     P("files joined end to end", {"orders.csv": orders(20) + orders(20, 20)}),
     P("one row", {"orders.csv": orders(1)}),
     P("guests", {"customers.csv": customers(), "orders.csv": orders(customer_id=lambda i: "" if i % 3 else f"C{i % 9}")}, sources=both()),

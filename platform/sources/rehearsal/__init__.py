@@ -19,8 +19,8 @@ from customer360.platform.sources.rehearsal.samples import Read, Sample, Waiting
 
 @dataclass(frozen=True)
 class Rehearsed:
-    """What would become of the rows of a source that were looked at: ``read`` = ``landed`` + ``dead`` + ``left_out`` +
-    ``collapsed``; of those that would land, ``quarantined`` would not reach silver.
+    """What would become of the rows of a source that were looked at: ``read`` + ``exploded`` = ``landed`` + ``dead`` +
+    ``left_out`` + ``collapsed``; of those that would land, ``quarantined`` would not reach silver.
 
     ``files`` wait, ``looked`` of them were looked at by their columns and ``judged`` by their first ``limit`` rows;
     ``is_whole`` says that no row lies behind those.
@@ -37,6 +37,7 @@ class Rehearsed:
     dead: int = 0
     left_out: int = 0
     collapsed: int = 0
+    exploded: int = 0
     is_whole: bool = True
     findings: tuple[Finding, ...] = ()
 
@@ -114,8 +115,9 @@ def _rehearsed(waiting: Waiting, sample: Sample | None, found: list[Finding]) ->
         landed=sum(f.frame.height for f in fitted),
         quarantined=sum(look.refused for look in judged),
         dead=sum(look.dead.height for look in whole) + len(failed),
-        left_out=sum(f.left_out for f in fitted),
+        left_out=sum(f.left_out + f.without_elements for f in fitted),
         collapsed=sum(f.collapsed for f in fitted),
+        exploded=sum(f.exploded for f in fitted),
         is_whole=sample.is_whole,
         findings=ordered(found),
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from customer360.platform.errors import ConfigError
-from customer360.platform.sources.bronze import contract_faults, missing_columns, usual_columns
+from customer360.platform.sources.bronze import contract_faults, missing_columns, used_columns, usual_columns
 from customer360.platform.sources.files import Files
 from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.rehearsal.findings import Finding, listed
@@ -159,12 +159,13 @@ def _vanished(sample: Sample, looked: list[Look]) -> Iterator[Finding]:
     before = usual_columns(sample.source, sample.waiting.facts)
     contract = set(sample.table.columns()) - set(sample.source.mapping)
     every = {column for look in looked for column in look.columns} & contract
+    used = {look.name: used_columns(sample.source, list(look.columns), keyed=look.keyed) for look in looked}
     for name in dict.fromkeys([*before, *sorted(every)]):
         if name in names_in(sample.source.mapping.values()):
             continue  # what a file lacks of a mapping is said above
         if sample.source.group_by:
             continue
-        lacking = [look for look in looked if name not in look.columns]
+        lacking = [look for look in looked if f"columns|{name}" not in used[look.name]]
         if not lacking or (any(look.keyed for look in looked) and len(lacking) < len(looked)):
             continue
         if name not in before and 2 * len(lacking) > len(looked):

@@ -9,10 +9,11 @@ import polars as pl
 
 from customer360.platform import tables
 from customer360.platform.sources.bronze import mapping_of
-from customer360.platform.sources.casting import Mapping, fit
+from customer360.platform.sources.casting import fit
 from customer360.platform.sources.files import Files
 from customer360.platform.sources.formats.records import POSITION
 from customer360.platform.sources.landing import Landing
+from customer360.platform.sources.mapping import Mapping
 from customer360.platform.sources.rehearsal.findings import Finding, Severity, part, without_values
 from customer360.platform.sources.rehearsal.samples import HEAD, Look, Sample
 
@@ -28,7 +29,7 @@ def file_findings(landing: Landing, sample: Sample, loss: float) -> Iterator[Fin
         if sign := other_delimiter(look):
             do = f"its fields are parted by {sign!r}: set `delimiter`, or leave it `auto`"
             yield Finding("error", sample.name, look.name, "is read as one column", do)
-        elif look.failure and not (look.columns and _is_missing_column(look)):
+        elif look.failure and not look.lacks:  # `header_findings` says of all files together what they lack
             yield Finding("error", sample.name, look.name, *_why(landing, sample, look))
         elif look.is_judged and not look.failure and not look.read:
             yield Finding("warning", sample.name, look.name, "has no rows", "was it exported in full?")
@@ -36,11 +37,6 @@ def file_findings(landing: Landing, sample: Sample, loss: float) -> Iterator[Fin
             what = f"breaks off in its last line ({reason}), which would be a dead letter"
             yield Finding("warning", sample.name, look.name, what, "was it exported or copied in full?")
     yield from _dead(sample, loss)
-
-
-def _is_missing_column(look: Look) -> bool:
-    """Whether the failure is about columns, which `header_findings` says for all files together."""
-    return look.fitted is None and ("file column" in look.failure or "required column" in look.failure)
 
 
 def _why(landing: Landing, sample: Sample, look: Look) -> tuple[str, str]:

@@ -66,6 +66,7 @@ class Look:
     is_judged: bool = False
     is_whole: bool = False  # no row lies behind those that were judged
     failure: str = ""
+    lacks: bool = False  # the failure is about its columns
     fitted: Fitted | None = None
     texts: pl.DataFrame | None = None
     verdict: Verdict | None = None
@@ -189,14 +190,14 @@ def _judged(landing: Landing, waiting: Waiting, piece: Input, rows: int, read: R
         return Look(piece.name, (), is_judged=True, failure=failure_text(fault))
     columns = _columns(records)
     look = Look(piece.name, columns, records.keyed, records.frame, records.dead, True, is_whole)
-    failure = _whole_failure(records)
-    if not failure and columns:
-        try:
-            failure = "; ".join(unmapped(source, list(columns), keyed=records.keyed))
-        except ConfigError as fault:
-            failure = failure_text(fault)
-    if failure or not columns:
+    if (failure := _whole_failure(records)) or not columns:
         return replace(look, failure=failure)
+    try:
+        faults = unmapped(source, list(columns), keyed=records.keyed, sample=records.frame)
+    except ConfigError as fault:
+        faults = [failure_text(fault)]
+    if faults:
+        return replace(look, failure="; ".join(faults), lacks=True)
     try:
         fitted = fit(records.frame, table, mapping_of(source), waiting.reading)
     except BaseException as fault:  # a panic of Polars is no Exception

@@ -14,9 +14,10 @@ import pytest
 
 from customer360.platform import tables
 from customer360.platform.errors import ConfigError
-from customer360.platform.sources.casting import Fitted, Mapping, fit, nulled_text
+from customer360.platform.sources.casting import Fitted, fit, nulled_text
 from customer360.platform.sources.formats import read
 from customer360.platform.sources.formats.records import POSITION
+from customer360.platform.sources.mapping import Mapping
 from customer360.platform.sources.values import Reading, Words
 from customer360.platform.tables import (
     Boolean,

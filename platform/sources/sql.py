@@ -1,0 +1,232 @@
+"""SQL expressions over the columns of one frame, in DuckDB's dialect: parsed to trees, written back, evaluated.
+
+The connection reaches nothing but the frame that it is given: no files, no network, no extensions, no settings.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from functools import cache, lru_cache
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from customer360.platform.errors import ConfigError
+
+Tree = dict[str, Any]  # a node as DuckDB serializes it
+CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "threads": 1,
+    "enable_external_access": False,
+    "autoload_known_extensions": False,
+    "autoinstall_known_extensions": False,
+    "python_enable_replacements": False,
+    "ieee_floating_point_ops": False,  # a number divided by nothing is a fault of its row, not infinite
+}
+RECORDS = "records"
+ATTEMPTS = 64  # to find the reserved words of an expression that are columns
+FAULTS = duckdb.Error
+_LOCAL = threading.local()
+
+
+class Fault(ConfigError):
+    """An expression that is none: why, in one line."""
+
+
+def _connection() -> duckdb.DuckDBPyConnection:
+    if not hasattr(_LOCAL, "connection"):
+        _LOCAL.connection = duckdb.connect(":memory:", config=CONFIG)
+        _LOCAL.connection.execute("SET TimeZone = 'UTC'; SET lock_configuration = true")
+    made: duckdb.DuckDBPyConnection = _LOCAL.connection
+    return made
+
+
+def parsed(text: str) -> Tree:
+    """The tree of one expression.
+
+    Raises:
+        Fault: it is no SQL, or more than an expression over one record or group.
+    """
+    tree: Tree = json.loads(_parsed(text))
+    return tree
+
+
+@cache
+def _parsed(text: str) -> str:
+    read = _serialized(f"SELECT {text}")
+    if read["error"]:
+        is_statement = read.get("error_type") != "parser"
+        raise Fault("is no single expression" if is_statement else f"no SQL: {first_line(read['error_message'])}")
+    node = read["statements"][0]["node"]
+    whole = len(read["statements"]) == 1 and node["type"] == "SELECT_NODE" and len(node["select_list"]) == 1
+    clauses = ("where_clause", "group_expressions", "having", "qualify", "sample", "modifiers")
+    if not whole or node["from_table"]["type"] != "EMPTY" or any(node[clause] for clause in clauses):
+        raise Fault("is no single expression")
+    tree = node["select_list"][0]
+    tree["alias"] = ""
+    for inner in nodes(tree):
+        if why := REFUSED.get(inner.get("class", "")):
+            raise Fault(why)
+    return json.dumps(tree)
+
+
+def _serialized(query: str) -> dict[str, Any]:
+    """The query as DuckDB serializes it, or its fault. Columns of files are called order, group or at, too: a reserved
+    word where none can stand is the name of a column."""
+    first: dict[str, Any] | None = None
+    waiting = [query]
+    for _ in range(ATTEMPTS):
+        if not waiting:
+            break
+        tried = waiting.pop(0)
+        read: dict[str, Any] = json.loads(_scalar("SELECT json_serialize_sql(?::VARCHAR)", tried))
+        first = first or read
+        if not read["error"]:
+            return read
+        at = int(read.get("position") or 0)
+        found = re.search(r"[A-Za-z_]+(?=\s*$)", tried[:at]), re.compile(r"[A-Za-z_]+").match(tried, at)
+        for word in found:
+            if word is not None and word.group().lower() in keywords() and word.start() >= len("SELECT "):
+                waiting.append(f'{tried[: word.start()]}"{word.group()}"{tried[word.end() :]}')
+    assert first is not None
+    return first
+
+
+REFUSED = {
+    "SUBQUERY": "holds a query: an expression sees its own record, and what `join` brings",
+    "WINDOW": "looks at other records (OVER): an expression sees its own record, or its group under `group_by`",
+    "STAR": "names no column: `*` stands for all of them",
+    "DEFAULT": 'names a column called default: write "default"',
+    "PARAMETER": "holds a parameter (? or $), of which the value is nowhere",
+}
+
+
+def nodes(tree: Any) -> Iterator[Tree]:
+    """The nodes of a tree, from above."""
+    if isinstance(tree, dict):
+        yield tree
+        for held in tree.values():
+            yield from nodes(held)
+    elif isinstance(tree, list):
+        for held in tree:
+            yield from nodes(held)
+
+
+def written(tree: Tree) -> str:
+    """A tree as SQL."""
+    return _written(json.dumps(tree))
+
+
+@lru_cache(4096)
+def _written(tree: str) -> str:
+    query = json.loads(_envelope())
+    query["statements"][0]["node"]["select_list"] = [json.loads(tree)]
+    text = _scalar("SELECT json_deserialize_sql(?::JSON)", json.dumps(query))
+    return text.removeprefix("SELECT ").removesuffix(";")
+
+
+@cache
+def _envelope() -> str:
+    return _scalar("SELECT json_serialize_sql(?::VARCHAR)", "SELECT 1")
+
+
+def _scalar(query: str, value: str) -> str:
+    return str(_connection().execute(query, [value]).fetchall()[0][0])
+
+
+def column(name: str) -> Tree:
+    """A reference to a column."""
+    return {"class": "COLUMN_REF", "type": "COLUMN_REF", "alias": "", "column_names": [name], "query_location": 0}
+
+
+def quoted(text: str) -> str:
+    """A text as a SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def select(frame: pl.DataFrame, expressions: Mapping[str, str], tail: str = "") -> pl.DataFrame:
+    """The expressions over the rows of a frame, in its order; ``tail`` follows FROM.
+
+    Raises:
+        FAULTS: as DuckDB says.
+    """
+    chosen = ", ".join(f'{text} AS "{name}"' for name, text in expressions.items())
+    connection = _connection()
+    connection.register(RECORDS, frame.to_arrow())
+    try:
+        found = connection.sql(f"SELECT {chosen} FROM {RECORDS} {tail}").to_arrow_table()
+    finally:
+        connection.unregister(RECORDS)
+    result = pl.from_arrow(found)
+    assert isinstance(result, pl.DataFrame)
+    return result
+
+
+def type_of(frame: pl.DataFrame, text: str, tail: str = "") -> str:
+    """The type of an expression over a frame, as DuckDB names it. Raises FAULTS."""
+    connection = _connection()
+    connection.register(RECORDS, frame.head(0).to_arrow())
+    try:
+        return str(connection.sql(f"SELECT {text} FROM {RECORDS} {tail}").types[0])
+    finally:
+        connection.unregister(RECORDS)
+
+
+@cache
+def keywords() -> frozenset[str]:
+    """Words that name no column as they stand."""
+    rows = _connection().execute(
+        "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category IN ('reserved', 'type_function')"
+    )
+    return frozenset(name for (name,) in rows.fetchall())
+
+
+@cache
+def functions() -> dict[str, tuple[str, str]]:
+    """Kind (scalar, aggregate, macro, table) and stability of DuckDB's functions, by name."""
+    rows = _connection().execute(
+        "SELECT function_name, function_type, coalesce(stability, 'CONSISTENT') FROM duckdb_functions() "
+        "ORDER BY function_type DESC, stability"
+    )
+    return {name: (kind, stability) for name, kind, stability in rows.fetchall()}
+
+
+def first_line(fault: object) -> str:
+    """What DuckDB says of a fault, without the picture below it."""
+    return next(iter(str(fault).splitlines()), "").strip()
+
+
+def evaluated(frame: pl.DataFrame, texts: dict[str, str]) -> tuple[dict[str, pl.Series], dict[str, pl.Series]]:
+    """Values by name, and the rows of those that fail somewhere."""
+    try:
+        found = select(frame, texts)
+        return {name: found[name] for name in texts}, {}
+    except FAULTS as fault:
+        if len(texts) > 1:
+            apart = [evaluated(frame, {name: text}) for name, text in texts.items()]
+            return (
+                {k: v for values, _ in apart for k, v in values.items()},
+                {k: v for _, missing in apart for k, v in missing.items()},
+            )
+        ((name, text),) = texts.items()
+        try:
+            found = select(frame, {"v": f"TRY(struct_pack(v := {text}))"})
+        except FAULTS:
+            raise Fault(first_line(fault)) from None
+        failed = found["v"].is_null()
+        return {name: found["v"].struct.field("v")}, {name: failed}
+
+
+def is_aggregate(tree: Tree) -> bool:
+    """Whether a tree is a call of an aggregate function."""
+    return tree.get("class") == "FUNCTION" and (
+        tree["function_name"] == "count_star" or functions().get(tree["function_name"], ("", ""))[0] == "aggregate"
+    )
+
+
+def aggregates(tree: Tree) -> bool:
+    """Whether a tree holds an aggregate function."""
+    return any(is_aggregate(node) for node in nodes(tree))
