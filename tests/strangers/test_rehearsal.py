@@ -150,6 +150,8 @@ FAULTS = [
     P("no column of the contract", {"customers.csv": customers()}, "error", ("crm", "EMAIL_ADRESS", "EMAIL_ADDRESS"), people(mapping={"EMAIL_ADRESS": "mail"})),
     P("a blank in the header", {"orders1.csv": orders(), "orders2.csv": orders(9, 50, "order id,customer_id,at,total,status")}, "error", ("shop", "orders2.csv", "order_id", "order id")),
     P("a key that no object has", {"orders.json": json.dumps(objects())}, "warning", ("shop", "CUSTOMER_ID", "cust_id", "customer_id"), {"shop": order_source(mapping={"CUSTOMER_ID": "cust_id"})}),
+    P("a path that reaches nothing", {"orders.json": json.dumps(objects(customer={"id": "C1", "mail": "x"}))}, "warning", ("shop", "CUSTOMER_ID (customer.number)", "null in every one of 30 rows", "'id', 'mail'"), {"shop": order_source(mapping={"CUSTOMER_ID": "customer.number"})}),
+    P("a path into nothing", {"orders.json": json.dumps(objects())}, "warning", ("shop", "CUSTOMER_ID", "'client.id'", "none of 30 records"), {"shop": order_source(mapping={"CUSTOMER_ID": "client.id"})}),
     # -- values
     P("one date of a hundred", {"orders.csv": orders(100, at=lambda i: "31.31.2026" if i == 7 else "2026-01-05")}, "warning", ("shop", "TRANSACTION_DATE", "1 of 100", "1.0 %", "31.31.2026")),
     P("no date at all", {"orders.csv": orders(at=lambda i: f"week {i}")}, "error", ("shop", "TRANSACTION_DATE", "100.0 %", "week 0")),
@@ -201,6 +203,7 @@ SOUND = [
     P("semicolons and commas", {"orders.csv": EUROPE.encode("cp1252")}, sources={"shop": order_source(timezone="Europe/Berlin", dates="day_first", decimal=",")}),
     P("two shops with numbers of their own", {"customers.csv": customers(), "members.csv": customers(first=lambda i: "Pat")}, sources={**people(), "club": customer_source(path="members*", system="CLUB")}),
     P("another case in the header", {"orders1.csv": orders(), "orders2.csv": orders(9, 50, "Order_ID,customer_id,at,total,status")}),
+    P("nested objects", {"orders.json": json.dumps(objects(customer={"id": "C1"}, lines=[{"sku": "A", "n": 2}, {"sku": "B", "n": 1}]))}, sources={"shop": order_source(mapping={"CUSTOMER_ID": "customer.id"}), "lines": {"table": "bronze.transaction_items", "system": "SHOP", "path": "orders*", "explode": ["lines"], "mapping": {"TRANSACTION_ID": "order_id", "ITEM_ID": "lines.sku", "QUANTITY": "lines.n", "TOTAL_PRICE": "lines.n * 2"}}}),
     P("files joined end to end", {"orders.csv": orders(20) + orders(20, 20)}),
     P("one row", {"orders.csv": orders(1)}),
     P("guests", {"customers.csv": customers(), "orders.csv": orders(customer_id=lambda i: "" if i % 3 else f"C{i % 9}")}, sources=both()),
@@ -235,6 +238,12 @@ def rehearsed(config: Path) -> Any:
     return jobs.preview_pipeline(settings.load(config, {}), RunRequest(command="plan"))
 
 
+def balanced(found: Any) -> None:
+    """Every record that was looked at is in one place."""
+    for done in (source.rehearsed for source in found.sources):
+        assert done.read + done.exploded == done.landed + done.dead + done.left_out + done.collapsed
+
+
 @pytest.fixture(scope="module", autouse=True)
 def composed() -> None:
     from customer360.serve.compose import compose
@@ -248,6 +257,7 @@ def test_a_planted_fault_is_named(project: Project, tmp_path: Path) -> None:
     told = [f for f in found.findings if all(word.lower() in f.text.lower() for word in project.words)]
     assert told, "\n".join(f.text for f in found.findings) or "nothing was found"
     assert project.severity in {f.severity for f in told}, [f.text for f in told]
+    balanced(found)
     assert not [f for f in (tmp_path / "lake").rglob("*") if f.is_file()], "nothing is written"
 
 
@@ -255,6 +265,7 @@ def test_a_planted_fault_is_named(project: Project, tmp_path: Path) -> None:
 def test_nothing_is_found_in_a_sound_project(project: Project, tmp_path: Path) -> None:
     found = rehearsed(opened(tmp_path, project))
     assert [f.text for f in found.findings if f.severity != "note"] == []
+    balanced(found)
 
 
 LINES = table("order_id,customer_id,at,price", ["O1,C1,2026-01-05,9.50", "O1,C1,2026-01-05,10.00"])

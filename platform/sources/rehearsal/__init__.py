@@ -86,6 +86,7 @@ def _alone(landing: Landing, sample: Sample, loss: float, now: datetime) -> list
         rows.text_comparisons(sample),
         rows.first_rows(sample),
         columns.refusals(sample, loss),
+        columns.unreached(sample),
         columns.note_findings(sample),
         columns.time_findings(sample, now),
         columns.amount_findings(sample),

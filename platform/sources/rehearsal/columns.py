@@ -10,7 +10,7 @@ import polars as pl
 
 from customer360.platform import tables
 from customer360.platform.sources import amounts
-from customer360.platform.sources.rehearsal.findings import Finding, Severity, examples, part, without_values
+from customer360.platform.sources.rehearsal.findings import Finding, Severity, examples, listed, part, without_values
 from customer360.platform.sources.rehearsal.samples import FILE, Sample
 from customer360.platform.tables import READS, Column, OneOf
 
@@ -19,6 +19,8 @@ OFFSET = r"(Z|[A-Z]{3,4}|[+-]\d{2}:?\d{2}|\]|\))\s*$"
 MOJIBAKE = "[ÃÂ][\u0080-\u00bf]|â€|ï¿½|\ufffd"
 SCIENTIFIC = r"^\d(?:[.,]\d+)?[eE]\+?\d+$"
 MARGIN = timedelta(days=2)  # zones and clocks of tills
+PATH = re.compile(r"[\w\"\]]\.[A-Za-z_\"]|->|\[\d+\]|\bparam\s*\(", re.I)  # into nested values
+PATH_ROOT, KEYS = re.compile(r"\"?(\w+)"), re.compile(r'[{,]\s*"(\w+)"\s*:')
 STAND_INS, FEW = 0.2, 20  # share of one first of January among dates, and rows from which on shares tell something
 CENTS = (60.0, 170.0)  # how much larger amounts are that lost their decimal sign
 
@@ -70,6 +72,20 @@ def _kind(contract: Column, column: str) -> tuple[str, str]:
     if contract.dtype.is_numeric():
         return "number", "is it the right column? For 1.234,56 set `decimal: ','`"
     return str(contract.dtype).lower(), ""
+
+
+def unreached(sample: Sample) -> Iterator[Finding]:
+    """Paths into nested values that reach nothing in any row: null is what a path gives that is spelt wrongly."""
+    for name, path in sample.source.mapping.items():
+        if name in sample.texts.columns and PATH.search(path) and not sample.texts[name].count():
+            what = f"is null in every one of {sample.texts.height:,} rows"
+            look = next(look for look in sample.judged)
+            root = PATH_ROOT.match(path)
+            held = root and next((c for c in look.columns if c.casefold() == root[1].casefold()), None)
+            first = look.records[held].drop_nulls().head(1).to_list() if held else []
+            keys = KEYS.findall(str(first[0])) if first else []
+            do = f"{root[1]!r} has {listed(dict.fromkeys(keys), 8)}" if keys and root else "does the path exist?"
+            yield Finding("warning", sample.name, sample.said(name), what, do)
 
 
 def note_findings(sample: Sample) -> Iterator[Finding]:
