@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 # ruff: noqa: E501 - a project a line
@@ -231,11 +234,11 @@ def opened(root: Path, project: Project) -> Path:
 
 
 def rehearsed(config: Path) -> Any:
-    from customer360.platform import settings
     from customer360.platform.run import RunRequest
+    from customer360.platform.settings import load
     from customer360.serve import jobs
 
-    return jobs.preview_pipeline(settings.load(config, {}), RunRequest(command="plan"))
+    return jobs.preview_pipeline(load(config, {}), RunRequest(command="plan"))
 
 
 def balanced(found: Any) -> None:
@@ -300,10 +303,10 @@ def ran(config: Path, *words: str) -> Any:
 
 
 def stored(config: Path, name: str) -> Any:
-    from customer360.platform import settings
     from customer360.platform.run import lake_of
+    from customer360.platform.settings import load
 
-    return lake_of(settings.load(config, {})).scan(name).collect()
+    return lake_of(load(config, {})).scan(name).collect()
 
 
 VERBATIM = (
@@ -355,10 +358,11 @@ def watched(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 def outcome(config: Path, seq: int, source: str = "shop") -> Any:
-    from customer360.platform import ledger, settings
+    from customer360.platform import ledger
     from customer360.platform.run import lake_of
+    from customer360.platform.settings import load
 
-    return ledger.outcomes(lake_of(settings.load(config, {})), source)[seq]
+    return ledger.outcomes(lake_of(load(config, {})), source)[seq]
 
 
 def test_a_mapped_column_that_is_renamed_fails_its_file_with_the_likely_name(tmp_path: Path) -> None:
@@ -416,3 +420,23 @@ def test_examples_of_personal_columns_are_covered(tmp_path: Path) -> None:
     found = rehearsed(opened(tmp_path, Project("", files, sources=people(mapping={"DATE_OF_BIRTH": "born"}))))
     (told,) = [f.text for f in found.findings if "DATE_OF_BIRTH" in f.text]
     assert "secretly" not in told and "'s•••••••" in told
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.sampled_from(SOUND),
+    st.lists(
+        st.tuples(st.floats(0, 1), st.sampled_from([b'"', b",", b"\n", b"\0", b"\xff", b"{", b"1e999", b"", b"\r"])),
+        max_size=6,
+    ),
+)
+def test_whatever_stands_in_a_file_is_told_and_counted(project: Project, damage: list[tuple[float, bytes]]) -> None:
+    files: Files = {}
+    for name, content in project.files.items():
+        data = bytearray(content if isinstance(content, bytes) else content.encode())
+        for place, sign in damage:
+            at = int(place * len(data))
+            data[at : at + 3] = sign
+        files[name] = bytes(data)
+    with TemporaryDirectory() as folder:
+        balanced(rehearsed(opened(Path(folder), Project(project.name, files, sources=project.sources))))

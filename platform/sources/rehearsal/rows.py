@@ -20,6 +20,7 @@ from customer360.platform.sources.rehearsal.samples import HEAD, Look, Sample
 ONE_GROUP, NO_GROUP = 10, 20  # records from which on a grouping into one group, or into none, tells something
 SIGNS = ",;\t|"
 HTML = re.compile(rb"^\s*(<!doctype html|<html|<!--.*?-->\s*<html)", re.I | re.S)
+CUT_OFF = re.compile(r"^expected \d+ fields|^JSON|quote", re.I)  # reasons of a record that ends too early
 COMPARED = re.compile(r"""\b(MAX|MIN)\s*\(\s*("[^"]+"|[A-Za-z_][\w.]*)\s*\)""", re.I)
 
 
@@ -61,7 +62,8 @@ def _last_line(look: Look) -> str | None:
     if look.failure or not look.is_whole or look.dead.height != 1 or look.records.is_empty():
         return None
     is_last = look.dead[POSITION][0] > int(look.records[POSITION].max() or 0)  # type: ignore[arg-type]
-    return without_values(str(look.dead["reason"][0])) if is_last else None
+    reason = str(look.dead["reason"][0])
+    return without_values(reason) if is_last and CUT_OFF.search(reason) else None
 
 
 def _dead(sample: Sample, loss: float) -> Iterator[Finding]:
