@@ -15,7 +15,8 @@ def losses_of(scope: str, facts: dict[str, Any], limit: float) -> list[str]:
     """
     found = []
     dead, refused, failed = facts["dead"], facts.get("refused", 0), facts.get("failed", 0)
-    rows = facts["landed"] + dead
+    own = facts["read"] - facts["left_out"] - facts["erased"]  # what is grouped lands as fewer rows, lists as more
+    rows = max(facts["landed"] + dead, own)
     if failed:
         found.append(f"{scope}: {failed:,} of {facts['inputs']:,} files could not be read or mapped at all")
     if rows and dead + refused > limit * rows:

@@ -422,6 +422,7 @@ def test_examples_of_personal_columns_are_covered(tmp_path: Path) -> None:
     assert "secretly" not in told and "'s•••••••" in told
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(
     st.sampled_from(SOUND),

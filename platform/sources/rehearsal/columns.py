@@ -240,17 +240,18 @@ def _exchanged(sample: Sample, personal: dict[str, str]) -> Iterator[Finding]:
 
 
 def currency_findings(samples: list[Sample], configured_tables: set[str]) -> Iterator[Finding]:
-    """Sources of several currencies, where no source brings rates: a table with two columns of currencies."""
-    rates = {name for name in configured_tables if name in tables.TABLES and len(_currencies(tables.TABLES[name])) > 1}
-    if rates:
+    """Sources of several currencies, where no source brings rates: a table that is of two currencies in every row."""
+    declared = [tables.TABLES[name].columns() for name in configured_tables if name in tables.TABLES]
+    if any(sum(not columns[name].nullable for name in _currencies(columns)) > 1 for columns in declared):
         return
     for sample in samples:
-        for name in _currencies(sample.table):
+        for name in _currencies(sample.table.columns()):
             codes = sample.rows[name].drop_nulls().unique().sort().to_list() if sample.rows.width else []
             if len(codes) > 1:
                 what = f"amounts in {', '.join(codes[:8])}, and no source brings exchange rates"
-                yield Finding("warning", sample.name, sample.said(name), what, "add a source of rates, or send one currency")  # fmt: skip  # noqa: E501
+                do = "add a source of rates, or send one currency"
+                yield Finding("warning", sample.name, sample.said(name), what, do)
 
 
-def _currencies(table: type[tables.Table]) -> list[str]:
-    return [name for name, c in table.columns().items() if (c.metadata or {}).get(READS) == "currency"]
+def _currencies(contract: dict[str, Column]) -> list[str]:
+    return [name for name, column in contract.items() if (column.metadata or {}).get(READS) == "currency"]
