@@ -139,7 +139,7 @@ class NodeRun:
 
 @dataclass
 class Run:
-    """One run of a part of the graph."""
+    """One run of a part of the graph. ``losses``: batches that landed and lost more rows than the settings allow."""
 
     id: str
     started_at: str
@@ -147,6 +147,7 @@ class Run:
     as_of: str | None = None
     ended_at: str | None = None
     nodes: list[NodeRun] = field(default_factory=list)
+    losses: list[str] = field(default_factory=list)
 
     def end(self) -> None:
         """Note the time."""

@@ -217,6 +217,7 @@ class Settings(Frozen):
     lake: LakeSettings = LakeSettings()
     execution: ExecutionSettings = ExecutionSettings()
     sources: dict[str, AnySource] = {}
+    loss: float = Field(default=0.05, ge=0, le=1)  # share of a source's rows that a run may refuse without failing
     rules: dict[str, str] = {}  # rule file by kind: identity, standardization, enrichment, validation, audiences
     models: ModelSettings = ModelSettings()
     serve: ServeSettings = ServeSettings()

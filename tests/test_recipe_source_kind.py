@@ -94,7 +94,7 @@ SECOND = [(2, "4", "PURCHASE"), (2, "5", "PURCHASE")]
 def test_the_page_from_top_to_bottom(till: Settings) -> None:
     before, after = blocks("sh")
     plan, first, again = follow(before)
-    assert re.search(r"till_sales +bronze\.transactions +2 +-", plan)
+    assert re.search(r"till_sales +bronze\.transactions +2 +3 +3 +0 +0 +0 +-", plan)
     assert "1 built" in first and "1 current; nothing was new" in again
     assert landed(till) == FIRST
     execute(blocks("sql")[1])

@@ -137,6 +137,7 @@ class _Driver:
         self._reread(names)
         for landed in ingest(self.lake, self.settings, names, self.executor, self.rules):
             self.record.nodes += landed.nodes
+            self.record.losses += landed.losses
             if landed.failure is not None:
                 self.failures[f"source {landed.name}"] = landed.failure
                 if landed.blocks:

@@ -16,11 +16,19 @@ from customer360.platform.lake import Add, Lake, reached
 from customer360.platform.ledger import Batch, Input, InputOutcome, NodeRun, Outcome
 from customer360.platform.quality import DeadLetters
 from customer360.platform.run.executor import Executor, Failure
+from customer360.platform.run.losses import losses_of, tell_columns
 from customer360.platform.run.planning import checks_of
 from customer360.platform.settings import Settings
 from customer360.platform.sources import joins
 from customer360.platform.sources.base import Source, configured
-from customer360.platform.sources.bronze import IngestUnit, Landed, contract_faults, made_by, reading_of
+from customer360.platform.sources.bronze import (
+    IngestUnit,
+    Landed,
+    contract_faults,
+    made_by,
+    reading_of,
+    usual_columns,
+)
 from customer360.platform.sources.casting import nulled_text
 from customer360.platform.sources.files import Files
 from customer360.platform.sources.landing import Landing, landing_of, natural
@@ -34,12 +42,14 @@ class SourceRun:
     ``nodes`` are for the record of the run: one a batch that landed, or the one that says that the source was current
     or failed. ``failure`` is why it failed, None where it did not; ``blocks`` says that rows which should be there are
     not, so that nothing may be built on its table. A file that cannot be read does not block: it is a dead letter.
+    ``losses`` are batches that landed and lost more than `loss` of their rows, or a whole file.
     """
 
     name: str
     nodes: tuple[NodeRun, ...]
     failure: str | None = None
     blocks: bool = True
+    losses: tuple[str, ...] = ()
 
 
 @dataclass
@@ -51,6 +61,7 @@ class _Intake:
     batches: list[Batch] = field(default_factory=list)
     landed: dict[int, list[Landed]] = field(default_factory=dict)
     failure: str | None = None
+    facts: dict[str, Any] = field(default_factory=dict)  # of the batch before
 
 
 def pending(lake: Lake, landing: Landing, name: str, source: Source) -> list[Batch]:
@@ -79,6 +90,14 @@ def _as_landed(batch: Batch, outcome: Outcome | None, waits: bool) -> Batch:
         return replace(batch, inputs=tuple(Input(i.name, {**i.detail, "waits": True}) for i in batch.inputs))
     states = {i.name: i.state for i in outcome.inputs} if outcome else {}
     return replace(batch, inputs=tuple(Input(i.name, {**i.detail, **states.get(i.name, {})}) for i in batch.inputs))
+
+
+def landed_inputs(lake: Lake, name: str) -> tuple[Input, ...]:
+    """Inputs of a source's batches, with the state in which those that landed were read."""
+    outcomes = ledger.outcomes(lake, name)
+    return tuple(
+        piece for b in ledger.batches(lake, name) for piece in _as_landed(b, outcomes.get(b.seq), waits=False).inputs
+    )
 
 
 def _note_touched(lake: Lake, name: str, touched: tuple[Input, ...]) -> None:
@@ -119,7 +138,15 @@ def ingest(
     start = time.perf_counter()
     units = [
         IngestUnit(
-            lake, landing, intake.name, intake.source, batch, index, checks_of(rules, intake.source.table), reading
+            lake,
+            landing,
+            intake.name,
+            intake.source,
+            batch,
+            index,
+            checks_of(rules, intake.source.table),
+            reading,
+            usual=usual_columns(intake.source, intake.facts),
         )
         for intake in intakes.values()
         for reading in [_reading(lake, intake, rules)]
@@ -135,14 +162,17 @@ def ingest(
             intakes[unit.name].landed.setdefault(unit.batch.seq, []).append(result)
             for note in result.notes:
                 telemetry.event(f"{unit.name} {unit.address}: {note}")
+            for warning in result.warnings:
+                telemetry.log.warning(f"{unit.name} {unit.address}: {warning}")
             reached(f"after write bronze {unit.name}")
     for intake in intakes.values():
-        yield from _settled(lake, intake, start)
+        yield from _settled(lake, intake, start, settings.loss)
 
 
 def _reading(lake: Lake, intake: _Intake, rules: dict[str, Any]) -> Reading:
-    known = ledger.last_facts(lake, intake.source.table, f"batch:{intake.name}") if intake.batches else {}
-    return reading_of(intake.source, rules, known)
+    if intake.batches:
+        intake.facts = ledger.last_facts(lake, intake.source.table, f"batch:{intake.name}")
+    return reading_of(intake.source, rules, intake.facts)
 
 
 def _intake(lake: Lake, landing: Landing, name: str, source: Source) -> _Intake:
@@ -166,13 +196,13 @@ def _intake(lake: Lake, landing: Landing, name: str, source: Source) -> _Intake:
         return _Intake(name, source, failure=f"{type(fault).__name__}: {fault}")
 
 
-def _settled(lake: Lake, intake: _Intake, start: float) -> Iterator[SourceRun]:
+def _settled(lake: Lake, intake: _Intake, start: float, loss: float) -> Iterator[SourceRun]:
     """Commit the batches of a source, in order; a source of which an input failed for now keeps them all waiting."""
     node = f"source {intake.name}"
     if intake.failure is not None:
         yield SourceRun(intake.name, (NodeRun(node, "failed", reason=intake.failure),), intake.failure)
         return
-    nodes, failures = [], []
+    nodes, failures, losses = [], [], list[str]()
     for batch in intake.batches:
         landed = intake.landed.get(batch.seq, [])
         facts = commit_batch(lake, intake.source, batch, landed)
@@ -182,6 +212,9 @@ def _settled(lake: Lake, intake: _Intake, start: float) -> Iterator[SourceRun]:
         state = "failed" if is_lost else "built"
         reason = "; ".join(failed)
         nodes.append(NodeRun(node, state, time.perf_counter() - start, facts["landed"], facts, reason))
+        tell_columns(intake.name, batch, landed, usual_columns(intake.source, intake.facts))
+        losses += losses_of(f"{intake.name} batch {batch.seq}", facts, loss)
+        intake.facts = facts
         balance = quality.batch_balance(f"{intake.name} batch {batch.seq}", facts)
         telemetry.event(f"landed {balance.scope:<32}  {balance.text}")
         if lost := nulled_text(facts):
@@ -191,7 +224,8 @@ def _settled(lake: Lake, intake: _Intake, start: float) -> Iterator[SourceRun]:
             yield SourceRun(intake.name, tuple(nodes), reason)
             raise RunError({node: reason})
     failure = "; ".join(failures) or None
-    yield SourceRun(intake.name, tuple(nodes) or (NodeRun(node, "current"),), failure, blocks=False)
+    stand = tuple(nodes) or (NodeRun(node, "current"),)
+    yield SourceRun(intake.name, stand, failure, blocks=False, losses=tuple(losses))
 
 
 def _failed_inputs(name: str, batch: Batch, landed: list[Landed]) -> list[str]:

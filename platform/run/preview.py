@@ -5,30 +5,45 @@ every node.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from customer360.platform import graph, tables
+from customer360.platform import graph, ledger, tables
 from customer360.platform.graph import Node
 from customer360.platform.lake import Lake
 from customer360.platform.run import RunRequest, lake_of
-from customer360.platform.run.ingest import pending
+from customer360.platform.run.ingest import landed_inputs, pending
 from customer360.platform.run.planning import Context, is_current, prepare
 from customer360.platform.run.rereading import batch_lines
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import configured
-from customer360.platform.sources.bronze import contract_faults, mapping_faults
-from customer360.platform.sources.landing import landing_of
+from customer360.platform.sources.bronze import reading_of
+from customer360.platform.sources.landing import Landing, landing_of
+from customer360.platform.sources.rehearsal import Finding, Rehearsed, Waiting, rehearse
+from customer360.platform.sources.rehearsal.findings import ordered
 
 
 @dataclass(frozen=True)
 class SourcePreview:
-    """A source: its bronze table, what waits to land, and the faults of its mapping against the first input of it."""
+    """A source: its bronze table, what waits to land, what a rehearsal of it found, and why it cannot be looked at."""
 
     name: str
     table: str
     batches: int  # of corrections, too, which have no inputs
     inputs: int
-    faults: tuple[str, ...] = ()
+    rehearsed: Rehearsed
+    failure: str = ""
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What the rehearsal found, the worst first."""
+        failed = [Finding("error", self.name, "", self.failure)] if self.failure else []
+        return ordered([*failed, *self.rehearsed.findings])
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What keeps rows from landing."""
+        return tuple(f.text.removeprefix(f"{self.name}: ") for f in self.findings if f.severity == "error")
 
 
 @dataclass(frozen=True)
@@ -49,20 +64,29 @@ class Preview:
     nodes: tuple[NodePreview, ...]
 
     @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What was found at all sources, the worst first."""
+        return ordered(finding for source in self.sources for finding in source.findings)
+
+    @property
     def faults(self) -> list[str]:
-        """What keeps sources from landing, each with the name of its source."""
+        """What keeps rows of sources from landing, each with the name of its source."""
         return [f"{source.name}: {fault}" for source in self.sources for fault in source.faults]
 
 
-def preview(settings: Settings, request: RunRequest, *, rules: dict[str, Any]) -> Preview:
-    """Look at all sources, and at the nodes that the request asks for; see ``run``. Nothing is written.
+def preview(settings: Settings, request: RunRequest, *, rules: dict[str, Any], now: datetime | None = None) -> Preview:
+    """Rehearse the landing of all sources, and look at the nodes that the request asks for; see ``run``. Nothing is
+    written.
+
+    Args:
+        now: when it would land, by default the present: events after it are found.
 
     Raises:
         ConfigError: the landing folder is absent.
         GraphError: ``start`` or ``end`` names nothing.
     """
     lake = lake_of(settings)
-    sources = tuple(_source(lake, settings, name) for name in settings.sources)
+    sources = _sources(lake, settings, rules, now or datetime.now(UTC))
     dirty = {source.table for source in sources if source.batches}
     nodes = []
     for number, stage in enumerate(graph.levels(graph.selection(request.start, request.end)), 1):
@@ -74,17 +98,44 @@ def preview(settings: Settings, request: RunRequest, *, rules: dict[str, Any]) -
     return Preview(sources, tuple(nodes))
 
 
-def _source(lake: Lake, settings: Settings, name: str) -> SourcePreview:
-    source, landing = configured(settings, name), landing_of(settings)
-    try:
-        waiting = pending(lake, landing, name, source)
-        inputs = [piece for batch in waiting for piece in batch.inputs]
-        faults = contract_faults(source) or mapping_faults(landing, source, inputs)
-        sticking = [line for line in batch_lines(lake, settings, [name]) if line.state == "failed"]
-        faults += [f"batch {line.seq} failed: {line.reason}" for line in sticking]
-    except Exception as fault:  # noqa: BLE001 - whatever a source does, the others are looked at
-        return SourcePreview(name, source.table, 0, 0, (f"{type(fault).__name__}: {fault}",))
-    return SourcePreview(name, source.table, len(waiting), len(inputs), tuple(faults))
+def _sources(lake: Lake, settings: Settings, rules: dict[str, Any], now: datetime) -> tuple[SourcePreview, ...]:
+    landing = landing_of(settings)
+    waiting, batches, failures = {}, {}, {}
+    for name in settings.sources:
+        try:
+            waiting[name], batches[name] = _waiting(lake, landing, settings, name, rules)
+            failures[name] = _sticking(lake, settings, name)
+        except Exception as fault:  # noqa: BLE001 - whatever a source does, the others are looked at
+            failures[name] = f"{type(fault).__name__}: {fault}"
+    found = rehearse(lake, landing, list(waiting.values()), loss=settings.loss, now=now)
+    return tuple(
+        SourcePreview(
+            name,
+            source.table,
+            batches.get(name, 0),
+            len(waiting[name].inputs) if name in waiting else 0,
+            found.get(name, Rehearsed(name, 0)),
+            failures[name],
+        )
+        for name, source in settings.sources.items()
+    )
+
+
+def _waiting(lake: Lake, landing: Landing, settings: Settings, name: str, rules: dict[str, Any]) -> tuple[Waiting, int]:
+    """What waits at a source, with what its last batch showed, and in how many batches."""
+    source = configured(settings, name)
+    tables.by_name(source.table)
+    batches = pending(lake, landing, name, source)
+    facts = ledger.last_facts(lake, source.table, f"batch:{name}")
+    inputs = tuple(piece for batch in batches for piece in batch.inputs)
+    reading = reading_of(source, rules, facts)
+    return Waiting(name, source, inputs, reading, facts, landed_inputs(lake, name)), len(batches)
+
+
+def _sticking(lake: Lake, settings: Settings, name: str) -> str:
+    """Batches of a source that failed; empty where none did."""
+    failed = [line for line in batch_lines(lake, settings, [name]) if line.state == "failed"]
+    return "; ".join(f"batch {line.seq} failed: {line.reason}" for line in failed)
 
 
 def _reason(node: Node, context: Context, rules: dict[str, Any], dirty: set[str]) -> str:

@@ -17,7 +17,7 @@ import polars as pl
 from customer360.platform import privacy, tables
 from customer360.platform.errors import TRANSIENT, ConfigError, SourceError
 from customer360.platform.lake import Add, Lake
-from customer360.platform.ledger import Batch, Input, InputOutcome
+from customer360.platform.ledger import Batch, InputOutcome
 from customer360.platform.quality import DeadLetters
 from customer360.platform.quality.checks import TableChecks, punctuality
 from customer360.platform.sources import formats, joins, timestamps
@@ -26,6 +26,7 @@ from customer360.platform.sources.casting import Fitted, fit
 from customer360.platform.sources.formats.records import DEAD, POSITION, LineCount, Records
 from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.mapping import Mapping
+from customer360.platform.sources.renames import likely_name, names_in
 from customer360.platform.sources.values import Reading, Words
 
 _QUOTED = re.compile(r"""\[[^\]]*\]|"[^"]*"|'[^']*'""")
@@ -36,13 +37,17 @@ REPLAY_OF = "_replay_of"  # in a batch of corrections: the bronze row or dead le
 
 @dataclass(frozen=True)
 class Landed:
-    """What one input gave: files of the bronze and dead-letter tables, and the counts that must balance."""
+    """What one input gave: files of the bronze and dead-letter tables, and the counts that must balance.
+
+    ``notes`` say what was assumed, ``warnings`` what is likely wrong.
+    """
 
     bronze: list[Add]
     dead: list[Add]
     facts: dict[str, int]
     notes: tuple[str, ...] = ()
     outcome: InputOutcome = field(default_factory=lambda: InputOutcome("", {}))
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass
@@ -58,6 +63,7 @@ class _Progress:
     facts: Counter[str] = field(default_factory=Counter)
     lines: LineCount = field(default_factory=LineCount)
     notes: dict[str, None] = field(default_factory=dict)
+    keyed: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,7 @@ class IngestUnit:
     checks: TableChecks | None = None
     reading: Reading = field(default_factory=Reading)
     attempt: int = 0
+    usual: tuple[str, ...] = ()  # columns that the last delivery had and this source uses
 
     @property
     def address(self) -> str:
@@ -100,25 +107,38 @@ class IngestUnit:
                 raise
             if self.batch.inline or not self.source.stand_alone or isinstance(fault, TRANSIENT):
                 raise
-            done = _Progress(self.reading, done.columns, done.state, _reason(fault))
+            done = _Progress(self.reading, done.columns, done.state, failure_text(fault))
             self._land(self._first_bytes(done.failure), 0, done)
-        facts = dict(done.facts)
+        used = used_columns(self.source, done.columns, keyed=done.keyed)
+        gone = [] if done.failure or done.keyed else [c for c in self.usual if f"columns|{c}" not in used]
+        facts = dict(done.facts) | used
+        facts |= {f"vanished|{column}": 1 for column in gone}
         outcome = InputOutcome(self.address, facts, done.failure, done.state)
-        return Landed(done.bronze, done.dead, facts, tuple(done.notes), outcome)
+        warnings = tuple(self._vanished(column, done.columns) for column in gone)
+        return Landed(done.bronze, done.dead, facts, tuple(done.notes), outcome, warnings)
+
+    def _vanished(self, column: str, columns: list[str]) -> str:
+        """A sentence about a column that the last delivery had and this input lacks."""
+        near = likely_name(column, _unused(self.source, columns))
+        renamed = f"; {near!r} is likely its new name, map it" if near else ""
+        return f"lacks the column {column!r} that the last delivery had: its values are null{renamed}"
 
     def _land_pieces(self, done: _Progress) -> None:
         if not self.batch.inline:
             done.state = self.source.state(self.landing, self.batch.inputs[self.index])
         for number, records in enumerate(self._pieces()):
-            done.columns = [c for c in records.frame.columns if c != POSITION]
+            done.columns = list(dict.fromkeys([*done.columns, *(c for c in records.frame.columns if c != POSITION)]))
+            done.keyed = records.keyed
             whole = records.dead.filter(pl.col(POSITION) == WHOLE)["reason"].to_list()
             if whole and not done.bronze:  # a file that breaks off keeps the rows before that
                 done.failure = whole[0]
             asked = not number and not whole and not self.batch.inline  # later pieces have the columns of the first
             if asked and (
-                faults := unmapped(self.source, done.columns, records.frame, self.landing, keyed=records.keyed)
+                faults := unmapped(
+                    self.source, done.columns, keyed=records.keyed, sample=records.frame, landing=self.landing
+                )
             ):
-                raise SourceError("; ".join(faults))
+                raise SourceError("; ".join([*faults, *_renamed(self.source, done.columns, keyed=records.keyed)]))
             if asked and not records.keyed and (absent := _absent(self.source, done.columns)):
                 done.notes[f"no {', '.join(absent)}: read as empty"] = None
             self._land(records, number, done)
@@ -234,7 +254,12 @@ def _orders(facts: Iterable[str]) -> dict[str, timestamps.Order]:
 
 
 def unmapped(
-    source: Source, columns: list[str], sample: pl.DataFrame, landing: Landing | None = None, *, keyed: bool
+    source: Source,
+    columns: list[str],
+    *,
+    keyed: bool,
+    sample: pl.DataFrame | None = None,
+    landing: Landing | None = None,
 ) -> list[str]:
     """What of a source's mapping an input with these columns lacks; empty where there is no mapping to apply.
 
@@ -242,12 +267,24 @@ def unmapped(
     (JSON objects) leave out what they have no value for, so of them only required columns are asked.
     """
     is_mapped = source.mapping or source.group_by or source.explode or source.join
-    return _faults(source, columns, sample, landing, keyed=keyed) if is_mapped else []
+    return column_faults(source, columns, keyed=keyed, sample=sample, landing=landing) if is_mapped else []
 
 
-def _faults(
-    source: Source, columns: list[str], sample: pl.DataFrame | None, landing: Landing | None, *, keyed: bool
+def column_faults(
+    source: Source,
+    columns: list[str],
+    *,
+    keyed: bool,
+    sample: pl.DataFrame | None = None,
+    landing: Landing | None = None,
 ) -> list[str]:
+    """What a source's mapping and contract lack in an input with these columns; `unmapped` where a mapping asks.
+
+    With ``landing``, the files that the source is joined with are looked at, too.
+
+    Raises:
+        ConfigError: an expression of the mapping is no SQL.
+    """
     if landing is not None and (found := joins.faults(landing, source.join)):
         return found
     table, mapping = tables.by_name(source.table), mapping_of(source, landing)
@@ -258,6 +295,68 @@ def _faults(
     return mapping.faults(table, columns, sample)
 
 
+def missing_columns(source: Source, columns: list[str], *, keyed: bool) -> tuple[list[str], list[str]]:
+    """Columns that the mapping needs and an input with these columns lacks, and faults that no column would mend."""
+    missing: list[str] = []
+    faults = column_faults(source, columns, keyed=keyed)
+    names = [name for name in names_in(_expressions(source)) if name not in columns] if faults else []
+    for name in [*names, *names]:  # of an expression that needs two, the second shows once the first is there
+        left = column_faults(source, [*columns, *missing, name], keyed=keyed)
+        if name not in missing and _heads(left) != _heads(faults):
+            missing, faults = [*missing, name], left
+    return missing, faults
+
+
+def _heads(faults: list[str]) -> set[str]:
+    """Faults without the columns that the file has."""
+    return {fault.split(", the file has")[0] for fault in faults}
+
+
+def _expressions(source: Source) -> list[str]:
+    """All SQL of a source that names columns of its files, but for the condition."""
+    grouped = (text if re.search(r'[("]', text) else f'"{text}"' for text in source.group_by)
+    return [*source.mapping.values(), *grouped, *source.explode]
+
+
+def _renamed(source: Source, columns: list[str], *, keyed: bool) -> list[str]:
+    """Sentences about columns of an input that are likely missing ones under a new name."""
+    missing, _ = missing_columns(source, columns, keyed=keyed)
+    near = {name: likely_name(name, _unused(source, columns)) for name in missing}
+    return [f"{new!r} is likely the new name of {name!r}" for name, new in near.items() if new]
+
+
+def _unused(source: Source, columns: list[str]) -> list[str]:
+    """Columns of an input that a source makes nothing of."""
+    used = {column.casefold() for column in expected_columns(used_columns(source, columns, keyed=True))}
+    return [column for column in columns if column.casefold() not in used]
+
+
+def used_columns(source: Source, columns: list[str], *, keyed: bool) -> dict[str, int]:
+    """Facts of an input: ``columns|NAME`` for each of its columns that the source uses, as the mapping spells it, and
+    ``headed`` where its records cannot leave columns out.
+
+    Names that neither settings nor contract know are none of them: where a header is missing they are values.
+    """
+    paths = names_in([*_expressions(source), source.where])
+    named = {*paths, *(path.partition(".")[0] for path in paths)}
+    own = set() if source.group_by else set(tables.by_name(source.table).columns()) - set(source.mapping)
+    have = {column.casefold() for column in columns}
+    there = [*(n for n in sorted(named) if n.casefold() in have), *(n for n in sorted(own - named) if n in columns)]
+    facts = {f"columns|{name}": 1 for name in there}
+    return facts if keyed or not facts else {"headed": 1, **facts}
+
+
+def expected_columns(facts: dict[str, Any]) -> tuple[str, ...]:
+    """Columns that a batch had and its source uses, from its facts."""
+    return tuple(fact.partition("|")[2] for fact, count in facts.items() if fact.startswith("columns|") and count)
+
+
+def usual_columns(source: Source, facts: dict[str, Any]) -> tuple[str, ...]:
+    """Columns that the last batch had, from its facts, and that the source still uses."""
+    used = used_columns(source, list(expected_columns(facts)), keyed=True)
+    return expected_columns(used)
+
+
 def contract_faults(source: Source) -> list[str]:
     """What is wrong with a source's mapping whatever its inputs hold: no SQL, or names of no contract column."""
     contract = tables.by_name(source.table).columns()
@@ -266,19 +365,6 @@ def contract_faults(source: Source) -> list[str]:
     except ConfigError as fault:
         return [str(fault)]
     return [f"mapping names {c!r}, which is no column of {source.table}" for c in named if c not in contract]
-
-
-def mapping_faults(landing: Landing, source: Source, inputs: list[Input]) -> list[str]:
-    """Faults of a source's mapping against the columns of its first input; empty when there is none to look at."""
-    if not inputs:
-        return joins.faults(landing, source.join)
-    first = next(iter(source.pieces(landing, inputs[0])), None)  # names stand at the beginning
-    columns = [c for c in first.frame.columns if c != POSITION] if first is not None else []
-    if first is not None and not columns and first.dead.height:
-        return []  # the file is dead letters, which the run keeps with their reasons
-    keyed = first is not None and first.keyed
-    sample = first.frame if first is not None else None
-    return [f"{inputs[0].name}: {fault}" for fault in _faults(source, columns, sample, landing, keyed=keyed)]
 
 
 def made_by(source: Source) -> dict[str, str]:
@@ -301,7 +387,7 @@ def made_by(source: Source) -> dict[str, str]:
     return {k: hashlib.sha256(json.dumps(v, sort_keys=True).encode()).hexdigest()[:16] for k, v in parts.items()}
 
 
-def _reason(fault: BaseException) -> str:
+def failure_text(fault: BaseException) -> str:
     """Why an input failed, in one line. What a fault of a library quotes may be personal: the dead letter holds the
     bytes.
     """

@@ -25,9 +25,9 @@ class Fitted:
     """``frame``: contract columns typed, then ``_rescued`` and ``_position``; ``collapsed``: records merged into
     others; ``left_out``: records that are not this source's; ``exploded``: rows beyond the first of records that were
     taken apart; ``without_elements``: records that had nothing to take apart; ``unmatched``: rows for which a joined
-    file has nothing; ``facts``: how many values were nulled,
-    ``nulled`` and for each column and rule ``nulled|COLUMN|rule``, and which order of day and month a column showed,
-    ``dates|COLUMN|day_first``; ``notes``: what was assumed, for people."""
+    file has nothing; ``facts``: how many values were nulled, ``nulled`` and for each column and rule
+    ``nulled|COLUMN|rule``, how many rows the contract will refuse, ``refused``, and which order of day and month a
+    column showed, ``dates|COLUMN|day_first``; ``notes``: what was assumed, for people."""
 
     frame: pl.DataFrame
     collapsed: int
@@ -58,7 +58,7 @@ def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping, reading: Re
             for c, t in contract.items()
         ]
     )
-    typed, broken, rules = _within_contract(typed, table)
+    typed, broken, rules, refused = _within_contract(typed, table)
     for c, text in found.failed.items():
         texts[c] = pl.select(pl.coalesce(text, texts[c]) if c in texts else text).to_series()
     optional = {c: text.len() - text.null_count() for c, text in texts.items() if contract[c].nullable}
@@ -71,7 +71,7 @@ def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping, reading: Re
         frame,
         found.collapsed,
         taken.left_out,
-        _counted(optional, rules) | said.facts,
+        _counted(optional, rules) | said.facts | ({"refused": refused} if refused else {}),
         (*_told(taken, mapping), *said.notes),
         taken.exploded,
         taken.without_elements,
@@ -119,18 +119,21 @@ def _left_over(taken: Taken, table: type[Table], verbatim: frozenset[str]) -> di
 
 def _within_contract(
     typed: pl.DataFrame, table: type[Table]
-) -> tuple[pl.DataFrame, dict[str, pl.Series], dict[str, pl.Series]]:
-    """The frame without values of optional columns that break a rule, and by column these values' texts and rules."""
-    nulled = tables.judge(table, typed).nulled
+) -> tuple[pl.DataFrame, dict[str, pl.Series], dict[str, pl.Series], int]:
+    """The frame without values of optional columns that break a rule, by column these values' texts and rules, and how
+    many rows break another rule.
+    """
+    verdict = tables.judge(table, typed)
+    nulled, refused = verdict.nulled, typed.height - verdict.valid.height
     if nulled.is_empty():
-        return typed, {}, {}
+        return typed, {}, {}, refused
     numbered = typed.with_row_index(tables.ROW)
     texts, rules = {}, {}
     for (column,), cells in nulled.partition_by("column", as_dict=True).items():
         named = cells.group_by(tables.ROW).agg(pl.col("value").first(), pl.col("rule").unique().sort().str.join(", "))
         there = numbered.select(tables.ROW).join(named, on=tables.ROW, how="left", maintain_order="left")
         texts[str(column)], rules[str(column)] = there["value"], there["rule"]
-    return tables.without(numbered, nulled).drop(tables.ROW), texts, rules
+    return tables.without(numbered, nulled).drop(tables.ROW), texts, rules, refused
 
 
 def _counted(untyped: dict[str, int], rules: dict[str, pl.Series]) -> dict[str, int]:

@@ -14,6 +14,7 @@ from customer360.platform.settings import Settings
 from customer360.serve.cli.options import AsOfOption, ConfigOption, configured, day
 
 app = typer.Typer()
+EXIT_LOSS = 5
 
 
 @app.command()
@@ -60,21 +61,27 @@ def run(
         list[str] | None, typer.Option("--reland", help="Read the files of this source again and replace its rows")
     ] = None,
     as_of: AsOfOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print mapping faults and the plan; load nothing")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Rehearse on the first rows of what is new, print the plan; load nothing")
+    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="With --dry-run: print every finding and node")] = False,
     publish: Annotated[bool, typer.Option(help="Publish to the online store when gold was built")] = True,
     config: ConfigOption = None,
 ) -> None:
     """Land what is new and build what is not current; `run master` also loads the warehouse, `run MODEL` trains and
     scores.
+
+    Exit code 0: all in order; 2: something failed; 5: all was done, and a source lost more rows than `loss` allows, or
+    a whole file.
     """
     from customer360.platform.run import RunRequest
     from customer360.serve import pipelines
-    from customer360.serve.cli import report
+    from customer360.serve.cli import rehearsal, report
 
     settings = configured(config)
     pipelines.check(pipeline, stage)
     if dry_run:
-        _show_plan(settings, start, end or pipeline, as_of)
+        _show_plan(settings, start, end or pipeline, as_of, everything)
     request = RunRequest(
         start=start,
         end=end,
@@ -86,6 +93,9 @@ def run(
     record = pipelines.run(settings, pipeline, stage, request, publish=publish)
     if record is not None:
         report.run_summary(settings, record)
+        rehearsal.show_losses(record)
+        if record.losses:
+            raise typer.Exit(EXIT_LOSS)
 
 
 @app.command()
@@ -93,20 +103,23 @@ def plan(
     start: Annotated[str | None, typer.Option("--from")] = None,
     end: Annotated[str | None, typer.Option("--to")] = None,
     as_of: AsOfOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="Print every finding and node")] = False,
     config: ConfigOption = None,
 ) -> None:
     """Show what a run would do, in order, and why."""
-    _show_plan(configured(config), start, end, as_of)
+    _show_plan(configured(config), start, end, as_of, everything)
 
 
-def _show_plan(settings: Settings, start: str | None, end: str | None, as_of: datetime | None) -> NoReturn:
-    """Print what a run would do; exit code 1 where a source has faults."""
+def _show_plan(
+    settings: Settings, start: str | None, end: str | None, as_of: datetime | None, everything: bool
+) -> NoReturn:
+    """Print what a run would do; exit code 1 where a source would lose rows beyond its share."""
     from customer360.platform.run import RunRequest
     from customer360.serve import jobs
-    from customer360.serve.cli import report
+    from customer360.serve.cli import rehearsal
 
     found = jobs.preview_pipeline(settings, RunRequest(start=start, end=end, as_of=day(as_of), command="plan"))
-    report.plan(found)
+    rehearsal.show(found, everything=everything)
     raise typer.Exit(1 if found.faults else 0)
 
 

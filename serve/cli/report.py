@@ -18,7 +18,6 @@ from customer360.platform.lake import Lake
 from customer360.platform.ledger import Run
 from customer360.platform.quality.checks import DIMENSIONS
 from customer360.platform.run import lake_of
-from customer360.platform.run.preview import Preview
 from customer360.platform.run.replay import open_dead_letters
 from customer360.platform.run.rereading import BatchLine, batch_lines, named_batches, outdated
 from customer360.platform.settings import Settings
@@ -116,20 +115,6 @@ def conservation(lake: Lake, settings: Settings) -> None:
         )
     console.print(landing)
     console.print(silver)
-
-
-def plan(found: Preview) -> None:
-    """Print mapping faults, waiting inputs and the state of every node."""
-    sources = grid("Sources", "source", "table", "new inputs", "faults")
-    for source in found.sources:
-        sources.add_row(source.name, source.table, str(source.inputs), "; ".join(source.faults) or "-")
-    console.print(sources)
-    nodes = grid("Plan", "stage", "node", "state", "because")
-    for node in found.nodes:
-        nodes.add_row(str(node.stage), node.name, node.state, node.because)
-    console.print(nodes)
-    for fault in found.faults:
-        console.print(f"fault: {fault}", style="red")
 
 
 def status(settings: Settings) -> None:

@@ -303,7 +303,7 @@ def test_optional_values_that_break_the_contract_are_null_and_kept_with_the_rule
     assert (second["ARRIVED"], second["LEFT"], third, refused) == (day, before, None, None)
     assert found.facts == {
         "nulled": 4, "nulled|STATE|max_length": 1, "nulled|SIZE|one_of": 1,
-        "nulled|ARRIVED|leaves_after_arriving": 1, "nulled|LEFT|leaves_after_arriving": 1,
+        "nulled|ARRIVED|leaves_after_arriving": 1, "nulled|LEFT|leaves_after_arriving": 1, "refused": 1,
     }  # fmt: skip
     again = tables.judge(guests, found.frame)
     assert (again.nulled.height, again.valid.height) == (4, 3)

@@ -15,7 +15,14 @@ from customer360.platform.lake import Lake
 from customer360.platform.ledger import Batch, Input
 from customer360.platform.quality import DeadLetters
 from customer360.platform.run.ingest import commit_batch, fixed, pending
-from customer360.platform.sources.bronze import KEPT_BYTES, IngestUnit, Landed, _reason, mapping_faults
+from customer360.platform.sources.bronze import (
+    KEPT_BYTES,
+    IngestUnit,
+    Landed,
+    failure_text,
+    missing_columns,
+    used_columns,
+)
 from customer360.platform.sources.casting import fit
 from customer360.platform.sources.files import Files
 from customer360.platform.sources.landing import Landing
@@ -119,10 +126,10 @@ def test_whatever_goes_wrong_in_a_file_is_its_dead_letter(
     assert json.loads(letter["origin"])["state"]["sha256"] == landing.digest_of("crm/a.csv")
 
 
-def test_what_a_library_quotes_is_not_in_the_reason() -> None:
-    said = _reason(ValueError("conversion from `str` failed for 1 out of 1 values: [\"ann@example.org\"], 'Ann'"))
+def test_what_a_library_quotes_is_not_in_thefailure_text() -> None:
+    said = failure_text(ValueError("conversion from `str` failed for 1 out of 1 values: [\"ann@example.org\"], 'Ann'"))
     assert said == "ValueError: conversion from `str` failed for 1 out of 1 values: •••, •••"
-    assert _reason(SourceError("the header names columns twice: ['A']")).endswith("['A']")
+    assert failure_text(SourceError("the header names columns twice: ['A']")).endswith("['A']")
 
 
 def test_of_a_large_file_only_its_beginning_is_kept(lake: Lake, landing: Landing, profiles: type[Table]) -> None:
@@ -130,12 +137,19 @@ def test_of_a_large_file_only_its_beginning_is_kept(lake: Lake, landing: Landing
     assert landed.outcome.failure and len(quality.dead_letters(lake)["raw"][0]) == KEPT_BYTES
 
 
-def test_mapping_faults_read_the_first_file(landing: Landing, profiles: type[Table]) -> None:
-    files = landing.find("crm/*.csv")
-    assert mapping_faults(landing, source(mapping={"CUSTOMER_ID": "ID"}), files) == []
-    faults = mapping_faults(landing, source(mapping={"CUSTOMER_ID": "NAME"}), files)
-    assert faults == ["crm/a.csv: CUSTOMER_ID needs file column(s) ['NAME'], the file has ['ID', 'N']"]
-    assert mapping_faults(landing, source(), []) == []
+def test_missing_columns_are_those_that_would_mend_a_mapping(profiles: type[Table]) -> None:
+    def missing(mapping: dict[str, str], columns: list[str]) -> list[str]:
+        return missing_columns(source(mapping=mapping), columns, keyed=False)[0]
+
+    assert missing({"CUSTOMER_ID": "ID"}, ["ID", "N"]) == []
+    assert missing({"CUSTOMER_ID": "COALESCE(NAME, UPPER(\"Last Name\"), 'NAMELESS')"}, ["ID"]) == ["NAME", "Last Name"]
+
+
+def test_what_an_input_shows_of_its_columns_are_names_that_settings_or_contract_know(profiles: type[Table]) -> None:
+    """The first line of a file without a header is of values, which facts must not hold."""
+    facts = used_columns(source(mapping={"CUSTOMER_ID": "ID"}), ["ID", "N", "ann@mailbox.example"], keyed=False)
+    assert facts == {"headed": 1, "columns|ID": 1, "columns|N": 1}
+    assert used_columns(source(group_by=["ID"]), ["ID", "N"], keyed=True) == {"columns|ID": 1}
 
 
 class Fail:
@@ -162,8 +176,9 @@ def test_a_file_is_landed_with_every_record_accounted_for(lake: Lake, landing: L
     text = "KEY,N,KIND\n1,1,x\n2,zz,x\n9,1,x\n3,1,other\nbroken\n"
     landed = land(lake, landing, source(mapping={"CUSTOMER_ID": "KEY"}, where="KIND = 'x'"), text)
     assert landed.outcome.name == "crm/new.csv" and not landed.outcome.failure
-    assert landed.facts == {"read": 5, "landed": 2, "dead": 1, "collapsed": 0, "left_out": 1, "erased": 1, "rescued": 2,
-                            "nulled": 1, "nulled|N|type": 1}  # fmt: skip
+    own = {key: count for key, count in landed.facts.items() if key != "headed" and not key.startswith("columns|")}
+    assert own == {"read": 5, "landed": 2, "dead": 1, "collapsed": 0, "left_out": 1, "erased": 1, "rescued": 2,
+                   "nulled": 1, "nulled|N|type": 1}  # fmt: skip
     assert quality.batch_balance("crm", landed.facts).holds
     rows = lake.scan("bronze.t_profiles").sort("_position").collect()
     assert rows.select("CUSTOMER_ID", "N", "_source", "_source_system", "_seq", "_file", "_position").rows() == [

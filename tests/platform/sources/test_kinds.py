@@ -211,7 +211,7 @@ def test_a_dry_run_says_what_waits_and_lands_nothing(lab: Settings) -> None:
     wrong = lab.sources["ticks"].model_copy(update={"mapping": {"N": "M"}})
     (Path(lab.landing) / "goal.txt").write_text("26")
     assert plan(lab.model_copy(update={"sources": {"ticks": wrong}})).faults == [
-        "ticks: above 25: N needs file column(s) ['M'], the file has ['N', 'NAME']"
+        "ticks: above 25: lacks the column 'M' that N needs; it has 'N', 'NAME'"
     ]
     (Path(lab.landing) / "goal.txt").write_text("gone")
     assert plan(lab).faults == ["ticks: SourceError: nobody counts here"]

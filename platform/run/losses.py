@@ -1,0 +1,52 @@
+"""What a batch lost beyond the stated share, and columns that its files came without: said aloud by the run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from customer360.platform import telemetry
+from customer360.platform.ledger import Batch
+from customer360.platform.sources.bronze import Landed, expected_columns
+
+
+def losses_of(scope: str, facts: dict[str, Any], limit: float) -> list[str]:
+    """Sentences about a batch of which more than ``limit`` of its rows are dead letters or refused by their contract,
+    or of which whole files are dead letters. What a source leaves out, groups or erased is no loss.
+    """
+    found = []
+    dead, refused, failed = facts["dead"], facts.get("refused", 0), facts.get("failed", 0)
+    own = facts["read"] - facts["left_out"] - facts["erased"]  # what is grouped lands as fewer rows, lists as more
+    rows = max(facts["landed"] + dead, own)
+    if failed:
+        found.append(f"{scope}: {failed:,} of {facts['inputs']:,} files could not be read or mapped at all")
+    if rows and dead + refused > limit * rows:
+        share = 100 * (dead + refused) / rows
+        found.append(
+            f"{scope}: {dead + refused:,} of {rows:,} rows ({share:.1f} %) were lost, more than `loss: {limit:g}`: "
+            f"{dead:,} dead letters, {refused:,} refused by their contract"
+        )
+    for sentence in found:
+        telemetry.log.error(f"lost   {sentence}")
+    return found
+
+
+def tell_columns(name: str, batch: Batch, landed: list[Landed], before: tuple[str, ...]) -> None:
+    """Say which columns some of a batch's files lack that others have, or all of them that the last batch had.
+
+    A file that alone lacks a column of the last batch was told of when it was read.
+    """
+    files = [part.outcome for part in landed if not part.outcome.failure and expected_columns(part.outcome.facts)]
+    if all(piece.facts.get("headed") for piece in files):
+        for column in dict.fromkeys(c for piece in files for c in expected_columns(piece.facts)):
+            lacking = [p.name for p in files if not p.facts.get(f"columns|{column}")]
+            if lacking and column not in before and 2 * len(lacking) <= len(files):
+                telemetry.log.warning(
+                    f"{name} batch {batch.seq}: {len(lacking):,} of {len(files):,} files lack the column {column!r} "
+                    f"that the others have, {lacking[0]} the first: its values are null"
+                )
+    elif files:
+        every = {column for piece in files for column in expected_columns(piece.facts)}
+        for column in (c for c in before if c not in every):
+            telemetry.log.warning(
+                f"{name} batch {batch.seq}: no record has {column!r}, which the last delivery had: its values are null"
+            )

@@ -1,0 +1,264 @@
+"""The first rows of what waits at a source, mapped, cast and judged as a run would, and written nowhere."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+from typing import Any
+
+import dataframely as dy
+import polars as pl
+
+from customer360.platform import tables
+from customer360.platform.errors import ConfigError, SourceError
+from customer360.platform.ledger import Input
+from customer360.platform.sources import formats
+from customer360.platform.sources.base import Source
+from customer360.platform.sources.bronze import failure_text, mapping_of, unmapped
+from customer360.platform.sources.casting import Fitted, fit
+from customer360.platform.sources.files import Files
+from customer360.platform.sources.formats.records import POSITION, Records, together
+from customer360.platform.sources.landing import Landing
+from customer360.platform.sources.values import Reading
+from customer360.platform.tables import Table, Verdict
+
+ROWS, FEWEST = 10_000, 2_000  # of a file that are judged: the first if its source has few new files, the other if many
+ROWS_OF_A_SOURCE = 60_000
+JUDGED = 25  # files of a source whose rows are judged: spread over all, the first and the last among them
+HEADERS = 10_000  # files of a source whose columns are looked at
+KEYS = 200_000  # rows of a file whose keys are read, where another source refers to them
+HEAD = 1 << 16  # bytes of a text that its columns are read from
+FILE = "_file"
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A source with what waits at it: its new inputs, how its values are read, and the facts of its last batch."""
+
+    name: str
+    source: Source
+    inputs: tuple[Input, ...]
+    reading: Reading = field(default_factory=Reading)
+    facts: dict[str, Any] = field(default_factory=dict)
+    landed: tuple[Input, ...] = ()  # inputs of its batches, with the state in which they were read
+
+    @property
+    def table(self) -> type[Table]:
+        return tables.by_name(self.source.table)
+
+
+@dataclass(frozen=True)
+class Look:
+    """One new file: its columns, and where it was judged its first rows.
+
+    ``failure``: why the whole file would be one dead letter. ``fitted`` are the rows as they would land, ``texts`` the
+    same before they are cast, ``verdict`` what the contract says of them.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    keyed: bool = False
+    records: pl.DataFrame = field(default_factory=pl.DataFrame)
+    dead: pl.DataFrame = field(default_factory=pl.DataFrame)
+    is_judged: bool = False
+    is_whole: bool = False  # no row lies behind those that were judged
+    failure: str = ""
+    lacks: bool = False  # the failure is about its columns
+    fitted: Fitted | None = None
+    texts: pl.DataFrame | None = None
+    verdict: Verdict | None = None
+
+    @property
+    def read(self) -> int:
+        """Records looked at, readable or not."""
+        return self.records.height + self.dead.height
+
+    @property
+    def refused(self) -> int:
+        """Rows that would be quarantined."""
+        return self.verdict.failures[tables.ROW].n_unique() if self.verdict else 0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What was looked at of a source."""
+
+    waiting: Waiting
+    looks: tuple[Look, ...]
+    limit: int = ROWS  # rows of a file that were judged at most
+
+    @property
+    def name(self) -> str:
+        return self.waiting.name
+
+    @property
+    def source(self) -> Source:
+        return self.waiting.source
+
+    @property
+    def table(self) -> type[Table]:
+        return self.waiting.table
+
+    @property
+    def judged(self) -> list[Look]:
+        """Files whose rows were mapped and cast."""
+        return [look for look in self.looks if look.fitted is not None]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every row that waits was judged."""
+        return len(self.looks) == len(self.waiting.inputs) and all(look.is_whole for look in self.looks)
+
+    @cached_property
+    def rows(self) -> pl.DataFrame:
+        """Typed rows of all judged files, with their ``_file``."""
+        frames = [look.fitted.frame.with_columns(pl.lit(look.name).alias(FILE)) for look in self.judged if look.fitted]
+        return pl.concat(frames) if frames else pl.DataFrame()
+
+    @cached_property
+    def texts(self) -> pl.DataFrame:
+        """The values of `rows` as text before they were cast."""
+        none = pl.DataFrame(schema=dict.fromkeys(self.table.columns(), pl.String))
+        return pl.concat([none, *(look.texts for look in self.judged if look.texts is not None)])
+
+    def said(self, column: str) -> str:
+        """A contract column with the expression that it is mapped to."""
+        text = self.source.mapping.get(column)
+        return f"{column} ({text})" if text and text != column else column
+
+
+Read = dict[tuple[Any, ...], tuple[Records, bool]]  # first records by file and reader, as several sources read one file
+
+
+def sampled(landing: Landing, waiting: Waiting, read: Read) -> Sample:
+    """Look at what waits at a source. ``read`` keeps what was read for sources after it."""
+    inputs = waiting.inputs
+    judged = set(_spread(len(inputs), JUDGED))
+    headers = judged | set(_spread(len(inputs), HEADERS))
+    rows = min(ROWS, max(FEWEST, ROWS_OF_A_SOURCE // max(len(judged), 1)))
+    looks = []
+    for place, piece in enumerate(inputs):
+        if place in judged:
+            looks.append(_judged(landing, waiting, piece, rows, read))
+        elif place in headers:
+            looks.append(_headed(landing, waiting.source, piece))
+    return Sample(waiting, tuple(looks), rows)
+
+
+def _spread(count: int, limit: int) -> list[int]:
+    if count <= limit:
+        return list(range(count))
+    return [round(place * (count - 1) / (limit - 1)) for place in range(limit)]
+
+
+def _headed(landing: Landing, source: Source, piece: Input) -> Look:
+    """A file by its columns alone: of a text its first bytes are read, of others their first piece."""
+    try:
+        if isinstance(source, Files):
+            head = landing.beginning_of(piece.name, HEAD)
+            first = next(iter(formats.pieces(io.BytesIO(head), source.options, piece.name)), None)
+            if first is not None and first.frame.width > 1 and not first.keyed:
+                return Look(piece.name, _columns(first))
+        first = next(iter(source.pieces(landing, piece)), None)
+    except (SourceError, OSError) as fault:
+        return Look(piece.name, (), failure=failure_text(fault))
+    if first is None:
+        return Look(piece.name, ())
+    return Look(piece.name, _columns(first), first.keyed, failure=_whole_failure(first))
+
+
+def _columns(records: Records) -> tuple[str, ...]:
+    return tuple(c for c in records.frame.columns if c != POSITION)
+
+
+def _whole_failure(records: Records) -> str:
+    whole = records.dead.filter(pl.col(POSITION) == 0)["reason"].to_list()
+    return str(whole[0]) if whole and not records.frame.height else ""
+
+
+def _judged(landing: Landing, waiting: Waiting, piece: Input, rows: int, read: Read) -> Look:
+    source, table = waiting.source, waiting.table
+    try:
+        known = (type(source), piece.name, json.dumps(source.reader_options(), sort_keys=True), rows)
+        if known not in read or not isinstance(source, Files):
+            read[known] = first_records(landing, source, piece, rows)
+        records, is_whole = read[known]
+    except Exception as fault:  # noqa: BLE001 - a file that cannot be read is what a rehearsal is for
+        return Look(piece.name, (), is_judged=True, failure=failure_text(fault))
+    columns = _columns(records)
+    look = Look(piece.name, columns, records.keyed, records.frame, records.dead, True, is_whole)
+    if (failure := _whole_failure(records)) or not columns:
+        return replace(look, failure=failure)
+    try:
+        faults = unmapped(source, list(columns), keyed=records.keyed, sample=records.frame, landing=landing)
+    except ConfigError as fault:
+        faults = [failure_text(fault)]
+    if faults:
+        return replace(look, failure="; ".join(faults), lacks=True)
+    try:
+        fitted = fit(records.frame, table, mapping_of(source, landing), waiting.reading)
+    except BaseException as fault:  # a panic of Polars is no Exception
+        if not isinstance(fault, Exception) and type(fault).__name__ != "PanicException":
+            raise
+        return replace(look, failure=failure_text(fault))
+    return replace(
+        look, fitted=fitted, texts=_texts(landing, records.frame, waiting), verdict=tables.judge(table, fitted.frame)
+    )
+
+
+def first_records(landing: Landing, source: Source, piece: Input, rows: int) -> tuple[Records, bool]:
+    """The first records of an input, and whether these are all. Raises as the source's ``read``."""
+    found: list[Records] = []
+    count = 0
+    pieces = iter(source.pieces(landing, piece))
+    for records in pieces:
+        found.append(records)
+        count += records.count
+        if count > rows:
+            break
+    everything = together(found)
+    if everything.count <= rows:
+        return everything, True
+    places = pl.concat([everything.frame[POSITION], everything.dead[POSITION]]).sort()
+    kept = pl.col(POSITION) <= places[rows - 1]
+    cut = Records(everything.frame.filter(kept), everything.dead.filter(kept), keyed=everything.keyed)
+    return cut, False
+
+
+def _texts(landing: Landing, records: pl.DataFrame, waiting: Waiting) -> pl.DataFrame:
+    """What the mapping makes of records, every column as text."""
+    table = _untyped(waiting.table)  # type: ignore[arg-type]  # a class is hashable
+    reading = Reading(words=waiting.reading.words)
+    return fit(records, table, mapping_of(waiting.source, landing), reading).frame.select(list(table.columns()))
+
+
+@cache
+def _untyped(table: type[Table]) -> type[Table]:
+    """A contract of the same columns that takes any text: what it is given is what the mapping made."""
+    columns = {name: dy.String(nullable=True, alias=name) for name in table.columns()}
+    found: type[Table] = type(f"{table.__name__}Texts", (Table,), {**columns, "__c360__": tables.spec(table)})
+    return found
+
+
+def key_frame(landing: Landing, waiting: Waiting, looks: Sequence[Look]) -> tuple[pl.DataFrame, bool]:
+    """The keys that wait at a source, read further than its rows are judged, and whether these are all of them."""
+    table, key = waiting.table, list(tables.spec(waiting.table).key)
+    judged = {look.name: look for look in looks if look.fitted is not None}
+    frames, is_all = [pl.DataFrame(schema=dict.fromkeys(key, pl.String))], True
+    for piece in waiting.inputs:
+        look = judged.get(piece.name)
+        if look is None or look.fitted is None:
+            is_all = False
+            continue
+        frame = look.fitted.frame
+        if not look.is_whole and not waiting.source.group_by:
+            records, whole = first_records(landing, waiting.source, piece, KEYS)
+            frame = fit(records.frame, table, mapping_of(waiting.source, landing), waiting.reading).frame
+            is_all = is_all and whole
+        else:
+            is_all = is_all and look.is_whole
+        frames.append(frame.select(pl.col(key).cast(pl.String)))
+    return pl.concat(frames).unique(maintain_order=True), is_all
