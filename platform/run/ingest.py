@@ -19,6 +19,7 @@ from customer360.platform.run.executor import Executor, Failure
 from customer360.platform.run.losses import losses_of, tell_columns
 from customer360.platform.run.planning import checks_of
 from customer360.platform.settings import Settings
+from customer360.platform.sources import joins
 from customer360.platform.sources.base import Source, configured
 from customer360.platform.sources.bronze import (
     IngestUnit,
@@ -181,7 +182,7 @@ def _intake(lake: Lake, landing: Landing, name: str, source: Source) -> _Intake:
     lake.ensure(tables.by_name(source.table))
     try:
         waiting, touched = _looked(lake, landing, name, source)
-        faults = contract_faults(source)
+        faults = contract_faults(source) or joins.faults(landing, source.join)
         if not waiting and not ledger.batches(lake, name):
             nothing = f"nothing was found{f' at {source.path}' if isinstance(source, Files) else ''}"
             telemetry.log.warning(f"{name}: {nothing}")

@@ -226,7 +226,8 @@ def _record(raw: str, letter: dict[str, Any], source: Source, settings: Settings
     options = {k: v for k, v in origin.items() if k in type(source).model_fields and k != "columns"}
     reader = source.model_copy(update=options)
     records = reader.reread(raw.encode(), origin["columns"])
-    fitted = fit(records.frame, tables.by_name(source.table), mapping_of(reader), reading_of(reader))
+    mapping = mapping_of(reader, landing_of(settings))
+    fitted = fit(records.frame, tables.by_name(source.table), mapping, reading_of(reader))
     if fitted.frame.height != 1:
         reason = records.dead["reason"].to_list() or [f"{fitted.frame.height} records of {letter['source']} in it"]
         raise SourceError(f"{place}: `_raw` is still not readable: {reason[0]}")

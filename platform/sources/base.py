@@ -19,7 +19,8 @@ from customer360.platform.ledger import Batch, Input
 from customer360.platform.settings import Settings, SourceSettings
 from customer360.platform.sources import formats
 from customer360.platform.sources.formats.records import Records
-from customer360.platform.sources.landing import Landing
+from customer360.platform.sources.joins import Join, pinned
+from customer360.platform.sources.landing import Landing, landing_of
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Source(SourceSettings):
     """
 
     stand_alone: ClassVar[bool] = False
+    join: dict[str, Join] = {}  # by name, files beside it: their columns are NAME.COLUMN in expressions
 
     @abstractmethod
     def discover(self, landing: Landing, known: Sequence[Batch]) -> Discovery:
@@ -106,4 +108,4 @@ def configured(settings: Settings, name: str) -> Source:
     source = settings.sources[name]
     if not isinstance(source, Source):
         raise ConfigError(f"sources.{name}: {type(source).__name__} cannot be read; a kind extends sources.base.Source")
-    return source
+    return source.model_copy(update={"join": pinned(landing_of(settings), source.join)}) if source.join else source

@@ -20,7 +20,7 @@ from customer360.platform.lake import Add, Lake
 from customer360.platform.ledger import Batch, InputOutcome
 from customer360.platform.quality import DeadLetters
 from customer360.platform.quality.checks import TableChecks, punctuality
-from customer360.platform.sources import formats, timestamps
+from customer360.platform.sources import formats, joins, timestamps
 from customer360.platform.sources.base import Source
 from customer360.platform.sources.casting import Fitted, fit
 from customer360.platform.sources.formats.records import DEAD, POSITION, LineCount, Records
@@ -133,8 +133,11 @@ class IngestUnit:
             if whole and not done.bronze:  # a file that breaks off keeps the rows before that
                 done.failure = whole[0]
             asked = not number and not whole and not self.batch.inline  # later pieces have the columns of the first
-            if asked and (faults := unmapped(self.source, done.columns, keyed=records.keyed, sample=records.frame)):
-                raise SourceError("; ".join([*faults, *_renamed(self.source, done.columns, keyed=records.keyed)]))
+            if asked and (
+                faults := unmapped(self.source, done.columns, records.frame, self.landing, keyed=records.keyed)
+            ):
+                renamed = _renamed(self.source, done.columns, self.landing, keyed=records.keyed)
+                raise SourceError("; ".join([*faults, *renamed]))
             self._land(records, number, done)
         if lost := done.lines.missing(done.facts["read"]):  # the reader is at fault; the batch will not balance
             done.facts["lines_unaccounted"] = lost
@@ -185,7 +188,12 @@ class IngestUnit:
     def _fitted(self, records: Records, done: _Progress) -> Fitted:
         table = tables.by_name(self.source.table)
         if not self.batch.inline:
-            return fit(records.frame, table, Mapping({}) if done.failure else mapping_of(self.source), done.reading)
+            return fit(
+                records.frame,
+                table,
+                Mapping({}) if done.failure else mapping_of(self.source, self.landing),
+                done.reading,
+            )
         own = Mapping({})  # corrections are written in the contract's columns
         fitted = fit(records.frame.drop(REPLAY_OF), table, own, Reading(words=done.reading.words))
         addresses = records.frame.select(POSITION, REPLAY_OF)
@@ -201,12 +209,18 @@ class IngestUnit:
 def _apart(fitted: Fitted) -> dict[str, int]:
     """What taking records apart changed in their number; nothing where none was."""
     facts = {"exploded": fitted.exploded, "without_elements": fitted.without_elements}
+    facts |= {f"unmatched|{name}": count for name, count in fitted.unmatched.items()}
     return {fact: count for fact, count in facts.items() if count}
 
 
-def mapping_of(source: Source) -> Mapping:
-    """How the columns of a source become contract columns."""
-    return Mapping(source.mapping, tuple(source.group_by), source.where, tuple(source.explode))
+def mapping_of(source: Source, landing: Landing | None = None) -> Mapping:
+    """How the columns of a source become contract columns; with ``landing``, the files that it is joined with are read.
+
+    Raises:
+        SourceError: a file that it is joined with is not there, or cannot be read.
+    """
+    files = joins.loaded(landing, source.join) if landing is not None else ()
+    return Mapping(source.mapping, tuple(source.group_by), source.where, tuple(source.explode), files)
 
 
 def reading_of(source: Source, rules: dict[str, Any] | None = None, facts: dict[str, Any] | None = None) -> Reading:
@@ -228,23 +242,34 @@ def _orders(facts: Iterable[str]) -> dict[str, timestamps.Order]:
     return {column: "day_first" if order == "day_first" else "month_first" for _, column, order in shown}
 
 
-def unmapped(source: Source, columns: list[str], *, keyed: bool, sample: pl.DataFrame | None = None) -> list[str]:
+def unmapped(
+    source: Source, columns: list[str], sample: pl.DataFrame, landing: Landing | None = None, *, keyed: bool
+) -> list[str]:
     """What of a source's mapping an input with these columns lacks; empty where there is no mapping to apply.
 
     Without one there is nothing to get wrong: a column that an input lacks shows as quarantined rows. ``keyed`` records
     (JSON objects) leave out what they have no value for, so of them only required columns are asked.
     """
-    is_mapped = source.mapping or source.group_by or source.explode
-    return column_faults(source, columns, keyed=keyed, sample=sample) if is_mapped else []
+    is_mapped = source.mapping or source.group_by or source.explode or source.join
+    return column_faults(source, columns, sample, landing, keyed=keyed) if is_mapped else []
 
 
-def column_faults(source: Source, columns: list[str], *, keyed: bool, sample: pl.DataFrame | None = None) -> list[str]:
+def column_faults(
+    source: Source,
+    columns: list[str],
+    sample: pl.DataFrame | None = None,
+    landing: Landing | None = None,
+    *,
+    keyed: bool,
+) -> list[str]:
     """What a source's mapping and contract lack in an input with these columns; `unmapped` where a mapping asks.
 
     Raises:
         ConfigError: an expression of the mapping is no SQL.
     """
-    table, mapping = tables.by_name(source.table), mapping_of(source)
+    if landing is not None and (found := joins.faults(landing, source.join)):
+        return found
+    table, mapping = tables.by_name(source.table), mapping_of(source, landing)
     if keyed:
         contract = table.columns()
         asked = {c: e for c, e in mapping.columns.items() if c not in contract or not contract[c].nullable}
@@ -252,13 +277,15 @@ def column_faults(source: Source, columns: list[str], *, keyed: bool, sample: pl
     return mapping.faults(table, columns, sample)
 
 
-def missing_columns(source: Source, columns: list[str], *, keyed: bool) -> tuple[list[str], list[str]]:
+def missing_columns(
+    source: Source, columns: list[str], landing: Landing | None = None, *, keyed: bool
+) -> tuple[list[str], list[str]]:
     """Columns that the mapping needs and an input with these columns lacks, and faults that no column would mend."""
     missing: list[str] = []
-    faults = column_faults(source, columns, keyed=keyed)
+    faults = column_faults(source, columns, landing=landing, keyed=keyed)
     names = [name for name in names_in(_expressions(source)) if name not in columns] if faults else []
     for name in [*names, *names]:  # of an expression that needs two, the second shows once the first is there
-        left = column_faults(source, [*columns, *missing, name], keyed=keyed)
+        left = column_faults(source, [*columns, *missing, name], landing=landing, keyed=keyed)
         if name not in missing and _heads(left) != _heads(faults):
             missing, faults = [*missing, name], left
     return missing, faults
@@ -275,9 +302,9 @@ def _expressions(source: Source) -> list[str]:
     return [*source.mapping.values(), *grouped, *source.explode]
 
 
-def _renamed(source: Source, columns: list[str], *, keyed: bool) -> list[str]:
+def _renamed(source: Source, columns: list[str], landing: Landing, *, keyed: bool) -> list[str]:
     """Sentences about columns of an input that are likely missing ones under a new name."""
-    missing, _ = missing_columns(source, columns, keyed=keyed)
+    missing, _ = missing_columns(source, columns, landing, keyed=keyed)
     near = {name: likely_name(name, _unused(source, columns)) for name in missing}
     return [f"{new!r} is likely the new name of {name!r}" for name, new in near.items() if new]
 
@@ -336,7 +363,11 @@ def made_by(source: Source) -> dict[str, str]:
         source.system,
         *([source.explode] if source.explode else []),
     ]
+    if source.join:
+        files = {name: join.model_dump(exclude={"sha256"}) for name, join in source.join.items()}
+        mapping.append(files)
     parts = {"mapping": mapping, "reader": source.reader_options(), "contract": columns}
+    parts |= {"join": [join.sha256 for join in source.join.values()]} if source.join else {}
     return {k: hashlib.sha256(json.dumps(v, sort_keys=True).encode()).hexdigest()[:16] for k, v in parts.items()}
 
 

@@ -24,10 +24,10 @@ from customer360.platform.tables import Table
 class Fitted:
     """``frame``: contract columns typed, then ``_rescued`` and ``_position``; ``collapsed``: records merged into
     others; ``left_out``: records that are not this source's; ``exploded``: rows beyond the first of records that were
-    taken apart; ``without_elements``: records that had nothing to take apart; ``facts``: how many values were nulled,
-    ``nulled`` and for each column and rule ``nulled|COLUMN|rule``, how many rows the contract will refuse, ``refused``,
-    and which order of day and month a column showed, ``dates|COLUMN|day_first``; ``notes``: what was assumed, for
-    people."""
+    taken apart; ``without_elements``: records that had nothing to take apart; ``unmatched``: rows for which a joined
+    file has nothing; ``facts``: how many values were nulled, ``nulled`` and for each column and rule
+    ``nulled|COLUMN|rule``, how many rows the contract will refuse, ``refused``, and which order of day and month a
+    column showed, ``dates|COLUMN|day_first``; ``notes``: what was assumed, for people."""
 
     frame: pl.DataFrame
     collapsed: int
@@ -36,6 +36,7 @@ class Fitted:
     notes: tuple[str, ...] = ()
     exploded: int = 0
     without_elements: int = 0
+    unmatched: dict[str, int] = field(default_factory=dict)
 
 
 def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping, reading: Reading | None = None) -> Fitted:
@@ -71,15 +72,22 @@ def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping, reading: Re
         found.collapsed,
         taken.left_out,
         _counted(optional, rules) | said.facts | ({"refused": refused} if refused else {}),
-        (*_undecided(taken, mapping), *said.notes),
+        (*_told(taken, mapping), *said.notes),
         taken.exploded,
         taken.without_elements,
+        taken.unmatched,
     )
 
 
-def _undecided(taken: Taken, mapping: Mapping) -> list[str]:
+def _told(taken: Taken, mapping: Mapping) -> list[str]:
+    """What a person should know of rows that were left out, or found nothing in a joined file."""
     told = f"{taken.undecided:,} records are left out because `where: {mapping.where}` could not be told of them"
-    return [told] if taken.undecided else []
+    alone = [
+        f"{taken.unmatched[join.name]:,} rows have no row in {join.path} (join {join.name})"
+        for join in mapping.joins
+        if taken.unmatched.get(join.name)
+    ]
+    return [*([told] if taken.undecided else []), *alone]
 
 
 def nulled_text(facts: dict[str, Any]) -> str:
@@ -98,7 +106,7 @@ def _left_over(taken: Taken, table: type[Table], verbatim: frozenset[str]) -> di
     texts = {
         f"file:{c}" if c in reserved else c: rows[c].cast(pl.String, strict=False).replace("", None)
         for c in rows.columns
-        if c not in verbatim and c != POSITION and c not in taken.numbers
+        if c not in verbatim and c != POSITION and c not in taken.made
     }
     if not taken.elements:
         return texts

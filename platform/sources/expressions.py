@@ -27,11 +27,12 @@ CHOOSING = {"min", "max", "greatest", "least", "first", "last", "any_value", "me
 ARITHMETIC = {"+", "-", "*", "/", "//", "%", "**", "^"}
 READ_AS = {
     "number": tables.Float(nullable=True),
+    "whole": tables.Integer(nullable=True),
     "time": tables.Timestamp(nullable=True),
     "date": tables.Date(nullable=True),
     "truth": tables.Boolean(nullable=True),
 }
-SQL_TYPES = {"number": "DOUBLE", "time": "TIMESTAMPTZ", "date": "DATE", "truth": "BOOLEAN"}
+SQL_TYPES = {"number": "DOUBLE", "whole": "BIGINT", "time": "TIMESTAMPTZ", "date": "DATE", "truth": "BOOLEAN"}
 UNREADABLE = "cannot be read: "
 _KINDS: dict[tuple[Any, ...], str] = {}  # of expressions over columns of these types, found before
 
@@ -336,7 +337,7 @@ class Scope:
         if name in ARITHMETIC and not any(self._is_moment(a["expression"]) for a in tree["arguments"]):
             kinds = ["number"]
         elif not kinds:
-            kinds = ["", "number", "time"]
+            kinds = ["", "number", "whole", "time"]
         fault: Fault | None = None
         for kind in kinds if texts else [""]:
             tried = deepcopy(tree)

@@ -5,50 +5,29 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, ClassVar, Literal
-
-from pydantic import Field
+from typing import Any, ClassVar, Literal
 
 from customer360.platform.errors import SourceError
 from customer360.platform.ledger import Batch, Input
 from customer360.platform.sources import formats
 from customer360.platform.sources.base import Discovery, Source
-from customer360.platform.sources.formats.options import Format, Options
 from customer360.platform.sources.formats.records import Records, together
 from customer360.platform.sources.landing import Landing
+from customer360.platform.sources.reader import Reader
 
 REPLACED = "replaced before it was read"
 DELIMITERS = ",;\t|"
 
 
-class Files(Source):
+class Files(Reader, Source):
     """Files of one format; every new file is an input of its own, its path the name. Files keep no cursor.
 
-    The keys from ``delimiter`` on say what the content of the files does not; see `formats.options.Options`.
+    The keys of `Reader` say what the content of the files does not.
     """
 
     stand_alone: ClassVar[bool] = True
     kind: Literal["files"] = "files"
     path: str  # glob below the landing root; * also crosses folders, **/ is any number of them
-    format: Format = "auto"
-    delimiter: str = Field("auto", pattern=r"^([\x01-\x7f]|auto)$")
-    encoding: str = "auto"
-    header: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
-    columns: list[str] = []
-    skip: int = Field(0, ge=0)
-    footer: int = Field(0, ge=0)
-    escape: str = Field("", pattern=r"^[\x01-\x7f]?$")
-    sheet: str | int = ""
-    records: str = ""
-    members: str = "*"
-
-    @property
-    def options(self) -> Options:
-        """How the files are read."""
-        return Options(
-            self.format, self.delimiter, self.encoding, self.header, tuple(self.columns), self.skip, self.footer,
-            self.escape, self.sheet, self.records, self.members,
-        )  # fmt: skip
 
     def discover(self, landing: Landing, known: Sequence[Batch]) -> Discovery:
         """Files of a new name, and those whose content is not that of their last delivery.

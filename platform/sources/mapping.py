@@ -13,10 +13,11 @@ import polars as pl
 
 from customer360.platform import rescued, tables
 from customer360.platform.errors import ConfigError
-from customer360.platform.sources import nested, sql
+from customer360.platform.sources import joins, nested, sql
 from customer360.platform.sources.expressions import Absent, Result, Scope
 from customer360.platform.sources.formats.records import POSITION
 from customer360.platform.sources.groups import Groups
+from customer360.platform.sources.joins import Joined
 from customer360.platform.sources.paths import Step, column_of, named, path_of
 from customer360.platform.sources.sql import Fault, Tree
 from customer360.platform.sources.values import Reading, Said
@@ -41,7 +42,7 @@ class Taken:
     """The records that are a source's own, taken apart where it says so. ``exploded``: rows beyond the first of each
     record; ``without_elements``: records that had nothing to take apart; ``left_out``: rows that ``where`` does not
     hold for, ``undecided`` of them because it could not be told. ``elements`` are the columns that hold elements,
-    ``numbers`` those of their numbers.
+    ``made`` those that no file of the source has. ``unmatched`` rows found nothing in a joined file, by its name.
     """
 
     frame: pl.DataFrame
@@ -50,7 +51,8 @@ class Taken:
     left_out: int = 0
     undecided: int = 0
     elements: frozenset[str] = frozenset()
-    numbers: frozenset[str] = frozenset()
+    made: frozenset[str] = frozenset()
+    unmatched: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class Mapping:
     """How a file's columns become contract columns.
 
     ``columns`` maps a contract column to a SQL expression over the file's columns; contract columns that are not
-    named are taken from the file's column of the same name. ``explode`` paths lead to lists: one row an element.
+    named are taken from the file's column of the same name. ``explode`` paths lead to lists: one row an element. The
+    columns of ``joins`` stand beside those of the file.
     Rows that the condition ``where`` does not hold for are left out and counted. ``group_by`` columns or expressions
     make it an aggregation.
     """
@@ -67,6 +70,7 @@ class Mapping:
     group_by: tuple[str, ...] = ()
     where: str = ""
     explode: tuple[str, ...] = ()
+    joins: tuple[Joined, ...] = ()
 
     def expressions(self) -> dict[str, Tree]:
         """Parsed expressions by contract column.
@@ -104,7 +108,9 @@ class Mapping:
         empty = pl.DataFrame(schema={POSITION: pl.Int64, **dict.fromkeys(file_columns, pl.String)})
         records = empty if sample is None else sample.head(0)
         records = self._with_elements(records, table)
-        found += self._faults_of(records, contract, file_columns)
+        of_joins = joins.on_faults(self.joins, [c for c in records.columns if c != POSITION])
+        records = records.with_columns(pl.lit(None, pl.String).alias(c) for join in self.joins for c in join.columns)
+        found += of_joins + self._faults_of(records, contract, file_columns)
         if sample is not None and not found:
             found += self._through_lists(sample, table)
         reached = set(expressions) | (set(file_columns) if not self.group_by else set())
@@ -151,7 +157,7 @@ class Mapping:
         ``records`` holds ``_position`` and the file's columns. An element's position is its record's times
         `nested.ELEMENTS`, and its number.
         """
-        apart = self._apart(records, table)
+        apart = self._joined(self._apart(records, table))
         if not self.where:
             return apart
         condition = sql.parsed(self.where)
@@ -161,6 +167,22 @@ class Mapping:
         undecided = 0 if result.failed is None else int(result.failed.sum())
         kept = apart.frame.filter(holds)
         return replace(apart, frame=kept, left_out=apart.frame.height - kept.height, undecided=undecided)
+
+    def _joined(self, taken: Taken) -> Taken:
+        """Rows with the columns of the files that they are joined with."""
+        if not self.joins:
+            return taken
+        keys = [sql.parsed(text) for join in self.joins for text in join.on]
+        rows = _needed(taken.frame, keys)
+        found, unmatched = joins.with_columns(rows, self.joins, [c for c in rows.columns if c != POSITION])
+        brought = found.select(name for join in self.joins for name in join.columns)
+        own = taken.frame.drop(brought.columns, strict=False)
+        return replace(
+            taken,
+            frame=pl.concat([own, brought], how="horizontal"),
+            made=taken.made | frozenset(brought.columns),
+            unmatched=unmatched,
+        )
 
     def _apart(self, records: pl.DataFrame, table: type[Table]) -> Taken:
         paths = [path_of(sql.parsed(text)) for text in self.explode]
@@ -179,9 +201,7 @@ class Mapping:
         before = rows[POSITION].n_unique()
         numbers = frozenset(f"{name}_position" for name in elements) - {*records.columns}
         frame = rows.with_columns(places.alias(POSITION)).drop(nested.APART)
-        return Taken(
-            frame, rows.height - before, records.height - before, elements=frozenset(elements), numbers=numbers
-        )
+        return Taken(frame, rows.height - before, records.height - before, elements=frozenset(elements), made=numbers)
 
     def _with_elements(self, empty: pl.DataFrame, table: type[Table]) -> pl.DataFrame:
         """No records, with the columns that taking them apart makes."""
@@ -208,7 +228,7 @@ class Mapping:
 
     def _through_lists(self, sample: pl.DataFrame, table: type[Table]) -> list[str]:
         """Paths that go through a list of the sample of which they name no element."""
-        scope, found = Scope(self._apart(sample, table).frame), []
+        scope, found = Scope(self._joined(self._apart(sample, table)).frame), []
         for target, tree in self.expressions().items():
             for node in sql.nodes(tree):
                 path = path_of(node)

@@ -15,10 +15,11 @@ from typing import Any
 import polars as pl
 
 from customer360.platform.sources import sql
+from customer360.platform.sources.formats.odd_objects import whole
 from customer360.platform.sources.formats.records import POSITION
 from customer360.platform.sources.paths import Step
 
-NAMES = ("key", "name")  # of what a member of a list of keys and values is about
+NAMES = ("key", "name", "attribute_code", "code")  # of what a member of a list of keys and values is about
 ELEMENTS = 1_000_000_000  # positions of the elements of a record: its own times this, and their number
 APART, ELEMENT, NUMBER, WHOLE = "\0apart", "\0element", "\0number", "\0whole"  # columns while lists are taken apart
 
@@ -147,11 +148,11 @@ def _member_value(member: dict[str, Any], rest: Sequence[Step]) -> Any:
 
 def text_of(value: Any) -> str | None:
     """A value as text: nested ones as JSON, numbers as they were written."""
-    if value is None or isinstance(value, str):
-        return value if value is None else str(value)
+    if value is None:
+        return None
     if isinstance(value, bool):
         return "true" if value else "false"
-    return _json(value)
+    return whole(str(value) if isinstance(value, str) else _json(value))
 
 
 def _json(value: Any) -> str:

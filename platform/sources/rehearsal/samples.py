@@ -87,6 +87,7 @@ class Sample:
     """What was looked at of a source."""
 
     waiting: Waiting
+    landing: Landing
     looks: tuple[Look, ...]
     limit: int = ROWS  # rows of a file that were judged at most
 
@@ -145,7 +146,7 @@ def sampled(landing: Landing, waiting: Waiting, read: Read) -> Sample:
             looks.append(_judged(landing, waiting, piece, rows, read))
         elif place in headers:
             looks.append(_headed(landing, waiting.source, piece))
-    return Sample(waiting, tuple(looks), rows)
+    return Sample(waiting, landing, tuple(looks), rows)
 
 
 def _spread(count: int, limit: int) -> list[int]:
@@ -193,18 +194,20 @@ def _judged(landing: Landing, waiting: Waiting, piece: Input, rows: int, read: R
     if (failure := _whole_failure(records)) or not columns:
         return replace(look, failure=failure)
     try:
-        faults = unmapped(source, list(columns), keyed=records.keyed, sample=records.frame)
+        faults = unmapped(source, list(columns), records.frame, landing, keyed=records.keyed)
     except ConfigError as fault:
         faults = [failure_text(fault)]
     if faults:
         return replace(look, failure="; ".join(faults), lacks=True)
     try:
-        fitted = fit(records.frame, table, mapping_of(source), waiting.reading)
+        fitted = fit(records.frame, table, mapping_of(source, landing), waiting.reading)
     except BaseException as fault:  # a panic of Polars is no Exception
         if not isinstance(fault, Exception) and type(fault).__name__ != "PanicException":
             raise
         return replace(look, failure=failure_text(fault))
-    return replace(look, fitted=fitted, texts=_texts(records.frame, waiting), verdict=tables.judge(table, fitted.frame))
+    return replace(
+        look, fitted=fitted, texts=_texts(records.frame, waiting, landing), verdict=tables.judge(table, fitted.frame)
+    )
 
 
 def first_records(landing: Landing, source: Source, piece: Input, rows: int) -> tuple[Records, bool]:
@@ -226,11 +229,11 @@ def first_records(landing: Landing, source: Source, piece: Input, rows: int) -> 
     return cut, False
 
 
-def _texts(records: pl.DataFrame, waiting: Waiting) -> pl.DataFrame:
+def _texts(records: pl.DataFrame, waiting: Waiting, landing: Landing) -> pl.DataFrame:
     """What the mapping makes of records, every column as text."""
     table = _untyped(waiting.table)  # type: ignore[arg-type]  # a class is hashable
     reading = Reading(words=waiting.reading.words)
-    return fit(records, table, mapping_of(waiting.source), reading).frame.select(list(table.columns()))
+    return fit(records, table, mapping_of(waiting.source, landing), reading).frame.select(list(table.columns()))
 
 
 @cache
@@ -254,7 +257,7 @@ def key_frame(landing: Landing, waiting: Waiting, looks: Sequence[Look]) -> tupl
         frame = look.fitted.frame
         if not look.is_whole and not waiting.source.group_by:
             records, whole = first_records(landing, waiting.source, piece, KEYS)
-            frame = fit(records.frame, table, mapping_of(waiting.source), waiting.reading).frame
+            frame = fit(records.frame, table, mapping_of(waiting.source, landing), waiting.reading).frame
             is_all = is_all and whole
         else:
             is_all = is_all and look.is_whole
