@@ -134,11 +134,10 @@ class IngestUnit:
                 done.failure = whole[0]
             asked = not number and not whole and not self.batch.inline  # later pieces have the columns of the first
             if asked and (
-                faults := unmapped(
-                    self.source, done.columns, keyed=records.keyed, sample=records.frame, landing=self.landing
-                )
+                faults := unmapped(self.source, done.columns, records.frame, self.landing, keyed=records.keyed)
             ):
-                raise SourceError("; ".join([*faults, *_renamed(self.source, done.columns, keyed=records.keyed)]))
+                renamed = _renamed(self.source, done.columns, self.landing, keyed=records.keyed)
+                raise SourceError("; ".join([*faults, *renamed]))
             if asked and not records.keyed and (absent := _absent(self.source, done.columns)):
                 done.notes[f"no {', '.join(absent)}: read as empty"] = None
             self._land(records, number, done)
@@ -256,10 +255,10 @@ def _orders(facts: Iterable[str]) -> dict[str, timestamps.Order]:
 def unmapped(
     source: Source,
     columns: list[str],
-    *,
-    keyed: bool,
     sample: pl.DataFrame | None = None,
     landing: Landing | None = None,
+    *,
+    keyed: bool,
 ) -> list[str]:
     """What of a source's mapping an input with these columns lacks; empty where there is no mapping to apply.
 
@@ -267,16 +266,16 @@ def unmapped(
     (JSON objects) leave out what they have no value for, so of them only required columns are asked.
     """
     is_mapped = source.mapping or source.group_by or source.explode or source.join
-    return column_faults(source, columns, keyed=keyed, sample=sample, landing=landing) if is_mapped else []
+    return column_faults(source, columns, sample, landing, keyed=keyed) if is_mapped else []
 
 
 def column_faults(
     source: Source,
     columns: list[str],
-    *,
-    keyed: bool,
     sample: pl.DataFrame | None = None,
     landing: Landing | None = None,
+    *,
+    keyed: bool,
 ) -> list[str]:
     """What a source's mapping and contract lack in an input with these columns; `unmapped` where a mapping asks.
 
@@ -295,13 +294,15 @@ def column_faults(
     return mapping.faults(table, columns, sample)
 
 
-def missing_columns(source: Source, columns: list[str], *, keyed: bool) -> tuple[list[str], list[str]]:
+def missing_columns(
+    source: Source, columns: list[str], landing: Landing | None = None, *, keyed: bool
+) -> tuple[list[str], list[str]]:
     """Columns that the mapping needs and an input with these columns lacks, and faults that no column would mend."""
     missing: list[str] = []
-    faults = column_faults(source, columns, keyed=keyed)
+    faults = column_faults(source, columns, landing=landing, keyed=keyed)
     names = [name for name in names_in(_expressions(source)) if name not in columns] if faults else []
     for name in [*names, *names]:  # of an expression that needs two, the second shows once the first is there
-        left = column_faults(source, [*columns, *missing, name], keyed=keyed)
+        left = column_faults(source, [*columns, *missing, name], landing=landing, keyed=keyed)
         if name not in missing and _heads(left) != _heads(faults):
             missing, faults = [*missing, name], left
     return missing, faults
@@ -318,9 +319,9 @@ def _expressions(source: Source) -> list[str]:
     return [*source.mapping.values(), *grouped, *source.explode]
 
 
-def _renamed(source: Source, columns: list[str], *, keyed: bool) -> list[str]:
+def _renamed(source: Source, columns: list[str], landing: Landing, *, keyed: bool) -> list[str]:
     """Sentences about columns of an input that are likely missing ones under a new name."""
-    missing, _ = missing_columns(source, columns, keyed=keyed)
+    missing, _ = missing_columns(source, columns, landing, keyed=keyed)
     near = {name: likely_name(name, _unused(source, columns)) for name in missing}
     return [f"{new!r} is likely the new name of {name!r}" for name, new in near.items() if new]
 

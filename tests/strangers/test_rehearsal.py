@@ -155,6 +155,7 @@ FAULTS = [
     P("a key that no object has", {"orders.json": json.dumps(objects())}, "warning", ("shop", "CUSTOMER_ID", "cust_id", "customer_id"), {"shop": order_source(mapping={"CUSTOMER_ID": "cust_id"})}),
     P("a path that reaches nothing", {"orders.json": json.dumps(objects(customer={"id": "C1", "mail": "x"}))}, "warning", ("shop", "CUSTOMER_ID (customer.number)", "null in every one of 30 rows", "'id', 'mail'"), {"shop": order_source(mapping={"CUSTOMER_ID": "customer.number"})}),
     P("a path into nothing", {"orders.json": json.dumps(objects())}, "warning", ("shop", "CUSTOMER_ID", "'client.id'", "none of 30 records"), {"shop": order_source(mapping={"CUSTOMER_ID": "client.id"})}),
+    P("a joined file that is not there", {"orders.csv": orders()}, "error", ("shop", "orders.csv", "join", "accounts.csv"), {"shop": order_source(mapping={"CUSTOMER_ID": "accounts.number"}, join={"accounts": {"path": "accounts.csv", "on": {"customer_id": "id"}}})}),
     # -- values
     P("one date of a hundred", {"orders.csv": orders(100, at=lambda i: "31.31.2026" if i == 7 else "2026-01-05")}, "warning", ("shop", "TRANSACTION_DATE", "1 of 100", "1.0 %", "31.31.2026")),
     P("no date at all", {"orders.csv": orders(at=lambda i: f"week {i}")}, "error", ("shop", "TRANSACTION_DATE", "100.0 %", "week 0")),
@@ -207,6 +208,7 @@ SOUND = [
     P("two shops with numbers of their own", {"customers.csv": customers(), "members.csv": customers(first=lambda i: "Pat")}, sources={**people(), "club": customer_source(path="members*", system="CLUB")}),
     P("another case in the header", {"orders1.csv": orders(), "orders2.csv": orders(9, 50, "Order_ID,customer_id,at,total,status")}),
     P("nested objects", {"orders.json": json.dumps(objects(customer={"id": "C1"}, lines=[{"sku": "A", "n": 2}, {"sku": "B", "n": 1}]))}, sources={"shop": order_source(mapping={"CUSTOMER_ID": "customer.id"}), "lines": {"table": "bronze.transaction_items", "system": "SHOP", "path": "orders*", "explode": ["lines"], "mapping": {"TRANSACTION_ID": "order_id", "ITEM_ID": "lines.sku", "QUANTITY": "lines.n", "TOTAL_PRICE": "lines.n * 2"}}}),
+    P("a joined file", {"orders.csv": orders(), "accounts.csv": table("id,number", [f"C{i},7{i}" for i in range(9)])}, sources={"shop": order_source(mapping={"CUSTOMER_ID": "accounts.number"}, join={"accounts": {"path": "accounts.csv", "on": {"customer_id": "id"}}})}),
     P("files joined end to end", {"orders.csv": orders(20) + orders(20, 20)}),
     P("one row", {"orders.csv": orders(1)}),
     P("guests", {"customers.csv": customers(), "orders.csv": orders(customer_id=lambda i: "" if i % 3 else f"C{i % 9}")}, sources=both()),

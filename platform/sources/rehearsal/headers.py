@@ -74,7 +74,7 @@ def _used(sample: Sample) -> set[str]:
 def _missing(sample: Sample, look: Look) -> tuple[list[str], list[str]]:
     """As `missing_columns`; nothing where the mapping is no SQL, which `contract_findings` says."""
     try:
-        return missing_columns(sample.source, list(look.columns), keyed=look.keyed)
+        return missing_columns(sample.source, list(look.columns), sample.landing, keyed=look.keyed)
     except ConfigError:
         return [], []
 

@@ -87,6 +87,7 @@ class Sample:
     """What was looked at of a source."""
 
     waiting: Waiting
+    landing: Landing
     looks: tuple[Look, ...]
     limit: int = ROWS  # rows of a file that were judged at most
 
@@ -145,7 +146,7 @@ def sampled(landing: Landing, waiting: Waiting, read: Read) -> Sample:
             looks.append(_judged(landing, waiting, piece, rows, read))
         elif place in headers:
             looks.append(_headed(landing, waiting.source, piece))
-    return Sample(waiting, tuple(looks), rows)
+    return Sample(waiting, landing, tuple(looks), rows)
 
 
 def _spread(count: int, limit: int) -> list[int]:
@@ -193,7 +194,7 @@ def _judged(landing: Landing, waiting: Waiting, piece: Input, rows: int, read: R
     if (failure := _whole_failure(records)) or not columns:
         return replace(look, failure=failure)
     try:
-        faults = unmapped(source, list(columns), keyed=records.keyed, sample=records.frame, landing=landing)
+        faults = unmapped(source, list(columns), records.frame, landing, keyed=records.keyed)
     except ConfigError as fault:
         faults = [failure_text(fault)]
     if faults:
@@ -205,7 +206,7 @@ def _judged(landing: Landing, waiting: Waiting, piece: Input, rows: int, read: R
             raise
         return replace(look, failure=failure_text(fault))
     return replace(
-        look, fitted=fitted, texts=_texts(landing, records.frame, waiting), verdict=tables.judge(table, fitted.frame)
+        look, fitted=fitted, texts=_texts(records.frame, waiting, landing), verdict=tables.judge(table, fitted.frame)
     )
 
 
@@ -228,7 +229,7 @@ def first_records(landing: Landing, source: Source, piece: Input, rows: int) -> 
     return cut, False
 
 
-def _texts(landing: Landing, records: pl.DataFrame, waiting: Waiting) -> pl.DataFrame:
+def _texts(records: pl.DataFrame, waiting: Waiting, landing: Landing) -> pl.DataFrame:
     """What the mapping makes of records, every column as text."""
     table = _untyped(waiting.table)  # type: ignore[arg-type]  # a class is hashable
     reading = Reading(words=waiting.reading.words)
