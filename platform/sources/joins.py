@@ -134,7 +134,7 @@ def with_columns(
 
 
 def _keys(rows: pl.DataFrame, expressions: list[str], columns: list[str]) -> pl.DataFrame:
-    scope = Scope(rows.select(columns))
+    scope = Scope(rows.select(POSITION, *columns))  # a key may be a constant
     trees = {f"k{i}": scope.rewritten(sql.parsed(text)) for i, text in enumerate(expressions)}
     found = scope.results(trees)
     return pl.DataFrame([values.identifiers(r.values.cast(pl.String, strict=False)).alias(n) for n, r in found.items()])
@@ -155,10 +155,11 @@ def _check_single(join: Joined, keys: pl.DataFrame, right: pl.DataFrame) -> None
 def on_faults(joins: Sequence[Joined], columns: list[str]) -> list[str]:
     """Expressions of keys that files with these columns cannot give."""
     found = []
+    empty = pl.DataFrame(schema={POSITION: pl.Int64, **dict.fromkeys(columns, pl.String)})
     for join in joins:
         for text in join.on:
             try:
-                _keys(pl.DataFrame(schema=dict.fromkeys(columns, pl.String)), [text], columns)
+                _keys(empty, [text], columns)
             except Fault as fault:
                 found.append(f"join {join.name}: {fault}")
     return found

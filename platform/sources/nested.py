@@ -100,10 +100,9 @@ def walk(value: Any, path: Sequence[Step]) -> Any:
         elif isinstance(value, dict):
             value = value.get(step)
         elif isinstance(value, list):
-            members = [_about(member) for member in value]
-            if not all(members):
+            held = next((m for m in value if _answers(m, step)), None)
+            if held is None and not all(map(_about, value)):
                 raise LookupError(step)
-            held = next((m for m in value if step in _about(m)), None)
             return None if held is None else _member_value(held, path[place + 1 :])
         else:
             raise LookupError(step)
@@ -115,6 +114,11 @@ def _element(value: Any, number: int) -> Any:
         return value if number in (1, -1) else None  # one object where others are lists
     at = number - 1 if number > 0 else len(value) + number
     return value[at] if 0 <= at < len(value) else None
+
+
+def _answers(member: Any, name: str) -> bool:
+    """Whether a member of a list of keys and values has this name; a look at its values spares most the rest."""
+    return isinstance(member, dict) and (name in member.values() or "schema" in member) and name in _about(member)
 
 
 def _about(member: Any) -> tuple[str, ...]:

@@ -27,7 +27,15 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "ieee_floating_point_ops": False,  # a number divided by nothing is a fault of its row, not infinite
 }
 # Common parts of an expression are moved out of TRY, where they fail for all rows.
-SETTINGS = "SET TimeZone = 'UTC'; SET disabled_optimizers = 'common_subexpressions'; SET lock_configuration = true"
+SETTINGS = """
+SET TimeZone = 'UTC';
+SET disabled_optimizers = 'common_subexpressions';
+CREATE MACRO initcap(t) AS list_reduce(list_transform(string_split(lower(t), ' '),
+    lambda w: upper(w[1]) || w[2:]), lambda a, b: a || ' ' || b);
+CREATE MACRO regexp_like(t, p) AS regexp_matches(t, p);
+CREATE MACRO log1p(x) AS ln(1 + x);
+SET lock_configuration = true;
+"""
 RECORDS = "records"
 ATTEMPTS = 64  # to find the reserved words of an expression that are columns
 FAULTS = duckdb.Error
