@@ -265,5 +265,12 @@ def undo(event: int, principal: Caller, desk: TheDesk, reason: str = "") -> Deci
     return _decided(desk.decide("undo", event, actor=principal.name, reason=reason))
 
 
+@router.post("/decisions/{decision}/undo")
+def undo_decision(decision: int, principal: Caller, desk: TheDesk, reason: str = "") -> Decided:
+    """Take a decision back, also one that changed nobody. Role steward."""
+    access.require(principal, "steward")
+    return _decided(desk.decide("withdraw", decision, actor=principal.name, reason=reason))
+
+
 def _decided(events: list[dict[str, Any]]) -> Decided:
     return Decided(events=[e["event"] for e in events])

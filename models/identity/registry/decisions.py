@@ -115,9 +115,10 @@ def decisions(lake: Lake) -> pl.DataFrame:
 
 
 def last(lake: Lake) -> tuple[int, list[int]]:
-    """Number of the newest decision, and of those that it took back."""
-    row = decisions(lake).row(-1, named=True)
-    return row["decision"], row["withdraws"] or []
+    """Number of the newest decision, the first of those made with it, and of those that they took back."""
+    made = decisions(lake)
+    newest = made.filter(pl.col("decided_at") == made["decided_at"][-1])
+    return int(newest["decision"][0]), newest["withdraws"].explode().drop_nulls().sort().to_list()
 
 
 def version(lake: Lake) -> int:

@@ -200,7 +200,8 @@ def withdraw(lake: Lake, seed: str, number: int, *, actor: str, reason: str) -> 
         raise UnknownId(f"there is no decision {number}; `identity decisions` lists them")
     if number in made["withdraws"].explode().drop_nulls():
         raise RegistryError(f"decision {number} was taken back before")
-    acts = registry.events_by(stored, f"decision {number}")
+    together = _in_force(stored, [number])
+    acts = registry.events_by(stored, f"decision {together[0]}")
     if acts:
         try:
             return undo(lake, seed, acts[0]["event"], actor=actor, reason=reason)
@@ -208,7 +209,7 @@ def withdraw(lake: Lake, seed: str, number: int, *, actor: str, reason: str) -> 
             raise
         except RegistryError:
             pass  # its records have moved on since: what is left to take back is what it says of later runs
-    row = _decision(WITHDRAWAL, [], None, withdraws=[number])
+    row = _decision(WITHDRAWAL, [], None, together)
     return _done(stored, pl.DataFrame(schema=core.EVENTS), "undo", [row], actor, reason)
 
 
@@ -251,7 +252,8 @@ def _require_partable(rulings: Rulings, left: Sequence[int], right: Sequence[int
     """Raises Contradiction where a finding makes a record of the one side one person with one of the other."""
     for number in rulings.links:
         ruling = rulings.rulings[number]
-        if ruling.binds(left, right) and rulings.path(*ruling.named):
+        is_cut = any(group & set(left) and group & set(right) for group in rulings.links[number])
+        if is_cut and ruling.binds(left, right):
             raise _contradiction("two persons", [ruling], ruling.named, stored)
 
 

@@ -166,7 +166,7 @@ def _check_roots(
         else:
             fits = seals.root_of(row, by_commit.get(number, sealed.clear())) == row["root"]
         if not fits:
-            _blame_seals(by_commit.get(number, sealed.clear()), digests, first, seed)
+            _blame_seals(by_commit.get(number, sealed.clear()), sealed, digests, first, seed)
             old = f"; or its events in {_name(IdentityEvents)}" if first is None or number < first else ""
             raise RegistryError(
                 f"{_name(IdentityCommits)}: commit {number} of {row['committed_at']:%Y-%m-%d %H:%M} does not fit its "
@@ -177,9 +177,10 @@ def _check_roots(
         previous = row["root"]
 
 
-def _blame_seals(part: pl.DataFrame, digests: pl.DataFrame, first: int | None, seed: str) -> None:
+def _blame_seals(part: pl.DataFrame, sealed: pl.DataFrame, digests: pl.DataFrame, first: int | None, seed: str) -> None:
     """Raises RegistryError where seals of a commit that does not fit its root are of no row, or of another commit's."""
-    strange = part.drop_nulls("digest").join(digests, on=[*_KEY, "digest"], how="anti")
+    newest = part.join(_newest(sealed), on=["commit", *_KEY], how="semi")  # others were changed by an erasure since
+    strange = newest.drop_nulls("digest").join(digests, on=[*_KEY, "digest"], how="anti")
     of_commit = pl.col("of").is_in([_name(IdentityMembers), _name(IdentityAliases)])
     moved = part.filter(of_commit & (pl.max_horizontal("at", pl.lit(first)) != pl.col("commit")))
     if told := [_named(row, seed) for row in pl.concat([strange, moved.drop_nulls("digest")]).head(SHOWN).to_dicts()]:
@@ -188,7 +189,7 @@ def _blame_seals(part: pl.DataFrame, digests: pl.DataFrame, first: int | None, s
 
 def _check_rows(sealed: pl.DataFrame, digests: pl.DataFrame, seed: str) -> int:
     """How many decisions are not sealed yet. Raises RegistryError that names rows that were changed, added or lost."""
-    newest = sealed.sort("commit").unique(_KEY, keep="last", maintain_order=True).drop("commit")
+    newest = _newest(sealed).drop("commit")
     twice = digests.filter(digests.select(_KEY).is_duplicated()).unique(_KEY)
     both = newest.with_columns(is_sealed=pl.lit(True)).join(
         digests.rename({"digest": "now"}).with_columns(is_there=pl.lit(True)), on=_KEY, how="full", coalesce=True
@@ -214,6 +215,10 @@ def _check_rows(sealed: pl.DataFrame, digests: pl.DataFrame, seed: str) -> int:
     if told:
         raise RegistryError("the registry was tampered with. " + ". ".join(told))
     return late.height
+
+
+def _newest(sealed: pl.DataFrame) -> pl.DataFrame:
+    return sealed.sort("commit").unique(_KEY, keep="last", maintain_order=True)
 
 
 def _named(row: dict[str, Any], seed: str) -> str:

@@ -179,7 +179,11 @@ def test_a_decision_holds_until_it_is_undone(tmp_path: Path) -> None:
             "/v1/identity/confirm", json={"one": "POS/3", "other": "POS/4", "reason": "sure"}
         ).raise_for_status()
         no = client.post("/v1/identity/reject", json={"one": "POS/3", "other": "CRM/4"})
-        assert no.status_code == 422 or (no.status_code == 409 and "sure" in no.json()["detail"]), no.text
+        assert no.status_code == 409 and "sure" in no.json()["detail"], no.text
+        (number,) = re.findall(r"undo --decision (\d+)", no.json()["detail"])
+        client.post(f"/v1/identity/decisions/{number}/undo").raise_for_status()
+        assert client.post(f"/v1/identity/decisions/{number}/undo").status_code == 422, "it was taken back before"
+        assert client.post("/v1/identity/decisions/999/undo").status_code == 404
         no = client.post("/v1/identity/reject", json={"one": "POS/3", "other": "POS/3"})
         assert no.status_code == 422 and no.headers["content-type"] == "application/problem+json"
         assert "named twice" in no.json()["detail"]

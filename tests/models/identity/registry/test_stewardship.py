@@ -190,4 +190,27 @@ def test_a_log_of_before_is_read_and_goes_on(shop: Lake) -> None:
     rows = decisions.decisions(shop).select(old)
     shutil.rmtree(shop.uri("silver.steward_decisions"))
     write_deltalake(shop.uri("silver.steward_decisions"), rows)
+    shop.commit("silver.steward_decisions", [], app="steward decisions", app_version=1)
     assert decisions.decisions(shop)["command"].to_list() == [None] and links(shop)["accepted"] == {"ab", "bc"}
+    stewardship.split(shop, SEED, who(shop, "a"), ["c"], **SAID)
+    assert decisions.decisions(shop)["command"].to_list() == [None, "split"] and people(shop) == {"ab", "c", "defg"}
+
+
+def test_a_decision_of_two_parts_is_taken_back_whole(shop: Lake) -> None:
+    before = people(shop)
+    stewardship.move(shop, SEED, ["d"], who(shop, "c"), **SAID)
+    assert decisions.last(shop) == (0, []) and people(shop) == {"ab", "cd", "efg"}
+    stewardship.withdraw(shop, SEED, 1, **SAID)
+    assert people(shop) == before and decisions.last(shop)[1] == [0, 1]
+    with pytest.raises(RegistryError, match="taken back before"):
+        stewardship.withdraw(shop, SEED, 0, **SAID)
+    registry.verify(shop, SEED)
+
+
+def test_a_finding_binds_what_its_erased_record_stood_for(shop: Lake) -> None:
+    stewardship.confirm(shop, SEED, "d", "a", **SAID)
+    registry.forget(registry.load(shop, SEED), frozenset("d"), cause="erasure")
+    refused(lambda: stewardship.split(shop, SEED, who(shop, "a"), ["e", "f", "g"], **SAID), "decision 0 (confirm")
+    stewardship.split(shop, SEED, who(shop, "a"), ["b"], **SAID)
+    assert people(shop) == {"aefg", "b", "c"}
+    registry.verify(shop, SEED)
