@@ -105,6 +105,9 @@ def _tried(delivery: Delivery, table: TableWords, vocabulary: Vocabulary) -> Mea
     if subject:
         named = 0.4 if subject[0] in table.about else 0.1 if set(subject) & table.about else -0.15
     score = 0.2 + 0.45 * min(explained, 1.0) + named + _key_fits(table.name, matches)
+    titles = {c for m in matches.values() for c in vocabulary.concepts_of(m.column.title or m.column.name)}
+    if not table.about & {*subject, *titles}:
+        score -= 0.2  # neither files nor columns name the thing
     if not table.is_table and not (subject and subject[0] in table.about) and table.name != "payments":
         score -= 0.3  # of these little is known but the name
     if table.name in OF_NO_ORDER and any(
@@ -204,7 +207,8 @@ def _by_name(name: str, words: ColumnWords, table: TableWords, vocabulary: Vocab
         entities = extras & vocabulary.entities
         entity = OTHER_ENTITY_OF_A_MOMENT if words.kind == "moment" else OTHER_ENTITY
         word = OTHER_WORD_OF_A_KEY if words.kind == "id" or wanted <= OF_ANYTHING else OTHER_WORD
-        cost = entity * len(entities) + word * len(extras - entities) + UNKNOWN_WORD * unknown
+        strange = OTHER_WORD_OF_A_KEY if wanted <= OF_ANYTHING else UNKNOWN_WORD
+        cost = entity * len(entities) + word * len(extras - entities) + strange * unknown
         best = max(best, 1.0 - LATER_NAME * rank - cost)
     return best
 
