@@ -13,6 +13,7 @@ warehouse DDL, catalogue page, sample rows, masking and erasure.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from typing import Any, Literal
 
@@ -41,6 +42,9 @@ BRONZE_METADATA: dict[str, pl.DataType] = {
     "_rescued": pl.String(),  # JSON: unknown columns and values that did not cast
     "_replay_of": pl.String(),  # source/seq/file/position of the row that this one corrects
 }
+
+
+LANDED = "_ingested_at"  # when the batch of a row was made
 
 
 def Money(**options: Any) -> dy.Decimal:
@@ -121,6 +125,8 @@ class Spec:
     per: str | None  # grain: rows of one value are built together, so that a build may go part by part
     key: tuple[str, ...]  # natural key of a record table, for deduplication
     version: str | None  # column that orders versions of one key
+    past: tuple[str, ...]  # columns of a bronze table that say when something happened, the row's own time first
+    stated: tuple[str, ...]  # columns that say when somebody said what the row holds
     partition_by: tuple[str, ...]  # Delta partition columns beside `bucket`
     bucketed: bool
     sort_by: tuple[str, ...]
@@ -129,6 +135,11 @@ class Spec:
     @property
     def layer(self) -> str:
         return self.name.partition(".")[0]
+
+    @property
+    def names_times(self) -> bool:
+        """Whether its rows are judged by when they landed."""
+        return bool(self.past or self.stated or self.version)
 
     @property
     def is_dated(self) -> bool:
@@ -149,6 +160,8 @@ class Table(dy.Schema):
         per: str | None = None,
         key: tuple[str, ...] = (),
         version: str | None = None,
+        past: tuple[str, ...] = (),
+        stated: tuple[str, ...] = (),
         partition_by: tuple[str, ...] = (),
         sort_by: tuple[str, ...] = (),
         erasure: Erasure = "delete",
@@ -165,7 +178,7 @@ class Table(dy.Schema):
             bucketed = per in SUBJECT_KEYS or "subject_id" in cls.columns()
         if table.startswith("bronze."):
             partition_by = ("_source", *partition_by)  # ingest writes, replaces and erases by source
-        cls.__c360__ = Spec(table, per, key, version, partition_by, bucketed, sort_by, erasure)
+        cls.__c360__ = Spec(table, per, key, version, past, stated, partition_by, bucketed, sort_by, erasure)
         TABLES[table] = cls
 
 
@@ -199,6 +212,12 @@ def schema(table: type[Table]) -> dict[str, pl.DataType]:
 def pii_columns(table: type[Table]) -> dict[str, str]:
     """Column name to kind of personal data."""
     return {n: c.metadata["pii"] for n, c in table.columns().items() if c.metadata and "pii" in c.metadata}
+
+
+def is_ahead(column: str, margin: timedelta) -> pl.Expr:
+    """Whether a time of a bronze row lies more than the margin after its landing; false where either is unknown."""
+    at = pl.col(column).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    return (at > pl.col(LANDED) + margin).fill_null(False)
 
 
 def summary(table: type[Table]) -> str:
@@ -255,13 +274,13 @@ class Verdict:
 FAILURES = {ROW: pl.UInt32, "rule": pl.String, "column": pl.String, "value": pl.String}
 
 
-def judge(table: type[Table], frame: pl.DataFrame) -> Verdict:
+def judge(table: type[Table], frame: pl.DataFrame, also: pl.DataFrame | None = None) -> Verdict:
     """Validate a frame that may carry more columns than the contract; all columns survive in ``valid``.
 
     What breaks a rule is nulled where the contract allows null and the column is no key; a rule over several columns
     nulls those of them that may be null. Only what is left then refuses the row. A value that ingest could not cast
     (kept in ``_rescued``) breaks the rule ``type`` of its column; one that ingest nulled for another rule is judged
-    anew.
+    anew. ``also`` are rules (`FAILURES`) that rows break and the contract alone cannot tell.
     """
     optional = [c for c, column in table.columns().items() if column.nullable and c not in spec(table).key]
     numbered = rescued.put_back(frame, {c: table.columns()[c].dtype for c in optional}).with_row_index(ROW)
@@ -269,6 +288,7 @@ def judge(table: type[Table], frame: pl.DataFrame) -> Verdict:
     spared = pl.col("column").is_in(optional)
     refusing, nulled = [types.filter(~spared)], [types.filter(spared)]
     found, left = _broken(table, numbered), numbered
+    found = found if also is None else pl.concat([found, also])
     while found.height:
         cells = _blamed(table, found, left, optional)
         mendable = found.join(cells, on=[ROW, "rule", "column"], how="semi", nulls_equal=True)

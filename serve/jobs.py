@@ -69,7 +69,7 @@ def train(settings: Settings, name: str, as_of: date | None) -> None:
     names = sorted(MODELS) if name == "all" else [name]
     models = [known_model(each) for each in names]
     lake = lake_of(settings)
-    cut = as_of or last_complete_day_end(lake)
+    cut = as_of or last_complete_day_end(lake, settings.zones)
     for model in models:
         with telemetry.heartbeat(f"training {model.name} as of {cut}"):
             training.train(ModelJob(settings, lake, model, cut))
@@ -83,7 +83,7 @@ def tune(settings: Settings, name: str, as_of: date | None, trial_count: int, *,
 def model_job(settings: Settings, name: str, as_of: date | None) -> ModelJob:
     """One model with what is needed to train, judge and promote it as of a date."""
     model, lake = known_model(name), lake_of(settings)
-    return ModelJob(settings, lake, model, as_of or last_complete_day_end(lake))
+    return ModelJob(settings, lake, model, as_of or last_complete_day_end(lake, settings.zones))
 
 
 def retrain(settings: Settings, name: str, as_of: date | None) -> list[Outcome]:

@@ -26,6 +26,7 @@ LAYERS = [
 PLATFORM = ["errors", "settings", "telemetry", "rescued", "tables", "conditions", "lake", "ledger", "quality", "lineage", "privacy", "sources",  # noqa: E501
             "graph", "stars", "catalogue", "run", "warehouse", "online", "access"]  # fmt: skip
 SHARED = {
+    "pipelines.complete_days",
     "pipelines",
     "pipelines.vocabulary",
     "pipelines.subjects",

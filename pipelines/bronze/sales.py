@@ -21,7 +21,12 @@ from customer360.platform.tables import (
 
 
 class Transactions(
-    Table, table="bronze.transactions", key=("TRANSACTION_ID",), version="LAST_UPDATED_DATE", erasure="anonymize"
+    Table,
+    table="bronze.transactions",
+    key=("TRANSACTION_ID",),
+    version="LAST_UPDATED_DATE",
+    past=("TRANSACTION_DATE",),
+    erasure="anonymize",
 ):
     """One row per delivered version of a transaction header."""
 
@@ -83,7 +88,12 @@ class TransactionItems(Table, table="bronze.transaction_items", key=("TRANSACTIO
 
 
 class OnlineOrders(
-    Table, table="bronze.online_orders", key=("ONLINE_ORDER_ID",), version="LAST_UPDATED_DATE", erasure="anonymize"
+    Table,
+    table="bronze.online_orders",
+    key=("ONLINE_ORDER_ID",),
+    version="LAST_UPDATED_DATE",
+    past=("ORDER_DATE", "SHIPPED_DATE", "DELIVERED_DATE"),
+    erasure="anonymize",
 ):
     """One row per delivered version of an order of the shop or app.
 

@@ -213,7 +213,7 @@ class _Driver:
             for output in node.outputs:
                 self.lake.ensure(output, rebuild=refreshed)
             if node.needs_date and self.as_of is None:
-                self.as_of = graph.default_as_of(self.lake)
+                self.as_of = graph.default_as_of(self.lake, self.settings.zones)
                 self.record.as_of = str(self.as_of)
                 telemetry.event(f"as of {self.as_of} (the end of the last complete day in the data)")
             spread = self.executor if isinstance(self.executor, RayExecutor) else None
