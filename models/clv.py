@@ -441,6 +441,7 @@ MODEL = register(
         predict=predict,
         evaluate=evaluate,
         load=load,
+        training_cuts=1,
         backend="xgboost",
     )
 )

@@ -18,7 +18,7 @@ from customer360.platform.errors import LakeError
 from customer360.platform.graph import gives_as_of
 from customer360.platform.lake import Lake
 from customer360.platform.quality.ahead import MARGIN
-from customer360.platform.tables import LANDED, is_ahead
+from customer360.platform.tables import LANDED, Table, is_ahead
 
 COMPLETE_SHARE = 0.1  # a day with fewer facts than this share of the median day is no sign that the data go so far
 SILENCE = timedelta(days=7)  # unless it follows a day that counts within so much: a quiet day, no wrong clock
@@ -46,7 +46,7 @@ def last_complete_day_end(lake: Lake, zones: Mapping[str, str] | None = None) ->
     days = lake.scan(DAYS).group_by("on").len().sort("on").collect()
     if not days.is_empty():
         return _after(lake, _last_day(days), days["on"][0], FACTS, zones)
-    others = [name for name, table in tables.TABLES.items() if tables.spec(table).past and _has_rows(lake, name)]
+    others = [name for name, table in tables.TABLES.items() if _is_fact(table) and _has_rows(lake, name)]
     found = pl.concat([_days_of(lake, name) for name in others]).unique().sort("on") if others else pl.DataFrame()
     if found.height:
         return _after(lake, found["on"][-1], found["on"][0], others, zones)
@@ -97,6 +97,12 @@ def _end_of_day(at: datetime, zone: str | None) -> datetime:
 
 def _is_ahead(name: str) -> pl.Expr:
     return is_ahead(tables.spec(tables.by_name(name)).past[0], MARGIN)
+
+
+def _is_fact(table: type[Table]) -> bool:
+    """Whether every row of a bronze table says when it happened: customers, say, need not."""
+    happened = tables.spec(table).past[:1]
+    return bool(happened) and not table.columns()[happened[0]].nullable
 
 
 def _days_of(lake: Lake, name: str) -> pl.DataFrame:

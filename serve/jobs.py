@@ -10,6 +10,7 @@ from customer360.models.base import MODELS, Model
 from customer360.models.identity.erasure import forget, identifiers_of
 from customer360.models.lifecycle import promotion
 from customer360.models.lifecycle import train as training
+from customer360.models.lifecycle.history import History, history
 from customer360.models.lifecycle.job import ModelJob
 from customer360.models.lifecycle.promotion import Outcome
 from customer360.models.lifecycle.tuning import Tuned
@@ -63,16 +64,39 @@ def drop_batch(settings: Settings, source: str, seq: int, *, ignore: bool) -> in
 def train(settings: Settings, name: str, as_of: date | None) -> None:
     """Train one model, or all, as of a date; the result is registered and judged.
 
+    Of all, those that the data have no history for are left out, each with a line that says so.
+
     Raises:
-        ModelError: the model is unknown; the known ones are named.
+        ModelError: the model is unknown; the known ones are named. Or no model has the history that it needs.
     """
     names = sorted(MODELS) if name == "all" else [name]
     models = [known_model(each) for each in names]
     lake = lake_of(settings)
     cut = as_of or last_complete_day_end(lake, settings.zones)
-    for model in models:
-        with telemetry.heartbeat(f"training {model.name} as of {cut}"):
-            training.train(ModelJob(settings, lake, model, cut))
+    short = []
+    for job in (ModelJob(settings, lake, model, cut) for model in models):
+        told = history(job)
+        if not told.suffices:
+            short.append(told.text)
+            telemetry.event(f"not trained: {told.text}")
+            continue
+        telemetry.event(told.text)
+        with telemetry.heartbeat(f"training {job.model.name} as of {cut}"):
+            training.train(job)
+    if len(short) == len(models):
+        reason = short[0] if len(short) == 1 else f"none of {len(short)} models has the history that it needs"
+        raise ModelError(f"as of {cut}, {reason}; `customer360 models` lists what each needs")
+
+
+def histories(settings: Settings, as_of: date | None) -> list[History]:
+    """The history that each model needs, and what there is of it as of a date.
+
+    Raises:
+        TableMissing: the tables that models read were not built.
+    """
+    lake = lake_of(settings)
+    cut = as_of or last_complete_day_end(lake, settings.zones)
+    return [history(ModelJob(settings, lake, MODELS[name], cut)) for name in sorted(MODELS)]
 
 
 def tune(settings: Settings, name: str, as_of: date | None, trial_count: int, *, resume: bool, apply: bool) -> Tuned:

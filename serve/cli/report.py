@@ -31,7 +31,7 @@ console = Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL)
 
 
 TEXT = ("batch", "table", "node", "row", "column", "rule", "value", "source", "reason", "state", "because", "faults",
-        "run", "command", "as of", "nodes", "ended", "last commit", "person", "missing", "measure")  # fmt: skip
+        "run", "command", "model", "as of", "nodes", "ended", "last commit", "person", "missing", "measure")  # fmt: skip
 
 
 def grid(title: str, *columns: str) -> Grid:

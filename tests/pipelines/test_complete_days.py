@@ -93,7 +93,8 @@ def test_without_purchases_other_facts_say_how_far_the_data_go(lake: Lake) -> No
     lake.ensure(tables.by_name("silver.subject_days"))
     with pytest.raises(LakeError, match="there is no day"):
         last_complete_day_end(lake)
-    put(lake, "bronze.customers", [{"_source": "crm", tables.LANDED: AT("2026-06-03T08:00:00+00:00")}])
+    since = {"REGISTRATION_DATE": date(2020, 1, 2)}
+    put(lake, "bronze.customers", [{"_source": "crm", tables.LANDED: AT("2026-06-03T08:00:00+00:00")} | since])
     assert last_complete_day_end(lake) == date(2026, 6, 3), "no fact at all: the day on which it landed"
     orders = [("shop", f"2026-05-0{n}T12:00:00Z", "2026-06-03T08:00:00Z") for n in (1, 4)]
     sold(lake, *orders, ("shop", "2026-12-24T12:00:00Z", "2026-06-03T08:00:00Z"), table="bronze.online_orders")
