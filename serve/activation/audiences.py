@@ -47,14 +47,15 @@ CHANNELS: dict[str, Channel] = {
 }
 # Where a meant person ends, the first that fits.
 MEANT, GONE, REFUSED = "meant", "gone", "refused personalization"
-NO_CONSENT, UNSUBSCRIBED, NO_ADDRESS, SAME_ADDRESS = (
+NO_CONSENT, NOT_ASKED, UNSUBSCRIBED, NO_ADDRESS, SAME_ADDRESS = (
     "no consent",
+    "not asked",
     "unsubscribed",
     "no address",
     "same address as another",
 )
 REACHED = "reached"
-PLACES = (GONE, REFUSED, NO_CONSENT, UNSUBSCRIBED, NO_ADDRESS, SAME_ADDRESS, REACHED)
+PLACES = (GONE, REFUSED, NO_CONSENT, NOT_ASKED, UNSUBSCRIBED, NO_ADDRESS, SAME_ADDRESS, REACHED)
 
 
 @dataclass(frozen=True)
@@ -120,10 +121,12 @@ def placed(of: People, audience: Audience, channel: str) -> pl.DataFrame:
     meant = of.rows.filter(condition(audience.condition, Customer360.columns(), of.as_of)).sort("person_id").collect()
     address = pl.col(how.address).str.strip_chars().str.to_lowercase() if how.address else pl.lit("the app")
     purpose = PURPOSES[how.consent]
+    unasked = pl.col("unanswered_purposes").list.contains(purpose).fill_null(False)
     reasons = (
         (GONE, ~pl.col("person_id").is_in(of.known.implode()) | _erased(of, meant, how)),
         (REFUSED, ~_allowed(of)),
-        (NO_CONSENT, ~pl.col(how.consent) | _refused(of, purpose)),
+        (NO_CONSENT, (~pl.col(how.consent) & ~unasked) | _refused(of, purpose)),
+        (NOT_ASKED, ~pl.col(how.consent)),
         (UNSUBSCRIBED, pl.col("has_unsubscribed") & pl.lit(how.heeds_unsubscription)),
         (NO_ADDRESS, address.is_null() | (address == "")),
     )
