@@ -15,8 +15,9 @@ from customer360.models.lifecycle.job import ModelJob
 from customer360.models.lifecycle.promotion import Outcome
 from customer360.models.lifecycle.tuning import Tuned
 from customer360.pipelines import last_complete_day_end
-from customer360.platform import privacy, telemetry, warehouse
+from customer360.platform import graph, online, privacy, telemetry, warehouse
 from customer360.platform.errors import ModelError
+from customer360.platform.lake import editions
 from customer360.platform.ledger import Run
 from customer360.platform.run import RunRequest, lake_of, run
 from customer360.platform.run.executor import executor_for
@@ -130,6 +131,21 @@ def publish(settings: Settings) -> None:
         publish_index(lake, state, identity_rules(settings))
         publish_gold(lake, state)
     freshness.published(state_folder(settings))
+
+
+def withdraw_edition(settings: Settings, as_of: date) -> dict[str, int]:
+    """Remove the edition of a date from every dated table; answers come from the one that is current then.
+
+    Raises:
+        LakeError: there is no such edition.
+        LakeLocked: a run is changing the lake.
+    """
+    lake = lake_of(settings)
+    with lake.run_lock(f"edition withdraw {as_of}"):
+        removed = editions.withdraw(lake, as_of, graph.NODES)
+    if editions.stored(lake) and online.current(state_folder(settings)) is not None:
+        publish(settings)
+    return removed
 
 
 def warehouse_file(settings: Settings) -> Path:

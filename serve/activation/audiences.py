@@ -24,7 +24,7 @@ from customer360.platform import privacy
 from customer360.platform.conditions import condition
 from customer360.platform.errors import ConfigError, TableMissing
 from customer360.platform.lake import Lake
-from customer360.platform.lake.editions import newest_edition
+from customer360.platform.lake.editions import current_edition
 
 VIEW, ACCOUNTS, ANSWERS = "gold.customer_360", "silver.identities", "silver.consent_intervals"
 
@@ -60,7 +60,7 @@ PLACES = (GONE, REFUSED, NO_CONSENT, NOT_ASKED, UNSUBSCRIBED, NO_ADDRESS, SAME_A
 
 @dataclass(frozen=True)
 class People:
-    """The newest edition of the customer view, and what was answered and erased since."""
+    """The current edition of the customer view, and what was answered and erased since."""
 
     rows: pl.LazyFrame
     as_of: date
@@ -71,11 +71,11 @@ class People:
 
 def people(lake: Lake) -> People:
     """Raises TableMissing when the customer view was not built yet."""
-    newest = newest_edition(lake.files(VIEW))
-    if newest is None:
+    current = current_edition(lake, VIEW, lake.files(VIEW))
+    if current is None:
         raise TableMissing(f"{VIEW} has no rows in {lake.root} yet; `customer360 run` builds it")
     known = _column(lake, ACCOUNTS, "person_id")
-    return People(lake.scan(VIEW, newest.files), newest.as_of, _refusals(lake), known, lake)
+    return People(lake.scan(VIEW, current.files), current.as_of, _refusals(lake), known, lake)
 
 
 def _column(lake: Lake, table: str, column: str) -> pl.Series:

@@ -8,6 +8,7 @@ from customer360.platform.errors import Customer360Error
 from customer360.serve.cli import (
     audiences,
     batches,
+    editions,
     identity,
     lake,
     models,
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Retail Customer 360: raw files in, a personalized answer out.",
 )
-for subject in (pipelines, models, offline, audiences, batches, quality, serving, lake, warehouse, identity):
+for subject in (pipelines, models, offline, audiences, batches, quality, serving, lake, editions, warehouse, identity):
     app.add_typer(subject.app)  # without a name: its commands stand at the top
 
 

@@ -15,7 +15,7 @@ from customer360.pipelines.gold.customers.consent import PURPOSES
 from customer360.pipelines.rules import EnrichmentRules
 from customer360.platform import graph, ledger, privacy, tables
 from customer360.platform.lake import Lake
-from customer360.platform.lake.editions import newest_edition
+from customer360.platform.lake.editions import current_edition
 from customer360.platform.ledger import Run
 from customer360.platform.quality import ahead
 from customer360.platform.run import lake_of
@@ -161,11 +161,11 @@ def known_people(lake: Lake) -> Iterator[str]:
 def not_asked(lake: Lake, settings: Settings) -> Iterator[str]:
     """The rule for purposes that nobody answered, and for how many people it decides."""
     rules = rules_of(settings)["enrichment"]
-    newest = newest_edition(lake.files(VIEW))
-    if newest is None or not isinstance(rules, EnrichmentRules):
+    current = current_edition(lake, VIEW, lake.files(VIEW))
+    if current is None or not isinstance(rules, EnrichmentRules):
         return
     unanswered = pl.col("unanswered_purposes").list
-    rows = lake.scan(VIEW, newest.files).select(
+    rows = lake.scan(VIEW, current.files).select(
         pl.len().alias("people"), *(unanswered.contains(p).sum().alias(p) for p in PURPOSES.values())
     )
     counts = rows.collect().to_dicts()[0]
