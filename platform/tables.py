@@ -61,6 +61,14 @@ def Identifier(**options: Any) -> dy.String:
     return _read_as("id", LONGEST_ID, **options)
 
 
+NUMBERED = "numbered_within"  # column metadata, see `numbered_within`
+
+
+def numbered_within(column: str) -> dict[str, str]:
+    """Column metadata: where a source has no such column, rows are numbered by their order within one of ``column``."""
+    return {NUMBERED: column}
+
+
 def Country(**options: Any) -> dy.String:
     """A country by its ISO 3166 code of three letters; files may write any code or English name."""
     return _read_as("country", 3, **options)

@@ -16,6 +16,7 @@ from customer360.platform.tables import (
     String,
     Table,
     Timestamp,
+    numbered_within,
     personal,
 )
 
@@ -67,7 +68,11 @@ class Transactions(
 class TransactionItems(Table, table="bronze.transaction_items", key=("TRANSACTION_ID", "ITEM_ID"), erasure="none"):
     """One row per delivered version of a line of a transaction."""
 
-    ITEM_ID = Identifier(nullable=False)
+    ITEM_ID = Identifier(
+        nullable=False,
+        metadata=numbered_within("TRANSACTION_ID"),
+        description="Where a source has no such column: 1, 2, … in the order of the receipt within its file",
+    )
     TRANSACTION_ID = Identifier(nullable=False)
     PRODUCT_ID = Identifier(nullable=True)
     PRODUCT_NAME = String(nullable=True, max_length=500)

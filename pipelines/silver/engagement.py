@@ -31,7 +31,7 @@ class Campaigns(Table, table="silver.campaigns", per="campaign_id", sort_by=("ca
 
 @builds(Campaigns)
 def campaigns(bronze_marketing_campaigns: pl.LazyFrame) -> pl.LazyFrame:
-    """Current campaigns; of one that two systems list, the later arrival."""
+    """Current campaigns; of one that two systems list, the row of the source that comes last by name."""
     budget, spent = pl.col("BUDGET").cast(pl.Float64), pl.col("SPENT_AMOUNT").cast(pl.Float64)
     named = bronze_marketing_campaigns.select(
         *(pl.col(c.upper()).alias(c) for c in ("campaign_id", "campaign_name", "campaign_type", "spent_amount")),
@@ -41,11 +41,10 @@ def campaigns(bronze_marketing_campaigns: pl.LazyFrame) -> pl.LazyFrame:
         spent_rate=pl.when(budget > 0).then(spent / budget),
         target_audience="TARGET_AUDIENCE",
         campaign_status="CAMPAIGN_STATUS",
-        arrived="_ingested_at",
-        system="_source_system",
+        source="_source",
     )
-    newest = named.sort("arrived", "system").unique(subset="campaign_id", keep="last", maintain_order=True)
-    return newest.drop("arrived", "system")
+    newest = named.sort("source").unique(subset="campaign_id", keep="last", maintain_order=True)
+    return newest.drop("source")
 
 
 class Touches(Table, table="silver.touches", per="engagement_id", sort_by=("occurred_at", "engagement_id")):

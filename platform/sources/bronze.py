@@ -25,6 +25,7 @@ from customer360.platform.sources.base import Source
 from customer360.platform.sources.casting import Fitted, Mapping, fit
 from customer360.platform.sources.formats.records import DEAD, POSITION, LineCount, Records
 from customer360.platform.sources.landing import Landing
+from customer360.platform.sources.numbering import Numbering, countable
 from customer360.platform.sources.values import Reading, Words
 
 _QUOTED = re.compile(r"""\[[^\]]*\]|"[^"]*"|'[^']*'""")
@@ -57,6 +58,7 @@ class _Progress:
     facts: Counter[str] = field(default_factory=Counter)
     lines: LineCount = field(default_factory=LineCount)
     notes: dict[str, None] = field(default_factory=dict)
+    numbering: Numbering = field(default_factory=Numbering)
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,12 @@ class IngestUnit:
     def _land(self, records: Records, number: int, done: _Progress) -> None:
         """Write one piece, and add to ``done`` what it gave."""
         fitted = self._fitted(records, done)
-        erased = privacy.erased_rows(self.lake, fitted.frame, self.source.system)
-        rows = _with_metadata(self, fitted.frame.filter(~erased))
+        frame = fitted.frame
+        if not self.batch.inline:  # corrections name the rows that they stand for
+            reached = [*done.columns, *self.source.mapping]
+            frame = done.numbering.filled(tables.by_name(self.source.table), frame, reached)
+        erased = privacy.erased_rows(self.lake, frame, self.source.system)
+        rows = _with_metadata(self, frame.filter(~erased))
         letters = _dead_letters(self, records.dead, done)
         facts = {
             "read": records.count,
@@ -217,7 +223,7 @@ def _faults(source: Source, columns: list[str], keyed: bool) -> list[str]:
         contract = table.columns()
         asked = {c: e for c, e in mapping.columns.items() if c not in contract or not contract[c].nullable}
         mapping = replace(mapping, columns=asked)
-    return mapping.faults(table, columns)
+    return mapping.faults(table, [*columns, *countable(table)])
 
 
 def contract_faults(source: Source) -> list[str]:
