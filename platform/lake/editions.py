@@ -15,7 +15,7 @@ import polars as pl
 
 from customer360.platform import tables
 from customer360.platform.errors import LakeError
-from customer360.platform.lake import File, Lake
+from customer360.platform.lake import BUCKET, File, Lake
 
 NONE = 0  # no edition; dates are their ordinal numbers
 
@@ -57,6 +57,17 @@ def current_edition(lake: Lake, node: str, files: Iterable[File]) -> Edition | N
     made = lake.transaction(node.partition("/")[0], _app(node)) or NONE
     chosen = next((day for day in found if day.toordinal() == made), max(found))
     return Edition(chosen, found[chosen])
+
+
+def current_files(lake: Lake, name: str, files: Iterable[File]) -> list[File]:
+    """Of files of a dated table those of its current edition; where several nodes fill it, of the current one of each
+    (of each model's scores)."""
+    parts: dict[str, list[File]] = {}
+    for file in files:
+        part = [value or "" for key, value in file.partition.items() if key not in ("as_of", BUCKET)]
+        parts.setdefault("/".join([name, *part]), []).append(file)
+    found = (current_edition(lake, node, own) for node, own in sorted(parts.items()))
+    return [file for edition in found if edition for file in edition.files]
 
 
 def scan_current(lake: Lake, name: str) -> pl.LazyFrame:

@@ -24,10 +24,10 @@ from pathlib import Path
 import polars as pl
 
 from customer360.models.recommenders.histories import popularity
-from customer360.platform import online
+from customer360.platform import online, tables
 from customer360.platform.errors import TableMissing
 from customer360.platform.lake import BUCKET, File, Lake
-from customer360.platform.lake.editions import current_edition
+from customer360.platform.lake.editions import current_edition, current_files
 from customer360.platform.online import Generation, NotPublished, OnlineStore
 
 PROFILES, IDENTITIES = "gold.customer_360", "silver.identities"
@@ -78,13 +78,8 @@ class Inputs:
 
     def current(self, name: str) -> list[File]:
         """Files of each model's current edition (of the current edition, where a table has no models)."""
-        by_model: dict[str | None, list[File]] = {}
-        for f in self.files.get(name, []):
-            by_model.setdefault(f.partition.get("model"), []).append(f)
-        found = (
-            current_edition(self.lake, f"{name}/{model}" if model else name, files) for model, files in by_model.items()
-        )
-        return [f for edition in found if edition for f in edition.files]
+        files = self.files.get(name, [])
+        return current_files(self.lake, name, files) if tables.spec(tables.by_name(name)).is_dated else files
 
     def buckets(self, name: str) -> Iterator[pl.DataFrame]:
         """The current edition bucket by bucket; a person is whole within one."""
