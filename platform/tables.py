@@ -134,7 +134,6 @@ class Spec:
     key: tuple[str, ...]  # natural key of a record table, for deduplication
     version: str | None  # column that orders versions of one key
     past: tuple[str, ...]  # columns of a bronze table that say when something happened, the row's own time first
-    stated: tuple[str, ...]  # columns that say when somebody said what the row holds
     partition_by: tuple[str, ...]  # Delta partition columns beside `bucket`
     bucketed: bool
     sort_by: tuple[str, ...]
@@ -147,7 +146,7 @@ class Spec:
     @property
     def names_times(self) -> bool:
         """Whether its rows are judged by when they landed."""
-        return bool(self.past or self.stated or self.version)
+        return bool(self.past or self.version)
 
     @property
     def is_dated(self) -> bool:
@@ -169,7 +168,6 @@ class Table(dy.Schema):
         key: tuple[str, ...] = (),
         version: str | None = None,
         past: tuple[str, ...] = (),
-        stated: tuple[str, ...] = (),
         partition_by: tuple[str, ...] = (),
         sort_by: tuple[str, ...] = (),
         erasure: Erasure = "delete",
@@ -186,7 +184,7 @@ class Table(dy.Schema):
             bucketed = per in SUBJECT_KEYS or "subject_id" in cls.columns()
         if table.startswith("bronze."):
             partition_by = ("_source", *partition_by)  # ingest writes, replaces and erases by source
-        cls.__c360__ = Spec(table, per, key, version, past, stated, partition_by, bucketed, sort_by, erasure)
+        cls.__c360__ = Spec(table, per, key, version, past, partition_by, bucketed, sort_by, erasure)
         TABLES[table] = cls
 
 

@@ -221,14 +221,17 @@ def consent_intervals(silver_preferences: pl.LazyFrame) -> pl.LazyFrame:
     """Answers of all accounts of a person in order of time; at any time one refusal refuses.
 
     An answer holds until the same account's next one about the purpose. One that is no longer active and was never
-    followed by another holds for nothing, as in gold.customer_360.
+    followed by another holds for nothing, as in gold.customer_360. A refusal without a date refuses while it is active:
+    nothing shows that a dated yes came after it.
     """
     group, account = ["person_id", "purpose"], ["source_system", "customer_id"]
+    undated_no = pl.col("stated_on").is_null() & pl.col("is_active") & ~pl.col("is_allowed")
     said = (
         silver_preferences.filter(pl.col("preference_type") == "COMMUNICATION", pl.col("person_id").is_not_null())
         .group_by(*group, *account, valid_from=pl.col("stated_on").fill_null(ALWAYS))
-        .agg(pl.col("is_allowed").all(), is_active=pl.col("is_active").any())
+        .agg(pl.col("is_allowed").all(), is_active=pl.col("is_active").any(), is_undated_no=undated_no.any())
         .sort(*group, *account, "valid_from")
+        .with_columns(pl.col("is_allowed") & ~pl.col("is_undated_no").any().over(*group, *account))
     )
     followed = pl.col("valid_from").shift(-1).over(*group, *account).is_not_null()
     answers = said.filter(pl.col("is_active") | followed)

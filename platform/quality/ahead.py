@@ -2,14 +2,13 @@
 
 A clock that runs ahead must move nothing: no date of a run, no version, no consent. What counts as landing is when the
 row's batch was made, which its manifest holds: the same whenever the row is judged. A margin is left for files whose
-times are in a zone that nobody named, and for clocks that are a little off. Three kinds of columns are declared:
+times are in a zone that nobody named, and for clocks that are a little off. Two kinds of columns are declared:
 
 - ``past``: when something happened. Ahead, it breaks the rule ``happened_before_it_landed``: the row is in quarantine
   where the column is required, the value is null where it is optional.
 - ``version``: orders the versions of a key. Ahead, it says nothing: the row counts as new as what its source had
-  delivered of the key until then, so that it follows that, and whatever comes later follows it.
-- ``stated``: when somebody said what the row holds. Ahead, it was said on the day on which it landed: a refusal must
-  not be lost, nor wait for its day.
+  delivered of the key until then, so that it follows that, and whatever comes later follows it. It has no date where
+  nothing came before.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Versions and statements that are dated ahead of their delivery, put in their place (see ``quality.ahead``)."""
+"""Versions that are dated ahead of their delivery, put in their place (see ``quality.ahead``)."""
 
 from __future__ import annotations
 
@@ -8,26 +8,17 @@ import polars as pl
 
 from customer360.platform import tables
 from customer360.platform.run.delivery import DELIVERY, INPUT, ranked
-from customer360.platform.tables import LANDED, Table, is_ahead
+from customer360.platform.tables import Table, is_ahead
 
 
 def redated(table: type[Table], rows: pl.DataFrame, margin: timedelta) -> tuple[pl.DataFrame, dict[str, int]]:
-    """The rows, in their order, with versions and statements that are ahead put in their place; how many were, in all
-    and by column.
-    """
-    declared, facts = tables.spec(table), {}
-    for column in declared.stated:
-        if count := int(rows.select(is_ahead(column, margin).sum()).item()):
-            landed = pl.col(LANDED).cast(rows.schema[column])
-            rows = rows.with_columns(pl.when(is_ahead(column, margin)).then(landed).otherwise(column).alias(column))
-            facts[f"redated|{column}"] = count
-    version = declared.version
-    if version is None or version in declared.past or not rows.schema[version].is_temporal():
-        pass
-    elif count := int(rows.select(is_ahead(version, margin).sum()).item()):
-        rows = _as_new_as_before(table, rows, version, margin)
-        facts[f"redated|{version}"] = count
-    return rows, {"redated": sum(facts.values()), **facts} if facts else {}
+    """The rows, in their order, with versions that are ahead in their place; how many were, in all and by column."""
+    version = tables.spec(table).version
+    if version is None or version in tables.spec(table).past or not rows.schema[version].is_temporal():
+        return rows, {}
+    if not (count := int(rows.select(is_ahead(version, margin).sum()).item())):
+        return rows, {}
+    return _as_new_as_before(table, rows, version, margin), {"redated": count, f"redated|{version}": count}
 
 
 def _as_new_as_before(table: type[Table], rows: pl.DataFrame, version: str, margin: timedelta) -> pl.DataFrame:

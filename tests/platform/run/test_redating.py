@@ -1,8 +1,8 @@
-"""Times after their own landing: facts are refused, versions and statements are put in their place."""
+"""Times after their own landing: facts are refused, versions are put in their place."""
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -11,7 +11,7 @@ import pytest
 from customer360.platform import tables
 from customer360.platform.quality.ahead import RULE
 from customer360.platform.run.records import Current, current_records
-from customer360.platform.tables import Date, String, Table, Timestamp
+from customer360.platform.tables import String, Table, Timestamp
 
 DAY = timedelta(days=1)
 LANDED = datetime(2026, 11, 1, tzinfo=UTC)  # batch 1; a day later each further one
@@ -29,17 +29,6 @@ def sales(registries: None) -> type[Table]:
         CHANGED = Timestamp(nullable=True)
 
     return Sales
-
-
-@pytest.fixture
-def answers(registries: None) -> type[Table]:
-    class Answers(Table, table="bronze.t_answers", key=("ID",), version="SAID", stated=("SAID",)):
-        """One row per answer."""
-
-        ID = String(nullable=False)
-        SAID = Date(nullable=True)
-
-    return Answers
 
 
 def judged(table: type[Table], *rows: tuple[int, dict[str, Any]], **options: Any) -> Current:
@@ -108,8 +97,5 @@ def test_a_version_ahead_is_as_new_as_what_came_before_it(
     assert found.facts["redated|CHANGED"] == sum(changed >= FAR for _, _, changed in deliveries)
 
 
-def test_a_statement_ahead_was_said_when_it_landed(answers: type[Table]) -> None:
-    found = judged(answers, (1, {"SAID": date(2062, 4, 3)}))
-    assert found.rows["SAID"].to_list() == [LANDED.date()]
-    later = judged(answers, (1, {"SAID": date(2062, 4, 3)}), (9, {"SAID": date(2026, 11, 5)}))
-    assert later.rows["SAID"].to_list() == [date(2026, 11, 5)]
+def test_a_version_ahead_of_which_nothing_came_before_has_no_date(sales: type[Table]) -> None:
+    assert judged(sales, (1, sale("alone", FAR))).rows["CHANGED"].to_list() == [None]
