@@ -91,10 +91,11 @@ F = TypeVar("F", bound=Fitted)
 class Model(Generic[P, F]):
     """A model as the rest of the platform sees it.
 
-    `fit` learns from what is known at `snapshot.as_of`; `predict` scores the persons known then; `evaluate` judges a
-    model fitted at `snapshot.as_of` on what followed. `inputs` are the columns that one scored row is made of (the
-    signature in the registry); `backend` is what joins several training workers (see `training`), and `shares_fit` says
-    that `fit` divides its work among them.
+    `training_cuts` is how many cuts a fit learns from at the least; 0 where it takes the past as a whole (see
+    `lifecycle.history`). `fit` learns from what is known at `snapshot.as_of`; `predict` scores the persons known
+    then; `evaluate` judges a model fitted at `snapshot.as_of` on what followed. `inputs` are the columns that one
+    scored row is made of (the signature in the registry); `backend` is what joins several training workers (see
+    `training`), and `shares_fit` says that `fit` divides its work among them.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Model(Generic[P, F]):
     load: Callable[[Path], F]
     backend: Literal["plain", "xgboost", "torch"] = "plain"
     shares_fit: bool = False
+    training_cuts: int = 0
 
 
 MODELS: dict[str, Model[Any, Any]] = {}

@@ -361,6 +361,7 @@ MODEL = register(
         predict=predict,
         evaluate=evaluate,
         load=load,
+        training_cuts=1,
         backend="xgboost",
     )
 )

@@ -443,6 +443,7 @@ MODEL = register(
         predict=predict,
         evaluate=evaluate,
         load=load,
+        training_cuts=1,
         backend="xgboost",
     )
 )

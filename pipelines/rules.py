@@ -7,7 +7,7 @@ stands in the fingerprint of every table that the rules shape.
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
@@ -16,6 +16,9 @@ from customer360.platform.quality.checks import DIMENSIONS, Checks, Condition, D
 from customer360.platform.settings import Frozen
 from customer360.platform.sources.values import Words
 from customer360.platform.tables import TABLES, Table, pii_columns
+
+Purpose = Literal["PERSONALIZATION", "EMAIL", "SMS", "PHONE", "PUSH"]
+WHEN_NOT_ASKED: dict[str, str] = dict.fromkeys(get_args(Purpose), "deny") | {"PERSONALIZATION": "allow"}
 
 
 class StandardizationRules(Words):
@@ -149,6 +152,15 @@ class BasketRules(Frozen):
     partners: int = Field(default=50, gt=0)  # kept of each product
 
 
+class ConsentRules(Frozen):
+    """What is done where nobody answered: silence is no consent, so contacts need a yes unless a buyer says otherwise.
+
+    A purpose that a rule file does not name stays as in ``WHEN_NOT_ASKED``. What a person answered is never overruled.
+    """
+
+    when_not_asked: dict[Purpose, Literal["allow", "deny"]] = {}
+
+
 class EnrichmentRules(Frozen):
     """Thresholds of the customer view, of transactions, visits and external data."""
 
@@ -165,9 +177,10 @@ class EnrichmentRules(Frozen):
     new_days: int = Field(default=60, gt=0)  # lifecycle: first purchase within
     engaged_sessions_30d: int = Field(default=4, gt=0)
     segment_history_months: int = Field(default=12, gt=0)  # month-to-month moves between RFM segments
-    consent_default: bool = True  # whether a purpose that a person never answered is allowed
     reporting_currency: str | None = Field(default=None, pattern="^[A-Z]{3}$")  # None: that of most transactions
     rate_valid_days: int = Field(default=10, ge=0)  # an exchange rate is used for so many days after its own
+    consent: ConsentRules = ConsentRules()
+    consent_default: bool | None = None  # of rule files of before: one answer for every purpose that was not asked
     transactions: TransactionRules = TransactionRules()
     sessions: SessionRules = SessionRules()
     standing: StandingRules = StandingRules()
@@ -183,6 +196,13 @@ class EnrichmentRules(Frozen):
                    "pinterest.*", "tiktok.com", "youtube.com", "reddit.com"],
     }  # fmt: skip
     own_hosts: list[str] = []  # our own site as a referrer counts as DIRECT
+
+    def allows_unasked(self, purpose: str) -> bool:
+        """Whether a purpose is allowed that a person was never asked about."""
+        if self.consent_default is not None:
+            return self.consent_default
+        said = {str(name): answer for name, answer in self.consent.when_not_asked.items()}
+        return said.get(purpose, WHEN_NOT_ASKED[purpose]) == "allow"
 
 
 class CustomerQualityRules(Frozen):

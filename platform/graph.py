@@ -21,7 +21,7 @@ import importlib
 import inspect
 import pkgutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -101,12 +101,13 @@ class Node:
 
 
 NODES: dict[str, Node] = {}
-DATE_TABLES: dict[str, Callable[[Lake], date]] = {}  # one at most: the table, and what reads the default date from it
+GivesDate = Callable[[Lake, Mapping[str, str]], date]
+DATE_TABLES: dict[str, GivesDate] = {}  # one at most: the table, and what reads the default date from it
 
 
 def gives_as_of(table: str) -> Callable[[F], F]:
-    """Declare a function of the lake as what gives the default ``as_of``. It reads ``table``, which every node that
-    needs a date waits for, whether it reads the table or not.
+    """Declare a function of the lake, and of the zones of sources, as what gives the default ``as_of``. It reads
+    ``table``, which every node that needs a date waits for, whether it reads the table or not.
 
     Raises:
         GraphError: another function gives it already.
@@ -123,15 +124,15 @@ def gives_as_of(table: str) -> Callable[[F], F]:
     return declare
 
 
-def default_as_of(lake: Lake) -> date:
-    """The date of a run that was given none.
+def default_as_of(lake: Lake, zones: Mapping[str, str] | None = None) -> date:
+    """The date of a run that was given none; ``zones`` are IANA zones by source, UTC where one is not named.
 
     Raises:
         GraphError: no function was declared to give it.
         LakeError: the data have no date yet; says what to do.
     """
     for read in DATE_TABLES.values():
-        return read(lake)
+        return read(lake, zones or {})
     raise GraphError(
         "nothing gives as_of: give the run a date (--as-of), or declare a function with @gives_as_of(TABLE)"
     )

@@ -222,6 +222,11 @@ class Settings(Frozen):
     models: ModelSettings = ModelSettings()
     serve: ServeSettings = ServeSettings()
 
+    @property
+    def zones(self) -> dict[str, str]:
+        """IANA zone by source, where one is named."""
+        return {name: source.timezone for name, source in self.sources.items() if source.timezone}
+
 
 def load(path: str | Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
     """Read settings from a file (default ``configs/local.yaml``) and the environment.

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from typing import Any, Literal
 
@@ -45,6 +46,9 @@ BRONZE_METADATA: dict[str, pl.DataType] = {
 }
 
 
+LANDED = "_ingested_at"  # when the batch of a row was made
+
+
 def Money(**options: Any) -> dy.Decimal:
     """An amount of money with two decimals."""
     return dy.Decimal(12, 2, **options)
@@ -57,6 +61,14 @@ LONGEST_ID = 1000  # no identifier, but a document that slipped into its column
 def Identifier(**options: Any) -> dy.String:
     """Text that joins tables: an id, code or number of something. Systems make them of any length and form."""
     return _read_as("id", LONGEST_ID, **options)
+
+
+NUMBERED = "numbered_within"  # column metadata, see `numbered_within`
+
+
+def numbered_within(column: str) -> dict[str, str]:
+    """Column metadata: where a source has no such column, rows are numbered by their order within one of ``column``."""
+    return {NUMBERED: column}
 
 
 def Country(**options: Any) -> dy.String:
@@ -129,6 +141,7 @@ class Spec:
     per: str | None  # grain: rows of one value are built together, so that a build may go part by part
     key: tuple[str, ...]  # natural key of a record table, for deduplication
     version: str | None  # column that orders versions of one key
+    past: tuple[str, ...]  # columns of a bronze table that say when something happened, the row's own time first
     partition_by: tuple[str, ...]  # Delta partition columns beside `bucket`
     bucketed: bool
     sort_by: tuple[str, ...]
@@ -138,6 +151,11 @@ class Spec:
     @property
     def layer(self) -> str:
         return self.name.partition(".")[0]
+
+    @property
+    def names_times(self) -> bool:
+        """Whether its rows are judged by when they landed."""
+        return bool(self.past or self.version)
 
     @property
     def is_dated(self) -> bool:
@@ -158,6 +176,7 @@ class Table(dy.Schema):
         per: str | None = None,
         key: tuple[str, ...] = (),
         version: str | None = None,
+        past: tuple[str, ...] = (),
         partition_by: tuple[str, ...] = (),
         sort_by: tuple[str, ...] = (),
         erasure: Erasure = "delete",
@@ -175,7 +194,7 @@ class Table(dy.Schema):
             bucketed = per in SUBJECT_KEYS or "subject_id" in cls.columns()
         if table.startswith("bronze."):
             partition_by = ("_source", *partition_by)  # ingest writes, replaces and erases by source
-        cls.__c360__ = Spec(table, per, key, version, partition_by, bucketed, sort_by, erasure, settle)
+        cls.__c360__ = Spec(table, per, key, version, past, partition_by, bucketed, sort_by, erasure, settle)
         TABLES[table] = cls
 
 
@@ -209,6 +228,12 @@ def schema(table: type[Table]) -> dict[str, pl.DataType]:
 def pii_columns(table: type[Table]) -> dict[str, str]:
     """Column name to kind of personal data."""
     return {n: c.metadata["pii"] for n, c in table.columns().items() if c.metadata and "pii" in c.metadata}
+
+
+def is_ahead(column: str, margin: timedelta) -> pl.Expr:
+    """Whether a time of a bronze row lies more than the margin after its landing; false where either is unknown."""
+    at = pl.col(column).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    return (at > pl.col(LANDED) + margin).fill_null(False)
 
 
 def summary(table: type[Table]) -> str:
@@ -265,13 +290,13 @@ class Verdict:
 FAILURES = {ROW: pl.UInt32, "rule": pl.String, "column": pl.String, "value": pl.String}
 
 
-def judge(table: type[Table], frame: pl.DataFrame) -> Verdict:
+def judge(table: type[Table], frame: pl.DataFrame, also: pl.DataFrame | None = None) -> Verdict:
     """Validate a frame that may carry more columns than the contract; all columns survive in ``valid``.
 
     What breaks a rule is nulled where the contract allows null and the column is no key; a rule over several columns
     nulls those of them that may be null. Only what is left then refuses the row. A value that ingest could not cast
     (kept in ``_rescued``) breaks the rule ``type`` of its column; one that ingest nulled for another rule is judged
-    anew.
+    anew. ``also`` are rules (`FAILURES`) that rows break and the contract alone cannot tell.
     """
     optional = [c for c, column in table.columns().items() if column.nullable and c not in spec(table).key]
     numbered = rescued.put_back(frame, {c: table.columns()[c].dtype for c in optional}).with_row_index(ROW)
@@ -279,6 +304,7 @@ def judge(table: type[Table], frame: pl.DataFrame) -> Verdict:
     spared = pl.col("column").is_in(optional)
     refusing, nulled = [types.filter(~spared)], [types.filter(spared)]
     found, left = _broken(table, numbered), numbered
+    found = found if also is None else pl.concat([found, also])
     while found.height:
         cells = _blamed(table, found, left, optional)
         mendable = found.join(cells, on=[ROW, "rule", "column"], how="semi", nulls_equal=True)

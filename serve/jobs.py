@@ -10,12 +10,14 @@ from customer360.models.base import MODELS, Model
 from customer360.models.identity.erasure import forget, identifiers_of, is_followed, person_of
 from customer360.models.lifecycle import promotion
 from customer360.models.lifecycle import train as training
+from customer360.models.lifecycle.history import History, history
 from customer360.models.lifecycle.job import ModelJob
 from customer360.models.lifecycle.promotion import Outcome
 from customer360.models.lifecycle.tuning import Tuned
 from customer360.pipelines import last_complete_day_end
-from customer360.platform import privacy, telemetry, warehouse
+from customer360.platform import graph, online, privacy, telemetry, warehouse
 from customer360.platform.errors import ModelError
+from customer360.platform.lake import editions
 from customer360.platform.ledger import Run
 from customer360.platform.run import RunRequest, lake_of, run
 from customer360.platform.run.executor import executor_for
@@ -67,16 +69,39 @@ def drop_batch(settings: Settings, source: str, seq: int, *, ignore: bool) -> in
 def train(settings: Settings, name: str, as_of: date | None) -> None:
     """Train one model, or all, as of a date; the result is registered and judged.
 
+    Of all, those that the data have no history for are left out, each with a line that says so.
+
     Raises:
-        ModelError: the model is unknown; the known ones are named.
+        ModelError: the model is unknown; the known ones are named. Or no model has the history that it needs.
     """
     names = sorted(MODELS) if name == "all" else [name]
     models = [known_model(each) for each in names]
     lake = lake_of(settings)
-    cut = as_of or last_complete_day_end(lake)
-    for model in models:
-        with telemetry.heartbeat(f"training {model.name} as of {cut}"):
-            training.train(ModelJob(settings, lake, model, cut))
+    cut = as_of or last_complete_day_end(lake, settings.zones)
+    short = []
+    for job in (ModelJob(settings, lake, model, cut) for model in models):
+        told = history(job)
+        if not told.suffices:
+            short.append(told.text)
+            telemetry.event(f"not trained: {told.text}")
+            continue
+        telemetry.event(told.text)
+        with telemetry.heartbeat(f"training {job.model.name} as of {cut}"):
+            training.train(job)
+    if len(short) == len(models):
+        reason = short[0] if len(short) == 1 else f"none of {len(short)} models has the history that it needs"
+        raise ModelError(f"as of {cut}, {reason}; `customer360 models` lists what each needs")
+
+
+def histories(settings: Settings, as_of: date | None) -> list[History]:
+    """The history that each model needs, and what there is of it as of a date.
+
+    Raises:
+        TableMissing: the tables that models read were not built.
+    """
+    lake = lake_of(settings)
+    cut = as_of or last_complete_day_end(lake, settings.zones)
+    return [history(ModelJob(settings, lake, MODELS[name], cut)) for name in sorted(MODELS)]
 
 
 def tune(settings: Settings, name: str, as_of: date | None, trial_count: int, *, resume: bool, apply: bool) -> Tuned:
@@ -87,7 +112,7 @@ def tune(settings: Settings, name: str, as_of: date | None, trial_count: int, *,
 def model_job(settings: Settings, name: str, as_of: date | None) -> ModelJob:
     """One model with what is needed to train, judge and promote it as of a date."""
     model, lake = known_model(name), lake_of(settings)
-    return ModelJob(settings, lake, model, as_of or last_complete_day_end(lake))
+    return ModelJob(settings, lake, model, as_of or last_complete_day_end(lake, settings.zones))
 
 
 def retrain(settings: Settings, name: str, as_of: date | None) -> list[Outcome]:
@@ -110,6 +135,21 @@ def publish(settings: Settings) -> None:
         publish_index(lake, state, identity_rules(settings))
         publish_gold(lake, state)
     freshness.published(state_folder(settings))
+
+
+def withdraw_edition(settings: Settings, as_of: date) -> dict[str, int]:
+    """Remove the edition of a date from every dated table; answers come from the one that is current then.
+
+    Raises:
+        LakeError: there is no such edition.
+        LakeLocked: a run is changing the lake.
+    """
+    lake = lake_of(settings)
+    with lake.run_lock(f"edition withdraw {as_of}"):
+        removed = editions.withdraw(lake, as_of, graph.NODES)
+    if editions.stored(lake) and online.current(state_folder(settings)) is not None:
+        publish(settings)
+    return removed
 
 
 def warehouse_file(settings: Settings) -> Path:

@@ -16,7 +16,7 @@ from typing import get_args
 from customer360.models.base import MODELS
 from customer360.pipelines.vocabulary import Activity
 from customer360.platform import graph, tables, telemetry
-from customer360.platform.errors import ConfigError, Customer360Error, RunError
+from customer360.platform.errors import ConfigError, Customer360Error, NothingLanded, RunError
 from customer360.platform.ledger import Run
 from customer360.platform.run import RunRequest
 from customer360.platform.settings import Settings
@@ -103,6 +103,7 @@ def run(
 
     Raises:
         ConfigError: an unknown name.
+        NothingLanded: no source gave a row, so that nothing was built and nothing follows.
         RunError: something failed; what does not depend on it was done. Serving stays on the last good generation.
     """
     check(pipeline, stage)
@@ -122,6 +123,8 @@ def run(
     record = None
     try:
         record = jobs.run_pipeline(settings, replace(request, end=upto, only=only))
+    except NothingLanded:
+        raise
     except RunError as fault:
         failures = dict(fault.failures)
     for step in follow:

@@ -26,6 +26,7 @@ LAYERS = [
 PLATFORM = ["errors", "configs", "systems", "settings", "telemetry", "rescued", "tables", "conditions", "lake", "ledger", "quality", "lineage", "privacy", "sources",  # noqa: E501
             "graph", "stars", "catalogue", "run", "warehouse", "online", "access"]  # fmt: skip
 SHARED = {
+    "pipelines.complete_days",
     "pipelines",
     "pipelines.vocabulary",
     "pipelines.subjects",
@@ -259,3 +260,20 @@ def test_composing_the_platform_imports_no_ray() -> None:
     """The fast test, `status` and `plan` must not pay for Ray."""
     code = "import sys; from customer360.serve.compose import compose; compose(); import customer360.serve.cli; sys.exit('ray' in sys.modules)"  # noqa: E501
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+LANDING_READERS = {"platform.quality.ahead", "platform.run.redating", "pipelines.complete_days",
+                   "pipelines.silver.behavior"}  # fmt: skip
+
+
+def test_only_what_judges_times_knows_when_a_row_landed() -> None:
+    """Nothing is ordered by a clock: the moment of landing is read by what refuses times that had not come, and by
+    what says until when the data are complete."""
+    for module, file in MODULES.items():
+        tree, names = ast.walk(ast.parse(file.read_text())), {"platform.tables", "platform.sources.bronze"}
+        imported = {
+            name.name for node in tree if isinstance(node, ast.ImportFrom) and node.module for name in node.names
+            if node.module.endswith("platform.tables")
+        }  # fmt: skip
+        assert module in LANDING_READERS or not imported & {"LANDED", "is_ahead"}, f"{module} reads {imported}"
+        assert module in names or "_ingested_at" not in file.read_text(), f"{module} names _ingested_at"

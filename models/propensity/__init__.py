@@ -317,6 +317,7 @@ MODEL = register(
         predict=predict,
         evaluate=evaluate,
         load=load,
+        training_cuts=2,
         backend="xgboost",
     )
 )

@@ -21,7 +21,7 @@ from customer360.platform.tables import (
 )
 
 
-class Events(Table, table="bronze.events", key=("EVENT_ID",)):
+class Events(Table, table="bronze.events", key=("EVENT_ID",), past=("EVENT_DATE",)):
     """One row per delivered behavioural event."""
 
     EVENT_ID = Identifier(nullable=False, description="Of any form: a UUID has 36 characters")
@@ -54,7 +54,7 @@ class Events(Table, table="bronze.events", key=("EVENT_ID",)):
         return v.is_sensible("EVENT_DATE")
 
 
-class Sessions(Table, table="bronze.sessions", key=("SESSION_ID",)):
+class Sessions(Table, table="bronze.sessions", key=("SESSION_ID",), past=("SESSION_START", "SESSION_END")):
     """One row per delivered version of a session as the tracker counted it."""
 
     SESSION_ID = Identifier(nullable=False)

@@ -20,7 +20,13 @@ from customer360.platform.tables import (
 )
 
 
-class Customers(Table, table="bronze.customers", key=("CUSTOMER_ID",), version="LAST_UPDATED_DATE"):
+class Customers(
+    Table,
+    table="bronze.customers",
+    key=("CUSTOMER_ID",),
+    version="LAST_UPDATED_DATE",
+    past=("REGISTRATION_DATE", "LAST_LOGIN_DATE"),
+):
     """One row per delivered version of a customer account of one source system."""
 
     CUSTOMER_ID = Identifier(nullable=False, metadata=personal("account"))

@@ -20,7 +20,7 @@ from customer360.platform.tables import (
 )
 
 
-class EngagementEvents(Table, table="bronze.engagement_events", key=("ENGAGEMENT_ID",)):
+class EngagementEvents(Table, table="bronze.engagement_events", key=("ENGAGEMENT_ID",), past=("ENGAGEMENT_DATE",)):
     """One row per delivered version of a message event: sent, delivered, opened, clicked or unsubscribed."""
 
     ENGAGEMENT_ID = Identifier(nullable=False)

@@ -8,7 +8,9 @@ import polars as pl
 from customer360.platform.tables import Date, Float, Identifier, Integer, OneOf, String, Table, Timestamp, personal
 
 
-class ExternalProfiles(Table, table="bronze.external_profiles", key=("PROFILE_ID",), version="LAST_UPDATED"):
+class ExternalProfiles(
+    Table, table="bronze.external_profiles", key=("PROFILE_ID",), version="LAST_UPDATED", past=("PROFILE_DATE",)
+):
     """One row per delivered version of a third party's profile of a customer."""
 
     PROFILE_ID = Identifier(nullable=False)
@@ -29,7 +31,7 @@ class ExternalProfiles(Table, table="bronze.external_profiles", key=("PROFILE_ID
     LAST_UPDATED = Timestamp(nullable=True)
 
 
-class ExternalSentiment(Table, table="bronze.external_sentiment", key=("SENTIMENT_ID",)):
+class ExternalSentiment(Table, table="bronze.external_sentiment", key=("SENTIMENT_ID",), past=("SENTIMENT_DATE",)):
     """One row per delivered version of a day's sentiment of a customer about one matter."""
 
     SENTIMENT_ID = Identifier(nullable=False)

@@ -18,6 +18,7 @@ from customer360.platform.tables import (
     String,
     Table,
     Timestamp,
+    numbered_within,
     personal,
 )
 
@@ -27,6 +28,7 @@ class Transactions(
     table="bronze.transactions",
     key=("TRANSACTION_ID",),
     version="LAST_UPDATED_DATE",
+    past=("TRANSACTION_DATE",),
     erasure="anonymize",
     settle=sales_with_returns,
 ):
@@ -76,7 +78,11 @@ class Transactions(
 class TransactionItems(Table, table="bronze.transaction_items", key=("TRANSACTION_ID", "ITEM_ID"), erasure="none"):
     """One row per delivered version of a line of a transaction."""
 
-    ITEM_ID = Identifier(nullable=False)
+    ITEM_ID = Identifier(
+        nullable=False,
+        metadata=numbered_within("TRANSACTION_ID"),
+        description="Where a source has no such column: 1, 2, … in the order of the receipt within its file",
+    )
     TRANSACTION_ID = Identifier(nullable=False)
     PRODUCT_ID = Identifier(nullable=True)
     PRODUCT_NAME = String(nullable=True, max_length=500)
@@ -97,7 +103,12 @@ class TransactionItems(Table, table="bronze.transaction_items", key=("TRANSACTIO
 
 
 class OnlineOrders(
-    Table, table="bronze.online_orders", key=("ONLINE_ORDER_ID",), version="LAST_UPDATED_DATE", erasure="anonymize"
+    Table,
+    table="bronze.online_orders",
+    key=("ONLINE_ORDER_ID",),
+    version="LAST_UPDATED_DATE",
+    past=("ORDER_DATE", "SHIPPED_DATE", "DELIVERED_DATE"),
+    erasure="anonymize",
 ):
     """One row per delivered version of an order of the shop or app.
 

@@ -22,7 +22,9 @@ from customer360.platform.tables import (
 PRIORITIES = ("LOW", "MEDIUM", "HIGH", "URGENT")
 
 
-class ServiceInteractions(Table, table="bronze.service_interactions", key=("INTERACTION_ID",)):
+class ServiceInteractions(
+    Table, table="bronze.service_interactions", key=("INTERACTION_ID",), past=("INTERACTION_DATE",)
+):
     """One row per delivered version of a contact between a customer and the support desk."""
 
     INTERACTION_ID = Identifier(nullable=False)
@@ -49,7 +51,13 @@ class ServiceInteractions(Table, table="bronze.service_interactions", key=("INTE
         return v.is_sensible("INTERACTION_DATE")
 
 
-class ServiceTickets(Table, table="bronze.service_tickets", key=("TICKET_ID",), version="LAST_UPDATED_DATE"):
+class ServiceTickets(
+    Table,
+    table="bronze.service_tickets",
+    key=("TICKET_ID",),
+    version="LAST_UPDATED_DATE",
+    past=("CREATION_DATE", "RESOLUTION_DATE"),
+):
     """One row per delivered version of a ticket."""
 
     TICKET_ID = Identifier(nullable=False)

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import polars as pl
 
-from customer360.pipelines.rules import EnrichmentRules, SessionRules
+from customer360.pipelines.rules import EnrichmentRules, SessionRules, ValidationRules
 from customer360.pipelines.subjects import Owner
 from customer360.pipelines.vocabulary import SESSION_GAP_MINUTES, Activity, is_sensible
 from customer360.platform.graph import builds
-from customer360.platform.tables import Boolean, Date, Float, Integer, Money, OneOf, String, Table, Timestamp, personal
+from customer360.platform.tables import (
+    LANDED,
+    Boolean,
+    Date,
+    Float,
+    Integer,
+    Money,
+    OneOf,
+    String,
+    Table,
+    Timestamp,
+    is_ahead,
+    personal,
+)  # fmt: skip
 
 ACTIVITY: Activity = "standardization"
 
@@ -27,13 +41,18 @@ class VisitorLogins(Table, table="silver.visitor_logins", per="visitor_id", sort
     previous_at = Timestamp(nullable=True, description="Last event of the account before")
 
 
-@builds(VisitorLogins, reads={"bronze.events": ("VISITOR_ID", "CUSTOMER_ID", "EVENT_DATE", "_source_system")})
-def visitor_logins(bronze_events: pl.LazyFrame) -> pl.LazyFrame:
+@builds(
+    VisitorLogins,
+    rules="validation",
+    reads={"bronze.events": ("VISITOR_ID", "CUSTOMER_ID", "EVENT_DATE", "_source_system", LANDED)},
+)
+def visitor_logins(bronze_events: pl.LazyFrame, params: ValidationRules) -> pl.LazyFrame:
     """Runs of events of one device under one account, in order of time. Rows are not judged yet: a broken clock logs
     nobody in.
     """
+    is_past = ~is_ahead("EVENT_DATE", timedelta(hours=params.ahead_hours))
     known = (
-        bronze_events.filter(pl.col("VISITOR_ID", "CUSTOMER_ID").is_not_null(), is_sensible("EVENT_DATE"))
+        bronze_events.filter(pl.col("VISITOR_ID", "CUSTOMER_ID").is_not_null(), is_sensible("EVENT_DATE"), is_past)
         .select(visitor_id="VISITOR_ID", source_system="_source_system", customer_id="CUSTOMER_ID", at="EVENT_DATE")
         .sort("visitor_id", "at", "source_system", "customer_id")
     )

@@ -33,7 +33,9 @@ class Products(Table, table="silver.products", per="product_id", sort_by=("produ
 
 @builds(Products, rules="standardization")
 def products(bronze_products: pl.LazyFrame, params: StandardizationRules) -> pl.LazyFrame:
-    """Current products; which codes are goods is a rule (`product_code_pattern`). Systems share one namespace."""
+    """Current products; which codes are goods is a rule (`product_code_pattern`). Systems share one namespace: of a
+    product that two list, the row of the source that comes last by name.
+    """
     same = (
         "product_id",
         "product_name",
@@ -52,11 +54,10 @@ def products(bronze_products: pl.LazyFrame, params: StandardizationRules) -> pl.
         currency="CURRENCY_CODE",
         launched_on="LAUNCH_DATE",
         is_product=pl.col("PRODUCT_ID").str.contains(params.product_code_pattern),
-        arrived="_ingested_at",
-        system="_source_system",
+        source="_source",
     )
-    newest = named.sort("arrived", "system").unique(subset="product_id", keep="last", maintain_order=True)
-    return newest.drop("arrived", "system")
+    newest = named.sort("source").unique(subset="product_id", keep="last", maintain_order=True)
+    return newest.drop("source")
 
 
 class Stock(Table, table="silver.stock", per="product_id", sort_by=("product_id", "store_id")):
@@ -72,12 +73,15 @@ class Stock(Table, table="silver.stock", per="product_id", sort_by=("product_id"
 
 @builds(Stock)
 def stock(bronze_inventory: pl.LazyFrame) -> pl.LazyFrame:
-    """Current stock by product and store."""
-    return bronze_inventory.select(
+    """Current stock by product and store; of what two systems report, the row of the source that comes last by name."""
+    named = bronze_inventory.select(
         product_id="PRODUCT_ID",
         store_id="STORE_ID",
         quantity_on_hand="QUANTITY_ON_HAND",
         reorder_point="REORDER_POINT",
         is_in_stock=pl.col("QUANTITY_ON_HAND") > 0,
         updated_at="UPDATED_AT",
-    ).unique(subset=["product_id", "store_id"], keep="any")
+        source="_source",
+    )
+    newest = named.sort("source").unique(subset=["product_id", "store_id"], keep="last", maintain_order=True)
+    return newest.drop("source")

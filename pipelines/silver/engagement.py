@@ -31,7 +31,7 @@ class Campaigns(Table, table="silver.campaigns", per="campaign_id", sort_by=("ca
 
 @builds(Campaigns)
 def campaigns(bronze_marketing_campaigns: pl.LazyFrame) -> pl.LazyFrame:
-    """Current campaigns; of one that two systems list, the later arrival."""
+    """Current campaigns; of one that two systems list, the row of the source that comes last by name."""
     budget, spent = pl.col("BUDGET").cast(pl.Float64), pl.col("SPENT_AMOUNT").cast(pl.Float64)
     named = bronze_marketing_campaigns.select(
         *(pl.col(c.upper()).alias(c) for c in ("campaign_id", "campaign_name", "campaign_type", "spent_amount")),
@@ -41,11 +41,10 @@ def campaigns(bronze_marketing_campaigns: pl.LazyFrame) -> pl.LazyFrame:
         spent_rate=pl.when(budget > 0).then(spent / budget),
         target_audience="TARGET_AUDIENCE",
         campaign_status="CAMPAIGN_STATUS",
-        arrived="_ingested_at",
-        system="_source_system",
+        source="_source",
     )
-    newest = named.sort("arrived", "system").unique(subset="campaign_id", keep="last", maintain_order=True)
-    return newest.drop("arrived", "system")
+    newest = named.sort("source").unique(subset="campaign_id", keep="last", maintain_order=True)
+    return newest.drop("source")
 
 
 class Touches(Table, table="silver.touches", per="engagement_id", sort_by=("occurred_at", "engagement_id")):
@@ -222,14 +221,17 @@ def consent_intervals(silver_preferences: pl.LazyFrame) -> pl.LazyFrame:
     """Answers of all accounts of a person in order of time; at any time one refusal refuses.
 
     An answer holds until the same account's next one about the purpose. One that is no longer active and was never
-    followed by another holds for nothing, as in gold.customer_360.
+    followed by another holds for nothing, as in gold.customer_360. A refusal without a date refuses while it is active:
+    nothing shows that a dated yes came after it.
     """
     group, account = ["person_id", "purpose"], ["source_system", "customer_id"]
+    undated_no = pl.col("stated_on").is_null() & pl.col("is_active") & ~pl.col("is_allowed")
     said = (
         silver_preferences.filter(pl.col("preference_type") == "COMMUNICATION", pl.col("person_id").is_not_null())
         .group_by(*group, *account, valid_from=pl.col("stated_on").fill_null(ALWAYS))
-        .agg(pl.col("is_allowed").all(), is_active=pl.col("is_active").any())
+        .agg(pl.col("is_allowed").all(), is_active=pl.col("is_active").any(), is_undated_no=undated_no.any())
         .sort(*group, *account, "valid_from")
+        .with_columns(pl.col("is_allowed") & ~pl.col("is_undated_no").any().over(*group, *account))
     )
     followed = pl.col("valid_from").shift(-1).over(*group, *account).is_not_null()
     answers = said.filter(pl.col("is_active") | followed)

@@ -1,4 +1,9 @@
-"""Editions: a dated table keeps its rows once for every ``as_of``, each in a partition of its own."""
+"""Editions: a dated table keeps its rows once for every ``as_of``, each in a partition of its own.
+
+The *current* edition is the one that the newest run made, whatever its date: every commit of a run names the date of
+its edition (the application transaction ``edition:NODE``). A wrong date that a run once took, far in the future, so
+stays behind as soon as another run has taken the right one; ``withdraw`` removes it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,10 @@ from datetime import date
 import polars as pl
 
 from customer360.platform import tables
-from customer360.platform.lake import File, Lake
+from customer360.platform.errors import LakeError
+from customer360.platform.lake import BUCKET, File, Lake
+
+NONE = 0  # no edition; dates are their ordinal numbers
 
 
 @dataclass(frozen=True)
@@ -20,15 +28,83 @@ class Edition:
     files: list[File]
 
 
-def newest_edition(files: Iterable[File]) -> Edition | None:
-    """The edition of the latest date among files of a dated table; None where there are no files."""
+def mark(node: str, as_of: date | None) -> dict[str, int]:
+    """What the commit of a node says of the edition that it makes current."""
+    return {_app(node): as_of.toordinal() if as_of else NONE}
+
+
+def _app(node: str) -> str:
+    return f"edition:{node}"
+
+
+def editions(files: Iterable[File]) -> dict[date, list[File]]:
+    """Files of a dated table by date, oldest first."""
     by_date: dict[str, list[File]] = {}
     for file in files:
         by_date.setdefault(file.partition["as_of"] or "", []).append(file)
-    return Edition(date.fromisoformat(newest := max(by_date)), by_date[newest]) if by_date else None
+    return {date.fromisoformat(day): by_date[day] for day in sorted(by_date)}
 
 
-def scan_newest(lake: Lake, name: str) -> pl.LazyFrame:
-    """Rows of a dated table's newest edition; none where the table was not built yet."""
-    found = newest_edition(lake.files(name))
+def current_edition(lake: Lake, node: str, files: Iterable[File]) -> Edition | None:
+    """The edition that the newest run of a node made, among files of its table; None where there are no files.
+
+    ``node`` is the table, with ``/part`` where several nodes fill it (a model's scores). In a lake of before commits
+    named their edition, and where that one was withdrawn, it is the edition of the latest date.
+    """
+    found = editions(files)
+    if not found:
+        return None
+    made = lake.transaction(node.partition("/")[0], _app(node)) or NONE
+    chosen = next((day for day in found if day.toordinal() == made), max(found))
+    return Edition(chosen, found[chosen])
+
+
+def current_files(lake: Lake, name: str, files: Iterable[File]) -> list[File]:
+    """Of files of a dated table those of its current edition; where several nodes fill it, of the current one of each
+    (of each model's scores)."""
+    parts: dict[str, list[File]] = {}
+    for file in files:
+        part = [value or "" for key, value in file.partition.items() if key not in ("as_of", BUCKET)]
+        parts.setdefault("/".join([name, *part]), []).append(file)
+    found = (current_edition(lake, node, own) for node, own in sorted(parts.items()))
+    return [file for edition in found if edition for file in edition.files]
+
+
+def scan_current(lake: Lake, name: str) -> pl.LazyFrame:
+    """Rows of a dated table's current edition; none where the table was not built yet."""
+    found = current_edition(lake, name, lake.files(name))
     return tables.by_name(name).create_empty().lazy() if found is None else lake.scan(name, found.files)
+
+
+def stored(lake: Lake) -> dict[date, dict[str, int]]:
+    """Rows by table of every edition that the lake holds, oldest first."""
+    found: dict[date, dict[str, int]] = {}
+    for name in sorted(n for n, table in tables.TABLES.items() if tables.spec(table).is_dated):
+        for day, files in editions(lake.files(name)).items():
+            found.setdefault(day, {})[name] = sum(f.rows for f in files)
+    return dict(sorted(found.items()))
+
+
+def withdraw(lake: Lake, as_of: date, nodes: Iterable[str]) -> dict[str, int]:
+    """Remove an edition from every dated table, each in one commit; returns the rows by table. Call it under the lock.
+
+    ``nodes`` are those that fill dated tables: one whose last commit made this edition is no longer current, so that
+    the next run builds it again.
+
+    Raises:
+        LakeError: there is no such edition; names those that there are.
+    """
+    known = stored(lake)
+    if as_of not in known:
+        there = ", ".join(str(day) for day in known) or "none"
+        raise LakeError(f"there is no edition of {as_of}; there are: {there}")
+    for name in known[as_of]:
+        made_it = [n for n in nodes if n.partition("/")[0] == name and _made(lake, n) == as_of.toordinal()]
+        forgotten = {app: NONE for n in made_it for app in (_app(n), f"node:{n}")}
+        files = editions(lake.files(name))[as_of]
+        lake.commit(name, [], files, app="withdraw", app_version=as_of.toordinal(), marks=forgotten)
+    return known[as_of]
+
+
+def _made(lake: Lake, node: str) -> int | None:
+    return lake.transaction(node.partition("/")[0], _app(node))

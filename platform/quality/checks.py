@@ -20,6 +20,7 @@ from customer360.platform.tables import Table
 
 Dimension = Literal["completeness", "accuracy", "consistency", "validity", "timeliness"]
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
+AHEAD_HOURS = 38  # a day, and 14 hours for the zone that is furthest ahead of UTC
 CONTRACT = "contract"  # the rule of validity that stands for all rules of the contract
 MILLISECONDS_A_DAY = 86_400_000
 
@@ -71,6 +72,7 @@ class Checks(Frozen):
     """
 
     tables: dict[str, TableChecks] = {}
+    ahead_hours: float = Field(default=AHEAD_HOURS, ge=0)  # how far a time may lie after the landing of its row
 
     @model_validator(mode="after")
     def _known(self) -> Checks:

@@ -14,7 +14,7 @@ from typing import Any
 from customer360.platform import graph, ledger, quality, tables, telemetry
 from customer360.platform.errors import ConfigError, Customer360Error, NothingLanded, RunError
 from customer360.platform.graph import Node
-from customer360.platform.lake import Add, Lake, reached
+from customer360.platform.lake import Add, Lake, editions, reached
 from customer360.platform.ledger import NodeRun, Run
 from customer360.platform.quality import DeadLetters, Quarantine
 from customer360.platform.quality.checks import added
@@ -214,7 +214,7 @@ class _Driver:
             for output in node.outputs:
                 self.lake.ensure(output, rebuild=refreshed)
             if node.needs_date and self.as_of is None:
-                self.as_of = graph.default_as_of(self.lake)
+                self.as_of = graph.default_as_of(self.lake, self.settings.zones)
                 self.record.as_of = str(self.as_of)
                 telemetry.event(f"as of {self.as_of} (the end of the last complete day in the data)")
             spread = self.executor if isinstance(self.executor, RayExecutor) else None
@@ -266,7 +266,8 @@ class _Driver:
         facts["seconds"] = round(seconds, 3)
         self.lake.replace(
             main, adds.get(main, []), scope=job.partition, app=job.app, app_version=job.app_version, facts=facts,
-            marks={job.basis_app: job.basis_version} if job.node.follows else None,
+            marks=({job.basis_app: job.basis_version} if job.node.follows else {})
+            | (editions.mark(job.node.name, self.as_of) if job.partition.get("as_of") else {}),
         )  # fmt: skip
         self.record.nodes.append(NodeRun(job.node.name, "built", seconds, facts["rows"], facts))
         telemetry.NODE_SECONDS.labels(node=job.node.name).observe(seconds)

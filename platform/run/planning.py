@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import polars as pl
@@ -14,6 +14,7 @@ import polars as pl
 from customer360.platform import graph, tables
 from customer360.platform.graph import Node
 from customer360.platform.lake import BUCKET, File, Lake
+from customer360.platform.quality.ahead import MARGIN, margin_of
 from customer360.platform.quality.checks import TableChecks
 from customer360.platform.run.executor import Executor
 from customer360.platform.run.units import BuildUnit, InputPart, key_column
@@ -43,6 +44,7 @@ class Job:
     fingerprint: str
     context: Context
     checks: TableChecks | None = None  # of the record table that it reads
+    margin: timedelta = MARGIN  # how far a time may lie after the landing of its row
     basis: str = ""  # as the fingerprint, without what decides only whose the rows are
     refreshed: bool = False  # asked for: nothing that stands is trusted
     stands: dict[str, Any] | None = None  # facts of the commit whose rows it only has to give to whose they are now
@@ -92,11 +94,13 @@ def prepare(node: Node, context: Context, rules: dict[str, Any]) -> Job:
     checks = checks_of(rules, node.records) if node.records else None
     if checks:
         parts.append(plain(checks))
+    if node.records and tables.spec(tables.by_name(node.records)).names_times:
+        parts.append(str(margin_of(rules)))
     fingerprint = _digest(parts)
     basis = _digest(
         [parts[0], {name: _basis_of(context.lake, node, name, files) for name, files in inputs.items()}, *parts[2:]]
     )
-    return Job(node, inputs, reserved, partition, fingerprint, own, checks, basis)
+    return Job(node, inputs, reserved, partition, fingerprint, own, checks, margin_of(rules), basis)
 
 
 def _basis_of(lake: Lake, node: Node, name: str, files: list[File]) -> Any:
@@ -204,6 +208,7 @@ def build_unit(job: Job, inputs: tuple[InputPart, ...], **options: Any) -> Build
         inputs=inputs,
         reserved=job.reserved,
         partition=job.partition,
+        margin=job.margin,
         **options,
     )
 

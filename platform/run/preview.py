@@ -147,7 +147,7 @@ def _reason(node: Node, context: Context, rules: dict[str, Any], dirty: set[str]
     try:
         as_of = context.as_of
         if as_of is None and node.needs_date:
-            as_of = graph.default_as_of(context.lake)
+            as_of = graph.default_as_of(context.lake, context.settings.zones)
         job = prepare(node, Context(context.lake, context.settings, as_of), rules)
     except Exception as fault:  # noqa: BLE001 - one node that cannot be planned keeps no other from being looked at
         return f"cannot be planned: {type(fault).__name__}: {fault}"

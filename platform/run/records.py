@@ -10,25 +10,25 @@ reasons. A value of an
 optional column that breaks the contract costs the row nothing: it is null here, counted, and kept in bronze.
 
 Which version of a key is current depends on what was delivered alone: its version column where the contract declares
-one, then the order of the source: number of the batch, natural order of the names of its inputs (day9 before day10),
-position. Never on a clock, on the time of change of a file, or on the number of runs.
+one, then the order of the source (``delivery``). Never on a clock, on the time of change of a file, or on the number
+of runs; times that lie after their own delivery count as ``ahead`` says.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 import polars as pl
 
 from customer360.platform import tables
 from customer360.platform.quality import quarantine_rows, row_id
+from customer360.platform.quality.ahead import MARGIN, ahead
 from customer360.platform.quality.checks import TableChecks, Tally, tally
 from customer360.platform.run.combine import Folded, fold
-from customer360.platform.sources.landing import natural
+from customer360.platform.run.delivery import DELIVERY, INPUT, ranked
+from customer360.platform.run.redating import redated
 from customer360.platform.tables import Table, Verdict
-
-INPUT = "_input"  # rank of a row's input in the natural order of names
-DELIVERY = ("_seq", INPUT, "_position")  # the order of a source
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,22 @@ class Current:
 
 
 def current_records(
-    table: type[Table], bronze: pl.DataFrame, replaced: set[str], checks: TableChecks | None = None
+    table: type[Table],
+    bronze: pl.DataFrame,
+    replaced: set[str],
+    checks: TableChecks | None = None,
+    margin: timedelta = MARGIN,
 ) -> Current:
     """Judge and fold a part of a bronze table that holds all rows of its keys.
 
-    ``replaced`` are addresses (source/seq/file/position) of rows that a correction stands for.
+    ``replaced`` are addresses (source/seq/file/position) of rows that a correction stands for; ``margin`` is how far a
+    time may lie after its landing.
     """
     standing = bronze.filter(~row_id().is_in(list(replaced))) if replaced else bronze
-    verdict = tables.judge(table, standing)
+    dated, moved = redated(table, standing, margin)
+    verdict = tables.judge(table, dated, ahead(table, dated, margin))
     refused = quarantine_rows(table, standing, verdict)
-    repaired = _delivered_again(table, standing.filter(row_id().is_in(refused["row_id"].implode())), verdict.valid)
+    repaired = _delivered_again(table, dated.filter(row_id().is_in(refused["row_id"].implode())), verdict.valid)
     quarantined = refused.filter(~pl.col("row_id").is_in(repaired))
     folded = _fold(table, verdict.valid)
     facts = {
@@ -60,7 +66,8 @@ def current_records(
         "quarantined": standing.height - verdict.valid.height - len(repaired),
         "duplicates": folded.repeats.height,
         "superseded": folded.superseded + bronze.height - standing.height + len(repaired),
-    } | _nulled(verdict)
+    }
+    facts |= _nulled(verdict) | moved
     if folded.combined:
         facts["combined"] = folded.combined
     counted = tally(table, checks, standing, verdict.valid, folded.repeats, _sound(standing, verdict))
@@ -86,7 +93,7 @@ def _sound(standing: pl.DataFrame, verdict: Verdict) -> pl.DataFrame:
 def in_order(table: type[Table], rows: pl.DataFrame) -> pl.DataFrame:
     """Rows by version, then by the order of delivery within their source, the current one of each key last."""
     version = [v] if (v := tables.spec(table).version) else []
-    return _with_rank(rows).sort([*version, "_source", *DELIVERY], nulls_last=False).drop(INPUT)
+    return ranked(rows).sort([*version, "_source", *DELIVERY], nulls_last=False).drop(INPUT)
 
 
 def _fold(table: type[Table], valid: pl.DataFrame) -> Folded:
@@ -116,16 +123,10 @@ def _delivered_again(table: type[Table], refused: pl.DataFrame, valid: pl.DataFr
         return []
     version = pl.col(declared.version) if declared.version else pl.lit(None)
     both = pl.concat([refused.with_columns(is_valid=False), again.with_columns(is_valid=True)])
-    placed = _with_rank(both).sort(DELIVERY).with_row_index("place")
+    placed = ranked(both).sort(DELIVERY).with_row_index("place")
     compared = placed.select(*key, "place", "is_valid", address=row_id(), version=version)
     pairs = compared.filter(~pl.col("is_valid")).join(compared.filter("is_valid"), on=key, suffix="_again")
     is_repaired = (pl.col("place_again") > pl.col("place")) & ~(pl.col("version_again") < pl.col("version")).fill_null(
         False
     )
     return pairs.filter(is_repaired)["address"].unique().to_list()
-
-
-def _with_rank(rows: pl.DataFrame) -> pl.DataFrame:
-    names = sorted(rows["_file"].unique().to_list(), key=natural)
-    ranks = pl.DataFrame({"_file": names, INPUT: range(len(names))}, schema={"_file": pl.String, INPUT: pl.Int64})
-    return rows.join(ranks, on="_file", how="left", maintain_order="left")

@@ -26,6 +26,7 @@ from customer360.platform.sources.casting import Fitted, fit
 from customer360.platform.sources.formats.records import DEAD, POSITION, LineCount, Records
 from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.mapping import Mapping
+from customer360.platform.sources.numbering import Numbering, countable
 from customer360.platform.sources.renames import likely_name, names_in
 from customer360.platform.sources.values import Reading, Words
 
@@ -64,6 +65,7 @@ class _Progress:
     lines: LineCount = field(default_factory=LineCount)
     notes: dict[str, None] = field(default_factory=dict)
     keyed: bool = False
+    numbering: Numbering = field(default_factory=Numbering)
 
 
 @dataclass(frozen=True)
@@ -156,8 +158,12 @@ class IngestUnit:
     def _land(self, records: Records, number: int, done: _Progress) -> None:
         """Write one piece, and add to ``done`` what it gave."""
         fitted = self._fitted(records, done)
-        erased = privacy.erased_rows(self.lake, fitted.frame, self.source.system)
-        rows = _with_metadata(self, fitted.frame.filter(~erased))
+        frame = fitted.frame
+        if not self.batch.inline:  # corrections name the rows that they stand for
+            reached = [*done.columns, *self.source.mapping]
+            frame = done.numbering.filled(tables.by_name(self.source.table), frame, reached)
+        erased = privacy.erased_rows(self.lake, frame, self.source.system)
+        rows = _with_metadata(self, frame.filter(~erased))
         letters = _dead_letters(self, records.dead, done)
         facts = {
             "read": records.count,
@@ -291,7 +297,7 @@ def column_faults(
         contract = table.columns()
         asked = {c: e for c, e in mapping.columns.items() if c not in contract or not contract[c].nullable}
         mapping = replace(mapping, columns=asked)
-    return mapping.faults(table, columns, sample)
+    return mapping.faults(table, [*columns, *countable(table)], sample)
 
 
 def missing_columns(

@@ -11,17 +11,20 @@ import duckdb
 
 from customer360.platform import stars, tables, telemetry
 from customer360.platform.errors import ConfigError
-from customer360.platform.lake import Lake
+from customer360.platform.lake import File, Lake
+from customer360.platform.lake.editions import current_files
 from customer360.platform.warehouse.ddl import DIALECTS, ddl, sql_type, star_ddl
 
 __all__ = ["DIALECTS", "connect", "ddl", "query", "star_ddl"]
 
 FILE = "warehouse.duckdb"  # below the state folder
 ATTACHED = "warehouse"
+CURRENT = "current"  # schema of the current editions, by the names of their tables
 
 
 def connect(lake: Lake, star: Path | None = None) -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB whose schemas bronze, silver, gold and quality hold a view of each stored table.
+    """An in-memory DuckDB whose schemas bronze, silver, gold and quality hold a view of each stored table, and whose
+    schema current holds one of each dated table's current edition.
 
     Views read the files of the current versions; nothing is copied and nothing can be written. Where a warehouse file
     is given and exists, the tables of the star are there too, by their names, read-only.
@@ -31,9 +34,13 @@ def connect(lake: Lake, star: Path | None = None) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     for layer in sorted({name.partition(".")[0] for name in tables.TABLES}):
         connection.execute(f"CREATE SCHEMA {layer}")
+    connection.execute(f"CREATE SCHEMA {CURRENT}")
     for name in sorted(tables.TABLES):
         if lake.exists(name):
-            connection.execute(_view(lake, name))
+            connection.execute(_view(lake, name, name, lake.files(name)))
+            if tables.spec(tables.by_name(name)).is_dated:
+                current = f"{CURRENT}.{name.partition('.')[2]}"
+                connection.execute(_view(lake, name, current, current_files(lake, name, lake.files(name))))
     if star is not None and star.exists():
         _attach(connection, star)
     return connection
@@ -72,14 +79,14 @@ def _quoted(path: Path) -> str:
     return str(path).replace("'", "''")
 
 
-def _view(lake: Lake, name: str) -> str:
+def _view(lake: Lake, name: str, view: str, stored_files: list[File]) -> str:
     columns = tables.schema(tables.by_name(name))
-    paths = [f"{lake.uri(name)}/{f.path}" for f in lake.files(name)]
+    paths = [f"{lake.uri(name)}/{f.path}" for f in stored_files]
     listed = ", ".join(f'"{c}"' for c in columns)
     empty = "SELECT " + ", ".join(f'CAST(NULL AS {sql_type(t)}) AS "{c}"' for c, t in columns.items()) + " WHERE FALSE"
     if not paths:
-        return f"CREATE VIEW {name} AS {empty}"
+        return f"CREATE VIEW {view} AS {empty}"
     files = ", ".join("'" + p.replace("'", "''") + "'" for p in paths)
     stored = f"SELECT * FROM read_parquet([{files}], hive_partitioning = true, union_by_name = true)"
     # Files older than a column of the contract lack it.
-    return f"CREATE VIEW {name} AS SELECT {listed} FROM ({stored} UNION ALL BY NAME {empty})"
+    return f"CREATE VIEW {view} AS SELECT {listed} FROM ({stored} UNION ALL BY NAME {empty})"

@@ -24,7 +24,7 @@ from customer360.platform import privacy
 from customer360.platform.conditions import condition
 from customer360.platform.errors import ConfigError, TableMissing
 from customer360.platform.lake import Lake
-from customer360.platform.lake.editions import newest_edition
+from customer360.platform.lake.editions import current_edition
 
 VIEW, ACCOUNTS, ANSWERS = "gold.customer_360", "silver.identities", "silver.consent_intervals"
 
@@ -47,19 +47,20 @@ CHANNELS: dict[str, Channel] = {
 }
 # Where a meant person ends, the first that fits.
 MEANT, GONE, REFUSED = "meant", "gone", "refused personalization"
-NO_CONSENT, UNSUBSCRIBED, NO_ADDRESS, SAME_ADDRESS = (
+NO_CONSENT, NOT_ASKED, UNSUBSCRIBED, NO_ADDRESS, SAME_ADDRESS = (
     "no consent",
+    "not asked",
     "unsubscribed",
     "no address",
     "same address as another",
 )
 REACHED = "reached"
-PLACES = (GONE, REFUSED, NO_CONSENT, UNSUBSCRIBED, NO_ADDRESS, SAME_ADDRESS, REACHED)
+PLACES = (GONE, REFUSED, NO_CONSENT, NOT_ASKED, UNSUBSCRIBED, NO_ADDRESS, SAME_ADDRESS, REACHED)
 
 
 @dataclass(frozen=True)
 class People:
-    """The newest edition of the customer view, and what was answered and erased since."""
+    """The current edition of the customer view, and what was answered and erased since."""
 
     rows: pl.LazyFrame
     as_of: date
@@ -70,11 +71,11 @@ class People:
 
 def people(lake: Lake) -> People:
     """Raises TableMissing when the customer view was not built yet."""
-    newest = newest_edition(lake.files(VIEW))
-    if newest is None:
+    current = current_edition(lake, VIEW, lake.files(VIEW))
+    if current is None:
         raise TableMissing(f"{VIEW} has no rows in {lake.root} yet; `customer360 run` builds it")
     known = _column(lake, ACCOUNTS, "person_id")
-    return People(lake.scan(VIEW, newest.files), newest.as_of, _refusals(lake), known, lake)
+    return People(lake.scan(VIEW, current.files), current.as_of, _refusals(lake), known, lake)
 
 
 def _column(lake: Lake, table: str, column: str) -> pl.Series:
@@ -120,10 +121,12 @@ def placed(of: People, audience: Audience, channel: str) -> pl.DataFrame:
     meant = of.rows.filter(condition(audience.condition, Customer360.columns(), of.as_of)).sort("person_id").collect()
     address = pl.col(how.address).str.strip_chars().str.to_lowercase() if how.address else pl.lit("the app")
     purpose = PURPOSES[how.consent]
+    unasked = pl.col("unanswered_purposes").list.contains(purpose).fill_null(False)
     reasons = (
         (GONE, ~pl.col("person_id").is_in(of.known.implode()) | _erased(of, meant, how)),
         (REFUSED, ~_allowed(of)),
-        (NO_CONSENT, ~pl.col(how.consent) | _refused(of, purpose)),
+        (NO_CONSENT, (~pl.col(how.consent) & ~unasked) | _refused(of, purpose)),
+        (NOT_ASKED, ~pl.col(how.consent)),
         (UNSUBSCRIBED, pl.col("has_unsubscribed") & pl.lit(how.heeds_unsubscription)),
         (NO_ADDRESS, address.is_null() | (address == "")),
     )

@@ -8,6 +8,7 @@ from customer360.platform.errors import Customer360Error
 from customer360.serve.cli import (
     audiences,
     batches,
+    editions,
     identity,
     init,
     lake,
@@ -29,7 +30,7 @@ app = typer.Typer(
 )
 for subject in (
     init,
-    pipelines, systems, models, offline, audiences, batches, quality, serving, lake, warehouse, identity,
+    pipelines, systems, models, offline, audiences, batches, quality, serving, lake, editions, warehouse, identity,
 ):  # fmt: skip
     app.add_typer(subject.app)  # without a name: its commands stand at the top
 

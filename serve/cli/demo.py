@@ -20,7 +20,7 @@ import polars as pl
 from customer360.pipelines.sample import write_sample
 from customer360.platform import access, telemetry
 from customer360.platform.errors import ConfigError, Customer360Error
-from customer360.platform.lake.editions import scan_newest
+from customer360.platform.lake.editions import scan_current
 from customer360.platform.run import RunRequest, lake_of
 from customer360.platform.run.executor import ray_session
 from customer360.platform.settings import Settings
@@ -120,7 +120,7 @@ def _introduce(settings: Settings) -> str:
     console.print(portrait.records(lake, person))
     _say("Why they are one person (bits of evidence; 0 is even odds)")
     console.print(portrait.reasons(lake, person))
-    (row,) = scan_newest(lake, "gold.customer_360").filter(pl.col("person_id") == person).collect().to_dicts()
+    (row,) = scan_current(lake, "gold.customer_360").filter(pl.col("person_id") == person).collect().to_dicts()
     _say(f"Profile as of {row['as_of']}, by group: until when facts are known, and the first of its values")
     _say(*portrait.profile(row))
     return person

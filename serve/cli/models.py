@@ -27,6 +27,21 @@ def train(
     jobs.train(settings, model, day(as_of))
 
 
+@app.command("models")
+def listed(as_of: AsOfOption = None, config: ConfigOption = None) -> None:
+    """List the models: days of purchases that each needs to be trained, and how many there are."""
+    from customer360.models.base import MODELS
+    from customer360.serve import jobs
+    from customer360.serve.cli import report
+
+    found = jobs.histories(configured(config), day(as_of))
+    grid = report.grid("Models", "model", "predicts", "days needed", "days there", "can be trained")
+    for each in found:
+        there = "none" if each.known is None else str(each.known)
+        grid.add_row(each.model, MODELS[each.model].target, str(each.needed), there, "yes" if each.suffices else "no")
+    report.console.print(grid)
+
+
 @app.command()
 def tune(
     model: Annotated[str, typer.Argument(help="One model whose file has the sections search and objective")],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +10,8 @@ import typer
 
 from customer360.platform import settings as configuration
 from customer360.platform import telemetry
+from customer360.platform.errors import ConfigError
+from customer360.platform.quality.ahead import MARGIN
 from customer360.platform.settings import Settings
 
 ConfigOption = Annotated[
@@ -32,4 +34,12 @@ def configured(config: Path | None) -> Settings:
 
 
 def day(moment: datetime | None) -> date | None:
-    return moment.date() if moment else None
+    """The date of `--as-of`.
+
+    Raises:
+        ConfigError: it has not come, in any zone. Nothing else asks the clock: no result depends on it.
+    """
+    asked, latest = moment.date() if moment else None, (datetime.now(UTC) + MARGIN).date()
+    if asked and asked > latest:
+        raise ConfigError(f"--as-of {asked} has not come: the latest date that can be given today is {latest}")
+    return asked

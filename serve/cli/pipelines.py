@@ -161,8 +161,8 @@ def sql(
     ],
     config: ConfigOption = None,
 ) -> None:
-    """Query lake and warehouse with DuckDB; schemas are bronze, silver, gold, quality, customer, behavior,
-    personalization.
+    """Query lake and warehouse with DuckDB; schemas are bronze, silver, gold, current (of gold, the edition of the
+    newest run alone), quality, customer, behavior, personalization.
     """
     from customer360.platform import warehouse
     from customer360.platform.run import lake_of

@@ -14,7 +14,7 @@ from customer360.pipelines.gold.customers import GROUPS
 from customer360.platform import tables
 from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import Lake
-from customer360.platform.lake.editions import scan_newest
+from customer360.platform.lake.editions import scan_current
 
 RECORDS_SHOWN, PAIRS_SHOWN = 5, 5
 VALUES_SHOWN = 4  # of a group of the profile
@@ -32,7 +32,7 @@ def typical(lake: Lake) -> str:
     Raises:
         Customer360Error: there is none with purchases and a score.
     """
-    scored = scan_newest(lake, "gold.customer_360").filter(
+    scored = scan_current(lake, "gold.customer_360").filter(
         pl.col("churn_probability").is_not_null(), pl.col("may_personalize"), pl.col("order_count_365d") > 2
     )
     merged = scored.filter(pl.col("record_count") > 1).with_columns(

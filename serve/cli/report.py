@@ -22,6 +22,7 @@ from customer360.platform.run.replay import open_dead_letters
 from customer360.platform.run.rereading import BatchLine, batch_lines, named_batches, outdated
 from customer360.platform.settings import Settings
 from customer360.serve import money
+from customer360.serve.cli import remarks
 from customer360.serve.compose import rules_of
 
 if TYPE_CHECKING:  # the page brings Jinja, which no other command needs
@@ -32,7 +33,8 @@ console = Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL)
 
 
 TEXT = ("batch", "table", "node", "row", "column", "rule", "value", "source", "reason", "state", "because", "faults",
-        "run", "command", "as of", "nodes", "ended", "last commit", "person", "missing", "measure")  # fmt: skip
+        "run", "command", "as of", "nodes", "ended", "last commit", "person", "missing", "measure",
+        "model")  # fmt: skip
 
 
 def grid(title: str, *columns: str) -> Grid:
@@ -54,6 +56,8 @@ def run_summary(settings: Settings, record: Run) -> None:
     console.print(f"run {record.id}: {said}" + ("" if built else "; nothing was new, everything is current"))
     if built:
         conservation(lake_of(settings), settings)
+        for line in remarks.of(settings, record):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def balances(lake: Lake, settings: Settings) -> list[tuple[str, quality.Balance]]:

@@ -26,10 +26,10 @@ import polars as pl
 
 from customer360.models.identity.registry import former_records
 from customer360.models.recommenders.histories import popularity
-from customer360.platform import online
+from customer360.platform import online, tables
 from customer360.platform.errors import TableMissing
 from customer360.platform.lake import BUCKET, File, Lake
-from customer360.platform.lake.editions import newest_edition
+from customer360.platform.lake.editions import current_edition, current_files
 from customer360.platform.online import Generation, NotPublished, OnlineStore
 
 PROFILES, IDENTITIES = "gold.customer_360", "silver.identities"
@@ -68,26 +68,24 @@ class Inputs:
 
     @property
     def as_of(self) -> date:
-        """The newest edition of the profiles.
+        """The current edition of the profiles.
 
         Raises:
             TableMissing: there is none.
         """
-        newest = newest_edition(self.files.get(PROFILES, []))
-        if newest is None:
+        current = current_edition(self.lake, PROFILES, self.files.get(PROFILES, []))
+        if current is None:
             raise TableMissing(f"{PROFILES} has no rows in {self.lake.root} yet; `customer360 run` builds it")
-        return newest.as_of
+        return current.as_of
 
-    def newest(self, name: str) -> list[File]:
-        """Files of each model's newest edition (of the newest edition, where a table has no models)."""
-        by_model: dict[str | None, list[File]] = {}
-        for f in self.files.get(name, []):
-            by_model.setdefault(f.partition.get("model"), []).append(f)
-        return [f for files in by_model.values() if (newest := newest_edition(files)) for f in newest.files]
+    def current(self, name: str) -> list[File]:
+        """Files of each model's current edition (of the current edition, where a table has no models)."""
+        files = self.files.get(name, [])
+        return current_files(self.lake, name, files) if tables.spec(tables.by_name(name)).is_dated else files
 
     def buckets(self, name: str) -> Iterator[pl.DataFrame]:
-        """The newest edition bucket by bucket; a person is whole within one."""
-        files = self.newest(name)
+        """The current edition bucket by bucket; a person is whole within one."""
+        files = self.current(name)
         for bucket in sorted({f.partition[BUCKET] or "" for f in files}):
             yield self.lake.scan(name, [f for f in files if f.partition[BUCKET] == bucket]).collect()
 
@@ -148,7 +146,7 @@ def documents(inputs: Inputs) -> Iterator[pl.DataFrame]:
     if inputs.has(PRODUCTS):
         yield _products(inputs.scan(PRODUCTS), inputs.scan(STOCK) if inputs.has(STOCK) else None)
     if inputs.has(AFFINITY):
-        yield _together(inputs.lake.scan(AFFINITY, inputs.newest(AFFINITY)))
+        yield _together(inputs.lake.scan(AFFINITY, inputs.current(AFFINITY)))
 
 
 def _former(former: pl.DataFrame, accounts: pl.DataFrame, published: pl.DataFrame) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from customer360.platform import privacy, quality, tables
 from customer360.platform.errors import TableMissing
 from customer360.platform.lake import Lake
-from customer360.platform.lake.editions import scan_newest
+from customer360.platform.lake.editions import scan_current
 from customer360.platform.quality.checks import DIMENSIONS
 from customer360.platform.quality.metrics import ALL
 
@@ -30,7 +30,7 @@ class Overview:
     history: pl.DataFrame  # all of them: table_name, measured_at, quality_score
     rules: pl.DataFrame  # checks that failed most: BROKEN
     alerts: pl.DataFrame  # quality.alerts, those that stand first
-    scores: pl.DataFrame  # gold.customer_quality of the newest date
+    scores: pl.DataFrame  # gold.customer_quality, its current edition
     missing: pl.DataFrame  # attribute, people, share
     people: pl.DataFrame  # who needs more data, the best customers first: masked names and what is missing
 
@@ -46,7 +46,7 @@ def overview(lake: Lake, people: int = 20) -> Overview:
     together = lake.scan("quality.data_quality_metrics").filter(pl.col("source_system") == ALL).collect()
     newest = together.sort("table_version").unique("table_name", keep="last").sort("table_name")
     alerts = lake.scan("quality.alerts").sort("cleared_at", "opened_at", descending=[True, True]).collect()
-    scores = scan_newest(lake, "gold.customer_quality").collect()
+    scores = scan_current(lake, "gold.customer_quality").collect()
     return Overview(
         tables=newest,
         history=together.sort("table_name", "table_version").select("table_name", "measured_at", "quality_score"),
@@ -92,7 +92,9 @@ def _missing(scores: pl.DataFrame) -> pl.DataFrame:
 def _needing(lake: Lake, scores: pl.DataFrame, limit: int) -> pl.DataFrame:
     """People who need more data; those who spent most come first, then those who lack most."""
     needing = scores.filter("needs_data")
-    worth = scan_newest(lake, "gold.customer_360").select("person_id", net_amount=pl.col("net_amount").cast(pl.Float64))
+    worth = scan_current(lake, "gold.customer_360").select(
+        "person_id", net_amount=pl.col("net_amount").cast(pl.Float64)
+    )
     ordered = needing.join(worth.collect(), on="person_id", how="left").sort(
         "net_amount", "missing_worth", "person_id", descending=[True, True, False], nulls_last=True
     )

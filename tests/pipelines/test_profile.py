@@ -4,7 +4,7 @@ each.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
@@ -79,8 +79,9 @@ def test_the_future_changes_nothing(retailer) -> None:
         "gold.interactions": "on", "silver.consent_intervals": "valid_from",
     }  # fmt: skip
     frames = {t: retailer.frame(t) for t in node.inputs}
-    past = {t: f.filter(pl.col(dated[t]) < retailer.as_of) if t in dated else f for t, f in frames.items()}
-    values = {"as_of": retailer.as_of, "params": retailer.rules["enrichment"]}
+    day = retailer.as_of - timedelta(days=20)  # the data of the sample are complete to its end
+    past = {t: f.filter(pl.col(dated[t]) < day) if t in dated else f for t, f in frames.items()}
+    values = {"as_of": day, "params": retailer.rules["enrichment"]}
     made = [node.function(*given.values(), **values).sort("person_id").collect() for given in (frames, past)]
     assert any(frames[t].collect().height > past[t].collect().height for t in dated), "the sample has no future"
     changed = [c for c in made[0].columns if not made[0][c].equals(made[1][c])]

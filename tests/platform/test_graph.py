@@ -64,7 +64,7 @@ def test_only_gold_takes_a_date(empty_graph: None) -> None:
 
 
 def test_who_takes_a_date_waits_for_the_table_that_gives_it(chain: None) -> None:
-    graph.gives_as_of("silver.t_d")(lambda lake: None)
+    graph.gives_as_of("silver.t_d")(lambda lake, zones: None)
     produces(table("gold.t_e", partition_by=("as_of",)), inputs=("silver.t_b",))(lambda context, b: b)
     assert graph.edges()["gold.t_c"] == graph.edges()["gold.t_e"] == {"silver.t_b", "silver.t_d"}
     assert graph.edges()["silver.t_b"] == set()
@@ -72,9 +72,9 @@ def test_who_takes_a_date_waits_for_the_table_that_gives_it(chain: None) -> None
 
 
 def test_one_function_gives_the_date(chain: None) -> None:
-    def another(lake: object) -> None: ...
+    def another(lake: object, zones: object) -> None: ...
 
-    graph.gives_as_of("silver.t_d")(lambda lake: None)
+    graph.gives_as_of("silver.t_d")(lambda lake, zones: None)
     with pytest.raises(GraphError, match="as_of is given twice"):
         graph.gives_as_of("silver.t_b")(another)
     graph.DATE_TABLES.clear()

@@ -7,7 +7,7 @@ from datetime import date, datetime
 import polars as pl
 
 from customer360.pipelines.rules import EnrichmentRules
-from customer360.platform.tables import Boolean, Table, Timestamp
+from customer360.platform.tables import Boolean, List, String, Table, Timestamp
 
 PURPOSES = {  # by the column that tells whether it is allowed
     "may_personalize": "PERSONALIZATION",
@@ -22,6 +22,12 @@ NO_DATE = datetime(1970, 1, 1)
 class Consent(Table):
     """Contacts and uses that are allowed."""
 
+    unanswered_purposes = List(
+        String(),
+        nullable=True,
+        description="Purposes that the person was never asked about or never answered: the rule file's"
+        " `consent.when_not_asked` decides about them; null in editions of before",
+    )
     may_personalize = Boolean()
     may_email = Boolean()
     may_sms = Boolean()
@@ -32,7 +38,9 @@ class Consent(Table):
 
 
 def consent(profile: pl.LazyFrame, intervals: pl.LazyFrame, params: EnrichmentRules, as_of: date) -> pl.LazyFrame:
-    """Adds Consent: answers that hold on the last day before ``as_of``; unanswered purposes follow the rule file."""
+    """Adds Consent: answers that hold on the last day before ``as_of``; unanswered purposes are named, and follow the
+    rule file.
+    """
     given = intervals.filter(pl.col("valid_from") < as_of)
     holds = pl.col("valid_to").is_null() | (pl.col("valid_to") >= as_of)
     allowed, purpose = pl.col("is_allowed"), pl.col("purpose")
@@ -41,8 +49,10 @@ def consent(profile: pl.LazyFrame, intervals: pl.LazyFrame, params: EnrichmentRu
         may_sell=allowed.filter(holds, purpose == "SALE").first(),
         consent_until_at=pl.col("valid_from").max().cast(pl.Datetime("us")).replace(NO_DATE, None),
     )
+    unanswered = [pl.when(pl.col(c).is_null()).then(pl.lit(p)) for c, p in PURPOSES.items()]
     return profile.join(said, on="person_id", how="left").with_columns(
-        pl.col(list(PURPOSES)).fill_null(params.consent_default),
+        *(pl.col(c).fill_null(params.allows_unasked(p)) for c, p in PURPOSES.items()),
+        pl.concat_list(unanswered).list.drop_nulls().alias("unanswered_purposes"),
         pl.col("may_sell").fill_null(False),
         pl.col("consent_until_at").dt.replace_time_zone("UTC"),
     )

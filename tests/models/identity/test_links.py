@@ -7,6 +7,7 @@ import pytest
 
 from customer360.models.identity.links import identity_links
 from customer360.models.identity.rules import Stitching
+from customer360.pipelines.rules import ValidationRules
 from customer360.pipelines.silver.behavior import visitor_logins
 from customer360.pipelines.subjects import with_subject
 
@@ -22,8 +23,9 @@ def owners(*events: tuple[str, str | None]) -> list[str]:
     """Subjects of events a minute apart, each (device, account or None)."""
     rows = [(device, account, START + timedelta(minutes=n)) for n, (device, account) in enumerate(events)]
     schema = {"VISITOR_ID": pl.String, "CUSTOMER_ID": pl.String, "EVENT_DATE": pl.Datetime("us", "UTC")}
-    told = pl.DataFrame(rows, schema=schema, orient="row").lazy().with_columns(_source_system=pl.lit("SHOP"))
-    links = identity_links(RESOLVED.lazy(), visitor_logins(told), RULES).collect()
+    told = pl.DataFrame(rows, schema=schema, orient="row").lazy()
+    told = told.with_columns(_source_system=pl.lit("SHOP"), _ingested_at=pl.lit(START))
+    links = identity_links(RESOLVED.lazy(), visitor_logins(told, ValidationRules()), RULES).collect()
     facts = told.with_columns(account=pl.concat_str("_source_system", "CUSTOMER_ID", separator="/"))
     found = with_subject(
         facts, links.lazy(), account="account", visitor="VISITOR_ID", at="EVENT_DATE", otherwise=pl.lit("nobody")
@@ -90,3 +92,12 @@ def test_a_placeholder_is_no_device(placeholder):
 
 def test_devices_do_not_mix():
     assert owners(("one", "A"), ("two", None), ("one", None), ("two", "B")) == ["ann", "bob", "ann", "bob"]
+
+
+def test_a_clock_that_runs_ahead_logs_nobody_in():
+    ahead = [("tablet", None, START), ("tablet", "A", START + timedelta(hours=40))]
+    schema = {"VISITOR_ID": pl.String, "CUSTOMER_ID": pl.String, "EVENT_DATE": pl.Datetime("us", "UTC")}
+    told = pl.DataFrame(ahead, schema=schema, orient="row").lazy()
+    told = told.with_columns(_source_system=pl.lit("SHOP"), _ingested_at=pl.lit(START))
+    assert visitor_logins(told, ValidationRules()).collect().is_empty()
+    assert visitor_logins(told, ValidationRules(ahead_hours=48)).collect().height == 1

@@ -132,7 +132,7 @@ def test_when_nothing_lands_the_cause_comes_first(shop: Any) -> None:
     def t_ages(silver_t_clicks: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
         return silver_t_clicks.select(as_of=pl.lit(as_of)).unique()
 
-    graph.gives_as_of("silver.t_orders")(lambda lake: date(2024, 1, 3))
+    graph.gives_as_of("silver.t_orders")(lambda lake, zones: date(2024, 1, 3))
     (shop.root / "landing/orders").mkdir()
     (shop.root / "landing/orders/1.csv").write_bytes(b"\x1f\x8bno gzip")
     with pytest.raises(RunError) as fault:
@@ -196,7 +196,7 @@ def test_a_producer_commits_side_tables_and_parts(filled: Any) -> None:
     ]
     assert len(filled.rows("gold.t_side")) == 3
     assert filled.states(filled.run(as_of=first))["gold.t_scores/one"] == "current"
-    graph.gives_as_of("silver.t_totals")(lambda _: date(2024, 1, 3))
+    graph.gives_as_of("silver.t_totals")(lambda _, zones: date(2024, 1, 3))
     filled.run()
     assert filled.lake.scan("gold.t_scores").collect()["as_of"].n_unique() == 2
     assert len(seen) == 4
@@ -212,7 +212,7 @@ def test_a_build_that_takes_a_date_waits_for_the_table_that_gives_it(filled: Any
     def t_ages(silver_t_clicks: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
         return silver_t_clicks.select(as_of=pl.lit(as_of)).unique()
 
-    def last_day(lake: Any) -> date:
+    def last_day(lake: Any, zones: Any) -> date:
         if not lake.scan("silver.t_totals").collect().height:
             raise LakeError("silver.t_totals has no day; give --as-of")
         return date(2024, 1, 3)

@@ -32,6 +32,7 @@ PEOPLE: dict[str, dict[str, Any]] = {
     "p_refused_today": {},
     "p_no_mail": {"may_email": False},
     "p_no_mail_today": {},
+    "p_not_asked": {"may_email": False, "unanswered_purposes": ["EMAIL"]},
     "p_left_list": {"has_unsubscribed": True},
     "p_blank": {"email_address": " "},
     "p_none": {"email_address": None},
@@ -72,6 +73,7 @@ def test_everybody_who_is_meant_ends_in_one_place(shop: Any) -> None:
         audiences.GONE: ["p_erased", "p_gone"],
         audiences.REFUSED: ["p_refused", "p_refused_today"],
         audiences.NO_CONSENT: ["p_no_mail", "p_no_mail_today"],
+        audiences.NOT_ASKED: ["p_not_asked"],
         audiences.UNSUBSCRIBED: ["p_left_list"],
         audiences.NO_ADDRESS: ["p_blank", "p_none"],
         audiences.SAME_ADDRESS: ["p_spouse"],
@@ -83,7 +85,7 @@ def test_everybody_who_is_meant_ends_in_one_place(shop: Any) -> None:
 
 def test_channels_differ(shop: Any) -> None:
     assert places(shop, "push")[audiences.REACHED] == [
-        "p_blank", "p_erased", "p_good", "p_no_mail", "p_no_mail_today", "p_none", "p_spouse",
+        "p_blank", "p_erased", "p_good", "p_no_mail", "p_no_mail_today", "p_none", "p_not_asked", "p_spouse",
     ]  # fmt: skip
     calls = places(shop, "phone")
     assert calls[audiences.REACHED] == ["p_blank"] and "p_left_list" in calls[audiences.SAME_ADDRESS]
@@ -92,7 +94,7 @@ def test_channels_differ(shop: Any) -> None:
 def test_sizes(shop: Any) -> None:
     of = audiences.people(shop.lake)
     assert of.as_of == AS_OF
-    assert audiences.sizes(of, RULES) == {"loyal": (11, 9), "all": (13, 11)}
+    assert audiences.sizes(of, RULES) == {"loyal": (12, 10), "all": (14, 12)}
     assert audiences.sizes(of, AudienceRules()) == {}
 
 

@@ -1,0 +1,20 @@
+"""The order of a source: number of the batch, natural order of the names of its inputs (day9 before day10), position.
+
+It is what was delivered after what, and depends on no clock, no time of change of a file and no number of runs.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from customer360.platform.sources.landing import natural
+
+INPUT = "_input"  # rank of a row's input in the natural order of names
+DELIVERY = ("_seq", INPUT, "_position")
+
+
+def ranked(rows: pl.DataFrame) -> pl.DataFrame:
+    """Bronze rows with the rank of their input, as ``DELIVERY`` sorts by."""
+    names = sorted(rows["_file"].unique().to_list(), key=natural)
+    ranks = pl.DataFrame({"_file": names, INPUT: range(len(names))}, schema={"_file": pl.String, INPUT: pl.Int64})
+    return rows.join(ranks, on="_file", how="left", maintain_order="left")
