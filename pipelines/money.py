@@ -5,13 +5,15 @@ from __future__ import annotations
 import polars as pl
 
 MONEY = pl.Decimal(12, 2)
+LIMIT = 10.0**10
 ZERO = pl.lit(0).cast(MONEY)
 
 
 def converted(amount: pl.Expr, rate: pl.Expr) -> pl.Expr:
     """An amount at a rate, to two decimals, half away from zero; as it stands at a rate of 1, null without a rate or
     where the result has more than ten digits before the point."""
-    exchanged = (amount.cast(pl.Float64) * rate).round(2, mode="half_away_from_zero").cast(MONEY, strict=False)
+    product = (amount.cast(pl.Float64) * rate).round(2, mode="half_away_from_zero")
+    exchanged = pl.when(product.abs() < LIMIT).then(product).cast(MONEY)
     return pl.when(rate == 1).then(amount).otherwise(exchanged)
 
 

@@ -16,18 +16,30 @@ READ = ("is_sale", "is_unconverted", "currency", "refund_currency", "exchange_ra
 
 
 def notices(lake: Lake, rules: Mapping[str, BaseModel]) -> list[str]:
-    """A line on transactions that are in no amount, by currency, and one on sales that gave back more than they took;
-    nothing where there are none.
+    """A line on which currency amounts are in where nobody said so and there are several, one on transactions that are
+    in no amount, by currency, and one on sales that gave back more than they took; nothing where there are none.
     """
     if not (lake.exists(TRANSACTIONS) and lake.exists(REPORTING)):
         return []
     held = lake.scan(TRANSACTIONS).select(READ)
     enrichment = rules.get("enrichment")
-    days = enrichment.rate_valid_days if isinstance(enrichment, EnrichmentRules) else EnrichmentRules().rate_valid_days
-    return [*_unconverted(lake, held, days), *_overpaid(held)]
+    stated = enrichment if isinstance(enrichment, EnrichmentRules) else EnrichmentRules()
+    reporting = " ".join(lake.scan(REPORTING).collect()["currency"])
+    chosen = [] if stated.reporting_currency else _chosen(held, reporting)
+    return [*chosen, *_unconverted(held, reporting, stated.rate_valid_days), *_overpaid(held)]
 
 
-def _unconverted(lake: Lake, held: pl.LazyFrame, days: int) -> list[str]:
+def _chosen(held: pl.LazyFrame, reporting: str) -> list[str]:
+    currencies = held.select(pl.col("currency").drop_nulls().n_unique()).collect().item()
+    if currencies < 2:
+        return []
+    return [
+        f"money: amounts are in {reporting}, the currency of most transactions of {currencies}; "
+        f"`reporting_currency: {reporting}` in the rule file enrichment.yaml keeps it so whatever is sold next"
+    ]
+
+
+def _unconverted(held: pl.LazyFrame, reporting: str, days: int) -> list[str]:
     """What is missing is the rate of the transaction, or of its refund where that is in another currency."""
     missing = pl.when(pl.col("exchange_rate").is_null()).then("currency").otherwise("refund_currency")
     counted = (
@@ -36,12 +48,11 @@ def _unconverted(lake: Lake, held: pl.LazyFrame, days: int) -> list[str]:
     found = counted.collect()
     if found.is_empty():
         return []
-    reporting = lake.scan(REPORTING).collect()["currency"].to_list()
     told = ", ".join(f"{_named(currency)} {count:,}" for currency, count in found.rows())
     total = held.select(pl.len()).collect().item()
     return [
         f"money: {found['len'].sum():,} of {total:,} transactions are in no amount, only counted as unconverted: their "
-        f"currency has no rate to {' '.join(reporting)} on the day or within {days} days before ({told}); "
+        f"currency has no rate to {reporting} on the day or within {days} days before ({told}); "
         f"deliver rates to bronze.exchange_rates (RATE_DATE, FROM_CURRENCY, TO_CURRENCY, RATE). "
         f"gold.money_by_currency has the amounts of people as delivered"
     ]

@@ -114,7 +114,7 @@ REFUSED = {
     ("pos_transactions", TILL, 6, None, "happened_in_sensible_time", None),
 }
 DEAD = {
-    ("pos_transactions", TILL, 9, "expected 25 fields, found 4"),
+    ("pos_transactions", TILL, 9, "expected 28 fields, found 4"),
     ("shop_transactions", SHOP, 2, "JSON"),
     ("shop_transactions", SHOP, 3, "JSON"),
     ("web_events", CLICKS, 2, "invalid bytes"),

@@ -81,7 +81,7 @@ class PersonalizationFeatures(
     reads={
         "gold.customer_360": ("person_id", *CONSENT, *FROM_PROFILE, "facts_until_at", "affinity_until_at"),
         "gold.customer_features": ("person_id", *FROM_FEATURES),
-        "silver.products": ("product_id", "category", "price"),
+        "silver.products": ("product_id", "category", "price", "currency"),
     },
 )
 def personalization_features(
@@ -127,12 +127,15 @@ def _recency(recent: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
 
 
 def _prices(recent: pl.LazyFrame, products: pl.LazyFrame) -> pl.LazyFrame:
-    """List prices, not what was paid: an offer does not make a person a buyer of cheap things."""
-    priced = products.select("product_id", "category", price=pl.col("price").cast(pl.Float64)).filter(
-        pl.col("price") > 0
-    )
-    medians = priced.group_by("category").agg(median=pl.col("price").median())
-    level = priced.join(medians, on="category").select("product_id", ratio=pl.col("price") / pl.col("median"))
+    """List prices, not what was paid: an offer does not make a person a buyer of cheap things. A price is compared with
+    those of its currency.
+    """
+    priced = products.select(
+        "product_id", "category", pl.col("currency").fill_null(""), price=pl.col("price").cast(pl.Float64)
+    ).filter(pl.col("price") > 0)
+    like = ["category", "currency"]
+    medians = priced.group_by(like).agg(median=pl.col("price").median())
+    level = priced.join(medians, on=like).select("product_id", ratio=pl.col("price") / pl.col("median"))
     bought = recent.filter(pl.col("kind") == "purchase").join(level, on="product_id")
     return bought.group_by("person_id").agg(
         price_level=((pl.col("ratio") * pl.col("quantity")).sum() / pl.col("quantity").sum()).round(6)

@@ -22,6 +22,8 @@ from customer360.platform.run.preview import Preview
 from customer360.platform.run.replay import open_dead_letters
 from customer360.platform.run.rereading import BatchLine, batch_lines, named_batches, outdated
 from customer360.platform.settings import Settings
+from customer360.serve import money
+from customer360.serve.compose import rules_of
 
 if TYPE_CHECKING:  # the page brings Jinja, which no other command needs
     from customer360.serve.publication.quality import Overview
@@ -149,6 +151,8 @@ def status(settings: Settings) -> None:
     console.print(listing)
     conservation(lake, settings)
     _stuck(lake, settings)
+    for notice in money.notices(lake, rules_of(settings)):
+        console.print(notice)
     refused_rows = quality.refused(lake)
     console.print(
         f"quarantine: {refused_rows['row_id'].n_unique():,} rows; "

@@ -77,6 +77,14 @@ def test_total_and_order_hold_beside_the_rules(fitted, days) -> None:
     assert truths[0] > 2 * truths[4] > 2 * truths[9]
 
 
+def test_who_spends_an_unknown_amount_has_no_value(fitted, days) -> None:
+    first = clv.predict(fitted, at_cut(days))["person_id"][0]
+    is_unknown = (pl.col("person_id") == first) & (pl.col("order_count") > 0)
+    unknown = days.with_columns(unconverted_order_count=is_unknown.cast(pl.Int64))
+    scored, before = clv.predict(fitted, at_cut(unknown)), clv.predict(fitted, at_cut(days))
+    assert scored.equals(before.filter(pl.col("person_id") != first))
+
+
 def test_what_follows_the_cut_changes_no_score(fitted, days) -> None:
     past = at_cut(days.filter(pl.col("on") < CUT))
     again = clv.fit(past, fitted.params, base.NoProgress())

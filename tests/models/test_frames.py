@@ -86,6 +86,20 @@ def test_features_of_one_customer() -> None:
     assert {name: found[name] for name in expected} == pytest.approx(expected)
 
 
+def test_orders_of_unknown_amount_are_orders_and_in_no_mean() -> None:
+    before, after = CUT - timedelta(days=10), CUT + timedelta(days=1)
+    rows = [day("p1", before, order_count=3, gross_amount=50), day("p2", before, order_count=1, gross_amount=8)]
+    known = days_of(*rows, day("p2", after, order_count=1), day(None, before, order_count=1))
+    unknown = known.with_columns(unconverted_order_count=pl.when(pl.col("gross_amount") == 8).then(0).otherwise(1))
+    found = {row["person_id"]: row for row in frames.features(unknown, CUT).collect().to_dicts()}
+    assert (found["p1"]["order_count"], found["p1"]["mean_order_amount"]) == (3, 25.0)
+    nothing = unknown.with_columns(unconverted_order_count=pl.col("order_count"))
+    (first, _) = frames.features(nothing, CUT).sort("person_id").collect().to_dicts()
+    assert (first["purchase_day_count"], first["mean_order_amount"], first["max_day_amount"]) == (1, None, None)
+    assert frames.priced(unknown, CUT).collect()["person_id"].to_list() == ["p2", "p2", None], "not what came later"
+    assert frames.priced(known, CUT).collect().height == 4, "a file of transactions is of one currency"
+
+
 def test_rows_at_or_after_the_cut_change_no_feature(log: pl.LazyFrame) -> None:
     poison = days_of(
         *(

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from customer360.platform import quality
+from customer360.serve import jobs
 from customer360.serve.cli.report import balances
 
 pytestmark = pytest.mark.slow
@@ -111,6 +112,11 @@ def test_two_files_of_one_key_are_one_record(shop: Callable[..., Any]) -> None:
         name: b.outcomes["combined"] for name, b in balances(found.lake, found.settings) if "combined" in b.outcomes
     }
     assert (combined["silver.customer_records"], combined["silver.transactions"]) == (1, 1)
+    jobs.drop_batch(found.settings, "refunds", 1, ignore=True)
+    jobs.drop_batch(found.settings, "homes", 1, ignore=True)
+    found.run(as_of=AS_OF, end="gold.customer_360")
+    assert money(found) == {"7": (2, 100, 0, 100)} and holds(found), "without one of two contributors"
+    assert found.lake.scan("silver.customer_records").select(wanted).collect().rows()[0][2:] == (row[2], None, None)
 
 
 LINES = [
@@ -130,8 +136,9 @@ def test_four_currencies_without_rates(shop: Callable[..., Any], caplog: pytest.
     )
     found.deliver("orders.csv", LINES)
     found.run(as_of=AS_OF, end="gold.customer_360")
-    (said,) = [r.getMessage() for r in caplog.records if r.getMessage().startswith("money:")]
-    assert "3 of 5 transactions" in said and "GBP" in said and "(CHF 1, EUR 1, JPY 1)" in said
+    chosen, said = (r.getMessage() for r in caplog.records if r.getMessage().startswith("money:"))
+    assert "amounts are in GBP, the currency of most transactions of 4" in chosen
+    assert "3 of 5 transactions" in said and "no rate to GBP" in said and "(CHF 1, EUR 1, JPY 1)" in said
     assert money(found) == {"7": (3, 60, 0, 60), "8": (2, 0, 0, 0)}
     view = found.lake.scan("gold.customer_360").sort("order_count").collect()
     assert view["mean_order_amount"].to_list() == [None, 30.0], "of what is known, never of nothing"
