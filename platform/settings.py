@@ -121,9 +121,9 @@ class SourceSettings(Frozen):
     table: str
     system: str = Field(pattern=r"^[A-Z0-9_]+$")  # namespace of the source's identifiers
     kind: Annotated[str, AfterValidator(_known)] = "files"  # module of platform/sources, or a dotted module name
-    mapping: dict[str, str] = {}  # contract column: SQL expression over the source's columns
+    mapping: dict[str, str] = {}  # contract column: SQL expression (DuckDB's) over the source's columns
     where: str = ""  # SQL condition over the source's columns; other records are not this source's and counted apart
-    group_by: list[str] = []  # columns of the source; the mapping then aggregates (one row a group)
+    group_by: Paths = []  # columns or expressions; the mapping then aggregates (one row a group)
     explode: Paths = []  # paths to lists inside of records: one row an element
     timezone: Annotated[str, AfterValidator(_zone)] | None = (
         None  # IANA; times without an offset are local there. None: UTC

@@ -72,16 +72,22 @@ def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping, reading: Re
         found.collapsed,
         taken.left_out,
         _counted(optional, rules) | said.facts,
-        (*_undecided(taken, mapping), *said.notes),
+        (*_told(taken, mapping), *said.notes),
         taken.exploded,
         taken.without_elements,
         taken.unmatched,
     )
 
 
-def _undecided(taken: Taken, mapping: Mapping) -> list[str]:
+def _told(taken: Taken, mapping: Mapping) -> list[str]:
+    """What a person should know of rows that were left out, or found nothing in a joined file."""
     told = f"{taken.undecided:,} records are left out because `where: {mapping.where}` could not be told of them"
-    return [told] if taken.undecided else []
+    alone = [
+        f"{taken.unmatched[join.name]:,} rows have no row in {join.path} (join {join.name})"
+        for join in mapping.joins
+        if taken.unmatched.get(join.name)
+    ]
+    return [*([told] if taken.undecided else []), *alone]
 
 
 def nulled_text(facts: dict[str, Any]) -> str:

@@ -27,11 +27,13 @@ CHOOSING = {"min", "max", "greatest", "least", "first", "last", "any_value", "me
 ARITHMETIC = {"+", "-", "*", "/", "//", "%", "**", "^"}
 READ_AS = {
     "number": tables.Float(nullable=True),
+    "whole": tables.Integer(nullable=True),
     "time": tables.Timestamp(nullable=True),
     "date": tables.Date(nullable=True),
     "truth": tables.Boolean(nullable=True),
 }
-SQL_TYPES = {"number": "DOUBLE", "time": "TIMESTAMPTZ", "date": "DATE", "truth": "BOOLEAN"}
+SQL_TYPES = {"number": "DOUBLE", "whole": "BIGINT", "time": "TIMESTAMPTZ", "date": "DATE", "truth": "BOOLEAN"}
+EXACT = 2.0**53  # below it a float holds every whole number
 UNREADABLE = "cannot be read: "
 _KINDS: dict[tuple[Any, ...], str] = {}  # of expressions over columns of these types, found before
 
@@ -336,7 +338,7 @@ class Scope:
         if name in ARITHMETIC and not any(self._is_moment(a["expression"]) for a in tree["arguments"]):
             kinds = ["number"]
         elif not kinds:
-            kinds = ["", "number", "time"]
+            kinds = ["", "number", "whole", "time"]
         fault: Fault | None = None
         for kind in kinds if texts else [""]:
             tried = deepcopy(tree)
@@ -416,6 +418,14 @@ def _kind_of_type(kind: str) -> str:
 
 def _cast_to_text(tree: Tree) -> Tree:
     return sql.parsed(f"CAST({sql.written(tree)} AS VARCHAR)")
+
+
+def written_numbers(found: pl.Series) -> pl.Series:
+    """Computed numbers as text: whole ones without a fraction."""
+    whole = found.is_finite() & (found == found.floor()) & (found.abs() < EXACT)
+    return pl.select(
+        pl.when(whole).then(found.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(found.cast(pl.String))
+    ).to_series()
 
 
 def _as_text(found: pl.Series) -> pl.Series:

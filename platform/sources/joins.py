@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import polars as pl
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from customer360.platform.errors import SourceError
 from customer360.platform.sources import formats, sql, values
@@ -29,6 +30,12 @@ class Join(Reader):
     on: dict[str, str] = Field(min_length=1)
     first: bool = False
     sha256: str = ""  # of the content, once the source is configured: rows are known by what they were made of
+
+    @model_validator(mode="before")
+    @classmethod
+    def _on(cls, given: Any) -> Any:
+        """YAML reads the key `on` as true."""
+        return {"on" if key is True else key: held for key, held in given.items()} if isinstance(given, dict) else given
 
 
 @dataclass(frozen=True)

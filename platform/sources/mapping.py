@@ -14,7 +14,7 @@ import polars as pl
 from customer360.platform import rescued, tables
 from customer360.platform.errors import ConfigError
 from customer360.platform.sources import joins, nested, sql
-from customer360.platform.sources.expressions import Absent, Result, Scope
+from customer360.platform.sources.expressions import Absent, Result, Scope, written_numbers
 from customer360.platform.sources.formats.records import POSITION
 from customer360.platform.sources.groups import Groups
 from customer360.platform.sources.joins import Joined
@@ -278,7 +278,7 @@ class Mapping:
         if self.group_by:
             return self._grouped(records, scope, trees, contract)
         made = {t: scope.over(tree, t, _kind_of(contract.get(t))) for t, tree in trees.items()}
-        results = scope.results(made)
+        results = {t: _written(r, made[t], contract.get(t)) for t, r in scope.results(made).items()}
         same = [c for c in contract if c in records.columns and c not in made]
         plain = {place[0] for tree in trees.values() if (place := _place(tree, scope)) and not place[1]}
         frame = pl.DataFrame(
@@ -298,6 +298,7 @@ class Mapping:
         scope.keys = keys
         made = {t: scope.over(tree, t, _kind_of(contract.get(t))) for t, tree in trees.items()}
         results, positions = _grouped_values(scope, made, keys, self.columns, records[POSITION])
+        results = {t: _written(r, made[t], contract.get(t)) for t, r in results.items()}
         frame = pl.DataFrame([*(r.values.alias(t) for t, r in results.items()), positions.alias(POSITION)])
         failed = {t: _texts(r) for t, r in results.items() if r.failed is not None and r.failed.any()}
         return Mapped(frame, frozenset(), failed, records.height - frame.height)
@@ -311,6 +312,14 @@ def _kind_of(column: Any) -> str:
     if kind.is_numeric():
         return "number"
     return "time" if isinstance(kind, pl.Datetime) else "date" if kind == pl.Date else ""
+
+
+def _written(result: Result, tree: Tree, column: Any) -> Result:
+    """Computed numbers for a text column as text."""
+    is_computed = tree.get("class") != "COLUMN_REF" and result.values.dtype.is_float()
+    if column is None or column.dtype != pl.String or not is_computed:
+        return result
+    return replace(result, values=written_numbers(result.values))
 
 
 def _place(tree: Tree, scope: Scope) -> tuple[str, tuple[Step, ...]] | None:

@@ -15,10 +15,11 @@ from typing import Any
 import polars as pl
 
 from customer360.platform.sources import sql
+from customer360.platform.sources.formats.odd_objects import whole
 from customer360.platform.sources.formats.records import POSITION
 from customer360.platform.sources.paths import Step
 
-NAMES = ("key", "name")  # of what a member of a list of keys and values is about
+NAMES = ("key", "name", "attribute_code", "code")  # of what a member of a list of keys and values is about
 ELEMENTS = 1_000_000_000  # positions of the elements of a record: its own times this, and their number
 APART, ELEMENT, NUMBER, WHOLE = "\0apart", "\0element", "\0number", "\0whole"  # columns while lists are taken apart
 
@@ -99,10 +100,9 @@ def walk(value: Any, path: Sequence[Step]) -> Any:
         elif isinstance(value, dict):
             value = value.get(step)
         elif isinstance(value, list):
-            members = [_about(member) for member in value]
-            if not all(members):
+            held = next((m for m in value if _answers(m, step)), None)
+            if held is None and not all(map(_about, value)):
                 raise LookupError(step)
-            held = next((m for m in value if step in _about(m)), None)
             return None if held is None else _member_value(held, path[place + 1 :])
         else:
             raise LookupError(step)
@@ -114,6 +114,11 @@ def _element(value: Any, number: int) -> Any:
         return value if number in (1, -1) else None  # one object where others are lists
     at = number - 1 if number > 0 else len(value) + number
     return value[at] if 0 <= at < len(value) else None
+
+
+def _answers(member: Any, name: str) -> bool:
+    """Whether a member of a list of keys and values has this name; a look at its values spares most the rest."""
+    return isinstance(member, dict) and (name in member.values() or "schema" in member) and name in _about(member)
 
 
 def _about(member: Any) -> tuple[str, ...]:
@@ -147,11 +152,11 @@ def _member_value(member: dict[str, Any], rest: Sequence[Step]) -> Any:
 
 def text_of(value: Any) -> str | None:
     """A value as text: nested ones as JSON, numbers as they were written."""
-    if value is None or isinstance(value, str):
-        return value if value is None else str(value)
+    if value is None:
+        return None
     if isinstance(value, bool):
         return "true" if value else "false"
-    return _json(value)
+    return whole(str(value) if isinstance(value, str) else _json(value))
 
 
 def _json(value: Any) -> str:

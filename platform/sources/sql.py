@@ -26,6 +26,16 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "python_enable_replacements": False,
     "ieee_floating_point_ops": False,  # a number divided by nothing is a fault of its row, not infinite
 }
+# Common parts of an expression are moved out of TRY, where they fail for all rows.
+SETTINGS = """
+SET TimeZone = 'UTC';
+SET disabled_optimizers = 'common_subexpressions';
+CREATE MACRO initcap(t) AS list_reduce(list_transform(string_split(lower(t), ' '),
+    lambda w: upper(w[1]) || w[2:]), lambda a, b: a || ' ' || b);
+CREATE MACRO regexp_like(t, p) AS regexp_matches(t, p);
+CREATE MACRO log1p(x) AS ln(1 + x);
+SET lock_configuration = true;
+"""
 RECORDS = "records"
 ATTEMPTS = 64  # to find the reserved words of an expression that are columns
 FAULTS = duckdb.Error
@@ -39,7 +49,7 @@ class Fault(ConfigError):
 def _connection() -> duckdb.DuckDBPyConnection:
     if not hasattr(_LOCAL, "connection"):
         _LOCAL.connection = duckdb.connect(":memory:", config=CONFIG)
-        _LOCAL.connection.execute("SET TimeZone = 'UTC'; SET lock_configuration = true")
+        _LOCAL.connection.execute(SETTINGS)
     made: duckdb.DuckDBPyConnection = _LOCAL.connection
     return made
 
@@ -195,8 +205,8 @@ def functions() -> dict[str, tuple[str, str]]:
 
 
 def first_line(fault: object) -> str:
-    """What DuckDB says of a fault, without the picture below it."""
-    return next(iter(str(fault).splitlines()), "").strip()
+    """What DuckDB says of a fault, without its kind and the picture below it."""
+    return re.sub(r"^(\w+ )+Error: ", "", next(iter(str(fault).splitlines()), "").strip())
 
 
 def evaluated(frame: pl.DataFrame, texts: dict[str, str]) -> tuple[dict[str, pl.Series], dict[str, pl.Series]]:
@@ -213,11 +223,27 @@ def evaluated(frame: pl.DataFrame, texts: dict[str, str]) -> tuple[dict[str, pl.
             )
         ((name, text),) = texts.items()
         try:
-            found = select(frame, {"v": f"TRY(struct_pack(v := {text}))"})
+            tried = select(frame, {"v": f"TRY(struct_pack(v := {text}))"})["v"]
         except FAULTS:
-            raise Fault(first_line(fault)) from None
-        failed = found["v"].is_null()
-        return {name: found["v"].struct.field("v")}, {name: failed}
+            try:
+                empty = select(frame.head(0), {"v": text})["v"]
+            except FAULTS:
+                raise Fault(first_line(fault)) from None
+            values, failed = _by_halves(frame, text, empty)
+            return {name: values}, {name: failed}
+        return {name: tried.struct.field("v")}, {name: tried.is_null()}
+
+
+def _by_halves(frame: pl.DataFrame, text: str, empty: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Values, and the rows where they fail: for what DuckDB's TRY does not catch."""
+    try:
+        return select(frame, {"v": text})["v"], pl.Series([False]).new_from_index(0, frame.height)
+    except FAULTS:
+        if frame.height <= 1:
+            return empty.extend_constant(None, frame.height), pl.Series([True]).new_from_index(0, frame.height)
+    middle = frame.height // 2
+    parts = [_by_halves(part, text, empty) for part in (frame[:middle], frame[middle:])]
+    return pl.concat([values for values, _ in parts]), pl.concat([failed for _, failed in parts])
 
 
 def is_aggregate(tree: Tree) -> bool:

@@ -31,7 +31,7 @@ def as_text(raw: bytes) -> dict[str, str | None]:
     value = json.loads(raw, parse_constant=_no_json, parse_float=_number)
     if not isinstance(value, dict):
         raise ValueError(f"expected an object, found {type(value).__name__}")
-    return {_whole(key): _text(held) for key, held in value.items()}
+    return {whole(key): _text(held) for key, held in value.items()}
 
 
 def needs_a_look(data: bytes) -> bool:
@@ -110,15 +110,16 @@ def _last_bytes(data: np.ndarray, ends: np.ndarray, sizes: np.ndarray) -> np.nda
 
 def _text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
-        return value if value is None else _whole(value)
+        return value if value is None else whole(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float, _Huge)):
         return str(value)
-    return _whole(json.dumps(value, ensure_ascii=False, default=str))
+    return whole(json.dumps(value, ensure_ascii=False, default=str))
 
 
-def _whole(text: str) -> str:
+def whole(text: str) -> str:
+    """A text without halves of surrogate pairs: U+FFFD stands for each."""
     return text if text.isascii() else HALF.sub("\ufffd", text)
 
 
