@@ -17,9 +17,7 @@ def systems(
     name: Annotated[
         str | None, typer.Argument(help="A system, or system/export to print its sources as YAML; default: all")
     ] = None,
-    file: Annotated[
-        Path | None, typer.Option("--file", help="Say which recipes fit this file")
-    ] = None,
+    file: Annotated[Path | None, typer.Option("--file", help="Say which recipes fit this file")] = None,
 ) -> None:
     """Systems whose exports need no mapping: with `recipe: system/export`, a source fills all tables of the export."""
     import yaml
