@@ -417,6 +417,16 @@ def test_many_files_are_looked_at_by_their_columns_and_some_by_their_rows(tmp_pa
     assert any("orders041.csv" in f.text and "'total'" in f.text for f in found.findings)
 
 
+def test_customers_that_landed_before_are_known_and_others_are_not(tmp_path: Path) -> None:
+    config = opened(tmp_path, Project("", {"customers.csv": customers()}, sources=both()))
+    assert ran(config, "bronze").exit_code == 0
+    (tmp_path / "landing/orders.csv").write_text(orders())
+    assert rehearsed(config).findings == ()
+    (tmp_path / "landing/orders.csv").write_text(orders(customer_id=lambda i: f"C{i}"))
+    (told,) = rehearsed(config).findings
+    assert "31 of 40 rows (77.5 %) name no row of bronze.customers" in told.text
+
+
 def test_a_source_that_cannot_be_looked_at_keeps_no_other_from_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,7 +65,7 @@ def rehearse(
     together: list[Callable[[], Iterable[Finding]]] = [
         lambda: columns.currency_findings(samples, {each.source.table for each in waiting}),
         lambda: keys.shared_keys(samples),
-        lambda: references.reference_findings(lake, landing, samples, loss),
+        lambda: references.reference_findings(lake, landing, samples, waiting, loss),
     ]
     for check in together:
         for finding in check():
