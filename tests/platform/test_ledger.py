@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 import pytest
 
 from customer360.platform import lake as lakes
@@ -66,3 +69,13 @@ def test_runs_come_back_newest_first(lake: Lake) -> None:
     assert [r.command for r in found] == ["run 2", "run 1"]
     assert found[0].nodes == [NodeRun("silver.x", "built", 0.5, 7, {"rows": 7})]
     assert ledger.runs(Lake(lake.root + "-none")) == []
+
+
+def test_a_run_of_before_losses_were_kept_is_read(lake: Lake) -> None:
+    run = ledger.start_run("run")
+    run.losses.append("shop batch 1: 1 of 3 files could not be read or mapped at all")
+    run.save(lake)
+    old = {key: value for key, value in asdict(run).items() if key != "losses"}
+    lake.put(f"_runs/{run.id}0.json", json.dumps(old).encode())
+    before, now = ledger.runs(lake)
+    assert (before.losses, now.losses) == ([], run.losses)

@@ -417,6 +417,33 @@ def test_many_files_are_looked_at_by_their_columns_and_some_by_their_rows(tmp_pa
     assert any("orders041.csv" in f.text and "'total'" in f.text for f in found.findings)
 
 
+def test_customers_that_landed_before_are_known_and_others_are_not(tmp_path: Path) -> None:
+    config = opened(tmp_path, Project("", {"customers.csv": customers()}, sources=both()))
+    assert ran(config, "bronze").exit_code == 0
+    (tmp_path / "landing/orders.csv").write_text(orders())
+    assert rehearsed(config).findings == ()
+    (tmp_path / "landing/orders.csv").write_text(orders(customer_id=lambda i: f"C{i}"))
+    (told,) = rehearsed(config).findings
+    assert "31 of 40 rows (77.5 %) name no row of bronze.customers" in told.text
+
+
+def test_a_source_that_cannot_be_looked_at_keeps_no_other_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from customer360.platform.sources.rehearsal import headers
+
+    def fails(landing: Any, sample: Any) -> list[Any]:
+        if sample.name == "crm":
+            raise KeyError("ann@mailbox.example")
+        return []
+
+    monkeypatch.setattr(headers, "header_findings", fails)
+    config = opened(tmp_path, Project("", {"customers.csv": customers(), "orders.csv": orders()}, sources=both()))
+    found = rehearsed(config)
+    assert [f.text for f in found.findings] == ["crm: cannot be looked at: KeyError: •••"]
+    assert {source.name: source.rehearsed.landed for source in found.sources} == {"crm": 0, "shop": 40}
+
+
 def test_examples_of_personal_columns_are_covered(tmp_path: Path) -> None:
     files: Files = {"customers.csv": customers(40, born=lambda i: "secretly unknown")}
     found = rehearsed(opened(tmp_path, Project("", files, sources=people(mapping={"DATE_OF_BIRTH": "born"}))))

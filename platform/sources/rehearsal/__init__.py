@@ -6,11 +6,14 @@ bounded (`samples`), so that it says the same however long it takes.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from customer360.platform import telemetry
 from customer360.platform.lake import Lake
+from customer360.platform.sources.bronze import failure_text
 from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.rehearsal import columns, headers, keys, paths, references, rows
 from customer360.platform.sources.rehearsal.findings import Finding, ordered
@@ -49,26 +52,40 @@ def rehearse(
 
     ``now`` is when it would land: what happened after it did not happen yet.
     """
-    found: dict[str, list[Finding]] = {each.name: [] for each in waiting}
+    found: dict[str, list[Finding]] = {}
     samples, read = [], Read()
     for each in waiting:
-        found[each.name] += headers.contract_findings(each)
-        if not found[each.name] and each.inputs:
-            samples.append(sampled(landing, each, read))
-        if not each.inputs and not each.landed and (missing := paths.path_finding(landing, each)):
-            found[each.name].append(missing)
-    for sample in samples:
-        found[sample.name] += _alone(landing, sample, loss, now)
+        try:
+            sample, found[each.name] = _looked(landing, each, read, loss, now)
+        except Exception as fault:  # noqa: BLE001 - whatever a source or a file of it does, the others are looked at
+            telemetry.log.debug(traceback.format_exc())
+            found[each.name] = [Finding("error", each.name, "", f"cannot be looked at: {failure_text(fault)}")]
+            continue
+        samples += [sample] if sample else []
     together: list[Callable[[], Iterable[Finding]]] = [
         lambda: columns.currency_findings(samples, {each.source.table for each in waiting}),
         lambda: keys.shared_keys(samples),
-        lambda: references.reference_findings(lake, landing, samples, loss),
+        lambda: references.reference_findings(lake, landing, samples, waiting, loss),
     ]
     for check in together:
         for finding in check():
             found[finding.source].append(finding)
     counted = {sample.name: sample for sample in samples}
     return {each.name: _rehearsed(each, counted.get(each.name), found[each.name]) for each in waiting}
+
+
+def _looked(
+    landing: Landing, waiting: Waiting, read: Read, loss: float, now: datetime
+) -> tuple[Sample | None, list[Finding]]:
+    """What was looked at of a source, None where nothing waits or its mapping is at fault, and what it shows alone."""
+    found = headers.contract_findings(waiting)
+    if not waiting.inputs:
+        missing = None if waiting.landed else paths.path_finding(landing, waiting)
+        return None, [*found, missing] if missing else found
+    if found:
+        return None, found
+    sample = sampled(landing, waiting, read)
+    return sample, _alone(landing, sample, loss, now)
 
 
 def _alone(landing: Landing, sample: Sample, loss: float, now: datetime) -> list[Finding]:

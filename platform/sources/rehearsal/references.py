@@ -6,7 +6,7 @@ behind it, so absence is only told of parents that were read to the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -15,7 +15,7 @@ from customer360.platform import tables
 from customer360.platform.lake import Lake
 from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.rehearsal.findings import Finding, examples, part
-from customer360.platform.sources.rehearsal.samples import Sample, key_frame
+from customer360.platform.sources.rehearsal.samples import Sample, Waiting, key_frame
 
 STORED = 5_000_000  # rows of a lake's table, up to which its keys are read
 HALF = 0.5
@@ -41,9 +41,11 @@ class _Parents:
     is_all: bool = True
 
 
-def reference_findings(lake: Lake, landing: Landing, samples: list[Sample], loss: float) -> Iterator[Finding]:
-    """Rows of every source whose parent is unknown, where some source brings the parents."""
-    configured = {sample.source.table for sample in samples}
+def reference_findings(
+    lake: Lake, landing: Landing, samples: list[Sample], waiting: Sequence[Waiting], loss: float
+) -> Iterator[Finding]:
+    """Rows of every source whose parent is unknown, where some source brings the parents: now, or before."""
+    configured = {each.source.table for each in waiting if each.source.table in tables.TABLES}
     keys = {
         spec.key[0]: name for name in sorted(configured) if len((spec := tables.spec(tables.TABLES[name])).key) == 1
     }
@@ -55,6 +57,8 @@ def reference_findings(lake: Lake, landing: Landing, samples: list[Sample], loss
                 continue
             if parent not in known:
                 known[parent] = _parents(lake, landing, samples, parent)
+                unread = {each.name for each in waiting if each.source.table == parent and each.inputs}
+                known[parent].is_all &= unread <= {each.name for each in samples}
             yield from _unknown(sample, column, parent, known[parent], loss)
 
 
