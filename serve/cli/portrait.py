@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table as Grid
 
 from customer360.pipelines.gold.customers import GROUPS
+from customer360.pipelines.gold.customers.consent import PURPOSES
 from customer360.platform import tables
 from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import Lake
@@ -87,6 +88,11 @@ def profile(row: dict[str, Any]) -> Iterator[str]:
     for name, group in GROUPS.items():
         until = row[f"{name}_until_at"]
         known = [c for c in group.columns() if c != f"{name}_until_at" and row[c] not in (None, [])]
+        if until is None and row.get("unanswered_purposes") and "unanswered_purposes" in known:
+            asked = "not asked" if len(row["unanswered_purposes"]) == len(PURPOSES) else "no date"
+            values = "; ".join(f"{c} {_shown(row[c])}" for c in known)
+            yield _cut(f"  {name:<11} {asked:<10}  {values}")
+            continue
         if until is None or not known:
             empty.append(f"{name} ({tables.summary(group)})")
             continue

@@ -102,3 +102,17 @@ def test_an_answer_is_a_line_and_one_an_item() -> None:
     said = list(portrait.answer({"generation": "1", "is_stale": False, "items": items, "withheld": [], "profile": {}}))
     assert len(said) == 6 and all(len(line) <= portrait.WIDTH for line in said)
     assert said[0] == '  {"is_stale": false, "withheld": [], "profile": "0 columns, as above"}'
+
+
+def test_a_portrait_says_that_nobody_asked() -> None:
+    """A person without any answer is not one without consent columns: what was never asked is named."""
+    from customer360.serve.cli import portrait
+    from customer360.serve.compose import compose
+
+    compose()
+    from customer360.platform import tables
+
+    empty = dict.fromkeys(tables.by_name("gold.customer_360").columns())
+    asked = {"unanswered_purposes": ["PERSONALIZATION", "EMAIL", "SMS", "PHONE", "PUSH"], "may_email": False}
+    line = next(line for line in portrait.profile(empty | asked) if "consent" in line)
+    assert line.split()[:3] == ["consent", "not", "asked"] and "EMAIL" in line and "may_email False" in line
