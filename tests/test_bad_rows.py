@@ -186,7 +186,7 @@ def test_every_row_is_accounted_for(landed: Any) -> None:
         "erased": 0,
     }
     assert found["silver.transactions"] == {
-        "received": 11, "silver": 6, "quarantined": 3, "duplicates": 1, "superseded": 1, "set_apart": 0,
+        "received": 11, "silver": 6, "quarantined": 3, "duplicates": 1, "superseded": 1, "set_apart": 0, "deleted": 0,
     }  # fmt: skip
 
 
@@ -281,7 +281,7 @@ def test_repaired_rows_replace_what_was_refused(shop: Any, cli: Cli) -> None:
     assert replay.export(shop.lake, shop.root / "nothing.jsonl") == (0, 0)
     found = _balances(shop)
     assert found["silver.transactions"] == {
-        "received": 17, "silver": 12, "quarantined": 0, "duplicates": 1, "superseded": 4, "set_apart": 0,
+        "received": 17, "silver": 12, "quarantined": 0, "duplicates": 1, "superseded": 4, "set_apart": 0, "deleted": 0,
     }  # fmt: skip
     assert found["pos_transactions #2"]["received"] == found["pos_transactions #2"]["landed"] == 4
 

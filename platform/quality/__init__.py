@@ -108,12 +108,12 @@ def batch_balance(scope: str, facts: dict[str, Any]) -> Balance:
 
 
 def record_balance(scope: str, facts: dict[str, Any]) -> Balance:
-    """Conservation of a record table: bronze = silver + quarantined + duplicates + superseded + set apart."""
-    return Balance(
-        scope,
-        facts["bronze"],
-        {k: facts[k] for k in ("silver", "quarantined", "duplicates", "superseded", "set_apart")},
-    )
+    """Conservation of a record table: bronze = silver + quarantined + duplicates + superseded + set apart + deleted.
+
+    Commits of before deletions were kept name none.
+    """
+    named = ("silver", "quarantined", "duplicates", "superseded", "set_apart")
+    return Balance(scope, facts["bronze"], {k: facts[k] for k in named} | {"deleted": facts.get("deleted", 0)})
 
 
 def refused(lake: Lake, table: str | None = None, rule: str | None = None) -> pl.DataFrame:

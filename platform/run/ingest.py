@@ -17,6 +17,7 @@ from customer360.platform.ledger import Batch, Input, InputOutcome, NodeRun, Out
 from customer360.platform.quality import DeadLetters
 from customer360.platform.run.executor import Executor, Failure
 from customer360.platform.run.planning import checks_of
+from customer360.platform.run.snapshots import held, judged
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import Source, configured
 from customer360.platform.sources.bronze import IngestUnit, Landed, contract_faults, made_by, reading_of
@@ -208,12 +209,20 @@ def _failed_inputs(name: str, batch: Batch, landed: list[Landed]) -> list[str]:
 
 def commit_batch(lake: Lake, source: Source, batch: Batch, landed: list[Landed]) -> dict[str, int]:
     """Commit one batch: dead letters first, bronze last. Either is skipped if it holds the batch already."""
-    inputs = tuple(sorted((part.outcome for part in landed), key=lambda i: natural(i.name)))
+    stands = judged(lake, batch.source, source, batch, landed)
+    outcomes = (replace(part.outcome, snapshot=stands.get(part.outcome.name, "")) for part in landed)
+    inputs = tuple(sorted(outcomes, key=lambda i: natural(i.name)))
     facts = added_facts(batch, inputs)
     dead: list[Add] = [a for part in landed for a in part.dead]
     bronze: list[Add] = [a for part in landed for a in part.bronze]
     app = f"batch:{batch.source}"
-    Outcome(batch.source, batch.seq, inputs, facts, made_by(source)).save(lake)
+    outcome = Outcome(batch.source, batch.seq, inputs, facts, made_by(source))
+    outcome.save(lake)
+    for said in held(outcome):
+        telemetry.log.error(
+            f"held {batch.source}: the snapshot {said}; it deletes nothing until `customer360 batch confirm "
+            f"{batch.source} {batch.seq}`"
+        )
     if (lake.transaction("quality.dead_letters", app) or 0) < batch.seq:
         lake.append_batch("quality.dead_letters", dead, source=batch.source, seq=batch.seq, facts=facts)
     if (lake.transaction(source.table, app) or 0) < batch.seq:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from typing import Any
 
@@ -16,6 +16,8 @@ from customer360.platform.graph import Node
 from customer360.platform.lake import BUCKET, File, Lake
 from customer360.platform.quality.checks import TableChecks
 from customer360.platform.run.executor import Executor
+from customer360.platform.run.records import Snapshot
+from customer360.platform.run.snapshots import of_table
 from customer360.platform.run.units import BuildUnit, InputPart, key_column
 from customer360.platform.settings import Settings
 from customer360.platform.tables import SUBJECT_KEYS
@@ -47,6 +49,7 @@ class Job:
     refreshed: bool = False  # asked for: nothing that stands is trusted
     stands: dict[str, Any] | None = None  # facts of the commit whose rows it only has to give to whose they are now
     staged: dict[str, dict[int, list[str]]] = field(default_factory=dict)  # exchange pieces by table and part
+    snapshots: tuple[Snapshot, ...] = ()  # of the record table that it reads
 
     @property
     def app(self) -> str:
@@ -92,11 +95,14 @@ def prepare(node: Node, context: Context, rules: dict[str, Any]) -> Job:
     checks = checks_of(rules, node.records) if node.records else None
     if checks:
         parts.append(plain(checks))
+    standing = of_table(context.lake, context.settings, node.records) if node.records else ()
+    if standing:
+        parts.append([plain(asdict(s)) for s in standing])
     fingerprint = _digest(parts)
     basis = _digest(
         [parts[0], {name: _basis_of(context.lake, node, name, files) for name, files in inputs.items()}, *parts[2:]]
     )
-    return Job(node, inputs, reserved, partition, fingerprint, own, checks, basis)
+    return Job(node, inputs, reserved, partition, fingerprint, own, checks, basis, snapshots=standing)
 
 
 def _basis_of(lake: Lake, node: Node, name: str, files: list[File]) -> Any:
@@ -204,6 +210,7 @@ def build_unit(job: Job, inputs: tuple[InputPart, ...], **options: Any) -> Build
         inputs=inputs,
         reserved=job.reserved,
         partition=job.partition,
+        snapshots=job.snapshots,
         **options,
     )
 

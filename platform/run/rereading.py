@@ -21,6 +21,7 @@ from customer360.platform.ledger import Batch, Input, InputOutcome, Outcome
 from customer360.platform.run.executor import Executor, Failure
 from customer360.platform.run.ingest import added_facts, is_committed
 from customer360.platform.run.planning import checks_of
+from customer360.platform.run.snapshots import held, judged, newest
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import Source, configured
 from customer360.platform.sources.bronze import IngestUnit, Landed, made_by, reading_of
@@ -35,7 +36,7 @@ class BatchLine:
 
     source: str
     seq: int
-    state: str  # landed, waits, failed, corrections, dropped, ignored
+    state: str  # landed, waits, failed, held, corrections, dropped, ignored
     inputs: int
     rows: int | None
     dead: int | None
@@ -43,7 +44,7 @@ class BatchLine:
 
     @property
     def sticks(self) -> bool:
-        return self.state in ("waits", "failed")
+        return self.state in ("waits", "failed", "held")
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,10 @@ def batch_lines(lake: Lake, settings: Settings, names: Iterable[str]) -> list[Ba
     lines = []
     for name in names:
         source, outcomes = configured(settings, name), ledger.outcomes(lake, name)
+        stands = getattr(newest(lake, name, source), "seq", 0)
         for batch in ledger.batches(lake, name):
             outcome, facts = outcomes.get(batch.seq), dict[str, Any]()
-            failed = [f"{i.name}: {i.failure}" for i in outcome.inputs if i.failure] if outcome else []
+            failed, waiting = (outcome.failed, held(outcome)) if outcome else ((), [])
             reason = "; ".join(failed)
             if outcome and outcome.dropped:
                 state, reason = ("ignored" if outcome.dropped == ledger.IGNORED else "dropped"), outcome.trail[-1]
@@ -75,6 +77,8 @@ def batch_lines(lake: Lake, settings: Settings, names: Iterable[str]) -> list[Ba
                 state, reason = "waits", last_reason.get(name, "a run that was to land it did not end; run again")
             else:
                 state = "failed" if failed else "corrections" if batch.inline else "landed"
+                if waiting and batch.seq > stands:
+                    state, reason = "held", "; ".join([*failed, *waiting])
             facts = outcome.facts if outcome and state != "waits" else {}
             lines.append(
                 BatchLine(name, batch.seq, state, len(batch.inputs), facts.get("landed"), facts.get("dead"), reason)
@@ -312,7 +316,10 @@ def _note(lake: Lake, source: Source, done: list[tuple[IngestUnit, Landed]], out
         by_batch.setdefault(unit.batch.seq, []).append((unit, landed))
     for seq, parts in by_batch.items():
         batch, before = parts[0][0].batch, outcomes.get(seq)
-        again = {landed.outcome.name: landed.outcome for _, landed in parts}
+        held_before = {i.name: i.snapshot for i in before.inputs} if before else {}
+        stands = judged(lake, batch.source, source, batch, [landed for _, landed in parts])
+        stands |= {name: said for name, said in held_before.items() if said}  # what was decided stays
+        again = {x.outcome.name: replace(x.outcome, snapshot=stands.get(x.outcome.name, "")) for _, x in parts}
         held = {i.name: i for i in before.inputs} if before else {}
         inputs = tuple((held | again)[i.name] for i in batch.inputs if i.name in held | again)
         facts = added_facts(batch, inputs)

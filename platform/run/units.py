@@ -24,7 +24,7 @@ from customer360.platform.errors import ContractError
 from customer360.platform.graph import Node
 from customer360.platform.lake import BUCKET, Add, File, Lake, bucket_numbers, constant
 from customer360.platform.quality.checks import TableChecks, Tally
-from customer360.platform.run.records import Current, current_records
+from customer360.platform.run.records import Current, Snapshot, current_records
 from customer360.platform.tables import SUBJECT_KEYS, Table
 
 
@@ -68,6 +68,7 @@ class BuildUnit:
     staging: str | None = None  # write pieces a bucket there instead of table files
     replaced: tuple[str, ...] = ()  # bronze rows that corrections stand for
     checks: TableChecks | None = None  # what the quality of a record table is measured by
+    snapshots: tuple[Snapshot, ...] = ()  # of the sources of a record table
 
     def run(self) -> UnitResult:
         records = self.node.records
@@ -75,7 +76,8 @@ class BuildUnit:
         for part in self.inputs:
             frame = read_part(self.lake, part)
             if part.table == records:
-                current = current_records(tables.by_name(part.table), frame.collect(), set(self.replaced), self.checks)
+                contract, rows = tables.by_name(part.table), frame.collect()
+                current = current_records(contract, rows, set(self.replaced), self.checks, self.snapshots)
                 frame = current.rows.lazy()
             frames.append(frame)
         output = conform_to_storage(self.node.table, self.node.function(*frames, **self.reserved), self.partition)

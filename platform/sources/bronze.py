@@ -22,7 +22,7 @@ from customer360.platform.quality import DeadLetters
 from customer360.platform.quality.checks import TableChecks, punctuality
 from customer360.platform.sources import formats, timestamps
 from customer360.platform.sources.base import Source
-from customer360.platform.sources.casting import Fitted, Mapping, fit
+from customer360.platform.sources.casting import DELETED, Fitted, Mapping, fit
 from customer360.platform.sources.formats.records import DEAD, POSITION, LineCount, Records
 from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.values import Reading, Words
@@ -165,7 +165,7 @@ class IngestUnit:
     def _fitted(self, records: Records, done: _Progress) -> Fitted:
         table = tables.by_name(self.source.table)
         if not self.batch.inline:
-            return fit(records.frame, table, Mapping({}) if done.failure else mapping_of(self.source), done.reading)
+            return fit(records.frame, table, Mapping({}) if done.failure else _marking(self.source), done.reading)
         own = Mapping({})  # corrections are written in the contract's columns
         fitted = fit(records.frame.drop(REPLAY_OF), table, own, Reading(words=done.reading.words))
         addresses = records.frame.select(POSITION, REPLAY_OF)
@@ -181,6 +181,12 @@ class IngestUnit:
 def mapping_of(source: Source) -> Mapping:
     """How the columns of a source become contract columns."""
     return Mapping(source.mapping, tuple(source.group_by), source.where)
+
+
+def _marking(source: Source) -> Mapping:
+    """The mapping of a source that also says which records are deletions."""
+    mapping = mapping_of(source)
+    return replace(mapping, columns={**mapping.columns, DELETED: source.deleted}) if source.deleted else mapping
 
 
 def reading_of(source: Source, rules: dict[str, Any] | None = None, facts: dict[str, Any] | None = None) -> Reading:
@@ -208,11 +214,17 @@ def unmapped(source: Source, columns: list[str], *, keyed: bool) -> list[str]:
     Without one there is nothing to get wrong: a column that an input lacks shows as quarantined rows. ``keyed`` records
     (JSON objects) leave out what they have no value for, so of them only required columns are asked.
     """
-    return _faults(source, columns, keyed) if source.mapping or source.group_by else []
+    return _faults(source, columns, keyed) if source.mapping or source.group_by or source.deleted else []
 
 
 def _faults(source: Source, columns: list[str], keyed: bool) -> list[str]:
     table, mapping = tables.by_name(source.table), mapping_of(source)
+    if source.deleted and not keyed:
+        (condition,) = Mapping({DELETED: source.deleted}).expressions().values()
+        if absent := [c for c in condition.meta.root_names() if c not in columns]:
+            return [f"deleted needs file column(s) {absent}, the file has {columns}"]
+    if not source.mapping and not source.group_by:
+        return []
     if keyed:
         contract = table.columns()
         asked = {c: e for c, e in mapping.columns.items() if c not in contract or not contract[c].nullable}
@@ -222,12 +234,16 @@ def _faults(source: Source, columns: list[str], keyed: bool) -> list[str]:
 
 def contract_faults(source: Source) -> list[str]:
     """What is wrong with a source's mapping whatever its inputs hold: no SQL, or names of no contract column."""
-    contract = tables.by_name(source.table).columns()
+    table = tables.by_name(source.table)
     try:
         named = mapping_of(source).expressions()
+        _marking(source).expressions()
     except ConfigError as fault:
         return [str(fault)]
-    return [f"mapping names {c!r}, which is no column of {source.table}" for c in named if c not in contract]
+    found = [f"mapping names {c!r}, which is no column of {source.table}" for c in named if c not in table.columns()]
+    if not tables.spec(table).key and (source.deleted or source.mode == "snapshot"):
+        found.append(f"{source.table} has no key by which its rows could be deleted (`deleted`, `mode: snapshot`)")
+    return found
 
 
 def mapping_faults(landing: Landing, source: Source, inputs: list[Input]) -> list[str]:
@@ -247,7 +263,8 @@ def made_by(source: Source) -> dict[str, str]:
     table.
     """
     columns = {name: str(c.dtype) for name, c in tables.by_name(source.table).columns().items()}
-    mapping = [source.mapping, source.group_by, source.where, source.system]
+    mapping: list[Any] = [source.mapping, source.group_by, source.where, source.system]
+    mapping += [source.deleted] if source.deleted else []  # so that what landed without one is of the same print
     parts = {"mapping": mapping, "reader": source.reader_options(), "contract": columns}
     return {k: hashlib.sha256(json.dumps(v, sort_keys=True).encode()).hexdigest()[:16] for k, v in parts.items()}
 
@@ -270,6 +287,8 @@ def _with_metadata(unit: IngestUnit, frame: pl.DataFrame) -> pl.DataFrame:
         _file=pl.lit(unit.address),
         _ingested_at=_moment(unit.batch),
         _replay_of=pl.col(REPLAY_OF) if REPLAY_OF in frame.columns else pl.lit(None, pl.String),
+        _deleted=pl.col(DELETED) if DELETED in frame.columns else pl.lit(None, pl.Boolean),
+        _restates=pl.lit(None, pl.Boolean),
     ).select(list(tables.schema(tables.by_name(unit.source.table))))
 
 

@@ -19,6 +19,8 @@ from customer360.platform.sources.formats.records import POSITION
 from customer360.platform.sources.values import Reading, Said
 from customer360.platform.tables import Table
 
+DELETED = "_deleted"  # named by a mapping beside the contract's columns: the condition that marks deletions
+
 
 @dataclass(frozen=True)
 class Mapping:
@@ -109,6 +111,8 @@ def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping, reading: Re
     texts |= _rounded(mapped, casts) if not mapping.group_by else {}
     rescue = rescued.written(mapped.height, texts, rules)
     frame = typed.with_columns(rescue, mapped[POSITION])
+    if DELETED in mapped.columns:
+        frame = frame.with_columns(values.truth(mapped[DELETED]))
     collapsed, left_out = records.height - mapped.height, everything - records.height
     return Fitted(frame, collapsed, left_out, _counted(optional, rules) | said.facts, tuple(said.notes))
 

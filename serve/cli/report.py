@@ -98,8 +98,8 @@ def conservation(lake: Lake, settings: Settings) -> None:
         "holds",
     )
     silver = grid(
-        "Silver: bronze = silver + quarantined + duplicates + superseded + set apart",
-        "table", "bronze", "silver", "quarantined", "duplicates", "superseded", "set apart", "holds",
+        "Silver: bronze = silver + quarantined + duplicates + superseded + set apart + deleted",
+        "table", "bronze", "silver", "quarantined", "duplicates", "superseded", "set apart", "deleted", "holds",
     )  # fmt: skip
     for table, balance in balances(lake, settings):
         shown = landing if table.startswith("bronze") else silver
