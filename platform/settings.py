@@ -138,6 +138,8 @@ class SourceSettings(Frozen):
     def _deletes_whole_keys(self) -> Self:
         if self.deleted and self.group_by:
             raise ValueError("deleted: a record of a group_by source is a part of its row and cannot delete it")
+        if self.parts and self.group_by:
+            raise ValueError("parts: a snapshot of a source with group_by is one file")
         if self.parts and self.mode != "snapshot":
             raise ValueError("parts: belongs to mode: snapshot")
         return self

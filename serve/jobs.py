@@ -58,7 +58,7 @@ def drop_batch(settings: Settings, source: str, seq: int, *, ignore: bool) -> in
     """Take a batch of a source back; see ``platform.run.rereading.drop``. Returns the rows that left bronze."""
     lake = lake_of(settings)
     with lake.run_lock(f"batch drop {source} {seq}"):
-        return drop(lake, settings, source, seq, ignore=ignore)
+        return drop(lake, settings, source, seq, ignore=ignore, rules=rules_of(settings))
 
 
 def confirm_batch(settings: Settings, source: str, seq: int) -> int:

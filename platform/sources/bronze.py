@@ -20,7 +20,7 @@ from customer360.platform.lake import Add, Lake
 from customer360.platform.ledger import Batch, Input, InputOutcome
 from customer360.platform.quality import DeadLetters
 from customer360.platform.quality.checks import TableChecks, punctuality
-from customer360.platform.sources import formats, timestamps
+from customer360.platform.sources import formats, grouping, timestamps
 from customer360.platform.sources.base import Source
 from customer360.platform.sources.casting import DELETED, Fitted, Mapping, fit
 from customer360.platform.sources.formats.records import DEAD, POSITION, LineCount, Records
@@ -29,6 +29,7 @@ from customer360.platform.sources.values import Reading, Words
 
 _QUOTED = re.compile(r"""\[[^\]]*\]|"[^"]*"|'[^']*'""")
 WHOLE = 0  # position of the dead letter that stands for all of an input
+TRIED = 100  # records of a file on which a mapping that groups is tried
 KEPT_BYTES = 65_536  # of a file that cannot be read as a whole; the rest of it stays where it is
 REPLAY_OF = "_replay_of"  # in a batch of corrections: the bronze row or dead letter that a record stands for
 
@@ -42,6 +43,7 @@ class Landed:
     facts: dict[str, int]
     notes: tuple[str, ...] = ()
     outcome: InputOutcome = field(default_factory=lambda: InputOutcome("", {}))
+    staged: tuple[tuple[int, str], ...] = ()  # records of a source that groups them: part of the groups, path
 
 
 @dataclass
@@ -57,6 +59,7 @@ class _Progress:
     facts: Counter[str] = field(default_factory=Counter)
     lines: LineCount = field(default_factory=LineCount)
     notes: dict[str, None] = field(default_factory=dict)
+    staged: list[tuple[int, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class IngestUnit:
     checks: TableChecks | None = None
     reading: Reading = field(default_factory=Reading)
     attempt: int = 0
+    parts: int = 1  # into which the groups of a source are split
 
     @property
     def address(self) -> str:
@@ -103,7 +107,7 @@ class IngestUnit:
             self._land(self._first_bytes(done.failure), 0, done)
         facts = dict(done.facts)
         outcome = InputOutcome(self.address, facts, done.failure, done.state)
-        return Landed(done.bronze, done.dead, facts, tuple(done.notes), outcome)
+        return Landed(done.bronze, done.dead, facts, tuple(done.notes), outcome, tuple(done.staged))
 
     def _land_pieces(self, done: _Progress) -> None:
         if not self.batch.inline:
@@ -131,6 +135,9 @@ class IngestUnit:
 
     def _land(self, records: Records, number: int, done: _Progress) -> None:
         """Write one piece, and add to ``done`` what it gave."""
+        if grouping.is_grouped(self.source) and not self.batch.inline and not done.failure:
+            self._stage(records, number, done)
+            return
         fitted = self._fitted(records, done)
         erased = privacy.erased_rows(self.lake, fitted.frame, self.source.system)
         rows = _with_metadata(self, fitted.frame.filter(~erased))
@@ -154,11 +161,27 @@ class IngestUnit:
         # An order of day and month that a piece shows is that of later pieces that leave it open.
         done.reading = done.reading.model_copy(update={"usual": done.reading.usual | _orders(facts)})
 
+    def _stage(self, records: Records, number: int, done: _Progress) -> None:
+        """Keep the records of a piece for their groups, which are made once all of the batch is read."""
+        mapping = mapping_of(self.source)
+        if not number:  # what is wrong with the mapping is the affair of this file
+            fit(records.frame.head(TRIED), tables.by_name(self.source.table), mapping, done.reading)
+        kept = grouping.staged(records.frame, mapping)
+        letters = _dead_letters(self, records.dead, done)
+        stem = f"{self.name}-{self.batch.seq:08d}-{self.index:05d}-{number:05d}"
+        done.staged += grouping.stage(self.lake, kept, self.parts, stem)
+        done.dead += self._write("quality.dead_letters", letters, {"source": self.name}, number)
+        left_out = records.frame.height - kept.height
+        counted = {"read": records.count, "dead": letters.height, "collapsed": kept.height, "left_out": left_out}
+        done.facts.update({**counted, "landed": 0, "erased": 0, "rescued": 0})
+        done.lines += records.lines or LineCount(records.count)
+        done.notes |= dict.fromkeys(records.notes)
+
     def _pieces(self) -> Iterator[Records]:
         if self.batch.inline:
             return iter([formats.read(self.lake.get(self.batch.inline) or b"", "json")])
         piece = self.batch.inputs[self.index]
-        if self.source.group_by:  # a group's records may lie in any piece
+        if self.source.group_by and not grouping.is_grouped(self.source):  # a group's records may lie in any piece
             return iter([self.source.read(self.landing, piece)])
         return self.source.pieces(self.landing, piece)
 
@@ -265,7 +288,9 @@ def made_by(source: Source) -> dict[str, str]:
     columns = {name: str(c.dtype) for name, c in tables.by_name(source.table).columns().items()}
     mapping: list[Any] = [source.mapping, source.group_by, source.where, source.system]
     mapping += [source.deleted] if source.deleted else []  # so that what landed without one is of the same print
-    parts = {"mapping": mapping, "reader": source.reader_options(), "contract": columns}
+    parts: dict[str, Any] = {"mapping": mapping, "reader": source.reader_options(), "contract": columns}
+    if grouping.is_grouped(source):
+        parts["groups"] = "records kept"
     return {k: hashlib.sha256(json.dumps(v, sort_keys=True).encode()).hexdigest()[:16] for k, v in parts.items()}
 
 

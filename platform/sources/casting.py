@@ -51,6 +51,12 @@ class Mapping:
             raise ConfigError("faulty mapping expressions:\n" + "\n".join(faults))
         return parsed
 
+    def own(self, records: pl.DataFrame) -> pl.DataFrame:
+        """The records that ``where`` holds for; all where there is no condition. Empty text is null."""
+        if not self.where:
+            return records
+        return records.with_columns(pl.col(pl.String).replace("", None)).filter(pl.sql_expr(self.where))
+
     def faults(self, table: type[Table], file_columns: list[str]) -> list[str]:
         """What is wrong with this mapping for files with these columns; empty when nothing is."""
         expressions, contract = self.expressions(), table.columns()
@@ -88,8 +94,7 @@ class Fitted:
 def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping, reading: Reading | None = None) -> Fitted:
     """Map and cast one file's records. ``records`` holds ``_position`` and the file's columns."""
     everything, reading = records.height, reading or Reading()
-    if mapping.where:
-        records = records.with_columns(pl.col(pl.String).replace("", None)).filter(pl.sql_expr(mapping.where))
+    records = mapping.own(records)
     mapped, verbatim = _map(records, table, mapping)
     contract = table.columns()
     mapped = mapped.with_columns(values.known(mapped[c], contract[c], reading) for c in contract if c in mapped.columns)
