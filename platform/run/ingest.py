@@ -67,7 +67,8 @@ def _looked(lake: Lake, landing: Landing, name: str, source: Source) -> tuple[li
     """`pending`, and the inputs that were touched."""
     known, outcomes = ledger.batches(lake, name), ledger.outcomes(lake, name)
     dropped = {seq: outcome.dropped for seq, outcome in outcomes.items()}
-    waiting = [b for b in known if not dropped.get(b.seq) and not is_committed(lake, source, b)]
+    landed = last_committed(lake, source, name) if known else 0
+    waiting = [b for b in known if not dropped.get(b.seq) and b.seq > landed]
     stand = [_as_landed(b, outcomes.get(b.seq), b in waiting) for b in known if dropped.get(b.seq) != ledger.AGAIN]
     new = source.discover(landing, stand)
     if new.inputs:
@@ -101,10 +102,9 @@ def fixed(lake: Lake, batch: Batch) -> Batch:
     return batch if batch.created_at else ledger.open_batch(lake, batch.source, batch.inputs, cursor=batch.cursor)
 
 
-def is_committed(lake: Lake, source: Source, batch: Batch) -> bool:
-    """Whether a batch, or one after it, is in its bronze table."""
-    stored = lake.transaction(source.table, f"batch:{batch.source}")
-    return stored is not None and stored >= batch.seq
+def last_committed(lake: Lake, source: Source, name: str) -> int:
+    """Number of the last batch of a source that is in its bronze table, as all before it are; 0 for none."""
+    return lake.transaction(source.table, f"batch:{name}") or 0
 
 
 def ingest(

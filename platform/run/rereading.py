@@ -20,7 +20,7 @@ from customer360.platform.lake import Lake
 from customer360.platform.ledger import Batch, Input, InputOutcome, Outcome
 from customer360.platform.run.executor import Executor, Failure, LocalExecutor
 from customer360.platform.run.grouping import noted, parts_anew, regrouped
-from customer360.platform.run.ingest import added_facts, is_committed
+from customer360.platform.run.ingest import added_facts, last_committed
 from customer360.platform.run.planning import checks_of
 from customer360.platform.run.rewriting import LETTERS, taken
 from customer360.platform.run.snapshots import held, judged, newest
@@ -67,14 +67,14 @@ def batch_lines(lake: Lake, settings: Settings, names: Iterable[str]) -> list[Ba
     lines = []
     for name in names:
         source, outcomes = configured(settings, name), ledger.outcomes(lake, name)
-        stands = getattr(newest(lake, name, source), "seq", 0)
+        stands, landed = getattr(newest(lake, name, source), "seq", 0), last_committed(lake, source, name)
         for batch in ledger.batches(lake, name):
             outcome, facts = outcomes.get(batch.seq), dict[str, Any]()
             failed, waiting = (outcome.failed, held(outcome)) if outcome else ((), [])
             reason = "; ".join(failed)
             if outcome and outcome.dropped:
                 state, reason = ("ignored" if outcome.dropped == ledger.IGNORED else "dropped"), outcome.trail[-1]
-            elif not is_committed(lake, source, batch):
+            elif batch.seq > landed:
                 state, reason = "waits", last_reason.get(name, "a run that was to land it did not end; run again")
             else:
                 state = "failed" if failed else "corrections" if batch.inline else "landed"
@@ -171,7 +171,7 @@ def drop(
     if batch is None or (before and before.dropped):
         raise SourceError(f"{name} has no batch {seq} that stands; `customer360 batch list {name}` shows its batches")
     rows = 0
-    if is_committed(lake, source, batch):
+    if batch.seq <= last_committed(lake, source, name):
         for table in (LETTERS, *([] if is_grouped(source) else [source.table])):
             out = taken(lake, table, name, pl.col(_columns(table)[0]) == seq, f"d{seq}")
             rows += out.rows if table == source.table else 0
@@ -202,11 +202,9 @@ def _source(settings: Settings, name: str) -> Source:
 
 def _standing(lake: Lake, name: str, source: Source) -> list[Batch]:
     """Batches that landed and were not dropped."""
-    outcomes = ledger.outcomes(lake, name)
+    outcomes, landed = ledger.outcomes(lake, name), last_committed(lake, source, name)
     return [
-        b
-        for b in ledger.batches(lake, name)
-        if is_committed(lake, source, b) and not (b.seq in outcomes and outcomes[b.seq].dropped)
+        b for b in ledger.batches(lake, name) if b.seq <= landed and not (b.seq in outcomes and outcomes[b.seq].dropped)
     ]
 
 

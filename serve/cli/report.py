@@ -18,8 +18,8 @@ from customer360.platform.lake import Lake
 from customer360.platform.ledger import Run
 from customer360.platform.quality.checks import DIMENSIONS
 from customer360.platform.run import lake_of
+from customer360.platform.run.letters import open_dead_letters
 from customer360.platform.run.preview import Preview
-from customer360.platform.run.replay import open_dead_letters
 from customer360.platform.run.rereading import BatchLine, batch_lines, named_batches, outdated
 from customer360.platform.settings import Settings
 

@@ -199,3 +199,43 @@ def test_a_snapshot_that_is_dropped_takes_its_deletions_back(shop: Any) -> None:
     assert list(stores(site)) == ["H1", "H2"]
     assert cli(site, "batch", "drop", "stores", "2", "--ignore").exit_code == 0
     assert list(stores(site)) == ["H1", "H2", "H3"]
+
+
+def test_a_deleted_account_leaves_its_person_and_keeps_its_facts(shop: Any) -> None:
+    till = Files(table="bronze.transactions", system="CRM", path="till/*")
+    site = shop(people=PEOPLE.model_copy(update={"deleted": "op = 'd'"}), till=till)
+    head = "op,CUSTOMER_ID,FIRST_NAME,LAST_NAME,EMAIL_ADDRESS,DATE_OF_BIRTH,LAST_UPDATED_DATE"
+    ada = "Ada,Byron,ada@x.example,1990-01-01,2026-01-01"
+    site.deliver("crm/1.csv", [head, f"c,K1,{ada}", f"c,K2,{ada}"])
+    sales = [f"R{n},K{n},POS,2026-03-02T09:30:00Z,PURCHASE,10,COMPLETED" for n in (1, 2)]
+    site.deliver("till/1.csv", ["TRANSACTION_ID,CUSTOMER_ID,CHANNEL,TRANSACTION_DATE,TRANSACTION_TYPE,TOTAL_AMOUNT,TRANSACTION_STATUS", *sales])  # fmt: skip # noqa: E501
+
+    def whose() -> dict[str, tuple[str, str | None]]:
+        assert cli(site, "run", "silver.transactions").exit_code == 0
+        rows = site.lake.scan("silver.transactions").select("customer_id", "subject_id", "person_id").collect().rows()
+        return {account: (subject, person) for account, subject, person in rows}
+
+    before = whose()
+    assert before["K1"] == before["K2"] and before["K1"][1]
+    site.deliver("crm/2.csv", [head, "d,K1,,,,,2026-02-01"])
+    assert whose() == {"K1": ("a:CRM/K1", None), "K2": before["K2"]}
+    site.deliver("crm/3.csv", [head, "d,K2,,,,,2026-02-01"])
+    assert whose() == {"K1": ("a:CRM/K1", None), "K2": ("a:CRM/K2", None)}, "and nobody is left to resolve"
+    assert site.lake.scan("silver.identities").collect().is_empty()
+    site.deliver("crm/4.csv", [head, f"c,K1,{ada.replace('2026-01', '2026-03')}"])
+    assert whose()["K1"][1]
+
+
+def test_a_lake_of_before_deletions_were_kept_goes_on(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from customer360.platform import tables
+
+    site = shop(stores=SNAPSHOT)
+    site.deliver("st/all.csv", snapshot("H1", "H2", "H3"))
+    older = {c: t for c, t in tables.BRONZE_METADATA.items() if c not in ("_deleted", "_restates")}
+    with monkeypatch.context() as before:
+        before.setattr(tables, "BRONZE_METADATA", older)
+        site.lake.ensure(tables.by_name("bronze.stores"))
+    assert "_deleted" not in pl.read_delta(site.lake.uri("bronze.stores")).columns
+    assert list(stores(site)) == ["H1", "H2", "H3"]
+    site.deliver("st/all.csv", snapshot("H1", "H3"))
+    assert list(stores(site)) == ["H1", "H3"]
