@@ -24,7 +24,15 @@ from customer360.platform.run.executor import Executor, Failure
 from customer360.platform.run.rewriting import taken
 from customer360.platform.sources.base import Source
 from customer360.platform.sources.bronze import IngestUnit, Landed, made_by
-from customer360.platform.sources.grouping import GROUPED, Grouped, GroupedRecords, GroupUnit, added, is_grouped
+from customer360.platform.sources.grouping import (
+    GROUPED,
+    STAGING,
+    Grouped,
+    GroupedRecords,
+    GroupUnit,
+    added,
+    is_grouped,
+)
 from customer360.platform.sources.values import Reading
 
 PART_BYTES = 128 * 1024 * 1024  # of files, the records of which one unit groups
@@ -168,6 +176,7 @@ def regrouped(
         for part in range(parts)
     ]  # fmt: skip
     made = _grouped(executor, name, units)
+    lake.delete(lake.objects(f"{STAGING}/{name}"))
     places = pl.DataFrame(replaced, schema={"seq": pl.Int64, "file": pl.String}, orient="row")
     known = lake.scan(GROUPED, list(files)).select(seq="_seq", file="_file").unique().collect()
     covered = pl.concat([known, places]).unique()

@@ -58,7 +58,7 @@ def _mended(lake: Lake, letters: pl.DataFrame, outcomes: dict[int, ledger.Outcom
     """Letters of single records at whose place a later delivery of the same file holds one that could be read."""
     landed = _landed(outcomes)
     dead = set(letters.select("seq", "file", "position").rows())
-    found = set()
+    found: set[str] = set()
     singles = letters.filter(pl.col("position") != WHOLE)
     for (file, seq, table), held in singles.partition_by("file", "seq", "table_name", as_dict=True).items():
         for later, count in landed.get(str(file), ()):

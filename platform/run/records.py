@@ -175,7 +175,7 @@ def _fold(table: type[Table], sound: pl.DataFrame) -> _Folded:
     repeated = sound.filter(pl.struct(key).is_duplicated())
     if repeated.is_empty():
         return _Folded(alone, none, deleted=single.height - alone.height)
-    repeated = in_order(table, repeated)
+    repeated = in_order(table, _with_version(table, repeated, ["_source", *key]))
     told = repeated.select("_source_system", _is_deletion(), *table.columns())
     repeats = repeated.filter(~told.select(pl.struct(pl.all()).is_first_distinct()).to_series())
     by_source = _since_restated(table, repeated, ["_source", *key])
@@ -186,6 +186,19 @@ def _fold(table: type[Table], sound: pl.DataFrame) -> _Folded:
     older = repeated.height - repeats.height - newest.height - dead
     deleted = dead + single.height - alone.height
     return _Folded(pl.concat([alone, newest]), repeats.drop(GONE), older, deleted)
+
+
+def _with_version(table: type[Table], rows: pl.DataFrame, key: list[str]) -> pl.DataFrame:
+    """Rows whose deletions have a version: one that names none, as its record holds the key alone, is as new as the
+    newest row of the key that its source delivered before.
+    """
+    version = tables.spec(table).version
+    unknown = _is_deletion() & pl.col(version).is_null() if version else pl.lit(False)
+    if version is None or not rows.select(unknown.any()).item():
+        return rows
+    placed = _with_rank(rows).sort(DELIVERY).drop(INPUT)
+    newest = pl.col(version).cum_max().forward_fill().over(key)
+    return placed.with_columns(pl.when(unknown).then(newest).otherwise(pl.col(version)).alias(version))
 
 
 def _since_restated(table: type[Table], rows: pl.DataFrame, key: list[str]) -> pl.DataFrame:

@@ -168,7 +168,7 @@ class IngestUnit:
             fit(records.frame.head(TRIED), tables.by_name(self.source.table), mapping, done.reading)
         kept = grouping.staged(records.frame, mapping)
         letters = _dead_letters(self, records.dead, done)
-        stem = f"{self.name}-{self.batch.seq:08d}-{self.index:05d}-{number:05d}"
+        stem = f"{self.name}/{self.batch.seq:08d}-{self.index:05d}-{number:05d}"
         done.staged += grouping.stage(self.lake, kept, self.parts, stem)
         done.dead += self._write("quality.dead_letters", letters, {"source": self.name}, number)
         left_out = records.frame.height - kept.height

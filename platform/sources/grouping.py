@@ -35,6 +35,7 @@ Key = TypeVar("Key")
 GROUPED = privacy.GROUPED
 GROUP, RECORD, TYPES = "GROUP_HASH", "RECORD", "RECORD_TYPES"
 PLACE = "place__"
+STAGING = "_staging/groups"  # below it one folder a source
 _MOMENT = "%Y-%m-%dT%H:%M:%S%.6f"
 PLAIN = {"Int64": pl.Int64(), "Float64": pl.Float64(), "Boolean": pl.Boolean(), "String": pl.String()}
 STAGED = {GROUP: pl.Int64, RECORD: pl.String, TYPES: pl.String, POSITION: pl.Int64}
@@ -65,7 +66,10 @@ def is_grouped(source: Source) -> bool:
 
 def staged(records: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
     """The records of a source, those of others left out, as `STAGED`: their group, and themselves as JSON."""
-    own = mapping.own(records)
+    if records.is_empty():
+        return pl.DataFrame(schema=STAGED)
+    absent = [pl.lit(None, pl.String).alias(c) for c in mapping.group_by if c not in records.columns]
+    own = mapping.own(records.with_columns(absent))
     keyed = own.with_columns(values.identifiers(own[c]) for c in mapping.group_by if not own[c].dtype.is_integer())
     kept = keyed.select(c for c in keyed.columns if c != POSITION and _is_read(c, mapping))  # the group's, at least
     types = json.dumps({c: _type_name(t) for c, t in kept.schema.items()}, ensure_ascii=False)
@@ -133,7 +137,7 @@ def part_of(parts: int) -> pl.Expr:
 def stage(lake: Lake, records: pl.DataFrame, parts: int, stem: str) -> list[tuple[int, str]]:
     """Write staged records, one piece a part of the groups: (part, path)."""
     by_part = records.with_columns(part_of(parts)).partition_by("part", as_dict=True, include_key=False)
-    return [(int(part), put_piece(lake, f"_staging/{stem}-{part}", rows)) for (part,), rows in sorted(by_part.items())]
+    return [(int(part), put_piece(lake, f"{STAGING}/{stem}-{part}", rows)) for (part,), rows in sorted(by_part.items())]
 
 
 def _decoded(kept: pl.DataFrame) -> pl.DataFrame:

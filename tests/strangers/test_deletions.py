@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,29 @@ def test_of_versions_the_newest_decides_and_not_the_delivery(shop: Any) -> None:
     assert names() == ["Bo"], "an older version that comes late stays deleted"
     site.deliver("crm/3.csv", [head, "u,K1,Ada anew,2026-04-01"])
     assert names() == ["Ada anew", "Bo"]
+
+
+def test_a_deletion_may_hold_its_key_alone(shop: Any) -> None:
+    """As change logs write it that keep no image of the row before: no version, no required column, typed flags."""
+    site = shop(people=PEOPLE.model_copy(update={"deleted": "removed_at IS NOT NULL"}))
+    site.landing.joinpath("crm").mkdir(parents=True)
+    columns = {
+        "CUSTOMER_ID": pl.Int64,
+        "FIRST_NAME": pl.String,
+        "LAST_UPDATED_DATE": pl.Datetime,
+        "removed_at": pl.Datetime,
+    }
+    moment = [datetime(2026, 1, day) for day in range(1, 5)]
+
+    def deliver(name: str, *rows: tuple[Any, ...]) -> list[str]:
+        pl.DataFrame(rows, schema=columns, orient="row").write_parquet(site.landing / "crm" / name)
+        assert cli(site, "run", "silver.customer_records").exit_code == 0
+        return sorted(site.lake.scan("silver.customer_records").collect()["first_name"])
+
+    assert deliver("1.parquet", (1, "Ada", moment[2], None), (2, "Bo", moment[2], None)) == ["Ada", "Bo"]
+    assert deliver("2.parquet", (1, None, None, moment[3])) == ["Bo"]
+    assert deliver("3.parquet", (1, "Ada late", moment[1], None)) == ["Bo"]
+    assert deliver("4.parquet", (1, "Ada anew", moment[3], None)) == ["Ada anew", "Bo"]
 
 
 # ---- snapshots
