@@ -35,7 +35,7 @@ from customer360.platform.sources.grouping import (
 )
 from customer360.platform.sources.values import Reading
 
-PART_BYTES = 128 * 1024 * 1024  # of files, the records of which one unit groups
+PART_BYTES = 32 * 1024 * 1024  # of files, the records of which one unit groups
 KEPT_BYTES = PART_BYTES // 8  # kept records are compressed
 MARKS = "_groups"  # what the groups of a source were last made anew by
 

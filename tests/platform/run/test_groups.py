@@ -224,6 +224,23 @@ def test_an_erased_person_leaves_its_records_and_does_not_come_back(shop: Shop) 
     assert shop.orders() == {"2": ("bob", 7, 3)}
 
 
+def test_a_large_batch_is_grouped_in_parts(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("customer360.platform.run.grouping")
+    monkeypatch.setattr(module, "PART_BYTES", 100)
+    monkeypatch.setattr(module, "KEPT_BYTES", 5_000)
+    lines = [f"{number % 40},ann,{number},1" for number in range(200)]
+    shop.deliver("a.csv", *lines[:120])
+    shop.run()
+    shop.deliver("b.csv", *lines[120:])
+    shop.run()
+    files = shop.lake.files("bronze.t_sums")
+    assert len(files) > 10 and max(f.rows for f in files) < 20
+    whole = {str(key): ("ann", sum(range(key, 200, 40)), 5) for key in range(40)}
+    assert shop.orders() == dict(sorted(whole.items()))
+    shop.run(reland=("orders",))
+    assert shop.orders() == dict(sorted(whole.items())) and shop.lake.scan("bronze.t_sums").collect().height == 40
+
+
 class Crash(BaseException):
     """The process dies."""
 
