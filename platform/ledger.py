@@ -68,12 +68,14 @@ class InputOutcome:
     """What one input of a batch gave: counts of its records, and why all of it failed, where it did.
 
     ``state`` is how a file stood when it was read (size in bytes, time of change, SHA-256); empty for other kinds.
+    ``snapshot`` says, of a source of snapshots, that this one ``stands`` or why it deletes nothing; else it is empty.
     """
 
     name: str
     facts: dict[str, int]
     failure: str = ""
     state: dict[str, Any] = field(default_factory=dict)
+    snapshot: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,20 @@ class Outcome:
     made_by: dict[str, str] = field(default_factory=dict)
     dropped: str = ""
     trail: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """Inputs that could not be read at all, each with the reason."""
+        return tuple(f"{i.name}: {i.failure}" for i in self.inputs if i.failure)
+
+    @property
+    def state(self) -> str:
+        """What became of the batch: ``landed``, ``partly failed`` (some inputs are dead letters as a whole),
+        ``failed`` (all are), ``dropped``.
+        """
+        if self.dropped:
+            return "dropped"
+        return "landed" if not self.failed else "failed" if len(self.failed) == len(self.inputs) else "partly failed"
 
     def save(self, lake: Lake) -> None:
         lake.put(f"{LANDED}/{self.source}/{self.seq:08d}.json", json.dumps(asdict(self), default=str).encode())

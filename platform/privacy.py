@@ -24,6 +24,7 @@ from customer360.platform.tables import Table
 MASK = "•••"
 ACCOUNT_COLUMN, VISITOR_COLUMN = "CUSTOMER_ID", "VISITOR_ID"
 CONTACT_COLUMNS = {"email": "EMAIL_ADDRESS", "phone": "PHONE_NUMBER"}  # in bronze, by their kind of personal data
+GROUPED = "bronze.grouped_records"  # records that groups are made of; see `sources.grouping`
 _SECRET, _LIST = "_erasures/secret", "_erasures/digests.json"
 
 
@@ -66,8 +67,10 @@ def erase_rows(lake: Lake, who: Identifiers) -> dict[str, int]:
     """
     contacts = (f"CONTACT/{_plain(t)}" for t in who.texts)
     remember_erasure(lake, [*who.accounts, *(f"VISITOR/{d}" for d in who.devices), *contacts])
-    touched = {}
+    touched = {GROUPED: _erase_grouped(lake, who)} if lake.exists(GROUPED) else {}
     for name, table in tables.TABLES.items():
+        if name == GROUPED:
+            continue
         if tables.spec(table).layer == "bronze" and tables.spec(table).erasure != "none" and lake.exists(name):
             touched[name] = lake.rewrite(name, partial(_without, table, who), reason="erasure")
         elif tables.spec(table).is_dated and "person_id" in table.columns() and lake.exists(name):
@@ -84,6 +87,35 @@ def erase_rows(lake: Lake, who: Identifiers) -> dict[str, int]:
             lake.put(path, b"".join(kept))
             touched[path] = len(lines) - len(kept)
     return touched
+
+
+def _erase_grouped(lake: Lake, who: Identifiers) -> int:
+    """Remove the records of every group that is the subject's, and its identifiers from those of others."""
+    keys = [f"{table} {key}" for table, facts in who.facts.items() for key in facts]
+    system = pl.col("_source_system") + "/"
+    mine = pl.any_horizontal(
+        (system + pl.col("ACCOUNT")).is_in(list(who.accounts)),
+        pl.col("VISITOR").is_in(list(who.devices)),
+        (pl.col("TABLE_NAME") + " " + system + pl.col("ROW_KEY")).is_in(keys),
+    ).fill_null(False)
+    numbers = {a.partition("/")[2] for a in who.accounts} | who.devices
+    reached = [name for name, t in tables.TABLES.items() if not set(CONTACT_COLUMNS.values()).isdisjoint(t.columns())]
+    unnamed = pl.col("ACCOUNT").is_null() & pl.col("TABLE_NAME").is_in(reached)
+    mine = mine | (unnamed & pl.col("RECORD").str.contains(_as_value(who.texts)))
+    group = ["_source", "GROUP_HASH"]
+    doomed = lake.scan(GROUPED).filter(mine).select(group).unique().collect()
+    blank = pl.col("RECORD").str.replace_all(_as_value(numbers | who.texts), ":null$1")
+
+    def without(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.join(doomed, on=group, how="anti", maintain_order="left").with_columns(blank)
+
+    return lake.rewrite(GROUPED, without, reason="erasure")
+
+
+def _as_value(texts: Iterable[str]) -> str:
+    """Regular expression that finds one of some texts as a whole value of a JSON object."""
+    words = "|".join(re.escape(text) for text in sorted(texts))
+    return rf'(?i):\s*"?(?:{words})"?\s*([,}}])' if words else "$^"
 
 
 def _without(table: type[Table], who: Identifiers, frame: pl.DataFrame) -> pl.DataFrame:

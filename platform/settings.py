@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from functools import reduce
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import available_timezones
 
 import yaml
@@ -29,6 +29,7 @@ from pydantic import (
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -125,6 +126,14 @@ class SourceSettings(Frozen):
     where: str = ""  # SQL condition over the source's columns; other records are not this source's and counted apart
     group_by: Paths = []  # columns or expressions; the mapping then aggregates (one row a group)
     explode: Paths = []  # paths to lists inside of records: one row an element
+    deleted: str = ""  # SQL condition over the source's columns; a record that it holds for says that its key is gone
+    # append: what is delivered adds to what stands, or replaces it by key. snapshot: every file is the whole (with
+    # `parts`, all files of a batch together are), so what is missing from the newest one is deleted. A snapshot that
+    # is empty, cannot be read in full, or would delete a larger share than `may_delete` deletes nothing until
+    # `customer360 batch confirm` says that it is right.
+    mode: Literal["append", "snapshot"] = "append"
+    parts: bool = False
+    may_delete: float = Field(default=0.5, ge=0, le=1)
     timezone: Annotated[str, AfterValidator(_zone)] | None = (
         None  # IANA; times without an offset are local there. None: UTC
     )
@@ -137,6 +146,16 @@ class SourceSettings(Frozen):
     # Columns that every file has; others that the mapping names are null where a file lacks them. None: all it names
     needs: list[str] | None = None
     description: str = ""
+
+    @model_validator(mode="after")
+    def _deletes_whole_keys(self) -> Self:
+        if self.deleted and self.group_by:
+            raise ValueError("deleted: a record of a group_by source is a part of its row and cannot delete it")
+        if self.parts and self.group_by:
+            raise ValueError("parts: a snapshot of a source with group_by is one file")
+        if self.parts and self.mode != "snapshot":
+            raise ValueError("parts: belongs to mode: snapshot")
+        return self
 
 
 def kind_of(name: str) -> type[SourceSettings]:

@@ -43,6 +43,8 @@ BRONZE_METADATA: dict[str, pl.DataType] = {
     "_ingested_at": pl.Datetime("us", "UTC"),
     "_rescued": pl.String(),  # JSON: unknown columns and values that did not cast
     "_replay_of": pl.String(),  # source/seq/file/position of the row that this one corrects
+    "_deleted": pl.Boolean(),  # the source says that the key is gone as of this row; null: no
+    "_restates": pl.Boolean(),  # stands for all earlier rows of its key and source, whatever their version; null: no
 }
 
 

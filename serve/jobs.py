@@ -23,6 +23,7 @@ from customer360.platform.run import RunRequest, lake_of, run
 from customer360.platform.run.executor import executor_for
 from customer360.platform.run.preview import Preview, preview
 from customer360.platform.run.rereading import Reread, drop, retry
+from customer360.platform.run.snapshots import confirm
 from customer360.platform.settings import Settings
 from customer360.platform.warehouse.load import LoadReport, load, rewrite
 from customer360.serve import money
@@ -63,7 +64,14 @@ def drop_batch(settings: Settings, source: str, seq: int, *, ignore: bool) -> in
     """Take a batch of a source back; see ``platform.run.rereading.drop``. Returns the rows that left bronze."""
     lake = lake_of(settings)
     with lake.run_lock(f"batch drop {source} {seq}"):
-        return drop(lake, settings, source, seq, ignore=ignore)
+        return drop(lake, settings, source, seq, ignore=ignore, rules=rules_of(settings))
+
+
+def confirm_batch(settings: Settings, source: str, seq: int) -> int:
+    """Let the held snapshots of a batch delete; see ``platform.run.snapshots.confirm``. Returns how many there are."""
+    lake = lake_of(settings)
+    with lake.run_lock(f"batch confirm {source} {seq}"):
+        return confirm(lake, source, seq)
 
 
 def train(settings: Settings, name: str, as_of: date | None) -> None:

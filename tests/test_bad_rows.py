@@ -19,6 +19,7 @@ from customer360.platform import lake as lakes
 from customer360.platform import ledger, quality, tables
 from customer360.platform.errors import LakeLocked, SourceError
 from customer360.platform.run import replay
+from customer360.platform.run.letters import open_dead_letters
 
 CUSTOMER = {"FIRST_NAME": "Zelda", "LAST_NAME": "Quixworth", "EMAIL_ADDRESS": "zelda.quixworth@example.org", "PHONE_NUMBER": "+14155550123",  # noqa: E501
             "DATE_OF_BIRTH": "1980-02-03", "COUNTRY_CODE": "US", "REGISTRATION_DATE": "2025-01-01", "LAST_UPDATED_DATE": "2026-06-01T10:00:00.123Z"}  # fmt: skip  # noqa: E501
@@ -187,6 +188,7 @@ def test_every_row_is_accounted_for(landed: Any) -> None:
     }
     assert found["silver.transactions"] == {
         "received": 11, "silver": 6, "quarantined": 3, "duplicates": 1, "superseded": 1, "set_apart": 0, "combined": 0,
+        "deleted": 0,
     }  # fmt: skip
 
 
@@ -277,11 +279,12 @@ def test_repaired_rows_replace_what_was_refused(shop: Any, cli: Cli) -> None:
     assert sorted(shop.lake.scan("silver.events").collect()["event_id"]) == ["E1", "E2"]
 
     assert quality.refused(shop.lake).is_empty()
-    assert replay.open_dead_letters(shop.lake).is_empty()
+    assert open_dead_letters(shop.lake).is_empty()
     assert replay.export(shop.lake, shop.root / "nothing.jsonl") == (0, 0)
     found = _balances(shop)
     assert found["silver.transactions"] == {
         "received": 17, "silver": 12, "quarantined": 0, "duplicates": 1, "superseded": 4, "set_apart": 0, "combined": 0,
+        "deleted": 0,
     }  # fmt: skip
     assert found["pos_transactions #2"]["received"] == found["pos_transactions #2"]["landed"] == 4
 
@@ -368,7 +371,7 @@ def test_a_repaired_record_goes_through_its_sources_mapping(site: Callable[..., 
     landed = shop.lake.scan("bronze.customers").filter(pl.col("_seq") == 2).select("CUSTOMER_ID", "_rescued").collect()
     kept = {customer: json.loads(rescued or "{}") for customer, rescued in landed.rows()}
     assert kept["2"]["Notiz"] == "line\u2028break" and kept["3"]["Notiz"] == "vip"
-    assert quality.refused(shop.lake).is_empty() and replay.open_dead_letters(shop.lake).is_empty()
+    assert quality.refused(shop.lake).is_empty() and open_dead_letters(shop.lake).is_empty()
 
 
 def test_a_replay_that_died_between_two_sources_is_made_up_for(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,12 +113,14 @@ def batch_balance(scope: str, facts: dict[str, Any]) -> Balance:
 
 
 def record_balance(scope: str, facts: dict[str, Any]) -> Balance:
-    """Conservation of a record table: bronze = silver + quarantined + duplicates + superseded + set apart + combined.
+    """Conservation of a record table: bronze = silver + quarantined + duplicates + superseded + set apart + combined +
+    deleted.
 
-    Facts of before sources combined know no combined rows.
+    Commits of before sources combined, or deletions were kept, name none.
     """
-    known = ("silver", "quarantined", "duplicates", "superseded", "set_apart")
-    return Balance(scope, facts["bronze"], {k: facts[k] for k in known} | {"combined": facts.get("combined", 0)})
+    named = ("silver", "quarantined", "duplicates", "superseded", "set_apart")
+    later = {k: facts.get(k, 0) for k in ("combined", "deleted")}
+    return Balance(scope, facts["bronze"], {k: facts[k] for k in named} | later)
 
 
 def refused(lake: Lake, table: str | None = None, rule: str | None = None) -> pl.DataFrame:

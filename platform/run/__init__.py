@@ -20,6 +20,7 @@ from customer360.platform.quality import DeadLetters, Quarantine
 from customer360.platform.quality.checks import added
 from customer360.platform.run.executor import Failure, LocalExecutor, RayExecutor, executor_for
 from customer360.platform.run.following import FollowUnit, MoveUnit, follow_units, followed, move_units, standing_facts
+from customer360.platform.run.grouping import is_stale
 from customer360.platform.run.ingest import ingest
 from customer360.platform.run.planning import (
     Context,
@@ -47,6 +48,7 @@ from customer360.platform.run.units import (
     write_output,
 )
 from customer360.platform.settings import Settings
+from customer360.platform.sources.base import configured
 
 
 def lake_of(settings: Settings) -> Lake:
@@ -169,7 +171,8 @@ class _Driver:
         if unknown := sorted(set(wanted) - set(names)):
             raise ConfigError(f"--reland {', '.join(unknown)}: this run lands {', '.join(names) or 'no source'}")
         for name in names:
-            again = reland if name in wanted else retry_changed
+            stale = is_stale(lake, name, configured(settings, name))
+            again = reland if name in wanted or stale else retry_changed
             done = again(lake, settings, name, self.executor, self.rules)
             if done is not None:
                 kept = f"; {len(done.kept)} could not be" if done.kept else ""

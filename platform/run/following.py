@@ -23,13 +23,12 @@ from customer360.platform import ledger, tables
 from customer360.platform.errors import ContractError, RunError
 from customer360.platform.graph import Node
 from customer360.platform.lake import BUCKET, Add, File, Lake, bucket_numbers
+from customer360.platform.lake.pieces import get_piece, put_piece
 from customer360.platform.run.planning import Job, carried_bytes, exchanged
 from customer360.platform.run.units import (
     InputPart,
     UnitResult,
     conform_to_storage,
-    get_piece,
-    put_piece,
     read_part,
     storage_order,
 )

@@ -16,22 +16,19 @@ from customer360.platform.lake import Add, Lake, reached
 from customer360.platform.ledger import Batch, Input, InputOutcome, NodeRun, Outcome
 from customer360.platform.quality import DeadLetters
 from customer360.platform.run.executor import Executor, Failure
+from customer360.platform.run.grouping import facts_with, gathered, parts_of
 from customer360.platform.run.losses import losses_of, tell_columns
 from customer360.platform.run.planning import checks_of
+from customer360.platform.run.snapshots import held, judged
 from customer360.platform.settings import Settings
 from customer360.platform.sources import joins
 from customer360.platform.sources.base import Source, configured
-from customer360.platform.sources.bronze import (
-    IngestUnit,
-    Landed,
-    contract_faults,
-    made_by,
-    reading_of,
-    usual_columns,
-)
+from customer360.platform.sources.bronze import IngestUnit, Landed
 from customer360.platform.sources.casting import nulled_text
 from customer360.platform.sources.files import Files
+from customer360.platform.sources.grouping import GROUPED, Grouped, is_grouped
 from customer360.platform.sources.landing import Landing, landing_of, natural
+from customer360.platform.sources.stated import contract_faults, made_by, reading_of, usual_columns
 from customer360.platform.sources.values import Reading
 
 
@@ -76,7 +73,8 @@ def _looked(lake: Lake, landing: Landing, name: str, source: Source) -> tuple[li
     """`pending`, and the inputs that were touched."""
     known, outcomes = ledger.batches(lake, name), ledger.outcomes(lake, name)
     dropped = {seq: outcome.dropped for seq, outcome in outcomes.items()}
-    waiting = [b for b in known if not dropped.get(b.seq) and not is_committed(lake, source, b)]
+    landed = last_committed(lake, source, name) if known else 0
+    waiting = [b for b in known if not dropped.get(b.seq) and b.seq > landed]
     stand = [_as_landed(b, outcomes.get(b.seq), b in waiting) for b in known if dropped.get(b.seq) != ledger.AGAIN]
     new = source.discover(landing, stand)
     if new.inputs:
@@ -118,10 +116,9 @@ def fixed(lake: Lake, batch: Batch) -> Batch:
     return batch if batch.created_at else ledger.open_batch(lake, batch.source, batch.inputs, cursor=batch.cursor)
 
 
-def is_committed(lake: Lake, source: Source, batch: Batch) -> bool:
-    """Whether a batch, or one after it, is in its bronze table."""
-    stored = lake.transaction(source.table, f"batch:{batch.source}")
-    return stored is not None and stored >= batch.seq
+def last_committed(lake: Lake, source: Source, name: str) -> int:
+    """Number of the last batch of a source that is in its bronze table, as all before it are; 0 for none."""
+    return lake.transaction(source.table, f"batch:{name}") or 0
 
 
 def ingest(
@@ -147,6 +144,7 @@ def ingest(
             checks_of(rules, intake.source.table),
             reading,
             usual=usual_columns(intake.source, intake.facts),
+            parts=parts_of(batch),
         )
         for intake in intakes.values()
         for reading in [_reading(lake, intake, rules)]
@@ -166,7 +164,7 @@ def ingest(
                 telemetry.log.warning(f"{unit.name} {unit.address}: {warning}")
             reached(f"after write bronze {unit.name}")
     for intake in intakes.values():
-        yield from _settled(lake, intake, start, settings.loss)
+        yield from _settled(lake, intake, start, executor, rules, settings.loss)
 
 
 def _reading(lake: Lake, intake: _Intake, rules: dict[str, Any]) -> Reading:
@@ -196,16 +194,27 @@ def _intake(lake: Lake, landing: Landing, name: str, source: Source) -> _Intake:
         return _Intake(name, source, failure=f"{type(fault).__name__}: {fault}")
 
 
-def _settled(lake: Lake, intake: _Intake, start: float, loss: float) -> Iterator[SourceRun]:
+def _settled(
+    lake: Lake, intake: _Intake, start: float, executor: Executor, rules: dict[str, Any], loss: float
+) -> Iterator[SourceRun]:
     """Commit the batches of a source, in order; a source of which an input failed for now keeps them all waiting."""
     node = f"source {intake.name}"
     if intake.failure is not None:
         yield SourceRun(intake.name, (NodeRun(node, "failed", reason=intake.failure),), intake.failure)
         return
-    nodes, failures, losses = [], [], list[str]()
+    nodes: list[NodeRun] = []
+    failures: list[str] = []
+    losses: list[str] = []
     for batch in intake.batches:
         landed = intake.landed.get(batch.seq, [])
-        facts = commit_batch(lake, intake.source, batch, landed)
+        try:
+            grouped = _gathered(lake, intake, batch, landed, executor, rules)
+        except RunError as fault:
+            reason = f"batch {batch.seq}: {'; '.join(fault.failures.values())}"
+            nodes.append(NodeRun(node, "failed", time.perf_counter() - start, reason=reason))
+            yield SourceRun(intake.name, tuple(nodes), reason)
+            return
+        facts = commit_batch(lake, intake.source, batch, landed, grouped)
         failed = _failed_inputs(intake.name, batch, landed)
         is_lost = bool(failed) and len(failed) == len(batch.inputs)
         failures += failed if is_lost else []
@@ -228,6 +237,19 @@ def _settled(lake: Lake, intake: _Intake, start: float, loss: float) -> Iterator
     yield SourceRun(intake.name, stand, failure, blocks=False, losses=tuple(losses))
 
 
+def _gathered(
+    lake: Lake, intake: _Intake, batch: Batch, landed: list[Landed], executor: Executor, rules: dict[str, Any]
+) -> Grouped | None:
+    """The groups that a batch touches, of a source that groups its records."""
+    if not is_grouped(intake.source) or batch.inline:
+        return None
+    reading, checks = _reading(lake, intake, rules), checks_of(rules, intake.source.table)
+    grouped = gathered(lake, executor, intake.source, batch, landed, reading, checks)
+    for note in grouped.notes:
+        telemetry.event(f"{intake.name} batch {batch.seq}: {note}")
+    return grouped
+
+
 def _failed_inputs(name: str, batch: Batch, landed: list[Landed]) -> list[str]:
     """Say which inputs of a batch are dead letters as a whole, and which hold another content than before."""
     for piece in batch.inputs:
@@ -241,16 +263,32 @@ def _failed_inputs(name: str, batch: Batch, landed: list[Landed]) -> list[str]:
     return failed
 
 
-def commit_batch(lake: Lake, source: Source, batch: Batch, landed: list[Landed]) -> dict[str, int]:
-    """Commit one batch: dead letters first, bronze last. Either is skipped if it holds the batch already."""
-    inputs = tuple(sorted((part.outcome for part in landed), key=lambda i: natural(i.name)))
+def commit_batch(
+    lake: Lake, source: Source, batch: Batch, landed: list[Landed], grouped: Grouped | None = None
+) -> dict[str, int]:
+    """Commit one batch: dead letters first, then the records of groups, bronze last. Each is skipped if it holds the
+    batch already.
+    """
+    stands = judged(lake, batch.source, source, batch, landed)
+    outcomes = (replace(part.outcome, snapshot=stands.get(part.outcome.name, "")) for part in landed)
+    inputs = tuple(sorted(outcomes, key=lambda i: natural(i.name)))
     facts = added_facts(batch, inputs)
     dead: list[Add] = [a for part in landed for a in part.dead]
     bronze: list[Add] = [a for part in landed for a in part.bronze]
+    if grouped is not None:
+        facts, bronze = facts_with(facts, grouped), grouped.bronze
     app = f"batch:{batch.source}"
-    Outcome(batch.source, batch.seq, inputs, facts, made_by(source)).save(lake)
+    outcome = Outcome(batch.source, batch.seq, inputs, facts, made_by(source))
+    outcome.save(lake)
+    for said in held(outcome):
+        telemetry.log.error(
+            f"held {batch.source}: the snapshot {said}; it deletes nothing until `customer360 batch confirm "
+            f"{batch.source} {batch.seq}`"
+        )
     if (lake.transaction("quality.dead_letters", app) or 0) < batch.seq:
         lake.append_batch("quality.dead_letters", dead, source=batch.source, seq=batch.seq, facts=facts)
+    if grouped is not None and (lake.transaction(GROUPED, app) or 0) < batch.seq:
+        lake.append_batch(GROUPED, grouped.kept, source=batch.source, seq=batch.seq)
     if (lake.transaction(source.table, app) or 0) < batch.seq:
         lake.append_batch(source.table, bronze, source=batch.source, seq=batch.seq, facts=facts)
     telemetry.ROWS.labels(table=source.table, outcome="landed").inc(facts["landed"])

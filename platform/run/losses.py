@@ -6,7 +6,8 @@ from typing import Any
 
 from customer360.platform import telemetry
 from customer360.platform.ledger import Batch
-from customer360.platform.sources.bronze import Landed, expected_columns
+from customer360.platform.sources.bronze import Landed
+from customer360.platform.sources.stated import expected_columns
 
 
 def losses_of(scope: str, facts: dict[str, Any], limit: float) -> list[str]:

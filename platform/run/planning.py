@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -16,7 +16,9 @@ from customer360.platform.graph import Node
 from customer360.platform.lake import BUCKET, File, Lake
 from customer360.platform.quality.ahead import MARGIN, margin_of
 from customer360.platform.quality.checks import TableChecks
+from customer360.platform.run.deletions import Snapshot
 from customer360.platform.run.executor import Executor
+from customer360.platform.run.snapshots import of_table
 from customer360.platform.run.units import BuildUnit, InputPart, key_column
 from customer360.platform.settings import Settings
 from customer360.platform.tables import SUBJECT_KEYS
@@ -49,6 +51,7 @@ class Job:
     refreshed: bool = False  # asked for: nothing that stands is trusted
     stands: dict[str, Any] | None = None  # facts of the commit whose rows it only has to give to whose they are now
     staged: dict[str, dict[int, list[str]]] = field(default_factory=dict)  # exchange pieces by table and part
+    snapshots: tuple[Snapshot, ...] = ()  # of the record table that it reads
 
     @property
     def app(self) -> str:
@@ -96,11 +99,16 @@ def prepare(node: Node, context: Context, rules: dict[str, Any]) -> Job:
         parts.append(plain(checks))
     if node.records and tables.spec(tables.by_name(node.records)).names_times:
         parts.append(str(margin_of(rules)))
+    standing = of_table(context.lake, context.settings, node.records) if node.records else ()
+    if standing:
+        parts.append([plain(asdict(s)) for s in standing])
     fingerprint = _digest(parts)
     basis = _digest(
         [parts[0], {name: _basis_of(context.lake, node, name, files) for name, files in inputs.items()}, *parts[2:]]
     )
-    return Job(node, inputs, reserved, partition, fingerprint, own, checks, margin_of(rules), basis)
+    return Job(
+        node, inputs, reserved, partition, fingerprint, own, checks, margin_of(rules), basis, snapshots=standing
+    )  # fmt: skip
 
 
 def _basis_of(lake: Lake, node: Node, name: str, files: list[File]) -> Any:
@@ -209,6 +217,7 @@ def build_unit(job: Job, inputs: tuple[InputPart, ...], **options: Any) -> Build
         reserved=job.reserved,
         partition=job.partition,
         margin=job.margin,
+        snapshots=job.snapshots,
         **options,
     )
 

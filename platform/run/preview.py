@@ -17,10 +17,10 @@ from customer360.platform.run.planning import Context, is_current, prepare
 from customer360.platform.run.rereading import batch_lines
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import configured
-from customer360.platform.sources.bronze import reading_of
 from customer360.platform.sources.landing import Landing, landing_of
 from customer360.platform.sources.rehearsal import Finding, Rehearsed, Waiting, rehearse
 from customer360.platform.sources.rehearsal.findings import ordered
+from customer360.platform.sources.stated import reading_of
 
 
 @dataclass(frozen=True)

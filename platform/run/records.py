@@ -5,9 +5,9 @@ silver.transactions of bronze.transactions: bronze holds every delivery, the rec
 here is such a row, not the record of a file, which ``platform.sources`` reads.
 
 Every bronze row ends in exactly one place: it is the current version of its key, part of it (combined), an exact
-duplicate of another row, an older version, replaced by a correction or a later delivery, or in quarantine with its
-reasons. A value of an
-optional column that breaks the contract costs the row nothing: it is null here, counted, and kept in bronze.
+duplicate of another row, an older version, replaced by a correction or a later delivery, a deletion, or in quarantine
+with its reasons. A value of an optional column that breaks the contract costs the row nothing: it is null here,
+counted, and kept in bronze.
 
 Which version of a key is current depends on what was delivered alone: its version column where the contract declares
 one, then the order of the source (``delivery``). Never on a clock, on the time of change of a file, or on the number
@@ -16,7 +16,8 @@ of runs; times that lie after their own delivery count as ``ahead`` says.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import polars as pl
@@ -25,7 +26,17 @@ from customer360.platform import tables
 from customer360.platform.quality import quarantine_rows, row_id
 from customer360.platform.quality.ahead import MARGIN, ahead
 from customer360.platform.quality.checks import TableChecks, Tally, tally
-from customer360.platform.run.combine import Folded, fold
+from customer360.platform.run.combine import fold
+from customer360.platform.run.deletions import (
+    GONE,
+    Snapshot,
+    alive,
+    is_deletion,
+    missing,
+    parted,
+    since_restated,
+    with_versions,
+)
 from customer360.platform.run.delivery import DELIVERY, INPUT, ranked
 from customer360.platform.run.redating import redated
 from customer360.platform.tables import Table, Verdict
@@ -48,29 +59,35 @@ def current_records(
     replaced: set[str],
     checks: TableChecks | None = None,
     margin: timedelta = MARGIN,
+    snapshots: Iterable[Snapshot] = (),
 ) -> Current:
     """Judge and fold a part of a bronze table that holds all rows of its keys.
 
     ``replaced`` are addresses (source/seq/file/position) of rows that a correction stands for; ``margin`` is how far a
-    time may lie after its landing.
+    time may lie after its landing; ``snapshots`` the newest of each source that delivers snapshots.
     """
     standing = bronze.filter(~row_id().is_in(list(replaced))) if replaced else bronze
     dated, moved = redated(table, standing, margin)
-    verdict = tables.judge(table, dated, ahead(table, dated, margin))
-    refused = quarantine_rows(table, standing, verdict)
-    repaired = _delivered_again(table, dated.filter(row_id().is_in(refused["row_id"].implode())), verdict.valid)
+    delivered, _ = parted(table, standing)
+    judged, deletions = parted(table, dated)
+    verdict = tables.judge(table, judged, ahead(table, judged, margin))
+    refused = quarantine_rows(table, delivered, verdict)
+    sound = pl.concat([verdict.valid, deletions])
+    repaired = _delivered_again(table, judged.filter(row_id().is_in(refused["row_id"].implode())), sound)
     quarantined = refused.filter(~pl.col("row_id").is_in(repaired))
-    folded = _fold(table, verdict.valid)
+    is_gone = is_deletion() | missing(table, dated, snapshots)
+    folded = _fold(table, sound.with_columns(is_gone.alias(GONE)))
     facts = {
         "bronze": bronze.height,
-        "quarantined": standing.height - verdict.valid.height - len(repaired),
+        "quarantined": judged.height - verdict.valid.height - len(repaired),
         "duplicates": folded.repeats.height,
-        "superseded": folded.superseded + bronze.height - standing.height + len(repaired),
+        "superseded": folded.older + bronze.height - standing.height + len(repaired),
+        "combined": folded.combined,
+        "deleted": folded.deleted,
     }
     facts |= _nulled(verdict) | moved
-    if folded.combined:
-        facts["combined"] = folded.combined
-    counted = tally(table, checks, standing, verdict.valid, folded.repeats, _sound(standing, verdict))
+    repeats = folded.repeats.filter(~is_deletion())
+    counted = tally(table, checks, delivered, verdict.valid, repeats, _sound(delivered, verdict))
     return Current(folded.rows, quarantined, facts, counted)
 
 
@@ -96,18 +113,41 @@ def in_order(table: type[Table], rows: pl.DataFrame) -> pl.DataFrame:
     return ranked(rows).sort([*version, "_source", *DELIVERY], nulls_last=False).drop(INPUT)
 
 
-def _fold(table: type[Table], valid: pl.DataFrame) -> Folded:
-    """One row a key: versions within a source, then what several sources say of it; see ``combine``."""
+@dataclass(frozen=True)
+class _Folded:
+    """One row a key; exact duplicates of others; how many older versions, contributors to others, and deletions."""
+
+    rows: pl.DataFrame
+    repeats: pl.DataFrame
+    older: int = 0
+    combined: int = 0
+    deleted: int = 0
+
+
+def _fold(table: type[Table], sound: pl.DataFrame) -> _Folded:
+    """One row a key that is not gone: versions within a source, then what several sources say of it (``combine``).
+
+    A value that comes back (open, closed, open again) is an exact duplicate of an earlier row, and yet the newest.
+    """
     declared = tables.spec(table)
-    none = Folded(valid, valid.clear(), 0, 0)
-    if not declared.key or valid.is_empty():
-        return none
-    repeated = valid.filter(pl.struct("_source_system", *declared.key).is_duplicated())
+    none = sound.clear().drop(GONE)
+    if not declared.key or sound.is_empty():
+        return _Folded(sound.drop(GONE), none)
+    key = ["_source_system", *declared.key]
+    single = sound.filter(~pl.struct(key).is_duplicated())
+    alone = single.filter(~pl.col(GONE)).drop(GONE)
+    repeated = sound.filter(pl.struct(key).is_duplicated())
     if repeated.is_empty():
-        return none
-    folded = fold(table, in_order(table, repeated))
-    single = valid.filter(~pl.struct("_source_system", *declared.key).is_duplicated())
-    return replace(folded, rows=pl.concat([single, folded.rows]))
+        return _Folded(alone, none, deleted=single.height - alone.height)
+    repeated = in_order(table, with_versions(table, repeated, ["_source", *key]))
+    told = repeated.select("_source_system", is_deletion(), *table.columns())
+    repeats = repeated.filter(~told.select(pl.struct(pl.all()).is_first_distinct()).to_series())
+    standing, gone = alive(table, since_restated(repeated, ["_source", *key]), key)
+    folded = fold(table, standing)
+    dead = gone.join(folded.rows, on=key, how="anti").unique(subset=key).height
+    older = repeated.height - repeats.height - folded.rows.height - folded.combined - dead
+    deleted = dead + single.height - alone.height
+    return _Folded(pl.concat([alone, folded.rows]), repeats.drop(GONE), older, folded.combined, deleted)
 
 
 def _delivered_again(table: type[Table], refused: pl.DataFrame, valid: pl.DataFrame) -> list[str]:

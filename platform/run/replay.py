@@ -21,13 +21,15 @@ from customer360.platform import ledger, quality, rescued, tables
 from customer360.platform.errors import SourceError
 from customer360.platform.lake import Lake
 from customer360.platform.ledger import Input
+from customer360.platform.run.letters import open_dead_letters
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import Source, configured
-from customer360.platform.sources.bronze import WHOLE, mapping_of, reading_of
+from customer360.platform.sources.bronze import WHOLE
 from customer360.platform.sources.casting import fit
-from customer360.platform.sources.files import REPLACED
 from customer360.platform.sources.formats.records import POSITION
+from customer360.platform.sources.grouping import is_grouped
 from customer360.platform.sources.landing import landing_of
+from customer360.platform.sources.stated import mapping_of, reading_of
 
 REPLAYS = "_replays"
 LOST = "\ufffd"  # what a byte that is no UTF-8 is exported as
@@ -68,33 +70,6 @@ def _dead(lake: Lake, table: str | None) -> list[dict[str, Any]]:
 
 def _as_text(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")
-
-
-def open_dead_letters(lake: Lake) -> pl.DataFrame:
-    """Dead letters that nothing stands for yet: no correction, and of a whole file no later delivery that landed."""
-    letters = quality.dead_letters(lake)
-    answered: set[str] = set()
-    for name in letters["table_name"].unique():
-        frame = lake.scan(name).filter(pl.col("_replay_of").is_not_null()).select("_replay_of").collect()
-        answered |= set(frame["_replay_of"])
-    for source in letters.filter(pl.col("position") == WHOLE)["source"].unique():
-        answered |= _delivered_again(lake, letters.filter(pl.col("position") == WHOLE, pl.col("source") == source))
-    return letters.filter(~pl.col("letter_id").is_in(list(answered)))
-
-
-def _delivered_again(lake: Lake, letters: pl.DataFrame) -> set[str]:
-    """Letters of whole files of one source that came again under their name and could be read. A content that was
-    replaced before it was read did not come again."""
-    landed: dict[str, int] = {}
-    for seq, outcome in ledger.outcomes(lake, letters["source"][0]).items():
-        for piece in outcome.inputs:
-            if not piece.failure and not outcome.dropped:
-                landed[piece.name] = max(seq, landed.get(piece.name, 0))
-    return {
-        r["letter_id"]
-        for r in letters.to_dicts()
-        if landed.get(r["file"], 0) > r["seq"] and not r["reason"].startswith(REPLACED)
-    }
 
 
 def replay(lake: Lake, settings: Settings, file: Path) -> dict[str, int]:
@@ -214,7 +189,13 @@ def _columns(row: dict[str, Any], settings: Settings, place: str, refused: _Refu
     columns = {k: v for k, v in row.items() if k not in _ABOUT}
     letter = refused.letters.get(row["_replay_of"])
     if not columns and row.get("_raw") and letter:
-        columns = _record(str(row["_raw"]), letter, configured(settings, row["_source"]), settings, place)
+        source = configured(settings, row["_source"])
+        if is_grouped(source):
+            raise SourceError(
+                f"{place}: {row['_source']} groups its records, and one line is no row; mend the line in its file, or "
+                "deliver it in a file of its own: it joins its group"
+            )
+        columns = _record(str(row["_raw"]), letter, source, settings, place)
     return {**columns, "_replay_of": row["_replay_of"]}
 
 

@@ -16,17 +16,20 @@ import polars as pl
 
 from customer360.platform import ledger, quality, telemetry
 from customer360.platform.errors import RunError, SourceError
-from customer360.platform.lake import Add, File, Lake
+from customer360.platform.lake import Lake
 from customer360.platform.ledger import Batch, Input, InputOutcome, Outcome
-from customer360.platform.run.executor import Executor, Failure
-from customer360.platform.run.ingest import added_facts, is_committed
+from customer360.platform.run.executor import Executor, Failure, LocalExecutor
+from customer360.platform.run.grouping import noted, parts_anew, regrouped
+from customer360.platform.run.ingest import added_facts, last_committed
 from customer360.platform.run.planning import checks_of
+from customer360.platform.run.rewriting import LETTERS, taken
+from customer360.platform.run.snapshots import held, judged, newest
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import Source, configured
-from customer360.platform.sources.bronze import IngestUnit, Landed, made_by, reading_of
+from customer360.platform.sources.bronze import IngestUnit, Landed
+from customer360.platform.sources.grouping import GROUPED, is_grouped
 from customer360.platform.sources.landing import Landing, landing_of
-
-LETTERS = "quality.dead_letters"
+from customer360.platform.sources.stated import made_by, reading_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class BatchLine:
 
     source: str
     seq: int
-    state: str  # landed, waits, failed, corrections, dropped, ignored
+    state: str  # landed, waits, failed, held, corrections, dropped, ignored
     inputs: int
     rows: int | None
     dead: int | None
@@ -43,7 +46,7 @@ class BatchLine:
 
     @property
     def sticks(self) -> bool:
-        return self.state in ("waits", "failed")
+        return self.state in ("waits", "failed", "held")
 
 
 @dataclass(frozen=True)
@@ -65,16 +68,19 @@ def batch_lines(lake: Lake, settings: Settings, names: Iterable[str]) -> list[Ba
     lines = []
     for name in names:
         source, outcomes = configured(settings, name), ledger.outcomes(lake, name)
+        stands, landed = getattr(newest(lake, name, source), "seq", 0), last_committed(lake, source, name)
         for batch in ledger.batches(lake, name):
             outcome, facts = outcomes.get(batch.seq), dict[str, Any]()
-            failed = [f"{i.name}: {i.failure}" for i in outcome.inputs if i.failure] if outcome else []
+            failed, waiting = (outcome.failed, held(outcome)) if outcome else ((), [])
             reason = "; ".join(failed)
             if outcome and outcome.dropped:
                 state, reason = ("ignored" if outcome.dropped == ledger.IGNORED else "dropped"), outcome.trail[-1]
-            elif not is_committed(lake, source, batch):
+            elif batch.seq > landed:
                 state, reason = "waits", last_reason.get(name, "a run that was to land it did not end; run again")
             else:
                 state = "failed" if failed else "corrections" if batch.inline else "landed"
+                if waiting and batch.seq > stands:
+                    state, reason = "held", "; ".join([*failed, *waiting])
             facts = outcome.facts if outcome and state != "waits" else {}
             lines.append(
                 BatchLine(name, batch.seq, state, len(batch.inputs), facts.get("landed"), facts.get("dead"), reason)
@@ -151,7 +157,9 @@ def retry_changed(
     return retry(lake, settings, name, executor, rules) if any(not o.dropped for o in failed) else None
 
 
-def drop(lake: Lake, settings: Settings, name: str, seq: int, *, ignore: bool = False) -> int:
+def drop(
+    lake: Lake, settings: Settings, name: str, seq: int, *, ignore: bool = False, rules: dict[str, Any] | None = None
+) -> int:
     """Take a batch back: its rows leave the lake in one commit a table. Its inputs are new again, or with ``ignore``
     they stay known and are never read. Returns rows that left. Needs the lake's run lock.
 
@@ -164,13 +172,21 @@ def drop(lake: Lake, settings: Settings, name: str, seq: int, *, ignore: bool = 
     if batch is None or (before and before.dropped):
         raise SourceError(f"{name} has no batch {seq} that stands; `customer360 batch list {name}` shows its batches")
     rows = 0
-    if is_committed(lake, source, batch):
-        for table in (LETTERS, source.table):
-            taken = _taken(lake, table, name, pl.col(_columns(table)[0]) == seq, f"d{seq}")
-            rows += taken.rows if table == source.table else 0
+    if batch.seq <= last_committed(lake, source, name):
+        for table in (LETTERS, *([] if is_grouped(source) else [source.table])):
+            out = taken(lake, table, name, pl.col(_columns(table)[0]) == seq, f"d{seq}")
+            rows += out.rows if table == source.table else 0
             version = (lake.transaction(table, f"drop:{name}") or 0) + 1
-            facts = {"dropped": seq, "rows": taken.rows}
-            lake.commit(table, taken.rest, taken.gone, app=f"drop:{name}", app_version=version, facts=facts)
+            facts = {"dropped": seq, "rows": out.rows}
+            lake.commit(table, out.rest, out.gone, app=f"drop:{name}", app_version=version, facts=facts)
+        if is_grouped(source):
+            attempt = max(lake.transaction(table, f"reread:{name}") or 0 for table in (GROUPED, source.table)) + 1
+            made = regrouped(
+                lake, LocalExecutor(settings.execution), source, name, [], attempt=attempt,
+                reading=reading_of(source, rules), checks=checks_of(rules or {}, source.table), without=seq,
+            )  # fmt: skip
+            noted(lake, name, source, made)
+            rows = before.facts["landed"] if before else 0
     stands = before or Outcome(name, seq, tuple(InputOutcome(i.name, {}) for i in batch.inputs), {})
     said = "ignored" if ignore else "dropped"
     note = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {said}, {rows} rows left {source.table}"
@@ -187,11 +203,9 @@ def _source(settings: Settings, name: str) -> Source:
 
 def _standing(lake: Lake, name: str, source: Source) -> list[Batch]:
     """Batches that landed and were not dropped."""
-    outcomes = ledger.outcomes(lake, name)
+    outcomes, landed = ledger.outcomes(lake, name), last_committed(lake, source, name)
     return [
-        b
-        for b in ledger.batches(lake, name)
-        if is_committed(lake, source, b) and not (b.seq in outcomes and outcomes[b.seq].dropped)
+        b for b in ledger.batches(lake, name) if b.seq <= landed and not (b.seq in outcomes and outcomes[b.seq].dropped)
     ]
 
 
@@ -208,7 +222,8 @@ def _reread(
 ) -> Reread:
     source, landing, outcomes = configured(settings, name), landing_of(settings), ledger.outcomes(lake, name)
     # of both tables: what is written must not have the name of a file that one of them holds already
-    attempt = max(lake.transaction(table, f"reread:{name}") or 0 for table in (LETTERS, source.table)) + 1
+    attempt = max(lake.transaction(table, f"reread:{name}") or 0 for table in (LETTERS, GROUPED, source.table)) + 1
+    parts = parts_anew(lake, name, list({b.seq: b for b, _ in chosen}.values()))
     kept, units = [], []
     for batch, index in chosen:
         if why := _unlike(landing, source, batch.inputs[index], outcomes.get(batch.seq)):
@@ -216,7 +231,7 @@ def _reread(
         else:
             checks = checks_of(rules, source.table)
             reading = reading_of(source, rules)
-            units.append(IngestUnit(lake, landing, name, source, batch, index, checks, reading, attempt))
+            units.append(IngestUnit(lake, landing, name, source, batch, index, checks, reading, attempt, parts=parts))
     done: list[tuple[IngestUnit, Landed]] = []
     for place, result in telemetry.beating(executor.map(units), f"reading {name} again"):
         unit = units[place]
@@ -229,8 +244,15 @@ def _reread(
     for line in kept:
         telemetry.log.warning(f"{name}: {line}")
     before = _replaced(lake, name, source, done, attempt)
+    rows = sum(landed.facts["landed"] for _, landed in done)
+    if not is_grouped(source):
+        _note(lake, source, done, outcomes)
+        return Reread(name, len(done), before, rows, tuple(kept))
+    reading, checks = reading_of(source, rules), checks_of(rules, source.table)
+    made = regrouped(lake, executor, source, name, done, attempt=attempt, reading=reading, checks=checks)
     _note(lake, source, done, outcomes)
-    return Reread(name, len(done), before, sum(landed.facts["landed"] for _, landed in done), tuple(kept))
+    noted(lake, name, source, made)
+    return Reread(name, len(done), made.before, sum(made.rows.values()), tuple(kept))
 
 
 def _unlike(landing: Landing, source: Source, piece: Input, outcome: Outcome | None) -> str:
@@ -263,41 +285,13 @@ def _replaced(lake: Lake, name: str, source: Source, done: list[tuple[IngestUnit
         return 0
     places = pl.DataFrame([(u.batch.seq, u.address) for u, _ in done], schema=["seq", "file"], orient="row")
     facts = {"inputs": len(done), "rows": sum(landed.facts["landed"] for _, landed in done)}
-    for table, adds in (
-        (LETTERS, [a for _, x in done for a in x.dead]),
-        (source.table, [a for _, x in done for a in x.bronze]),
-    ):
+    letters, bronze = [a for _, x in done for a in x.dead], [a for _, x in done for a in x.bronze]
+    for table, adds in ((LETTERS, letters), *([] if is_grouped(source) else [(source.table, bronze)])):
         keys = pl.struct(pl.col(old).alias(new) for old, new in zip(_columns(table), places.columns, strict=True))
-        taken = _taken(lake, table, name, keys.is_in(places.to_struct().implode()), f"k{attempt}")
+        out = taken(lake, table, name, keys.is_in(places.to_struct().implode()), f"k{attempt}")
         app = f"reread:{name}"
-        lake.commit(table, [*taken.rest, *adds], taken.gone, app=app, app_version=attempt, facts=facts)
-    return taken.rows
-
-
-@dataclass(frozen=True)
-class _Taken:
-    """Files of a table without some rows: those that go, what is left of them, and the number of rows taken."""
-
-    gone: list[File]
-    rest: list[Add]
-    rows: int
-
-
-def _taken(lake: Lake, table: str, name: str, these: pl.Expr, stem: str) -> _Taken:
-    """Write what is left of the files of a source without ``these`` rows; nothing is committed yet."""
-    partition = "_source" if table != LETTERS else "source"
-    gone, rest, rows = [], [], 0
-    for number, file in enumerate(f for f in lake.files(table) if f.partition.get(partition) == name):
-        held = lake.scan(table, [file]).select(these.sum()).collect().item() or 0
-        if not held:
-            continue
-        rows += held
-        gone.append(file)
-        if left := file.rows - held:
-            frame = lake.scan(table, [file]).filter(~these).collect()
-            assert frame.height == left
-            rest.append(lake.write_file(table, frame, file.partition, f"{name}-{stem}-{number:05d}"))
-    return _Taken(gone, rest, rows)
+        lake.commit(table, [*out.rest, *adds], out.gone, app=app, app_version=attempt, facts=facts)
+    return out.rows
 
 
 def _columns(table: str) -> tuple[str, str]:
@@ -312,7 +306,10 @@ def _note(lake: Lake, source: Source, done: list[tuple[IngestUnit, Landed]], out
         by_batch.setdefault(unit.batch.seq, []).append((unit, landed))
     for seq, parts in by_batch.items():
         batch, before = parts[0][0].batch, outcomes.get(seq)
-        again = {landed.outcome.name: landed.outcome for _, landed in parts}
+        held_before = {i.name: i.snapshot for i in before.inputs} if before else {}
+        stands = judged(lake, batch.source, source, batch, [landed for _, landed in parts])
+        stands |= {name: said for name, said in held_before.items() if said}  # what was decided stays
+        again = {x.outcome.name: replace(x.outcome, snapshot=stands.get(x.outcome.name, "")) for _, x in parts}
         held = {i.name: i for i in before.inputs} if before else {}
         inputs = tuple((held | again)[i.name] for i in batch.inputs if i.name in held | again)
         facts = added_facts(batch, inputs)

@@ -12,8 +12,6 @@ where rows of one key stay together, and the table is read by subject.
 
 from __future__ import annotations
 
-import hashlib
-import io
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -24,8 +22,10 @@ from customer360.platform import tables
 from customer360.platform.errors import ContractError
 from customer360.platform.graph import Node
 from customer360.platform.lake import BUCKET, Add, File, Lake, bucket_numbers, constant
+from customer360.platform.lake.pieces import get_piece, put_piece
 from customer360.platform.quality.ahead import MARGIN
 from customer360.platform.quality.checks import TableChecks, Tally
+from customer360.platform.run.deletions import Snapshot
 from customer360.platform.run.records import Current, current_records
 from customer360.platform.tables import SUBJECT_KEYS, Table
 
@@ -71,6 +71,7 @@ class BuildUnit:
     replaced: tuple[str, ...] = ()  # bronze rows that corrections stand for
     checks: TableChecks | None = None  # what the quality of a record table is measured by
     margin: timedelta = MARGIN  # how far a time may lie after the landing of its row
+    snapshots: tuple[Snapshot, ...] = ()  # of the sources of a record table
 
     def run(self) -> UnitResult:
         records = self.node.records
@@ -79,7 +80,9 @@ class BuildUnit:
             frame = read_part(self.lake, part)
             if part.table == records:
                 table, replaced = tables.by_name(part.table), set(self.replaced)
-                current = current_records(table, frame.collect(), replaced, self.checks, self.margin)
+                current = current_records(
+                    table, frame.collect(), replaced, self.checks, self.margin, self.snapshots
+                )  # fmt: skip
                 frame = current.rows.lazy()
             frames.append(frame)
         output = conform_to_storage(self.node.table, self.node.function(*frames, **self.reserved), self.partition)
@@ -206,19 +209,3 @@ def read_part(lake: Lake, part: InputPart) -> pl.LazyFrame:
     else:
         frame = pl.LazyFrame(schema=tables.schema(tables.by_name(part.table)))
     return frame.select(part.columns) if part.columns else frame
-
-
-def put_piece(lake: Lake, stem: str, rows: pl.DataFrame) -> str:
-    """Stage rows for a later unit; returns the path, named after their content: a unit that is tried again
-    overwrites a piece by itself."""
-    buffer = io.BytesIO()
-    rows.write_ipc(buffer, compression="lz4")
-    data = buffer.getvalue()
-    path = f"{stem}-{hashlib.sha256(data).hexdigest()[:16]}.arrow"
-    lake.put(path, data)
-    return path
-
-
-def get_piece(lake: Lake, path: str) -> pl.DataFrame:
-    """Rows that were staged."""
-    return pl.read_ipc(io.BytesIO(lake.get(path) or b""))

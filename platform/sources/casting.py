@@ -13,11 +13,14 @@ from typing import Any
 import polars as pl
 
 from customer360.platform import rescued, tables
-from customer360.platform.sources import nested, values
+from customer360.platform.sources import values
+from customer360.platform.sources.expressions import nested
 from customer360.platform.sources.formats.records import POSITION
 from customer360.platform.sources.mapping import Mapping, Taken
 from customer360.platform.sources.values import Reading, Said
 from customer360.platform.tables import Table
+
+DELETED = "_deleted"  # named by a mapping beside the contract's columns: the condition that marks deletions
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping, reading: Re
         ]
     )
     typed, broken, rules, refused = _within_contract(typed, table)
-    for c, text in found.failed.items():
+    for c, text in ((c, text) for c, text in found.failed.items() if c in contract):
         texts[c] = pl.select(pl.coalesce(text, texts[c]) if c in texts else text).to_series()
     optional = {c: text.len() - text.null_count() for c, text in texts.items() if contract[c].nullable}
     texts |= {c: pl.select(pl.coalesce(t, texts[c]) if c in texts else t).to_series() for c, t in broken.items()}
@@ -67,6 +70,8 @@ def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping, reading: Re
     texts |= _rounded(mapped, casts) if not mapping.group_by else {}
     rescue = rescued.written(mapped.height, texts, rules)
     frame = typed.with_columns(rescue, mapped[POSITION])
+    if DELETED in mapped.columns:
+        frame = frame.with_columns(values.truth(mapped[DELETED]))
     return Fitted(
         frame,
         found.collapsed,

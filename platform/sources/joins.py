@@ -11,12 +11,13 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from customer360.platform.errors import SourceError
-from customer360.platform.sources import formats, sql, values
-from customer360.platform.sources.expressions import Scope
+from customer360.platform.sources import formats, values
+from customer360.platform.sources.expressions import sql
+from customer360.platform.sources.expressions.scope import Scope
+from customer360.platform.sources.expressions.sql import Fault
 from customer360.platform.sources.formats.records import POSITION, together
 from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.reader import Reader
-from customer360.platform.sources.sql import Fault
 
 SHOWN = 3
 

@@ -13,13 +13,14 @@ import polars as pl
 
 from customer360.platform import rescued, tables
 from customer360.platform.errors import ConfigError
-from customer360.platform.sources import joins, nested, sql
-from customer360.platform.sources.expressions import Absent, Result, Scope, written_numbers
+from customer360.platform.sources import joins
+from customer360.platform.sources.expressions import nested, sql
+from customer360.platform.sources.expressions.groups import Groups
+from customer360.platform.sources.expressions.paths import Step, column_of, named, path_of
+from customer360.platform.sources.expressions.scope import Absent, Result, Scope, written_numbers
+from customer360.platform.sources.expressions.sql import Fault, Tree
 from customer360.platform.sources.formats.records import POSITION
-from customer360.platform.sources.groups import Groups
 from customer360.platform.sources.joins import Joined
-from customer360.platform.sources.paths import Step, column_of, named, path_of
-from customer360.platform.sources.sql import Fault, Tree
 from customer360.platform.sources.values import Reading, Said
 from customer360.platform.tables import Table
 
@@ -166,6 +167,18 @@ class Mapping:
                 found.append(f"{target}: {fault}")
         return found + of_groups
 
+    def condition_faults(self, condition: str, file_columns: list[str]) -> list[str]:
+        """What is wrong with a condition over files with these columns; empty when nothing is."""
+        empty = pl.DataFrame(schema={POSITION: pl.Int64, **dict.fromkeys(file_columns, pl.String)})
+        scope = Scope(empty.with_columns(pl.lit(None, pl.String).alias(c) for join in self.joins for c in join.columns))
+        try:
+            scope.results({"v": scope.truth(sql.parsed(condition))})
+        except Absent as fault:
+            return [f"needs file column(s) {[fault.name]}, the file has {file_columns}{fault.hint}"]
+        except Fault as fault:
+            return [f"{condition!r}: {fault}"]
+        return []
+
     # ---- records ------------------------------------------------------------------------------------------------
 
     def taken(self, records: pl.DataFrame, table: type[Table], reading: Reading | None = None) -> Taken:
@@ -290,6 +303,18 @@ class Mapping:
         )
         failed = {t: _texts(r) for t, r in results.items() if r.failed is not None and r.failed.any()}
         return Mapped(frame, frozenset(same) | plain, failed)
+
+    def keys(self, records: pl.DataFrame, reading: Reading | None = None) -> pl.DataFrame:
+        """What each record is grouped by: a column for each of ``group_by``, null where it cannot be had."""
+        made = {}
+        for text in self.group_by:
+            if text in records.columns:
+                made[text] = records[text]
+                continue
+            tree = sql.parsed(text)
+            scope = Scope(_needed(records, [tree]), reading)
+            made[text] = scope.results({"v": scope.rewritten(tree)})["v"].values
+        return pl.DataFrame(made)
 
     def _grouped(
         self, records: pl.DataFrame, scope: Scope, trees: dict[str, Tree], contract: Columns[str, Any]

@@ -13,6 +13,7 @@ from typing import Literal
 
 import polars as pl
 
+from customer360.platform.errors import ConfigError
 from customer360.platform.settings import Frozen
 from customer360.platform.sources import amounts, iso, timestamps
 from customer360.platform.tables import READS, Column, OneOf
@@ -93,6 +94,23 @@ def read(values: pl.Series, name: str, column: Column, reading: Reading, said: S
         lower = text.str.to_lowercase().str.replace(r"\.0+$", "")
         return pl.select(pl.when(lower.is_in(TRUE)).then(True).when(lower.is_in(FALSE)).then(False)).to_series()
     return _number(text, name, to, reading, said)
+
+
+def truth(values: pl.Series) -> pl.Series:
+    """What a condition gave, as true or false; null where it gave nothing.
+
+    Raises:
+        ConfigError: it gave something else, such as a moment.
+    """
+    if values.dtype == pl.Boolean or values.dtype == pl.Null:
+        return values.cast(pl.Boolean)
+    if values.dtype.is_numeric():
+        return (values != 0).alias(values.name)
+    text = values.cast(pl.String, strict=False).str.strip_chars().str.to_lowercase()
+    if odd := text.filter(~text.is_in([*TRUE, *FALSE, ""])).head(1).to_list():
+        raise ConfigError(f"`deleted` gives {odd[0]!r}, which is neither true nor false; write `… IS NOT NULL`, say")
+    held = pl.when(text.is_in(TRUE)).then(True).when(text.is_in(FALSE)).then(False)
+    return pl.select(held.alias(values.name)).to_series()
 
 
 def identifiers(values: pl.Series) -> pl.Series:

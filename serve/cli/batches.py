@@ -9,7 +9,7 @@ import typer
 from customer360.serve.cli.options import ConfigOption, configured
 
 app = typer.Typer()
-batch_app = typer.Typer(no_args_is_help=True, help="Batches that came in: list, retry what failed, drop.")
+batch_app = typer.Typer(no_args_is_help=True, help="Batches that came in: list, retry what failed, confirm, drop.")
 app.add_typer(batch_app, name="batch")
 
 
@@ -40,6 +40,19 @@ def batch_retry(
         typer.echo(line)
     if report.batches(settings, source):
         raise typer.Exit(1)
+
+
+@batch_app.command("confirm")
+def batch_confirm(
+    source: str,
+    batch: Annotated[int, typer.Argument(help="Number of the batch, as `batch list` shows it")],
+    config: ConfigOption = None,
+) -> None:
+    """Let a snapshot delete what it lacks that was held back: it is right although it shrank or is not whole."""
+    from customer360.serve import jobs
+
+    count = jobs.confirm_batch(configured(config), source, batch)
+    typer.echo(f"{count} snapshots of batch {batch} of {source} confirmed; customer360 run deletes what they lack")
 
 
 @batch_app.command("drop")

@@ -18,7 +18,7 @@ from customer360.platform.lake import Lake
 from customer360.platform.ledger import Run
 from customer360.platform.quality.checks import DIMENSIONS
 from customer360.platform.run import lake_of
-from customer360.platform.run.replay import open_dead_letters
+from customer360.platform.run.letters import open_dead_letters
 from customer360.platform.run.rereading import BatchLine, batch_lines, named_batches, outdated
 from customer360.platform.settings import Settings
 from customer360.serve import money
@@ -105,8 +105,9 @@ def conservation(lake: Lake, settings: Settings) -> None:
         "holds",
     )
     silver = grid(
-        "Silver: bronze = silver + quarantined + duplicates + superseded + set apart + combined",
-        "table", "bronze", "silver", "quarantined", "duplicates", "superseded", "set apart", "combined", "holds",
+        "Silver: bronze = silver + quarantined + duplicates + superseded + set apart + combined + deleted",
+        "table", "bronze", "silver", "quarantined", "duplicates", "superseded", "set apart",
+        "combined", "deleted", "holds",
     )  # fmt: skip
     for table, balance in balances(lake, settings):
         shown = landing if table.startswith("bronze") else silver

@@ -12,10 +12,10 @@ from customer360.platform import systems, tables
 from customer360.platform.errors import Customer360Error
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import Source, configured
-from customer360.platform.sources.bronze import mapping_of, reading_of
 from customer360.platform.sources.casting import fit
 from customer360.platform.sources.formats.records import numbered
 from customer360.platform.sources.landing import Landing, landing_of
+from customer360.platform.sources.stated import mapping_of, reading_of
 from customer360.serve.drafting.draft import Draft
 from customer360.serve.drafting.entries import Entry
 

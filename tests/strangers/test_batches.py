@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from customer360.platform import ledger, quality
 from customer360.platform.errors import RunError, SourceError
 from customer360.platform.run import replay
+from customer360.platform.run.letters import open_dead_letters
 from customer360.platform.sources.files import Files
 
 HEAD = "TRANSACTION_ID,CUSTOMER_ID,CHANNEL,TRANSACTION_DATE,TRANSACTION_TYPE,TOTAL_AMOUNT,TRANSACTION_STATUS"
@@ -107,12 +108,12 @@ def test_a_bad_file_is_listed_mended_and_retried(stranger: Stranger) -> None:
     assert "sticks: shops #1" in stranger.cli("status").output
     assert stranger.cli("run", "silver.stores", "--dry-run").exit_code == 1
     assert stranger.cli("batch", "retry", "shops", "1").exit_code == 1, "it fails again"
-    assert stranger.states("shops") == ["failed"] and len(replay.open_dead_letters(stranger.lake)) == 1
+    assert stranger.states("shops") == ["failed"] and len(open_dead_letters(stranger.lake)) == 1
 
     mended = stranger.with_source("shops", shops.model_copy(update={"mapping": {"STORE_ID": "nr"}}))
     run(mended)  # under another mapping what failed is tried again by itself
     assert mended.shops() == {"H1": "Harbour", "H2": None, "H3": None} and mended.states("shops") == ["landed"]
-    assert replay.open_dead_letters(mended.lake).is_empty()
+    assert open_dead_letters(mended.lake).is_empty()
     rows = mended.lake.scan("bronze.stores").sort("STORE_ID").collect()
     assert rows["_seq"].to_list() == [1, 1, 1] and rows["_file"].to_list() == ["shops/1.csv", *["shops/2.csv"] * 2]
 
@@ -201,7 +202,7 @@ def test_corrections_name_what_is_refused(stranger: Stranger, tmp_path: Path) ->
     assert quality.refused(till.lake).is_empty()
     sales = till.lake.scan("silver.transactions").select("transaction_id", pl.col("total_amount").cast(float)).collect()
     assert sorted(sales.rows()) == [("A1", 1.0), ("A2", 2.0), ("A3", 3.0), ("A5", 5.0)]
-    assert replay.open_dead_letters(till.lake)["position"].to_list() == [4]
+    assert open_dead_letters(till.lake)["position"].to_list() == [4]
 
 
 def test_a_file_that_changed_while_its_batch_waited_is_said(stranger: Stranger) -> None:
@@ -212,7 +213,7 @@ def test_a_file_that_changed_while_its_batch_waited_is_said(stranger: Stranger) 
     with pytest.raises(RunError, match="replaced before it was read"):
         run(stranger)
     assert stranger.lake.scan("bronze.stores").collect()["STORE_ID"].to_list() == ["H7"]
-    (letter,) = replay.open_dead_letters(stranger.lake).to_dicts()
+    (letter,) = open_dead_letters(stranger.lake).to_dicts()
     assert letter["seq"] == 1 and "is lost unless sent again" in letter["reason"]
     assert stranger.states("shops") == ["failed", "landed"]
     run(stranger)
@@ -249,3 +250,17 @@ def test_a_reland_that_is_killed_between_its_commits_is_done_again(stranger: Str
     run(changed, reland=("shops",))
     assert changed.shops() == {"H1": "Hafen"} and len(quality.dead_letters(changed.lake)) == 1
     assert changed.lake.scan("bronze.stores").collect().height == 1
+
+
+def test_a_line_that_its_file_brings_mended_is_no_open_letter(stranger: Stranger) -> None:
+    stranger.deliver("shops/1.csv", ["STORE_ID,STORE_NAME", "H1,Harbour", "H2,Hill,too,many", "H3,Heath", "H4,a,b,c"])
+    run(stranger)
+    assert open_dead_letters(stranger.lake)["position"].to_list() == [2, 4]
+    stranger.deliver("shops/1.csv", ["STORE_ID,STORE_NAME", "H1,Harbour", "H2,Hill", "H3,Heath", "H4,a,b,c"])
+    run(stranger)
+    letters = open_dead_letters(stranger.lake)
+    assert letters.select("seq", "position").rows() == [(1, 4), (2, 4)], "what is broken still stays"
+    assert stranger.shops() == {"H1": "Harbour", "H2": "Hill", "H3": "Heath"}
+    stranger.deliver("shops/1.csv", ["STORE_ID,STORE_NAME", "H5,Quay", "H6,Mill", "H7,Dale", "H8,Moor"])
+    run(stranger)
+    assert open_dead_letters(stranger.lake).height == 2, "another file under the name answers nothing"

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import polars as pl
 
 from customer360.platform.errors import ConfigError
-from customer360.platform.sources.bronze import contract_faults, missing_columns, used_columns, usual_columns
 from customer360.platform.sources.files import Files
 from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.rehearsal.findings import Finding, listed
 from customer360.platform.sources.rehearsal.rows import other_delimiter
 from customer360.platform.sources.rehearsal.samples import Look, Sample, Waiting
 from customer360.platform.sources.renames import likely_name, names_in
+from customer360.platform.sources.stated import contract_faults, missing_columns, used_columns, usual_columns
 
 BEGINNING, LINES = 1 << 14, 30  # bytes and lines of a file in which a header further down is looked for
 VALUES = 2_000  # of a column that are compared with another's

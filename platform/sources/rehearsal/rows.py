@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import polars as pl
 
 from customer360.platform import tables
-from customer360.platform.sources.bronze import mapping_of
 from customer360.platform.sources.casting import fit
 from customer360.platform.sources.files import Files
 from customer360.platform.sources.formats.records import POSITION
@@ -16,6 +15,7 @@ from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.mapping import Mapping
 from customer360.platform.sources.rehearsal.findings import Finding, Severity, part, without_values
 from customer360.platform.sources.rehearsal.samples import HEAD, Look, Sample
+from customer360.platform.sources.stated import mapping_of
 
 ONE_GROUP, NO_GROUP = 10, 20  # records from which on a grouping into one group, or into none, tells something
 SIGNS = ",;\t|"

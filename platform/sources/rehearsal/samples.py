@@ -17,11 +17,12 @@ from customer360.platform.errors import ConfigError, SourceError
 from customer360.platform.ledger import Input
 from customer360.platform.sources import formats
 from customer360.platform.sources.base import Source
-from customer360.platform.sources.bronze import failure_text, mapping_of, unmapped
+from customer360.platform.sources.bronze import failure_text
 from customer360.platform.sources.casting import Fitted, fit
 from customer360.platform.sources.files import Files
 from customer360.platform.sources.formats.records import POSITION, Records, together
 from customer360.platform.sources.landing import Landing
+from customer360.platform.sources.stated import mapping_of, unmapped
 from customer360.platform.sources.values import Reading
 from customer360.platform.tables import Table, Verdict
 

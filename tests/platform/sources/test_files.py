@@ -15,17 +15,11 @@ from customer360.platform.lake import Lake
 from customer360.platform.ledger import Batch, Input
 from customer360.platform.quality import DeadLetters
 from customer360.platform.run.ingest import commit_batch, fixed, pending
-from customer360.platform.sources.bronze import (
-    KEPT_BYTES,
-    IngestUnit,
-    Landed,
-    failure_text,
-    missing_columns,
-    used_columns,
-)
+from customer360.platform.sources.bronze import KEPT_BYTES, IngestUnit, Landed, failure_text
 from customer360.platform.sources.casting import fit
 from customer360.platform.sources.files import Files
 from customer360.platform.sources.landing import Landing
+from customer360.platform.sources.stated import missing_columns, used_columns
 from customer360.platform.tables import Integer, String, Table
 
 

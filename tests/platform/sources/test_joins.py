@@ -13,9 +13,11 @@ from customer360.platform.lake import Lake
 from customer360.platform.ledger import Batch, Input
 from customer360.platform.quality import DeadLetters, batch_balance
 from customer360.platform.sources import joins
-from customer360.platform.sources.bronze import IngestUnit, Landed, made_by, mapping_faults
+from customer360.platform.sources.bronze import IngestUnit, Landed
 from customer360.platform.sources.files import Files
+from customer360.platform.sources.formats.records import POSITION
 from customer360.platform.sources.landing import Landing
+from customer360.platform.sources.stated import made_by, unmapped
 from customer360.platform.tables import Identifier, String, Table
 
 ORDERS = b"id,customer,zip\n1,7,10\n2,8.0,20\n3,,10\n4,99,30\n"
@@ -96,7 +98,7 @@ def test_a_file_that_is_not_there_is_one_fault(orders: type[Table], landing: Lan
     made = source(landing, people={"path": "gone.csv"})
     said = [f"join people: there is no file gone.csv below {landing.root}"]
     assert joins.faults(landing, made.join) == said
-    assert mapping_faults(landing, made, []) == said
+    assert unmapped(made, ["customer"], None, landing, keyed=False) == said
     made = source(landing, people={"on": {"customer": "nr"}})
     assert joins.faults(landing, made.join) == [
         "join people: people.csv has no column 'nr', it has ['id', 'city', 'name']"
@@ -107,7 +109,9 @@ def test_names_of_both_files_are_checked(orders: type[Table], landing: Landing) 
     made = source(landing, people={"on": {"costumer": "id"}}).model_copy(
         update={"mapping": {"ID": "id", "CITY": "people.town"}}
     )
-    found = mapping_faults(landing, made, [Input("orders.csv")])
+    orders_file = next(iter(made.pieces(landing, Input("orders.csv"))))
+    columns = [c for c in orders_file.frame.columns if c != POSITION]
+    found = unmapped(made, columns, orders_file.frame, landing, keyed=False)
     assert len(found) == 2 and "there is no column costumer; did you mean customer?" in found[0]
     assert "people.town" in found[1]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from customer360.platform.sources.sql import Fault, Tree
+from customer360.platform.sources.expressions.sql import Fault, Tree
 
 Step = str | int
 PARAM = "param"  # param(event_params, 'page'): the value of a list of keys and values

@@ -16,10 +16,11 @@ from typing import Any
 import polars as pl
 
 from customer360.platform import tables
-from customer360.platform.sources import nested, sql, values
+from customer360.platform.sources import values
+from customer360.platform.sources.expressions import nested, sql
+from customer360.platform.sources.expressions.paths import Step, column_of, named, path_of
+from customer360.platform.sources.expressions.sql import Fault, Tree
 from customer360.platform.sources.formats.records import POSITION
-from customer360.platform.sources.paths import Step, column_of, named, path_of
-from customer360.platform.sources.sql import Fault, Tree
 from customer360.platform.sources.values import Reading, Said
 
 CHOOSING = {"min", "max", "greatest", "least", "first", "last", "any_value", "median", "mode", "quantile_disc",

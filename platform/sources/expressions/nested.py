@@ -14,10 +14,10 @@ from typing import Any
 
 import polars as pl
 
-from customer360.platform.sources import sql
+from customer360.platform.sources.expressions import sql
+from customer360.platform.sources.expressions.paths import Step
 from customer360.platform.sources.formats.odd_objects import whole
 from customer360.platform.sources.formats.records import POSITION
-from customer360.platform.sources.paths import Step
 
 NAMES = ("key", "name", "attribute_code", "code")  # of what a member of a list of keys and values is about
 ELEMENTS = 1_000_000_000  # positions of the elements of a record: its own times this, and their number

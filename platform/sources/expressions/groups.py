@@ -8,9 +8,9 @@ from typing import Any
 import polars as pl
 
 from customer360.platform import rescued
-from customer360.platform.sources import sql
-from customer360.platform.sources.expressions import Read, Scope
-from customer360.platform.sources.sql import Tree
+from customer360.platform.sources.expressions import sql
+from customer360.platform.sources.expressions.scope import Read, Scope
+from customer360.platform.sources.expressions.sql import Tree
 
 
 class Groups:

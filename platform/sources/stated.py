@@ -1,0 +1,207 @@
+"""What the settings of a source state: its mapping, how its values are read, and what it asks of the columns of an
+input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+
+from customer360.platform import tables
+from customer360.platform.errors import ConfigError
+from customer360.platform.sources import grouping, joins, timestamps
+from customer360.platform.sources.base import Source
+from customer360.platform.sources.casting import DELETED
+from customer360.platform.sources.landing import Landing
+from customer360.platform.sources.mapping import Mapping
+from customer360.platform.sources.numbering import countable
+from customer360.platform.sources.renames import likely_name, names_in
+from customer360.platform.sources.values import Reading, Words
+
+
+def mapping_of(source: Source, landing: Landing | None = None) -> Mapping:
+    """How the columns of a source become contract columns; with ``landing``, the files that it is joined with are read.
+
+    Raises:
+        SourceError: a file that it is joined with is not there, or cannot be read.
+    """
+    files = joins.loaded(landing, source.join) if landing is not None else ()
+    needs = None if source.needs is None else tuple(source.needs)
+    return Mapping(
+        source.mapping, tuple(source.group_by), source.where, tuple(source.explode), needs=needs, joins=files
+    )  # fmt: skip
+
+
+def absent(source: Source, columns: list[str]) -> list[str]:
+    """Columns that a file may lack, and does."""
+    return [name for name in mapping_of(source).optional(columns) if name not in source.join]
+
+
+def marking(source: Source, landing: Landing | None = None) -> Mapping:
+    """The mapping of a source that also says which records are deletions; see `mapping_of`."""
+    mapping = mapping_of(source, landing)
+    return replace(mapping, columns={**mapping.columns, DELETED: source.deleted}) if source.deleted else mapping
+
+
+def reading_of(source: Source, rules: dict[str, Any] | None = None, facts: dict[str, Any] | None = None) -> Reading:
+    """How the values of a source are read. ``facts`` are those of its last batch: an order of day and month that it
+    showed is that of later files that leave it open."""
+    words = (rules or {}).get("standardization")
+    return Reading(
+        words=words if isinstance(words, Words) else Words(),
+        timezone=source.timezone,
+        dates=source.dates,
+        decimal=source.decimal,
+        usual=orders(facts or ()),
+    )
+
+
+def orders(facts: Iterable[str]) -> dict[str, timestamps.Order]:
+    """Order of day and month by column, as facts of a batch name it."""
+    shown = (fact.split("|") for fact in facts if fact.startswith("dates|"))
+    return {column: "day_first" if order == "day_first" else "month_first" for _, column, order in shown}
+
+
+def unmapped(
+    source: Source,
+    columns: list[str],
+    sample: pl.DataFrame | None = None,
+    landing: Landing | None = None,
+    *,
+    keyed: bool,
+) -> list[str]:
+    """What of a source's mapping an input with these columns lacks; empty where there is no mapping to apply.
+
+    Without one there is nothing to get wrong: a column that an input lacks shows as quarantined rows. ``keyed`` records
+    (JSON objects) leave out what they have no value for, so of them only required columns are asked.
+    """
+    is_mapped = source.mapping or source.group_by or source.explode or source.join or source.deleted
+    return column_faults(source, columns, sample, landing, keyed=keyed) if is_mapped else []
+
+
+def column_faults(
+    source: Source,
+    columns: list[str],
+    sample: pl.DataFrame | None = None,
+    landing: Landing | None = None,
+    *,
+    keyed: bool,
+) -> list[str]:
+    """What a source's mapping and contract lack in an input with these columns; `unmapped` where a mapping asks.
+
+    With ``landing``, the files that the source is joined with are looked at, too.
+
+    Raises:
+        ConfigError: an expression of the mapping is no SQL.
+    """
+    if landing is not None and (found := joins.faults(landing, source.join)):
+        return found
+    table, mapping = tables.by_name(source.table), mapping_of(source, landing)
+    if source.deleted and not keyed and (found := mapping.condition_faults(source.deleted, columns)):
+        return [f"deleted {fault}" for fault in found]
+    if keyed:
+        contract = table.columns()
+        asked = {c: e for c, e in mapping.columns.items() if c not in contract or not contract[c].nullable}
+        mapping = replace(mapping, columns=asked)
+    return mapping.faults(table, [*columns, *countable(table)], sample)
+
+
+def missing_columns(
+    source: Source, columns: list[str], landing: Landing | None = None, *, keyed: bool
+) -> tuple[list[str], list[str]]:
+    """Columns that the mapping needs and an input with these columns lacks, and faults that no column would mend."""
+    missing: list[str] = []
+    faults = column_faults(source, columns, landing=landing, keyed=keyed)
+    names = [name for name in names_in(_expressions(source)) if name not in columns] if faults else []
+    for name in [*names, *names]:  # of an expression that needs two, the second shows once the first is there
+        left = column_faults(source, [*columns, *missing, name], landing=landing, keyed=keyed)
+        if name not in missing and _heads(left) != _heads(faults):
+            missing, faults = [*missing, name], left
+    return missing, faults
+
+
+def _heads(faults: list[str]) -> set[str]:
+    """Faults without the columns that the file has."""
+    return {fault.split(", the file has")[0] for fault in faults}
+
+
+def _expressions(source: Source) -> list[str]:
+    """All SQL of a source that names columns of its files, but for the condition."""
+    grouped = (text if re.search(r'[("]', text) else f'"{text}"' for text in source.group_by)
+    return [*source.mapping.values(), *grouped, *source.explode]
+
+
+def renamed(source: Source, columns: list[str], landing: Landing, *, keyed: bool) -> list[str]:
+    """Sentences about columns of an input that are likely missing ones under a new name."""
+    missing, _ = missing_columns(source, columns, landing, keyed=keyed)
+    near = {name: likely_name(name, unused(source, columns)) for name in missing}
+    return [f"{new!r} is likely the new name of {name!r}" for name, new in near.items() if new]
+
+
+def unused(source: Source, columns: list[str]) -> list[str]:
+    """Columns of an input that a source makes nothing of."""
+    used = {column.casefold() for column in expected_columns(used_columns(source, columns, keyed=True))}
+    return [column for column in columns if column.casefold() not in used]
+
+
+def used_columns(source: Source, columns: list[str], *, keyed: bool) -> dict[str, int]:
+    """Facts of an input: ``columns|NAME`` for each of its columns that the source uses, as the mapping spells it, and
+    ``headed`` where its records cannot leave columns out.
+
+    Names that neither settings nor contract know are none of them: where a header is missing they are values.
+    """
+    paths = names_in([*_expressions(source), source.where])
+    named = {*paths, *(path.partition(".")[0] for path in paths)}
+    own = set() if source.group_by else set(tables.by_name(source.table).columns()) - set(source.mapping)
+    have = {column.casefold() for column in columns}
+    there = [*(n for n in sorted(named) if n.casefold() in have), *(n for n in sorted(own - named) if n in columns)]
+    facts = {f"columns|{name}": 1 for name in there}
+    return facts if keyed or not facts else {"headed": 1, **facts}
+
+
+def expected_columns(facts: dict[str, Any]) -> tuple[str, ...]:
+    """Columns that a batch had and its source uses, from its facts."""
+    return tuple(fact.partition("|")[2] for fact, count in facts.items() if fact.startswith("columns|") and count)
+
+
+def usual_columns(source: Source, facts: dict[str, Any]) -> tuple[str, ...]:
+    """Columns that the last batch had, from its facts, and that the source still uses."""
+    used = used_columns(source, list(expected_columns(facts)), keyed=True)
+    return expected_columns(used)
+
+
+def contract_faults(source: Source) -> list[str]:
+    """What is wrong with a source's mapping whatever its inputs hold: no SQL, or names of no contract column."""
+    table = tables.by_name(source.table)
+    try:
+        named = mapping_of(source).expressions()
+        marking(source).expressions()
+    except ConfigError as fault:
+        return [str(fault)]
+    found = [f"mapping names {c!r}, which is no column of {source.table}" for c in named if c not in table.columns()]
+    if not tables.spec(table).key and (source.deleted or source.mode == "snapshot"):
+        found.append(f"{source.table} has no key by which its rows could be deleted (`deleted`, `mode: snapshot`)")
+    return found
+
+
+def made_by(source: Source) -> dict[str, str]:
+    """Fingerprints of what decides the rows of a source: its mapping, its reader's options, the columns of its
+    table.
+    """
+    columns = {name: str(c.dtype) for name, c in tables.by_name(source.table).columns().items()}
+    mapping: list[Any] = [source.mapping, source.group_by, source.where, source.system]
+    # Each key only where it is given, so that what landed without it is of the same print.
+    mapping += [source.explode] if source.explode else []
+    mapping += [source.deleted] if source.deleted else []
+    if source.join:
+        mapping.append({name: join.model_dump(exclude={"sha256"}) for name, join in source.join.items()})
+    parts: dict[str, Any] = {"mapping": mapping, "reader": source.reader_options(), "contract": columns}
+    parts |= {"join": [join.sha256 for join in source.join.values()]} if source.join else {}
+    parts |= {"groups": "records kept"} if grouping.is_grouped(source) else {}
+    return {k: hashlib.sha256(json.dumps(v, sort_keys=True).encode()).hexdigest()[:16] for k, v in parts.items()}

@@ -1,0 +1,265 @@
+"""What sources delete: marked records, keys that a snapshot no longer holds, and snapshots that cannot be trusted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from customer360.platform import ledger, quality
+from customer360.platform.sources.files import Files
+
+STORES = Files(table="bronze.stores", system="ERP", path="st/*")
+PEOPLE = Files(table="bronze.customers", system="CRM", path="crm/*")
+
+
+@pytest.fixture
+def shop(site: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    """A site with the named sources alone."""
+
+    def opened(**sources: Files) -> Any:
+        found = site(tmp_path)
+        return type(found)(found.root, found.settings.model_copy(update={"sources": sources}))
+
+    return opened
+
+
+def cli(shop: Any, *words: str) -> Any:
+    from customer360.serve import cli
+
+    config = shop.root / "config.json"  # JSON is YAML
+    config.write_text(shop.settings.model_dump_json())
+    log = logging.getLogger("customer360")
+    before = list(log.handlers)
+    result = CliRunner().invoke(cli.app, [*words, "--config", str(config)])
+    log.handlers[:] = before
+    return result
+
+
+def stores(shop: Any) -> dict[str, str]:
+    assert cli(shop, "run", "silver.stores").exit_code == 0
+    return dict(sorted(shop.lake.scan("silver.stores").select("store_id", "store_name").collect().rows()))
+
+
+# ---- marked records
+
+
+@pytest.mark.parametrize(
+    ("condition", "head", "kept", "gone"),
+    [
+        ("op = 'd'", "op,STORE_ID,STORE_NAME", "u,H1,Harbour", "d,H2,"),
+        ("__deleted = 'true'", "__deleted,STORE_ID,STORE_NAME", "false,H1,Harbour", "true,H2,"),
+        ("_fivetran_deleted", "_fivetran_deleted,STORE_ID,STORE_NAME", "False,H1,Harbour", "True,H2,"),
+        ("_ab_cdc_deleted_at IS NOT NULL", "_ab_cdc_deleted_at,STORE_ID,STORE_NAME", ",H1,Harbour", "2026-03-01,H2,"),
+    ],
+)
+def test_a_record_that_its_source_marks_deletes_its_key(
+    shop: Any, condition: str, head: str, kept: str, gone: str
+) -> None:
+    site = shop(stores=STORES.model_copy(update={"deleted": condition}))
+    site.deliver("st/1.csv", [head, kept, kept.replace("H1", "H2").replace("Harbour", "Hill")])
+    assert stores(site) == {"H1": "Harbour", "H2": "Hill"}
+    site.deliver("st/2.csv", [head, gone, gone.replace("H2", "H9")])
+    assert stores(site) == {"H1": "Harbour"}
+    facts = ledger.last_facts(site.lake, "silver.stores", "node:silver.stores")
+    assert (facts["bronze"], facts["deleted"], facts["superseded"], facts["quarantined"]) == (4, 2, 1, 0)
+    assert quality.record_balance("", facts).holds
+    site.deliver("st/3.csv", [head, kept.replace("H1", "H2").replace("Harbour", "Hill again")])
+    assert stores(site) == {"H1": "Harbour", "H2": "Hill again"}, "a later record brings it back"
+
+
+def test_a_condition_that_gives_no_truth_is_said(shop: Any) -> None:
+    site = shop(stores=STORES.model_copy(update={"deleted": "removed_at"}))
+    site.deliver("st/1.csv", ["removed_at,STORE_ID,STORE_NAME", ",H1,Harbour", "2026-03-01 10:00,H2,Hill"])
+    said = cli(site, "batch", "list", "stores").output if cli(site, "run", "silver.stores").exit_code else ""
+    assert "neither true nor false" in said and "IS NOT NULL" in said
+    absent = shop(stores=STORES.model_copy(update={"deleted": "gone"}))
+    site.deliver("st/2.csv", ["STORE_ID", "H3"])
+    assert "deleted needs file column(s) ['gone']" in " ".join(
+        cli(absent, "run", "silver.stores", "--dry-run").output.split()
+    )
+
+
+def test_objects_that_leave_out_the_mark_stand(shop: Any) -> None:
+    site = shop(stores=STORES.model_copy(update={"deleted": "__deleted = 'true'"}))
+    site.deliver("st/1.jsonl", ['{"STORE_ID": "H1", "STORE_NAME": "Harbour"}', '{"STORE_ID": "H2"}'])
+    site.deliver("st/2.jsonl", ['{"STORE_ID": "H2", "__deleted": "true"}', '{"STORE_ID": "H1"}'])
+    assert list(stores(site)) == ["H1"]
+
+
+def test_of_versions_the_newest_decides_and_not_the_delivery(shop: Any) -> None:
+    site = shop(people=PEOPLE.model_copy(update={"deleted": "op = 'd'"}))
+    head = "op,CUSTOMER_ID,FIRST_NAME,LAST_UPDATED_DATE"
+
+    def names() -> list[str]:
+        assert cli(site, "run", "silver.customer_records").exit_code == 0
+        return site.lake.scan("silver.customer_records").collect().sort("first_name")["first_name"].to_list()
+
+    site.deliver("crm/1.csv", [head, "c,K1,Ada,2026-01-01", "c,K2,Bo,2026-01-01", "d,K1,,2026-03-01"])
+    assert names() == ["Bo"]
+    site.deliver("crm/2.csv", [head, "u,K1,Ada late,2026-02-01"])
+    assert names() == ["Bo"], "an older version that comes late stays deleted"
+    site.deliver("crm/3.csv", [head, "u,K1,Ada anew,2026-04-01"])
+    assert names() == ["Ada anew", "Bo"]
+
+
+def test_a_deletion_may_hold_its_key_alone(shop: Any) -> None:
+    """As change logs write it that keep no image of the row before: no version, no required column, typed flags."""
+    site = shop(people=PEOPLE.model_copy(update={"deleted": "removed_at IS NOT NULL"}))
+    site.landing.joinpath("crm").mkdir(parents=True)
+    columns = {
+        "CUSTOMER_ID": pl.Int64,
+        "FIRST_NAME": pl.String,
+        "LAST_UPDATED_DATE": pl.Datetime,
+        "removed_at": pl.Datetime,
+    }
+    moment = [datetime(2026, 1, day) for day in range(1, 5)]
+
+    def deliver(name: str, *rows: tuple[Any, ...]) -> list[str]:
+        pl.DataFrame(rows, schema=columns, orient="row").write_parquet(site.landing / "crm" / name)
+        assert cli(site, "run", "silver.customer_records").exit_code == 0
+        return sorted(site.lake.scan("silver.customer_records").collect()["first_name"])
+
+    assert deliver("1.parquet", (1, "Ada", moment[2], None), (2, "Bo", moment[2], None)) == ["Ada", "Bo"]
+    assert deliver("2.parquet", (1, None, None, moment[3])) == ["Bo"]
+    assert deliver("3.parquet", (1, "Ada late", moment[1], None)) == ["Bo"]
+    assert deliver("4.parquet", (1, "Ada anew", moment[3], None)) == ["Ada anew", "Bo"]
+
+
+# ---- snapshots
+
+
+SNAPSHOT = STORES.model_copy(update={"mode": "snapshot"})
+HEAD = "STORE_ID,STORE_NAME"
+
+
+def snapshot(*keys: str) -> list[str]:
+    return [HEAD, *(f"{key},Store {key}" for key in keys)]
+
+
+def test_what_the_newest_snapshot_lacks_is_deleted_until_it_comes_back(shop: Any) -> None:
+    site = shop(stores=SNAPSHOT)
+    site.deliver("st/all.csv", snapshot("H1", "H2", "H3"))
+    assert list(stores(site)) == ["H1", "H2", "H3"]
+    site.deliver("st/all.csv", snapshot("H1", "H3"))
+    assert list(stores(site)) == ["H1", "H3"]
+    facts = ledger.last_facts(site.lake, "silver.stores", "node:silver.stores")
+    assert (facts["deleted"], facts["duplicates"]) == (1, 2) and quality.record_balance("", facts).holds
+    site.deliver("st/all.csv", snapshot("H1", "H2", "H3"))
+    assert list(stores(site)) == ["H1", "H2", "H3"]
+    assert cli(site, "run", "silver.stores", "--full-refresh", "silver.stores").exit_code == 0
+    assert list(stores(site)) == ["H1", "H2", "H3"]
+
+
+def test_of_several_snapshots_of_a_batch_the_order_of_delivery_decides(shop: Any) -> None:
+    site = shop(stores=SNAPSHOT)
+    site.deliver("st/day9.csv", snapshot("H1", "H2", "H3"))
+    site.deliver("st/day10.csv", snapshot("H1", "H3", "H4"))
+    assert list(stores(site)) == ["H1", "H3", "H4"]
+
+
+def test_the_parts_of_a_snapshot_are_one(shop: Any) -> None:
+    site = shop(stores=SNAPSHOT.model_copy(update={"parts": True}))
+    site.deliver("st/1-north.csv", snapshot("H1", "H2"))
+    site.deliver("st/1-south.csv", snapshot("H3", "H4"))
+    assert list(stores(site)) == ["H1", "H2", "H3", "H4"]
+    site.deliver("st/2-north.csv", snapshot("H1"))
+    site.deliver("st/2-south.csv", snapshot("H3", "H4"))
+    assert list(stores(site)) == ["H1", "H3", "H4"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        (snapshot(), "would delete 3 of 3: it is empty"),
+        (snapshot("H1"), "would delete 2 of 3, more than `may_delete` allows"),
+        ([*snapshot("H1", "H2"), "H3,a,b,c"], "would delete 1 of 3, but 1 of its records could not be read"),
+        ([*snapshot("H1", "H2"), ",Store H3"], "would delete 1 of 3, but 1 of its records could not be read"),
+    ],
+)
+def test_a_snapshot_that_cannot_be_trusted_deletes_nothing_until_it_is_confirmed(
+    shop: Any, lines: list[str], why: str
+) -> None:
+    site = shop(stores=SNAPSHOT)
+    site.deliver("st/all.csv", snapshot("H1", "H2", "H3"))
+    stores(site)
+    site.deliver("st/all.csv", lines)
+    assert list(stores(site)) == ["H1", "H2", "H3"]
+    listed = " ".join(cli(site, "batch", "list", "stores").output.split())
+    assert "held" in listed and why in " ".join(ledger.outcomes(site.lake, "stores")[2].inputs[0].snapshot.split())
+    assert "sticks: stores #2 held" in cli(site, "status").output
+    assert cli(site, "batch", "confirm", "stores", "1").exit_code == 1
+    assert cli(site, "batch", "confirm", "stores", "2").exit_code == 0
+    keys = [line.split(",")[0] for line in lines[1:] if not line.startswith((",", "H3"))]
+    assert list(stores(site)) == keys
+    assert "sticks" not in cli(site, "status").output
+
+
+def test_an_unreadable_snapshot_is_none_and_a_later_one_answers_a_held_one(shop: Any) -> None:
+    site = shop(stores=SNAPSHOT)
+    site.deliver("st/all.csv.gz", snapshot("H1", "H2", "H3"))
+    stores(site)
+    (site.landing / "st/all.csv.gz").write_bytes(b"\x1f\x8b\x08\x00 no gzip")
+    cli(site, "run", "silver.stores")
+    assert list(pl.read_delta(site.lake.uri("silver.stores"))["store_id"].sort()) == ["H1", "H2", "H3"]
+    site.deliver("st/all.csv.gz", snapshot("H2"))
+    assert list(stores(site)) == ["H1", "H2", "H3"]
+    site.deliver("st/all.csv.gz", snapshot("H2", "H3"))
+    assert list(stores(site)) == ["H2", "H3"]
+    assert "held" not in cli(site, "status").output
+
+
+def test_a_snapshot_that_is_dropped_takes_its_deletions_back(shop: Any) -> None:
+    site = shop(stores=SNAPSHOT)
+    site.deliver("st/all.csv", snapshot("H1", "H2", "H3"))
+    stores(site)
+    site.deliver("st/all.csv", snapshot("H1", "H2"))
+    assert list(stores(site)) == ["H1", "H2"]
+    assert cli(site, "batch", "drop", "stores", "2", "--ignore").exit_code == 0
+    assert list(stores(site)) == ["H1", "H2", "H3"]
+
+
+def test_a_deleted_account_leaves_its_person_and_keeps_its_facts(shop: Any) -> None:
+    till = Files(table="bronze.transactions", system="CRM", path="till/*")
+    site = shop(people=PEOPLE.model_copy(update={"deleted": "op = 'd'"}), till=till)
+    head = "op,CUSTOMER_ID,FIRST_NAME,LAST_NAME,EMAIL_ADDRESS,DATE_OF_BIRTH,LAST_UPDATED_DATE"
+    ada = "Ada,Byron,ada@x.example,1990-01-01,2026-01-01"
+    site.deliver("crm/1.csv", [head, f"c,K1,{ada}", f"c,K2,{ada}"])
+    sales = [f"R{n},K{n},POS,2026-03-02T09:30:00Z,PURCHASE,10,COMPLETED" for n in (1, 2)]
+    site.deliver("till/1.csv", ["TRANSACTION_ID,CUSTOMER_ID,CHANNEL,TRANSACTION_DATE,TRANSACTION_TYPE,TOTAL_AMOUNT,TRANSACTION_STATUS", *sales])  # fmt: skip # noqa: E501
+
+    def whose() -> dict[str, tuple[str, str | None]]:
+        assert cli(site, "run", "silver.transactions").exit_code == 0
+        rows = site.lake.scan("silver.transactions").select("customer_id", "subject_id", "person_id").collect().rows()
+        return {account: (subject, person) for account, subject, person in rows}
+
+    before = whose()
+    assert before["K1"] == before["K2"] and before["K1"][1]
+    site.deliver("crm/2.csv", [head, "d,K1,,,,,2026-02-01"])
+    assert whose() == {"K1": ("a:CRM/K1", None), "K2": before["K2"]}
+    site.deliver("crm/3.csv", [head, "d,K2,,,,,2026-02-01"])
+    assert whose() == {"K1": ("a:CRM/K1", None), "K2": ("a:CRM/K2", None)}, "and nobody is left to resolve"
+    assert site.lake.scan("silver.identities").collect().is_empty()
+    site.deliver("crm/4.csv", [head, f"c,K1,{ada.replace('2026-01', '2026-03')}"])
+    assert whose()["K1"][1]
+
+
+def test_a_lake_of_before_deletions_were_kept_goes_on(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from customer360.platform import tables
+
+    site = shop(stores=SNAPSHOT)
+    site.deliver("st/all.csv", snapshot("H1", "H2", "H3"))
+    older = {c: t for c, t in tables.BRONZE_METADATA.items() if c not in ("_deleted", "_restates")}
+    with monkeypatch.context() as before:
+        before.setattr(tables, "BRONZE_METADATA", older)
+        site.lake.ensure(tables.by_name("bronze.stores"))
+    assert "_deleted" not in pl.read_delta(site.lake.uri("bronze.stores")).columns
+    assert list(stores(site)) == ["H1", "H2", "H3"]
+    site.deliver("st/all.csv", snapshot("H1", "H3"))
+    assert list(stores(site)) == ["H1", "H3"]
