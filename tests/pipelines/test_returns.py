@@ -13,7 +13,7 @@ from customer360.pipelines.bronze.sales import Transactions
 from customer360.platform import quality, tables
 from customer360.platform.run.records import current_records
 
-FIXED = {"_source_system": "SHOP", "_file": "f", "CHANNEL": "POS", "_ingested_at": datetime(2026, 1, 1, tzinfo=UTC)}
+FIXED = {"_source_system": "SHOP", "_file": "f", "CHANNEL": "POS", "_ingested_at": datetime(2026, 2, 1, tzinfo=UTC)}
 ROW = st.fixed_dictionaries(
     {
         "_source": st.sampled_from(["orders", "back", "zoo"]),

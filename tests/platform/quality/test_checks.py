@@ -97,7 +97,7 @@ def test_duplicates_are_counted_apart_and_by_system(offers: type[Table]) -> None
     both = pl.concat([frame, frame.filter(pl.col("ID") == "2").with_columns(_source_system=pl.lit("POS"))])
     made = current_records(offers, both, set(), CHECKS)
     assert {s: c["duplicates"] for s, c in made.tally.items()} == {"CRM": 2, "POS": 0}
-    assert made.facts == {"bronze": 6, "quarantined": 0, "duplicates": 2, "superseded": 1}
+    assert made.facts == {"bronze": 6, "quarantined": 0, "duplicates": 2, "superseded": 1, "combined": 0, "deleted": 0}
     assert made.rows.height == 3
 
 
