@@ -39,7 +39,7 @@ BRONZE_METADATA: dict[str, pl.DataType] = {
     "_source_system": pl.String(),  # namespace of its identifiers, e.g. POS
     "_seq": pl.Int64(),  # batch number within the source
     "_file": pl.String(),
-    "_position": pl.Int64(),  # 1-based record number in the file
+    "_position": pl.Int64(),  # 1-based record number in the file; of an element: that times 1e9, and its number
     "_ingested_at": pl.Datetime("us", "UTC"),
     "_rescued": pl.String(),  # JSON: unknown columns and values that did not cast
     "_replay_of": pl.String(),  # source/seq/file/position of the row that this one corrects
