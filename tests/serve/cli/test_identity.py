@@ -111,7 +111,12 @@ def test_merge_and_undo(office: Office) -> None:
     assert "ann" in office.does("history", one)
     assert f"event {int(event) + 1}: unmerge" in office.does("undo", event, "--no-run")
     assert office.people == before
-    assert "the history holds" in office.does("verify")
+    anchor = office.site.root / "anchor.jsonl"
+    assert f"{anchor}: commit " in office.does("verify", "--write-anchor", anchor)
+    said = office.does("verify", "--anchor", anchor)
+    assert "the history holds" in said and "1 anchor(s) met" in said
+    assert "named twice" in office.refuses("reject", before[one][0], before[one][0], "--no-run")
+    assert " bits" in office.does("review", "--limit", "3") or not office.does("review")
 
 
 def test_split_move_confirm_reject_and_a_run_that_keeps_them(office: Office) -> None:
