@@ -17,6 +17,7 @@ from customer360.pipelines.features import (
     QUIET_DAYS,
     UNCONVERTED,
     features,
+    unconverted_of_year,
     with_unconverted,
 )
 from customer360.platform.errors import ModelError
@@ -33,6 +34,7 @@ __all__ = [
     "population",
     "priced",
     "require_outcome",
+    "unconverted_of_year",
 ]
 
 

@@ -74,6 +74,15 @@ def with_unconverted(days: pl.LazyFrame) -> pl.LazyFrame:
     return days.with_columns(pl.col(UNCONVERTED).fill_null(0) if known else pl.lit(0, pl.Int64).alias(UNCONVERTED))
 
 
+def unconverted_of_year(days: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
+    """One row per known person seen within 365 days before `as_of`: `unconverted_order_count_365d`, orders of which no
+    amount is known.
+    """
+    last_year = pl.col("on").is_between(as_of - timedelta(days=365), as_of, closed="left")
+    known = with_unconverted(days).filter(pl.col("person_id").is_not_null(), last_year)
+    return known.group_by("person_id").agg(pl.col(UNCONVERTED).sum().alias(f"{UNCONVERTED}_365d"))
+
+
 def _amounts(days: pl.LazyFrame) -> pl.LazyFrame:
     """Money as Float64: ratios of Decimals would round to two digits."""
     return days.with_columns(pl.col("gross_amount", "net_amount", "discount_amount").cast(pl.Float64))

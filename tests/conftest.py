@@ -55,6 +55,7 @@ def empty_graph(registries: None) -> None:
 VOLATILE = (
     "_ingested_at", "received_at", "scored_at", "committed_at", "decided_at", "root", "previous_root",
     "measured_at", "metric_date", "processing_time_seconds", "opened_at", "cleared_at",
+    "digest",  # keyed by a secret of each lake
 )  # fmt: skip
 STOCK_ROWS = 300  # of the synthetic stock list, which is by far the largest file of a small retailer
 

@@ -177,6 +177,7 @@ def test_every_row_is_accounted_for(landed: Any) -> None:
         "collapsed": 0,
         "left_out": 0,
         "erased": 0,
+        "without_elements": 0,
     }
     assert found["shop_transactions #1"] == {
         "received": 3,
@@ -185,6 +186,7 @@ def test_every_row_is_accounted_for(landed: Any) -> None:
         "collapsed": 0,
         "left_out": 0,
         "erased": 0,
+        "without_elements": 0,
     }
     assert found["silver.transactions"] == {
         "received": 11, "silver": 6, "quarantined": 3, "duplicates": 1, "superseded": 1, "set_apart": 0, "combined": 0,

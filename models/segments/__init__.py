@@ -221,7 +221,8 @@ def _squared_error(values: Array, groups: NDArray[Any]) -> Array:
 
 def _rfm_segments(snapshot: Snapshot, people: pl.DataFrame) -> NDArray[np.str_]:
     """The RFM segment of the rules for the same people; their bounds are those of everybody."""
-    everybody = frames.features(snapshot[DAYS], snapshot.as_of)
+    unknown = frames.unconverted_of_year(snapshot[DAYS], snapshot.as_of)
+    everybody = frames.features(snapshot[DAYS], snapshot.as_of).join(unknown, on="person_id", how="left")
     known = everybody.with_columns(value_until_at=pl.lit(None, pl.Datetime("us", "UTC")))
     ruled = rfm(known, rfm_bounds(everybody, snapshot.as_of)).select("person_id", "rfm_segment").collect()
     return people.join(ruled, on="person_id", how="left")["rfm_segment"].fill_null("NONE").to_numpy().astype(str)

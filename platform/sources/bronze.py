@@ -178,6 +178,7 @@ class IngestUnit:
         if not self.batch.inline:  # corrections name the rows that they stand for
             reached = [*done.columns, *self.source.mapping]
             frame = done.numbering.filled(tables.by_name(self.source.table), frame, reached)
+        numbered = {} if frame is fitted.frame else {"refused": _refused(self.source.table, frame)}
         erased = privacy.erased_rows(self.lake, frame, self.source.system)
         rows = _with_metadata(self, frame.filter(~erased))
         letters = _dead_letters(self, records.dead, done)
@@ -191,6 +192,7 @@ class IngestUnit:
             "rescued": int(rows["_rescued"].is_not_null().sum()),
             **_apart(fitted),
             **fitted.facts,
+            **numbered,
             **punctuality(rows, self.checks),
         }
         done.bronze += self._write(self.source.table, rows, {"_source": self.name}, number)
@@ -240,6 +242,12 @@ class IngestUnit:
         again = f"-r{self.attempt}" if self.attempt else ""
         stem = f"{self.name}-{self.batch.seq:08d}-{self.index:05d}{again}" + (f"-{number:05d}" if number else "")
         return [self.lake.write_file(table, rows, partition, stem)] if rows.height else []
+
+
+def _refused(table: str, frame: pl.DataFrame) -> int:
+    """How many rows their contract will refuse."""
+    contract = tables.by_name(table)
+    return frame.height - tables.judge(contract, frame.select(list(contract.columns()))).valid.height
 
 
 def _apart(fitted: Fitted | Taken) -> dict[str, int]:

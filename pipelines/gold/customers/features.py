@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 
 import polars as pl
 
-from customer360.pipelines.features import FEATURES, features
+from customer360.pipelines.features import FEATURES, features, unconverted_of_year
 from customer360.platform.graph import builds
 from customer360.platform.tables import Date, Float, Integer, String, Table
 
@@ -25,11 +25,6 @@ class CustomerFeatures(
 @builds(CustomerFeatures)
 def customer_features(silver_subject_days: pl.LazyFrame, as_of: date) -> pl.LazyFrame:
     """Point-in-time features of every person seen before ``as_of``."""
-    last_year = pl.col("on").is_between(as_of - timedelta(days=365), as_of, closed="left")
-    unknown = (
-        silver_subject_days.filter(pl.col("person_id").is_not_null(), last_year)
-        .group_by("person_id")
-        .agg(unconverted_order_count_365d=pl.col("unconverted_order_count").sum())
-    )
+    unknown = unconverted_of_year(silver_subject_days, as_of)
     found = features(silver_subject_days, as_of).join(unknown, on="person_id", how="left", maintain_order="left")
     return found.with_columns(pl.col("unconverted_order_count_365d").fill_null(0), as_of=pl.lit(as_of))

@@ -167,12 +167,21 @@ def select(frame: pl.DataFrame, expressions: Mapping[str, str], tail: str = "") 
     connection = _connection()
     connection.register(RECORDS, frame.to_arrow())
     try:
-        found = connection.sql(f"SELECT {chosen} FROM {RECORDS} {tail}").to_arrow_table()
+        found = _with_spans_as_text(connection.sql(f"SELECT {chosen} FROM {RECORDS} {tail}")).to_arrow_table()
     finally:
         connection.unregister(RECORDS)
     result = pl.from_arrow(found)
     assert isinstance(result, pl.DataFrame)
     return result
+
+
+def _with_spans_as_text(relation: Any) -> Any:
+    """A relation whose intervals (a time less another one) are text: Polars has no such type."""
+    kinds = {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
+    if not any("INTERVAL" in kind for kind in kinds.values()):
+        return relation
+    as_text = {name: f'CAST("{name}" AS {kind.replace("INTERVAL", "VARCHAR")})' for name, kind in kinds.items()}
+    return relation.project(", ".join(f'{text} AS "{name}"' for name, text in as_text.items()))
 
 
 def type_of(frame: pl.DataFrame, text: str, tail: str = "") -> str:

