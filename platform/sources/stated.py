@@ -103,7 +103,8 @@ def column_faults(
     if landing is not None and (found := joins.faults(landing, source.join)):
         return found
     table, mapping = tables.by_name(source.table), mapping_of(source, landing)
-    if source.deleted and not keyed and (found := mapping.condition_faults(source.deleted, columns)):
+    there = [*columns, *marking(source).optional(columns)]
+    if source.deleted and not keyed and (found := mapping.condition_faults(source.deleted, there)):
         return [f"deleted {fault}" for fault in found]
     if keyed:
         contract = table.columns()
