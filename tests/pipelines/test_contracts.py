@@ -33,6 +33,9 @@ ADDED = {  # columns that the specification lacks
     },
     "bronze.transactions": {
         "LAST_UPDATED_DATE": "update column of incremental loads",
+        "REFUNDED_AMOUNT": "what was given back of a sale, as shops deliver it: without it a refunded sale is whole",
+        "REFUNDED_CURRENCY": "a refund may be paid in another currency than the sale",
+        "REFUNDED_DATE": "a return belongs to its own day",
         "VISITOR_ID": "guest checkouts of known devices",
     },
     "bronze.events": {"VISITOR_ID": "anonymous visitors (S2)", "USER_AGENT": "device logic needs it"},
