@@ -209,6 +209,7 @@ SOUND = [
     P("another case in the header", {"orders1.csv": orders(), "orders2.csv": orders(9, 50, "Order_ID,customer_id,at,total,status")}),
     P("nested objects", {"orders.json": json.dumps(objects(customer={"id": "C1"}, lines=[{"sku": "A", "n": 2}, {"sku": "B", "n": 1}]))}, sources={"shop": order_source(mapping={"CUSTOMER_ID": "customer.id"}), "lines": {"table": "bronze.transaction_items", "system": "SHOP", "path": "orders*", "explode": ["lines"], "mapping": {"TRANSACTION_ID": "order_id", "ITEM_ID": "lines.sku", "QUANTITY": "lines.n", "TOTAL_PRICE": "lines.n * 2"}}}),
     P("a joined file", {"orders.csv": orders(), "accounts.csv": table("id,number", [f"C{i},7{i}" for i in range(9)])}, sources={"shop": order_source(mapping={"CUSTOMER_ID": "accounts.number"}, join={"accounts": {"path": "accounts.csv", "on": {"customer_id": "id"}}})}),
+    P("lines without numbers of their own", {"orders.csv": orders(), "lines.csv": table("TRANSACTION_ID,PRODUCT_ID,QUANTITY,TOTAL_PRICE", [f"O{i // 3},tea,1,2.00" for i in range(30)])}, sources={"shop": order_source(path="orders*"), "lines": {"table": "bronze.transaction_items", "system": "SHOP", "path": "lines*"}}),
     P("files joined end to end", {"orders.csv": orders(20) + orders(20, 20)}),
     P("one row", {"orders.csv": orders(1)}),
     P("guests", {"customers.csv": customers(), "orders.csv": orders(customer_id=lambda i: "" if i % 3 else f"C{i % 9}")}, sources=both()),

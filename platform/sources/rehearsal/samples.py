@@ -22,6 +22,7 @@ from customer360.platform.sources.casting import Fitted, fit
 from customer360.platform.sources.files import Files
 from customer360.platform.sources.formats.records import POSITION, Records, together
 from customer360.platform.sources.landing import Landing
+from customer360.platform.sources.numbering import Numbering
 from customer360.platform.sources.stated import mapping_of, unmapped
 from customer360.platform.sources.values import Reading
 from customer360.platform.tables import Table, Verdict
@@ -201,7 +202,7 @@ def _judged(landing: Landing, waiting: Waiting, piece: Input, rows: int, read: R
     if faults:
         return replace(look, failure="; ".join(faults), lacks=True)
     try:
-        fitted = fit(records.frame, table, mapping_of(source, landing), waiting.reading)
+        fitted = _fitted(landing, waiting, records)
     except BaseException as fault:  # a panic of Polars is no Exception
         if not isinstance(fault, Exception) and type(fault).__name__ != "PanicException":
             raise
@@ -230,6 +231,15 @@ def first_records(landing: Landing, source: Source, piece: Input, rows: int) -> 
     return cut, False
 
 
+def _fitted(landing: Landing, waiting: Waiting, records: Records) -> Fitted:
+    """Records of a file from its beginning as a run lands them, lines without numbers numbered."""
+    source, table = waiting.source, waiting.table
+    fitted = fit(records.frame, table, mapping_of(source, landing), waiting.reading)
+    if source.group_by:
+        return fitted
+    return replace(fitted, frame=Numbering().filled(table, fitted.frame, [*_columns(records), *source.mapping]))
+
+
 def _texts(records: pl.DataFrame, waiting: Waiting, landing: Landing) -> pl.DataFrame:
     """What the mapping makes of records, every column as text."""
     table = _untyped(waiting.table)  # type: ignore[arg-type]  # a class is hashable
@@ -247,7 +257,7 @@ def _untyped(table: type[Table]) -> type[Table]:
 
 def key_frame(landing: Landing, waiting: Waiting, looks: Sequence[Look]) -> tuple[pl.DataFrame, bool]:
     """The keys that wait at a source, read further than its rows are judged, and whether these are all of them."""
-    table, key = waiting.table, list(tables.spec(waiting.table).key)
+    key = list(tables.spec(waiting.table).key)
     judged = {look.name: look for look in looks if look.fitted is not None}
     frames, is_all = [pl.DataFrame(schema=dict.fromkeys(key, pl.String))], True
     for piece in waiting.inputs:
@@ -258,7 +268,7 @@ def key_frame(landing: Landing, waiting: Waiting, looks: Sequence[Look]) -> tupl
         frame = look.fitted.frame
         if not look.is_whole and not waiting.source.group_by:
             records, whole = first_records(landing, waiting.source, piece, KEYS)
-            frame = fit(records.frame, table, mapping_of(waiting.source, landing), waiting.reading).frame
+            frame = _fitted(landing, waiting, records).frame
             is_all = is_all and whole
         else:
             is_all = is_all and look.is_whole
