@@ -34,13 +34,11 @@ from customer360.models.identity.weighing.estimate import (
     session_pairs,
     shares,
 )
+from customer360.models.identity.weighing.gate import gate, rounded, without_matches
 from customer360.models.identity.weighing.households import idle_vetoes
 from customer360.models.identity.weighing.relatives import Relatives, relatives
 from customer360.platform.errors import ModelError
 
-# Digits kept of a trained parameter: far beyond its meaning, and short of the noise of parallel summation, so that
-# the same records give the same model bit for bit.
-_DIGITS = 9
 _SESSIONS = (
     ("email",), ("phone",), ("day",), ("given", "family"), ("street", "given"), ("given", "zip"), ("family", "zip"),
     ("street",), ("family",), ("given",),
@@ -131,10 +129,10 @@ def train(features: Features, rules: IdentityRules, counts: dict[str, pl.DataFra
         "records": features.frame.height,
         "sessions": {" + ".join(one.session): round(one.matches) for one in seen},
     }
-    settings, replaced = _gate(start, trained, comparisons_of(features), rules) if seen else (None, {})
+    settings, replaced = gate(start, trained, comparisons_of(features), rules) if seen else (None, {})
     if settings is None:
         diagnostics |= {"mode": "default", "reason": _why_stated(features, bool(seen), rules), "replaced": replaced}
-        start = _without_matches(start)
+        start = without_matches(start)
         home = _home(features, [(one.session, one.found, one.kept) for one in seen], start)
         return IdentityModel(settings=start, term_frequency_hash=digest, diagnostics=diagnostics, household=home)
     found = [(one.session, one.found) for one in seen]
@@ -195,7 +193,7 @@ def _chance_of_equality(counts: pl.DataFrame, records: int, default: float) -> f
     total = int(counts["count"].sum())
     same = int((counts["count"].cast(pl.Int64) * (counts["count"].cast(pl.Int64) - 1)).sum())
     weight = 100.0 * 99.0
-    return _rounded((same + weight * default) / (total * (total - 1) + weight))
+    return rounded((same + weight * default) / (total * (total - 1) + weight))
 
 
 def _prior(features: Features, recall: float, threads: int) -> float:
@@ -207,7 +205,7 @@ def _prior(features: Features, recall: float, threads: int) -> float:
         rules += [("email",), ("phone",)]
     found = pl.concat(at_once(lambda rule: _pair_ids(frame, rule), rules, threads)).unique().height
     possible = frame.height * (frame.height - 1) / 2
-    return _rounded(min(0.2, max(found, 1) / recall / max(possible, 10.0)))
+    return rounded(min(0.2, max(found, 1) / recall / max(possible, 10.0)))
 
 
 def _pair_ids(frame: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
@@ -307,7 +305,7 @@ def _estimate(
     settings_with_prior = start | {"comparisons": settings}
     if recaptured := _recaptured(features, settings_with_prior, seen):
         possible = features.frame.height * (features.frame.height - 1) / 2
-        settings_with_prior["probability_two_random_records_match"] = _rounded(min(0.2, recaptured / possible))
+        settings_with_prior["probability_two_random_records_match"] = rounded(min(0.2, recaptured / possible))
     return settings_with_prior, seen
 
 
@@ -387,80 +385,6 @@ def _parameters(entry: dict[str, Any], name: str) -> np.ndarray:
     stated = (level for level in entry["comparison_levels"] if not level.get("is_null_level"))
     values = np.array([level[name] for level in stated], dtype=np.float64)
     return values / values.sum() if name == "m_probability" else values
-
-
-def _gate(
-    start: dict[str, Any], trained: dict[str, Any], comparisons: list[Comparison], rules: IdentityRules
-) -> tuple[dict[str, Any] | None, dict[str, str]]:
-    """Complete parameters, None where more than `training.max_replaced_share` of the comparisons came out wrong; per
-    "comparison / level" why one was replaced."""
-    replaced: dict[str, str] = {}
-    failed = 0
-    prior = _rounded(trained["probability_two_random_records_match"])
-    result = []
-    for before, after in zip(start["comparisons"], trained["comparisons"], strict=True):
-        levels = [
-            _completed(one, two, f"{before['output_column_name']} / {one['label_for_charts']}", replaced)
-            for one, two in zip(before["comparison_levels"], after["comparison_levels"], strict=True)
-        ]
-        levels = [_among_strangers(level, prior) for level in levels]
-        stated = [level for level in levels if not level.get("is_null_level")]
-        if _weight(stated[0]) <= max(0.0, _weight(stated[-1])) or _weight(stated[-1]) >= 0:
-            failed += 1
-            replaced[before["output_column_name"]] = "agreement counts for less than disagreement; defaults used"
-            levels = before["comparison_levels"]
-        result.append(before | {"comparison_levels": levels})
-    if failed > rules.training.max_replaced_share * len(comparisons):
-        return None, replaced
-    return start | {"comparisons": result, "probability_two_random_records_match": prior}, replaced
-
-
-def _completed(before: dict[str, Any], after: dict[str, Any], place: str, replaced: dict[str, str]) -> dict[str, Any]:
-    if before.get("is_null_level"):
-        return before
-    level = dict(before)
-    for name in ("m_probability", "u_probability"):
-        if name == "u_probability" and before.get("fix_u_probability"):
-            continue
-        value = after.get(name)
-        if isinstance(value, float) and 0 < value < 1 and value != before[name]:
-            level[name] = _rounded(value)
-        else:
-            replaced[f"{place} / {name[0]}"] = f"not observed; stated value {before[name]:g} used"
-    return level
-
-
-def _without_matches(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings with the chance of equality, which was counted over all pairs of records, cleared of the matches."""
-    prior = settings["probability_two_random_records_match"]
-    cleared = [
-        entry
-        | {
-            "comparison_levels": [
-                _among_strangers(level, prior) if level.get("fix_u_probability") else level
-                for level in entry["comparison_levels"]
-            ]
-        }
-        for entry in settings["comparisons"]
-    ]
-    return settings | {"comparisons": cleared}
-
-
-def _among_strangers(level: dict[str, Any], prior: float) -> dict[str, Any]:
-    """The level with its u cleared of the matches among the random pairs that it was measured on, which few records
-    with many duplicates make the larger part of. Never below a twentieth, since the prior itself is an estimate."""
-    if level.get("is_null_level"):
-        return level
-    u = level["u_probability"]
-    return level | {"u_probability": _rounded(max(u - prior * level["m_probability"], u / 20))}
-
-
-def _weight(level: dict[str, Any]) -> float:
-    return math.log2(level["m_probability"] / level["u_probability"])
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.{_DIGITS}g}")
 
 
 def _digest(counts: dict[str, pl.DataFrame]) -> str:

@@ -6,7 +6,8 @@ import pytest
 from customer360.models.identity import IdentityRules
 from customer360.models.identity.evidence.features import build_features
 from customer360.models.identity.rules import Training
-from customer360.models.identity.weighing.model import _gate, comparisons_of, default_settings, term_frequencies, train
+from customer360.models.identity.weighing.gate import gate
+from customer360.models.identity.weighing.model import comparisons_of, default_settings, term_frequencies, train
 
 RULES = IdentityRules()
 RECORDS = pl.DataFrame(
@@ -51,7 +52,7 @@ def test_the_default_model_is_flagged_and_hashed():
 
 def test_trained_values_pass_the_gate(start):
     features, settings = start
-    result, replaced = _gate(settings, shifted(settings), comparisons_of(features), RULES)
+    result, replaced = gate(settings, shifted(settings), comparisons_of(features), RULES)
     assert replaced == {}
     exact = result["comparisons"][0]["comparison_levels"][1]
     assert exact["m_probability"] == pytest.approx(0.72)
@@ -62,7 +63,7 @@ def test_unobserved_levels_are_replaced_and_named(start):
     trained = shifted(settings)
     del trained["comparisons"][0]["comparison_levels"][3]["u_probability"]
     trained["comparisons"][1]["comparison_levels"][2]["m_probability"] = "level not observed in training dataset"
-    _, replaced = _gate(settings, trained, comparisons_of(features), RULES)
+    _, replaced = gate(settings, trained, comparisons_of(features), RULES)
     assert set(replaced) == {"given_name / nickname / u", "family_name / close / m"}
 
 
@@ -72,7 +73,7 @@ def test_untouched_values_count_as_not_observed(start):
     trained["comparisons"][0]["comparison_levels"][5]["m_probability"] = settings["comparisons"][0][
         "comparison_levels"
     ][5]["m_probability"]
-    _, replaced = _gate(settings, trained, comparisons_of(features), RULES)
+    _, replaced = gate(settings, trained, comparisons_of(features), RULES)
     assert set(replaced) == {"given_name / initial / m"}
 
 
@@ -80,7 +81,7 @@ def test_a_comparison_the_wrong_way_round_gets_its_defaults(start):
     features, settings = start
     trained = shifted(settings)
     trained["comparisons"][1]["comparison_levels"][-1] |= {"m_probability": 0.9, "u_probability": 0.1}
-    result, replaced = _gate(settings, trained, comparisons_of(features), RULES)
+    result, replaced = gate(settings, trained, comparisons_of(features), RULES)
     assert list(replaced) == ["family_name"]
     assert result["comparisons"][1]["comparison_levels"] == settings["comparisons"][1]["comparison_levels"]
 
@@ -90,7 +91,7 @@ def test_too_many_failures_leave_the_stated_parameters(start):
     trained = shifted(settings)
     for comparison in trained["comparisons"]:
         comparison["comparison_levels"][-1] |= {"m_probability": 0.9, "u_probability": 0.1}
-    settings_made, replaced = _gate(settings, trained, comparisons_of(features), RULES)
+    settings_made, replaced = gate(settings, trained, comparisons_of(features), RULES)
     assert settings_made is None
     assert len([place for place in replaced if "/" not in place]) == 3
 
