@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from customer360.models.identity import registry
+from customer360.models.identity.batch import kept
 from customer360.models.identity.rules import IdentityRules
 from customer360.platform import graph, tables
 from customer360.platform.errors import Customer360Error
@@ -72,8 +73,9 @@ def identifiers_of(lake: Lake, person_id: str) -> Identifiers:
 
 
 def forget(lake: Lake, who: Identifiers, rules: IdentityRules) -> dict[str, int]:
-    """Take an erased person's names out of the registry, and what stewards wrote about it; events and decisions keep
-    numbers that name nobody. Rows by table."""
+    """Take an erased person's names out of the registry, what stewards wrote about it, and kept evidence; events and
+    decisions keep numbers that name nobody. Rows by table."""
+    kept.discard(lake)
     return registry.forget(registry.load(lake, rules.ids.seed), who.accounts, cause="erasure")
 
 

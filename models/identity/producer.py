@@ -11,15 +11,16 @@ import json
 import polars as pl
 
 from customer360.models.identity import registry
+from customer360.models.identity.batch import kept
 from customer360.models.identity.batch import pins as pinned
 from customer360.models.identity.batch.incremental import resolve_batch
 from customer360.models.identity.batch.pins import Pins
 from customer360.models.identity.batch.standing import edge_rows, evidence_versions, key_rows, take_up
 from customer360.models.identity.batch.state import State
-from customer360.models.identity.golden import golden, losing_values
 from customer360.models.identity.links import identity_links
 from customer360.models.identity.registry import decisions
 from customer360.models.identity.registry.succession import advance
+from customer360.models.identity.renewal import renewed
 from customer360.models.identity.rules import IdentityRules, Stitching
 from customer360.models.identity.stitching import is_link
 from customer360.models.identity.verdicts.decide import ACCEPTED
@@ -113,6 +114,7 @@ class Identities(Table, table="silver.identities", sort_by=("record_id",), bucke
     person_id = String()
     resolved_by = String(description="alone, score, number (one that its source verified) or steward")
     evidence_version = Integer(nullable=True, description="Changes when what the record is compared by changes")
+    record_version = Integer(nullable=True, description="Changes when what the golden record reads of it changes")
 
 
 @produces(
@@ -129,7 +131,7 @@ class Identities(Table, table="silver.identities", sort_by=("record_id",), bucke
 def identities(
     context: Context, silver_customer_records: pl.LazyFrame, silver_visitor_logins: pl.LazyFrame
 ) -> tuple[pl.LazyFrame, ...]:
-    """Resolve what changed, bring the registry up to date; then golden records and dated links of everybody."""
+    """Resolve what changed, bring the registry up to date; then golden records of who changed, and dated links."""
     lake, rules = context.lake, context.params
     records = silver_customer_records.collect()
     stored = registry.number_records(registry.load(lake, rules.ids.seed), records["record_id"])
@@ -149,20 +151,20 @@ def identities(
     events = advance(stored.registry, made.clusters, standing.gone, cause=f"model {pins.version}")
     stored = registry.commit(stored, events)
     assigned = stored.assignments
+    survived = renewed(lake, usable(records, evidence), assigned, rules, decisions.overrides(lake, stored))
     telemetry.event(
         "identity",
         records=records.height,
         people=assigned["person_id"].n_unique(),
         resolved_again=standing.batch.height,
         pairs=made.scored_pairs,
+        golden_records=survived.renewed,
         changes=events.height,
     )
-    usable = _usable(records, evidence)
-    people = golden(usable, assigned, rules, decisions.overrides(lake, stored))
-    losers = losing_values(usable, assigned, people, rules)
-    assignments = resolved(records, assigned, made.state, evidence_versions(evidence, pins), rules.stitching)
+    versions = evidence_versions(evidence, pins).join(survived.versions, on="record_id")
+    assignments = resolved(records, assigned, made.state, versions, rules.stitching)
     device_links = identity_links(assignments.lazy(), silver_visitor_logins, rules.stitching)
-    tables = (edge_rows(made.state), key_rows(made.state), losers, people)
+    tables = (edge_rows(made.state), key_rows(made.state), survived.losers, survived.people)
     return *(frame.lazy() for frame in tables), device_links, assignments.lazy()
 
 
@@ -173,17 +175,17 @@ def _pins(lake: Lake, records: pl.DataFrame, rules: IdentityRules) -> tuple[Pins
     basis = hashlib.sha256(text.encode()).hexdigest()
     found = pinned.read(lake)
     if found is not None and found.fits(records.height, basis, rules):
-        return found, pinned.evidence(records, found, rules)
+        return found, kept.evidence(lake, records, found, rules)
     made, evidence = pinned.pinned(records, rules, basis)
     pinned.write(lake, made)
     diagnostics = made.model.diagnostics
     telemetry.event("identity model", mode=diagnostics["mode"], stated_defaults=len(diagnostics["replaced"]))
     for parameter, reason in diagnostics["replaced"].items():
         telemetry.log.debug(f"  {parameter}: {reason}")
-    return made, evidence
+    return made, kept.keep(lake, records, made, evidence)
 
 
-def _usable(records: pl.DataFrame, evidence: pl.DataFrame) -> pl.DataFrame:
+def usable(records: pl.DataFrame, evidence: pl.DataFrame) -> pl.DataFrame:
     """Records with the standardized forms by which golden records tell a usable value from junk."""
     standard = evidence.select(
         "record_id",

@@ -1,5 +1,8 @@
 """A batch into what is resolved, registry committed: `python tests/bench/identity_incremental.py [--records N]`.
 
+With `--lake` what is resolved stands in a lake, and the CPU seconds of each step of the producer of identities are
+printed, up to the rows that it writes; golden records and evidence are compared with ones made anew.
+
 Prints the time of each phase, whether the partition and the edges are those of a rebuild under the same pins, and
 whether every person that the batch did not touch kept its id. `--orders K` instead resolves `--records` in K random
 orders and batchings and compares each with one run of all.
@@ -19,12 +22,17 @@ import polars as pl
 import yaml
 from conditions import conditions, measured
 
-from customer360.models.identity import IdentityRules, registry
-from customer360.models.identity.batch import pins
+from customer360.models.identity import IdentityRules, producer, registry
+from customer360.models.identity.batch import kept, pins
 from customer360.models.identity.batch.incremental import Resolved, resolve_batch
+from customer360.models.identity.batch.standing import edge_rows, evidence_versions, key_rows, take_up
 from customer360.models.identity.batch.state import State
-from customer360.models.identity.registry import core, succession
-from customer360.platform.lake import Lake
+from customer360.models.identity.golden import golden, losing_values
+from customer360.models.identity.registry import core, decisions, succession
+from customer360.models.identity.renewal import renewed
+from customer360.platform import tables
+from customer360.platform.lake import BUCKET, Lake
+from customer360.platform.tables import Table
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = IdentityRules.model_validate(yaml.safe_load((ROOT / "configs/rules/identity.yaml").read_text()))
@@ -158,6 +166,66 @@ def batch_into(records: int, size: int) -> None:
         print(f"  peak memory {done.peak:.1f} GiB")
 
 
+def batch_into_lake(records: int, size: int) -> None:
+    everybody = people(records + size, 7).with_columns(source_system=pl.lit("SHOP"), customer_id="record_id")
+    with tempfile.TemporaryDirectory() as folder:
+        lake = Lake(folder, {}, 16)
+        held, evidence = pins.pinned(everybody[size:], RULES)
+        pins.write(lake, held)
+        kept.keep(lake, everybody[size:], held, evidence)
+        for table, rows in produced(lake, everybody[size:], held, {}).items():
+            write(lake, table, rows)
+        cpu: dict[str, float] = {}
+        done = measured(lambda: produced(lake, everybody, held, cpu))
+        steps = ", ".join(f"{name} {seconds:.2f}" for name, seconds in cpu.items())
+        print(f"{size:,} records into {records:,} in a lake: {done.cpu:.2f} s of CPU ({steps})")
+        assigned = registry.load(lake, "bench").assignments
+        usable = producer.usable(everybody, pins.evidence(everybody, held, RULES))
+        anew = golden(usable, assigned, RULES)
+        losers = losing_values(usable, assigned, anew, RULES)
+        same = done.result[producer.People].equals(anew), done.result[producer.GoldenValues].equals(losers)
+        print(f"  golden records and values that did not survive equal to ones made anew: {same}")
+
+
+def produced(
+    lake: Lake, records: pl.DataFrame, held: pins.Pins, cpu: dict[str, float]
+) -> dict[type[Table], pl.DataFrame]:
+    """What the producer of identities makes of these records, and the CPU seconds of each of its steps."""
+
+    def step(name: str, work):
+        done = measured(work)
+        cpu[name] = done.cpu
+        return done.result
+
+    stored = step("names", lambda: registry.number_records(registry.load(lake, "bench"), records["record_id"]))
+    evidence = step("evidence", lambda: kept.evidence(lake, records, held, RULES))
+    standing = step("take up", lambda: take_up(lake, evidence, held, stored.names, stored.registry.members["record"]))
+    made = step(
+        "resolve",
+        lambda: resolve_batch(standing.state, standing.batch, standing.gone, held, RULES, recheck=standing.near),
+    )
+    events = step("events", lambda: succession.advance(stored.registry, made.clusters, standing.gone, cause="bench"))
+    stored = step("registry", lambda: registry.commit(stored, events))
+    overrides = decisions.overrides(lake, stored)
+    usable = producer.usable(records, evidence)
+    golden_ = step("golden records", lambda: renewed(lake, usable, stored.assignments, RULES, overrides))
+    versions = evidence_versions(evidence, held).join(golden_.versions, on="record_id")
+    rows = step("rows", lambda: producer.resolved(records, stored.assignments, made.state, versions, RULES.stitching))
+    edges = step("edges", lambda: edge_rows(made.state))
+    return {
+        producer.IdentityEdges: edges, producer.IdentityKeys: key_rows(made.state), producer.People: golden_.people,
+        producer.GoldenValues: golden_.losers, producer.Identities: rows,
+    }  # fmt: skip
+
+
+def write(lake: Lake, table: type[Table], rows: pl.DataFrame) -> None:
+    name = tables.spec(table).name
+    lake.ensure(table)
+    frame = tables.conform(table, rows.lazy()).collect()
+    add = lake.write_file(name, frame, {BUCKET: "0"} if tables.spec(table).bucketed else {})
+    lake.commit(name, [add], app="bench", app_version=1)
+
+
 def random_orders(records: int, orders: int) -> None:
     everybody = people(records, 7)
     held = pins.pinned(everybody, RULES)[0]
@@ -194,10 +262,13 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--batch", type=int, default=10_000)
     parser.add_argument("--orders", type=int, default=0)
+    parser.add_argument("--lake", action="store_true", help="into what stands in a lake")
     given = parser.parse_args()
     print(conditions("polars", "splink", "duckdb", "deltalake"))
     if given.orders:
         random_orders(given.records, given.orders)
+    elif given.lake:
+        batch_into_lake(given.records, given.batch)
     else:
         batch_into(given.records, given.batch)
 
