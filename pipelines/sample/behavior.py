@@ -207,12 +207,13 @@ def visit_rows(
     visitor_ids: pl.Series,
     place: np.ndarray,
     rng: np.random.Generator,
+    label: str = "",
 ) -> pl.DataFrame:
     """What the tables say about each visit: session_id, customer_id, visitor_id, city, landing, order, cents, source,
     campaign, agent.
 
-    Session numbers begin at `first_number`; place: row of places per person; order and cents are those of the receipt
-    (any without one).
+    Session numbers begin at `first_number`; `label` stands in ids before numbers. place: row of places per person;
+    order and cents are those of the receipt (any without one).
     """
     source = rng.choice(len(SOURCES), len(visits), p=SOURCE_SHARES)
     campaign = pl.format("CMP{}", pl.Series(rng.integers(0, CAMPAIGNS, len(visits))).cast(pl.String).str.zfill(3))
@@ -224,12 +225,14 @@ def visit_rows(
     frame = frame.with_columns(campaign=pl.when(pl.col("source").is_in([2, 3, 4])).then(campaign))
     utm = pl.format(SITE + "/?utm_source={}&utm_campaign={}", _lower("word"), "campaign")
     return frame.with_columns(
-        session_id=pl.format("SES{}", (first_number + pl.int_range(pl.len())).cast(pl.String).str.zfill(9)),
+        session_id=pl.format(
+            "SES{}{}", pl.lit(label), (first_number + pl.int_range(pl.len())).cast(pl.String).str.zfill(9)
+        ),
         customer_id=pl.when(pl.Series(account >= 0)).then(customer_ids.gather(np.maximum(account, 0))),
         visitor_id=visitor_ids.gather(visits["visitor"]),
         city=places()["city"].gather(place[visits["person"].to_numpy()]),
         landing=pl.coalesce(utm, pl.lit(SITE + "/")),
-        order=pl.format("O{}", pl.col("receipt").cast(pl.String).str.zfill(10)),
+        order=pl.format("O{}{}", pl.lit(label), pl.col("receipt").cast(pl.String).str.zfill(10)),
         cents=sales.receipts["total"].gather(receipt),
     )
 

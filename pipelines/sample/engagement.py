@@ -50,8 +50,8 @@ def plan(world: World) -> pl.DataFrame:
     )
 
 
-def _campaign_id(number: str) -> pl.Expr:
-    return pl.format("CMP{}", pl.col(number).cast(pl.String).str.zfill(3))
+def _campaign_id(number: str, world: World) -> pl.Expr:
+    return pl.format("CMP{}{}", pl.lit(world.day_label), pl.col(number).cast(pl.String).str.zfill(3))
 
 
 def campaign_rows(world: World) -> pl.DataFrame:
@@ -59,7 +59,7 @@ def campaign_rows(world: World) -> pl.DataFrame:
     day = pl.lit(world.start_on)
     rows = plan(world).with_columns(cost=(pl.col("budget") * pl.col("spent")).cast(pl.Int64))
     return rows.select(
-        CAMPAIGN_ID=_campaign_id("number"),
+        CAMPAIGN_ID=_campaign_id("number", world),
         CAMPAIGN_NAME=pl.format("{} {}", words(rows["number"] % len(THEMES), THEMES), pl.col("number") + 1),
         CAMPAIGN_TYPE=words(rows["channel"], CHANNELS),
         START_DATE=day + pl.duration(days="first"),
@@ -89,7 +89,10 @@ def audience(world: World) -> pl.DataFrame:
     """One row per campaign and member in it: number, person, customer_id, channel, first, last, treated, bought (a
     completed purchase in the window), chance (of buying, over both groups)."""
     campaigns, rng = plan(world), world.streams.stream("audiences")
-    rows = campaigns.join(_agreed(world), on="channel").filter(pl.col("registered") <= pl.col("first"))
+    reached = _agreed(world)
+    if world.reach < 1:
+        reached = reached.filter(pl.Series(rng.random(len(reached)) < world.reach))
+    rows = campaigns.join(reached, on="channel").filter(pl.col("registered") <= pl.col("first"))
     rows = rows.sort("number", "customer_id")
     receipts = world.sales.receipts.filter((pl.col("kind") == PURCHASE) & (pl.col("status") == COMPLETED))
     buys = np.unique(receipts["person"].to_numpy() * np.int64(1 << 20) + receipts["day"].to_numpy())
@@ -116,7 +119,7 @@ def audience(world: World) -> pl.DataFrame:
 def audience_rows(world: World) -> pl.DataFrame:
     """Who was chosen for a campaign and who was held back: one row per campaign and member."""
     return audience(world).select(
-        CAMPAIGN_ID=_campaign_id("number"),
+        CAMPAIGN_ID=_campaign_id("number", world),
         CUSTOMER_ID="customer_id",
         AUDIENCE_GROUP=pl.when("treated").then(pl.lit("TREATMENT")).otherwise(pl.lit("CONTROL")),
         ASSIGNED_DATE=pl.lit(world.start_on) + pl.duration(days="first"),
@@ -149,18 +152,20 @@ def engagement_rows(world: World) -> pl.DataFrame:
         for step in range(len(ACTIONS))
     ]  # fmt: skip
     rows = pl.concat(parts).filter(pl.col("at") < midnight_us(world.end_on) + DAY_US)
-    return _engagement(rows.sort("at", "number", "customer_id", "step"))
+    return _engagement(rows.sort("at", "number", "customer_id", "step"), world)
 
 
-def _engagement(rows: pl.DataFrame) -> pl.DataFrame:
+def _engagement(rows: pl.DataFrame, world: World) -> pl.DataFrame:
     seen = pl.col("step") >= 2
     name = pl.format("{} {}", words(rows["number"] % len(THEMES), THEMES), pl.col("number") + 1)
     return rows.select(
-        ENGAGEMENT_ID=pl.format("EG{}", (pl.int_range(pl.len()) + 1).cast(pl.String).str.zfill(9)),
+        ENGAGEMENT_ID=pl.format(
+            "EG{}{}", pl.lit(world.label), (pl.int_range(pl.len()) + 1).cast(pl.String).str.zfill(9)
+        ),
         CUSTOMER_ID="customer_id",
         ENGAGEMENT_TYPE=words(rows["channel"], CHANNELS),
         ENGAGEMENT_DATE=pl.col("at").cast(pl.Datetime("us", "UTC")),
-        CAMPAIGN_ID=pl.when("unlisted").then(pl.lit(UNLISTED)).otherwise(_campaign_id("number")),
+        CAMPAIGN_ID=pl.when("unlisted").then(pl.lit(UNLISTED)).otherwise(_campaign_id("number", world)),
         CAMPAIGN_NAME=name,
         MESSAGE_SUBJECT=pl.format("{}: news for you", name),
         MESSAGE_CONTENT=pl.format("Dear member, our {} offers are here.", name),
@@ -186,7 +191,7 @@ def campaign_truth(world: World) -> pl.DataFrame:
     )
     day = pl.lit(world.start_on)
     return plan(world).join(counted, on="number", how="left").sort("number").select(
-        campaign_id=_campaign_id("number"),
+        campaign_id=_campaign_id("number", world),
         first_on=day + pl.duration(days="first"),
         last_on=(day + pl.duration(days=pl.col("last"))).cast(pl.Date),
         treated_share="share",

@@ -30,7 +30,7 @@ def _profiles(world: World) -> pl.DataFrame:
     day.
     """
     rng, members = world.streams.stream("external.profiles"), world.accounts.filter(source_system="CRM")
-    chosen = members.filter(pl.Series(rng.random(len(members)) < PROFILED_SHARE))
+    chosen = members.filter(pl.Series(rng.random(len(members)) < PROFILED_SHARE * min(world.reach, 1.0)))
     owner, _ = spread(1 + (rng.random(len(chosen)) < 0.4).astype(np.int64))
     rows = chosen[owner]
     count, people = len(rows), len(world.people)
@@ -58,7 +58,7 @@ def profile_rows(world: World) -> pl.DataFrame:
     quality = np.where(rows["is_wrong"].to_numpy(), rng.beta(6, 4, count), rng.beta(9, 2, count)).round(2)
     decimal = pl.Decimal(3, 2)
     return rows.select(
-        PROFILE_ID=pl.format("XP{}", pl.col("number").cast(pl.String).str.zfill(8)),
+        PROFILE_ID=pl.format("XP{}{}", pl.lit(world.label), pl.col("number").cast(pl.String).str.zfill(8)),
         CUSTOMER_ID="customer_id",
         DATA_SOURCE=words(rows["source"], SOURCES),
         PROFILE_TYPE=words(rows["source"], TYPES),
@@ -103,7 +103,23 @@ def sentiment_rows(world: World) -> pl.DataFrame:
     day = first[owner] + month * 30 + rng.integers(0, 30, len(owner))
     gone = world.lives["gone"].to_numpy()[chosen["person"].to_numpy()][owner]
     heard = (rng.random(len(owner)) < 0.6) & (day < np.minimum(gone, world.days))
-    owner, matter, day, gone = owner[heard], matter[heard], day[heard], gone[heard]
+    return _said(world, chosen, level, owner[heard], matter[heard], day[heard], rng)
+
+
+def sentiment_of_the_day(world: World, count: int) -> pl.DataFrame:
+    """`count` rows of EXTERNAL_CUSTOMER_SENTIMENT on the first day of the story, of members drawn at random."""
+    rng, members = world.streams.stream("external.sentiment"), world.accounts.filter(source_system="CRM")
+    owner, matter = rng.integers(0, len(members), count), rng.integers(0, len(MATTERS), count)
+    level = rng.normal(0.25, 0.25, len(members))
+    return _said(world, members, level, owner, matter, np.zeros(count, dtype=np.int64), rng)
+
+
+def _said(
+    world: World, chosen: pl.DataFrame, level: np.ndarray, owner: np.ndarray, matter: np.ndarray, day: np.ndarray,
+    rng: np.random.Generator,
+) -> pl.DataFrame:  # fmt: skip
+    """Sentiment of members (`owner`: row of `chosen`), each about one matter on one day."""
+    gone = world.lives["gone"].to_numpy()[chosen["person"].to_numpy()][owner]
     sour = SOUR * ((gone < NEVER) & (gone - day <= SOUR_DAYS))
     score = np.clip(level[owner] - sour + rng.normal(0, 0.15, len(owner)), -1, 1).round(2)
     mentions = 1 + rng.poisson(3, len(owner))
@@ -129,5 +145,5 @@ def sentiment_rows(world: World) -> pl.DataFrame:
             "CONTEXT": words(pl.Series(tone), ("They let me down.", "Ordered there.", "Would order again.")),
         }
     ).sort("SENTIMENT_DATE", "CUSTOMER_ID", "SENTIMENT_TYPE")
-    number = pl.format("XS{}", (pl.int_range(pl.len()) + 1).cast(pl.String).str.zfill(8))
+    number = pl.format("XS{}{}", pl.lit(world.label), (pl.int_range(pl.len()) + 1).cast(pl.String).str.zfill(8))
     return rows.select(SENTIMENT_ID=number, **{c: pl.col(c) for c in rows.columns})

@@ -56,7 +56,7 @@ def order_rows(world: World) -> pl.DataFrame:
     )  # fmt: skip
     moment, changed = pl.Datetime("us", "UTC"), pl.coalesce("delivered", "shipped", pl.col("at") + 60_000_000)
     return rows.select(
-        ONLINE_ORDER_ID=pl.format("O{}", pl.col("receipt").cast(pl.String).str.zfill(10)),
+        ONLINE_ORDER_ID=pl.format("O{}{}", pl.lit(world.label), pl.col("receipt").cast(pl.String).str.zfill(10)),
         CUSTOMER_ID=pl.when(pl.Series(account >= 0)).then(world.accounts["customer_id"].gather(np.maximum(account, 0))),
         VISITOR_ID=world.devices.visitor_ids.gather(np.maximum(rows["visitor"].to_numpy(), 0)),
         ORDER_DATE=pl.col("at").cast(moment),

@@ -68,9 +68,9 @@ def _emails(given: pl.Expr, surname: pl.Expr, shape: np.ndarray, domain: np.ndar
     return user + "@" + pl.Series(names.MAIL_DOMAINS).gather(domain)
 
 
-def _distinct(address: pl.Expr) -> pl.Expr:
+def _distinct(address: pl.Expr, first_number: int) -> pl.Expr:
     """Number the second and later holders of an address: two people rarely own the same mailbox."""
-    copy = pl.int_range(pl.len()).over(address)
+    copy = pl.int_range(pl.len()).over(address) + first_number
     user, domain = (
         address.str.split_exact("@", 1).struct.field("field_0").alias("user"),
         address.str.split("@").list.last(),
@@ -118,8 +118,9 @@ def _given(
     return pool.gather(np.where(gender == 0, male, female + len(names.MALE_GIVEN))), junior
 
 
-def people(streams: Streams, customers: int, days: int, end_on: date) -> pl.DataFrame:
-    """One row per person (entity), in the row order that the other modules use as the person's number.
+def people(streams: Streams, customers: int, days: int, end_on: date, first_number: int = 0) -> pl.DataFrame:
+    """One row per person (entity), in the row order that the other modules use as the person's number; numbers in ids,
+    telephone numbers and mail addresses begin after `first_number`, the people of other blocks.
 
     Columns: entity_id, household_id, household, position (0 is the head), given, surname, maiden (another surname they
     may appear under), junior, gender ("M", "F"), dob, place (row of `places`), street, zip, old_place, old_street,
@@ -146,7 +147,7 @@ def people(streams: Streams, customers: int, days: int, end_on: date) -> pl.Data
     )
     old_street, old_zip = _addresses(old_place, rng)
     area = where["area_code"].to_numpy()
-    landline = _numbers(np.arange(homes), area[home_place], 200, rng)[household]
+    landline = _numbers(np.arange(homes) + first_number, area[home_place], 200, rng)[household]
     has_landline = (rng.random(homes) < LANDLINE_SHARE)[household]
     moved = rng.integers(-700, days, customers)
     joined = np.where(
@@ -172,15 +173,15 @@ def people(streams: Streams, customers: int, days: int, end_on: date) -> pl.Data
             "old_street": old_street,
             "old_zip": old_zip,
             "moved": pl.Series(moved).set(pl.Series(rng.random(customers) >= MOVED_SHARE), None),
-            "mobile": _numbers(np.arange(customers), area[home_place][household], 600, rng),
+            "mobile": _numbers(np.arange(customers) + first_number, area[home_place][household], 600, rng),
             "landline": pl.Series(landline).set(pl.Series(~has_landline), None),
             "joined": joined,
         }
     )
-    return _with_mail(frame, size, streams.stream("people.mail"))
+    return _with_mail(frame, size, first_number, streams.stream("people.mail"))
 
 
-def _with_mail(frame: pl.DataFrame, size: np.ndarray, rng: np.random.Generator) -> pl.DataFrame:
+def _with_mail(frame: pl.DataFrame, size: np.ndarray, first_number: int, rng: np.random.Generator) -> pl.DataFrame:
     """Add ids and mail addresses; members of some households use the address of the head."""
     count = len(frame)
     given, surname = pl.col("given"), pl.col("surname")
@@ -197,9 +198,9 @@ def _with_mail(frame: pl.DataFrame, size: np.ndarray, rng: np.random.Generator) 
     ]
     both = frame.with_columns(email=_emails(given, surname, *draws[0]), second_email=_emails(given, surname, *draws[1]))
     return both.with_columns(
-        email=_distinct(pl.col("email")), second_email=_distinct(pl.col("second_email"))
+        email=_distinct(pl.col("email"), first_number), second_email=_distinct(pl.col("second_email"), first_number)
     ).with_columns(
         pl.when(pl.Series(shares)).then(pl.col("email").first().over("household")).otherwise("email").alias("email"),
-        entity_id=pl.format("E{}", (pl.int_range(pl.len()) + 1).cast(pl.String).str.zfill(7)),
-        household_id=pl.format("H{}", (pl.col("household") + 1).cast(pl.String).str.zfill(7)),
+        entity_id=pl.format("E{}", (pl.int_range(pl.len()) + 1 + first_number).cast(pl.String).str.zfill(7)),
+        household_id=pl.format("H{}", (pl.col("household") + 1 + first_number).cast(pl.String).str.zfill(7)),
     )

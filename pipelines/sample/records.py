@@ -50,12 +50,13 @@ FLAWS = {
 }
 
 
-def accounts(streams: Streams, joined: np.ndarray, until: np.ndarray) -> pl.DataFrame:
+def accounts(streams: Streams, joined: np.ndarray, until: np.ndarray, first_number: int = 0) -> pl.DataFrame:
     """One row per account: person (row of people), source_system, customer_id, registered (day number), second (a
     repeated registration).
 
     Everybody has at least a POS or a SHOP account; the first begins on the day of joining, the others later, if that
-    is before `until` (Int64 per person: the day of leaving, or the end of the story).
+    is before `until` (Int64 per person: the day of leaving, or the end of the story). Numbers in customer ids begin
+    after `first_number`.
     """
     rng = streams.stream("accounts")
     count = len(joined)
@@ -77,7 +78,7 @@ def accounts(streams: Streams, joined: np.ndarray, until: np.ndarray) -> pl.Data
             parts.append(_part(system, who, again[who], second=True))
     table = pl.concat(parts)
     numbers = {
-        system: pl.Series(scrambled(len(table), streams.stream("accounts.number", i)))
+        system: pl.Series(scrambled(len(table), streams.stream("accounts.number", i)) + first_number)
         for i, system in enumerate(SYSTEMS)
     }
     number = pl.coalesce(*(pl.when(pl.col("source_system") == s).then(numbers[s]) for s in SYSTEMS))

@@ -58,11 +58,13 @@ class Sales:
     lines: pl.DataFrame
 
 
-def _baskets(streams: Streams, taste: Tastes, shelf: Shelf, bought: pl.DataFrame, month: np.ndarray) -> pl.DataFrame:
+def _baskets(
+    streams: Streams, taste: Tastes, shelf: Shelf, bought: pl.DataFrame, month: np.ndarray, beyond_first: float
+) -> pl.DataFrame:
     """Lines of the purchases: purchase, product, quantity, unit, percent, discount, total. A product stands once in a
     basket."""
     rng = streams.stream("baskets")
-    size = np.minimum(1 + rng.poisson(LINES_BEYOND_FIRST, len(bought)), LARGEST_BASKET)
+    size = np.minimum(1 + rng.poisson(beyond_first, len(bought)), LARGEST_BASKET)
     purchase, position = spread(size)
     person, day = bought["person"].to_numpy()[purchase], bought["day"].to_numpy()[purchase]
     product = taste.draw(shelf, person, month[purchase], day, rng)
@@ -89,10 +91,11 @@ def _baskets(streams: Streams, taste: Tastes, shelf: Shelf, bought: pl.DataFrame
 def sales(
     streams: Streams, taste: Tastes, shelf: Shelf, bought: pl.DataFrame, sessions: pl.DataFrame, people: pl.DataFrame,
     gone: np.ndarray, member_from: np.ndarray, home_store: np.ndarray, days: int, store_count: int,
+    lines_beyond_first: float = LINES_BEYOND_FIRST,
 ) -> Sales:  # fmt: skip
     """Receipts of all purchases and of the returns that follow them. gone, member_from: day numbers per person."""
     month = bought.select(pl.col("at").cast(pl.Datetime("us")).dt.month()).to_series().to_numpy().astype(np.int64) - 1
-    lines = _baskets(streams, taste, shelf, bought, month)
+    lines = _baskets(streams, taste, shelf, bought, month, lines_beyond_first)
     rng = streams.stream("receipts")
     count = len(bought)
     merchandise = np.bincount(lines["purchase"].to_numpy(), weights=lines["total"].to_numpy(), minlength=count).astype(
@@ -224,9 +227,11 @@ def transaction_rows(
     customer_ids: pl.Series,
     store_ids: pl.Series,
     visitor_ids: pl.Series,
+    label: str = "",
+    since: int = 0,
 ) -> pl.DataFrame:
     """CUSTOMER_TRANSACTIONS of some receipts (with their number in column `receipt`), one row each, plus VISITOR_ID,
-    LAST_UPDATED_DATE."""
+    LAST_UPDATED_DATE. `label` stands in ids before the number; `since`: days before the receipts' first day."""
     count = len(receipts)
     online = receipts["online"].to_numpy()
     draws = rng.random(count)
@@ -242,7 +247,7 @@ def transaction_rows(
     coupon = pl.Series(rng.random(count) < 0.4)
     redeemed = np.where(rng.random(count) < 0.04, rng.integers(1, 6, count) * 100, 0)
     return receipts.select(
-        TRANSACTION_ID=pl.format("T{}", number),
+        TRANSACTION_ID=pl.format("T{}{}", pl.lit(label), number),
         CUSTOMER_ID=pl.when(known).then(customer_ids.gather(np.maximum(receipts["account"].to_numpy(), 0))),
         CHANNEL=words(receipts["channel"], CHANNELS),
         TRANSACTION_DATE=at,
@@ -254,20 +259,20 @@ def transaction_rows(
         PAYMENT_METHOD=words(pl.Series(payment), PAYMENTS),
         CARD_TYPE=pl.when(pl.Series(payment == 0)).then(words(pl.Series(card), CARDS)),
         STORE_ID=pl.when(~shop).then(store_ids.gather(np.maximum(receipts["store"].to_numpy(), 0))),
-        ONLINE_ORDER_ID=pl.when(shop).then(pl.format("O{}", origin)),
+        ONLINE_ORDER_ID=pl.when(shop).then(pl.format("O{}{}", pl.lit(label), origin)),
         LOYALTY_POINTS_EARNED=pl.when(pl.col("member") & (pl.col("status") == COMPLETED))
         .then(pl.col("total") // 100)
         .otherwise(0),
         LOYALTY_POINTS_REDEEMED=pl.when(pl.col("member") & ~back).then(pl.Series(redeemed)).otherwise(0),
         DISCOUNT_AMOUNT=money("discount"),
-        PROMOTION_CODE=pl.when(reduced).then(pl.format("PROMO{}", pl.col("day") // 14)),
-        COUPON_CODE=pl.when(reduced & coupon).then(pl.format("C{}", number.str.slice(4))),
+        PROMOTION_CODE=pl.when(reduced).then(pl.format("PROMO{}", (pl.col("day") + since) // 14)),
+        COUPON_CODE=pl.when(reduced & coupon).then(pl.format("C{}{}", pl.lit(label), number.str.slice(4))),
         TRANSACTION_STATUS=words(receipts["status"], STATUSES),
         CASHIER_ID=pl.when(~shop).then(
             pl.format("EMP{}", pl.col("store") * 20 + pl.Series(rng.integers(0, 12, count)))
         ),
         TERMINAL_ID=pl.when(~shop).then(pl.format("T{}-{}", "store", pl.Series(rng.integers(1, 7, count)))),
-        RECEIPT_NUMBER=pl.format("R{}", origin),
+        RECEIPT_NUMBER=pl.format("R{}{}", pl.lit(label), origin),
         REFUND_REASON=pl.when(back).then(words(pl.Series(rng.integers(0, len(REASONS), count)), REASONS)),
         LAST_UPDATED_DATE=at + pl.duration(seconds=pl.lit(pl.Series(rng.integers(5, 600, count)))),
         VISITOR_ID=pl.when(shop & ~(known & hidden)).then(
@@ -276,8 +281,8 @@ def transaction_rows(
     )
 
 
-def item_rows(rng: np.random.Generator, lines: pl.DataFrame, products: pl.DataFrame) -> pl.DataFrame:
-    """CUSTOMER_TRANSACTION_ITEMS of some lines, one row each."""
+def item_rows(rng: np.random.Generator, lines: pl.DataFrame, products: pl.DataFrame, label: str = "") -> pl.DataFrame:
+    """CUSTOMER_TRANSACTION_ITEMS of some lines, one row each; `label` stands in ids before the number."""
     count = len(lines)
     product = products[lines["product"].to_numpy()]
     details = (
@@ -289,8 +294,8 @@ def item_rows(rng: np.random.Generator, lines: pl.DataFrame, products: pl.DataFr
     rating = pl.Series(rng.choice([1, 2, 3, 4, 5], count, p=[0.05, 0.06, 0.12, 0.32, 0.45]))
     rated = pl.Series(rng.random(count) < 0.1) & (pl.col("status") == 0)
     return lines.select(
-        ITEM_ID=pl.format("I{}-{}", number, "position"),
-        TRANSACTION_ID=pl.format("T{}", number),
+        ITEM_ID=pl.format("I{}{}-{}", pl.lit(label), number, "position"),
+        TRANSACTION_ID=pl.format("T{}{}", pl.lit(label), number),
         PRODUCT_ID=product["PRODUCT_ID"],
         PRODUCT_NAME=product["PRODUCT_NAME"],
         CATEGORY=product["CATEGORY"],

@@ -18,7 +18,7 @@ from customer360.pipelines.sample.visits import DAY_US, midnight_us
 from customer360.pipelines.sample.world import World
 
 CAUSES = ("PAYMENT_FAILED", "LATE_DELIVERY", "RETURN", "NONE")
-CAUSE_SHARES = (0.45, 0.5, 0.25, 0.02)  # of failed payments, late orders, returns, and of all other online receipts
+CAUSE_SHARES = (0.45, 0.5, 0.25)  # of failed payments, late orders, returns; `World.questions` of the other orders
 CATEGORIES = ("BILLING", "GENERAL", "PRODUCT", "TECHNICAL")  # by cause; without a cause any of them
 SUBJECTS = ("My payment was refused", "Where is my order?", "I sent something back", "A question")
 AGENT_COUNT = 14
@@ -72,7 +72,9 @@ def tickets(world: World) -> pl.DataFrame:
         "receipt", "person", "account", "at", cause=pl.lit(3)
     )
     rows = pl.concat([failed, late, back, others])
-    rows = rows.filter(pl.Series(rng.random(len(rows)) < np.array(CAUSE_SHARES)[rows["cause"].to_numpy()]))
+    rows = rows.filter(
+        pl.Series(rng.random(len(rows)) < np.array([*CAUSE_SHARES, world.questions])[rows["cause"].to_numpy()])
+    )
     count, end = len(rows), midnight_us(world.end_on) + DAY_US
     at = rows["at"].to_numpy() + rng.integers(5, 2 * 1440, count) * MINUTE_US
     urgent = np.where(rows["cause"].to_numpy() == 1, 1, 0)
@@ -101,8 +103,8 @@ def _customers(world: World, account: pl.Series) -> pl.Expr:
     return pl.when(known).then(world.accounts["customer_id"].gather(np.maximum(account.to_numpy(), 0)))
 
 
-def _ticket_id(number: str) -> pl.Expr:
-    return pl.format("TK{}", pl.col(number).cast(pl.String).str.zfill(8))
+def _ticket_id(number: str, world: World) -> pl.Expr:
+    return pl.format("TK{}{}", pl.lit(world.label), pl.col(number).cast(pl.String).str.zfill(8))
 
 
 def _agent_id(number: str) -> pl.Expr:
@@ -118,7 +120,7 @@ def ticket_rows(world: World) -> pl.DataFrame:
     solved_at = pl.when("resolved").then(pl.col("at") + pl.col("resolution") * MINUTE_US)
     category = np.where(rows["cause"].to_numpy() == 3, rng.integers(0, 4, len(rows)), rows["cause"].to_numpy())
     return rows.select(
-        TICKET_ID=_ticket_id("number"),
+        TICKET_ID=_ticket_id("number", world),
         CUSTOMER_ID=_customers(world, rows["account"]),
         TICKET_STATUS=pl.when("resolved").then(pl.when(closed).then(pl.lit("CLOSED")).otherwise(pl.lit("RESOLVED")))
         .otherwise(pl.when(closed).then(pl.lit("IN_PROGRESS")).otherwise(pl.lit("OPEN"))),
@@ -151,17 +153,19 @@ def interaction_rows(world: World) -> pl.DataFrame:
     sentiment = np.clip(0.25 - 0.3 * (cause < 2) + 0.25 * rows["mood"].to_numpy() + rng.normal(0, 0.25, count), -1, 1)
     lost, none = rng.random(count) < LOST_TICKET_SHARE, rng.random(count) < NO_TICKET_SHARE
     agent = pl.when(pl.Series(rng.random(count) < 0.01)).then(pl.lit(UNLISTED_AGENT)).otherwise(_agent_id("agent"))
+    unlisted = pl.format("TK9{}{}", pl.lit(world.label), pl.col("number").cast(pl.String).str.zfill(7))
+    order = pl.format("O{}{}", pl.lit(world.label), pl.col("receipt").cast(pl.String).str.zfill(10))
     made = rows.with_columns(at=at).select(
         "at",
         CUSTOMER_ID=_customers(world, rows["account"]),
-        TICKET_ID=pl.when(pl.Series(lost)).then(pl.format("TK9{}", pl.col("number").cast(pl.String).str.zfill(7)))
-        .when(~pl.Series(none)).then(_ticket_id("number")),
+        TICKET_ID=pl.when(pl.Series(lost)).then(unlisted)
+        .when(~pl.Series(none)).then(_ticket_id("number", world)),
         INTERACTION_TYPE=words(pl.Series(kind), KINDS),
         INTERACTION_DATE=pl.Series(at).cast(pl.Datetime("us", "UTC")),
         INTERACTION_CHANNEL=words(pl.Series(kind), ("WEB", "PHONE", "WEB", "SOCIAL", "STORE")),
         AGENT_ID=agent,
         INTERACTION_SUBJECT=subject,
-        INTERACTION_DESCRIPTION=pl.format("{} (order O{})", subject, pl.col("receipt").cast(pl.String).str.zfill(10)),
+        INTERACTION_DESCRIPTION=pl.format("{} (order {})", subject, order),
         INTERACTION_OUTCOME=words(pl.Series(outcome), OUTCOMES),
         RESOLUTION_TIME=pl.Series(rng.integers(1, 60, count)),
         SATISFACTION_SCORE=pl.when(pl.Series(rng.random(count) < 0.3)).then(pl.Series(_satisfaction(rows))),
@@ -173,7 +177,7 @@ def interaction_rows(world: World) -> pl.DataFrame:
         ESCALATION_LEVEL=pl.Series((outcome == 2).astype(np.int64)),
     ).filter(pl.col("at") < midnight_us(world.end_on) + DAY_US)  # fmt: skip
     ordered = made.sort("at", maintain_order=True).drop("at")
-    number = pl.format("IN{}", (pl.int_range(pl.len()) + 1).cast(pl.String).str.zfill(9))
+    number = pl.format("IN{}{}", pl.lit(world.label), (pl.int_range(pl.len()) + 1).cast(pl.String).str.zfill(9))
     return ordered.select(INTERACTION_ID=number, **{c: pl.col(c) for c in ordered.columns})
 
 
@@ -181,7 +185,7 @@ def service_truth(world: World) -> pl.DataFrame:
     """One row per ticket: ticket_id, entity_id (unknown callers too), cause, transaction_id."""
     rows = tickets(world)
     return rows.select(
-        ticket_id=_ticket_id("number"),
+        ticket_id=_ticket_id("number", world),
         entity_id=world.people["entity_id"].gather(rows["person"]),
         cause=words(rows["cause"], CAUSES),
         transaction_id=pl.format("T{}", pl.col("receipt").cast(pl.String).str.zfill(10)),

@@ -13,15 +13,19 @@ import numpy as np
 class Streams:
     """Named, independent generators of one seed.
 
-    The child seed is `SeedSequence(seed, spawn_key=(crc32(name), *part))`: what `SeedSequence.spawn` makes, addressed
-    by a name instead of by the order of the calls. `part` numbers the chunks of one table.
+    The child seed is `SeedSequence(seed, spawn_key=(crc32(name), *within, *part))`: what `SeedSequence.spawn` makes,
+    addressed by a name instead of by the order of the calls. `within` numbers a part of the retailer that has streams
+    of its own (a block of people, a day); `part` the chunks of one table.
     """
 
     seed: int
+    within: tuple[int, ...] = ()
 
     def stream(self, name: str, *part: int) -> np.random.Generator:
         """The generator of the table `name` (and of its chunk `part`)."""
-        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(crc32(name.encode()), *part)))
+        return np.random.default_rng(
+            np.random.SeedSequence(self.seed, spawn_key=(crc32(name.encode()), *self.within, *part))
+        )
 
 
 def scrambled(count: int, rng: np.random.Generator) -> np.ndarray:

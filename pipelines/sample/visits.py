@@ -137,11 +137,20 @@ def purchases(
     """
     rng = streams.stream("purchases")
     person, day = _arrivals(life["buy_rate"].to_numpy(), life, start_on, days, rng)
-    count = len(life)
+    return bought(rng, person, day, held, place, start_on)
+
+
+def bought(
+    rng: np.random.Generator, person: np.ndarray, day: np.ndarray, held: pl.DataFrame, place: np.ndarray,
+    start_on: date, online_factor: float = 1.0,
+) -> pl.DataFrame:  # fmt: skip
+    """The purchases (see `purchases`) of these people on these days. place: row of places per person;
+    `online_factor` scales everybody's share of purchases online."""
+    count = len(place)
     has = {s: np.isin(np.arange(count), held.filter(source_system=s)["person"].to_numpy()) for s in ("POS", "SHOP")}
     leaning = np.where(has["SHOP"], np.where(has["POS"], 0.5, 0.85), 0.12)
     share = rng.beta(4 * leaning, 4 * (1 - leaning))
-    online = rng.random(len(person)) < share[person]
+    online = rng.random(len(person)) < share[person] * online_factor
     behind = places()["utc_behind"].to_numpy()[place[person]]
     second = np.where(online, _clock(_SHOP_HOURS, behind, rng), _clock(_STORE_HOURS, behind, rng))
     account = np.where(
@@ -167,8 +176,9 @@ class Devices:
     visitor_ids: pl.Series
 
 
-def devices(streams: Streams, household: np.ndarray, days: int) -> Devices:
-    """Give everybody one or two devices, and a quarter of the larger households a shared one."""
+def devices(streams: Streams, household: np.ndarray, days: int, first_number: int = 0) -> Devices:
+    """Give everybody one or two devices, and a quarter of the larger households a shared one. Numbers in visitor ids
+    begin after `first_number`."""
     rng = streams.stream("devices")
     count, homes = len(household), int(household[-1]) + 1
     shares = np.array([row[4] for row in AGENTS])
@@ -180,7 +190,7 @@ def devices(streams: Streams, household: np.ndarray, days: int) -> Devices:
     has_other = rng.random(count) < 0.38
     has_common = ((np.bincount(household, minlength=homes) > 1) & (rng.random(homes) < 0.25))[household]
     total = 2 * count + homes
-    number = scrambled(2 * total, rng)
+    number = scrambled(2 * total, rng) + first_number
     return Devices(
         of_person=np.stack(
             [own, np.where(has_other, own + count, own), np.where(has_common, household + 2 * count, own)], axis=1
@@ -202,12 +212,38 @@ def sessions(
     some anonymous events).
     """
     rng = streams.stream("sessions")
-    count = len(life)
-    shopper = np.isin(np.arange(count), held.filter(source_system="SHOP")["person"].to_numpy())
-    person, day = _arrivals(life["browse_rate"].to_numpy() * np.where(shopper, 1.0, 0.5), life, start_on, days, rng)
+    person, day = _arrivals(life["browse_rate"].to_numpy() * eagerness(held, len(life)), life, start_on, days, rng)
     at = day * DAY_US + _clock(_SHOP_HOURS, places()["utc_behind"].to_numpy()[place[person]], rng)
     # The last evening ends before the story does.
     at = midnight_us(start_on) + np.minimum(at, days * DAY_US - OVERLAP_US)
+    frame = browsed(rng, person, day, at, held, len(life), bought, owned)
+    same_before = pl.col("visitor") == pl.col("visitor").shift(1)
+    same_after = pl.col("visitor") == pl.col("visitor").shift(-1)
+    close_before = same_before & (pl.col("at") - pl.col("at").shift(1) < OVERLAP_US)
+    close_after = (
+        same_after & (pl.col("at").shift(-1) - pl.col("at") < OVERLAP_US) & (pl.col("purchase").shift(-1) >= 0)
+    )
+    mixed = (pl.col("purchase") < 0) & (close_before | close_after).fill_null(False)
+    return frame.filter(~mixed).sort("at", "person", maintain_order=True)
+
+
+def eagerness(held: pl.DataFrame, people: int) -> np.ndarray:
+    """Who has no account in the shop looks around there half as often: Float64 [people]."""
+    shopper = np.isin(np.arange(people), held.filter(source_system="SHOP")["person"].to_numpy())
+    return np.where(shopper, 1.0, 0.5)
+
+
+def clock(person: np.ndarray, place: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Microseconds into the UTC day at which these people look around in the shop."""
+    return _clock(_SHOP_HOURS, places()["utc_behind"].to_numpy()[place[person]], rng)
+
+
+def browsed(
+    rng: np.random.Generator, person: np.ndarray, day: np.ndarray, at: np.ndarray, held: pl.DataFrame, count: int,
+    bought: pl.DataFrame, owned: Devices,
+) -> pl.DataFrame:  # fmt: skip
+    """The visits (see `sessions`) of these people, of `count`, at these moments, and those that go with purchases; in
+    order of visitors."""
     habit = rng.beta(2.2, 1.8, count)
     account = np.where(rng.random(len(person)) < habit[person], _account_at(held, "SHOP", count, person, day), -1)
     buying = bought.with_row_index("purchase").filter("online").cast({"purchase": pl.Int64})
@@ -219,16 +255,8 @@ def sessions(
     which = rng.choice(3, total, p=[0.6, 0.27, 0.13])
     device = owned.of_person[frame["person"].to_numpy(), which]
     late = rng.random(total) < 0.4
-    frame = frame.with_columns(
+    return frame.with_columns(
         agent=owned.agent[device],
         visitor=device * 2 + (frame["day"].to_numpy() >= owned.reset[device]),
         late_login=pl.Series(late) & (pl.col("account") >= 0),
     ).sort("visitor", "at", "purchase", maintain_order=True)
-    same_before = pl.col("visitor") == pl.col("visitor").shift(1)
-    same_after = pl.col("visitor") == pl.col("visitor").shift(-1)
-    close_before = same_before & (pl.col("at") - pl.col("at").shift(1) < OVERLAP_US)
-    close_after = (
-        same_after & (pl.col("at").shift(-1) - pl.col("at") < OVERLAP_US) & (pl.col("purchase").shift(-1) >= 0)
-    )
-    mixed = (pl.col("purchase") < 0) & (close_before | close_after).fill_null(False)
-    return frame.filter(~mixed).sort("at", "person", maintain_order=True)

@@ -24,7 +24,10 @@ INACTIVE_AFTER = 90  # days after leaving until the source systems notice
 class World:
     """Everything that happened. Rows of people, accounts, products and stores are what the other tables refer to.
 
-    first_receipt: the receipt of each purchase, Int64 [purchases]; home_store: the nearest store of each place.
+    first_receipt: the receipt of each purchase, Int64 [purchases]; home_store: the nearest store of each place. Of a
+    world that is a single day of a longer story: `label` stands in the ids of what happens, `day_label` in those of
+    its campaigns; `reach` is the share of the members whom a campaign writes to, `questions` that of the online orders
+    about which somebody asks without a cause, `since` the days before it.
     """
 
     streams: Streams
@@ -42,6 +45,11 @@ class World:
     visits: pl.DataFrame
     sales: Sales
     first_receipt: np.ndarray
+    label: str = ""
+    day_label: str = ""
+    reach: float = 1.0
+    questions: float = 0.02
+    since: int = 0
 
     @property
     def days(self) -> int:
@@ -87,41 +95,71 @@ class World:
         )
 
 
+@dataclass(frozen=True)
+class Town:
+    """Who and what there is before anything happens; fields as those of `World`."""
+
+    people: pl.DataFrame
+    lives: pl.DataFrame
+    accounts: pl.DataFrame
+    products: pl.DataFrame
+    stores: pl.DataFrame
+    home_store: np.ndarray
+    shelf: Shelf
+    tastes: Tastes
+    devices: Devices
+
+    @property
+    def member_from(self) -> np.ndarray:
+        """The day number of each person's joining the loyalty programme, NEVER mostly: Int64 [people]."""
+        joined = np.full(len(self.people), NEVER, dtype=np.int64)
+        cards = self.accounts.filter(source_system="CRM")
+        joined[cards["person"].to_numpy()] = cards["registered"].to_numpy()
+        return joined
+
+
+def settle(common: Streams, own: Streams, *, customers: int, days: int, end_on: date, first_person: int = 0) -> Town:
+    """The people with their accounts, tastes and devices, by streams of their `own`, among the shops and goods that
+    the `common` streams make. `first_person`: how many people other blocks hold."""
+    start_on = end_on - timedelta(days=days - 1)
+    folk = people(own, customers, days, end_on, first_person)
+    joined = folk["joined"].to_numpy()
+    life = lives(own, joined, days)
+    goods, shops = products(common, start_on, end_on), stores(common, start_on)
+    return Town(
+        people=folk,
+        lives=life,
+        accounts=accounts(own, joined, np.minimum(life["gone"].to_numpy(), days), 4 * first_person),
+        products=goods,
+        stores=shops,
+        home_store=home_stores(shops),
+        shelf=shelf_of(common, goods, start_on),
+        tastes=tastes(own, customers),
+        devices=devices(own, folk["household"].to_numpy(), days, 6 * first_person),
+    )
+
+
 def build_world(*, customers: int, days: int, seed: int, end_on: date) -> World:
     """Simulate `customers` people over `days` days that end with `end_on` (included)."""
     streams = Streams(seed)
     start_on = end_on - timedelta(days=days - 1)
-    folk = people(streams, customers, days, end_on)
-    joined, place = folk["joined"].to_numpy(), folk["place"].to_numpy()
-    life = lives(streams, joined, days)
-    gone = life["gone"].to_numpy()
-    held = accounts(streams, joined, np.minimum(gone, days))
-    goods, shops = products(streams, start_on, end_on), stores(streams, start_on)
-    shelf, taste, near = shelf_of(streams, goods, start_on), tastes(streams, customers), home_stores(shops)
-    owned = devices(streams, folk["household"].to_numpy(), days)
-    bought = purchases(streams, life, held, place, start_on, days)
-    visits = sessions(streams, life, held, place, bought, owned, start_on, days)
-    member_from = np.full(customers, NEVER, dtype=np.int64)
-    cards = held.filter(source_system="CRM")
-    member_from[cards["person"].to_numpy()] = cards["registered"].to_numpy()
-    sold = sales(streams, taste, shelf, bought, visits, folk, gone, member_from, near, days, len(shops))
-    first = np.zeros(len(bought), dtype=np.int64)
+    town = settle(streams, streams, customers=customers, days=days, end_on=end_on)
+    place = town.people["place"].to_numpy()
+    bought = purchases(streams, town.lives, town.accounts, place, start_on, days)
+    visits = sessions(streams, town.lives, town.accounts, place, bought, town.devices, start_on, days)
+    sold = sales(
+        streams, town.tastes, town.shelf, bought, visits, town.people, town.lives["gone"].to_numpy(), town.member_from,
+        town.home_store, days, len(town.stores),
+    )  # fmt: skip
+    return World(
+        **vars(town), streams=streams, start_on=start_on, end_on=end_on, visits=visits, sales=sold,
+        first_receipt=first_receipts(sold, len(bought)),
+    )  # fmt: skip
+
+
+def first_receipts(sold: Sales, purchases: int) -> np.ndarray:
+    """The receipt of each purchase: Int64 [purchases]."""
+    first = np.zeros(purchases, dtype=np.int64)
     heads = sold.receipts.with_row_index("receipt").filter(pl.col("kind") == PURCHASE)
     first[heads["purchase"].to_numpy()] = heads["receipt"].to_numpy()
-    return World(
-        streams=streams,
-        start_on=start_on,
-        end_on=end_on,
-        people=folk,
-        lives=life,
-        accounts=held,
-        products=goods,
-        stores=shops,
-        home_store=near,
-        shelf=shelf,
-        tastes=taste,
-        devices=owned,
-        visits=visits,
-        sales=sold,
-        first_receipt=first,
-    )
+    return first

@@ -22,6 +22,7 @@ import numpy as np
 import polars as pl
 
 from customer360.pipelines.sample import behavior, engagement, external, service, truth
+from customer360.pipelines.sample.base import MANIFEST, Base, write_base
 from customer360.pipelines.sample.dirt import ROW_KINDS, STANDARD, Dirt, Soiler, Spoils, damage_frame, damage_lines
 from customer360.pipelines.sample.orders import orders_by_month
 from customer360.pipelines.sample.preferences import preferences
@@ -199,7 +200,7 @@ FEEDS: tuple[Feed, ...] = (
 )
 
 
-def _text(frame: pl.DataFrame, form: str) -> pl.DataFrame:
+def text(frame: pl.DataFrame, form: str) -> pl.DataFrame:
     """Timestamps as text; in JSON money as numbers."""
     out = frame.with_columns(pl.col(pl.Datetime("us", "UTC")).dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ"))
     decimals = [name for name, kind in out.schema.items() if isinstance(kind, pl.Decimal)]
@@ -214,7 +215,7 @@ def encode(frame: pl.DataFrame, damages: list[tuple[int, str]], spoils: Spoils |
             out, compression="zstd", compression_level=1
         )
         return out.getvalue()
-    rows = _text(frame, form)
+    rows = text(frame, form)
     if form == "csv":
         rows.write_csv(out, include_header=False)
     else:
@@ -317,7 +318,9 @@ def write_sample(
     for name in ("truth", "landing"):
         (unfinished / name).rename(out / name)
     unfinished.rmdir()
+    write_base(out, Base(customers=customers, days=days, seed=seed, end_on=end_on, block=customers), {})
     files = [path for name in ("landing", "truth") for path in (out / name).rglob("*") if path.is_file()]
+    files.append(out / MANIFEST)
     return SampleSummary(
         out=out, customers=customers, start_on=world.start_on, end_on=end_on, seed=seed, rows=rows, files=len(files),
         size_bytes=sum(path.stat().st_size for path in files), seconds=time.perf_counter() - began,

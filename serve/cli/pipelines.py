@@ -19,13 +19,22 @@ EXIT_LOSS = 5
 
 @app.command()
 def sample(
-    customers: Annotated[int, typer.Option(min=1, help="People")] = 20_000,
-    days: Annotated[int, typer.Option(min=30)] = 540,
+    customers: Annotated[int | None, typer.Option(min=1, help="People; 20,000 unless the folder has a sample")] = None,
+    days: Annotated[int, typer.Option(min=30, help="Length of the story; with --day it is that of the sample")] = 540,
     seed: int = 7,
     out: Annotated[Path, typer.Option(help="Folder for landing/ and truth/")] = Path("data/sample"),
+    one_day: Annotated[
+        datetime | None,
+        typer.Option("--day", formats=["%Y-%m-%d"], help="Write one further day instead, beside what is there"),
+    ] = None,
+    rate: Annotated[
+        float, typer.Option(help="With --day: 1 is 5M transactions, 15M lines, 50M events, 10M messages")
+    ] = 0.001,
 ) -> None:
-    """Write a synthetic retailer: landing files as its systems would deliver them, and the truth beside them."""
-    from customer360.pipelines.sample import write_sample
+    """Write a synthetic retailer: landing files as its systems would deliver them, and the truth beside them; or one
+    more of its days, at any share of a large retailer's volume.
+    """
+    from customer360.pipelines.sample import write_day, write_sample
 
     telemetry.configure()
     shown: dict[str, float] = {}
@@ -35,8 +44,11 @@ def sample(
             shown[step] = done
             telemetry.event(f"  {step}", done=f"{done}/{total}")
 
-    summary = write_sample(out, customers=customers, days=days, seed=seed, progress=progress)
-    typer.echo(summary)
+    if one_day is not None:
+        made = write_day(out, one_day.date(), rate=rate, customers=customers, seed=seed, progress=progress)
+    else:
+        made = write_sample(out, customers=customers or 20_000, days=days, seed=seed, progress=progress)
+    typer.echo(made)
 
 
 @app.command()

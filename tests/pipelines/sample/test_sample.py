@@ -402,7 +402,7 @@ def test_a_full_folder_and_a_tiny_story_are_refused(dirty: Sample, tmp_path: Pat
         write_sample(tmp_path, customers=5, days=60, seed=7)
     assert not list(tmp_path.iterdir()), "what is refused leaves nothing"
     assert write_sample(tmp_path / "least", customers=20, days=28, seed=3).rows["truth/churn"] == 20
-    assert sorted(f.name for f in (tmp_path / "least").iterdir()) == ["landing", "truth"]
+    assert sorted(f.name for f in (tmp_path / "least").iterdir()) == ["landing", "sample.json", "truth"]
 
 
 def test_a_sample_that_breaks_off_is_no_sample(tmp_path: Path) -> None:
