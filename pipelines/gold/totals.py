@@ -29,7 +29,7 @@ class TotalReadings(Table, table="gold.total_readings", sort_by=("source_system"
 
     source_system = String(primary_key=True)
     reading = String(description="lines + tax + shipping - discount, …: parts that no receipt has are left out")
-    compared_count = Integer(description="Receipts with lines, without sales whose header alone says money came back")
+    compared_count = Integer(description="Receipts with lines, without sales of which money came back later")
     agreed_count = Integer(description="Receipts whose total is as the reading says, to a minor unit a line")
     other_reading = String(nullable=True, description="The one that explains most of the rest; null where none does")
     other_count = Integer(description="Receipts of the rest that it explains")
@@ -50,8 +50,8 @@ def total_readings(
     silver_reporting_currency: pl.LazyFrame,
     params: ValidationRules,
 ) -> pl.LazyFrame:
-    """Every reading is tried on every receipt. Rounding by line or at the end may differ by one minor unit of the currency
-    a line; the rule file's tolerance is the least.
+    """Every reading is tried on every receipt. Rounding by line or at the end may differ by one minor unit of the
+    currency a line; the rule file's tolerance is the least.
     """
     receipts = _receipts(silver_transactions, silver_transaction_items, silver_reporting_currency)
     fits = pl.sum_horizontal(
