@@ -7,6 +7,7 @@ import polars as pl
 MONEY = pl.Decimal(12, 2)
 LIMIT = 10.0**10
 ZERO = pl.lit(0).cast(MONEY)
+WHOLE = ("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV", "XAF", "XOF", "XPF")
 
 
 def converted(amount: pl.Expr, rate: pl.Expr) -> pl.Expr:
@@ -39,3 +40,8 @@ def with_rate(rows: pl.LazyFrame, rates: pl.LazyFrame, *, currency: str, on: str
     in_time = pl.col("until__").is_null() | (pl.col(on) <= pl.col("until__"))
     rate = pl.when(pl.col(currency).is_null()).then(1.0).when(in_time).then("rate__")
     return found.with_columns(rate.alias(into)).drop("rate_on", "until__", "rate__")
+
+
+def minor_unit(currency: pl.Expr) -> pl.Expr:
+    """The smallest amount of a currency (ISO 4217) that money here can tell: 1 where it has no decimals, else 0.01."""
+    return pl.when(currency.is_in(WHOLE)).then(1.0).otherwise(0.01)

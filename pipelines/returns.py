@@ -1,7 +1,7 @@
 """What becomes of a sale that is delivered again as a refund: it stays a sale, with money given back.
 
-Rows of type RETURN, REFUND or EXCHANGE under the number of a sale speak of that sale, whether its own source delivers
-them or another one (a feed of refunds):
+Rows of type RETURN, REFUND or EXCHANGE under the number of a sale, and purchases below zero, speak of that sale,
+whether its own source delivers them or another one (a feed of refunds):
 
 - Those of one TRANSACTION_DATE are versions of one refund, of which the newest counts; those of different dates are
   refunds of their own, and add up. An exact copy counts once. Only completed ones move money.
@@ -26,7 +26,7 @@ TOLD = ("REFUNDED_AMOUNT", "REFUNDED_CURRENCY", "REFUNDED_DATE")
 PLACE, LAST, SOLD, SOLD_AT, COUNTS = "at__", "last__", "sold__", "sold_at__", "counts__"
 MONEY = pl.Decimal(12, 2)
 
-is_sale = pl.col("TRANSACTION_TYPE") == "PURCHASE"
+is_sale = (pl.col("TRANSACTION_TYPE") == "PURCHASE") & (pl.col("TOTAL_AMOUNT") >= 0)
 adds = (pl.col("TRANSACTION_TYPE") == "EXCHANGE") & (pl.col("TOTAL_AMOUNT") > 0)
 
 

@@ -155,7 +155,8 @@ class BasketRules(Frozen):
 class ConsentRules(Frozen):
     """What is done where nobody answered: silence is no consent, so contacts need a yes unless a buyer says otherwise.
 
-    A purpose that a rule file does not name stays as in ``WHEN_NOT_ASKED``. What a person answered is never overruled.
+    A purpose that a rule file does not name stays as in ``WHEN_NOT_ASKED``. What a person answered is never overruled;
+    which of several answers holds is in ``pipelines.consents``.
     """
 
     when_not_asked: dict[Purpose, Literal["allow", "deny"]] = {}

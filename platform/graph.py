@@ -82,6 +82,11 @@ class Node:
         return None
 
     @property
+    def judged(self) -> tuple[str, ...]:
+        """Bronze tables whose rows a record node gets judged and folded: its own records, and those it reads beside."""
+        return tuple(name for name in self.inputs if name.startswith("bronze.")) if self.records else ()
+
+    @property
     def is_dated(self) -> bool:
         """Whether the result depends on the date of the run."""
         return "as_of" in self.wants

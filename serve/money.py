@@ -12,7 +12,8 @@ from customer360.pipelines.rules import EnrichmentRules
 from customer360.platform.lake import Lake
 
 TRANSACTIONS, REPORTING = "silver.transactions", "silver.reporting_currency"
-READ = ("is_sale", "is_unconverted", "currency", "refund_currency", "exchange_rate", "gross_amount", "return_amount")
+READ = ("is_sale", "is_unconverted", "currency", "refund_currency", "exchange_rate", "gross_amount", "return_amount",
+        "total_amount")  # fmt: skip
 
 
 def notices(lake: Lake, rules: Mapping[str, BaseModel]) -> list[str]:
@@ -63,7 +64,8 @@ def _named(currency: str | None) -> str:
 
 
 def _overpaid(held: pl.LazyFrame) -> list[str]:
-    more = held.filter("is_sale", pl.col("return_amount") > pl.col("gross_amount")).select(pl.len()).collect().item()
+    is_more = (pl.col("return_amount") > pl.col("gross_amount")) & (pl.col("total_amount") >= 0)
+    more = held.filter("is_sale", is_more).select(pl.len()).collect().item()
     if not more:
         return []
     return [

@@ -11,8 +11,15 @@ class Preferences(Table, table="bronze.preferences", key=("PREFERENCE_ID",), ver
     PREFERENCE_ID = Identifier(nullable=False)
     CUSTOMER_ID = Identifier(nullable=False, metadata=personal("account"))
     PREFERENCE_TYPE = OneOf("COMMUNICATION", "PRODUCT", "BRAND", "CATEGORY")
-    PREFERENCE_VALUE = String(max_length=500, description="For COMMUNICATION: PURPOSE:YES or PURPOSE:NO")
+    PREFERENCE_VALUE = String(
+        max_length=500,
+        description="For COMMUNICATION: PURPOSE:YES or PURPOSE:NO, of EMAIL, SMS, PHONE, PUSH, PERSONALIZATION, SALE;"
+        " ALL:NO refuses all of them, MARKETING:NO (a suppression list) the channels",
+    )
     PREFERENCE_STRENGTH = Float(nullable=True, min=0, max=1)
     PREFERENCE_SOURCE = OneOf("EXPLICIT", "IMPLICIT", "INFERRED", nullable=True)
-    PREFERENCE_DATE = Date(nullable=True)
+    PREFERENCE_DATE = Date(
+        nullable=True,
+        description="Day of the answer: the latest of a contact point holds, one without a date only if it refuses",
+    )
     PREFERENCE_STATUS = OneOf("ACTIVE", "INACTIVE", "OVERRIDDEN", nullable=True)

@@ -40,7 +40,8 @@ class MoneyByCurrency(
     reads={
         "silver.transactions": (
             "subject_id", "person_id", "occurred_on", "returned_on", "transaction_type", "transaction_status",
-            "is_sale", "total_amount", "refunded_amount", "currency", "refund_currency", "is_unconverted",
+            "is_sale", "total_amount", "refunded_amount", "exchanged_amount", "currency", "refund_currency",
+            "is_unconverted",
         )
     },
 )  # fmt: skip
@@ -48,12 +49,13 @@ def money_by_currency(silver_transactions: pl.LazyFrame, as_of: date) -> pl.Lazy
     """What sales and exchanges brought by the day of the sale, what was given back by the day of the refund."""
     known = silver_transactions.filter(pl.col("person_id").is_not_null())
     is_exchange = (pl.col("transaction_type") == "EXCHANGE") & (pl.col("transaction_status") == "COMPLETED")
+    taken_back = pl.col("exchanged_amount").fill_null(0)
     taken = known.filter(pl.col("is_sale") | is_exchange, pl.col("occurred_on") < as_of).select(
         "person_id",
         currency="currency",
         order_count=pl.col("is_sale").cast(pl.Int64),
-        gross_amount=pl.when("is_sale").then("total_amount").otherwise(ZERO),
-        return_amount=ZERO,
+        gross_amount=pl.when("is_sale").then(pl.col("total_amount") + taken_back).otherwise(ZERO),
+        return_amount=taken_back,
         net_amount="total_amount",
         unconverted_count=pl.col("is_unconverted").cast(pl.Int64),
     )

@@ -28,32 +28,25 @@ class AgreementCounts(Table, table="gold.agreement_counts", sort_by=("child", "c
     AgreementCounts,
     rules="validation",
     reads={
-        "silver.transactions": ("transaction_id", "source_system", "total_amount", "refunded_amount", "tax_amount", "shipping_amount", "discount_amount", "is_return"),  # noqa: E501
-        "silver.transaction_items": ("transaction_id", "source_system", "product_id", "unit_price", "total_price", "currency"),  # noqa: E501
+        "silver.transaction_items": ("source_system", "product_id", "unit_price", "currency"),
         "silver.products": ("product_id", "price", "currency"),
     },
-)  # fmt: skip
+)
 def agreement_counts(
-    silver_transactions: pl.LazyFrame,
+    gold_total_readings: pl.LazyFrame,
     silver_transaction_items: pl.LazyFrame,
     silver_products: pl.LazyFrame,
     params: ValidationRules,
 ) -> pl.LazyFrame:
-    """Headers against the sum of their lines, prices of lines against the catalogue (where it has one). What cannot be
-    compared is left out: sales of which the header alone says that money was given back, and prices in two currencies.
+    """Headers against the sum of their lines as their source reads it (gold.total_readings), prices of lines against
+    the catalogue, where it has one in the same currency.
     """
-    key = ["transaction_id", "source_system"]
-    lines = silver_transaction_items.group_by(key).agg(lines=pl.col("total_price").cast(pl.Float64).sum())
-    extras = pl.col("tax_amount").fill_null(0) + pl.col("shipping_amount").fill_null(0)
-    expected = pl.col("lines") + (extras - pl.col("discount_amount").fill_null(0)).cast(pl.Float64)
-    whole = pl.col("is_return").fill_null(False) | (pl.col("refunded_amount").fill_null(0) == 0)
-    sums = (
-        silver_transactions.filter(whole)
-        .join(lines, on=key)
-        .select(
-            "source_system",
-            agrees=(expected - pl.col("total_amount").cast(pl.Float64)).abs() <= params.amount_tolerance + 1e-9,
-        )
+    sums = gold_total_readings.select(
+        "source_system",
+        "compared_count",
+        "agreed_count",
+        child=pl.lit("silver.transactions"),
+        check=pl.lit("total_is_the_sum_of_its_lines"),
     )
     low, high = params.catalogue_price_share
     catalogue = silver_products.select(
@@ -67,7 +60,7 @@ def agreement_counts(
     )
     return pl.concat(
         [
-            _counted("silver.transactions", "total_is_the_sum_of_its_lines", sums),
+            sums.select(list(AgreementCounts.columns())),
             _counted("silver.transaction_items", "price_is_near_the_catalogue", prices),
         ]
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from customer360.pipelines.consents import YES, email_point, phone_point
 from customer360.pipelines.subjects import BY_ACCOUNT, Owner
 from customer360.pipelines.vocabulary import Activity
 from customer360.platform.graph import builds
@@ -22,18 +23,30 @@ class Preferences(Table, table="silver.preferences", per="preference_id", sort_b
     customer_id = String(metadata=personal("account"))
     preference_type = String()
     purpose = String(
-        description="For communication preferences: EMAIL, SMS, PERSONALIZATION …; else the preferred value"
+        description="For communication preferences: EMAIL, SMS, … or ALL, MARKETING; else the preferred value"
     )
     is_allowed = Boolean(nullable=True, description="For communication preferences; null for tastes")
     is_active = Boolean()
     stated_on = Date(nullable=True)
+    email_point = String(
+        nullable=True,
+        metadata=personal("email"),
+        description="The account's address as contact points are compared: whose answer one about EMAIL is",
+    )
+    phone_point = String(nullable=True, metadata=personal("phone"), description="Likewise for SMS and PHONE")
 
 
 PREFERENCE_OWNER = Owner(at="stated_on", otherwise=BY_ACCOUNT)
 
 
-@builds(Preferences, follows=PREFERENCE_OWNER.of)
-def preferences(bronze_preferences: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
+@builds(
+    Preferences,
+    reads={"silver.customer_records": ("source_system", "customer_id", "email_address", "phone_number")},
+    follows=PREFERENCE_OWNER.of,
+)
+def preferences(
+    bronze_preferences: pl.LazyFrame, silver_customer_records: pl.LazyFrame, silver_identity_links: pl.LazyFrame
+) -> pl.LazyFrame:
     """Communication preferences split into purpose and answer; an unreadable answer counts as a refusal."""
     value = pl.col("PREFERENCE_VALUE")
     communication = pl.col("PREFERENCE_TYPE") == "COMMUNICATION"
@@ -46,8 +59,15 @@ def preferences(bronze_preferences: pl.LazyFrame, silver_identity_links: pl.Lazy
         purpose=pl.when(communication)
         .then(value.str.split(":").list.first().str.strip_chars().str.to_uppercase())
         .otherwise(value),
-        is_allowed=pl.when(communication).then(answer.is_in(["YES", "TRUE", "ALLOW"]).fill_null(False)),
+        is_allowed=pl.when(communication).then(answer.is_in(YES).fill_null(False)),
         is_active=pl.col("PREFERENCE_STATUS").fill_null("ACTIVE") == "ACTIVE",
         stated_on="PREFERENCE_DATE",
     )
-    return PREFERENCE_OWNER.of(facts, silver_identity_links)
+    points = silver_customer_records.select(
+        "source_system",
+        "customer_id",
+        email_point=email_point(pl.col("email_address")),
+        phone_point=phone_point(pl.col("phone_number")),
+    )
+    known = facts.join(points, on=["source_system", "customer_id"], how="left")
+    return PREFERENCE_OWNER.of(known, silver_identity_links)

@@ -8,7 +8,7 @@ import polars as pl
 
 from customer360.pipelines.vocabulary import Activity, record_id
 from customer360.platform.graph import builds
-from customer360.platform.tables import Date, Float, Integer, String, Table, Timestamp, personal
+from customer360.platform.tables import Boolean, Date, Float, Integer, OneOf, String, Table, Timestamp, personal
 
 ACTIVITY: Activity = "identity"
 
@@ -60,6 +60,41 @@ def customer_records(bronze_customers: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
+class LoyaltySystems(Table, table="silver.loyalty_systems", sort_by=("source_system", "told_by")):
+    """One row per source system whose accounts or receipts tell of the loyalty programme: a card, a tier, or points on
+    any of them. Of who stands in no such system it is not known whether he is a member.
+    """
+
+    source_system = String(primary_key=True)
+    told_by = OneOf("accounts", "receipts", primary_key=True)
+
+
+EARNED = pl.any_horizontal(pl.col("loyalty_points_earned", "loyalty_points_redeemed").fill_null(0) != 0)
+
+
+def is_member() -> pl.Expr:
+    """Whether an account tells that its owner is a member: a card, a tier, or points other than 0."""
+    card = pl.col("loyalty_id").str.strip_chars().str.strip_chars("0") != ""
+    told = pl.any_horizontal(card, pl.col("loyalty_tier").is_not_null(), pl.col("loyalty_points") != 0)
+    return told.fill_null(False)
+
+
+@builds(
+    LoyaltySystems,
+    reads={
+        "silver.customer_records": ("source_system", "loyalty_id", "loyalty_tier", "loyalty_points"),
+        "silver.transactions": ("source_system", "loyalty_points_earned", "loyalty_points_redeemed"),
+    },
+)
+def loyalty_systems(silver_customer_records: pl.LazyFrame, silver_transactions: pl.LazyFrame) -> pl.LazyFrame:
+    """Systems by the values that they gave: a column that is empty everywhere tells nothing."""
+    told = {
+        "accounts": silver_customer_records.filter(is_member()),
+        "receipts": silver_transactions.filter(EARNED),
+    }
+    return pl.concat([rows.select("source_system", told_by=pl.lit(by)).unique() for by, rows in told.items()])
+
+
 class PersonAccounts(Table, table="silver.person_accounts", per="person_id", bucketed=True, sort_by=("person_id",)):
     """One row per person: how surely its accounts belong together, and when the last of them changed."""
 
@@ -69,17 +104,26 @@ class PersonAccounts(Table, table="silver.person_accounts", per="person_id", buc
         description="Of the account that is tied worst, 0 to 1; a lone account or a login is sure"
     )
     last_updated_at = Timestamp(nullable=True)
+    is_member = Boolean(
+        nullable=True,
+        description="An account has a loyalty card, a tier or points; null where no account is of a system that tells",
+    )
 
 
 @builds(
     PersonAccounts,
     reads={
         "silver.identity_edges": ("record_id_l", "record_id_r", "match_probability", "decision"),
-        "silver.customer_records": ("record_id", "last_updated_at"),
+        "silver.customer_records": (
+            "record_id", "source_system", "last_updated_at", "loyalty_id", "loyalty_tier", "loyalty_points",
+        ),
     },
-)
+)  # fmt: skip
 def person_accounts(
-    silver_identities: pl.LazyFrame, silver_identity_edges: pl.LazyFrame, silver_customer_records: pl.LazyFrame
+    silver_identities: pl.LazyFrame,
+    silver_identity_edges: pl.LazyFrame,
+    silver_customer_records: pl.LazyFrame,
+    silver_loyalty_systems: pl.LazyFrame,
 ) -> pl.LazyFrame:
     """An account is tied as well as its best accepted match; a link by login has no probability and counts as sure."""
     accepted = silver_identity_edges.filter(pl.col("decision") == "accepted")
@@ -90,12 +134,21 @@ def person_accounts(
     accounts = (
         silver_identities.select("record_id", "person_id")
         .join(ties, on="record_id", how="left")
-        .join(silver_customer_records.select("record_id", "last_updated_at"), on="record_id", how="left")
+        .join(_told(silver_customer_records, silver_loyalty_systems), on="record_id", how="left")
     )
     return accounts.group_by("person_id").agg(
         account_count=pl.len().cast(pl.Int64),
         identity_confidence=pl.col("tie").min().fill_null(1.0),
         last_updated_at=pl.col("last_updated_at").max(),
+        is_member=pl.when(pl.col("member").any()).then(True).when(pl.col("tells").any()).then(False),
+    )
+
+
+def _told(records: pl.LazyFrame, systems: pl.LazyFrame) -> pl.LazyFrame:
+    """By account: when it changed, whether it is a ``member``'s, and whether its system ``tells``."""
+    telling = systems.filter(pl.col("told_by") == "accounts").select("source_system", tells=True)
+    return records.join(telling, on="source_system", how="left").select(
+        "record_id", "last_updated_at", member=is_member(), tells=pl.col("tells").fill_null(False)
     )
 
 

@@ -6,6 +6,7 @@ from datetime import date
 
 import polars as pl
 
+from customer360.pipelines.consents import GROUP, answers_by_point, state_by_day
 from customer360.pipelines.subjects import BY_ACCOUNT, Owner
 from customer360.pipelines.vocabulary import Activity
 from customer360.platform.graph import builds
@@ -204,12 +205,17 @@ def messages(silver_touches: pl.LazyFrame) -> pl.LazyFrame:
 
 
 class ConsentIntervals(Table, table="silver.consent_intervals", per="person_id", sort_by=("purpose", "valid_from")):
-    """One row per person, purpose and stretch of days with one answer."""
+    """One row per person, purpose and stretch of days with one answer.
+
+    Of one contact point (address, number; else account) the latest dated answer holds; a tie and a refusal without a
+    date refuse. A person with several contact points refuses as long as one of them does. ALL:NO and MARKETING:NO cover
+    the purposes that they stand for. Before the first answer, and where none holds, there is no row: not asked.
+    """
 
     person_id = String(primary_key=True)
     purpose = String(primary_key=True)
     valid_from = Date(primary_key=True, description="1970-01-01 where the source gives no date")
-    valid_to = Date(nullable=True, description="First day of the next answer; null while it holds")
+    valid_to = Date(nullable=True, description="First day on which something else holds; null while it does")
     is_allowed = Boolean()
 
 
@@ -218,29 +224,12 @@ ALWAYS = date(1970, 1, 1)
 
 @builds(ConsentIntervals)
 def consent_intervals(silver_preferences: pl.LazyFrame) -> pl.LazyFrame:
-    """Answers of all accounts of a person in order of time; at any time one refusal refuses.
-
-    An answer holds until the same account's next one about the purpose. One that is no longer active and was never
-    followed by another holds for nothing, as in gold.customer_360. A refusal without a date refuses while it is active:
-    nothing shows that a dated yes came after it.
+    """Answers of all accounts of a person in order of time, by the rules of pipelines.consents: the latest of a contact
+    point holds, and at any time one refusal refuses.
     """
-    group, account = ["person_id", "purpose"], ["source_system", "customer_id"]
-    undated_no = pl.col("stated_on").is_null() & pl.col("is_active") & ~pl.col("is_allowed")
-    said = (
-        silver_preferences.filter(pl.col("preference_type") == "COMMUNICATION", pl.col("person_id").is_not_null())
-        .group_by(*group, *account, valid_from=pl.col("stated_on").fill_null(ALWAYS))
-        .agg(pl.col("is_allowed").all(), is_active=pl.col("is_active").any(), is_undated_no=undated_no.any())
-        .sort(*group, *account, "valid_from")
-        .with_columns(pl.col("is_allowed") & ~pl.col("is_undated_no").any().over(*group, *account))
-    )
-    followed = pl.col("valid_from").shift(-1).over(*group, *account).is_not_null()
-    answers = said.filter(pl.col("is_active") | followed)
-    days = answers.select(*group, "valid_from").unique()
-    everyone = days.join(answers.select(*group, *account).unique(), on=group).sort("valid_from")
-    held = everyone.join_asof(
-        answers.select(*group, *account, "valid_from", "is_allowed").sort("valid_from"),
-        on="valid_from", by=[*group, *account], strategy="backward", check_sortedness=False,
-    )  # fmt: skip
-    daily = held.group_by(*group, "valid_from").agg(pl.col("is_allowed").drop_nulls().all()).sort(*group, "valid_from")
-    changes = daily.filter((pl.col("is_allowed") != pl.col("is_allowed").shift().over(*group)).fill_null(True))
-    return changes.with_columns(valid_to=pl.col("valid_from").shift(-1).over(*group))
+    said = silver_preferences.filter(pl.col("preference_type") == "COMMUNICATION", pl.col("person_id").is_not_null())
+    daily = state_by_day(answers_by_point(said, pl.lit(ALWAYS))).sort(*GROUP, "valid_from")
+    before = pl.col("is_allowed").shift().over(GROUP)
+    changes = daily.filter(pl.col("is_allowed").ne_missing(before))
+    ended = changes.with_columns(valid_to=pl.col("valid_from").shift(-1).over(GROUP))
+    return ended.filter(pl.col("is_allowed").is_not_null())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from customer360.pipelines.money import ZERO
+from customer360.pipelines.receipts import given_back_since
 from customer360.pipelines.rules import EnrichmentRules
 from customer360.pipelines.vocabulary import Activity
 from customer360.platform.graph import builds
@@ -56,7 +57,7 @@ class TransactionFacts(
 ORDER = ("occurred_at", "source_system", "transaction_id")
 HEADER = ("transaction_id", "source_system", "subject_id", "person_id", "occurred_at", "occurred_on", "is_sale",
           "channel", "channel_group", "store_id", "reporting_amount", "gross_amount", "return_amount", "net_amount",
-          "returned_at", "is_unconverted")  # fmt: skip
+          "returned_at", "is_unconverted", "exchanged_amount", "currency", "exchange_rate")  # fmt: skip
 IS_LATE = (pl.col("returned_at") > pl.col("occurred_at")).fill_null(False)  # given back after the day of the sale
 ROW_KEY = ("subject_id", *ORDER)  # the subject first: several transactions of one subject never tie
 
@@ -126,7 +127,7 @@ def _category_novelty(ordered: pl.LazyFrame, items: pl.LazyFrame) -> pl.LazyFram
 def _returned_before(ordered: pl.LazyFrame) -> pl.LazyFrame:
     """By row: what its subject was given back before the row, of sales of earlier moments than that."""
     late = ordered.filter(IS_LATE).sort("returned_at").select(
-        "subject_id", "returned_at", returned_before=pl.col("return_amount").cum_sum().over("subject_id")
+        "subject_id", "returned_at", returned_before=given_back_since().cum_sum().over("subject_id")
     )  # fmt: skip
     return (
         ordered.select("row", "subject_id", "occurred_at")
@@ -161,7 +162,7 @@ def _before() -> dict[str, pl.Expr]:
     orders = running(sale)
     priced = running(sale * ~pl.col("is_unconverted").fill_null(False))
     gross = running(pl.col("gross_amount"))  # money stays Decimal: sums are exact in any order
-    moved = pl.col("net_amount") + pl.when(IS_LATE).then("return_amount").otherwise(ZERO)
+    moved = pl.col("net_amount") + pl.when(IS_LATE).then(given_back_since()).otherwise(ZERO)
     last_sale = pl.when("is_sale").then("occurred_at").shift().forward_fill().over("subject_id")
     return {
         "orders_before": orders,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from customer360.pipelines.money import MONEY, ZERO, converted, known_rate
+from customer360.pipelines.receipts import given_back_since
 from customer360.pipelines.vocabulary import Activity
 from customer360.platform.graph import builds
 from customer360.platform.tables import Date, Integer, Money, String, Table, Timestamp
@@ -19,7 +20,9 @@ class SubjectDays(Table, table="silver.subject_days", per="subject_id", sort_by=
     on = Date(primary_key=True)
     person_id = String(nullable=True)
     order_count = Integer(description="Completed purchases")
-    return_count = Integer(description="Completed returns, and sales that gave money back that day")
+    return_count = Integer(
+        description="Completed returns, and sales that gave money back that day or took goods back on their receipt"
+    )
     item_count = Integer(description="Lines sold")
     unit_count = Integer(description="Pieces sold")
     gross_amount = Money(description="Amounts are in the reporting currency, each on the day that the money moved")
@@ -77,17 +80,19 @@ def subject_days(
 def _orders(transactions: pl.LazyFrame) -> pl.LazyFrame:
     """Money by the day that it moved: what was given back on a later day than that of the sale stands there."""
     is_late = (pl.col("returned_on") > pl.col("occurred_on")).fill_null(False)
+    since = given_back_since()
     late = transactions.filter(is_late).select(
-        "subject_id", "person_id", "return_amount", on="returned_on", return_count=pl.lit(1, pl.Int64),
-        net_amount=-pl.col("return_amount"), first_at="returned_at", last_at="returned_at",
+        "subject_id", "person_id", return_amount=since, on="returned_on", return_count=pl.lit(1, pl.Int64),
+        net_amount=-since, first_at="returned_at", last_at="returned_at",
     )  # fmt: skip
-    at_once = pl.when(is_late).then(ZERO).otherwise("return_amount")
+    at_once = pl.col("return_amount") - pl.when(is_late).then(since).otherwise(ZERO)
     gives_back = pl.col("is_return") | (pl.col("refunded_amount").fill_null(0) > 0)
+    takes_back = pl.col("exchanged_amount").fill_null(0) > 0
     sale, unconverted = pl.col("is_sale"), pl.col("is_unconverted").fill_null(False)
     of_the_day = transactions.group_by("subject_id", on="occurred_on").agg(
         pl.col("person_id").first(),
         order_count=sale.sum().cast(pl.Int64),
-        return_count=(gives_back & ~is_late).sum().cast(pl.Int64),
+        return_count=((gives_back & ~is_late) | takes_back).sum().cast(pl.Int64),
         gross_amount=pl.col("gross_amount").sum(),
         return_amount=at_once.sum(),
         net_amount=(pl.col("net_amount") + pl.col("return_amount") - at_once).sum(),

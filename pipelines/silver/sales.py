@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import polars as pl
 
-from customer360.pipelines.money import ZERO, converted, known_rate, with_rate
+from customer360.pipelines.money import MONEY, ZERO, converted, known_rate, with_rate
+from customer360.pipelines.receipts import counts, goes_back, with_lines_given_back
+from customer360.pipelines.rules import StandardizationRules
 from customer360.pipelines.subjects import Owner, own_key
 from customer360.pipelines.vocabulary import ONLINE_CHANNELS, Activity
 from customer360.platform.graph import builds
@@ -31,18 +33,24 @@ class Transactions(
     channel_group = String(description="IN_STORE, ONLINE or MOBILE")
     transaction_type = String()
     transaction_status = String()
-    is_sale = Boolean(description="A completed purchase")
-    is_return = Boolean(description="A completed return or refund")
+    is_sale = Boolean(description="A completed purchase: an order, even if its lines take back more than they sell")
+    is_return = Boolean(description="A completed return or refund, or a purchase below zero that sells nothing")
     total_amount = Money(description="As delivered, in currency")
     refunded_amount = Money(
         description="Given back of a sale, or by a return, positive; as delivered, in refund_currency"
+    )
+    exchanged_amount = Money(
+        nullable=True, description="Lines that a sale took back as it was made, positive; as delivered, in currency"
     )
     returned_at = Timestamp(
         nullable=True, description="When money was given back, where any was; never before occurred_at"
     )
     returned_on = Date(nullable=True)
-    gross_amount = Money(description="total_amount of a sale in the reporting currency, else 0")
-    return_amount = Money(description="Amount given back, positive, in the reporting currency, else 0")
+    gross_amount = Money(
+        description="total_amount of a sale and exchanged_amount, in the reporting currency, else 0:"
+        " +50 and -30 on a receipt are 50 sold and 30 returned"
+    )
+    return_amount = Money(description="Amount given back, then or later, positive, in the reporting currency, else 0")
     net_amount = Money(description="gross_amount - return_amount, exchanges at their difference; reporting currency")
     reporting_amount = Money(nullable=True, description="total_amount in the reporting currency; null without a rate")
     is_unconverted = Boolean(
@@ -79,11 +87,17 @@ RECEIPT = own_key("t", "transaction_id")
 TRANSACTION_OWNER = Owner(at="occurred_at", visitor="visitor_id", otherwise=RECEIPT)
 
 
-@builds(Transactions, follows=TRANSACTION_OWNER.of)
+@builds(Transactions, rules="standardization", follows=TRANSACTION_OWNER.of)
 def transactions(
-    bronze_transactions: pl.LazyFrame, silver_reporting_rates: pl.LazyFrame, silver_identity_links: pl.LazyFrame
+    bronze_transactions: pl.LazyFrame,
+    bronze_transaction_items: pl.LazyFrame,
+    silver_reporting_rates: pl.LazyFrame,
+    silver_identity_links: pl.LazyFrame,
+    params: StandardizationRules,
 ) -> pl.LazyFrame:
-    """Signs, channel, money and subject of every transaction; only completed ones move money."""
+    """Signs, channel, money and subject of every transaction; only completed ones move money. What lines of a
+    purchase give back is a return (see pipelines.receipts).
+    """
     kind, status = pl.col("TRANSACTION_TYPE"), pl.col("TRANSACTION_STATUS")
     completed = status == "COMPLETED"
     same = {
@@ -92,24 +106,40 @@ def transactions(
                   "tax_amount", "shipping_amount", "discount_amount", "payment_method", "card_type", "store_id", "online_order_id",  # noqa: E501
                   "loyalty_points_earned", "loyalty_points_redeemed", "promotion_code", "coupon_code", "refund_reason")
     }  # fmt: skip
-    is_return = completed & kind.is_in(["RETURN", "REFUND"])
-    refunded = pl.when(is_return).then(pl.col("TOTAL_AMOUNT").abs()).when(completed).then("REFUNDED_AMOUNT")
+    is_below = (kind == "PURCHASE") & (pl.col("TOTAL_AMOUNT") < 0)
     facts = bronze_transactions.select(
         *(pl.col(source).alias(c) for c, source in same.items()),
         source_system="_source_system",
         occurred_at="TRANSACTION_DATE",
         occurred_on=pl.col("TRANSACTION_DATE").dt.date(),
         channel_group=channel_group(pl.col("CHANNEL")),
-        is_sale=completed & (kind == "PURCHASE"),
-        is_return=is_return,
-        refunded_amount=refunded.fill_null(ZERO),
-        returned_at=pl.when(is_return).then("TRANSACTION_DATE").otherwise(_given_back_at()),
+        is_sale=completed & (kind == "PURCHASE") & ~is_below,
+        is_return=completed & (kind.is_in(["RETURN", "REFUND"]) | is_below),
+        refunded_amount=pl.when(completed).then("REFUNDED_AMOUNT").fill_null(ZERO),
+        returned_at=_given_back_at(),
         currency="CURRENCY_CODE",
-        refund_currency=pl.when(is_return).then("CURRENCY_CODE").otherwise(
-            pl.coalesce("REFUNDED_CURRENCY", "CURRENCY_CODE")
+        refund_currency="REFUNDED_CURRENCY",
+    )
+    lined = with_lines_given_back(facts, bronze_transaction_items, params.product_code_pattern)
+    return TRANSACTION_OWNER.of(
+        _in_reporting_currency(_given_back(lined), silver_reporting_rates), silver_identity_links
+    )
+
+
+def _given_back(lined: pl.LazyFrame) -> pl.LazyFrame:
+    """Adds how much was given back in all, when, and in which currency. What lines and header say is the same money:
+    the larger sum stands, and the header's where it is in another currency.
+    """
+    is_return, refunded, later = pl.col("is_return"), pl.col("refunded_amount"), pl.col("later")
+    own = pl.col("refund_currency").is_null() | pl.col("refund_currency").eq_missing(pl.col("currency"))
+    told = pl.when(own | (refunded == 0)).then(pl.max_horizontal(refunded, later)).otherwise(refunded)
+    return lined.with_columns(
+        refunded_amount=pl.when(is_return).then(pl.col("total_amount").abs()).otherwise(told).cast(MONEY),
+        returned_at=pl.when(is_return).then("occurred_at").otherwise("returned_at"),
+        refund_currency=pl.when(is_return | (refunded == 0)).then("currency").otherwise(
+            pl.coalesce("refund_currency", "currency")
         ),
-    )  # fmt: skip
-    return TRANSACTION_OWNER.of(_in_reporting_currency(facts, silver_reporting_rates), silver_identity_links)
+    ).drop("later")  # fmt: skip
 
 
 def _given_back_at() -> pl.Expr:
@@ -142,12 +172,14 @@ def _in_reporting_currency(facts: pl.LazyFrame, rates: pl.LazyFrame) -> pl.LazyF
     )
     is_exchange = (pl.col("transaction_type") == "EXCHANGE") & (pl.col("transaction_status") == "COMPLETED")
     sold = pl.when(pl.col("is_sale") | is_exchange).then("reporting_amount").otherwise(ZERO)
+    taken_back = converted(pl.col("exchanged_amount"), known_rate()).fill_null(ZERO)
     given_back = pl.when(refunded > 0).then("back__").otherwise(ZERO)
-    unknown = (pl.any_horizontal(sold.is_null() & (total != 0), given_back.is_null())).fill_null(False)
+    moves = (total != 0) | (pl.col("exchanged_amount") != 0)
+    unknown = (pl.any_horizontal(sold.is_null() & moves, given_back.is_null())).fill_null(False)
     return amounts.with_columns(
         is_unconverted=unknown,
-        gross_amount=pl.when(pl.col("is_sale") & ~unknown).then(sold).otherwise(ZERO).fill_null(ZERO),
-        return_amount=pl.when(unknown).then(ZERO).otherwise(given_back),
+        gross_amount=pl.when(pl.col("is_sale") & ~unknown).then(sold + taken_back).otherwise(ZERO).fill_null(ZERO),
+        return_amount=pl.when(unknown).then(ZERO).otherwise(given_back + taken_back),
         net_amount=pl.when(unknown).then(ZERO).otherwise(sold.fill_null(ZERO) - given_back),
     ).drop("refunded_on__", "refund_rate__", "back__")
 
@@ -158,7 +190,12 @@ class TransactionItems(
     per="transaction_id",
     sort_by=("occurred_at", "source_system", "transaction_id", "item_id"),
 ):
-    """One row per line of a transaction, as last delivered."""
+    """One row per line of a transaction, as last delivered.
+
+    A line of a sale gives goods back if its status is RETURNED, or its quantity is below zero, or its amount is and it
+    names goods; other negative lines (coupons, deposits) lower what is sold. A voided line is neither sold nor
+    returned.
+    """
 
     item_id = String(primary_key=True)
     transaction_id = String(primary_key=True)
@@ -211,9 +248,17 @@ def subject_of_header(lines: pl.LazyFrame, silver_transactions: pl.LazyFrame) ->
     return joined.with_columns(subject_id=pl.coalesce("subject_id", RECEIPT))
 
 
-@builds(TransactionItems, reads={"silver.transactions": HEADER_OF_LINES}, follows=subject_of_header)
+@builds(
+    TransactionItems,
+    rules="standardization",
+    reads={"silver.transactions": HEADER_OF_LINES},
+    follows=subject_of_header,
+)
 def transaction_items(
-    bronze_transaction_items: pl.LazyFrame, silver_transactions: pl.LazyFrame, silver_products: pl.LazyFrame
+    bronze_transaction_items: pl.LazyFrame,
+    silver_transactions: pl.LazyFrame,
+    silver_products: pl.LazyFrame,
+    params: StandardizationRules,
 ) -> pl.LazyFrame:
     """Lines with the subject, time and rate of their header. A line without header is kept, as an orphan. What a header
     says was given back without saying of which lines leaves the lines as they are.
@@ -227,16 +272,21 @@ def transaction_items(
     )
     same = ("item_id", "transaction_id", "product_id", "product_name", "category", "subcategory", "brand", "quantity",
             "unit_price", "total_price", "discount_amount", "item_status", "item_rating")  # fmt: skip
-    lines = bronze_transaction_items.select(*(pl.col(c.upper()).alias(c) for c in same), source_system="_source_system")
+    lines = bronze_transaction_items.select(
+        *(pl.col(c.upper()).alias(c) for c in same),
+        source_system="_source_system",
+        back__=goes_back(params.product_code_pattern),
+        counts__=counts(),
+    )
     owned = subject_of_header(lines, silver_transactions)
     joined = owned.join(headers, on=["transaction_id", "source_system"], how="left").join(
         catalogue, on="product_id", how="left"
     )
     total = pl.col("total_price")
     worth = converted(total, known_rate())
-    goes_back = (pl.col("quantity") < 0) | pl.col("item_status").eq_missing("RETURNED")
-    gives_back = (pl.col("header_return") | (pl.col("header_sale") & goes_back)).fill_null(False)
-    sold = (pl.col("header_sale") & ~goes_back).fill_null(False)
+    back, stands = pl.col("back__"), pl.col("counts__")
+    gives_back = (stands & (pl.col("header_return") | (pl.col("header_sale") & back))).fill_null(False)
+    sold = (stands & pl.col("header_sale") & ~back).fill_null(False)
     return joined.with_columns(
         is_orphan=pl.col("header_sale").is_null(),
         is_sale=sold,
@@ -249,7 +299,7 @@ def transaction_items(
         gross_amount=pl.when(sold).then(worth).otherwise(ZERO).fill_null(ZERO),
         return_amount=pl.when(gives_back).then(worth.abs()).otherwise(ZERO).fill_null(ZERO),
         is_unconverted=(sold | gives_back) & (total != 0) & worth.is_null(),
-    ).drop("header_sale", "header_return", "exchange_rate", "c", "s", "b", "n")
+    ).drop("header_sale", "header_return", "exchange_rate", "back__", "counts__", "c", "s", "b", "n")
 
 
 class OnlineOrders(

@@ -51,7 +51,7 @@ class Job:
     refreshed: bool = False  # asked for: nothing that stands is trusted
     stands: dict[str, Any] | None = None  # facts of the commit whose rows it only has to give to whose they are now
     staged: dict[str, dict[int, list[str]]] = field(default_factory=dict)  # exchange pieces by table and part
-    snapshots: tuple[Snapshot, ...] = ()  # of the record table that it reads
+    snapshots: tuple[Snapshot, ...] = ()  # of the sources of what it reads judged
 
     @property
     def app(self) -> str:
@@ -97,9 +97,9 @@ def prepare(node: Node, context: Context, rules: dict[str, Any]) -> Job:
     checks = checks_of(rules, node.records) if node.records else None
     if checks:
         parts.append(plain(checks))
-    if node.records and tables.spec(tables.by_name(node.records)).names_times:
+    if any(tables.spec(tables.by_name(name)).names_times for name in node.judged):
         parts.append(str(margin_of(rules)))
-    standing = of_table(context.lake, context.settings, node.records) if node.records else ()
+    standing = tuple(s for name in node.judged for s in of_table(context.lake, context.settings, name))
     if standing:
         parts.append([plain(asdict(s)) for s in standing])
     fingerprint = _digest(parts)
@@ -133,8 +133,8 @@ def checks_of(rules: dict[str, Any], table: str) -> TableChecks | None:
 
 
 def _judged(node: Node) -> list[type[tables.Table]]:
-    """The bronze contract that judges what the node reads: another rule gives other rows."""
-    return [tables.by_name(node.records)] if node.records else []
+    """The bronze contracts that judge what the node reads: another rule gives other rows."""
+    return [tables.by_name(name) for name in node.judged]
 
 
 def _input_files(context: Context, name: str) -> list[File]:
@@ -151,8 +151,8 @@ def is_current(job: Job) -> bool:
 
 
 def columns_of(job: Job, table: str) -> tuple[str, ...] | None:
-    """The columns that the node reads of an input; None for all. A record table is judged, so all of it is read."""
-    return None if table == job.node.records else (job.node.reads or {}).get(table)
+    """The columns that the node reads of an input; None for all. What is judged is read whole."""
+    return None if table in job.node.judged else (job.node.reads or {}).get(table)
 
 
 def carried_bytes(job: Job, table: str) -> int:

@@ -71,19 +71,18 @@ class BuildUnit:
     replaced: tuple[str, ...] = ()  # bronze rows that corrections stand for
     checks: TableChecks | None = None  # what the quality of a record table is measured by
     margin: timedelta = MARGIN  # how far a time may lie after the landing of its row
-    snapshots: tuple[Snapshot, ...] = ()  # of the sources of a record table
+    snapshots: tuple[Snapshot, ...] = ()  # of the sources of what is judged
 
     def run(self) -> UnitResult:
-        records = self.node.records
+        records, judged = self.node.records, self.node.judged
         frames, current = [], None
         for part in self.inputs:
             frame = read_part(self.lake, part)
-            if part.table == records:
-                table, replaced = tables.by_name(part.table), set(self.replaced)
-                current = current_records(
-                    table, frame.collect(), replaced, self.checks, self.margin, self.snapshots
-                )  # fmt: skip
-                frame = current.rows.lazy()
+            if part.table in judged:
+                own = part.table == records
+                table, replaced, checks = tables.by_name(part.table), set(self.replaced), self.checks if own else None
+                made = current_records(table, frame.collect(), replaced, checks, self.margin, self.snapshots)
+                current, frame = made if own else current, made.rows.lazy()
             frames.append(frame)
         output = conform_to_storage(self.node.table, self.node.function(*frames, **self.reserved), self.partition)
         result = UnitResult(facts={"rows": output.height})

@@ -201,6 +201,8 @@ def quality_summary(found: Overview, limit: int) -> None:
         share = _percent(row["failed_count"] / row["checked_count"]) if row["checked_count"] else "-"
         rules.add_row(row["table_name"], row["rule"], row["dimension"], f"{row['failed_count']:,}", share)
     console.print(rules)
+    if not found.totals.is_empty():
+        console.print(_totals(found.totals))
     people = grid(
         f"Who needs more data, of {found.scores['needs_data'].sum():,}", "person", "spent", "score", "missing"
     )
@@ -208,6 +210,18 @@ def quality_summary(found: Overview, limit: int) -> None:
         spent = "-" if row["net_amount"] is None else f"{row['net_amount']:,.2f}"
         people.add_row(row["person_id"], spent, f"{row['quality_score']:.1f}", ", ".join(row["missing_attributes"]))
     console.print(people)
+
+
+def _totals(readings: pl.DataFrame) -> Grid:
+    """How each source's totals come of its lines, and what does not fit."""
+    shown = grid(
+        "Totals of receipts, as most of a source's are", "source", "total =", "receipts", "agree", "other receipts"
+    )
+    for row in readings.to_dicts():
+        other = f"{row['other_count']:,}: {row['other_reading']}" if row["other_count"] else "-"
+        agree = _percent(row["agreed_count"] / row["compared_count"])
+        shown.add_row(row["source_system"], row["reading"], f"{row['compared_count']:,}", agree, other)
+    return shown
 
 
 def _percent(share: float | None) -> str:

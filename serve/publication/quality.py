@@ -33,6 +33,7 @@ class Overview:
     scores: pl.DataFrame  # gold.customer_quality, its current edition
     missing: pl.DataFrame  # attribute, people, share
     people: pl.DataFrame  # who needs more data, the best customers first: masked names and what is missing
+    totals: pl.DataFrame  # gold.total_readings: what totals of receipts are made of, by source system
 
 
 def overview(lake: Lake, people: int = 20) -> Overview:
@@ -54,6 +55,7 @@ def overview(lake: Lake, people: int = 20) -> Overview:
         alerts=alerts,
         scores=scores,
         missing=_missing(scores),
+        totals=_totals(lake),
         people=_needing(lake, scores, people),
     )
 
@@ -81,6 +83,12 @@ def _broken(lake: Lake) -> pl.DataFrame:
     return both.filter(pl.col("failed_count") > 0).sort(
         "failed_count", "table_name", "rule", descending=[True, False, False]
     )
+
+
+def _totals(lake: Lake) -> pl.DataFrame:
+    if not lake.exists("gold.total_readings"):
+        return tables.by_name("gold.total_readings").create_empty()
+    return lake.scan("gold.total_readings").sort("source_system").collect()
 
 
 def _missing(scores: pl.DataFrame) -> pl.DataFrame:
@@ -137,6 +145,7 @@ def page(found: Overview, name: str, now: datetime | None = None) -> str:
         person_count=found.scores.height,
         needing_count=int(found.scores["needs_data"].sum()),
         missing=found.missing.to_dicts(),
+        totals=found.totals.to_dicts(),
         people=found.people.to_dicts(),
         total=int(found.tables["total_records"].sum()),
         valid=int(found.tables["valid_records"].sum()),

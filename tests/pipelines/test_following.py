@@ -44,7 +44,8 @@ def test_following_is_building(name: str, retailer) -> None:
     def build(of: str, inputs: dict[str, pl.LazyFrame]) -> pl.DataFrame:
         node = graph.NODES[of]
         frames = [inputs.get(t, retailer.frame(t)) for t in node.inputs]
-        return conform_to_storage(node.table, node.function(*frames), {})
+        values = {"params": retailer.rules[node.rules]} if "params" in node.wants else {}
+        return conform_to_storage(node.table, node.function(*frames, **values), {})
 
     node = graph.NODES[name]
     stored = build(name, {})

@@ -19,7 +19,7 @@ compose()
 
 
 STAGES = {
-    "identity": {"addresses", "customer_records", "device_links", "identities", "person_accounts"},
+    "identity": {"addresses", "customer_records", "device_links", "identities", "loyalty_systems", "person_accounts"},
     "enrichment": {"external_profiles", "external_sentiment", "online_orders", "products", "profile_reliability", "stock",  # noqa: E501
                    "stores", "transaction_facts", "transaction_items", "transactions"},
     "standardization": {"events", "session_facts", "sessions", "subject_days", "tracker_sessions", "visitor_logins"},

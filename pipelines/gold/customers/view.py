@@ -64,12 +64,16 @@ class Customer360(
     reads={
         "silver.transaction_facts": ("person_id", "occurred_at", "occurred_on", "is_sale", "day_of_week", "hour"),
         "silver.session_facts": ("person_id", "started_at", "started_on", "day_of_week", "hour"),
-        "silver.transactions": ("person_id", "occurred_on", "transaction_type", "transaction_status"),
+        "silver.transactions": (
+            "person_id", "occurred_on", "transaction_type", "transaction_status", "source_system",
+            "loyalty_points_earned", "loyalty_points_redeemed",
+        ),
     },
-)
+)  # fmt: skip
 def customer_360(
     silver_people: pl.LazyFrame,
     silver_person_accounts: pl.LazyFrame,
+    silver_loyalty_systems: pl.LazyFrame,
     silver_subject_days: pl.LazyFrame,
     silver_consent_intervals: pl.LazyFrame,
     silver_transactions: pl.LazyFrame,
@@ -107,7 +111,7 @@ def customer_360(
         .pipe(engagement, silver_messages, as_of)
         .pipe(service, silver_service_tickets, silver_service_contacts, as_of)
         .pipe(sentiment, silver_service_contacts, silver_external_sentiment, reliability, params.reliability, as_of)
-        .pipe(loyalty, people)
+        .pipe(loyalty, people, silver_person_accounts, silver_transactions, silver_loyalty_systems, as_of)
         .pipe(devices, silver_device_links, visits, as_of)
         .pipe(household, gold_households)
         .pipe(external, silver_external_profiles, reliability, as_of)

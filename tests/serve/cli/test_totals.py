@@ -78,7 +78,7 @@ def test_quality_is_three_lines() -> None:
                            "cleared_at": pl.Series([None] * TABLES, dtype=pl.Datetime)})  # fmt: skip
     scores = pl.DataFrame({"needs_data": [True, False]})
     none = pl.DataFrame()
-    said = totals.graded(Overview(measured, none, none, alerts, scores, none, none))
+    said = totals.graded(Overview(measured, none, none, alerts, scores, none, none, none))
     assert said[0].startswith("quality of 200 tables: scores from 50.2 (bronze.t1) to 100; 2,000 rows = 1,800 valid")
     assert said[1].startswith("alerts that stand: 200, first bronze.t0 validity, ") and len(said[1]) < portrait.WIDTH
     assert said[2] == "people who need more data: 1 of 2"

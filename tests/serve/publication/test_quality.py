@@ -43,6 +43,10 @@ def measured(empty_shop) -> Any:
     standing = {"table_name": "bronze.transactions", "dimension": "validity", "opened_version": 1, "opened_at": T0,
                 "reason": "floor", "value": 0.94, "limit": 0.97}  # fmt: skip
     shop.write("quality.alerts", [standing])
+    shop.write("gold.total_readings", [
+        {"source_system": "SHOP", "reading": "lines + tax", "compared_count": 40, "agreed_count": 30,
+         "other_reading": "lines, tax included", "other_count": 9}
+    ])  # fmt: skip
     shop.write("quality.quarantine", [
         {"row_id": f"s/1/f/{i}", "table_name": "bronze.transactions", "rule": "one_of", "column_name": "CHANNEL", "value": SECRETS[0],  # noqa: E501
          "source": "s", "source_system": "POS", "seq": 1, "file": "f", "position": i, "record": SECRETS[2]}
@@ -82,6 +86,14 @@ def test_the_page_shows_everything_and_needs_nothing_from_elsewhere(measured) ->
     for said in ("bronze.transactions", "94.0 %", "till_names_store", "CHANNEL: one_of", "stands", "p_cyd", "66.7 %"):
         assert said in text, said
     assert not any(foreign in text for foreign in ("<script", "http:", "https:", "src=", "url("))
+
+
+def test_what_totals_are_made_of_is_told_by_source(measured, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = Settings(lake=LakeSettings(root=str(measured.lake.root)))
+    monkeypatch.setattr(cli_quality, "configured", lambda config: there)
+    told = " ".join(CliRunner().invoke(app, ["quality"], env={"COLUMNS": "200"}).output.split())
+    assert "SHOP lines + tax 40 75.0 % 9: lines, tax included" in told
+    assert "9: lines, tax included" in page(overview(measured.lake), NAME)
 
 
 def test_personal_values_are_covered_in_page_and_command(measured, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:

@@ -1,0 +1,90 @@
+"""Which of several answers on consent holds. Silence is no consent, and in doubt a refusal wins.
+
+- An answer is given for a *contact point*: the e-mail address for EMAIL, the telephone number for SMS and PHONE, the
+  account for everything else, and where the address is not known. Accounts with one address answer for each other.
+- Of one contact point and purpose the latest dated answer holds. A refusal of the same day, and one without a date
+  while it is active, wins: nothing shows that a yes came after it. A yes without a date is older than any other answer.
+- ALL:NO refuses every purpose, MARKETING:NO (a suppression list) every channel, until the same contact point says yes
+  to the purpose later. ALL:YES and MARKETING:YES only take such a refusal back: consent is to something.
+- A person may be reached if none of its contact points that answered refuses: after a merge a refusal stands until its
+  own contact point says otherwise.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+CHANNELS = ("EMAIL", "SMS", "PHONE", "PUSH")
+WHOLES = {"ALL": (*CHANNELS, "PERSONALIZATION", "SALE"), "MARKETING": CHANNELS}  # purposes that stand for several
+POINTS = {"EMAIL": "email_point", "SMS": "phone_point", "PHONE": "phone_point"}
+YES = ("YES", "TRUE", "ALLOW")
+GROUP = ["person_id", "purpose"]
+POINT = [*GROUP, "point"]
+
+
+def email_point(address: pl.Expr) -> pl.Expr:
+    """An e-mail address as it is compared; null where there is none."""
+    plain = address.str.strip_chars().str.to_lowercase()
+    return pl.when(plain.str.contains("@")).then(plain)
+
+
+def phone_point(number: pl.Expr) -> pl.Expr:
+    """A telephone number as it is compared: its digits; null where there are fewer than seven."""
+    digits = number.str.replace_all("[^0-9]", "").str.replace("^00", "")
+    return pl.when(digits.str.len_chars() >= 7).then(digits)
+
+
+def answers_by_point(said: pl.LazyFrame, always: pl.Expr) -> pl.LazyFrame:
+    """Answers (person, purpose, ``is_allowed``, ``is_active``, ``stated_on``, account and points) by contact point and
+    day: ``is_whole`` where they are about several purposes, ``valid_from`` their day or ``always``, ``refuses_always``
+    where one without a date does. What is no longer active and was never followed by another is left out.
+    """
+    wholes = pl.LazyFrame(
+        [(whole, purpose) for whole, purposes in WHOLES.items() for purpose in purposes],
+        schema={"purpose": pl.String, "covered": pl.String}, orient="row",
+    )  # fmt: skip
+    is_whole = pl.col("covered").is_not_null()
+    by_purpose = [pl.when(pl.col("purpose") == purpose).then(pl.col(column)) for purpose, column in POINTS.items()]
+    told = said.join(wholes, on="purpose", how="left").with_columns(
+        is_whole=is_whole, purpose=pl.coalesce("covered", "purpose"), valid_from=pl.col("stated_on").fill_null(always)
+    )
+    known = told.with_columns(
+        point=pl.coalesce(*by_purpose, pl.concat_str("source_system", pl.lit("/"), "customer_id"))
+    )
+    undated_no = pl.col("stated_on").is_null() & pl.col("is_active") & ~pl.col("is_allowed")
+    own = [*POINT, "is_whole"]
+    daily = known.group_by(*own, "valid_from").agg(
+        pl.col("is_allowed").all(), pl.col("is_active").any(), refuses_always=undated_no.any()
+    )
+    ordered = daily.sort(*own, "valid_from").with_columns(
+        pl.col("refuses_always").any().over(POINT), is_followed=pl.col("valid_from").shift(-1).over(own).is_not_null()
+    )
+    return ordered.filter(pl.col("is_active") | pl.col("is_followed")).drop("is_active", "is_followed")
+
+
+def state_by_day(answers: pl.LazyFrame) -> pl.LazyFrame:
+    """What holds for a person and purpose from each day on which something was answered: ``is_allowed``, null where
+    nothing does.
+    """
+    days = answers.select(*GROUP, "valid_from").unique()
+    points = answers.select(*POINT, "refuses_always").unique()
+    grid = days.join(points, on=GROUP).sort("valid_from")
+    held = _latest(_latest(grid, answers.filter(~pl.col("is_whole")), "own"), answers.filter("is_whole"), "whole")
+    own, whole = pl.col("own"), pl.col("whole")
+    is_covered = ~whole & (pl.col("own_from").is_null() | (pl.col("own_from") <= pl.col("whole_from")))
+    state = (
+        pl.when(pl.col("refuses_always") | is_covered.fill_null(False)).then(pl.lit(False)).otherwise(own)
+    )  # an answer of its own purpose, or none
+    return held.with_columns(state=state).group_by(*GROUP, "valid_from").agg(
+        is_allowed=pl.when(pl.col("state").is_not_null().any()).then(pl.col("state").all())
+    )  # fmt: skip
+
+
+def _latest(grid: pl.LazyFrame, answers: pl.LazyFrame, name: str) -> pl.LazyFrame:
+    """The answer that each contact point gave last, in ``name``, and its day."""
+    given = answers.select(
+        *POINT, "valid_from", pl.col("is_allowed").alias(name), pl.col("valid_from").alias(f"{name}_from")
+    )
+    return grid.join_asof(
+        given.sort("valid_from"), on="valid_from", by=POINT, strategy="backward", check_sortedness=False
+    )
