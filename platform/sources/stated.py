@@ -15,6 +15,7 @@ import polars as pl
 
 from customer360.platform import tables
 from customer360.platform.errors import ConfigError
+from customer360.platform.quality.ahead import margin_of
 from customer360.platform.sources import grouping, joins, timestamps
 from customer360.platform.sources.base import Source
 from customer360.platform.sources.casting import DELETED
@@ -59,6 +60,7 @@ def reading_of(source: Source, rules: dict[str, Any] | None = None, facts: dict[
         dates=source.dates,
         decimal=source.decimal,
         usual=orders(facts or ()),
+        margin=margin_of(rules or {}),
     )
 
 

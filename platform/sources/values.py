@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import Literal
 
 import polars as pl
 
 from customer360.platform.errors import ConfigError
+from customer360.platform.quality.ahead import MARGIN
 from customer360.platform.settings import Frozen
 from customer360.platform.sources import amounts, iso, timestamps
 from customer360.platform.tables import READS, Column, OneOf
@@ -47,6 +48,7 @@ class Reading(Frozen):
     dates: timestamps.Order | None = None  # of dates like 1/2/2011; None: what the column says
     decimal: Literal[".", ","] | None = None  # the sign before the fraction; None: what the column says
     usual: dict[str, timestamps.Order] = {}  # by column: the order of dates of earlier deliveries
+    margin: timedelta = MARGIN  # how far a time may lie after the landing of its row, see `quality.ahead`
 
 
 @dataclass

@@ -105,7 +105,7 @@ def _alone(landing: Landing, sample: Sample, loss: float, now: datetime) -> list
         columns.refusals(sample, loss),
         columns.unreached(sample),
         columns.note_findings(sample),
-        columns.time_findings(sample, now),
+        columns.time_findings(sample, now, loss),
         columns.amount_findings(sample),
         columns.text_findings(sample),
         keys.repeat_findings(sample),

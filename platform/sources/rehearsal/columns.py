@@ -106,7 +106,7 @@ def note_findings(sample: Sample) -> Iterator[Finding]:
         yield Finding("warning", sample.name, sample.said(column), said + files, do)
 
 
-def time_findings(sample: Sample, now: datetime) -> Iterator[Finding]:
+def time_findings(sample: Sample, now: datetime, loss: float) -> Iterator[Finding]:
     """Orders of day and month that contradict each other, times of no zone, and times that cannot be."""
     contract = sample.table.columns()
     for name, column in contract.items():
@@ -115,7 +115,8 @@ def time_findings(sample: Sample, now: datetime) -> Iterator[Finding]:
         yield from _orders(sample, name)
         if isinstance(column.dtype, pl.Datetime):
             yield from _zoneless(sample, name)
-        yield from _impossible(sample, name, column, now)
+        yield from _ahead(sample, name, column, now, loss)
+        yield from _impossible(sample, name, column)
 
 
 def _orders(sample: Sample, name: str) -> Iterator[Finding]:
@@ -144,15 +145,26 @@ def _zoneless(sample: Sample, name: str) -> Iterator[Finding]:
         yield Finding("warning", sample.name, sample.said(name), what, "set `timezone`, `timezone: UTC` if they are")
 
 
-def _impossible(sample: Sample, name: str, column: Column, now: datetime) -> Iterator[Finding]:
+def _ahead(sample: Sample, name: str, column: Column, now: datetime, loss: float) -> Iterator[Finding]:
+    """Times after the landing of their row. Where they say when it happened, the row is refused (`quality.ahead`)."""
     moments = sample.rows[name].cast(pl.Datetime("us")).drop_nulls()
     happened = isinstance(column.dtype, pl.Datetime) and not column.nullable
-    if happened or name == tables.spec(sample.table).version:
-        limit = (now + MARGIN).astimezone(UTC).replace(tzinfo=None)
-        future = moments.filter(moments > limit)
-        if len(future):
-            what = f"{part(len(future), len(moments), 'values')} lie in the future, up to {future.max()!s:.10}"
-            yield Finding("warning", sample.name, sample.said(name), what, "which clock wrote them?")
+    if not happened and name != tables.spec(sample.table).version:
+        return
+    limit = (now + MARGIN).astimezone(UTC).replace(tzinfo=None)
+    future = moments.filter(moments > limit)
+    if not len(future):
+        return
+    refusing = name in tables.spec(sample.table).past and not column.nullable
+    what = f"{part(len(future), len(moments), 'values')} lie in the future, up to {future.max()!s:.10}"
+    what += ": these rows would be quarantined" if refusing else ""
+    severity: Severity = "error" if refusing and len(future) > loss * len(moments) else "warning"
+    share = len(future) / len(moments)
+    yield Finding(severity, sample.name, sample.said(name), what, "which clock wrote them?", share)
+
+
+def _impossible(sample: Sample, name: str, column: Column) -> Iterator[Finding]:
+    moments = sample.rows[name].cast(pl.Datetime("us")).drop_nulls()
     zero = moments.filter((moments.dt.date() == date(1970, 1, 1)) | (moments.dt.year() < 1900))
     if len(zero):
         what = f"{part(len(zero), len(moments), 'values')} are {zero[0]:%Y-%m-%d}: the zero of a clock, no date"
