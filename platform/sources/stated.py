@@ -59,6 +59,7 @@ def reading_of(source: Source, rules: dict[str, Any] | None = None, facts: dict[
         timezone=source.timezone,
         dates=source.dates,
         decimal=source.decimal,
+        country=source.country,
         usual=orders(facts or ()),
         margin=margin_of(rules or {}),
     )
@@ -202,6 +203,7 @@ def made_by(source: Source) -> dict[str, str]:
     # Each key only where it is given, so that what landed without it is of the same print.
     mapping += [source.explode] if source.explode else []
     mapping += [source.deleted] if source.deleted else []
+    mapping += [{"country": source.country}] if source.country else []
     if source.join:
         mapping.append({name: join.model_dump(exclude={"sha256"}) for name, join in source.join.items()})
     parts: dict[str, Any] = {"mapping": mapping, "reader": source.reader_options(), "contract": columns}

@@ -106,6 +106,7 @@ def _alone(landing: Landing, sample: Sample, loss: float, now: datetime) -> list
         columns.unreached(sample),
         columns.note_findings(sample),
         columns.time_findings(sample, now, loss),
+        columns.phone_findings(sample),
         columns.amount_findings(sample),
         columns.text_findings(sample),
         keys.repeat_findings(sample),

@@ -22,6 +22,7 @@ MARGIN = timedelta(days=2)  # zones and clocks of tills
 PATH = re.compile(r"[\w\"\]]\.[A-Za-z_\"]|->|\[\d+\]|\bparam\s*\(", re.I)  # into nested values
 PATH_ROOT, KEYS = re.compile(r"\"?(\w+)"), re.compile(r'[{,]\s*"(\w+)"\s*:')
 STAND_INS, FEW = 0.2, 20  # share of one first of January among dates, and rows from which on shares tell something
+INTERNATIONAL = r"^[^0-9+]*\+"  # how a number begins that names its country; 00 does so in some countries alone
 CENTS = (60.0, 170.0)  # how much larger amounts are that lost their decimal sign
 
 
@@ -175,6 +176,23 @@ def _impossible(sample: Sample, name: str, column: Column) -> Iterator[Finding]:
         if len(moments) >= FEW and STAND_INS * len(moments) <= count < len(moments) and not len(zero):
             what = f"{part(count, len(moments), 'values')} are the same, {common:%Y-%m-%d}: does it stand for none?"
             yield Finding("warning", sample.name, sample.said(name), what, "map it to null")
+
+
+def phone_findings(sample: Sample) -> Iterator[Finding]:
+    """Telephone numbers within a country that no row and no setting names."""
+    contract = sample.table.columns()
+    kinds = {(column.metadata or {}).get(READS): name for name, column in contract.items()}
+    phones = [name for name, kind in tables.pii_columns(sample.table).items() if kind == "phone"]
+    if "country" not in kinds:
+        return
+    for name in phones:
+        rows = sample.rows.select(pl.col(name), is_placed=pl.col(kinds["country"]).is_not_null()).drop_nulls(name)
+        national = rows.filter(~pl.col("is_placed") & ~pl.col(name).str.contains(INTERNATIONAL))
+        if national.height:
+            what = f"{part(national.height, rows.height, 'numbers')} are national and no country is known: they are "
+            what += "read by `default_country` of the identity rules"
+            do = f"set `country`, `country: DE` (say), or map {kinds['country']}"
+            yield Finding("warning", sample.name, sample.said(name), what, do, national.height / rows.height)
 
 
 def amount_findings(sample: Sample) -> Iterator[Finding]:
