@@ -34,6 +34,7 @@ from customer360.platform.sources.stated import (
     marking,
     orders,
     renamed,
+    spared,
     unmapped,
     unused,
     used_columns,
@@ -77,6 +78,7 @@ class _Progress:
     lines: LineCount = field(default_factory=LineCount)
     notes: dict[str, None] = field(default_factory=dict)
     keyed: bool = False
+    lacking: list[str] = field(default_factory=list)  # columns of optional values that it came without
     numbering: Numbering = field(default_factory=Numbering)
     staged: list[tuple[int, str]] = field(default_factory=list)
 
@@ -129,8 +131,9 @@ class IngestUnit:
         gone = [] if done.failure or done.keyed else [c for c in self.usual if f"columns|{c}" not in used]
         facts = dict(done.facts) | used
         facts |= {f"vanished|{column}": 1 for column in gone}
+        facts |= {f"lacking|{column}": facts.get("read", 0) for column in done.lacking if not done.failure}
         outcome = InputOutcome(self.address, facts, done.failure, done.state)
-        warnings = tuple(self._vanished(column, done.columns) for column in gone)
+        warnings = tuple(self._vanished(column, done.columns) for column in gone if column not in done.lacking)
         return Landed(done.bronze, done.dead, facts, tuple(done.notes), outcome, warnings, tuple(done.staged))
 
     def _vanished(self, column: str, columns: list[str]) -> str:
@@ -154,8 +157,10 @@ class IngestUnit:
             ):
                 near = renamed(self.source, done.columns, self.landing, keyed=records.keyed)
                 raise SourceError("; ".join([*faults, *near]))
-            if asked and not records.keyed and (lacking := absent(self.source, done.columns)):
-                done.notes[f"no {', '.join(lacking)}: read as empty"] = None
+            if asked and not records.keyed:
+                done.lacking = spared(self.source, done.columns)
+                if lacking := absent(self.source, done.columns):
+                    done.notes[f"no {', '.join(lacking)}: read as empty"] = None
             self._land(records, number, done)
         if lost := done.lines.missing(done.facts["read"]):  # the reader is at fault; the batch will not balance
             done.facts["lines_unaccounted"] = lost

@@ -152,6 +152,8 @@ FAULTS = [
     P("renamed in the second file", {"orders1.csv": orders(), "orders2.csv": orders(9, 50, "order_id,customer_id,at,total_amount,status")}, "error", ("shop", "orders2.csv", "total", "total_amount")),
     P("a file of another kind", {"orders1.csv": orders(), "orders_index.csv": table("position,customer_id", ["1,C1", "2,C2"])}, "error", ("shop", "1 of 2 files", "orders_index.csv", "another kind", "'position'")),
     P("nothing but zeros", {"orders.csv": orders(total=lambda i: "0.00")}, "warning", ("shop", "TOTAL_AMOUNT (total)", "0 in every one of 40 rows")),
+    P("an optional column that a file lacks", {"orders1.csv": orders(), "orders2.csv": table("order_id,at,total,status", [f"Q{i},2026-01-05,1.50,Completed" for i in range(9)])}, "warning", ("shop", "orders2.csv", "'customer_id'", "CUSTOMER_ID", "null in the 9 rows")),
+    P("a mapped column that no file has", {"orders.csv": orders()}, "warning", ("shop", "orders.csv", "'payer'", "PAYMENT_METHOD", "null in the 40 rows"), {"shop": order_source(mapping={"PAYMENT_METHOD": "UPPER(payer)"})}),
     P("absent in the seventh file", {**{f"orders{n}.csv": orders(9, 9 * n) for n in range(1, 7)}, "orders7.csv": orders(9, 90, "order_id,kunde,at,total,status")}, "error", ("shop", "1 of 7", "orders7.csv", "customer_id", "kunde")),
     P("a required column is not mapped", {"orders.csv": orders()}, "error", ("shop", "TRANSACTION_STATUS", "required"), {"shop": order_source(mapping={"TRANSACTION_STATUS": ""})}),
     P("no column of the contract", {"customers.csv": customers()}, "error", ("crm", "EMAIL_ADRESS", "EMAIL_ADDRESS"), people(mapping={"EMAIL_ADRESS": "mail"})),
@@ -385,6 +387,35 @@ def test_a_mapped_column_that_is_renamed_fails_its_file_with_the_likely_name(tmp
     assert "1 of 2 files could not be read or mapped" in result.output
     assert outcome(config, 1).inputs[1].failure.endswith("'total_amount' is likely the new name of 'total'")
     assert stored(config, "bronze.transactions").height == 40
+
+
+def test_a_file_that_came_without_an_optional_column_lands_and_is_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain, own = orders(), {"shop": order_source(mapping={"COUPON_CODE": "voucher"})}
+    given = table(
+        "order_id,customer_id,at,total,status,voucher", [f"{row},V1" for row in orders(9, 50).splitlines()[1:]]
+    )
+    config = opened(tmp_path, Project("", {"orders1.csv": given, "orders2.csv": plain}, sources=own))
+    (found,) = [f for f in rehearsed(config).findings if "voucher" in f.text]
+    assert found.severity == "warning" and "COUPON_CODE" in found.text and "null in the 40 rows" in found.text
+    with watched(caplog):
+        result = ran(config, "bronze.transactions")
+    assert result.exit_code == 0, result.output
+    told = "1 of 2 files, orders2.csv the first, came without the column 'voucher'"
+    assert len([r for r in caplog.records if told in r.message and "in their 40 records" in r.message]) == 1
+    rows = stored(config, "bronze.transactions")
+    assert (rows.height, rows["COUPON_CODE"].count()) == (49, 9)
+    assert f"shop #1: {told}" in said_by_status(config)
+    (tmp_path / "landing/orders3.csv").write_text(given.replace("voucher", "voucher_no").replace("O5", "P5"))
+    assert ran(config, "bronze.transactions").exit_code, "a column under a new name is not null in silence"
+    assert "'voucher_no' is likely the new name of 'voucher'" in outcome(config, 2).inputs[0].failure
+
+
+def said_by_status(config: Path) -> str:
+    from customer360.serve import cli
+
+    return CliRunner().invoke(cli.app, ["status", "--config", str(config)], env={"COLUMNS": "400"}).output
 
 
 @pytest.mark.parametrize(("loss", "code"), [(0.05, 5), (0.2, 0)])
