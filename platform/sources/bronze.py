@@ -18,6 +18,7 @@ from customer360.platform.errors import TRANSIENT, ConfigError, SourceError
 from customer360.platform.lake import Add, Lake
 from customer360.platform.ledger import Batch, InputOutcome
 from customer360.platform.quality import DeadLetters
+from customer360.platform.quality.ahead import refused_ahead
 from customer360.platform.quality.checks import TableChecks, punctuality
 from customer360.platform.sources import formats, grouping
 from customer360.platform.sources.base import Source
@@ -33,6 +34,7 @@ from customer360.platform.sources.stated import (
     marking,
     orders,
     renamed,
+    spared,
     unmapped,
     unused,
     used_columns,
@@ -76,6 +78,7 @@ class _Progress:
     lines: LineCount = field(default_factory=LineCount)
     notes: dict[str, None] = field(default_factory=dict)
     keyed: bool = False
+    lacking: list[str] = field(default_factory=list)  # columns of optional values that it came without
     numbering: Numbering = field(default_factory=Numbering)
     staged: list[tuple[int, str]] = field(default_factory=list)
 
@@ -128,8 +131,9 @@ class IngestUnit:
         gone = [] if done.failure or done.keyed else [c for c in self.usual if f"columns|{c}" not in used]
         facts = dict(done.facts) | used
         facts |= {f"vanished|{column}": 1 for column in gone}
+        facts |= {f"lacking|{column}": facts.get("read", 0) for column in done.lacking if not done.failure}
         outcome = InputOutcome(self.address, facts, done.failure, done.state)
-        warnings = tuple(self._vanished(column, done.columns) for column in gone)
+        warnings = tuple(self._vanished(column, done.columns) for column in gone if column not in done.lacking)
         return Landed(done.bronze, done.dead, facts, tuple(done.notes), outcome, warnings, tuple(done.staged))
 
     def _vanished(self, column: str, columns: list[str]) -> str:
@@ -153,8 +157,10 @@ class IngestUnit:
             ):
                 near = renamed(self.source, done.columns, self.landing, keyed=records.keyed)
                 raise SourceError("; ".join([*faults, *near]))
-            if asked and not records.keyed and (lacking := absent(self.source, done.columns)):
-                done.notes[f"no {', '.join(lacking)}: read as empty"] = None
+            if asked and not records.keyed:
+                done.lacking = spared(self.source, done.columns)
+                if lacking := absent(self.source, done.columns):
+                    done.notes[f"no {', '.join(lacking)}: read as empty"] = None
             self._land(records, number, done)
         if lost := done.lines.missing(done.facts["read"]):  # the reader is at fault; the batch will not balance
             done.facts["lines_unaccounted"] = lost
@@ -194,6 +200,7 @@ class IngestUnit:
             **fitted.facts,
             **numbered,
             **punctuality(rows, self.checks),
+            **refused_ahead(tables.by_name(self.source.table), rows, done.reading.margin),
         }
         done.bronze += self._write(self.source.table, rows, {"_source": self.name}, number)
         done.dead += self._write("quality.dead_letters", letters, {"source": self.name}, number)

@@ -80,9 +80,13 @@ class Mapping:
         if self.needs is None:
             return []
         trees = [*self.expressions().values(), *([sql.parsed(self.where)] if self.where else [])]
+        return [name for name in self.absent(trees, file_columns) if name not in self.needs]
+
+    def absent(self, trees: Iterable[Tree], file_columns: list[str]) -> list[str]:
+        """The columns that expressions name and a file with these columns lacks, without those that are made."""
         references = (n for tree in trees for n in sql.nodes(tree) if n.get("class") == "COLUMN_REF")
         paths = [path for reference in references if (path := path_of(reference))]
-        made = {f"{path}_position" for path in self.explode} | {joined.name for joined in self.joins} | set(self.needs)
+        made = {f"{path}_position" for path in self.explode} | {joined.name for joined in self.joins}
         absent = [str(path[0]) for path in paths if column_of(path, file_columns) is None]
         return [name for name in dict.fromkeys(absent) if name not in made]
 

@@ -15,9 +15,11 @@ import polars as pl
 
 from customer360.platform import tables
 from customer360.platform.errors import ConfigError
+from customer360.platform.quality.ahead import margin_of
 from customer360.platform.sources import grouping, joins, timestamps
 from customer360.platform.sources.base import Source
 from customer360.platform.sources.casting import DELETED
+from customer360.platform.sources.expressions import sql
 from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.mapping import Mapping
 from customer360.platform.sources.numbering import countable
@@ -43,6 +45,38 @@ def absent(source: Source, columns: list[str]) -> list[str]:
     return [name for name in mapping_of(source).optional(columns) if name not in source.join]
 
 
+def spared(source: Source, columns: list[str]) -> list[str]:
+    """Columns that an input lacks and that are null there: the mapping makes optional values of them alone, the input
+    has none that is likely the same under a new name, and most columns of the mapping are there, so that it is no other
+    kind of file. Where ``needs`` says what every file has, that decides.
+
+    Raises:
+        ConfigError: an expression of the mapping is no SQL.
+    """
+    if source.needs is not None or not source.mapping:
+        return []
+    mapping, contract = marking(source), tables.by_name(source.table).columns()
+    trees, key = mapping.expressions(), tables.spec(tables.by_name(source.table)).key
+    spare = {c for c in trees if c in contract and contract[c].nullable and c not in key}
+    beside = [source.where, *source.explode, *_groups(source), *(on for join in source.join.values() for on in join.on)]
+    try:
+        others = [sql.parsed(text) for text in beside if text] + [tree for c, tree in trees.items() if c not in spare]
+    except sql.Fault:  # which `column_faults` says
+        return []
+    optional = [trees[c] for c in trees if c in spare]
+    needed, every = mapping.absent(others, columns), mapping.absent([*others, *optional], [])
+    lacking = [n for n in mapping.absent(optional, columns) if n not in source.join and n not in needed]
+    if not lacking or 2 * (len(lacking) + len(needed)) > len([name for name in every if name not in source.join]):
+        return []
+    free = unused(source, columns)
+    return [name for name in lacking if likely_name(name, free) is None]
+
+
+def _groups(source: Source) -> list[str]:
+    """What a source groups by, as SQL."""
+    return [text if re.search(r'[("]', text) else f'"{text}"' for text in source.group_by]
+
+
 def marking(source: Source, landing: Landing | None = None) -> Mapping:
     """The mapping of a source that also says which records are deletions; see `mapping_of`."""
     mapping = mapping_of(source, landing)
@@ -58,7 +92,9 @@ def reading_of(source: Source, rules: dict[str, Any] | None = None, facts: dict[
         timezone=source.timezone,
         dates=source.dates,
         decimal=source.decimal,
+        country=source.country,
         usual=orders(facts or ()),
+        margin=margin_of(rules or {}),
     )
 
 
@@ -92,10 +128,12 @@ def column_faults(
     landing: Landing | None = None,
     *,
     keyed: bool,
+    spare: bool = True,
 ) -> list[str]:
     """What a source's mapping and contract lack in an input with these columns; `unmapped` where a mapping asks.
 
-    With ``landing``, the files that the source is joined with are looked at, too.
+    With ``landing``, the files that the source is joined with are looked at, too. Without ``spare``, columns that may
+    be null (`spared`) are asked for as well.
 
     Raises:
         ConfigError: an expression of the mapping is no SQL.
@@ -103,7 +141,11 @@ def column_faults(
     if landing is not None and (found := joins.faults(landing, source.join)):
         return found
     table, mapping = tables.by_name(source.table), mapping_of(source, landing)
-    there = [*columns, *marking(source).optional(columns)]
+    marked = marking(source)
+    if lacking := spared(source, columns) if spare and not keyed else []:
+        needs = tuple(name for name in _named(marked) if name not in lacking)
+        mapping, marked = replace(mapping, needs=needs), replace(marked, needs=needs)
+    there = [*columns, *marked.optional(columns)]
     if source.deleted and not keyed and (found := mapping.condition_faults(source.deleted, there)):
         return [f"deleted {fault}" for fault in found]
     if keyed:
@@ -113,15 +155,23 @@ def column_faults(
     return mapping.faults(table, [*columns, *countable(table)], sample)
 
 
+def _named(mapping: Mapping) -> list[str]:
+    """All columns that a mapping names."""
+    return mapping.absent(
+        [*mapping.expressions().values(), *([sql.parsed(mapping.where)] if mapping.where else [])], []
+    )
+
+
 def missing_columns(
-    source: Source, columns: list[str], landing: Landing | None = None, *, keyed: bool
+    source: Source, columns: list[str], landing: Landing | None = None, *, keyed: bool, spare: bool = True
 ) -> tuple[list[str], list[str]]:
-    """Columns that the mapping needs and an input with these columns lacks, and faults that no column would mend."""
+    """Columns that the mapping needs and an input with these columns lacks, and faults that no column would mend; see
+    `column_faults`."""
     missing: list[str] = []
-    faults = column_faults(source, columns, landing=landing, keyed=keyed)
+    faults = column_faults(source, columns, landing=landing, keyed=keyed, spare=spare)
     names = [name for name in names_in(_expressions(source)) if name not in columns] if faults else []
     for name in [*names, *names]:  # of an expression that needs two, the second shows once the first is there
-        left = column_faults(source, [*columns, *missing, name], landing=landing, keyed=keyed)
+        left = column_faults(source, [*columns, *missing, name], landing=landing, keyed=keyed, spare=spare)
         if name not in missing and _heads(left) != _heads(faults):
             missing, faults = [*missing, name], left
     return missing, faults
@@ -134,8 +184,7 @@ def _heads(faults: list[str]) -> set[str]:
 
 def _expressions(source: Source) -> list[str]:
     """All SQL of a source that names columns of its files, but for the condition."""
-    grouped = (text if re.search(r'[("]', text) else f'"{text}"' for text in source.group_by)
-    return [*source.mapping.values(), *grouped, *source.explode]
+    return [*source.mapping.values(), *_groups(source), *source.explode]
 
 
 def renamed(source: Source, columns: list[str], landing: Landing, *, keyed: bool) -> list[str]:
@@ -200,6 +249,7 @@ def made_by(source: Source) -> dict[str, str]:
     # Each key only where it is given, so that what landed without it is of the same print.
     mapping += [source.explode] if source.explode else []
     mapping += [source.deleted] if source.deleted else []
+    mapping += [{"country": source.country}] if source.country else []
     if source.join:
         mapping.append({name: join.model_dump(exclude={"sha256"}) for name, join in source.join.items()})
     parts: dict[str, Any] = {"mapping": mapping, "reader": source.reader_options(), "contract": columns}

@@ -19,6 +19,7 @@ from customer360.platform.ledger import Run
 from customer360.platform.quality.checks import DIMENSIONS
 from customer360.platform.run import lake_of
 from customer360.platform.run.letters import open_dead_letters
+from customer360.platform.run.losses import lacking
 from customer360.platform.run.rereading import BatchLine, batch_lines, named_batches, outdated
 from customer360.platform.settings import Settings
 from customer360.serve import money
@@ -177,6 +178,8 @@ def _stuck(lake: Lake, settings: Settings) -> None:
         if line.sticks:
             console.print(f"sticks: {line.source} #{line.seq} {line.state}: {line.reason}", style="red")
             console.print(f"        customer360 batch retry {line.source}, or batch drop {line.source} {line.seq}")
+    for line in lacking(lake, settings.sources):
+        console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
     for name, (seqs, parts) in outdated(lake, settings, settings.sources).items():
         console.print(f"{name}: {named_batches(seqs)} landed under another {' and '.join(parts)}: run --reland {name}")
 

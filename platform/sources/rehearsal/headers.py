@@ -10,11 +10,17 @@ import polars as pl
 from customer360.platform.errors import ConfigError
 from customer360.platform.sources.files import Files
 from customer360.platform.sources.landing import Landing
-from customer360.platform.sources.rehearsal.findings import Finding, listed
+from customer360.platform.sources.rehearsal.findings import Finding, Severity, listed
 from customer360.platform.sources.rehearsal.rows import other_delimiter
 from customer360.platform.sources.rehearsal.samples import Look, Sample, Waiting
 from customer360.platform.sources.renames import likely_name, names_in
-from customer360.platform.sources.stated import contract_faults, missing_columns, used_columns, usual_columns
+from customer360.platform.sources.stated import (
+    contract_faults,
+    missing_columns,
+    spared,
+    used_columns,
+    usual_columns,
+)
 
 BEGINNING, LINES = 1 << 14, 30  # bytes and lines of a file in which a header further down is looked for
 VALUES = 2_000  # of a column that are compared with another's
@@ -62,8 +68,24 @@ def header_findings(landing: Landing, sample: Sample) -> Iterator[Finding]:
         hints = [hint for fault in faults if (hint := _alike(fault, other[fault][0], sample))]
         do = ", ".join(hints) if len(hints) == len(faults) else f"it has {listed(other[faults[0]][0].columns, 8)}"
         yield Finding("error", sample.name, where, ", ".join(faults), do)
+    yield from _spared(landing, sample, [look for look in looked if look not in strange])
     yield from _keys_of_no_object(sample, looked)
     yield from _vanished(sample, looked)
+
+
+def _spared(landing: Landing, sample: Sample, looked: list[Look]) -> Iterator[Finding]:
+    """Columns that files lack and that would be null there; an error where the values show them under a new name."""
+    lacking: dict[str, list[Look]] = {}
+    for look in looked:
+        for name in [] if look.keyed else spared(sample.source, list(look.columns)):
+            lacking.setdefault(name, []).append(look)
+    for name, looks in lacking.items():
+        renamed = _renamed(sample, looks[0], name)
+        rows = sum(look.records.height for look in looks)
+        what = _lacks(sample, [name]) + ("" if renamed else f": null in the {rows:,} rows that were looked at")
+        do = _instead(landing, sample, looks[0], name)
+        severity: Severity = "error" if renamed else "warning"
+        yield Finding(severity, sample.name, _files(looks, len(looked)), what, do)
 
 
 def _used(sample: Sample) -> set[str]:
@@ -71,17 +93,17 @@ def _used(sample: Sample) -> set[str]:
     return {column for look in sample.looks for column in look.columns} & set(names_in(sample.source.mapping.values()))
 
 
-def _missing(sample: Sample, look: Look) -> tuple[list[str], list[str]]:
+def _missing(sample: Sample, look: Look, *, spare: bool = True) -> tuple[list[str], list[str]]:
     """As `missing_columns`; nothing where the mapping is no SQL, which `contract_findings` says."""
     try:
-        return missing_columns(sample.source, list(look.columns), sample.landing, keyed=look.keyed)
+        return missing_columns(sample.source, list(look.columns), sample.landing, keyed=look.keyed, spare=spare)
     except ConfigError:
         return [], []
 
 
 def _lacks(sample: Sample, names: list[str]) -> str:
     mapped = sample.source.mapping.items()
-    targets = [column for column, text in mapped if not set(names).isdisjoint(names_in([text]))]
+    targets = [c for c, text in mapped if any(n in names or n.partition(".")[0] in names for n in names_in([text]))]
     plural = "s" if len(names) > 1 else ""
     need = "need" if len(targets) > 1 else "needs"
     return f"lacks the column{plural} {listed(names, 8)} that {', '.join(targets) or 'group_by'} {need}"
@@ -142,7 +164,7 @@ def _keys_of_no_object(sample: Sample, looked: list[Look]) -> Iterator[Finding]:
         return
     union = list(dict.fromkeys(column for look in keyed for column in look.columns))
     everything = Look("", tuple(union))
-    for name in _missing(sample, everything)[0]:
+    for name in _missing(sample, everything, spare=False)[0]:
         targets = [column for column, text in sample.source.mapping.items() if name in names_in([text])]
         if any(not sample.table.columns()[c].nullable for c in targets if c in sample.table.columns()):
             continue  # a required one is a fault of each file

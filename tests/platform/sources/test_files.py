@@ -38,6 +38,7 @@ def profiles(lake: Lake, registries: None) -> type[Table]:
 
         CUSTOMER_ID = String(nullable=True)
         N = Integer(nullable=True)
+        NAME = String(nullable=True)
 
     lake.ensure(Profiles)
     lake.ensure(DeadLetters)
@@ -189,7 +190,7 @@ def test_a_file_is_landed_with_every_record_accounted_for(lake: Lake, landing: L
     assert lake.files("bronze.t_profiles")[0].path == "_source=crm/crm-00000001-00000.parquet"
 
 
-def test_objects_may_leave_out_a_mapped_key_and_tables_may_not(
+def test_objects_may_leave_out_a_mapped_key(
     lake: Lake, landing: Landing, profiles: type[Table], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mapping = {"CUSTOMER_ID": "id", "N": "orders"}
@@ -199,7 +200,40 @@ def test_objects_may_leave_out_a_mapped_key_and_tables_may_not(
     landed = land(lake, landing, objects, text)
     assert (landed.facts["landed"], landed.outcome.failure, len(landed.bronze) > 1) == (21, "", True)
     assert lake.scan("bronze.t_profiles").collect()["N"].drop_nulls().to_list() == [7]
-    assert "orders" in land(lake, landing, source(mapping=mapping), "id\n1\n").outcome.failure
+
+
+COLUMNS = {"CUSTOMER_ID": "id", "N": "orders", "NAME": "first || ' ' || last"}
+
+
+@pytest.mark.parametrize(
+    ("header", "more", "lacking"),
+    [
+        ("id,orders,first,last", {}, []),
+        ("id,first,last", {}, ["orders"]),
+        ("id,first,orders", {}, ["last"]),
+        ("id,first,last,colour", {}, ["orders"]),
+        ("id,first,last,order_count", {}, None),  # its new name
+        ("ID,FIRST,LAST", {}, ["orders"]),
+        ("orders,first,last", {}, None),  # required
+        ("id,size,weight", {}, None),  # another kind of file
+        ("id,first,last", {"needs": ["id", "orders", "first", "last"]}, None),  # every file has it
+        ("id,first,last", {"needs": ["id"]}, []),
+        ("id,first,last", {"where": "orders > 1"}, None),
+        ("id,first,last", {"deleted": "orders = '0'"}, None),
+        ("id,first,last", {"mapping": {**COLUMNS, "CUSTOMER_ID": "COALESCE(id, orders)"}}, None),
+    ],
+)
+def test_a_column_of_optional_values_may_be_absent_unless_it_was_renamed(
+    lake: Lake, landing: Landing, profiles: type[Table], header: str, more: dict[str, Any], lacking: list[str] | None
+) -> None:
+    settings = source(**{"mapping": COLUMNS, **more})
+    text = f"{header}\n{','.join('7' for _ in header.split(','))}\n"
+    landed = land(lake, landing, settings, text)
+    assert bool(landed.outcome.failure) == (lacking is None), landed.outcome.failure
+    assert {f: n for f, n in landed.facts.items() if f.startswith("lacking|")} == {
+        f"lacking|{c}": 1 for c in lacking or []
+    }
+    assert landed.facts["landed"] == (lacking is not None)
 
 
 def test_a_file_without_rows_leaves_no_file_but_the_batch_counts(
