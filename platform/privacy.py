@@ -26,6 +26,7 @@ ACCOUNT_COLUMN, VISITOR_COLUMN = "CUSTOMER_ID", "VISITOR_ID"
 CONTACT_COLUMNS = {"email": "EMAIL_ADDRESS", "phone": "PHONE_NUMBER"}  # in bronze, by their kind of personal data
 GROUPED = "bronze.grouped_records"  # records that groups are made of; see `sources.grouping`
 _SECRET, _LIST = "_erasures/secret", "_erasures/digests.json"
+_UNFINISHED = "_erasures/unfinished"
 
 
 def masked(table: type[Table], frame: pl.DataFrame) -> pl.DataFrame:
@@ -56,6 +57,32 @@ class Identifiers:
         names = {number for of, _, number in accounts if system in (None, of)} | self.devices | self.texts
         words = "|".join(re.escape(n) for n in sorted(names))
         return rf"(?:^|[^A-Za-z0-9])(?:{words})(?:[^A-Za-z0-9]|$)" if words else "$^"
+
+
+def begin_erasure(lake: Lake, person_id: str, who: Identifiers) -> None:
+    """Note what names a person before anything of it goes: an erasure takes away what it finds the person by, so that
+    one that died could not be taken up again. Until ``end_erasure`` removes it, the note holds personal data itself.
+    """
+    note = {"accounts": who.accounts, "devices": who.devices, "texts": who.texts, "persons": who.persons}
+    facts = {table: sorted(keys) for table, keys in who.facts.items()}
+    text = json.dumps({name: sorted(values) for name, values in note.items()} | {"facts": facts})
+    lake.put(f"{_UNFINISHED}/{person_id}.json", text.encode())
+
+
+def unfinished_erasures(lake: Lake) -> dict[str, Identifiers]:
+    """Erasures that began and did not end, by the id of their person."""
+    found = {}
+    for path in lake.objects(_UNFINISHED):
+        note = json.loads(lake.get(path) or b"{}")
+        facts = {table: frozenset(keys) for table, keys in note.pop("facts").items()}
+        sets = {name: frozenset(values) for name, values in note.items()}
+        found[path.rpartition("/")[2].removesuffix(".json")] = Identifiers(**sets, facts=facts)
+    return found
+
+
+def end_erasure(lake: Lake, person_id: str) -> None:
+    """Nothing of the person is left: its note goes too."""
+    lake.delete([f"{_UNFINISHED}/{person_id}.json"])
 
 
 def erase_rows(lake: Lake, who: Identifiers) -> dict[str, int]:

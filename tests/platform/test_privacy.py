@@ -103,3 +103,14 @@ def test_erase_rows_cleans_what_was_refused(lake: Lake, registries: None) -> Non
     assert lake.scan("quality.quarantine").collect()["record"].to_list() == ['{"ID":"170"}']
     assert lake.scan("quality.dead_letters").collect()["raw"].to_list() == [b"x17"]
     assert lake.get("_replays/r.jsonl") == b'{"ID":"18"}\n'
+
+
+def test_a_begun_erasure_keeps_what_names_its_person_until_it_ends(lake: Lake) -> None:
+    who = Identifiers(
+        frozenset({"POS/1"}), frozenset({"d"}), frozenset({"a@x.org"}), {"bronze.t": frozenset({"POS/9"})}
+    )
+    assert privacy.unfinished_erasures(lake) == {}
+    privacy.begin_erasure(lake, "p1", who)
+    assert privacy.unfinished_erasures(lake) == {"p1": who}
+    privacy.end_erasure(lake, "p1")
+    assert privacy.unfinished_erasures(lake) == {} and lake.objects("_erasures/unfinished") == []
