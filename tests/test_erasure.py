@@ -100,10 +100,11 @@ def _spoil(site: Any, account: str, email: str, shopper: str) -> None:
         "CUSTOMER_ID": shopper,
         "SEARCH_QUERY": email,
     }
-    site.deliver(
-        "web/events/dirt.jsonl.gz",
-        [json.dumps(event), json.dumps(event | {"EVENT_ID": "other", "CUSTOMER_ID": "X9", "SEARCH_QUERY": "tea"})],
-    )
+    other = event | {"EVENT_ID": "other", "CUSTOMER_ID": "X9", "SEARCH_QUERY": "tea"}
+    said = f"https://shop.example.com/shared?from={email.replace('@', '%40')}&by={email}"  # a friend follows a link
+    friend = {"EVENT_ID": "friend", "EVENT_TYPE": "PRODUCT_VIEW", "EVENT_DATE": "2026-06-20T00:00:00Z"}
+    friend |= {"VISITOR_ID": "VFRIEND", "PRODUCT_ID": "PR00001", "PAGE_URL": said}
+    site.deliver("web/events/dirt.jsonl.gz", [json.dumps(row) for row in (event, other, friend)])
 
 
 def _share_a_device(site: Any, shopper: str, other: str) -> None:
@@ -206,6 +207,11 @@ def test_refused_rows_of_others_stay(case: Case) -> None:
     assert "other@example.org" in refused.str.json_path_match("$.EMAIL_ADDRESS").to_list()
     assert "X9" in refused.str.json_path_match("$.CUSTOMER_ID").to_list()
     assert any(b"X998" in raw for raw in quality.dead_letters(case.site.lake)["raw"])
+
+
+def test_what_others_did_stays_without_what_it_says_of_the_person(case: Case) -> None:
+    (url,) = case.now("silver.events").filter(event_id="friend")["page_url"]
+    assert url == f"https://shop.example.com/shared?from={privacy.MASK}&by={privacy.MASK}"
 
 
 def test_the_online_store_forgot_the_person(case: Case) -> None:
