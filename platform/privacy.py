@@ -22,10 +22,14 @@ from customer360.platform.lake import Lake
 from customer360.platform.tables import Table
 
 MASK = "•••"
+SHORTEST_PHONE = 7  # digits; shorter ones are searched for as they are written
 ACCOUNT_COLUMN, VISITOR_COLUMN = "CUSTOMER_ID", "VISITOR_ID"
+NAME_COLUMNS = ("FIRST_NAME", "LAST_NAME")
+OWN_KINDS = ("account", "device", "name", "email", "phone", "birth")  # say of a row whose it is, and of nobody else
 CONTACT_COLUMNS = {"email": "EMAIL_ADDRESS", "phone": "PHONE_NUMBER"}  # in bronze, by their kind of personal data
 GROUPED = "bronze.grouped_records"  # records that groups are made of; see `sources.grouping`
 _SECRET, _LIST = "_erasures/secret", "_erasures/digests.json"
+_UNFINISHED = "_erasures/unfinished"
 
 
 def masked(table: type[Table], frame: pl.DataFrame) -> pl.DataFrame:
@@ -49,6 +53,7 @@ class Identifiers:
     # "SYSTEM/key…" of the bronze rows that were attributed to it, by table
     facts: Mapping[str, frozenset[str]] = field(default_factory=dict)
     persons: frozenset[str] = frozenset()  # ids under which older editions may hold it
+    names: frozenset[tuple[str, str]] = frozenset()  # first and last names that are this subject's alone
 
     def pattern(self, system: str | None) -> str:
         """Regular expression that finds the subject in a raw record of ``system`` (None: of any), whole words only."""
@@ -57,16 +62,72 @@ class Identifiers:
         words = "|".join(re.escape(n) for n in sorted(names))
         return rf"(?:^|[^A-Za-z0-9])(?:{words})(?:[^A-Za-z0-9]|$)" if words else "$^"
 
+    def betrays(self, system: str | None, raw: bytes) -> bool:
+        """Whether a raw record of ``system`` (None: of any) names the subject: by an identifier, or by both names."""
+        text = raw.decode("utf-8", "replace")
+        whole = (rf"(?<![^\W_]){re.escape(name)}(?![^\W_])" for pair in self.names for name in pair)
+        found = [re.search(name, text, re.IGNORECASE) is not None for name in whole]
+        named = any(first and last for first, last in zip(found[::2], found[1::2], strict=True))
+        return named or re.search(self.pattern(system), text, re.IGNORECASE) is not None
+
+    def mentions(self) -> str:
+        """Regular expression (Rust's) of what names the subject within a text of somebody else: contacts in any
+        spelling, and first and last name beside each other. Account numbers are none: they may be anybody's words."""
+        between = r"[\s,;.:+_-]{1,3}"
+        pairs = (sorted(map(re.escape, pair)) for pair in self.names)
+        names = {each for one, two in pairs for each in (one + between + two, two + between + one)}
+        words = "|".join(sorted({_any_spelling(t) for t in self.texts} | names))
+        return rf"(?i)\b(?:{words})\b" if words else r"[^\s\S]"
+
+
+def _any_spelling(contact: str) -> str:
+    """Regular expression of an e-mail address, also as a part of a URL, or of a phone number however it is parted."""
+    if "@" in contact:
+        return re.escape(contact.strip()).replace("@", "(?:@|%40)")
+    digits = re.sub(r"\D", "", contact)
+    return r"[\s()./-]{0,3}".join(digits) if len(digits) >= SHORTEST_PHONE else re.escape(contact.strip())
+
+
+def begin_erasure(lake: Lake, person_id: str, who: Identifiers) -> None:
+    """Note what names a person before anything of it goes: an erasure takes away what it finds the person by, so that
+    one that died could not be taken up again. Until ``end_erasure`` removes it, the note holds personal data itself.
+    """
+    note = {"accounts": who.accounts, "devices": who.devices, "texts": who.texts, "persons": who.persons}
+    facts = {table: sorted(keys) for table, keys in who.facts.items()}
+    text = json.dumps(
+        {name: sorted(values) for name, values in note.items()} | {"facts": facts, "names": sorted(who.names)}
+    )
+    lake.put(f"{_UNFINISHED}/{person_id}.json", text.encode())
+
+
+def unfinished_erasures(lake: Lake) -> dict[str, Identifiers]:
+    """Erasures that began and did not end, by the id of their person."""
+    found = {}
+    for path in lake.objects(_UNFINISHED):
+        note = json.loads(lake.get(path) or b"{}")
+        facts = {table: frozenset(keys) for table, keys in note.pop("facts").items()}
+        names = frozenset((first, last) for first, last in note.pop("names"))
+        sets = {name: frozenset(values) for name, values in note.items()}
+        found[path.rpartition("/")[2].removesuffix(".json")] = Identifiers(**sets, facts=facts, names=names)
+    return found
+
+
+def end_erasure(lake: Lake, person_id: str) -> None:
+    """Nothing of the person is left: its note goes too."""
+    lake.delete([f"{_UNFINISHED}/{person_id}.json"])
+
 
 def erase_rows(lake: Lake, who: Identifiers) -> dict[str, int]:
     """Remove a subject from every current bronze table, dated edition, quarantine, dead letters and replay files. Rows
     by table.
 
-    Tables whose contract says ``anonymize`` keep the row without its personal columns. What is built on bronze changes
-    with the next run; ingest refuses the subject from now on.
+    Tables whose contract says ``anonymize`` keep the row without its personal columns, and rows of others lose what
+    they say of the subject (``Identifiers.mentions``). What is built on bronze changes with the next run; ingest
+    refuses the subject from now on.
     """
     contacts = (f"CONTACT/{_plain(t)}" for t in who.texts)
-    remember_erasure(lake, [*who.accounts, *(f"VISITOR/{d}" for d in who.devices), *contacts])
+    names = (f"NAME/{_plain(first)} {_plain(last)}" for first, last in who.names)
+    remember_erasure(lake, [*who.accounts, *(f"VISITOR/{d}" for d in who.devices), *contacts, *names])
     touched = {GROUPED: _erase_grouped(lake, who)} if lake.exists(GROUPED) else {}
     for name, table in tables.TABLES.items():
         if name == GROUPED:
@@ -81,8 +142,7 @@ def erase_rows(lake: Lake, who: Identifiers) -> dict[str, int]:
             touched[name] = lake.rewrite(name, partial(_without_text, column, who), reason="erasure")
     for path in lake.objects("_replays"):
         lines = (lake.get(path) or b"").splitlines(keepends=True)
-        betrays = re.compile(who.pattern(None).encode(), re.IGNORECASE)
-        kept = [line for line in lines if not betrays.search(line)]
+        kept = [line for line in lines if not who.betrays(None, line)]
         if len(kept) < len(lines):
             lake.put(path, b"".join(kept))
             touched[path] = len(lines) - len(kept)
@@ -130,11 +190,14 @@ def _without(table: type[Table], who: Identifiers, frame: pl.DataFrame) -> pl.Da
         if kind == "device":
             mine = mine | pl.col(column).is_in(list(who.devices)).fill_null(False)
     unnamed = [pl.lit(True), *(pl.col(c).is_null() for c, kind in kinds.items() if kind == "account")]
-    mine = mine | (_has_contact(kinds, who) & pl.all_horizontal(unnamed))
+    mine = mine | ((_has_contact(kinds, who) | _has_names(table, who)) & pl.all_horizontal(unnamed))
     if tables.spec(table).erasure == "delete":
-        return frame.filter(~mine)
-    blank = [pl.when(~mine).then(pl.col(c)).alias(c) for c in (*kinds, "_rescued")]
-    return frame.with_columns(blank)
+        frame = frame.filter(~mine)
+    else:
+        frame = frame.with_columns(pl.when(~mine).then(pl.col(c)).alias(c) for c in (*kinds, "_rescued"))
+    said = [c for c, t in frame.schema.items() if t == pl.String and (c == "_rescued" or not c.startswith("_"))]
+    texts = [c for c in said if c not in tables.spec(table).key and kinds.get(c) not in OWN_KINDS]
+    return frame.with_columns(pl.col(texts).str.replace_all(who.mentions(), MASK))
 
 
 def _without_person(table: type[Table], who: Identifiers, frame: pl.DataFrame) -> pl.DataFrame:
@@ -151,6 +214,15 @@ def _has_contact(kinds: Mapping[str, str], who: Identifiers) -> pl.Expr:
     return mine
 
 
+def _has_names(table: type[Table], who: Identifiers) -> pl.Expr:
+    """Whether a row bears first and last names that are the subject's alone."""
+    if not set(NAME_COLUMNS) <= set(table.columns()):
+        return pl.lit(False)
+    first, last = map(_plain_expr, NAME_COLUMNS)
+    pairs = ((first == _plain(one)) & (last == _plain(two)) for one, two in sorted(who.names))
+    return pl.any_horizontal(pl.lit(False), *pairs).fill_null(False)
+
+
 def _plain(contact: str) -> str:
     """E-mail addresses and phone numbers as they are compared: without case and outer blanks."""
     return contact.strip().lower()
@@ -163,10 +235,7 @@ def _plain_expr(column: str) -> pl.Expr:
 def _without_text(column: str, who: Identifiers, frame: pl.DataFrame) -> pl.DataFrame:
     """Drop the rows whose raw text names the subject. Few rows, and bytes may be no text: one by one."""
     rows = frame.select("source_system", column).rows()
-    betrays = {
-        system: re.compile(who.pattern(system).encode(), re.IGNORECASE) for system in {system for system, _ in rows}
-    }
-    keep = [betrays[system].search(raw.encode() if isinstance(raw, str) else raw) is None for system, raw in rows]
+    keep = [not who.betrays(system, raw.encode() if isinstance(raw, str) else raw) for system, raw in rows]
     return frame.filter(pl.Series(keep, dtype=pl.Boolean))
 
 
@@ -177,21 +246,24 @@ def remember_erasure(lake: Lake, identifiers: Iterable[str]) -> None:
 
 
 def erased_rows(lake: Lake, frame: pl.DataFrame, system: str) -> pl.Series:
-    """Boolean per row: whether its account or visitor was erased before; a row without account, by its contacts."""
+    """Boolean per row: whether its account or visitor was erased before; a row without account, by its contacts
+    and names."""
     nothing = pl.select(pl.repeat(False, frame.height, dtype=pl.Boolean)).to_series()
     known = set(_digests(lake))
     kinds = {ACCOUNT_COLUMN: system, VISITOR_COLUMN: "VISITOR", **dict.fromkeys(CONTACT_COLUMNS.values(), "CONTACT")}
-    present = {column: kind for column, kind in kinds.items() if column in frame.columns}
-    if not known or not present:
+    values = {column: (kind, frame[column]) for column, kind in kinds.items() if column in frame.columns}
+    if set(NAME_COLUMNS) <= set(frame.columns):
+        both = pl.concat_str(*map(_plain_expr, NAME_COLUMNS), separator=" ")
+        values["names"] = "NAME", frame.select(both).to_series()
+    if not known or not values:
         return nothing
     secret = _secret(lake)
-    for column, kind in present.items():
-        values = frame[column]
+    alone = frame[ACCOUNT_COLUMN].is_null() if ACCOUNT_COLUMN in frame.columns else ~nothing
+    for kind, each in values.values():
         if kind == "CONTACT":
-            alone = frame[ACCOUNT_COLUMN].is_null() if ACCOUNT_COLUMN in frame.columns else ~nothing
-            values = frame.select(pl.when(alone).then(_plain_expr(column)).alias(column)).to_series()
-        gone = [v for v in values.unique().drop_nulls() if _digest(secret, f"{kind}/{v}") in known]
-        nothing = nothing | values.is_in(gone).fill_null(False)
+            each = each.str.strip_chars().str.to_lowercase()
+        gone = [v for v in each.unique().drop_nulls() if _digest(secret, f"{kind}/{v}") in known]
+        nothing = nothing | (each.is_in(gone).fill_null(False) & (alone if kind in ("CONTACT", "NAME") else True))
     return nothing
 
 

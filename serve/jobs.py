@@ -36,6 +36,11 @@ from customer360.serve.publication.indexes import delete_indexes, publish_index
 def run_pipeline(settings: Settings, request: RunRequest) -> Run:
     """Run a part of the graph; see ``platform.run.run``. What became of it is noted for who serves (``freshness``)."""
     rules = rules_of(settings)
+    for person in privacy.unfinished_erasures(lake_of(settings)) if request.command != "erase" else ():
+        telemetry.log.warning(
+            f"the erasure of {person} was cut short and its rows are not all gone; "
+            f"`customer360 erase {person} --yes` takes it up again"
+        )
     with freshness.watched(state_folder(settings), request.command) as ended:
         record = run(settings, request, rules=rules)
         ended.append(record)
@@ -186,33 +191,43 @@ def load_warehouse(settings: Settings) -> LoadReport:
 
 
 def current_person(settings: Settings, person: str) -> str:
-    """The current id of the person that an id leads to; see ``erase`` for what it raises."""
-    return person_of(lake_of(settings), person, identity_rules(settings))
+    """The current id of the person that an id leads to, or the one whose erasure began; see ``erase`` for what it
+    raises."""
+    lake = lake_of(settings)
+    begun = [p for p, who in privacy.unfinished_erasures(lake).items() if person in {p, *who.persons}]
+    return begun[0] if begun else person_of(lake, person, identity_rules(settings))
 
 
 def erase(settings: Settings, person: str) -> dict[str, int]:
     """Erase one person, by its current id or a former one, from raw data, rebuild what was made of it, publish without
-    it. Returns rows by table.
+    it. An erasure that died is taken up where it stopped, by the same id or with the next one. Returns rows by table.
 
     Raises:
         UnknownPerson: no person has this id.
         AmbiguousId: the records of a former id are several persons' now.
     """
-    lake = lake_of(settings)
+    lake, state, rules = lake_of(settings), state_folder(settings), identity_rules(settings)
     person = current_person(settings, person)
-    if not is_followed(lake, person, identity_rules(settings)):  # decisions that no run has followed yet
-        run_pipeline(settings, RunRequest(start="silver", command="erase"))
-        person = current_person(settings, person)
-    who = identifiers_of(lake, person)
+    if person not in privacy.unfinished_erasures(lake):
+        if not is_followed(lake, person, rules):  # decisions that no run has followed yet
+            run_pipeline(settings, RunRequest(start="silver", command="erase"))
+            person = current_person(settings, person)
+        privacy.begin_erasure(lake, person, identifiers_of(lake, person))
+    todo = privacy.unfinished_erasures(lake)
+    touched: dict[str, int] = {}
     with lake.run_lock(f"erase {person}"):
-        touched = privacy.erase_rows(lake, who) | forget(lake, who, identity_rules(settings))
-        delete_person(state_folder(settings), person, who.persons)  # answers stop now, before anything is rebuilt
-        delete_indexes(state_folder(settings))
+        for each, who in todo.items():
+            rows = privacy.erase_rows(lake, who) | forget(lake, who, rules)
+            touched |= {table: touched.get(table, 0) + n for table, n in rows.items()}
+            delete_person(state, each, who.persons)  # answers stop now, before anything is rebuilt
+        delete_indexes(state)
     run_pipeline(settings, RunRequest(start="silver", command="erase"))
-    publish_index(lake, state_folder(settings), identity_rules(settings))
-    publish_gold(lake, state_folder(settings), keep=1)  # older publications still hold the person
-    freshness.published(state_folder(settings))
+    publish_index(lake, state, rules)
+    publish_gold(lake, state, keep=1)  # older publications still hold the person
+    freshness.published(state)
     if (star := warehouse_file(settings)).exists():
         load_warehouse(settings)
         rewrite(star)
+    for each in todo:
+        privacy.end_erasure(lake, each)
     return touched

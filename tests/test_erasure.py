@@ -33,6 +33,7 @@ class Case:
     before: dict[str, pl.DataFrame]
     touched: dict[str, int] = field(default_factory=dict)
     dates: tuple[date, ...] = ()
+    standing: Any = None  # the same site, of which nobody was erased
 
     def now(self, name: str) -> pl.DataFrame:
         return self.site.lake.scan(name).collect()
@@ -99,10 +100,11 @@ def _spoil(site: Any, account: str, email: str, shopper: str) -> None:
         "CUSTOMER_ID": shopper,
         "SEARCH_QUERY": email,
     }
-    site.deliver(
-        "web/events/dirt.jsonl.gz",
-        [json.dumps(event), json.dumps(event | {"EVENT_ID": "other", "CUSTOMER_ID": "X9", "SEARCH_QUERY": "tea"})],
-    )
+    other = event | {"EVENT_ID": "other", "CUSTOMER_ID": "X9", "SEARCH_QUERY": "tea"}
+    said = f"https://shop.example.com/shared?from={email.replace('@', '%40')}&by={email}"  # a friend follows a link
+    friend = {"EVENT_ID": "friend", "EVENT_TYPE": "PRODUCT_VIEW", "EVENT_DATE": "2026-06-20T00:00:00Z"}
+    friend |= {"VISITOR_ID": "VFRIEND", "PRODUCT_ID": "PR00001", "PAGE_URL": said}
+    site.deliver("web/events/dirt.jsonl.gz", [json.dumps(row) for row in (event, other, friend)])
 
 
 def _share_a_device(site: Any, shopper: str, other: str) -> None:
@@ -156,6 +158,7 @@ def case(
     assert _mentions(case), "the scan finds nothing to erase"
     jobs.load_warehouse(made.settings)
     assert {case.person, email} <= _in_warehouse(case), "neither does it in the warehouse"
+    case.standing = made.copy(tmp_path_factory.mktemp("standing") / "site")
     case.touched = jobs.erase(made.settings, person)
     yield case
 
@@ -206,6 +209,11 @@ def test_refused_rows_of_others_stay(case: Case) -> None:
     assert any(b"X998" in raw for raw in quality.dead_letters(case.site.lake)["raw"])
 
 
+def test_what_others_did_stays_without_what_it_says_of_the_person(case: Case) -> None:
+    (url,) = case.now("silver.events").filter(event_id="friend")["page_url"]
+    assert url == f"https://shop.example.com/shared?from={privacy.MASK}&by={privacy.MASK}"
+
+
 def test_the_online_store_forgot_the_person(case: Case) -> None:
     from customer360.platform import online
 
@@ -249,6 +257,45 @@ def test_the_warehouse_forgot_the_person_and_keeps_the_money(case: Case) -> None
         kept = star.execute("SELECT sum(net_amount), count(*) FROM customer.fact_transactions").fetchall()
     assert kept == [case.before["silver.transactions"].select(pl.col("net_amount").sum(), pl.len()).row(0)]
     assert jobs.load_warehouse(case.site.settings).is_current
+
+
+# ---- died, and taken up again ---------------------------------------------------------------------------------------
+
+DEATHS = (
+    "after commit bronze.customers",  # contacts can be read off no table any more
+    "after commit silver.identity_members",  # the registry knows nobody by this id
+    "before publication",
+    "after commit silver.identities",  # nor does the lake
+    "before commit warehouse",
+)
+
+
+class Died(BaseException):
+    """Stands for the death of the process."""
+
+
+def test_an_erasure_that_died_is_taken_up_wherever_it_stopped(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    from customer360.platform import lake, online
+    from customer360.serve import jobs
+
+    survivor = Case(case.standing, case.person, case.accounts, case.words, case.before)
+    for point in DEATHS:
+
+        def die(reached: str, point: str = point) -> None:
+            if reached == point:
+                raise Died
+
+        monkeypatch.setattr(lake, "observers", [die])
+        with pytest.raises(Died):
+            jobs.erase(survivor.site.settings, case.person)
+        monkeypatch.setattr(lake, "observers", [])
+        if point == "after commit silver.identity_members":
+            jobs.publish(survivor.site.settings)  # between, others are published, and the person is not
+            assert online.OnlineStore(Path(survivor.site.settings.state)).get("person", case.person) is None
+    jobs.erase(survivor.site.settings, case.person)
+    assert _mentions(survivor) == {} and _in_warehouse(survivor) == set()
+    assert survivor.site.lake.objects("_erasures/unfinished") == []
+    assert survivor.now("silver.identities").sort("record_id").equals(case.now("silver.identities").sort("record_id"))
 
 
 # ---- kept -----------------------------------------------------------------------------------------------------------

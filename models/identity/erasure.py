@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import polars as pl
 
 from customer360.models.identity import registry
@@ -10,7 +12,7 @@ from customer360.models.identity.rules import IdentityRules
 from customer360.platform import graph, tables
 from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import Lake
-from customer360.platform.privacy import Identifiers
+from customer360.platform.privacy import SHORTEST_PHONE, Identifiers
 
 
 class UnknownPerson(Customer360Error):
@@ -68,7 +70,12 @@ def identifiers_of(lake: Lake, person_id: str) -> Identifiers:
     others = held.filter(~pl.col("record_id").is_in(list(mine)))
     persons = {person_id, *held["person_id"]} - set(others["person_id"])
     return Identifiers(
-        frozenset(mine), frozenset(devices), _contacts(lake, mine), _facts(lake, person_id), frozenset(persons)
+        frozenset(mine),
+        frozenset(devices),
+        _contacts(lake, mine),
+        _facts(lake, person_id),
+        frozenset(persons),
+        _names(lake, mine),
     )
 
 
@@ -89,8 +96,28 @@ def _contacts(lake: Lake, mine: set[str]) -> frozenset[str]:
         .collect()
     )
     own, others = rows.filter(pl.col("account").is_in(list(mine))), rows.filter(~pl.col("account").is_in(list(mine)))
-    columns = ("EMAIL_ADDRESS", "PHONE_NUMBER")
-    return frozenset(value for c in columns for value in set(own[c].drop_nulls()) - set(others[c].drop_nulls()))
+    found: set[str] = set()
+    for column in ("EMAIL_ADDRESS", "PHONE_NUMBER"):
+        shared = {_spelt_alike(value) for value in others[column].drop_nulls().unique()}
+        found |= {value for value in own[column].drop_nulls().unique() if _spelt_alike(value) not in shared}
+    return frozenset(found)
+
+
+def _spelt_alike(contact: str) -> str:
+    """What all spellings of an e-mail address or a phone number share; of a long number its national part."""
+    digits = re.sub(r"\D", "", contact)
+    return contact.strip().lower() if "@" in contact or len(digits) < SHORTEST_PHONE else digits[-10:]
+
+
+def _names(lake: Lake, mine: set[str]) -> frozenset[tuple[str, str]]:
+    """First and last names that stand together in these accounts alone, from every version that was ever delivered."""
+    account = pl.concat_str("_source_system", "CUSTOMER_ID", separator="/")
+    names = [pl.col(c).str.strip_chars().str.to_lowercase() for c in ("FIRST_NAME", "LAST_NAME")]
+    rows = lake.scan("bronze.customers").select(*names, account=account).drop_nulls().collect()
+    own = pl.col("account").is_in(list(mine))
+    found = set(rows.filter(own).select("FIRST_NAME", "LAST_NAME").rows())
+    shared = set(rows.filter(~own).select("FIRST_NAME", "LAST_NAME").rows())
+    return frozenset((first, last) for first, last in found - shared if len(first) > 1 and len(last) > 1)
 
 
 def _facts(lake: Lake, person_id: str) -> dict[str, frozenset[str]]:

@@ -77,7 +77,7 @@ class Transactions(
         return v.is_sensible("TRANSACTION_DATE")
 
 
-class TransactionItems(Table, table="bronze.transaction_items", key=("TRANSACTION_ID", "ITEM_ID"), erasure="none"):
+class TransactionItems(Table, table="bronze.transaction_items", key=("TRANSACTION_ID", "ITEM_ID"), erasure="anonymize"):
     """One row per delivered version of a line of a transaction."""
 
     ITEM_ID = Identifier(

@@ -12,8 +12,8 @@ import polars as pl
 from customer360.platform import tables
 from customer360.platform.tables import Table
 
-STATISTICS_MAX_TEXT = 40  # longer text gets no min/max: truncated bounds would need care for little gain
-_STATISTICS_TYPES = (pl.Int64, pl.Int32, pl.Float64, pl.String, pl.Date, pl.Datetime, pl.Decimal)
+# No text: any may name a person, whatever its column is for, and the log outlives an erasure.
+_STATISTICS_TYPES = (pl.Int64, pl.Int32, pl.Float64, pl.Date, pl.Datetime, pl.Decimal)
 
 
 def statistics_columns(table: type[Table]) -> str:
@@ -28,7 +28,7 @@ def statistics_columns(table: type[Table]) -> str:
 
 
 def statistics_of(table: type[Table], frame: pl.DataFrame) -> str:
-    """Delta file statistics. Columns with personal data get none: the log outlives an erasure."""
+    """Delta file statistics. Text and columns with personal data get none: the log outlives an erasure."""
     hidden = tables.pii_columns(table)
     columns = [c for c, t in frame.schema.items() if t.base_type() in _STATISTICS_TYPES and c not in hidden]
     if not columns or frame.is_empty():
@@ -51,7 +51,7 @@ def statistics_of(table: type[Table], frame: pl.DataFrame) -> str:
 
 
 def _bounded(value: object) -> bool:
-    return not (isinstance(value, str) and len(value) > STATISTICS_MAX_TEXT) and value == value
+    return value == value  # no NaN
 
 
 def _stat(value: Any) -> Any:

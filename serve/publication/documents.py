@@ -12,7 +12,8 @@
     together         product_id items: what is bought with it more often than by chance, most baskets above chance first
 
 Tables of people are read bucket by bucket, so memory holds one bucket. Every contract must be declared before
-(``serve.compose``). A person without an account in silver.identities is not published, whatever other tables still say.
+(``serve.compose``). A person without an account in silver.identities is not published, whatever other tables still say;
+nor is one whose erasure began.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from customer360.platform.errors import TableMissing
 from customer360.platform.lake import BUCKET, File, Lake
 from customer360.platform.lake.editions import current_edition, current_files
 from customer360.platform.online import Generation, NotPublished, OnlineStore
+from customer360.platform.privacy import unfinished_erasures
 
 PROFILES, IDENTITIES = "gold.customer_360", "silver.identities"
 RECOMMENDATIONS, PREDICTIONS, INTERACTIONS = "gold.recommendations", "gold.predictions", "gold.interactions"
@@ -123,6 +125,8 @@ def delete_person(state: Path, person_id: str, former: Iterable[str] = ()) -> Ge
 def documents(inputs: Inputs) -> Iterator[pl.DataFrame]:
     """Frames of (kind, key, document), one or two a bucket."""
     accounts = inputs.scan(IDENTITIES).select("record_id", "person_id").collect() if inputs.has(IDENTITIES) else None
+    if accounts is not None and (leaving := unfinished_erasures(inputs.lake)):
+        accounts = accounts.filter(~pl.col("person_id").is_in([p for w in leaving.values() for p in w.persons]))
     published: list[pl.DataFrame] = []
     for profiles in inputs.buckets(PROFILES):
         if accounts is None:

@@ -6,12 +6,15 @@ import shutil
 import threading
 from pathlib import Path
 
+import polars as pl
+
 from customer360.models.identity.batch import pins
 from customer360.models.identity.lookup.index import IdentityIndex, IdentityIndexError, write_index
 from customer360.models.identity.rules import IdentityRules
 from customer360.platform import online
 from customer360.platform.lake import Lake
 from customer360.platform.online import Generation
+from customer360.platform.privacy import unfinished_erasures
 
 IDENTITIES, RECORDS = "silver.identities", "silver.customer_records"
 KEEP = online.KEEP  # as many as there are publications to put back; a request may still read the one before
@@ -27,6 +30,8 @@ def publish_index(lake: Lake, state: Path, rules: IdentityRules) -> Path | None:
     if not _serves(folder):
         shutil.rmtree(folder, ignore_errors=True)  # of a publication that died, or of another version of the library
         persons = lake.scan(IDENTITIES, version=version).select("record_id", "person_id").collect()
+        leaving = [person for who in unfinished_erasures(lake).values() for person in who.persons]
+        persons = persons.filter(~pl.col("person_id").is_in(leaving))
         write_index(folder, lake.scan(RECORDS).collect(), persons, held, rules)
     for old in sorted((f for f in home.iterdir() if f.name.isdigit()), key=lambda f: int(f.name))[:-KEEP]:
         shutil.rmtree(old)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from customer360.platform import privacy, quality, tables
 from customer360.platform.lake import Lake
@@ -103,3 +105,45 @@ def test_erase_rows_cleans_what_was_refused(lake: Lake, registries: None) -> Non
     assert lake.scan("quality.quarantine").collect()["record"].to_list() == ['{"ID":"170"}']
     assert lake.scan("quality.dead_letters").collect()["raw"].to_list() == [b"x17"]
     assert lake.get("_replays/r.jsonl") == b'{"ID":"18"}\n'
+
+
+def test_a_begun_erasure_keeps_what_names_its_person_until_it_ends(lake: Lake) -> None:
+    who = Identifiers(
+        frozenset({"POS/1"}), frozenset({"d"}), frozenset({"a@x.org"}), {"bronze.t": frozenset({"POS/9"})},
+        frozenset({"p0"}), frozenset({("ann", "lee")}),
+    )  # fmt: skip
+    assert privacy.unfinished_erasures(lake) == {}
+    privacy.begin_erasure(lake, "p1", who)
+    assert privacy.unfinished_erasures(lake) == {"p1": who}
+    privacy.end_erasure(lake, "p1")
+    assert privacy.unfinished_erasures(lake) == {} and lake.objects("_erasures/unfinished") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("my neighbour Ann Lee-Brandt, ann@lee.org, took it", "my neighbour •••, •••, took it"),
+        ("https://x.org/?u=ANN%40lee.org&b=1", "https://x.org/?u=•••&b=1"),
+        ("call +1 (202) 555-0147 or 202.555.0147", "call +1 (••• or •••"),
+        ("for Lee-Brandt, Ann", "for •••"),
+        ("Ann said: joann@lee.org, 12025550147123, Lee-Brandt", "Ann said: joann@lee.org, 12025550147123, Lee-Brandt"),
+        ("Ann (a+b) [c] \\", "Ann (a+b) [c] \\"),
+    ],
+)
+def test_what_others_say_of_a_person_is_covered(text: str, left: str) -> None:
+    who = Identifiers(texts=frozenset({"ann@lee.org", "2025550147"}), names=frozenset({("ann", "lee-brandt")}))
+    assert pl.Series([text]).str.replace_all(who.mentions(), privacy.MASK).to_list() == [left]
+    assert pl.Series([text]).str.replace_all(Identifiers().mentions(), privacy.MASK).to_list() == [text]
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_law_any_name_makes_a_pattern(first: str, last: str) -> None:
+    who = Identifiers(texts=frozenset({first, last}), names=frozenset({(first, last)}))
+    pl.Series(["x"]).str.contains(who.mentions())
+    assert who.betrays(None, f"{first}|{last}".encode("utf-8", "replace")) in (True, False)
+
+
+def test_a_refused_record_goes_by_both_names_and_not_by_one(lake: Lake) -> None:
+    who = Identifiers(names=frozenset({("ann", "lee")}))
+    assert who.betrays("POS", b'{"FIRST_NAME":"ANN","CITY":"X","LAST_NAME":"Lee"}') and who.betrays(None, b"9,Lee,Ann")
+    assert not who.betrays("POS", b'{"FIRST_NAME":"Joann","LAST_NAME":"Lee"}') and not who.betrays(None, b"Ann,\xff")

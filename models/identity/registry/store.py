@@ -239,9 +239,9 @@ def forget(stored: Stored, record_ids: frozenset[str], *, cause: str) -> dict[st
     ids = set(log.filter(mine)["person_id"].drop_nulls()) - set(log.filter(~mine)["person_id"].drop_nulls())
     theirs = (pl.col("alias_id").is_in(list(ids)) | pl.col("person_id").is_in(list(ids))).fill_null(False)
     changes: dict[type[Table], Callable[[pl.DataFrame], pl.DataFrame]] = {
-        IdentityMembers: lambda frame: frame.filter(~mine),
         IdentityAliases: lambda frame: frame.filter(~theirs),
         StewardDecisions: partial(_without_words, numbers),
+        IdentityMembers: lambda frame: frame.filter(~mine),  # last: by these rows an erasure that died finds the others
     }
     stored_changes = {table: change for table, change in changes.items() if lake.exists(_name(table))}
     erased = pl.concat(_erased(stored, table, change) for table, change in stored_changes.items())

@@ -182,7 +182,7 @@ class Block:
             read = read_first(self._readings, self._data, int(self._starts[line]), int(self._ends[line]))
             cells = self._cells.get(line) or (read[0] if read else [])
             if layout.is_total([cell.decode("utf-8", "replace") for cell in cells]):
-                self._bad[line] = "looks like a total of the rows above it; give the source `footer: 1` to leave it out"
+                self._bad[line] = layout.A_TOTAL
 
     def _parsed(self, lines: np.ndarray) -> pl.DataFrame | None:
         """Lines as a frame, or None when they do not give one row each."""

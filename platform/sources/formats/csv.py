@@ -21,7 +21,7 @@ from customer360.platform.sources.formats.records import Damaged, LineCount, Rec
 from customer360.platform.sources.formats.text import Text
 
 HEAD = 1 << 16  # bytes that the header and the delimiter are found in
-SIGNS = (",", ";", "\t", "|")
+SIGNS = (",", ";", "\t", "|", "\x01")  # the last as Hive writes
 
 
 def pieces(stream: IO[bytes], options: Options) -> Iterator[Records]:

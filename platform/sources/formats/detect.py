@@ -16,6 +16,13 @@ BINARY: dict[bytes, Format] = {
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "excel",
 }
 KNOWN_OTHERS = {b"%PDF": "a PDF document", b"\x89PNG": "a picture", b"SQLite format 3": "a SQLite database", b"ORC": "an ORC file"}  # fmt: skip  # noqa: E501
+ARCHIVES = {
+    b"7z\xbc\xaf\x27\x1c": "7z",
+    b"Rar!\x1a\x07": "RAR",
+    b"\x1f\x9d": "compress (.Z)",
+    b"\x04\x22\x4d\x18": "LZ4",
+}
+TAR, TAR_AT = b"ustar", 257
 
 
 def format_of(head: bytes, name: str, stated: Format) -> Format:
@@ -27,6 +34,11 @@ def format_of(head: bytes, name: str, stated: Format) -> Format:
     for magic, what in KNOWN_OTHERS.items():
         if head.startswith(magic):
             raise Unreadable(f"the file is {what}; export its rows as CSV, JSON or Parquet")
+    archive = next((kind for magic, kind in ARCHIVES.items() if head.startswith(magic)), "")
+    if archive or head[TAR_AT : TAR_AT + len(TAR)] == TAR:
+        raise Unreadable(
+            f"the file is a {archive or 'tar'} archive; deliver its files by themselves, or as zip or gzip"
+        )
     found = next((format for magic, format in BINARY.items() if head.startswith(magic)), None)
     if found is not None:
         if stated in ("auto", found):

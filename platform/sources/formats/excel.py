@@ -8,11 +8,11 @@ from dataclasses import replace
 from itertools import chain, islice
 from typing import IO, Any
 
-from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook
+from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook, SheetVisibleEnum
 
 from customer360.platform.sources.formats import layout, typed
 from customer360.platform.sources.formats.options import Options
-from customer360.platform.sources.formats.records import Records, Unreadable, no_records
+from customer360.platform.sources.formats.records import Records, Unreadable, dead_letters, no_records
 
 LAST_ROWS = 3  # among which totals are looked for
 ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
@@ -60,6 +60,8 @@ def _sheet(book: CalamineWorkbook, wanted: str | int) -> tuple[CalamineSheet, st
             raise Unreadable(f"excel: there is no sheet {wanted}; there are {len(names)}: {', '.join(names)}")
         return book.get_sheet_by_index(wanted - 1), ""
     sheets = [book.get_sheet_by_index(place) for place in range(len(names))]
+    hidden = {about.name for about in book.sheets_metadata if about.visible != SheetVisibleEnum.Visible}
+    sheets.sort(key=lambda sheet: sheet.name in hidden)  # what a person does not see comes after what one does
     filled = [sheet for sheet in sheets if sheet.height]
     if not filled:
         return sheets[0], ""
@@ -77,26 +79,36 @@ def _records(rows: Iterator[list[Any]], options: Options, note: str) -> Iterator
     texts = [[typed.text(cell) or "" for cell in row] for row in head]
     place = layout.find([_cut(row) for row in texts], options)
     notes = tuple(n for n in (note, *place.notes) if n)
-    below = _without_end(chain(head[place.above :], filled), options.footer)
+    totals: list[list[Any]] = []
+    below = _without_end(chain(head[place.above :], filled), options.footer, totals)
     found = ({name: cell for name, cell in zip(place.names, row, strict=False) if cell is not None} for row in below)
-    given = False
+    given = 0
     for piece in typed.pieces_of(found, place.names):
         yield replace(piece, notes=() if given else notes)
-        given = True
-    if not given:
+        given += piece.count
+    if totals:
+        letters = [(given + n, layout.A_TOTAL, _as_line(row)) for n, row in enumerate(totals, 1)]
+        yield replace(no_records(notes=() if given else notes), dead=dead_letters(letters))
+    elif not given:
         yield no_records(notes=notes)
 
 
-def _without_end(rows: Iterator[list[Any]], footer: int) -> Iterator[list[Any]]:
-    """Rows without the last ones that the source says are none, nor totals of the rows above them."""
+def _without_end(rows: Iterator[list[Any]], footer: int, totals: list[list[Any]]) -> Iterator[list[Any]]:
+    """Rows without the last ones that the source says are none; totals of the rows above go to ``totals``."""
     held: list[list[Any]] = []
     for row in rows:
         held.append(row)
         if len(held) > footer + LAST_ROWS:
             yield held.pop(0)
     for row in held[: len(held) - footer] if footer else held:
-        if not layout.is_total([typed.text(cell) for cell in row]):
+        if layout.is_total([typed.text(cell) for cell in row]):
+            totals.append(row)
+        else:
             yield row
+
+
+def _as_line(row: Sequence[Any]) -> bytes:
+    return "\t".join(typed.text(cell) or "" for cell in row).encode()
 
 
 def _cut(row: Sequence[str]) -> list[str]:

@@ -76,6 +76,8 @@ def _is_lines(head: bytes) -> bool:
     lines = [line for line in head[: 1 << 20].split(b"\n", LINES_LOOKED_AT) if line.strip()][:LINES_LOOKED_AT]
     if not lines:
         return True
+    if _holds_several(lines[0]):
+        return False
     first = _value(lines[0])
     if len(lines) == 1:
         return not isinstance(first, (dict, list)) and head.lstrip()[:1] not in (b"{", b"[")
@@ -83,6 +85,16 @@ def _is_lines(head: bytes) -> bool:
         return True
     following = [line[:1] == b"{" and line.rstrip()[-1:] not in b",]{[" for line in lines[1:-1] or lines[1:]]
     return sum(following) * 2 >= len(following)
+
+
+def _holds_several(line: bytes) -> bool:
+    """Whether objects follow each other within a line, as streams that write no line ends have it."""
+    text = line.decode("utf-8", "replace").lstrip("\ufeff \t")
+    try:
+        first, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(first, dict) and text[end:].lstrip(", \t").startswith("{")
 
 
 def _value(line: bytes) -> Any:

@@ -21,6 +21,7 @@ TOTAL = re.compile(
     r"\W*(grand |sub ?-?|overall )?(totals?|sum|summe|gesamt(summe)?|totale|totaal|somme|suma|итого)\b.{0,20}",
     re.IGNORECASE,
 )
+A_TOTAL = "looks like a total of the rows above it; give the source `footer: 1` to leave it out"
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,14 @@ def _read_alone(lines: Lines, line: int, written: dict[int, dict[str, str | None
     try:
         written[line] = as_text(lines.raw(line))
     except (ValueError, RecursionError) as fault:
-        bad[line] = f"JSON: {fault}" if not isinstance(fault, UnicodeDecodeError) else f"invalid bytes: {fault.reason}"
+        bad[line] = f"JSON: {_told(fault)}"
+        if isinstance(fault, UnicodeDecodeError):
+            bad[line] = f"invalid bytes: {fault.reason}"
+
+
+def _told(fault: Exception) -> str:
+    """What is wrong with a line, in words of the file."""
+    return "nested too deep" if isinstance(fault, RecursionError) else str(fault)
 
 
 def _others(lines: Lines, known: Collection[int]) -> np.ndarray:
@@ -205,5 +212,5 @@ def _json_fault(raw: bytes) -> str | None:
     try:
         value = json.loads(raw)
     except (ValueError, RecursionError) as fault:
-        return f"JSON: {fault}"
+        return f"JSON: {_told(fault)}"
     return None if isinstance(value, dict) else f"JSON: expected an object, found {type(value).__name__}"

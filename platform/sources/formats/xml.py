@@ -61,7 +61,17 @@ def _rows(stream: IO[bytes], element: str, fault_of: list[str]) -> Iterator[dict
                 if stack:
                     stack[-1].remove(node)
     except FAULTS as fault:
-        fault_of.append(f"xml: {str(fault) or type(fault).__name__}")
+        fault_of.append(_reason(fault))
+    except RecursionError:
+        fault_of.append("xml: an element is nested too deep; export records with fewer levels")
+
+
+def _reason(fault: Exception) -> str:
+    if isinstance(fault, DefusedXmlException):
+        return (
+            "xml: it declares entities, which may reach out of the file and are not read; export it without a DOCTYPE"
+        )
+    return f"xml: {str(fault) or type(fault).__name__}"
 
 
 def _repeated(head: bytes) -> str:
@@ -72,7 +82,7 @@ def _repeated(head: bytes) -> str:
             root = node if root is None and event == "start" else root
     except FAULTS as fault:
         if root is None:
-            raise Unreadable(f"xml: {str(fault) or type(fault).__name__}") from None
+            raise Unreadable(_reason(fault)) from None
     node = root
     while node is not None and len(node):
         counts = Counter(_name(child.tag) for child in node)
@@ -100,7 +110,8 @@ def _value(node: Element) -> Any:
     """An element as a value: its text, or a mapping of its attributes and children, repeated children as a list."""
     if node.get(NIL) in ("true", "1"):
         return None
-    text = (node.text or "").strip()
+    parts = (part.strip() for part in (node.text, *(child.tail for child in node)) if part)
+    text = " ".join(filter(None, parts))
     if not len(node) and not node.attrib:
         return text or None
     found: dict[str, Any] = {_name(key): held for key, held in node.attrib.items() if key != NIL}

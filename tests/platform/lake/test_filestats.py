@@ -39,7 +39,7 @@ def test_statistics_are_right_and_skip_personal_data(lake: Lake, measures: type[
     rows = pl.DataFrame(
         {
             "i": [5, None, -3], "f": [1.5, -2.5, None], "m": [Decimal("10.10"), Decimal("-0.99"), None], "d": [date(2024, 1, 3), date(2023, 5, 1), None],  # noqa: E501
-            "t": [T0, T0 + timedelta(seconds=1), None], "s": ["b", "a" * 41, None], "b": [True, False, None], "mail": ["z@x", "a@x", None],  # noqa: E501
+            "t": [T0, T0 + timedelta(seconds=1), None], "s": ["b", "a", None], "b": [True, False, None], "mail": ["z@x", "a@x", None],  # noqa: E501
         },
         schema=tables.schema(measures),
     )  # fmt: skip
@@ -58,7 +58,7 @@ def test_statistics_are_right_and_skip_personal_data(lake: Lake, measures: type[
     }
     for column, (low, high) in expected.items():
         assert (found[f"min.{column}"], found[f"max.{column}"], found[f"null_count.{column}"]) == (low, high, 1), column
-    assert found.get("min.s") is None and found.get("max.s") is None  # too long to be a bound
+    assert found.get("min.s") is None and found.get("max.s") is None  # text may name a person
     assert not [key for key in found if key.endswith(".mail") and found[key] is not None]
     assert "z@x" not in add.stats and "mail" not in add.stats
 
@@ -76,7 +76,6 @@ def test_statistics_never_hide_a_row_from_another_engine(lake: Lake, measures: t
     for column, bound in {
         "i": 7,
         "m": Decimal("0.70"),
-        "s": "s07",
         "t": T0 + timedelta(microseconds=7),
         "f": 7 / 3,
     }.items():

@@ -88,6 +88,19 @@ def test_a_sheet_below_a_title_and_above_a_total() -> None:
     sheet = [["Sales of June"], [], ["id", "on", "net"], ["a", "x", 1.5], ["b", "y", 2.5], ["Total", None, 4.0]]
     found = read(workbook(S=sheet), "auto")
     assert [row["id"] for row in rows(found)] == ["a", "b"]
+    (letter,) = found.dead.rows(named=True)
+    assert (letter[POSITION], letter["raw"]) == (3, b"Total\t\t4") and "footer: 1" in letter["reason"]
+    assert read(workbook(S=sheet), "auto", footer=1).dead.is_empty()
+
+
+def test_a_hidden_sheet_is_read_where_it_is_named_alone() -> None:
+    data = workbook(draft=[["a"], ["x"]], orders=[["b"], ["z"]])
+    with zipfile.ZipFile(io.BytesIO(data)) as made:
+        parts = {name: made.read(name) for name in made.namelist()}
+    main = "xl/workbook.xml"
+    hidden = archive(**parts | {main: parts[main].replace(b'name="draft"', b'name="draft" state="hidden"')})
+    assert rows(read(data, "excel")) == rows(read(hidden, "excel", sheet="draft")) == [{"a": "x"}]
+    assert rows(read(hidden, "excel")) == [{"b": "z"}]
 
 
 def test_sheets_are_named_or_numbered() -> None:
@@ -120,14 +133,37 @@ def test_a_workbook_with_a_password_says_so() -> None:
         (b"<orders><order><l><s>a</s></l><l><s>b</s></l></order></orders>", [{"l": [{"s": "a"}, {"s": "b"}]}]),
         (b"<?xml version='1.0' encoding='iso-8859-1'?><r><o><n>\xe9</n></o><o><n>&amp;</n></o></r>", [{"n": "\xe9"}, {"n": "&"}]),  # noqa: E501
         (b"<r><o><p cur='EUR'>1.5</p></o><o><p>2</p></o></r>", [{"p": {"cur": "EUR", "text": "1.5"}}, {"p": "2"}]),
+        (b"<r><o>a<n>1</n> b <n>2</n>c</o></r>", [{"n": ["1", "2"], "text": "a b c"}]),
+        (b"<r><o><n><![CDATA[<1> & ]]>&#228;</n></o><o><n>&lt;</n></o></r>", [{"n": "<1> & \xe4"}, {"n": "<"}]),
     ],
-    ids=["attributes", "namespaces", "one", "encoding", "mixed"],
+    ids=["attributes", "namespaces", "one", "encoding", "mixed", "between", "literal"],
 )  # fmt: skip
 def test_xml_elements_are_records(data: bytes, expected: list[dict[str, Any]]) -> None:
     found = [
         {k: json.loads(v) if v and v[0] in "[{" else v for k, v in row.items()} for row in rows(read(data, "auto"))
     ]
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b'<!DOCTYPE r [<!ENTITY e SYSTEM "file:///x">]><r><o>&e;</o><o/></r>', "declares entities"),
+        (b"<r><o>" + b"<a>" * 20_000 + b"</a>" * 20_000 + b"</o><o/></r>", "nested too deep"),
+    ],
+)
+def test_xml_that_harms_is_one_dead_letter(data: bytes, reason: str) -> None:
+    found = read(data, "xml")
+    assert (found.frame.height, found.dead.height) == (0, 1) and reason in found.dead["reason"][0]
+
+
+@pytest.mark.parametrize(
+    "head", [b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07\x01\x00", b"a.csv".ljust(257, b"\0") + b"ustar"]
+)
+def test_an_archive_that_is_not_opened_says_what_to_deliver(head: bytes) -> None:
+    for data in (head + bytes(600), gzip.compress(head + bytes(600))):
+        found = read(data, "auto")
+        assert (found.frame.height, found.dead.height) == (0, 1) and "as zip or gzip" in found.dead["reason"][0]
 
 
 def test_xml_that_breaks_off_keeps_what_is_whole() -> None:

@@ -310,3 +310,7 @@ def test_csv_law_any_text_is_split_without_gap_or_error(body: str, width: int) -
     assert positions(found) == sorted(positions(found))
     if list(dead(found)) != [0]:  # lines that look like a preamble, above a header that is broken
         assert sorted([*positions(found), *dead(found)]) == list(range(1, found.count + 1))
+
+
+def test_csv_a_sign_that_no_keyboard_has_may_part_the_columns() -> None:
+    assert read(b"a\x01b,c\n1\x012;3\n", "csv").frame.drop(POSITION).rows(named=True) == [{"a": "1", "b,c": "2;3"}]

@@ -177,3 +177,9 @@ def test_json_law_good_and_dead_are_all_records(lines: list[Any]) -> None:
                 assert json.loads(value) == wrote[key]
             else:
                 assert value == as_text(wrote.get(key))
+
+
+def test_json_objects_that_follow_each_other_within_a_line_are_records() -> None:
+    for data in (b'{"a":1}{"a":{"b":2}} {"a":3}', b'{"a":1}{"a":{"b":2}}\n{"a":3}\n'):
+        found = read(data, "json")
+        assert found.frame["a"].to_list() == ["1", '{"b": 2}', "3"] and found.dead.is_empty()
