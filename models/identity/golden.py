@@ -50,10 +50,10 @@ def golden(
     Each attribute comes from the record that its policy (`survivorship.policies`, else the default one) puts first
     among those with a usable value; ties go to the most recently touched record (`last_updated_at`, else
     `last_login_on`, else `registered_on`), the more trusted source, the value most records agree on, the lowest
-    record_id. The address is taken whole from one record, of those with a street where there is one. `registered_on`
-    is the earliest; `is_contactable` holds only where no record denies it. `overrides` (person_id, attribute, value as
-    JSON, decision) outrank every record. `provenance`: JSON object, attribute -> {"record_id", "rule"}; an attribute
-    without value is absent. Columns that the records lack are null.
+    record_id. The address is taken whole from one record, of those with a street where there is one, else of those
+    that say more than a country. `registered_on` is the earliest; `is_contactable` holds only where no record denies
+    it. `overrides` (person_id, attribute, value as JSON, decision) outrank every record. `provenance`: JSON object,
+    attribute -> {"record_id", "rule"}; an attribute without value is absent. Columns that the records lack are null.
     """
     policy = (rules or IdentityRules()).survivorship
     members = _members(records, assignments, policy)
@@ -122,7 +122,8 @@ def _ranked(members: pl.DataFrame, name: str, policy: Survivorship) -> pl.DataFr
     """Records with a usable value, the best of each person first, with their `rank` from 1."""
     if name == "address_line_1":
         # An address without a street still says city, state, zip code and country; one with a street goes before it.
-        members = members.with_columns(has_street=_is_usable(members, name))
+        has_place = pl.any_horizontal(pl.col(part).is_not_null() for part in ADDRESS[1:-1])
+        members = members.with_columns(has_street=_is_usable(members, name), has_place=has_place)
         usable = pl.any_horizontal(pl.col(part).is_not_null() for part in ADDRESS[1:]) | pl.col("has_street")
     else:
         usable = _is_usable(members, name)
@@ -131,7 +132,7 @@ def _ranked(members: pl.DataFrame, name: str, policy: Survivorship) -> pl.DataFr
     verified = pl.col("source_system").is_in(list(policy.verified_sources.get(name, ()))).fill_null(False)
     order, falling = _order(name, policy)
     if name == "address_line_1":
-        order, falling = ["has_street", *order], [True, *falling]
+        order, falling = ["has_street", "has_place", *order], [True, True, *falling]
     return (
         members.filter(usable)
         .with_columns(agreeing=pl.len().over("person_id", name), completeness=length, verified=verified)

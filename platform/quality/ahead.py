@@ -32,6 +32,15 @@ def margin_of(rules: dict[str, Any]) -> timedelta:
     return timedelta(hours=validation.ahead_hours) if validation else MARGIN
 
 
+def refused_ahead(table: type[Table], rows: pl.DataFrame, margin: timedelta) -> dict[str, int]:
+    """``ahead``: how many bronze rows are refused for a time ahead of their landing alone; empty where none is."""
+    failures = ahead(table, rows, margin)
+    if failures.is_empty():
+        return {}
+    count = tables.judge(table, rows).valid.height - tables.judge(table, rows, failures).valid.height
+    return {"ahead": count} if count else {}
+
+
 def ahead(table: type[Table], rows: pl.DataFrame, margin: timedelta) -> pl.DataFrame:
     """Broken rules of the ``past`` columns, as ``tables.judge`` takes them: `FAILURES` of the rows by their number."""
     numbered = rows.with_row_index(tables.ROW)

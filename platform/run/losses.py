@@ -11,8 +11,9 @@ from customer360.platform.sources.stated import expected_columns
 
 
 def losses_of(scope: str, facts: dict[str, Any], limit: float) -> list[str]:
-    """Sentences about a batch of which more than ``limit`` of its rows are dead letters or refused by their contract,
-    or of which whole files are dead letters. What a source leaves out, groups or erased is no loss.
+    """Sentences about a batch of which more than ``limit`` of its rows are dead letters, refused by their contract or
+    dated after they landed, or of which whole files are dead letters. What a source leaves out, groups or erased is no
+    loss.
     """
     found = []
     dead, refused, failed = facts["dead"], facts.get("refused", 0), facts.get("failed", 0)
@@ -20,11 +21,13 @@ def losses_of(scope: str, facts: dict[str, Any], limit: float) -> list[str]:
     rows = max(facts["landed"] + dead, own)
     if failed:
         found.append(f"{scope}: {failed:,} of {facts['inputs']:,} files could not be read or mapped at all")
-    if rows and dead + refused > limit * rows:
-        share = 100 * (dead + refused) / rows
+    ahead = facts.get("ahead", 0)
+    if rows and (lost := dead + refused + ahead) > limit * rows:
+        share = 100 * lost / rows
         found.append(
-            f"{scope}: {dead + refused:,} of {rows:,} rows ({share:.1f} %) were lost, more than `loss: {limit:g}`: "
+            f"{scope}: {lost:,} of {rows:,} rows ({share:.1f} %) were lost, more than `loss: {limit:g}`: "
             f"{dead:,} dead letters, {refused:,} refused by their contract"
+            + (f", {ahead:,} dated after they landed" if ahead else "")
         )
     for sentence in found:
         telemetry.log.error(f"lost   {sentence}")

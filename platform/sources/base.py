@@ -12,12 +12,14 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, BeforeValidator
 
 from customer360.platform.errors import ConfigError, SourceError
 from customer360.platform.ledger import Batch, Input
 from customer360.platform.settings import Settings, SourceSettings
-from customer360.platform.sources import formats
+from customer360.platform.sources import formats, iso
 from customer360.platform.sources.formats.records import Records
 from customer360.platform.sources.joins import Join, pinned
 from customer360.platform.sources.landing import Landing, landing_of
@@ -41,6 +43,14 @@ class Discovery:
             raise SourceError(f"inputs of one batch have the same name: {', '.join(repeated)}")
 
 
+def _norway(written: Any) -> Any:
+    """YAML reads the code NO as false."""
+    return "NO" if written is False else written
+
+
+CountryCode = Annotated[str, BeforeValidator(_norway), AfterValidator(iso.country_of)]
+
+
 class Source(SourceSettings):
     """A configured source of some kind: a value that is checked with the settings and sent to workers.
 
@@ -50,6 +60,8 @@ class Source(SourceSettings):
     """
 
     stand_alone: ClassVar[bool] = False
+    # Where a row with a telephone number or an address names no country, it is this one: ISO 3166 code, or name
+    country: CountryCode | None = None
     join: dict[str, Join] = {}  # by name, files beside it: their columns are NAME.COLUMN in expressions
 
     @abstractmethod

@@ -18,6 +18,7 @@ from customer360.platform.errors import TRANSIENT, ConfigError, SourceError
 from customer360.platform.lake import Add, Lake
 from customer360.platform.ledger import Batch, InputOutcome
 from customer360.platform.quality import DeadLetters
+from customer360.platform.quality.ahead import refused_ahead
 from customer360.platform.quality.checks import TableChecks, punctuality
 from customer360.platform.sources import formats, grouping
 from customer360.platform.sources.base import Source
@@ -194,6 +195,7 @@ class IngestUnit:
             **fitted.facts,
             **numbered,
             **punctuality(rows, self.checks),
+            **refused_ahead(tables.by_name(self.source.table), rows, done.reading.margin),
         }
         done.bronze += self._write(self.source.table, rows, {"_source": self.name}, number)
         done.dead += self._write("quality.dead_letters", letters, {"source": self.name}, number)

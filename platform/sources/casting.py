@@ -52,8 +52,9 @@ def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping, reading: Re
     contract = table.columns()
     mapped = mapped.with_columns(values.known(mapped[c], contract[c], reading) for c in contract if c in mapped.columns)
     casts = {c: values.read(mapped[c], c, t, reading, said) for c, t in contract.items() if c in mapped.columns}
-    casts |= values.american_states(casts, contract)
     failed = {c: mapped[c].cast(pl.String) for c, cast in casts.items() if cast.null_count() > mapped[c].null_count()}
+    casts |= values.countries(casts, mapped, contract, reading.country)
+    casts |= values.american_states(casts, contract)
     texts = {c: pl.select(pl.when(casts[c].is_null()).then(text)).to_series() for c, text in failed.items()}
     typed = pl.DataFrame(
         [

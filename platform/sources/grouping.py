@@ -22,6 +22,7 @@ import polars as pl
 from customer360.platform import privacy, tables
 from customer360.platform.lake import Add, File, Lake
 from customer360.platform.lake.pieces import get_piece, put_piece
+from customer360.platform.quality.ahead import refused_ahead
 from customer360.platform.quality.checks import TableChecks, punctuality
 from customer360.platform.sources import values
 from customer360.platform.sources.base import Source
@@ -218,7 +219,8 @@ class GroupUnit:
         adds = [self._write(GROUPED, self._with_metadata(kept))] if kept.height else []
         bronze = [self._write(self.source.table, rows)] if rows.height else []
         rescued = int(rows["_rescued"].is_not_null().sum())
-        facts = {**fitted.facts, "rescued": rescued, **punctuality(rows, self.checks)}
+        late = refused_ahead(table, rows, self.reading.margin)
+        facts = {**fitted.facts, "rescued": rescued, **punctuality(rows, self.checks), **late}
         return Grouped(adds, bronze, facts, _counted(rows), _counted(erased), fitted.notes)
 
     def _fresh(self) -> pl.DataFrame:

@@ -227,6 +227,13 @@ def countries() -> dict[str, str]:
     return found
 
 
+def country_of(written: str) -> str:
+    """A country's code of three letters. Raises ValueError where no country is written so."""
+    if code := countries().get(plain(written)):
+        return code
+    raise ValueError(f"{written!r} is no country; write its ISO 3166 code, such as DE, or its English name")
+
+
 @cache
 def alpha_2() -> dict[str, str]:
     """Code of three letters to that of two."""

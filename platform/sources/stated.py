@@ -15,6 +15,7 @@ import polars as pl
 
 from customer360.platform import tables
 from customer360.platform.errors import ConfigError
+from customer360.platform.quality.ahead import margin_of
 from customer360.platform.sources import grouping, joins, timestamps
 from customer360.platform.sources.base import Source
 from customer360.platform.sources.casting import DELETED
@@ -58,7 +59,9 @@ def reading_of(source: Source, rules: dict[str, Any] | None = None, facts: dict[
         timezone=source.timezone,
         dates=source.dates,
         decimal=source.decimal,
+        country=source.country,
         usual=orders(facts or ()),
+        margin=margin_of(rules or {}),
     )
 
 
@@ -200,6 +203,7 @@ def made_by(source: Source) -> dict[str, str]:
     # Each key only where it is given, so that what landed without it is of the same print.
     mapping += [source.explode] if source.explode else []
     mapping += [source.deleted] if source.deleted else []
+    mapping += [{"country": source.country}] if source.country else []
     if source.join:
         mapping.append({name: join.model_dump(exclude={"sha256"}) for name, join in source.join.items()})
     parts: dict[str, Any] = {"mapping": mapping, "reader": source.reader_options(), "contract": columns}

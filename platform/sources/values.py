@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import Literal
 
 import polars as pl
 
 from customer360.platform.errors import ConfigError
+from customer360.platform.quality.ahead import MARGIN
 from customer360.platform.settings import Frozen
 from customer360.platform.sources import amounts, iso, timestamps
 from customer360.platform.tables import READS, Column, OneOf
@@ -46,7 +47,9 @@ class Reading(Frozen):
     timezone: str | None = None  # IANA name; times without an offset are of this zone. None: UTC
     dates: timestamps.Order | None = None  # of dates like 1/2/2011; None: what the column says
     decimal: Literal[".", ","] | None = None  # the sign before the fraction; None: what the column says
+    country: str | None = None  # ISO 3166 code of three letters, of rows that name none; None: it stays unknown
     usual: dict[str, timestamps.Order] = {}  # by column: the order of dates of earlier deliveries
+    margin: timedelta = MARGIN  # how far a time may lie after the landing of its row, see `quality.ahead`
 
 
 @dataclass
@@ -149,6 +152,26 @@ def _by_name(text: pl.Series, reader: str) -> pl.Series:
         )
         found[written] = known.get(plain, own)
     return text.replace_strict(found, default=None, return_dtype=pl.String)
+
+
+def countries(
+    read_columns: dict[str, pl.Series], mapped: pl.DataFrame, contract: dict[str, Column], country: str | None
+) -> dict[str, pl.Series]:
+    """The column of countries with ``country`` in each row that has a telephone number or an address and names none.
+
+    What is written and is no country stays unknown. Tables without addresses are left alone.
+    """
+    kinds = {(column.metadata or {}).get(READS): name for name, column in contract.items()}
+    if country is None or "country" not in kinds or "state" not in kinds:
+        return {}
+    name, nothing = kinds["country"], pl.Series([None], dtype=pl.String).new_from_index(0, mapped.height)
+    own = [c for c, column in contract.items() if (column.metadata or {}).get("pii") in ("phone", "address")]
+    asking = [mapped[c].is_not_null() for c in [*own, kinds["state"]] if c in mapped.columns]
+    # A table without anybody's address lists places: each of its rows is somewhere.
+    asks = pl.any_horizontal(asking) if own and asking else pl.lit(value=not own)
+    written = mapped[name].is_not_null() if name in mapped.columns else nothing.is_not_null()
+    found = pl.when(asks & ~written).then(pl.lit(country)).otherwise(read_columns.get(name, nothing))
+    return {name: pl.select(found.alias(name)).to_series()}
 
 
 def american_states(read_columns: dict[str, pl.Series], contract: dict[str, Column]) -> dict[str, pl.Series]:

@@ -88,6 +88,10 @@ def lines(count: int = 60, per_order: int = 3) -> str:
     return table("order_id,customer_id,at,sku,price", rows)
 
 
+def grouped_orders(count: int, at: Callable[[int], str]) -> str:
+    return table("order_id,customer_id,at,sku,price", [f"O{i},C{i % 9},{at(i)},S1,{i}.50" for i in range(count)])
+
+
 def line_source(**own: Any) -> dict[str, Any]:
     mapping = {
         "CUSTOMER_ID": "MIN(customer_id)",
@@ -169,6 +173,7 @@ FAULTS = [
     P("signs of currencies", {"orders.csv": orders(total=lambda i: ("£5.20", "$6.10")[i % 2])}, "warning", ("shop", "TOTAL_AMOUNT", "GBP", "USD")),
     P("a status of their own", {"orders.csv": orders(status=lambda i: "on its way" if i % 4 == 0 else "completed ")}, "error", ("shop", "TRANSACTION_STATUS", "on its way", "25.0 %", "COMPLETED")),
     P("future dates", {"orders.csv": orders(100, at=lambda i: "2062-01-05" if i == 3 else "2026-01-05")}, "warning", ("shop", "TRANSACTION_DATE", "future", "2062")),
+    P("many future dates", {"orders.csv": orders(100, at=lambda i: "2062-01-05" if i % 10 == 3 else "2026-01-05")}, "error", ("shop", "TRANSACTION_DATE", "future", "10.0 %", "quarantined")),
     P("the beginning of time", {"orders.csv": orders(at=lambda i: "1970-01-01T00:00:00Z" if i % 20 == 0 else "2026-01-05")}, "warning", ("shop", "TRANSACTION_DATE", "1970")),
     P("a date that stands for none", {"customers.csv": customers(40, born=lambda i: "1901-01-01" if i % 2 else f"19{60 + i}-05-0{1 + i % 9}")}, "warning", ("crm", "DATE_OF_BIRTH", "50.0 %", "same"), people(mapping={"DATE_OF_BIRTH": "born"})),
     P("no e-mail addresses", {"customers.csv": customers(mail=lambda i: f"+1775555010{i}")}, "warning", ("crm", "EMAIL_ADDRESS", "100.0 %", "@"), people()),
@@ -178,7 +183,7 @@ FAULTS = [
     P("no keys", {"orders.csv": orders(100, order_id=lambda i: "" if i % 10 == 0 else f"O{i}")}, "error", ("shop", "TRANSACTION_ID", "10.0 %", "key")),
     P("lines as orders", {"orders.csv": orders(60, order_id=lambda i: f"O{i // 3}")}, "error", ("shop", "TRANSACTION_ID", "40 of 60", "group_by")),
     P("versions that do not move", {"customers.csv": customers(60, lambda i: f"C{i // 2}", changed=lambda i: "2026-01-05")}, "warning", ("crm", "LAST_UPDATED_DATE", "CUSTOMER_ID", "order"), people(mapping={"LAST_UPDATED_DATE": "changed"})),
-    P("one key of two sources", {"customers.csv": customers(), "addresses.csv": ADDRESSES}, "warning", ("crm", "homes", "9 keys", "SHOP"), {**people(), "homes": ADDRESS_SOURCE}),
+    P("one key of two sources", {"customers.csv": customers(), "addresses.csv": ADDRESSES}, "note", ("crm", "homes", "9 keys", "SHOP", "one record made of both"), {**people(), "homes": ADDRESS_SOURCE}),
     P("one number of two people", {"customers.csv": customers(), "members.csv": customers(first=lambda i: NAMES[(i + 5) % 12])}, "warning", ("crm", "club", "FIRST_NAME", "system"), {**people(path="customers*"), "club": customer_source(path="members*")}),
     P("customers unknown", {"customers.csv": customers(6), "orders.csv": orders(90)}, "warning", ("shop", "CUSTOMER_ID", "bronze.customers", "33.3 %", "'C•'"), both()),
     P("leading zeros", {"customers.csv": customers(9, lambda i: f"00{i}"), "orders.csv": orders(customer_id=lambda i: f"{i % 9}")}, "warning", ("shop", "CUSTOMER_ID", "leading zeros"), both()),
@@ -398,6 +403,20 @@ def test_a_run_says_what_it_lost_beyond_the_stated_share(loss: float, code: int,
     assert result.exit_code == code
     assert ("8 of 100 rows (8.0 %) were lost" in result.output) == (code == 5)
     assert stored(config, "bronze.transactions").height == 96, "whatever the code, all that can be done is done"
+
+
+@pytest.mark.parametrize("source", [order_source(), line_source()], ids=["row by row", "grouped"])
+def test_rows_dated_after_they_landed_are_a_loss(source: dict[str, Any], tmp_path: Path) -> None:
+    def at(i: int) -> str:
+        return "2062-01-05T10:00:00Z" if i % 10 == 3 else "2026-01-05T10:00:00Z"
+
+    header, *rows = (orders(100, at=at) if "group_by" not in source else grouped_orders(100, at)).splitlines()
+    config = opened(tmp_path, Project("", {"orders.csv": table(header, rows)}, sources={"shop": source}))
+    result = ran(config, "bronze.transactions")
+    assert result.exit_code == 5, result.output
+    assert "10 of 100 rows (10.0 %) were lost" in result.output and "10 dated after they landed" in result.output
+    assert outcome(config, 1).facts["ahead"] == 10
+    assert stored(config, "bronze.transactions").height == 100, "they land; what counts is silver"
 
 
 def test_a_good_project_is_rehearsed_on_one_screen(tmp_path: Path) -> None:

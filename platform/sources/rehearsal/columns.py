@@ -22,6 +22,7 @@ MARGIN = timedelta(days=2)  # zones and clocks of tills
 PATH = re.compile(r"[\w\"\]]\.[A-Za-z_\"]|->|\[\d+\]|\bparam\s*\(", re.I)  # into nested values
 PATH_ROOT, KEYS = re.compile(r"\"?(\w+)"), re.compile(r'[{,]\s*"(\w+)"\s*:')
 STAND_INS, FEW = 0.2, 20  # share of one first of January among dates, and rows from which on shares tell something
+INTERNATIONAL = r"^[^0-9+]*\+"  # how a number begins that names its country; 00 does so in some countries alone
 CENTS = (60.0, 170.0)  # how much larger amounts are that lost their decimal sign
 
 
@@ -106,7 +107,7 @@ def note_findings(sample: Sample) -> Iterator[Finding]:
         yield Finding("warning", sample.name, sample.said(column), said + files, do)
 
 
-def time_findings(sample: Sample, now: datetime) -> Iterator[Finding]:
+def time_findings(sample: Sample, now: datetime, loss: float) -> Iterator[Finding]:
     """Orders of day and month that contradict each other, times of no zone, and times that cannot be."""
     contract = sample.table.columns()
     for name, column in contract.items():
@@ -115,7 +116,8 @@ def time_findings(sample: Sample, now: datetime) -> Iterator[Finding]:
         yield from _orders(sample, name)
         if isinstance(column.dtype, pl.Datetime):
             yield from _zoneless(sample, name)
-        yield from _impossible(sample, name, column, now)
+        yield from _ahead(sample, name, column, now, loss)
+        yield from _impossible(sample, name, column)
 
 
 def _orders(sample: Sample, name: str) -> Iterator[Finding]:
@@ -144,15 +146,26 @@ def _zoneless(sample: Sample, name: str) -> Iterator[Finding]:
         yield Finding("warning", sample.name, sample.said(name), what, "set `timezone`, `timezone: UTC` if they are")
 
 
-def _impossible(sample: Sample, name: str, column: Column, now: datetime) -> Iterator[Finding]:
+def _ahead(sample: Sample, name: str, column: Column, now: datetime, loss: float) -> Iterator[Finding]:
+    """Times after the landing of their row. Where they say when it happened, the row is refused (`quality.ahead`)."""
     moments = sample.rows[name].cast(pl.Datetime("us")).drop_nulls()
     happened = isinstance(column.dtype, pl.Datetime) and not column.nullable
-    if happened or name == tables.spec(sample.table).version:
-        limit = (now + MARGIN).astimezone(UTC).replace(tzinfo=None)
-        future = moments.filter(moments > limit)
-        if len(future):
-            what = f"{part(len(future), len(moments), 'values')} lie in the future, up to {future.max()!s:.10}"
-            yield Finding("warning", sample.name, sample.said(name), what, "which clock wrote them?")
+    if not happened and name != tables.spec(sample.table).version:
+        return
+    limit = (now + MARGIN).astimezone(UTC).replace(tzinfo=None)
+    future = moments.filter(moments > limit)
+    if not len(future):
+        return
+    refusing = name in tables.spec(sample.table).past and not column.nullable
+    what = f"{part(len(future), len(moments), 'values')} lie in the future, up to {future.max()!s:.10}"
+    what += ": these rows would be quarantined" if refusing else ""
+    severity: Severity = "error" if refusing and len(future) > loss * len(moments) else "warning"
+    share = len(future) / len(moments)
+    yield Finding(severity, sample.name, sample.said(name), what, "which clock wrote them?", share)
+
+
+def _impossible(sample: Sample, name: str, column: Column) -> Iterator[Finding]:
+    moments = sample.rows[name].cast(pl.Datetime("us")).drop_nulls()
     zero = moments.filter((moments.dt.date() == date(1970, 1, 1)) | (moments.dt.year() < 1900))
     if len(zero):
         what = f"{part(len(zero), len(moments), 'values')} are {zero[0]:%Y-%m-%d}: the zero of a clock, no date"
@@ -163,6 +176,23 @@ def _impossible(sample: Sample, name: str, column: Column, now: datetime) -> Ite
         if len(moments) >= FEW and STAND_INS * len(moments) <= count < len(moments) and not len(zero):
             what = f"{part(count, len(moments), 'values')} are the same, {common:%Y-%m-%d}: does it stand for none?"
             yield Finding("warning", sample.name, sample.said(name), what, "map it to null")
+
+
+def phone_findings(sample: Sample) -> Iterator[Finding]:
+    """Telephone numbers within a country that no row and no setting names."""
+    contract = sample.table.columns()
+    kinds = {(column.metadata or {}).get(READS): name for name, column in contract.items()}
+    phones = [name for name, kind in tables.pii_columns(sample.table).items() if kind == "phone"]
+    if "country" not in kinds:
+        return
+    for name in phones:
+        rows = sample.rows.select(pl.col(name), is_placed=pl.col(kinds["country"]).is_not_null()).drop_nulls(name)
+        national = rows.filter(~pl.col("is_placed") & ~pl.col(name).str.contains(INTERNATIONAL))
+        if national.height:
+            what = f"{part(national.height, rows.height, 'numbers')} are national and no country is known: they are "
+            what += "read by `default_country` of the identity rules"
+            do = f"set `country`, `country: DE` (say), or map {kinds['country']}"
+            yield Finding("warning", sample.name, sample.said(name), what, do, national.height / rows.height)
 
 
 def amount_findings(sample: Sample) -> Iterator[Finding]:

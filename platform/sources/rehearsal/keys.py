@@ -63,7 +63,8 @@ def _shared(one: Sample, other: Sample) -> Iterator[Finding]:
     if differ:
         what += f", with different values of {', '.join(differ[:5])}"
         do = "if these are other customers or receipts, give each source its own `system`"
+        yield Finding("warning", other.name, " + ".join(key), what, do)
     else:
         what += ": each is one record made of both"
         do = f"if these are different things, give each its own `system`; {one.source.table} keeps one row a key"
-    yield Finding("warning", other.name, " + ".join(key), what, do)
+        yield Finding("note", other.name, " + ".join(key), what, do)

@@ -135,3 +135,14 @@ def test_a_steward_outranks_every_record():
     assert json.loads(row["provenance"])["city"] == {"record_id": "decision 5", "rule": "steward"}
     other = golden(OFFERS, ONE.with_columns(person_id=pl.lit("p2")), ruled(), set_).row(0, named=True)
     assert other["first_name"] == "Al" and other["city"] is None
+
+
+def test_a_country_alone_gives_way_to_any_place():
+    places = RECORDS.with_columns(
+        pl.lit(None, pl.String).alias("address_line_1"),
+        pl.lit(None, pl.String).alias("zip_code"),
+        city=pl.Series([None, None, "Bari", None]),
+        country_code=pl.Series(["DEU", "DEU", "ITA", None]),
+    )
+    row = golden(places, PERSONS, RULES).row(0, named=True)
+    assert (row["city"], row["country_code"]) == ("Bari", "ITA"), "though the others were touched later"

@@ -16,6 +16,9 @@ NONE = {"read": 100, "landed": 100, "dead": 0, "left_out": 0, "erased": 0, "inpu
         ({"dead": 5, "landed": 95}, []),
         ({"dead": 6, "landed": 94}, ["6 of 100 rows (6.0 %) were lost", "6 dead letters, 0 refused"]),
         ({"refused": 4, "dead": 2, "landed": 98}, ["6 of 100 rows", "2 dead letters, 4 refused"]),
+        ({"ahead": 6}, ["6 of 100 rows (6.0 %)", "0 refused", "6 dated after they landed"]),
+        ({"ahead": 3, "refused": 3}, ["6 of 100 rows", "3 refused by their contract, 3 dated after they landed"]),
+        ({"ahead": 5}, []),
         ({"left_out": 90, "landed": 9, "dead": 1}, ["1 of 10 rows (10.0 %)"]),
         ({"landed": 10, "collapsed": 86, "dead": 4}, []),  # ten groups of 96 records
         ({"landed": 195, "dead": 5}, []),  # lists of two elements each

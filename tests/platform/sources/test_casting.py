@@ -420,6 +420,43 @@ def test_codes_are_read_from_what_is_written_for_them(
     assert rescued(found) == [None] * len(written)
 
 
+@pytest.fixture
+def homes(registries: None) -> type[Table]:
+    class Homes(Table, table="bronze.t_homes"):
+        """One row per person."""
+
+        MAIL = String(nullable=True, metadata=personal("email"))
+        PHONE = Identifier(nullable=True, metadata=personal("phone"))
+        CITY = String(nullable=True, metadata=personal("address"))
+        STATE = State(nullable=True)
+        LAND = Country(nullable=True)
+
+    return Homes
+
+
+def test_the_country_of_a_source_is_that_of_rows_that_name_none(homes: type[Table]) -> None:
+    columns = {
+        "MAIL": ["a@shop.example"] * 6,
+        "PHONE": ["0171 5550100", None, None, None, "0171 5550101", ""],
+        "CITY": [None, "Bremen", None, None, None, None],
+        "STATE": ["California", None, "CALIFORNIA", None, None, " "],
+        "LAND": ["", "Austria", None, None, "Atlantis", "n/a"],
+    }
+    found = fitted(homes, columns, reading=Reading(country="DEU"))
+    assert found.frame["LAND"].to_list() == ["DEU", "AUT", "DEU", None, None, None], "the row's own country wins"
+    assert found.frame["STATE"].to_list() == ["California", None, "CALIFORNIA", None, None, None], "none of America's"
+    assert rescued(found)[4] == {"LAND": "Atlantis"}, "what is no country is not replaced by one"
+    del columns["LAND"]
+    assert fitted(homes, columns, reading=Reading(country="DEU")).frame["LAND"].null_count() == 2
+    assert fitted(homes, columns).frame["LAND"].null_count() == 6
+
+
+def test_every_place_of_a_list_of_places_is_in_the_country(addresses: type[Table], visits: type[Table]) -> None:
+    reading = Reading(country="FRA")
+    assert fitted(addresses, {"KIND": ["WORK", None]}, reading=reading).frame["LAND"].to_list() == ["FRA", "FRA"]
+    assert fitted(visits, {"ID": ["1"]}, reading=reading).frame.columns == fitted(visits, {"ID": ["1"]}).frame.columns
+
+
 def test_what_is_no_code_is_kept_beside_null(addresses: type[Table]) -> None:
     found = fitted(addresses, {"LAND": ["Atlantis"], "PAID_IN": ["kr"], "KIND": ["abroad"], "STATE": ["California"]})
     assert found.frame.row(0)[:4] == (None, "CA", None, None)
