@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from customer360.platform import systems
 from customer360.platform.sources.profiling.columns import Column
 from customer360.platform.sources.profiling.relations import varies
 from customer360.platform.sources.profiling.survey import Delivery, Skipped, Survey
-from customer360.serve.drafting import keys, sales, sql
+from customer360.serve.drafting import accounts, consents, keys, moments, sales, sql
 from customer360.serve.drafting.entries import Entry, Guess, plain_entry, take_full_name
 from customer360.serve.drafting.meaning import Meaning, meaning_of, read_as
 from customer360.serve.drafting.names import Vocabulary
@@ -71,13 +71,16 @@ def draft_of(found: Survey, folder: str, vocabulary: Vocabulary) -> Draft:
             known.add((delivery.path, delivery.place.name))
             result.entries.append(_recognized(delivery, recipes[0]))
         else:
-            unknown.append(meaning_of(delivery, vocabulary))
-    meanings = keys.settled(unknown, vocabulary)
-    names = keys.systems_of(meanings, keys.identifier(folder) or "SHOP")
+            unknown.append(meaning_of(moments.together(delivery, vocabulary), vocabulary))
+    settled = keys.settled(sales.with_heads(unknown, vocabulary), vocabulary)
+    meanings, refers = accounts.linked(settled, vocabulary)
+    names = keys.systems_of(meanings, refers, keys.identifier(folder) or "SHOP")
     for meaning, system in zip(meanings, names, strict=True):
         made = _entries(meaning, meanings, vocabulary)
         for entry in made:
             entry.system = system
+        if made:
+            made[0].asks += meaning.asks
         result.entries += made
     _say_references(result.entries, meanings)
     _name(result.entries)
@@ -113,7 +116,11 @@ def _entries(meaning: Meaning, meanings: list[Meaning], vocabulary: Vocabulary) 
     if meaning.table in makers:
         return makers[meaning.table](meaning, meanings, vocabulary)
     if meaning.table in vocabulary.tables and vocabulary.tables[meaning.table].is_table:
-        return [plain_entry(meaning, _stem(meaning.delivery), vocabulary)]
+        made = [plain_entry(meaning, _named(meaning), vocabulary)]
+        if meaning.table == CUSTOMERS and not meaning.named:
+            made[0].asks += consents.unread(meaning, vocabulary)
+            made += consents.consents(meaning, _stem(meaning.delivery), vocabulary)
+        return made
     return []
 
 
@@ -140,12 +147,12 @@ def _joined(headers: Meaning, parts: list[Meaning], meanings: list[Meaning], voc
 
 def _of_lines(lines: Meaning, meanings: list[Meaning], vocabulary: Vocabulary) -> list[Entry]:
     lines, join = sales.with_prices(lines, meanings)
-    headers = sales.headers_of(lines, vocabulary)
+    headers = lines.head or sales.headers_of(lines, vocabulary)
     stem = _stem(lines.delivery)
     made = []
-    others = [m for m in meanings if m.table == sales.TRANSACTIONS]
-    if sales.is_list(lines, headers) and not others:
-        made = [sales.from_list(lines, headers, stem, vocabulary), *_people_of(headers, meanings, vocabulary)]
+    if lines.head:
+        buyers = replace(lines.head, refers=lines.refers)
+        made = [sales.from_list(lines, lines.head, stem, vocabulary), *_people_of(buyers, meanings, vocabulary)]
     made.append(sales.from_lines(lines, headers, f"{stem}_lines" if made else stem, vocabulary))
     for entry in made:
         entry.join |= join if entry.table != CUSTOMERS else {}
@@ -157,16 +164,18 @@ def _of_lines(lines: Meaning, meanings: list[Meaning], vocabulary: Vocabulary) -
 def _people_of(sold: Meaning, meanings: list[Meaning], vocabulary: Vocabulary) -> list[Entry]:
     """Customers who are known from their orders alone, with what is a fact of each."""
     account = sold.matches.get("CUSTOMER_ID")
-    if account is None or any(m.table == CUSTOMERS for m in meanings):
+    if account is None or sold.refers:
         return []
+    lists = [m.delivery.path for m in meanings if m.table == CUSTOMERS]
     people = read_as(sold.delivery, CUSTOMERS, vocabulary)
     entry = Entry(
         f"{_stem(sold.delivery)}_customers",
         CUSTOMERS,
         sold.delivery,
-        "no file lists customers: they are known from their orders",
-    )
-    entry.group_by = [account.column.name]
+        f"{', '.join(dict.fromkeys(lists))} does not list these customers: they are known from their orders" if lists
+        else "no file lists customers: they are known from their orders",
+    )  # fmt: skip
+    entry.group_by = [sql.name(account.column) if account.column.form else account.column.name]
     if account.column.filled < 1:
         entry.where = f"{sql.name(account.column)} IS NOT NULL"
     entry.take("CUSTOMER_ID", account)
@@ -225,6 +234,11 @@ def _say_references(entries: list[Entry], meanings: list[Meaning]) -> None:
             if found and entry.table != keys.REFERENCES.get(column) and not entry.join:
                 said = f"{guess.why}; {found.share:.0%} of its values are in {found.parent.delivery.path}"
                 entry.mapping[column] = Guess(guess.expression, said, guess.is_assumed)
+
+
+def _named(meaning: Meaning) -> str:
+    stem = _stem(meaning.delivery)
+    return f"{stem}_{keys.identifier(meaning.named).lower()}" if meaning.named else stem
 
 
 def _stem(delivery: Delivery) -> str:

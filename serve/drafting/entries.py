@@ -43,6 +43,7 @@ class Entry:
     join: dict[str, dict[str, object]] = field(default_factory=dict)
     used: dict[str, Column] = field(default_factory=dict)  # columns of the file by the contract column they fill
     asks: list[str] = field(default_factory=list)
+    is_again: bool = False  # whether another source holds the same customers by another number
 
     def take(self, column: str, match: Match | None, expression: str | None = None) -> None:
         """Map a column as it was matched."""
@@ -73,6 +74,10 @@ def plain_entry(meaning: Meaning, name: str, vocabulary: Vocabulary) -> Entry:
             take_as_known(entry, column, match, vocabulary)
     if "FULL_NAME" in meaning.matches:
         take_full_name(entry, meaning.matches["FULL_NAME"])
+    if meaning.named and (key := meaning.column("CUSTOMER_ID")) is not None:
+        entry.is_again = True
+        entry.about = f"customers once more, by {key.name}, the number that other files know them by"
+        entry.where = f"{sql.name(key)} IS NOT NULL" if key.filled < 1 else ""
     complete(entry, meaning)
     return entry
 

@@ -1,22 +1,28 @@
-"""How the files of a folder refer to one another: names say it, values have the last word."""
+"""How the files of a folder refer to its products and stores, and whose numbers are of one system: names say it, values
+have the last word.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import polars as pl
+
 from customer360.platform.sources.profiling.columns import Column
-from customer360.platform.sources.profiling.relations import JOINS, joined_by, overlap
+from customer360.platform.sources.profiling.relations import JOINS, joined_by, meeting, overlap
 from customer360.serve.drafting.meaning import Match, Meaning
 from customer360.serve.drafting.names import Vocabulary
 
-REFERENCES = {"CUSTOMER_ID": "bronze.customers", "PRODUCT_ID": "bronze.products", "STORE_ID": "bronze.stores"}
+REFERENCES = {"PRODUCT_ID": "bronze.products", "STORE_ID": "bronze.stores"}
+CUSTOMERS, SALES = "bronze.customers", ("bronze.transactions", "bronze.transaction_items")
 SAYING_NOTHING = frozenset(  # names of folders that are no system's
     "data api export exports raw csv json files file download downloads input in out landing archive seeds seed "
     "examples example sample samples dataset datasets source sources excel db database tables src assets public "
     "resources processed daten dati datos import imports".split()
 )
 FEW = 10  # distinct values, below which a common value says nothing
+COMPARED = 3  # accounts of one number in two files of customers, from which on what else is known of them counts
 
 
 @dataclass(frozen=True)
@@ -92,33 +98,72 @@ def _with(meaning: Meaning, key: str, column: Column, why: str) -> Meaning:
     return replace(meaning, matches={**meaning.matches, key: Match(column, 0.8, why)})
 
 
-def systems_of(meanings: list[Meaning], default: str) -> list[str]:
-    """The namespace of each meaning's customers: files whose accounts meet have the same one."""
+def systems_of(meanings: Sequence[Meaning], refers: Mapping[int, int], default: str) -> list[str]:
+    """The namespace of each meaning's customers: files whose accounts are the same have the same one."""
     names = [""] * len(meanings)
     groups: list[list[int]] = []
     for place, meaning in enumerate(meanings):
-        column = meaning.column("CUSTOMER_ID")
-        if column is None:
+        if meaning.buyer.column("CUSTOMER_ID") is None:
             continue
-        meeting = [group for group in groups if any(_meet(column, meanings[other]) for other in group)]
+        meeting = [group for group in groups if any(_are_of_one(place, other, meanings, refers) for other in group)]
         rest = [group for group in groups if group not in meeting]
         groups = [*rest, [place, *(p for group in meeting for p in group)]]
     taken: set[str] = set()
-    for group in sorted(groups, key=len, reverse=True):
+    for group in sorted(
+        groups, key=lambda g: (all(meanings[p].named for p in g if meanings[p].table == CUSTOMERS), -len(g))
+    ):
         name = _system(meanings[min(group)], default, taken)
         taken.add(name)
         for place in group:
             names[place] = name
     first = next((name for name in names if name), default)
-    return [name or _beside(meanings[i], meanings, names) or first for i, name in enumerate(names)]
+    for place, meaning in enumerate(meanings):
+        names[place] = names[place] or _beside(meaning, meanings, names)
+    return [
+        name or (_system(m, default, taken) if len(taken) > 1 and m.table in SALES else first)
+        for name, m in zip(names, meanings, strict=True)
+    ]
 
 
-def _meet(column: Column, other: Meaning) -> bool:
-    there = other.column("CUSTOMER_ID")
-    return there is not None and max(overlap(column, there), overlap(there, column)) >= 0.1
+def _are_of_one(one: int, other: int, meanings: Sequence[Meaning], refers: Mapping[int, int]) -> bool:
+    """Whether two files mean the same accounts by the same number."""
+    if one in refers or other in refers:
+        return refers.get(one, one) == refers.get(other, other)
+    mine, theirs = meanings[one].buyer.column("CUSTOMER_ID"), meanings[other].buyer.column("CUSTOMER_ID")
+    if mine is None or theirs is None or meanings[one].delivery is meanings[other].delivery:
+        return False
+    met = meeting(mine, theirs)
+    if met.most < 0.1:
+        return False
+    if meanings[one].table == meanings[other].table == CUSTOMERS:
+        agreed = _agreement(meanings[one], meanings[other], mine, theirs)
+        return met.surplus >= 0.1 if agreed is None else agreed >= JOINS
+    return met.surplus >= 0.1 or mine.name.lower() == theirs.name.lower()
 
 
-def _beside(meaning: Meaning, meanings: list[Meaning], names: list[str]) -> str:
+def _agreement(one: Meaning, other: Meaning, mine: Column, theirs: Column) -> float | None:
+    """Share of the accounts of one number whose address or name is the same in both; None where that is not known."""
+    for fact in ("EMAIL_ADDRESS", "LAST_NAME", "FULL_NAME", "PHONE_NUMBER"):
+        left, right = one.column(fact), other.column(fact)
+        if left is None or right is None or mine.name == left.name or theirs.name == right.name:
+            continue
+        pairs = _facts(mine, left).join(_facts(theirs, right), on="key").drop_nulls()
+        if pairs.height >= COMPARED:
+            return float((pairs["fact"] == pairs["fact_right"]).mean() or 0.0)  # type: ignore[arg-type]
+    return None
+
+
+def _facts(key: Column, fact: Column) -> pl.DataFrame:
+    data = (column.data.cast(pl.String, strict=False).str.strip_chars() for column in (key, fact))
+    rows = (
+        pl.DataFrame(dict(zip(("key", "fact"), data, strict=True)))
+        .drop_nulls("key")
+        .unique("key", keep="first", maintain_order=True)
+    )
+    return rows.with_columns(pl.col("fact").str.to_lowercase())
+
+
+def _beside(meaning: Meaning, meanings: Sequence[Meaning], names: list[str]) -> str:
     """The namespace of a file of lines or products: of the file with which it shares orders or articles."""
     for key in ("TRANSACTION_ID", "PRODUCT_ID", "STORE_ID", "CAMPAIGN_ID"):
         for place, other in enumerate(meanings):

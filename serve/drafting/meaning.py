@@ -51,11 +51,20 @@ class Meaning:
     matches: dict[str, Match]
     score: float
     why: str = ""
+    head: Meaning | None = None  # of lines that carry the facts of their order: the columns read as those of orders
+    refers: bool = False  # whether its accounts are those of a file of customers
+    named: str = ""  # what its source is called, where the file gives several
+    asks: tuple[str, ...] = ()
 
     def column(self, name: str) -> Column | None:
         """The file's column for a contract column."""
         match = self.matches.get(name)
         return match.column if match else None
+
+    @property
+    def buyer(self) -> Meaning:
+        """What tells whose the rows are: for lists of lines that is their head."""
+        return self.head or self
 
     @property
     def unused(self) -> list[str]:
@@ -98,7 +107,9 @@ def _tried(delivery: Delivery, table: TableWords, vocabulary: Vocabulary) -> Mea
     matches = matches_of(delivery, table, vocabulary)
     if not all(set(need) & set(matches) for need in table.needs):
         return Meaning(delivery, table.name, matches, 0.0)
-    subject = subject_of(delivery, vocabulary)
+    subject = _of_money(delivery, subject_of(delivery, vocabulary), vocabulary)
+    if table.name == "bronze.service_tickets" and subject and subject[0] == "order":
+        return Meaning(delivery, table.name, matches, 0.0)
     filled = [column for column in delivery.columns.values() if len(column.distinct) and not column.is_nested]
     explained = sum(m.score for m in matches.values()) / max(len(filled), 1)
     named = 0.0
@@ -116,6 +127,15 @@ def _tried(delivery: Delivery, table: TableWords, vocabulary: Vocabulary) -> Mea
         score -= 0.4  # rows with the number of an order are parts of orders
     why = f"explains {len(matches)} of {len(filled)} columns" + (", named so" if named > 0.1 else "")
     return Meaning(delivery, table.name, matches, score, why)
+
+
+def _of_money(delivery: Delivery, subject: list[str], vocabulary: Vocabulary) -> list[str]:
+    """Things that a delivery is about; tickets with an amount on them are receipts, not requests for help."""
+    is_sold = any(
+        column.is_number and {"total", "price"} & set(vocabulary.concepts_of(column.title or name))
+        for name, column in delivery.columns.items()
+    )
+    return ["order" if concept == "ticket" and is_sold else concept for concept in subject]
 
 
 def _key_fits(table: str, matches: dict[str, Match]) -> float:

@@ -14,6 +14,7 @@ from customer360.platform import settings
 from customer360.platform.errors import ConfigError
 
 SHORTEST = 3  # letters of a word that a longer one is cut into
+FILLER = "filler"  # concept of words that say nothing: date de commande, joined_on
 ENDS = ("s", "n", "en", "e", "es")  # plurals that are not listed
 _PARTS = re.compile(r"[^\W_]+")
 _CAMEL = re.compile(r"(?<=[a-z\d])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])")
@@ -52,6 +53,8 @@ class Vocabulary:
     concepts: dict[str, str]
     tables: dict[str, TableWords]
     values: dict[str, dict[str, str]]
+    consents: dict[str, frozenset[str]] = field(default_factory=dict)  # names, refusals, yes, no, answers
+    purposes: dict[str, frozenset[str]] = field(default_factory=dict)
     _cut: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
@@ -68,7 +71,7 @@ class Vocabulary:
         found: list[str] = []
         for word in words:
             found += [] if word.isdigit() else self._of_word(word)
-        return tuple(found)
+        return tuple(concept for concept in found if concept != FILLER)
 
     def _of_word(self, word: str) -> tuple[str, ...]:
         if word not in self._cut:
@@ -102,9 +105,15 @@ def vocabulary() -> Vocabulary:
             column: {plain_words(w): value for value, words in known.items() for w in (*words, value)}
             for column, known in content["values"].items()
         }
+        consents = {name: _plain_set(words) for name, words in content["consents"].items() if name != "purposes"}
+        purposes = {name: _plain_set(words) for name, words in content["consents"]["purposes"].items()}
     except (KeyError, TypeError, AttributeError, yaml.YAMLError) as fault:
-        raise ConfigError(f"{path}: {fault}; it needs words, tables and values") from None
-    return Vocabulary(concepts, tables, found)
+        raise ConfigError(f"{path}: {fault}; it needs words, tables, values and consents") from None
+    return Vocabulary(concepts, tables, found, consents, purposes)
+
+
+def _plain_set(words: list[object]) -> frozenset[str]:
+    return frozenset(plain_words(str(word)) for word in words)
 
 
 def _table(name: str, body: dict[str, object]) -> TableWords:

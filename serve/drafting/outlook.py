@@ -79,7 +79,9 @@ class Outlook:
 def outlook(draft: Draft, settings: Settings, rules: dict[str, Any]) -> Outlook:
     """Try every source of a draft on the rows that were looked at."""
     found = Outlook()
-    accounts: list[pl.Series] = []
+    accounts: set[tuple[str, str]] = set()
+    again: set[tuple[str, str]] = set()
+    sold: list[tuple[str, pl.DataFrame]] = []
     landing = landing_of(settings)
     for entry in draft.entries:
         found.is_whole &= entry.delivery.whole
@@ -87,10 +89,14 @@ def outlook(draft: Draft, settings: Settings, rules: dict[str, Any]) -> Outlook:
             said, rows = _tried(name, entry, configured(settings, name), landing, rules)
             found.sources.append(said)
             if said.table == "bronze.customers" and rows is not None:
-                accounts.append(rows["CUSTOMER_ID"].drop_nulls())
+                held = again if entry.is_again else accounts
+                held |= {(entry.system, key) for key in rows["CUSTOMER_ID"].drop_nulls()}
             if said.table == SALES and rows is not None:
-                _add_sales(found, rows)
-    found.people = pl.concat(accounts).n_unique() if accounts else 0
+                sold.append((entry.system, rows))
+    for system, rows in sold:
+        known = {key for of, key in accounts | again if of == system} if found.is_whole else None
+        _add_sales(found, rows, known)
+    found.people = len(accounts)
     return found
 
 
@@ -117,10 +123,12 @@ def _tried(
     return said, verdict.valid
 
 
-def _add_sales(found: Outlook, rows: pl.DataFrame) -> None:
+def _add_sales(found: Outlook, rows: pl.DataFrame, known: set[str] | None) -> None:
+    """Add sales. ``known``: their system's customers, None where only a part of these was looked at."""
     sold = rows.filter(pl.col("TRANSACTION_STATUS") == "COMPLETED").unique("TRANSACTION_ID")
     found.orders += sold.height
-    found.known_orders += int(sold["CUSTOMER_ID"].is_not_null().sum())
+    buyer = sold["CUSTOMER_ID"].drop_nulls()
+    found.known_orders += len(buyer) if known is None else int(buyer.is_in(sorted(known)).sum())
     for currency, amount in sold.group_by("CURRENCY_CODE").agg(pl.col("TOTAL_AMOUNT").cast(pl.Float64).sum()).rows():
         found.amounts[currency or ""] = found.amounts.get(currency or "", 0.0) + amount
     days = sold["TRANSACTION_DATE"].dt.date().drop_nulls()

@@ -28,6 +28,23 @@ class Amount:
     columns: tuple[Column, ...] = ()
 
 
+def with_heads(meanings: list[Meaning], vocabulary: Vocabulary) -> list[Meaning]:
+    """The meanings; lines that carry the facts of their orders, which no other file lists, with these as their head."""
+    headers = [m for m in meanings if m.table == TRANSACTIONS]
+    found = []
+    for meaning in meanings:
+        if meaning.table == ITEMS and not any(_are_parts_of(meaning, other) for other in headers):
+            head = headers_of(meaning, vocabulary)
+            meaning = replace(meaning, head=head) if is_list(meaning, head) else meaning
+        found.append(meaning)
+    return found
+
+
+def _are_parts_of(lines: Meaning, headers: Meaning) -> bool:
+    order, key = lines.column("TRANSACTION_ID"), headers.column("TRANSACTION_ID")
+    return order is not None and key is not None and max(overlap(order, key), overlap(key, order)) >= JOINS
+
+
 def is_list(lines: Meaning, headers: Meaning) -> bool:
     """Whether lines carry the facts of their order: a date, and who bought."""
     date = headers.column("TRANSACTION_DATE")
@@ -312,9 +329,12 @@ def with_prices(lines: Meaning, meanings: list[Meaning]) -> tuple[Meaning, dict[
 
 def _beside(name: str, match: Match) -> Match:
     """A column of a joined file."""
-    column = match.column
-    path = (name, *(column.path or (column.name,)))
-    return Match(Column(column.name, column.data, path, column.title), match.score, f"{match.why} in the joined file")
+    return Match(_rooted(name, match.column), match.score, f"{match.why} in the joined file")
+
+
+def _rooted(name: str, column: Column) -> Column:
+    path = () if column.form else (name, *(column.path or (column.name,)))
+    return replace(column, path=path, parts=tuple(_rooted(name, part) for part in column.parts))
 
 
 def _join(other: Meaning, mine: Column, key: Column) -> dict[str, object]:

@@ -19,7 +19,9 @@ RESERVED = frozenset(
 
 
 def name(column: Column | str) -> str:
-    """A column as SQL names it."""
+    """A column as SQL names it, or what it is made of."""
+    if isinstance(column, Column) and column.form:
+        return column.form.format(*map(name, column.parts))
     if isinstance(column, Column) and column.path:
         return ".".join(name(part) for part in column.path)
     text = column if isinstance(column, str) else column.name

@@ -32,12 +32,15 @@ class Column:
     """One column of a sample: ``name``, ``data`` as the reader gave it; texts without blanks around them below.
 
     ``path`` leads to values inside of objects. ``title`` is what tells of the content where that is not the name.
+    Values that are made of columns have these as ``parts``, and SQL with a ``{}`` for each of them as ``form``.
     """
 
     name: str
     data: pl.Series
     path: tuple[str, ...] = ()
     title: str = ""
+    form: str = ""
+    parts: tuple[Column, ...] = ()
 
     @cached_property
     def texts(self) -> pl.Series:

@@ -76,7 +76,7 @@ class Delivery:
 
     ``path`` is the glob that finds them and no other file; ``sample`` holds rows of some of them as they are read,
     ``looked_at`` how many files these are from. ``explode`` names a list inside of records whose
-    elements are meant.
+    elements are meant, ``shaped`` columns that somebody made of those of the files.
     """
 
     path: str
@@ -87,10 +87,13 @@ class Delivery:
     whole: bool  # whether the sample holds all rows of all files
     notes: tuple[str, ...] = ()
     explode: str = ""
+    shaped: Flat | None = None
 
     @cached_property
     def flat(self) -> Flat:
         """Columns with the values inside of objects by path; of the elements of a list where these are meant."""
+        if self.shaped is not None:
+            return self.shaped
         if self.explode:
             return elements(self.sample, self.explode, PurePosixPath(self.place.name).name.split(".")[0])
         return flat(self.sample)
