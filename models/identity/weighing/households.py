@@ -20,7 +20,9 @@ from customer360.models.identity.weighing.estimate import Patterns, Session
 
 SUFFIX = "generational suffixes differ"
 HOUSEHOLD = "given names differ and the birth dates do not agree"
-TWINS = "same surname and birth date, but another given name and another email or phone"
+GENDERS = "genders differ, and so do the given names"
+TWINS = "same surname and birth date, but another given name"
+COLLEAGUES = "surnames differ behind the mailbox of a desk"
 UNNAMED = "a given name is missing and nothing agrees that one person holds alone"
 GENERATION = "birth years far apart"
 
