@@ -327,5 +327,6 @@ def default_birth_dates(work: pl.DataFrame, excess: int) -> pl.Series:
     in where nobody does. Ten names share any day by chance."""
     days = work.select("dob_std", "given_name_std", "family_name_std").filter(pl.col("dob_std").str.len_chars() == 10)
     names = days.unique().group_by("dob_std").len()
-    limit = 10 + excess * (names["len"].sum() / max(names.height, 1))
-    return names.filter(pl.col("len") > limit)["dob_std"].sort()
+    # A first of January stands for a known year in many records of some sources: it is held against its like.
+    usual = pl.col("len").mean().over(pl.col("dob_std").str.ends_with("-01-01"))
+    return names.filter(pl.col("len") > 10 + excess * usual)["dob_std"].sort()

@@ -21,12 +21,14 @@ from customer360.models.identity.weighing.households import (
     HOUSEHOLD,
     SUFFIX,
     TWINS,
+    TWINS_AT_HOME,
     UNNAMED,
 )
 
 ACCEPTED, REJECTED, VETOED = "accepted", "rejected", "vetoed"
 _COLUMNS = (
-    "given", "given_signs", "is_listed", "masculine", "family", "roots", "dob", "email", "is_desk", "phone", "gender", "suffix",
+    "given", "given_signs", "is_listed", "masculine", "family", "roots", "dob", "email", "is_desk", "phone", "gender",
+    "suffix",
 )  # fmt: skip
 
 
@@ -83,12 +85,14 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
     one_family = f"""case when {same_family} then true
         else (list_has_any(string_split(l.family, ' '), string_split(r.family, ' ')) or {swapped}) end"""
     years = "abs(try_cast(l.dob[1:4] as integer) - try_cast(r.dob[1:4] as integer))"
+    twins = f"""other_name and same_dob and same_family
+        and (similarity < {just_below(rules.twin_similarity)} or two_names)"""
     conditions = {
         SUFFIX: "other_suffix",
         GENDERS: "other_gender and (other_name or not same_dob)",
         HOUSEHOLD: "other_name and not same_dob",
-        TWINS: f"""other_name and same_dob and same_family
-            and (similarity < {just_below(rules.twin_similarity)} or two_names)""",
+        TWINS: f"{twins} and (other_email or other_phone) and not (same_email or same_phone)",
+        TWINS_AT_HOME: twins,
         COLLEAGUES: "at_desk and other_family and not same_dob",
         UNNAMED: "unnamed and not (same_dob or same_email or same_phone)",
         GENERATION: "other_years and not same_dob and not (same_email and same_phone)",
