@@ -31,7 +31,20 @@ class Standardization(_Rules):
     max_names_per_phone: int = Field(default=8, ge=1)
     """An email or phone seen with more distinct given names than this is a hub and no evidence."""
     max_nickname_group: int = Field(default=32, ge=2)
+    max_birth_date_excess: int = Field(default=10, ge=2)
+    """A day on which so many times more people are born than on the average one is a default of a form."""
     name_titles: frozenset[str] = frozenset()
+    """Words before a name that are none, as they are compared: lower case without accents and points."""
+    name_postnominals: frozenset[str] = frozenset()
+    """Words behind a name that are none."""
+    attached_titles: frozenset[str] = frozenset()
+    """Endings of a name that are none, written without a space: 様, さん, 씨."""
+    nicknames: dict[str, tuple[str, ...]] = {}
+    """Formal name -> short forms, beside those of the `nicknames` package; in ASCII letters."""
+    masculine_names: frozenset[str] = frozenset()
+    """Men's names from which women's names are made by an ending alone, in ASCII letters."""
+    role_mailboxes: frozenset[str] = frozenset()
+    """User parts of mail addresses that stand for a desk and not for a person."""
     name_suffixes: dict[str, str] = {}
     """Generational suffix as written -> canonical form."""
     dotless_email_domains: dict[str, str] = {}

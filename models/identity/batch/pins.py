@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from customer360.models.identity.evidence.features import Features, build_features, key_caps, standardized
-from customer360.models.identity.evidence.standardize import of_many_names
+from customer360.models.identity.evidence.standardize import default_birth_dates, of_many_names
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.stitching import hubs as number_hubs
 from customer360.models.identity.stitching import with_own
@@ -25,6 +25,10 @@ from customer360.platform.lake import Lake
 
 # Standard columns in which a value of too many names is no evidence, and what goes with it.
 _HUB_LIMITS = {"email_std": ("max_names_per_email", ("email_user",)), "phone_std": ("max_names_per_phone", ())}
+# Columns of which a value may be a hub.
+_CLOSED: dict[str, tuple[str, ...]] = {column: with_it for column, (_, with_it) in _HUB_LIMITS.items()} | {
+    "dob_std": ()
+}
 _PATH = "_identity/pins"
 _NO_LIMIT = 2**31 - 1
 
@@ -70,7 +74,7 @@ def pinned(
 def _measured(records: pl.DataFrame, rules: IdentityRules) -> tuple[Features, pl.DataFrame]:
     """Features of the records, their keys not capped, and the hubs among their values."""
     standard = standardized(records, _without_limits(rules))
-    hubs = pl.concat([_hubs_of(standard, column, rules) for column in _HUB_LIMITS])
+    hubs = pl.concat([_hubs_of(standard, column, rules) for column in _CLOSED])
     raw = build_features(_closed(standard, hubs), rules)
     return raw, pl.concat([hubs, _shared_domains(raw.frame), number_hubs(raw.frame, rules.stitching)])
 
@@ -144,18 +148,22 @@ def discard(lake: Lake) -> None:
 
 
 def _without_limits(rules: IdentityRules) -> IdentityRules:
-    limits = {limit: _NO_LIMIT for limit, _ in _HUB_LIMITS.values()}
+    limits = {limit: _NO_LIMIT for limit, _ in _HUB_LIMITS.values()} | {"max_birth_date_excess": _NO_LIMIT}
     return rules.model_copy(update={"standardization": rules.standardization.model_copy(update=limits)})
 
 
 def _hubs_of(standard: pl.DataFrame, column: str, rules: IdentityRules) -> pl.DataFrame:
-    hubs = of_many_names(standard, column, getattr(rules.standardization, _HUB_LIMITS[column][0])).to_frame()
-    return hubs.select(column=pl.lit(column), value=hashed(column)).sort("value")
+    std = rules.standardization
+    if column in _HUB_LIMITS:
+        hubs = of_many_names(standard, column, getattr(std, _HUB_LIMITS[column][0]))
+    else:
+        hubs = default_birth_dates(standard, std.max_birth_date_excess)
+    return hubs.to_frame().select(column=pl.lit(column), value=hashed(column)).sort("value")
 
 
 def _closed(standard: pl.DataFrame, hubs: pl.DataFrame) -> pl.DataFrame:
     """Standardized records without the contact values that are hubs."""
-    for column, (_, dependants) in _HUB_LIMITS.items():
+    for column, dependants in _CLOSED.items():
         values = hubs.filter(pl.col("column") == column)["value"]
         is_hub = hashed(column).is_in(values.implode()).fill_null(False)
         standard = standard.with_columns(pl.when(~is_hub).then(c).alias(c) for c in (*dependants, column))

@@ -6,27 +6,35 @@ calendar (month 81, 31 June) keeps its digits: to a comparison a typing error is
 
 import polars as pl
 
+from customer360.models.identity.evidence.scripts import folded
 from customer360.models.identity.evidence.steps import Stage, Step
 
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_NAMES = "|".join(_MONTHS)
-# Form -> pattern and what its groups are. Digits are ASCII ones: others match \d but are no numbers to a cast.
+# How months begin in English, German, Dutch, French, Spanish, Italian, Portuguese, Polish and Russian, as `folded` writes.
+_MONTHS = (
+    "jan janv gen ene sty янв", "feb fev lut фев", "mar mrz maa marz мар", "apr avr abr kwi апр", "may mai mei mag maj мая маи",
+    "jun juin giu cze июн", "jul juil lug lip июл", "aug aou ago sie авг", "sep set wrz сен", "oct okt ott out paz окт",
+    "nov lis ноя", "dec dez dic gru дек",
+)  # fmt: skip
+_PLACES = {start: str(place) for place, starts in enumerate(_MONTHS, 1) for start in starts.split()}
+_NAMES = "|".join(sorted(_PLACES, key=lambda start: (-len(start), start)))
+_WORD = rf"({_NAMES})\p{{L}}*"
+_DIGITS = {chr(zero + digit): str(digit) for zero in (0x660, 0x6F0, 0x966, 0xE50, 0xFF10) for digit in range(10)}
+# Form -> pattern and what its groups are.
 _FORMS = {
     "first": (r"^([0-9]{4})[-/. ]([0-9]{1,2})[-/. ]([0-9]{1,2})(?:[^0-9].*)?$", "ymd"),
     "last": (r"^([0-9]{1,2})[-/. ]([0-9]{1,2})[-/. ]([0-9]{4}|[0-9]{2})(?:\s.*)?$", "aby"),
     "packed": (r"^([0-9]{8})$", ("all",)),
     "partial": (r"^([0-9]{4})(?:[-/. ]([0-9]{1,2}))?$", "ym"),
-    "worded": (
-        rf"^([0-9]{{1,2}})(?:st|nd|rd|th|\.)?[-/., ]*({_NAMES})[a-z]*[-/., ]*([0-9]{{4}})$",
-        "dmy",
-    ),
-    "american": (
-        rf"^({_NAMES})[a-z]*[-/., ]*([0-9]{{1,2}})(?:st|nd|rd|th)?[-/., ]+([0-9]{{4}})$",
-        "mdy",
-    ),
-}
-# Two-digit years up to this one are of the 2000s.
-_PIVOT = 30
+    "worded": (rf"^([0-9]{{1,2}})(?:st|nd|rd|th|er|º|ª|\.)?[-/., ]*{_WORD}[-/., ]*([0-9]{{4}}|[0-9]{{2}})(?:\s.*)?$", "dmy"),
+    "american": (rf"^{_WORD}[-/., ]*([0-9]{{1,2}})(?:st|nd|rd|th)?[-/., ]+([0-9]{{4}}|[0-9]{{2}})(?:\s.*)?$", "mdy"),
+    "early": (rf"^([0-9]{{4}})[-/., ]*{_WORD}[-/., ]*([0-9]{{1,2}})$", "ymd"),
+    "monthly": (rf"^{_WORD}[-/., ]*([0-9]{{4}})$", "my"),
+}  # fmt: skip
+# Two-digit years up to this one are of the 2000s, unless the column shows that nobody was born in them.
+_PIVOT = 26
+_STEP = 5
+_MANY = 50  # two-digit years of a column that show what ages there are
+_BUDDHIST = (2400, 2600)
 _YEARS = (1000, 2100)
 
 
@@ -42,13 +50,20 @@ def date_steps(column: str, month_first: bool = False) -> tuple[Step, ...]:
     """Steps from distinct texts of `column` to `iso`: "YYYY-MM-DD", "YYYY-MM" or "YYYY", null where there is no year
     from 1000 to 2100. `month_first` decides where no value of the column tells (all of 03/04/1980)."""
     text = pl.col("text")
-    clean = pl.col(column).str.to_lowercase().str.strip_chars().str.replace(r"\.0$", "")
+    clean = folded(pl.col(column)).str.replace_many(_DIGITS).str.strip_chars().str.replace(r"\.0$", "")
+    clean = (
+        clean.str.replace_all(r"\s*[年月년월]\s*", "-")
+        .str.replace(r"\s*[日일].*$", "")
+        .str.replace_all(r" (?:de|del|of) ", " ")
+    )
     extracted = {
         f"{form}_{part}": text.str.extract(pattern, place)
         for form, (pattern, parts) in _FORMS.items()
         for place, part in enumerate(parts, 1)
     }
-    return {"text": clean}, extracted, _order(month_first), _parts(), {"iso": _iso(*(pl.col(p) for p in "ymd"))}
+    year = pl.coalesce("last_y", "worded_y", "american_y")
+    short = {"short": pl.when(year.str.len_chars() == 2).then(year.cast(pl.Int32))}
+    return {"text": clean}, extracted, short, _order(month_first), _parts(), {"iso": _iso(*(pl.col(p) for p in "ymd"))}
 
 
 def _order(month_first: bool) -> dict[str, pl.Expr]:
@@ -64,7 +79,18 @@ def _order(month_first: bool) -> dict[str, pl.Expr]:
     leads = (year.is_between(1800, 2100) & month.is_between(1, 12)).sum()
     trails = (late_year.is_between(1800, 2100) & late_month.is_between(1, 12)).sum()
     ahead = (months > days) | ((months == days) & pl.lit(month_first))
-    return {"month_leads": ahead, "year_leads": leads >= trails}
+    return {"month_leads": ahead, "year_leads": leads >= trails, "newest": _newest()}
+
+
+def _newest() -> pl.Expr:
+    """The last two-digit year of the 2000s: that before the first five years of them in which nobody was born, since
+    people are of all ages up to the youngest."""
+    short = pl.col("short")
+    newest = pl.lit(_PIVOT)
+    for start in range(_PIVOT - _PIVOT % _STEP, -1, -_STEP):
+        born = short.is_between(start, start + _STEP - 1).sum()
+        newest = pl.when((short >= 0).sum() >= _MANY, born == 0).then(pl.lit(start - 1)).otherwise(newest)
+    return newest
 
 
 def _parts() -> dict[str, pl.Expr]:
@@ -75,16 +101,21 @@ def _parts() -> dict[str, pl.Expr]:
         return pl.when(year_leads).then(packed.str.slice(*leading)).otherwise(packed.str.slice(*trailing))
 
     a, b = (pl.col(name).cast(pl.Int32).cast(pl.String) for name in ("last_a", "last_b"))
-    by_word = {name: str(place) for place, name in enumerate(_MONTHS, 1)}
-    worded, american = (pl.col(f"{form}_m").replace(by_word) for form in ("worded", "american"))
+    worded, american, early, monthly = (
+        pl.col(f"{f}_m").replace(_PLACES) for f in ("worded", "american", "early", "monthly")
+    )
     return {
-        "y": pl.coalesce("first_y", cut((0, 4), (4, 4)), "last_y", "worded_y", "american_y", "partial_y"),
+        "y": pl.coalesce(
+            "first_y", cut((0, 4), (4, 4)), "last_y", "worded_y", "american_y", "early_y", "monthly_y", "partial_y"
+        ),
         "m": pl.coalesce(
             "first_m",
             cut((4, 2), (2, 2)),
             pl.when(month_leads).then(a).otherwise(b),
             worded,
             american,
+            early,
+            monthly,
             "partial_m",
         ),
         "d": pl.coalesce(
@@ -93,6 +124,7 @@ def _parts() -> dict[str, pl.Expr]:
             pl.when(month_leads).then(b).otherwise(a),
             "worded_d",
             "american_d",
+            "early_d",
         ),
     }
 
@@ -100,7 +132,14 @@ def _parts() -> dict[str, pl.Expr]:
 def _iso(year: pl.Expr, month: pl.Expr, day: pl.Expr) -> pl.Expr:
     number = year.cast(pl.Int32)
     short = year.str.len_chars() == 2
-    full = pl.when(short & (number <= _PIVOT)).then(number + 2000).when(short).then(number + 1900).otherwise(number)
+    full = (
+        pl.when(short & (number <= pl.col("newest")))
+        .then(number + 2000)
+        .when(short)
+        .then(number + 1900)
+        .otherwise(number)
+    )
+    full = pl.when(full.is_between(*_BUDDHIST)).then(full - 543).otherwise(full)
     y = pl.when(full.is_between(*_YEARS)).then(full.cast(pl.String))
     m, d = (part.str.zfill(2) for part in (month, day))
     unknown_month, unknown_day = m.is_null() | (m == "00"), d.is_null() | (d == "00")

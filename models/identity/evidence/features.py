@@ -10,9 +10,10 @@ from typing import TypeVar
 import numpy as np
 import polars as pl
 
-from customer360.models.identity.evidence.names import nickname_roots
+from customer360.models.identity.evidence.names import masculine_forms, nickname_roots, stated
+from customer360.models.identity.evidence.scripts import NOT_ASCII, romanized, signs, toned
 from customer360.models.identity.evidence.standardize import STANDARD_COLUMNS, name_suffix, plain_text, standardize
-from customer360.models.identity.evidence.steps import Listed, Stage, distinct, each, over
+from customer360.models.identity.evidence.steps import Listed, Parsed, Stage, distinct, each, over
 from customer360.models.identity.rules import Blocking, IdentityRules, Standardization
 from customer360.models.identity.stitching import number_columns
 from customer360.models.identity.threads import at_once, by_rows
@@ -45,8 +46,9 @@ _MULTIPLIER = 0x1E3779B97F4A7C15  # odd, so that no part of a hash is lost
 # Beyond so many records the budget of a weak key falls as they grow: the strong keys find what weak ones would.
 _FEW_RECORDS = 400_000
 _SOUNDS = ("given_sound", "family_sound")
+_OWN = ("given_own", "family_own", "parts_own", "given_raw", "family_raw")
 _EVIDENCE = {
-    "given": "given_name_std", "family": "family_name_std", "nickname": "nickname_group", "email": "email_std",
+    "given_own": "given_name_std", "family_own": "family_name_std", "nickname": "nickname_group", "email": "email_std",
     "email_user": "email_user", "phone": "phone_std", "street": "street_std", "city": "city_std", "zip": "zip_std",
     "gender": "gender_std",
 }  # fmt: skip
@@ -111,18 +113,24 @@ def _row_by_row(records: pl.DataFrame, keys: dict[str, tuple[str, ...]], rules: 
     frame = records.lazy().select("rid", "record_id", **compared(rules, records.columns), **numbers).collect()
     frame = over(frame, derived(rules.standardization, "full_name" in records.columns))
     texts = key_parts([IDENTIFIER_PREFIX + name for name in own])
-    return _with_hashes(over(frame, sounds()), texts, keys).drop(_SOUNDS)
+    return _with_hashes(over(frame, sounds()), texts, keys).drop(*_SOUNDS, *_OWN)
 
 
 def compared(rules: IdentityRules, columns: Collection[str]) -> dict[str, pl.Expr]:
     """Evidence as expressions of a standardized record that has these columns."""
-    suffix = name_suffix(pl.col("last_name"), rules.standardization) if "last_name" in columns else pl.lit(None)
+    named = [name for name in ("last_name", "first_name", "full_name") if name in columns]
+    suffixes = [name_suffix(pl.col(name), rules.standardization) for name in named] or [pl.lit(None)]
+    given, family = (pl.col(name) if name in columns else pl.lit(None) for name in ("first_name", "last_name"))
     own = [name for name in rules.blocking.identifiers if name in columns]
     return {
         **{name: pl.col(column).cast(pl.String) for name, column in _EVIDENCE.items()},
         "dob": pl.col("dob_std").cast(pl.String),
-        "suffix": suffix.cast(pl.String),
-        "parts": pl.col("name_parts").cast(pl.List(pl.String)),
+        "suffix": pl.coalesce(suffixes).cast(pl.String),
+        "parts_own": pl.col("name_parts").cast(pl.List(pl.String)).list.join(" "),
+        "given_raw": pl.when(
+            given.cast(pl.String).str.contains(NOT_ASCII) | family.cast(pl.String).str.contains(NOT_ASCII)
+        ).then(given.cast(pl.String)),
+        "family_raw": family.cast(pl.String),
         **{IDENTIFIER_PREFIX + name: plain_text(pl.col(name)).str.replace_all(" ", "") for name in own},
     }
 
@@ -130,22 +138,62 @@ def compared(rules: IdentityRules, columns: Collection[str]) -> dict[str, pl.Exp
 def derived(std: Standardization, has_full_name: bool) -> tuple[Stage, ...]:
     """Further evidence, from what `compared` gives."""
     digits = pl.col("email").str.split("@").list.first().str.replace_all(r"[^0-9]", "")
+    desk = pl.col("email").str.split("@").list.first().str.replace(r"[0-9]+$", "").is_in(sorted(std.role_mailboxes))
     # The first of January is what sources write for a known year.
     is_day = pl.col("dob").str.len_chars().eq(10) & ~pl.col("dob").str.ends_with("-01-01")
-    roots = nickname_roots().rename({"name": "given"})
+    roots = nickname_roots(stated(std.nicknames)).rename({"name": "given"})
     own_root = {"roots": pl.coalesce("roots", pl.when(pl.col("given").is_not_null()).then(pl.concat_list("given")))}
+    masculine = masculine_forms(std.masculine_names).rename({"name": "given"})
     return (
+        *(_in_letters(name) for name in ("given", "family", "parts")),
+        _given_signs(),
+        each(parts=pl.col("parts").str.split(" ")),
         each(
             email_user=_telling_user(),
             email_digits=digits,
+            is_desk=desk,
             year=pl.col("dob").str.head(4),
             day=pl.when(is_day).then("dob"),
             area=_area(),
             middle=_middle(std) if has_full_name else pl.lit(None, pl.List(pl.String)),
             place=pl.concat_str("street", pl.coalesce("zip", "city"), separator="|"),
         ),
-        Stage(("given",), ("roots",), (Listed("roots", "given", roots), own_root)),
+        Stage(
+            ("given",),
+            ("roots", "is_listed", "masculine"),
+            (
+                Listed("roots", "given", roots),
+                {"is_listed": pl.col("roots").is_not_null()},
+                own_root,
+                Listed("masculine", "given", masculine),
+            ),
+        ),
     )
+
+
+def _in_letters(name: str) -> Stage:
+    """A name in ASCII letters, from `{name}_own`."""
+    own = f"{name}_own"
+    made = Parsed(name, (own,), pl.col(own).str.contains(NOT_ASCII), romanized)
+    return Stage((own,), (name,), (made, {name: pl.coalesce(name, own)}))
+
+
+def _given_signs() -> Stage:
+    """What tells a given name from others that are equal in ASCII letters."""
+    given, both = pl.col("given_own"), ("given_raw", "family_raw")
+    return Stage(
+        ("given_own", *both),
+        ("given_signs",),
+        (
+            Parsed("signs", ("given_own",), given.str.contains(NOT_ASCII), signs),
+            Parsed("toned", both, pl.col("given_raw").is_not_null(), _toned),
+            {"given_signs": pl.coalesce("signs", "toned")},
+        ),
+    )
+
+
+def _toned(given: str, family: str | None) -> str | None:
+    return toned(given, family or "")
 
 
 def sounds() -> tuple[Stage, ...]:

@@ -1,4 +1,4 @@
-"""Given names that stand for one another: relations of the `nicknames` package, as groups and as roots.
+"""Given names that stand for one another: relations of the `nicknames` package and of the rules, as groups and roots.
 
 A *root* of a name is a formal name that it may stand for, or itself: `sam` has the roots sam, samuel, samantha, …;
 two names are compatible when they share a root (sam ~ samuel, but not samuel ~ samantha). A *group* is a coarse,
@@ -7,22 +7,52 @@ more than a thousand names through short forms such as `al`.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from functools import lru_cache
 
 import polars as pl
 from nicknames import NickNamer
 
+Stated = tuple[tuple[str, tuple[str, ...]], ...]
+_FEMININE = (
+    ("", "a"), ("", "e"), ("", "ne"), ("", "le"), ("", "ia"), ("", "ina"), ("", "ine"), ("", "ette"), ("", "ine"), ("o", "a"),
+    ("o", "ina"), ("er", "ra"), ("s", ""), ("s", "sa"), ("us", "a"), ("e", "a"), ("e", "ine"), ("i", "a"), ("y", "ia"),
+    ("k", "cia"), ("", "sha"), ("k", "ca"), ("k", "que"), ("ei", "eia"), ("s", "lle"),
+)  # fmt: skip
 
-@lru_cache(maxsize=1)
-def _relations() -> list[tuple[str, str]]:
+
+def stated(nicknames: Mapping[str, tuple[str, ...]]) -> Stated:
+    """Nicknames of the rules as a value that can be remembered by."""
+    return tuple(sorted(nicknames.items()))
+
+
+@lru_cache(maxsize=4)
+def _relations(more: Stated) -> list[tuple[str, str]]:
     lookup = NickNamer().nickname_lookup
-    return sorted((formal, short) for formal, shorts in lookup.items() for short in shorts)
+    known = {(formal, short) for formal, shorts in lookup.items() for short in shorts}
+    return sorted(known | {(formal, short) for formal, shorts in more for short in shorts})
 
 
-@lru_cache(maxsize=1)
-def nickname_roots() -> pl.DataFrame:
+@lru_cache(maxsize=4)
+def masculine_forms(names: frozenset[str]) -> pl.DataFrame:
+    """(name: String, masculine: List(String), sorted): per feminine name the men's `names` that it is made of, which a
+    couple, or brother and sister, may bear: carla ~ carl, andrea ~ andreas, jeanne ~ jean."""
+    forms: dict[str, set[str]] = {}
+    for name in names:
+        for end, other in _FEMININE:
+            if name.endswith(end):
+                forms.setdefault(name.removesuffix(end) + other, set()).add(name)
+    made = {form: sorted(of - {form}) for form, of in sorted(forms.items()) if of - {form}}
+    return pl.DataFrame(
+        {"name": list(made), "masculine": list(made.values())},
+        schema={"name": pl.String, "masculine": pl.List(pl.String)},
+    )
+
+
+@lru_cache(maxsize=4)
+def nickname_roots(more: Stated = ()) -> pl.DataFrame:
     """(name: String, roots: List(String), sorted): one row per name of the nickname table."""
-    pairs = _relations()
+    pairs = _relations(more)
     names = sorted({name for pair in pairs for name in pair})
     own = pl.DataFrame({"name": names, "root": names})
     given = pl.DataFrame(pairs, schema=["root", "name"], orient="row").select("name", "root")
@@ -30,7 +60,7 @@ def nickname_roots() -> pl.DataFrame:
 
 
 @lru_cache(maxsize=4)
-def nickname_groups(limit: int) -> pl.DataFrame:
+def nickname_groups(limit: int, more: Stated = ()) -> pl.DataFrame:
     """(name: String, nickname_group: String): union-find over the nickname table, where a union that would hold more
     than `limit` names is not made. Short forms of few formal names are joined first, so that what is ambiguous
     (`al`, `sam`) is what the limit leaves out. A group is named by its member with most short forms."""
@@ -45,13 +75,19 @@ def nickname_groups(limit: int) -> pl.DataFrame:
             name = parent[name]
         return name
 
-    formals = Counter(short for _, short in _relations())
-    shorts = Counter(formal for formal, _ in _relations())
-    for formal, short in sorted(_relations(), key=lambda pair: (formals[pair[1]], -shorts[pair[0]], pair)):
-        one, other = find(formal), find(short)
-        if one != other and size[one] + size[other] <= limit:
-            kept, joined = sorted((one, other), key=lambda name: (-shorts[name], name))
-            parent[joined] = kept
-            size[kept] += size[joined]
+    english = _relations(())
+    known = set(english)
+    formal_names = {formal for formal, _ in english}
+    # Those of the rules last: they add names, and do not change what the limit leaves of the others.
+    further = [pair for pair in _relations(more) if pair not in known and pair[0] not in formal_names]
+    shorts = Counter(formal for formal, _ in (*english, *further))
+    for pairs in (english, further):
+        formals = Counter(short for _, short in pairs)
+        for formal, short in sorted(pairs, key=lambda pair: (formals[pair[1]], -shorts[pair[0]], pair)):
+            one, other = find(formal), find(short)
+            if one != other and size[one] + size[other] <= limit:
+                kept, joined = sorted((one, other), key=lambda name: (-shorts[name], name))
+                parent[joined] = kept
+                size[kept] += size[joined]
     names = sorted(parent)
     return pl.DataFrame({"name": names, "nickname_group": [find(name) for name in names]})

@@ -6,6 +6,7 @@ Stages work on distinct values, so a bulk run pays for the vocabulary and not fo
 """
 
 import re
+from functools import lru_cache
 
 import phonenumbers
 import polars as pl
@@ -13,7 +14,8 @@ from email_validator import EmailNotValidError, validate_email
 
 from customer360.models.identity.evidence.dates import date_steps
 from customer360.models.identity.evidence.domains import misspelled_domains
-from customer360.models.identity.evidence.names import nickname_groups
+from customer360.models.identity.evidence.names import nickname_groups, stated
+from customer360.models.identity.evidence.scripts import NOT_ASCII, folded, romanized
 from customer360.models.identity.evidence.steps import Listed, Parsed, Stage, distinct, each, over
 from customer360.models.identity.rules import IdentityRules, Standardization
 from customer360.models.identity.threads import by_rows
@@ -29,8 +31,6 @@ RAW_COLUMNS = (
     "state_code", "zip_code", "country_code", "gender",
 )  # fmt: skip
 
-# Letters that Unicode does not decompose into a base letter and an accent.
-_LETTERS = {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"}
 # Addresses of this shape are valid by construction; only the others are parsed one by one.
 _PLAIN_EMAIL = (
     r"^[a-z0-9_]+(?:[.\-][a-z0-9_]+)*@"
@@ -39,6 +39,13 @@ _PLAIN_EMAIL = (
 # Ten digits of the North American plan: their length alone makes the number possible.
 _PLAIN_PHONE = r"^(?:\+?1)?([2-9][0-9]{9})$"
 _PLAIN_REGIONS = ("US", "CA")
+# Surname and given name of languages that write them in this order, mostly without a space between them.
+_SURNAME_FIRST = (
+    r"^(남궁|황보|제갈|사공|선우|독고|\p{Hangul})\s*(\p{Hangul}{1,3})$",
+    r"^(欧阳|歐陽|司马|司馬|诸葛|諸葛|上官|司徒|皇甫|慕容|令狐|\p{Han})(\p{Han}{1,2})$",
+    r"^(\p{Han}{2})(\p{Han}{2})$",
+    r"^([\p{Han}\p{Hiragana}]+)\s+([\p{Han}\p{Hiragana}]+)$",
+)
 
 
 def standardize(records: pl.DataFrame, rules: IdentityRules | None = None) -> pl.DataFrame:
@@ -57,6 +64,8 @@ def standardize(records: pl.DataFrame, rules: IdentityRules | None = None) -> pl
         hubs = of_many_names(work, column, limit)
         work = work.with_columns(pl.when(~pl.col(column).is_in(hubs.implode())).then(column).alias(column))
     work = work.with_columns(email_user=pl.when(pl.col("email_std").is_not_null()).then("email_user"))
+    defaults = default_birth_dates(work, std.max_birth_date_excess)
+    work = work.with_columns(dob_std=pl.when(~pl.col("dob_std").is_in(defaults.implode())).then("dob_std"))
     return frame.hstack(work.select(STANDARD_COLUMNS))
 
 
@@ -76,18 +85,17 @@ def stages(std: Standardization) -> tuple[Stage, ...]:
 
 
 def plain_text(value: pl.Expr) -> pl.Expr:
-    """Lower case, accents folded to ASCII, punctuation to spaces; null when nothing is left. Text of other scripts,
-    which folding would erase, is kept in lower case."""
-    lower = value.cast(pl.String).str.to_lowercase()
-    folded = lower.str.replace_many(_LETTERS).str.normalize("NFKD").str.replace_all(r"\p{M}", "")
-    words = folded.str.replace_all(r"['’`.]", "").str.replace_all(r"[^\p{L}\p{N}]+", " ").str.strip_chars()
+    """`scripts.folded`, punctuation to spaces; null when nothing is left."""
+    words = folded(value).str.replace_all(r"['’`.]", "").str.replace_all(r"[^\p{L}\p{N}\p{M}]+", " ").str.strip_chars()
     return pl.when(words != "").then(words)
 
 
-def name_suffix(last_name: pl.Expr, std: Standardization) -> pl.Expr:
-    """Generational suffix at the end of a name (jr, sr, ii, iii, iv), null when there is none."""
-    last = plain_text(last_name).str.split(" ").list.last()
-    return last.replace_strict(std.name_suffixes, default=None, return_dtype=pl.String)
+def name_suffix(name: pl.Expr, std: Standardization) -> pl.Expr:
+    """Generational suffix at the end of a name (jr, sr, ii, iii, iv), null when there is none, or nothing else."""
+    behind = rf"\S\s+({_any_of(std.name_suffixes)}){_postnominals(std)}$"
+    return (
+        plain_text(name).str.extract(behind, 1).replace_strict(std.name_suffixes, default=None, return_dtype=pl.String)
+    )
 
 
 def _region(std: Standardization) -> pl.Expr:
@@ -98,49 +106,86 @@ def _region(std: Standardization) -> pl.Expr:
 
 
 def _names(std: Standardization) -> tuple[Stage, ...]:
-    junk = sorted(std.junk_names)
-    title = rf"^(?:{_any_of(std.name_titles)})\s+(\S)"
-    suffix = rf"(\S)\s+(?:{_any_of(std.name_suffixes)})$"
-    given = plain_text(pl.col("first_name")).str.replace(title, "$1").str.replace(suffix, "$1")
+    junk = _junk_names(std.junk_names)
+    given, family = _without_titles(pl.col("first_name"), std), _without_titles(pl.col("last_name"), std)
     # A single trailing letter is a middle initial ("mary q"), which most sources do not have.
-    given = given.str.replace(r"^(\S{2,})\s+\S$", "$1")
-    family = plain_text(pl.col("last_name")).str.replace(suffix, "$1")
-    groups = nickname_groups(std.max_nickname_group).rename({"name": "given_name_std"})
-    grouped = {"nickname_group": pl.coalesce("nickname_group", "given_name_std")}
+    given = given.str.replace(r"^(\S{2,})\s+[a-z]$", "$1")
+    more = stated(std.nicknames)
+    groups = nickname_groups(std.max_nickname_group, more).rename({"name": "given_latin"})
+    latin = {"given_latin": pl.coalesce("given_latin", "given_name_std")}
     return (
         distinct("first_name", given_name_std=_usable(given, junk)),
         distinct("last_name", family_name_std=_usable(family, junk)),
         Stage(
             ("given_name_std",),
             ("nickname_group",),
-            (Listed("nickname_group", "given_name_std", groups), grouped),
+            (
+                Parsed("given_latin", ("given_name_std",), pl.col("given_name_std").str.contains(NOT_ASCII), romanized),
+                latin,
+                Listed("nickname_group", "given_latin", groups),
+                {"nickname_group": pl.coalesce("nickname_group", "given_latin")},
+            ),
         ),
         distinct("full_name", full_plain=plain_text(pl.col("full_name"))),
         _name_parts(),
     )
 
 
+def _without_titles(name: pl.Expr, std: Standardization) -> pl.Expr:
+    """A name as it is compared, without titles before it, and degrees and suffixes behind it."""
+    plain = plain_text(name.str.replace_all(_attached(std), "$1"))
+    titles = rf"^(?:(?:{_any_of(std.name_titles)})\s+(?:(?:and|und|et|y|e)\s+)?)+(\S)"
+    suffix = rf"(\S)(?:\s+(?:{_any_of(std.name_suffixes)}))?{_postnominals(std)}$"
+    return plain.str.replace(titles, "$1").str.replace(suffix, "$1")
+
+
+def _postnominals(std: Standardization) -> str:
+    return rf"(?:\s+(?:{_any_of(std.name_postnominals)}))*"
+
+
+def _attached(std: Standardization) -> str:
+    return rf"([^ -~])\s*(?:{_any_of(std.attached_titles)})(?:\s|$)"
+
+
+@lru_cache(maxsize=4)
+def _junk_names(names: frozenset[str]) -> list[str]:
+    """The listed names as names of records are written by here."""
+    listed = pl.DataFrame({"name": sorted(names)}, schema={"name": pl.String})
+    return sorted(set(listed.select(plain_text(pl.col("name"))).to_series().drop_nulls()))
+
+
 def _name_parts() -> Stage:
     """Every word of two letters and more of a record's names; null without any."""
     names = ("given_name_std", "family_name_std", "full_plain")
-    words = pl.concat_str(names, separator=" ", ignore_nulls=True).str.extract_all(r"\p{L}{2,}")
+    words = pl.concat_str(names, separator=" ", ignore_nulls=True).str.extract_all(r"[\p{L}\p{M}]{2,}")
     return each(name_parts=pl.when(words.list.len() > 0).then(words))
 
 
 def _full_names(std: Standardization) -> tuple[Stage, ...]:
-    """First and last name from `full_name` where they are missing: "Ann van der Berg", "Berg, Ann", "Dr Ann Lee jr"."""
-    title = rf"^(?:{_any_of(std.name_titles)})\.?\s+"
+    """First and last name from `full_name` where they are missing: "Ann van der Berg", "Berg, Ann", "Dr Ann Lee jr",
+    and, where the surname comes first, 김민준 and 山田 太郎."""
+    title = rf"^(?:(?:{_any_of(std.name_titles)})\.?\s+(?:(?:&|and|und|et|y|e)\s+)?)+"
     suffix = rf",?\s+(?:{_any_of(std.name_suffixes)})\.?$"
-    whole = pl.col("full_name").str.to_lowercase().str.strip_chars().str.replace(title, "")
-    tail = whole.str.extract(rf"({suffix})", 1).fill_null("")
-    whole = whole.str.replace(suffix, "")
+    behind = rf"\S\s+\S+({suffix})"
+    degrees = rf"(?:,?\s+(?:{_any_of(std.name_postnominals)})\.?)+$"
+    whole = folded(pl.col("full_name")).str.strip_chars().str.replace(title, "").str.replace(_attached(std), "$1")
+    whole = whole.str.replace(degrees, "")
+    tail = whole.str.extract(behind, 1).fill_null("")
+    whole = whole.str.replace(rf"(\S\s+\S+?){suffix}", "$1")
     turned = r"^([^,]+),\s*([^,\d\s]+)(?:\s[^,\d\s]+)*$"
     # After another comma stands a title or a place: "thomas clifford, 1st baron of chudleigh".
     plain = whole.str.replace(r",.*$", "")
-    given = pl.coalesce(whole.str.extract(turned, 2), plain.str.extract(r"^(\S+)", 1))
+    given = pl.coalesce(
+        whole.str.extract(turned, 2),
+        *(whole.str.extract(form, 2) for form in _SURNAME_FIRST),
+        plain.str.extract(r"^(\S+)", 1),
+    )
     particles = rf"\s((?:(?:{_any_of(std.name_particles)})\s+)+\S+)$"
     family = pl.coalesce(
-        whole.str.extract(turned, 1), plain.str.extract(particles, 1), plain.str.extract(r"\s(\S+)$", 1)
+        whole.str.extract(turned, 1),
+        *(whole.str.extract(form, 1) for form in _SURNAME_FIRST),
+        plain.str.extract(particles, 1),
+        plain.str.extract(r"\s(\S+)$", 1),
     )
     both_missing = pl.col("first_name").is_null() | pl.col("last_name").is_null()
     return (
@@ -157,9 +202,13 @@ def _any_of(words: object) -> str:
 
 
 def _usable(value: pl.Expr, junk: list[str]) -> pl.Expr:
+    """Null for what is listed, with numbers or repeated as well ("test 2", "guest guest")."""
+    words = "|".join(map(re.escape, junk)) or r"\z."
     # One letter several times over ("xxx", "aaaa") is a placeholder in every language of ours.
     repeated = value.str.len_chars().ge(3) & value.str.strip_chars(value.str.head(1)).eq("")
-    return pl.when(~value.is_in(junk) & ~repeated & value.str.contains(r"\p{L}")).then(value)
+    return pl.when(
+        ~value.str.contains(rf"^(?:(?:{words}|\d+)(?:\s+|$))+$") & ~repeated & value.str.contains(r"\p{L}")
+    ).then(value)
 
 
 def _emails(std: Standardization) -> Stage:
@@ -248,7 +297,7 @@ def _places(std: Standardization) -> tuple[Stage, ...]:
     code = pl.when(american & code.str.contains(r"^[0-9]+$")).then(five).otherwise(code)
     return (
         distinct("address_line_1", street_std=pl.when(usable).then(street)),
-        distinct("city", city_std=_usable(plain_text(pl.col("city")), sorted(std.junk_names))),
+        distinct("city", city_std=_usable(plain_text(pl.col("city")), _junk_names(std.junk_names))),
         distinct("zip_code", "region", zip_std=pl.when(code.str.contains(r"[1-9a-z]")).then(code)),
     )
 
@@ -271,3 +320,13 @@ def of_many_names(work: pl.DataFrame, column: str, limit: int) -> pl.Series:
         filled.filter(pl.col(column).is_in(common.implode())).group_by(column).agg(pl.col("nickname_group").n_unique())
     )
     return names.filter(pl.col("nickname_group") > limit)[column]
+
+
+def default_birth_dates(work: pl.DataFrame, excess: int) -> pl.Series:
+    """Days of birth that `excess` times as many names share as a day of the records has on average: what a form fills
+    in where nobody does. Ten names share any day by chance."""
+    days = work.select("dob_std", "given_name_std", "family_name_std").filter(pl.col("dob_std").str.len_chars() == 10)
+    names = days.unique().group_by("dob_std").len()
+    # A first of January stands for a known year in many records of some sources: it is held against its like.
+    usual = pl.col("len").mean().over(pl.col("dob_std").str.ends_with("-01-01"))
+    return names.filter(pl.col("len") > 10 + excess * usual)["dob_std"].sort()

@@ -116,8 +116,8 @@ class SingleEvidence:
         return row
 
     def _close_hubs(self, standard: Values) -> None:
-        """Null a contact value of too many names, and what goes with it."""
-        columns = ("email_std", "phone_std")
+        """Null a contact value or birth date of too many names, and what goes with it."""
+        columns = ("email_std", "phone_std", "dob_std")
         for name, wanted in zip(columns, hashes([standard[name] for name in columns]), strict=True):
             if wanted in self._hubs.get(name, ()):
                 standard[name] = None

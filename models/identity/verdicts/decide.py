@@ -14,10 +14,22 @@ from customer360.models.identity.rules import Decision, IdentityRules, Stitching
 from customer360.models.identity.stitching import but, different, is_dropped
 from customer360.models.identity.weighing.comparisons import alike, just_below, within
 from customer360.models.identity.weighing.engine import engine, register
-from customer360.models.identity.weighing.households import GENERATION, HOUSEHOLD, SUFFIX, TWINS, UNNAMED
+from customer360.models.identity.weighing.households import (
+    COLLEAGUES,
+    GENDERS,
+    GENERATION,
+    HOUSEHOLD,
+    SUFFIX,
+    TWINS,
+    TWINS_AT_HOME,
+    UNNAMED,
+)
 
 ACCEPTED, REJECTED, VETOED = "accepted", "rejected", "vetoed"
-_COLUMNS = ("given", "family", "roots", "dob", "email", "phone", "suffix")
+_COLUMNS = (
+    "given", "given_signs", "is_listed", "masculine", "family", "roots", "dob", "email", "is_desk", "phone", "gender",
+    "suffix",
+)  # fmt: skip
 
 
 def cannot_link(
@@ -57,16 +69,31 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
         or (length(r.given) = 1 and list_contains([a[1] for a in l.roots], r.given)))"""
     swapped = f"""((l.given = r.family and {_resemble("l.family", "r.given", rules)})
         or (l.family = r.given and {_resemble("l.given", "r.family", rules)}))"""
+    related = "list_has_any(l.roots, r.roots)"
+    # All names of the one are among those of the other: Carlos is Juan Carlos, and may be Juan Miguel as little as he.
+    among = """(list_has_all(string_split(l.given, ' '), string_split(r.given, ' '))
+        or list_has_all(string_split(r.given, ' '), string_split(l.given, ' ')))"""
+    # Two names, however alike: one is the other's with a woman's ending, or both are listed and no typing error apart.
+    paired = "(list_contains(l.masculine, r.given) or list_contains(r.masculine, l.given))"
+    two_names = f"""(coalesce(l.given_signs <> r.given_signs, false) or coalesce({paired}, false)
+        or (l.is_listed and r.is_listed and not {within("l.given", "r.given", 1)}))"""
     # What is equal needs no distance; CASE asks no further.
-    one_name = f"""case when l.given = r.given then true else ({_resemble("l.given", "r.given", rules)}
-        or list_has_any(l.roots, r.roots) or {initial} or {swapped} or {any_alike}) end"""
+    one_name = f"""case when l.given = r.given then coalesce(l.given_signs = r.given_signs, true)
+        when {related} or {among} or {swapped} then true when {two_names} then false
+        else ({_resemble("l.given", "r.given", rules)} or {initial} or {any_alike}) end"""
     same_family = f"""case when l.family = r.family then true else {_resemble("l.family", "r.family", rules)} end"""
+    one_family = f"""case when {same_family} then true
+        else (list_has_any(string_split(l.family, ' '), string_split(r.family, ' ')) or {swapped}) end"""
     years = "abs(try_cast(l.dob[1:4] as integer) - try_cast(r.dob[1:4] as integer))"
+    twins = f"""other_name and same_dob and same_family
+        and (similarity < {just_below(rules.twin_similarity)} or two_names)"""
     conditions = {
         SUFFIX: "other_suffix",
+        GENDERS: "other_gender and (other_name or not same_dob)",
         HOUSEHOLD: "other_name and not same_dob",
-        TWINS: f"""other_name and same_dob and same_family and similarity < {just_below(rules.twin_similarity)}
-            and (other_email or other_phone) and not (same_email or same_phone)""",
+        TWINS: f"{twins} and (other_email or other_phone) and not (same_email or same_phone)",
+        TWINS_AT_HOME: twins,
+        COLLEAGUES: "at_desk and other_family and not same_dob",
         UNNAMED: "unnamed and not (same_dob or same_email or same_phone)",
         GENERATION: "other_years and not same_dob and not (same_email and same_phone)",
     }
@@ -78,19 +105,26 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
                 coalesce(l.suffix <> r.suffix, false) as other_suffix,
                 coalesce(not ({one_name}), l.given is not null and r.given is not null and l.given <> r.given)
                     as other_name,
+                coalesce(l.given <> r.given and {two_names}, false) as two_names,
+                coalesce(l.gender <> r.gender and l.given <> r.given and not {swapped}, false) as other_gender,
+                coalesce(not ({one_family}), false) as other_family,
+                coalesce(l.is_desk, false) or coalesce(r.is_desk, false) as at_desk,
                 coalesce({same_family}, false) as same_family,
                 l.given is null or r.given is null as unnamed,
                 l.dob is null or r.dob is null as dob_unknown,
                 coalesce(case when l.dob = r.dob then true else {within("l.dob", "r.dob", 1)} end, false)
                     as same_dob,
                 coalesce({years} > {rules.birth_years_apart}, false) as other_years,
+                coalesce(length(l.dob) = 10 and length(r.dob) = 10 and not {within("l.dob", "r.dob", 2)}, false)
+                    as other_dob,
                 coalesce(l.email = r.email, false) as same_email, coalesce(l.phone = r.phone, false) as same_phone,
                 coalesce(l.email <> r.email, false) as other_email, coalesce(l.phone <> r.phone, false) as other_phone
             from pairs
         ), judged as (
             select place, rid_l, rid_r,
                 not unnamed and (other_name and not dob_unknown or other_email or other_phone) or other_suffix
-                    as is_proof,
+                    or other_gender or other_years and other_dob
+                    or other_name and (two_names or similarity < {just_below(rules.twin_similarity)}) as is_proof,
                 case when same_number then null {branches} end as reason
             from facts
         )

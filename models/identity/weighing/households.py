@@ -15,12 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from customer360.models.identity.weighing.comparisons import BIRTH, FAMILY, GIVEN, Comparison
+from customer360.models.identity.weighing.comparisons import BIRTH, FAMILY, GENDER, GIVEN, Comparison
 from customer360.models.identity.weighing.estimate import Patterns, Session
 
 SUFFIX = "generational suffixes differ"
 HOUSEHOLD = "given names differ and the birth dates do not agree"
+GENDERS = "genders differ, and so do the given names"
 TWINS = "same surname and birth date, but another given name and another email or phone"
+TWINS_AT_HOME = "same surname and birth date, but another given name"
+COLLEAGUES = "surnames differ behind the mailbox of a desk"
 UNNAMED = "a given name is missing and nothing agrees that one person holds alone"
 GENERATION = "birth years far apart"
 
@@ -36,6 +39,8 @@ _ONE_PERSON = 0.2
 _UNSEEN = 2.0
 # Birth dates that disagree in more than this share of pairs with one name and one contact prove nothing.
 _UNRELIABLE_DATES = 0.2
+# So are genders that disagree in more than this share of pairs with one name and one contact.
+_UNRELIABLE_GENDERS = 0.02
 
 
 def idle_vetoes(
@@ -45,7 +50,8 @@ def idle_vetoes(
     accept_weight: float,
 ) -> tuple[tuple[str, ...], dict[str, float]]:
     """Rules to leave out, and what was measured: the expected share of one person among pairs of one surname and place
-    with different given names, and the share of disagreeing birth dates among pairs of one name and contact.
+    with different given names, and the shares of disagreeing birth dates and genders among pairs of one name and
+    contact.
 
     `settings`: the trained Splink settings, whose weights say which pairs would be accepted from `accept_weight` bits.
     """
@@ -67,12 +73,17 @@ def idle_vetoes(
     if asked:
         measured["one person in spite of another given name"] = min(kinds.expected_share for kinds in asked)
         if measured["one person in spite of another given name"] >= _ONE_PERSON:
-            idle += [HOUSEHOLD, UNNAMED, GENERATION]
+            idle += [HOUSEHOLD, TWINS_AT_HOME, UNNAMED, GENERATION]
     dated = [kinds for kinds in shared or second if kinds.same_date + kinds.other_date >= _ENOUGH]
     if dated:
         measured["birth dates disagree"] = min(kinds.date_errors for kinds in dated)
         if measured["birth dates disagree"] >= _UNRELIABLE_DATES and GENERATION not in idle:
             idle.append(GENERATION)
+    sexed = [kinds for kinds in shared or second if kinds.same_gender + kinds.other_gender >= _ENOUGH]
+    if sexed:
+        measured["genders disagree"] = min(kinds.gender_errors for kinds in sexed)
+        if measured["genders disagree"] >= _UNRELIABLE_GENDERS:
+            idle.append(GENDERS)
     return tuple(idle), {name: round(value, 4) for name, value in measured.items()}
 
 
@@ -80,7 +91,13 @@ class _Kinds:
     """Counts of pairs of one session by what their names and birth dates say."""
 
     def __init__(
-        self, found: Patterns, given: np.ndarray, family: np.ndarray, birth: np.ndarray, holds: np.ndarray
+        self,
+        found: Patterns,
+        given: np.ndarray,
+        family: np.ndarray,
+        birth: np.ndarray,
+        gender: np.ndarray,
+        holds: np.ndarray,
     ) -> None:
         same_given = _between(given, GIVEN, "exact", "initial")
         same_family = _between(family, FAMILY, "exact", "shared part")
@@ -96,15 +113,19 @@ class _Kinds:
         self.other_family = count(same_given & (family >= len(FAMILY.levels) - 2))
         self.same_family = count(same_given & same_family)
         self.same_date = count(same_given & same_family & agrees)
+        self.same_gender = count((given == 0) & (family == 0) & (gender == 0))
+        self.other_gender = count((given == 0) & (family == 0) & (gender > 0))
         self.other_date = count(same_given & same_family & (birth >= 0) & ~agrees)
 
     @classmethod
     def of(cls, found: Patterns, names: list[str], holds: np.ndarray) -> _Kinds:
         """`holds`: patterns that the model accepts even when the given names differ."""
         absent = np.full(len(found.counts), -1, dtype=np.int8)
-        columns = (found.levels[:, names.index(c.name)] if c.name in names else absent for c in (GIVEN, FAMILY, BIRTH))
-        given, family, birth = columns
-        return cls(found, given, family, birth, holds)
+        columns = (
+            found.levels[:, names.index(c.name)] if c.name in names else absent for c in (GIVEN, FAMILY, BIRTH, GENDER)
+        )
+        given, family, birth, gender = columns
+        return cls(found, given, family, birth, gender, holds)
 
     @property
     def expected_share(self) -> float:
@@ -114,6 +135,10 @@ class _Kinds:
         else:  # no birth dates: surnames are mistyped as often as given names
             errors = self.other_family / max(self.same_family, 1.0)
         return min(1.0, self.one_name * errors / (self.other_name + _UNSEEN))
+
+    @property
+    def gender_errors(self) -> float:
+        return self.other_gender / max(self.same_gender + self.other_gender, 1.0)
 
     @property
     def date_errors(self) -> float:

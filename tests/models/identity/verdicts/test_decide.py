@@ -10,6 +10,7 @@ from customer360.models.identity.verdicts.decide import (
     HOUSEHOLD,
     SUFFIX,
     TWINS,
+    TWINS_AT_HOME,
     UNNAMED,
     cannot_link,
     decide,
@@ -53,9 +54,9 @@ CASES = (
     ({"first_name": "Lopez", "last_name": "Maria"}, NO_DOB | OTHER_PHONE, None),
     # A couple shares phone and email.
     (NO_DOB, {"first_name": "Jorge"}, HOUSEHOLD),
-    # Twins: same birth date, but each with a contact of their own.
+    # Twins: same birth date, and with each a contact of their own or all of them shared.
     ({"email_address": None}, {"first_name": "Jorge"} | OTHER_PHONE, TWINS),
-    ({}, {"first_name": "Jorge"}, None),
+    ({}, {"first_name": "Jorge"}, TWINS_AT_HOME),
     # Father and son of one name.
     ({"date_of_birth": date(1955, 1, 20)} | OTHER_PHONE, {"email_address": "ml@mail.com"}, GENERATION),
     ({"date_of_birth": date(1955, 1, 20), "email_address": None}, {}, GENERATION),
