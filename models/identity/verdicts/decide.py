@@ -14,7 +14,7 @@ from customer360.models.identity.rules import Decision, IdentityRules, Stitching
 from customer360.models.identity.stitching import but, different, is_dropped
 from customer360.models.identity.weighing.comparisons import alike, just_below, within
 from customer360.models.identity.weighing.engine import engine, register
-from customer360.models.identity.weighing.households import GENERATION, HOUSEHOLD, SUFFIX, TWINS, UNNAMED
+from customer360.models.identity.weighing.households import BORN_TOGETHER, GENERATION, HOUSEHOLD, SUFFIX, TWINS, UNNAMED
 
 ACCEPTED, REJECTED, VETOED = "accepted", "rejected", "vetoed"
 _COLUMNS = ("given", "family", "roots", "dob", "email", "phone", "suffix")
@@ -67,6 +67,8 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
         HOUSEHOLD: "other_name and not same_dob",
         TWINS: f"""other_name and same_dob and same_family and similarity < {just_below(rules.twin_similarity)}
             and (other_email or other_phone) and not (same_email or same_phone)""",
+        BORN_TOGETHER: f"""other_name and same_dob and same_family and similarity < {just_below(rules.twin_similarity)}
+            and not (same_email or same_phone)""",
         UNNAMED: "unnamed and not (same_dob or same_email or same_phone)",
         GENERATION: "other_years and not same_dob and not (same_email and same_phone)",
     }
@@ -104,11 +106,11 @@ def _resemble(left: str, right: str, rules: Decision) -> str:
 
 def decide(pairs: pl.DataFrame, features: Features, rules: IdentityRules, idle: Collection[str] = ()) -> pl.DataFrame:
     """`pairs` (rid_l, rid_r, match_weight, …) with `decision` and the `reason` of a veto."""
-    above = pairs.filter(pl.col("match_weight") >= rules.decision.accept_weight)
+    above = pairs.filter(pl.col("match_weight") >= rules.decision.accepts_from)
     vetoes = pl.concat([different(above, features.frame), cannot_link(above, features, rules, idle).drop("is_proof")])
     vetoes = vetoes.unique(["rid_l", "rid_r"], keep="first", maintain_order=True)
     return pairs.join(vetoes, on=["rid_l", "rid_r"], how="left", maintain_order="left").with_columns(
-        decision=pl.when(pl.col("match_weight") < rules.decision.accept_weight)
+        decision=pl.when(pl.col("match_weight") < rules.decision.accepts_from)
         .then(pl.lit(REJECTED))
         .when(pl.col("reason").is_not_null())
         .then(pl.lit(VETOED))

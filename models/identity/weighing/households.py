@@ -21,6 +21,7 @@ from customer360.models.identity.weighing.estimate import Patterns, Session
 SUFFIX = "generational suffixes differ"
 HOUSEHOLD = "given names differ and the birth dates do not agree"
 TWINS = "same surname and birth date, but another given name and another email or phone"
+BORN_TOGETHER = "same surname and birth date, but another given name and no email or phone that agrees"
 UNNAMED = "a given name is missing and nothing agrees that one person holds alone"
 GENERATION = "birth years far apart"
 
@@ -67,7 +68,7 @@ def idle_vetoes(
     if asked:
         measured["one person in spite of another given name"] = min(kinds.expected_share for kinds in asked)
         if measured["one person in spite of another given name"] >= _ONE_PERSON:
-            idle += [HOUSEHOLD, UNNAMED, GENERATION]
+            idle += [HOUSEHOLD, BORN_TOGETHER, UNNAMED, GENERATION]
     dated = [kinds for kinds in shared or second if kinds.same_date + kinds.other_date >= _ENOUGH]
     if dated:
         measured["birth dates disagree"] = min(kinds.date_errors for kinds in dated)
