@@ -13,8 +13,10 @@ from typing import Any, Literal
 import polars as pl
 
 from customer360.models.identity import registry
+from customer360.models.identity.batch import pins
 from customer360.models.identity.registry import Stored, decisions, stewardship
 from customer360.models.identity.registry.conflicts import conflicts
+from customer360.models.identity.rules import Decision
 from customer360.models.identity.verdicts.decide import ACCEPTED
 from customer360.models.identity.verdicts.explain import Explanation, explain
 from customer360.platform.lake import Lake
@@ -98,7 +100,11 @@ class Desk:
 
     @property
     def accept_weight(self) -> float:
-        return identity_rules(self._configured).decision.accept_weight
+        return self._limits.accepts_from
+
+    @property
+    def _limits(self) -> Decision:
+        return pins.deciding(self.lake, identity_rules(self._configured)).decision
 
     def stored(self) -> Stored:
         """The registry after its newest commit."""
@@ -135,9 +141,9 @@ class Desk:
         accepted, their records with two people, and nothing decided about them. Rows of silver.identity_edges with both
         person ids.
         """
-        stored, limits = self.stored(), identity_rules(self._configured).decision
+        stored, limits = self.stored(), self._limits
         owners = stored.assignments
-        against = conflicts(stored, limits.accept_weight).sort("match_weight", "record_id_l", descending=[True, False])
+        against = conflicts(stored, limits.accepts_from).sort("match_weight", "record_id_l", descending=[True, False])
         decided = decisions.links_of(decisions.decisions(self.lake), stored.names).pairs.select("record_l", "record_r")
         named = decided.join(stored.names.rename({"record_id": "record_id_l"}), left_on="record_l", right_on="record")
         named = named.join(stored.names.rename({"record_id": "record_id_r"}), left_on="record_r", right_on="record")

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from customer360.models.identity import IdentityRules, Resolution
 from customer360.models.identity.evidence.mapping import PeopleMapping, people_records
+from customer360.models.identity.weighing.model import IdentityModel
 from customer360.platform.errors import ConfigError, SourceError
 from customer360.platform.settings import find, read_yaml
 from customer360.platform.sources import formats
@@ -164,11 +165,19 @@ def summary(records: pl.DataFrame, resolution: Resolution, seconds: Mapping[str,
         f"pairs kept: {resolution.edges.height:,} "
         + ", ".join(f"{name} {count:,}" for name, count in decisions.items()),
         f"model {resolution.model.version}: {model['mode']}" + (f" ({model['reason']})" if "reason" in model else ""),
+        *([accepting(resolution.model)] if resolution.model.accept_weight is not None else []),
         *(f"  trained on pairs that agree on {name}: {count:,}" for name, count in model.get("sessions", {}).items()),
         *(f"  {place}: {reason}" for place, reason in model["replaced"].items()),
         *(f"  key {key}: {count:,} values are shared by too many records" for key, count in resolution.dropped.items()),
         "seconds: " + ", ".join(f"{phase} {taken:.1f}" for phase, taken in seconds.items()),
     ]
+
+
+def accepting(model: IdentityModel) -> str:
+    """The weight from which a model accepts pairs, and what is expected of it, in one line."""
+    expected = model.diagnostics["expected"]
+    false, pairs = expected["false pairs"], expected["pairs"]
+    return f"accepts from {model.accept_weight:.2f} bits: expects {false:,.1f} false of {pairs:,.0f} pairs"
 
 
 def _id_columns(mapping: PeopleMapping) -> list[str]:

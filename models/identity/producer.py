@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any
 
 import polars as pl
 
@@ -180,9 +181,15 @@ def _pins(lake: Lake, records: pl.DataFrame, rules: IdentityRules) -> tuple[Pins
     pinned.write(lake, made)
     diagnostics = made.model.diagnostics
     telemetry.event("identity model", mode=diagnostics["mode"], stated_defaults=len(diagnostics["replaced"]))
+    telemetry.event("identity threshold", accepts_from=made.model.accept_weight, **_expected(diagnostics))
     for parameter, reason in diagnostics["replaced"].items():
         telemetry.log.debug(f"  {parameter}: {reason}")
     return made, kept.keep(lake, records, made, evidence)
+
+
+def _expected(diagnostics: dict[str, Any]) -> dict[str, float]:
+    """How many pairs the model expects to accept, and how many of them to be two people."""
+    return {name.replace(" ", "_"): value for name, value in diagnostics["expected"].items()}
 
 
 def usable(records: pl.DataFrame, evidence: pl.DataFrame) -> pl.DataFrame:

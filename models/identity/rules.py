@@ -88,7 +88,12 @@ class Training(_Rules):
 class Decision(_Rules):
     """What happens to a scored pair. Weights are bits of match weight (log2 odds)."""
 
-    accept_weight: float = 1.0
+    accept_weight: float | None = None
+    """Pairs from here on are accepted. None: from the weight at which `false_pairs` holds on the records at hand."""
+    least_accept_weight: float = 1.0
+    """Never less than this, where `accept_weight` says nothing."""
+    false_pairs: Share = 0.03
+    """The most of the accepted pairs that may be expected to be two people."""
     review_weight: float = -2.0
     """Pairs from here on that are not accepted wait for a steward."""
     audit_weight: float = -5.0
@@ -101,6 +106,11 @@ class Decision(_Rules):
     """Birth years further apart than this need one and the same email to be one person."""
     max_cluster_size: int = Field(default=60, ge=2)
     """A backstop: what holds a person together is the linkage (`cluster`)."""
+
+    @property
+    def accepts_from(self) -> float:
+        """The fixed weight, or the least that a model may choose."""
+        return self.least_accept_weight if self.accept_weight is None else self.accept_weight
 
 
 Policy = Literal["most recent", "most trusted source", "most complete", "most frequent", "verified"]

@@ -92,6 +92,7 @@ def resolve_batch(
     pairs than `engine.max_local_pairs`.
     """
     seconds: dict[str, float] = {}
+    rules = pins.model.deciding(rules)
     with one_engine(rules.engine):
         with timed(seconds, "block"):
             met = _met(state, _with_linked(state, batch, links), gone, pins.caps, rules, recheck)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -20,6 +20,8 @@ from customer360.models.identity.evidence.standardize import default_birth_dates
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.stitching import hubs as number_hubs
 from customer360.models.identity.stitching import with_own
+from customer360.models.identity.verdicts.threshold import with_threshold
+from customer360.models.identity.weighing.comparisons import JOINT, joint_share
 from customer360.models.identity.weighing.model import IdentityModel, adjusted_columns, term_frequencies, train
 from customer360.platform.lake import Lake
 
@@ -66,9 +68,12 @@ def pinned(
     """Measure on these records; and their `evidence` under these pins, since both read and standardize them. With a
     `model` none is trained. Raises IdentityModelError when the model cannot be trained, or does not fit the records."""
     raw, hubs = _measured(records, rules)
-    model, frequencies, caps = _fitted(raw, rules, model)
-    pins = Pins(model, frequencies, hubs, caps, records.height, basis)
-    return pins, _under(raw.frame, pins, rules)
+    fitted, frequencies, caps = _fitted(raw, rules, model)
+    pins = Pins(fitted, frequencies, hubs, caps, records.height, basis)
+    evidence = _under(raw.frame, pins, rules)
+    if model is None:
+        pins = replace(pins, model=with_threshold(evidence, caps, fitted, rules))
+    return pins, evidence
 
 
 def _measured(records: pl.DataFrame, rules: IdentityRules) -> tuple[Features, pl.DataFrame]:
@@ -102,7 +107,8 @@ def _under(frame: pl.DataFrame, pins: Pins, rules: IdentityRules) -> pl.DataFram
     """Features of records with what the pins say of their values."""
     frame = frame.drop("rid")
     frame = with_own(_with_own_domains(frame, pins.hubs), pins.hubs, rules.stitching)
-    for column in sorted(adjusted_columns(pins.model)):
+    adjusted = adjusted_columns(pins.model)
+    for column in sorted(adjusted - JOINT.keys()):
         shares = pins.frequencies.filter(pl.col("column") == column).select(
             pl.col("value").alias("value__"), pl.col("share").alias(f"tf_{column}")
         )
@@ -111,7 +117,7 @@ def _under(frame: pl.DataFrame, pins: Pins, rules: IdentityRules) -> pl.DataFram
             .join(shares, on="value__", how="left", maintain_order="left")
             .drop("value__")
         )
-    return frame
+    return frame.with_columns(joint_share(name) for name in sorted(adjusted & JOINT.keys()))
 
 
 def hashed(column: str) -> pl.Expr:
@@ -128,6 +134,12 @@ def read(lake: Lake) -> Pins | None:
     tables = {name: pl.read_parquet(io.BytesIO(lake.get(kept[name]) or b"")) for name in ("frequencies", "hubs")}
     model = IdentityModel.model_validate(kept["model"])
     return Pins(model, tables["frequencies"], tables["hubs"], kept["caps"], kept["records"], kept["basis"])
+
+
+def deciding(lake: Lake, rules: IdentityRules) -> IdentityRules:
+    """The rules with the weight from which the lake's pairs are accepted, where they state none."""
+    stored = lake.get(f"{_PATH}.json")
+    return IdentityModel.model_validate(json.loads(stored)["model"]).deciding(rules) if stored else rules
 
 
 def write(lake: Lake, pins: Pins) -> None:

@@ -73,7 +73,7 @@ def _judge(index: IdentityIndex, row: Mapping[str, Any], other: Mapping[str, Any
         reason, is_proof = vetoes(index).judge(row, other)
         link = None if reason and is_proof else link
         reason = reason or different_numbers(row, other)
-    accepted = link or score.weight >= decision.accept_weight
+    accepted = link or score.weight >= decision.accepts_from
     verdict: Verdict = "accepted" if link else "vetoed" if reason else "accepted" if accepted else "possible"
     reason = link or reason
     return Candidate(

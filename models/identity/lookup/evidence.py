@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from typing import Any
@@ -17,6 +18,7 @@ from customer360.models.identity.evidence.steps import Listed, Parsed, Stage, St
 from customer360.models.identity.lookup.from_polars import Program
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.stitching import NUMBER_PREFIX, OWN_PREFIX, number_texts
+from customer360.models.identity.weighing.comparisons import JOINT
 from customer360.platform.errors import ModelError
 
 Values = dict[str, Any]
@@ -113,7 +115,7 @@ class SingleEvidence:
             row[OWN_PREFIX + column] = None if row[name] in self._hubs.get(name, ()) else row[name]
         for name, (values, shares) in self._shares.items():
             row[f"tf_{name}"] = _share(values, shares, found[name])
-        return row
+        return row | {f"tf_{name}": _joint(row, *parts) for name, parts in JOINT.items()}
 
     def _close_hubs(self, standard: Values) -> None:
         """Null a contact value or birth date of too many names, and what goes with it."""
@@ -145,6 +147,11 @@ def _share(values: NDArray[np.int64], shares: NDArray[np.float64], wanted: int |
         return None
     place = int(np.searchsorted(values, wanted))
     return float(shares[place]) if place < len(values) and values[place] == wanted else None
+
+
+def _joint(row: Values, columns: Iterable[str], part: float) -> float | None:
+    shares = [row.get(f"tf_{column}") for column in columns]
+    return None if None in shares else math.prod(shares) * part
 
 
 def _text(name: str, value: Any) -> str | None:

@@ -107,7 +107,7 @@ class IdentityIndex:
 
     @cached_property
     def rules(self) -> IdentityRules:
-        return IdentityRules.model_validate(self.manifest["rules"])
+        return self.model.deciding(IdentityRules.model_validate(self.manifest["rules"]))
 
     @cached_property
     def model(self) -> IdentityModel:

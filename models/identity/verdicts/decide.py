@@ -138,11 +138,11 @@ def _resemble(left: str, right: str, rules: Decision) -> str:
 
 def decide(pairs: pl.DataFrame, features: Features, rules: IdentityRules, idle: Collection[str] = ()) -> pl.DataFrame:
     """`pairs` (rid_l, rid_r, match_weight, …) with `decision` and the `reason` of a veto."""
-    above = pairs.filter(pl.col("match_weight") >= rules.decision.accept_weight)
+    above = pairs.filter(pl.col("match_weight") >= rules.decision.accepts_from)
     vetoes = pl.concat([different(above, features.frame), cannot_link(above, features, rules, idle).drop("is_proof")])
     vetoes = vetoes.unique(["rid_l", "rid_r"], keep="first", maintain_order=True)
     return pairs.join(vetoes, on=["rid_l", "rid_r"], how="left", maintain_order="left").with_columns(
-        decision=pl.when(pl.col("match_weight") < rules.decision.accept_weight)
+        decision=pl.when(pl.col("match_weight") < rules.decision.accepts_from)
         .then(pl.lit(REJECTED))
         .when(pl.col("reason").is_not_null())
         .then(pl.lit(VETOED))

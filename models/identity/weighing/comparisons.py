@@ -6,6 +6,10 @@ chance that two random records hold the same value, which is computed from the d
 """
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import mul
+
+import polars as pl
 
 
 def just_below(similarity: float) -> float:
@@ -29,6 +33,13 @@ def within(left: str, right: str, most: int) -> str:
 _SWAPPED = f"""(given_l = family_r and {alike("family_l", "given_r", 0.9)}
     or family_l = given_r and {alike("given_l", "family_r", 0.9)})"""
 
+# The share of one person's pairs in which the names are exchanged.
+_SWAPS = 0.01
+# Names made of several columns: which, and in what part of all records they stand as they are compared. Exchanged names
+# are as rare as both names are together (either record may hold them so), and no common pair of names becomes evidence
+# by being exchanged.
+JOINT: dict[str, tuple[tuple[str, ...], float]] = {"names": (("given", "family"), 2 * _SWAPS)}
+
 # A given name that stands in another place: exchanged with the surname, or the only name that is known.
 _ELSEWHERE = "(list_contains(parts_r, given_l) or list_contains(parts_l, given_r))"
 
@@ -44,6 +55,8 @@ class Level:
     u: float
     exact_on: str | None = None
     by_frequency: bool = False
+    share_of: str | None = None
+    """One of `JOINT`: agreement on several values at once, which counts as rarely as they meet by chance."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +92,7 @@ GIVEN = Comparison(
     "given_l is null or given_r is null",
     (
         Level("exact", "given_l = given_r", 0.80, 0.004, "given", True),
-        Level("swapped with surname", _SWAPPED, 0.01, 1e-6),
+        Level("swapped with surname", _SWAPPED, _SWAPS, 1e-6, share_of="names"),
         Level("nickname", "list_has_any(roots_l, roots_r)", 0.08, 0.004),
         Level("close", _close("given", 0.9), 0.06, 0.01),
         Level(
@@ -211,3 +224,10 @@ def identifier(column: str) -> Comparison:
         ),
         (column,),
     )
+
+
+def joint_share(name: str) -> pl.Expr:
+    """The share of one of `JOINT` as `tf_*`, null where that of a part is unknown."""
+    columns, part = JOINT[name]
+    shares = [pl.col(f"tf_{column}") for column in columns]
+    return (reduce(mul, shares) * part).alias(f"tf_{name}")

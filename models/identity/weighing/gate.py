@@ -76,7 +76,10 @@ def _among_strangers(level: dict[str, Any], prior: float) -> dict[str, Any]:
     if level.get("is_null_level"):
         return level
     u = level["u_probability"]
-    return level | {"u_probability": rounded(max(u - prior * level["m_probability"], u / 20))}
+    u = rounded(max(u - prior * level["m_probability"], u / 20))
+    # Rare names that are exchanged count no more than exchanged names at large, which were counted; common ones less.
+    bounded = {"tf_minimum_u_value": u} if "tf_minimum_u_value" in level else {}
+    return level | {"u_probability": u} | bounded
 
 
 def _weight(level: dict[str, Any]) -> float:

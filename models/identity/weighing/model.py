@@ -36,7 +36,7 @@ from customer360.models.identity.weighing.estimate import (
 )
 from customer360.models.identity.weighing.gate import gate, rounded, without_matches
 from customer360.models.identity.weighing.households import idle_vetoes
-from customer360.models.identity.weighing.relatives import Relatives, relatives
+from customer360.models.identity.weighing.relatives import ENOUGH, HOMES, Relatives, relatives
 from customer360.platform.errors import ModelError
 
 _SESSIONS = (
@@ -45,6 +45,8 @@ _SESSIONS = (
 )  # fmt: skip
 # Pairs that agree on these are as often a household as a person: they train given names where nothing else does.
 _HOUSEHOLD = frozenset({("family", "zip"), ("street",), ("family",)})
+# A session, the patterns of its pairs, and the share of the records that they were drawn from.
+_Shown = tuple[Session, Patterns, float]
 _PRIOR_RULES = (
     ("email", "given"), ("phone", "given"), ("day", "given", "family"), ("street", "given", "family"),
 )  # fmt: skip
@@ -59,7 +61,8 @@ class IdentityModel(BaseModel):
 
     `settings`: Splink's own model, with every m and u. `term_frequency_hash`: digest of the value counts it was
     trained on. `diagnostics`: mode (trained or default), records, sessions, replaced parameters and why. `idle_vetoes`:
-    reasons of `decide` that on these records would part one person more often than two.
+    reasons of `decide` that on these records would part one person more often than two. `accept_weight`: bits from
+    which a pair of these records is accepted (`verdicts.threshold`).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -69,12 +72,22 @@ class IdentityModel(BaseModel):
     diagnostics: dict[str, Any]
     idle_vetoes: tuple[str, ...] = ()
     household: Relatives | None = None
+    accept_weight: float | None = None
+
+    def deciding(self, rules: IdentityRules) -> IdentityRules:
+        """The rules with the weight from which pairs are accepted: a fixed one of theirs, else the model's."""
+        if rules.decision.accept_weight is not None or self.accept_weight is None:
+            return rules
+        return rules.model_copy(
+            update={"decision": rules.decision.model_copy(update={"accept_weight": self.accept_weight})}
+        )
 
     @property
     def version(self) -> str:
         """Sixteen hex digits that name these parameters."""
-        home = [self.household.model_dump()] if self.household else []
-        text = json.dumps([self.settings, self.term_frequency_hash, *home], sort_keys=True)
+        further = [self.household.model_dump()] if self.household else []
+        further += [] if self.accept_weight is None else [{"accept_weight": self.accept_weight}]
+        text = json.dumps([self.settings, self.term_frequency_hash, *further], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def check_keys(self, keys: Sequence[str]) -> None:
@@ -124,7 +137,7 @@ def train(features: Features, rules: IdentityRules, counts: dict[str, pl.DataFra
     start = default_settings(features, counts, rules)
     digest = _digest(counts)
     sessions = _sessions(features) if features.frame.height >= rules.training.min_records else []
-    trained, seen = _estimate(features, start, sessions, rules) if sessions else (start, [])
+    trained, seen, shown = _estimate(features, start, sessions, rules) if sessions else (start, [], [])
     diagnostics: dict[str, Any] = {
         "records": features.frame.height,
         "sessions": {" + ".join(one.session): round(one.matches) for one in seen},
@@ -133,12 +146,12 @@ def train(features: Features, rules: IdentityRules, counts: dict[str, pl.DataFra
     if settings is None:
         diagnostics |= {"mode": "default", "reason": _why_stated(features, bool(seen), rules), "replaced": replaced}
         start = without_matches(start)
-        home = _home(features, [(one.session, one.found, one.kept) for one in seen], start)
+        home = _home(features, shown, start)
         return IdentityModel(settings=start, term_frequency_hash=digest, diagnostics=diagnostics, household=home)
     found = [(one.session, one.found) for one in seen]
-    unfit, measured = idle_vetoes(comparisons_of(features), found, settings, rules.decision.accept_weight)
+    unfit, measured = idle_vetoes(comparisons_of(features), found, settings, rules.decision.accepts_from)
     diagnostics |= {"mode": "trained", "replaced": replaced, "vetoes": measured}
-    home = _home(features, [(one.session, one.found, one.kept) for one in seen], settings)
+    home = _home(features, shown, settings)
     return IdentityModel(
         settings=settings, term_frequency_hash=digest, diagnostics=diagnostics, idle_vetoes=unfit, household=home
     )
@@ -180,9 +193,11 @@ def _splink_comparison(comparison: Comparison, counts: dict[str, pl.DataFrame], 
         if level.exact_on:
             entry["u_probability"] = _chance_of_equality(counts[level.exact_on], records, level.u)
             entry["fix_u_probability"] = True
-        if level.by_frequency:
-            entry["tf_adjustment_column"] = level.exact_on
+        if level.by_frequency or level.share_of:
+            entry["tf_adjustment_column"] = level.share_of or level.exact_on
             entry["disable_tf_exact_match_detection"] = True
+        if level.share_of:
+            entry["tf_minimum_u_value"] = entry["u_probability"]
         levels.append(entry)
     return {"output_column_name": comparison.name, "comparison_levels": levels}
 
@@ -239,13 +254,14 @@ class _Seen:
 
 def _shown(features: Features, session: Session | None, rules: IdentityRules) -> tuple[Patterns, float] | None:
     """Patterns of the pairs of a session, and the share of the records that they were drawn from; None where its pairs
-    are too few. Without a session, of random pairs."""
+    are too few, for homes as well. Without a session, of random pairs."""
     training = rules.training
     if session is None:
         pairs, kept = random_pairs(features.frame.height, training.u_pairs, training.seed), 1.0
     else:
         pairs, kept = session_pairs(features, session, training.em_pairs)
-        if pairs.height < training.min_pairs_per_session:
+        least = ENOUGH if session in HOMES else training.min_pairs_per_session
+        if pairs.height < min(least, training.min_pairs_per_session):
             return None
     with engine(rules.engine.single) as con:
         return patterns(con, features, comparisons_of(features), pairs), kept
@@ -256,15 +272,9 @@ def _trainable(features: Features, session: Session) -> list[int]:
     return [at for at, c in enumerate(comparisons_of(features)) if not _about(c) & set(session)]
 
 
-def _trained(
-    features: Features,
-    session: Session,
-    shown: tuple[Patterns, float],
-    start: dict[str, Any],
-    others: list[list[np.ndarray]],
-) -> _Seen:
+def _trained(features: Features, shown: _Shown, start: dict[str, Any], others: list[list[np.ndarray]]) -> _Seen:
     """m by what one session shows. `others`: shares of levels among strangers, and among people of one home."""
-    found, kept = shown
+    session, found, kept = shown
     places = _trainable(features, session)
     stated = [_parameters(start["comparisons"][at], "m_probability") for at in places]
     bounds = [comparisons_of(features)[at].most_apart for at in places]
@@ -280,18 +290,20 @@ def _about(comparison: Comparison) -> set[str]:
 
 def _estimate(
     features: Features, start: dict[str, Any], sessions: list[Session], rules: IdentityRules
-) -> tuple[dict[str, Any], list[_Seen]]:
-    """`start` with the parameters of the levels that were observed, the others without; what the sessions showed."""
+) -> tuple[dict[str, Any], list[_Seen], list[_Shown]]:
+    """`start` with the parameters of the levels that were observed, the others without; what was learnt from the
+    sessions with pairs enough for it; what all of them showed."""
     comparisons = comparisons_of(features)
     drawn, *shown = at_once(lambda session: _shown(features, session, rules), [None, *sessions], rules.engine.threads)
     assert drawn is not None
     by_level = shares(drawn[0], comparisons)
     u = [observed_u(_parameters(c, "u_probability"), n) for c, n in zip(start["comparisons"], by_level, strict=True)]
     pairs = zip(sessions, shown, strict=True)
-    drawn_by = [(session, found) for session, found in pairs if found]
-    home = _home(features, [(s, *f) for s, f in drawn_by], start, u)
+    drawn_by = [(session, *found) for session, found in pairs if found]
+    home = _home(features, drawn_by, start, u)
     others = [u, _shares_at_home(comparisons, home, start, u)] if home else [u]
-    seen = [_trained(features, session, found, start, others) for session, found in drawn_by]
+    enough = rules.training.min_pairs_per_session
+    seen = [_trained(features, one, start, others) for one in drawn_by if one[1].counts.sum() >= enough]
     settings = [
         _observed(
             entry,
@@ -306,12 +318,12 @@ def _estimate(
     if recaptured := _recaptured(features, settings_with_prior, seen):
         possible = features.frame.height * (features.frame.height - 1) / 2
         settings_with_prior["probability_two_random_records_match"] = rounded(min(0.2, recaptured / possible))
-    return settings_with_prior, seen
+    return settings_with_prior, seen, drawn_by
 
 
 def _home(
     features: Features,
-    sessions: Sequence[tuple[Session, Patterns, float]],
+    sessions: Sequence[_Shown],
     settings: dict[str, Any],
     u: Sequence[np.ndarray] | None = None,
 ) -> Relatives | None:

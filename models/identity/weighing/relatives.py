@@ -25,9 +25,9 @@ from customer360.models.identity.weighing.estimate import Patterns, Session
 COMPARISON = "household"
 LABEL = "what agrees is shared by a home"
 # Sessions whose pairs share what a home shares, the most telling first.
-_HOMES: tuple[Session, ...] = (("street",), ("phone",), ("email",), ("family", "zip"))
+HOMES: tuple[Session, ...] = (("street",), ("phone",), ("email",), ("family", "zip"))
 # Pairs of two people that a session must show: fewer say nothing of what homes share.
-_ENOUGH = 20.0
+ENOUGH = 20.0
 # How many pairs the shares among strangers count for.
 _PSEUDO_PAIRS = 20.0
 # The largest share of people of one home who were born on one day, or nearly so.
@@ -62,14 +62,14 @@ def relatives(
         return None
     given = names.index(GIVEN.name)
     by_session = {session: (found, kept) for session, found, kept in sessions}
-    for session in _HOMES:
+    for session in HOMES:
         if session in by_session:
             found, kept = by_session[session]
             share = _within_reach(found, comparisons, session, m)
             own = [at for at, comparison in enumerate(comparisons) if not _is_about(comparison, session)]
             one = [_as_mistyped(share.found, comparisons, m) if at == given else m[at] for at in range(len(m))]
             pairs, levels = _at_home(share.found, comparisons, own, one, u)
-            if pairs >= _ENOUGH and kept > 0:
+            if pairs >= ENOUGH and kept > 0:
                 records = filled[" + ".join(session)]
                 odds = pairs / share.part / kept / max(records * (records - 1) / 2, 1.0)
                 bits = {
@@ -98,7 +98,7 @@ def _within_reach(
         return _Reach(found, 1.0)
     at = names.index(ADDRESS.name)
     same = found.levels[:, at] == 0
-    if found.counts[same].sum() < _ENOUGH:
+    if found.counts[same].sum() < ENOUGH:
         return _Reach(found, 1.0)
     return _Reach(Patterns(found.levels[same], found.counts[same]), float(m[at][0]))
 
@@ -115,7 +115,7 @@ def _as_mistyped(found: Patterns, comparisons: Sequence[Comparison], m: Sequence
     family = names.index(FAMILY.name)
     same = (found.levels[:, given] == 0) & (found.levels[:, family] >= 0)
     apart = same & (found.levels[:, family] == len(FAMILY.levels) - 1)
-    share = found.counts[apart].sum() / max(found.counts[same].sum(), _ENOUGH)
+    share = found.counts[apart].sum() / max(found.counts[same].sum(), ENOUGH)
     most = min(max(float(share), float(m[given][-1])), GIVEN.most_apart)
     return np.append(m[given][:-1] * (1 - most) / m[given][:-1].sum(), most)
 

@@ -75,17 +75,23 @@ def trained() -> Trained:
     return Trained.of(people())
 
 
-def by_splink(features: Features, model: IdentityModel) -> pl.DataFrame:
+def by_splink(features: Features, model: IdentityModel, shares: pl.DataFrame) -> pl.DataFrame:
     with engine(RULES.engine) as con:
-        table = DuckDBAPI(con).register(features.frame.drop("record_id").to_arrow(), dataset_display_name="features")
+        api = DuckDBAPI(con)
+        frame = features.frame.drop("record_id").with_columns(names=pl.concat_str("given", "family", separator="|"))
+        table = api.register(frame.to_arrow(), dataset_display_name="features")
         linker = Linker(table, model.settings, log_level="ERROR", validate_settings=False)
+        if "tf_names" in shares.columns:  # Splink would count the names, of which many are one person's
+            rows = frame.select("names").hstack(shares.select("tf_names")).drop_nulls().unique("names")
+            joint = api.register(rows.to_arrow(), dataset_display_name="joint")
+            linker.table_management.register_term_frequency_lookup(joint, "names")
         scored = linker.inference.predict(threshold_match_weight=RULES.decision.audit_weight)
         return pl.DataFrame(pl.from_arrow(scored.as_pyarrow_table())).sort("rid_l", "rid_r")
 
 
 def test_pairs_weights_and_keys_are_those_of_splink(trained):
     features = trained.features
-    mine, theirs = trained.scored(), by_splink(features, trained.pins.model)
+    mine, theirs = trained.scored(), by_splink(features, trained.pins.model, trained.evidence)
     assert mine.height > 2000
     assert mine.select("rid_l", "rid_r").equals(theirs.select("rid_l", "rid_r"))
     for column in ("match_weight", "match_probability"):
@@ -96,7 +102,7 @@ def test_pairs_weights_and_keys_are_those_of_splink(trained):
 
 def test_evidence_is_that_of_splink(trained):
     model = trained.pins.model
-    mine, theirs = trained.scored(), by_splink(trained.features, model)
+    mine, theirs = trained.scored(), by_splink(trained.features, model, trained.evidence)
     for at, comparison in enumerate(model.settings["comparisons"]):
         name = comparison["output_column_name"]
         stated = mine.select(pl.col("evidence").list.get(at)).unnest("evidence")
@@ -121,6 +127,6 @@ def test_a_pair_is_left_out_when_it_cannot_reach_the_audit_weight(trained):
 def test_one_column_alone_is_compared():
     alone = Trained.of(people().select("record_id", "email_address"))
     assert len(alone.pins.model.settings["comparisons"]) == 1
-    mine, theirs = alone.scored(), by_splink(alone.features, alone.pins.model)
+    mine, theirs = alone.scored(), by_splink(alone.features, alone.pins.model, alone.evidence)
     assert mine.height and mine.select("rid_l", "rid_r").equals(theirs.select("rid_l", "rid_r"))
     assert np.allclose(mine["match_weight"], theirs["match_weight"].cast(pl.Float64), rtol=0, atol=1e-9)
