@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from customer360.models.identity import IdentityRules, Resolution
 from customer360.models.identity.evidence.mapping import PeopleMapping, people_records
+from customer360.models.identity.organisations.telling import ORGANISATION, PERSON
 from customer360.models.identity.weighing.model import IdentityModel
 from customer360.platform.errors import ConfigError, SourceError
 from customer360.platform.settings import find, read_yaml
@@ -137,11 +138,17 @@ def write_table(frame: pl.DataFrame, file: Path) -> None:
 
 
 def clusters(resolution: Resolution, records: pl.DataFrame, mapping: PeopleMapping) -> pl.DataFrame:
-    """(unique_id, person_id), and source where the mapping names one; in the order of the input."""
+    """(unique_id, person_id), and source where the mapping names one; in the order of the input. Where records name
+    organisations also `entity_type` and `organisation_id`, of a person the organisation beside the name."""
     found = records.select("record_id", *_id_columns(mapping)).join(
         resolution.assignments.select("record_id", "person_id"), on="record_id", maintain_order="left"
     )
-    return found.select("unique_id", "person_id", *(["source"] if mapping.source else []))
+    told = []
+    if resolution.organisations is not None:
+        found = found.join(resolution.organisations, on="record_id", how="left", maintain_order="left")
+        kind = pl.when(pl.col("person_id").str.starts_with("o")).then(pl.lit(ORGANISATION)).otherwise(pl.lit(PERSON))
+        found, told = found.with_columns(entity_type=kind), ["entity_type", "organisation_id"]
+    return found.select("unique_id", "person_id", *(["source"] if mapping.source else []), *told)
 
 
 def scored_edges(resolution: Resolution, records: pl.DataFrame, mapping: PeopleMapping) -> pl.DataFrame:
@@ -158,10 +165,13 @@ def scored_edges(resolution: Resolution, records: pl.DataFrame, mapping: PeopleM
 def summary(records: pl.DataFrame, resolution: Resolution, seconds: Mapping[str, float]) -> list[str]:
     """Lines on what was found, what the model rests on, and how long each phase took."""
     sizes = resolution.assignments.group_by("person_id").len()["len"]
+    firms = resolution.assignments["person_id"].unique().str.starts_with("o").sum()
+    organisations = f" and {firms:,} organisations" if firms else ""
     decisions = dict(resolution.edges["decision"].value_counts(sort=True).iter_rows())
     model = resolution.model.diagnostics
     return [
-        f"{records.height:,} records are {sizes.len():,} people; largest: {max(sizes.to_list(), default=0)} records",
+        f"{records.height:,} records are {sizes.len() - firms:,} people{organisations}; "
+        f"largest: {max(sizes.to_list(), default=0)} records",
         f"pairs kept: {resolution.edges.height:,} "
         + ", ".join(f"{name} {count:,}" for name, count in decisions.items()),
         f"model {resolution.model.version}: {model['mode']}" + (f" ({model['reason']})" if "reason" in model else ""),

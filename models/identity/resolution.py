@@ -1,4 +1,5 @@
 """Persons of a file of customer records: a batch into nobody, resolved as a lake's batches are (`batch.incremental`).
+Records of organisations are told from theirs and resolved among themselves (`organisations`): no firm is a person.
 
 Deterministic: the same records, rules and links give the same persons and edges bit for bit, in any row order.
 """
@@ -11,6 +12,8 @@ from customer360.models.identity.batch.incremental import Resolved, resolve_batc
 from customer360.models.identity.batch.pins import pinned
 from customer360.models.identity.batch.state import EDGES, State, key_columns
 from customer360.models.identity.evidence.features import IdentityInputError, proposed_pairs
+from customer360.models.identity.organisations.resolution import Organisations, resolve_organisations
+from customer360.models.identity.organisations.telling import ENTITY, NAME, PERSON, with_entities
 from customer360.models.identity.phases import timed
 from customer360.models.identity.registry.decisions import Links, must_links
 from customer360.models.identity.registry.ids import ids_without_registry
@@ -24,13 +27,16 @@ class Resolution:
     """`assignments`: per record (record_id, cluster_key, person_id), sorted by record_id. `edges`: per scored or
     linked pair (record_id_l, record_id_r, match_weight, match_probability, match_key, decision, reason, evidence),
     sorted; weight and probability are null for a linked pair that was not scored. `seconds`: per phase. `dropped`: per
-    block key the values that too many records share."""
+    block key the values that too many records share. `organisations`: where records name any, (record_id,
+    organisation_id) of these records, of a person the organisation that the record has beside the name. Ids of
+    organisations start with o, and are the `person_id` of a record that is one itself."""
 
     assignments: pl.DataFrame
     edges: pl.DataFrame
     model: IdentityModel
     seconds: dict[str, float] = field(default_factory=dict, compare=False)
     dropped: dict[str, int] = field(default_factory=dict)
+    organisations: pl.DataFrame | None = None
 
 
 def resolve(
@@ -49,6 +55,26 @@ def resolve(
     than `engine.max_local_pairs`.
     Raises IdentityInputError for bad record ids, IdentityModelError when training or blocking fails.
     """
+    told = with_entities(records)
+    people = records.filter(told[ENTITY] == PERSON)
+    named = told.filter(pl.col(NAME).is_not_null())
+    if named.is_empty():
+        return _of_people(records, rules, model, links, executor)
+    seconds: dict[str, float] = {}
+    with timed(seconds, "organisations"):
+        firms = resolve_organisations(named, rules)
+    if people.is_empty():
+        return _with_firms(None, firms, told, seconds)
+    return _with_firms(_of_people(people, rules, model, links, executor), firms, told, seconds)
+
+
+def _of_people(
+    records: pl.DataFrame,
+    rules: IdentityRules,
+    model: IdentityModel | None,
+    links: pl.DataFrame | None,
+    executor: Executor | None,
+) -> Resolution:
     seconds: dict[str, float] = {}
     with timed(seconds, "features+train"):
         pins, evidence = pinned(records, rules, model=model)
@@ -60,6 +86,28 @@ def resolve(
     ids = numbered["record_id"]
     assignments = _assignments(records, ids, made.clusters)
     return Resolution(assignments, _named(made, ids), pins.model, seconds | made.seconds, _crowded(made.state))
+
+
+def _with_firms(
+    people: Resolution | None, firms: Organisations, told: pl.DataFrame, seconds: dict[str, float]
+) -> Resolution:
+    """Organisations beside the people, and who is at which. `told`: the records as `with_entities` has them."""
+    of_person = ids_without_registry(firms.assignments["cluster_key"])
+    ids = firms.assignments.with_columns(person_id=pl.concat_str(pl.lit("o"), of_person.str.slice(1)))
+    own = told.filter(pl.col(ENTITY) != PERSON).select("record_id")
+    assignments = ids.join(own, on="record_id", how="semi").select("record_id", "cluster_key", "person_id")
+    edges = firms.edges
+    if people is not None:
+        assignments = pl.concat([people.assignments, assignments])
+        edges = pl.concat([people.edges, edges.select(people.edges.columns)], how="vertical_relaxed")
+    return Resolution(
+        assignments.sort("record_id"),
+        edges.sort("record_id_l", "record_id_r", maintain_order=True),
+        people.model if people else firms.model,
+        seconds | (people.seconds if people else {}),
+        (people.dropped if people else {}) | {f"organisation {key}": many for key, many in firms.dropped.items()},
+        ids.select("record_id", organisation_id="person_id"),
+    )
 
 
 def _check_pairs(frame: pl.DataFrame, caps: dict[str, int], rules: IdentityRules) -> None:

@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 import polars as pl
 
+from customer360.models.identity.evidence.kinds import Kind
 from customer360.models.identity.evidence.names import masculine_forms, nickname_roots, stated
 from customer360.models.identity.evidence.scripts import NOT_ASCII, romanized, signs, toned
 from customer360.models.identity.evidence.standardize import STANDARD_COLUMNS, name_suffix, plain_text, standardize
@@ -62,10 +63,11 @@ class IdentityInputError(ValueError):
 class Features:
     """`frame`: rid (Int64, 0..n-1), record_id, evidence columns, key_* columns (hashes of what they hold: whole
     numbers are counted and joined in a third of the time and memory of texts). `keys`: key columns in the order in
-    which they block."""
+    which they block. `kind`: what is compared, where it is not people."""
 
     frame: pl.DataFrame
     keys: tuple[str, ...]
+    kind: Kind | None = None
 
     @property
     def identifiers(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from customer360.platform.errors import ConfigError
 Attribute = Literal[
     "first_name", "last_name", "full_name", "email_address", "phone_number", "date_of_birth", "gender",
     "address_line_1", "city", "state_code", "zip_code", "country_code",
+    "organisation_name", "website", "entity_type",
 ]  # fmt: skip
 ATTRIBUTES: tuple[str, ...] = get_args(Attribute)
 FILE_AS_SOURCE = "@file"
@@ -27,7 +28,8 @@ FILE_AS_SOURCE = "@file"
 
 class PeopleMapping(BaseModel):
     """`columns`: attribute -> column(s). `identifiers`: columns that hold a person's own number (tax, loyalty card).
-    `source`: a column, or "@file" for the name of each file. `country`: ISO 3166 alpha-2 code where no column says."""
+    `source`: a column, or "@file" for the name of each file. `country`: ISO 3166 alpha-2 code where no column says.
+    `entity`: what all records are; without it each record's `entity_type` says so, or else its names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,6 +38,12 @@ class PeopleMapping(BaseModel):
     columns: dict[Attribute, tuple[str, ...]] = Field(min_length=1)
     identifiers: tuple[str, ...] = ()
     country: str | None = Field(default=None, pattern=r"^[A-Za-z]{2}$")
+    entity: Literal["person", "organisation"] | None = None
+
+    @field_validator("entity", mode="before")
+    @classmethod
+    def _either_spelling(cls, value: object) -> object:
+        return "organisation" if value == "organization" else value
 
     @field_validator("columns", mode="before")
     @classmethod
@@ -111,6 +119,8 @@ def _records(file: PurePath, frame: pl.DataFrame, mapping: PeopleMapping) -> pl.
     )
     if "country_code" not in records.columns and mapping.country:
         records = records.with_columns(country_code=pl.lit(mapping.country.upper()))
+    if mapping.entity:
+        records = records.with_columns(entity_type=pl.lit(mapping.entity))
     if "date_of_birth" in records.columns:
         american = "country_code" in records.columns and bool(
             (records["country_code"].str.to_uppercase() == "US").any()

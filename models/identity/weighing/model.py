@@ -108,7 +108,8 @@ def adjusted_columns(model: IdentityModel) -> set[str]:
 
 def comparisons_of(features: Features) -> list[Comparison]:
     """The comparisons for which the records hold any values."""
-    known = [*STANDARD, *(identifier(column) for column in features.identifiers)]
+    compared = features.kind.comparisons if features.kind else STANDARD
+    known = [*compared, *(identifier(column) for column in features.identifiers)]
     filled = {name for name in features.frame.columns if features.frame[name].null_count() < features.frame.height}
     return [comparison for comparison in known if filled & set(comparison.columns)]
 
@@ -214,9 +215,11 @@ def _chance_of_equality(counts: pl.DataFrame, records: int, default: float) -> f
 def _prior(features: Features, recall: float, threads: int) -> float:
     """Probability that two random records match: pairs that agree on strong evidence, over all pairs."""
     frame = features.frame
-    rules: list[tuple[str, ...]] = [rule for rule in _PRIOR_RULES if set(rule) <= set(frame.columns)]
+    stated = features.kind.prior_rules if features.kind else _PRIOR_RULES
+    rules: list[tuple[str, ...]] = [rule for rule in stated if set(rule) <= set(frame.columns)]
     rules += [(name,) for name in features.identifiers]
-    if frame["given"].null_count() == frame.height:  # nothing but a contact: who has the same one is the same
+    # Nothing but a contact: who has the same one is the same.
+    if features.kind is None and frame["given"].null_count() == frame.height:
         rules += [("email",), ("phone",)]
     found = pl.concat(at_once(lambda rule: _pair_ids(frame, rule), rules, threads)).unique().height
     possible = frame.height * (frame.height - 1) / 2
@@ -235,7 +238,7 @@ def _pair_ids(frame: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
 def _sessions(features: Features) -> list[Session]:
     """Sessions of which the records have every column, those of a person's own number first. One that leaves a single
     comparison is none: alone it cannot tell matches from strangers."""
-    known = [*((name,) for name in features.identifiers), *_SESSIONS]
+    known = [*((name,) for name in features.identifiers), *(features.kind.sessions if features.kind else _SESSIONS)]
     filled = {name for name in features.frame.columns if features.frame[name].null_count() < features.frame.height}
     return [session for session in known if set(session) <= filled and len(_trainable(features, session)) > 1]
 

@@ -1,0 +1,1 @@
+"""Organisations as entities of their own: told from people, standardized, weighed by the same model of evidence."""

@@ -1,0 +1,59 @@
+"""Which records are of organisations: as the source says, else by their names."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from customer360.models.identity.organisations.names import organisation_name
+
+ENTITY, PERSON, ORGANISATION = "entity_type", "person", "organisation"
+NAME = "organisation_name"
+# What columns called type, kind or "is company" hold.
+_STATED = {
+    ORGANISATION: """organisation organization org organisations organizations company companies corporate corporation
+        business firm b2b account entity legal juridical commercial enterprise entreprise societe unternehmen firma
+        empresa azienda bedrijf o c true yes y 1 t""",
+    PERSON: """person persons people individual individuals private consumer b2c human natural contact personne privat
+        particulier persona persoon p i false no n 0 f""",
+}
+_KINDS = {word: kind for kind, words in _STATED.items() for word in words.split()}
+# A short form is told from a surname ("Sá", "Ag") by how it is written: with points or a stroke.
+_POINTED = r"(?i)\b(?:s\.\s?a\.(?:\s?s\.)?|b\.\s?v\.|n\.\s?v\.|s\.\s?p\.\s?a\.|s\.\s?l\.|k\.\s?k\.|a/s|s/a)\s*$"
+
+
+def with_entities(records: pl.DataFrame) -> pl.DataFrame:
+    """The records with `entity_type` (person or organisation) and `organisation_name`, null where none is known.
+
+    A stated type decides. Else who has a first name is a person, of the organisation that is named beside; a record
+    with the name of an organisation and of nobody, or whose only name has a legal form, is an organisation.
+    """
+    texts = {name: _text(records, name) for name in ("first_name", "last_name", "full_name", NAME, ENTITY)}
+    rows = records.with_columns(**texts).select(*texts)
+    only = pl.coalesce(pl.when(pl.col("first_name").is_null()).then("last_name"), "full_name")
+    rows = rows.with_columns(only=pl.when(pl.col("first_name").is_null()).then(only))
+    stated = pl.col(ENTITY).str.to_lowercase().str.extract(r"([\p{L}\d]+)", 1).replace_strict(_KINDS, default=None)
+    by_name = pl.col("only").is_in(_with_forms(rows["only"]).implode())
+    nobody = pl.col("first_name").is_null() & pl.col("last_name").is_null() & pl.col("full_name").is_null()
+    kind = pl.when(stated.is_not_null()).then(stated).when(by_name | (nobody & pl.col(NAME).is_not_null()))
+    whole = pl.concat_str("first_name", "last_name", separator=" ", ignore_nulls=True)
+    own = pl.coalesce(NAME, "full_name", pl.when(whole != "").then(whole))
+    rows = rows.with_columns(kind=kind.then(pl.lit(ORGANISATION)).otherwise(pl.lit(PERSON)))
+    # Without any name nothing tells one organisation from another: such a record is resolved as people's are.
+    entity = pl.when(own.is_null()).then(pl.lit(PERSON)).otherwise("kind")
+    found = rows.select(entity.alias(ENTITY), pl.when(entity == ORGANISATION).then(own).otherwise(NAME).alias(NAME))
+    return records.with_columns(found.to_struct("found").struct.unnest().get_columns())
+
+
+def _with_forms(names: pl.Series) -> pl.Series:
+    """The names that carry a legal form which is no part of a person's name."""
+    texts = names.drop_nulls().unique()
+    pointed = texts.str.contains(_POINTED)
+    telling = [organisation_name(text).is_telling for text in texts]
+    return texts.filter(pointed | pl.Series(telling, dtype=pl.Boolean))
+
+
+def _text(records: pl.DataFrame, name: str) -> pl.Expr:
+    if name not in records.columns:
+        return pl.lit(None, pl.String)
+    text = pl.col(name).cast(pl.String).str.strip_chars()
+    return pl.when(text != "").then(text)
