@@ -8,7 +8,7 @@ it alone are retracted, and when deletions bring it below, its pairs are scored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -25,28 +25,24 @@ from customer360.models.identity.batch.blocks import (
     pairs_of,
     taken_out,
 )
+from customer360.models.identity.batch.clustering import accepted_of, clustered, features_of, rows_of
 from customer360.models.identity.batch.pins import Pins
 from customer360.models.identity.batch.state import EDGES, VERDICTS, State, apart, key_columns
-from customer360.models.identity.components import components
-from customer360.models.identity.evidence.features import KEY_PREFIX, Features, by_id
+from customer360.models.identity.evidence.features import KEY_PREFIX, Features
 from customer360.models.identity.phases import timed
-from customer360.models.identity.registry.decisions import AGAINST, NO_LINKS, REASON, Links, local
+from customer360.models.identity.registry.decisions import AGAINST, NO_LINKS, REASON, Links
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.stitching import (
     NO_TIER,
     Tier,
     around,
     different,
-    is_link,
     stitch,
-    weight_of,
     without_score,
 )
-from customer360.models.identity.verdicts.cluster import cluster
 from customer360.models.identity.verdicts.decide import (
     ACCEPTED,
     cannot_link,
-    contradictions,
     decide,
     judge_links,
     overruled,
@@ -99,7 +95,7 @@ def resolve_batch(
         with timed(seconds, "score"):
             judged = _judged(state, met, pins.model, rules, links, executor)
         with timed(seconds, "cluster"):
-            clusters = _clustered(judged, rules, links, pins.model.idle_vetoes)
+            clusters = clustered(judged.state, judged.reached, rules, links, pins.model.idle_vetoes)
     return Resolved(judged.state.tidied(), clusters, judged.scored_pairs, seconds)
 
 
@@ -146,7 +142,7 @@ def _met(
     old, stay = taken_out(state.frame, left)
     # Links by number are those of all records; who gains or loses one is resolved again like a new record.
     cut = pl.Series("record", [], pl.Int64) if recheck is None else recheck.alias("record")
-    before = [old, _rows_of(stay, cut)]
+    before = [old, rows_of(stay, cut)]
     tier, near = _tier(stay, before, batch, rules)
     relinked, stay = taken_out(stay, tier.changed(_among(state.verdicts, near), left, rules.stitching))
     if relinked.height:
@@ -178,12 +174,6 @@ def _tier(
 def _among(edges: pl.DataFrame, records: pl.Series) -> pl.DataFrame:
     """Edges of which both ends are among the records."""
     return edges.filter(pl.all_horizontal(pl.col(_ENDS).is_in(records.implode()))) if records.len() else edges.clear()
-
-
-def _rows_of(frame: pl.DataFrame, records: pl.Series) -> pl.DataFrame:
-    """Rows of some records. Picked by place: a join or filter would pass over every column of everybody."""
-    places = np.flatnonzero(frame["record"].is_in(records.implode()).to_numpy())
-    return frame if len(places) == frame.height else frame[places]
 
 
 # ---- what is held of their pairs ----------------------------------------------------------------------------------
@@ -242,7 +232,7 @@ def _retracted(edges: pl.DataFrame, met: Met, keys: tuple[str, ...]) -> tuple[pl
 
 def _first_keys(pairs: pl.DataFrame, met: Met, keys: tuple[str, ...]) -> pl.DataFrame:
     """(record_l, record_r, key) of those pairs of `stay` that share a usable key: the first one."""
-    rows = _rows_of(met.stay.select("record", *keys), pl.concat([pairs["record_l"], pairs["record_r"]]).unique())
+    rows = rows_of(met.stay.select("record", *keys), pl.concat([pairs["record_l"], pairs["record_r"]]).unique())
     both = pairs.join(rows, left_on="record_l", right_on="record")
     both = both.join(rows, left_on="record_r", right_on="record", suffix="_r")
     shared = pl.concat(
@@ -285,12 +275,6 @@ def _by_id(pairs: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
     return pairs.with_columns(rid_l=left, rid_r=right)
 
 
-def _people(rows: pl.DataFrame) -> Features:
-    """The rows numbered in order of their ids, without block keys."""
-    ordered = by_id(rows.drop(key_columns(rows))).with_row_index("rid")
-    return Features(ordered.with_columns(pl.col("rid").cast(pl.Int64)), ())
-
-
 def _stitched(
     fresh: pl.DataFrame, kept: pl.DataFrame, met: _Meeting, rules: IdentityRules, idle: Collection[str]
 ) -> pl.DataFrame:
@@ -299,7 +283,7 @@ def _stitched(
     lacking = met.tier.lacking(pl.concat([_among(kept, met.near), fresh]), rules.stitching)
     if lacking.is_empty():
         return fresh
-    features = _people(_rows_of(met.frame, pl.concat([lacking["record_l"], lacking["record_r"]]).unique()))
+    features = features_of(rows_of(met.frame, pl.concat([lacking["record_l"], lacking["record_r"]]).unique()))
     ids = features.frame.select("record", "rid")
     pairs = lacking.join(ids.rename({"record": "record_l", "rid": "rid_l"}), on="record_l")
     pairs = pairs.join(ids.rename({"record": "record_r", "rid": "rid_r"}), on="record_r")
@@ -335,7 +319,7 @@ def _proven_against(
     """(record_l, record_r, number, against) of pairs that a decision makes one person and proof two."""
     if links.groups.is_empty():
         return pl.DataFrame(schema={**dict.fromkeys((*_ENDS, "number"), pl.Int64), "against": pl.String})
-    features = _people(_rows_of(frame, links.groups["record"]))
+    features = features_of(rows_of(frame, links.groups["record"]))
     ids = features.frame.select("record", "rid")
     pairs = links.together.join(ids.rename({"record": "record_l", "rid": "rid_l"}), on="record_l")
     pairs = pairs.join(ids.rename({"record": "record_r", "rid": "rid_r"}), on="record_r")
@@ -347,101 +331,6 @@ def _proven_against(
     return pairs.join(against, on=["rid_l", "rid_r"]).select(*_ENDS, "number", "against")
 
 
-# ---- clusters -------------------------------------------------------------------------------------------------
-
-
-def _component(reached: pl.Series, edges: pl.DataFrame) -> pl.Series:
-    """Everybody whom accepted edges connect with those records."""
-    border = reached
-    while border.len():
-        one, other = (edges.filter(pl.col(side).is_in(border.implode())) for side in ("record_l", "record_r"))
-        next_to = pl.concat([one["record_r"], other["record_l"]]).alias("record").unique()
-        border = next_to.filter(~next_to.is_in(reached.implode()))
-        reached = pl.concat([reached, border])
-    return reached
-
-
-def _kept_apart(
-    labels: np.ndarray,
-    natural: pl.DataFrame,
-    must: pl.DataFrame,
-    apart: pl.DataFrame,
-    parted: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame],
-    max_size: int,
-) -> np.ndarray:
-    """Persons that decisions united, and grouped anew where that would bring together what decisions part: first what
-    is one person by decision, then by evidence."""
-    left, right = apart["rid_l"].to_numpy(), apart["rid_r"].to_numpy()
-    broken = np.unique(labels[left][labels[left] == labels[right]])
-    if not len(broken):
-        return labels
-    nodes = np.flatnonzero(np.isin(labels, broken))
-    places = pl.DataFrame({"rid": nodes, "place": np.arange(len(nodes))})
-
-    def inside(pairs: pl.DataFrame) -> pl.DataFrame:
-        here = pairs.join(places, left_on="rid_l", right_on="rid").join(
-            places, left_on="rid_r", right_on="rid", suffix="_r"
-        )
-        return here.with_columns(rid_l="place", rid_r="place_r").drop("place", "place_r").sort("rid_l", "rid_r")
-
-    def against(within: pl.DataFrame) -> pl.DataFrame:
-        numbers = pl.Series(nodes)
-        whole = within.select(rid_l=numbers.gather(within["rid_l"]), rid_r=numbers.gather(within["rid_r"]))
-        return inside(parted(whole, must.unique()))
-
-    found = cluster(len(nodes), inside(natural), inside(must), against, max_size)
-    result = labels.copy()
-    result[nodes] = nodes[found]
-    return result
-
-
 def _ends(edges: pl.DataFrame) -> list[pl.Series]:
-    accepted = _accepted(edges)
+    accepted = accepted_of(edges)
     return [accepted["record_l"].rename("record"), accepted["record_r"].rename("record")]
-
-
-def _accepted(edges: pl.DataFrame) -> pl.DataFrame:
-    return edges.lazy().filter(pl.col("decision") == ACCEPTED).select("record_l", "record_r").collect()
-
-
-def _clustered(judged: _Judged, rules: IdentityRules, links: Links, idle: Collection[str]) -> pl.DataFrame:
-    """(record, cluster) of the records that the batch reaches: whole components, named by a record of each cluster."""
-    edges = judged.state.verdicts
-    frame = judged.state.frame
-    rows = _rows_of(frame.drop(key_columns(frame)), _component(judged.reached, _accepted(edges)))
-    features = _people(rows)
-    ids = features.frame.select("record", "rid")
-    accepted = (
-        edges.lazy()
-        .filter(pl.col("decision") == ACCEPTED)
-        .select("record_l", "record_r", "match_weight", "reason")
-        .collect()
-        .join(ids.rename({"record": "record_l", "rid": "rid_l"}), on="record_l")
-        .join(ids.rename({"record": "record_r", "rid": "rid_r"}), on="record_r")
-    )
-    by_number = accepted.filter(is_link(pl.col("reason"), rules.stitching)).select("rid_l", "rid_r")
-    weight = weight_of(pl.col("reason"), pl.col("match_weight"), rules.stitching).alias("match_weight")
-    # What a steward says of a pair is no evidence about others. A link without a score has no weight: it holds by
-    # `must`.
-    by_steward = pl.col("reason").str.starts_with(REASON).fill_null(False)
-    natural = accepted.filter(~by_steward).select("rid_l", "rid_r", weight).drop_nulls("match_weight")
-    must, apart = local(links.must, ids), local(links.apart, ids)
-    groups = pl.Series(components(rows.height, by_number["rid_l"].to_numpy(), by_number["rid_r"].to_numpy()))
-
-    def parted(within: pl.DataFrame, cleared: pl.DataFrame) -> pl.DataFrame:
-        against = contradictions(within, cleared, groups, features, rules, idle)
-        held_apart = apart.join(within, on=["rid_l", "rid_r"], how="semi")
-        return pl.concat([against, held_apart]).unique().sort("rid_l", "rid_r")
-
-    size = rules.decision.max_cluster_size
-    labels = cluster(rows.height, natural, must, lambda within: parted(within, by_number), size)
-    together = local(links.together, ids)
-    united = components(
-        rows.height,
-        np.concatenate([labels, together["rid_l"].to_numpy()]),
-        np.concatenate([np.arange(rows.height), together["rid_r"].to_numpy()]),
-    )
-    labels = _kept_apart(united, natural, pl.concat([must, together]), apart, parted, size)
-    clusters = ids.with_columns(cluster=pl.Series(labels, dtype=pl.Int64))
-    names = ids.rename({"rid": "cluster", "record": "first"})
-    return clusters.join(names, on="cluster").select("record", cluster="first")

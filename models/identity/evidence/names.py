@@ -15,9 +15,9 @@ from nicknames import NickNamer
 
 Stated = tuple[tuple[str, tuple[str, ...]], ...]
 _FEMININE = (
-    ("", "a"), ("", "e"), ("", "ne"), ("", "le"), ("", "ia"), ("", "ina"), ("", "ine"), ("", "ette"), ("", "ine"), ("o", "a"),
-    ("o", "ina"), ("er", "ra"), ("s", ""), ("s", "sa"), ("us", "a"), ("e", "a"), ("e", "ine"), ("i", "a"), ("y", "ia"),
-    ("k", "cia"), ("", "sha"), ("k", "ca"), ("k", "que"), ("ei", "eia"), ("s", "lle"),
+    ("", "a"), ("", "e"), ("", "ne"), ("", "le"), ("", "ia"), ("", "ina"), ("", "ine"), ("", "ette"), ("", "ine"),
+    ("o", "a"), ("o", "ina"), ("er", "ra"), ("s", ""), ("s", "sa"), ("us", "a"), ("e", "a"), ("e", "ine"), ("i", "a"),
+    ("y", "ia"), ("k", "cia"), ("", "sha"), ("k", "ca"), ("k", "que"), ("ei", "eia"), ("s", "lle"),
 )  # fmt: skip
 
 

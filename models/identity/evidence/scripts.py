@@ -15,12 +15,15 @@ from anyascii import anyascii
 
 # Letters that Unicode does not decompose, and letters that two keyboards have for one.
 _ONE_FOR_ANOTHER = {
-    "ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i", "ة": "ه", "ى": "ي", "ی": "ي",
-    "ک": "ك", "ہ": "ه", "ە": "ه",
+    "ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i", "ة": "ه", "ى": "ي",
+    "ی": "ي", "ک": "ك", "ہ": "ه", "ە": "ه",
 }  # fmt: skip
 _HIRAGANA = {chr(point): chr(point - 0x60) for point in (*range(0x30A1, 0x30F7), 0x30FD, 0x30FE)}
 # Accents of Latin, Greek and Cyrillic; points of Hebrew and Arabic; tatweel; joiners and other signs without a width.
-_SILENT = "[\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed\u0640\u200b-\u200f\u2060\ufe00-\ufe0f\ufeff]"
+_SILENT = (
+    "[\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670"
+    "\u06d6-\u06ed\u0640\u200b-\u200f\u2060\ufe00-\ufe0f\ufeff]"
+)
 NOT_ASCII = "[^ -~]"
 _HAN, _HANGUL, _KANA = r"\u3400-\u9fff\U00020000-\U0003ffff", r"\uac00-\ud7a3", r"\u3041-\u309f\u30fc"
 _ABJAD = r"\u05d0-\u05ea\u0620-\u064a\u066e-\u06d3"

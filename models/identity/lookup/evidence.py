@@ -151,7 +151,8 @@ def _share(values: NDArray[np.int64], shares: NDArray[np.float64], wanted: int |
 
 def _joint(row: Values, columns: Iterable[str], part: float) -> float | None:
     shares = [row.get(f"tf_{column}") for column in columns]
-    return None if None in shares else math.prod(shares) * part
+    known = [share for share in shares if share is not None]
+    return math.prod(known) * part if len(known) == len(shares) else None
 
 
 def _text(name: str, value: Any) -> str | None:

@@ -121,10 +121,10 @@ def _decided(
     scored: pl.DataFrame, frame: pl.DataFrame, identifiers: tuple[str, ...], rules: IdentityRules
 ) -> pl.DataFrame:
     """Scored pairs with `decision` and the `reason` of a veto."""
-    above = scored.filter(pl.col("match_weight") >= rules.decision.accept_weight)
+    above = scored.filter(pl.col("match_weight") >= rules.decision.accepts_from)
     vetoes = _vetoes(above.select("rid_l", "rid_r"), frame, identifiers, rules)
     found = scored.join(vetoes, on=["rid_l", "rid_r"], how="left", maintain_order="left")
-    accepted = pl.col("match_weight") >= rules.decision.accept_weight
+    accepted = pl.col("match_weight") >= rules.decision.accepts_from
     decision = pl.when(~accepted).then(pl.lit(REJECTED)).when(pl.col("reason").is_not_null()).then(pl.lit(VETOED))
     return found.with_columns(decision=decision.otherwise(pl.lit(ACCEPTED)))
 

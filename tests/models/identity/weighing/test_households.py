@@ -3,7 +3,7 @@ import numpy as np
 from customer360.models.identity.weighing import households
 from customer360.models.identity.weighing.comparisons import BIRTH, FAMILY, GIVEN
 from customer360.models.identity.weighing.estimate import Patterns
-from customer360.models.identity.weighing.households import TWINS_AT_HOME, GENERATION, HOUSEHOLD, UNNAMED
+from customer360.models.identity.weighing.households import GENERATION, HOUSEHOLD, TWINS_AT_HOME, UNNAMED
 
 COMPARISONS = (GIVEN, FAMILY, BIRTH)
 SETTINGS = {
