@@ -6,6 +6,8 @@
   while it is active, wins: nothing shows that a yes came after it. A yes without a date is older than any other answer.
 - ALL:NO refuses every purpose, MARKETING:NO (a suppression list) every channel, until the same contact point says yes
   to the purpose later. ALL:YES and MARKETING:YES only take such a refusal back: consent is to something.
+- Of the versions of one answer (PREFERENCE_ID) the newest by date counts; a refusal that comes without a date after a
+  dated answer counts as newer.
 - A person may be reached if none of its contact points that answered refuses: after a merge a refusal stands until its
   own contact point says otherwise.
 """
@@ -32,6 +34,27 @@ def phone_point(number: pl.Expr) -> pl.Expr:
     """A telephone number as it is compared: its digits; null where there are fewer than seven."""
     digits = number.str.replace_all("[^0-9]", "").str.replace("^00", "")
     return pl.when(digits.str.len_chars() >= 7).then(digits)
+
+
+def answer(value: pl.Expr) -> pl.Expr:
+    """Whether PURPOSE:ANSWER is a yes; what cannot be read as one is a refusal."""
+    said = value.str.split(":").list.get(1, null_on_oob=True).str.strip_chars().str.to_uppercase()
+    return said.is_in(YES).fill_null(False)
+
+
+def undated_refusals_last(rows: pl.DataFrame, key: list[str]) -> pl.DataFrame:
+    """Versions of one answer (``platform.tables.Settle``), in order, a refusal without a date after all others unless
+    its source delivered a dated one since: without a date it would pass for older than what stood before it.
+    """
+    own, undated = ["_source", *key], pl.col("PREFERENCE_DATE").is_null()
+    numbered = rows.with_row_index("order__").sort("_seq", "_file", "_position").with_row_index("delivered__")
+    order, delivered = pl.col("order__"), pl.col("delivered__")
+    last = order == order.filter(undated).max().over(own)
+    dated_since = (delivered.filter(~undated).max().over(own) > delivered).fill_null(False)
+    is_active = pl.col("PREFERENCE_STATUS").fill_null("ACTIVE") == "ACTIVE"
+    refuses = (pl.col("PREFERENCE_TYPE") == "COMMUNICATION") & is_active & ~answer(pl.col("PREFERENCE_VALUE"))
+    wins = (undated & last & refuses & ~dated_since).fill_null(False)
+    return numbered.with_columns(wins__=wins).sort("wins__", "order__").drop("wins__", "order__", "delivered__")
 
 
 def answers_by_point(said: pl.LazyFrame, always: pl.Expr) -> pl.LazyFrame:

@@ -7,7 +7,8 @@ whether its own source delivers them or another one (a feed of refunds):
   refunds of their own, and add up. An exact copy counts once. Only completed ones move money.
 - A refund counts unless its source delivered the sale again after it, and dated no earlier.
 - An exchange below zero is a refund; one above zero adds to the sale.
-- What several sources say was given back, and what REFUNDED_AMOUNT says, is the same money: the largest sum stands.
+- What several sources say was given back, and what REFUNDED_AMOUNT says, is the same money: the largest sum stands. Of
+  versions the last that has a REFUNDED_AMOUNT counts: empty is not 0.
 - The date is that of the last refund where it is later than the sale, else when the first version that tells of the sum
   was updated.
 - A sale that was still pending and has refunds was paid. One that was cancelled or failed moves no money.
@@ -88,7 +89,7 @@ def _told(ours: pl.DataFrame, key: list[str]) -> pl.DataFrame:
         )
     )  # fmt: skip
     amount = pl.col(TOLD[0])
-    of_last = amount.filter(pl.col(PLACE) == pl.col(SOLD)).first().over("_source", *key)
+    of_last = amount.filter(is_sale).drop_nulls().last().over("_source", *key)  # a version without says nothing of it
     by_column = (
         ours.filter(is_sale)
         .filter(amount == of_last, amount > 0)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from customer360.pipelines.consents import undated_refusals_last
 from customer360.platform.tables import Date, Float, Identifier, OneOf, String, Table, personal
 
 
-class Preferences(Table, table="bronze.preferences", key=("PREFERENCE_ID",), version="PREFERENCE_DATE"):
+class Preferences(
+    Table,
+    table="bronze.preferences",
+    key=("PREFERENCE_ID",),
+    version="PREFERENCE_DATE",
+    settle=undated_refusals_last,
+):
     """One row per delivered version of a preference of a customer."""
 
     PREFERENCE_ID = Identifier(nullable=False)

@@ -8,6 +8,7 @@ import polars as pl
 from customer360.pipelines import vocabulary as v
 from customer360.platform.tables import (
     Country,
+    Currency,
     Date,
     Identifier,
     Integer,
@@ -54,6 +55,7 @@ class MarketingCampaigns(Table, table="bronze.marketing_campaigns", key=("CAMPAI
     END_DATE = Date(nullable=True)
     BUDGET = Money(nullable=True, min=0)
     SPENT_AMOUNT = Money(nullable=True, min=0)
+    CURRENCY_CODE = Currency(nullable=True, description="Of budget and spending; null: the reporting currency")
     TARGET_AUDIENCE = String(nullable=True, max_length=500)
     CAMPAIGN_STATUS = String(nullable=True, max_length=100)
     CREATED_BY = String(nullable=True, max_length=255)

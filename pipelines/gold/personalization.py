@@ -46,7 +46,7 @@ class PersonalizationFeatures(
     rfm_segment = String(nullable=True)
     engagement_level = String(nullable=True)
     churn_probability = Float(nullable=True)
-    clv_amount = Float(nullable=True)
+    clv_amount = Float(nullable=True, description="In the reporting currency")
     category_affinities = _shares()
     brand_affinities = _shares()
     category_recency = List(

@@ -29,7 +29,10 @@ class CampaignAcquisitions(
     acquired_count = Integer(
         description="Buyers whose first touch, no later than their first purchase, was this campaign"
     )
-    spent_amount = Money(nullable=True)
+    spent_amount = Money(
+        nullable=True,
+        description="In the reporting currency, at the rate of the campaign's first day; null without a rate",
+    )
     cost_per_acquisition = Float(
         nullable=True, description="Spent over acquired; null without a spending or a customer"
     )
@@ -41,13 +44,16 @@ def campaign_acquisitions(
     silver_sessions: pl.LazyFrame,
     silver_messages: pl.LazyFrame,
     silver_subject_days: pl.LazyFrame,
+    silver_reporting_rates: pl.LazyFrame,
     as_of: date,
 ) -> pl.LazyFrame:
     """The whole spending of a campaign, shared evenly by the customers that it brought before ``as_of``."""
     acquired = _first_touches(silver_sessions, silver_messages, silver_subject_days, as_of)
     counted = acquired.group_by("campaign_id").agg(acquired_count=pl.len().cast(pl.Int64))
+    campaigns = silver_campaigns.select("campaign_id", "spent_amount", "currency", "started_on")
     return (
-        silver_campaigns.select("campaign_id", "spent_amount")
+        with_rate(campaigns, silver_reporting_rates, currency="currency", on="started_on", into="rate")
+        .with_columns(spent_amount=converted(pl.col("spent_amount"), pl.col("rate")))
         .join(counted, on="campaign_id", how="left")
         .with_columns(pl.col("acquired_count").fill_null(0), as_of=pl.lit(as_of))
         .with_columns(

@@ -18,7 +18,7 @@ class RetentionWorklist(Table, table="gold.retention_worklist", partition_by=("a
     as_of = Date(primary_key=True)
     person_id = String()
     churn_probability = Float(min=0, max=1)
-    expected_revenue = Float(description="Of the window that both models look at (clv)")
+    expected_revenue = Float(description="Of the window that both models look at (clv), in the reporting currency")
     value_at_stake = Float(description="Churn probability times expected revenue")
     warning = String(
         description="LATE: silent for longer than usual; DECLINING: fewer orders than before; AT_RISK else"

@@ -25,7 +25,7 @@ class PurchaseProfiles(
     last_purchase_on = Date()
     recency_days = Integer()
     order_count = Integer()
-    net_amount = Money()
+    net_amount = Money(description="Amounts are in the reporting currency, without what is unconverted")
     mean_order_amount = Float(nullable=True)
     category_count = Integer(description="Different product categories bought")
     channel_count = Integer(description="Different channels bought through")

@@ -163,7 +163,11 @@ class TrackerSessions(Table, table="silver.tracker_sessions", per="session_id", 
     page_view_count = Integer(nullable=True)
     bounce_rate = Float(nullable=True)
     has_converted = Boolean(nullable=True)
-    conversion_amount = Money(nullable=True)
+    conversion_amount = Money(
+        nullable=True,
+        description="As the tracker counts it: it names no currency, so nothing adds it to amounts in the"
+        " reporting currency",
+    )
     traffic_source = String(nullable=True)
     campaign_id = String(nullable=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from customer360.pipelines.consents import YES, email_point, phone_point
+from customer360.pipelines.consents import answer, email_point, phone_point
 from customer360.pipelines.subjects import BY_ACCOUNT, Owner
 from customer360.pipelines.vocabulary import Activity
 from customer360.platform.graph import builds
@@ -50,7 +50,6 @@ def preferences(
     """Communication preferences split into purpose and answer; an unreadable answer counts as a refusal."""
     value = pl.col("PREFERENCE_VALUE")
     communication = pl.col("PREFERENCE_TYPE") == "COMMUNICATION"
-    answer = value.str.split(":").list.get(1, null_on_oob=True).str.strip_chars().str.to_uppercase()
     facts = bronze_preferences.select(
         preference_id="PREFERENCE_ID",
         source_system="_source_system",
@@ -59,7 +58,7 @@ def preferences(
         purpose=pl.when(communication)
         .then(value.str.split(":").list.first().str.strip_chars().str.to_uppercase())
         .otherwise(value),
-        is_allowed=pl.when(communication).then(answer.is_in(YES).fill_null(False)),
+        is_allowed=pl.when(communication).then(answer(value)),
         is_active=pl.col("PREFERENCE_STATUS").fill_null("ACTIVE") == "ACTIVE",
         stated_on="PREFERENCE_DATE",
     )

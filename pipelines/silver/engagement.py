@@ -25,6 +25,7 @@ class Campaigns(Table, table="silver.campaigns", per="campaign_id", sort_by=("ca
     ended_on = Date(nullable=True)
     budget_amount = Money(nullable=True)
     spent_amount = Money(nullable=True)
+    currency = String(nullable=True, description="Of budget and spending; null: the reporting currency")
     spent_rate = Float(nullable=True, description="Spent share of the budget; null without a budget")
     target_audience = String(nullable=True)
     campaign_status = String(nullable=True)
@@ -39,6 +40,7 @@ def campaigns(bronze_marketing_campaigns: pl.LazyFrame) -> pl.LazyFrame:
         started_on="START_DATE",
         ended_on="END_DATE",
         budget_amount="BUDGET",
+        currency="CURRENCY_CODE",
         spent_rate=pl.when(budget > 0).then(spent / budget),
         target_audience="TARGET_AUDIENCE",
         campaign_status="CAMPAIGN_STATUS",

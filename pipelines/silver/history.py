@@ -39,7 +39,10 @@ class TransactionFacts(
     is_first_purchase = Boolean(description="A completed sale with none before it")
     is_home_store = Boolean(description="The person's preferred store; false where either is unknown")
     orders_before = Integer(description="Completed sales")
-    spent_before = Money(description="Net: what was given back before it counts negative; without what is unconverted")
+    spent_before = Money(
+        description="Net, in the reporting currency: what was given back before it counts negative; without what is"
+        " unconverted"
+    )
     mean_order_before = Float(nullable=True, description="Gross amount an order whose amount is known")
     days_since_order = Integer(nullable=True, description="Whole days since the sale before")
     categories_before = Integer(description="Different product categories bought")

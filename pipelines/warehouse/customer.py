@@ -217,7 +217,7 @@ class FactInteractions(
     satisfaction = Integer(nullable=True, description="Of a service contact, 1 to 5")
     sentiment_score = Float(nullable=True)
     resolution_minutes = Integer(nullable=True)
-    gross_amount = Money(nullable=True, description="Of a receipt")
+    gross_amount = Money(nullable=True, description="Of a receipt; amounts are in the reporting currency")
     return_amount = Money(nullable=True)
     net_amount = Money(nullable=True)
 

@@ -20,6 +20,7 @@ from customer360.platform.ledger import Run
 from customer360.platform.quality import ahead
 from customer360.platform.run import lake_of
 from customer360.platform.settings import Settings
+from customer360.serve.cli.nobody import without_people
 from customer360.serve.compose import rules_of
 
 SHOWN = 5  # of each kind: the largest
@@ -45,7 +46,7 @@ def of(settings: Settings, record: Run) -> list[str]:
     if REFERENCES in built:
         lines += unjoined(lake)
     if VIEW in built:
-        lines += [*known_people(lake), *not_asked(lake, settings), *lacking(settings)]
+        lines += [*known_people(lake), *without_people(lake, settings), *not_asked(lake, settings), *lacking(settings)]
     return lines
 
 

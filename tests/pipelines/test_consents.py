@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import polars as pl
@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from customer360.pipelines.bronze.consent import Preferences as Delivered
 from customer360.pipelines.consents import POINTS, WHOLES
 from customer360.pipelines.silver.consent import Preferences
 from customer360.pipelines.silver.engagement import ALWAYS, consent_intervals
-from customer360.platform import tables
+from customer360.platform import quality, tables
+from customer360.platform.run.records import current_records
 
 DAYS = [date(2026, 1, day) for day in (1, 2, 3)]
 ANSWER = st.fixed_dictionaries(
@@ -90,3 +92,49 @@ def test_saying_it_twice_changes_nothing(more: Callable[[list[dict[str, Any]]], 
     no = {"customer_id": "c1", "source_system": "CRM", "email_point": "a@x.org", "phone_point": None,
           "purpose": "EMAIL", "is_allowed": False, "stated_on": DAYS[0]}  # fmt: skip
     assert intervals(more([no])).equals(intervals([no]))
+
+
+def versions(rows: list[tuple[str, str, date | None]], batches: list[int]) -> pl.DataFrame:
+    fixed = {"_source_system": "CRM", "_file": "f", "_ingested_at": datetime(2026, 2, 1, tzinfo=UTC),
+             "PREFERENCE_ID": "1", "CUSTOMER_ID": "c", "PREFERENCE_TYPE": "COMMUNICATION"}  # fmt: skip
+    full = [
+        {**fixed, "_source": source, "_seq": seq, "_position": n, "PREFERENCE_VALUE": f"EMAIL:{said}",
+         "PREFERENCE_DATE": day}
+        for n, ((source, said, day), seq) in enumerate(zip(rows, batches, strict=True), 1)
+    ]  # fmt: skip
+    return pl.DataFrame(full, schema=tables.schema(Delivered))
+
+
+@pytest.mark.parametrize(
+    ("rows", "allowed"),
+    [
+        ([("a", "YES", DAYS[0]), ("a", "NO", None)], False),
+        ([("a", "NO", None), ("a", "YES", DAYS[0])], True),
+        ([("a", "NO", DAYS[0]), ("a", "YES", None)], False),
+        ([("a", "NO", None), ("a", "YES", None)], True),
+        ([("a", "NO", DAYS[1]), ("a", "YES", DAYS[0])], False),
+        ([("a", "YES", DAYS[0]), ("b", "NO", None)], False),
+        ([("b", "NO", None), ("a", "YES", DAYS[0])], False),
+        ([("b", "YES", None), ("a", "NO", None)], False),
+    ],
+)
+def test_of_versions_of_one_answer_an_undated_refusal_is_not_lost(
+    rows: list[tuple[str, str, date | None]], allowed: bool
+) -> None:
+    (row,) = current_records(Delivered, versions(rows, [1] * len(rows)), set()).rows.to_dicts()
+    assert row["PREFERENCE_VALUE"] == ("EMAIL:YES" if allowed else "EMAIL:NO")
+
+
+VERSION = st.tuples(st.sampled_from("ab"), st.sampled_from(["YES", "NO"]), st.sampled_from([None, *DAYS]))
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(VERSION, max_size=7), st.lists(st.booleans(), min_size=7, max_size=7), st.randoms())
+def test_law_of_versions(rows: list[tuple[str, str, date | None]], cuts: list[bool], random: Any) -> None:
+    whole = versions(rows, [1] * len(rows))
+    current = current_records(Delivered, whole, set())
+    assert quality.record_balance("answers", current.facts | {"silver": current.rows.height, "set_apart": 0}).holds
+    split = versions(rows, [1 + sum(cuts[:i]) for i in range(len(rows))])
+    for other in (split, whole.sample(fraction=1, shuffle=True, seed=random.randint(0, 99))):
+        made = current_records(Delivered, other, set())
+        assert made.facts == current.facts and made.rows.drop("_seq").equals(current.rows.drop("_seq"))

@@ -137,6 +137,34 @@ def test_orders_alone_have_profiles_once_their_customers_are_mapped(project: Cal
     assert [str(a) for a in shop.rows("silver.transactions").filter(transaction_id="t2")["total_amount"]] == ["9.00"]
 
 
+BUYS = {"TRANSACTION_ID": "no", "CUSTOMER_ID": "who", "TRANSACTION_DATE": "at", "TOTAL_AMOUNT": "total",
+        "CHANNEL": "'ECOMMERCE'", "TRANSACTION_TYPE": "'PURCHASE'", "TRANSACTION_STATUS": "'COMPLETED'"}  # fmt: skip
+BOUGHT = ["no,who,E-mail,surname,at,total", "1,c1,Ann@example.org,Smith,2026-03-02T09:00:00Z,10",
+          "2,,bob@example.org,Key,2026-03-02T10:00:00Z,20", "3,,BOB@example.org,Key,2026-03-03T10:00Z,5"]  # fmt: skip
+
+
+def test_orders_alone_say_which_columns_make_people_of_buyers_and_guests(project: Callable[..., Project]) -> None:
+    shop = project(sales=source("transactions", path="sold*", mapping=BUYS))
+    shop.deliver("sold.csv", *BOUGHT)
+    done = shop.cli("run")
+    told = " ".join(done.output.split())
+    assert done.exit_code == 0, done.output
+    who = 'COALESCE(who, LOWER("E-mail"))'
+    assert "nobody is known: sales sells to no person, as no source fills bronze.customers" in told
+    assert f'mapping: {{CUSTOMER_ID: {who}, EMAIL_ADDRESS: "E-mail", …}}' in told and "not mapped yet: surname" in told
+    assert "for guests, who have no number, give sales the same CUSTOMER_ID" in told
+
+    mapped = project(
+        sales=source("transactions", path="sold*", mapping=BUYS | {"CUSTOMER_ID": who}),
+        buyers=source("customers", path="sold*", mapping={
+            "CUSTOMER_ID": who, "EMAIL_ADDRESS": '"E-mail"', "LAST_NAME": "surname"}),
+    )  # fmt: skip
+    shop.deliver("sold-2.csv", *BOUGHT, "4,,cy@example.org,Lee,2026-03-03T11:00:00Z,7")
+    again = mapped.cli("run")
+    assert again.exit_code == 0 and "nobody is known" not in again.output, again.output
+    assert sorted(float(net) for net in mapped.rows("gold.customer_360")["net_amount"]) == [7, 10, 25]
+
+
 def test_a_date_that_has_not_come_and_nothing_at_all_are_said_in_one_line(project: Callable[..., Project]) -> None:
     shop = project(sales=source("transactions"))
     shop.deliver("transactions.csv", SALE)

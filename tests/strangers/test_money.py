@@ -119,6 +119,45 @@ def test_two_files_of_one_key_are_one_record(shop: Callable[..., Any]) -> None:
     assert found.lake.scan("silver.customer_records").select(wanted).collect().rows()[0][2:] == (row[2], None, None)
 
 
+TILL = SALE | {"TRANSACTION_ID": "no", "CUSTOMER_ID": "who", "TRANSACTION_DATE": "at", "TOTAL_AMOUNT": "total",
+               "TAX_AMOUNT": "tax"}  # fmt: skip
+RUNG_UP = {"TRANSACTION_ID": "no", "PRODUCT_ID": "code", "QUANTITY": "pieces", "TOTAL_PRICE": "price"}
+ASKED = {"PREFERENCE_ID": "'EMAIL:' || id", "CUSTOMER_ID": "id", "PREFERENCE_TYPE": "'COMMUNICATION'",
+         "PREFERENCE_VALUE": "'EMAIL:' || said", "PREFERENCE_DATE": "day"}  # fmt: skip
+
+
+def test_an_exchange_at_the_till_is_an_order_and_a_return(shop: Callable[..., Any]) -> None:
+    """Tax stands in the prices; lines come after their receipt, and the later answer to an address holds."""
+    found = shop(
+        sales=source("sales.csv", "transactions", TILL),
+        lines=source("lines*.csv", "transaction_items", RUNG_UP),
+        people=source("people.csv", "customers", NAMES),
+        asked=source("asked.csv", "preferences", ASKED),
+        club=source("club.csv", "customers", NAMES) | {"system": "CLUB"},
+        club_asked=source("club_asked.csv", "preferences", ASKED) | {"system": "CLUB"},
+    )
+    found.deliver("people.csv", ["id,first,last,mail", "7,Ida,Brook,ida.brook@brook.example",
+                                 "8,Jan,Field,jan@field.example"])  # fmt: skip
+    found.deliver("club.csv", ["id,first,last,mail", "m7,Ida,Brook,Ida.Brook@brook.example"])
+    found.deliver("asked.csv", ["id,said,day", "7,NO,2026-01-05", "8,YES,2026-01-05"])
+    found.deliver("club_asked.csv", ["id,said,day", "m7,YES,2026-02-05"])
+    found.deliver("sales.csv", ["no,who,at,total,tax", "1,7,2026-03-02T09:00:00Z,20.00,3.19",
+                                "2,8,2026-03-03T09:00:00Z,0.00,0", "3,8,2026-03-04T09:00Z,-12.00,-1.92"])  # fmt: skip
+    found.run(as_of=AS_OF, end="gold.customer_360")
+    assert money(found)["7"] == (1, 20, 0, 20)
+    found.deliver("lines-1.csv", ["no,code,pieces,price", "1,A,1,50.00", "1,B,-1,-30.00", "2,A,1,50.00",
+                                  "2,A,-1,-50.00", "3,B,-1,-12.00"])  # fmt: skip
+    found.run(as_of=AS_OF)
+    sums = money(found)
+    assert (sums["7"], sums["8"]) == ((1, 50, 30, 20), (1, 50, 62, -12)) and holds(found)
+    days = found.lake.scan("silver.subject_days").select(pl.col("return_count", "order_count").sum()).collect()
+    assert days.rows() == [(3, 2)]
+    (read,) = found.lake.scan("gold.total_readings").collect().to_dicts()
+    assert (read["reading"], read["compared_count"], read["agreed_count"]) == ("lines, tax included", 3, 3)
+    said = found.lake.scan("gold.customer_360").join(found.lake.scan("silver.identities"), on="person_id")
+    assert dict(said.select("customer_id", "may_email").collect().rows()) == {"7": True, "m7": True, "8": True}
+
+
 LINES = [
     "no,who,at,touched,money,total,state,refunded",
     "1,7,2026-03-02T09:00:00Z,2026-03-02T09:00:00Z,GBP,40.00,paid,0",

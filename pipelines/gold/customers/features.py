@@ -14,7 +14,10 @@ from customer360.platform.tables import Date, Float, Integer, String, Table
 class CustomerFeatures(
     Table, table="gold.customer_features", per="person_id", partition_by=("as_of",), sort_by=("person_id",)
 ):
-    """One row per person and as_of date: what models read, from days strictly before as_of."""
+    """One row per person and as_of date: what models read, from days strictly before as_of.
+
+    Amounts are in the reporting currency, without what is unconverted.
+    """
 
     person_id = String(primary_key=True)
     as_of = Date(primary_key=True)

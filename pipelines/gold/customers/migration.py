@@ -59,7 +59,7 @@ class SegmentMonths(Table, table="gold.segment_months", per="person_id", buckete
     person_id = String(primary_key=True)
     month = Date(primary_key=True)
     rfm_segment = OneOf(*LADDER[1:])
-    gross_amount_365d = Money()
+    gross_amount_365d = Money(description="In the reporting currency, without what is unconverted")
 
 
 @builds(SegmentMonths, reads={"silver.subject_days": DAYS})
@@ -85,7 +85,9 @@ class SegmentMigrations(Table, table="gold.segment_migrations", sort_by=("month"
     direction = OneOf("UP", "SAME", "DOWN")
     person_count = Integer()
     share = Float(nullable=True, description="Of the people in the first segment; null for people who first bought")
-    spend_amount = Money(description="What they spent in the year before month: at stake where the direction is DOWN")
+    spend_amount = Money(
+        description="What they spent in the year before month, in the reporting currency: at stake where it goes DOWN"
+    )
     next_spend_amount = Money(description="What they spent in the year before the next month")
 
 
