@@ -42,9 +42,9 @@ class ExternalProfiles(
 def listed(column: str) -> pl.Expr:
     """A JSON array of texts as a list; what is no array gives an empty one (an optional remark must not stop a run)."""
     entries = pl.col(column).str.extract(r"^\s*\[(.*)\]\s*$").str.extract_all(r'"(?:[^"\\]|\\.)*"')
-    return pl.when(pl.col(column).is_not_null()).then(
-        entries.fill_null([]).list.eval(pl.element().str.strip_prefix('"').str.strip_suffix('"'))
-    )
+    meant = pl.element().str.json_path_match("$")  # its escapes resolved; null where one is none that JSON knows
+    written = pl.element().str.strip_prefix('"').str.strip_suffix('"')
+    return pl.when(pl.col(column).is_not_null()).then(entries.fill_null([]).list.eval(pl.coalesce(meant, written)))
 
 
 PROFILE_OWNER = Owner(at="profiled_on", otherwise=BY_ACCOUNT)

@@ -8,6 +8,7 @@ import fnmatch
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -91,6 +92,9 @@ class Landing:
                 state = (root / name).stat()
             except OSError as fault:  # gone since it was listed, or a link that leads nowhere
                 telemetry.log.warning(f"passed over {name} in {self.root}: {fault.strerror}")
+                continue
+            if not stat.S_ISREG(state.st_mode):  # who opens a pipe waits for whoever writes to it
+                telemetry.log.warning(f"passed over {name} in {self.root}: a pipe, a socket or a device, no file")
                 continue
             yield Input(name, {"size": state.st_size, "modified": moment_text(state.st_mtime_ns)})
 

@@ -114,11 +114,33 @@ def unmapped(
 ) -> list[str]:
     """What of a source's mapping an input with these columns lacks; empty where there is no mapping to apply.
 
-    Without one there is nothing to get wrong: a column that an input lacks shows as quarantined rows. ``keyed`` records
-    (JSON objects) leave out what they have no value for, so of them only required columns are asked.
+    Without one a column that an input lacks shows as quarantined rows; a table none of whose columns is the contract's
+    is another thing than was meant. ``keyed`` records (JSON objects) leave out what they have no value for, so of them
+    only required columns are asked.
     """
     is_mapped = source.mapping or source.group_by or source.explode or source.join or source.deleted
-    return column_faults(source, columns, sample, landing, keyed=keyed) if is_mapped else []
+    if is_mapped:
+        return column_faults(source, columns, sample, landing, keyed=keyed)
+    return [] if keyed else _foreign(source, columns)
+
+
+def _foreign(source: Source, columns: list[str]) -> list[str]:
+    """Why a table is none of a source without mapping: it shares no column with the contract, and what may help."""
+    declared = tables.by_name(source.table).columns()
+    if not columns or not declared.keys().isdisjoint(columns):
+        return []
+    plain = {name.lower(): name for name in declared}
+    alike = [f"{plain[c.lower()]}: {c}" for c in columns if c.lower() in plain]
+    if len(columns) == 1 and not alike:  # what stands there may be a row: it is not shown
+        return [
+            f"its lines are one column, which {source.table} does not have; say its `delimiter`, or write its "
+            "`mapping`; columns of fixed widths are not read, export them with a delimiter"
+        ]
+    shown = ", ".join(map(repr, columns[:3])) + (", …" if len(columns) > 3 else "")
+    remedy = "write its `mapping`"
+    if alike:
+        remedy = f"names differ in case alone; map them: {{{', '.join(alike[:3])}{', …' if len(alike) > 3 else ''}}}"
+    return [f"none of its {len(columns)} column(s) ({shown[:200]}) is one of {source.table}; {remedy}"]
 
 
 def column_faults(

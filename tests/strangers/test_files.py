@@ -57,6 +57,17 @@ def exports() -> dict[str, bytes]:
         "till/headless.csv": text([sale(1700), sale(1701)]).encode(),
         "till/half.csv.gz": gzip.compress(text([HEADER, *(sale(i) for i in range(1800, 1900))]).encode())[:-20],
         "till/empty.csv": b"",
+        "till/guarded.csv": text([HEADER, sale(1900, '="007"'), sale(1901, '"=""008"""'), sale(1902, '=1+1')]).encode(),
+        "till/streams.gz": gzip.compress(text([HEADER, sale(2000), ""]).encode()) + gzip.compress(sale(2001).encode()),
+        "till/hive": text([HEADER, sale(2100, "a,b|c", "\x01")]).replace(HEADER, HEADER.replace(",", "\x01")).encode(),
+        "till/widths.txt": b"0000012026030200250AB\n0000022026030200350CD\n",
+        "till/swung.csv": text([HEADER, sale(2200)]).replace(",", "~").encode(),
+        "till/foreign.csv": b"sku,price\nX,1\n",
+        "till/lower.csv": text([HEADER.lower(), sale(2300)]).encode(),
+        "till/old.rar": b"Rar!\x1a\x07\x01\x00" + bytes(range(33, 99)),
+        "till/[gr\u00fc\u00dfe] 50%20#&;.csv": text([HEADER, sale(2400)]).encode(),
+        "shop/stream.json": b"".join(json.dumps(as_object(i)).encode() for i in (41, 42)),
+        "shop/deep.jsonl": text(['{"TRANSACTION_ID": "S51", "x": ' + "[" * 10_000 + "]" * 10_000 + "}", json.dumps(as_object(52)), '{"TRANSACTION_ID": "S53", "TOTAL_AMOUNT": NaN}']).encode(),  # noqa: E501
         "shop/odd.jsonl": text([
             json.dumps(as_object(1)).replace('"2.50"', '9.00, "TOTAL_AMOUNT": 3.25'),
             json.dumps(as_object(2, RECEIPT_NUMBER="x")).replace('"x"', r'"x\udc00y"'),
@@ -111,6 +122,12 @@ def test_inch_marks_swallow_no_sales(landed: Any) -> None:
         ("till/windows.csv", {"1400": "Café", "1401": "Größe"}),
         ("till/report.csv", {"1500": "r", "1501": "r"}),
         ("till/bundle.zip", {"1600": "r", "1601": "r"}),
+        ("till/guarded.csv", {"1900": "007", "1901": "008", "1902": "=1+1"}),
+        ("till/streams.gz", {"2000": "r", "2001": "r"}),
+        ("till/hive", {"2100": "a,b|c"}),
+        ("till/[gr\u00fc\u00dfe] 50%20#&;.csv", {"2400": "r"}),
+        ("shop/stream.json", {"41": "r", "42": "r"}),
+        ("shop/deep.jsonl", {"52": "r"}),
         ("shop/page.json", {"11": "r", "12": "r"}),
         ("shop/one.json", {"21": "r"}),
         ("shop/feed.xml", {"31": "r", "32": "r"}),
@@ -137,3 +154,32 @@ def test_a_file_that_cannot_be_read_is_one_letter_with_the_remedy_and_hurts_no_o
     assert letters(landed, "till/empty.csv") == []
     assert letters(landed, "till/report.csv") == ["looks like a total of the rows above it; give the source `footer: 1` to leave it out"]  # fmt: skip  # noqa: E501
     assert landed.lake.scan("bronze.stores").collect().height == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("till/widths.txt", ["one column", "`delimiter`", "fixed widths"]),
+        ("till/swung.csv", ["one column", "`delimiter`"]),
+        ("till/foreign.csv", ["'sku', 'price'", "bronze.transactions", "`mapping`"]),
+        ("till/lower.csv", ["in case alone", "TRANSACTION_ID: transaction_id"]),
+        ("till/old.rar", ["RAR archive", "as zip or gzip"]),
+        ("till/half.csv.gz", ["gzip", "deliver it again"]),
+    ],
+)
+def test_another_thing_than_was_meant_is_one_letter_that_says_what_to_do(
+    landed: Any, file: str, said: list[str]
+) -> None:
+    (reason,) = letters(landed, file)
+    assert [word for word in said if word not in reason] == []
+    assert "00000120260302" not in reason and receipts(landed, file) == {}
+
+
+def test_no_line_is_lost_whatever_the_files_hold(landed: Any) -> None:
+    from customer360.serve.cli import report
+
+    balances = [balance for _, balance in report.balances(landed.lake, landed.settings)]
+    assert balances and [b.text for b in balances if not b.holds] == []
+    assert [letters(landed, f"shop/{n}") for n in ("deep.jsonl",)] == [
+        ["JSON: nested too deep", "JSON: NaN is no JSON value"]
+    ]

@@ -67,7 +67,9 @@ class Content:
                 raise
             if not isinstance(fault, FAULTS):
                 raise
-            raise Damaged(f"{self._kind}: {str(fault) or type(fault).__name__}") from None
+            raise Damaged(
+                f"{self._kind}: {str(fault) or type(fault).__name__}; it is cut off or damaged, deliver it again"
+            ) from None
 
 
 def on_disk(content: IO[bytes] | Content) -> IO[bytes]:

@@ -59,7 +59,14 @@ def reread(stream: IO[bytes], options: Options, raw: bytes) -> Records:
     head, last = next(Text(stream, options.encoding).blocks())
     table, _ = _opened(head, last, options)
     frame, dead = Block(raw, table.names, table.delimiter, table.readings, True, 0, table.trailing).records(1)
-    return Records(frame, dead)
+    return Records(_unguarded(frame, raw), dead)
+
+
+def _unguarded(frame: pl.DataFrame, data: bytes) -> pl.DataFrame:
+    """Values without the formula (``="007"``) that keeps a spreadsheet from changing them."""
+    if b'="' not in data:
+        return frame
+    return frame.with_columns(pl.col(pl.String).str.replace(r'^\s*="([^"]*)"\s*$', "${1}"))
 
 
 @dataclass
@@ -80,7 +87,7 @@ class _Table:
         """Records of a block and how many of its bytes they take; what is not taken comes again with what follows."""
         block = Block(data, self.names, self.delimiter, self.readings, last, self.options.footer, self.trailing)
         frame, dead = block.records(self.position + 1)
-        frame, repeated = self._without_headers(frame)
+        frame, repeated = self._without_headers(_unguarded(frame, data))
         counts = LineCount(0, block.inside, block.blank + self.blank, self.aside + repeated + block.footer)
         self.position += block.count
         self.aside = self.blank = 0

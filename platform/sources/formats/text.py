@@ -26,7 +26,7 @@ MARKS = (
 )
 WINDOWS = "cp1252"
 NO_TEXT = "customer360.no_text"
-CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\x1a"))
+CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\x1a\x01"))  # \x01 parts the columns of some exports
 BEYOND_ASCII, ESCAPED = re.compile(r"[^\x00-\x7f]"), re.compile("[\udc80-\udcff]")
 UNKNOWN_TO_WINDOWS = re.compile("[\udc81\udc8d\udc8f\udc90\udc9d]")
 
