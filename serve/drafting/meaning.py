@@ -29,6 +29,7 @@ MASTERS = {  # the key of tables with one row a thing
     "suppliers": "SUPPLIER_ID",
     "employees": "EMPLOYEE_ID",
 }
+MANY = 20  # orders, from which on what comes again may be their number
 OF_NO_ORDER = ("bronze.products", "bronze.stores", "bronze.inventory")
 QUALIFIERS = {"order", "line", "payment", "shipment", "category", "address", "inventory", "review", "refund", "store"}
 
@@ -105,6 +106,7 @@ def subject_of(delivery: Delivery, vocabulary: Vocabulary) -> list[str]:
 
 def _tried(delivery: Delivery, table: TableWords, vocabulary: Vocabulary) -> Meaning:
     matches = matches_of(delivery, table, vocabulary)
+    _fall_back_to_shape(matches, delivery, table)
     if not all(set(need) & set(matches) for need in table.needs):
         return Meaning(delivery, table.name, matches, 0.0)
     subject = _of_money(delivery, subject_of(delivery, vocabulary), vocabulary)
@@ -199,6 +201,33 @@ def _fall_back_to_mail(found: dict[str, Match]) -> None:
     elif "EMAIL_ADDRESS" in found and not account:
         mail = found["EMAIL_ADDRESS"]
         found["CUSTOMER_ID"] = Match(mail.column, mail.score * 0.8, "no other column tells customers apart")
+
+
+def _fall_back_to_shape(found: dict[str, Match], delivery: Delivery, table: TableWords) -> None:
+    """Where no name tells the number of an order, the first column does that is of its form, beside what sales have:
+    no two rows alike beside a date and a total, rows alike beside an article and its quantity or price.
+    """
+    if "TRANSACTION_ID" not in table.columns or "TRANSACTION_ID" in found or delivery.explode:
+        return
+    is_header = table.name == "bronze.transactions" and {"TRANSACTION_DATE", "TOTAL_AMOUNT"} <= set(found)
+    amounts = {"QUANTITY", "UNIT_PRICE", "TOTAL_PRICE"} & set(found)
+    is_lines = (
+        table.name == "bronze.transaction_items" and len(amounts) > 1 and {"PRODUCT_ID", "PRODUCT_NAME"} & set(found)
+    )
+    taken = {match.column.name for match in found.values()}
+    first = next(
+        (c for name, c in delivery.columns.items() if name not in taken and c.is_a("id") == 1.0 and not c.is_moment),
+        None,
+    )
+    if first is None or first.filled < MOSTLY_UNIQUE or not len(first.texts):
+        return
+    share = len(first.distinct) / len(first.texts)
+    if is_header and share >= MOSTLY_UNIQUE:
+        found["TRANSACTION_ID"] = Match(first, 0.6, "the first column, which tells rows apart")
+    elif is_lines and 0.1 < share < MOSTLY_UNIQUE and len(first.distinct) > MANY:
+        found["TRANSACTION_ID"] = Match(
+            first, 0.6, "the first column, which comes again on rows that follow each other"
+        )
 
 
 def _match(column: Column, name: str, words: ColumnWords, table: TableWords, vocabulary: Vocabulary) -> Match:
