@@ -9,9 +9,9 @@ from customer360.platform import systems
 from customer360.platform.sources.profiling.columns import Column
 from customer360.platform.sources.profiling.relations import varies
 from customer360.platform.sources.profiling.survey import Delivery, Skipped, Survey
-from customer360.serve.drafting import accounts, consents, countries, keys, moments, sales, sql
+from customer360.serve.drafting import accounts, consents, countries, keys, moments, sales, sql, totals
 from customer360.serve.drafting.entries import Entry, Guess, plain_entry, take_full_name
-from customer360.serve.drafting.meaning import Meaning, meaning_of, read_as
+from customer360.serve.drafting.meaning import Meaning, amounts_of, meaning_of, read_as
 from customer360.serve.drafting.names import Vocabulary
 
 CUSTOMERS, PRODUCTS = "bronze.customers", "bronze.products"
@@ -134,6 +134,8 @@ def _of_headers(headers: Meaning, meanings: list[Meaning], vocabulary: Vocabular
     made = []
     if "TOTAL_AMOUNT" in headers.matches and "TRANSACTION_DATE" in headers.matches:
         made = [sales.from_header(headers, _stem(headers.delivery), vocabulary)]
+        if lines := sales.lines_of(headers, meanings):
+            totals.settle(made[0], headers, lines, amounts_of(headers, vocabulary))
     else:
         parts = [m for table in ("payments", sales.ITEMS) for m in meanings if m.table == table]
         made = _joined(headers, parts, meanings, vocabulary)

@@ -88,6 +88,17 @@ def read_as(delivery: Delivery, table: str, vocabulary: Vocabulary) -> Meaning:
     return Meaning(delivery, table, matches_of(delivery, vocabulary.tables[table], vocabulary), 0.0)
 
 
+def amounts_of(headers: Meaning, vocabulary: Vocabulary) -> tuple[Match, ...]:
+    """Columns of amounts that nothing else is read from and that may be totals: gross, net, subtotal, paid."""
+    return tuple(
+        Match(column, 0.7, "of several amounts")
+        for name in headers.unused
+        if (column := headers.delivery.columns[name]).is_number
+        and not column.is_whole
+        and {"total", "net", "gross"} & set(vocabulary.concepts_of(column.title or name))
+    )
+
+
 def subject_of(delivery: Delivery, vocabulary: Vocabulary) -> list[str]:
     """Things that the names of a delivery speak of, the most telling first: what stands last is the thing, what stands
     before it says whose (order_items, customer_addresses).
@@ -106,7 +117,7 @@ def subject_of(delivery: Delivery, vocabulary: Vocabulary) -> list[str]:
 
 def _tried(delivery: Delivery, table: TableWords, vocabulary: Vocabulary) -> Meaning:
     matches = matches_of(delivery, table, vocabulary)
-    _fall_back_to_shape(matches, delivery, table)
+    _fall_back_to_shape(matches, delivery, table, vocabulary)
     if not all(set(need) & set(matches) for need in table.needs):
         return Meaning(delivery, table.name, matches, 0.0)
     subject = _of_money(delivery, subject_of(delivery, vocabulary), vocabulary)
@@ -203,7 +214,7 @@ def _fall_back_to_mail(found: dict[str, Match]) -> None:
         found["CUSTOMER_ID"] = Match(mail.column, mail.score * 0.8, "no other column tells customers apart")
 
 
-def _fall_back_to_shape(found: dict[str, Match], delivery: Delivery, table: TableWords) -> None:
+def _fall_back_to_shape(found: dict[str, Match], delivery: Delivery, table: TableWords, vocabulary: Vocabulary) -> None:
     """Where no name tells the number of an order, the first column does that is of its form, beside what sales have:
     no two rows alike beside a date and a total, rows alike beside an article and its quantity or price.
     """
@@ -220,6 +231,9 @@ def _fall_back_to_shape(found: dict[str, Match], delivery: Delivery, table: Tabl
         None,
     )
     if first is None or first.filled < MOSTLY_UNIQUE or not len(first.texts):
+        return
+    concepts = set(vocabulary.concepts_of(first.title or first.name))
+    if concepts & (vocabulary.entities | {"loyalty", "zip", "city", "quantity"}) - {"order", "line"}:
         return
     share = len(first.distinct) / len(first.texts)
     if is_header and share >= MOSTLY_UNIQUE:
