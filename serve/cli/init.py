@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +13,16 @@ import typer
 
 from customer360.platform.errors import ConfigError
 from customer360.platform.settings import Settings
+from customer360.platform.sources import iso
 
 if TYPE_CHECKING:
     from customer360.serve.drafting.draft import Draft
+    from customer360.serve.drafting.entries import Entry
     from customer360.serve.drafting.outlook import Outlook
     from customer360.serve.drafting.writing import Answers
 
 app = typer.Typer()
+NO_NAMES = ("y", "n", "yes", "no", "ja", "nein", "oui", "non", "si", "true", "false", "ok", "none", "null")
 SHOWN = 20  # files of a list that are printed; the draft names more
 
 
@@ -91,16 +95,15 @@ def _asked(draft: Draft, is_silent: bool) -> Answers:
     if columns := writing.lacks_zone(draft):
         zone = typer.prompt(
             f"Time zone of times without one ({columns[0].name}, e.g. {columns[0].looked_at[0]}), as Europe/Paris",
-            default="UTC",
+            default=draft.zone or "UTC",
         )
         while zone not in available_timezones():
             zone = typer.prompt(f"{zone} is no IANA time zone; which one", default="UTC")
         answers = replace(answers, timezone=zone)
     if entries := writing.lacks_currency(draft):
-        code = typer.prompt(
-            f"Currency of the amounts of {entries[0].name}, as EUR (empty: unknown)", default="", show_default=False
-        )
-        answers = replace(answers, currency=code.strip().upper() or None)
+        answers = replace(answers, currency=_currency(entries[0].name))
+    if entries := writing.lacks_country(draft):
+        answers = replace(answers, country=_country(entries[0]))
     if unclear := writing.unclear_dates(draft):
         entry, column = unclear[0]
         first = typer.confirm(
@@ -108,11 +111,41 @@ def _asked(draft: Draft, is_silent: bool) -> Answers:
         )
         answers = replace(answers, dates="day_first" if first else "month_first")
     if len(systems := {entry.system for entry in draft.entries if not entry.recipe}) == 1:
-        old = systems.pop()
-        new = typer.prompt("Name of the system whose customer numbers these are", default=old).upper()
+        new = _system(systems.pop())
         for entry in draft.entries:
             entry.system = new if not entry.recipe else entry.system
     return answers
+
+
+def _currency(source: str) -> str | None:
+    """The code of a currency; None where nobody knows it."""
+    asked = f"Currency of the amounts of {source}, as EUR (empty: unknown)"
+    while written := typer.prompt(asked, default="", show_default=False).strip():
+        if code := iso.currencies().get(iso.plain(written)):
+            return code
+        asked = f"{written} is no currency; its ISO 4217 code, as EUR (empty: unknown)"
+    return None
+
+
+def _country(entry: Entry) -> str | None:
+    """The code of two letters of a country; None where nobody knows it."""
+    numbers = entry.used["PHONE_NUMBER"]
+    asked = f"Country of numbers without one ({numbers.name} of {entry.name}), as DE (empty: unknown)"
+    while written := typer.prompt(asked, default="", show_default=False).strip():
+        if code := iso.countries().get(iso.plain(written)):
+            return iso.alpha_2()[code]
+        asked = f"{written} is no country; its ISO 3166 code, as DE (empty: unknown)"
+    return None
+
+
+def _system(old: str) -> str:
+    """A name for the namespace of customer numbers; an answer to another question is none."""
+    asked = "Name of the system whose customer numbers these are"
+    while True:
+        new = str(typer.prompt(asked, default=old)).strip().upper()
+        if new == old or (len(new) > 1 and new.lower() not in NO_NAMES and re.fullmatch(r"\w[\w .-]*", new)):
+            return new
+        asked = f"{new} names no system; a word of two letters or more, such as POS"
 
 
 def _say_files(draft: Draft) -> None:

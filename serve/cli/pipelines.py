@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from customer360.platform import telemetry
+from customer360.platform.errors import ConfigError
 from customer360.platform.settings import Settings
 from customer360.serve.cli.options import AsOfOption, ConfigOption, configured, day
 
@@ -77,6 +78,7 @@ def run(
         bool, typer.Option("--dry-run", help="Rehearse on the first rows of what is new, print the plan; load nothing")
     ] = False,
     everything: Annotated[bool, typer.Option("--all", help="With --dry-run: print every finding and node")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print it as one JSON object")] = False,
     publish: Annotated[bool, typer.Option(help="Publish to the online store when gold was built")] = True,
     config: ConfigOption = None,
 ) -> None:
@@ -93,7 +95,9 @@ def run(
     settings = configured(config)
     pipelines.check(pipeline, stage)
     if dry_run:
-        _show_plan(settings, start, end or pipeline, as_of, everything)
+        _show_plan(settings, start, end or pipeline, as_of, everything, as_json)
+    if as_json:
+        raise ConfigError("--json is for --dry-run: what a run did is in `customer360 status`")
     request = RunRequest(
         start=start,
         end=end,
@@ -116,14 +120,15 @@ def plan(
     end: Annotated[str | None, typer.Option("--to")] = None,
     as_of: AsOfOption = None,
     everything: Annotated[bool, typer.Option("--all", help="Print every finding and node")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
     config: ConfigOption = None,
 ) -> None:
     """Show what a run would do, in order, and why."""
-    _show_plan(configured(config), start, end, as_of, everything)
+    _show_plan(configured(config), start, end, as_of, everything, as_json)
 
 
 def _show_plan(
-    settings: Settings, start: str | None, end: str | None, as_of: datetime | None, everything: bool
+    settings: Settings, start: str | None, end: str | None, as_of: datetime | None, everything: bool, as_json: bool
 ) -> NoReturn:
     """Print what a run would do; exit code 1 where a source would lose rows beyond its share."""
     from customer360.platform.run import RunRequest
@@ -131,7 +136,10 @@ def _show_plan(
     from customer360.serve.cli import rehearsal
 
     found = jobs.preview_pipeline(settings, RunRequest(start=start, end=end, as_of=day(as_of), command="plan"))
-    rehearsal.show(found, everything=everything)
+    if as_json:
+        typer.echo(rehearsal.as_json(found))
+    else:
+        rehearsal.show(found, everything=everything)
     raise typer.Exit(1 if found.faults else 0)
 
 

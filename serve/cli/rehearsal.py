@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 
@@ -10,6 +11,7 @@ from rich.text import Text
 from customer360.platform.ledger import Run
 from customer360.platform.run.preview import Preview, SourcePreview
 from customer360.platform.sources.rehearsal.findings import Finding
+from customer360.platform.tables import by_name
 from customer360.serve.cli.report import console, grid
 
 FEW = 0.01  # share of a source's rows below which findings are only counted, unless all are asked for
@@ -22,6 +24,36 @@ def show(found: Preview, *, everything: bool = False) -> None:
     _sources(found.sources)
     _plan(found, everything)
     _findings(found.findings, everything)
+
+
+def as_json(found: Preview) -> str:
+    """Sources, findings and plan for machines. Examples within texts are masked as on the screen."""
+    tables = {source.name: source.table for source in found.sources}
+    sources = [
+        {
+            "source": s.name, "table": s.table, "new_files": s.inputs, "rows": s.rehearsed.read,
+            "land": s.rehearsed.landed - s.rehearsed.quarantined, "quarantined": s.rehearsed.quarantined,
+            "dead": s.rehearsed.dead, "left_out": s.rehearsed.left_out + s.rehearsed.collapsed,
+            "is_whole": s.rehearsed.is_whole,
+        }
+        for s in found.sources
+    ]  # fmt: skip
+    findings = [
+        {
+            "severity": f.severity, "source": f.source, "table": tables.get(f.source), "where": f.where or None,
+            "column": _column(f, tables), "what": f.what, "do": f.do or None, "share": round(f.share, 6),
+        }
+        for f in found.findings
+    ]  # fmt: skip
+    plan = [{"stage": n.stage, "node": n.name, "state": n.state, "because": n.because} for n in found.nodes]
+    return json.dumps({"sources": sources, "findings": findings, "plan": plan}, ensure_ascii=False, indent=2)
+
+
+def _column(finding: Finding, of: dict[str, str]) -> str | None:
+    """The contract column that a finding is about; None where it is about a file or a key of the settings."""
+    name = finding.where.partition(" ")[0].rstrip(",")
+    known = finding.source in of and name in by_name(of[finding.source]).columns()
+    return name if known else None
 
 
 def _sources(sources: Sequence[SourcePreview]) -> None:

@@ -9,9 +9,9 @@ from customer360.platform import systems
 from customer360.platform.sources.profiling.columns import Column
 from customer360.platform.sources.profiling.relations import varies
 from customer360.platform.sources.profiling.survey import Delivery, Skipped, Survey
-from customer360.serve.drafting import accounts, consents, keys, moments, sales, sql
+from customer360.serve.drafting import accounts, consents, countries, keys, moments, sales, sql, totals
 from customer360.serve.drafting.entries import Entry, Guess, plain_entry, take_full_name
-from customer360.serve.drafting.meaning import Meaning, meaning_of, read_as
+from customer360.serve.drafting.meaning import Meaning, amounts_of, meaning_of, read_as
 from customer360.serve.drafting.names import Vocabulary
 
 CUSTOMERS, PRODUCTS = "bronze.customers", "bronze.products"
@@ -43,11 +43,15 @@ class NotUsed:
 
 @dataclass
 class Draft:
-    """Sources of a folder; ``not_used`` and ``skipped`` are the files that give nothing."""
+    """Sources of a folder; ``not_used`` and ``skipped`` are the files that give nothing. ``zone`` is that of the one
+    country, ``zone_of``, that the folder is of; empty where it is not told.
+    """
 
     entries: list[Entry]
     not_used: list[NotUsed] = field(default_factory=list)
     skipped: tuple[Skipped, ...] = ()
+    zone: str = ""
+    zone_of: str = ""
 
     def moments(self) -> list[tuple[Entry, Column]]:
         """Columns of dates and times that the sources use."""
@@ -84,6 +88,8 @@ def draft_of(found: Survey, folder: str, vocabulary: Vocabulary) -> Draft:
         result.entries += made
     _say_references(result.entries, meanings)
     _name(result.entries)
+    countries.settle(result.entries, vocabulary)
+    result.zone, result.zone_of = countries.zone_of(result.entries, vocabulary)
     read = {entry.delivery.label for entry in result.entries}
     joined = {str(part["path"]) for entry in result.entries for part in entry.join.values()}
     for meaning in meanings:
@@ -128,6 +134,8 @@ def _of_headers(headers: Meaning, meanings: list[Meaning], vocabulary: Vocabular
     made = []
     if "TOTAL_AMOUNT" in headers.matches and "TRANSACTION_DATE" in headers.matches:
         made = [sales.from_header(headers, _stem(headers.delivery), vocabulary)]
+        if lines := sales.lines_of(headers, meanings):
+            totals.settle(made[0], headers, lines, amounts_of(headers, vocabulary))
     else:
         parts = [m for table in ("payments", sales.ITEMS) for m in meanings if m.table == table]
         made = _joined(headers, parts, meanings, vocabulary)

@@ -43,6 +43,8 @@ class Entry:
     join: dict[str, dict[str, object]] = field(default_factory=dict)
     used: dict[str, Column] = field(default_factory=dict)  # columns of the file by the contract column they fill
     asks: list[str] = field(default_factory=list)
+    country: str = ""  # of rows that name none, and what speaks for it
+    country_why: str = ""
     is_again: bool = False  # whether another source holds the same customers by another number
 
     def take(self, column: str, match: Match | None, expression: str | None = None) -> None:

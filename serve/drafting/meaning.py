@@ -29,6 +29,7 @@ MASTERS = {  # the key of tables with one row a thing
     "suppliers": "SUPPLIER_ID",
     "employees": "EMPLOYEE_ID",
 }
+MANY = 20  # orders, from which on what comes again may be their number
 OF_NO_ORDER = ("bronze.products", "bronze.stores", "bronze.inventory")
 QUALIFIERS = {"order", "line", "payment", "shipment", "category", "address", "inventory", "review", "refund", "store"}
 
@@ -87,6 +88,17 @@ def read_as(delivery: Delivery, table: str, vocabulary: Vocabulary) -> Meaning:
     return Meaning(delivery, table, matches_of(delivery, vocabulary.tables[table], vocabulary), 0.0)
 
 
+def amounts_of(headers: Meaning, vocabulary: Vocabulary) -> tuple[Match, ...]:
+    """Columns of amounts that nothing else is read from and that may be totals: gross, net, subtotal, paid."""
+    return tuple(
+        Match(column, 0.7, "of several amounts")
+        for name in headers.unused
+        if (column := headers.delivery.columns[name]).is_number
+        and not column.is_whole
+        and {"total", "net", "gross"} & set(vocabulary.concepts_of(column.title or name))
+    )
+
+
 def subject_of(delivery: Delivery, vocabulary: Vocabulary) -> list[str]:
     """Things that the names of a delivery speak of, the most telling first: what stands last is the thing, what stands
     before it says whose (order_items, customer_addresses).
@@ -105,6 +117,7 @@ def subject_of(delivery: Delivery, vocabulary: Vocabulary) -> list[str]:
 
 def _tried(delivery: Delivery, table: TableWords, vocabulary: Vocabulary) -> Meaning:
     matches = matches_of(delivery, table, vocabulary)
+    _fall_back_to_shape(matches, delivery, table, vocabulary)
     if not all(set(need) & set(matches) for need in table.needs):
         return Meaning(delivery, table.name, matches, 0.0)
     subject = _of_money(delivery, subject_of(delivery, vocabulary), vocabulary)
@@ -199,6 +212,36 @@ def _fall_back_to_mail(found: dict[str, Match]) -> None:
     elif "EMAIL_ADDRESS" in found and not account:
         mail = found["EMAIL_ADDRESS"]
         found["CUSTOMER_ID"] = Match(mail.column, mail.score * 0.8, "no other column tells customers apart")
+
+
+def _fall_back_to_shape(found: dict[str, Match], delivery: Delivery, table: TableWords, vocabulary: Vocabulary) -> None:
+    """Where no name tells the number of an order, the first column does that is of its form, beside what sales have:
+    no two rows alike beside a date and a total, rows alike beside an article and its quantity or price.
+    """
+    if "TRANSACTION_ID" not in table.columns or "TRANSACTION_ID" in found or delivery.explode:
+        return
+    is_header = table.name == "bronze.transactions" and {"TRANSACTION_DATE", "TOTAL_AMOUNT"} <= set(found)
+    amounts = {"QUANTITY", "UNIT_PRICE", "TOTAL_PRICE"} & set(found)
+    is_lines = (
+        table.name == "bronze.transaction_items" and len(amounts) > 1 and {"PRODUCT_ID", "PRODUCT_NAME"} & set(found)
+    )
+    taken = {match.column.name for match in found.values()}
+    first = next(
+        (c for name, c in delivery.columns.items() if name not in taken and c.is_a("id") == 1.0 and not c.is_moment),
+        None,
+    )
+    if first is None or first.filled < MOSTLY_UNIQUE or not len(first.texts):
+        return
+    concepts = set(vocabulary.concepts_of(first.title or first.name))
+    if concepts & (vocabulary.entities | {"loyalty", "zip", "city", "quantity"}) - {"order", "line"}:
+        return
+    share = len(first.distinct) / len(first.texts)
+    if is_header and share >= MOSTLY_UNIQUE:
+        found["TRANSACTION_ID"] = Match(first, 0.6, "the first column, which tells rows apart")
+    elif is_lines and 0.1 < share < MOSTLY_UNIQUE and len(first.distinct) > MANY:
+        found["TRANSACTION_ID"] = Match(
+            first, 0.6, "the first column, which comes again on rows that follow each other"
+        )
 
 
 def _match(column: Column, name: str, words: ColumnWords, table: TableWords, vocabulary: Vocabulary) -> Match:

@@ -47,6 +47,18 @@ class TableWords:
 
 
 @dataclass(frozen=True)
+class Country:
+    """What the values of a country look like."""
+
+    code: str
+    zip: str
+    currency: str
+    language: str  # of headers
+    own: str = ""  # form of postal codes that hardly another country has
+    zone: str = ""  # IANA name, where there is one
+
+
+@dataclass(frozen=True)
 class Vocabulary:
     """Words of names, tables by words, and words for the values of enumerations."""
 
@@ -55,6 +67,8 @@ class Vocabulary:
     values: dict[str, dict[str, str]]
     consents: dict[str, frozenset[str]] = field(default_factory=dict)  # names, refusals, yes, no, answers
     purposes: dict[str, frozenset[str]] = field(default_factory=dict)
+    countries: tuple[Country, ...] = ()
+    languages: dict[str, frozenset[str]] = field(default_factory=dict)  # words of headers
     _cut: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
@@ -107,9 +121,11 @@ def vocabulary() -> Vocabulary:
         }
         consents = {name: _plain_set(words) for name, words in content["consents"].items() if name != "purposes"}
         purposes = {name: _plain_set(words) for name, words in content["consents"]["purposes"].items()}
+        countries = tuple(Country(code, **said) for code, said in content["countries"].items())
+        languages = {name: _plain_set(words) for name, words in content["languages"].items()}
     except (KeyError, TypeError, AttributeError, yaml.YAMLError) as fault:
-        raise ConfigError(f"{path}: {fault}; it needs words, tables, values and consents") from None
-    return Vocabulary(concepts, tables, found, consents, purposes)
+        raise ConfigError(f"{path}: {fault}; it needs words, tables, values, consents, countries, languages") from None
+    return Vocabulary(concepts, tables, found, consents, purposes, countries, languages)
 
 
 def _plain_set(words: list[object]) -> frozenset[str]:

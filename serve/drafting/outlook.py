@@ -15,6 +15,7 @@ from customer360.platform.sources.base import Source, configured
 from customer360.platform.sources.casting import fit
 from customer360.platform.sources.formats.records import numbered
 from customer360.platform.sources.landing import Landing, landing_of
+from customer360.platform.sources.numbering import Numbering
 from customer360.platform.sources.stated import mapping_of, reading_of
 from customer360.serve.drafting.draft import Draft
 from customer360.serve.drafting.entries import Entry
@@ -115,11 +116,13 @@ def _tried(
     places = pl.int_range(1, sample.height + 1, eager=True)
     try:
         fitted = fit(numbered(sample.clone(), places), table, mapping_of(source, landing), reading_of(source, rules))
-        verdict = tables.judge(table, fitted.frame)
+        reached = [*sample.columns, *source.mapping]
+        rows = fitted.frame if source.group_by else Numbering().filled(table, fitted.frame, reached)
+        verdict = tables.judge(table, rows)
     except (Customer360Error, pl.exceptions.PolarsError) as fault:
         said.fault = " ".join(str(fault).split())[:200]
         return said, None
-    said.rows, said.refused = fitted.frame.height, fitted.frame.height - verdict.valid.height
+    said.rows, said.refused = rows.height, rows.height - verdict.valid.height
     return said, verdict.valid
 
 

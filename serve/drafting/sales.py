@@ -8,7 +8,7 @@ import polars as pl
 
 from customer360.platform.sources.profiling.columns import Column
 from customer360.platform.sources.profiling.relations import JOINS, depends, overlap, varies
-from customer360.serve.drafting import sql
+from customer360.serve.drafting import sql, totals
 from customer360.serve.drafting.entries import IN_PART, RETURNED, Entry, Guess, channel, complete, take_as_known
 from customer360.serve.drafting.meaning import Match, Meaning, read_as
 from customer360.serve.drafting.names import Vocabulary, plain_words
@@ -38,6 +38,12 @@ def with_heads(meanings: list[Meaning], vocabulary: Vocabulary) -> list[Meaning]
             meaning = replace(meaning, head=head) if is_list(meaning, head) else meaning
         found.append(meaning)
     return found
+
+
+def lines_of(headers: Meaning, meanings: list[Meaning]) -> Meaning | None:
+    """The lines of the orders of a file; None where none or several files hold them."""
+    found = [m for m in meanings if m.table == ITEMS and not m.head and _are_parts_of(m, headers)]
+    return found[0] if len(found) == 1 else None
 
 
 def _are_parts_of(lines: Meaning, headers: Meaning) -> bool:
@@ -104,6 +110,7 @@ def from_list(lines: Meaning, headers: Meaning, name: str, vocabulary: Vocabular
         _take_amount(entry, amount, "MAX({})")
     else:
         _take_amount(entry, line_amount(lines), "ROUND(SUM({}), 2)")
+    totals.take_parts(entry, lines, headers)
     _states(entry, headers, vocabulary, grouped=True)
     channel(entry, headers, vocabulary, grouped=True)
     return entry
@@ -197,7 +204,9 @@ def _discount(entry: Entry, lines: Meaning) -> None:
 
 
 def _line_number(entry: Entry, lines: Meaning) -> None:
-    """What tells the lines of an order apart: a number that does, else what the line is about."""
+    """What tells the lines of an order apart: a number that does, else what the line is about. Where nothing does,
+    a run numbers them in the order of the file, so that equal lines stay two.
+    """
     order = lines.matches["TRANSACTION_ID"].column
     frame = lines.delivery.frame
     number = lines.matches.get("ITEM_ID")
@@ -211,11 +220,14 @@ def _line_number(entry: Entry, lines: Meaning) -> None:
         tried.append(found)
         if column in ("PRODUCT_ID", "SKU", "PRODUCT_NAME") and _tells_apart(frame, order.name, [c.name for c in tried]):
             break
-    why = "no column numbers the lines of an order: equal lines of one count once"
+    if not _tells_apart(frame, order.name, [c.name for c in tried]) and not lines.delivery.explode:
+        return
     if len(tried) == 1:
         entry.take("ITEM_ID", Match(tried[0], 0.8, "tells the lines of an order apart"))
     else:
-        entry.assume("ITEM_ID", sql.joined(tried), why)
+        entry.assume(
+            "ITEM_ID", sql.joined(tried), "no column numbers the lines of an order: equal lines of one count once"
+        )
 
 
 def _tells_apart(frame: object, order: str, columns: list[str]) -> bool:

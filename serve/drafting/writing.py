@@ -12,7 +12,7 @@ import yaml
 from customer360.platform import systems
 from customer360.platform.sources.profiling.columns import Column
 from customer360.platform.sources.timestamps import Order
-from customer360.serve.drafting import sql
+from customer360.serve.drafting import countries, sql
 from customer360.serve.drafting.draft import Draft
 from customer360.serve.drafting.entries import Entry
 
@@ -29,6 +29,7 @@ class Answers:
     timezone: str | None = None
     currency: str | None = None
     dates: Order | None = None
+    country: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ def unclear_dates(draft: Draft) -> list[tuple[Entry, Column]]:
     """Used columns whose dates could be read in two ways, and that no other column of their folder decides."""
     found = [(entry, column) for entry, column in draft.moments() if column.has_unclear_order]
     return [(entry, column) for entry, column in found if _order(draft, entry) is None]
+
+
+def lacks_country(draft: Draft) -> list[Entry]:
+    """Sources with national telephone numbers of which nothing says the country."""
+    return countries.lacking(draft.entries)
 
 
 def lacks_currency(draft: Draft) -> list[Entry]:
@@ -115,9 +121,10 @@ def assumptions(draft: Draft, answers: Answers) -> list[str]:
     said = []
     if zoneless := lacks_zone(draft):
         shown = ", ".join(dict.fromkeys(c.name for c in zoneless[:4]))
-        zone = answers.timezone or "UTC"
+        zone = answers.timezone or draft.zone or "UTC"
+        why = f", as the folder is of {draft.zone_of}" if draft.zone and not answers.timezone else ""
         said.append(
-            f"ASSUMED: times without a zone ({shown}) are of {zone}"
+            f"ASSUMED: times without a zone ({shown}) are of {zone}{why}"
             + ("" if answers.timezone else "; else give `timezone: Europe/Paris` (say) to the source")
         )
     if entries := lacks_currency(draft):
@@ -126,6 +133,12 @@ def assumptions(draft: Draft, answers: Answers) -> list[str]:
             f"ASSUMED: amounts of {shown} are in {answers.currency}" if answers.currency
             else f"ASSUMED: all amounts of {shown} are in one currency that no file names; map CURRENCY_CODE to say it"
         )  # fmt: skip
+    if (entries := lacks_country(draft)) and not answers.country:
+        shown = ", ".join(f"{entry.name} ({entry.used[countries.PHONE].name})" for entry in entries)
+        said.append(
+            f"ASSUMED: telephone numbers of {shown} are national, and no file says of which country: they tie nobody "
+            "until `country: DE` (say) is given to the source"
+        )
     if unclear := unclear_dates(draft):
         shown = ", ".join(f"{column.name} of {entry.name} ({column.looked_at[0]})" for entry, column in unclear[:3])
         read = (answers.dates or "by their sign: month first with /, day first with .").replace("_", " ")
@@ -149,6 +162,10 @@ def _source(draft: Draft, entry: Entry, answers: Answers) -> Iterator[str]:
     yield f"    system: {entry.system}"
     for key, value in (_place(entry) | _readings(draft, entry, answers)).items():
         yield f"    {key}: {_scalar(value)}"
+    if entry.country:
+        yield f"    country: {_scalar(entry.country)}  # ASSUMED: {entry.country_why}"
+    elif answers.country and entry in lacks_country(draft):
+        yield f"    country: {_scalar(answers.country)}  # as you said"
     if entry.delivery.explode:
         yield f"    explode: {_scalar(sql.name(entry.delivery.explode))}"
     if entry.where:
@@ -199,8 +216,9 @@ def _readings(draft: Draft, entry: Entry, answers: Answers) -> dict[str, str]:
     """How values of a source are read, where its columns leave it open or tell it."""
     used = list((entry.used or (entry.delivery.columns if entry.recipe else {})).values())
     found = {}
-    if answers.timezone and any(column.lacks_offset for column in used):
-        found["timezone"] = answers.timezone
+    zone = answers.timezone or draft.zone
+    if zone and any(column.lacks_offset for column in used):
+        found["timezone"] = zone
     if any(column.has_unclear_order for column in used) and (order := _order(draft, entry) or answers.dates):
         found["dates"] = order
     if any(column.decimal == "," for column in entry.delivery.columns.values()) and not any(

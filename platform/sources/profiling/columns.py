@@ -183,7 +183,8 @@ class Column:
         if kind == "email":
             return 1.0 if self.share(EMAIL) >= 0.7 else 0.0
         if kind == "phone":
-            return 1.0 if self.share(PHONE) >= 0.6 and not self.is_moment else 0.15
+            is_date = self.is_moment and not self.is_number  # ten digits may be an epoch as well as a number to call
+            return 1.0 if self.share(PHONE) >= 0.6 and not is_date else 0.15
         if kind == "moment":
             return float(self.is_moment)
         if kind == "number":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,33 @@ def test_the_draft_lands_as_it_is(folder: Path, tmp_path: Path, monkeypatch: pyt
         assert done.exit_code == 0, (done.output, done.exception)
     counted = CliRunner().invoke(app, ["sql", "SELECT count(*) AS n FROM bronze.transactions", "--config", out])
     assert "2" in counted.output
+
+
+def test_an_answer_that_names_nothing_is_asked_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_is_terminal", lambda: True)
+    rows = "".join(f"{c},p{c}@example.com,0{i}0 123456{i}\n" for i, c in enumerate("ab", start=4))
+    (folder / "clients.csv").write_text("Client,Email,Phone\n" + rows)
+    out = tmp_path / "c.yaml"
+    words = ["UTC", "y", "eur", "yes", "Germany", "y", "Y", "yes", "tills"]
+    done = CliRunner().invoke(app, ["init", str(folder), "--out", str(out)], input="\n".join(words) + "\n")
+    assert done.exit_code == 0, (done.output, done.exception)
+    for refused in ("y is no currency", "yes is no country", "Y names no system", "YES names no system"):
+        assert refused in done.output
+    sources = configuration.load(out).sources
+    assert {source.system for source in sources.values()} == {"TILLS"}
+    assert sources["clients"].country == "DEU"
+
+
+def test_a_rehearsal_is_given_to_machines(folder: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "c.yaml")
+    rows = "".join(f"{n},{n}/03/2026 09:00,c{n},9.00\n" for n in range(13, 30))
+    (folder / "sales.csv").write_text(SALES + rows + "99,never,c,9.00\n")
+    assert CliRunner().invoke(app, ["init", str(folder), "--yes", "--out", out]).exit_code == 0
+    done = CliRunner().invoke(app, ["run", "bronze", "--config", out, "--dry-run", "--json"])
+    said = json.loads(done.stdout)
+    assert ("sales", "bronze.transactions", 20) in [(s["source"], s["table"], s["rows"]) for s in said["sources"]]
+    refused = next(f for f in said["findings"] if f["column"] == "TRANSACTION_DATE" and "quarantined" in f["what"])
+    assert (refused["source"], refused["table"], refused["share"]) == ("sales", "bronze.transactions", 0.05)
+    assert "--json is for --dry-run" in str(CliRunner().invoke(app, ["run", "--json", "--config", out]).exception)
