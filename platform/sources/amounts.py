@@ -9,8 +9,8 @@ from customer360.platform.errors import SourceError
 Tell = Callable[[str], None]
 
 CODES = (
-    "AED ARS AUD BGN BRL CAD CHF CLP CNY COP CZK DKK EGP EUR GBP HKD HUF IDR ILS INR ISK JPY KRW KWD MAD MXN MYR NGN "
-    "NOK NZD PEN PHP PKR PLN RON RSD RUB SAR SEK SGD THB TRY TWD UAH USD VND ZAR"
+    "AED ARS AUD BGN BHD BRL CAD CHF CLP CNY COP CZK DKK EGP EUR GBP HKD HUF IDR ILS INR ISK JOD JPY KRW "
+    "KWD MAD MXN MYR NGN NOK NZD OMR PEN PHP PKR PLN RON RSD RUB SAR SEK SGD THB TND TRY TWD UAH USD VND ZAR"
 ).split()
 LOCAL = (r"kr\.?", r"Rs\.?", r"Fr\.?", "zł", "Kč", "Ft", "lei")  # how shops write some of them
 CODE_OF = {"£": "GBP", "€": "EUR", "$": "USD", "US$": "USD", "¥": "JPY", "₹": "INR", "R$": "BRL"}

@@ -12,9 +12,9 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from customer360.platform.errors import ConfigError, SourceError
 from customer360.platform.ledger import Batch, Input
@@ -23,6 +23,7 @@ from customer360.platform.sources import formats, iso
 from customer360.platform.sources.formats.records import Records
 from customer360.platform.sources.joins import Join, pinned
 from customer360.platform.sources.landing import Landing, landing_of
+from customer360.platform.sources.unpivot import Unpivot
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,14 @@ class Source(SourceSettings):
     stand_alone: ClassVar[bool] = False
     # Where a row with a telephone number or an address names no country, it is this one: ISO 3166 code, or name
     country: CountryCode | None = None
+    unpivot: Unpivot | None = None  # a row of each column but those that it keeps
     join: dict[str, Join] = {}  # by name, files beside it: their columns are NAME.COLUMN in expressions
+
+    @model_validator(mode="after")
+    def _takes_apart_once(self) -> Self:
+        if self.unpivot and self.explode:
+            raise ValueError("unpivot: and explode: cannot both take a record apart")
+        return self
 
     @abstractmethod
     def discover(self, landing: Landing, known: Sequence[Batch]) -> Discovery:

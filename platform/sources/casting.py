@@ -7,19 +7,22 @@ text is null, whatever the format.
 
 from __future__ import annotations
 
+from collections.abc import Mapping as Columns
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
 from customer360.platform import rescued, tables
-from customer360.platform.sources import values
-from customer360.platform.sources.expressions import nested
+from customer360.platform.sources import amounts, values
+from customer360.platform.sources.expressions import nested, sql
+from customer360.platform.sources.expressions.paths import path_of
 from customer360.platform.sources.formats.records import POSITION
 from customer360.platform.sources.mapping import Mapping, Taken
 from customer360.platform.sources.values import Reading, Said
 from customer360.platform.tables import Table
 
+NOISE = 1e-7  # of an amount: less is no digit that somebody wrote
 DELETED = "_deleted"  # named by a mapping beside the contract's columns: the condition that marks deletions
 
 
@@ -29,8 +32,9 @@ class Fitted:
     others; ``left_out``: records that are not this source's; ``exploded``: rows beyond the first of records that were
     taken apart; ``without_elements``: records that had nothing to take apart; ``unmatched``: rows for which a joined
     file has nothing; ``facts``: how many values were nulled, ``nulled`` and for each column and rule
-    ``nulled|COLUMN|rule``, how many rows the contract will refuse, ``refused``, and which order of day and month a
-    column showed, ``dates|COLUMN|day_first``; ``notes``: what was assumed, for people."""
+    ``nulled|COLUMN|rule``, how many amounts lost digits, ``rounded|COLUMN``, how many rows the contract will refuse,
+    ``refused``, and which order of day and month a column showed, ``dates|COLUMN|day_first``; ``notes``: what was
+    assumed, for people."""
 
     frame: pl.DataFrame
     collapsed: int
@@ -68,7 +72,9 @@ def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping, reading: Re
     optional = {c: text.len() - text.null_count() for c, text in texts.items() if contract[c].nullable}
     texts |= {c: pl.select(pl.coalesce(t, texts[c]) if c in texts else t).to_series() for c, t in broken.items()}
     texts |= _left_over(taken, table, found.verbatim) if not mapping.group_by else {}
-    texts |= _rounded(mapped, casts) if not mapping.group_by else {}
+    lost = _rounded(mapped, casts, reading.decimal)
+    carried = {c: text for c, text in lost.items() if not mapping.group_by and _is_carried(mapped[c], c, mapping)}
+    texts |= {f"file:{c}": text for c, text in carried.items()}
     rescue = rescued.written(mapped.height, texts, rules)
     frame = typed.with_columns(rescue, mapped[POSITION])
     if DELETED in mapped.columns:
@@ -77,12 +83,24 @@ def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping, reading: Re
         frame,
         found.collapsed,
         taken.left_out,
-        _counted(optional, rules) | said.facts | ({"refused": refused} if refused else {}),
-        (*_told(taken, mapping), *said.notes),
+        _counted(optional, rules) | said.facts | _facts(lost, refused),
+        (*_told(taken, mapping), *said.notes, *_told_of_rounding(carried, contract)),
         taken.exploded,
         taken.without_elements,
         taken.unmatched,
     )
+
+
+def _is_carried(values: pl.Series, column: str, mapping: Mapping) -> bool:
+    """Whether values are those of a file, and not the results of a calculation, which have the digits that it gives."""
+    text = mapping.columns.get(column)
+    return values.dtype == pl.String or text is None or path_of(sql.parsed(text)) is not None
+
+
+def _facts(lost: dict[str, pl.Series], refused: int) -> dict[str, int]:
+    """How many amounts lost digits, by column, and how many rows the contract will refuse; nothing where none are."""
+    facts = {f"rounded|{column}": text.len() - text.null_count() for column, text in lost.items()}
+    return facts | ({"refused": refused} if refused else {})
 
 
 def _told(taken: Taken, mapping: Mapping) -> list[str]:
@@ -149,16 +167,28 @@ def _counted(untyped: dict[str, int], rules: dict[str, pl.Series]) -> dict[str, 
     return {"nulled": sum(found.values()), **found}
 
 
-def _rounded(mapped: pl.DataFrame, casts: dict[str, pl.Series]) -> dict[str, pl.Series]:
-    """Original text of amounts that lost digits in the cast, as ``file:COLUMN``: rounded, not refused, and not
-    forgotten.
+def _rounded(
+    mapped: pl.DataFrame, casts: dict[str, pl.Series], decimal: Literal[".", ","] | None
+) -> dict[str, pl.Series]:
+    """By column, original text of amounts that lost digits in the cast, such as thousandths of a dinar: rounded, not
+    refused, and not forgotten. What floats add in their last places is no digit.
     """
     found = {}
     for column, cast in casts.items():
-        if isinstance(cast.dtype, pl.Decimal) and mapped[column].dtype == pl.String:
-            longer = mapped[column].str.contains(rf"^[^.,]*\.\d{{{cast.dtype.scale}}}0*[1-9]\d*[^.,\d]*$")
-            plain = mapped[column].str.strip_chars().cast(cast.dtype, strict=False)
-            longer &= (plain == cast).fill_null(True)  # else the point was no sign of a fraction
-            if longer.any():
-                found[f"file:{column}"] = mapped.select(pl.when(longer).then(column)).to_series()
+        held = mapped[column] if isinstance(cast.dtype, pl.Decimal) else pl.Series(dtype=pl.Null)
+        if not (held.dtype == pl.String or held.dtype.is_numeric()):
+            continue
+        text = held.str.strip_chars() if held.dtype == pl.String else held
+        number = amounts.parsed(text, column, lambda _: None, declared=decimal)
+        longer = (number - cast.cast(pl.Float64)).abs() > NOISE + number.abs() * 1e-15
+        if longer.any():
+            found[column] = pl.select(pl.when(longer).then(held.cast(pl.String)).alias(column)).to_series()
     return found
+
+
+def _told_of_rounding(lost: dict[str, pl.Series], contract: Columns[str, Any]) -> list[str]:
+    return [
+        f"{column}: {text.len() - text.null_count():,} amounts have more than {contract[column].dtype.scale} decimals, "
+        f"such as {text.drop_nulls()[0]!r}; rounded, what was written is in _rescued"
+        for column, text in lost.items()
+    ]

@@ -21,6 +21,7 @@ from customer360.platform.sources.expressions.scope import Absent, Result, Scope
 from customer360.platform.sources.expressions.sql import Fault, Tree
 from customer360.platform.sources.formats.records import POSITION
 from customer360.platform.sources.joins import Joined
+from customer360.platform.sources.unpivot import Unpivot
 from customer360.platform.sources.values import Reading, Said
 from customer360.platform.tables import Table
 
@@ -62,7 +63,7 @@ class Mapping:
 
     ``columns`` maps a contract column to a SQL expression over the file's columns; contract columns that are not
     named are taken from the file's column of the same name. ``explode`` paths lead to lists: one row an element. The
-    columns of ``joins`` stand beside those of the file.
+    columns of ``joins`` stand beside those of the file. ``unpivot`` makes rows of columns.
     Rows that the condition ``where`` does not hold for are left out and counted. ``group_by`` columns or expressions
     make it an aggregation. Where ``needs`` names the columns that every file has, others that the mapping names are
     null in a file that lacks them.
@@ -74,6 +75,7 @@ class Mapping:
     explode: tuple[str, ...] = ()
     needs: tuple[str, ...] | None = None
     joins: tuple[Joined, ...] = ()
+    unpivot: Unpivot | None = None
 
     def optional(self, file_columns: list[str]) -> list[str]:
         """The columns that the mapping names and that a file may lack, where one with these columns does."""
@@ -87,6 +89,7 @@ class Mapping:
         references = (n for tree in trees for n in sql.nodes(tree) if n.get("class") == "COLUMN_REF")
         paths = [path for reference in references if (path := path_of(reference))]
         made = {f"{path}_position" for path in self.explode} | {joined.name for joined in self.joins}
+        made |= set(self.unpivot.made if self.unpivot else ())
         absent = [str(path[0]) for path in paths if column_of(path, file_columns) is None]
         return [name for name in dict.fromkeys(absent) if name not in made]
 
@@ -132,6 +135,7 @@ class Mapping:
         records = self._with_elements(records, table)
         of_joins = joins.on_faults(self.joins, [c for c in records.columns if c != POSITION])
         records = records.with_columns(pl.lit(None, pl.String).alias(c) for join in self.joins for c in join.columns)
+        found += self.unpivot.faults(file_columns) if self.unpivot else []
         found += of_joins + self._faults_of(records, contract, file_columns)
         if sample is not None and not found:
             found += self._through_lists(sample, table)
@@ -191,7 +195,7 @@ class Mapping:
         ``records`` holds ``_position`` and the file's columns. An element's position is its record's times
         `nested.ELEMENTS`, and its number.
         """
-        apart = self._joined(self._apart(records, table))
+        apart = self._joined(self._apart(records, table, reading))
         if not self.where:
             return apart
         condition = sql.parsed(self.where)
@@ -218,7 +222,12 @@ class Mapping:
             unmatched=unmatched,
         )
 
-    def _apart(self, records: pl.DataFrame, table: type[Table]) -> Taken:
+    def _apart(self, records: pl.DataFrame, table: type[Table], reading: Reading | None = None) -> Taken:
+        if self.unpivot:
+            rows = self.unpivot.rows(records, reading or Reading())
+            told = nested.records_of(rows[POSITION]).n_unique()
+            made = frozenset(self.unpivot.made)
+            return Taken(rows, rows.height - told, records.height - told, elements=made, made=made)
         paths = [path_of(sql.parsed(text)) for text in self.explode]
         soft = not paths
         rows = records.with_columns(pl.lit(value=False).alias(nested.APART))
@@ -239,6 +248,8 @@ class Mapping:
 
     def _with_elements(self, empty: pl.DataFrame, table: type[Table]) -> pl.DataFrame:
         """No records, with the columns that taking them apart makes."""
+        if self.unpivot:
+            return empty.select(POSITION).with_columns(pl.lit(None, pl.String).alias(c) for c in self.unpivot.columns)
         names = [named(path_of(sql.parsed(text)) or ()) for text in self.explode]
         names += [named(path) for path in self._key_paths(table, list(empty.columns))] if not names else []
         for name in names:

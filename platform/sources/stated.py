@@ -36,8 +36,8 @@ def mapping_of(source: Source, landing: Landing | None = None) -> Mapping:
     files = joins.loaded(landing, source.join) if landing is not None else ()
     needs = None if source.needs is None else tuple(source.needs)
     return Mapping(
-        source.mapping, tuple(source.group_by), source.where, tuple(source.explode), needs=needs, joins=files
-    )  # fmt: skip
+        source.mapping, tuple(source.group_by), source.where, tuple(source.explode), needs, files, source.unpivot
+    )
 
 
 def absent(source: Source, columns: list[str]) -> list[str]:
@@ -58,7 +58,8 @@ def spared(source: Source, columns: list[str]) -> list[str]:
     mapping, contract = marking(source), tables.by_name(source.table).columns()
     trees, key = mapping.expressions(), tables.spec(tables.by_name(source.table)).key
     spare = {c for c in trees if c in contract and contract[c].nullable and c not in key}
-    beside = [source.where, *source.explode, *_groups(source), *(on for join in source.join.values() for on in join.on)]
+    beside = [source.where, *_expressions(source)[len(source.mapping) :]]
+    beside += [on for join in source.join.values() for on in join.on]
     try:
         others = [sql.parsed(text) for text in beside if text] + [tree for c, tree in trees.items() if c not in spare]
     except sql.Fault:  # which `column_faults` says
@@ -118,7 +119,7 @@ def unmapped(
     is another thing than was meant. ``keyed`` records (JSON objects) leave out what they have no value for, so of them
     only required columns are asked.
     """
-    is_mapped = source.mapping or source.group_by or source.explode or source.join or source.deleted
+    is_mapped = source.mapping or source.group_by or source.explode or source.join or source.deleted or source.unpivot
     if is_mapped:
         return column_faults(source, columns, sample, landing, keyed=keyed)
     return [] if keyed else _foreign(source, columns)
@@ -167,7 +168,7 @@ def column_faults(
     if lacking := spared(source, columns) if spare and not keyed else []:
         needs = tuple(name for name in _named(marked) if name not in lacking)
         mapping, marked = replace(mapping, needs=needs), replace(marked, needs=needs)
-    there = [*columns, *marked.optional(columns)]
+    there = [*columns, *marked.optional(columns), *(source.unpivot.made if source.unpivot else ())]
     if source.deleted and not keyed and (found := mapping.condition_faults(source.deleted, there)):
         return [f"deleted {fault}" for fault in found]
     if keyed:
@@ -206,7 +207,8 @@ def _heads(faults: list[str]) -> set[str]:
 
 def _expressions(source: Source) -> list[str]:
     """All SQL of a source that names columns of its files, but for the condition."""
-    return [*source.mapping.values(), *_groups(source), *source.explode]
+    kept = [f'"{name}"' for name in (source.unpivot.keep if source.unpivot else ())]
+    return [*source.mapping.values(), *_groups(source), *source.explode, *kept]
 
 
 def renamed(source: Source, columns: list[str], landing: Landing, *, keyed: bool) -> list[str]:
@@ -272,6 +274,7 @@ def made_by(source: Source) -> dict[str, str]:
     mapping += [source.explode] if source.explode else []
     mapping += [source.deleted] if source.deleted else []
     mapping += [{"country": source.country}] if source.country else []
+    mapping += [{"unpivot": source.unpivot.model_dump()}] if source.unpivot else []
     if source.join:
         mapping.append({name: join.model_dump(exclude={"sha256"}) for name, join in source.join.items()})
     parts: dict[str, Any] = {"mapping": mapping, "reader": source.reader_options(), "contract": columns}

@@ -178,8 +178,8 @@ def _stuck(lake: Lake, settings: Settings) -> None:
         if line.sticks:
             console.print(f"sticks: {line.source} #{line.seq} {line.state}: {line.reason}", style="red")
             console.print(f"        customer360 batch retry {line.source}, or batch drop {line.source} {line.seq}")
-    for line in lacking(lake, settings.sources):
-        console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
+    for told in lacking(lake, settings.sources):
+        console.print(told, style="yellow", highlight=False, markup=False, soft_wrap=True)
     for name, (seqs, parts) in outdated(lake, settings, settings.sources).items():
         console.print(f"{name}: {named_batches(seqs)} landed under another {' and '.join(parts)}: run --reland {name}")
 

@@ -128,8 +128,8 @@ class Scope:
         return self._made[text]
 
     def as_read(self, tree: Tree, kind: str) -> Tree:
-        """A rewritten tree of text as values of a kind. Where texts cannot be read, the value fails when it is
-        needed."""
+        """A rewritten tree of text as values of a kind; what cannot be read fails when it is needed."""
+        sql.require_rows(tree, kind)
         alias = self.kept(tree)
         is_time = kind in ("time", "date")
         key = (alias, kind, self.reading.usual.get(self.target) if is_time else None)

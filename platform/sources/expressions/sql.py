@@ -265,3 +265,10 @@ def is_aggregate(tree: Tree) -> bool:
 def aggregates(tree: Tree) -> bool:
     """Whether a tree holds an aggregate function."""
     return any(is_aggregate(node) for node in nodes(tree))
+
+
+def require_rows(tree: Tree, kind: str) -> None:
+    """Raises Fault where a tree that is to be read as a kind, row by row, holds an aggregate."""
+    if call := next((node for node in nodes(tree) if is_aggregate(node)), None):
+        name = call["function_name"].upper()
+        raise Fault(f"{name} gives text where a {kind} is meant; cast what it takes: {name}(CAST(… AS DOUBLE) …)")

@@ -13,7 +13,7 @@ from customer360.platform.sources.formats.lines import NEWLINE, Lines, halve, un
 from customer360.platform.sources.formats.quotes import More, Readings, Splitter, read_first
 from customer360.platform.sources.formats.records import DEAD, POSITION, numbered
 
-QUOTE, CARRIAGE_RETURN, BACKSLASH = 34, 13, 92
+QUOTE, CARRIAGE_RETURN, BACKSLASH, BLANK = 34, 13, 92, 32
 LAST_ROWS = 3  # rows at the end among which totals are looked for
 
 
@@ -115,14 +115,23 @@ class Block:
             self._cut_excess(ord(delimiter))
 
     def _cut_excess(self, sign: int) -> None:
-        """Lines end before the delimiters that stand beyond the header's width with nothing after them."""
+        """Lines end before the delimiters that stand beyond the header's width with nothing but blanks after
+        them."""
         more = np.flatnonzero((self._fields > self.width) & self._sound)
         for excess in np.unique(self._fields[more] - self.width) if self.width else []:
             which = more[self._fields[more] == self.width + excess]
-            places = self._stops[which, None] - 1 - np.arange(excess)
-            which = which[(self._buffer[places] == sign).all(axis=1)]
-            self._stops[which] -= excess
-            self._fields[which] = self.width
+            ends, are_bare = self._stops[which], np.ones(len(which), dtype=bool)
+            for _ in range(excess):
+                ends = (ends if sign == BLANK else self._before_blanks(ends)) - 1
+                are_bare &= self._buffer[np.maximum(ends, 0)] == sign
+            self._stops[which[are_bare]] = ends[are_bare]
+            self._fields[which[are_bare]] = self.width
+
+    def _before_blanks(self, ends: np.ndarray) -> np.ndarray:
+        """The ends of texts without the blanks that they end in."""
+        while (blank := (ends > 0) & (self._buffer[np.maximum(ends - 1, 0)] == BLANK)).any():
+            ends = ends - blank
+        return ends
 
     def _leave_out(self, footer: int) -> None:
         self.footer = min(footer, self._height)
@@ -201,8 +210,8 @@ class Block:
     def _bytes(self, lines: np.ndarray) -> bytes:
         """The bytes of the lines, each with its end."""
         starts, stops, ends = self._starts[lines], self._stops[lines], self._ends[lines]
-        cut = (self._buffer[np.maximum(ends - 1, 0)] == CARRIAGE_RETURN) != (ends - stops == 1)
-        if not (cut & (ends != stops)).any():
+        cut = ends - stops != (self._buffer[np.maximum(ends - 1, 0)] == CARRIAGE_RETURN)
+        if not cut.any():
             return Lines(self._buffer, starts, ends).keep(np.arange(len(lines)))
         keep = np.zeros(len(self._buffer) + 1, np.int8)
         keep[starts] += 1

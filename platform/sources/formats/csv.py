@@ -145,7 +145,7 @@ def _is_trailing(rows: list[list[str]], width: int) -> bool:
     """Whether delimiters without a column end the lines: in most of the first ones. In a few it is rather a value too
     many, which has shifted the others.
     """
-    more = sum(len(row) > width and not any(row[width:]) for row in rows)
+    more = sum(len(row) > width and not any(cell.strip() for cell in row[width:]) for row in rows)
     return 2 * more >= len(rows)
 
 

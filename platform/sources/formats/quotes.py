@@ -219,7 +219,7 @@ class Splitter:
         """The values of a record that has the header's width, else None; of ``trailing`` empty ones beyond it
         are cut.
         """
-        if found is None or len(found[0]) < self.width or any(found[0][self.width :]):
+        if found is None or len(found[0]) < self.width or any(cell.strip() for cell in found[0][self.width :]):
             return None
         if len(found[0]) > self.width and not self.trailing:
             return None

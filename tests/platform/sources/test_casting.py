@@ -351,7 +351,7 @@ def test_a_source_says_how_its_values_are_read(visits: type[Table]) -> None:
     assert (found.notes, rescued(found)) == ((), [None])
     found = fitted(visits, columns)
     assert found.frame.select("AT", "ON", "PAID").row(0) == (utc(2026, 1, 2, 8), date(2026, 1, 2), Decimal("1.23"))
-    assert [note.partition(":")[0] for note in found.notes] == ["COUNT", "PAID", "ON", "AT"]
+    assert [note.partition(":")[0] for note in found.notes] == ["COUNT", "PAID", "ON", "AT", "PAID"]
 
 
 def test_a_date_is_that_of_its_own_zone(visits: type[Table]) -> None:
@@ -378,6 +378,41 @@ def test_an_amount_with_more_digits_is_rounded_and_its_text_kept(visits: type[Ta
     found = fitted(visits, {money: ["1.239", "1.2300", "5"]})
     assert found.frame[money].to_list() == [Decimal("1.24"), Decimal("1.23"), Decimal("5.00")]
     assert rescued(found) == [{f"file:{money}": "1.239"}, None, None]
+    assert found.facts[f"rounded|{money}"] == 1
+    assert found.notes == (f"{money}: 1 amounts have more than 2 decimals, such as '1.239'; rounded, what was written is in _rescued",)  # fmt: skip  # noqa: E501
+
+
+@pytest.mark.parametrize(
+    ("written", "decimal", "kept"),
+    [
+        (["1,234.567", "1,234.56"], None, [True, False]),
+        (["1.234,567", "12,5"], None, [True, False]),
+        (["BHD 0.125", "KWD 3.250"], None, [True, False]),
+        (["12,345", "1,25"], ",", [True, False]),
+        (["1.234", "2.500"], ".", [True, False]),
+        (["1,234", "99"], ".", [False, False]),  # a thousand
+        (["29.990000000000002", "0.1"], None, [False, False]),  # what floats add
+        (["1500", "980"], None, [False, False]),  # yen
+        ([1.234, 2.5], None, [True, False]),
+        ([0.1 + 0.2, 1e9 + 0.01], None, [False, False]),
+        ([Decimal("1.2345"), Decimal("2.5000")], None, [True, False]),
+    ],
+)
+def test_digits_beyond_the_scale_are_kept_however_they_are_written(
+    visits: type[Table], written: list[Any], decimal: Any, kept: list[bool]
+) -> None:
+    found = fitted(visits, {"PAID": written}, reading=Reading(decimal=decimal))
+    assert [text is not None and "file:PAID" in text for text in rescued(found)] == kept
+    assert found.facts.get("rounded|PAID", 0) == sum(kept) and found.frame["PAID"].null_count() == 0
+
+
+def test_digits_of_a_calculation_are_counted_and_not_kept(visits: type[Table]) -> None:
+    columns = {"net": ["10", "9"], "qty": ["3", "3"]}
+    found = fitted(visits, columns, Mapping({"PAID": "net / qty"}))
+    assert found.frame["PAID"].to_list() == [Decimal("3.33"), Decimal("3.00")]
+    assert found.facts["rounded|PAID"] == 1 and found.notes == () and "file:PAID" not in str(rescued(found))
+    grouped = fitted(visits, {"k": ["a", "a"], "net": ["0.125", "0.1"]}, Mapping({"PAID": "SUM(net)"}, ("k",)))
+    assert grouped.facts["rounded|PAID"] == 1
 
 
 @pytest.fixture

@@ -363,3 +363,18 @@ def test_every_fault_is_told_at_once(lines: type[Table]) -> None:
     mapping = Mapping({"ORDER": "idd", "WHAT": "pric", "COUNT": "LEN(id)"}, ("nix",), "qqq > 1")
     found = mapping.faults(lines, ["id", "price"])
     assert [f.split(" ")[0] for f in found] == ["where:", "ORDER", "WHAT", "group_by"]
+
+
+def test_an_aggregate_that_gives_text_where_a_number_is_meant_is_refused_in_one_line(registries: None) -> None:
+    class Prices(Table, table="bronze.t_prices"):
+        """One row per product."""
+
+        PRICE = Money(nullable=True)
+
+    frame = pl.DataFrame({POSITION: [1, 2], "sku": ["a", "a"], "price": ["1.5", "2"], "at": ["2", "1"]})
+    last = Mapping({"PRICE": "COALESCE(ARG_MAX(price, at), 0.5)"}, ("sku",))
+    (fault,) = last.faults(Prices, ["sku", "price", "at"], frame)
+    assert "ARG_MAX gives text where a number is meant; cast what it takes" in fault
+    cast = Mapping({"PRICE": "COALESCE(ARG_MAX(CAST(price AS DOUBLE), at), 0.5)"}, ("sku",))
+    assert cast.faults(Prices, ["sku", "price", "at"], frame) == []
+    assert cast.applied(frame, Prices).frame["PRICE"].to_list() == [1.5]

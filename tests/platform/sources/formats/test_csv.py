@@ -106,6 +106,9 @@ def test_csv_a_stated_escape_counts_in_every_line() -> None:
 
 def test_csv_delimiters_beyond_the_header_with_nothing_after_them_are_no_columns() -> None:
     assert table(b"a,b\n1,2,\n3,4,,\n5,6\n") == [("1", "2"), ("3", "4"), ("5", "6")]
+    assert table(b"a,b,,\n1,2,,\n3,4,,\n") == table(b"a,b,,\r\n1,2,,\r\n3,4,,\r\n") == [("1", "2"), ("3", "4")]
+    blanks = table(b'a, b, \n1, 2, \n3,4, ,  \n5,6\n7,"8", \n')
+    assert blanks == [("1", " 2"), ("3", "4"), ("5", "6"), ("7", "8")]
     assert table(b'a,b,,\r\n1,2,,\r\n"x,y",4,,\r\n5" pipe,6,,\r\n') == [("1", "2"), ("x,y", "4"), ('5" pipe', "6")]
     assert dead(read(b"a,b\n1,2,3\n1,2,\n3,4,\n", "csv")) == {1: b"1,2,3"}
     shifted = read(b"a,b,c\n1,2,\n3,,4,\n5,6,\n7,8,\n", "csv")  # a delimiter too many before an empty value
