@@ -1,6 +1,7 @@
 """Identity beside plain Splink on directories with errors: ten populations of 0.1 to 50 % duplicates, without number
 and birth date, neither of the two told anything about them.
 
+`python tests/bench/identity_errors.py [--records 4000] [--only 3] [--homes 0.2]`
 
 Splink's model is that of its tutorials: name comparisons, distances of street and postal code, blocking on two fields
 at a time, clusters from a probability of .95.

@@ -40,8 +40,8 @@ _MISHEARD = (
 
 
 def directory(records: int, share: float, profile: str, seed: int, homes: float = 0.2) -> pl.DataFrame:
-    """`records` records, of which `share` are further ones of somebody; unique_id, entity_id and `NAMES`, all text. `homes`:
-    the share of the people who live with another one of their surname."""
+    """`records` records, of which `share` are further ones of somebody; unique_id, entity_id and `NAMES`, all text.
+    `homes`: the share of the people who live with another one of their surname."""
     draw, rates = _Draw(seed), PROFILES[profile]
     people = max(records - round(records * share), 1)
     rows = _people(draw, people, homes)

@@ -273,15 +273,20 @@ def _trainable(features: Features, session: Session) -> list[int]:
 
 
 def _trained(
-    features: Features, shown: _Shown, start: dict[str, Any], others: list[list[np.ndarray]], most: list[float]
+    features: Features, shown: _Shown, start: dict[str, Any], others: list[list[np.ndarray]], most: float
 ) -> _Seen:
     """m by what one session shows. `others`: shares of levels among strangers, and among people of one home. `most`:
-    per comparison the largest share of one person's pairs that may differ outright."""
+    the largest share of one person's given names that may differ outright where relatives were taken for persons."""
     session, found, kept = shown
     places = _trainable(features, session)
     stated = [_parameters(start["comparisons"][at], "m_probability") for at in places]
-    bounds = [most[at] for at in places]
-    m, share = maximise(of(found, places), stated, [[u[at] for at in places] for u in others], bounds)
+    compared = [comparisons_of(features)[at] for at in places]
+    bounds = [comparison.most_apart for comparison in compared]
+    of_others = [[u[at] for at in places] for u in others]
+    m, share = maximise(of(found, places), stated, of_others, bounds)
+    if GIVEN in compared and m[compared.index(GIVEN)][-1] >= GIVEN.most_apart - 1e-9:
+        bounds[compared.index(GIVEN)] = most
+        m, share = maximise(of(found, places), stated, of_others, bounds)
     names = (comparison.name for comparison in comparisons_of(features))
     trained = {name: m[places.index(at)] for at, name in enumerate(names) if at in places}
     return _Seen(session, found, trained, share * float(found.counts.sum()), kept)
@@ -306,13 +311,9 @@ def _estimate(
     home = _home(features, drawn_by, start, u)
     others = [u, _shares_at_home(comparisons, home, start, u)] if home else [u]
     enough = rules.training.min_pairs_per_session
-    bounds = [comparison.most_apart for comparison in comparisons]
-    if home:
-        bounds = [
-            most_apart(drawn_by, comparisons, float(_parameters(entry, "m_probability")[-1])) if c is GIVEN else most
-            for c, entry, most in zip(comparisons, start["comparisons"], bounds, strict=True)
-        ]
-    seen = [_trained(features, one, start, others, bounds) for one in drawn_by if one[1].counts.sum() >= enough]
+    stated = [float(_parameters(entry, "m_probability")[-1]) for entry in start["comparisons"]]
+    most = most_apart(drawn_by, comparisons, stated[comparisons.index(GIVEN)]) if home else GIVEN.most_apart
+    seen = [_trained(features, one, start, others, most) for one in drawn_by if one[1].counts.sum() >= enough]
     settings = [
         _observed(
             entry,
