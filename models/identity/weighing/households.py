@@ -74,7 +74,7 @@ def idle_vetoes(
         measured["one person in spite of another given name"] = min(kinds.expected_share for kinds in asked)
         if measured["one person in spite of another given name"] >= _ONE_PERSON:
             idle += [HOUSEHOLD, TWINS_AT_HOME, UNNAMED, GENERATION]
-    dated = [kinds for kinds in shared or second if kinds.same_date + kinds.other_date >= _ENOUGH]
+    dated = [kinds for kinds in shared or second if kinds.same_date >= _ENOUGH]
     if dated:
         measured["birth dates disagree"] = min(kinds.date_errors for kinds in dated)
         if measured["birth dates disagree"] >= _UNRELIABLE_DATES and GENERATION not in idle:
@@ -130,8 +130,8 @@ class _Kinds:
     @property
     def expected_share(self) -> float:
         """Of the pairs with another given name, how many errors alone would make."""
-        if self.dated_one + self.dated_other >= _ENOUGH:
-            errors = self.dated_other / max(self.dated_one, 1.0)
+        if self.dated_one >= _ENOUGH:  # dates that one source alone has agree between twins, and hardly else
+            errors = self.dated_other / self.dated_one
         else:  # no birth dates: surnames are mistyped as often as given names
             errors = self.other_family / max(self.same_family, 1.0)
         return min(1.0, self.one_name * errors / (self.other_name + _UNSEEN))

@@ -21,7 +21,7 @@ from splink import SettingsCreator, block_on
 from customer360.models.identity.evidence.features import Features
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.threads import at_once
-from customer360.models.identity.weighing.comparisons import STANDARD, Comparison, identifier
+from customer360.models.identity.weighing.comparisons import GIVEN, STANDARD, Comparison, identifier
 from customer360.models.identity.weighing.engine import engine
 from customer360.models.identity.weighing.estimate import (
     Patterns,
@@ -36,7 +36,7 @@ from customer360.models.identity.weighing.estimate import (
 )
 from customer360.models.identity.weighing.gate import gate, rounded, without_matches
 from customer360.models.identity.weighing.households import idle_vetoes
-from customer360.models.identity.weighing.relatives import ENOUGH, HOMES, Relatives, relatives
+from customer360.models.identity.weighing.relatives import ENOUGH, HOMES, Relatives, most_apart, relatives
 from customer360.platform.errors import ModelError
 
 _SESSIONS = (
@@ -275,13 +275,21 @@ def _trainable(features: Features, session: Session) -> list[int]:
     return [at for at, c in enumerate(comparisons_of(features)) if not _about(c) & set(session)]
 
 
-def _trained(features: Features, shown: _Shown, start: dict[str, Any], others: list[list[np.ndarray]]) -> _Seen:
-    """m by what one session shows. `others`: shares of levels among strangers, and among people of one home."""
+def _trained(
+    features: Features, shown: _Shown, start: dict[str, Any], others: list[list[np.ndarray]], most: float
+) -> _Seen:
+    """m by what one session shows. `others`: shares of levels among strangers, and among people of one home. `most`:
+    the largest share of one person's given names that may differ outright where relatives were taken for persons."""
     session, found, kept = shown
     places = _trainable(features, session)
     stated = [_parameters(start["comparisons"][at], "m_probability") for at in places]
-    bounds = [comparisons_of(features)[at].most_apart for at in places]
-    m, share = maximise(of(found, places), stated, [[u[at] for at in places] for u in others], bounds)
+    compared = [comparisons_of(features)[at] for at in places]
+    bounds = [comparison.most_apart for comparison in compared]
+    of_others = [[u[at] for at in places] for u in others]
+    m, share = maximise(of(found, places), stated, of_others, bounds)
+    if GIVEN in compared and m[compared.index(GIVEN)][-1] >= GIVEN.most_apart - 1e-9:
+        bounds[compared.index(GIVEN)] = most
+        m, share = maximise(of(found, places), stated, of_others, bounds)
     names = (comparison.name for comparison in comparisons_of(features))
     trained = {name: m[places.index(at)] for at, name in enumerate(names) if at in places}
     return _Seen(session, found, trained, share * float(found.counts.sum()), kept)
@@ -306,7 +314,9 @@ def _estimate(
     home = _home(features, drawn_by, start, u)
     others = [u, _shares_at_home(comparisons, home, start, u)] if home else [u]
     enough = rules.training.min_pairs_per_session
-    seen = [_trained(features, one, start, others) for one in drawn_by if one[1].counts.sum() >= enough]
+    stated = [float(_parameters(entry, "m_probability")[-1]) for entry in start["comparisons"]]
+    most = most_apart(drawn_by, comparisons, stated[comparisons.index(GIVEN)]) if home else GIVEN.most_apart
+    seen = [_trained(features, one, start, others, most) for one in drawn_by if one[1].counts.sum() >= enough]
     settings = [
         _observed(
             entry,

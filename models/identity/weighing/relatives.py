@@ -108,16 +108,36 @@ def _as_mistyped(found: Patterns, comparisons: Sequence[Comparison], m: Sequence
 
     One person whose given name is mistyped looks like two people of a home; a mistyped surname does not.
     """
-    names = [comparison.name for comparison in comparisons]
-    given = names.index(GIVEN.name)
-    if FAMILY.name not in names:
+    given = [comparison.name for comparison in comparisons].index(GIVEN.name)
+    share = _surnames_apart(found, comparisons)
+    if share is None:
         return m[given]
-    family = names.index(FAMILY.name)
-    same = (found.levels[:, given] == 0) & (found.levels[:, family] >= 0)
-    apart = same & (found.levels[:, family] == len(FAMILY.levels) - 1)
-    share = found.counts[apart].sum() / max(found.counts[same].sum(), ENOUGH)
-    most = min(max(float(share), float(m[given][-1])), GIVEN.most_apart)
+    most = min(max(share, float(m[given][-1])), GIVEN.most_apart)
     return np.append(m[given][:-1] * (1 - most) / m[given][:-1].sum(), most)
+
+
+def most_apart(
+    sessions: Sequence[tuple[Session, Patterns, float]], comparisons: Sequence[Comparison], stated: float
+) -> float:
+    """The largest share of one person's pairs whose given names may differ outright: twice that of the surnames where
+    the given name is one, and no less than twice the `stated` share. Beyond it, relatives were taken for persons."""
+    if GIVEN.name not in [comparison.name for comparison in comparisons]:
+        return GIVEN.most_apart
+    by_session = {session: found for session, found, _ in sessions}
+    found = (_surnames_apart(by_session[session], comparisons) for session in HOMES if session in by_session)
+    share = next((share for share in found if share is not None), None)
+    return GIVEN.most_apart if share is None else min(GIVEN.most_apart, 2 * max(share, stated))
+
+
+def _surnames_apart(found: Patterns, comparisons: Sequence[Comparison]) -> float | None:
+    """Among pairs of one given name the share whose surnames differ outright; None without surnames."""
+    names = [comparison.name for comparison in comparisons]
+    if FAMILY.name not in names:
+        return None
+    given, family = (found.levels[:, names.index(c.name)] for c in (GIVEN, FAMILY))
+    same = (given == 0) & (family >= 0)
+    apart = same & (family == len(FAMILY.levels) - 1)
+    return float(found.counts[apart].sum() / max(found.counts[same].sum(), ENOUGH))
 
 
 def _at_home(
