@@ -86,8 +86,6 @@ class Decision(_Rules):
     """Same surname and birth date: given names less similar than this are two people (twins)."""
     birth_years_apart: int = Field(default=8, ge=1)
     """Birth years further apart than this need one and the same email to be one person."""
-    role_mailboxes: frozenset[Annotated[str, Field(pattern=r"^[^@'\s]+$")]] = frozenset()
-    """User parts of mail addresses that are an office and nobody's own ("info"): two surnames there are two people."""
     max_cluster_size: int = Field(default=60, ge=2)
     """A backstop: what holds a person together is the linkage (`cluster`)."""
 

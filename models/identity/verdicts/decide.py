@@ -14,7 +14,7 @@ from customer360.models.identity.rules import Decision, IdentityRules, Stitching
 from customer360.models.identity.stitching import but, different, is_dropped
 from customer360.models.identity.weighing.comparisons import alike, just_below, within
 from customer360.models.identity.weighing.engine import engine, register
-from customer360.models.identity.weighing.households import GENERATION, HOUSEHOLD, MAILBOX, SUFFIX, TWINS, UNNAMED
+from customer360.models.identity.weighing.households import GENERATION, HOUSEHOLD, SUFFIX, TWINS, UNNAMED
 
 ACCEPTED, REJECTED, VETOED = "accepted", "rejected", "vetoed"
 _COLUMNS = ("given", "family", "roots", "dob", "email", "phone", "suffix")
@@ -69,7 +69,6 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
             and (other_email or other_phone) and not (same_email or same_phone)""",
         UNNAMED: "unnamed and not (same_dob or same_email or same_phone)",
         GENERATION: "other_years and not same_dob and not (same_email and same_phone)",
-        MAILBOX: "role_mail and other_family and not same_dob",
     }
     branches = " ".join(f"when {sql} then '{reason}'" for reason, sql in conditions.items() if reason not in idle)
     return f"""
@@ -80,8 +79,6 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
                 coalesce(not ({one_name}), l.given is not null and r.given is not null and l.given <> r.given)
                     as other_name,
                 coalesce({same_family}, false) as same_family,
-                coalesce(not ({same_family}), false) as other_family,
-                coalesce(l.email = r.email and {_is_role("l.email", rules)}, false) as role_mail,
                 l.given is null or r.given is null as unnamed,
                 l.dob is null or r.dob is null as dob_unknown,
                 coalesce(case when l.dob = r.dob then true else {within("l.dob", "r.dob", 1)} end, false)
@@ -98,12 +95,6 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
             from facts
         )
         select rid_l, rid_r, reason, is_proof from judged where reason is not null order by place"""
-
-
-def _is_role(email: str, rules: Decision) -> str:
-    """SQL: a mailbox of a firm, which whoever is on duty reads."""
-    roles = ", ".join(f"'{role}'" for role in sorted(rules.role_mailboxes))
-    return f"list_has_any(string_split({email}, '@'), [{roles}])" if roles else "false"
 
 
 def _resemble(left: str, right: str, rules: Decision) -> str:

@@ -23,7 +23,6 @@ HOUSEHOLD = "given names differ and the birth dates do not agree"
 TWINS = "same surname and birth date, but another given name and another email or phone"
 UNNAMED = "a given name is missing and nothing agrees that one person holds alone"
 GENERATION = "birth years far apart"
-MAILBOX = "other surnames at the mailbox of an office"
 
 # Sessions whose pairs share a place or a contact, which is what a household shares.
 _SHARED = frozenset({("street",), ("phone",), ("email",)})
