@@ -63,6 +63,17 @@ def test_names_alone_are_enough_where_there_is_nothing_else():
     assert frozenset("3") in resolved(*rows)
 
 
+def test_a_number_in_the_name_tells_branches_apart():
+    rows = [(str(at), f"Larkfield Books #{at}", None, None, "Austin", None, "larkfield.biz") for at in (1201, 1202)]
+    assert len(resolved(*rows)) == 2
+
+
+@pytest.mark.parametrize("name", ["n/a", "Unknown", "-", "Test", "???"])
+def test_what_stands_for_no_name_is_no_name(name):
+    rows = [(str(at), name, None, None, None, None, None) for at in range(3)]
+    assert len(resolved(*rows)) == 3, "absence is no evidence that they are one"
+
+
 def test_many_equal_records_are_one_whatever_their_number():
     rows = [(f"{at:03d}", "Zilverreiger N.V.", None, None, None, None, None) for at in range(300)]
     assert len(resolved(*rows, ("x", "Alcedo BV", None, None, None, None, None))) == 2
