@@ -165,12 +165,13 @@ def scored_edges(resolution: Resolution, records: pl.DataFrame, mapping: PeopleM
 def summary(records: pl.DataFrame, resolution: Resolution, seconds: Mapping[str, float]) -> list[str]:
     """Lines on what was found, what the model rests on, and how long each phase took."""
     sizes = resolution.assignments.group_by("person_id").len()["len"]
-    firms = resolution.assignments["person_id"].unique().str.starts_with("o").sum()
-    organisations = f" and {firms:,} organisations" if firms else ""
+    found = resolution.organisations
+    organisations = f" and {found['organisation_id'].n_unique():,} organisations" if found is not None else ""
+    people = sizes.len() - resolution.assignments["person_id"].unique().str.starts_with("o").sum()
     decisions = dict(resolution.edges["decision"].value_counts(sort=True).iter_rows())
     model = resolution.model.diagnostics
     return [
-        f"{records.height:,} records are {sizes.len() - firms:,} people{organisations}; "
+        f"{records.height:,} records are {people:,} people{organisations}; "
         f"largest: {max(sizes.to_list(), default=0)} records",
         f"pairs kept: {resolution.edges.height:,} "
         + ", ".join(f"{name} {count:,}" for name, count in decisions.items()),

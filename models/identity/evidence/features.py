@@ -40,6 +40,8 @@ _WEAK: dict[str, tuple[str, ...]] = {
     "family_area": ("last", "area"), "given_area": ("nickname", "area", "family_initial"), "dob_area": ("dob", "area"),
     "zip_year": ("zip", "year"), "city_number": ("city", "number", "initial"), "street_city": ("word", "city"),
     "zip_number": ("zip", "number"), "family_street": ("last", "word"), "given_street": ("given", "word"),
+    "digits_initials": ("digits", "given_initial", "family_initial"), "digits_family": ("digits", "family_initial"),
+    "digits_given": ("digits", "given_initial"),
     "given_city": ("given", "city"), "family_year": ("last", "year"), "given_year": ("given", "year"), "zip": ("zip",),
 }  # fmt: skip
 WEAK_KEYS = tuple(_WEAK)
@@ -279,6 +281,10 @@ def _either_order(one: pl.Expr, other: pl.Expr) -> pl.Expr:
     return pl.concat_str(pl.min_horizontal(one, other), pl.max_horizontal(one, other), separator=" ")
 
 
+def _sorted_digits(text: pl.Expr) -> pl.Expr:
+    return text.str.extract_all(r"[0-9]").list.sort().list.join("")
+
+
 def key_parts(identifiers: list[str]) -> dict[str, pl.Expr]:
     """The texts that block keys are made of, by name."""
     both = pl.col("given").is_not_null() & pl.col("family").is_not_null()
@@ -287,6 +293,8 @@ def key_parts(identifiers: list[str]) -> dict[str, pl.Expr]:
         **{name: pl.col(name) for name in _PARTS},
         "user": pl.when(pl.col("email_user").str.len_chars() >= 6).then("email_user"),
         "month": pl.col("dob").str.head(7),
+        # A day of birth whose digits change places (1996, 1969) keeps them.
+        "digits": pl.when(pl.col("dob").str.len_chars() == 10).then(_sorted_digits(pl.col("dob"))),
         "number": pl.col("street").str.extract(r"^(\d+)\b", 1),
         "word": pl.col("street").str.extract(r"^(?:\d\S*\s+)?(\p{L}{4,})", 1),
         "names": pl.when(both).then(_either_order(pl.col("given"), pl.col("family"))),

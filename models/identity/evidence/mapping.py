@@ -6,6 +6,7 @@ values are joined by a space (`address_line_1: [street_number, street_name]`). V
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping as Dict
 from pathlib import PurePath
 from typing import Literal, get_args
@@ -52,9 +53,18 @@ class PeopleMapping(BaseModel):
             return value
         return {name: (columns,) if isinstance(columns, str) else columns for name, columns in value.items()}
 
+    @property
+    def numbers(self) -> dict[str, str]:
+        """Column of an identifier -> its name here, of letters, digits and underscores: conditions in SQL name it."""
+        made: dict[str, str] = {}
+        for column in self.identifiers:
+            name = re.sub(r"\W+", "_", column.strip())
+            made[column] = f"{name}_{len(made)}" if name in made.values() else name
+        return made
+
     def applied_to(self, rules: IdentityRules) -> IdentityRules:
         """`rules` with this file's identifiers and country."""
-        blocking = rules.blocking.model_copy(update={"identifiers": self.identifiers})
+        blocking = rules.blocking.model_copy(update={"identifiers": tuple(self.numbers.values())})
         country = {"default_country": self.country.upper()} if self.country else {}
         standardization = rules.standardization.model_copy(update=country)
         return rules.model_copy(update={"blocking": blocking, "standardization": standardization})
@@ -115,7 +125,7 @@ def _records(file: PurePath, frame: pl.DataFrame, mapping: PeopleMapping) -> pl.
         _text(frame, (mapping.unique_id,)).alias("unique_id"),
         source.alias("source"),
         *(_text(frame, mapping.columns[name]).alias(name) for name in ATTRIBUTES if name in mapping.columns),
-        *(_text(frame, (name,)).alias(name) for name in mapping.identifiers if name not in mapping.columns),
+        *(_text(frame, (of,)).alias(name) for of, name in mapping.numbers.items() if name not in mapping.columns),
     )
     if "country_code" not in records.columns and mapping.country:
         records = records.with_columns(country_code=pl.lit(mapping.country.upper()))

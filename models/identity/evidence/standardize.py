@@ -12,6 +12,7 @@ import phonenumbers
 import polars as pl
 from email_validator import EmailNotValidError, validate_email
 
+from customer360.models.identity.evidence.addresses import whole_addresses
 from customer360.models.identity.evidence.dates import date_steps
 from customer360.models.identity.evidence.domains import misspelled_domains
 from customer360.models.identity.evidence.names import nickname_groups, stated
@@ -38,6 +39,8 @@ _PLAIN_EMAIL = (
 )
 # Ten digits of the North American plan: their length alone makes the number possible.
 _PLAIN_PHONE = r"^(?:\+?1)?([2-9][0-9]{9})$"
+# No national number has more digits: what is longer has lost the plus before its country code.
+_NATIONAL_DIGITS = 11
 _PLAIN_REGIONS = ("US", "CA")
 # Surname and given name of languages that write them in this order, mostly without a space between them.
 _SURNAME_FIRST = (
@@ -78,6 +81,7 @@ def stages(std: Standardization) -> tuple[Stage, ...]:
         *_names(std),
         _emails(std),
         _phones(std),
+        whole_addresses(),
         *_places(std),
         _birth_dates(std),
         distinct("gender", gender_std=gender.replace_strict(std.genders, default=None, return_dtype=pl.String)),
@@ -272,6 +276,10 @@ def _is_junk_phone(number: pl.Expr, std: Standardization) -> pl.Expr:
 
 
 def _parse_phone(text: str, region: str) -> str | None:
+    return _as_dialled(text, region) or (_as_dialled(f"+{text}", region) if len(text) > _NATIONAL_DIGITS else None)
+
+
+def _as_dialled(text: str, region: str) -> str | None:
     try:
         number = phonenumbers.parse(text, region)
     except phonenumbers.NumberParseException:

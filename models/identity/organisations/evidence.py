@@ -9,7 +9,7 @@ from dataclasses import replace
 import polars as pl
 
 from customer360.models.identity.evidence.features import Features, sound
-from customer360.models.identity.evidence.standardize import STANDARD_COLUMNS, standardize
+from customer360.models.identity.evidence.standardize import STANDARD_COLUMNS, plain_text, standardize
 from customer360.models.identity.organisations.comparisons import NAME_RULES, ORGANISATION
 from customer360.models.identity.organisations.names import organisation_name
 from customer360.models.identity.rules import IdentityRules
@@ -29,7 +29,7 @@ def organisation_features(records: pl.DataFrame, rules: IdentityRules) -> Featur
     own = {f"identifier_{name}": _number(name) for name in rules.blocking.identifiers if name in records.columns}
     frame = standard.sort("record_id").select(
         "record_id",
-        pl.col(NAME_COLUMN).alias("name"),
+        name=_usable(rules),
         phone=_phone(standard),
         mail="email_std",
         domain=_domain(standard, rules),
@@ -49,6 +49,12 @@ def organisation_features(records: pl.DataFrame, rules: IdentityRules) -> Featur
     has_more = any(frame[name].null_count() < frame.height for name in _BESIDE_NAMES)
     kind = ORGANISATION if has_more else replace(ORGANISATION, prior_rules=NAME_RULES)
     return Features(frame.with_row_index("rid").with_columns(pl.col("rid").cast(pl.Int64)), (), kind)
+
+
+def _usable(rules: IdentityRules) -> pl.Expr:
+    """The name where it is one: "n/a" and "unknown" stand for none."""
+    text = plain_text(pl.col(NAME_COLUMN))
+    return pl.when(~text.is_in(sorted(rules.standardization.junk_names))).then(NAME_COLUMN)
 
 
 def _of_names(names: pl.Series) -> pl.DataFrame:

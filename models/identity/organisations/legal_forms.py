@@ -15,7 +15,7 @@ _TELLING = {
 }  # fmt: skip
 # Forms that are words, initials or surnames, too: a form at an end of a name only.
 _AT_ENDS = {
-    "limited": "sl slu bv sp ou kk ug sc pt cv rl bt as dd ad doo sia zoo yk gk oy",
+    "limited": "sl slu bv sp ou kk ug sc pt cv rl bt as dd ad doo sia zoo yk gk oy sti sirketi",
     "public": "sa sab sas ag se nv ab pc pa spa asa rt scpa αε оэ ао",
     "partnership": "kg lp hb kb is ks ans da gp snc scs sca ky",
     "association": "ev eg",

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from customer360.models.identity.evidence.features import Features
+from customer360.models.identity.organisations.comparisons import OTHER_NUMBER as NUMBERS_DIFFER
 from customer360.models.identity.organisations.evidence import key_values, organisation_features
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.verdicts.cluster import cluster
@@ -21,7 +22,7 @@ from customer360.models.identity.weighing.vectors import answers
 SAME_RECORD = "the same name and the same contacts"
 OTHER_NUMBER = "two numbers of one register"
 OTHER_NAME = "the names have nothing in common"
-OTHER_LINE = "each short name has a word of its own"
+OTHER_LINE = "each name has a number, or as a short one a word, of its own"
 
 # Random pairs to learn chance from: names of several words cost some ten times what people's do.
 _DRAWN = 100_000
@@ -75,7 +76,8 @@ def resolve_organisations(records: pl.DataFrame, rules: IdentityRules) -> Organi
 def _first_alike(frame: pl.DataFrame) -> pl.Series:
     """Per row the first row (`rid`) with the same name and contacts: what says nothing new is no second witness."""
     compared = [c for c in frame.columns if c not in ("rid", "record_id") and not isinstance(frame.schema[c], pl.List)]
-    return frame.select(pl.col("rid").first().over(compared)).to_series().alias("rid")
+    first = pl.when(pl.col("core").is_null()).then("rid").otherwise(pl.col("rid").first().over(compared))
+    return frame.select(first.alias("rid")).to_series()
 
 
 def _of_rows(whole: Features, rids: pl.Series) -> Features:
@@ -172,6 +174,7 @@ def _line_sql(same: str) -> str:
 
     short = "greatest(length(words_l), length(words_r)) <= 3 and list_has_any(words_l, words_r)"
     found = f"({short}) and {own('l', 'r')} and {own('r', 'l')}"
+    found = f"(({found}) or {NUMBERS_DIFFER})"
     return f"case when coalesce({found}, false) and not coalesce({same}, false) then 1 else 0 end"
 
 

@@ -363,7 +363,7 @@ def _recaptured(features: Features, settings: dict[str, Any], seen: list[_Seen])
     """How many pairs match: a session finds those that agree on its columns, and m says which share of all that is.
     The median over the sessions of persons, None without any."""
     agree = {
-        level.exact_on: entry["comparison_levels"][1 + place].get("m_probability")
+        level.exact_on: entry["comparison_levels"][1 + place].get("m_probability", level.m)
         for comparison, entry in zip(comparisons_of(features), settings["comparisons"], strict=True)
         for place, level in enumerate(comparison.levels)
         if level.exact_on and place == 0

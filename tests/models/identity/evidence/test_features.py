@@ -68,3 +68,17 @@ def test_rows_are_sorted_by_record_id():
 def test_bad_record_ids_are_refused(records, message):
     with pytest.raises(IdentityInputError, match=message):
         build_features(pl.DataFrame(records), RULES)
+
+
+def test_a_birth_date_whose_digits_change_places_meets_the_right_one():
+    records = pl.DataFrame(
+        {
+            "record_id": ["1", "2", "3"],
+            "first_name": ["Mira", "Myra", "Mira"],
+            "last_name": ["Zoric", "Zorik", "Zoric"],
+            "date_of_birth": ["1996-03-05", "1969-03-05", "1997-03-05"],
+        }
+    )
+    made = build_features(records, IdentityRules()).frame
+    assert made["key_digits_initials"].to_list()[0] == made["key_digits_initials"].to_list()[1]
+    assert made["key_digits_initials"].n_unique() == 2

@@ -3,6 +3,7 @@ import pytest
 from pydantic import ValidationError
 
 from customer360.models.identity.evidence.mapping import PeopleMapping, people_records
+from customer360.models.identity.rules import IdentityRules
 from customer360.platform.errors import ConfigError
 
 COLUMNS = {"first_name": "name", "address_line_1": ["number", "street"], "date_of_birth": "born"}
@@ -46,3 +47,13 @@ def test_what_does_not_fit_is_named(files, change, message):
 def test_a_wrong_mapping_is_refused(wrong):
     with pytest.raises(ValidationError):
         PeopleMapping.model_validate({"unique_id": "id", "columns": COLUMNS} | wrong)
+
+
+def test_columns_of_identifiers_may_have_any_name():
+    mapping = PeopleMapping.model_validate(
+        {"unique_id": "id", "columns": {"first_name": "name"}, "identifiers": ["USt-IdNr", "USt IdNr"]}
+    )
+    rows = BERLIN.with_columns(pl.lit("DE 1").alias("USt-IdNr"), pl.lit("DE 2").alias("USt IdNr"))
+    records = people_records({"a.csv": rows}, mapping)
+    assert records.select("USt_IdNr", "USt_IdNr_1").row(0) == ("DE 1", "DE 2")
+    assert mapping.applied_to(IdentityRules()).blocking.identifiers == ("USt_IdNr", "USt_IdNr_1")

@@ -63,6 +63,17 @@ def test_names_alone_are_enough_where_there_is_nothing_else():
     assert frozenset("3") in resolved(*rows)
 
 
+def test_a_number_in_the_name_tells_branches_apart():
+    rows = [(str(at), f"Larkfield Books #{at}", None, None, "Austin", None, "larkfield.biz") for at in (1201, 1202)]
+    assert len(resolved(*rows)) == 2
+
+
+@pytest.mark.parametrize("name", ["n/a", "Unknown", "-", "Test", "???"])
+def test_what_stands_for_no_name_is_no_name(name):
+    rows = [(str(at), name, None, None, None, None, None) for at in range(3)]
+    assert len(resolved(*rows)) == 3, "absence is no evidence that they are one"
+
+
 def test_many_equal_records_are_one_whatever_their_number():
     rows = [(f"{at:03d}", "Zilverreiger N.V.", None, None, None, None, None) for at in range(300)]
     assert len(resolved(*rows, ("x", "Alcedo BV", None, None, None, None, None))) == 2
@@ -81,7 +92,7 @@ def test_the_order_of_the_records_changes_nothing():
 B2B = pl.DataFrame(
     {
         "record_id": ["1", "2", "3", "4", "5"],
-        "first_name": [None, "Ned", "Mark", "Mark", None],
+        "first_name": [None, "Ned", "Mark", "Laura", None],
         "last_name": ["Kestrel Plumbing LLC", "Kestrel", "Delahunt", "Brightwater", None],
         "organisation_name": [None, "Kestrel Plumbing", "Osprey Dental", "Osprey Dental", "Osprey Dental Inc."],
         "email_address": ["office@kestrel.biz"] * 2 + ["info@osprey.biz"] * 3,
@@ -95,7 +106,7 @@ B2B = pl.DataFrame(
 def test_contacts_stay_people_and_are_linked_to_their_firm():
     made = resolve(B2B, RULES)
     persons = dict(made.assignments.select("record_id", "person_id").iter_rows())
-    assert len({persons[record] for record in "234"}) == 3, "two Marks at the mailbox of one office"
+    assert len({persons[record] for record in "234"}) == 3, "colleagues at the mailbox of one office"
     assert {persons[record][0] for record in "15"} == {"o"} and {persons[record][0] for record in "234"} == {"p"}
     at = dict(made.organisations.iter_rows())
     assert at["1"] == at["2"] == persons["1"] and at["3"] == at["4"] == at["5"] == persons["5"]
