@@ -425,10 +425,11 @@ def _clustered(judged: _Judged, rules: IdentityRules, links: Links, idle: Collec
     by_steward = pl.col("reason").str.starts_with(REASON).fill_null(False)
     natural = accepted.filter(~by_steward).select("rid_l", "rid_r", weight).drop_nulls("match_weight")
     must, apart = local(links.must, ids), local(links.apart, ids)
+    told = pl.concat([must["rid_l"], must["rid_r"]]).unique()
     groups = pl.Series(components(rows.height, by_number["rid_l"].to_numpy(), by_number["rid_r"].to_numpy()))
 
     def parted(within: pl.DataFrame, cleared: pl.DataFrame) -> pl.DataFrame:
-        against = contradictions(within, cleared, groups, features, rules, idle)
+        against = contradictions(within, cleared, groups, features, rules, idle, told)
         held_apart = apart.join(within, on=["rid_l", "rid_r"], how="semi")
         return pl.concat([against, held_apart]).unique().sort("rid_l", "rid_r")
 

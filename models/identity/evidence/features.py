@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from customer360.models.identity.evidence.names import masculine_forms, nickname_roots, stated
-from customer360.models.identity.evidence.scripts import NOT_ASCII, romanized, signs, toned
+from customer360.models.identity.evidence.scripts import NOT_ASCII, romanized, toned
 from customer360.models.identity.evidence.standardize import STANDARD_COLUMNS, name_suffix, plain_text, standardize
 from customer360.models.identity.evidence.steps import Listed, Parsed, Stage, distinct, each, over
 from customer360.models.identity.rules import Blocking, IdentityRules, Standardization
@@ -146,7 +146,8 @@ def derived(std: Standardization, has_full_name: bool) -> tuple[Stage, ...]:
     masculine = masculine_forms(std.masculine_names).rename({"name": "given"})
     return (
         *(_in_letters(name) for name in ("given", "family", "parts")),
-        _given_signs(),
+        _tones(),
+        each(given_apart=pl.when(pl.col("given_own").is_in(sorted(std.names_apart))).then("given_own")),
         each(parts=pl.col("parts").str.split(" ")),
         each(
             email_user=_telling_user(),
@@ -178,18 +179,10 @@ def _in_letters(name: str) -> Stage:
     return Stage((own,), (name,), (made, {name: pl.coalesce(name, own)}))
 
 
-def _given_signs() -> Stage:
+def _tones() -> Stage:
     """What tells a given name from others that are equal in ASCII letters."""
-    given, both = pl.col("given_own"), ("given_raw", "family_raw")
-    return Stage(
-        ("given_own", *both),
-        ("given_signs",),
-        (
-            Parsed("signs", ("given_own",), given.str.contains(NOT_ASCII), signs),
-            Parsed("toned", both, pl.col("given_raw").is_not_null(), _toned),
-            {"given_signs": pl.coalesce("signs", "toned")},
-        ),
-    )
+    both = ("given_raw", "family_raw")
+    return Stage(both, ("tones",), (Parsed("tones", both, pl.col("given_raw").is_not_null(), _toned),))
 
 
 def _toned(given: str, family: str | None) -> str | None:

@@ -3,7 +3,7 @@ import numpy as np
 from customer360.models.identity.weighing import households
 from customer360.models.identity.weighing.comparisons import BIRTH, FAMILY, GIVEN
 from customer360.models.identity.weighing.estimate import Patterns
-from customer360.models.identity.weighing.households import GENERATION, HOUSEHOLD, UNNAMED
+from customer360.models.identity.weighing.households import GENERATION, HOUSEHOLD, TWINS_AT_HOME, UNNAMED
 
 COMPARISONS = (GIVEN, FAMILY, BIRTH)
 SETTINGS = {
@@ -43,7 +43,7 @@ def test_families_keep_the_rules():
 def test_mistyped_names_of_one_person_make_them_idle():
     alone = street((EXACT, 0, 0, 900), (OTHER_GIVEN, 0, 0, 150), (EXACT, 0, -1, 1000), (OTHER_GIVEN, 0, -1, 180))
     idle, _ = idle_vetoes(COMPARISONS, alone)
-    assert set(idle) == {HOUSEHOLD, UNNAMED, GENERATION}
+    assert set(idle) == {HOUSEHOLD, TWINS_AT_HOME, UNNAMED, GENERATION}
 
 
 def test_strangers_that_the_model_parts_are_not_asked():
