@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from customer360.models.identity.evidence.names import masculine_forms, nickname_roots, stated
-from customer360.models.identity.evidence.scripts import NOT_ASCII, romanized, toned
+from customer360.models.identity.evidence.scripts import NOT_ASCII, romanized, spelled, toned
 from customer360.models.identity.evidence.standardize import STANDARD_COLUMNS, name_suffix, plain_text, standardize
 from customer360.models.identity.evidence.steps import Listed, Parsed, Stage, distinct, each, over
 from customer360.models.identity.rules import Blocking, IdentityRules, Standardization
@@ -175,7 +175,7 @@ def derived(std: Standardization, has_full_name: bool) -> tuple[Stage, ...]:
 def _in_letters(name: str) -> Stage:
     """A name in ASCII letters, from `{name}_own`."""
     own = f"{name}_own"
-    made = Parsed(name, (own,), pl.col(own).str.contains(NOT_ASCII), romanized)
+    made = Parsed(name, (own,), pl.col(own).str.contains(NOT_ASCII), spelled if name == "given" else romanized)
     return Stage((own,), (name,), (made, {name: pl.coalesce(name, own)}))
 
 

@@ -27,15 +27,16 @@ from customer360.models.identity.weighing.households import (
 
 ACCEPTED, REJECTED, VETOED = "accepted", "rejected", "vetoed"
 _COLUMNS = (
-    "given", "given_apart", "tones", "is_listed", "masculine", "family", "roots", "dob", "email", "is_desk", "phone", "gender",
-    "suffix",
+    "given", "given_apart", "tones", "is_listed", "masculine", "family", "roots", "dob", "email", "is_desk", "phone",
+    "gender", "suffix",
 )  # fmt: skip
 
 
 def cannot_link(
     pairs: pl.DataFrame, features: Features, rules: IdentityRules, idle: Collection[str] = ()
 ) -> pl.DataFrame:
-    """(rid_l, rid_r, reason, is_proof, is_named): those of `pairs` (rid_l, rid_r) that cannot be one person, in the order given.
+    """(rid_l, rid_r, reason, is_proof, is_named): those of `pairs` (rid_l, rid_r) that cannot be one person, in the
+    order given.
 
     A shared identifier (`blocking.identifiers`, one typing error allowed) clears a pair of every reason. `is_proof`
     tells reasons that rest on a second birth date, gender, suffix, email or phone from those that rest on names alone,
@@ -89,7 +90,7 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
         else (list_has_any(string_split(l.family, ' '), string_split(r.family, ' ')) or {swapped}) end"""
     years = "abs(try_cast(l.dob[1:4] as integer) - try_cast(r.dob[1:4] as integer))"
     twins = f"""other_name and same_dob and same_family
-        and (similarity < {just_below(rules.twin_similarity)} or two_names)"""
+        and (similarity < {just_below(rules.twin_similarity)} or two_names or far_apart)"""
     conditions = {
         SUFFIX: "other_suffix",
         GENDERS: "other_gender and (other_name or not same_dob)",
@@ -98,7 +99,7 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
         TWINS_AT_HOME: twins,
         COLLEAGUES: "at_desk and other_family and not same_dob",
         UNNAMED: "unnamed and not (same_dob or same_email or same_phone)",
-        GENERATION: "other_years and not same_dob and not (same_email and same_phone)",
+        GENERATION: "other_years and not same_dob and (other_dob or not (same_email and same_phone))",
     }
     branches = " ".join(f"when {sql} then '{reason}'" for reason, sql in conditions.items() if reason not in idle)
     return f"""
@@ -114,6 +115,7 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
                 coalesce(l.is_desk, false) or coalesce(r.is_desk, false) as at_desk,
                 coalesce({same_family}, false) as same_family,
                 l.given is null or r.given is null as unnamed,
+                coalesce(not {within("l.given", "r.given", 2)}, false) as far_apart,
                 l.dob is null or r.dob is null as dob_unknown,
                 coalesce(case when l.dob = r.dob then true else {within("l.dob", "r.dob", 1)} end, false)
                     as same_dob,

@@ -29,8 +29,11 @@ def within(left: str, right: str, most: int) -> str:
 _SWAPPED = f"""(given_l = family_r and {alike("family_l", "given_r", 0.9)}
     or family_l = given_r and {alike("given_l", "family_r", 0.9)})"""
 
-# A given name that stands in another place: exchanged with the surname, or the only name that is known.
-_ELSEWHERE = "(list_contains(parts_r, given_l) or list_contains(parts_l, given_r))"
+# A given name that stands in another place (exchanged with the surname, or the only name that is known), or as one of
+# several: Carlos is Juan Carlos.
+_ELSEWHERE = """(list_contains(parts_r, given_l) or list_contains(parts_l, given_r)
+    or list_has_all(string_split(given_l, ' '), string_split(given_r, ' '))
+    or list_has_all(string_split(given_r, ' '), string_split(given_l, ' ')))"""
 
 
 @dataclass(frozen=True)
