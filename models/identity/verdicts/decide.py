@@ -45,8 +45,14 @@ def cannot_link(
     the records (`IdentityModel.idle_vetoes`).
     """
     if pairs.is_empty():
-        told = dict.fromkeys(("is_proof", "is_named"), pl.Boolean)
-        return pl.DataFrame(schema={"rid_l": pl.Int64, "rid_r": pl.Int64, "reason": pl.String} | told)
+        kinds = {
+            "rid_l": pl.Int64,
+            "rid_r": pl.Int64,
+            "reason": pl.String,
+            "is_proof": pl.Boolean,
+            "is_named": pl.Boolean,
+        }
+        return pl.DataFrame(schema=kinds)
     people = features.frame.select(pl.struct(*_COLUMNS, *features.identifiers)).to_series()
     places = features.frame.select("rid").with_row_index("at")
     # Both records beside the pair: a join would pass over everybody.
