@@ -43,6 +43,8 @@ class Standardization(_Rules):
     """Formal name -> short forms, beside those of the `nicknames` package; in ASCII letters."""
     masculine_names: frozenset[str] = frozenset()
     """Men's names from which women's names are made by an ending alone, in ASCII letters."""
+    names_apart: frozenset[str] = frozenset()
+    """Given names that are never typing errors of one another, though a letter apart; without accents and points."""
     role_mailboxes: frozenset[str] = frozenset()
     """User parts of mail addresses that stand for a desk and not for a person."""
     name_suffixes: dict[str, str] = {}

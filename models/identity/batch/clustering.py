@@ -78,17 +78,6 @@ def accepted_of(edges: pl.DataFrame) -> pl.DataFrame:
     return edges.lazy().filter(pl.col("decision") == ACCEPTED).select("record_l", "record_r").collect()
 
 
-def _through(must: pl.DataFrame, natural: pl.DataFrame) -> pl.DataFrame:
-    """Pairs (rid_l, rid_r) of a record and one that proof makes one person with a record that it goes with: their names
-    contradict no more than those of which proof says that they are one person's."""
-    ends = must.select("rid_l", "rid_r"), must.select(rid_l="rid_r", rid_r="rid_l")
-    proven = pl.concat(ends).rename({"rid_l": "via", "rid_r": "proven"})
-    going = [natural.select(via=one, own=other) for one, other in (("rid_l", "rid_r"), ("rid_r", "rid_l"))]
-    met = pl.concat(going).join(proven, on="via").filter(pl.col("own") != pl.col("proven"))
-    low, high = pl.min_horizontal("own", "proven"), pl.max_horizontal("own", "proven")
-    return met.select(rid_l=low, rid_r=high).unique()
-
-
 def clustered(
     state: State, reached: pl.Series, rules: IdentityRules, links: Links, idle: Collection[str]
 ) -> pl.DataFrame:
@@ -113,16 +102,16 @@ def clustered(
     by_steward = pl.col("reason").str.starts_with(REASON).fill_null(False)
     natural = accepted.filter(~by_steward).select("rid_l", "rid_r", weight).drop_nulls("match_weight")
     must, apart = local(links.must, ids), local(links.apart, ids)
+    told = pl.concat([must["rid_l"], must["rid_r"]]).unique()
     groups = pl.Series(components(rows.height, by_number["rid_l"].to_numpy(), by_number["rid_r"].to_numpy()))
 
     def parted(within: pl.DataFrame, cleared: pl.DataFrame) -> pl.DataFrame:
-        against = contradictions(within, cleared, groups, features, rules, idle)
+        against = contradictions(within, cleared, groups, features, rules, idle, told)
         held_apart = apart.join(within, on=["rid_l", "rid_r"], how="semi")
         return pl.concat([against, held_apart]).unique().sort("rid_l", "rid_r")
 
     size = rules.decision.max_cluster_size
-    cleared = pl.concat([by_number, _through(must, natural)])
-    labels = cluster(rows.height, natural, must, lambda within: parted(within, cleared), size)
+    labels = cluster(rows.height, natural, must, lambda within: parted(within, by_number), size)
     together = local(links.together, ids)
     united = components(
         rows.height,

@@ -9,17 +9,17 @@ import polars as pl
 from customer360.models.identity.evidence.scripts import folded
 from customer360.models.identity.evidence.steps import Stage, Step
 
-# How months begin in English, German, Dutch, French, Spanish, Italian, Portuguese, Polish and Russian, as `folded`
-# writes.
+# How months begin in English, German, Dutch, French, Spanish, Italian, Portuguese, Polish and Russian, as `folded`.
 _MONTHS = (
     "jan janv gen ene sty янв", "feb fev lut фев", "mar mrz maa marz мар", "apr avr abr kwi апр",
-    "may mai mei mag maj мая маи", "jun juin giu cze июн", "jul juil lug lip июл", "aug aou ago sie авг",
-    "sep set wrz сен", "oct okt ott out paz окт",
+    "may mai mei mag maj мая маи",
+    "jun juin giu cze июн", "jul juil lug lip июл", "aug aou ago sie авг", "sep set wrz сен", "oct okt ott out paz окт",
     "nov lis ноя", "dec dez dic gru дек",
 )  # fmt: skip
 _PLACES = {start: str(place) for place, starts in enumerate(_MONTHS, 1) for start in starts.split()}
 _NAMES = "|".join(sorted(_PLACES, key=lambda start: (-len(start), start)))
 _WORD = rf"({_NAMES})\p{{L}}*"
+_YEAR = r"([0-9]{4}|[0-9]{2})(?:\s.*)?"
 _DIGITS = {chr(zero + digit): str(digit) for zero in (0x660, 0x6F0, 0x966, 0xE50, 0xFF10) for digit in range(10)}
 # Form -> pattern and what its groups are.
 _FORMS = {
@@ -27,11 +27,8 @@ _FORMS = {
     "last": (r"^([0-9]{1,2})[-/. ]([0-9]{1,2})[-/. ]([0-9]{4}|[0-9]{2})(?:\s.*)?$", "aby"),
     "packed": (r"^([0-9]{8})$", ("all",)),
     "partial": (r"^([0-9]{4})(?:[-/. ]([0-9]{1,2}))?$", "ym"),
-    "worded": (
-        rf"^([0-9]{{1,2}})(?:st|nd|rd|th|er|º|ª|\.)?[-/., ]*{_WORD}[-/., ]*([0-9]{{4}}|[0-9]{{2}})(?:\s.*)?$",
-        "dmy",
-    ),
-    "american": (rf"^{_WORD}[-/., ]*([0-9]{{1,2}})(?:st|nd|rd|th)?[-/., ]+([0-9]{{4}}|[0-9]{{2}})(?:\s.*)?$", "mdy"),
+    "worded": (rf"^([0-9]{{1,2}})(?:st|nd|rd|th|er|º|ª|\.)?[-/., ]*{_WORD}[-/., ]*{_YEAR}$", "dmy"),
+    "american": (rf"^{_WORD}[-/., ]*([0-9]{{1,2}})(?:st|nd|rd|th)?[-/., ]+{_YEAR}$", "mdy"),
     "early": (rf"^([0-9]{{4}})[-/., ]*{_WORD}[-/., ]*([0-9]{{1,2}})$", "ymd"),
     "monthly": (rf"^{_WORD}[-/., ]*([0-9]{{4}})$", "my"),
 }  # fmt: skip

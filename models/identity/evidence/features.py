@@ -12,7 +12,7 @@ import polars as pl
 
 from customer360.models.identity.evidence.kinds import Kind
 from customer360.models.identity.evidence.names import masculine_forms, nickname_roots, stated
-from customer360.models.identity.evidence.scripts import NOT_ASCII, romanized, signs, toned
+from customer360.models.identity.evidence.scripts import NOT_ASCII, romanized, spelled, toned
 from customer360.models.identity.evidence.standardize import STANDARD_COLUMNS, name_suffix, plain_text, standardize
 from customer360.models.identity.evidence.steps import Listed, Parsed, Stage, distinct, each, over
 from customer360.models.identity.rules import Blocking, IdentityRules, Standardization
@@ -150,7 +150,8 @@ def derived(std: Standardization, has_full_name: bool) -> tuple[Stage, ...]:
     masculine = masculine_forms(std.masculine_names).rename({"name": "given"})
     return (
         *(_in_letters(name) for name in ("given", "family", "parts")),
-        _given_signs(),
+        _tones(),
+        each(given_apart=pl.when(pl.col("given_own").is_in(sorted(std.names_apart))).then("given_own")),
         each(parts=pl.col("parts").str.split(" ")),
         each(
             email_user=_telling_user(),
@@ -178,22 +179,14 @@ def derived(std: Standardization, has_full_name: bool) -> tuple[Stage, ...]:
 def _in_letters(name: str) -> Stage:
     """A name in ASCII letters, from `{name}_own`."""
     own = f"{name}_own"
-    made = Parsed(name, (own,), pl.col(own).str.contains(NOT_ASCII), romanized)
+    made = Parsed(name, (own,), pl.col(own).str.contains(NOT_ASCII), spelled if name == "given" else romanized)
     return Stage((own,), (name,), (made, {name: pl.coalesce(name, own)}))
 
 
-def _given_signs() -> Stage:
+def _tones() -> Stage:
     """What tells a given name from others that are equal in ASCII letters."""
-    given, both = pl.col("given_own"), ("given_raw", "family_raw")
-    return Stage(
-        ("given_own", *both),
-        ("given_signs",),
-        (
-            Parsed("signs", ("given_own",), given.str.contains(NOT_ASCII), signs),
-            Parsed("toned", both, pl.col("given_raw").is_not_null(), _toned),
-            {"given_signs": pl.coalesce("signs", "toned")},
-        ),
-    )
+    both = ("given_raw", "family_raw")
+    return Stage(both, ("tones",), (Parsed("tones", both, pl.col("given_raw").is_not_null(), _toned),))
 
 
 def _toned(given: str, family: str | None) -> str | None:

@@ -14,10 +14,11 @@ import polars as pl
 from nicknames import NickNamer
 
 Stated = tuple[tuple[str, tuple[str, ...]], ...]
+# Endings of men's names and of women's made of them.
 _FEMININE = (
-    ("", "a"), ("", "e"), ("", "ne"), ("", "le"), ("", "ia"), ("", "ina"), ("", "ine"), ("", "ette"), ("", "ine"),
-    ("o", "a"), ("o", "ina"), ("er", "ra"), ("s", ""), ("s", "sa"), ("us", "a"), ("e", "a"), ("e", "ine"), ("i", "a"),
-    ("y", "ia"), ("k", "cia"), ("", "sha"), ("k", "ca"), ("k", "que"), ("ei", "eia"), ("s", "lle"),
+    ("", "a"), ("", "e"), ("", "ne"), ("", "le"), ("", "ia"), ("", "ie"), ("", "ina"), ("", "ine"), ("", "ette"),
+    ("", "sha"), ("o", "a"), ("o", "ina"), ("er", "ra"), ("s", ""), ("s", "sa"), ("s", "lle"), ("us", "a"), ("e", "a"),
+    ("e", "ine"), ("i", "a"), ("y", "ia"), ("k", "ca"), ("k", "cia"), ("k", "que"), ("c", "que"), ("ei", "eia"),
 )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 `folded` takes away what carries no sound of its own (case, accents of Latin, Greek and Cyrillic, points of Hebrew and
 Arabic, width, the choice between hiragana and katakana) and keeps vowels and tones that other scripts write as marks.
 `romanized` spells what is left in ASCII letters, so that a distance counts letters, jamo and kana rather than bytes and
-a name meets itself in another script. `signs` holds what romanizing loses and what tells names apart nevertheless.
+a name meets itself in another script. `toned` holds what folding loses where it tells names apart.
 """
 
 import re
@@ -15,23 +15,17 @@ from anyascii import anyascii
 
 # Letters that Unicode does not decompose, and letters that two keyboards have for one.
 _ONE_FOR_ANOTHER = {
-    "ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i", "ة": "ه", "ى": "ي",
-    "ی": "ي", "ک": "ك", "ہ": "ه", "ە": "ه",
+    "ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i",
+    "ة": "ه", "ى": "ي", "ی": "ي", "ک": "ك", "ہ": "ه", "ە": "ه",
 }  # fmt: skip
 _HIRAGANA = {chr(point): chr(point - 0x60) for point in (*range(0x30A1, 0x30F7), 0x30FD, 0x30FE)}
 # Accents of Latin, Greek and Cyrillic; points of Hebrew and Arabic; tatweel; joiners and other signs without a width.
-_SILENT = (
-    "[\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670"
-    "\u06d6-\u06ed\u0640\u200b-\u200f\u2060\ufe00-\ufe0f\ufeff]"
-)
+_POINTS = "\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed\u0640"
+_SILENT = f"[\u0300-\u036f{_POINTS}\u200b-\u200f\u2060\ufe00-\ufe0f\ufeff]"
 NOT_ASCII = "[^ -~]"
-_HAN, _HANGUL, _KANA = r"\u3400-\u9fff\U00020000-\U0003ffff", r"\uac00-\ud7a3", r"\u3041-\u309f\u30fc"
-_ABJAD = r"\u05d0-\u05ea\u0620-\u064a\u066e-\u06d3"
-_WHOLE_SIGNS = re.compile(f"[{_HAN}{_HANGUL}{_KANA}]")
-_CONSONANTS = re.compile(f"[{_ABJAD}]+")
 # Spelled as what they stand for in names, and not as a catch in the throat, which leaves no letter.
 _VOWELS = str.maketrans({"ا": "a", "ع": "a", "א": "a", "ע": "a"})
-_SHORT = 5  # letters up to which a name of consonants alone has no letter to spare
+_SYLLABLES = re.compile("([\u3400-\u9fff\uac00-\ud7a3\U00020000-\U0003ffff]) ?")
 # The hook, the dot below and the horn are of Vietnamese alone; so is a tone above a letter that has a mark already.
 _VIETNAMESE = re.compile(r"[\u0309\u0323\u031b]|[\u0302\u0306][\u0300\u0301\u0303]")
 _VIETNAMESE_SURNAMES = frozenset("lê hoàng vũ võ bùi ngô lý lâm hà phùng tô châu thái tăng mạc".split())
@@ -57,15 +51,10 @@ def romanized(text: str) -> str:
     return " ".join(words)
 
 
-def signs(text: str) -> str | None:
-    """What in a given name tells it from others although their romanized forms are equal or nearly so: the syllables of
-    Chinese, Japanese and Korean names, the consonants of short Arabic and Hebrew ones. Null for other names."""
-    plain = text.replace(" ", "")
-    if _WHOLE_SIGNS.search(plain):
-        return _with_vowels(plain)
-    if _CONSONANTS.fullmatch(plain) and len(plain) <= _SHORT:
-        return plain
-    return None
+def spelled(text: str) -> str:
+    """As `romanized`, the syllables of a Korean and the characters of a Chinese name as words: such a name is made of
+    them as others are of names, and is mistaken by them."""
+    return romanized(_SYLLABLES.sub(r"\1 ", text).strip())
 
 
 def toned(given: str, family: str) -> str | None:

@@ -331,10 +331,12 @@ def of_many_names(work: pl.DataFrame, column: str, limit: int) -> pl.Series:
 
 
 def default_birth_dates(work: pl.DataFrame, excess: int) -> pl.Series:
-    """Days of birth that `excess` times as many names share as a day of the records has on average: what a form fills
-    in where nobody does. Ten names share any day by chance."""
+    """Days of birth that `excess` times as many names share as common days of the records have: what a form fills in
+    where nobody does. Ten names share any day by chance."""
     days = work.select("dob_std", "given_name_std", "family_name_std").filter(pl.col("dob_std").str.len_chars() == 10)
     names = days.unique().group_by("dob_std").len()
-    # A first of January stands for a known year in many records of some sources: it is held against its like.
-    usual = pl.col("len").mean().over(pl.col("dob_std").str.ends_with("-01-01"))
+    # A first of January stands for a known year in many records of some sources: it is held against its like, where
+    # there are enough of them.
+    kind, usual = pl.col("dob_std").str.ends_with("-01-01"), pl.col("len").quantile(0.95, "lower")
+    usual = pl.when(pl.len().over(kind) >= 20).then(usual.over(kind)).otherwise(usual)
     return names.filter(pl.col("len") > 10 + excess * usual)["dob_std"].sort()

@@ -27,23 +27,32 @@ from customer360.models.identity.weighing.households import (
 
 ACCEPTED, REJECTED, VETOED = "accepted", "rejected", "vetoed"
 _COLUMNS = (
-    "given", "given_signs", "is_listed", "masculine", "family", "roots", "dob", "email", "is_desk", "phone", "gender",
-    "suffix",
+    "given", "given_apart", "tones", "is_listed", "masculine", "family", "roots", "dob", "email", "is_desk", "phone",
+    "gender", "suffix",
 )  # fmt: skip
 
 
 def cannot_link(
     pairs: pl.DataFrame, features: Features, rules: IdentityRules, idle: Collection[str] = ()
 ) -> pl.DataFrame:
-    """(rid_l, rid_r, reason, is_proof): those of `pairs` (rid_l, rid_r) that cannot be one person, in the order given.
+    """(rid_l, rid_r, reason, is_proof, is_named): those of `pairs` (rid_l, rid_r) that cannot be one person, in the
+    order given.
 
     A shared identifier (`blocking.identifiers`, one typing error allowed) clears a pair of every reason. `is_proof`
-    tells reasons that rest on a second birth date, suffix, email or phone from those that rest on names alone: the
-    latter void the pair's own score, but do not part records that third ones connect. `idle`: reasons that do not fit
+    tells reasons that rest on a second birth date, gender, suffix, email or phone from those that rest on names alone,
+    which do not outweigh a number; `is_named` those where the names are clearly two, which part records that third
+    ones connect. Other reasons void the pair's own score alone. `idle`: reasons that do not fit
     the records (`IdentityModel.idle_vetoes`).
     """
     if pairs.is_empty():
-        return pl.DataFrame(schema={"rid_l": pl.Int64, "rid_r": pl.Int64, "reason": pl.String, "is_proof": pl.Boolean})
+        kinds = {
+            "rid_l": pl.Int64,
+            "rid_r": pl.Int64,
+            "reason": pl.String,
+            "is_proof": pl.Boolean,
+            "is_named": pl.Boolean,
+        }
+        return pl.DataFrame(schema=kinds)
     people = features.frame.select(pl.struct(*_COLUMNS, *features.identifiers)).to_series()
     places = features.frame.select("rid").with_row_index("at")
     # Both records beside the pair: a join would pass over everybody.
@@ -73,12 +82,13 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
     # All names of the one are among those of the other: Carlos is Juan Carlos, and may be Juan Miguel as little as he.
     among = """(list_has_all(string_split(l.given, ' '), string_split(r.given, ' '))
         or list_has_all(string_split(r.given, ' '), string_split(l.given, ' ')))"""
-    # Two names, however alike: one is the other's with a woman's ending, or both are listed and no typing error apart.
+    # Two names, however alike: stated to be, one the other's with a woman's ending, or both listed and no typing error
+    # apart.
     paired = "(list_contains(l.masculine, r.given) or list_contains(r.masculine, l.given))"
-    two_names = f"""(coalesce(l.given_signs <> r.given_signs, false) or coalesce({paired}, false)
+    two_names = f"""(coalesce(l.given_apart <> r.given_apart, false) or coalesce({paired}, false)
         or (l.is_listed and r.is_listed and not {within("l.given", "r.given", 1)}))"""
     # What is equal needs no distance; CASE asks no further.
-    one_name = f"""case when l.given = r.given then coalesce(l.given_signs = r.given_signs, true)
+    one_name = f"""case when l.given = r.given then coalesce(l.tones = r.tones, true)
         when {related} or {among} or {swapped} then true when {two_names} then false
         else ({_resemble("l.given", "r.given", rules)} or {initial} or {any_alike}) end"""
     same_family = f"""case when l.family = r.family then true else {_resemble("l.family", "r.family", rules)} end"""
@@ -86,7 +96,7 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
         else (list_has_any(string_split(l.family, ' '), string_split(r.family, ' ')) or {swapped}) end"""
     years = "abs(try_cast(l.dob[1:4] as integer) - try_cast(r.dob[1:4] as integer))"
     twins = f"""other_name and same_dob and same_family
-        and (similarity < {just_below(rules.twin_similarity)} or two_names)"""
+        and (similarity < {just_below(rules.twin_similarity)} or two_names or far_apart)"""
     conditions = {
         SUFFIX: "other_suffix",
         GENDERS: "other_gender and (other_name or not same_dob)",
@@ -95,7 +105,7 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
         TWINS_AT_HOME: twins,
         COLLEAGUES: "at_desk and other_family and not same_dob",
         UNNAMED: "unnamed and not (same_dob or same_email or same_phone)",
-        GENERATION: "other_years and not same_dob and not (same_email and same_phone)",
+        GENERATION: "other_years and not same_dob and (other_dob or not (same_email and same_phone))",
     }
     branches = " ".join(f"when {sql} then '{reason}'" for reason, sql in conditions.items() if reason not in idle)
     return f"""
@@ -111,6 +121,7 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
                 coalesce(l.is_desk, false) or coalesce(r.is_desk, false) as at_desk,
                 coalesce({same_family}, false) as same_family,
                 l.given is null or r.given is null as unnamed,
+                coalesce(not {within("l.given", "r.given", 2)}, false) as far_apart,
                 l.dob is null or r.dob is null as dob_unknown,
                 coalesce(case when l.dob = r.dob then true else {within("l.dob", "r.dob", 1)} end, false)
                     as same_dob,
@@ -123,12 +134,12 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
         ), judged as (
             select place, rid_l, rid_r,
                 not unnamed and (other_name and not dob_unknown or other_email or other_phone) or other_suffix
-                    or other_gender or other_years and other_dob
-                    or other_name and (two_names or similarity < {just_below(rules.twin_similarity)}) as is_proof,
+                    or other_gender or other_years and other_dob as is_proof,
+                other_name and (two_names or similarity < {just_below(rules.twin_similarity)}) as is_named,
                 case when same_number then null {branches} end as reason
             from facts
         )
-        select rid_l, rid_r, reason, is_proof from judged where reason is not null order by place"""
+        select rid_l, rid_r, reason, is_proof, is_named from judged where reason is not null order by place"""
 
 
 def _resemble(left: str, right: str, rules: Decision) -> str:
@@ -139,7 +150,9 @@ def _resemble(left: str, right: str, rules: Decision) -> str:
 def decide(pairs: pl.DataFrame, features: Features, rules: IdentityRules, idle: Collection[str] = ()) -> pl.DataFrame:
     """`pairs` (rid_l, rid_r, match_weight, …) with `decision` and the `reason` of a veto."""
     above = pairs.filter(pl.col("match_weight") >= rules.decision.accepts_from)
-    vetoes = pl.concat([different(above, features.frame), cannot_link(above, features, rules, idle).drop("is_proof")])
+    vetoes = pl.concat(
+        [different(above, features.frame), cannot_link(above, features, rules, idle).drop("is_proof", "is_named")]
+    )
     vetoes = vetoes.unique(["rid_l", "rid_r"], keep="first", maintain_order=True)
     return pairs.join(vetoes, on=["rid_l", "rid_r"], how="left", maintain_order="left").with_columns(
         decision=pl.when(pl.col("match_weight") < rules.decision.accepts_from)
@@ -172,14 +185,18 @@ def contradictions(
     features: Features,
     rules: IdentityRules,
     idle: Collection[str],
+    told: pl.Series,
 ) -> pl.DataFrame:
     """(rid_l, rid_r): the pairs of `within` that part the persons which hold both.
 
     `cleared`: pairs that are one person whatever the rules say. `groups`: per record its group in the deterministic
-    tier; within one, different numbers of one column are numbers of one person.
+    tier; within one, different numbers of one column are numbers of one person. `told`: records of which a login or a
+    steward says whose they are, whatever name they bear.
     """
     doubted = within.join(cleared, on=["rid_l", "rid_r"], how="anti")
-    proven = cannot_link(doubted, features, rules, idle).filter("is_proof").select("rid_l", "rid_r")
+    by_name = pl.col("is_named") & ~pl.any_horizontal(pl.col("rid_l", "rid_r").is_in(told.implode()))
+    found = cannot_link(doubted, features, rules, idle).filter(pl.col("is_proof") | by_name)
+    proven = found.select("rid_l", "rid_r")
     differ = different(doubted, features.frame).select("rid_l", "rid_r")
     apart = groups.gather(differ["rid_l"]) != groups.gather(differ["rid_r"])
     return pl.concat([proven, differ.filter(apart)]).unique().sort("rid_l", "rid_r")

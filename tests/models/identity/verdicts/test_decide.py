@@ -60,7 +60,8 @@ CASES = (
     # Father and son of one name.
     ({"date_of_birth": date(1955, 1, 20)} | OTHER_PHONE, {"email_address": "ml@mail.com"}, GENERATION),
     ({"date_of_birth": date(1955, 1, 20), "email_address": None}, {}, GENERATION),
-    ({"date_of_birth": date(1955, 1, 20)}, {}, None),
+    ({"date_of_birth": date(1955, 1, 20)}, {}, GENERATION),
+    ({"date_of_birth": date(1968, 5, 17)}, {}, None),
     ({"last_name": "Lopez Sr."}, {"last_name": "Lopez, Jr"}, SUFFIX),
     ({"last_name": "Lopez Sr."}, {}, None),
     # A record without given name that only fits the family.
