@@ -157,7 +157,8 @@ class Mapping:
         scope.keys = keys
         if self.where:
             try:
-                scope.results({"v": scope.truth(sql.parsed(self.where))})
+                given = scope.results({"v": scope.truth(sql.parsed(self.where))})["v"].values.dtype
+                found += [] if given in (pl.Boolean, pl.Null) else [f"where: {self.where!r} is no condition"]
             except Fault as fault:
                 found.append(f"where: {fault}")
         for target, tree in self.expressions().items():

@@ -160,7 +160,8 @@ READING = Reading(dates="day_first", decimal=".")  # what a column says by itsel
 
 def fuzz(count: int, seed: int) -> tuple[Counter[str], list[str]]:
     """Apply mappings until so many records were given to them; returns counts, and what went wrong."""
-    rng, counts, wrong = random.Random(seed), Counter[str](), []
+    rng, counts = random.Random(seed), Counter[str]()
+    wrong: list[str] = []
     while counts["records"] < count and len(wrong) < 10:
         frame, used = records(rng, rng.choice((0, 1, 40, 400))), mapping(rng)
         counts["records"] += frame.height

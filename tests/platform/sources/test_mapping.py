@@ -378,3 +378,9 @@ def test_an_aggregate_that_gives_text_where_a_number_is_meant_is_refused_in_one_
     cast = Mapping({"PRICE": "COALESCE(ARG_MAX(CAST(price AS DOUBLE), at), 0.5)"}, ("sku",))
     assert cast.faults(Prices, ["sku", "price", "at"], frame) == []
     assert cast.applied(frame, Prices).frame["PRICE"].to_list() == [1.5]
+
+
+@pytest.mark.parametrize("where", ["'x'", "DATE '2026-01-05'", "1 + 1"])
+def test_a_where_that_is_no_condition_is_refused(lines: type[Table], where: str) -> None:
+    frame = pl.DataFrame({POSITION: [1], "no": ["1"]})
+    assert Mapping({"ORDER": "no"}, where=where).faults(lines, ["no"], frame) == [f"where: {where!r} is no condition"]
