@@ -1,9 +1,10 @@
 """Identity on files with few duplicates or none, and few columns: wrong pairs, and right ones found, at the rules as
 committed.
 
-`python tests/bench/identity_few.py [--records 5000]`
+`python tests/bench/identity_few.py [--records 5000] [--generator households] [--seed 41]`
 
-The people are the second generator's households (`people.households`), one record each, and further records of some.
+The people are those of a generator of `people`, by default the second one's households: one record each, and further
+records of some.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from pathlib import Path
 import polars as pl
 import yaml
 from conditions import conditions
-from people import households
+from people import households, retail
 
 from customer360.models.identity import IdentityRules, resolve
 from customer360.models.identity.evidence.mapping import PeopleMapping, people_records
@@ -28,12 +29,13 @@ COLUMNS = {
     "name and e-mail": NAMES | {"email_address": "email"},
     "all": NAMES | PLACE | {"date_of_birth": "dob", "email_address": "email", "phone_number": "phone"},
 }
+GENERATORS = {"households": households, "retail": retail}
 SHARES = (0.0, 0.001, 0.005, 0.01, 0.05, 0.3)
 
 
-def population(records: int, share: float) -> pl.DataFrame:
+def population(records: int, share: float, generator: str = "households", seed: int = 41) -> pl.DataFrame:
     """One record a person of `records` people, and of `share` of them a further one."""
-    rows = households(2 * records).sort("entity_id", "unique_id")
+    rows = GENERATORS[generator](2 * records, seed).sort("entity_id", "unique_id")
     rows = rows.with_columns(place=pl.int_range(pl.len()).over("entity_id"))
     first = rows.filter(pl.col("place") == 0).head(records)
     again = rows.filter(pl.col("place") == 1).join(first, on="entity_id", how="semi").head(round(records * share))
@@ -45,30 +47,35 @@ def pairs(groups: pl.DataFrame, by: list[str]) -> int:
     return int((sizes * (sizes - 1) // 2).sum())
 
 
-def measure(rows: pl.DataFrame, columns: dict[str, str], rules: IdentityRules) -> tuple[int, int, int]:
-    """True pairs, pairs of one person by the resolution, and how many of those are true."""
+def measure(rows: pl.DataFrame, columns: dict[str, str], rules: IdentityRules) -> tuple[int, int, int, float]:
+    """True pairs, pairs of one person by the resolution, how many of those are true, and the bits they took."""
     mapping = PeopleMapping.model_validate({"unique_id": "unique_id", "columns": columns})
     own = mapping.applied_to(rules)
     made = resolve(standardize(people_records({"people": rows.drop("entity_id")}, mapping), own), own)
     truth = rows.select(record_id="unique_id", entity_id="entity_id")
     found = made.assignments.join(truth, on="record_id")
-    return pairs(found, ["entity_id"]), pairs(found, ["cluster_key"]), pairs(found, ["cluster_key", "entity_id"])
+    counts = (pairs(found, by) for by in (["entity_id"], ["cluster_key"], ["cluster_key", "entity_id"]))
+    return *counts, made.model.deciding(own).decision.accepts_from
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=5000)
+    parser.add_argument("--generator", choices=list(GENERATORS), default="households")
+    parser.add_argument("--seed", type=int, default=41)
     options = parser.parse_args()
     logging.getLogger("splink").setLevel(logging.ERROR)
     rules = IdentityRules.model_validate(yaml.safe_load((ROOT / "configs/rules/identity.yaml").read_text()))
     print(conditions("polars", "duckdb", "splink"))
-    print("| columns | duplicates | true pairs | wrong | right | precision | recall |\n|---|---|---|---|---|---|---|")
+    print("| columns | duplicates | bits | true pairs | wrong | right | precision | recall |\n" + "|---" * 8 + "|")
     for name, columns in COLUMNS.items():
         for share in SHARES:
-            true, found, right = measure(population(options.records, share), columns, rules)
+            rows = population(options.records, share, options.generator, options.seed)
+            true, found, right, bits = measure(rows, columns, rules)
             precision = f"{right / found:.3f}" if found else "-"
             recall = f"{right / true:.3f}" if true else "-"
-            print(f"| {name} | {share:.1%} | {true} | {found - right} | {right} | {precision} | {recall} |", flush=True)
+            counted = f"{bits:.2f} | {true} | {found - right} | {right}"
+            print(f"| {name} | {share:.1%} | {counted} | {precision} | {recall} |", flush=True)
 
 
 if __name__ == "__main__":
