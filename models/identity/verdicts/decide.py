@@ -95,14 +95,14 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
     one_family = f"""case when {same_family} then true
         else (list_has_any(string_split(l.family, ' '), string_split(r.family, ' ')) or {swapped}) end"""
     years = "abs(try_cast(l.dob[1:4] as integer) - try_cast(r.dob[1:4] as integer))"
-    twins = f"""other_name and same_dob and same_family
-        and (similarity < {just_below(rules.twin_similarity)} or two_names or far_apart)"""
+    twins = "other_name and same_dob and same_family"
+    unlike = f"similarity < {just_below(rules.twin_similarity)}"
     conditions = {
         SUFFIX: "other_suffix",
         GENDERS: "other_gender and (other_name or not same_dob)",
         HOUSEHOLD: "other_name and not same_dob",
-        TWINS: f"{twins} and (other_email or other_phone) and not (same_email or same_phone)",
-        TWINS_AT_HOME: twins,
+        TWINS: f"{twins} and {unlike} and (other_email or other_phone) and not (same_email or same_phone)",
+        TWINS_AT_HOME: f"{twins} and ({unlike} or two_names or far_apart)",
         COLLEAGUES: "at_desk and other_family and not same_dob",
         UNNAMED: "unnamed and not (same_dob or same_email or same_phone)",
         GENERATION: "other_years and not same_dob and (other_dob or not (same_email and same_phone))",

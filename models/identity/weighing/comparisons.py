@@ -172,7 +172,7 @@ BIRTH = Comparison(
     (
         # The first of January is what sources write for a known year: equality on it says little more than the year.
         Level("exact", "day_l = day_r", 0.85, 6e-5, "day"),
-        Level("year with default day", "year_l = year_r and (day_l is null or day_r is null)", 0.03, 3e-3),
+        Level("year with default day", "year_l = year_r and (day_l is null or day_r is null)", 0.03, 1e-3),
         Level(
             "close",
             f"{_typos('dob', 1, 0.9)} or (year_l = year_r and dob_l[6:7] = dob_r[9:10] and dob_l[9:10] = dob_r[6:7])",
