@@ -22,6 +22,7 @@ OF_NOBODY = frozenset(  # what a column is of that is no customer's number, unle
     "brand city state zip country name first last birth gender quantity price cost total tax discount date time status "
     "type channel currency size color percent coupon inventory ticket row".split()
 )
+IN_GROUPS = r"^\d{2,}([ -]\d{2,})+$"  # a number as it stands on a card
 FEW, SOME = 10, 3  # common values that say something: of any form, of long values or named columns
 TELLING = 0.3  # share that chance does not explain
 LONG = 6  # signs of a value that hardly comes about twice
@@ -163,7 +164,9 @@ def _free(meaning: Meaning, vocabulary: Vocabulary) -> list[Column]:
 
 
 def _is_number_of_one(column: Column) -> bool:
-    return len(column.distinct) >= SOME and not column.is_nested and column.is_a("id") == 1.0
+    if len(column.distinct) < SOME or column.is_nested:
+        return False
+    return column.is_a("id") == 1.0 or (not column.is_moment and column.share(IN_GROUPS) >= CLEAR)
 
 
 def _may_be_of_people(column: Column, vocabulary: Vocabulary) -> bool:
