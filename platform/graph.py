@@ -54,6 +54,7 @@ class Node:
     reads: dict[str, tuple[str, ...]] | None = None  # columns that an input needs, where not all
     version: Callable[[Any], str] | None = None  # of what a producer holds beside its inputs, e.g. a model
     follows: Callable[..., Any] | None = None  # gives stored rows the subject that their inputs name now
+    reached: Callable[..., Any] | None = None  # stored rows that changed rows of those inputs may give another subject
     after_records: bool = False  # waits for every record table, as what measures their commits must
 
     @property
@@ -161,6 +162,7 @@ def builds(
     merge: Callable[..., Any] | None = None,
     reads: dict[str, tuple[str, ...]] | None = None,
     follows: Callable[..., Any] | None = None,
+    reached: Callable[..., Any] | None = None,
 ) -> Callable[[F], F]:
     """Declare a pure function from frames to one frame as the build of ``table``.
 
@@ -169,7 +171,8 @@ def builds(
     the columns that are needed of a wide input, so that an exchange carries no others. ``follows`` takes stored rows,
     then some of the inputs by their names, and returns the same rows with the ``subject_id`` and ``person_id`` that a
     build would give them now: where nothing else has changed, only rows whose subject did are written again (see
-    ``run.following``).
+    ``run.following``). ``reached`` takes the same, of the inputs only rows that came, went or changed, and returns the
+    stored rows that these may concern: no others are asked whose they are.
     """
 
     def declare(function: F) -> F:
@@ -193,6 +196,7 @@ def builds(
                 merge=merge,
                 reads=reads,
                 follows=follows,
+                reached=reached,
             )
         )
         return function

@@ -32,7 +32,7 @@ class Preferences(Table, table="silver.preferences", per="preference_id", sort_b
 PREFERENCE_OWNER = Owner(at="stated_on", otherwise=BY_ACCOUNT)
 
 
-@builds(Preferences, follows=PREFERENCE_OWNER.of)
+@builds(Preferences, follows=PREFERENCE_OWNER.of, reached=PREFERENCE_OWNER.reached)
 def preferences(bronze_preferences: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
     """Communication preferences split into purpose and answer; an unreadable answer counts as a refusal."""
     value = pl.col("PREFERENCE_VALUE")

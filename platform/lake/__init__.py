@@ -120,6 +120,16 @@ class Lake:
         folder = name.replace(".", "/", 1) + "/"
         return {m["path"].removeprefix(folder): m["size"] for page in obstore.list(self._store(), folder) for m in page}
 
+    def holds(self, name: str, files: Iterable[File]) -> bool:
+        """Whether the data files of a table are still stored, be they of its current version or not."""
+        folder = name.replace(".", "/", 1)
+        try:
+            for file in files:
+                obstore.head(self._store(), f"{folder}/{file.path}")
+        except (FileNotFoundError, obstore.exceptions.NotFoundError):
+            return False
+        return True
+
     def delete(self, paths: Iterable[str]) -> None:
         for path in paths:
             obstore.delete(self._store(), path)

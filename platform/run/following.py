@@ -28,7 +28,9 @@ from customer360.platform.run.planning import Job, carried_bytes, exchanged
 from customer360.platform.run.units import (
     InputPart,
     UnitResult,
+    apart,
     conform_to_storage,
+    other_rows,
     read_part,
     storage_order,
 )
@@ -48,6 +50,7 @@ class FollowUnit:
     files: tuple[File, ...]
     inputs: tuple[InputPart, ...]
     staging: str
+    known: tuple[InputPart, ...] = ()  # the inputs as they were when the rows followed last, where that is known
 
     def run(self) -> UnitResult:
         name = tables.spec(self.node.table).name
@@ -70,6 +73,11 @@ class FollowUnit:
         """(place, subject_id, person_id of now) of the rows that had another subject or person."""
         assert self.node.follows is not None
         others = [read_part(self.lake, part) for part in self.inputs]
+        if self.known and self.node.reached:
+            asked = self._asked(stored)
+            if asked.is_empty():
+                return stored.select(PLACE, *SUBJECT_KEYS).clear().collect()
+            stored = stored.join(asked.lazy(), on=PLACE, how="semi")
         now = self.node.follows(stored, *others).select(PLACE, *SUBJECT_KEYS).collect()
         before = stored.select(PLACE, *(pl.col(c).alias(f"{c}__") for c in SUBJECT_KEYS)).collect()
         if now.height != before.height or now[PLACE].n_unique() != now.height:
@@ -78,6 +86,14 @@ class FollowUnit:
             )
         is_other = pl.any_horizontal(pl.col(c).ne_missing(pl.col(f"{c}__")) for c in SUBJECT_KEYS)
         return now.join(before, on=PLACE).filter(is_other).select(PLACE, *SUBJECT_KEYS)
+
+    def _asked(self, stored: pl.LazyFrame) -> pl.DataFrame:
+        """Places of the rows that may belong to somebody else: those that a changed row of an input concerns."""
+        assert self.node.reached is not None
+        changed = [_changed(self.lake, old, new) for old, new in zip(self.known, self.inputs, strict=True)]
+        if all(rows.is_empty() for rows in changed):
+            return pl.DataFrame(schema=[PLACE])
+        return self.node.reached(stored, *(rows.lazy() for rows in changed)).select(PLACE).unique().collect()
 
     def _left(self, moved: pl.DataFrame) -> pl.DataFrame:
         """(bucket, place within the bucket's files) of the rows that do not stay as they are."""
@@ -91,6 +107,12 @@ class FollowUnit:
         places = moved.select(pl.col(PLACE).cast(pl.Int64)).sort(PLACE)
         left = places.join_asof(first, left_on=PLACE, right_on="start")
         return left.select(BUCKET, pl.col(PLACE) - pl.col("start"))
+
+
+def _changed(lake: Lake, old: InputPart, new: InputPart) -> pl.DataFrame:
+    """Rows that one state of an input has and the other lacks."""
+    before, after = (read_part(lake, part).collect() for part in apart(old, new))
+    return pl.concat(other_rows(before, after))
 
 
 def _bucket(f: File) -> int:
@@ -151,10 +173,19 @@ def follow_units(job: Job, limit: int, staging: str) -> list[FollowUnit]:
             filled = 0
         groups[-1] += files
         filled += sum(f.size for f in files)
+    known = _known(job)
     return [
-        FollowUnit(lake=lake, node=node, files=tuple(g), inputs=inputs, staging=f"{staging}/follow-{n}")
+        FollowUnit(lake=lake, node=node, files=tuple(g), inputs=inputs, known=known, staging=f"{staging}/follow-{n}")
         for n, g in enumerate(groups)
     ]
+
+
+def _known(job: Job) -> tuple[InputPart, ...]:
+    """What the rows followed last, where all of it is known and stored."""
+    before = job.origin.followed if job.origin is not None else {}
+    parts = tuple(InputPart(table=t, files=tuple(before[t])) for t in job.node.followed if t in before)
+    is_whole = len(parts) == len(job.node.followed)
+    return parts if is_whole and all(job.context.lake.holds(p.table, p.files) for p in parts) else ()
 
 
 def move_units(job: Job, found: list[UnitResult]) -> list[MoveUnit]:

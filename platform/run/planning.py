@@ -18,6 +18,7 @@ from customer360.platform.quality.ahead import MARGIN, margin_of
 from customer360.platform.quality.checks import TableChecks
 from customer360.platform.run.deletions import Snapshot
 from customer360.platform.run.executor import Executor
+from customer360.platform.run.origins import Origin, origin_of
 from customer360.platform.run.snapshots import of_table
 from customer360.platform.run.units import BuildUnit, InputPart, key_column
 from customer360.platform.settings import Settings
@@ -52,6 +53,9 @@ class Job:
     stands: dict[str, Any] | None = None  # facts of the commit whose rows it only has to give to whose they are now
     staged: dict[str, dict[int, list[str]]] = field(default_factory=dict)  # exchange pieces by table and part
     snapshots: tuple[Snapshot, ...] = ()  # of the record table that it reads
+    ground: str = ""  # as the fingerprint, without the inputs of which it suffices to know what is new
+    origin: Origin | None = None  # of the commit that stands
+    replaced: tuple[str, ...] | None = None  # bronze rows that corrections stand for, where that was asked
 
     @property
     def app(self) -> str:
@@ -60,6 +64,11 @@ class Job:
     @property
     def app_version(self) -> int:
         return int(self.fingerprint[:15], 16)
+
+    @property
+    def followed_version(self) -> int:
+        """Version under which rows that only followed are committed: the node is not current by that."""
+        return int(_digest(["followed", self.fingerprint])[:15], 16)
 
     @property
     def basis_app(self) -> str:
@@ -106,9 +115,23 @@ def prepare(node: Node, context: Context, rules: dict[str, Any]) -> Job:
     basis = _digest(
         [parts[0], {name: _basis_of(context.lake, node, name, files) for name, files in inputs.items()}, *parts[2:]]
     )
-    return Job(
-        node, inputs, reserved, partition, fingerprint, own, checks, margin_of(rules), basis, snapshots=standing
-    )  # fmt: skip
+    ground = _digest([parts[0], {name: _ground_of(node, name, files) for name, files in inputs.items()}, *parts[2:]])
+    job = Job(node, inputs, reserved, partition, fingerprint, own, checks, margin_of(rules), basis)
+    return replace(job, snapshots=standing, ground=ground, origin=_origin_of(job))
+
+
+def _origin_of(job: Job) -> Origin | None:
+    """Of a record table; others are made of their inputs as they are."""
+    if not job.node.records:
+        return None
+    stored = job.context.lake.transaction(tables.spec(job.node.table).name, job.app)
+    return origin_of(job.context.lake, job.node.name, stored)
+
+
+def _ground_of(node: Node, name: str, files: list[File]) -> list[str] | None:
+    """What of an input decides every row of a record table; None of one whose new rows concern their own keys."""
+    is_apart = name == node.records or name in node.followed or key_column(name, node.per or "")
+    return None if is_apart else [f.path for f in files]
 
 
 def _basis_of(lake: Lake, node: Node, name: str, files: list[File]) -> Any:

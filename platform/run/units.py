@@ -209,3 +209,22 @@ def read_part(lake: Lake, part: InputPart) -> pl.LazyFrame:
     else:
         frame = pl.LazyFrame(schema=tables.schema(tables.by_name(part.table)))
     return frame.select(part.columns) if part.columns else frame
+
+
+def apart(old: InputPart, new: InputPart) -> tuple[InputPart, InputPart]:
+    """Two states of an input without the files that they share."""
+    shared = {f.path for f in old.files} & {f.path for f in new.files}
+    parts = [
+        InputPart(table=p.table, files=tuple(f for f in p.files if f.path not in shared), columns=p.columns)
+        for p in (old, new)
+    ]
+    return parts[0], parts[1]
+
+
+def other_rows(before: pl.DataFrame, after: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows of the one that the other lacks, and the other way round."""
+    on = before.columns
+    return (
+        before.join(after, on=on, how="anti", nulls_equal=True),
+        after.join(before, on=on, how="anti", nulls_equal=True),
+    )
