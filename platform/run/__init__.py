@@ -22,9 +22,9 @@ from customer360.platform.quality.checks import added
 from customer360.platform.run.executor import Failure, LocalExecutor, RayExecutor, executor_for
 from customer360.platform.run.following import FollowUnit, MoveUnit, follow_units, followed, move_units, standing_facts
 from customer360.platform.run.grouping import is_stale
-from customer360.platform.run.incremental.advance import advanced, files_digest
+from customer360.platform.run.incremental.advance import advanced
 from customer360.platform.run.ingest import ingest
-from customer360.platform.run.origins import Origin, forget_others
+from customer360.platform.run.origins import Origin, files_digest, forget_others
 from customer360.platform.run.planning import (
     Context,
     Job,
@@ -266,7 +266,7 @@ class _Driver:
             marks=({job.basis_app: job.basis_version} if job.node.follows else {})
             | (editions.mark(job.node.name, self.as_of) if job.partition.get("as_of") else {}),
         )  # fmt: skip
-        if job.node.records:
+        if job.keeps_origin:
             forget_others(self.lake, job.node.name, job.app_version)
         self.record.nodes.append(NodeRun(job.node.name, "built", seconds, facts["rows"], facts))
         telemetry.NODE_SECONDS.labels(node=job.node.name).observe(seconds)
@@ -277,14 +277,14 @@ class _Driver:
                 raise RunError({job.node.name: f"conservation does not hold: {balance.text}"})
 
     def _note_origin(self, job: Job, files: list[Add], facts: dict[str, Any]) -> None:
-        """Keep what a record table is made from, before it is committed."""
-        if not job.node.records:
+        """Keep what a table is made from, before it is committed."""
+        if not job.keeps_origin:
             return
-        if job.replaced is None:
+        if job.node.records and job.replaced is None:
             job.replaced = job.origin.replaced if job.stands and job.origin else replaced_rows(job)
         followed = {t: job.inputs[t] for t in job.node.followed}
         stored, origin = files_digest(files), Origin(ground=job.ground, inputs=job.inputs, followed=followed)
-        replace(origin, replaced=job.replaced, stored=stored, facts=facts).save(
+        replace(origin, replaced=job.replaced or (), stored=stored, facts=facts).save(
             self.lake, job.node.name, job.app_version
         )
 

@@ -1,17 +1,19 @@
 """What the standing commit of a build was made from: its input files, by which the next run knows what is new.
 
-One object a build, named by the fingerprint that its commit names, and written before the commit: so the two cannot be
-parted by a crash. A lake of before has none; what cannot be known is built whole.
+One object a build of record tables, or of tables by subject, named by the fingerprint that its commit names, and written
+before the commit: so the two cannot be parted by a crash. A lake of before has none; what cannot be known is built
+whole.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from customer360.platform.lake import File, Lake
+from customer360.platform.lake import Add, File, Lake
 
 ORIGINS = "_origins"
 
@@ -54,3 +56,8 @@ def origin_of(lake: Lake, node: str, version: int | None) -> Origin | None:
 def forget_others(lake: Lake, node: str, version: int) -> None:
     """Delete what earlier commits of a build were made from."""
     lake.delete(path for path in lake.objects(f"{ORIGINS}/{node}") if path != _path(node, version))
+
+
+def files_digest(files: Sequence[File | Add]) -> str:
+    """Digest of the paths of a table's files: whether anybody changed it since."""
+    return hashlib.sha256(json.dumps(sorted(f.path for f in files)).encode()).hexdigest()

@@ -72,12 +72,15 @@ class BuildUnit:
     checks: TableChecks | None = None  # what the quality of a record table is measured by
     margin: timedelta = MARGIN  # how far a time may lie after the landing of its row
     snapshots: tuple[Snapshot, ...] = ()  # of the sources of a record table
+    known: tuple[InputPart, ...] = ()  # of a bucket: its inputs by subject when the stored rows were made
+    stored: tuple[File, ...] = ()  # those rows: subjects of which no input changed keep them
 
     def run(self) -> UnitResult:
         records = self.node.records
+        touched = self._touched() if self.known else None
         frames, current = [], None
         for part in self.inputs:
-            frame = read_part(self.lake, part)
+            frame = self._of(touched, part.table, read_part(self.lake, part))
             if part.table == records:
                 table, replaced = tables.by_name(part.table), set(self.replaced)
                 current = current_records(
@@ -86,11 +89,37 @@ class BuildUnit:
                 frame = current.rows.lazy()
             frames.append(frame)
         output = conform_to_storage(self.node.table, self.node.function(*frames, **self.reserved), self.partition)
+        if touched is not None:
+            output = self._beside(output, touched)
         result = UnitResult(facts={"rows": output.height})
         if current is not None:
             _account(self, result, current, output.height)
         self._write(output, result)
         return result
+
+    def _touched(self) -> pl.Series:
+        """Subjects that an input has other rows of than when the stored rows were made."""
+        now, found = {part.table: part for part in self.inputs}, []
+        for known in self.known:
+            subject = key_column(known.table, self.node.per or "") or ""
+            before, after = apart(known, now[known.table])
+            if before.files:
+                rows = other_rows(*(read_part(self.lake, part).collect() for part in (before, after)))
+                found += [part[subject] for part in rows]
+            else:
+                found.append(read_part(self.lake, after).select(subject).collect()[subject])
+        return pl.concat(found).unique()
+
+    def _of(self, touched: pl.Series | None, table: str, frame: pl.LazyFrame) -> pl.LazyFrame:
+        """An input; where only some subjects are made anew, theirs."""
+        subject = key_column(table, self.node.per or "")
+        return frame if touched is None or subject is None else frame.filter(pl.col(subject).is_in(touched.implode()))
+
+    def _beside(self, output: pl.DataFrame, touched: pl.Series) -> pl.DataFrame:
+        """Rows of touched subjects beside the stored ones of the others."""
+        stored = self.lake.scan(tables.spec(self.node.table).name, list(self.stored))
+        others = stored.filter(~pl.col(self.node.per or "").is_in(touched.implode())).collect()
+        return pl.concat([others, output]).sort(storage_order(self.node.table), nulls_last=True)
 
     def _write(self, output: pl.DataFrame, result: UnitResult) -> None:
         name = tables.spec(self.node.table).name
@@ -222,8 +251,10 @@ def apart(old: InputPart, new: InputPart) -> tuple[InputPart, InputPart]:
 
 
 def other_rows(before: pl.DataFrame, after: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows of the one that the other lacks, and the other way round."""
+    """Rows of the one that the other lacks, and the other way round; all rows where columns are nested."""
     on = before.columns
+    if any(dtype.is_nested() for dtype in before.schema.values()):
+        return before, after
     return (
         before.join(after, on=on, how="anti", nulls_equal=True),
         after.join(before, on=on, how="anti", nulls_equal=True),

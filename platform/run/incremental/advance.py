@@ -8,8 +8,6 @@ follow. A table that cannot be brought forward, for whatever reason, is built wh
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,17 +21,12 @@ from customer360.platform.quality.checks import Tally, added
 from customer360.platform.run.executor import Executor, Failure
 from customer360.platform.run.following import follow_units, followed, move_units
 from customer360.platform.run.incremental.appended import QUARANTINE, AppendUnit, Changes
-from customer360.platform.run.origins import Origin
+from customer360.platform.run.origins import Origin, files_digest
 from customer360.platform.run.planning import Job, columns_of, stored_part
 from customer360.platform.run.units import InputPart, key_column
 
 Commit = Callable[[Job, dict[str, list[Add]], dict[str, Any]], None]
 FollowCommit = Callable[[Job, list[Add], Origin], None]
-
-
-def files_digest(files: Sequence[File | Add]) -> str:
-    """Digest of the paths of a table's files: whether anybody changed it since."""
-    return hashlib.sha256(json.dumps(sorted(f.path for f in files)).encode()).hexdigest()
 
 
 def why_whole(job: Job, limit: int) -> str:

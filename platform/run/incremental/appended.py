@@ -158,7 +158,7 @@ class AppendUnit:
         leaving, arriving = _by_bucket(self.lake, table, gone), _by_bucket(self.lake, table, new)
         for bucket in sorted({*leaving, *arriving}, key=lambda b: -1 if b is None else b):
             held = [f for f in self.stored if bucket is None or f.partition[BUCKET] == str(bucket)]
-            partition: dict[str, str | None] = {**self.partition} | ({} if bucket is None else {BUCKET: str(bucket)})
+            partition: dict[str, str | None] = {**self.partition, **({} if bucket is None else {BUCKET: str(bucket)})}
             left = leaving.get(bucket, gone.clear()).select(key)
             kept = _without(self.lake, name, held, left, result) if left.height else held
             if bucket in arriving:

@@ -79,7 +79,8 @@ def files_with(lake: Lake, table: str, column: str, files: Sequence[File], value
 def _covering(lake: Lake, table: str, column: str, named: dict[str, File]) -> list[KeyRun]:
     """Runs that together cover the files, made and merged as needed."""
     folder = f"{KEYS}/{table}/{column}/{pl.__version__}"  # hashes are stable within one version of Polars
-    known, stale = [], []
+    known: list[KeyRun] = []
+    stale: list[KeyRun] = []
     covered: set[str] = set()
     for run in sorted(_runs(lake, folder), key=lambda r: -len(r.files)):
         if not named.keys() >= set(run.files) or covered >= set(run.files):
@@ -87,8 +88,8 @@ def _covering(lake: Lake, table: str, column: str, named: dict[str, File]) -> li
         else:
             known.append(run)
             covered |= set(run.files)
-    for group in _groups([f for path, f in sorted(named.items()) if path not in covered and f.rows]):
-        known.append(_made(lake, table, column, folder, group))
+    for files in _groups([f for path, f in sorted(named.items()) if path not in covered and f.rows]):
+        known.append(_made(lake, table, column, folder, files))
     small = [r for r in known if r.rows <= LARGEST // 2]
     if len(small) > MANY:
         for group in _groups(small):
