@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote
@@ -32,6 +33,7 @@ from customer360.platform.lake.buckets import BUCKET, bucket_numbers
 from customer360.platform.lake.filestats import statistics_columns, statistics_of
 from customer360.platform.lake.lock import file_lock, marker_lock, note_of
 from customer360.platform.lake.objects import remote_store
+from customer360.platform.lake.opened import opened
 from customer360.platform.tables import Table
 
 BUCKETS_PROPERTY = "customer360.buckets"
@@ -143,7 +145,8 @@ class Lake:
             TableMissing: it was not built yet.
         """
         try:
-            return DeltaTable(self.uri(name), version=version, storage_options=self.storage_options or None)
+            uri, options = self.uri(name), self.storage_options
+            return opened(uri, options).table if version is None else DeltaTable(uri, version, options or None)
         except TableNotFoundError:
             raise TableMissing(
                 f"{name} does not exist in {self.root} yet; `customer360 run --to {name}` builds it"
@@ -166,21 +169,15 @@ class Lake:
         Raises:
             VersionGone: files of an earlier ``version`` were deleted.
         """
-        if version is None and not self.exists(name):
-            return []
-        dt = self.delta(name, version)
-        actions = pl.DataFrame(pa.table(dt.get_add_actions()))
-        if actions.is_empty():
-            return []
-        found = []
-        for row in actions.select(
-            c for c in ("path", "num_records", "size_bytes", "partition") if c in actions.columns
-        ).to_dicts():
-            partition = {k: None if v is None else str(v) for k, v in (row.get("partition") or {}).items()}
-            found.append(File(unquote(row["path"]), row["num_records"] or 0, row["size_bytes"], partition))
-        if version is not None and version < self.version(name):
+        if version is None:
+            known = opened(self.uri(name), self.storage_options) if self.exists(name) else None
+            if known is not None and "files" not in known.derived:
+                known.derived["files"] = _files(known.table)
+            return list(known.derived["files"]) if known is not None else []
+        found = _files(self.delta(name, version))
+        if version < self.version(name):
             self._check_whole(name, version, found)
-        return sorted(found, key=lambda f: f.path)
+        return found
 
     def _check_whole(self, name: str, version: int, files: list[File]) -> None:
         stored = self.sizes(name)
@@ -262,7 +259,7 @@ class Lake:
             ContractError: a stored column has another type, or the table other partitions; the message says how to
             rebuild.
         """
-        name, declared = tables.spec(table).name, self._delta_schema(table)
+        name, declared = tables.spec(table).name, self._delta_schema(table)  # type: ignore[arg-type]
         if not self.exists(name):
             self._create(table, declared, "ignore")
             return
@@ -301,7 +298,9 @@ class Lake:
             raise_if_key_not_exists=False,
         )
 
-    def _delta_schema(self, table: type[Table]) -> Schema:
+    @staticmethod
+    @cache
+    def _delta_schema(table: type[Table]) -> Schema:
         columns = tables.schema(table) | ({BUCKET: pl.Int32()} if tables.spec(table).bucketed else {})
         empty = pl.DataFrame(schema=columns)
         return Schema.from_arrow(empty.to_arrow(compat_level=pl.CompatLevel.oldest()).schema)
@@ -423,6 +422,16 @@ def constant(value: str | None, to: pl.DataType) -> pl.Expr:
     if value is not None and to == pl.Date:
         return pl.lit(date.fromisoformat(value))
     return pl.lit(value).cast(to)
+
+
+def _files(dt: DeltaTable) -> list[File]:
+    actions = pl.DataFrame(pa.table(dt.get_add_actions()))
+    known = [c for c in ("path", "num_records", "size_bytes", "partition") if c in actions.columns]
+    found = []
+    for row in actions.select(known).to_dicts():
+        partition = {k: None if v is None else str(v) for k, v in (row.get("partition") or {}).items()}
+        found.append(File(unquote(row["path"]), row["num_records"] or 0, row["size_bytes"], partition))
+    return sorted(found, key=lambda f: f.path)
 
 
 def _partition_columns(table: type[Table]) -> list[str]:

@@ -1,8 +1,8 @@
 """What the standing commit of a build was made from: its input files, by which the next run knows what is new.
 
-One object a build of record tables, or of tables by subject, named by the fingerprint that its commit names, and written
-before the commit: so the two cannot be parted by a crash. A lake of before has none; what cannot be known is built
-whole.
+One object a build of record tables, or of tables by subject. It is named by the fingerprint that its commit names, and
+written before the commit: so the two cannot be parted by a crash. A lake of before has none; what cannot be known is
+built whole.
 """
 
 from __future__ import annotations
