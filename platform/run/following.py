@@ -14,6 +14,8 @@ and arrives in the same one.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +32,7 @@ from customer360.platform.run.units import (
     UnitResult,
     apart,
     conform_to_storage,
+    folded,
     other_rows,
     read_part,
     storage_order,
@@ -121,7 +124,7 @@ def _bucket(f: File) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class MoveUnit:
-    """Write one bucket anew: what stays of its stored rows, and the rows that were staged for it."""
+    """Give one bucket the rows that were staged for it, and write those of its files anew that rows leave."""
 
     lake: Lake
     node: Node
@@ -133,17 +136,48 @@ class MoveUnit:
 
     def run(self) -> UnitResult:
         table, name = self.node.table, tables.spec(self.node.table).name
-        parts = [get_piece(self.lake, path) for path in self.arriving]
-        if self.files:
-            stored = self.lake.scan(name, list(self.files)).with_row_index(PLACE).collect()
-            gone = [get_piece(self.lake, path)[PLACE] for path in self.left]
-            stays = ~pl.col(PLACE).cast(pl.Int64).is_in(pl.concat(gone).implode()) if gone else pl.lit(True)
-            parts.append(stored.filter(stays).drop(PLACE))
-        rows = pl.concat(parts).sort(storage_order(table), nulls_last=True)
-        if rows.is_empty():
-            return UnitResult(facts={"rows": 0})
-        add = self.lake.write_file(name, rows, {**self.partition, BUCKET: str(self.bucket)})
-        return UnitResult(adds={name: [add]}, facts={"rows": rows.height})
+        partition: dict[str, str | None] = {**self.partition, BUCKET: str(self.bucket)}
+        gone = pl.concat([get_piece(self.lake, path)[PLACE] for path in self.left]).sort() if self.left else None
+        kept: list[File | Add] = []
+        start = 0
+        for file in self.files:
+            here = (
+                pl.Series([], dtype=pl.Int64)
+                if gone is None
+                else gone.filter(gone.is_between(start, start + file.rows - 1))
+            )
+            kept += self._rest(file, here - start)
+            start += file.rows
+        if self.arriving:
+            rows = pl.concat([get_piece(self.lake, path) for path in self.arriving])
+            rows = rows.sort(storage_order(table), nulls_last=True)
+            kept.append(self.lake.write_file(name, rows, partition, self._stem(*self.arriving)))
+        kept = folded(self.lake, table, kept, partition)
+        adds = [f if isinstance(f, Add) else standing(f) for f in kept]
+        return UnitResult(adds={name: adds}, facts={"rows": sum(f.rows for f in adds)})
+
+    def _rest(self, file: File, places: pl.Series) -> list[File | Add]:
+        """A file without the rows of some places; as it is where there are none."""
+        name = tables.spec(self.node.table).name
+        if places.is_empty():
+            return [file]
+        if places.len() == file.rows:
+            return []
+        stored = self.lake.scan(name, [file]).with_row_index(PLACE).collect()
+        rest = stored.filter(~pl.col(PLACE).cast(pl.Int64).is_in(places.implode())).drop(PLACE)
+        return [self.lake.write_file(name, rest, file.partition, self._stem(file.path))]
+
+    def _stem(self, *of: str) -> str:
+        """Name of a file by what it is made of: rows may have no key, so that two files may well become equal."""
+        said = [*of, *sorted(self.left), *(f.path for f in self.files)]
+        return "m" + hashlib.sha256(json.dumps(said).encode()).hexdigest()[:24]
+
+
+def standing(file: File) -> Add:
+    """A stored file as one of a commit: `replace` adds only paths that the table does not have, so statistics need not
+    be known.
+    """
+    return Add(file.path, file.size, file.rows, file.partition, "")
 
 
 def standing_facts(job: Job, limit: int) -> dict[str, Any] | None:
@@ -225,8 +259,7 @@ def followed(job: Job, found: list[UnitResult], written: list[UnitResult]) -> tu
         raise RunError({job.node.name: f"{facts['rows']} rows became {rows} when some of them moved"})
     facts["rows_moved"] = sum(result.facts["rows_moved"] for result in found)
     fresh = [add for result in written for add in result.adds.get(name, [])]
-    # Files that stay are named without statistics: `replace` adds only paths that the table does not have.
-    return [*(Add(f.path, f.size, f.rows, f.partition, "") for f in stay), *fresh], facts
+    return [*map(standing, stay), *fresh], facts
 
 
 def by_bucket(job: Job) -> dict[int, list[File]]:

@@ -230,9 +230,20 @@ def bucket_units(job: Job) -> tuple[list[BuildUnit], list[str]]:
             stay.append(path)
         else:
             known = tuple(stored_part(job, t, _of_bucket(t, files, bucket)) for t, files in before.items())
-            kept = tuple(f for f in stored if before and f.partition.get(BUCKET) == str(bucket))
+            known = known if _is_mostly_known(inputs, known) else ()
+            kept = tuple(f for f in stored if known and f.partition.get(BUCKET) == str(bucket))
             units.append(build_unit(job, inputs, bucket=bucket, stem=stem, known=known, stored=kept))
     return units, stay
+
+
+def _is_mostly_known(now: Iterable[InputPart], before: Iterable[InputPart]) -> bool:
+    """Whether few of a bucket's bytes are in other files than before: else comparing costs more than making anew."""
+    after = {(p.table, f.path): f.size for p in now for f in p.files if _is_bucketed(p.table)}
+    then = {(p.table, f.path): f.size for p in before for f in p.files}
+    changed = sum(
+        size for found, other in ((after, then), (then, after)) for f, size in found.items() if f not in other
+    )
+    return 3 * changed <= sum(after.values())
 
 
 def _inputs_before(job: Job, stored: list[File]) -> dict[str, list[File]]:

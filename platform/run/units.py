@@ -12,6 +12,7 @@ where rows of one key stay together, and the table is read by subject.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -28,6 +29,9 @@ from customer360.platform.quality.checks import TableChecks, Tally
 from customer360.platform.run.deletions import Snapshot
 from customer360.platform.run.records import Current, current_records
 from customer360.platform.tables import SUBJECT_KEYS, Table
+
+MANY = 10  # files of a bucket, beyond which they are folded
+SMALL = 5000  # rows of a bucket, up to which it is one file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,3 +263,23 @@ def other_rows(before: pl.DataFrame, after: pl.DataFrame) -> tuple[pl.DataFrame,
         before.join(after, on=on, how="anti", nulls_equal=True),
         after.join(before, on=on, how="anti", nulls_equal=True),
     )
+
+
+def folded(
+    lake: Lake, table: type[Table], files: Sequence[File | Add], partition: dict[str, str | None]
+) -> list[File | Add]:
+    """The files of a bucket: one where it is small; of more than `MANY` the small ones in one, or all in one where
+    those hold half as many rows as the largest. So each row is written again a few times, whatever the length of
+    history. What is in one file is named after its rows, as a build would name it.
+    """
+    is_small = sum(f.rows for f in files) <= SMALL and any(isinstance(f, Add) for f in files)
+    if (len(files) <= MANY and not is_small) or not files:
+        return list(files)
+    name = tables.spec(table).name
+    *small, largest = sorted(files, key=lambda f: (f.rows, f.path))
+    if is_small or 2 * sum(f.rows for f in small) >= largest.rows:
+        small = [*small, largest]
+    parts = [File(f.path, f.rows, f.size, f.partition) for f in small]
+    rows = lake.scan(name, parts).sort(storage_order(table), nulls_last=True).collect()
+    written = lake.write_file(name, rows, partition)
+    return [written] if len(small) == len(files) else [largest, written]

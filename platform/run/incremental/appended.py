@@ -7,8 +7,7 @@ of the files that hold them, new ones are written beside, and counts are added u
 are found by the directory of ``keys``, wherever in history they lie. Rows of another table that the build joins by its
 own grain, as the header of a line is, touch the keys of which they changed.
 
-A bucket so has several files. Small ones are folded into one when there are `MANY`, and all of them when the small ones
-hold half as many rows as the largest: each row is written again a few times, whatever the length of history.
+A bucket so has several files, which are folded when they are many (``units.folded``).
 """
 
 from __future__ import annotations
@@ -34,13 +33,12 @@ from customer360.platform.run.units import (
     InputPart,
     apart,
     conform_to_storage,
+    folded,
     key_column,
     other_rows,
     read_part,
-    storage_order,
 )
 
-MANY = 10  # files of a bucket, beyond which the small ones are folded
 QUARANTINE = "quality.quarantine"
 
 
@@ -238,22 +236,7 @@ def _keep(
 ) -> None:
     """Note what of the files of a bucket goes and comes; many small ones are folded."""
     name = tables.spec(table).name
-    if len(kept) > MANY:
-        kept = _folded(lake, table, kept, partition)
+    kept = folded(lake, table, kept, partition)
     paths, before = {f.path for f in kept}, {f.path for f in held}
     result.gone.setdefault(name, []).extend(path for path in before if path not in paths)
     result.adds.setdefault(name, []).extend(f for f in kept if isinstance(f, Add) and f.path not in before)
-
-
-def _folded(
-    lake: Lake, table: type[tables.Table], files: Sequence[File | Add], partition: dict[str, str | None]
-) -> list[File | Add]:
-    """The files with the small ones in one, or all in one where those hold half as many rows as the largest."""
-    name = tables.spec(table).name
-    *small, largest = sorted(files, key=lambda f: (f.rows, f.path))
-    if 2 * sum(f.rows for f in small) >= largest.rows:
-        small = [*small, largest]
-    parts = [File(f.path, f.rows, f.size, f.partition) for f in small]
-    rows = lake.scan(name, parts).sort(storage_order(table), nulls_last=True).collect()
-    written = lake.write_file(name, rows, partition)
-    return [written] if len(small) == len(files) else [largest, written]

@@ -20,6 +20,7 @@ from customer360.platform import ledger
 from customer360.platform.graph import builds
 from customer360.platform.lake import Lake
 from customer360.platform.ledger import NodeRun
+from customer360.platform.run import units
 from customer360.platform.settings import ExecutionSettings, LakeSettings, RetrySettings, Settings
 from customer360.platform.sources.files import Files
 from customer360.platform.tables import Integer, String, Table
@@ -166,6 +167,7 @@ def declare() -> None:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, empty_graph: None) -> Shop:
+def shop(tmp_path: Path, empty_graph: None, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    monkeypatch.setattr(units, "SMALL", 0)  # a few rows are enough for many files
     declare()
     return Shop(tmp_path)
