@@ -18,11 +18,9 @@ from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import unquote
 
 import obstore
 import polars as pl
-import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction, Transaction
@@ -33,7 +31,7 @@ from customer360.platform.lake.buckets import BUCKET, bucket_numbers
 from customer360.platform.lake.filestats import statistics_columns, statistics_of
 from customer360.platform.lake.lock import file_lock, marker_lock, note_of
 from customer360.platform.lake.objects import remote_store
-from customer360.platform.lake.opened import opened
+from customer360.platform.lake.opened import File, files_of, opened
 from customer360.platform.tables import Table
 
 BUCKETS_PROPERTY = "customer360.buckets"
@@ -47,16 +45,6 @@ def reached(point: str) -> None:
     """Tell the observers that execution came to ``point``, e.g. ``before commit silver.events``."""
     for observer in observers:
         observer(point)
-
-
-@dataclass(frozen=True)
-class File:
-    """One data file of a table's current snapshot; ``path`` is relative to the table."""
-
-    path: str
-    rows: int
-    size: int
-    partition: dict[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -117,6 +105,11 @@ class Lake:
         """Paths of the objects below ``prefix``, sorted."""
         return sorted(meta["path"] for page in obstore.list(self._store(), prefix) for meta in page)
 
+    def stamps(self, prefix: str) -> dict[str, str]:
+        """What the listing says of each object below ``prefix``, by path: another text, another object."""
+        metas = (meta for page in obstore.list(self._store(), prefix) for meta in page)
+        return {m["path"]: f"{m['e_tag']} {m['last_modified']:%Y%m%dT%H%M%S.%f} {m['size']}" for m in metas}
+
     def sizes(self, name: str) -> dict[str, int]:
         """Bytes of the stored files of a table by path, whether a version needs them or not."""
         folder = name.replace(".", "/", 1) + "/"
@@ -170,11 +163,8 @@ class Lake:
             VersionGone: files of an earlier ``version`` were deleted.
         """
         if version is None:
-            known = opened(self.uri(name), self.storage_options) if self.exists(name) else None
-            if known is not None and "files" not in known.derived:
-                known.derived["files"] = _files(known.table)
-            return list(known.derived["files"]) if known is not None else []
-        found = _files(self.delta(name, version))
+            return opened(self.uri(name), self.storage_options).files() if self.exists(name) else []
+        found = files_of(self.delta(name, version))
         if version < self.version(name):
             self._check_whole(name, version, found)
         return found
@@ -422,16 +412,6 @@ def constant(value: str | None, to: pl.DataType) -> pl.Expr:
     if value is not None and to == pl.Date:
         return pl.lit(date.fromisoformat(value))
     return pl.lit(value).cast(to)
-
-
-def _files(dt: DeltaTable) -> list[File]:
-    actions = pl.DataFrame(pa.table(dt.get_add_actions()))
-    known = [c for c in ("path", "num_records", "size_bytes", "partition") if c in actions.columns]
-    found = []
-    for row in actions.select(known).to_dicts():
-        partition = {k: None if v is None else str(v) for k, v in (row.get("partition") or {}).items()}
-        found.append(File(unquote(row["path"]), row["num_records"] or 0, row["size_bytes"], partition))
-    return sorted(found, key=lambda f: f.path)
 
 
 def _partition_columns(table: type[Table]) -> list[str]:

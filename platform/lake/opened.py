@@ -7,22 +7,51 @@ an object store are opened each time.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from urllib.parse import unquote
 
+import polars as pl
+import pyarrow as pa
 from deltalake import DeltaTable
 
 Stamp = tuple[int, int, int]
 
 
+@dataclass(frozen=True)
+class File:
+    """One data file of a table's current snapshot; ``path`` is relative to the table."""
+
+    path: str
+    rows: int
+    size: int
+    partition: dict[str, str | None]
+
+
+def files_of(dt: DeltaTable) -> list[File]:
+    """Data files of an opened table, sorted by path."""
+    actions = pl.DataFrame(pa.table(dt.get_add_actions()))
+    known = [c for c in ("path", "num_records", "size_bytes", "partition") if c in actions.columns]
+    found = []
+    for row in actions.select(known).to_dicts():
+        partition = {k: None if v is None else str(v) for k, v in (row.get("partition") or {}).items()}
+        found.append(File(unquote(row["path"]), row["num_records"] or 0, row["size_bytes"], partition))
+    return sorted(found, key=lambda f: f.path)
+
+
 @dataclass
 class Opened:
-    """A table at its newest version, the stamp of the commit that made it, and what was derived of that version."""
+    """A table at its newest version, the stamp of the commit that made it, and its files once they were asked for."""
 
     table: DeltaTable
     stamp: Stamp | None
-    derived: dict[str, Any] = field(default_factory=dict)
+    listed: list[File] | None = None
+
+    def files(self) -> list[File]:
+        """Data files of the version, sorted by path."""
+        if self.listed is None:
+            self.listed = files_of(self.table)
+        return list(self.listed)
 
 
 _of_thread = threading.local()
@@ -46,7 +75,7 @@ def opened(uri: str, options: dict[str, str]) -> Opened:
     before = found.table.version()
     found.table.update_incremental()
     if found.table.version() != before:
-        found.stamp, found.derived = _stamp(uri, found.table.version()), {}
+        found.stamp, found.listed = _stamp(uri, found.table.version()), None
     return found
 
 
