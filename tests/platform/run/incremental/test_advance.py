@@ -46,7 +46,7 @@ def is_added(node: NodeRun) -> bool:
     return node.state == "built" and "rows_new" in node.facts
 
 
-@pytest.mark.parametrize("examples", [12, pytest.param(150, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [12, pytest.param(60, marks=pytest.mark.slow)])
 def test_any_batches_give_the_tables_of_a_rebuild(shop: Any, examples: int) -> None:
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
     @given(history=st.lists(BATCH, min_size=1, max_size=4))
