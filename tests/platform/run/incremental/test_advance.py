@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from customer360.platform import lake as lakes
 from customer360.platform.ledger import NodeRun
+from customer360.platform.run.rereading import drop
 
 ALL = ("silver.t_links", "silver.t_sales", "silver.t_lines", "silver.t_spent")
 ACCOUNT = st.sampled_from(["", *(f"a{n}" for n in range(4))])
@@ -84,6 +85,40 @@ def test_a_batch_is_brought_in_by_its_keys(shop: Any, batch: dict[str, list[str]
     assert all(is_added(nodes[name]) or nodes[name].state == "current" for name in touched), nodes
     assert_as_rebuilt(shop)
     assert {node.state for node in shop.run().values()} == {"current"}
+
+
+@pytest.mark.parametrize(
+    "batches",
+    [
+        [{"sales": [",a0,1,1", ",,1,2"], "lines": ["l0,,a", ",s0,"]}, {"sales": [",a0,1,1"]}],  # keys that are none
+        [{"sales": ["sé,a0,1,1", "s 0,a0,1,1", '"s,0",a1,1,1', "S0,a0,1,1"]}, {"sales": ["sé,a1,2,2", '"s,0",a0,3,2']}],
+        [{"sales": ["s0,a0,much,5"]}, {"sales": ["s0,a0,7,4"]}],  # the newest version cannot be read, then an older one
+        [{"sales": ["s0,a0,-1,9", "s0,a0,-1,9"]}, {"sales": ["s0,a0,-1,9"]}],  # refused thrice
+        [{"links": ["a0,,2"]}, {"links": ["a0,p0,3"], "sales": ["s0,a1,2,1"]}],  # nobody's for a while
+    ],
+)
+def test_odd_batches_give_the_tables_of_a_rebuild(shop: Any, batches: list[dict[str, list[str]]]) -> None:
+    deliver(shop, FIRST)
+    shop.run()
+    for batch in batches:
+        deliver(shop, batch)
+        shop.run()
+    assert_as_rebuilt(shop)
+
+
+def test_a_file_that_changed_and_a_batch_that_was_dropped(shop: Any) -> None:
+    deliver(shop, FIRST)
+    shop.run()
+    shop.deliver("sales", "s0,a0,5,2", "s6,a1,1,1")
+    shop.run()
+    shop.number -= 1
+    shop.deliver("sales", "s0,a0,6,2", "s7,a1,1,1", "s8,a1,1,1")  # another content under the same name
+    assert is_added(shop.run()["silver.t_sales"])
+    drop(shop.lake, shop.settings, "sales", 2, ignore=True, rules={})
+    assert not is_added(shop.run()["silver.t_sales"])
+    shop.deliver("sales", "s6,a0,1,1")
+    assert is_added(shop.run()["silver.t_sales"])
+    assert_as_rebuilt(shop)
 
 
 def test_files_of_untouched_rows_stay(shop: Any) -> None:
