@@ -1,1 +1,1 @@
-"""Builds by what is new: what standing rows were made from, which keys a batch touches, how they are renewed."""
+"""Builds by what is new: the keys that a batch touches, found by a directory, and how their rows are renewed."""
