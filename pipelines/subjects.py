@@ -38,6 +38,18 @@ class Owner:
             otherwise=self.otherwise,
         ).drop("account__")
 
+    def reached(self, rows: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
+        """Those of the rows whose account or visitor one of the links names."""
+        named = silver_identity_links.select("identifier").unique().with_columns(is_named__=pl.lit(True))
+        columns = {"account__": record_id("source_system", "customer_id")}
+        columns |= {"visitor__": pl.col(self.visitor)} if self.visitor else {}
+        found = rows.with_columns(**columns)
+        for column in columns:
+            hits = named.rename({"identifier": column, "is_named__": f"{column}hit"})
+            found = found.join(hits, on=column, how="left")
+        hit = pl.any_horizontal(pl.col(f"{c}hit").fill_null(False) for c in columns)
+        return found.filter(hit).drop(*columns, *(f"{c}hit" for c in columns))
+
 
 def own_key(prefix: str, key: str) -> pl.Expr:
     """Subject of a fact that belongs to nobody: ``prefix:system/key``."""

@@ -13,13 +13,13 @@ from (``gives_as_of``). A *producer* may do I/O or hold a model and may make sev
 
 from __future__ import annotations
 
-import ast
 import difflib
 import graphlib
 import hashlib
 import importlib
 import inspect
 import pkgutil
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -54,6 +54,7 @@ class Node:
     reads: dict[str, tuple[str, ...]] | None = None  # columns that an input needs, where not all
     version: Callable[[Any], str] | None = None  # of what a producer holds beside its inputs, e.g. a model
     follows: Callable[..., Any] | None = None  # gives stored rows the subject that their inputs name now
+    reached: Callable[..., Any] | None = None  # stored rows that changed rows of those inputs may give another subject
     after_records: bool = False  # waits for every record table, as what measures their commits must
 
     @property
@@ -166,6 +167,7 @@ def builds(
     merge: Callable[..., Any] | None = None,
     reads: dict[str, tuple[str, ...]] | None = None,
     follows: Callable[..., Any] | None = None,
+    reached: Callable[..., Any] | None = None,
 ) -> Callable[[F], F]:
     """Declare a pure function from frames to one frame as the build of ``table``.
 
@@ -174,7 +176,8 @@ def builds(
     the columns that are needed of a wide input, so that an exchange carries no others. ``follows`` takes stored rows,
     then some of the inputs by their names, and returns the same rows with the ``subject_id`` and ``person_id`` that a
     build would give them now: where nothing else has changed, only rows whose subject did are written again (see
-    ``run.following``).
+    ``run.following``). ``reached`` takes the same, of the inputs only rows that came, went or changed, and returns the
+    stored rows that these may concern: no others are asked whose they are.
     """
 
     def declare(function: F) -> F:
@@ -198,6 +201,7 @@ def builds(
                 merge=merge,
                 reads=reads,
                 follows=follows,
+                reached=reached,
             )
         )
         return function
@@ -377,17 +381,25 @@ def _source_digest(module: str) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest() if file else ""
 
 
+# Every run looks into a few hundred modules, and a syntax tree of each takes seconds. Words of a docstring that look
+# like an import name a module too many, which costs nothing.
+_IMPORT = re.compile(
+    r"^[ \t]*(?:from[ \t]+(customer360[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*)|import[ \t]+([^\n#]*))", re.MULTILINE
+)
+_COMMENT = re.compile(r"#[^\n]*")
+
+
 @cache
 def _project_imports(module: str) -> frozenset[str]:
     file = _source_file(module)
     if file is None:
         return frozenset()
     found: set[str] = set()
-    for item in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(item, ast.Import):
-            found |= {a.name for a in item.names}
-        elif isinstance(item, ast.ImportFrom) and item.module:
-            found |= {item.module, *(f"{item.module}.{a.name}" for a in item.names)}
+    for package, names, whole in _IMPORT.findall(file.read_text(encoding="utf-8")):
+        listed = [
+            n.split()[0] for n in re.split(r",|\\\n", _COMMENT.sub("", names or whole).strip("() \t\n")) if n.strip()
+        ]
+        found |= {package, *(f"{package}.{n}" for n in listed)} if package else set(listed)
     return frozenset(m for m in found if m.startswith("customer360.") and _source_file(m))
 
 

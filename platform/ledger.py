@@ -3,19 +3,24 @@
 ``_batches/<source>/<seq>.json`` fixes the inputs of a batch, and the cursor of its source after them, before anything
 is read (create-if-absent), so that a re-run after a crash reads the same. ``_runs/<id>.json`` holds one run: its
 nodes, rows, seconds and failures. ``_landed/<source>/<seq>.json`` holds what a batch gave, written before its commit.
+
+A source of many batches is *bound*: ``_bound/<folder>/<source>.json`` repeats its objects, each with what the listing
+says of it, so that a run reads one object and those that are newer. What differs from the listing is not believed, so
+it may be deleted at any time.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from customer360.platform.lake import Lake, reached
 
-BATCHES, LANDED, RUNS = "_batches", "_landed", "_runs"
+BATCHES, LANDED, RUNS, BOUND = "_batches", "_landed", "_runs", "_bound"
+LOOSE = 50  # objects of a source that are read one by one, beyond which they are bound
 AGAIN, IGNORED = "again", "ignored"  # what becomes of the inputs of a batch that was dropped
 
 
@@ -53,8 +58,44 @@ class Batch:
 
 def batches(lake: Lake, source: str) -> list[Batch]:
     """All manifests of a source, oldest first."""
-    found = [_batch(json.loads(lake.get(path) or b"{}")) for path in lake.objects(f"{BATCHES}/{source}")]
-    return sorted(found, key=lambda b: b.seq)
+    return sorted(_read(lake, f"{BATCHES}/{source}", _batch), key=lambda b: b.seq)
+
+
+_known: dict[tuple[str, str], dict[str, tuple[str, Any]]] = {}  # of this process, by lake and folder: stamp and value
+
+
+def _read(lake: Lake, folder: str, make: Callable[[dict[str, Any]], Any]) -> list[Any]:
+    """The objects of a folder in order of their paths; each is read once in a process, as long as it stays the same."""
+    listed = lake.stamps(folder)
+    known = _known.get((lake.root, folder), {})
+    if sum(known.get(path, ("",))[0] != stamp for path, stamp in listed.items()) > LOOSE:
+        bound = json.loads(lake.get(f"{BOUND}/{folder}.json") or b"{}")
+        known = {path: (stamp, make(raw)) for path, (stamp, raw) in bound.items() if listed.get(path) == stamp}
+    found = {
+        path: held
+        if (held := known.get(path)) and held[0] == stamp
+        else (stamp, make(json.loads(lake.get(path) or b"{}")))
+        for path, stamp in listed.items()
+    }
+    _known[lake.root, folder] = found
+    return [value for _, (_, value) in sorted(found.items())]
+
+
+def bind(lake: Lake, source: str) -> None:
+    """Bind the batches of a source, and what they gave, where many of them are loose."""
+    for folder in (f"{BATCHES}/{source}", f"{LANDED}/{source}"):
+        listed = lake.stamps(folder)
+        if len(listed) <= LOOSE:
+            continue
+        held = json.loads(lake.get(f"{BOUND}/{folder}.json") or b"{}")
+        if sum(held.get(path, ("",))[0] != stamp for path, stamp in listed.items()) > LOOSE:
+            pages = {
+                path: page
+                if (page := held.get(path)) and page[0] == stamp
+                else (stamp, json.loads(lake.get(path) or b"{}"))
+                for path, stamp in listed.items()
+            }
+            lake.put(f"{BOUND}/{folder}.json", json.dumps(pages).encode())
 
 
 def _batch(raw: dict[str, Any]) -> Batch:
@@ -115,12 +156,12 @@ class Outcome:
 
 def outcomes(lake: Lake, source: str) -> dict[int, Outcome]:
     """What the batches of a source gave, by number; batches of before this was kept are absent."""
-    found = {}
-    for path in lake.objects(f"{LANDED}/{source}"):
-        raw = json.loads(lake.get(path) or b"{}")
-        inputs = tuple(InputOutcome(**i) for i in raw["inputs"])
-        found[raw["seq"]] = Outcome(**{**raw, "inputs": inputs, "trail": tuple(raw["trail"])})
-    return found
+    return {outcome.seq: outcome for outcome in _read(lake, f"{LANDED}/{source}", _outcome)}
+
+
+def _outcome(raw: dict[str, Any]) -> Outcome:
+    inputs = tuple(InputOutcome(**i) for i in raw["inputs"])
+    return Outcome(**{**raw, "inputs": inputs, "trail": tuple(raw["trail"])})
 
 
 def last_cursor(known: Sequence[Batch]) -> Any:

@@ -29,7 +29,7 @@ from customer360.platform.warehouse.load import LoadReport, load, rewrite
 from customer360.serve import money
 from customer360.serve.compose import identity_rules, rules_of, state_folder
 from customer360.serve.publication import freshness
-from customer360.serve.publication.documents import delete_person, publish_gold
+from customer360.serve.publication.documents import delete_person, is_published, publish_gold
 from customer360.serve.publication.indexes import delete_indexes, publish_index
 
 
@@ -142,11 +142,16 @@ def known_model(name: str) -> Model[Any, Any]:
 
 
 def publish(settings: Settings) -> None:
-    """Make the newest gold tables, and the index of identities, what the HTTP application answers from."""
+    """Make the newest gold tables, and the index of identities, what the HTTP application answers from; nothing is
+    written where that is so already.
+    """
     lake, state = lake_of(settings), state_folder(settings)
     with telemetry.heartbeat("publishing"):
         publish_index(lake, state, identity_rules(settings))
-        publish_gold(lake, state)
+        if freshness.is_young(online.current(state)) and is_published(lake, state):
+            telemetry.event("nothing new to publish")
+        else:
+            publish_gold(lake, state)
     freshness.published(state_folder(settings))
 
 

@@ -83,6 +83,25 @@ def registry_of(settings: Settings) -> Any:
     return local_registry(Path(settings.state))
 
 
+class NothingRegistered:
+    """What a store that was never made holds: to open MLflow for that takes seconds of every run."""
+
+    def champion_version(self, name: str) -> str | None:
+        return None
+
+    def load_champion(self, name: str) -> None:
+        return None
+
+    def versions(self) -> list[Any]:
+        return []
+
+
+def registered(settings: Settings) -> Any:
+    """The configured store, for who only looks into it."""
+    is_made = bool(settings.models.tracking_uri) or Path(settings.state, "mlflow", "mlflow.db").exists()
+    return registry_of(settings) if is_made else NothingRegistered()
+
+
 def horizon_of(params: Params) -> int:
     """Days that follow a cut and judge it."""
     return int(getattr(params, "horizon_days", HORIZON_DAYS))

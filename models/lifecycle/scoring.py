@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from customer360.models.base import MODELS, Model, Snapshot, predictions
-from customer360.models.lifecycle.job import registry_of
+from customer360.models.lifecycle.job import registered
 from customer360.models.outputs import COLUMNS
 from customer360.platform import graph, tables, telemetry
 from customer360.platform.errors import ModelError
@@ -33,10 +33,10 @@ def _declare(model: Model[Any, Any]) -> None:
     def version(context: Context) -> str:
         """Of the champion and of the code that scores."""
         code = graph.code_fingerprint(model.predict, [contract])
-        return f"{registry_of(context.settings).champion_version(model.name)}:{code}"
+        return f"{registered(context.settings).champion_version(model.name)}:{code}"
 
     def score(context: Context, *frames: pl.LazyFrame) -> pl.LazyFrame:
-        champion = registry_of(context.settings).load_champion(model.name)
+        champion = registered(context.settings).load_champion(model.name)
         if champion is None:
             telemetry.event(f"no champion of {model.name} yet; `customer360 train {model.name}` makes one")
             return contract.create_empty(lazy=True).select(COLUMNS[model.output])

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from customer360.models.base import MODELS
-from customer360.models.lifecycle.job import registry_of
+from customer360.models.lifecycle.job import registered
 from customer360.platform.graph import produces
 from customer360.platform.run.planning import Context
 from customer360.platform.tables import Boolean, Date, Float, List, String, Struct, Table, Timestamp
@@ -40,14 +40,14 @@ class RecommendationModels(Table, table="gold.recommendation_models", sort_by=("
 
 def _listed(context: Context) -> str:
     """Changes with any version, alias or figure of the registry."""
-    found = [asdict(v) for v in registry_of(context.settings).versions()]
+    found = [asdict(v) for v in registered(context.settings).versions()]
     return hashlib.sha256(repr(found).encode()).hexdigest()
 
 
 @produces(RecommendationModels, version=_listed)
 def recommendation_models(context: Context) -> pl.LazyFrame:
     """The registry's versions; no row before anything was trained."""
-    rows = [_row(v) for v in registry_of(context.settings).versions()]
+    rows = [_row(v) for v in registered(context.settings).versions()]
     return pl.LazyFrame(rows, schema={n: c.dtype for n, c in RecommendationModels.columns().items()})
 
 

@@ -123,7 +123,7 @@ def device_type(agent: pl.Expr, declared: pl.Expr) -> pl.Expr:
 EVENT_OWNER = Owner(at="occurred_at", visitor="visitor_id", otherwise=pl.lit("e:") + pl.col("event_id"))
 
 
-@builds(Events, follows=EVENT_OWNER.of)
+@builds(Events, follows=EVENT_OWNER.of, reached=EVENT_OWNER.reached)
 def events(bronze_events: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
     """Silver names, the referrer's host parsed, and the subject: anonymous visitors stay so many visitors, not one
     person.
@@ -175,7 +175,7 @@ class TrackerSessions(Table, table="silver.tracker_sessions", per="session_id", 
 SESSION_OWNER = Owner(at="started_at", visitor="visitor_id", otherwise=pl.lit("s:") + pl.col("session_id"))
 
 
-@builds(TrackerSessions, follows=SESSION_OWNER.of)
+@builds(TrackerSessions, follows=SESSION_OWNER.of, reached=SESSION_OWNER.reached)
 def tracker_sessions(bronze_sessions: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
     """The tracker's own sessions with their subject."""
     same = ("session_id", "customer_id", "visitor_id", "bounce_rate", "traffic_source", "campaign_id")

@@ -43,6 +43,7 @@ PREFERENCE_OWNER = Owner(at="stated_on", otherwise=BY_ACCOUNT)
     Preferences,
     reads={"silver.customer_records": ("source_system", "customer_id", "email_address", "phone_number")},
     follows=PREFERENCE_OWNER.of,
+    reached=PREFERENCE_OWNER.reached,
 )
 def preferences(
     bronze_preferences: pl.LazyFrame, silver_customer_records: pl.LazyFrame, silver_identity_links: pl.LazyFrame

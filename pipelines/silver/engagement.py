@@ -83,6 +83,7 @@ TOUCH_OWNER = Owner(at="occurred_at", otherwise=BY_ACCOUNT)
 @builds(
     Touches,
     follows=TOUCH_OWNER.of,
+    reached=TOUCH_OWNER.reached,
     reads={"silver.campaigns": ("campaign_id", "campaign_name", "campaign_type", "started_on", "ended_on")},
 )
 def touches(
@@ -135,7 +136,7 @@ class CampaignAudiences(
 AUDIENCE_OWNER = Owner(at="assigned_on", otherwise=BY_ACCOUNT)
 
 
-@builds(CampaignAudiences, follows=AUDIENCE_OWNER.of)
+@builds(CampaignAudiences, follows=AUDIENCE_OWNER.of, reached=AUDIENCE_OWNER.reached)
 def campaign_audiences(bronze_campaign_audiences: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
     """Assignments with their subject; a person with two accounts may stand in both groups."""
     facts = bronze_campaign_audiences.select(

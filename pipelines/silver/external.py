@@ -50,7 +50,7 @@ def listed(column: str) -> pl.Expr:
 PROFILE_OWNER = Owner(at="profiled_on", otherwise=BY_ACCOUNT)
 
 
-@builds(ExternalProfiles, follows=PROFILE_OWNER.of)
+@builds(ExternalProfiles, follows=PROFILE_OWNER.of, reached=PROFILE_OWNER.reached)
 def external_profiles(bronze_external_profiles: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
     """Profiles with their subject."""
     same = ("profile_id", "customer_id", "data_source", "profile_type", "age_range", "gender", "education_level", "occupation",  # noqa: E501
@@ -156,7 +156,7 @@ class ExternalSentiment(Table, table="silver.external_sentiment", per="sentiment
 SENTIMENT_OWNER = Owner(at="on", otherwise=BY_ACCOUNT)
 
 
-@builds(ExternalSentiment, follows=SENTIMENT_OWNER.of)
+@builds(ExternalSentiment, follows=SENTIMENT_OWNER.of, reached=SENTIMENT_OWNER.reached)
 def external_sentiment(bronze_external_sentiment: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
     """Sentiment with its subject; the quoted context stays in bronze."""
     same = (

@@ -87,7 +87,7 @@ RECEIPT = own_key("t", "transaction_id")
 TRANSACTION_OWNER = Owner(at="occurred_at", visitor="visitor_id", otherwise=RECEIPT)
 
 
-@builds(Transactions, rules="standardization", follows=TRANSACTION_OWNER.of)
+@builds(Transactions, rules="standardization", follows=TRANSACTION_OWNER.of, reached=TRANSACTION_OWNER.reached)
 def transactions(
     bronze_transactions: pl.LazyFrame,
     bronze_transaction_items: pl.LazyFrame,
@@ -248,11 +248,17 @@ def subject_of_header(lines: pl.LazyFrame, silver_transactions: pl.LazyFrame) ->
     return joined.with_columns(subject_id=pl.coalesce("subject_id", RECEIPT))
 
 
+def lines_of(lines: pl.LazyFrame, silver_transactions: pl.LazyFrame) -> pl.LazyFrame:
+    """The lines that have one of the headers."""
+    return lines.join(silver_transactions, on=["transaction_id", "source_system"], how="semi")
+
+
 @builds(
     TransactionItems,
     rules="standardization",
     reads={"silver.transactions": HEADER_OF_LINES},
     follows=subject_of_header,
+    reached=lines_of,
 )
 def transaction_items(
     bronze_transaction_items: pl.LazyFrame,
@@ -328,7 +334,7 @@ class OnlineOrders(
 ORDER_OWNER = Owner(at="ordered_at", visitor="visitor_id", otherwise=own_key("o", "online_order_id"))
 
 
-@builds(OnlineOrders, follows=ORDER_OWNER.of)
+@builds(OnlineOrders, follows=ORDER_OWNER.of, reached=ORDER_OWNER.reached)
 def online_orders(bronze_online_orders: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
     """Orders with their subject and how their delivery went; the address stays in bronze."""
     same = ("online_order_id", "customer_id", "visitor_id", "order_status", "shipping_method", "total_amount")

@@ -56,7 +56,7 @@ class ServiceTickets(Table, table="silver.service_tickets", per="ticket_id", sor
 TICKET_OWNER = Owner(at="created_at", otherwise=own_key("k", "ticket_id"))
 
 
-@builds(ServiceTickets, follows=TICKET_OWNER.of)
+@builds(ServiceTickets, follows=TICKET_OWNER.of, reached=TICKET_OWNER.reached)
 def service_tickets(bronze_service_tickets: pl.LazyFrame, silver_identity_links: pl.LazyFrame) -> pl.LazyFrame:
     """Tickets with their subject."""
     took = (pl.col("RESOLUTION_DATE") - pl.col("CREATION_DATE")).dt.total_minutes()
@@ -109,7 +109,12 @@ class ServiceContacts(
 CONTACT_OWNER = Owner(at="occurred_at", otherwise=own_key("i", "interaction_id"))
 
 
-@builds(ServiceContacts, reads={"silver.service_tickets": ("ticket_id", "source_system")}, follows=CONTACT_OWNER.of)
+@builds(
+    ServiceContacts,
+    reads={"silver.service_tickets": ("ticket_id", "source_system")},
+    follows=CONTACT_OWNER.of,
+    reached=CONTACT_OWNER.reached,
+)
 def service_contacts(
     bronze_service_interactions: pl.LazyFrame,
     silver_identity_links: pl.LazyFrame,

@@ -15,13 +15,12 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import unquote
 
 import obstore
 import polars as pl
-import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction, Transaction
@@ -32,6 +31,7 @@ from customer360.platform.lake.buckets import BUCKET, bucket_numbers
 from customer360.platform.lake.filestats import statistics_columns, statistics_of
 from customer360.platform.lake.lock import file_lock, marker_lock, note_of
 from customer360.platform.lake.objects import remote_store
+from customer360.platform.lake.opened import File, files_of, opened
 from customer360.platform.tables import Table
 
 BUCKETS_PROPERTY = "customer360.buckets"
@@ -45,16 +45,6 @@ def reached(point: str) -> None:
     """Tell the observers that execution came to ``point``, e.g. ``before commit silver.events``."""
     for observer in observers:
         observer(point)
-
-
-@dataclass(frozen=True)
-class File:
-    """One data file of a table's current snapshot; ``path`` is relative to the table."""
-
-    path: str
-    rows: int
-    size: int
-    partition: dict[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -115,10 +105,25 @@ class Lake:
         """Paths of the objects below ``prefix``, sorted."""
         return sorted(meta["path"] for page in obstore.list(self._store(), prefix) for meta in page)
 
+    def stamps(self, prefix: str) -> dict[str, str]:
+        """What the listing says of each object below ``prefix``, by path: another text, another object."""
+        metas = (meta for page in obstore.list(self._store(), prefix) for meta in page)
+        return {m["path"]: f"{m['e_tag']} {m['last_modified']:%Y%m%dT%H%M%S.%f} {m['size']}" for m in metas}
+
     def sizes(self, name: str) -> dict[str, int]:
         """Bytes of the stored files of a table by path, whether a version needs them or not."""
         folder = name.replace(".", "/", 1) + "/"
         return {m["path"].removeprefix(folder): m["size"] for page in obstore.list(self._store(), folder) for m in page}
+
+    def holds(self, name: str, files: Iterable[File]) -> bool:
+        """Whether the data files of a table are still stored, be they of its current version or not."""
+        folder = name.replace(".", "/", 1)
+        try:
+            for file in files:
+                obstore.head(self._store(), f"{folder}/{file.path}")
+        except (FileNotFoundError, obstore.exceptions.NotFoundError):
+            return False
+        return True
 
     def delete(self, paths: Iterable[str]) -> None:
         for path in paths:
@@ -133,7 +138,8 @@ class Lake:
             TableMissing: it was not built yet.
         """
         try:
-            return DeltaTable(self.uri(name), version=version, storage_options=self.storage_options or None)
+            uri, options = self.uri(name), self.storage_options
+            return opened(uri, options).table if version is None else DeltaTable(uri, version, options or None)
         except TableNotFoundError:
             raise TableMissing(
                 f"{name} does not exist in {self.root} yet; `customer360 run --to {name}` builds it"
@@ -156,21 +162,12 @@ class Lake:
         Raises:
             VersionGone: files of an earlier ``version`` were deleted.
         """
-        if version is None and not self.exists(name):
-            return []
-        dt = self.delta(name, version)
-        actions = pl.DataFrame(pa.table(dt.get_add_actions()))
-        if actions.is_empty():
-            return []
-        found = []
-        for row in actions.select(
-            c for c in ("path", "num_records", "size_bytes", "partition") if c in actions.columns
-        ).to_dicts():
-            partition = {k: None if v is None else str(v) for k, v in (row.get("partition") or {}).items()}
-            found.append(File(unquote(row["path"]), row["num_records"] or 0, row["size_bytes"], partition))
-        if version is not None and version < self.version(name):
+        if version is None:
+            return opened(self.uri(name), self.storage_options).files() if self.exists(name) else []
+        found = files_of(self.delta(name, version))
+        if version < self.version(name):
             self._check_whole(name, version, found)
-        return sorted(found, key=lambda f: f.path)
+        return found
 
     def _check_whole(self, name: str, version: int, files: list[File]) -> None:
         stored = self.sizes(name)
@@ -252,7 +249,7 @@ class Lake:
             ContractError: a stored column has another type, or the table other partitions; the message says how to
             rebuild.
         """
-        name, declared = tables.spec(table).name, self._delta_schema(table)
+        name, declared = tables.spec(table).name, self._delta_schema(table)  # type: ignore[arg-type]
         if not self.exists(name):
             self._create(table, declared, "ignore")
             return
@@ -291,7 +288,9 @@ class Lake:
             raise_if_key_not_exists=False,
         )
 
-    def _delta_schema(self, table: type[Table]) -> Schema:
+    @staticmethod
+    @cache
+    def _delta_schema(table: type[Table]) -> Schema:
         columns = tables.schema(table) | ({BUCKET: pl.Int32()} if tables.spec(table).bucketed else {})
         empty = pl.DataFrame(schema=columns)
         return Schema.from_arrow(empty.to_arrow(compat_level=pl.CompatLevel.oldest()).schema)

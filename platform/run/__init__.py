@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from customer360.platform import graph, ledger, quality, tables, telemetry
@@ -21,7 +22,9 @@ from customer360.platform.quality.checks import added
 from customer360.platform.run.executor import Failure, LocalExecutor, RayExecutor, executor_for
 from customer360.platform.run.following import FollowUnit, MoveUnit, follow_units, followed, move_units, standing_facts
 from customer360.platform.run.grouping import is_stale
+from customer360.platform.run.incremental.advance import advanced
 from customer360.platform.run.ingest import ingest
+from customer360.platform.run.origins import Origin, files_digest, forget_others
 from customer360.platform.run.planning import (
     Context,
     Job,
@@ -36,6 +39,7 @@ from customer360.platform.run.planning import (
     replaced_rows,
     stored_part,
 )
+from customer360.platform.run.progress import tell
 from customer360.platform.run.request import RunRequest
 from customer360.platform.run.rereading import named_batches, outdated, reland, retry_changed
 from customer360.platform.run.units import (
@@ -72,7 +76,7 @@ def run(settings: Settings, request: RunRequest, *, rules: dict[str, Any]) -> Ru
     try:
         with lake.run_lock(f"{request.command} {record.id}"):
             driver = _Driver(settings, request, rules, executor, record)
-            needed = _bronze_needed(chosen, request)
+            needed = request.lands(chosen)
             driver.land(needed)
             if request.as_of is None and any(graph.NODES[name].needs_date for name in chosen):
                 driver.check_landed(needed)
@@ -85,17 +89,6 @@ def run(settings: Settings, request: RunRequest, *, rules: dict[str, Any]) -> Ru
     if driver.failures:
         raise RunError(driver.failures)
     return record
-
-
-def _bronze_needed(chosen: set[str], request: RunRequest) -> set[str]:
-    """Bronze tables that a run lands first: those that its nodes read, or those that it ends with."""
-    start, end = request.start, request.end
-    if end and end.partition(".")[0] == "bronze":
-        every = {name for name in tables.TABLES if name.startswith("bronze.")}
-        return every if end == "bronze" else {tables.spec(tables.by_name(end)).name}
-    if start is not None and not start.startswith("bronze"):
-        return set()
-    return {table for name in chosen for table in graph.NODES[name].inputs if table.startswith("bronze.")}
 
 
 def check_buckets(lake: Lake) -> None:
@@ -267,18 +260,40 @@ class _Driver:
         facts["buckets_rewritten"] = sum(a.path not in before for a in adds.get(main, []))
         seconds = time.perf_counter() - self.started[job.node.name]
         facts["seconds"] = round(seconds, 3)
+        self._note_origin(job, adds.get(main, []), facts)
         self.lake.replace(
             main, adds.get(main, []), scope=job.partition, app=job.app, app_version=job.app_version, facts=facts,
             marks=({job.basis_app: job.basis_version} if job.node.follows else {})
             | (editions.mark(job.node.name, self.as_of) if job.partition.get("as_of") else {}),
         )  # fmt: skip
+        if job.keeps_origin:
+            forget_others(self.lake, job.node.name, job.app_version)
         self.record.nodes.append(NodeRun(job.node.name, "built", seconds, facts["rows"], facts))
         telemetry.NODE_SECONDS.labels(node=job.node.name).observe(seconds)
-        _tell(job, facts, seconds)
+        tell(job, facts, seconds)
         if job.node.records:
             balance = quality.record_balance(main, facts)
             if not balance.holds:
                 raise RunError({job.node.name: f"conservation does not hold: {balance.text}"})
+
+    def _note_origin(self, job: Job, files: list[Add], facts: dict[str, Any]) -> None:
+        """Keep what a table is made from, before it is committed."""
+        if not job.keeps_origin:
+            return
+        if job.node.records and job.replaced is None:
+            job.replaced = job.origin.replaced if job.stands and job.origin else replaced_rows(job)
+        followed = {t: job.inputs[t] for t in job.node.followed}
+        stored, origin = files_digest(files), Origin(ground=job.ground, inputs=job.inputs, followed=followed)
+        replace(origin, replaced=job.replaced or (), stored=stored, facts=facts).save(
+            self.lake, job.node.name, job.app_version
+        )
+
+    def _commit_followed(self, job: Job, files: list[Add], origin: Origin) -> None:
+        """Commit rows that followed, of a node that is not current by that."""
+        version = job.followed_version
+        origin.save(self.lake, job.node.name, version)
+        main = tables.spec(job.node.table).name
+        self.lake.replace(main, files, scope=job.partition, app=job.app, app_version=version, facts=dict(origin.facts))
 
     def _produce(self, job: Job) -> None:
         frames = [self.lake.scan(name, files) for name, files in job.inputs.items()]
@@ -300,7 +315,11 @@ class _Driver:
     # ---- builds -------------------------------------------------------------------------------------------------
 
     def _build(self, jobs: list[Job]) -> None:
-        """All builds of a stage: exchanges are split first, then everything is built, then exchanges gathered."""
+        """All builds of a stage: record tables are brought forward by their new rows; of the others exchanges are split
+        first, then everything is built, then exchanges gathered."""
+        staging = f"_staging/{self.record.id}/new"
+        done = advanced(jobs, self.executor, self._exchange_bytes, staging, self._commit, self._commit_followed)
+        jobs = [job for job in jobs if job.node.name not in done]
         splits = {j.node.name: self._planned(j, self._splits) or [] for j in jobs}
         split_results = self._map({name: units for name, units in splits.items() if units})
         for job in jobs:
@@ -354,7 +373,7 @@ class _Driver:
             return follow_units(job, self._exchange_bytes, f"_staging/{self.record.id}/{job.node.name}"), []
         if is_by_bucket(job):
             return bucket_units(job)
-        replaced = replaced_rows(job)
+        replaced = job.replaced = replaced_rows(job)
         if not job.staged:
             inputs = tuple(stored_part(job, t, job.inputs[t]) for t in job.node.inputs)
             return [build_unit(job, inputs, replaced=replaced, checks=job.checks)], []
@@ -431,19 +450,6 @@ class _Driver:
                 telemetry.event(f"       {done} of {len(flat)} units")
                 shown = time.perf_counter()
         return {name: found for name, found in results.items() if name not in self.failures}
-
-
-def _tell(job: Job, facts: dict[str, Any], seconds: float) -> None:
-    """One line and a count for who watches: what was built, or what of it changed hands."""
-    rows, counted = f"{facts['rows']:,}", telemetry.ROWS
-    table = tables.spec(job.node.table).name
-    if job.stands:
-        counted.labels(table=table, outcome="moved").inc(facts["rows_moved"])
-        moved, buckets = f"{facts['rows_moved']:,}", facts["buckets_rewritten"]
-        telemetry.event(f"moved  {job.node.name:<34} {moved:>12} of {rows} rows, {buckets} buckets  {seconds:7.1f} s")
-    else:
-        counted.labels(table=table, outcome="built").inc(facts["rows"])
-        telemetry.event(f"built  {job.node.name:<34} {rows:>12} rows  {seconds:7.1f} s")
 
 
 __all__ = ["RunRequest", "check_buckets", "lake_of", "run"]

@@ -14,6 +14,8 @@ and arrives in the same one.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +30,10 @@ from customer360.platform.run.planning import Job, carried_bytes, exchanged
 from customer360.platform.run.units import (
     InputPart,
     UnitResult,
+    apart,
     conform_to_storage,
+    folded,
+    other_rows,
     read_part,
     storage_order,
 )
@@ -48,6 +53,7 @@ class FollowUnit:
     files: tuple[File, ...]
     inputs: tuple[InputPart, ...]
     staging: str
+    known: tuple[InputPart, ...] = ()  # the inputs as they were when the rows followed last, where that is known
 
     def run(self) -> UnitResult:
         name = tables.spec(self.node.table).name
@@ -70,6 +76,11 @@ class FollowUnit:
         """(place, subject_id, person_id of now) of the rows that had another subject or person."""
         assert self.node.follows is not None
         others = [read_part(self.lake, part) for part in self.inputs]
+        if self.known and self.node.reached:
+            asked = self._asked(stored)
+            if asked.is_empty():
+                return stored.select(PLACE, *SUBJECT_KEYS).clear().collect()
+            stored = stored.join(asked.lazy(), on=PLACE, how="semi")
         now = self.node.follows(stored, *others).select(PLACE, *SUBJECT_KEYS).collect()
         before = stored.select(PLACE, *(pl.col(c).alias(f"{c}__") for c in SUBJECT_KEYS)).collect()
         if now.height != before.height or now[PLACE].n_unique() != now.height:
@@ -78,6 +89,14 @@ class FollowUnit:
             )
         is_other = pl.any_horizontal(pl.col(c).ne_missing(pl.col(f"{c}__")) for c in SUBJECT_KEYS)
         return now.join(before, on=PLACE).filter(is_other).select(PLACE, *SUBJECT_KEYS)
+
+    def _asked(self, stored: pl.LazyFrame) -> pl.DataFrame:
+        """Places of the rows that may belong to somebody else: those that a changed row of an input concerns."""
+        assert self.node.reached is not None
+        changed = [_changed(self.lake, old, new) for old, new in zip(self.known, self.inputs, strict=True)]
+        if all(rows.is_empty() for rows in changed):
+            return pl.DataFrame(schema=[PLACE])
+        return self.node.reached(stored, *(rows.lazy() for rows in changed)).select(PLACE).unique().collect()
 
     def _left(self, moved: pl.DataFrame) -> pl.DataFrame:
         """(bucket, place within the bucket's files) of the rows that do not stay as they are."""
@@ -93,13 +112,19 @@ class FollowUnit:
         return left.select(BUCKET, pl.col(PLACE) - pl.col("start"))
 
 
+def _changed(lake: Lake, old: InputPart, new: InputPart) -> pl.DataFrame:
+    """Rows that one state of an input has and the other lacks."""
+    before, after = (read_part(lake, part).collect() for part in apart(old, new))
+    return pl.concat(other_rows(before, after))
+
+
 def _bucket(f: File) -> int:
     return int(f.partition[BUCKET] or 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MoveUnit:
-    """Write one bucket anew: what stays of its stored rows, and the rows that were staged for it."""
+    """Give one bucket the rows that were staged for it, and write those of its files anew that rows leave."""
 
     lake: Lake
     node: Node
@@ -111,17 +136,48 @@ class MoveUnit:
 
     def run(self) -> UnitResult:
         table, name = self.node.table, tables.spec(self.node.table).name
-        parts = [get_piece(self.lake, path) for path in self.arriving]
-        if self.files:
-            stored = self.lake.scan(name, list(self.files)).with_row_index(PLACE).collect()
-            gone = [get_piece(self.lake, path)[PLACE] for path in self.left]
-            stays = ~pl.col(PLACE).cast(pl.Int64).is_in(pl.concat(gone).implode()) if gone else pl.lit(True)
-            parts.append(stored.filter(stays).drop(PLACE))
-        rows = pl.concat(parts).sort(storage_order(table), nulls_last=True)
-        if rows.is_empty():
-            return UnitResult(facts={"rows": 0})
-        add = self.lake.write_file(name, rows, {**self.partition, BUCKET: str(self.bucket)})
-        return UnitResult(adds={name: [add]}, facts={"rows": rows.height})
+        partition: dict[str, str | None] = {**self.partition, BUCKET: str(self.bucket)}
+        gone = pl.concat([get_piece(self.lake, path)[PLACE] for path in self.left]).sort() if self.left else None
+        kept: list[File | Add] = []
+        start = 0
+        for file in self.files:
+            here = (
+                pl.Series([], dtype=pl.Int64)
+                if gone is None
+                else gone.filter(gone.is_between(start, start + file.rows - 1))
+            )
+            kept += self._rest(file, here - start)
+            start += file.rows
+        if self.arriving:
+            rows = pl.concat([get_piece(self.lake, path) for path in self.arriving])
+            rows = rows.sort(storage_order(table), nulls_last=True)
+            kept.append(self.lake.write_file(name, rows, partition, self._stem(*self.arriving)))
+        kept = folded(self.lake, table, kept, partition)
+        adds = [f if isinstance(f, Add) else standing(f) for f in kept]
+        return UnitResult(adds={name: adds}, facts={"rows": sum(f.rows for f in adds)})
+
+    def _rest(self, file: File, places: pl.Series) -> list[File | Add]:
+        """A file without the rows of some places; as it is where there are none."""
+        name = tables.spec(self.node.table).name
+        if places.is_empty():
+            return [file]
+        if places.len() == file.rows:
+            return []
+        stored = self.lake.scan(name, [file]).with_row_index(PLACE).collect()
+        rest = stored.filter(~pl.col(PLACE).cast(pl.Int64).is_in(places.implode())).drop(PLACE)
+        return [self.lake.write_file(name, rest, file.partition, self._stem(file.path))]
+
+    def _stem(self, *of: str) -> str:
+        """Name of a file by what it is made of: rows may have no key, so that two files may well become equal."""
+        said = [*of, *sorted(self.left), *(f.path for f in self.files)]
+        return "m" + hashlib.sha256(json.dumps(said).encode()).hexdigest()[:24]
+
+
+def standing(file: File) -> Add:
+    """A stored file as one of a commit: `replace` adds only paths that the table does not have, so statistics need not
+    be known.
+    """
+    return Add(file.path, file.size, file.rows, file.partition, "")
 
 
 def standing_facts(job: Job, limit: int) -> dict[str, Any] | None:
@@ -151,10 +207,19 @@ def follow_units(job: Job, limit: int, staging: str) -> list[FollowUnit]:
             filled = 0
         groups[-1] += files
         filled += sum(f.size for f in files)
+    known = _known(job)
     return [
-        FollowUnit(lake=lake, node=node, files=tuple(g), inputs=inputs, staging=f"{staging}/follow-{n}")
+        FollowUnit(lake=lake, node=node, files=tuple(g), inputs=inputs, known=known, staging=f"{staging}/follow-{n}")
         for n, g in enumerate(groups)
     ]
+
+
+def _known(job: Job) -> tuple[InputPart, ...]:
+    """What the rows followed last, where all of it is known and stored."""
+    before = job.origin.followed if job.origin is not None else {}
+    parts = tuple(InputPart(table=t, files=tuple(before[t])) for t in job.node.followed if t in before)
+    is_whole = len(parts) == len(job.node.followed)
+    return parts if is_whole and all(job.context.lake.holds(p.table, p.files) for p in parts) else ()
 
 
 def move_units(job: Job, found: list[UnitResult]) -> list[MoveUnit]:
@@ -194,8 +259,7 @@ def followed(job: Job, found: list[UnitResult], written: list[UnitResult]) -> tu
         raise RunError({job.node.name: f"{facts['rows']} rows became {rows} when some of them moved"})
     facts["rows_moved"] = sum(result.facts["rows_moved"] for result in found)
     fresh = [add for result in written for add in result.adds.get(name, [])]
-    # Files that stay are named without statistics: `replace` adds only paths that the table does not have.
-    return [*(Add(f.path, f.size, f.rows, f.partition, "") for f in stay), *fresh], facts
+    return [*map(standing, stay), *fresh], facts
 
 
 def by_bucket(job: Job) -> dict[int, list[File]]:

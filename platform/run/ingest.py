@@ -165,6 +165,8 @@ def ingest(
             reached(f"after write bronze {unit.name}")
     for intake in intakes.values():
         yield from _settled(lake, intake, start, executor, rules, settings.loss)
+        if intake.batches:
+            ledger.bind(lake, intake.name)
 
 
 def _reading(lake: Lake, intake: _Intake, rules: dict[str, Any]) -> Reading:

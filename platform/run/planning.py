@@ -18,6 +18,7 @@ from customer360.platform.quality.ahead import MARGIN, margin_of
 from customer360.platform.quality.checks import TableChecks
 from customer360.platform.run.deletions import Snapshot
 from customer360.platform.run.executor import Executor
+from customer360.platform.run.origins import Origin, files_digest, origin_of
 from customer360.platform.run.snapshots import of_table
 from customer360.platform.run.units import BuildUnit, InputPart, key_column
 from customer360.platform.settings import Settings
@@ -52,6 +53,9 @@ class Job:
     stands: dict[str, Any] | None = None  # facts of the commit whose rows it only has to give to whose they are now
     staged: dict[str, dict[int, list[str]]] = field(default_factory=dict)  # exchange pieces by table and part
     snapshots: tuple[Snapshot, ...] = ()  # of the sources of what it reads judged
+    ground: str = ""  # as the fingerprint, without the inputs of which it suffices to know what is new
+    origin: Origin | None = None  # of the commit that stands
+    replaced: tuple[str, ...] | None = None  # bronze rows that corrections stand for, where that was asked
 
     @property
     def app(self) -> str:
@@ -60,6 +64,18 @@ class Job:
     @property
     def app_version(self) -> int:
         return int(self.fingerprint[:15], 16)
+
+    @property
+    def keeps_origin(self) -> bool:
+        """Whether it is told what its rows are made from: of record tables, and of tables by subject without a date."""
+        node = self.node
+        by_subject = not node.is_producer and node.per in SUBJECT_KEYS and not node.is_dated and not self.partition
+        return node.records is not None or by_subject
+
+    @property
+    def followed_version(self) -> int:
+        """Version under which rows that only followed are committed: the node is not current by that."""
+        return int(_digest(["followed", self.fingerprint])[:15], 16)
 
     @property
     def basis_app(self) -> str:
@@ -106,9 +122,23 @@ def prepare(node: Node, context: Context, rules: dict[str, Any]) -> Job:
     basis = _digest(
         [parts[0], {name: _basis_of(context.lake, node, name, files) for name, files in inputs.items()}, *parts[2:]]
     )
-    return Job(
-        node, inputs, reserved, partition, fingerprint, own, checks, margin_of(rules), basis, snapshots=standing
-    )  # fmt: skip
+    ground = _digest([parts[0], {name: _ground_of(node, name, files) for name, files in inputs.items()}, *parts[2:]])
+    job = Job(node, inputs, reserved, partition, fingerprint, own, checks, margin_of(rules), basis)
+    return replace(job, snapshots=standing, ground=ground, origin=_origin_of(job))
+
+
+def _origin_of(job: Job) -> Origin | None:
+    """What the rows that stand were made from, where that is kept and known."""
+    if not job.keeps_origin:
+        return None
+    stored = job.context.lake.transaction(tables.spec(job.node.table).name, job.app)
+    return origin_of(job.context.lake, job.node.name, stored)
+
+
+def _ground_of(node: Node, name: str, files: list[File]) -> list[str] | None:
+    """What of an input decides every row of a table; None of one whose new rows concern their own keys alone."""
+    is_apart = name == node.records or name in node.followed or key_column(name, node.per or "")
+    return None if is_apart else [f.path for f in files]
 
 
 def _basis_of(lake: Lake, node: Node, name: str, files: list[File]) -> Any:
@@ -186,8 +216,8 @@ def bucket_units(job: Job) -> tuple[list[BuildUnit], list[str]]:
     Returns the units and the paths of files that stay.
     """
     lake, node = job.context.lake, job.node
-    name = tables.spec(node.table).name
-    standing = {f.path for f in lake.files(name)}
+    stored = lake.files(tables.spec(node.table).name)
+    standing, before = {f.path for f in stored}, _inputs_before(job, stored)
     units, stay = [], []
     for bucket in range(lake.buckets):
         inputs = tuple(stored_part(job, t, _of_bucket(t, job.inputs[t], bucket)) for t in node.inputs)
@@ -199,8 +229,34 @@ def bucket_units(job: Job) -> tuple[list[BuildUnit], list[str]]:
         elif path in standing:
             stay.append(path)
         else:
-            units.append(build_unit(job, inputs, bucket=bucket, stem=stem))
+            known = tuple(stored_part(job, t, _of_bucket(t, files, bucket)) for t, files in before.items())
+            known = known if _is_mostly_known(inputs, known) else ()
+            kept = tuple(f for f in stored if known and f.partition.get(BUCKET) == str(bucket))
+            units.append(build_unit(job, inputs, bucket=bucket, stem=stem, known=known, stored=kept))
     return units, stay
+
+
+def _is_mostly_known(now: Iterable[InputPart], before: Iterable[InputPart]) -> bool:
+    """Whether few of a bucket's bytes are in other files than before: else comparing costs more than making anew."""
+    after = {(p.table, f.path): f.size for p in now for f in p.files if _is_bucketed(p.table)}
+    then = {(p.table, f.path): f.size for p in before for f in p.files}
+    changed = sum(
+        size for found, other in ((after, then), (then, after)) for f, size in found.items() if f not in other
+    )
+    return 3 * changed <= sum(after.values())
+
+
+def _inputs_before(job: Job, stored: list[File]) -> dict[str, list[File]]:
+    """Files of the inputs that are stored by subject, as what stands was made from them; nothing where subjects cannot
+    be renewed by themselves: other inputs or code changed, or files are gone."""
+    lake, origin = job.context.lake, job.origin
+    if origin is None or job.refreshed or origin.ground != job.ground or origin.stored != files_digest(stored):
+        return {}
+    before = {t: list(origin.inputs[t]) for t in job.node.inputs if _is_bucketed(t)}
+    now = {t: {f.path for f in job.inputs[t]} for t in before}
+    gone = {t: [f for f in files if f.path not in now[t]] for t, files in before.items()}
+    are_keyed = all(key_column(t, job.node.per or "") for t in before)
+    return before if are_keyed and all(lake.holds(t, files) for t, files in gone.items()) else {}
 
 
 def stored_part(job: Job, table: str, files: Iterable[File]) -> InputPart:

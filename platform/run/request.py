@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from customer360.platform import graph
+from customer360.platform import graph, tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,3 +36,13 @@ class RunRequest:
             graph.selection(name, name)
         chosen = graph.selection(self.start, self.end)
         return chosen if self.only is None else chosen & self.only
+
+    def lands(self, chosen: set[str]) -> set[str]:
+        """Bronze tables that a run lands first: those that its nodes read, or those that it ends with."""
+        start, end = self.start, self.end
+        if end and end.partition(".")[0] == "bronze":
+            every = {name for name in tables.TABLES if name.startswith("bronze.")}
+            return every if end == "bronze" else {tables.spec(tables.by_name(end)).name}
+        if start is not None and not start.startswith("bronze"):
+            return set()
+        return {table for name in chosen for table in graph.NODES[name].inputs if table.startswith("bronze.")}

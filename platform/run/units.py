@@ -12,6 +12,7 @@ where rows of one key stay together, and the table is read by subject.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -28,6 +29,9 @@ from customer360.platform.quality.checks import TableChecks, Tally
 from customer360.platform.run.deletions import Snapshot
 from customer360.platform.run.records import Current, current_records
 from customer360.platform.tables import SUBJECT_KEYS, Table
+
+MANY = 10  # files of a bucket, beyond which they are folded
+SMALL = 5000  # rows of a bucket, up to which it is one file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +76,15 @@ class BuildUnit:
     checks: TableChecks | None = None  # what the quality of a record table is measured by
     margin: timedelta = MARGIN  # how far a time may lie after the landing of its row
     snapshots: tuple[Snapshot, ...] = ()  # of the sources of what is judged
+    known: tuple[InputPart, ...] = ()  # of a bucket: its inputs by subject when the stored rows were made
+    stored: tuple[File, ...] = ()  # those rows: subjects of which no input changed keep them
 
     def run(self) -> UnitResult:
         records, judged = self.node.records, self.node.judged
+        touched = self._touched() if self.known else None
         frames, current = [], None
         for part in self.inputs:
-            frame = read_part(self.lake, part)
+            frame = self._of(touched, part.table, read_part(self.lake, part))
             if part.table in judged:
                 own = part.table == records
                 table, replaced, checks = tables.by_name(part.table), set(self.replaced), self.checks if own else None
@@ -85,11 +92,37 @@ class BuildUnit:
                 current, frame = made if own else current, made.rows.lazy()
             frames.append(frame)
         output = conform_to_storage(self.node.table, self.node.function(*frames, **self.reserved), self.partition)
+        if touched is not None:
+            output = self._beside(output, touched)
         result = UnitResult(facts={"rows": output.height})
         if current is not None:
             _account(self, result, current, output.height)
         self._write(output, result)
         return result
+
+    def _touched(self) -> pl.Series:
+        """Subjects that an input has other rows of than when the stored rows were made."""
+        now, found = {part.table: part for part in self.inputs}, []
+        for known in self.known:
+            subject = key_column(known.table, self.node.per or "") or ""
+            before, after = apart(known, now[known.table])
+            if before.files:
+                rows = other_rows(*(read_part(self.lake, part).collect() for part in (before, after)))
+                found += [part[subject] for part in rows]
+            else:
+                found.append(read_part(self.lake, after).select(subject).collect()[subject])
+        return pl.concat(found).unique()
+
+    def _of(self, touched: pl.Series | None, table: str, frame: pl.LazyFrame) -> pl.LazyFrame:
+        """An input; where only some subjects are made anew, theirs."""
+        subject = key_column(table, self.node.per or "")
+        return frame if touched is None or subject is None else frame.filter(pl.col(subject).is_in(touched.implode()))
+
+    def _beside(self, output: pl.DataFrame, touched: pl.Series) -> pl.DataFrame:
+        """Rows of touched subjects beside the stored ones of the others."""
+        stored = self.lake.scan(tables.spec(self.node.table).name, list(self.stored))
+        others = stored.filter(~pl.col(self.node.per or "").is_in(touched.implode())).collect()
+        return pl.concat([others, output]).sort(storage_order(self.node.table), nulls_last=True)
 
     def _write(self, output: pl.DataFrame, result: UnitResult) -> None:
         name = tables.spec(self.node.table).name
@@ -208,3 +241,44 @@ def read_part(lake: Lake, part: InputPart) -> pl.LazyFrame:
     else:
         frame = pl.LazyFrame(schema=tables.schema(tables.by_name(part.table)))
     return frame.select(part.columns) if part.columns else frame
+
+
+def apart(old: InputPart, new: InputPart) -> tuple[InputPart, InputPart]:
+    """Two states of an input without the files that they share."""
+    shared = {f.path for f in old.files} & {f.path for f in new.files}
+    parts = [
+        InputPart(table=p.table, files=tuple(f for f in p.files if f.path not in shared), columns=p.columns)
+        for p in (old, new)
+    ]
+    return parts[0], parts[1]
+
+
+def other_rows(before: pl.DataFrame, after: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows of the one that the other lacks, and the other way round; all rows where columns are nested."""
+    on = before.columns
+    if any(dtype.is_nested() for dtype in before.schema.values()):
+        return before, after
+    return (
+        before.join(after, on=on, how="anti", nulls_equal=True),
+        after.join(before, on=on, how="anti", nulls_equal=True),
+    )
+
+
+def folded(
+    lake: Lake, table: type[Table], files: Sequence[File | Add], partition: dict[str, str | None]
+) -> list[File | Add]:
+    """The files of a bucket: one where it is small; of more than `MANY` the small ones in one, or all in one where
+    those hold half as many rows as the largest. So each row is written again a few times, whatever the length of
+    history. What is in one file is named after its rows, as a build would name it.
+    """
+    is_small = sum(f.rows for f in files) <= SMALL and any(isinstance(f, Add) for f in files)
+    if (len(files) <= MANY and not is_small) or not files:
+        return list(files)
+    name = tables.spec(table).name
+    *small, largest = sorted(files, key=lambda f: (f.rows, f.path))
+    if is_small or 2 * sum(f.rows for f in small) >= largest.rows:
+        small = [*small, largest]
+    parts = [File(f.path, f.rows, f.size, f.partition) for f in small]
+    rows = lake.scan(name, parts).sort(storage_order(table), nulls_last=True).collect()
+    written = lake.write_file(name, rows, partition)
+    return [written] if len(small) == len(files) else [largest, written]

@@ -27,7 +27,7 @@ import polars as pl
 
 from customer360.models.identity.registry import former_records
 from customer360.models.recommenders.histories import popularity
-from customer360.platform import online, tables
+from customer360.platform import graph, online, tables
 from customer360.platform.errors import TableMissing
 from customer360.platform.lake import BUCKET, File, Lake
 from customer360.platform.lake.editions import current_edition, current_files
@@ -49,6 +49,7 @@ PUBLISHED = (
     STOCK,
     AFFINITY,
 )
+CODE = "code"  # beside the versions of tables: what the documents were made by
 POPULAR_DAYS = (28, 90)  # what sold in the first window, then what sold only in the longer one
 POPULAR_ITEMS = 500
 POPULAR_KEY = "all"
@@ -105,7 +106,18 @@ def publish_gold(lake: Lake, state: Path, keep: int = online.KEEP) -> Generation
         TableMissing: gold.customer_360 was not built yet.
     """
     inputs = Inputs.pin(lake)
-    return online.publish(state, documents(inputs), as_of=inputs.as_of, sources=inputs.versions, keep=keep)
+    sources = inputs.versions | {CODE: _code()}
+    return online.publish(state, documents(inputs), as_of=inputs.as_of, sources=sources, keep=keep)
+
+
+def is_published(lake: Lake, state: Path) -> bool:
+    """Whether the generation in service was made of the tables as they are, by the code as it is."""
+    current, inputs = online.current(state), Inputs.pin(lake)
+    return current is not None and dict(current.sources) == inputs.versions | {CODE: _code()}
+
+
+def _code() -> int:
+    return int(graph.code_fingerprint(documents, [])[:12], 16)
 
 
 def delete_person(state: Path, person_id: str, former: Iterable[str] = ()) -> Generation | None:

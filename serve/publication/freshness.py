@@ -21,6 +21,7 @@ from customer360.platform.ledger import Run
 from customer360.platform.online import POLL_SECONDS, Generation
 
 STALE_AFTER = timedelta(hours=36)  # a daily publication that was missed, with half a day of grace
+RENEWED_AFTER = STALE_AFTER / 2  # so that a daily run over silent sources does not let it grow old
 NOTE, LOCK = "LAST_RUN", "_run"
 Note = dict[
     str, Any
@@ -95,6 +96,11 @@ def staleness(generation: Generation, reason: str | None, now: datetime) -> str 
         hours, most = (span.total_seconds() / 3600 for span in (age, STALE_AFTER))
         return f"published {hours:.0f} hours ago, which is over {most:g}"
     return reason
+
+
+def is_young(generation: Generation | None) -> bool:
+    """Whether a generation is so new that it need not be written again for its age."""
+    return generation is not None and datetime.now(UTC) - generation.published_at < RENEWED_AFTER
 
 
 class Watch:

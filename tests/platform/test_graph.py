@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -233,3 +234,20 @@ def test_fingerprint_follows_the_contract_machinery_but_not_the_plumbing(
 
 def test_up_to_bronze_there_is_nothing_to_build(chain: None) -> None:
     assert graph.selection(None, "bronze") == set()
+
+
+def test_imports_are_those_of_the_syntax_tree() -> None:
+    """They decide what code a build depends on, and are found without a parser."""
+    root = Path(graph.__file__).parents[1]
+    for folder in ("platform", "pipelines", "models", "serve"):
+        for file in sorted((root / folder).rglob("*.py")):
+            parts = file.relative_to(root).with_suffix("").parts
+            module = ".".join(("customer360", *parts)).removesuffix(".__init__")
+            found: set[str] = set()
+            for item in ast.walk(ast.parse(file.read_text())):
+                if isinstance(item, ast.Import):
+                    found |= {a.name for a in item.names}
+                elif isinstance(item, ast.ImportFrom) and item.module:
+                    found |= {item.module, *(f"{item.module}.{a.name}" for a in item.names)}
+            ours = {m for m in found if m.startswith("customer360.") and graph._source_file(m)}
+            assert graph._project_imports(module) >= ours, module

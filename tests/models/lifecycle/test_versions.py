@@ -31,7 +31,7 @@ TRAINED = {
 
 def rows(monkeypatch: pytest.MonkeyPatch, *versions: Version) -> list[dict]:
     compose()
-    monkeypatch.setattr(registered, "registry_of", lambda settings: SimpleNamespace(versions=lambda: list(versions)))
+    monkeypatch.setattr(registered, "registered", lambda settings: SimpleNamespace(versions=lambda: list(versions)))
     context = Context(Lake("unused"), Settings(), None)
     return conform_to_storage(RecommendationModels, recommendation_models(context), {}).to_dicts()
 

@@ -229,8 +229,7 @@ def test_folded_bronze_files_give_the_same_tables(filled: Any) -> None:
     filled.run()
     before, landed = filled.business(), len(filled.lake.files("bronze.t_orders"))
     assert upkeep.compact(filled.lake, "bronze.t_orders").after == 1 < landed
-    states = filled.states(filled.run())
-    assert states == dict.fromkeys(filled.ALL, "current") | {"silver.t_orders": "built"}
+    assert filled.states(filled.run())["silver.t_orders"] == "built"  # whole: nobody knows which rows are new
     assert filled.business() == before
     assert set(filled.states(filled.run()).values()) == {"current"}
     filled.orders("3.csv", "o8,zoe,1,3.00,1")

@@ -1,0 +1,88 @@
+"""Delta tables that this thread has opened: opening one reads its whole log, looking for what is new costs little.
+
+A table is known by the file of its newest commit; one that was made anew under the same path is opened again. Tables in
+an object store are opened each time.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+import polars as pl
+import pyarrow as pa
+from deltalake import DeltaTable
+
+Stamp = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class File:
+    """One data file of a table's current snapshot; ``path`` is relative to the table."""
+
+    path: str
+    rows: int
+    size: int
+    partition: dict[str, str | None]
+
+
+def files_of(dt: DeltaTable) -> list[File]:
+    """Data files of an opened table, sorted by path."""
+    actions = pl.DataFrame(pa.table(dt.get_add_actions()))
+    known = [c for c in ("path", "num_records", "size_bytes", "partition") if c in actions.columns]
+    found = []
+    for row in actions.select(known).to_dicts():
+        partition = {k: None if v is None else str(v) for k, v in (row.get("partition") or {}).items()}
+        found.append(File(unquote(row["path"]), row["num_records"] or 0, row["size_bytes"], partition))
+    return sorted(found, key=lambda f: f.path)
+
+
+@dataclass
+class Opened:
+    """A table at its newest version, the stamp of the commit that made it, and its files once they were asked for."""
+
+    table: DeltaTable
+    stamp: Stamp | None
+    listed: list[File] | None = None
+
+    def files(self) -> list[File]:
+        """Data files of the version, sorted by path."""
+        if self.listed is None:
+            self.listed = files_of(self.table)
+        return list(self.listed)
+
+
+_of_thread = threading.local()
+
+
+def opened(uri: str, options: dict[str, str]) -> Opened:
+    """The table at its newest version.
+
+    Raises:
+        TableNotFoundError: there is none.
+    """
+    known: dict[str, Opened] = _of_thread.__dict__.setdefault("known", {})
+    if "://" in uri:
+        return Opened(DeltaTable(uri, storage_options=options or None), None)
+    found = known.get(uri)
+    if found is None or found.stamp is None or _stamp(uri, found.table.version()) != found.stamp:
+        known.pop(uri, None)
+        table = DeltaTable(uri, storage_options=options or None)
+        found = known[uri] = Opened(table, _stamp(uri, table.version()))
+        return found
+    before = found.table.version()
+    found.table.update_incremental()
+    if found.table.version() != before:
+        found.stamp, found.listed = _stamp(uri, found.table.version()), None
+    return found
+
+
+def _stamp(uri: str, version: int) -> Stamp | None:
+    """What tells the commit of a version from another one of the same number; None where there is no file of it."""
+    try:
+        stat = Path(uri, "_delta_log", f"{version:020}.json").stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size

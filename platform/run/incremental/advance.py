@@ -1,0 +1,203 @@
+"""The driver of record tables that new rows are appended to (``appended``): when that may be, in which order, and what
+is committed.
+
+Whose the stored rows are comes first: where links changed, too, the rows follow in a commit of their own, so that the
+rows that a batch changes lie where the build would now put them. A run that dies between the two finds nothing left to
+follow. A table that cannot be brought forward, for whatever reason, is built whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+
+from customer360.platform import tables, telemetry
+from customer360.platform.errors import Customer360Error
+from customer360.platform.lake import Add, File, reached
+from customer360.platform.quality.checks import Tally, added
+from customer360.platform.run.executor import Executor, Failure
+from customer360.platform.run.following import follow_units, followed, move_units
+from customer360.platform.run.incremental.appended import QUARANTINE, AppendUnit, Changes
+from customer360.platform.run.origins import Origin, files_digest
+from customer360.platform.run.planning import Job, columns_of, stored_part
+from customer360.platform.run.units import InputPart, key_column
+
+Commit = Callable[[Job, dict[str, list[Add]], dict[str, Any]], None]
+FollowCommit = Callable[[Job, list[Add], Origin], None]
+
+
+def why_whole(job: Job, limit: int) -> str:
+    """Why a record table has to be built whole; empty where only its new rows need be looked at.
+
+    ``limit`` is how many bytes of new bronze rows one unit reads.
+    """
+    node, lake, origin = job.node, job.context.lake, job.origin
+    records, declared = node.records or "", tables.spec(node.table)
+    column = key_column(records, node.per or "") or ""
+    if job.refreshed:
+        return "asked for"
+    if origin is None:
+        return "nothing tells what it was made from"
+    if column in tables.pii_columns(tables.by_name(records)):
+        return "its key is personal, so no directory of it is kept"
+    if not node.table.primary_key() or any(t.is_nested() for t in tables.schema(node.table).values()):
+        return "its rows cannot be told apart"
+    if origin.ground != job.ground:
+        return "other inputs, code or rules"
+    if origin.stored != files_digest(lake.files(declared.name)):
+        return "its stored rows were changed"
+    for table in node.judged:
+        now = {f.path for f in job.inputs[table]}
+        if any(f.path not in now for f in origin.inputs[table]):
+            return f"rows of {table} went"
+        fresh = fresh_files(job, table)
+        if sum(f.size for f in fresh) > limit:
+            return "the batch is large"
+        if lake.scan(table, fresh).select(pl.col("_replay_of").is_not_null().any()).collect().item():
+            return "rows were corrected"
+    if not all(lake.holds(part.table, part.files) for part in _known(job)):
+        return "files that it was made from were deleted"
+    return ""
+
+
+def fresh_files(job: Job, table: str) -> list[File]:
+    """Files of a bronze table that the standing rows were not made from."""
+    assert job.origin is not None
+    known = {f.path for f in job.origin.inputs[table]}
+    return [f for f in job.inputs[table] if f.path not in known]
+
+
+def _known(job: Job) -> tuple[InputPart, ...]:
+    """Inputs that are joined by the node's grain, as they were."""
+    assert job.origin is not None
+    return tuple(
+        InputPart(table=t, files=tuple(job.origin.inputs[t]), columns=columns_of(job, t))
+        for t in job.node.inputs
+        if t != job.node.records and key_column(t, job.node.per or "")
+    )
+
+
+def advanced(
+    jobs: Sequence[Job], executor: Executor, limit: int, staging: str, commit: Commit, follow: FollowCommit
+) -> set[str]:
+    """Bring the record tables forward that need no more than their new rows; names of those that were committed."""
+    ready = []
+    for job in jobs:
+        if job.node.records and not job.stands and job.origin is not None:
+            try:
+                why = why_whole(job, limit)
+                if not why:
+                    _follow(job, executor, limit, f"{staging}/{job.node.name}", follow)
+                    ready.append((job, _unit(job)))
+            except Customer360Error as fault:
+                why = str(fault)
+            if why:
+                telemetry.event(f"whole  {job.node.name:<34} {why}")
+    done = set()
+    results: dict[int, Changes] = {}
+    for place, result in telemetry.beating(
+        executor.map([unit for _, unit in ready]), telemetry.named([job.node.name for job, _ in ready])
+    ):
+        name = ready[place][0].node.name
+        if isinstance(result, Failure):
+            telemetry.log.debug(result.trace)
+            telemetry.log.warning(f"{name} is built whole: {result.reason}")
+        else:
+            results[place] = result
+            reached(f"after write {name}")
+    for place, (job, _) in enumerate(ready):
+        if place in results and _commit_changes(job, results[place], commit):
+            done.add(job.node.name)
+    return done
+
+
+def _unit(job: Job) -> AppendUnit:
+    assert job.origin is not None
+    lake, records = job.context.lake, job.node.records or ""
+    return AppendUnit(
+        lake=lake,
+        node=job.node,
+        fresh=tuple(fresh_files(job, records)),
+        earlier=tuple(job.origin.inputs[records]),
+        inputs=tuple(stored_part(job, t, job.inputs[t]) for t in job.node.inputs),
+        known=_known(job),
+        stored=tuple(lake.files(tables.spec(job.node.table).name)),
+        refused=tuple(_refused(job)),
+        reserved=job.reserved,
+        partition=job.partition,
+        replaced=job.origin.replaced,
+        checks=job.checks,
+        margin=job.margin,
+        snapshots=job.snapshots,
+    )
+
+
+def _refused(job: Job) -> list[File]:
+    files = job.context.lake.files(QUARANTINE)
+    return [f for f in files if f.partition.get("table_name") == job.node.records]
+
+
+def _follow(job: Job, executor: Executor, limit: int, staging: str, commit: FollowCommit) -> None:
+    """Give the stored rows to whose they are now, in a commit that claims no more than that."""
+    origin = job.origin
+    assert origin is not None
+    now = {t: job.inputs[t] for t in job.node.followed}
+    if not now or all([f.path for f in now[t]] == [f.path for f in origin.followed.get(t, ())] for t in now):
+        return
+    stands = replace(job, stands=dict(origin.facts))
+    found = _run(executor, follow_units(stands, limit, staging))
+    written = _run(executor, move_units(stands, found))
+    files, facts = followed(stands, found, written)
+    job.origin = replace(
+        origin, followed=now, facts={**origin.facts, "rows": facts["rows"]}, stored=files_digest(files)
+    )
+    if facts["rows_moved"]:
+        commit(job, files, job.origin)
+
+
+def _run(executor: Executor, units: Sequence[Any]) -> list[Any]:
+    results: list[Any] = [None] * len(units)
+    for place, result in executor.map(units):
+        if isinstance(result, Failure):
+            telemetry.log.debug(result.trace)
+            raise Customer360Error(result.reason)
+        results[place] = result
+    return results
+
+
+def _commit_changes(job: Job, changes: Changes, commit: Commit) -> bool:
+    """Commit what a unit did; False where what it counts and what is stored then would not be the same."""
+    assert job.origin is not None
+    lake, name = job.context.lake, tables.spec(job.node.table).name
+    facts = _facts(job.origin.facts, changes)
+    adds = {name: _left(lake.files(name), changes, name), QUARANTINE: _left(_refused(job), changes, QUARANTINE)}
+    rows = sum(f.rows for f in adds[name])
+    if rows != facts["rows"] or rows != facts["silver"]:
+        telemetry.log.warning(f"{job.node.name} is built whole: {rows:,} rows would stand for {facts['silver']:,}")
+        return False
+    job.replaced = job.origin.replaced
+    commit(job, adds, facts)
+    return True
+
+
+def _left(files: Sequence[File], changes: Changes, name: str) -> list[Add]:
+    gone = set(changes.gone.get(name, ()))
+    stay = [Add(f.path, f.size, f.rows, f.partition, "") for f in files if f.path not in gone]
+    return [*stay, *changes.adds.get(name, [])]
+
+
+def _facts(before: Any, changes: Changes) -> dict[str, Any]:
+    """The facts of the commit before with the changes; what a full build would not name is not named."""
+    facts = {k: v for k, v in before.items() if k not in ("seconds", "rows_moved", "buckets_rewritten")}
+    for key, change in changes.facts.items():
+        facts[key] = facts.get(key, 0) + change
+    for key in [k for k, v in facts.items() if v == 0 and k.partition("|")[0] in ("nulled", "redated")]:
+        del facts[key]
+    facts["rows"] = before["rows"] + changes.rows_new - changes.rows_gone
+    negative: Tally = {s: {k: -v for k, v in counts.items()} for s, counts in changes.before.items()}
+    counted = added([facts.get("quality", {}), changes.after, negative])
+    facts["quality"] = {system: counts for system, counts in counted.items() if counts["total"]}
+    return facts | {"rows_new": changes.rows_new, "rows_gone": changes.rows_gone}

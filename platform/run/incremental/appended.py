@@ -1,0 +1,257 @@
+"""Record tables by what is new: where nothing but new bronze rows came since the last commit, their keys alone are
+judged and folded again.
+
+What a record table holds of a key, and what it counts of it, depends on the bronze rows of that key alone. So a batch
+is worth what its keys give with all their rows, less what they gave before: rows that are other ones now are taken out
+of the files that hold them, new ones are written beside, and counts are added up. Rows of the keys that came earlier
+are found by the directory of ``keys``, wherever in history they lie. Rows of another table that the build joins by its
+own grain, as the header of a line is, touch the keys of which they changed.
+
+A bucket so has several files, which are folded when they are many (``units.folded``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import polars as pl
+
+from customer360.platform import tables
+from customer360.platform.errors import ContractError
+from customer360.platform.graph import Node
+from customer360.platform.lake import BUCKET, Add, File, Lake, bucket_numbers
+from customer360.platform.quality import Quarantine, row_id
+from customer360.platform.quality.checks import TableChecks, Tally
+from customer360.platform.run.deletions import Snapshot
+from customer360.platform.run.incremental.keys import files_with
+from customer360.platform.run.records import Current, current_records
+from customer360.platform.run.units import (
+    InputPart,
+    apart,
+    conform_to_storage,
+    folded,
+    key_column,
+    other_rows,
+    read_part,
+)
+
+QUARANTINE = "quality.quarantine"
+
+
+@dataclass
+class Changes:
+    """What a unit did: files that it wrote and files of which nothing is left, by table; counts to add, negative ones
+    among them; ``before`` and ``after`` are quality counts to take away and to add; rows that were stored and are not
+    any more, and rows that are new."""
+
+    adds: dict[str, list[Add]] = field(default_factory=dict)
+    gone: dict[str, list[str]] = field(default_factory=dict)
+    facts: dict[str, int] = field(default_factory=dict)
+    before: Tally = field(default_factory=dict)
+    after: Tally = field(default_factory=dict)
+    rows_gone: int = 0
+    rows_new: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppendUnit:
+    """Bring the keys of new bronze rows into a record table."""
+
+    lake: Lake
+    node: Node
+    fresh: tuple[File, ...]  # bronze files that were not read yet
+    earlier: tuple[File, ...]  # those that were
+    inputs: tuple[InputPart, ...]  # every input of the node as it is now, in order
+    known: tuple[InputPart, ...]  # inputs that are joined by the node's grain, as they were at the last commit
+    stored: tuple[File, ...]
+    refused: tuple[File, ...]  # files of the quarantine of the bronze table
+    reserved: dict[str, Any]
+    partition: dict[str, str]
+    replaced: tuple[str, ...]
+    checks: TableChecks | None
+    margin: timedelta
+    snapshots: tuple[Snapshot, ...]
+
+    def run(self) -> Changes:
+        table, column = tables.by_name(self.records), self.column
+        fresh = self.lake.scan(self.records, list(self.fresh)).collect()
+        if not table.columns()[column].nullable or fresh[column].null_count() == 0:
+            keys = pl.concat([fresh[column], *self._keys_joined()]).drop_nulls().unique()
+        else:
+            raise ContractError(f"{self.node.name}: rows without {column} belong together")
+        hit = files_with(self.lake, self.records, column, self.earlier, keys)
+        is_touched = pl.col(column).is_in(keys.implode())
+        earlier = self.lake.scan(self.records, hit).filter(is_touched).collect()
+        before, after = self._current(earlier), self._current(pl.concat([earlier, fresh]))
+        were, are = self._made(before, keys, self.known), self._made(after, keys, ())
+        result = Changes(before=before.tally, after=after.tally)
+        result.facts = _less(_facts(after, are), _facts(before, were))
+        gone, new = other_rows(were, are)
+        result.rows_gone, result.rows_new = gone.height, new.height
+        self._store(result, gone, new)
+        self._refuse(result, pl.concat([earlier, fresh]).select(row_id()).to_series(), after.quarantined)
+        return result
+
+    @property
+    def records(self) -> str:
+        return self.node.records or ""
+
+    @property
+    def column(self) -> str:
+        return key_column(self.records, self.node.per or "") or ""
+
+    def _keys_joined(self) -> list[pl.Series]:
+        """Keys of rows of joined inputs that are others now than at the last commit."""
+        now = {part.table: part for part in self.inputs}
+        dtype = tables.schema(tables.by_name(self.records))[self.column]
+        found = []
+        for known in self.known:
+            old, new = apart(known, now[known.table])
+            columns = [c for c in known.columns or tables.schema(tables.by_name(known.table)) if c not in self._owners]
+            rows = [read_part(self.lake, part).select(columns).collect() for part in (old, new)]
+            name = key_column(known.table, self.node.per or "") or ""
+            found += [other[name].cast(dtype) for other in other_rows(*rows)]
+            if known.table in self.node.judged:
+                found.append(self._stood_under(known, new, name).cast(dtype))
+        return found
+
+    def _stood_under(self, known: InputPart, new: InputPart, name: str) -> pl.Series:
+        """Keys under which earlier versions of the new rows of another bronze table stood: a line may move."""
+        own = tables.spec(tables.by_name(known.table)).key
+        ids = read_part(self.lake, new).select(own[0]).collect().to_series()
+        hit = [] if name in own else files_with(self.lake, known.table, own[0], known.files, ids)
+        earlier = self.lake.scan(known.table, hit).filter(pl.col(own[0]).is_in(ids.implode()))
+        return earlier.select(name).collect().to_series()
+
+    @property
+    def _owners(self) -> tuple[str, ...]:
+        """What of a joined input says only whose a row is: stored rows followed that already."""
+        return tables.SUBJECT_KEYS if self.node.follows else ()
+
+    def _current(self, bronze: pl.DataFrame) -> Current:
+        table, replaced = tables.by_name(self.records), set(self.replaced)
+        return current_records(table, bronze, replaced, self.checks, self.margin, self.snapshots)
+
+    def _made(self, current: Current, keys: pl.Series, known: tuple[InputPart, ...]) -> pl.DataFrame:
+        """Rows of the table of current records; of ``known`` inputs as those were, but whose they are is of now."""
+        then = {part.table: part for part in known}
+        frames = [
+            current.rows.lazy() if part.table == self.records else self._of(then.get(part.table, part), keys)
+            for part in self.inputs
+        ]
+        made = self.node.function(*frames, **self.reserved)
+        if then and self.node.follows:
+            now = {part.table: part for part in self.inputs}
+            made = self.node.follows(made, *(self._of(now[name], keys) for name in self.node.followed))
+        rows = conform_to_storage(self.node.table, made, self.partition)
+        if rows.height > current.rows.height:
+            raise ContractError(
+                f"{self.node.name} made {rows.height} rows of {current.rows.height} records; "
+                "a record table has one row a record"
+            )
+        return rows
+
+    def _of(self, part: InputPart, keys: pl.Series) -> pl.LazyFrame:
+        """An input; of one that is joined by the node's grain the rows of the keys, of a bronze table those that
+        stand."""
+        name, frame = key_column(part.table, self.node.per or ""), read_part(self.lake, part)
+        frame = frame.filter(pl.col(name).is_in(keys.implode())) if name else frame
+        if part.table not in self.node.judged:
+            return frame
+        table, replaced = tables.by_name(part.table), set(self.replaced)
+        return current_records(table, frame.collect(), replaced, None, self.margin, self.snapshots).rows.lazy()
+
+    def _store(self, result: Changes, gone: pl.DataFrame, new: pl.DataFrame) -> None:
+        table = self.node.table
+        name, key = tables.spec(table).name, list(table.primary_key())
+        leaving, arriving = _by_bucket(self.lake, table, gone), _by_bucket(self.lake, table, new)
+        for bucket in sorted({*leaving, *arriving}, key=lambda b: -1 if b is None else b):
+            held = [f for f in self.stored if bucket is None or f.partition[BUCKET] == str(bucket)]
+            partition: dict[str, str | None] = {**self.partition, **({} if bucket is None else {BUCKET: str(bucket)})}
+            left = leaving.get(bucket, gone.clear()).select(key)
+            kept = _without(self.lake, name, held, left, result) if left.height else held
+            if bucket in arriving:
+                kept = [*kept, self.lake.write_file(name, arriving[bucket], partition)]
+            _keep(self.lake, table, held, kept, partition, result)
+
+    def _refuse(self, result: Changes, sought: pl.Series, after: pl.DataFrame) -> None:
+        """Of all rows of the keys (``sought``, by address) the quarantine holds those that are refused ``after`` the
+        batch, whatever it held: a run that died may have got as far as the quarantine.
+        """
+        if sought.is_empty():
+            return
+        stored = self.lake.scan(QUARANTINE, list(self.refused)).select("row_id").filter(
+            pl.col("row_id").is_in(sought.implode())
+        ).collect()["row_id"].unique()  # fmt: skip
+        healed = stored.filter(~stored.is_in(after["row_id"].implode()))
+        new = after.filter(~pl.col("row_id").is_in(stored.implode()))
+        held, scratch = list(self.refused), Changes()
+        kept: list[File | Add] = list(held)
+        if healed.len():
+            kept = list(_without(self.lake, QUARANTINE, held, healed.unique().to_frame(), scratch, exact=False))
+        partition: dict[str, str | None] = {"table_name": self.records}
+        if new.height:
+            kept.append(self.lake.write_file(QUARANTINE, new, partition))
+        if len(kept) > len(held) or healed.len():
+            _keep(self.lake, Quarantine, held, kept, partition, result)
+
+
+def _facts(current: Current, made: pl.DataFrame) -> dict[str, int]:
+    return current.facts | {"silver": made.height, "set_apart": current.rows.height - made.height}
+
+
+def _less(after: dict[str, int], before: dict[str, int]) -> dict[str, int]:
+    return {key: after.get(key, 0) - before.get(key, 0) for key in {**after, **before}}
+
+
+def _by_bucket(lake: Lake, table: type[tables.Table], rows: pl.DataFrame) -> dict[int | None, pl.DataFrame]:
+    if rows.is_empty():
+        return {}
+    if not tables.spec(table).bucketed:
+        return {None: rows}
+    subject = next(c for c in tables.SUBJECT_KEYS if c in rows.columns)
+    numbered = rows.with_columns(bucket_numbers(rows[subject], lake.buckets).alias("part__"))
+    parts = numbered.partition_by("part__", as_dict=True, include_key=False, maintain_order=True)
+    return {int(key[0]): part for key, part in parts.items()}
+
+
+def _without(
+    lake: Lake, name: str, files: Iterable[File], gone: pl.DataFrame, result: Changes, *, exact: bool = True
+) -> list[File | Add]:
+    """The files without the rows of some keys: those that hold none as they are, others written anew."""
+    kept: list[File | Add] = []
+    key, found = gone.columns, 0
+    for file in files:
+        frame = lake.scan(name, [file])
+        held = frame.select(key).collect().join(gone, on=key, how="semi").height
+        found += held
+        if not held:
+            kept.append(file)
+        elif held < file.rows:
+            rest = frame.collect().join(gone, on=key, how="anti", maintain_order="left")
+            # Named after the file it stands for, too: two files may well become equal, and both must stay.
+            stem = "k" + hashlib.sha256(f"{file.path} {sorted(gone.rows())}".encode()).hexdigest()[:24]
+            kept.append(lake.write_file(name, rest, file.partition, stem))
+    if exact and found != gone.height:
+        raise ContractError(f"{name} holds {found} of {gone.height} rows that changed")
+    return kept
+
+
+def _keep(
+    lake: Lake,
+    table: type[tables.Table],
+    held: Sequence[File],
+    kept: Sequence[File | Add],
+    partition: dict[str, str | None],
+    result: Changes,
+) -> None:
+    """Note what of the files of a bucket goes and comes; many small ones are folded."""
+    name = tables.spec(table).name
+    kept = folded(lake, table, kept, partition)
+    paths, before = {f.path for f in kept}, {f.path for f in held}
+    result.gone.setdefault(name, []).extend(path for path in before if path not in paths)
+    result.adds.setdefault(name, []).extend(f for f in kept if isinstance(f, Add) and f.path not in before)

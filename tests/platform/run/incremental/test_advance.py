@@ -1,0 +1,192 @@
+"""Tables that are brought forward batch by batch are those of one full rebuild, and a batch touches what it brings."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from customer360.platform import lake as lakes
+from customer360.platform.ledger import NodeRun
+from customer360.platform.run.rereading import drop
+
+ALL = ("silver.t_links", "silver.t_sales", "silver.t_lines", "silver.t_spent")
+ACCOUNT = st.sampled_from(["", *(f"a{n}" for n in range(4))])
+SALE = st.builds("s{},{},{},{}".format, st.integers(0, 7), ACCOUNT, st.integers(-1, 2), st.sampled_from(["", 1, 2, 3]))
+LINE = st.builds("l{},s{},{}".format, st.integers(0, 3), st.integers(0, 9), st.sampled_from(["", "a", "too long"]))
+LINK = st.builds("a{},{},{}".format, st.integers(0, 3), st.sampled_from(["", "p1", "p2"]), st.integers(0, 3))
+BATCH = st.fixed_dictionaries(
+    {"links": st.lists(LINK, max_size=2), "sales": st.lists(SALE, max_size=4), "lines": st.lists(LINE, max_size=4)}
+)
+FIRST = {
+    "links": ["a0,p0,1", "a1,p1,1"],
+    "sales": ["s0,a0,2,1", "s1,a1,1,1", "s2,,1,1", "s3,a0,-1,1"],
+    "lines": ["l0,s0,", "l1,s0,x", "l0,s1,", "l0,s9,", "l0,s3,too long"],
+}
+
+
+def deliver(shop: Any, batch: dict[str, list[str]]) -> None:
+    for folder, rows in batch.items():
+        if rows:
+            shop.deliver(folder, *rows)
+
+
+def assert_as_rebuilt(shop: Any) -> None:
+    rows, counts = shop.rows(), shop.counts()
+    shop.run(refresh=ALL)
+    assert rows == shop.rows()
+    assert counts == shop.counts()
+
+
+def is_added(node: NodeRun) -> bool:
+    return node.state == "built" and "rows_new" in node.facts
+
+
+@pytest.mark.parametrize("examples", [12, pytest.param(60, marks=pytest.mark.slow)])
+def test_any_batches_give_the_tables_of_a_rebuild(shop: Any, examples: int) -> None:
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(history=st.lists(BATCH, min_size=1, max_size=4))
+    def law(history: list[dict[str, list[str]]]) -> None:
+        with TemporaryDirectory() as root:
+            each = type(shop)(Path(root))
+            for batch in [FIRST, *history]:
+                deliver(each, batch)
+                each.run()
+            assert_as_rebuilt(each)
+
+    law()
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        {"sales": ["s8,a0,4,1"]},
+        {"sales": ["s0,a0,2,1"]},  # a duplicate
+        {"sales": ["s0,a1,9,2"]},  # a newer version, of another person
+        {"sales": ["s0,a1,9,0"]},  # an older one
+        {"sales": ["s3,a0,5,2"]},  # what was refused is repaired
+        {"sales": ["s9,a0,5,1"]},  # the header of an orphan
+        {"sales": ["s1,a1,0,2"]},  # lines of it are set apart
+        {"lines": ["l7,s0,", "l0,s0,new"]},
+        {"links": ["a0,p7,2"], "sales": ["s0,a0,3,2"], "lines": ["l2,s0,"]},
+    ],
+)
+def test_a_batch_is_brought_in_by_its_keys(shop: Any, batch: dict[str, list[str]]) -> None:
+    deliver(shop, FIRST)
+    shop.run()
+    deliver(shop, batch)
+    nodes = shop.run()
+    touched = {f"silver.t_{name}" for name in batch} - {"silver.t_links"} | ({"silver.t_lines"} & nodes.keys())
+    assert all(is_added(nodes[name]) or nodes[name].state == "current" for name in touched), nodes
+    assert_as_rebuilt(shop)
+    assert {node.state for node in shop.run().values()} == {"current"}
+
+
+@pytest.mark.parametrize(
+    "batches",
+    [
+        [{"sales": [",a0,1,1", ",,1,2"], "lines": ["l0,,a", ",s0,"]}, {"sales": [",a0,1,1"]}],  # keys that are none
+        [{"sales": ["sé,a0,1,1", "s 0,a0,1,1", '"s,0",a1,1,1', "S0,a0,1,1"]}, {"sales": ["sé,a1,2,2", '"s,0",a0,3,2']}],
+        [{"sales": ["s0,a0,much,5"]}, {"sales": ["s0,a0,7,4"]}],  # the newest version cannot be read, then an older one
+        [{"sales": ["s0,a0,-1,9", "s0,a0,-1,9"]}, {"sales": ["s0,a0,-1,9"]}],  # refused thrice
+        [{"links": ["a0,,2"]}, {"links": ["a0,p0,3"], "sales": ["s0,a1,2,1"]}],  # nobody's for a while
+    ],
+)
+def test_odd_batches_give_the_tables_of_a_rebuild(shop: Any, batches: list[dict[str, list[str]]]) -> None:
+    deliver(shop, FIRST)
+    shop.run()
+    for batch in batches:
+        deliver(shop, batch)
+        shop.run()
+    assert_as_rebuilt(shop)
+
+
+def test_a_file_that_changed_and_a_batch_that_was_dropped(shop: Any) -> None:
+    deliver(shop, FIRST)
+    shop.run()
+    shop.deliver("sales", "s0,a0,5,2", "s6,a1,1,1")
+    shop.run()
+    shop.number -= 1
+    shop.deliver("sales", "s0,a0,6,2", "s7,a1,1,1", "s8,a1,1,1")  # another content under the same name
+    assert is_added(shop.run()["silver.t_sales"])
+    drop(shop.lake, shop.settings, "sales", 2, ignore=True, rules={})
+    assert not is_added(shop.run()["silver.t_sales"])
+    shop.deliver("sales", "s6,a0,1,1")
+    assert is_added(shop.run()["silver.t_sales"])
+    assert_as_rebuilt(shop)
+
+
+def test_files_of_untouched_rows_stay(shop: Any) -> None:
+    shop.deliver("sales", *(f"s{n},,{n},1" for n in range(40)))
+    shop.run()
+    before = {f.path for f in shop.lake.files("silver.t_sales")}
+    shop.deliver("sales", "s50,,1,1", "s3,,3,1")
+    nodes = shop.run()
+    assert nodes["silver.t_sales"].facts["rows_new"] == 1
+    assert before < {f.path for f in shop.lake.files("silver.t_sales")}
+    shop.deliver("sales", "s3,,9,2")
+    shop.run()
+    assert len(before - {f.path for f in shop.lake.files("silver.t_sales")}) == 1
+    assert_as_rebuilt(shop)
+
+
+def test_small_files_are_folded(shop: Any) -> None:
+    for batch in range(30):
+        shop.deliver("sales", *(f"s{batch}-{n},,1,1" for n in range(4)))
+        shop.run()
+    assert len(shop.lake.files("silver.t_sales")) <= 4 * 10
+    assert_as_rebuilt(shop)
+
+
+def test_without_its_directory_of_keys_or_origin_a_table_is_the_same(shop: Any) -> None:
+    deliver(shop, FIRST)
+    shop.run()
+    shop.deliver("sales", "s0,a1,9,2")
+    shutil.rmtree(shop.root / "lake" / "_keys", ignore_errors=True)
+    assert is_added(shop.run()["silver.t_sales"])
+    shop.deliver("sales", "s0,a1,3,3", "s1,,1,1")
+    shutil.rmtree(shop.root / "lake" / "_origins")
+    assert not is_added(shop.run()["silver.t_sales"])
+    shop.deliver("sales", "s0,a1,4,4")
+    assert is_added(shop.run()["silver.t_sales"])
+    assert_as_rebuilt(shop)
+
+
+class Crash(BaseException):
+    """The process dies."""
+
+
+def test_a_crash_at_any_point_of_a_batch_then_another_batch_is_a_rebuild(shop: Any, tmp_path: Path) -> None:
+    deliver(shop, FIRST)
+    shop.run()
+    number, crashed = 0, True
+    while crashed:
+        each = type(shop)(tmp_path / f"crash-{number}", shop.number)
+        shutil.copytree(shop.root / "lake", each.root / "lake")
+        shutil.copytree(shop.root / "landing", each.root / "landing")
+        deliver(each, {"links": ["a0,p7,2"], "sales": ["s0,a0,3,2", "s5,,-1,1"], "lines": ["l2,s0,", "l0,s5,long no"]})
+        crashed, left = False, [number]
+
+        def observer(point: str, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise Crash(point)
+
+        lakes.observers.append(observer)
+        try:
+            each.run()
+        except Crash:
+            crashed = True
+        finally:
+            lakes.observers.clear()
+        deliver(each, {"sales": ["s5,,1,2", "s1,a0,1,2"], "links": ["a1,p7,2"]})
+        each.run()
+        assert_as_rebuilt(each)
+        shutil.rmtree(each.root)
+        number += 3
+    assert number > 30
