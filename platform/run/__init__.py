@@ -31,6 +31,7 @@ from customer360.platform.run.planning import (
     bucket_units,
     build_unit,
     carried_bytes,
+    check_buckets,
     exchanged,
     groups,
     is_by_bucket,
@@ -89,17 +90,6 @@ def run(settings: Settings, request: RunRequest, *, rules: dict[str, Any]) -> Ru
     if driver.failures:
         raise RunError(driver.failures)
     return record
-
-
-def check_buckets(lake: Lake) -> None:
-    """Refuse a lake that was made with another number of buckets than configured."""
-    for name, table in tables.TABLES.items():
-        if tables.spec(table).bucketed and lake.exists(name):
-            if (stored := lake.buckets_of(name)) != lake.buckets:
-                raise ConfigError(
-                    f"{lake.root} was made with {stored} buckets, lake.buckets says {lake.buckets}; set it to {stored}"
-                )
-            return
 
 
 class _Driver:
@@ -452,4 +442,4 @@ class _Driver:
         return {name: found for name, found in results.items() if name not in self.failures}
 
 
-__all__ = ["RunRequest", "check_buckets", "lake_of", "run"]
+__all__ = ["RunRequest", "lake_of", "run"]

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from customer360.platform import graph, tables
+from customer360.platform.errors import ConfigError
 from customer360.platform.graph import Node
 from customer360.platform.lake import BUCKET, File, Lake
 from customer360.platform.quality.ahead import MARGIN, margin_of
@@ -304,6 +305,17 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(v) for v in value]
     return value if isinstance(value, (int, float, bool, type(None))) else str(value)
+
+
+def check_buckets(lake: Lake) -> None:
+    """Refuse a lake that was made with another number of buckets than configured."""
+    for name, table in tables.TABLES.items():
+        if tables.spec(table).bucketed and lake.exists(name):
+            if (stored := lake.buckets_of(name)) != lake.buckets:
+                raise ConfigError(
+                    f"{lake.root} was made with {stored} buckets, lake.buckets says {lake.buckets}; set it to {stored}"
+                )
+            return
 
 
 def replaced_rows(job: Job) -> tuple[str, ...]:
