@@ -249,7 +249,7 @@ class Lake:
             ContractError: a stored column has another type, or the table other partitions; the message says how to
             rebuild.
         """
-        name, declared = tables.spec(table).name, self._delta_schema(table)  # type: ignore[arg-type]
+        name, declared = tables.spec(table).name, _delta_schema(table)
         if not self.exists(name):
             self._create(table, declared, "ignore")
             return
@@ -287,13 +287,6 @@ class Lake:
             storage_options=self.storage_options or None,
             raise_if_key_not_exists=False,
         )
-
-    @staticmethod
-    @cache
-    def _delta_schema(table: type[Table]) -> Schema:
-        columns = tables.schema(table) | ({BUCKET: pl.Int32()} if tables.spec(table).bucketed else {})
-        empty = pl.DataFrame(schema=columns)
-        return Schema.from_arrow(empty.to_arrow(compat_level=pl.CompatLevel.oldest()).schema)
 
     def buckets_of(self, name: str) -> int:
         """Number of buckets that a stored table was made with."""
@@ -405,6 +398,17 @@ class Lake:
         """
         note = note_of(owner)
         return marker_lock(self._store(), self.root, note) if self.is_remote else file_lock(Path(self.root), note)
+
+
+def _delta_schema(table: type[Table]) -> Schema:
+    columns = tables.schema(table) | ({BUCKET: pl.Int32()} if tables.spec(table).bucketed else {})
+    return _schema_of(tuple(columns.items()))
+
+
+@cache
+def _schema_of(columns: tuple[tuple[str, pl.DataType], ...]) -> Schema:
+    empty = pl.DataFrame(schema=dict(columns))
+    return Schema.from_arrow(empty.to_arrow(compat_level=pl.CompatLevel.oldest()).schema)
 
 
 def constant(value: str | None, to: pl.DataType) -> pl.Expr:

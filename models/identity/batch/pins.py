@@ -108,7 +108,8 @@ def _under(frame: pl.DataFrame, pins: Pins, rules: IdentityRules) -> pl.DataFram
     frame = frame.drop("rid")
     frame = with_own(_with_own_domains(frame, pins.hubs), pins.hubs, rules.stitching)
     adjusted = adjusted_columns(pins.model)
-    for column in sorted(adjusted - JOINT.keys()):
+    parts = {part for name in adjusted & JOINT.keys() for part in JOINT[name][0]}
+    for column in sorted((adjusted - JOINT.keys()) | parts):
         shares = pins.frequencies.filter(pl.col("column") == column).select(
             pl.col("value").alias("value__"), pl.col("share").alias(f"tf_{column}")
         )
