@@ -39,8 +39,14 @@ _ONE_PERSON = 0.2
 _UNSEEN = 2.0
 # Birth dates that disagree in more than this share of pairs with one name and one contact prove nothing.
 _UNRELIABLE_DATES = 0.2
+# The session whose pairs agree on a whole birth date.
+_BORN = ("day",)
 # So are genders that disagree in more than this share of pairs with one name and one contact.
 _UNRELIABLE_GENDERS = 0.02
+# Where so large a share of the pairs with one surname and one birth date write one given name in two ways, and these
+# are not fewer than `_FEW`, another given name is as likely a further way as a twin.
+_ILLEGIBLE = 0.5
+_FEW = 10
 
 
 def idle_vetoes(
@@ -79,6 +85,11 @@ def idle_vetoes(
         measured["birth dates disagree"] = min(kinds.date_errors for kinds in dated)
         if measured["birth dates disagree"] >= _UNRELIABLE_DATES and GENERATION not in idle:
             idle.append(GENERATION)
+    born = [_Kinds.of(found, names, np.ones(len(found.counts), dtype=bool)) for at, found in sessions if at == _BORN]
+    if born and born[0].written_alike + born[0].mistyped >= _FEW:
+        measured["given names mistyped"] = born[0].mistyped / (born[0].written_alike + born[0].mistyped)
+        if measured["given names mistyped"] >= _ILLEGIBLE and TWINS_AT_HOME not in idle:
+            idle.append(TWINS_AT_HOME)
     sexed = [kinds for kinds in shared or second if kinds.same_gender + kinds.other_gender >= _ENOUGH]
     if sexed:
         measured["genders disagree"] = min(kinds.gender_errors for kinds in sexed)
@@ -113,6 +124,9 @@ class _Kinds:
         self.other_family = count(same_given & (family >= len(FAMILY.levels) - 2))
         self.same_family = count(same_given & same_family)
         self.same_date = count(same_given & same_family & agrees)
+        self.written_alike = count((given == 0) & (family == 0) & agrees)
+        close, alike = (_between(given, GIVEN, label, label) for label in ("close", "alike"))
+        self.mistyped = count((close | alike) & (family == 0) & agrees)
         self.same_gender = count((given == 0) & (family == 0) & (gender == 0))
         self.other_gender = count((given == 0) & (family == 0) & (gender > 0))
         self.other_date = count(same_given & same_family & (birth >= 0) & ~agrees)
