@@ -331,6 +331,7 @@ TYPED: dict[type[exp.Expr], Callable[..., Any]] = {
     exp.Concat: lambda *parts: "".join(parts),
     exp.DPipe: operator.add,
     exp.StartsWith: str.startswith,
+    exp.Contains: lambda text, part: part in text,
     exp.ArrayOverlaps: lambda one, other: bool(_shared(one, other)),
     exp.ArrayContains: lambda listed, value: value in listed,
     exp.ArrayMax: lambda listed: max((v for v in listed if v is not None), default=None),

@@ -80,8 +80,9 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
         or (l.family = r.given and {_resemble("l.given", "r.family", rules)}))"""
     related = "list_has_any(l.roots, r.roots)"
     # All names of the one are among those of the other: Carlos is Juan Carlos, and may be Juan Miguel as little as he.
-    among = """(list_has_all(string_split(l.given, ' '), string_split(r.given, ' '))
-        or list_has_all(string_split(r.given, ' '), string_split(l.given, ' ')))"""
+    among = """case when contains(l.given, ' ') or contains(r.given, ' ')
+        then list_has_all(string_split(l.given, ' '), string_split(r.given, ' '))
+            or list_has_all(string_split(r.given, ' '), string_split(l.given, ' ')) else l.given = r.given end"""
     # Two names, however alike: stated to be, one the other's with a woman's ending, or both listed and no typing error
     # apart.
     paired = "(list_contains(l.masculine, r.given) or list_contains(r.masculine, l.given))"

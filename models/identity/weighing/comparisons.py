@@ -41,10 +41,12 @@ _SWAPS = 0.01
 JOINT: dict[str, tuple[tuple[str, ...], float]] = {"names": (("given", "family"), 2 * _SWAPS)}
 
 # A given name that stands in another place (exchanged with the surname, or the only name that is known), or as one of
-# several: Carlos is Juan Carlos.
+# several: Carlos is Juan Carlos. Names of one word need no splitting, which is dear.
 _ELSEWHERE = """(list_contains(parts_r, given_l) or list_contains(parts_l, given_r)
-    or list_has_all(string_split(given_l, ' '), string_split(given_r, ' '))
-    or list_has_all(string_split(given_r, ' '), string_split(given_l, ' ')))"""
+    or case when contains(given_l, ' ') or contains(given_r, ' ')
+        then list_has_all(string_split(given_l, ' '), string_split(given_r, ' '))
+            or list_has_all(string_split(given_r, ' '), string_split(given_l, ' '))
+        else false end)"""
 
 
 @dataclass(frozen=True)
