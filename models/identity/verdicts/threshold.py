@@ -41,8 +41,8 @@ class Threshold:
 
 
 def chosen(weights: np.ndarray, times: np.ndarray, decision: Decision) -> Threshold:
-    """The least weight, not below `decision.least_accept_weight`, from which the expected share of false pairs is at
-    most `decision.false_pairs`; a fixed `decision.accept_weight` stands as it is.
+    """The least weight from which the expected share of false pairs is at most `decision.false_pairs`, between
+    `decision.least_accept_weight` and `most_accept_weight`; a fixed `decision.accept_weight` stands as it is.
 
     `weights`: float64 (pairs,), bits of pairs that no rule vetoes; `times`: how many pairs each stands for.
     """
@@ -52,21 +52,23 @@ def chosen(weights: np.ndarray, times: np.ndarray, decision: Decision) -> Thresh
     found = np.cumsum(times)
     false = np.cumsum(times / (1.0 + np.exp2(np.clip(weights[order], -500, 500))))
     least = decision.accepts_from
-    reached = steps >= math.floor(least * _PARTS + 1e-6)
     if decision.accept_weight is None:
-        ends = np.append(steps[1:] != steps[:-1], True)  # all pairs of one weight, or none
-        kept = reached & ends & (false <= decision.false_pairs * found)
-        if not kept.any():
-            sure = math.log2((1.0 - decision.false_pairs) / decision.false_pairs)
-            return Threshold(max(least, math.ceil(sure * _PARTS) / _PARTS), 0.0, 0.0)
-        last = int(np.flatnonzero(kept)[-1])
-        if reached[last + 1 :].any():
-            least = float(steps[last] / _PARTS)
-            reached = steps >= steps[last]
-    if not reached.any():
+        least = max(least, min(_sufficient(steps, found, false, decision), decision.most_accept_weight))
+    reached = np.flatnonzero(steps >= math.floor(least * _PARTS + 1e-6))
+    if not len(reached):
         return Threshold(least, 0.0, 0.0)
-    last = int(np.flatnonzero(reached)[-1])
-    return Threshold(least, float(found[last]), float(false[last]))
+    return Threshold(least, float(found[reached[-1]]), float(false[reached[-1]]))
+
+
+def _sufficient(steps: np.ndarray, found: np.ndarray, false: np.ndarray, decision: Decision) -> float:
+    """The least weight from which few enough of the pairs are false. `steps` falls; `found` and `false` are sums."""
+    reached = steps >= math.floor(decision.least_accept_weight * _PARTS + 1e-6)
+    ends = np.append(steps[1:] != steps[:-1], True)  # all pairs of one weight, or none
+    kept = np.flatnonzero(reached & ends & (false <= decision.false_pairs * found))
+    if not len(kept):
+        return math.ceil(math.log2((1.0 - decision.false_pairs) / decision.false_pairs) * _PARTS) / _PARTS
+    is_last = not reached[kept[-1] + 1 :].any()
+    return decision.least_accept_weight if is_last else float(steps[kept[-1]] / _PARTS)
 
 
 def of_records(

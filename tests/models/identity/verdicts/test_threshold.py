@@ -23,7 +23,7 @@ def once(weights: np.ndarray) -> np.ndarray:
 @given(WEIGHTS, st.sampled_from([0.005, 0.03, 0.1]))
 @settings(deadline=None)
 def test_no_more_than_the_stated_share_is_expected_to_be_false(weights, share):
-    made = chosen(weights, once(weights), Decision(false_pairs=share))
+    made = chosen(weights, once(weights), Decision(false_pairs=share, most_accept_weight=20))
     assert made.bits >= 1.0
     assert expected_share(weights, made.bits) <= share + 1e-9
     assert made.pairs == (weights >= made.bits - 1e-9).sum()
@@ -33,15 +33,15 @@ def test_no_more_than_the_stated_share_is_expected_to_be_false(weights, share):
 @given(WEIGHTS)
 @settings(deadline=None)
 def test_a_larger_share_accepts_no_fewer(weights):
-    bits = [chosen(weights, once(weights), Decision(false_pairs=share)).bits for share in (0.01, 0.03, 0.2)]
+    bits = [chosen(weights, once(weights), Decision(false_pairs=share, most_accept_weight=20)).bits for share in (0.01, 0.03, 0.2)]
     assert bits == sorted(bits, reverse=True)
 
 
 @given(WEIGHTS)
 @settings(deadline=None)
 def test_the_order_of_pairs_changes_nothing_and_a_sample_counts_for_what_it_stands_for(weights):
-    whole = chosen(np.repeat(weights, 3), once(np.repeat(weights, 3)), Decision())
-    part = chosen(weights[::-1], np.full(len(weights), 3.0), Decision())
+    whole = chosen(np.repeat(weights, 3), once(np.repeat(weights, 3)), Decision(most_accept_weight=20))
+    part = chosen(weights[::-1], np.full(len(weights), 3.0), Decision(most_accept_weight=20))
     assert part.bits == whole.bits
     assert part.false == pytest.approx(whole.false)
 
@@ -52,7 +52,7 @@ def test_the_share_holds_on_a_mixture(true):
     random = np.random.default_rng(3)
     weights = np.concatenate([random.normal(8, 4, true), random.exponential(0.7, 2000)])
     is_false = random.random(len(weights)) < 1 / (1 + np.exp2(weights))
-    made = chosen(weights, once(weights), Decision())
+    made = chosen(weights, once(weights), Decision(most_accept_weight=20))
     kept = weights >= made.bits
     assert is_false[kept].sum() <= 0.03 * kept.sum() + 3 * np.sqrt(0.03 * kept.sum()) + 1
 
@@ -60,13 +60,13 @@ def test_the_share_holds_on_a_mixture(true):
 def test_few_true_pairs_need_more_evidence_than_many():
     noise = np.full(400, 1.5)
     few, many = (np.concatenate([np.full(true, 12.0), noise]) for true in (20, 20_000))
-    assert chosen(few, once(few), Decision()).bits == 12.0
-    assert chosen(many, once(many), Decision()).bits == 1.0
+    assert chosen(few, once(few), Decision(most_accept_weight=20)).bits == 12.0
+    assert chosen(many, once(many), Decision(most_accept_weight=20)).bits == 1.0
 
 
 def test_pairs_of_one_weight_are_accepted_together_or_not_at_all():
     weights = np.concatenate([np.full(10, 9.0), np.full(10, 3.0)])
-    assert chosen(weights, once(weights), Decision()).bits == 9.0
+    assert chosen(weights, once(weights), Decision(most_accept_weight=20)).bits == 9.0
 
 
 def test_a_fixed_number_wins():
@@ -74,10 +74,17 @@ def test_a_fixed_number_wins():
     fixed = chosen(weights, once(weights), Decision(accept_weight=0.5))
     assert (fixed.bits, fixed.pairs) == (0.5, 100)
     assert chosen(weights, once(weights), Decision(accept_weight=4.0)).pairs == 0
-    assert chosen(weights, once(weights), Decision()).bits > 1.5
+    assert chosen(weights, once(weights), Decision(most_accept_weight=20)).bits > 1.5
 
 
 def test_without_pairs_the_first_one_must_be_sure_itself():
     nothing = np.array([])
-    bits = chosen(nothing, nothing, Decision()).bits
+    bits = chosen(nothing, nothing, Decision(most_accept_weight=20)).bits
     assert 1 / (1 + 2**bits) == pytest.approx(0.03, rel=0.01)
+
+
+def test_the_weight_stops_where_a_higher_one_finds_fewer_and_hardly_fewer_false():
+    weights = np.concatenate([np.full(10, 9.0), np.full(1000, 2.5), np.full(1000, 3.5)])
+    assert chosen(weights, once(weights), Decision(most_accept_weight=20)).bits == 9.0
+    found = chosen(weights, once(weights), Decision())
+    assert (found.bits, found.pairs) == (3.0, 1010.0)
