@@ -264,3 +264,35 @@ def test_a_line_that_its_file_brings_mended_is_no_open_letter(stranger: Stranger
     stranger.deliver("shops/1.csv", ["STORE_ID,STORE_NAME", "H5,Quay", "H6,Mill", "H7,Dale", "H8,Moor"])
     run(stranger)
     assert open_dead_letters(stranger.lake).height == 2, "another file under the name answers nothing"
+
+
+LINES = Files(table="bronze.transaction_items", system="TILL", path="lines/*.csv", format="csv")
+LINE = "TRANSACTION_ID,ITEM_ID,PRODUCT_ID,SKU,QUANTITY,TOTAL_PRICE,ITEM_STATUS"
+
+
+def test_receipts_and_lines_of_many_batches_are_what_a_rebuild_gives(stranger: Stranger) -> None:
+    """Headers read their lines: a line that comes, changes or is given back in a later batch changes its header."""
+    shop = stranger.with_source("till", TILL).with_source("lines", LINES)
+    batches = [
+        ([sale("t1", "50.00"), sale("t2", "9.00")], ["t1,1,p1,p1,1,50.00,SOLD", "t2,1,p2,p2,1,9.00,SOLD"]),
+        ([sale("t3", "20.00")], ["t3,1,p1,p1,1,50.00,SOLD", "t3,2,p2,p2,-1,-30.00,SOLD"]),
+        ([], ["t1,2,p3,p3,-1,-15.00,SOLD", "t2,1,p2,p2,1,9.00,RETURNED"]),
+        ([sale("t1", "35.00"), sale("t4", "7.00")], ["t9,1,p1,p1,1,1.00,SOLD"]),
+        ([], ["t4,1,p2,p2,1,7.00,RETURNED", "t3,2,p2,p2,-1,-30.00,VOIDED"]),
+    ]
+    for n, (sales, lines) in enumerate(batches):
+        if sales:
+            shop.deliver(f"till/{n}.csv", [HEAD, *sales])
+        shop.deliver(f"lines/{n}.csv", [LINE, *lines])
+        done = shop.cli("run", "silver.transaction_items")
+        assert done.exit_code == 0, done.output
+    tables = ("silver.transactions", "silver.transaction_items")
+    grown = {name: shop.lake.scan(name).collect().sort("source_system", "transaction_id") for name in tables}
+    again = [word for name in tables for word in ("--full-refresh", name)]
+    assert shop.cli("run", "silver.transaction_items", *again).exit_code == 0
+    for name, rows in grown.items():
+        whole = shop.lake.scan(name).collect()
+        order = [c for c in ("source_system", "transaction_id", "item_id") if c in whole.columns]
+        assert rows.sort(order).equals(whole.sort(order)), name
+    money = grown["silver.transactions"].select("transaction_id", "gross_amount", "return_amount").rows()
+    assert {key: (float(gross), float(back)) for key, gross, back in money}["t4"] == (7.0, 7.0)
