@@ -77,7 +77,7 @@ class Resolver:
 
 @pytest.fixture(scope="module")
 def people() -> pl.DataFrame:
-    return population(60, 3)
+    return population(60, 7)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def test_evidence_of_a_batch_is_that_of_the_whole() -> None:
         .then(pl.lit("@club.example"))
         .otherwise(pl.format("@home{}.example", pl.int_range(pl.len()) // 6))
     )
-    people = population(60, 3).with_columns(email_address=pl.col("email_address").str.replace("@mail.com", "") + domain)
+    people = population(60, 7).with_columns(email_address=pl.col("email_address").str.replace("@mail.com", "") + domain)
     pins = pinned(people, RULES)[0]
     whole = evidence(people, pins, RULES)
     assert 0 < whole["email_own"].drop_nulls().len() < whole["email"].drop_nulls().len(), "both kinds of domains"
