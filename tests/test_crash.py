@@ -12,7 +12,6 @@ import json
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -232,8 +231,6 @@ def calm(origin: Any, drivers: Drivers) -> tuple[Any, dict[str, Any]]:
     """
     site = origin.copy(origin.root.parent / "whole")
     answer = drivers.ask(site.root)
-    # An empty model registry takes a second to make and none to copy.
-    shutil.copytree(site.root / "state" / "mlflow", origin.root / "state" / "mlflow")
     return site, answer
 
 

@@ -97,7 +97,7 @@ def test_a_bad_file_is_listed_mended_and_retried(stranger: Stranger) -> None:
     shops = SHOPS.model_copy(update={"mapping": {"STORE_ID": "nr", "STORE_NAME": "label"}})
     stranger = stranger.with_source("shops", shops)
     stranger.deliver("shops/1.csv", ["nr,label", "H1,Harbour"])
-    stranger.deliver("shops/2.csv", ["nr,title", "H2,Hill", "H3,Heath"])
+    stranger.deliver("shops/2.csv", ["nr,labels", "H2,Hill", "H3,Heath"])
     (stranger.landing / "shops" / os.fsdecode(b"gr\xfc\xdfe.csv")).write_text("nr,label\n")
     (stranger.landing / "shops/again").symlink_to(".")
     node = run(stranger)["source shops"]
