@@ -172,7 +172,7 @@ def run_in_lake(
         with timed(seconds, "registry"):
             stored = registry.commit(stored, advance(stored.registry, made.clusters, cause="first"))
         with timed(seconds, "write"):
-            versions = evidence_versions(evidence, pins)
+            versions = evidence_versions(evidence, pins).with_columns(record_version=pl.lit(None, pl.Int64))
             _write(lake, Identities, resolved(read, stored.assignments, made.state, versions, rules.stitching))
             edges = edge_rows(made.state)
             _write(lake, IdentityEdges, edges)
