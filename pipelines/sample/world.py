@@ -21,18 +21,10 @@ INACTIVE_AFTER = 90  # days after leaving until the source systems notice
 
 
 @dataclass(frozen=True)
-class World:
-    """Everything that happened. Rows of people, accounts, products and stores are what the other tables refer to.
+class Town:
+    """Who and what there is before anything happens. Rows of people, accounts, products and stores are what the other
+    tables refer to; home_store: the nearest store of each place."""
 
-    first_receipt: the receipt of each purchase, Int64 [purchases]; home_store: the nearest store of each place. Of a
-    world that is a single day of a longer story: `label` stands in the ids of what happens, `day_label` in those of
-    its campaigns; `reach` is the share of the members whom a campaign writes to, `questions` that of the online orders
-    about which somebody asks without a cause, `since` the days before it.
-    """
-
-    streams: Streams
-    start_on: date
-    end_on: date
     people: pl.DataFrame
     lives: pl.DataFrame
     accounts: pl.DataFrame
@@ -42,6 +34,29 @@ class World:
     shelf: Shelf
     tastes: Tastes
     devices: Devices
+
+    @property
+    def member_from(self) -> np.ndarray:
+        """The day number of each person's joining the loyalty programme, NEVER mostly: Int64 [people]."""
+        joined = np.full(len(self.people), NEVER, dtype=np.int64)
+        cards = self.accounts.filter(source_system="CRM")
+        joined[cards["person"].to_numpy()] = cards["registered"].to_numpy()
+        return joined
+
+
+@dataclass(frozen=True)
+class World(Town):
+    """Everything that happened.
+
+    first_receipt: the receipt of each purchase, Int64 [purchases]. Of a world that is a single day of a longer story:
+    `label` stands in the ids of what happens, `day_label` in those of its campaigns; `reach` is the share of the
+    members whom a campaign writes to, `questions` that of the online orders about which somebody asks without a cause,
+    `since` the days before it.
+    """
+
+    streams: Streams
+    start_on: date
+    end_on: date
     visits: pl.DataFrame
     sales: Sales
     first_receipt: np.ndarray
@@ -93,29 +108,6 @@ class World:
             spend="spend",
             is_gone=pl.Series(gone + INACTIVE_AFTER < self.days),
         )
-
-
-@dataclass(frozen=True)
-class Town:
-    """Who and what there is before anything happens; fields as those of `World`."""
-
-    people: pl.DataFrame
-    lives: pl.DataFrame
-    accounts: pl.DataFrame
-    products: pl.DataFrame
-    stores: pl.DataFrame
-    home_store: np.ndarray
-    shelf: Shelf
-    tastes: Tastes
-    devices: Devices
-
-    @property
-    def member_from(self) -> np.ndarray:
-        """The day number of each person's joining the loyalty programme, NEVER mostly: Int64 [people]."""
-        joined = np.full(len(self.people), NEVER, dtype=np.int64)
-        cards = self.accounts.filter(source_system="CRM")
-        joined[cards["person"].to_numpy()] = cards["registered"].to_numpy()
-        return joined
 
 
 def settle(common: Streams, own: Streams, *, customers: int, days: int, end_on: date, first_person: int = 0) -> Town:
