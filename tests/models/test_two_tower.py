@@ -1,6 +1,7 @@
 """Two towers on a shop of two tastes: taste, time, new products, repeatability, resuming."""
 
 import os
+import time
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -291,6 +292,7 @@ def test_a_worker_that_dies_goes_on_from_its_epoch(
         inputs[table] = [str(tmp_path / f"{table}.parquet")]
     run = on_ray.TrainingRun("two_tower", CUT, PARAMS, inputs, dict.fromkeys(inputs, 1))
     died = tmp_path / "died"
+    recorded = tmp_path / "runs" / run.name / "checkpoint_manager_snapshot.json"  # Ray Train's own record
 
     def dies_once(config: dict) -> None:
         import ray.train
@@ -305,7 +307,9 @@ def test_a_worker_that_dies_goes_on_from_its_epoch(
             def keep(self, write) -> None:
                 super().keep(write)
                 self.kept += 1
-                if is_last and self.kept == 2 and not died.exists():  # the second waits until the first is taken
+                if is_last and self.kept == 2 and not died.exists():
+                    while not recorded.exists():  # the controller has the first checkpoint when it has written this
+                        time.sleep(0.05)
                     died.touch()
                     os._exit(137)  # as a kernel out of memory ends it: nothing is caught, nothing cleaned up
 
