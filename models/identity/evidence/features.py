@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from customer360.models.identity.evidence.kinds import Kind
-from customer360.models.identity.evidence.names import masculine_forms, nickname_roots, stated
+from customer360.models.identity.evidence.names import listed_names, masculine_forms, nickname_roots, stated
 from customer360.models.identity.evidence.scripts import NOT_ASCII, romanized, spelled, toned
 from customer360.models.identity.evidence.standardize import STANDARD_COLUMNS, name_suffix, plain_text, standardize
 from customer360.models.identity.evidence.steps import Listed, Parsed, Stage, distinct, each, over
@@ -148,6 +148,7 @@ def derived(std: Standardization, has_full_name: bool) -> tuple[Stage, ...]:
     roots = nickname_roots(stated(std.nicknames)).rename({"name": "given"})
     own_root = {"roots": pl.coalesce("roots", pl.when(pl.col("given").is_not_null()).then(pl.concat_list("given")))}
     masculine = masculine_forms(std.masculine_names).rename({"name": "given"})
+    listed = listed_names(stated(std.nicknames), std.masculine_names).rename({"name": "given"})
     return (
         *(_in_letters(name) for name in ("given", "family", "parts")),
         _tones(),
@@ -165,12 +166,12 @@ def derived(std: Standardization, has_full_name: bool) -> tuple[Stage, ...]:
         ),
         Stage(
             ("given",),
-            ("roots", "is_listed", "masculine"),
+            ("roots", "listed_as", "masculine"),
             (
                 Listed("roots", "given", roots),
-                {"is_listed": pl.col("roots").is_not_null()},
-                own_root,
                 Listed("masculine", "given", masculine),
+                Listed("listed_as", "given", listed),
+                own_root,
             ),
         ),
     )

@@ -18,8 +18,11 @@ Stated = tuple[tuple[str, tuple[str, ...]], ...]
 _FEMININE = (
     ("", "a"), ("", "e"), ("", "ne"), ("", "le"), ("", "ia"), ("", "ie"), ("", "ina"), ("", "ine"), ("", "ette"),
     ("", "sha"), ("o", "a"), ("o", "ina"), ("er", "ra"), ("s", ""), ("s", "sa"), ("s", "lle"), ("us", "a"), ("e", "a"),
-    ("e", "ine"), ("i", "a"), ("y", "ia"), ("k", "ca"), ("k", "cia"), ("k", "que"), ("c", "que"), ("ei", "eia"),
+    ("e", "ine"), ("is", "es"), ("i", "a"), ("y", "ia"), ("k", "ca"), ("k", "cia"), ("k", "que"), ("c", "que"),
+    ("ei", "eia"),
 )  # fmt: skip
+# Letters that are heard alike.
+_HEARD = str.maketrans("cqgzxwy", "kkkssfi")
 
 
 def stated(nicknames: Mapping[str, tuple[str, ...]]) -> Stated:
@@ -48,6 +51,24 @@ def masculine_forms(names: frozenset[str]) -> pl.DataFrame:
         {"name": list(made), "masculine": list(made.values())},
         schema={"name": pl.String, "masculine": pl.List(pl.String)},
     )
+
+
+@lru_cache(maxsize=4)
+def listed_names(more: Stated, masculine: frozenset[str]) -> pl.DataFrame:
+    """(name: String, listed_as: String): the names of the nicknames, the men's names and the women's made of them, and
+    what they are listed as: equal for one name in two ways of writing (Mathew and Matthew), and for what a typing error
+    makes of it; not for two names a letter apart (Mary and Mark, Tim and Tom)."""
+    names = {name for pair in _relations(more) for name in pair} | masculine
+    names = sorted(names | set(masculine_forms(masculine)["name"]))
+    return pl.DataFrame({"name": names, "listed_as": [_spelled_alike(name) for name in names]})
+
+
+def _spelled_alike(name: str) -> str:
+    """The first letter and which consonants follow; of three letters and fewer, all that there are."""
+    heard = name.replace("ph", "f").translate(_HEARD)
+    if len(name) <= 3:
+        return "".join(sorted(set(heard)))
+    return heard[:1] + "".join(sorted(set(heard[1:]) - set("aeiouhj")))
 
 
 @lru_cache(maxsize=4)

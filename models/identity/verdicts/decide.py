@@ -27,7 +27,7 @@ from customer360.models.identity.weighing.households import (
 
 ACCEPTED, REJECTED, VETOED = "accepted", "rejected", "vetoed"
 _COLUMNS = (
-    "given", "given_apart", "tones", "is_listed", "masculine", "family", "roots", "dob", "email", "is_desk", "phone",
+    "given", "given_apart", "tones", "listed_as", "masculine", "family", "roots", "dob", "email", "is_desk", "phone",
     "gender", "suffix",
 )  # fmt: skip
 
@@ -83,11 +83,12 @@ def veto_query(rules: Decision, identifiers: tuple[str, ...], idle: Collection[s
     among = """case when contains(l.given, ' ') or contains(r.given, ' ')
         then list_has_all(string_split(l.given, ' '), string_split(r.given, ' '))
             or list_has_all(string_split(r.given, ' '), string_split(l.given, ' ')) else l.given = r.given end"""
-    # Two names, however alike: stated to be, one the other's with a woman's ending, or both listed and no typing error
-    # apart.
+    # Two names, however alike: stated to be, one the other's with a woman's ending, or both listed and neither mistyped
+    # nor one name in two ways of writing.
     paired = "(list_contains(l.masculine, r.given) or list_contains(r.masculine, l.given))"
     two_names = f"""(coalesce(l.given_apart <> r.given_apart, false) or coalesce({paired}, false)
-        or (l.is_listed and r.is_listed and not {within("l.given", "r.given", 1)}))"""
+        or case when l.listed_as = r.listed_as then not {within("l.given", "r.given", 1)}
+            else l.listed_as is not null and r.listed_as is not null end)"""
     # What is equal needs no distance; CASE asks no further.
     one_name = f"""case when l.given = r.given then coalesce(l.tones = r.tones, true)
         when {related} or {among} or {swapped} then true when {two_names} then false

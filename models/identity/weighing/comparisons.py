@@ -189,6 +189,7 @@ BIRTH = Comparison(
     0.4,
 )
 _SAME_PLACE = f"(zip_l = zip_r or city_l = city_r or {_typos('zip', 1)} or {_typos('city', 1)})"
+_STREET_UNKNOWN = "(street_l is null or street_r is null)"
 ADDRESS = Comparison(
     "address",
     "(street_l is null or street_r is null) and (zip_l is null or zip_r is null) and "
@@ -198,8 +199,10 @@ ADDRESS = Comparison(
         Level("close street, same place", f"{_SAME_PLACE} and {_close('street', 0.88)}", 0.08, 1e-6),
         Level("same street", "street_l = street_r", 0.12, 1e-5, "street"),
         Level("close street", f"length(street_l) > 8 and {_close('street', 0.92)}", 0.03, 1e-4),
-        Level("same zip and city", "zip_l = zip_r and city_l = city_r", 0.10, 1e-5),
-        Level("same zip", "zip_l = zip_r", 0.06, 1e-4, "zip", True),
+        # With another street known, one town is that of a namesake more often than of a person who moved within it.
+        Level("same zip and city", f"zip_l = zip_r and city_l = city_r and {_STREET_UNKNOWN}", 0.09, 4e-3),
+        Level("same zip and city, another street", "zip_l = zip_r and city_l = city_r", 0.02, 4e-3),
+        Level("same zip", "zip_l = zip_r", 0.05, 1e-3, "zip", True),
         Level("same city", "city_l = city_r", 0.02, 5e-4, "city", True),
         Level("close zip or city", f"{_SAME_PLACE}", 0.01, 1e-3),
         Level("same area", "area_l = area_r", 0.01, 5e-3, "area", True),
