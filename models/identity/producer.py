@@ -29,10 +29,9 @@ from customer360.models.identity.organisations.among_customers import (
     customers,
     organisations,
     resolve_firms,
-    resolved_firms,
 )
 from customer360.models.identity.organisations.mentions import is_mention
-from customer360.models.identity.organisations.telling import PERSON
+from customer360.models.identity.organisations.telling import ORGANISATION, PERSON
 from customer360.models.identity.registry import decisions
 from customer360.models.identity.registry.succession import advance
 from customer360.models.identity.renewal import renewed
@@ -169,7 +168,7 @@ def identities(
     survived = renewed(lake, records, accounts, rules, decisions.overrides(lake, stored))
     versions = evidence_versions(evidence, pins).join(survived.versions, on="record_id")
     of_people = resolved(found.people, accounts, made.state, versions, rules.stitching)
-    of_firms = resolved_firms(found.accounts, stored.assignments, firms.edges).join(survived.versions, on="record_id")
+    of_firms = _resolved_firms(found.accounts, stored.assignments, firms.edges).join(survived.versions, on="record_id")
     assignments = pl.concat([of_people, of_firms.select(of_people.columns)])
     kinds = assignments.select("person_id", "entity_type").unique()
     people = survived.people.join(kinds, on="person_id", how="left", maintain_order="left")
@@ -227,7 +226,8 @@ def _resolved(
         recheck=standing.near,
         executor=context.executor,
     )
-    return people, resolve_firms(lake, found.firms, stored.names, of_firms, rules, anew=mixed.len() > 0)
+    named = decisions.named(of_firms, stored.names)
+    return people, resolve_firms(lake, found.firms, stored.names, named, rules, anew=mixed.len() > 0)
 
 
 def _pins(lake: Lake, records: pl.DataFrame, rules: IdentityRules) -> tuple[Pins, pl.DataFrame]:
@@ -294,4 +294,23 @@ def resolved(
         known.with_columns(resolved_by=by, entity_type=pl.lit(PERSON))
         .join(versions, on="record_id", how="left")
         .select(list(Identities.columns()))
+    )
+
+
+def _resolved_firms(accounts: pl.DataFrame, assigned: pl.DataFrame, edges: pl.DataFrame) -> pl.DataFrame:
+    """Of the accounts of firms what `silver.identities` says, but their record_version. `assigned`: (record_id,
+    person_id) of all records, mentions among them."""
+    accepted = edges.filter(pl.col("decision") == ACCEPTED)
+    by_steward = accepted.filter(_by_steward())
+    told = pl.concat([by_steward["record_id_l"], by_steward["record_id_r"].alias("record_id_l")]).unique()
+    chosen = pl.when(pl.col("record_id").is_in(told.implode())).then(pl.lit("steward")).otherwise(pl.lit("score"))
+    alone = assigned.group_by("person_id").len().filter(pl.col("len") == 1)["person_id"]
+    versions = accounts.hash_rows(seed=0).reinterpret(signed=True)
+    return (
+        accounts.select("record_id", "source_system", "customer_id", evidence_version=versions)
+        .join(assigned, on="record_id")
+        .with_columns(
+            entity_type=pl.lit(ORGANISATION),
+            resolved_by=pl.when(pl.col("person_id").is_in(alone.implode())).then(pl.lit("alone")).otherwise(chosen),
+        )
     )

@@ -133,7 +133,7 @@ def test_a_branch_and_a_renamed_firm_come_later(project: Project) -> None:
     before, at = project.who, project.at
     project.deliver(
         "accounts2", HEAD,
-        "A1,Meridian Machine Works Inc.,Business,,,office@brandt-mfg.biz,512-772-2300,610 Depot St,Austin,78702,DE811907980",
+        "A1,Meridian Machines Inc.,Business,,,office@brandt-mfg.biz,512-772-2300,610 Depot St,Austin,78702,DE811907980",
         "A10,Kestrel Plumbing LLC,Business,,,office@kestrelco.biz,512-771-9300,77 Quarry Rd,Waco,76701,",
         "A11,Osprey Dental,Business,,,hello@osprey-dental.biz,512-771-4410,9 Moss Rd,Austin,78705,",
         day="2026-02-01",

@@ -14,17 +14,15 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from customer360.models.identity.batch.state import EDGES
 from customer360.models.identity.evidence.standardize import plain_text, standardize
 from customer360.models.identity.golden import golden
 from customer360.models.identity.organisations.evidence import WEBSITE
 from customer360.models.identity.organisations.mentions import MENTION, account_of, is_mention
 from customer360.models.identity.organisations.names import organisation_name
 from customer360.models.identity.organisations.resolution import resolve_organisations
-from customer360.models.identity.organisations.telling import ENTITY, NAME, ORGANISATION, PERSON, with_entities
-from customer360.models.identity.registry.decisions import REASON, Links
+from customer360.models.identity.organisations.telling import ENTITY, NAME, PERSON, with_entities
 from customer360.models.identity.rules import IdentityRules
-from customer360.models.identity.verdicts.decide import ACCEPTED
+from customer360.models.identity.weighing.predict import PAIR_SCHEMA
 from customer360.platform import graph
 from customer360.platform.lake import Lake
 from customer360.platform.run.planning import plain
@@ -122,12 +120,11 @@ class Firms:
 
 
 def resolve_firms(
-    lake: Lake, firms: pl.DataFrame, names: pl.DataFrame, links: Links, rules: IdentityRules, *, anew: bool = False
+    lake: Lake, firms: pl.DataFrame, names: pl.DataFrame, decided: pl.DataFrame, rules: IdentityRules, *, anew: bool
 ) -> Firms:
-    """Which records of `Customers.firms` are one organisation. `names`: (record, record_id); `links`: what stewards
-    decided of these. With `anew` also where nothing changed."""
+    """Which records of `Customers.firms` are one organisation. `names`: (record, record_id); `decided`: what
+    stewards said of pairs (record_id_l, record_id_r, decision, reason). With `anew` also where nothing changed."""
     rules = rules.model_copy(update={"blocking": rules.blocking.model_copy(update={"identifiers": (NUMBER,)})})
-    decided = _named(links, names)
     version = _version(firms, decided, rules)
     clusters = pl.DataFrame(schema={"record": pl.Int64, "cluster": pl.Int64})
     if firms.is_empty():
@@ -166,35 +163,9 @@ def _version(firms: pl.DataFrame, decided: pl.DataFrame, rules: IdentityRules) -
     return int(digest.hexdigest()[:15], 16)
 
 
-def _named(links: Links, names: pl.DataFrame) -> pl.DataFrame:
-    """What stewards decided of pairs: (record_id_l, record_id_r, decision, reason)."""
-    found = links.pairs.join(names, left_on="record_l", right_on="record")
-    found = found.join(names, left_on="record_r", right_on="record", suffix="_r")
-    return found.select("decision", "reason", record_id_l="record_id", record_id_r="record_id_r")
-
-
 def _no_edges() -> pl.DataFrame:
-    ends = dict.fromkeys(("record_id_l", "record_id_r"), pl.String)
-    return pl.DataFrame(schema=ends | {name: kind for name, kind in EDGES.items() if not name.startswith("record_")})
-
-
-def resolved_firms(accounts: pl.DataFrame, assigned: pl.DataFrame, edges: pl.DataFrame) -> pl.DataFrame:
-    """Of the accounts of firms what `silver.identities` says, but their record_version. `assigned`: (record_id,
-    person_id) of all records, mentions among them."""
-    accepted = edges.filter(pl.col("decision") == ACCEPTED)
-    by_steward = accepted.filter(pl.col("reason").str.starts_with(REASON).fill_null(False))
-    told = pl.concat([by_steward["record_id_l"], by_steward["record_id_r"].alias("record_id_l")]).unique()
-    chosen = pl.when(pl.col("record_id").is_in(told.implode())).then(pl.lit("steward")).otherwise(pl.lit("score"))
-    alone = assigned.group_by("person_id").len().filter(pl.col("len") == 1)["person_id"]
-    versions = accounts.hash_rows(seed=0).reinterpret(signed=True)
-    return (
-        accounts.select("record_id", "source_system", "customer_id", evidence_version=versions)
-        .join(assigned, on="record_id")
-        .with_columns(
-            entity_type=pl.lit(ORGANISATION),
-            resolved_by=pl.when(pl.col("person_id").is_in(alone.implode())).then(pl.lit("alone")).otherwise(chosen),
-        )
-    )
+    ends = dict.fromkeys(("record_id_l", "record_id_r", "decision", "reason"), pl.String)
+    return pl.DataFrame(schema=ends | {name: kind for name, kind in PAIR_SCHEMA.items() if not name.startswith("rid_")})
 
 
 def organisations(
