@@ -14,6 +14,7 @@ import polars as pl
 
 from customer360.models.identity import registry
 from customer360.models.identity.batch import pins
+from customer360.models.identity.organisations.mentions import account_of
 from customer360.models.identity.registry import Stored, decisions, stewardship
 from customer360.models.identity.registry.conflicts import conflicts
 from customer360.models.identity.rules import Decision
@@ -26,9 +27,9 @@ from customer360.serve.compose import compose, identity_rules
 
 EDGES, RECORDS, COMMITS = "silver.identity_edges", "silver.customer_records", "silver.identity_commits"
 SHOWN = (
-    "record_id", "source_system", "first_name", "last_name", "email_address", "phone_number", "date_of_birth", "gender",
-    "address_line_1", "city", "state_code", "zip_code", "country_code", "loyalty_tier", "registered_on",
-    "last_updated_at",
+    "record_id", "source_system", "first_name", "last_name", "organisation_name", "email_address", "phone_number",
+    "date_of_birth", "gender", "address_line_1", "city", "state_code", "zip_code", "country_code", "loyalty_tier",
+    "registered_on", "last_updated_at",
 )  # fmt: skip
 
 Row = dict[str, Any]
@@ -169,7 +170,8 @@ class Desk:
         for record in (one, other):
             self.stored().record(record)
         wanted = [one, other]
-        found = self.lake.scan(RECORDS).filter(pl.col("record_id").is_in(wanted)).select(SHOWN).collect()
+        asked = pl.LazyFrame({"as": wanted}).with_columns(record_id=account_of(pl.col("as")))
+        found = asked.join(self.lake.scan(RECORDS), on="record_id").with_columns(record_id="as").select(SHOWN).collect()
         ends = pl.col("record_id_l").is_in(wanted) & pl.col("record_id_r").is_in(wanted)
         edges = self._edges().filter(ends).collect().to_dicts()
         return sorted(found.to_dicts(), key=lambda row: wanted.index(row["record_id"])), next(iter(edges), None)

@@ -8,6 +8,7 @@ import polars as pl
 
 from customer360.models.identity import registry
 from customer360.models.identity.batch import kept
+from customer360.models.identity.organisations.mentions import MENTION, is_mention
 from customer360.models.identity.rules import IdentityRules
 from customer360.platform import graph, tables
 from customer360.platform.errors import Customer360Error
@@ -40,7 +41,7 @@ def is_followed(lake: Lake, person_id: str, rules: IdentityRules) -> bool:
     stored = registry.load(lake, rules.ids.seed)
     if not stored.registry.commit:
         return True
-    mine = stored.assignments.filter(pl.col("person_id") == person_id)["record_id"]
+    mine = stored.assignments.filter(~is_mention(), pl.col("person_id") == person_id)["record_id"]
     held = lake.scan("silver.identities").select("record_id", "person_id").collect()
     ids = held.filter(pl.col("record_id").is_in(mine.implode()))["person_id"]
     same = held.filter((pl.col("person_id") == person_id) | pl.col("person_id").is_in(ids.implode()))
@@ -48,7 +49,8 @@ def is_followed(lake: Lake, person_id: str, rules: IdentityRules) -> bool:
 
 
 def identifiers_of(lake: Lake, person_id: str) -> Identifiers:
-    """Accounts, devices that no one else used, contact values that no one else has, and the facts of the person.
+    """Accounts and the firms that they name, devices that no one else used, contact values that no one else has, and
+    the facts of the person.
 
     Raises:
         UnknownPerson: the id is in no current identity.
@@ -67,6 +69,7 @@ def identifiers_of(lake: Lake, person_id: str) -> Identifiers:
     devices -= set(links.filter(pl.col("person_id") != person_id)["identifier"])
     # Older editions may hold the person under any id that its accounts ever had and no other's has.
     held = registry.memberships(lake).select("record_id", "person_id")
+    mine |= {record for record in held["record_id"] if record.removesuffix(MENTION) in mine}
     others = held.filter(~pl.col("record_id").is_in(list(mine)))
     persons = {person_id, *held["person_id"]} - set(others["person_id"])
     return Identifiers(

@@ -18,8 +18,9 @@ from customer360.models.identity.rules import (
 )
 
 ATTRIBUTES = (
-    "first_name", "last_name", "email_address", "phone_number", "date_of_birth", "gender", "customer_segment",
-    "loyalty_tier", "loyalty_points", "registered_on", "preferred_channel", "preferred_store_id", "is_contactable",
+    "first_name", "last_name", "organisation_name", "email_address", "phone_number", "date_of_birth", "gender",
+    "customer_segment", "loyalty_tier", "loyalty_points", "registered_on", "preferred_channel", "preferred_store_id",
+    "is_contactable",
 )  # fmt: skip
 ADDRESS = ("address_line_1", "city", "state_code", "zip_code", "country_code")
 # Attributes whose raw value counts only where its standardized form is usable.
@@ -31,7 +32,8 @@ _TYPES: dict[str, pl.DataType | type[pl.DataType]] = {
     "date_of_birth": pl.Date, "registered_on": pl.Date, "loyalty_points": pl.Int64, "is_contactable": pl.Boolean,
 }  # fmt: skip
 _COLUMNS = (
-    "person_id", "first_name", "last_name", "email_address", "phone_number", "date_of_birth", "gender", *ADDRESS,
+    "person_id", "first_name", "last_name", "organisation_name", "email_address", "phone_number", "date_of_birth",
+    "gender", *ADDRESS,
     "record_count", "source_systems", "provenance", "customer_segment", "loyalty_tier", "loyalty_points",
     "registered_on", "preferred_channel", "preferred_store_id", "is_contactable",
 )  # fmt: skip

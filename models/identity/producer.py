@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -14,11 +15,23 @@ import polars as pl
 from customer360.models.identity import registry
 from customer360.models.identity.batch import kept
 from customer360.models.identity.batch import pins as pinned
-from customer360.models.identity.batch.incremental import resolve_batch
+from customer360.models.identity.batch.incremental import Resolved, resolve_batch
 from customer360.models.identity.batch.pins import Pins
-from customer360.models.identity.batch.standing import edge_rows, evidence_versions, key_rows, take_up
+from customer360.models.identity.batch.standing import Standing, edge_rows, evidence_versions, key_rows, take_up
 from customer360.models.identity.batch.state import State
+from customer360.models.identity.evidence.standardize import STANDARD_COLUMNS
 from customer360.models.identity.links import identity_links
+from customer360.models.identity.organisations.among_customers import (
+    Customers,
+    Firms,
+    OrganisationContacts,
+    Organisations,
+    customers,
+    organisations,
+    resolve_firms,
+)
+from customer360.models.identity.organisations.mentions import is_mention
+from customer360.models.identity.organisations.telling import ORGANISATION, PERSON
 from customer360.models.identity.registry import decisions
 from customer360.models.identity.registry.succession import advance
 from customer360.models.identity.renewal import renewed
@@ -33,6 +46,8 @@ from customer360.platform.run.planning import Context, plain
 from customer360.platform.tables import Boolean, Date, Float, Integer, List, String, Struct, Table, Timestamp, personal
 
 ACTIVITY: Activity = "identity"
+# Standardized forms by which golden records tell a usable value from junk.
+GOLDEN_READS = ("given_name_std", "family_name_std", "email_std", "phone_std", "street_std", "dob_std")
 
 
 class IdentityEdges(Table, table="silver.identity_edges", sort_by=("record_id_l", "record_id_r")):
@@ -69,11 +84,13 @@ class IdentityLinks(Table, table="silver.identity_links", sort_by=("kind", "iden
 
 
 class People(Table, table="silver.people", per="person_id", sort_by=("person_id",)):
-    """One row per person: the golden record, with where each value came from."""
+    """One row per person, and per organisation with accounts: the golden record, with where each value came from."""
 
     person_id = String(primary_key=True)
+    entity_type = String(nullable=True, description="person or organisation; null in editions of before")
     first_name = String(nullable=True, metadata=personal("name"))
     last_name = String(nullable=True, metadata=personal("name"))
+    organisation_name = String(nullable=True, description="Of an organisation its name, of a person where it works")
     email_address = String(nullable=True, metadata=personal("email"))
     phone_number = String(nullable=True, metadata=personal("phone"))
     date_of_birth = Date(nullable=True, metadata=personal("birth"))
@@ -107,12 +124,13 @@ class GoldenValues(Table, table="silver.golden_values", per="person_id", sort_by
 
 
 class Identities(Table, table="silver.identities", sort_by=("record_id",), bucketed=False):
-    """One row per account: the person it was resolved to."""
+    """One row per account: the person, or the organisation, that it was resolved to."""
 
     record_id = String(primary_key=True, metadata=personal("account"))
     source_system = String()
     customer_id = String(metadata=personal("account"))
     person_id = String()
+    entity_type = String(nullable=True, description="person or organisation; null in editions of before")
     resolved_by = String(description="alone, score, number (one that its source verified) or steward")
     evidence_version = Integer(nullable=True, description="Changes when what the record is compared by changes")
     record_version = Integer(nullable=True, description="Changes when what the golden record reads of it changes")
@@ -123,6 +141,8 @@ class Identities(Table, table="silver.identities", sort_by=("record_id",), bucke
     IdentityKeys,
     GoldenValues,
     People,
+    Organisations,
+    OrganisationContacts,
     IdentityLinks,
     Identities,
     inputs=("silver.customer_records", "silver.visitor_logins"),
@@ -132,41 +152,82 @@ class Identities(Table, table="silver.identities", sort_by=("record_id",), bucke
 def identities(
     context: Context, silver_customer_records: pl.LazyFrame, silver_visitor_logins: pl.LazyFrame
 ) -> tuple[pl.LazyFrame, ...]:
-    """Resolve what changed, bring the registry up to date; then golden records of who changed, and dated links."""
+    """Resolve what changed, persons and organisations apart; bring the registry up to date; then golden records of who
+    changed, and dated links."""
     lake, rules = context.lake, context.params
-    records = silver_customer_records.collect()
-    stored = registry.number_records(registry.load(lake, rules.ids.seed), records["record_id"])
-    pins, evidence = _pins(lake, records, rules)
-    standing = take_up(lake, evidence, pins, stored.names, stored.registry.members["record"])
-    links = decisions.links_of(decisions.decisions(lake), stored.names)
-    made = resolve_batch(
-        standing.state,
-        standing.batch,
-        standing.gone,
-        pins,
-        rules,
-        links,
-        recheck=standing.near,
-        executor=context.executor,
-    )
-    events = advance(stored.registry, made.clusters, standing.gone, cause=f"model {pins.version}")
+    found = customers(silver_customer_records.collect(), rules)
+    stored = registry.number_records(registry.load(lake, rules.ids.seed), found.ids)
+    pins, evidence = _pins(lake, found.people, rules)
+    standing, mixed = _standing(lake, found, stored, evidence, pins)
+    made, firms = _resolved(context, found, stored, standing, mixed, pins)
+    clusters = pl.concat([made.clusters, firms.clusters])
+    events = advance(stored.registry, clusters, standing.gone, cause=f"model {pins.version}")
     stored = registry.commit(stored, events)
-    assigned = stored.assignments
-    survived = renewed(lake, usable(records, evidence), assigned, rules, decisions.overrides(lake, stored))
+    accounts = stored.assignments.filter(~is_mention())
+    records = pl.concat([usable(found.people, evidence), _usable_firms(found.accounts)], how="diagonal_relaxed")
+    survived = renewed(lake, records, accounts, rules, decisions.overrides(lake, stored))
+    versions = evidence_versions(evidence, pins).join(survived.versions, on="record_id")
+    of_people = resolved(found.people, accounts, made.state, versions, rules.stitching)
+    of_firms = _resolved_firms(found.accounts, stored.assignments, firms.edges).join(survived.versions, on="record_id")
+    assignments = pl.concat([of_people, of_firms.select(of_people.columns)])
+    kinds = assignments.select("person_id", "entity_type").unique()
+    people = survived.people.join(kinds, on="person_id", how="left", maintain_order="left")
+    named = organisations(found, stored.assignments, people, firms.version, rules)
     telemetry.event(
         "identity",
         records=records.height,
-        people=assigned["person_id"].n_unique(),
+        people=kinds.filter(pl.col("entity_type") == PERSON).height,
+        organisations=named[0].height,
         resolved_again=standing.batch.height,
         pairs=made.scored_pairs,
         golden_records=survived.renewed,
         changes=events.height,
     )
-    versions = evidence_versions(evidence, pins).join(survived.versions, on="record_id")
-    assignments = resolved(records, assigned, made.state, versions, rules.stitching)
     device_links = identity_links(assignments.lazy(), silver_visitor_logins, rules.stitching)
-    tables = (edge_rows(made.state), key_rows(made.state), survived.losers, survived.people)
+    edges = edge_rows(made.state)
+    edges = (
+        pl.concat([edges, firms.edges.select(edges.columns)], how="vertical_relaxed") if firms.edges.height else edges
+    )
+    tables = (edges, key_rows(made.state), survived.losers, people, *named)
     return *(frame.lazy() for frame in tables), device_links, assignments.lazy()
+
+
+def _standing(
+    lake: Lake, found: Customers, stored: registry.Stored, evidence: pl.DataFrame, pins: Pins
+) -> tuple[Standing, pl.Series]:
+    """What stands resolved of people; and the records of those who hold records of a person and of an organisation,
+    since a source has changed its word on one of them."""
+    members = stored.registry.members
+    firms = stored.names.join(found.firms.select("record_id"), on="record_id", how="semi")["record"]
+    of = members.with_columns(is_firm=pl.col("record").is_in(firms.implode()))
+    mixed = of.filter(pl.col("is_firm").n_unique().over("person") > 1)["record"]
+    standing = take_up(lake, evidence, pins, stored.names, of.filter(~pl.col("is_firm"))["record"])
+    known = standing.state.frame["record"]
+    near = pl.concat([standing.near, known.filter(known.is_in(mixed.implode()))]).unique()
+    return replace(standing, near=near), mixed
+
+
+def _resolved(
+    context: Context, found: Customers, stored: registry.Stored, standing: Standing, mixed: pl.Series, pins: Pins
+) -> tuple[Resolved, Firms]:
+    """People of the batch into those that stand, and organisations; what stewards decided holds among each."""
+    lake, rules, made = context.lake, context.params, decisions.decisions(context.lake)
+    of_people, of_firms = (
+        decisions.links_of(made, stored.names.join(other.select("record_id"), on="record_id", how="anti"))
+        for other in (found.firms, found.people)
+    )
+    people = resolve_batch(
+        standing.state,
+        standing.batch,
+        standing.gone,
+        pins,
+        rules,
+        of_people,
+        recheck=standing.near,
+        executor=context.executor,
+    )
+    named = decisions.named(of_firms, stored.names)
+    return people, resolve_firms(lake, found.firms, stored.names, named, rules, anew=mixed.len() > 0)
 
 
 def _pins(lake: Lake, records: pl.DataFrame, rules: IdentityRules) -> tuple[Pins, pl.DataFrame]:
@@ -206,6 +267,12 @@ def usable(records: pl.DataFrame, evidence: pl.DataFrame) -> pl.DataFrame:
     return records.join(standard, on="record_id", how="left").with_columns(is_contactable=pl.lit(None, pl.Boolean))
 
 
+def _usable_firms(accounts: pl.DataFrame) -> pl.DataFrame:
+    """Records of organisations likewise."""
+    standard = [name for name in STANDARD_COLUMNS if name not in GOLDEN_READS]
+    return accounts.drop(standard).with_columns(is_contactable=pl.lit(None, pl.Boolean))
+
+
 def _by_steward() -> pl.Expr:
     return pl.col("reason").str.starts_with(decisions.REASON).fill_null(False)
 
@@ -213,7 +280,7 @@ def _by_steward() -> pl.Expr:
 def resolved(
     records: pl.DataFrame, assigned: pl.DataFrame, state: State, versions: pl.DataFrame, rules: Stitching
 ) -> pl.DataFrame:
-    """Rows of `silver.identities`."""
+    """Rows of `silver.identities` of people."""
     accepted = state.edges.filter(pl.col("decision") == ACCEPTED)
     chosen = pl.lit("score")
     for how, is_so in (("number", is_link(pl.col("reason"), rules)), ("steward", _by_steward())):
@@ -224,5 +291,26 @@ def resolved(
     by = pl.when(pl.len().over("person_id") == 1).then(pl.lit("alone")).otherwise(chosen)
     known = records.select("record_id", "source_system", "customer_id").join(assigned, on="record_id")
     return (
-        known.with_columns(resolved_by=by).join(versions, on="record_id", how="left").select(list(Identities.columns()))
+        known.with_columns(resolved_by=by, entity_type=pl.lit(PERSON))
+        .join(versions, on="record_id", how="left")
+        .select(list(Identities.columns()))
+    )
+
+
+def _resolved_firms(accounts: pl.DataFrame, assigned: pl.DataFrame, edges: pl.DataFrame) -> pl.DataFrame:
+    """Of the accounts of firms what `silver.identities` says, but their record_version. `assigned`: (record_id,
+    person_id) of all records, mentions among them."""
+    accepted = edges.filter(pl.col("decision") == ACCEPTED)
+    by_steward = accepted.filter(_by_steward())
+    told = pl.concat([by_steward["record_id_l"], by_steward["record_id_r"].alias("record_id_l")]).unique()
+    chosen = pl.when(pl.col("record_id").is_in(told.implode())).then(pl.lit("steward")).otherwise(pl.lit("score"))
+    alone = assigned.group_by("person_id").len().filter(pl.col("len") == 1)["person_id"]
+    versions = accounts.hash_rows(seed=0).reinterpret(signed=True)
+    return (
+        accounts.select("record_id", "source_system", "customer_id", evidence_version=versions)
+        .join(assigned, on="record_id")
+        .with_columns(
+            entity_type=pl.lit(ORGANISATION),
+            resolved_by=pl.when(pl.col("person_id").is_in(alone.implode())).then(pl.lit("alone")).otherwise(chosen),
+        )
     )

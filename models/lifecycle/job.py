@@ -9,12 +9,16 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from customer360.models.base import Model, Params, Snapshot
 from customer360.models.frames import HORIZON_DAYS
 from customer360.models.lifecycle.plan import Plan, params_of, plan_of
 from customer360.platform.errors import ModelError
 from customer360.platform.lake import Lake
 from customer360.platform.settings import Settings
+
+PEOPLE, ORGANISATION = "silver.people", "organisation"
 
 
 @dataclass(frozen=True)
@@ -108,4 +112,14 @@ def horizon_of(params: Params) -> int:
 
 
 def snapshot_of(lake: Lake, model: Model[Any, Any], at: date) -> Snapshot:
-    return Snapshot({table: lake.scan(table) for table in model.tables}, at)
+    """The tables of a model. Nothing is of an organisation's person there: what firms buy, and when they leave, is no
+    person's habit, so models neither learn from them nor score them."""
+    return Snapshot({table: of_people(lake, lake.scan(table)) for table in model.tables}, at)
+
+
+def of_people(lake: Lake, rows: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows without those whose person is an organisation."""
+    if "person_id" not in rows.collect_schema() or not lake.exists(PEOPLE):
+        return rows
+    firms = lake.scan(PEOPLE).filter(pl.col("entity_type") == ORGANISATION).select("person_id").collect()["person_id"]
+    return rows if firms.is_empty() else rows.filter(~pl.col("person_id").is_in(firms.implode()).fill_null(False))

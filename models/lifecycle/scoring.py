@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from customer360.models.base import MODELS, Model, Snapshot, predictions
-from customer360.models.lifecycle.job import registered
+from customer360.models.lifecycle.job import of_people, registered
 from customer360.models.outputs import COLUMNS
 from customer360.platform import graph, tables, telemetry
 from customer360.platform.errors import ModelError
@@ -43,7 +43,8 @@ def _declare(model: Model[Any, Any]) -> None:
         if context.as_of is None:
             raise ModelError(f"{model.name} is scored as of a date, and the run has none")
         fitted, champion_version = champion
-        snapshot = Snapshot(dict(zip(model.tables, frames, strict=True)), context.as_of)
+        people = (of_people(context.lake, frame) for frame in frames)
+        snapshot = Snapshot(dict(zip(model.tables, people, strict=True)), context.as_of)
         return predictions(model, fitted, snapshot, champion_version, datetime.now(UTC)).lazy()
 
     score.__qualname__ = f"score_{model.name}"

@@ -32,6 +32,18 @@ class Customers(
     CUSTOMER_ID = Identifier(nullable=False, metadata=personal("account"))
     FIRST_NAME = String(nullable=True, max_length=255, metadata=personal("name"))
     LAST_NAME = String(nullable=True, max_length=255, metadata=personal("name"))
+    ORGANISATION_NAME = String(
+        nullable=True, max_length=500, description="The firm: of the account itself, or where the person works"
+    )
+    ENTITY_TYPE = String(
+        nullable=True,
+        max_length=100,
+        description="Person or organisation, in the source's words (company, B2B, individual, true); else names tell",
+    )
+    WEBSITE = String(nullable=True, max_length=2000)
+    ORGANISATION_NUMBER = Identifier(
+        nullable=True, description="Of a register of firms: VAT, company or D-U-N-S number; two numbers are two firms"
+    )
     # Required by the specification for marketing; a customer whom only a store knows has none, and is kept.
     EMAIL_ADDRESS = String(nullable=True, max_length=500, metadata=personal("email"))
     PHONE_NUMBER = Identifier(nullable=True, metadata=personal("phone"))

@@ -10,6 +10,7 @@ import polars as pl
 
 from customer360.models.identity.batch import pins
 from customer360.models.identity.lookup.index import IdentityIndex, IdentityIndexError, write_index
+from customer360.models.identity.organisations.telling import ORGANISATION
 from customer360.models.identity.rules import IdentityRules
 from customer360.platform import online
 from customer360.platform.lake import Lake
@@ -29,10 +30,12 @@ def publish_index(lake: Lake, state: Path, rules: IdentityRules) -> Path | None:
     folder = home / str(version)
     if not _serves(folder):
         shutil.rmtree(folder, ignore_errors=True)  # of a publication that died, or of another version of the library
-        persons = lake.scan(IDENTITIES, version=version).select("record_id", "person_id").collect()
+        known = lake.scan(IDENTITIES, version=version).filter(pl.col("entity_type").ne_missing(ORGANISATION))
+        persons = known.select("record_id", "person_id").collect()
         leaving = [person for who in unfinished_erasures(lake).values() for person in who.persons]
         persons = persons.filter(~pl.col("person_id").is_in(leaving))
-        write_index(folder, lake.scan(RECORDS).collect(), persons, held, rules)
+        records = lake.scan(RECORDS).collect().join(persons, on="record_id", how="semi")
+        write_index(folder, records, persons, held, rules)
     for old in sorted((f for f in home.iterdir() if f.name.isdigit()), key=lambda f: int(f.name))[:-KEEP]:
         shutil.rmtree(old)
     return folder

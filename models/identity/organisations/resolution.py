@@ -12,7 +12,7 @@ from customer360.models.identity.organisations.comparisons import OTHER_NUMBER a
 from customer360.models.identity.organisations.evidence import key_values, organisation_features
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.verdicts.cluster import cluster
-from customer360.models.identity.verdicts.decide import ACCEPTED, REJECTED, VETOED
+from customer360.models.identity.verdicts.decide import ACCEPTED, REJECTED, VETOED, overruled
 from customer360.models.identity.weighing.engine import engine
 from customer360.models.identity.weighing.model import IdentityModel, adjusted_columns, term_frequencies, train
 from customer360.models.identity.weighing.pairs import meeting
@@ -26,6 +26,7 @@ OTHER_LINE = "each name has a number, or as a short one a word, of its own"
 
 # Random pairs to learn chance from: names of several words cost some ten times what people's do.
 _DRAWN = 100_000
+_DECIDED = dict.fromkeys(("record_id_l", "record_id_r", "decision", "reason"), pl.String)
 
 
 @dataclass(frozen=True)
@@ -39,44 +40,63 @@ class Organisations:
     dropped: dict[str, int]
 
 
-def resolve_organisations(records: pl.DataFrame, rules: IdentityRules) -> Organisations:
+def resolve_organisations(
+    records: pl.DataFrame, rules: IdentityRules, decided: pl.DataFrame | None = None
+) -> Organisations:
     """Which records name one organisation. `records`: unique `record_id`, filled `organisation_name`, customer
-    columns. Deterministic, in any order of the rows. Raises IdentityModelError when training fails."""
+    columns. `decided`: (record_id_l, record_id_r, decision, reason), the left id the first, what holds of pairs
+    whatever else is said. Deterministic, in any order of the rows. Raises IdentityModelError when training fails."""
     drawn = min(rules.training.u_pairs, _DRAWN)
     rules = rules.model_copy(update={"training": rules.training.model_copy(update={"u_pairs": drawn})})
     whole = organisation_features(records, rules)
     ids = whole.frame["record_id"]
-    first = _first_alike(whole.frame)
+    said = pl.DataFrame(schema=_DECIDED) if decided is None else decided.select(list(_DECIDED))
+    first = _first_alike(whole.frame, pl.concat([said["record_id_l"], said["record_id_r"].alias("record_id_l")]))
     features = _of_rows(whole, first.unique().sort())
     model = train(features, rules)
     frame = _with_shares(features, model, rules)
     pairs, keys, dropped = _pairs(features, rules)
     scored = score(pairs, frame, keys, model, rules)
-    decided = _decided(scored, frame, features.identifiers, rules)
-    accepted = decided.filter(pl.col("decision") == ACCEPTED).select("rid_l", "rid_r", "match_weight")
-    nothing = pl.DataFrame(schema={"rid_l": pl.Int64, "rid_r": pl.Int64})
+    judged = _decided(scored, frame, features.identifiers, rules)
+    must, apart = (_placed(said.filter(pl.col("decision") == way), frame) for way in (ACCEPTED, VETOED))
+    accepted = judged.filter(pl.col("decision") == ACCEPTED).select("rid_l", "rid_r", "match_weight")
+    accepted = accepted.join(apart, on=["rid_l", "rid_r"], how="anti")
 
     def parted(within: pl.DataFrame) -> pl.DataFrame:
-        return _vetoes(within, frame, features.identifiers, rules, proof=True).select("rid_l", "rid_r")
+        proven = _vetoes(within, frame, features.identifiers, rules, proof=True).select("rid_l", "rid_r")
+        held = pl.concat([proven, apart.join(within, on=["rid_l", "rid_r"], how="semi")])
+        return held.join(must, on=["rid_l", "rid_r"], how="anti").unique(maintain_order=True)
 
-    labels = cluster(frame.height, accepted, nothing, parted, max(rules.decision.max_cluster_size, frame.height))
+    labels = cluster(frame.height, accepted, must, parted, max(rules.decision.max_cluster_size, frame.height))
     places = frame.select("whole", at="rid")
     named = pl.DataFrame({"whole": first}).join(places, on="whole", how="left", maintain_order="left")["at"]
     clusters = frame["whole"].gather(pl.Series(labels).gather(named))
     assignments = pl.DataFrame({"record_id": ids, "cluster_key": ids.gather(clusters)})
     own = frame["record_id"]
-    edges = decided.select(
-        own.gather(decided["rid_l"]).alias("record_id_l"), own.gather(decided["rid_r"]).alias("record_id_r"),
+    edges = judged.select(
+        own.gather(judged["rid_l"]).alias("record_id_l"), own.gather(judged["rid_r"]).alias("record_id_r"),
         *[name for name in PAIR_SCHEMA if not name.startswith("rid_") and name != "evidence"], "decision", "reason",
         "evidence",
     )  # fmt: skip
-    return Organisations(assignments, pl.concat([edges, _same(ids, first, edges)]), model, dropped)
+    edges = pl.concat([edges, _same(ids, first, edges)])
+    return Organisations(assignments, overruled(edges, said, ["record_id_l", "record_id_r"]), model, dropped)
 
 
-def _first_alike(frame: pl.DataFrame) -> pl.Series:
-    """Per row the first row (`rid`) with the same name and contacts: what says nothing new is no second witness."""
+def _placed(pairs: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
+    """Decided pairs as (rid_l, rid_r)."""
+    at = frame.select("record_id", "rid")
+    found = pairs.join(at, left_on="record_id_l", right_on="record_id")
+    found = found.join(at, left_on="record_id_r", right_on="record_id", suffix="_r")
+    low, high = pl.min_horizontal("rid", "rid_r"), pl.max_horizontal("rid", "rid_r")
+    return found.select(rid_l=low, rid_r=high).unique().sort("rid_l", "rid_r")
+
+
+def _first_alike(frame: pl.DataFrame, decided: pl.Series) -> pl.Series:
+    """Per row the first row (`rid`) with the same name and contacts: what says nothing new is no second witness. A
+    record of which something is `decided` stands for itself."""
     compared = [c for c in frame.columns if c not in ("rid", "record_id") and not isinstance(frame.schema[c], pl.List)]
-    first = pl.when(pl.col("core").is_null()).then("rid").otherwise(pl.col("rid").first().over(compared))
+    alone = pl.col("core").is_null() | pl.col("record_id").is_in(decided.unique().implode())
+    first = pl.when(alone).then("rid").otherwise(pl.col("rid").first().over(compared))
     return frame.select(first.alias("rid")).to_series()
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import polars as pl
 
+from customer360.models.identity.organisations.legal_forms import JOINED, SPOKEN, TELLING
 from customer360.models.identity.organisations.names import organisation_name
 
 ENTITY, PERSON, ORGANISATION = "entity_type", "person", "organisation"
@@ -19,24 +22,30 @@ _STATED = {
 _KINDS = {word: kind for kind, words in _STATED.items() for word in words.split()}
 # A short form is told from a surname ("Sá", "Ag") by how it is written: with points or a stroke.
 _POINTED = r"(?i)\b(?:s\.\s?a\.(?:\s?s\.)?|b\.\s?v\.|n\.\s?v\.|s\.\s?p\.\s?a\.|s\.\s?l\.|k\.\s?k\.|a/s|s/a)\s*$"
+# Names that may have a telling form, or one in single letters, which is found by parsing: one name in many has.
+_FORMS = "|".join((*TELLING, *SPOKEN)).replace(" ", "[ .]*")
+_PARSED = rf"(?i)(?:^|[^\p{{L}}])(?:{_FORMS}|\p{{L}}[ /]\p{{L}})(?:$|[^\p{{L}}])|" + "|".join(map(re.escape, JOINED))
 
 
 def with_entities(records: pl.DataFrame) -> pl.DataFrame:
     """The records with `entity_type` (person or organisation) and `organisation_name`, null where none is known.
 
-    A stated type decides. Else who has a first name is a person, of the organisation that is named beside; a record
-    with the name of an organisation and of nobody, or whose only name has a legal form, is an organisation.
+    A stated type decides. Else a record whose whole name ends in a legal form that no person's does is an
+    organisation ("Kestrel" "Plumbing LLC"), and one that has the name of an organisation and of nobody. Who has a first
+    name otherwise is a person, of the organisation that is named beside.
     """
     texts = {name: _text(records, name) for name in ("first_name", "last_name", "full_name", NAME, ENTITY)}
     rows = records.with_columns(**texts).select(*texts)
-    only = pl.coalesce(pl.when(pl.col("first_name").is_null()).then("last_name"), "full_name")
-    rows = rows.with_columns(only=pl.when(pl.col("first_name").is_null()).then(only))
-    stated = pl.col(ENTITY).str.to_lowercase().str.extract(r"([\p{L}\d]+)", 1).replace_strict(_KINDS, default=None)
-    by_name = pl.col("only").is_in(_with_forms(rows["only"]).implode())
-    nobody = pl.col("first_name").is_null() & pl.col("last_name").is_null() & pl.col("full_name").is_null()
-    kind = pl.when(stated.is_not_null()).then(stated).when(by_name | (nobody & pl.col(NAME).is_not_null()))
     whole = pl.concat_str("first_name", "last_name", separator=" ", ignore_nulls=True)
-    own = pl.coalesce(NAME, "full_name", pl.when(whole != "").then(whole))
+    whole = pl.coalesce("full_name", pl.when(whole != "").then(whole))
+    is_only = pl.any_horizontal(pl.col("first_name", "last_name").is_null())
+    rows = rows.with_columns(whole=whole, only=pl.when(is_only).then(whole))
+    stated = pl.col(ENTITY).str.to_lowercase().str.extract(r"([\p{L}\d]+)", 1).replace_strict(_KINDS, default=None)
+    by_name = pl.col("whole").is_in(_with_forms(rows["whole"]).implode()) | pl.col("only").str.contains(_POINTED)
+    nobody = pl.col("first_name").is_null() & pl.col("last_name").is_null() & pl.col("full_name").is_null()
+    by_name = by_name.fill_null(False)
+    kind = pl.when(stated.is_not_null()).then(stated).when(by_name | (nobody & pl.col(NAME).is_not_null()))
+    own = pl.coalesce(NAME, "whole")
     rows = rows.with_columns(kind=kind.then(pl.lit(ORGANISATION)).otherwise(pl.lit(PERSON)))
     # Without any name nothing tells one organisation from another: such a record is resolved as people's are.
     entity = pl.when(own.is_null()).then(pl.lit(PERSON)).otherwise("kind")
@@ -47,9 +56,9 @@ def with_entities(records: pl.DataFrame) -> pl.DataFrame:
 def _with_forms(names: pl.Series) -> pl.Series:
     """The names that carry a legal form which is no part of a person's name."""
     texts = names.drop_nulls().unique()
-    pointed = texts.str.contains(_POINTED)
+    texts = texts.filter(texts.str.replace_all(r"[.'’]", "").str.contains(_PARSED))
     telling = [organisation_name(text).is_telling for text in texts]
-    return texts.filter(pointed | pl.Series(telling, dtype=pl.Boolean))
+    return texts.filter(pl.Series(telling, dtype=pl.Boolean))
 
 
 def _text(records: pl.DataFrame, name: str) -> pl.Expr:

@@ -1,4 +1,4 @@
-"""A person as it was known at an instant: who held which record then, and what the records said then."""
+"""A person, or an organisation, as it was known at an instant: who held which record then, and what they said then."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 import polars as pl
 
 from customer360.models.identity import registry
-from customer360.models.identity.evidence.standardize import standardize
 from customer360.models.identity.golden import golden
+from customer360.models.identity.organisations.among_customers import golden_rows
+from customer360.models.identity.organisations.mentions import MENTION, account_of, is_mention
+from customer360.models.identity.organisations.telling import ORGANISATION, PERSON
 from customer360.models.identity.registry import RegistryError, decisions
 from customer360.models.identity.rules import IdentityRules
 from customer360.platform.lake import Lake
@@ -19,7 +21,8 @@ RECORDS = "silver.customer_records"
 
 
 def golden_as_of(lake: Lake, rules: IdentityRules, person_id: str, at: datetime) -> dict[str, Any]:
-    """The golden record at an instant: its values, `provenance`, `records`, and the `current_id` behind the id.
+    """The golden record at an instant: its values, `entity_type`, `provenance`, `records`, and the `current_id` behind
+    the id; of an organisation its `contacts`, of a person its `organisations`, by their ids then.
 
     Values are those that the records gave under today's survivorship rules; what stewards set counts where it was set
     by then.
@@ -35,12 +38,24 @@ def golden_as_of(lake: Lake, rules: IdentityRules, person_id: str, at: datetime)
     if members.is_empty():
         raise RegistryError(f"{person_id} held no record at {at:%Y-%m-%d %H:%M:%S} UTC")
     records = lake.scan(RECORDS, version=_version_at(lake, at))
-    mine = records.filter(pl.col("record_id").is_in(members["record_id"].implode())).collect()
-    (row,) = golden(standardize(mine, rules), members, rules, _overrides(stored, ids[0], at)).to_dicts()
-    return {"current_id": current, "as_of": at, **row} | {
+    accounts = members.select(account_of(pl.col("record_id"))).to_series()
+    mine = golden_rows(records.filter(pl.col("record_id").is_in(accounts.implode())).collect(), rules)
+    mine = mine.join(members, on="record_id", how="semi")
+    (row,) = golden(mine, members, rules, _overrides(stored, ids[0], at)).to_dicts()
+    is_firm = bool((mine["entity_type"] == ORGANISATION).any() or mine.select(is_mention().any()).item())
+    kind = ORGANISATION if is_firm else PERSON
+    return {"current_id": current, "entity_type": kind, "as_of": at, **row} | {
         "provenance": json.loads(row["provenance"]),
         "records": sorted(members["record_id"]),
+        **_beside(held, members["record_id"], is_firm),
     }
+
+
+def _beside(held: pl.DataFrame, records: pl.Series, is_firm: bool) -> dict[str, list[str]]:
+    """Of an organisation the persons who are its contacts, of a person the organisations that its accounts name."""
+    others = records.filter(records.str.ends_with(MENTION)).str.strip_suffix(MENTION) if is_firm else records + MENTION
+    ids = held.filter(pl.col("record_id").is_in(others.implode()))["person_id"].unique().sort().to_list()
+    return {"contacts" if is_firm else "organisations": ids} if ids else {}
 
 
 def _version_at(lake: Lake, at: datetime) -> int:

@@ -102,6 +102,13 @@ def links_of(decisions: pl.DataFrame, names: pl.DataFrame) -> Links:
     )
 
 
+def named(links: Links, names: pl.DataFrame) -> pl.DataFrame:
+    """What stewards decided of pairs: (record_id_l, record_id_r, decision, reason)."""
+    found = links.pairs.join(names, left_on="record_l", right_on="record")
+    found = found.join(names, left_on="record_r", right_on="record", suffix="_r")
+    return found.select("decision", "reason", record_id_l="record_id", record_id_r="record_id_r")
+
+
 def decisions(lake: Lake) -> pl.DataFrame:
     """All decisions, oldest first; none in a new lake."""
     if not lake.exists(_TABLE):
@@ -168,6 +175,7 @@ __all__ = [
     "links_of",
     "local",
     "must_links",
+    "named",
     "overrides",
     "rulings_of",
     "version",

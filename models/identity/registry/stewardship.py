@@ -31,6 +31,7 @@ from customer360.models.identity.registry import (
 from customer360.models.identity.registry.conflicts import known_against
 from customer360.models.identity.registry.contracts import StewardDecisions
 from customer360.models.identity.registry.decisions import CANNOT_LINK, MUST_LINK, OVERRIDE, REASON, WITHDRAWAL
+from customer360.models.identity.registry.kinds import require_one_kind
 from customer360.models.identity.registry.rulings import Ruling, Rulings, told
 from customer360.models.identity.stitching import LINK, LINK_WEIGHT
 from customer360.models.identity.verdicts.cluster import cluster
@@ -239,7 +240,8 @@ def _require_joinable(
     rulings: Rulings, left: Sequence[int], right: Sequence[int], pair: Sequence[int], stored: Stored
 ) -> None:
     """Raises Contradiction where a finding keeps the two sides apart; and where `pair`, two records, are one person
-    only through others that a decision keeps apart."""
+    only through others that a decision keeps apart. Raises RegistryError where one is of people and one of firms."""
+    require_one_kind(stored, left, right)
     for number, pairs in sorted(rulings.between(left, right).items()):
         against = rulings.rulings[number]
         chains = [[r for near in pair for far in ends for r in rulings.path(near, far)] for ends in pairs]

@@ -10,8 +10,10 @@ from customer360.platform.tables import Float, Integer, List, String, Table, Tim
 class Identity(Table):
     """Who it is, from which accounts, and how surely they are one person."""
 
+    entity_type = String(nullable=True, description="person or organisation; null in editions of before")
     first_name = String(nullable=True, metadata=personal("name"))
     last_name = String(nullable=True, metadata=personal("name"))
+    organisation_name = String(nullable=True, description="Of an organisation its name, of a person where it works")
     email_address = String(nullable=True, metadata=personal("email"))
     phone_number = String(nullable=True, metadata=personal("phone"))
     city = String(nullable=True, metadata=personal("address"))

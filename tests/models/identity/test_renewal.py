@@ -60,10 +60,11 @@ class Shop:
         assert_frame_equal(made.losers, losing_values(frame, assigned, people, self.rules))
         self.turn += 1
         keep(self.lake, GoldenValues, made.losers, self.turn)
-        keep(self.lake, People, made.people, self.turn)
+        keep(self.lake, People, made.people.with_columns(entity_type=pl.lit("person")), self.turn)
         if not dies:
             rows = assigned.join(made.versions, on="record_id").join(frame, on="record_id")
             rows = rows.with_columns(customer_id="record_id", resolved_by=pl.lit("score"), evidence_version=0)
+            rows = rows.with_columns(entity_type=pl.lit("person"))
             keep(self.lake, Identities, rows, self.turn)
         return made
 
