@@ -23,6 +23,8 @@ from customer360.models.identity.registry import decisions
 from customer360.models.identity.registry.succession import advance
 from customer360.models.identity.renewal import renewed
 from customer360.models.identity.rules import IdentityRules, Stitching
+from customer360.models.identity.spill import kept as kept_on_disk
+from customer360.models.identity.spill import spilling
 from customer360.models.identity.stitching import is_link
 from customer360.models.identity.verdicts.decide import ACCEPTED
 from customer360.pipelines.vocabulary import Activity
@@ -133,8 +135,14 @@ def identities(
     context: Context, silver_customer_records: pl.LazyFrame, silver_visitor_logins: pl.LazyFrame
 ) -> tuple[pl.LazyFrame, ...]:
     """Resolve what changed, bring the registry up to date; then golden records of who changed, and dated links."""
-    lake, rules = context.lake, context.params
     records = silver_customer_records.collect()
+    with spilling(records.height, context.params.engine):
+        return _tables(context, kept_on_disk(records), silver_visitor_logins)
+
+
+def _tables(context: Context, records: pl.DataFrame, silver_visitor_logins: pl.LazyFrame) -> tuple[pl.LazyFrame, ...]:
+    """Rows of the tables of identity, for all `records` there are."""
+    lake, rules = context.lake, context.params
     stored = registry.number_records(registry.load(lake, rules.ids.seed), records["record_id"])
     pins, evidence = _pins(lake, records, rules)
     standing = take_up(lake, evidence, pins, stored.names, stored.registry.members["record"])
