@@ -36,6 +36,8 @@ from customer360.models.identity.registry import decisions
 from customer360.models.identity.registry.succession import advance
 from customer360.models.identity.renewal import renewed
 from customer360.models.identity.rules import IdentityRules, Stitching
+from customer360.models.identity.spill import kept as kept_on_disk
+from customer360.models.identity.spill import spilling
 from customer360.models.identity.stitching import is_link
 from customer360.models.identity.verdicts.decide import ACCEPTED
 from customer360.pipelines.vocabulary import Activity
@@ -154,8 +156,15 @@ def identities(
 ) -> tuple[pl.LazyFrame, ...]:
     """Resolve what changed, persons and organisations apart; bring the registry up to date; then golden records of who
     changed, and dated links."""
+    records = silver_customer_records.collect()
+    with spilling(records.height, context.params.engine):
+        return _tables(context, kept_on_disk(records), silver_visitor_logins)
+
+
+def _tables(context: Context, records: pl.DataFrame, silver_visitor_logins: pl.LazyFrame) -> tuple[pl.LazyFrame, ...]:
+    """Rows of the tables of identity, for all `records` there are."""
     lake, rules = context.lake, context.params
-    found = customers(silver_customer_records.collect(), rules)
+    found = customers(records, rules)
     stored = registry.number_records(registry.load(lake, rules.ids.seed), found.ids)
     pins, evidence = _pins(lake, found.people, rules)
     standing, mixed = _standing(lake, found, stored, evidence, pins)

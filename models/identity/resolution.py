@@ -17,7 +17,9 @@ from customer360.models.identity.organisations.telling import ENTITY, NAME, PERS
 from customer360.models.identity.phases import timed
 from customer360.models.identity.registry.decisions import Links, must_links
 from customer360.models.identity.registry.ids import ids_without_registry
+from customer360.models.identity.registry.seals import in_order
 from customer360.models.identity.rules import IdentityRules
+from customer360.models.identity.spill import kept, spilling
 from customer360.models.identity.weighing.model import IdentityModel, IdentityModelError
 from customer360.platform.run.executor import Executor
 
@@ -69,6 +71,17 @@ def resolve(
 
 
 def _of_people(
+    records: pl.DataFrame,
+    rules: IdentityRules,
+    model: IdentityModel | None,
+    links: pl.DataFrame | None,
+    executor: Executor | None,
+) -> Resolution:
+    with spilling(records.height, rules.engine):
+        return _resolved(kept(records), rules, model, links, executor)
+
+
+def _resolved(
     records: pl.DataFrame,
     rules: IdentityRules,
     model: IdentityModel | None,
@@ -150,7 +163,7 @@ def _assignments(records: pl.DataFrame, ids: pl.Series, clusters: pl.DataFrame) 
 
 def _named(made: Resolved, ids: pl.Series) -> pl.DataFrame:
     """The edges by record ids."""
-    edges = made.state.edges.sort("record_l", "record_r")
+    edges = in_order(made.state.edges, ("record_l", "record_r"))
     said = [name for name in EDGES if name not in ("record_l", "record_r", "evidence")]
     return edges.select(
         ids.gather(edges["record_l"]).alias("record_id_l"),

@@ -144,6 +144,11 @@ class Engine(_Rules):
     max_local_pairs: int = Field(default=50_000_000, ge=1)
     """More pairs than this are scored in tasks on Ray, where a run has one."""
     pairs_per_task: int = Field(default=5_000_000, ge=1)
+    spill_from_records: int | None = Field(default=None, ge=0)
+    """So many records, or more, are resolved from files instead of memory, with the same result; without a number,
+    where they would take more than half of the memory that is available."""
+    spill_pairs: int = Field(default=5_000_000, ge=1)
+    """Resolved from files, about so many pairs are scored at once."""
 
     @property
     def single(self) -> "Engine":

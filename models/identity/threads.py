@@ -7,6 +7,8 @@ from typing import TypeVar
 
 import polars as pl
 
+from customer360.models.identity.spill import current
+
 Part = TypeVar("Part")
 Made = TypeVar("Made")
 _WORTH = 20_000  # rows that a thread is started for
@@ -22,8 +24,12 @@ def at_once(work: Callable[[Part], Made], parts: Iterable[Part], threads: int) -
 
 
 def by_rows(work: Callable[[pl.DataFrame], pl.DataFrame], frame: pl.DataFrame, threads: int) -> pl.DataFrame:
-    """`work` of the frame, done piece by piece: it must look at each row by itself."""
+    """`work` of the frame, done piece by piece: it must look at each row by itself. On disk where frames go there."""
     size = -(-frame.height // max(1, min(threads, frame.height // _WORTH)))
+    spill = current()
+    if spill is not None and frame.height:
+        pieces = at_once(lambda rows: spill.keep(work(rows)), frame.iter_slices(min(size, _MOST)), threads)
+        return spill.keep_columns(pieces)
     made = at_once(work, frame.iter_slices(min(size, _MOST)), threads) if frame.height else [work(frame)]
     columns = []
     for name in made[0].columns:  # one by one, since the pieces and the whole together would be twice the memory

@@ -1,9 +1,10 @@
 """Accuracy and time of identity resolution on data with truth, all at the committed rules, without labels:
 
-`python tests/bench/identity.py [--data DIR] [--only NAME] [--scale RECORDS] [--lake]`
+`python tests/bench/identity.py [--data DIR] [--only NAME] [--scale RECORDS] [--lake] [--spill]`
 
 With `--lake`, records are read from a lake and persons, edges, keys and the registry's commit written to it, as in the
-first run of a retailer, by the steps of the run itself; golden records are not made.
+first run of a retailer, by the steps of the run itself; golden records are not made. With `--spill`, records and
+evidence lie in files; peak memory is what is the process's own, without the system's cache of files.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from customer360.models.identity.evidence.standardize import standardize
 from customer360.models.identity.phases import timed
 from customer360.models.identity.producer import Identities, IdentityEdges, IdentityKeys, resolved
 from customer360.models.identity.registry.succession import advance
+from customer360.models.identity.spill import kept, spilling
 from customer360.models.identity.weighing.model import IdentityModel
 from customer360.pipelines.silver.customers import CustomerRecords
 from customer360.platform import tables
@@ -194,15 +196,23 @@ def _write(lake: Lake, table: type[Table], rows: pl.DataFrame) -> None:
 
 
 def measure(
-    name: str, records: pl.DataFrame, truth: pl.DataFrame, mapping: PeopleMapping, rules: IdentityRules, way: Way
+    name: str,
+    data: tuple[pl.DataFrame, pl.DataFrame, PeopleMapping],
+    rules: IdentityRules,
+    way: Way,
 ) -> dict[str, object]:
-    done = measured(lambda: way(records, mapping, rules))
+    records, truth, mapping = data
+    del data
+    height = records.height
+    with spilling(height, rules.engine):
+        records, truth = kept(records), kept(truth)
+        done = measured(lambda: way(records, mapping, rules))
     assignments, edges, model, seconds = done.result
     found = assignments.join(truth, on="record_id")
     pairs, cubed = pairwise(found), b_cubed(found)
     return {
         "data": name,
-        "records": records.height,
+        "records": height,
         "edges": edges.height,
         "pair P": f"{pairs.precision:.4f}",
         "pair R": f"{pairs.recall:.4f}",
@@ -223,19 +233,22 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "identity")
     parser.add_argument("--only", action="append", choices=[*CASES, "households"], help="cases; default: all")
     parser.add_argument("--scale", type=int, action="append", help="records of the retail generator instead")
+    parser.add_argument("--spill", action="store_true", help="resolve from files instead of memory")
     parser.add_argument("--lake", action="store_true", help="from a lake into it, the registry's commit included")
     options = parser.parse_args()
     way = run_in_lake if options.lake else run
     logging.getLogger("splink").setLevel(logging.ERROR)
     rules = IdentityRules.model_validate(yaml.safe_load((ROOT / "configs/rules/identity.yaml").read_text()))
+    if options.spill:
+        rules = rules.model_copy(update={"engine": rules.engine.model_copy(update={"spill_from_records": 0})})
     rows = []
     print(conditions("polars", "duckdb", "splink"))
     if options.scale:
-        rows += [measure(f"retail {size:,}", *generated("retail", size), rules, way) for size in options.scale]
+        rows += [measure(f"retail {size:,}", generated("retail", size), rules, way) for size in options.scale]
     else:
         for name in options.only or [*CASES, "households"]:
             data = generated(name, 200_000) if name == "households" else load(name, options.data)
-            rows.append(measure(name, *data, rules, way))
+            rows.append(measure(name, data, rules, way))
     print("| " + " | ".join(rows[0]) + " |\n" + "|---" * len(rows[0]) + "|")
     for row in rows:
         print("| " + " | ".join(str(value) for value in row.values()) + " |")

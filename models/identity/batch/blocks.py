@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -9,8 +10,9 @@ import polars as pl
 
 from customer360.models.identity.batch.state import CROWDED
 from customer360.models.identity.evidence.features import only, shared_by
+from customer360.models.identity.spill import current
 from customer360.models.identity.threads import at_once
-from customer360.models.identity.weighing.pairs import first_keys, meeting, under
+from customer360.models.identity.weighing.pairs import first_keys, meeting, portions, under
 
 BOTH = ["key", "value"]
 _HOLDER = CROWDED | {"record": pl.Int64, "row": pl.Int64}
@@ -33,21 +35,28 @@ class Met:
     crowded: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=CROWDED))
 
 
-def meet_first(met: Met, keys: tuple[str, ...], caps: dict[str, int], threads: int) -> tuple[Met, pl.DataFrame]:
-    """`met` of a batch that meets nobody but itself, and its pairs (`MEETING`): key by key, since all keys of all
-    records at once would be by far the most that a first run holds."""
+def meet_first(
+    met: Met, keys: tuple[str, ...], caps: dict[str, int], threads: int
+) -> tuple[Met, Iterable[pl.DataFrame]]:
+    """`met` of a batch that meets nobody but itself, and its pairs (`MEETING`, on disk in portions): key by key, since
+    all keys of all records at once would be by far the most that a first run holds."""
+    spill = current()
 
     def one_key(key: str) -> tuple[pl.DataFrame, pl.DataFrame]:
         values, sizes = shared_by(met.batch[key])
         usable = only(met.batch[key], values[(sizes > 1) & (sizes <= caps[key])]).alias("value")
         held = pl.LazyFrame([usable]).with_row_index("rid").drop_nulls("value")
         pairs = under(held.select("value", pl.col("rid").cast(pl.Int64), is_new=True)).collect()
+        if spill is not None:
+            pairs = spill.keep(pairs.sort("pair"))
         crowded = pl.DataFrame({"value": values[sizes > caps[key]]}, schema={"value": pl.Int64})
         return pairs, crowded.select(key=pl.lit(keys.index(key), pl.Int32), value="value")
 
     made = at_once(one_key, keys, threads)
     crowded = pl.concat([pl.DataFrame(schema=CROWDED), *(full for _, full in made)])
-    return replace(met, crowded=crowded), first_keys([found for found, _ in made])
+    found = [pairs for pairs, _ in made]
+    here = [first_keys(found)] if spill is None else portions(found, met.batch.height, spill.pairs)
+    return replace(met, crowded=crowded), here
 
 
 def pairs_of(met: Met, keys: tuple[str, ...]) -> pl.DataFrame:

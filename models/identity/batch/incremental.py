@@ -32,6 +32,7 @@ from customer360.models.identity.evidence.features import KEY_PREFIX, Features
 from customer360.models.identity.phases import timed
 from customer360.models.identity.registry.decisions import AGAINST, NO_LINKS, REASON, Links
 from customer360.models.identity.rules import IdentityRules
+from customer360.models.identity.spill import kept
 from customer360.models.identity.stitching import (
     NO_TIER,
     Tier,
@@ -112,11 +113,12 @@ def _with_linked(state: State, batch: pl.DataFrame, links: Links) -> pl.DataFram
 
 @dataclass(frozen=True)
 class _Meeting:
-    """`blocks`: who shares block keys, and whose pairs are all made anew. `pairs`: the pairs of these (`MEETING`), as
-    places in `frame`. `tier`: links by number among the records `near`. `cut`: numbers of records that lost an edge."""
+    """`blocks`: who shares block keys, and whose pairs are all made anew. `pairs`: portions of the pairs of these
+    (`MEETING`), as places in `frame`, to be taken once. `tier`: links by number among the records `near`. `cut`:
+    numbers of records that lost an edge."""
 
     blocks: Met
-    pairs: pl.DataFrame
+    pairs: Iterable[pl.DataFrame]
     tier: Tier
     near: pl.Series
     cut: pl.Series
@@ -154,7 +156,7 @@ def _met(
         blocks, pairs = meet_first(blocks, keys, caps, threads)
     else:
         blocks = meet(blocks, key_values(old, keys), state.crowded, keys, caps, recheck is not None, threads)
-        pairs = pairs_of(blocks, keys)
+        pairs = [pairs_of(blocks, keys)]
     if blocks.batch.height > batch.height:  # with records that a key which is crowded no more brings in
         tier, near = _tier(blocks.stay, before, blocks.batch, rules)
     return _Meeting(blocks, pairs, tier, near, cut)
@@ -193,13 +195,13 @@ def _judged(
 ) -> _Judged:
     """The edges that stay, those that crowded keys give back, and the new ones: scored, linked by number, overruled."""
     keys = key_columns(state.frame)
-    parted, kept = taken_out(state.verdicts, met.blocks.records, *_ENDS)
-    lost, kept = _retracted(kept, met.blocks, keys)
-    kept = pl.concat([kept, without_score(lost, rules.stitching)])
+    parted, staying = taken_out(state.verdicts, met.blocks.records, *_ENDS)
+    lost, staying = _retracted(staying, met.blocks, keys)
+    staying = pl.concat([staying, without_score(lost, rules.stitching)])
     fresh, evidence = apart(_scored(met, keys, model, rules, executor), state.evidence.len())
-    fresh = _stitched(fresh, kept, met, rules, model.idle_vetoes)
+    fresh = _stitched(fresh, staying, met, rules, model.idle_vetoes)
     fresh = _linked(fresh, links, met.frame, rules, model.idle_vetoes).select(list(VERDICTS))
-    edges = with_dropped(pl.concat([kept, fresh]), met.tier.dropped, _ENDS, rules.stitching, met.near)
+    edges = with_dropped(pl.concat([staying, fresh]), met.tier.dropped, _ENDS, rules.stitching, met.near)
     after = State(met.frame, edges.select(list(VERDICTS)), pl.concat([state.evidence, evidence]), met.blocks.crowded)
     reached = pl.concat([met.blocks.records, met.cut, *_ends(parted), *_ends(lost), *_ends(fresh)]).unique()
     return _Judged(after, reached, fresh.height)
@@ -249,9 +251,21 @@ def _first_keys(pairs: pl.DataFrame, met: Met, keys: tuple[str, ...]) -> pl.Data
 def _scored(
     met: _Meeting, keys: tuple[str, ...], model: IdentityModel, rules: IdentityRules, executor: Executor | None
 ) -> pl.DataFrame:
-    """The pairs that meet, scored and decided, as `EDGES`."""
-    frame = met.frame
-    pairs, rids = among_few(_by_id(met.pairs, frame["record_id"]))
+    """The pairs that meet, scored and decided, as `EDGES`: what is said of a pair depends on its two records alone, so
+    portions of them are judged one after the other."""
+    return pl.concat([kept(_judged_pairs(part, met.frame, keys, model, rules, executor)) for part in met.pairs])
+
+
+def _judged_pairs(
+    pairs: pl.DataFrame,
+    frame: pl.DataFrame,
+    keys: tuple[str, ...],
+    model: IdentityModel,
+    rules: IdentityRules,
+    executor: Executor | None,
+) -> pl.DataFrame:
+    """Pairs (`MEETING`, as places in `frame`) as `EDGES`."""
+    pairs, rids = among_few(_by_id(pairs, frame["record_id"]))
     # What is fetched for many pairs is fetched from the few rows that they name.
     read = columns_read(model)
     rows = frame.select(c for c in frame.columns if c in read)[rids]

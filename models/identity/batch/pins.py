@@ -18,6 +18,7 @@ import polars as pl
 from customer360.models.identity.evidence.features import Features, build_features, key_caps, standardized
 from customer360.models.identity.evidence.standardize import default_birth_dates, of_many_names
 from customer360.models.identity.rules import IdentityRules
+from customer360.models.identity.spill import kept
 from customer360.models.identity.stitching import hubs as number_hubs
 from customer360.models.identity.stitching import with_own
 from customer360.models.identity.verdicts.threshold import with_threshold
@@ -113,11 +114,9 @@ def _under(frame: pl.DataFrame, pins: Pins, rules: IdentityRules) -> pl.DataFram
         shares = pins.frequencies.filter(pl.col("column") == column).select(
             pl.col("value").alias("value__"), pl.col("share").alias(f"tf_{column}")
         )
-        frame = (
-            frame.with_columns(value__=hashed(column))
-            .join(shares, on="value__", how="left", maintain_order="left")
-            .drop("value__")
-        )
+        # Joined beside the frame: with it, all its columns would be copied.
+        known = frame.select(value__=hashed(column)).join(shares, on="value__", how="left", maintain_order="left")
+        frame = frame.with_columns(known[f"tf_{column}"])
     return frame.with_columns(joint_share(name) for name in sorted(adjusted & JOINT.keys()))
 
 
@@ -178,8 +177,12 @@ def _closed(standard: pl.DataFrame, hubs: pl.DataFrame) -> pl.DataFrame:
     """Standardized records without the contact values that are hubs."""
     for column, dependants in _CLOSED.items():
         values = hubs.filter(pl.col("column") == column)["value"]
+        if values.is_empty():
+            continue
         is_hub = hashed(column).is_in(values.implode()).fill_null(False)
-        standard = standard.with_columns(pl.when(~is_hub).then(c).alias(c) for c in (*dependants, column))
+        closed = [pl.when(~is_hub).then(c).alias(c) for c in (*dependants, column)]
+        made = kept(standard.select(closed))
+        standard = standard.with_columns(made.get_columns())
     return standard
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from customer360.models.identity.batch.pins import Pins
-from customer360.models.identity.batch.state import EDGES, PLACE, VERDICTS, State, key_columns
+from customer360.models.identity.batch.state import EDGES, PLACE, VERDICTS, State, at_places, key_columns
 from customer360.models.identity.evidence.features import KEY_PREFIX
 from customer360.platform.lake import Lake
 
@@ -78,7 +78,7 @@ def edge_rows(state: State) -> pl.DataFrame:
     for side in ("l", "r"):
         known = state.frame.select(**{f"record_{side}": "record", f"record_id_{side}": "record_id"})
         edges = edges.join(known, on=f"record_{side}")
-    edges = edges.with_columns(evidence=state.evidence.gather(edges[PLACE]))
+    edges = edges.with_columns(evidence=at_places(state.evidence, edges[PLACE]))
     return edges.select("record_id_l", "record_id_r", *list(EDGES)[2:])
 
 

@@ -47,7 +47,7 @@ class State:
     @property
     def edges(self) -> pl.DataFrame:
         """The edges whole, as `EDGES`."""
-        return self.verdicts.with_columns(evidence=self.evidence.gather(self.verdicts[PLACE])).select(list(EDGES))
+        return self.verdicts.with_columns(evidence=at_places(self.evidence, self.verdicts[PLACE])).select(list(EDGES))
 
     def tidied(self) -> State:
         """The same without the evidence that no edge names and in few pieces, where there is much of either."""
@@ -63,6 +63,12 @@ class State:
 def key_columns(frame: pl.DataFrame) -> tuple[str, ...]:
     """The block keys of a frame of evidence, in the order in which they block."""
     return tuple(name for name in frame.columns if name.startswith(KEY_PREFIX))
+
+
+def at_places(evidence: pl.Series, places: pl.Series) -> pl.Series:
+    """What edges rest on, uncopied where it lies in their order."""
+    is_whole = places.len() == evidence.len() and bool((places == pl.int_range(places.len(), eager=True)).all())
+    return evidence if is_whole else evidence.gather(places)
 
 
 def apart(edges: pl.DataFrame, start: int = 0) -> tuple[pl.DataFrame, pl.Series]:

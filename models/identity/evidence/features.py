@@ -16,6 +16,7 @@ from customer360.models.identity.evidence.scripts import NOT_ASCII, romanized, s
 from customer360.models.identity.evidence.standardize import STANDARD_COLUMNS, name_suffix, plain_text, standardize
 from customer360.models.identity.evidence.steps import Listed, Parsed, Stage, distinct, each, over
 from customer360.models.identity.rules import Blocking, IdentityRules, Standardization
+from customer360.models.identity.spill import current, kept
 from customer360.models.identity.stitching import number_columns
 from customer360.models.identity.threads import at_once, by_rows
 
@@ -85,7 +86,11 @@ def build_features(records: pl.DataFrame, rules: IdentityRules) -> Features:
     records = standardized(records, rules)
     given = [name for name in rules.blocking.identifiers if name in records.columns]
     keys = block_keys([IDENTIFIER_PREFIX + name for name in given])
-    frame = by_id(_read(records, rules)).with_row_index("rid").with_columns(pl.col("rid").cast(pl.Int64))
+    frame = (
+        _by_id_in_pieces(_read(records, rules), rules.engine.threads)
+        .with_row_index("rid")
+        .with_columns(pl.col("rid").cast(pl.Int64))
+    )
     frame = by_rows(lambda rows: _row_by_row(rows, keys, rules), frame, rules.engine.threads)
     frame = frame.with_columns(email_own=_own_domain(frame, rules.standardization))
     return Features(frame, tuple(keys))
@@ -101,6 +106,14 @@ def standardized(records: pl.DataFrame, rules: IdentityRules) -> pl.DataFrame:
 def by_id(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows in order of `record_id`, as they mostly are."""
     return rows if rows["record_id"].is_sorted() else rows.sort("record_id")
+
+
+def _by_id_in_pieces(rows: pl.DataFrame, threads: int) -> pl.DataFrame:
+    """As `by_id`, on disk where frames go there."""
+    if current() is None or rows["record_id"].is_sorted():
+        return by_id(rows)
+    order, rows = rows["record_id"].arg_sort().to_frame("at"), kept(rows)
+    return by_rows(lambda places: rows[places["at"]], order, threads)
 
 
 def _read(records: pl.DataFrame, rules: IdentityRules) -> pl.DataFrame:

@@ -64,11 +64,13 @@ def standardize(records: pl.DataFrame, rules: IdentityRules | None = None) -> pl
     work = frame.with_columns(missing).select(pl.col(RAW_COLUMNS).cast(pl.String))
     work = by_rows(lambda rows: over(rows, stages(std)), work, rules.engine.threads)
     for column, limit in (("email_std", std.max_names_per_email), ("phone_std", std.max_names_per_phone)):
-        hubs = of_many_names(work, column, limit)
+        if (hubs := of_many_names(work, column, limit)).is_empty():
+            continue
         work = work.with_columns(pl.when(~pl.col(column).is_in(hubs.implode())).then(column).alias(column))
     work = work.with_columns(email_user=pl.when(pl.col("email_std").is_not_null()).then("email_user"))
     defaults = default_birth_dates(work, std.max_birth_date_excess)
-    work = work.with_columns(dob_std=pl.when(~pl.col("dob_std").is_in(defaults.implode())).then("dob_std"))
+    if not defaults.is_empty():
+        work = work.with_columns(dob_std=pl.when(~pl.col("dob_std").is_in(defaults.implode())).then("dob_std"))
     return frame.hstack(work.select(STANDARD_COLUMNS))
 
 

@@ -305,7 +305,7 @@ def _append(lake: Lake, table: type[Table], rows: pl.DataFrame, version: int) ->
 
 
 def _conformed(table: type[Table], rows: pl.DataFrame) -> pl.DataFrame:
-    return tables.conform(table, rows.lazy()).sort(tables.spec(table).sort_by).collect()
+    return seals.in_order(tables.conform(table, rows.lazy()).collect(), tables.spec(table).sort_by)
 
 
 def _without_remains(lake: Lake, table: type[Table], commit_no: int) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import polars as pl
 
 MEETING: dict[str, type[pl.DataType]] = {"rid_l": pl.Int64, "rid_r": pl.Int64, "key": pl.Int32}
 _PAIR_BITS = 32
+_MOST_PORTIONS = 48  # each leaves a piece of every column of the edges
 
 
 def meeting(holders: Iterable[pl.LazyFrame]) -> pl.DataFrame:
@@ -28,6 +29,18 @@ def first_keys(found: Sequence[pl.DataFrame]) -> pl.DataFrame:
     once = every.group_by("pair").agg(pl.col("key").min()).sort("pair")
     low, high = pl.col("pair") // 2**_PAIR_BITS, pl.col("pair") % 2**_PAIR_BITS
     return once.select(rid_l=low, rid_r=high, key="key")
+
+
+def portions(found: Sequence[pl.DataFrame], records: int, size: int) -> Iterator[pl.DataFrame]:
+    """As `first_keys`, in portions of about `size` pairs (a pair under two keys counts twice), one after the other in
+    the order of the whole. `found`: the pairs of each key, sorted; `records`: above every rid."""
+    parts = max(1, min(_MOST_PORTIONS, -(-sum(pairs.height for pairs in found) // size)))
+    cuts = pl.Series([records * part // parts * 2**_PAIR_BITS for part in range(parts + 1)], dtype=pl.Int64)
+    ends = [pairs["pair"].search_sorted(cuts).to_list() for pairs in found]
+    for part in range(parts):
+        made = first_keys([pairs[end[part] : end[part + 1]] for pairs, end in zip(found, ends, strict=True)])
+        if made.height or not part:
+            yield made
 
 
 def under(held: pl.LazyFrame) -> pl.LazyFrame:
