@@ -408,8 +408,9 @@ def load(packages: Iterable[ModuleType], leave_out: Iterable[str] = ()) -> None:
 
     ``leave_out`` names modules (with all below them) that declare nothing and would only cost time.
     """
-    left_out = tuple(leave_out)
+    left_out = frozenset(leave_out)
     for package in packages:
-        for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-            if not any(found.name == name or found.name.startswith(name + ".") for name in left_out):
-                importlib.import_module(found.name)
+        for found in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+            if found.name not in left_out:
+                module = importlib.import_module(found.name)
+                load([module] if found.ispkg else [], left_out)
