@@ -12,7 +12,6 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import polars as pl
-import pyarrow as pa
 from deltalake import DeltaTable
 
 Stamp = tuple[int, int, int]
@@ -30,7 +29,7 @@ class File:
 
 def files_of(dt: DeltaTable) -> list[File]:
     """Data files of an opened table, sorted by path."""
-    actions = pl.DataFrame(pa.table(dt.get_add_actions()))
+    actions = pl.DataFrame(dt.get_add_actions())
     known = [c for c in ("path", "num_records", "size_bytes", "partition") if c in actions.columns]
     found = []
     for row in actions.select(known).to_dicts():
