@@ -308,6 +308,23 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, (int, float, bool, type(None))) else str(value)
 
 
+def why_all(job: Job, units: Sequence[BuildUnit]) -> str:
+    """Why all rows of a table that stood are made anew by these units; empty where it did not stand, or they make
+    some subjects anew beside the others.
+    """
+    if job.node.records or job.refreshed:
+        return job.whole or ("asked for" if job.refreshed else "")
+    if job.context.lake.transaction(tables.spec(job.node.table).name, job.app) is None:
+        return ""
+    if not is_by_bucket(job):
+        return "it is not made subject by subject"
+    if all(unit.known for unit in units):
+        return ""
+    if job.node.needs_date:
+        return "it depends on the date, or on what its date's edition was not made from"
+    return "most of what its subjects read is other files, or other inputs, code or rules"
+
+
 def check_buckets(lake: Lake) -> None:
     """Refuse a lake that was made with another number of buckets than configured."""
     for name, table in tables.TABLES.items():

@@ -189,7 +189,8 @@ def _left(files: Sequence[File], changes: Changes, name: str) -> list[Add]:
 
 def _facts(before: Any, changes: Changes) -> dict[str, Any]:
     """The facts of the commit before with the changes; what a full build would not name is not named."""
-    facts = {k: v for k, v in before.items() if k not in ("seconds", "rows_moved", "buckets_rewritten")}
+    passing = ("seconds", "rows_moved", "buckets_rewritten", "whole", "cpu_seconds")
+    facts = {k: v for k, v in before.items() if k not in passing}
     for key, change in changes.facts.items():
         facts[key] = facts.get(key, 0) + change
     for key in [k for k, v in facts.items() if v == 0 and k.partition("|")[0] in ("nulled", "redated")]:

@@ -199,8 +199,8 @@ class AppendUnit:
         frame = frame.filter(pl.col(name).is_in(keys.implode())) if name else frame
         if part.table not in self.node.judged:
             return frame
-        table = tables.by_name(part.table)
-        return current_records(table, frame.collect(), set(replaced), None, self.margin, self.snapshots).rows.lazy()
+        table, extent = tables.by_name(part.table), (self.margin, self.snapshots)
+        return current_records(table, frame.collect(), set(replaced), None, *extent, measured=False).rows.lazy()
 
     def _store(self, result: Changes, gone: pl.DataFrame, new: pl.DataFrame) -> None:
         table = self.node.table

@@ -37,7 +37,7 @@ HEADERS = {
 DELETED = {"links": "PERSON = 'gone'", "sales": "ACCOUNT = 'gone'", "lines": "NOTE = 'del'", "goods": "PRICE = '-9'"}
 RECORDS = ("silver.t_links", "silver.t_goods", "silver.t_sales", "silver.t_lines")
 EVERY = (*RECORDS, "silver.t_spent", "quality.quarantine")
-PASSING = ("seconds", "buckets_rewritten", "rows_moved", "rows_new", "rows_gone")
+PASSING = ("seconds", "buckets_rewritten", "rows_moved", "rows_new", "rows_gone", "whole", "cpu_seconds")
 
 
 @dataclass
