@@ -6,21 +6,20 @@ rank worse than the BG/NBD on a log of a few thousand customers. The level of th
 through the clock; where a year is known, what last year's window says of the buyers counts half.
 """
 
+from __future__ import annotations
+
 import json
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-import xgboost
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.optimize import brentq
 from scipy.special import expit, logit
-from sklearn.linear_model import LogisticRegression
 
 from customer360.models import frames
 from customer360.models.base import Evaluation, Model, NoProgress, Params, Progress, Snapshot, register
@@ -30,6 +29,9 @@ from customer360.models.purchasing import btyd, starts
 from customer360.models.purchasing.season import Clock
 from customer360.models.purchasing.starts import EXPECTED, INPUTS, QUIET, WINDOW, Examples, Spending
 from customer360.platform.errors import ModelError
+
+if TYPE_CHECKING:
+    import xgboost
 
 MONOTONE = {"recency_days": 1, EXPECTED: -1, QUIET: 1}  # what must not turn round because of a few rows
 SURVIVAL_DAYS = (30, 60, 90, 180)
@@ -105,6 +107,8 @@ class ChurnFitted:
 
 def load(directory: Path) -> ChurnFitted:
     """Read what `ChurnFitted.save` wrote."""
+    import xgboost
+
     rest: dict[str, Any] = json.loads((directory / "churn.json").read_text())
     quiet, window, intercept = rest["margin"]
     return ChurnFitted(
@@ -155,6 +159,8 @@ def _shift(fitted: ChurnFitted, examples: Examples) -> float:
 
 def level(log_odds: Array, rate: float) -> float:
     """The shift of log-odds at which their mean probability is `rate`."""
+    from scipy.optimize import brentq
+
     reach = float(np.abs(log_odds).max() + abs(logit(rate))) + 1.0
 
     def excess(shift: float) -> float:
@@ -275,12 +281,16 @@ def _signals(frame: pl.DataFrame, horizon_days: int) -> Array:
 
 
 def _margin(frame: pl.DataFrame, churned: Array, horizon_days: int) -> Margin:
+    from sklearn.linear_model import LogisticRegression
+
     found = LogisticRegression(C=1.0, max_iter=1000).fit(_signals(frame, horizon_days), churned)
     quiet, window = (float(weight) for weight in found.coef_[0])
     return Margin((quiet, window), float(found.intercept_[0]))
 
 
 def _features_only(frame: pl.DataFrame, params: ChurnParams) -> xgboost.DMatrix:
+    import xgboost
+
     values = frame.select(
         pl.col(INPUTS).cast(pl.Float32)
     ).to_numpy()  # null becomes NaN, which XGBoost reads as missing
@@ -298,6 +308,8 @@ def _boost(matrix: xgboost.DMatrix, params: ChurnParams, progress: Progress) -> 
     """Boost in steps of `checkpoint_rounds`, going on from the trees that `progress` kept; the result is that of one
     run.
     """
+    import xgboost
+
     kept = progress.restore()
     booster = xgboost.Booster(model_file=str(kept / "trees.ubj")) if kept else None
     done = booster.num_boosted_rounds() if booster else 0

@@ -10,18 +10,18 @@ accounts, whose luck is not the season's. The interval of a customer is that of 
 amount.
 """
 
+from __future__ import annotations
+
 import json
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
-import xgboost
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.stats import spearmanr
 
 from customer360.models import frames
 from customer360.models.base import Evaluation, Model, Params, Progress, Snapshot, register
@@ -31,6 +31,9 @@ from customer360.models.purchasing import starts
 from customer360.models.purchasing.season import Clock
 from customer360.models.purchasing.starts import EXPECTED, INPUTS, START, VALUE, Examples, Spending
 from customer360.platform.errors import ModelError
+
+if TYPE_CHECKING:
+    import xgboost
 
 WHOLESALE_SHARE = 0.01  # of customers, by starting point: a third of the revenue in the public log
 LEAST_START = 0.1  # of a typical start, for the cap of labels: else a return from long silence would count nothing
@@ -116,6 +119,8 @@ class ClvFitted:
 
 def load(directory: Path) -> ClvFitted:
     """Read what `ClvFitted.save` wrote."""
+    import xgboost
+
     rest: dict[str, Any] = json.loads((directory / "clv.json").read_text())
     trees = directory / "model.ubj"
     edges, low, high = (tuple(part) for part in rest["interval"])
@@ -339,6 +344,8 @@ def baselines(days: pl.LazyFrame, frame: pl.DataFrame, as_of: date, horizon_days
 
 def amount_metrics(truth: Array, amount: Array) -> dict[str, float]:
     """Mean absolute error, Spearman, normalized Gini (1 is the true order) and error of the total as a share of it."""
+    from scipy.stats import spearmanr
+
     return {
         "mae": float(np.abs(amount - truth).mean()),
         "spearman": float(spearmanr(truth, amount).statistic),
@@ -378,12 +385,16 @@ def _logs(frame: pl.DataFrame, unit: float) -> Array:
 
 
 def _matrix(frame: pl.DataFrame, params: ClvParams) -> xgboost.DMatrix:
+    import xgboost
+
     values = frame.select(pl.col(INPUTS).cast(pl.Float32)).to_numpy()  # null becomes NaN: missing to XGBoost
     return xgboost.DMatrix(values, feature_names=list(INPUTS), nthread=params.threads)
 
 
 def _boost(frame: pl.DataFrame, unit: float, params: ClvParams) -> xgboost.Booster:
     """Trees on labels in units of `unit`, divided by the rate of their cut, then capped."""
+    import xgboost
+
     rate = pl.col("as_of").replace_strict(cut_rates(frame), return_dtype=pl.Float64)
     cap = params.label_cap * pl.max_horizontal(START, pl.lit(unit * LEAST_START))
     label = frame.select(pl.min_horizontal(pl.col("revenue") / rate, cap) / unit).to_series().to_numpy()

@@ -42,6 +42,19 @@ def with_rate(rows: pl.LazyFrame, rates: pl.LazyFrame, *, currency: str, on: str
     return found.with_columns(rate.alias(into)).drop("rate_on", "until__", "rate__")
 
 
+def rated(stored: pl.LazyFrame, changed: pl.LazyFrame) -> pl.LazyFrame:
+    """Stored transactions that changed rows of silver.reporting_rates may concern: those of their currency, or given
+    back in it, from the first day on that changed.
+    """
+    since = changed.group_by("currency").agg(since__=pl.col("on").min())
+    day = pl.max_horizontal("occurred_on", "returned_on")
+    found = [
+        stored.join(since, left_on=column, right_on="currency", how="inner", coalesce=False)
+        for column in ("currency", "refund_currency")
+    ]
+    return pl.concat([rows.filter(day >= pl.col("since__")).select("transaction_id") for rows in found])
+
+
 def minor_unit(currency: pl.Expr) -> pl.Expr:
     """The smallest amount of a currency (ISO 4217) that money here can tell: 1 where it has no decimals, else 0.01."""
     return pl.when(currency.is_in(WHOLE)).then(1.0).otherwise(0.01)

@@ -22,9 +22,9 @@ import pkgutil
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -55,6 +55,7 @@ class Node:
     version: Callable[[Any], str] | None = None  # of what a producer holds beside its inputs, e.g. a model
     follows: Callable[..., Any] | None = None  # gives stored rows the subject that their inputs name now
     reached: Callable[..., Any] | None = None  # stored rows that changed rows of those inputs may give another subject
+    concerns: Mapping[str, Callable[..., Any]] = field(default_factory=dict)  # stored rows that rows of an input touch
     after_records: bool = False  # waits for every record table, as what measures their commits must
 
     @property
@@ -168,6 +169,7 @@ def builds(
     reads: dict[str, tuple[str, ...]] | None = None,
     follows: Callable[..., Any] | None = None,
     reached: Callable[..., Any] | None = None,
+    concerns: Mapping[str, Callable[..., Any]] | None = None,
 ) -> Callable[[F], F]:
     """Declare a pure function from frames to one frame as the build of ``table``.
 
@@ -177,7 +179,10 @@ def builds(
     then some of the inputs by their names, and returns the same rows with the ``subject_id`` and ``person_id`` that a
     build would give them now: where nothing else has changed, only rows whose subject did are written again (see
     ``run.following``). ``reached`` takes the same, of the inputs only rows that came, went or changed, and returns the
-    stored rows that these may concern: no others are asked whose they are.
+    stored rows that these may concern: no others are asked whose they are. ``concerns`` does the same for what else a
+    record table reads and is joined by another column than its key, as the products of lines are: a function of stored
+    rows and the rows of the input that came, went or changed, which returns the stored rows that these may change. It
+    decides values of rows alone, never which rows there are.
     """
 
     def declare(function: F) -> F:
@@ -202,11 +207,21 @@ def builds(
                 reads=reads,
                 follows=follows,
                 reached=reached,
+                concerns=dict(concerns or {}),
             )
         )
         return function
 
     return declare
+
+
+def joined_on(*columns: str) -> Callable[[Any, Any], Any]:
+    """For ``concerns``: stored rows that have the values of a changed row in some columns, named so in both."""
+    return partial(_joined_on, list(columns))
+
+
+def _joined_on(columns: list[str], stored: Any, changed: Any) -> Any:
+    return stored.join(changed, on=columns, how="semi")
 
 
 def produces(
@@ -408,8 +423,9 @@ def load(packages: Iterable[ModuleType], leave_out: Iterable[str] = ()) -> None:
 
     ``leave_out`` names modules (with all below them) that declare nothing and would only cost time.
     """
-    left_out = tuple(leave_out)
+    left_out = frozenset(leave_out)
     for package in packages:
-        for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-            if not any(found.name == name or found.name.startswith(name + ".") for name in left_out):
-                importlib.import_module(found.name)
+        for found in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+            if found.name not in left_out:
+                module = importlib.import_module(found.name)
+                load([module] if found.ispkg else [], left_out)

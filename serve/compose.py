@@ -52,7 +52,7 @@ def rules_of(configured: Settings) -> dict[str, BaseModel]:
 
 def identity_rules(configured: Settings) -> IdentityRules:
     """The rules of identity resolution."""
-    rules = rules_of(configured)["identity"]
+    rules = _read(IdentityRules, configured.rules.get("identity"))
     assert isinstance(rules, IdentityRules)
     return rules
 

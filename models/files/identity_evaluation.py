@@ -5,15 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import matplotlib as mpl
 import polars as pl
-from matplotlib.figure import Figure
 
 from customer360.models.files.people import read_table, write_table
 from customer360.models.identity import evaluate
 from customer360.platform.errors import ConfigError
-
-mpl.use("Agg")
 
 
 def joined(clusters: Path, truth: Path) -> pl.DataFrame:
@@ -96,6 +92,8 @@ def read_edges(file: Path) -> pl.DataFrame:
 
 
 def _plot(by_threshold: pl.DataFrame, file: Path) -> None:
+    from matplotlib.figure import Figure  # of itself it draws into files, without a display
+
     figure = Figure(figsize=(9, 4), layout="constrained")
     for axes, kind in zip(figure.subplots(1, 2, sharey=True), ("pair", "b_cubed"), strict=True):
         for measure in ("precision", "recall", "f1"):

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from customer360.models import frames
 from customer360.models.base import Evaluation, Fitted, Model, Snapshot
@@ -224,6 +223,8 @@ def mean_error(evaluation: Evaluation) -> dict[str, float]:
 
 def calibration_moved(backtest: Mapping[str, float], evaluation: Evaluation) -> Moved | str:
     """The mean error of the champion's newest judged window against that of its backtest (metrics of its run)."""
+    from scipy.stats import norm
+
     now = mean_error(evaluation)
     if not now:
         return "this model states no calibration: its outcome is not judged by person"

@@ -5,6 +5,8 @@ person and rank. Comparisons are paired bootstraps: the same resampled customers
 can be repeated.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +14,6 @@ from typing import Literal
 import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 from customer360.platform.errors import ModelError
 
@@ -46,6 +47,8 @@ class Comparison:
 
 def auc(truth: ArrayLike, score: ArrayLike) -> float:
     """Area under the ROC curve; ties count half. Raises ModelError when only one class occurs."""
+    from scipy.stats import rankdata
+
     y, s = _binary(truth), np.asarray(score, dtype=np.float64)
     ranks, positives = rankdata(s), y.sum()
     return float((ranks[y == 1].sum() - positives * (positives + 1) / 2) / (positives * (len(y) - positives)))

@@ -6,20 +6,20 @@ trees have not seen (beta calibration), so that their level is that of the last 
 purchases did from that month to the one to come.
 """
 
+from __future__ import annotations
+
 import json
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-import xgboost
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.special import expit, logit
-from sklearn.linear_model import LogisticRegression
 
 from customer360.models import frames
 from customer360.models.base import Evaluation, Model, Params, Progress, Snapshot, register
@@ -28,6 +28,9 @@ from customer360.models.outputs import PAYLOADS
 from customer360.models.propensity import pairs
 from customer360.models.propensity.pairs import FEATURES
 from customer360.platform.errors import ModelError
+
+if TYPE_CHECKING:
+    import xgboost
 
 DAYS, INTERACTIONS = "silver.subject_days", "gold.interactions"
 CERTAIN = 1e-6  # a probability stays so far from 0 and 1, for its logarithms
@@ -68,7 +71,9 @@ class Beta:
     c: float
 
     @classmethod
-    def fit(cls, probability: Array, truth: Array) -> "Beta":
+    def fit(cls, probability: Array, truth: Array) -> Beta:
+        from sklearn.linear_model import LogisticRegression
+
         found = LogisticRegression(C=1e3, max_iter=1000).fit(cls.signals(probability), truth)
         a, b = (float(weight) for weight in found.coef_[0])
         if a < 0 or b < 0:  # would turn the order round somewhere: shift and stretch the log-odds alone
@@ -105,6 +110,8 @@ class PropensityFitted:
 
 def load(directory: Path) -> PropensityFitted:
     """Read what `PropensityFitted.save` wrote."""
+    import xgboost
+
     rest: dict[str, Any] = json.loads((directory / "propensity.json").read_text())
     return PropensityFitted(
         params=PropensityParams(**rest["params"]),
@@ -268,6 +275,8 @@ def _clipped(probability: Array) -> Array:
 
 
 def _matrix(frame: pl.DataFrame, params: PropensityParams) -> xgboost.DMatrix:
+    import xgboost
+
     values = frame.select(
         pl.col(FEATURES).cast(pl.Float32)
     ).to_numpy()  # null becomes NaN, which XGBoost reads as missing
@@ -276,6 +285,8 @@ def _matrix(frame: pl.DataFrame, params: PropensityParams) -> xgboost.DMatrix:
 
 def _boost(past: pl.DataFrame, params: PropensityParams, progress: Progress) -> xgboost.Booster:
     """Boost, going on from the trees that `progress` kept half way."""
+    import xgboost
+
     matrix = _matrix(past, params)
     matrix.set_label(past["bought"].to_numpy().astype(np.float32))
     kept = progress.restore()

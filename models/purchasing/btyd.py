@@ -9,12 +9,13 @@ The value of an order is Gamma(p, nu) around the customer's own mean, nu ~ Gamma
 how often they buy. Money is divided by the median value for the search, so that its bounds hold for any currency.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.special import betaln, gammaln, hyp2f1
 
 from customer360.platform.errors import ModelError
@@ -68,6 +69,8 @@ def fit(x: Array, last: Array, age: Array, near: BetaGeometric | None = None) ->
     """Maximum likelihood over customers; equal (x, t_x, T) are counted once with a weight. The search begins at `near`,
     a fit of almost the same customers, where there is one. Raises ModelError.
     """
+    from scipy.optimize import minimize
+
     if len(x) == 0:
         raise ModelError("BG/NBD needs at least one customer")
     rows, weights = np.unique(np.column_stack([x, last, age]), axis=0, return_counts=True)
@@ -163,6 +166,8 @@ def fit_value(orders: Array, mean: Array) -> GammaGamma:
 
     One customer counts once whatever they spend. Raises ModelError without customers or with a mean of 0 or less.
     """
+    from scipy.optimize import minimize
+
     if len(orders) == 0 or not np.all(mean > 0):
         raise ModelError(
             f"Gamma-Gamma needs positive order values of repeat customers, not {len(orders)} of them with "

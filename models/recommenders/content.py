@@ -1,8 +1,9 @@
 """Content: items whose words are those of what the user bought lately (TF-IDF); a new item has a place at once."""
 
+from __future__ import annotations
+
 import numpy as np
 from scipy import sparse
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from customer360.models.recommenders.log import Log
 from customer360.models.recommenders.scoring import Family, Scorer, Vectors, normalized
@@ -14,6 +15,8 @@ TOKEN = r"(?u)\b\w[\w']*\b"
 
 def fit(log: Log) -> dict[str, Scorer]:
     """Words and pairs of words, rare ones weighing more; a user is the fading sum of their items."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     assert log.texts is not None
     vectorizer = TfidfVectorizer(
         max_features=VOCABULARY, ngram_range=(1, 2), sublinear_tf=True, token_pattern=TOKEN, dtype=np.float32

@@ -1,14 +1,19 @@
 """A ranker over candidates: gradient-boosted trees on what the methods say and on facts of user, item and pair."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xgboost as xgb
 
 from customer360.models.recommenders import popular
 from customer360.models.recommenders.candidates import Candidates
 from customer360.models.recommenders.log import Dense, Flags, Ints, Log
+
+if TYPE_CHECKING:
+    import xgboost as xgb
 
 ROUNDS = 120
 SETTINGS = {
@@ -101,8 +106,10 @@ class Ranker:
         file.write_bytes(self.booster.save_raw(raw_format="json"))
 
     @staticmethod
-    def load(file: Path) -> "Ranker":
+    def load(file: Path) -> Ranker:
         """Read what `save` wrote."""
+        import xgboost as xgb
+
         booster = xgb.Booster({"nthread": SETTINGS["nthread"]})
         booster.load_model(bytearray(file.read_bytes()))
         return Ranker(booster)
@@ -116,6 +123,8 @@ def fit(rows: Dense, relevant: Flags, user: Ints, rounds: int = ROUNDS) -> Ranke
     """Learn to put relevant candidates of a user before others, from `inputs` in order of user. Users without a
     relevant candidate teach nothing.
     """
+    import xgboost as xgb
+
     useful = (np.bincount(user, weights=relevant) > 0)[user]
     table = xgb.DMatrix(rows[useful], label=relevant[useful].astype(np.float32), qid=user[useful])
     return Ranker(xgb.train(SETTINGS, table, num_boost_round=rounds))

@@ -1,12 +1,12 @@
 """K-means on robust scales, and how many clusters the data hold up."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
-from sklearn.metrics import adjusted_rand_score, silhouette_score
 from threadpoolctl import threadpool_limits
 
 from customer360.platform.errors import ModelError
@@ -31,7 +31,7 @@ class Scales:
     weights: tuple[float, ...]
 
     @classmethod
-    def of(cls, people: pl.DataFrame, weights: dict[str, float]) -> "Scales":
+    def of(cls, people: pl.DataFrame, weights: dict[str, float]) -> Scales:
         """Features that do not vary, or weigh nothing, are left out. Raises ModelError when none is left."""
         kept = []
         for name, weight in weights.items():
@@ -75,6 +75,8 @@ def choose(
     The largest number whose stability is at least `stable` and whose silhouette is at least `separate` times the best
     of those; where none is stable, the most stable.
     """
+    from sklearn.cluster import KMeans
+
     tried, centres = [], {}
     with threadpool_limits(1):  # sums over several threads end differently from run to run
         for count in range(fewest, most + 1):
@@ -104,6 +106,8 @@ def nearest(points: Array, centres: Array) -> tuple[Labels, Array]:
 
 def silhouette(points: Array, label: Labels, sample_size: int, seed: int) -> float:
     """Mean silhouette of a sample; 0 where all are in one cluster."""
+    from sklearn.metrics import silhouette_score
+
     rows = np.random.default_rng(seed).permutation(len(points))[:sample_size]
     if len(np.unique(label[rows])) < 2:
         return 0.0
@@ -114,6 +118,9 @@ def _stability(points: Array, centres: Array, redraws: int, sample_size: int, se
     """Mean adjusted Rand index over redraws with replacement: clusters of the redraw against those of everybody, on
     everybody (on a sample of customers where there are many).
     """
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import adjusted_rand_score
+
     rng = np.random.default_rng(seed)
     judged = points[rng.permutation(len(points))[:sample_size]]
     reference, found = nearest(judged, centres)[0], []

@@ -7,7 +7,7 @@ import polars as pl
 from customer360.pipelines.consents import answer, email_point, phone_point
 from customer360.pipelines.subjects import BY_ACCOUNT, Owner
 from customer360.pipelines.vocabulary import Activity
-from customer360.platform.graph import builds
+from customer360.platform.graph import builds, joined_on
 from customer360.platform.tables import Boolean, Date, String, Table, personal
 
 ACTIVITY: Activity = "validation"
@@ -44,6 +44,7 @@ PREFERENCE_OWNER = Owner(at="stated_on", otherwise=BY_ACCOUNT)
     reads={"silver.customer_records": ("source_system", "customer_id", "email_address", "phone_number")},
     follows=PREFERENCE_OWNER.of,
     reached=PREFERENCE_OWNER.reached,
+    concerns={"silver.customer_records": joined_on("source_system", "customer_id")},
 )
 def preferences(
     bronze_preferences: pl.LazyFrame, silver_customer_records: pl.LazyFrame, silver_identity_links: pl.LazyFrame

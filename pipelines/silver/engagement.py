@@ -9,7 +9,7 @@ import polars as pl
 from customer360.pipelines.consents import GROUP, answers_by_point, state_by_day
 from customer360.pipelines.subjects import BY_ACCOUNT, Owner
 from customer360.pipelines.vocabulary import Activity
-from customer360.platform.graph import builds
+from customer360.platform.graph import builds, joined_on
 from customer360.platform.tables import Boolean, Date, Float, Integer, Money, String, Table, Timestamp, personal
 
 ACTIVITY: Activity = "validation"
@@ -85,6 +85,7 @@ TOUCH_OWNER = Owner(at="occurred_at", otherwise=BY_ACCOUNT)
     follows=TOUCH_OWNER.of,
     reached=TOUCH_OWNER.reached,
     reads={"silver.campaigns": ("campaign_id", "campaign_name", "campaign_type", "started_on", "ended_on")},
+    concerns={"silver.campaigns": joined_on("campaign_id")},
 )
 def touches(
     bronze_engagement_events: pl.LazyFrame, silver_identity_links: pl.LazyFrame, silver_campaigns: pl.LazyFrame

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import polars as pl
 
-from customer360.pipelines.money import MONEY, ZERO, converted, known_rate, with_rate
+from customer360.pipelines.money import MONEY, ZERO, converted, known_rate, rated, with_rate
 from customer360.pipelines.receipts import counts, goes_back, with_lines_given_back
 from customer360.pipelines.rules import StandardizationRules
 from customer360.pipelines.subjects import Owner, own_key
 from customer360.pipelines.vocabulary import ONLINE_CHANNELS, Activity
-from customer360.platform.graph import builds
+from customer360.platform.graph import builds, joined_on
 from customer360.platform.tables import Boolean, Date, Float, Integer, Money, String, Table, Timestamp, personal
 
 ACTIVITY: Activity = "enrichment"
@@ -87,7 +87,13 @@ RECEIPT = own_key("t", "transaction_id")
 TRANSACTION_OWNER = Owner(at="occurred_at", visitor="visitor_id", otherwise=RECEIPT)
 
 
-@builds(Transactions, rules="standardization", follows=TRANSACTION_OWNER.of, reached=TRANSACTION_OWNER.reached)
+@builds(
+    Transactions,
+    rules="standardization",
+    follows=TRANSACTION_OWNER.of,
+    reached=TRANSACTION_OWNER.reached,
+    concerns={"silver.reporting_rates": rated},
+)
 def transactions(
     bronze_transactions: pl.LazyFrame,
     bronze_transaction_items: pl.LazyFrame,
@@ -259,6 +265,7 @@ def lines_of(lines: pl.LazyFrame, silver_transactions: pl.LazyFrame) -> pl.LazyF
     reads={"silver.transactions": HEADER_OF_LINES},
     follows=subject_of_header,
     reached=lines_of,
+    concerns={"silver.products": joined_on("product_id")},
 )
 def transaction_items(
     bronze_transaction_items: pl.LazyFrame,

@@ -6,7 +6,7 @@ import polars as pl
 
 from customer360.pipelines.subjects import Owner, own_key
 from customer360.pipelines.vocabulary import Activity
-from customer360.platform.graph import builds
+from customer360.platform.graph import builds, joined_on
 from customer360.platform.tables import Boolean, Date, Float, Integer, String, Table, Timestamp, personal
 
 ACTIVITY: Activity = "validation"
@@ -114,6 +114,7 @@ CONTACT_OWNER = Owner(at="occurred_at", otherwise=own_key("i", "interaction_id")
     reads={"silver.service_tickets": ("ticket_id", "source_system")},
     follows=CONTACT_OWNER.of,
     reached=CONTACT_OWNER.reached,
+    concerns={"silver.service_tickets": joined_on("ticket_id", "source_system")},
 )
 def service_contacts(
     bronze_service_interactions: pl.LazyFrame,

@@ -12,7 +12,6 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import polars as pl
-import pyarrow as pa
 from deltalake import DeltaTable
 
 Stamp = tuple[int, int, int]
@@ -30,7 +29,7 @@ class File:
 
 def files_of(dt: DeltaTable) -> list[File]:
     """Data files of an opened table, sorted by path."""
-    actions = pl.DataFrame(pa.table(dt.get_add_actions()))
+    actions = pl.DataFrame(dt.get_add_actions())
     known = [c for c in ("path", "num_records", "size_bytes", "partition") if c in actions.columns]
     found = []
     for row in actions.select(known).to_dicts():
@@ -73,16 +72,22 @@ def opened(uri: str, options: dict[str, str]) -> Opened:
         found = known[uri] = Opened(table, _stamp(uri, table.version()))
         return found
     before = found.table.version()
+    if not _commit(uri, before + 1).exists():  # numbers have no gaps; to look for one file costs far less than the log
+        return found
     found.table.update_incremental()
     if found.table.version() != before:
         found.stamp, found.listed = _stamp(uri, found.table.version()), None
     return found
 
 
+def _commit(uri: str, version: int) -> Path:
+    return Path(uri, "_delta_log", f"{version:020}.json")
+
+
 def _stamp(uri: str, version: int) -> Stamp | None:
     """What tells the commit of a version from another one of the same number; None where there is no file of it."""
     try:
-        stat = Path(uri, "_delta_log", f"{version:020}.json").stat()
+        stat = _commit(uri, version).stat()
     except OSError:
         return None
     return stat.st_ino, stat.st_mtime_ns, stat.st_size

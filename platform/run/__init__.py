@@ -39,6 +39,7 @@ from customer360.platform.run.planning import (
     prepare,
     replaced_rows,
     stored_part,
+    why_all,
 )
 from customer360.platform.run.progress import tell
 from customer360.platform.run.request import RunRequest
@@ -322,6 +323,7 @@ class _Driver:
         for job in jobs:
             if job.node.name not in self.failures and (planned := self._planned(job, self._build_units)):
                 units[job.node.name], standing[job.node.name] = planned
+                job.whole = "" if job.stands else why_all(job, planned[0])
         built = self._map(units)
         gathers = {
             j.node.name: self._planned(j, lambda job: self._gathers(job, built[job.node.name])) or []
@@ -414,6 +416,8 @@ class _Driver:
             Add(p, stored[p].size, stored[p].rows, stored[p].partition, "") for p in standing
         )
         facts["rows"] = facts.get("rows", 0) + sum(stored[p].rows for p in standing)
+        if job.whole:
+            facts |= {"whole": job.whole, "cpu_seconds": round(sum(r.seconds for r in built), 3)}
         self._commit(job, adds, facts)
 
     def _map(self, units_by_node: dict[str, Any]) -> dict[str, list[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
@@ -57,6 +57,7 @@ class Job:
     ground: str = ""  # as the fingerprint, without the inputs of which it suffices to know what is new
     origin: Origin | None = None  # of the commit that stands
     replaced: tuple[str, ...] | None = None  # bronze rows that corrections stand for, where that was asked
+    whole: str = ""  # why all rows are made anew of a table that stood, as far as it is known
 
     @property
     def app(self) -> str:
@@ -138,7 +139,7 @@ def _origin_of(job: Job) -> Origin | None:
 
 def _ground_of(node: Node, name: str, files: list[File]) -> list[str] | None:
     """What of an input decides every row of a table; None of one whose new rows concern their own keys alone."""
-    is_apart = name == node.records or name in node.followed or key_column(name, node.per or "")
+    is_apart = name in (node.records, *node.followed, *node.concerns) or key_column(name, node.per or "")
     return None if is_apart else [f.path for f in files]
 
 
@@ -307,6 +308,23 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, (int, float, bool, type(None))) else str(value)
 
 
+def why_all(job: Job, units: Sequence[BuildUnit]) -> str:
+    """Why all rows of a table that stood are made anew by these units; empty where it did not stand, or they make
+    some subjects anew beside the others.
+    """
+    if job.node.records or job.refreshed:
+        return job.whole or ("asked for" if job.refreshed else "")
+    if job.context.lake.transaction(tables.spec(job.node.table).name, job.app) is None:
+        return ""
+    if not is_by_bucket(job):
+        return "it is not made subject by subject"
+    if all(unit.known for unit in units):
+        return ""
+    if job.node.needs_date:
+        return "it depends on the date, or on what its date's edition was not made from"
+    return "most of what its subjects read is other files, or other inputs, code or rules"
+
+
 def check_buckets(lake: Lake) -> None:
     """Refuse a lake that was made with another number of buckets than configured."""
     for name, table in tables.TABLES.items():
@@ -320,10 +338,15 @@ def check_buckets(lake: Lake) -> None:
 
 def replaced_rows(job: Job) -> tuple[str, ...]:
     """Addresses of bronze rows that corrections stand for."""
+    return corrected(job.context.lake, {t: job.inputs[t] for t in job.node.inputs if t.startswith("bronze.")})
+
+
+def corrected(lake: Lake, files: Mapping[str, Sequence[File]]) -> tuple[str, ...]:
+    """Addresses of the bronze rows that corrections in these files of bronze tables stand for."""
     found: set[str] = set()
-    for table in job.node.inputs:
-        if table.startswith("bronze.") and job.inputs[table]:
-            frame = job.context.lake.scan(table, job.inputs[table]).select("_replay_of")
+    for table, some in files.items():
+        if some:
+            frame = lake.scan(table, list(some)).select("_replay_of")
             found |= set(frame.filter(pl.col("_replay_of").is_not_null()).collect()["_replay_of"])
     return tuple(sorted(found))
 

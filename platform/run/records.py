@@ -60,11 +60,14 @@ def current_records(
     checks: TableChecks | None = None,
     margin: timedelta = MARGIN,
     snapshots: Iterable[Snapshot] = (),
+    *,
+    measured: bool = True,
 ) -> Current:
     """Judge and fold a part of a bronze table that holds all rows of its keys.
 
     ``replaced`` are addresses (source/seq/file/position) of rows that a correction stands for; ``margin`` is how far a
-    time may lie after its landing; ``snapshots`` the newest of each source that delivers snapshots.
+    time may lie after its landing; ``snapshots`` the newest of each source that delivers snapshots. Quality is not
+    ``measured`` of rows that are only read beside others: it is where they are a table of their own.
     """
     standing = bronze.filter(~row_id().is_in(list(replaced))) if replaced else bronze
     dated, moved = redated(table, standing, margin)
@@ -86,6 +89,8 @@ def current_records(
         "deleted": folded.deleted,
     }
     facts |= _nulled(verdict) | moved
+    if not measured:
+        return Current(folded.rows, quarantined, facts)
     repeats = folded.repeats.filter(~is_deletion())
     counted = tally(table, checks, delivered, verdict.valid, repeats, _sound(delivered, verdict))
     return Current(folded.rows, quarantined, facts, counted)

@@ -12,6 +12,7 @@ where rows of one key stay together, and the table is read by subject.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -58,6 +59,7 @@ class UnitResult:
     left: dict[int, str] = field(default_factory=dict)
     facts: dict[str, int] = field(default_factory=dict)
     tally: Tally = field(default_factory=dict)
+    seconds: float = 0.0  # of processor time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +82,7 @@ class BuildUnit:
     stored: tuple[File, ...] = ()  # those rows: subjects of which no input changed keep them
 
     def run(self) -> UnitResult:
+        start = time.process_time()
         records, judged = self.node.records, self.node.judged
         touched = self._touched() if self.known else None
         frames, current = [], None
@@ -88,7 +91,8 @@ class BuildUnit:
             if part.table in judged:
                 own = part.table == records
                 table, replaced, checks = tables.by_name(part.table), set(self.replaced), self.checks if own else None
-                made = current_records(table, frame.collect(), replaced, checks, self.margin, self.snapshots)
+                bronze, extent = frame.collect(), (self.margin, self.snapshots)
+                made = current_records(table, bronze, replaced, checks, *extent, measured=own)
                 current, frame = made if own else current, made.rows.lazy()
             frames.append(frame)
         output = conform_to_storage(self.node.table, self.node.function(*frames, **self.reserved), self.partition)
@@ -98,6 +102,7 @@ class BuildUnit:
         if current is not None:
             _account(self, result, current, output.height)
         self._write(output, result)
+        result.seconds = time.process_time() - start
         return result
 
     def _touched(self) -> pl.Series:

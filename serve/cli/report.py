@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # the page brings Jinja, which no other command needs
     from customer360.serve.publication.quality import Overview
 
 WIDTH_WITHOUT_TERMINAL = 160
+DEAREST = 5  # tables that are named of those built whole
 console = Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL)
 
 
@@ -56,9 +57,22 @@ def run_summary(settings: Settings, record: Run) -> None:
     built = [n for n in record.nodes if n.state == "built"]
     console.print(f"run {record.id}: {said}" + ("" if built else "; nothing was new, everything is current"))
     if built:
+        made_whole(record)
         conservation(lake_of(settings), settings)
         for line in remarks.of(settings, record):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def made_whole(record: Run) -> None:
+    """Say which tables that stood were built whole, why, and what it cost: the dearest, and the sum of the others."""
+    whole = sorted((n for n in record.nodes if n.facts.get("whole")), key=lambda n: -n.facts.get("cpu_seconds", 0.0))
+    if not whole:
+        return
+    cost = sum(n.facts.get("cpu_seconds", 0.0) for n in whole)
+    console.print(f"built whole: {len(whole)} tables that stood, {cost:.1f} s of processor time")
+    for node in whole[:DEAREST]:
+        spent = node.facts.get("cpu_seconds", 0.0)
+        console.print(f"  {node.node:<34}{spent:6.1f} s  {node.facts['whole']}", highlight=False, markup=False)
 
 
 def balances(lake: Lake, settings: Settings) -> list[tuple[str, quality.Balance]]:

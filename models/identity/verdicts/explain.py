@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
-
-import networkx
+from typing import TYPE_CHECKING, Any
 
 from customer360.models.identity.verdicts.decide import ACCEPTED
+
+if TYPE_CHECKING:
+    import networkx
 
 Edge = dict[str, Any]  # a row of silver.identity_edges
 CERTAIN_BITS = 100.0  # what a link without a score (a login, a steward's word) counts when the cheapest cut is sought
@@ -39,6 +40,8 @@ class Explanation:
 
 def explain(records: Iterable[str], edges: Iterable[Edge]) -> Explanation:
     """Explain one person from its record ids and the rows of silver.identity_edges among them."""
+    import networkx
+
     members = sorted(set(records))
     within = [e for e in edges if e["record_id_l"] in members and e["record_id_r"] in members]
     held = sorted((e for e in within if e["decision"] == ACCEPTED), key=_bits, reverse=True)
@@ -57,6 +60,8 @@ def _bits(edge: Edge) -> float:
 
 
 def _cheapest_cut(graph: networkx.Graph) -> Cut | None:
+    import networkx
+
     if graph.number_of_nodes() < 2 or not networkx.is_connected(graph):
         return None
     weight, (one, other) = networkx.stoer_wagner(graph)

@@ -6,6 +6,8 @@ observed, or came out the wrong way round, is replaced by a stated value and sai
 of it was, all are stated. Beside persons and strangers, people of one home are a class of pairs (`relatives`).
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import math
@@ -16,7 +18,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict
-from splink import SettingsCreator, block_on
 
 from customer360.models.identity.evidence.features import Features
 from customer360.models.identity.rules import IdentityRules
@@ -170,6 +171,8 @@ def _why_stated(features: Features, was_tried: bool, rules: IdentityRules) -> st
 
 def default_settings(features: Features, counts: dict[str, pl.DataFrame], rules: IdentityRules) -> dict[str, Any]:
     """Splink settings with default m, and u that is analytic for exact levels and stated for the others."""
+    from splink import SettingsCreator, block_on
+
     height = max(features.frame.height, 2)
     comparisons = [_splink_comparison(c, counts, height) for c in comparisons_of(features)]
     creator = SettingsCreator(

@@ -12,8 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import polars as pl
-
 from customer360.platform import tables, telemetry
 from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import Add, File, reached
@@ -22,7 +20,7 @@ from customer360.platform.run.executor import Executor, Failure
 from customer360.platform.run.following import follow_units, followed, move_units
 from customer360.platform.run.incremental.appended import QUARANTINE, AppendUnit, Changes
 from customer360.platform.run.origins import Origin, files_digest
-from customer360.platform.run.planning import Job, columns_of, stored_part
+from customer360.platform.run.planning import Job, columns_of, corrected, stored_part
 from customer360.platform.run.units import InputPart, key_column
 
 Commit = Callable[[Job, dict[str, list[Add]], dict[str, Any]], None]
@@ -30,19 +28,16 @@ FollowCommit = Callable[[Job, list[Add], Origin], None]
 
 
 def why_whole(job: Job, limit: int) -> str:
-    """Why a record table has to be built whole; empty where only its new rows need be looked at.
+    """Why a record table has to be built whole; empty where only what new rows concern need be looked at.
 
     ``limit`` is how many bytes of new bronze rows one unit reads.
     """
     node, lake, origin = job.node, job.context.lake, job.origin
-    records, declared = node.records or "", tables.spec(node.table)
-    column = key_column(records, node.per or "") or ""
+    declared = tables.spec(node.table)
     if job.refreshed:
         return "asked for"
     if origin is None:
         return "nothing tells what it was made from"
-    if column in tables.pii_columns(tables.by_name(records)):
-        return "its key is personal, so no directory of it is kept"
     if not node.table.primary_key() or any(t.is_nested() for t in tables.schema(node.table).values()):
         return "its rows cannot be told apart"
     if origin.ground != job.ground:
@@ -56,8 +51,6 @@ def why_whole(job: Job, limit: int) -> str:
         fresh = fresh_files(job, table)
         if sum(f.size for f in fresh) > limit:
             return "the batch is large"
-        if lake.scan(table, fresh).select(pl.col("_replay_of").is_not_null().any()).collect().item():
-            return "rows were corrected"
     if not all(lake.holds(part.table, part.files) for part in _known(job)):
         return "files that it was made from were deleted"
     return ""
@@ -71,12 +64,12 @@ def fresh_files(job: Job, table: str) -> list[File]:
 
 
 def _known(job: Job) -> tuple[InputPart, ...]:
-    """Inputs that are joined by the node's grain, as they were."""
+    """Inputs of which it is known which stored rows they concern, as they were."""
     assert job.origin is not None
     return tuple(
         InputPart(table=t, files=tuple(job.origin.inputs[t]), columns=columns_of(job, t))
         for t in job.node.inputs
-        if t != job.node.records and key_column(t, job.node.per or "")
+        if t != job.node.records and (key_column(t, job.node.per or "") or t in job.node.concerns)
     )
 
 
@@ -95,14 +88,16 @@ def advanced(
             except Customer360Error as fault:
                 why = str(fault)
             if why:
+                job.whole = why
                 telemetry.event(f"whole  {job.node.name:<34} {why}")
     done = set()
     results: dict[int, Changes] = {}
     for place, result in telemetry.beating(
         executor.map([unit for _, unit in ready]), telemetry.named([job.node.name for job, _ in ready])
     ):
-        name = ready[place][0].node.name
+        job, name = ready[place][0], ready[place][0].node.name
         if isinstance(result, Failure):
+            job.whole = result.reason
             telemetry.log.debug(result.trace)
             telemetry.log.warning(f"{name} is built whole: {result.reason}")
         else:
@@ -117,10 +112,12 @@ def advanced(
 def _unit(job: Job) -> AppendUnit:
     assert job.origin is not None
     lake, records = job.context.lake, job.node.records or ""
+    fresh = {table: fresh_files(job, table) for table in job.node.judged}
+    job.replaced = tuple(sorted({*job.origin.replaced, *corrected(lake, fresh)}))
     return AppendUnit(
         lake=lake,
         node=job.node,
-        fresh=tuple(fresh_files(job, records)),
+        fresh=tuple(fresh[records]),
         earlier=tuple(job.origin.inputs[records]),
         inputs=tuple(stored_part(job, t, job.inputs[t]) for t in job.node.inputs),
         known=_known(job),
@@ -128,7 +125,8 @@ def _unit(job: Job) -> AppendUnit:
         refused=tuple(_refused(job)),
         reserved=job.reserved,
         partition=job.partition,
-        replaced=job.origin.replaced,
+        replaced=job.replaced,
+        replaced_before=job.origin.replaced,
         checks=job.checks,
         margin=job.margin,
         snapshots=job.snapshots,
@@ -177,8 +175,8 @@ def _commit_changes(job: Job, changes: Changes, commit: Commit) -> bool:
     rows = sum(f.rows for f in adds[name])
     if rows != facts["rows"] or rows != facts["silver"]:
         telemetry.log.warning(f"{job.node.name} is built whole: {rows:,} rows would stand for {facts['silver']:,}")
+        job.whole = "its counts would not hold"
         return False
-    job.replaced = job.origin.replaced
     commit(job, adds, facts)
     return True
 
@@ -191,7 +189,8 @@ def _left(files: Sequence[File], changes: Changes, name: str) -> list[Add]:
 
 def _facts(before: Any, changes: Changes) -> dict[str, Any]:
     """The facts of the commit before with the changes; what a full build would not name is not named."""
-    facts = {k: v for k, v in before.items() if k not in ("seconds", "rows_moved", "buckets_rewritten")}
+    passing = ("seconds", "rows_moved", "buckets_rewritten", "whole", "cpu_seconds")
+    facts = {k: v for k, v in before.items() if k not in passing}
     for key, change in changes.facts.items():
         facts[key] = facts.get(key, 0) + change
     for key in [k for k, v in facts.items() if v == 0 and k.partition("|")[0] in ("nulled", "redated")]:

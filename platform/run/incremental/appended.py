@@ -5,7 +5,9 @@ What a record table holds of a key, and what it counts of it, depends on the bro
 is worth what its keys give with all their rows, less what they gave before: rows that are other ones now are taken out
 of the files that hold them, new ones are written beside, and counts are added up. Rows of the keys that came earlier
 are found by the directory of ``keys``, wherever in history they lie. Rows of another table that the build joins by its
-own grain, as the header of a line is, touch the keys of which they changed.
+own grain, as the header of a line is, touch the keys of which they changed; those that it joins otherwise, as a
+product, those of the stored rows that it says they concern (``Node.concerns``). A correction touches the key of the row
+that it stands for, too.
 
 A bucket so has several files, which are folded when they are many (``units.folded``).
 """
@@ -21,7 +23,7 @@ from typing import Any
 import polars as pl
 
 from customer360.platform import tables
-from customer360.platform.errors import ContractError
+from customer360.platform.errors import ContractError, Customer360Error
 from customer360.platform.graph import Node
 from customer360.platform.lake import BUCKET, Add, File, Lake, bucket_numbers
 from customer360.platform.quality import Quarantine, row_id
@@ -40,6 +42,7 @@ from customer360.platform.run.units import (
 )
 
 QUARANTINE = "quality.quarantine"
+MOST = 100_000  # rows that changed rows of another table may concern, whatever their share of the table
 
 
 @dataclass
@@ -71,7 +74,8 @@ class AppendUnit:
     refused: tuple[File, ...]  # files of the quarantine of the bronze table
     reserved: dict[str, Any]
     partition: dict[str, str]
-    replaced: tuple[str, ...]
+    replaced: tuple[str, ...]  # addresses of bronze rows that corrections stand for
+    replaced_before: tuple[str, ...]  # those of the last commit
     checks: TableChecks | None
     margin: timedelta
     snapshots: tuple[Snapshot, ...]
@@ -83,10 +87,14 @@ class AppendUnit:
             keys = pl.concat([fresh[column], *self._keys_joined()]).drop_nulls().unique()
         else:
             raise ContractError(f"{self.node.name}: rows without {column} belong together")
-        hit = files_with(self.lake, self.records, column, self.earlier, keys)
-        is_touched = pl.col(column).is_in(keys.implode())
-        earlier = self.lake.scan(self.records, hit).filter(is_touched).collect()
-        before, after = self._current(earlier), self._current(pl.concat([earlier, fresh]))
+        corrected = self._corrected(self.records, self.earlier)
+        keys = pl.concat([keys, corrected[column].drop_nulls()]).unique()
+        hit = self._files_with(self.records, column, self.earlier, keys)
+        earlier = self.lake.scan(self.records, hit).filter(pl.col(column).is_in(keys.implode())).collect()
+        # A row that is corrected may have had no key.
+        earlier = pl.concat([earlier, corrected.filter(pl.col(column).is_null())])
+        before = self._current(earlier, self.replaced_before)
+        after = self._current(pl.concat([earlier, fresh]), self.replaced)
         were, are = self._made(before, keys, self.known), self._made(after, keys, ())
         result = Changes(before=before.tally, after=after.tally)
         result.facts = _less(_facts(after, are), _facts(before, were))
@@ -113,40 +121,69 @@ class AppendUnit:
             old, new = apart(known, now[known.table])
             columns = [c for c in known.columns or tables.schema(tables.by_name(known.table)) if c not in self._owners]
             rows = [read_part(self.lake, part).select(columns).collect() for part in (old, new)]
+            others = other_rows(*rows)
+            if known.table in self.node.concerns:
+                found.append(self._concerned(known.table, pl.concat(others)).cast(dtype))
+                continue
             name = key_column(known.table, self.node.per or "") or ""
-            found += [other[name].cast(dtype) for other in other_rows(*rows)]
+            found += [other[name].cast(dtype) for other in others]
             if known.table in self.node.judged:
                 found.append(self._stood_under(known, new, name).cast(dtype))
+                found.append(self._corrected(known.table, known.files)[name].cast(dtype))
         return found
+
+    def _concerned(self, table: str, changed: pl.DataFrame) -> pl.Series:
+        """Keys of the stored rows that changed rows of an input concern, which is joined by another column."""
+        per, stored = self.node.per or "", self.lake.scan(tables.spec(self.node.table).name, list(self.stored))
+        if changed.is_empty() or not self.stored:
+            return pl.Series(per, [], pl.String)
+        keys: pl.Series = self.node.concerns[table](stored, changed.lazy()).select(per).collect()[per]
+        if keys.len() > MOST and 3 * keys.len() > sum(f.rows for f in self.stored):
+            raise Customer360Error(f"other rows of {table} concern {keys.len():,} of its rows")
+        return keys
+
+    def _corrected(self, table: str, files: Sequence[File]) -> pl.DataFrame:
+        """Rows of some files of a bronze table that corrections of the batch stand for."""
+        new = sorted(set(self.replaced) - set(self.replaced_before))
+        placed = [address.split("/", 2)[:2] for address in new]
+        held = [f for f in files if f.partition.get("_source") in {source for source, _ in placed}]
+        seqs = sorted({int(seq) for _, seq in placed if seq.isdecimal()})
+        batches = self.lake.scan(table, held).filter(pl.col("_seq").is_in(seqs))
+        return batches.filter(row_id().is_in(new)).collect()
 
     def _stood_under(self, known: InputPart, new: InputPart, name: str) -> pl.Series:
         """Keys under which earlier versions of the new rows of another bronze table stood: a line may move."""
         own = tables.spec(tables.by_name(known.table)).key
         ids = read_part(self.lake, new).select(own[0]).collect().to_series()
-        hit = [] if name in own else files_with(self.lake, known.table, own[0], known.files, ids)
+        hit = [] if name in own else self._files_with(known.table, own[0], known.files, ids)
         earlier = self.lake.scan(known.table, hit).filter(pl.col(own[0]).is_in(ids.implode()))
         return earlier.select(name).collect().to_series()
+
+    def _files_with(self, table: str, column: str, files: Sequence[File], keys: pl.Series) -> list[File]:
+        """Files that may hold one of the keys. Of keys that are personal no directory is kept: all are looked into."""
+        is_personal = column in tables.pii_columns(tables.by_name(table))
+        return list(files) if is_personal else files_with(self.lake, table, column, files, keys)
 
     @property
     def _owners(self) -> tuple[str, ...]:
         """What of a joined input says only whose a row is: stored rows followed that already."""
         return tables.SUBJECT_KEYS if self.node.follows else ()
 
-    def _current(self, bronze: pl.DataFrame) -> Current:
-        table, replaced = tables.by_name(self.records), set(self.replaced)
-        return current_records(table, bronze, replaced, self.checks, self.margin, self.snapshots)
+    def _current(self, bronze: pl.DataFrame, replaced: Iterable[str]) -> Current:
+        table = tables.by_name(self.records)
+        return current_records(table, bronze, set(replaced), self.checks, self.margin, self.snapshots)
 
     def _made(self, current: Current, keys: pl.Series, known: tuple[InputPart, ...]) -> pl.DataFrame:
         """Rows of the table of current records; of ``known`` inputs as those were, but whose they are is of now."""
-        then = {part.table: part for part in known}
+        then, replaced = {part.table: part for part in known}, self.replaced_before if known else self.replaced
         frames = [
-            current.rows.lazy() if part.table == self.records else self._of(then.get(part.table, part), keys)
+            current.rows.lazy() if part.table == self.records else self._of(then.get(part.table, part), keys, replaced)
             for part in self.inputs
         ]
         made = self.node.function(*frames, **self.reserved)
         if then and self.node.follows:
             now = {part.table: part for part in self.inputs}
-            made = self.node.follows(made, *(self._of(now[name], keys) for name in self.node.followed))
+            made = self.node.follows(made, *(self._of(now[name], keys, replaced) for name in self.node.followed))
         rows = conform_to_storage(self.node.table, made, self.partition)
         if rows.height > current.rows.height:
             raise ContractError(
@@ -155,15 +192,15 @@ class AppendUnit:
             )
         return rows
 
-    def _of(self, part: InputPart, keys: pl.Series) -> pl.LazyFrame:
+    def _of(self, part: InputPart, keys: pl.Series, replaced: Iterable[str]) -> pl.LazyFrame:
         """An input; of one that is joined by the node's grain the rows of the keys, of a bronze table those that
         stand."""
         name, frame = key_column(part.table, self.node.per or ""), read_part(self.lake, part)
         frame = frame.filter(pl.col(name).is_in(keys.implode())) if name else frame
         if part.table not in self.node.judged:
             return frame
-        table, replaced = tables.by_name(part.table), set(self.replaced)
-        return current_records(table, frame.collect(), replaced, None, self.margin, self.snapshots).rows.lazy()
+        table, extent = tables.by_name(part.table), (self.margin, self.snapshots)
+        return current_records(table, frame.collect(), set(replaced), None, *extent, measured=False).rows.lazy()
 
     def _store(self, result: Changes, gone: pl.DataFrame, new: pl.DataFrame) -> None:
         table = self.node.table

@@ -1,38 +1,43 @@
 """A shop whose tables are renewed by what is new.
 
 bronze.t_links -> silver.t_links; bronze.t_sales -> silver.t_sales (follows the links) -> silver.t_spent, by subject;
-bronze.t_lines -> silver.t_lines, which join their sale by its key, with its amount, and follow it
+bronze.t_lines -> silver.t_lines, which join their sale by its key, with its amount, and follow it, and have the price
+that bronze.t_goods -> silver.t_goods say of their note. Accounts are personal. A sale counts the lines of bronze that
+say "bad".
 """
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 import pytest
 
 import customer360.platform.run as runs
-from customer360.platform import ledger
-from customer360.platform.graph import builds
+from customer360.platform import graph, ledger, privacy
+from customer360.platform.graph import builds, joined_on
 from customer360.platform.lake import Lake
 from customer360.platform.ledger import NodeRun
-from customer360.platform.run import units
+from customer360.platform.run import replay, units
 from customer360.platform.settings import ExecutionSettings, LakeSettings, RetrySettings, Settings
 from customer360.platform.sources.files import Files
-from customer360.platform.tables import Integer, String, Table
+from customer360.platform.tables import Integer, String, Table, personal
 
 HEADERS = {
     "links": "ACCOUNT,PERSON,VERSION",
     "sales": "SALE_ID,ACCOUNT,AMOUNT,VERSION",
     "lines": "LINE_ID,SALE_ID,NOTE",
+    "goods": "NOTE,PRICE",
 }
-RECORDS = ("silver.t_links", "silver.t_sales", "silver.t_lines")
+DELETED = {"links": "PERSON = 'gone'", "sales": "ACCOUNT = 'gone'", "lines": "NOTE = 'del'", "goods": "PRICE = '-9'"}
+RECORDS = ("silver.t_links", "silver.t_goods", "silver.t_sales", "silver.t_lines")
 EVERY = (*RECORDS, "silver.t_spent", "quality.quarantine")
-PASSING = ("seconds", "buckets_rewritten", "rows_moved", "rows_new", "rows_gone")
+PASSING = ("seconds", "buckets_rewritten", "rows_moved", "rows_new", "rows_gone", "whole", "cpu_seconds")
 
 
 @dataclass
@@ -41,6 +46,7 @@ class Shop:
 
     root: Path
     number: int = 0
+    code: ClassVar[dict[str, int]] = {}
 
     @property
     def settings(self) -> Settings:
@@ -49,7 +55,10 @@ class Shop:
             state=str(self.root / "state"),
             lake=LakeSettings(root=str(self.root / "lake"), buckets=4),
             execution=ExecutionSettings(executor="local", retry=RetrySettings(attempts=1, wait_seconds=0)),
-            sources={n: Files(table=f"bronze.t_{n}", system="POS", path=f"{n}/*.csv", format="csv") for n in HEADERS},
+            sources={
+                n: Files(table=f"bronze.t_{n}", system="POS", path=f"{n}/*.csv", format="csv", deleted=DELETED[n])
+                for n in HEADERS
+            },
             loss=1.0,
         )  # fmt: skip
 
@@ -68,6 +77,26 @@ class Shop:
         record = runs.run(self.settings, runs.RunRequest(**options), rules={})
         return {n.node: n for n in record.nodes}
 
+    def correct(self, rows: int, **columns: Any) -> int:
+        """Correct up to some refused rows, in the columns that broke a rule. Returns how many were."""
+        out = self.root / "open.jsonl"
+        replay.export(self.lake, out)
+        lines = sorted((json.loads(line) for line in out.read_text().splitlines()), key=lambda row: row["_replay_of"])
+        refused = [line for line in lines if "_raw" not in line][:rows]
+        for line in refused:
+            told = "".join(line["_reasons"])
+            line |= {column: value for column, value in columns.items() if column in told}
+        out.write_text("".join(json.dumps(line) + "\n" for line in refused))
+        return sum(replay.replay(self.lake, self.settings, out).values()) if refused else 0
+
+    def erase(self, account: str) -> None:
+        privacy.erase_rows(self.lake, privacy.Identifiers(accounts=frozenset([f"POS/{account}"])))
+
+    def widen(self, note: int = 9) -> None:
+        """Let notes be as long as this: the contract of lines changed, and with it their code."""
+        declare(note)
+        self.code["note"] = note
+
     def rows(self) -> dict[str, list[str]]:
         return {n: sorted(map(repr, self.lake.scan(n).collect().rows())) for n in EVERY if self.lake.exists(n)}
 
@@ -77,11 +106,11 @@ class Shop:
         return {n: {k: v for k, v in f.items() if k not in PASSING} for n, f in facts.items()}
 
 
-def declare() -> None:
+def declare(note: int = 3) -> None:
     class BronzeLinks(Table, table="bronze.t_links", key=("ACCOUNT",), version="VERSION"):
         """One row per account and version."""
 
-        ACCOUNT = String(nullable=False)
+        ACCOUNT = String(nullable=False, metadata=personal("account"))
         PERSON = String(nullable=True)
         VERSION = Integer()
 
@@ -89,7 +118,7 @@ def declare() -> None:
         """One row per sale and version."""
 
         SALE_ID = String(nullable=False)
-        ACCOUNT = String(nullable=True)
+        ACCOUNT = String(nullable=True, metadata=personal("account"))
         AMOUNT = Integer(nullable=False, min=0)
         VERSION = Integer(nullable=True)
 
@@ -98,7 +127,19 @@ def declare() -> None:
 
         LINE_ID = String(nullable=False)
         SALE_ID = String(nullable=False)
-        NOTE = String(nullable=True, max_length=3)
+        NOTE = String(nullable=True, max_length=note)
+
+    class BronzeGoods(Table, table="bronze.t_goods", key=("NOTE",)):
+        """One row per kind of goods as received."""
+
+        NOTE = String(nullable=False)
+        PRICE = Integer(nullable=True)
+
+    class Goods(Table, table="silver.t_goods", per="note", bucketed=False):
+        """One row per kind of goods."""
+
+        note = String(primary_key=True)
+        price = Integer(nullable=True)
 
     class Links(Table, table="silver.t_links", per="account", bucketed=False):
         """One row per account that somebody has."""
@@ -114,6 +155,7 @@ def declare() -> None:
         person_id = String(nullable=True)
         account = String(nullable=True)
         amount = Integer()
+        bad_count = Integer()
 
     class Lines(Table, table="silver.t_lines", per="sale_id", sort_by=("line_id",)):
         """One row per line of a sale that is worth something, or of none."""
@@ -124,6 +166,7 @@ def declare() -> None:
         person_id = String(nullable=True)
         amount = Integer(nullable=True)
         note = String(nullable=True)
+        price = Integer(nullable=True)
 
     class Spent(Table, table="silver.t_spent", per="subject_id"):
         """One row per subject."""
@@ -150,16 +193,27 @@ def declare() -> None:
     def t_links(bronze_t_links: pl.LazyFrame) -> pl.LazyFrame:
         return bronze_t_links.filter(pl.col("PERSON").is_not_null()).select(account="ACCOUNT", person_id="PERSON")
 
-    @builds(Sales, follows=of_links, reached=linked)
-    def t_sales(bronze_t_sales: pl.LazyFrame, silver_t_links: pl.LazyFrame) -> pl.LazyFrame:
-        named = bronze_t_sales.select(sale_id="SALE_ID", account="ACCOUNT", amount="AMOUNT")
-        return of_links(named, silver_t_links)
+    @builds(Goods)
+    def t_goods(bronze_t_goods: pl.LazyFrame) -> pl.LazyFrame:
+        return bronze_t_goods.select(note="NOTE", price="PRICE")
 
-    @builds(Lines, follows=of_sales, reached=sold)
-    def t_lines(bronze_t_lines: pl.LazyFrame, silver_t_sales: pl.LazyFrame) -> pl.LazyFrame:
+    @builds(Sales, follows=of_links, reached=linked)
+    def t_sales(
+        bronze_t_sales: pl.LazyFrame, bronze_t_lines: pl.LazyFrame, silver_t_links: pl.LazyFrame
+    ) -> pl.LazyFrame:
+        bad = bronze_t_lines.group_by(sale_id="SALE_ID").agg(bad_count=(pl.col("NOTE") == "bad").sum())
+        named = bronze_t_sales.select(sale_id="SALE_ID", account="ACCOUNT", amount="AMOUNT")
+        counted = named.join(bad, on="sale_id", how="left").with_columns(pl.col("bad_count").fill_null(0))
+        return of_links(counted, silver_t_links)
+
+    @builds(Lines, follows=of_sales, reached=sold, concerns={"silver.t_goods": joined_on("note")})
+    def t_lines(
+        bronze_t_lines: pl.LazyFrame, silver_t_sales: pl.LazyFrame, silver_t_goods: pl.LazyFrame
+    ) -> pl.LazyFrame:
         lines = bronze_t_lines.select(line_id="LINE_ID", sale_id="SALE_ID", note="NOTE")
         worth = lines.join(silver_t_sales.select("sale_id", "amount"), on="sale_id", how="left")
-        return of_sales(worth.filter(pl.col("amount").is_null() | (pl.col("amount") > 0)), silver_t_sales)
+        kept = worth.filter(pl.col("amount").is_null() | (pl.col("amount") > 0))
+        return of_sales(kept.join(silver_t_goods, on="note", how="left"), silver_t_sales)
 
     @builds(Spent)
     def t_spent(silver_t_sales: pl.LazyFrame) -> pl.LazyFrame:
@@ -169,5 +223,8 @@ def declare() -> None:
 @pytest.fixture
 def shop(tmp_path: Path, empty_graph: None, monkeypatch: pytest.MonkeyPatch) -> Shop:
     monkeypatch.setattr(units, "SMALL", 0)  # a few rows are enough for many files
+    fingerprint = graph.code_fingerprint
+    monkeypatch.setattr(graph, "code_fingerprint", lambda *of: f"{fingerprint(*of)}{Shop.code}")
+    monkeypatch.setattr(Shop, "code", {})
     declare()
     return Shop(tmp_path)

@@ -15,18 +15,34 @@ from customer360.platform import lake as lakes
 from customer360.platform.ledger import NodeRun
 from customer360.platform.run.rereading import drop
 
-ALL = ("silver.t_links", "silver.t_sales", "silver.t_lines", "silver.t_spent")
-ACCOUNT = st.sampled_from(["", *(f"a{n}" for n in range(4))])
+ALL = ("silver.t_links", "silver.t_goods", "silver.t_sales", "silver.t_lines", "silver.t_spent")
+ACCOUNT = st.sampled_from(["", "gone", *(f"a{n}" for n in range(4))])
 SALE = st.builds("s{},{},{},{}".format, st.integers(0, 7), ACCOUNT, st.integers(-1, 2), st.sampled_from(["", 1, 2, 3]))
-LINE = st.builds("l{},s{},{}".format, st.integers(0, 3), st.integers(0, 9), st.sampled_from(["", "a", "too long"]))
-LINK = st.builds("a{},{},{}".format, st.integers(0, 3), st.sampled_from(["", "p1", "p2"]), st.integers(0, 3))
+NOTE = st.sampled_from(["", "a", "b", "bad", "del", "too long"])
+LINE = st.builds("{},s{},{}".format, st.sampled_from(["", "l0", "l1", "l2", "l3"]), st.integers(0, 9), NOTE)
+LINK = st.builds("a{},{},{}".format, st.integers(0, 3), st.sampled_from(["", "p1", "p2", "gone"]), st.integers(0, 3))
+GOODS = st.builds("{},{}".format, st.sampled_from(["a", "b", "bad", "too long", ""]), st.sampled_from([1, 2, -9, ""]))
 BATCH = st.fixed_dictionaries(
-    {"links": st.lists(LINK, max_size=2), "sales": st.lists(SALE, max_size=4), "lines": st.lists(LINE, max_size=4)}
+    {
+        "links": st.lists(LINK, max_size=2),
+        "sales": st.lists(SALE, max_size=4),
+        "lines": st.lists(LINE, max_size=4),
+        "goods": st.lists(GOODS, max_size=2),
+    }
+)
+CORRECTION = st.builds(dict, AMOUNT=st.integers(0, 2), LINE_ID=st.sampled_from(["l0", "l5"]), SALE_ID=st.just("s1"))
+STEP = st.one_of(
+    st.tuples(st.just("deliver"), BATCH),
+    st.tuples(st.just("deliver"), BATCH),
+    st.tuples(st.just("correct"), CORRECTION),
+    st.tuples(st.just("erase"), st.sampled_from(["a0", "a1"])),
+    st.tuples(st.just("widen"), st.sampled_from([2, 9])),
 )
 FIRST = {
     "links": ["a0,p0,1", "a1,p1,1"],
     "sales": ["s0,a0,2,1", "s1,a1,1,1", "s2,,1,1", "s3,a0,-1,1"],
-    "lines": ["l0,s0,", "l1,s0,x", "l0,s1,", "l0,s9,", "l0,s3,too long"],
+    "lines": ["l0,s0,", "l1,s0,x", "l0,s1,", "l0,s9,", "l0,s3,too long", "l1,s1,a", "l2,s1,bad", ",s1,a"],
+    "goods": ["a,1", "bad,2"],
 }
 
 
@@ -34,6 +50,16 @@ def deliver(shop: Any, batch: dict[str, list[str]]) -> None:
     for folder, rows in batch.items():
         if rows:
             shop.deliver(folder, *rows)
+
+
+def take(shop: Any, what: str, told: Any) -> None:
+    """A step of a history: a batch, corrections of two rows, an erasure, or another contract."""
+    if what == "deliver":
+        deliver(shop, told)
+    elif what == "correct":
+        shop.correct(2, **told)
+    else:
+        getattr(shop, what)(told)
 
 
 def assert_as_rebuilt(shop: Any) -> None:
@@ -50,12 +76,13 @@ def is_added(node: NodeRun) -> bool:
 @pytest.mark.parametrize("examples", [12, pytest.param(60, marks=pytest.mark.slow)])
 def test_any_batches_give_the_tables_of_a_rebuild(shop: Any, examples: int) -> None:
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(history=st.lists(BATCH, min_size=1, max_size=4))
-    def law(history: list[dict[str, list[str]]]) -> None:
+    @given(history=st.lists(STEP, min_size=1, max_size=4))
+    def law(history: list[tuple[str, Any]]) -> None:
         with TemporaryDirectory() as root:
             each = type(shop)(Path(root))
-            for batch in [FIRST, *history]:
-                deliver(each, batch)
+            each.widen(3)
+            for what, told in [("deliver", FIRST), *history]:
+                take(each, what, told)
                 each.run()
             assert_as_rebuilt(each)
 
@@ -74,6 +101,10 @@ def test_any_batches_give_the_tables_of_a_rebuild(shop: Any, examples: int) -> N
         {"sales": ["s1,a1,0,2"]},  # lines of it are set apart
         {"lines": ["l7,s0,", "l0,s0,new"]},
         {"links": ["a0,p7,2"], "sales": ["s0,a0,3,2"], "lines": ["l2,s0,"]},
+        {"sales": ["s0,gone,,"]},  # deleted
+        {"lines": ["l1,s0,del", "l1,s1,del"]},
+        {"goods": ["a,5"]},  # lines of it cost something else
+        {"goods": ["bad,-9", "x,3"]},
     ],
 )
 def test_a_batch_is_brought_in_by_its_keys(shop: Any, batch: dict[str, list[str]]) -> None:
@@ -81,7 +112,7 @@ def test_a_batch_is_brought_in_by_its_keys(shop: Any, batch: dict[str, list[str]
     shop.run()
     deliver(shop, batch)
     nodes = shop.run()
-    touched = {f"silver.t_{name}" for name in batch} - {"silver.t_links"} | ({"silver.t_lines"} & nodes.keys())
+    touched = {f"silver.t_{name}" for name in batch} | ({"silver.t_lines"} & nodes.keys())
     assert all(is_added(nodes[name]) or nodes[name].state == "current" for name in touched), nodes
     assert_as_rebuilt(shop)
     assert {node.state for node in shop.run().values()} == {"current"}
@@ -103,6 +134,18 @@ def test_odd_batches_give_the_tables_of_a_rebuild(shop: Any, batches: list[dict[
     for batch in batches:
         deliver(shop, batch)
         shop.run()
+    assert_as_rebuilt(shop)
+
+
+@pytest.mark.parametrize("columns", [{"AMOUNT": 4}, {"LINE_ID": "l8"}, {"AMOUNT": -2, "LINE_ID": "l1"}])
+def test_corrections_are_brought_in_by_the_keys_of_both(shop: Any, columns: dict[str, Any]) -> None:
+    deliver(shop, FIRST)
+    shop.run()
+    assert shop.correct(2, **columns)
+    nodes = shop.run()
+    assert all(is_added(nodes[n]) or nodes[n].state == "current" for n in ("silver.t_sales", "silver.t_lines")), nodes
+    shop.deliver("sales", "s3,a0,7,3")
+    shop.run()
     assert_as_rebuilt(shop)
 
 
