@@ -101,9 +101,9 @@ class Lake:
         except (FileNotFoundError, obstore.exceptions.NotFoundError):
             return None
 
-    def objects(self, prefix: str) -> list[str]:
-        """Paths of the objects below ``prefix``, sorted."""
-        return sorted(meta["path"] for page in obstore.list(self._store(), prefix) for meta in page)
+    def objects(self, prefix: str, *, after: str | None = None) -> list[str]:
+        """Paths of the objects below ``prefix``, sorted; only those ``after`` a path."""
+        return sorted(meta["path"] for page in obstore.list(self._store(), prefix, offset=after) for meta in page)
 
     def stamps(self, prefix: str) -> dict[str, str]:
         """What the listing says of each object below ``prefix``, by path: another text, another object."""
