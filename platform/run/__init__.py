@@ -52,6 +52,7 @@ from customer360.platform.run.units import (
     conform_to_storage,
     write_output,
 )
+from customer360.platform.run.upkeep import tend
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import configured
 
@@ -180,6 +181,8 @@ class _Driver:
     def finish(self) -> None:
         self.record.end()
         self.lake.delete(self.lake.objects("_staging"))
+        if not self.failures:
+            tend(self.lake, self.settings.lake)
 
     # ---- one node -----------------------------------------------------------------------------------------------
 
