@@ -6,7 +6,7 @@ nodes, rows, seconds and failures. ``_landed/<source>/<seq>.json`` holds what a 
 
 A source of many batches is *bound*: ``_bound/<folder>/<source>.json`` repeats its objects, each with what the listing
 says of it, so that a run reads one object and those that are newer. What differs from the listing is not believed, so
-it may be deleted at any time.
+it may be deleted at any time. ``_known/<source>/`` holds all inputs of a source as one table (``known``).
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from customer360.platform.lake import Lake, reached
 
-BATCHES, LANDED, RUNS, BOUND = "_batches", "_landed", "_runs", "_bound"
+BATCHES, LANDED, RUNS, BOUND, KNOWN = "_batches", "_landed", "_runs", "_bound", "_known"
 LOOSE = 50  # objects of a source that are read one by one, beyond which they are bound
 AGAIN, IGNORED = "again", "ignored"  # what becomes of the inputs of a batch that was dropped
 
@@ -59,6 +60,22 @@ class Batch:
 def batches(lake: Lake, source: str) -> list[Batch]:
     """All manifests of a source, oldest first."""
     return sorted(_read(lake, f"{BATCHES}/{source}", _batch), key=lambda b: b.seq)
+
+
+def batch(lake: Lake, source: str, seq: int) -> Batch | None:
+    """One manifest of a source."""
+    data = lake.get(_numbered(BATCHES, source, seq))
+    return None if data is None else _batch(json.loads(data))
+
+
+def batches_after(lake: Lake, source: str, seq: int) -> list[Batch]:
+    """The manifests of a source with a number above ``seq``, oldest first; those before are not looked at."""
+    found = (lake.get(path) for path in lake.objects(f"{BATCHES}/{source}", after=_numbered(BATCHES, source, seq)))
+    return sorted((_batch(json.loads(data)) for data in found if data), key=lambda b: b.seq)
+
+
+def _numbered(folder: str, source: str, seq: int) -> str:
+    return f"{folder}/{source}/{seq:08d}.json"
 
 
 _known: dict[tuple[str, str], dict[str, tuple[str, Any]]] = {}  # of this process, by lake and folder: stamp and value
@@ -151,7 +168,16 @@ class Outcome:
         return "landed" if not self.failed else "failed" if len(self.failed) == len(self.inputs) else "partly failed"
 
     def save(self, lake: Lake) -> None:
-        lake.put(f"{LANDED}/{self.source}/{self.seq:08d}.json", json.dumps(asdict(self), default=str).encode())
+        # What is known of the source's inputs repeats the outcomes up to a batch, which is its name.
+        stale = [p for p in lake.objects(f"{KNOWN}/{self.source}") if int(Path(p).stem) >= self.seq]
+        lake.delete(stale)
+        lake.put(_numbered(LANDED, self.source, self.seq), json.dumps(asdict(self), default=str).encode())
+
+
+def outcome(lake: Lake, source: str, seq: int) -> Outcome | None:
+    """What one batch of a source gave; None where it did not land, or landed before this was kept."""
+    data = lake.get(_numbered(LANDED, source, seq))
+    return None if data is None else _outcome(json.loads(data))
 
 
 def outcomes(lake: Lake, source: str) -> dict[int, Outcome]:
@@ -173,13 +199,19 @@ def open_batch(
     lake: Lake, source: str, inputs: Sequence[Input], inline: str | None = None, cursor: Any = None
 ) -> Batch:
     """Fix the next batch of a source. If another writer was first, its manifest wins and is returned."""
-    known = batches(lake, source)
-    seq = known[-1].seq + 1 if known else 1
-    batch = Batch(source, seq, datetime.now(UTC).isoformat(), tuple(inputs), inline, cursor)
-    reached(f"before manifest {batch.id}")
-    lake.put(f"{BATCHES}/{source}/{seq:08d}.json", json.dumps(asdict(batch)).encode(), create=True)
-    reached(f"after manifest {batch.id}")
-    return batches(lake, source)[-1]
+    seq = _last_number(lake, source) + 1
+    made = Batch(source, seq, datetime.now(UTC).isoformat(), tuple(inputs), inline, cursor)
+    reached(f"before manifest {made.id}")
+    lake.put(_numbered(BATCHES, source, seq), json.dumps(asdict(made)).encode(), create=True)
+    reached(f"after manifest {made.id}")
+    return batch(lake, source, seq) or made
+
+
+def _last_number(lake: Lake, source: str) -> int:
+    known = lake.objects(f"{KNOWN}/{source}")
+    upto = int(Path(known[-1]).stem) if known else 0
+    later = lake.objects(f"{BATCHES}/{source}", after=_numbered(BATCHES, source, upto))
+    return int(Path(later[-1]).stem) if later else upto
 
 
 @dataclass

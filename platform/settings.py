@@ -64,11 +64,22 @@ StorageOptions = Annotated[dict[str, str], BeforeValidator(_as_text)]
 
 
 class LakeSettings(Frozen):
-    """Where the Delta lake lies and how its subject tables are split."""
+    """Where the Delta lake lies, how its subject tables are split, and what a run does for its upkeep."""
 
     root: str = "data/lake"
     storage_options: StorageOptions = {}
     buckets: int = Field(default=16, ge=1, le=4096)
+    # A run folds the small files of a bronze table where a source left `fold_files` of them, or a quarter of that many
+    # more than `fold_hours` ago; 0: it folds nothing. Files of `fold_megabytes` are not small
+    fold_files: int = Field(default=100, ge=0)
+    fold_hours: float = Field(default=24.0, ge=0)
+    fold_megabytes: int = Field(default=64, ge=1)
+    # Days that versions stay readable; once a day a run deletes what is older. null: runs delete nothing
+    keep_days: int | None = Field(default=None, ge=7)
+
+    @property
+    def fold_bytes(self) -> int:
+        return self.fold_megabytes * 1024 * 1024
 
 
 class RetrySettings(Frozen):

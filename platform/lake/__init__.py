@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import obstore
 import polars as pl
+import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction, Transaction
@@ -31,7 +32,7 @@ from customer360.platform.lake.buckets import BUCKET, bucket_numbers
 from customer360.platform.lake.filestats import statistics_columns, statistics_of
 from customer360.platform.lake.lock import file_lock, marker_lock, note_of
 from customer360.platform.lake.objects import remote_store
-from customer360.platform.lake.opened import File, files_of, opened
+from customer360.platform.lake.opened import File, files_of, moments_of, opened
 from customer360.platform.tables import Table
 
 BUCKETS_PROPERTY = "customer360.buckets"
@@ -101,9 +102,9 @@ class Lake:
         except (FileNotFoundError, obstore.exceptions.NotFoundError):
             return None
 
-    def objects(self, prefix: str) -> list[str]:
-        """Paths of the objects below ``prefix``, sorted."""
-        return sorted(meta["path"] for page in obstore.list(self._store(), prefix) for meta in page)
+    def objects(self, prefix: str, *, after: str | None = None) -> list[str]:
+        """Paths of the objects below ``prefix``, sorted; only those ``after`` a path."""
+        return sorted(meta["path"] for page in obstore.list(self._store(), prefix, offset=after) for meta in page)
 
     def stamps(self, prefix: str) -> dict[str, str]:
         """What the listing says of each object below ``prefix``, by path: another text, another object."""
@@ -177,6 +178,16 @@ class Lake:
                 f"{name} version {version}: {gone} of its {len(files)} files were deleted by `customer360 lake vacuum`; "  # noqa: E501
                 f"later versions may still be whole"
             )
+
+    def stored_schema(self, name: str) -> dict[str, pl.DataType]:
+        """Columns of the data files of a table: all that it stores, but those that it is partitioned by."""
+        dt = self.delta(name)
+        columns = pl.DataFrame(pa.schema(dt.schema().to_arrow()).empty_table()).schema
+        return {c: t for c, t in columns.items() if c not in dt.metadata().partition_columns}
+
+    def written_at(self, name: str) -> dict[str, datetime]:
+        """When each data file was committed, by path."""
+        return moments_of(self.delta(name))
 
     def scan(self, name: str, files: list[File] | None = None, version: int | None = None) -> pl.LazyFrame:
         """The table as a lazy frame in contract order, or only the given files of it.
@@ -304,17 +315,19 @@ class Lake:
         app_version: int,
         facts: dict[str, Any] | None = None,
         marks: Mapping[str, int] | None = None,
+        changes_rows: bool = True,
     ) -> int:
         """One atomic commit of added and removed files under application transaction ``(app, app_version)``.
 
-        ``marks`` are further application transactions that the commit names.
+        ``marks`` are further application transactions that the commit names. Without ``changes_rows`` who follows the
+        table by its changes is told of none.
         """
         dt = self.delta(name)
         now = int(time.time() * 1000)
         actions: list[AddAction | RemoveAction] = [
-            AddAction(a.path, a.size, a.partition, now, True, a.stats) for a in adds
+            AddAction(a.path, a.size, a.partition, now, changes_rows, a.stats) for a in adds
         ]
-        actions += [RemoveAction(f.path, True, now, f.size, f.partition) for f in removes]
+        actions += [RemoveAction(f.path, changes_rows, now, f.size, f.partition) for f in removes]
         properties = CommitProperties(
             app_transactions=[Transaction(a, v) for a, v in {app: app_version, **(marks or {})}.items()],
             custom_metadata={"customer360.app": app, "customer360.facts": json.dumps(facts or {}, default=str)},

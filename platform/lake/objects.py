@@ -27,11 +27,12 @@ def remote_store(url: str, options: Mapping[str, str]) -> obstore.store.ObjectSt
 
 @dataclass(frozen=True)
 class Listed:
-    """An object below a URL: its path, bytes, and time of change as ISO text in UTC."""
+    """An object below a URL: its path, bytes, time of change as ISO text in UTC, and etag where the store tells it."""
 
     path: str
     size: int
     modified: str
+    etag: str | None = None
 
 
 def listing(url: str, options: Mapping[str, str], prefix: str) -> tuple[list[Listed], list[str]]:
@@ -47,7 +48,7 @@ def listing(url: str, options: Mapping[str, str], prefix: str) -> tuple[list[Lis
         if not url.startswith("s3://"):
             raise LakeError(f"{url} cannot be listed: {str(fault).splitlines()[0]}; rename that object") from None
         return _listed_by_arrow(url, options, prefix)
-    return [Listed(m["path"], m["size"], m["last_modified"].isoformat()) for m in metas], []
+    return [Listed(m["path"], m["size"], m["last_modified"].isoformat(), m["e_tag"]) for m in metas], []
 
 
 def _listed_by_arrow(url: str, options: Mapping[str, str], prefix: str) -> tuple[list[Listed], list[str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -36,6 +37,13 @@ def files_of(dt: DeltaTable) -> list[File]:
         partition = {k: None if v is None else str(v) for k, v in (row.get("partition") or {}).items()}
         found.append(File(unquote(row["path"]), row["num_records"] or 0, row["size_bytes"], partition))
     return sorted(found, key=lambda f: f.path)
+
+
+def moments_of(dt: DeltaTable) -> dict[str, datetime]:
+    """When the data files of an opened table were committed, by path."""
+    actions = pl.DataFrame(pa.table(dt.get_add_actions()))
+    times = actions.select("path", pl.from_epoch("modification_time", "ms").dt.replace_time_zone("UTC"))
+    return {unquote(path): moment for path, moment in times.rows()}
 
 
 @dataclass

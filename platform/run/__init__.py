@@ -53,6 +53,7 @@ from customer360.platform.run.units import (
     conform_to_storage,
     write_output,
 )
+from customer360.platform.run.upkeep import tend
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import configured
 
@@ -181,6 +182,8 @@ class _Driver:
     def finish(self) -> None:
         self.record.end()
         self.lake.delete(self.lake.objects("_staging"))
+        if not self.failures:
+            tend(self.lake, self.settings.lake)
 
     # ---- one node -----------------------------------------------------------------------------------------------
 

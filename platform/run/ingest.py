@@ -12,6 +12,7 @@ from typing import Any
 
 from customer360.platform import ledger, quality, tables, telemetry
 from customer360.platform.errors import RunError
+from customer360.platform.known import Known, as_landed, known_of, noted
 from customer360.platform.lake import Add, Lake, reached
 from customer360.platform.ledger import Batch, Input, InputOutcome, NodeRun, Outcome
 from customer360.platform.quality import DeadLetters
@@ -30,6 +31,8 @@ from customer360.platform.sources.grouping import GROUPED, Grouped, is_grouped
 from customer360.platform.sources.landing import Landing, landing_of, natural
 from customer360.platform.sources.stated import contract_faults, made_by, reading_of, usual_columns
 from customer360.platform.sources.values import Reading
+
+TOLD = 3  # of the files that only look new, those that a run names
 
 
 @dataclass(frozen=True)
@@ -69,46 +72,32 @@ def pending(lake: Lake, landing: Landing, name: str, source: Source) -> list[Bat
     return _looked(lake, landing, name, source)[0]
 
 
-def _looked(lake: Lake, landing: Landing, name: str, source: Source) -> tuple[list[Batch], tuple[Input, ...]]:
-    """`pending`, and the inputs that were touched."""
-    known, outcomes = ledger.batches(lake, name), ledger.outcomes(lake, name)
-    dropped = {seq: outcome.dropped for seq, outcome in outcomes.items()}
-    landed = last_committed(lake, source, name) if known else 0
-    waiting = [b for b in known if not dropped.get(b.seq) and b.seq > landed]
-    stand = [_as_landed(b, outcomes.get(b.seq), b in waiting) for b in known if dropped.get(b.seq) != ledger.AGAIN]
-    new = source.discover(landing, stand)
+def _looked(lake: Lake, landing: Landing, name: str, source: Source) -> tuple[list[Batch], Known, tuple[Input, ...]]:
+    """`pending`, what was known before, and the inputs that were touched, copied or moved."""
+    known = known_of(lake, name, last_committed(lake, source, name))
+    waiting = known.waiting
+    new = source.discover(landing, known)
     if new.inputs:
-        waiting.append(Batch(name, known[-1].seq + 1 if known else 1, "", new.inputs, cursor=new.cursor))
-    return waiting, new.touched
-
-
-def _as_landed(batch: Batch, outcome: Outcome | None, waits: bool) -> Batch:
-    """A batch whose inputs hold the state in which they were read, or ``waits`` where they were not."""
-    if waits:
-        return replace(batch, inputs=tuple(Input(i.name, {**i.detail, "waits": True}) for i in batch.inputs))
-    states = {i.name: i.state for i in outcome.inputs} if outcome else {}
-    return replace(batch, inputs=tuple(Input(i.name, {**i.detail, **states.get(i.name, {})}) for i in batch.inputs))
+        waiting.append(Batch(name, known.last + 1, "", new.inputs, cursor=new.cursor))
+    return waiting, known, new.touched
 
 
 def landed_inputs(lake: Lake, name: str) -> tuple[Input, ...]:
     """Inputs of a source's batches, with the state in which those that landed were read."""
     outcomes = ledger.outcomes(lake, name)
     return tuple(
-        piece for b in ledger.batches(lake, name) for piece in _as_landed(b, outcomes.get(b.seq), waits=False).inputs
+        piece for b in ledger.batches(lake, name) for piece in as_landed(b, outcomes.get(b.seq), waits=False).inputs
     )
 
 
-def _note_touched(lake: Lake, name: str, touched: tuple[Input, ...]) -> None:
-    """Remember how known files look now, so that their content is not read again to know them."""
-    for file in touched:
-        for _, outcome in sorted(ledger.outcomes(lake, name).items(), reverse=True):
-            if any(i.name == file.name for i in outcome.inputs):
-                inputs = (
-                    replace(i, state={**i.state, **file.detail}) if i.name == file.name else i for i in outcome.inputs
-                )
-                replace(outcome, inputs=tuple(inputs)).save(lake)
-                break
-        telemetry.event(f"{file.name} of {name} was touched; its content is the one that landed")
+def _tell_touched(name: str, touched: tuple[Input, ...]) -> None:
+    """Say which known inputs only look new; of many, the first."""
+    for file in touched[:TOLD]:
+        copy_of = file.detail.get("copy_of")
+        what = f"is {copy_of} in another place" if copy_of else "was touched"
+        telemetry.event(f"{file.name} of {name} {what}; its content is the one that landed")
+    if len(touched) > TOLD:
+        telemetry.event(f"and {len(touched) - TOLD:,} more files of {name}: no news, by their content")
 
 
 def fixed(lake: Lake, batch: Batch) -> Batch:
@@ -167,6 +156,8 @@ def ingest(
         yield from _settled(lake, intake, start, executor, rules, settings.loss)
         if intake.batches:
             ledger.bind(lake, intake.name)
+            landed = last_committed(lake, intake.source, intake.name)
+            noted(known_of(lake, intake.name, landed), landed)
 
 
 def _reading(lake: Lake, intake: _Intake, rules: dict[str, Any]) -> Reading:
@@ -181,15 +172,16 @@ def _intake(lake: Lake, landing: Landing, name: str, source: Source) -> _Intake:
     """
     lake.ensure(tables.by_name(source.table))
     try:
-        waiting, touched = _looked(lake, landing, name, source)
+        waiting, known, touched = _looked(lake, landing, name, source)
         faults = contract_faults(source) or joins.faults(landing, source.join)
-        if not waiting and not ledger.batches(lake, name):
+        if not waiting and not known:
             nothing = f"nothing was found{f' at {source.path}' if isinstance(source, Files) else ''}"
             telemetry.log.warning(f"{name}: {nothing}")
             faults += [nothing] if faults else []
         if faults:
             return _Intake(name, source, failure="; ".join(faults))
-        _note_touched(lake, name, touched)
+        _tell_touched(name, touched)
+        noted(known, known.landed, touched)
         return _Intake(name, source, [fixed(lake, batch) for batch in waiting])
     except Exception as fault:  # noqa: BLE001 - whatever a source or its listing does, the other sources go on
         telemetry.log.debug(traceback.format_exc())

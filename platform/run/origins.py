@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -44,8 +44,17 @@ def _path(node: str, version: int) -> str:
 def origin_of(lake: Lake, node: str, version: int | None) -> Origin | None:
     """What the commit of a build under a fingerprint was made from, if that is known."""
     data = None if version is None else lake.get(_path(node, version))
-    if data is None:
-        return None
+    return None if data is None else _origin(data)
+
+
+def origins(lake: Lake) -> Iterator[Origin]:
+    """What all builds were made from, of which that is known."""
+    for path in lake.objects(f"{ORIGINS}/"):
+        if (data := lake.get(path)) is not None:
+            yield _origin(data)
+
+
+def _origin(data: bytes) -> Origin:
     raw = json.loads(data)
     raw["replaced"] = tuple(raw["replaced"])
     for name in ("inputs", "followed"):

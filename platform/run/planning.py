@@ -15,6 +15,7 @@ from customer360.platform import graph, tables
 from customer360.platform.errors import ConfigError
 from customer360.platform.graph import Node
 from customer360.platform.lake import BUCKET, File, Lake
+from customer360.platform.lake.folds import standing, written
 from customer360.platform.quality.ahead import MARGIN, margin_of
 from customer360.platform.quality.checks import TableChecks
 from customer360.platform.run.deletions import Snapshot
@@ -106,7 +107,7 @@ def prepare(node: Node, context: Context, rules: dict[str, Any]) -> Job:
         partition["as_of"] = str(context.as_of)
     parts: list[Any] = [
         graph.code_fingerprint(node.function, [*node.outputs, *_judged(node)]),
-        {name: [f.path for f in files] for name, files in inputs.items()},
+        {name: written(context.lake, name, files) for name, files in inputs.items()},
         plain(params),
         str(context.as_of) if node.is_dated else None,
         node.version(own) if node.version else None,
@@ -124,7 +125,9 @@ def prepare(node: Node, context: Context, rules: dict[str, Any]) -> Job:
     basis = _digest(
         [parts[0], {name: _basis_of(context.lake, node, name, files) for name, files in inputs.items()}, *parts[2:]]
     )
-    ground = _digest([parts[0], {name: _ground_of(node, name, files) for name, files in inputs.items()}, *parts[2:]])
+    ground = _digest(
+        [parts[0], {name: _ground_of(context.lake, node, name, files) for name, files in inputs.items()}, *parts[2:]]
+    )
     job = Job(node, inputs, reserved, partition, fingerprint, own, checks, margin_of(rules), basis)
     return replace(job, snapshots=standing, ground=ground, origin=_origin_of(job))
 
@@ -133,14 +136,18 @@ def _origin_of(job: Job) -> Origin | None:
     """What the rows that stand were made from, where that is kept and known."""
     if not job.keeps_origin:
         return None
-    stored = job.context.lake.transaction(tables.spec(job.node.table).name, job.app)
-    return origin_of(job.context.lake, job.node.name, stored)
+    lake = job.context.lake
+    origin = origin_of(lake, job.node.name, lake.transaction(tables.spec(job.node.table).name, job.app))
+    if origin is None:
+        return None
+    now = {name: standing(lake, name, files, job.inputs.get(name, ())) for name, files in origin.inputs.items()}
+    return replace(origin, inputs=now)
 
 
-def _ground_of(node: Node, name: str, files: list[File]) -> list[str] | None:
+def _ground_of(lake: Lake, node: Node, name: str, files: list[File]) -> list[str] | None:
     """What of an input decides every row of a table; None of one whose new rows concern their own keys alone."""
     is_apart = name in (node.records, *node.followed, *node.concerns) or key_column(name, node.per or "")
-    return None if is_apart else [f.path for f in files]
+    return None if is_apart else written(lake, name, files)
 
 
 def _basis_of(lake: Lake, node: Node, name: str, files: list[File]) -> Any:
@@ -150,8 +157,8 @@ def _basis_of(lake: Lake, node: Node, name: str, files: list[File]) -> Any:
     maker, columns = graph.NODES.get(name), (node.reads or {}).get(name)
     is_asked = columns is None or not set(SUBJECT_KEYS).isdisjoint(columns)
     if maker is not None and maker.follows and (name in node.followed or not is_asked):
-        return lake.transaction(name, basis_app(name)) or [f.path for f in files]
-    return None if name in node.followed else [f.path for f in files]
+        return lake.transaction(name, basis_app(name)) or written(lake, name, files)
+    return None if name in node.followed else written(lake, name, files)
 
 
 def _digest(parts: list[Any]) -> str:

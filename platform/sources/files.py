@@ -7,12 +7,16 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
+import polars as pl
+
 from customer360.platform.errors import SourceError
+from customer360.platform.known import inputs_of
 from customer360.platform.ledger import Batch, Input
 from customer360.platform.sources import formats
 from customer360.platform.sources.base import Discovery, Source
+from customer360.platform.sources.copies import copies
 from customer360.platform.sources.formats.records import Records, together
-from customer360.platform.sources.landing import Landing
+from customer360.platform.sources.landing import LISTING, Landing, entry_input, natural
 from customer360.platform.sources.reader import Reader
 
 REPLACED = "replaced before it was read"
@@ -33,24 +37,32 @@ class Files(Reader, Source):
         """Files of a new name, and those whose content is not that of their last delivery.
 
         A file whose size and time of change are the last ones is taken as the same; where only the time differs, its
-        content decides. A file that waits in a batch is looked at when that batch is read.
+        etag or content decides. A file that waits in a batch is looked at when that batch is read. A file that was
+        moved, or copied with all that landed since, is known by its content (`copies`).
         """
-        last = {piece.name: (batch.seq, piece) for batch in known for piece in batch.inputs}
+        listing = pl.DataFrame(list(landing.listed(self.path)), schema=LISTING, orient="row")
+        last = inputs_of(known)
+        other = (
+            listing.join(last, on="name", how="left", suffix="_then")
+            .filter(pl.col("seq").is_null() | ~(_same("size") & _same("modified")))
+            .to_dicts()
+        )
+        fresh = [file for file in other if file["seq"] is None]
+        is_grouped = bool(self.group_by)
+        copy_of = copies(landing, fresh, listing, last, moved_only=is_grouped) if fresh and last.height else {}
         inputs, touched = [], []
-        for file in landing.find(self.path):
-            if file.name not in last:
-                inputs.append(file)
+        for file in sorted(other, key=lambda file: natural(file["name"])):
+            piece = entry_input(file["name"], file["size"], file["modified"], file["etag"])
+            if file["name"] in copy_of:
+                touched.append(Input(piece.name, {**piece.detail, "copy_of": copy_of[piece.name]}))
+            elif file["seq"] is None:
+                inputs.append(piece)
+            elif file["size"] == file["size_then"] and file["waits"]:
                 continue
-            seq, piece = last[file.name]
-            if _look(file) == _look(piece):
-                continue
-            if file.detail["size"] == piece.detail.get("size"):
-                if piece.detail.get("waits"):
-                    continue
-                if piece.detail.get("sha256") == landing.digest_of(file.name):
-                    touched.append(file)
-                    continue
-            inputs.append(Input(file.name, {**file.detail, "changed_since": seq}))
+            elif file["size"] == file["size_then"] and _is_content_of(landing, file):
+                touched.append(piece)
+            else:
+                inputs.append(Input(piece.name, {**piece.detail, "changed_since": file["seq"]}))
         return Discovery(tuple(inputs), touched=tuple(touched))
 
     def read(self, landing: Landing, piece: Input) -> Records:
@@ -91,6 +103,11 @@ class Files(Reader, Source):
         return self.model_dump(include=set(type(self).model_fields) - set(Source.model_fields) - {"path"})
 
 
-def _look(file: Input) -> tuple[int | None, str | None]:
-    """What a listing tells of a file's content."""
-    return file.detail.get("size"), file.detail.get("modified")
+def _same(column: str) -> pl.Expr:
+    return pl.col(column).eq_missing(pl.col(f"{column}_then"))
+
+
+def _is_content_of(landing: Landing, file: dict[str, Any]) -> bool:
+    if file["etag"] is not None and file["etag"] == file["etag_then"]:
+        return True
+    return file["sha256"] is not None and file["sha256"] == landing.digest_of(file["name"])

@@ -12,10 +12,12 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import obstore
+import polars as pl
 
 from customer360.platform import telemetry
 from customer360.platform.errors import ConfigError, TransientError
@@ -25,6 +27,9 @@ from customer360.platform.ledger import Input
 from customer360.platform.settings import Settings
 
 STREAM_BUFFER = 1 << 22
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Entry = tuple[str, int, int, str | None]  # of a listing
+LISTING = {"name": pl.String, "size": pl.Int64, "modified": pl.Int64, "etag": pl.String}
 _MAGIC = re.compile(r"[*?\[]")
 
 
@@ -54,14 +59,17 @@ class Landing:
 
         ``*`` and ``?`` also cross folders, ``[..]`` is one of some characters, ``**/`` is any number of folders, none
         included. An entry that cannot be listed costs itself: it is passed over, and said where the glob is after it.
-        The detail of a file is its size in bytes and its time of change.
+        The detail of a file is its size in bytes and its time of change, and the store's etag where it has one.
         """
+        return sorted((entry_input(*file) for file in self.listed(pattern)), key=lambda file: natural(file.name))
+
+    def listed(self, pattern: str) -> Iterator[Entry]:
+        """As `find`, in the order of the listing: name, size, time of change in microseconds since 1970, etag."""
         matches = matcher(pattern)
         start = literal_prefix(pattern)
-        found = self._remote(start, matches) if self.is_remote else self._local(pattern, start, matches)
-        return sorted(found, key=lambda file: natural(file.name))
+        return self._remote(start, matches) if self.is_remote else self._local(pattern, start, matches)
 
-    def _remote(self, start: str, matches: Callable[[str], bool]) -> Iterator[Input]:
+    def _remote(self, start: str, matches: Callable[[str], bool]) -> Iterator[Entry]:
         with _answers():
             found, passed_over = listing(self.root, dict(self.options), start)
         for key in passed_over:
@@ -72,31 +80,31 @@ class Landing:
             if not file.size and self.state_of(file.path) is None:  # listed without the `/` that ends its key
                 telemetry.log.warning(f"passed over {file.path} in {self.root}: the marker of a folder, no file")
                 continue
-            yield Input(file.path, {"size": file.size, "modified": file.modified})
+            yield file.path, file.size, microseconds(file.modified), file.etag
 
-    def _local(self, pattern: str, start: str, matches: Callable[[str], bool]) -> Iterator[Input]:
+    def _local(self, pattern: str, start: str, matches: Callable[[str], bool]) -> Iterator[Entry]:
         root = self._folder()
         if not _MAGIC.search(pattern):
-            names: Iterator[str] = iter([pattern])
+            names: Iterator[tuple[str, os.DirEntry[str] | Path]] = iter([(pattern, root / pattern)])
             if not (root / pattern).is_file():
                 return
         else:
             names = _walk(root, start)
-        for name in names:
+        for name, entry in names:
             if not matches(name):
                 continue
             if not _is_text(name):
                 telemetry.log.warning(f"passed over {_shown(name)} in {self.root}: its name is no UTF-8; rename it")
                 continue
             try:
-                state = (root / name).stat()
+                state = entry.stat()
             except OSError as fault:  # gone since it was listed, or a link that leads nowhere
                 telemetry.log.warning(f"passed over {name} in {self.root}: {fault.strerror}")
                 continue
             if not stat.S_ISREG(state.st_mode):  # who opens a pipe waits for whoever writes to it
                 telemetry.log.warning(f"passed over {name} in {self.root}: a pipe, a socket or a device, no file")
                 continue
-            yield Input(name, {"size": state.st_size, "modified": moment_text(state.st_mtime_ns)})
+            yield name, state.st_size, state.st_mtime_ns // 1000, None
 
     def stream(self, path: str) -> IO[bytes]:
         """The content of a file as a stream, by its path below the root. Raises OSError; TransientError as
@@ -122,11 +130,11 @@ class Landing:
             if self.is_remote:
                 with _answers():
                     meta = obstore.head(self._store(), path)
-                return Input(path, {"size": meta["size"], "modified": meta["last_modified"].isoformat()})
+                return entry_input(path, meta["size"], microseconds(meta["last_modified"].isoformat()), meta["e_tag"])
             state = (self._folder() / path).stat()
         except FileNotFoundError:
             return None
-        return Input(path, {"size": state.st_size, "modified": moment_text(state.st_mtime_ns)})
+        return entry_input(path, state.st_size, state.st_mtime_ns // 1000, None)
 
     def digest_of(self, path: str) -> str:
         """SHA-256 of a file's content, by which it is known whatever its time of change says; read in pieces."""
@@ -162,6 +170,17 @@ def _answers() -> Iterator[None]:
         raise TransientError(str(fault).splitlines()[0]) from None
 
 
+def entry_input(name: str, size: int, modified: int, etag: str | None) -> Input:
+    """A file of a listing as an input: times of change stand in a detail as text."""
+    detail: dict[str, Any] = {"size": size, "modified": moment_text(modified * 1000)}
+    return Input(name, detail | {"etag": etag} if etag else detail)
+
+
+def microseconds(moment: str) -> int:
+    """A time of change, as text with its offset, in microseconds since 1970."""
+    return (datetime.fromisoformat(moment) - EPOCH) // timedelta(microseconds=1)
+
+
 def literal_prefix(pattern: str) -> str:
     """The folder of a glob before its first special character: where listing begins."""
     return _MAGIC.split(pattern, maxsplit=1)[0].rpartition("/")[0]
@@ -180,8 +199,8 @@ def natural(name: str) -> tuple[list[str | int], str]:
     return [int(piece) if place % 2 else piece for place, piece in enumerate(pieces)], name
 
 
-def _walk(root: Path, start: str) -> Iterator[str]:
-    """Paths of all files below a folder, links followed; a link into a folder that it lies in is passed over."""
+def _walk(root: Path, start: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Paths and entries of all files below a folder, links followed; a link back into its own folder is passed over."""
     pending: list[tuple[str, tuple[tuple[int, int], ...]]] = [(start, ())]
     while pending:
         folder, above = pending.pop()
@@ -197,7 +216,7 @@ def _walk(root: Path, start: str) -> Iterator[str]:
         for entry in entries:
             name = f"{folder}/{entry.name}" if folder else entry.name
             if not _is_folder(entry):
-                yield name
+                yield name, entry
             elif entry.is_symlink() and _identity(root / name) in own:
                 telemetry.log.warning(
                     f"passed over the link {_shown(name)} in {root}: it leads back into its own folder"

@@ -25,20 +25,22 @@ def compact_command(
     dry_run: DryRunOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Fold the small files that batches leave in bronze into large ones; the next run reads the folded tables again."""
-    from customer360.platform.lake import upkeep
-    from customer360.platform.run import lake_of
+    """Fold the small files that batches leave in bronze into large ones, also where they are fewer than a run waits
+    for; nothing is built again for it.
+    """
+    from customer360.platform.run import lake_of, upkeep
     from customer360.serve.cli import report
 
-    lake = lake_of(configured(config))
-    if built := [name for name in names or () if not name.startswith("bronze.")]:
+    settings = configured(config)
+    lake = lake_of(settings)
+    if built := [n for n in names or () if not n.startswith("bronze.") and n not in upkeep.GROWING]:
         raise typer.BadParameter(
             f"{', '.join(built)}: only bronze grows by small files; a run writes the other tables one file a bucket"
         )
     grid = report.grid("Would fold" if dry_run else "Folded", "table", "files before", "files after")
     with lake.run_lock("lake compact"):
-        for name in _stored(lake, names, "bronze."):
-            done = upkeep.compact(lake, name, dry_run=dry_run)
+        for name in _stored(lake, names, "bronze.") if names else upkeep.growing(lake):
+            done = upkeep.compact(lake, name, settings.lake, dry_run=dry_run)
             grid.add_row(name, f"{done.before:,}", f"{done.after:,}")
     report.console.print(grid)
 

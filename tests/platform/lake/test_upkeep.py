@@ -1,4 +1,4 @@
-"""Upkeep: folding changes no row, and deleting leaves every version whole that is promised."""
+"""Upkeep: deleting leaves every version whole that is promised."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from customer360.platform import tables
 from customer360.platform.errors import LakeError, VersionGone
 from customer360.platform.lake import Add, Lake, upkeep
-from customer360.platform.lake.upkeep import Folded, Freed
+from customer360.platform.lake.upkeep import Freed
 from customer360.platform.tables import Integer, Money, String, Table, Timestamp, personal
 
 NAME = "silver.t_notes"
@@ -69,26 +69,6 @@ def age(lake: Lake, by: timedelta) -> None:
 
 def stands(lake: Lake, add: Add) -> bool:
     return (Path(lake.uri(NAME)) / add.path).exists()
-
-
-def test_compaction_keeps_rows_batches_and_silence(notes: Lake) -> None:
-    for seq in range(1, 5):
-        notes.append_batch(NAME, [put(notes, seq)], source="shop", seq=seq)
-    before = notes.scan(NAME).sort("id").collect()
-    assert upkeep.compact(notes, NAME, dry_run=True) == Folded(NAME, 4, 1)
-    assert len(notes.files(NAME)) == 4, "a dry run folds nothing"
-    assert upkeep.compact(notes, NAME) == Folded(NAME, 4, 1)
-    assert notes.scan(NAME).sort("id").collect().equals(before)
-    assert notes.transaction(NAME, "batch:shop") == 4
-    log = "".join(p.read_text() for p in (Path(notes.uri(NAME)) / "_delta_log").glob("*.json"))
-    assert "m1@x.org" not in log and "m4@x.org" not in log
-
-
-def test_partitions_are_folded_apart(notes: Lake) -> None:
-    hold(notes, put(notes, 1, "a"), put(notes, 2, "a"), put(notes, 3, "with space"))
-    assert upkeep.compact(notes, NAME, dry_run=True) == upkeep.compact(notes, NAME) == Folded(NAME, 3, 2)
-    assert ids(notes) == [1, 2, 3]
-    assert upkeep.compact(notes, NAME) == Folded(NAME, 2, 2)
 
 
 @pytest.mark.parametrize("kind", ["a", "with space", "per%20cent", "é"])
