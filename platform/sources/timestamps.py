@@ -8,9 +8,11 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Literal, cast
 
+import numpy as np
 import polars as pl
 
 from customer360.platform.errors import SourceError
+from customer360.platform.sources import textbytes
 
 Tell = Callable[[str], None]
 Order = Literal["day_first", "month_first"]
@@ -22,6 +24,8 @@ LATEST = 2.5e17  # microseconds: beyond the year 9800 is no time
 COMPACT, COMPACT_TIMES = (19_000_101, 22_001_231), (19_000_101_000_000, 22_001_231_235_959)
 ISO_FORMS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 ZONED_FORMS = ("%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%d %H:%M%z")
+ISO_LENGTHS = (10, 16, 19, 21, 22, 23, 24, 25, 26)  # of a date, with minutes, with seconds, with a fraction
+FARTHEST = 14  # hours that a zone lies from UTC
 ZONE = r"[+-]\d{2}:?\d{2}$"
 # Names of zones that stand for one offset (RFC 2822, and those of central Europe); others are no time.
 OFFSETS = {"EST": "-0500", "EDT": "-0400", "CST": "-0600", "CDT": "-0500", "MST": "-0700", "MDT": "-0600", "PST": "-0800",  # noqa: E501
@@ -101,7 +105,7 @@ def parsed(
         found = _from_number(values.cast(pl.Float64))
     else:
         found = _from_text(values.cast(pl.String), where, tell, order, usual)
-    return _in_utc(found, zone).alias(values.name)
+    return in_utc(found, zone).alias(values.name)
 
 
 def order_of(text: pl.Series) -> Order | None:
@@ -115,12 +119,80 @@ def order_of(text: pl.Series) -> Order | None:
     return None if one == two else "day_first" if one > two else "month_first"
 
 
+def iso(text: pl.Series) -> pl.DataFrame | None:
+    """Times as `in_utc` takes them, of a column whose texts are all written like 2025-06-01T09:30:15.250, equally long,
+    with or without time, seconds, fraction and offset. None where one is not: then `parsed` reads each as it is.
+    """
+    written = textbytes.matrix(text.drop_nulls())
+    body = None if written is None else _without_offset(written)
+    if body is None:
+        return None
+    digits, offset = body
+    length = digits.shape[1]
+    marks = {4: "-", 7: "-", 10: "T ", 13: ":", 16: ":", 19: "."}
+    if length not in ISO_LENGTHS or (offset is not None and length == len("2025-06-01")):
+        return None
+    signs = {place: sign for place, sign in marks.items() if place < length}
+    if not all(np.isin(digits[:, place], list(sign.encode())).all() for place, sign in signs.items()):
+        return None
+    numbers = digits[:, [place for place in range(length) if place not in marks]] - np.uint8(ord("0"))
+    micro = _microseconds(numbers.astype(np.int64).T) if (numbers <= 9).all() else None
+    if micro is None:
+        return None
+    at = pl.Series("at", micro if offset is None else micro - offset, pl.Int64)
+    if text.null_count():
+        at = pl.Series("at", [None], pl.Int64).new_from_index(0, len(text)).scatter(text.is_not_null().arg_true(), at)
+    return _frame(at.cast(pl.Datetime("us")), fixed=offset is not None)
+
+
+def _without_offset(written: np.ndarray) -> tuple[np.ndarray, np.ndarray | None] | None:
+    """Bytes of times without their offset, and the offset in microseconds; None where some have one and some do not."""
+    if (written[:, -1] == ord("Z")).all():
+        return written[:, :-1], np.zeros(len(written), np.int64)
+    if written.shape[1] <= len("2025-06-01T09:30") or not np.isin(written[:, -6], list(b"+-")).all():
+        return written, None
+    digits = written[:, [-5, -4, -2, -1]].astype(np.int64) - ord("0")
+    if not ((digits >= 0) & (digits <= 9)).all() or (written[:, -3] != ord(":")).any():
+        return None
+    hours, minutes = digits[:, 0] * 10 + digits[:, 1], digits[:, 2] * 10 + digits[:, 3]
+    if (hours > FARTHEST).any() or (minutes > 59).any():
+        return None
+    return written[:, :-6], np.where(written[:, -6] == ord("-"), -1, 1) * (hours * 60 + minutes) * 60_000_000
+
+
+def _microseconds(digit: np.ndarray) -> np.ndarray | None:
+    """Microseconds since 1970 of times whose digits are rows, from year to fraction; None where one is no time."""
+
+    def pair(place: int) -> np.ndarray:
+        return digit[place] * 10 + digit[place + 1] if len(digit) > place + 1 else np.zeros_like(digit[0])
+
+    year, month, day = pair(0) * 100 + pair(2), pair(4), pair(6)
+    hour, minute, second = pair(8), pair(10), pair(12)
+    if (year < 1).any() or (month < 1).any() or (month > 12).any():
+        return None
+    months = (year - 1970) * 12 + month - 1
+    first, after = (m.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) for m in (months, months + 1))
+    if (
+        (day < 1).any()
+        or (first + day > after).any()
+        or (hour > 23).any()
+        or (minute > 59).any()
+        or (second > 59).any()
+    ):
+        return None
+    fraction = np.zeros_like(year)
+    for place in range(14, 20):
+        fraction = fraction * 10 + (digit[place] if place < len(digit) else 0)
+    return ((((first + day - 1) * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000 + fraction
+
+
 def _frame(at: pl.Series, fixed: bool = False) -> pl.DataFrame:
     """Times, and whether they are of no zone but UTC."""
     return pl.DataFrame({"at": at}).with_columns(fixed=pl.lit(fixed))
 
 
-def _in_utc(found: pl.DataFrame, zone: str | None) -> pl.Series:
+def in_utc(found: pl.DataFrame, zone: str | None) -> pl.Series:
+    """Naive UTC times of a frame of `at` and `fixed`, whether these are UTC already; of others of the zone."""
     if zone is None:
         return found["at"]
 

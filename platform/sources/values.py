@@ -7,22 +7,26 @@ only numbers become numbers and only instants become instants without a look at 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Literal
 
+import numpy as np
 import polars as pl
 
 from customer360.platform.errors import ConfigError
 from customer360.platform.quality.ahead import MARGIN
 from customer360.platform.settings import Frozen
-from customer360.platform.sources import amounts, iso, timestamps
+from customer360.platform.sources import amounts, iso, textbytes, timestamps
+from customer360.platform.sources.textbytes import TextBytes
 from customer360.platform.tables import READS, Column, OneOf
 
 # What exports write for "nothing". In names of people only DUMPED counts: Null is a surname.
 NULLS = ("null", "(null)", "<null>", "\\n", "n/a", "na", "#n/a", "<na>", "nan", "nat", "none", "nil", "-", "--", "?")
 DUMPED = ("\\N", "#N/A", "<NA>", "(null)", "<null>")
 TRUE, FALSE = ("true", "t", "1", "y", "yes"), ("false", "f", "0", "n", "no")
+LONGEST_CHARACTER = 3  # bytes of one that stands for a letter of a word in another case
 BLANKS = "[\\s\u00a0\u200b\ufeff]+"
 
 
@@ -65,12 +69,26 @@ def known(values: pl.Series, column: Column, reading: Reading) -> pl.Series:
     if values.dtype != pl.String:
         return values.fill_nan(None) if values.dtype.is_float() else values
     metadata = column.metadata or {}
-    text = values.str.strip_chars()
-    nothing = text.is_in(["", *reading.words.nulls_of_names])
+    exact, lower = reading.words.nulls_of_names, ()
     if metadata.get("pii") != "name":
-        words = [w for w in reading.words.nulls if not (w == "na" and metadata.get(READS) == "country")]
-        nothing |= text.str.to_lowercase().is_in(words)
-    return values.set(nothing.fill_null(False), None) if nothing.any() else values
+        lower = tuple(w for w in reading.words.nulls if not (w == "na" and metadata.get(READS) == "country"))
+
+    def read_known(some: pl.Series) -> pl.Series:
+        text = some.str.strip_chars()
+        nothing = text.is_in(["", *exact])
+        if lower:
+            nothing |= text.str.to_lowercase().is_in(lower)
+        return some.set(nothing.fill_null(False), None)
+
+    return textbytes.where(values, _may_be_one_of(textbytes.of(values), (*exact, *lower)), read_known)
+
+
+def _may_be_one_of(text: TextBytes, words: Sequence[str]) -> np.ndarray:
+    """Texts that may be one of some words, in whatever case and with blanks around it; those that are empty, too."""
+    starts = {spelt.encode()[:1] for word in words for spelt in (word, word.upper(), word.lower())}
+    begins = np.isin(np.arange(256), [start[0] for start in starts if start])[text.first]
+    longest = max((len(word.encode()) for word in words), default=0)
+    return text.odd | (begins & (text.length <= longest * LONGEST_CHARACTER))
 
 
 def read(values: pl.Series, name: str, column: Column, reading: Reading, said: Said) -> pl.Series:
@@ -129,6 +147,12 @@ def identifiers(values: pl.Series) -> pl.Series:
             pl.select(pl.coalesce(number, pl.lit(values.fill_nan(None).cast(pl.String)))).to_series().alias(values.name)
         )
     text = values.cast(pl.String, strict=False)
+    ends = textbytes.of(text)
+    fraction = (ends.last == ord("0")) & (ends.before_last == ord("."))
+    return textbytes.where(text, ends.odd | (ends.first == ord("'")) | fraction, _bare_identifiers)
+
+
+def _bare_identifiers(text: pl.Series) -> pl.Series:
     text = text.str.replace(f"^{BLANKS}", "").str.replace(f"{BLANKS}$", "")
     text = text.str.replace(r"^'([0-9+].*)$", "$1")
     return text.str.replace(r"^(-?\d+)\.0$", "$1").replace("", None)
@@ -151,7 +175,7 @@ def _by_name(text: pl.Series, reader: str) -> pl.Series:
             plain if reader == "currency" and re.fullmatch("[A-Z]{3}", plain) and plain not in ("XXX", "XTS") else None
         )
         found[written] = known.get(plain, own)
-    return text.replace_strict(found, default=None, return_dtype=pl.String)
+    return _replaced(text, found)
 
 
 def countries(
@@ -181,7 +205,7 @@ def american_states(read_columns: dict[str, pl.Series], contract: dict[str, Colu
         return {}
     state = read_columns[kinds["state"]]
     codes = {written: iso.states().get(iso.plain(written), written) for written in state.drop_nulls().unique()}
-    coded = state.replace_strict(codes, default=None, return_dtype=pl.String)
+    coded = _replaced(state, dict(codes))
     country = read_columns.get(kinds.get("country", ""), pl.Series([None] * len(state), dtype=pl.String))
     american = (country == "USA").fill_null(True)
     return {kinds["state"]: pl.select(pl.when(american).then(coded).otherwise(state)).to_series()}
@@ -195,8 +219,14 @@ def _known_value(values: pl.Series, column: OneOf, synonyms: dict[str, str]) -> 
 
     known = {plain(word): value for word, value in synonyms.items()} | {plain(value): value for value in column.values}
     text = values.cast(pl.String, strict=False)
-    found = {written: known.get(plain(written), written) for written in text.drop_nulls().unique()}
-    return text.replace_strict(found, default=None, return_dtype=pl.String)
+    return _replaced(text, {written: known.get(plain(written), written) for written in text.drop_nulls().unique()})
+
+
+def _replaced(text: pl.Series, by: dict[str, str | None]) -> pl.Series:
+    """The texts, all of them keys of ``by``, with what stands there."""
+    if all(written == meant for written, meant in by.items()):
+        return text
+    return text.replace_strict(by, default=None, return_dtype=pl.String)
 
 
 def _number(text: pl.Series, name: str, to: pl.DataType, reading: Reading, said: Said) -> pl.Series:
@@ -225,17 +255,25 @@ def _moments(values: pl.Series, name: str, to: pl.DataType, reading: Reading, sa
     """
     if not (values.dtype.is_temporal() or values.dtype == pl.String or values.dtype.is_numeric()):
         values = values.cast(pl.String, strict=False)
+    at = timestamps.iso(values) if values.dtype == pl.String else None
+    if at is not None:
+        return _sensible(timestamps.in_utc(at, reading.timezone).alias(values.name), to, reading.timezone)
     values = _with_sense(values)
     order = reading.dates
     if values.dtype == pl.String and order is None and (told := timestamps.order_of(values)):
         said.facts[f"dates|{name}|{told}"] = 1
     zone = reading.timezone
     utc = timestamps.parsed(values, name, said.notes.append, order, zone, reading.usual.get(name))
+    return _sensible(utc, to, zone)
+
+
+def _sensible(utc: pl.Series, to: pl.DataType, zone: str | None) -> pl.Series:
+    """Times in UTC as instants or dates, without those that stand for none."""
     instants = utc.dt.replace_time_zone("UTC")
     local = (instants.dt.convert_time_zone(zone) if zone else instants).dt.date()
     sensible = local.dt.year().is_between(FIRST_YEAR, LAST_YEAR) & ~local.is_in(list(NO_DATES))
     found = local if to == pl.Date else instants
-    return pl.select(pl.when(sensible).then(found).cast(to).alias(values.name)).to_series()
+    return pl.select(pl.when(sensible).then(found).cast(to).alias(utc.name)).to_series()
 
 
 def _with_sense(values: pl.Series) -> pl.Series:

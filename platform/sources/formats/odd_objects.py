@@ -34,28 +34,30 @@ def as_text(raw: bytes) -> dict[str, str | None]:
     return {whole(key): _text(held) for key, held in value.items()}
 
 
-def needs_a_look(data: bytes) -> bool:
-    """Whether a text may hold lines that `odd_lines` finds, none of which names a key twice."""
-    if b"\\" not in data:
-        return False
-    nested = b"[" in data or data.count(b"{") > data.count(b"\n") + 1  # an object a line, and no more
-    return nested or SURROGATE.search(data) is not None
-
-
-def odd_lines(lines: Lines, alike: bool) -> np.ndarray:
-    """Numbers of the lines that need `as_text`. ``alike``: every line is known to have the same keys, each once."""
+def odd_lines(lines: Lines, unlike: np.ndarray) -> np.ndarray:
+    """Numbers of the lines that need `as_text`. ``unlike``: lines that may name a key twice; no others do."""
     if not len(lines.starts):
         return np.empty(0, np.int64)
-    data = lines.data.data
-    odd = [] if alike else [_with_repeated_keys(lines)]
-    escapes = np.flatnonzero(lines.data == BACKSLASH)
-    if len(escapes):
-        line_of = np.unique(_line_of(lines, escapes))
-        odd.append(line_of[np.isin(line_of, _with_nested_values(lines), assume_unique=True)])
-        if SURROGATE.search(data):
-            odd.append(_line_of(lines, np.array([m.start() for m in SURROGATE.finditer(data)], np.int64)))
+    odd = [unlike[_with_repeated_keys(lines.some(unlike))]] if len(unlike) else []
+    odd += _with_odd_escapes(lines)
     found = np.unique(np.concatenate(odd)) if odd else np.empty(0, np.int64)
     return found[found >= 0]
+
+
+def _with_odd_escapes(lines: Lines) -> list[np.ndarray]:
+    """Lines with escapes and nested values, and lines with half of a surrogate pair."""
+    data, odd = lines.data, list[np.ndarray]()
+    escapes = np.flatnonzero(data == BACKSLASH)
+    if not len(escapes):
+        return odd
+    braces, brackets = OPENING
+    outermost = np.count_nonzero(data[lines.starts] == braces)
+    if np.count_nonzero(data == braces) > outermost or np.count_nonzero(data == brackets):
+        line_of = np.unique(_line_of(lines, escapes))
+        odd.append(line_of[np.isin(line_of, _with_nested_values(lines), assume_unique=True)])
+    if (data[np.minimum(escapes + 1, len(data) - 1)] == ord("u")).any():
+        odd.append(_line_of(lines, np.array([m.start() for m in SURROGATE.finditer(data.data)], np.int64)))
+    return odd
 
 
 def _line_of(lines: Lines, places: np.ndarray) -> np.ndarray:
@@ -64,7 +66,7 @@ def _line_of(lines: Lines, places: np.ndarray) -> np.ndarray:
 
 def _with_nested_values(lines: Lines) -> np.ndarray:
     """Lines that seem to hold an object or array as a value; some that hold such signs in a text are among them."""
-    opens = np.flatnonzero(np.isin(lines.data, OPENING))
+    opens = np.flatnonzero((lines.data == OPENING[0]) | (lines.data == OPENING[1]))
     before = lines.data[np.maximum(opens - 1, 0)]
     return np.unique(_line_of(lines, opens[(opens > 0) & ((before == COLON) | (before == SPACE) | (before == 9))]))
 
