@@ -11,6 +11,7 @@ from typing import Any
 
 from customer360.models.base import Model, Params, Snapshot
 from customer360.models.frames import HORIZON_DAYS
+from customer360.models.lifecycle import content
 from customer360.models.lifecycle.plan import Plan, params_of, plan_of
 from customer360.platform.errors import ModelError
 from customer360.platform.lake import Lake
@@ -56,6 +57,10 @@ class ModelJob:
     def versions(self) -> dict[str, int]:
         """Of every table that the model reads, now."""
         return {table: self.lake.version(table) for table in self.model.tables}
+
+    def content(self) -> str:
+        """Digest of the rows that the model reads, now."""
+        return content.of_inputs(self.inputs())
 
     def champion(self) -> str:
         """Raises ModelError when there is none."""

@@ -122,7 +122,11 @@ def test_a_training_says_how_good_it_is_and_what_keeps_it_from_being_champion(mo
     monkeypatch.setattr(train, "workers_of", lambda settings, model: 1)
     monkeypatch.setattr(train, "snapshot_of", lambda lake, model, day: interactions(day, 2))
     monkeypatch.setattr(train, "_fit", lambda *of: None)
-    train.train(job.ModelJob(SimpleNamespace(), SimpleNamespace(version=lambda table: 1), TOY, CUT))
+    train.train(
+        job.ModelJob(
+            SimpleNamespace(), SimpleNamespace(version=lambda table: 1, files=lambda table: [], uri=str), TOY, CUT
+        )
+    )
     assert said["judged toy"].items() >= {"window_from": date(2024, 4, 2), "quality": "0.5"}.items()
     why = [message for message in said if "customer360 promote toy 2" in message and "version 1" in message]
     assert bool(why) is not is_champion
