@@ -3,8 +3,8 @@
 A run is named by what goes into it (model, date, parameters, code, and the rows themselves: `content`). Starting it
 again goes on from its last checkpoint; a finished run is not fitted twice. The worker reports once a checkpoint: every
 report waits for the controller's poll (about two seconds), and Ray's own XGBoost callback reports each boosting round
-whatever its frequency says. How many workers share a fit is no part of its name: a checkpoint of one serves two, and their weights differ by
-rounding alone.
+whatever its frequency says. How many workers share a fit is no part of its name: a checkpoint of one serves two, and
+their weights differ by rounding alone.
 """
 
 import json

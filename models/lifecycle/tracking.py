@@ -90,14 +90,15 @@ class Registry:
         evaluation: Evaluation,
         *,
         promote: bool = False,
+        refused: str = "",
         card: str = "",
         figures: Mapping[str, "Figure"] | None = None,
     ) -> Logged:
         """Log one fit and register its files (in `directory`) as a new version of its model.
 
         Recorded: what the fit was asked for, metrics, verdicts, the fingerprint of the files, the signature, the model
-        `card` (Markdown) and `figures` by file name. The version becomes
-        champion when there is none or `promote` is set, else challenger. Raises ModelError when a table's version is
+        `card` (Markdown) and `figures` by file name. The version becomes champion when there is none and it was not
+        `refused` (with a reason), or `promote` is set, else challenger. Raises ModelError when a table's version is
         missing.
         """
         model, as_of = fit.model, fit.as_of
@@ -132,9 +133,11 @@ class Registry:
         version = str(info.registered_model_version)
         if card:
             self._client().update_model_version(model.name, version, card[:DESCRIPTION_LENGTH])
-        if promote or self.champion_version(model.name) is None:
+        if promote or (not refused and self.champion_version(model.name) is None):
             self.promote(model.name, version)
         else:
+            if refused:
+                self.note(model.name, version, "gate", f"refused: {refused}")
             self._client().set_registered_model_alias(model.name, CHALLENGER, version)
         return Logged(model.name, version, run.info.run_id, self.champion_version(model.name) == version)
 

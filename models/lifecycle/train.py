@@ -39,11 +39,17 @@ def train(job: ModelJob) -> Any:
         directory = Path(scratch) / "fitted"
         _fit(job, fit, directory, workers)
         described = card(fit, evaluation, job.last_window, plan)
+        refused = plan.refusal(evaluation.metrics, evaluation.verdicts)
         logged = job.registry.log_model_run(
-            fit, directory, evaluation, card=described, figures=plots.figures(evaluation)
+            fit, directory, evaluation, card=described, figures=plots.figures(evaluation), refused=refused
         )
     telemetry.event(f"registered {model.name}", version=logged.version, champion=logged.is_champion)
-    if not logged.is_champion:
+    if not logged.is_champion and refused and job.registry.champion_version(model.name) is None:
+        telemetry.event(
+            f"  {model.name} version {logged.version} is not in use: {refused}; `customer360 promote {model.name} "
+            f"{logged.version} --force --reason TEXT` overrules that and keeps the reason"
+        )
+    elif not logged.is_champion:
         telemetry.event(
             f"  {model.name} has a champion, version {job.champion()}, and only the gate replaces one: "
             f"`customer360 promote {model.name} {logged.version}` compares both on the same customers"
