@@ -25,7 +25,7 @@ from customer360.models import frames
 from customer360.models.base import Evaluation, Model, NoProgress, Params, Progress, Snapshot, register
 from customer360.models.lifecycle import evaluation
 from customer360.models.outputs import PAYLOADS
-from customer360.models.purchasing import btyd, starts
+from customer360.models.purchasing import starts
 from customer360.models.purchasing.season import Clock
 from customer360.models.purchasing.starts import EXPECTED, INPUTS, QUIET, WINDOW, Examples, Spending
 from customer360.platform.errors import ModelError
@@ -199,17 +199,14 @@ def survival(
 ) -> pl.DataFrame:
     """P(no purchase within h days) for each h of `at_days`: `person_id`, `quiet_30d`, …; rows as in `frame`.
 
-    The curve of BG/NBD in season time, its exponent set for each customer so that it passes through the score at the
+    The curve of the starting points, its exponent set for each customer so that it passes through the score at the
     horizon of the model: it never rises with h.
     """
     rows = _started(fitted, frame, as_of)
     spending, probability = fitted.spending, score(fitted, frame, as_of)["score"].to_numpy()
-    x, last, age = starts.summary(rows, as_of, spending.clock)
 
     def quiet(days: int) -> Array:
-        window = float(spending.clock.between(as_of, days))
-        found = btyd.no_purchase_probability(spending.purchases, x, last, age, window)
-        return np.clip(found, CERTAIN, 1.0 - CERTAIN)
+        return np.clip(starts.quiet(rows, spending, as_of, days), CERTAIN, 1.0 - CERTAIN)
 
     exponent = np.log(probability) / np.log(quiet(fitted.params.horizon_days))
     curve = {f"quiet_{days}d": quiet(days) ** exponent for days in sorted(at_days)}
@@ -270,7 +267,7 @@ def baselines(days: pl.LazyFrame, frame: pl.DataFrame, as_of: date, horizon_days
     """Scores of the rules to beat, higher for likelier churn: days since the last purchase, and fewer expected
     purchases by BG/NBD on calendar time.
     """
-    plain = starts.with_start(frame, starts.fit(days, as_of, Clock(as_of)), as_of, horizon_days)
+    plain = starts.with_start(frame, starts.fit_plain(days, as_of, Clock(as_of)), as_of, horizon_days)
     return {"recency": frame["recency_days"].to_numpy(), "bgnbd": -plain[EXPECTED].to_numpy()}
 
 

@@ -334,7 +334,7 @@ def baselines(days: pl.LazyFrame, frame: pl.DataFrame, as_of: date, horizon_days
     of the last 90 days, and BG/NBD on calendar time with Gamma-Gamma.
     """
     rate = frame["gross_amount"] / frame["tenure_days"].clip(horizon_days)
-    alone = starts.with_start(frame, starts.fit(days, as_of, Clock(as_of)), as_of, horizon_days)[START]
+    alone = starts.with_start(frame, starts.fit_plain(days, as_of, Clock(as_of)), as_of, horizon_days)[START]
     return {
         "rate": rate.to_numpy() * horizon_days,
         "last_90d": frame["gross_amount_90d"].to_numpy(),

@@ -17,7 +17,7 @@ from scipy.special import expit, logit
 from customer360.models import churn, clv, frames
 from customer360.models.files.transactions import Transactions, days
 from customer360.models.lifecycle import evaluation
-from customer360.models.purchasing import btyd, season, starts
+from customer360.models.purchasing import btyd, outliers, season, starts
 from customer360.models.purchasing.starts import QUIET, START, Examples
 from customer360.platform.errors import ModelError
 
@@ -32,6 +32,7 @@ SHORT_DAYS = 90  # window that sets the level of BG/NBD where no window of the w
 SHORT_BUYERS = 50
 LEVEL_BOUNDS = (2 / 3, 3 / 2)
 CERTAIN = 1e-4
+NAMED = 5  # outliers, the largest
 
 Array = NDArray[np.float64]
 
@@ -72,12 +73,16 @@ def score(transactions: Transactions, as_of: date, horizon_days: int) -> Scores:
     past = days(transactions.lines.filter(pl.col("at").dt.date() < as_of)).collect().lazy()
     _require_purchases(transactions.lines, as_of)
     first = frames.first_purchase_on(past)
-    customers = frames.features(past, as_of).filter(pl.col("recency_days").is_not_null()).collect()
+    tempered = outliers.temper(past, as_of)
+    own = outliers.counted_as(past, tempered.found, "bound")
+    customers = frames.features(own, as_of).filter(pl.col("recency_days").is_not_null()).collect()
     notes = [
         *transactions.notes,
         f"{customers.height:,} customers with a purchase from {first} to {as_of}; horizon {horizon_days} days",
+        *_told(tempered.found, past),
     ]
-    estimate, reasons = _estimate(past, customers, first, as_of, horizon_days)
+    ordinary = ~customers["person_id"].is_in(tempered.persons.implode()).to_numpy()
+    estimate, reasons = _estimate(tempered.days.collect().lazy(), customers, ordinary, first, as_of, horizon_days)
     table = pl.DataFrame(
         {
             "customer_id": customers["person_id"].cast(transactions.customer_type),
@@ -90,6 +95,24 @@ def score(transactions: Transactions, as_of: date, horizon_days: int) -> Scores:
     return Scores(table, (*notes, *reasons))
 
 
+def _told(found: pl.DataFrame, past: pl.LazyFrame) -> list[str]:
+    """Outliers by name, and what they would have done to the total."""
+    if found.is_empty():
+        return []
+    total = past.select(pl.col("gross_amount").sum()).collect().item()
+    without = total - float((found["amount"] - found["usual"]).sum())
+    named = "; ".join(
+        f"{row['person_id']} on {row['on']}: {row['amount']:,.2f}, usual is {row['usual']:,.2f}"
+        for row in found.head(NAMED).iter_rows(named=True)
+    )
+    more = f"; and {found.height - NAMED:,} more" if found.height > NAMED else ""
+    return [
+        f"warning: {found.height:,} purchases are far above all that is usual ({named}{more}): kept out of the fit, "
+        f"else the total of what was bought were {total / without:,.2f} times as large; correct them where they are "
+        "mistyped"
+    ]
+
+
 def _require_purchases(lines: pl.DataFrame, as_of: date) -> None:
     sold = lines.filter(pl.col("amount") > 0)["at"].dt.date()
     if sold.is_empty():
@@ -100,7 +123,12 @@ def _require_purchases(lines: pl.DataFrame, as_of: date) -> None:
 
 
 def _estimate(
-    past: pl.LazyFrame, customers: pl.DataFrame, first: date, as_of: date, horizon: int
+    past: pl.LazyFrame,
+    customers: pl.DataFrame,
+    ordinary: NDArray[np.bool_],
+    first: date,
+    as_of: date,
+    horizon: int,
 ) -> tuple[Estimate, list[str]]:
     cuts = _cuts(first, as_of, horizon)
     why = (
@@ -116,7 +144,7 @@ def _estimate(
         examples = starts.examples(past, as_of, cuts, horizon, ACTIVE_WITHIN_DAYS)
         outcomes = examples.past["churned"]
         if outcomes.any() and not outcomes.all():
-            return _modelled(past, examples, customers, first, horizon)
+            return _modelled(past, examples, customers, ordinary, first, horizon)
         why = "all customers of the known windows did the same"
     try:
         return _by_btyd(past, customers, first, as_of, horizon, why)
@@ -151,7 +179,12 @@ def _fitted(examples: Examples, horizon: int) -> tuple[churn.ChurnFitted, clv.Cl
 
 
 def _modelled(
-    past: pl.LazyFrame, examples: Examples, customers: pl.DataFrame, first: date, horizon: int
+    past: pl.LazyFrame,
+    examples: Examples,
+    customers: pl.DataFrame,
+    ordinary: NDArray[np.bool_],
+    first: date,
+    horizon: int,
 ) -> tuple[Estimate, list[str]]:
     """The platform's models, blended with BG/NBD as the inner split says."""
     as_of = examples.as_of
@@ -172,19 +205,22 @@ def _modelled(
     active = customers.select("person_id").join(
         examples.current.select("person_id", active=True), on="person_id", how="left"
     )
-    return _blend(fitted, customers, active["active"].fill_null(False).to_numpy(), as_of, weights), notes
+    is_active = active["active"].fill_null(False).to_numpy()
+    return _blend(fitted, customers, (is_active & ordinary, ~is_active & ordinary), as_of, weights), notes
 
 
 def _blend(
     fitted: tuple[churn.ChurnFitted, clv.ClvFitted],
     frame: pl.DataFrame,
-    active: NDArray[np.bool_],
+    groups: tuple[NDArray[np.bool_], NDArray[np.bool_]],
     as_of: date,
     weights: Weights,
 ) -> Estimate:
-    """Models and BG/NBD, weighted in log-odds and in logarithms; the level over the active customers is the models'.
-    The trees have seen none of the others: their total is half the trees', half that of BG/NBD at the same level.
+    """Models and BG/NBD, weighted in log-odds and in logarithms; the level over the active customers, the first of the
+    groups, is the models'. The trees have seen none of the silent ones, the second: their total is half the trees',
+    half that of BG/NBD at the same level. Who is in neither sets no level: an account like no other.
     """
+    active, silent = groups
     leaving, value = fitted
     rows = starts.with_start(frame, leaving.spending, as_of, leaving.params.horizon_days)
     p_model = churn.score(leaving, frame, as_of)["score"].to_numpy()
@@ -197,10 +233,10 @@ def _blend(
         log_odds = log_odds + churn.level(log_odds[active], float(p_model[active].mean()))
     if weights.clv < 1 and active.any():
         amount = amount * (scored["score"].to_numpy()[active].sum() / amount[active].sum())
-    if active.any() and not active.all():
+    if active.any() and silent.any():
         start = rows[START].to_numpy()
-        plain = start[~active].sum() * amount[active].sum() / start[active].sum()
-        amount = np.where(active, amount, amount * np.sqrt(plain / amount[~active].sum()))
+        plain = start[silent].sum() * amount[active].sum() / start[active].sum()
+        amount = np.where(silent, amount * np.sqrt(plain / amount[silent].sum()), amount)
     low, high = value.interval.of(amount)
     return Estimate(expit(log_odds), amount, low, high)
 
@@ -227,7 +263,7 @@ def _inner_split(past: pl.LazyFrame, first: date, as_of: date, horizon: int) -> 
     churned, revenue = frame["churned"].cast(pl.Float64).to_numpy(), frame["revenue"].to_numpy()
     if not (outcomes.any() and not outcomes.all() and 0 < churned.mean() < 1 and revenue.sum() > 0):
         return Weights(), [f"no inner split: all customers did the same around {at}; models taken unjudged"]
-    fitted, everybody = _fitted(examples, horizon), np.ones(frame.height, dtype=bool)
+    fitted, everybody = _fitted(examples, horizon), (np.ones(frame.height, bool), np.zeros(frame.height, bool))
     tried = {weight: _blend(fitted, frame, everybody, at, Weights(weight, weight)) for weight in WEIGHTS}
 
     def log_loss(weight: float) -> float:

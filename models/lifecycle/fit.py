@@ -12,9 +12,12 @@ from customer360.models.base import Model, Params
 
 @dataclass(frozen=True)
 class Fit:
-    """`as_of`: the fit knows nothing of this day or later. `versions`: of every table that it reads."""
+    """`as_of`: the fit knows nothing of this day or later. `versions`: of every table that it reads; `content`: the
+    digest of their rows (`content.of_inputs`), empty where it was not taken.
+    """
 
     model: Model[Any, Any]
     params: Params
     as_of: date
     versions: Mapping[str, str | int]
+    content: str = ""

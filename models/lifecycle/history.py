@@ -56,9 +56,15 @@ def history(job: ModelJob) -> History:
     Raises:
         TableMissing: a table that the model reads was not built.
     """
-    first = [day for table in job.model.tables if table in PURCHASES and (day := _first(job.lake, table))]
-    known = (job.cut - min(first)).days if first else None
+    first = first_purchase_on(job)
+    known = None if first is None else (job.cut - first).days
     return History(job.model.name, days_needed(job.model, job.params), known)
+
+
+def first_purchase_on(job: ModelJob) -> date | None:
+    """The first day with a purchase in what the model reads; None where there is none, or it reads no purchases."""
+    found = [day for table in job.model.tables if table in PURCHASES and (day := _first(job.lake, table))]
+    return min(found) if found else None
 
 
 def _first(lake: Lake, table: str) -> date | None:

@@ -13,6 +13,7 @@ import polars as pl
 
 from customer360.models.base import Model, Params, Snapshot
 from customer360.models.frames import HORIZON_DAYS
+from customer360.models.lifecycle import content
 from customer360.models.lifecycle.plan import Plan, params_of, plan_of
 from customer360.platform.errors import ModelError
 from customer360.platform.lake import Lake
@@ -60,6 +61,10 @@ class ModelJob:
     def versions(self) -> dict[str, int]:
         """Of every table that the model reads, now."""
         return {table: self.lake.version(table) for table in self.model.tables}
+
+    def content(self) -> str:
+        """Digest of the rows that the model reads, now."""
+        return content.of_inputs(self.inputs())
 
     def champion(self) -> str:
         """Raises ModelError when there is none."""

@@ -1,13 +1,12 @@
 """Fitting a model on Ray Train: workers read Parquet, fit as in process, and the first hands back the fitted files.
 
-A run is named by what goes into it (model, date, parameters, data versions). Starting it again goes on from its last
-checkpoint; a finished run is not fitted twice. The worker reports once a checkpoint: every report waits for the
-controller's poll (about two seconds), and Ray's own XGBoost callback reports each boosting round whatever its frequency
-says. How many workers share a fit is no part of its name: a checkpoint of one serves two, and their weights differ by
-rounding alone.
+A run is named by what goes into it (model, date, parameters, code, and the rows themselves: `content`). Starting it
+again goes on from its last checkpoint; a finished run is not fitted twice. The worker reports once a checkpoint: every
+report waits for the controller's poll (about two seconds), and Ray's own XGBoost callback reports each boosting round
+whatever its frequency says. How many workers share a fit is no part of its name: a checkpoint of one serves two, and
+their weights differ by rounding alone.
 """
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -25,6 +24,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.xgboost import XGBoostTrainer
 
 from customer360.models.base import Params, Snapshot, find, fingerprint
+from customer360.models.lifecycle import content
 from customer360.platform.errors import ModelError
 
 TRAINERS: dict[str, type[DataParallelTrainer]] = {
@@ -38,19 +38,19 @@ MAX_FAILURES = 1  # a worker that dies once (memory, node) is started again from
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What one fit reads. `inputs` are Parquet files (paths or globs that every node can open) by lake table,
-    `versions` the Delta version or fingerprint of each: the same versions mean the same run."""
+    """What one fit reads. `inputs` are Parquet files (paths that every node can open) by lake table; `content` is
+    their digest (`content.of_inputs`): the same content means the same run, wherever the files lie."""
 
     model: str
     as_of: date
     params: Params
     inputs: Mapping[str, Sequence[str]]
-    versions: Mapping[str, str | int]
+    content: str
 
     @property
     def name(self) -> str:
-        facts = [self.model, self.as_of.isoformat(), self.params.model_dump(mode="json"), sorted(self.versions.items())]
-        return f"{self.model}-{self.as_of}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]}"
+        recipe = content.recipe(find(self.model), self.as_of, self.params, self.content)
+        return f"{self.model}-{self.as_of}-{recipe[:12]}"
 
 
 @dataclass(frozen=True)

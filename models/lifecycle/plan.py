@@ -114,6 +114,9 @@ class Plan(Section):
     objective: Objective | None = None
     budget: str | None = None
     guardrails: dict[str, Limits] = {}
+    baseline: str | None = Field(
+        default=None, description="comparison of `evaluate` that a first champion may not lose"
+    )
     margin: float = Field(
         default=0.0,
         ge=0,
@@ -121,6 +124,21 @@ class Plan(Section):
     )
     retrain: Retrain = Retrain()
     limits: tuple[str, ...] = ()  # what the model is not good for: lines of its card
+
+    def broken(self, metrics: Mapping[str, float]) -> str:
+        """Every guardrail that figures break, in words; empty when all hold."""
+        found = {name: limits.broken_by(metrics.get(name)) for name, limits in self.guardrails.items()}
+        return "; ".join(f"{name} {why}" for name, why in found.items() if why)
+
+    def refusal(self, metrics: Mapping[str, float], verdicts: Mapping[str, str]) -> str:
+        """Why a model may not be the first champion; empty when it may. There is no version to compare it with: its
+        baseline stands in for one.
+        """
+        if broken := self.broken(metrics):
+            return f"guardrail broken: {broken}"
+        if self.baseline is not None and verdicts.get(self.baseline) == "worse":
+            return f"worse than its baseline ({self.baseline})"
+        return ""
 
 
 def params_of(settings: Settings, model: Model[Any, Any]) -> Params:

@@ -13,9 +13,10 @@ from datetime import date
 import polars as pl
 
 from customer360.models.base import Evaluation, NoProgress
-from customer360.models.lifecycle import drift, evaluation
+from customer360.models.lifecycle import content, drift, evaluation
 from customer360.models.lifecycle.evaluation import Comparison, Verdict
-from customer360.models.lifecycle.job import ModelJob
+from customer360.models.lifecycle.history import first_purchase_on
+from customer360.models.lifecycle.job import ModelJob, horizon_of
 from customer360.models.lifecycle.plan import Plan
 from customer360.models.lifecycle.train import train
 from customer360.platform import telemetry
@@ -87,6 +88,7 @@ class Outcome:
 def judge(job: ModelJob, version: str, at: date | None = None) -> Judged:
     """Judge a version on the window from `at` on, by default the newest known one."""
     at = at or job.last_window
+    _require_window(job, at)
     snapshot = job.snapshot(at)
     is_refitted = job.registry.as_of(job.model.name, version) > at
     if is_refitted:
@@ -94,6 +96,17 @@ def judge(job: ModelJob, version: str, at: date | None = None) -> Judged:
     else:
         fitted = job.registry.load(job.model.name, version)
     return Judged(version, at, is_refitted, job.model.evaluate(fitted, snapshot))
+
+
+def _require_window(job: ModelJob, at: date) -> None:
+    if at > job.last_window:
+        raise ModelError(
+            f"the window from {at} has no outcome yet: it is {horizon_of(job.params)} days long and the data are read "
+            f"up to {job.cut}; take {job.last_window} or earlier"
+        )
+    first = first_purchase_on(job)
+    if first is not None and first >= at:
+        raise ModelError(f"nothing is known before the window from {at}: the first purchase is on {first}")
 
 
 def compare(job: ModelJob, one: Judged, other: Judged) -> Comparison | Figures:
@@ -135,16 +148,16 @@ def _figures(job: ModelJob, one: Judged, other: Judged) -> Figures:
 
 def broken_guardrails(plan: Plan, judged: Judged) -> str:
     """Every guardrail that the judged figures break, in words; empty when all hold."""
-    metrics = judged.evaluation.metrics
-    broken = {name: limits.broken_by(metrics.get(name)) for name, limits in plan.guardrails.items()}
-    return "; ".join(f"{name} {why}" for name, why in broken.items() if why)
+    return plan.broken(judged.evaluation.metrics)
 
 
-def gate(job: ModelJob, challenger: str) -> Decision:
+def gate(job: ModelJob, challenger: str, forced: str = "") -> Decision:
     """Judge a challenger against the champion on the newest known window and promote it if it is better.
 
     Promoted: no guardrail broken, and the interval of the paired difference lies above minus the model's `margin`.
-    Where the champion breaks a guardrail itself, a challenger that is not worse is let in.
+    Where the champion breaks a guardrail itself, a challenger that is not worse is let in; where there is no champion,
+    one that does not lose to the model's baseline. A reason to promote it all the same (`forced`) is kept with what
+    the gate said.
     """
     champion = job.registry.champion_version(job.model.name)
     if champion == challenger:
@@ -154,12 +167,15 @@ def gate(job: ModelJob, challenger: str) -> Decision:
     if broken := broken_guardrails(job.plan, theirs):
         decision = False, f"guardrail broken: {broken}"
     elif champion is None:
-        decision = True, "there is no champion, and no guardrail is broken"
+        lost = job.plan.refusal(theirs.evaluation.metrics, theirs.evaluation.verdicts)
+        decision = not lost, lost or "there is no champion, no guardrail is broken, and no baseline is better"
     else:
         ours = judge(job, champion)
         comparison = compare(job, theirs, ours)
         decision = _decide(comparison, job.plan.margin, broken_guardrails(job.plan, ours))
     is_promoted, reason = decision
+    if forced and not is_promoted:
+        is_promoted, reason = True, f"forced: {forced}; the gate had refused it: {reason}"
     if is_promoted:
         job.registry.promote(job.model.name, challenger, reason)
     job.registry.note(job.model.name, challenger, "gate", f"{'promoted' if is_promoted else 'refused'}: {reason}")
@@ -257,9 +273,15 @@ def _retrain(job: ModelJob) -> Outcome:
     reason = watched.reason if watched else due(job)
     if not reason:
         return Outcome(name, "kept", "nothing is due")
+    recipe = content.recipe(job.model, job.cut, job.params, job.content())
+    if (known := job.registry.trained_by(name, recipe)) is not None:
+        same = f"version {known} was trained as of {job.cut} on the same rows, by the same code and parameters"
+        return Outcome(name, "kept", f"{reason}; {same}")
     telemetry.event(f"retrain {name}", reason=reason)
     logged = train(job)
     if logged.is_champion:
         return Outcome(name, "promoted", f"{reason}; version {logged.version} is the first champion")
+    if job.registry.champion_version(name) is None:
+        return Outcome(name, "refused", f"{reason}; version {logged.version} may not be the first: see its backtest")
     decision = gate(job, logged.version)
     return Outcome(name, "promoted" if decision.is_promoted else "refused", f"{reason}; {decision.reason}")

@@ -27,6 +27,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.types import ColSpec, DataType, Schema
 
 from customer360.models.base import Evaluation, Fitted, Model, Params, find, fingerprint
+from customer360.models.lifecycle import content, relocation
 from customer360.models.lifecycle.fit import Fit
 from customer360.models.outputs import PAYLOADS
 from customer360.platform.errors import ModelError
@@ -89,14 +90,15 @@ class Registry:
         evaluation: Evaluation,
         *,
         promote: bool = False,
+        refused: str = "",
         card: str = "",
         figures: Mapping[str, "Figure"] | None = None,
     ) -> Logged:
         """Log one fit and register its files (in `directory`) as a new version of its model.
 
         Recorded: what the fit was asked for, metrics, verdicts, the fingerprint of the files, the signature, the model
-        `card` (Markdown) and `figures` by file name. The version becomes
-        champion when there is none or `promote` is set, else challenger. Raises ModelError when a table's version is
+        `card` (Markdown) and `figures` by file name. The version becomes champion when there is none and it was not
+        `refused` (with a reason), or `promote` is set, else challenger. Raises ModelError when a table's version is
         missing.
         """
         model, as_of = fit.model, fit.as_of
@@ -109,6 +111,7 @@ class Registry:
             mlflow.log_metrics(evaluation.metrics)
             mlflow.set_tags(
                 {"as_of": as_of.isoformat(), "fingerprint": fingerprint(directory)}
+                | ({"recipe": content.recipe(model, as_of, fit.params, fit.content)} if fit.content else {})
                 | {f"data.{table}": str(version) for table, version in fit.versions.items()}
                 | {f"verdict.{name}": verdict for name, verdict in evaluation.verdicts.items()}
             )
@@ -130,9 +133,11 @@ class Registry:
         version = str(info.registered_model_version)
         if card:
             self._client().update_model_version(model.name, version, card[:DESCRIPTION_LENGTH])
-        if promote or self.champion_version(model.name) is None:
+        if promote or (not refused and self.champion_version(model.name) is None):
             self.promote(model.name, version)
         else:
+            if refused:
+                self.note(model.name, version, "gate", f"refused: {refused}")
             self._client().set_registered_model_alias(model.name, CHALLENGER, version)
         return Logged(model.name, version, run.info.run_id, self.champion_version(model.name) == version)
 
@@ -242,7 +247,8 @@ class Registry:
             raise ModelError(f"{name} has no version {version}: {error.message}") from None
 
     def _past_champions(self, name: str) -> list[str]:
-        found: list[str] = json.loads(self._client().get_registered_model(name).tags.get(PAST, "[]"))
+        registered = self._registered(name)
+        found: list[str] = json.loads(registered.tags.get(PAST, "[]")) if registered else []
         return found
 
     def _set_past_champions(self, name: str, versions: list[str]) -> None:
@@ -257,19 +263,29 @@ class Registry:
         return self._alias(name, CHALLENGER)
 
     def _alias(self, name: str, alias: str) -> str | None:
+        registered = self._registered(name)
+        return str(registered.aliases[alias]) if registered and alias in registered.aliases else None
+
+    def _registered(self, name: str) -> Any:
+        """The model as the registry has it, None when it was never trained."""
         try:
-            aliases = self._client().get_registered_model(name).aliases
+            return self._client().get_registered_model(name)
         except MlflowException as error:
             if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
                 return None
             raise
-        return str(aliases[alias]) if alias in aliases else None
 
-    def versions(self) -> list[Version]:
-        """Every registered version of every model, by name, the oldest first."""
+    def trained_by(self, name: str, recipe: str) -> str | None:
+        """The newest version that was fitted by a recipe (`content.recipe`), None when there is none."""
+        found = [v.version for v in self.versions(name) if v.tags.get("recipe") == recipe]
+        return found[-1] if found else None
+
+    def versions(self, name: str | None = None) -> list[Version]:
+        """Every registered version of every model, or of one, by name, the oldest first."""
         client = self._client()
         found = []
-        for model in sorted(client.search_registered_models(), key=lambda m: m.name):
+        models = [m for m in client.search_registered_models() if name in (None, m.name)]
+        for model in sorted(models, key=lambda m: m.name):
             # `search_model_versions` leaves aliases out; the model itself has them
             versions = client.search_model_versions(f"name='{model.name}'")
             for each in sorted(versions, key=lambda v: int(v.version)):
@@ -301,10 +317,15 @@ class Registry:
         client = self._client()
         run = client.get_run(client.get_model_version(name, version).run_id)
         with tempfile.TemporaryDirectory() as scratch:
-            found = mlflow.artifacts.download_artifacts(
-                f"models:/{name}/{version}", dst_path=scratch, tracking_uri=self.uri
-            )
+            try:
+                found = mlflow.artifacts.download_artifacts(
+                    f"models:/{name}/{version}", dst_path=scratch, tracking_uri=self.uri
+                )
+            except (MlflowException, OSError) as fault:
+                raise ModelError(f"{name} version {version}: its files are not in {self.artifacts}: {fault}") from None
             directory = Path(found) / FITTED
+            if not directory.is_dir():
+                raise ModelError(f"{name} version {version}: its files are not in {self.artifacts}; train it anew")
             stored, expected = fingerprint(directory), run.data.tags["fingerprint"]
             if stored != expected:
                 raise ModelError(
@@ -335,7 +356,9 @@ def local_registry(state: Path) -> Registry:
     database = folder / "mlflow.db"
     if _is_half_made(database):
         _make(database)
-    return Registry(f"sqlite:///{database}", (folder / "artifacts").as_uri())
+    artifacts = (folder / "artifacts").as_uri()
+    relocation.relocate(database, artifacts)
+    return Registry(f"sqlite:///{database}", artifacts)
 
 
 def _is_half_made(database: Path) -> bool:

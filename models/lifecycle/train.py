@@ -34,16 +34,22 @@ def train(job: ModelJob) -> Any:
     telemetry.event(f"judged {model.name}", window_from=job.last_window, **_figures(evaluation))
     for name, verdict in evaluation.verdicts.items():
         telemetry.event(f"  {name}: {verdict}")
-    fit = Fit(model, params, job.cut, job.versions())
+    fit = Fit(model, params, job.cut, job.versions(), job.content())
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch) / "fitted"
         _fit(job, fit, directory, workers)
         described = card(fit, evaluation, job.last_window, plan)
+        refused = plan.refusal(evaluation.metrics, evaluation.verdicts)
         logged = job.registry.log_model_run(
-            fit, directory, evaluation, card=described, figures=plots.figures(evaluation)
+            fit, directory, evaluation, card=described, figures=plots.figures(evaluation), refused=refused
         )
     telemetry.event(f"registered {model.name}", version=logged.version, champion=logged.is_champion)
-    if not logged.is_champion:
+    if not logged.is_champion and refused and job.registry.champion_version(model.name) is None:
+        telemetry.event(
+            f"  {model.name} version {logged.version} is not in use: {refused}; `customer360 promote {model.name} "
+            f"{logged.version} --force --reason TEXT` overrules that and keeps the reason"
+        )
+    elif not logged.is_champion:
         telemetry.event(
             f"  {model.name} has a champion, version {job.champion()}, and only the gate replaces one: "
             f"`customer360 promote {model.name} {logged.version}` compares both on the same customers"
@@ -72,6 +78,7 @@ def tune(job: ModelJob, trial_count: int, *, resume: bool, apply: bool) -> Tuned
         horizon_days=horizon_of(params),
         inputs=job.inputs(),
         versions=job.versions(),
+        content=job.content(),
     )
     stopping = f"halving of {plan.budget}" if plan.budget else "none: the fit has no budget"
     telemetry.event(f"tuning {model.name}", trials=trial_count, judged_at=run.cuts[0], early_stopping=stopping)
@@ -108,5 +115,5 @@ def _fit(job: ModelJob, fit: Fit, directory: Path, workers: int) -> None:
     with ray_session(settings.execution, Path(settings.state)):
         from customer360.models.lifecycle.on_ray import TrainingRun, train_on_ray  # imports Ray: after its token is set
 
-        run = TrainingRun(fit.model.name, fit.as_of, fit.params, inputs, fit.versions)
+        run = TrainingRun(fit.model.name, fit.as_of, fit.params, inputs, fit.content)
         train_on_ray(run, Path(settings.state) / "training", directory, workers=workers)

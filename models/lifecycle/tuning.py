@@ -28,6 +28,7 @@ import numpy as np
 import polars as pl
 
 from customer360.models.base import NoProgress, Params, Snapshot, find
+from customer360.models.lifecycle import content
 from customer360.models.lifecycle.plan import Objective, Plan, placed, typed
 from customer360.platform import telemetry
 from customer360.platform.errors import ModelError
@@ -40,8 +41,8 @@ TRIALS_FILE = "trials.jsonl"
 
 @dataclass(frozen=True)
 class TuningRun:
-    """What one search reads and does. `inputs` are Parquet files by lake table, `versions` the Delta version of
-    each."""
+    """What one search reads and does. `inputs` are Parquet files by lake table, `versions` the Delta version of each,
+    `content` the digest of their rows: only a search over the same content, by the same code, is gone on with."""
 
     model: str
     as_of: date
@@ -51,6 +52,7 @@ class TuningRun:
     horizon_days: int
     inputs: Mapping[str, Sequence[str]]
     versions: Mapping[str, str | int]
+    content: str = ""
     seed: int = 0
 
     @property
@@ -69,7 +71,8 @@ class TuningRun:
             self.plan.model_dump(mode="json"),
             self.trial_count,
             self.seed,
-            sorted(self.versions.items()),
+            self.content,
+            content.of_code(find(self.model)),
         ]
         return f"{self.model}-{self.as_of}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]}"
 

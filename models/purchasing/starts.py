@@ -5,7 +5,7 @@ measures every cut: it is part of the past of that date, and a cut's own window 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -14,8 +14,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from customer360.models import frames
-from customer360.models.purchasing import btyd, season
+from customer360.models.purchasing import btyd, outliers, renewal, season
 from customer360.models.purchasing.btyd import BetaGeometric, GammaGamma
+from customer360.models.purchasing.renewal import Gaps, Renewal
 from customer360.models.purchasing.season import Clock
 
 EXPECTED, QUIET = "expected_purchases", "no_purchase_probability"
@@ -29,23 +30,31 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Spending:
-    """How often and for how much customers buy, as of one date, and the clock on which they do."""
+    """How often and for how much customers buy, as of one date, the clock on which they do, and how far they keep one
+    of their own (None: nobody does).
+    """
 
     purchases: BetaGeometric
     values: GammaGamma
     clock: Clock
+    renewal: Renewal | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "purchases": self.purchases.as_dict(),
             "values": self.values.as_dict(),
             "clock": self.clock.as_dict(),
+            "renewal": self.renewal.as_dict() if self.renewal else None,
         }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Spending":
+        kept = values.get("renewal")  # absent from models fitted before there was one
         return cls(
-            BetaGeometric(**values["purchases"]), GammaGamma(**values["values"]), Clock.from_dict(values["clock"])
+            BetaGeometric(**values["purchases"]),
+            GammaGamma(**values["values"]),
+            Clock.from_dict(values["clock"]),
+            Renewal.from_dict(kept) if kept else None,
         )
 
 
@@ -59,15 +68,22 @@ def summary(frame: pl.DataFrame, as_of: date, clock: Clock) -> tuple[Array, Arra
 
 def fit(days: pl.LazyFrame, as_of: date, clock: Clock, near: BetaGeometric | None = None) -> Spending:
     """BG/NBD over every customer who bought before `as_of` (a population cut by recency would break it), Gamma-Gamma
-    over those of them who came back. `near` is where the search begins. Raises ModelError where nobody came back.
+    over those of them who came back, and the clocks of those who keep one. `near` is where the search begins. Raises
+    ModelError where nobody came back.
     """
+    plain = fit_plain(days, as_of, clock, near)
+    return replace(plain, renewal=renewal.fit(Gaps.of(_customers(days, as_of)[0])))
+
+
+def fit_plain(days: pl.LazyFrame, as_of: date, clock: Clock, near: BetaGeometric | None = None) -> Spending:
+    """As `fit`, but nobody keeps a clock of their own: BG/NBD and Gamma-Gamma alone."""
     known, repeaters = _customers(days, as_of)
     return Spending(btyd.fit(*summary(known, as_of, clock), near), btyd.fit_value(*orders(repeaters)), clock)
 
 
 def _customers(days: pl.LazyFrame, as_of: date) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Features of every customer who bought before `as_of`, and of those of them who came back and paid."""
-    columns = ["purchase_day_count", "recency_days", "tenure_days", "gross_amount"]
+    columns = ["purchase_day_count", "recency_days", "tenure_days", "gross_amount", "mean_gap_days", "std_gap_days"]
     known = frames.features(days, as_of).filter(pl.col("purchase_day_count") > 0).select(columns).collect()
     return known, known.filter(pl.col("purchase_day_count") > 1, pl.col("gross_amount") > 0)
 
@@ -99,19 +115,37 @@ def with_start(frame: pl.DataFrame, spending: Spending, as_of: date, horizon_day
     `no_purchase_probability`, `expected_order_amount`, `start_amount` (purchases times amount), and in season days
     `season_recency_days`, `season_tenure_days` and `season_window_days`, the length of that window.
     """
-    x, last, age = summary(frame, as_of, spending.clock)
-    window = float(spending.clock.between(as_of, horizon_days))
-    expected = btyd.expected_purchases(spending.purchases, x, last, age, window)
+    _, last, age = summary(frame, as_of, spending.clock)
+    expected, none = _ahead(frame, spending, as_of, horizon_days)
     value = btyd.expected_value(spending.values, *orders(frame))
     return frame.with_columns(
         pl.Series(EXPECTED, expected),
-        pl.Series(QUIET, btyd.no_purchase_probability(spending.purchases, x, last, age, window)),
+        pl.Series(QUIET, none),
         pl.Series(VALUE, value),
         pl.Series(START, expected * value),
         pl.Series(RECENCY, (age - last) * btyd.DAYS_A_WEEK),
         pl.Series(TENURE, age * btyd.DAYS_A_WEEK),
-        pl.lit(window).alias(WINDOW),
+        pl.lit(float(spending.clock.between(as_of, horizon_days))).alias(WINDOW),
     )
+
+
+def quiet(frame: pl.DataFrame, spending: Spending, as_of: date, horizon_days: int) -> Array:
+    """P(no purchase in the `horizon_days` from `as_of` on) for rows of features taken then; shape (n,)."""
+    return _ahead(frame, spending, as_of, horizon_days)[1]
+
+
+def _ahead(frame: pl.DataFrame, spending: Spending, as_of: date, horizon_days: int) -> tuple[Array, Array]:
+    """Expected purchases and the probability of none: by BG/NBD in season time, and as far as a customer keeps a clock
+    of their own by that.
+    """
+    history = summary(frame, as_of, spending.clock)
+    window = float(spending.clock.between(as_of, horizon_days))
+    expected = btyd.expected_purchases(spending.purchases, *history, window)
+    none = btyd.no_purchase_probability(spending.purchases, *history, window)
+    if spending.renewal is None:
+        return expected, none
+    clocked, due, idle = renewal.purchases(spending.renewal, Gaps.of(frame), horizon_days)
+    return expected + clocked * (due - expected), none + clocked * (idle - none)
 
 
 def training_frame(
@@ -145,16 +179,20 @@ class Examples:
 
 
 def examples(days: pl.LazyFrame, as_of: date, cuts: Sequence[date], horizon_days: int, active: int) -> Examples:
-    """Examples of `cuts` as known at `as_of`; nothing on or after it is read."""
-    past = days.filter(pl.col("on") < as_of)
+    """Examples of `cuts` as known at `as_of`; nothing on or after it is read. Amounts far above all that is usual count
+    as usual (`outliers`).
+    """
+    past = outliers.temper(days.filter(pl.col("on") < as_of), as_of).days
     clock = season.fit(past, as_of)
     spending = fit(past, as_of, clock)
+    # Where most customers keep a clock of their own, who is due says more than what last year's window held.
+    clocked = spending.renewal is not None and spending.renewal.share > 0.5
     return Examples(
         as_of,
         training_frame(past, cuts, spending, horizon_days, active),
         with_start(population(past, as_of, active), spending, as_of, horizon_days),
         spending,
-        season.last_year(past, as_of, horizon_days, active) if clock.is_seasonal else None,
+        season.last_year(past, as_of, horizon_days, active) if clock.is_seasonal and not clocked else None,
     )
 
 

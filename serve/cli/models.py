@@ -115,15 +115,23 @@ def compare(
 def promote(
     model: ModelArgument,
     version: Annotated[str | None, typer.Argument(help="Version; default: the challenger")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Promote it whatever the gate says; needs --reason")] = False,
+    reason: Annotated[str, typer.Option(help="Why it is forced; kept with the version")] = "",
     as_of: AsOfOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Make a version champion if it is better on the newest known window and breaks no guardrail; else exit code 3."""
+    """Make a version champion if it is better on the newest known window and breaks no guardrail; else exit code 3.
+
+    The first champion may not lose to the baseline that the model's file names.
+    """
     from customer360.models.lifecycle import promotion
+    from customer360.platform.errors import ModelError
     from customer360.serve import jobs
 
+    if force != bool(reason.strip()):
+        raise ModelError("--force needs a reason, and --reason is for --force: write --force --reason TEXT")
     job = jobs.model_job(configured(config), model, day(as_of))
-    decision = promotion.gate(job, version or job.challenger())
+    decision = promotion.gate(job, version or job.challenger(), reason.strip())
     typer.echo(f"{'promoted' if decision.is_promoted else 'refused'} {model} {decision.challenger}: {decision.reason}")
     if not decision.is_promoted:
         raise typer.Exit(EXIT_REFUSED)

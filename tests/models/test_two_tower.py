@@ -290,7 +290,7 @@ def test_a_worker_that_dies_goes_on_from_its_epoch(
     for table, frame in snapshot.tables.items():
         frame.collect().write_parquet(tmp_path / f"{table}.parquet")
         inputs[table] = [str(tmp_path / f"{table}.parquet")]
-    run = on_ray.TrainingRun("two_tower", CUT, PARAMS, inputs, dict.fromkeys(inputs, 1))
+    run = on_ray.TrainingRun("two_tower", CUT, PARAMS, inputs, "rows")
     died = tmp_path / "died"
     recorded = tmp_path / "runs" / run.name / "checkpoint_manager_snapshot.json"  # Ray Train's own record
 
@@ -332,10 +332,10 @@ def test_a_worker_that_dies_goes_on_from_its_epoch(
 def test_workers_that_cannot_share_are_refused(ray_cluster, tmp_path: Path) -> None:
     from customer360.models.lifecycle import on_ray
 
-    churn = on_ray.TrainingRun("churn", CUT, base.find("churn").params(), {}, {})
+    churn = on_ray.TrainingRun("churn", CUT, base.find("churn").params(), {}, "")
     with pytest.raises(ModelError, match="cannot share a fit of churn"):
         on_ray.train_on_ray(churn, tmp_path / "runs", tmp_path / "fitted", workers=2)
-    towers_of_three = on_ray.TrainingRun("two_tower", CUT, PARAMS, {}, {})
+    towers_of_three = on_ray.TrainingRun("two_tower", CUT, PARAMS, {}, "")
     with pytest.raises(ModelError, match="3 workers need 3 CPUs, Ray has 2"):
         on_ray.train_on_ray(towers_of_three, tmp_path / "runs", tmp_path / "fitted", workers=3)
 

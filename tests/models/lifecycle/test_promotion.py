@@ -122,7 +122,11 @@ def test_a_training_says_how_good_it_is_and_what_keeps_it_from_being_champion(mo
     monkeypatch.setattr(train, "workers_of", lambda settings, model: 1)
     monkeypatch.setattr(train, "snapshot_of", lambda lake, model, day: interactions(day, 2))
     monkeypatch.setattr(train, "_fit", lambda *of: None)
-    train.train(job.ModelJob(SimpleNamespace(), SimpleNamespace(version=lambda table: 1), TOY, CUT))
+    train.train(
+        job.ModelJob(
+            SimpleNamespace(), SimpleNamespace(version=lambda table: 1, files=lambda table: [], uri=str), TOY, CUT
+        )
+    )
     assert said["judged toy"].items() >= {"window_from": date(2024, 4, 2), "quality": "0.5"}.items()
     why = [message for message in said if "customer360 promote toy 2" in message and "version 1" in message]
     assert bool(why) is not is_champion
@@ -139,6 +143,8 @@ def champions(monkeypatch, tmp_path: Path) -> job.ModelJob:
     monkeypatch.setattr(job, "params_of", lambda settings, model: ToyParams())
     monkeypatch.setattr(job, "horizon_of", lambda params: 90)
     monkeypatch.setattr(job, "snapshot_of", lambda lake, model, day: interactions(day, 2))
+    monkeypatch.setattr(promotion, "first_purchase_on", lambda of: None)
+    monkeypatch.setattr(job.ModelJob, "content", lambda of: "rows")
     return job.ModelJob(SimpleNamespace(), Lake(str(tmp_path / "lake")), TOY, CUT)
 
 
@@ -161,6 +167,10 @@ def test_the_life_of_a_champion(champions: job.ModelJob, monkeypatch, tmp_path: 
     assert champions.registry.rollback("toy", "by hand") == "1" and champions.champion() == "1"
     with pytest.raises(ModelError, match="no earlier champion"):
         champions.registry.rollback("toy", "by hand")
+    forced = promotion.gate(champions, worse, "the shop asked for it")
+    assert forced.is_promoted and "forced: the shop asked for it; the gate had refused it: worse" in forced.reason
+    kept = {v.version: v for v in champions.registry.versions()}[worse]
+    assert "champion" in kept.aliases and champions.registry.rollback("toy", "by hand") == "1"
 
     monkeypatch.setattr(
         job, "plan_of", lambda model: Plan(retrain={"after_days": 1000}, guardrails={"quality": Limits(min=0.05)})
@@ -171,6 +181,45 @@ def test_the_life_of_a_champion(champions: job.ModelJob, monkeypatch, tmp_path: 
     monkeypatch.setattr(job, "snapshot_of", moved)
     outcome = promotion.retrain(champions)
     assert outcome.kind == "promoted" and "drift of inputs" in outcome.reason and "view_count" in outcome.reason
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_the_first_champion_passes_the_gate_too_and_nothing_is_trained_twice(
+    champions: job.ModelJob, monkeypatch, tmp_path: Path
+) -> None:
+    plan = Plan(guardrails={"quality": Limits(min=0.05)})
+    assert "quality is 0.02" in plan.refusal({"quality": 0.02}, {})
+    behind = Plan(baseline="error_over_rule")
+    assert "worse than its baseline (error_over_rule)" in behind.refusal({}, {"error_over_rule": "worse"})
+    assert not behind.refusal({}, {"error_over_rule": "no difference"}) and not behind.refusal({}, {})
+
+    monkeypatch.setattr(job.ModelJob, "inputs", lambda of: {})
+    monkeypatch.setattr(train, "workers_of", lambda settings, model: 1)
+    monkeypatch.setattr(train, "_fit", lambda of, fit, directory, workers: Toy(fit.params.level).save(directory))
+    monkeypatch.setattr(train, "snapshot_of", lambda lake, model, day: interactions(day, 2))
+    monkeypatch.setattr(job.ModelJob, "versions", lambda of: {TABLE: 1})
+    monkeypatch.setattr(job, "params_of", lambda settings, model: ToyParams(level=0.02))
+    first = promotion.retrain(champions)
+    assert first.kind == "refused" and champions.registry.champion_version("toy") is None
+    again = promotion.retrain(champions)
+    assert again.kind == "kept" and "version 1 was trained as of" in again.reason
+    assert len(champions.registry.versions()) == 1
+    assert not promotion.gate(champions, "1").is_promoted
+    assert promotion.gate(champions, "1", "nothing else is there").is_promoted and champions.champion() == "1"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_window_without_an_outcome_or_a_past_is_refused_before_anything_is_fitted(
+    champions: job.ModelJob, monkeypatch, tmp_path: Path
+) -> None:
+    log(champions, tmp_path, 0.3)
+    with pytest.raises(ModelError, match=f"the window from {CUT} has no outcome yet.*take {champions.last_window}"):
+        promotion.judge(champions, "1", CUT)
+    monkeypatch.setattr(promotion, "first_purchase_on", lambda of: CUT)
+    with pytest.raises(ModelError, match=f"nothing is known before the window .*the first purchase is on {CUT}"):
+        promotion.judge(champions, "1")
 
 
 @pytest.mark.slow

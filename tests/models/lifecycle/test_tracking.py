@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from customer360.models import base
+from customer360.models.lifecycle import content
 from customer360.models.lifecycle.fit import Fit
 from customer360.platform.errors import ModelError
 
@@ -98,6 +99,39 @@ def test_changed_files_are_refused(registry, toy, tmp_path: Path) -> None:
     stored.write_text("0.9")
     with pytest.raises(ModelError, match="toy version 1: files have fingerprint"):
         registry.load_champion("toy")
+
+
+def test_a_copied_or_moved_store_works_on_its_own_files(registry, toy, tmp_path: Path) -> None:
+    import shutil
+
+    from customer360.models.lifecycle.tracking import local_registry
+
+    log(registry, tmp_path, 0.1)
+    shutil.copytree(tmp_path / "state", tmp_path / "copy")
+    copied = local_registry(tmp_path / "copy")
+    log(copied, tmp_path, 0.2)
+    assert copied.load("toy", "2") == Toy(0.2) and len(registry.versions()) == 1
+    assert not list((tmp_path / "state").rglob("fitted0.2")) and len(list((tmp_path / "state").rglob("level.txt"))) == 1
+    (tmp_path / "copy").rename(tmp_path / "moved")
+    shutil.rmtree(tmp_path / "state")
+    moved = local_registry(tmp_path / "moved")
+    assert moved.load_champion("toy") == (Toy(0.1), "1")
+    shutil.rmtree(tmp_path / "moved/mlflow/artifacts")
+    with pytest.raises(ModelError, match=r"toy version 1: its files are not in file:.*moved/mlflow/artifacts"):
+        moved.load_champion("toy")
+
+
+def test_a_model_that_was_never_trained_has_no_champion_to_go_back_to(registry) -> None:
+    with pytest.raises(ModelError, match="churn has no earlier champion to go back to"):
+        registry.rollback("churn", "by hand")
+
+
+def test_a_version_is_found_by_what_it_was_fitted_from(registry, toy, tmp_path: Path) -> None:
+    Toy(0.1).save(tmp_path / "fitted")
+    fit = Fit(TOY, ToyParams(level=0.1), AS_OF, VERSIONS, "rows")
+    logged = registry.log_model_run(fit, tmp_path / "fitted", EVALUATION)
+    assert registry.trained_by("toy", content.recipe(TOY, AS_OF, fit.params, "rows")) == logged.version
+    assert registry.trained_by("toy", content.recipe(TOY, AS_OF, fit.params, "other rows")) is None
 
 
 def test_every_table_needs_a_version(registry, toy, tmp_path: Path) -> None:
