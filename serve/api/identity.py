@@ -10,6 +10,7 @@ from customer360.models.identity import lookup
 from customer360.models.identity.lookup.index import IdentityIndex
 from customer360.models.identity.verdicts.explain import Cut, Explanation
 from customer360.platform import access
+from customer360.serve.api import policy
 from customer360.serve.api.people import PersonId
 from customer360.serve.api.policy import Caller, CurrentView
 from customer360.serve.stewardship import Desk
@@ -23,7 +24,7 @@ def current_index(request: Request, view: CurrentView) -> IdentityIndex:
     return index
 
 
-def the_desk(request: Request) -> Desk:
+async def the_desk(request: Request) -> Desk:
     desk: Desk = request.app.state.desk
     return desk
 
@@ -91,10 +92,11 @@ class LookupAnswer(BaseModel):
 
 
 @router.post("/lookup")
-def look_up(asked: Asked, principal: Caller, index: CurrentIndex) -> LookupAnswer:
+def look_up(request: Request, asked: Asked, principal: Caller, view: CurrentView, index: CurrentIndex) -> LookupAnswer:
     """Find the person of a record. Nothing is stored: the record joins with the batch that brings it. Role service."""
     access.require(principal, "service")
-    found = lookup.look_up(index, asked.model_dump())
+    found = lookup.look_up(index, asked.model_dump(), knows=lambda person: view.get("person", person) is not None)
+    policy.readings(request).extend(c.person_id for c in found.candidates)
     candidates = [vars(c) | {"evidence": [vars(e) for e in c.evidence]} for c in found.candidates]
     return LookupAnswer(answer=found.kind, person_id=found.person_id, candidates=[Candidate(**c) for c in candidates])
 
@@ -137,10 +139,11 @@ class WhyAnswer(BaseModel):
 
 
 @router.get("/{person_id}/why")
-def why(person_id: PersonId, principal: Caller, desk: TheDesk) -> WhyAnswer:
+def why(request: Request, person_id: PersonId, principal: Caller, desk: TheDesk) -> WhyAnswer:
     """The evidence behind a person: a waterfall of bits for each pair of its records. Role service."""
     access.require(principal, "service")
     current = desk.current(person_id)
+    policy.readings(request).append(current)
     explained: Explanation = desk.why(current)
     return WhyAnswer(
         person_id=current,
@@ -184,11 +187,13 @@ class HistoryAnswer(BaseModel):
 
 
 @router.get("/{person_id}/history")
-def history(person_id: PersonId, principal: Caller, desk: TheDesk) -> HistoryAnswer:
+def history(request: Request, person_id: PersonId, principal: Caller, desk: TheDesk) -> HistoryAnswer:
     """Every event of a person's id, current or former: minted, merged, split, undone. Role service."""
     access.require(principal, "service")
     events = [Event.model_validate(row, extra="ignore") for row in desk.history(person_id)]
-    return HistoryAnswer(person_id=desk.current(person_id), events=events)
+    current = desk.current(person_id)
+    policy.readings(request).append(current)
+    return HistoryAnswer(person_id=current, events=events)
 
 
 # ---- deciding -------------------------------------------------------------------------------------------------
@@ -230,11 +235,15 @@ class Waiting(Edge):
 
 
 @router.get("/review")
-def review(principal: Caller, desk: TheDesk, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> list[Waiting]:
+def review(
+    request: Request, principal: Caller, desk: TheDesk, limit: Annotated[int, Query(ge=1, le=500)] = 50
+) -> list[Waiting]:
     """Conflicts of later evidence with decisions, then pairs that neither score nor rules settle, the strongest first.
     Role steward."""
     access.require(principal, "steward")
-    return [Waiting.model_validate(row, extra="ignore") for row in desk.queue(limit)]
+    pairs = [Waiting.model_validate(row, extra="ignore") for row in desk.queue(limit)]
+    policy.readings(request).append(f"{len(pairs)} pairs of the queue")
+    return pairs
 
 
 @router.post("/confirm")

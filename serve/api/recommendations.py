@@ -74,7 +74,7 @@ async def recommendations(
     return _answer(view, current_id(view, person_id), k, mode, model)
 
 
-@router.get("/customers/{source}/{customer_id}/recommendations")
+@router.get("/customers/{source}/{customer_id:path}/recommendations")
 async def customer_recommendations(
     source: Source,
     customer_id: CustomerId,

@@ -11,6 +11,7 @@ from customer360.serve.cli import (
     editions,
     identity,
     init,
+    keys,
     lake,
     models,
     offline,
@@ -30,7 +31,8 @@ app = typer.Typer(
 )
 for subject in (
     init,
-    pipelines, systems, models, offline, audiences, batches, quality, serving, lake, editions, warehouse, identity,
+    pipelines, systems, models, offline, audiences, batches, quality, serving, keys, lake, editions,
+    warehouse, identity,
 ):  # fmt: skip
     app.add_typer(subject.app)  # without a name: its commands stand at the top
 
