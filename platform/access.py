@@ -290,6 +290,8 @@ def _stored(path: Path) -> dict[str, Key]:
 def _read(path: Path) -> dict[str, Key]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(entries, list):
+            raise ValueError("no list")
         keys = [Key(**(entry | {"scopes": tuple(entry.get("scopes", ()))})) for entry in entries]
         if any(key.role not in ROLES for key in keys):
             raise ValueError("an unknown role")

@@ -7,6 +7,7 @@
     scores           person_id  scores: newest score of each model, with reasons
     categories       person_id  scores: newest scores by category, each model's likeliest first
     recommendations  person_id  lists: newest ranked list of each model and mode, newest first
+    models           recommendations  names: of the models that have lists
     popular          all        items: what sold most of late, to everybody
     product          product_id name, category, price, is_sellable, is_in_stock (null: no stock is known)
     together         product_id items: what is bought with it more often than by chance, most baskets above chance first
@@ -54,6 +55,7 @@ CODE = "code"  # beside the versions of tables: what the documents were made by
 POPULAR_DAYS = (28, 90)  # what sold in the first window, then what sold only in the longer one
 POPULAR_ITEMS = 500
 POPULAR_KEY = "all"
+MODELS_KEY = "recommendations"
 NOT_SOLD = ("DISCONTINUED", "INACTIVE")
 
 
@@ -157,8 +159,12 @@ def documents(inputs: Inputs) -> Iterator[pl.DataFrame]:
         yield _scores(predictions.join(known, on="person_id", how="semi"))
     for scored in inputs.buckets(CATEGORY_SCORES):
         yield _categories(scored.join(known, on="person_id", how="semi"))
+    scored_by: set[str] = set()
     for recommendations in inputs.buckets(RECOMMENDATIONS):
+        scored_by |= set(recommendations["model"].unique())
         yield _lists(recommendations.join(known, on="person_id", how="semi"), _bought_since(inputs, recommendations))
+    yield _documents("models", "key", pl.DataFrame({"key": [MODELS_KEY], "names": [sorted(scored_by)]}),
+                     pl.struct("names"))  # fmt: skip
     if inputs.has(INTERACTIONS):
         yield _popular(inputs.scan(INTERACTIONS), inputs.as_of)
     if inputs.has(PRODUCTS):
