@@ -83,6 +83,9 @@ def verify(state: Path) -> Chain:
         if entry["digest"] != _digest(chain.digest, entry):
             raise AuditBroken(f"the audit is broken: line {entry['n']} was changed")
         chain = Chain(chain.lines + 1, str(entry["digest"]))
+    for file in _files(Path(state).absolute() / FOLDER):
+        if not any(map(_parsed, file.read_bytes().splitlines())):
+            raise AuditBroken(f"the audit is broken: {file.name} holds no line that can be read")
     if aside := sorted(file.name for file in (Path(state).absolute() / FOLDER).glob(f"*{_ASIDE}*")):
         raise AuditBroken(f"the audit is broken: the end of {', '.join(aside)} cannot be read")
     return chain

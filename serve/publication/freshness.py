@@ -105,6 +105,12 @@ def behind(state: Path) -> str | None:
     return f"{said} " + ("built newer tables that are not published" if note["state"] == "unpublished" else "broke off")
 
 
+def is_unreadable(state: Path) -> bool:
+    """Whether the note of the last run cannot be read."""
+    note = _read(state / "online")
+    return note is not None and note["state"] == UNREADABLE
+
+
 def staleness(generation: Generation, reason: str | None, now: datetime) -> str | None:
     """Why a generation is stale: ``reason`` (see ``behind``), else its age; None when it is current."""
     age = now - generation.published_at
