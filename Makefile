@@ -41,5 +41,6 @@ bench: setup ## Benchmarks: ratios measured in one run
 serve: setup ## Start the HTTP application
 	$(BIN)/customer360 serve
 
-clean: ## Remove what demo and tests made
-	rm -rf data/sample data/lake data/state .pytest_cache .mypy_cache .ruff_cache
+clean: ## Remove what tests and tools made; lake, keys and decisions stay
+	rm -rf .pytest_cache .mypy_cache .ruff_cache
+	@echo "data/ stays: it may hold a real lake, keys and decisions; rm -rf data removes it"

@@ -7,36 +7,44 @@ that start it. Annotations are evaluated (no `from __future__ import annotations
 import logging
 import os
 import signal
+import socket
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+from fastapi import APIRouter, FastAPI, Request, Response
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Metric,
+    generate_latest,
+)
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.exceptions import HTTPException as RoutingError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from customer360.models.identity.lookup.index import IdentityIndexError
-from customer360.models.identity.registry import AmbiguousId, RegistryError, UnknownId
-from customer360.models.identity.registry.stewardship import Contradiction
 from customer360.platform import access, settings, telemetry
-from customer360.platform.access import WrongRole
-from customer360.platform.errors import AccessDenied, LakeLocked
 from customer360.platform.online import NotPublished, OnlineStore
 from customer360.platform.run.executor import ray_session
 from customer360.platform.settings import Settings
-from customer360.serve.api import identity, people, recommendations, reference, scores, together
-from customer360.serve.api.policy import Caller, Problem
+from customer360.serve import front, plain, ports
+from customer360.serve.api import identity, people, policy, recommendations, reference, scores, together
+from customer360.serve.api.errors import EVERYWHERE, described, explained
+from customer360.serve.api.policy import KnownCaller
 from customer360.serve.console import pages, steward
+from customer360.serve.gate import Gate
+from customer360.serve.problems import HANDLERS
 from customer360.serve.publication import freshness
 from customer360.serve.publication.indexes import Indexes
+from customer360.serve.publication.refusals import Refusals
 from customer360.serve.stewardship import Desk
 
 if TYPE_CHECKING:
@@ -44,6 +52,7 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 APPLICATION = "customer360"  # its name in Ray Serve
+FIRST_KEY = "first_key"  # file of the state folder, where no terminal is
 REQUESTS = Counter("customer360_requests_total", "Requests, by route and status", ["route", "status"])
 SECONDS = Histogram(
     "customer360_request_seconds",
@@ -55,14 +64,16 @@ AGE = Gauge("customer360_generation_age_seconds", "Age of the publication in ser
 DESCRIPTION = """Profiles, recommendations and scores of resolved persons, from the newest publication of the lake.
 
 Every call needs an API key, as `Authorization: Bearer KEY` or `X-API-Key: KEY`. Roles: `reader` sees no personal data,
-`service` sees it, `steward` also decides who is one person, `admin` also reads `/metrics`. Errors are
-`application/problem+json`."""
+`service` sees it, `steward` also decides who is one person, `admin` also reads `/metrics`, which `metrics` does alone.
+A key may be bound to groups of endpoints and to a rate. Errors are `application/problem+json`."""
 
 
 class Health(BaseModel):
     """Whether answers can be given, and how old they are."""
 
-    status: Literal["ok", "stale", "empty"] = Field(description="empty: nothing was published yet")
+    status: Literal["ok", "stale", "empty"] = Field(
+        description="empty: nothing was published yet, or nothing that can be read"
+    )
     is_stale: bool = Field(description="The last run failed or was not published, or the publication is old")
     stale_because: str | None = Field(None, description="Why it is stale")
     generation: str | None = None
@@ -81,9 +92,10 @@ async def healthz(request: Request, response: Response) -> Health:
         generation = request.app.state.store.view().generation
     except NotPublished:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
-        return Health(status="empty", is_stale=True, stale_because="nothing was published yet")
+        because = request.app.state.store.fault or "nothing was published yet"
+        return Health(status="empty", is_stale=True, stale_because=because)
     now = datetime.now(UTC)
-    because = freshness.staleness(generation, request.app.state.watch.reason(), now)
+    because = policy.stale_because(request.app, generation)
     return Health(
         status="stale" if because else "ok",
         is_stale=because is not None,
@@ -95,53 +107,53 @@ async def healthz(request: Request, response: Response) -> Health:
     )
 
 
-@operations.get("/metrics", response_class=Response)
-async def metrics(request: Request, principal: Caller) -> Response:
-    """Prometheus metrics of this process. Needs role admin."""
-    access.require(principal, "admin")
+@operations.get("/metrics", response_class=Response, responses=explained(401, 403))
+async def metrics(request: Request, principal: KnownCaller) -> Response:
+    """Prometheus metrics of this replica, which the label `replica` names. Needs role metrics or admin."""
+    access.require(principal, "metrics")
     health = await healthz(request, Response())
     AGE.set(health.age_seconds if health.age_seconds is not None else float("nan"))
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(_Replica()), media_type=CONTENT_TYPE_LATEST)
+
+
+class _Replica(CollectorRegistry):
+    """Every sample of this process under its replica's name, so that a counter never falls because another replica was
+    asked; sums over the label are those of all."""
+
+    name = f"{socket.gethostname()}:{os.getpid()}"
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in REGISTRY.collect():
+            samples = [s._replace(labels={**s.labels, "replica": self.name}) for s in metric.samples]
+            found = Metric(metric.name, metric.documentation, metric.type, metric.unit)
+            found.samples = samples
+            yield found
 
 
 def build_app(configured: Settings) -> FastAPI:
     """The application over the online store and the keys below ``configured.state``. Opens nothing before a request."""
     app = FastAPI(title=configured.name, version=VERSION, description=DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.folder = Path(configured.state)
+    app.state.public_url = configured.serve.public_url
     app.state.store = OnlineStore(app.state.folder)
     app.state.watch = freshness.Watch(app.state.folder)
+    app.state.refusals = Refusals(app.state.folder)
     app.state.indexes = Indexes(app.state.folder)
     app.state.desk = Desk(configured)
-    app.include_router(operations)
+    app.include_router(operations, responses=explained(503))
     app.include_router(reference.router)
-    explained: dict[int | str, dict[str, Any]] = {code: {"model": Problem} for code in (401, 403, 404, 503)}
-    for endpoint in (people, recommendations, together, scores, identity):
-        app.include_router(endpoint.router, prefix="/v1", responses=explained)
+    # An account number may hold a slash and what follows it: the longer paths are looked for first.
+    for endpoint in (recommendations, together, scores, people, identity):
+        app.include_router(endpoint.router, prefix="/v1", responses=explained(*EVERYWHERE))
     console = (pages, steward)
     for page in console:
         app.include_router(page.router, prefix=pages.PREFIX, include_in_schema=False)
     pages.environment.globals["menu"] = pages.menu(console)
-    handlers: dict[type[Exception], Callable[[Any], Response]] = {
-        WrongRole: lambda fault: _problem(HTTPStatus.FORBIDDEN, str(fault)),
-        AccessDenied: lambda fault: _problem(HTTPStatus.UNAUTHORIZED, str(fault), {"WWW-Authenticate": "Bearer"}),
-        NotPublished: lambda fault: _problem(
-            HTTPStatus.SERVICE_UNAVAILABLE, "nothing is published yet", {"Retry-After": "5"}
-        ),
-        IdentityIndexError: lambda fault: _problem(HTTPStatus.SERVICE_UNAVAILABLE, str(fault)),
-        Contradiction: lambda fault: _problem(HTTPStatus.CONFLICT, str(fault)),
-        AmbiguousId: lambda fault: _problem(HTTPStatus.CONFLICT, str(fault)),
-        UnknownId: lambda fault: _problem(HTTPStatus.NOT_FOUND, "the registry knows no such person, record or event"),
-        RegistryError: lambda fault: _problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(fault)),
-        LakeLocked: lambda fault: _problem(
-            HTTPStatus.CONFLICT, "a run is changing the lake; try again when it has ended", {"Retry-After": "60"}
-        ),
-        pages.SignInNeeded: pages.sign_in_first,
-        RoutingError: _http_problem,
-        RequestValidationError: _validation_problem,
-    }
-    for fault, handler in handlers.items():
+    for fault, handler in {**HANDLERS, pages.SignInNeeded: pages.sign_in_first}.items():
         app.add_exception_handler(fault, _handler(handler))
+    app.add_middleware(Gate, state=app.state.folder, limits=configured.serve)
     app.add_middleware(Measured)
+    app.openapi = lambda: described(app)  # type: ignore[method-assign]
     return app
 
 
@@ -150,21 +162,6 @@ def _handler(answer: Callable[[Any], Response]) -> Callable[[Request, Exception]
         return answer(fault)
 
     return handle
-
-
-def _problem(status: HTTPStatus, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    body = Problem(title=status.phrase, status=status.value, detail=detail)
-    return JSONResponse(body.model_dump(), status.value, headers, media_type="application/problem+json")
-
-
-def _http_problem(fault: HTTPException) -> Response:
-    return _problem(HTTPStatus(fault.status_code), str(fault.detail), dict(fault.headers or {}))
-
-
-def _validation_problem(fault: RequestValidationError) -> Response:
-    """Names the parameters and what is wrong, without their values."""
-    wrong = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in fault.errors()]
-    return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(wrong))
 
 
 class Measured:
@@ -188,7 +185,7 @@ class Measured:
         try:
             await self.app(scope, receive, watched)
         finally:
-            route = getattr(scope.get("route"), "path", "none")
+            route = getattr(scope.get("route"), "path_format", "none")
             REQUESTS.labels(route=route, status=str(status)).inc()
             SECONDS.labels(route=route).observe(time.perf_counter() - start)
 
@@ -236,33 +233,40 @@ def _deployment(configured: Settings) -> "serve.Application":
 
 
 def start(configured: Settings, *, plain: bool = False) -> None:
-    """Serve until SIGINT or SIGTERM, on Ray Serve or, ``plain``, in this process. Prints the first API key once."""
-    key = access.ensure_first_key(Path(configured.state))
-    if key:
+    """Serve until SIGINT or SIGTERM, on Ray Serve or, ``plain``, in this process. Where there is no admin key, one is
+    made and told once.
+
+    Raises:
+        ConfigError: the port is taken.
+    """
+    with ports.held(configured.serve):
+        _tell_first_key(Path(configured.state))
+        if plain:
+            _run_plain(configured)
+        else:
+            _run_on_ray(configured)
+
+
+def _tell_first_key(state: Path) -> None:
+    """A terminal is read by who started the server; what else output goes to is kept, and read by others."""
+    key = access.ensure_first_key(state)
+    if key and sys.stdout.isatty():
         print(f"first API key (role admin), shown only now: {key}", flush=True)
-    if plain:
-        _run_plain(configured)
-    else:
-        _run_on_ray(configured)
+    elif key:
+        file = state / FIRST_KEY
+        file.unlink(missing_ok=True)
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as handle:
+            handle.write(f"{key}\n")
+        print(f"first API key (role admin) in {file}: read it, then delete the file", flush=True)
 
 
 def _run_plain(configured: Settings) -> None:
-    import uvicorn
-
-    telemetry.event("serving", at=f"http://{configured.serve.host}:{configured.serve.port}/docs")
-    limit = configured.serve.max_ongoing_requests + max(configured.serve.max_queued_requests, 0)
-    uvicorn.run(
-        build_app(configured),
-        host=configured.serve.host,
-        port=configured.serve.port,
-        access_log=False,
-        log_level="warning",
-        limit_concurrency=limit,
-    )
+    plain.run(build_app(configured), configured.serve, ports.bound(configured.serve))
 
 
 def _run_on_ray(configured: Settings) -> None:
     stop = threading.Event()
+    os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", front.CALLBACK)  # before Ray starts
     with ray_session(configured.execution, Path(configured.state)):
         from ray import serve
 

@@ -31,6 +31,7 @@ from customer360.serve.compose import identity_rules, rules_of, state_folder
 from customer360.serve.publication import freshness
 from customer360.serve.publication.documents import delete_person, is_published, publish_gold
 from customer360.serve.publication.indexes import delete_indexes, publish_index
+from customer360.serve.publication.refusals import publish_refusals
 
 
 def run_pipeline(settings: Settings, request: RunRequest) -> Run:
@@ -42,7 +43,10 @@ def run_pipeline(settings: Settings, request: RunRequest) -> Run:
             f"`customer360 erase {person} --yes` takes it up again"
         )
     with freshness.watched(state_folder(settings), request.command) as ended:
-        record = run(settings, request, rules=rules)
+        try:
+            record = run(settings, request, rules=rules)
+        finally:  # a refusal holds from here on, also where gold failed
+            publish_refusals(lake_of(settings), state_folder(settings))
         ended.append(record)
     if any(node.node == money.TRANSACTIONS for node in record.nodes):
         for notice in money.notices(lake_of(settings), rules):
@@ -147,6 +151,7 @@ def publish(settings: Settings) -> None:
     """
     lake, state = lake_of(settings), state_folder(settings)
     with telemetry.heartbeat("publishing"):
+        publish_refusals(lake, state)
         publish_index(lake, state, identity_rules(settings))
         if freshness.is_young(online.current(state)) and is_published(lake, state):
             telemetry.event("nothing new to publish")

@@ -176,6 +176,11 @@ class Desk:
         edges = self._edges().filter(ends).collect().to_dicts()
         return sorted(found.to_dicts(), key=lambda row: wanted.index(row["record_id"])), next(iter(edges), None)
 
+    def holders(self, *record_ids: str) -> list[str]:
+        """The persons who hold some records, each once."""
+        held = self.stored().assignments.filter(pl.col("record_id").is_in(record_ids))
+        return sorted(held["person_id"].unique())
+
     def decide(self, operation: Operation, *arguments: Any, actor: str, reason: str) -> list[Row]:
         """The events of a decision; see ``decide``."""
         return decide(self._configured, operation, *arguments, actor=actor, reason=reason).to_dicts()

@@ -19,6 +19,7 @@ __all__ = ["DIALECTS", "connect", "ddl", "query", "star_ddl"]
 
 FILE = "warehouse.duckdb"  # below the state folder
 ATTACHED = "warehouse"
+READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 CURRENT = "current"  # schema of the current editions, by the names of their tables
 
 
@@ -26,7 +27,7 @@ def connect(lake: Lake, star: Path | None = None) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB whose schemas bronze, silver, gold and quality hold a view of each stored table, and whose
     schema current holds one of each dated table's current edition.
 
-    Views read the files of the current versions; nothing is copied and nothing can be written. Where a warehouse file
+    Views read the files of the current versions; nothing is copied. Where a warehouse file
     is given and exists, the tables of the star are there too, by their names, read-only.
     """
     if lake.is_remote:
@@ -47,15 +48,30 @@ def connect(lake: Lake, star: Path | None = None) -> duckdb.DuckDBPyConnection:
 
 
 def query(lake: Lake, statement: str, star: Path | None = None) -> duckdb.DuckDBPyRelation | None:
-    """Run one statement over the views; None when it gives no rows to show.
+    """Run one reading statement over the views; None when it gives no rows to show. It sees no file but those of the
+    lake and the warehouse, and no network.
 
     Raises:
-        ConfigError: DuckDB refuses the statement; its own words say why.
+        ConfigError: the statement would write, or DuckDB refuses it; its own words say why.
     """
+    connection = connect(lake, star)
     try:
-        return connect(lake, star).sql(statement)
+        statements = duckdb.extract_statements(statement)
+        if [s.type for s in statements if s.type not in READING] or len(statements) != 1:
+            raise ConfigError("the query is refused: one SELECT (or EXPLAIN) is asked for, which only reads")
+        return _confined(connection, lake, star).sql(statement)
     except duckdb.Error as fault:
         raise ConfigError(f"the query failed: {fault}") from None
+
+
+def _confined(connection: duckdb.DuckDBPyConnection, lake: Lake, star: Path | None) -> duckdb.DuckDBPyConnection:
+    """The connection, which from now on opens no other files and cannot be told otherwise."""
+    folders = [f"{Path(lake.root).absolute()}/", f"{lake.root.rstrip('/')}/", *([str(star)] if star else [])]
+    listed = ", ".join("'" + folder.replace("'", "''") + "'" for folder in folders)
+    connection.execute(f"SET allowed_directories = [{listed}]")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
 
 
 def _attach(connection: duckdb.DuckDBPyConnection, star: Path) -> None:

@@ -25,6 +25,7 @@ from customer360.platform.conditions import condition
 from customer360.platform.errors import ConfigError, TableMissing
 from customer360.platform.lake import Lake
 from customer360.platform.lake.editions import current_edition
+from customer360.serve.activation.formulas import defused
 
 VIEW, ACCOUNTS, ANSWERS = "gold.customer_360", "silver.identities", "silver.consent_intervals"
 
@@ -165,7 +166,7 @@ def export(rows: pl.DataFrame, audience: Audience, channel: str, out: Path, *, c
     """Write whom the channel reaches: person_id, the audience's columns, and with `contacts` the address. Returns how
     many people.
 
-    Parquet, or CSV where the name ends so. The file is readable by its owner alone.
+    Parquet, or CSV where the name ends so, in which no text begins like a formula. Only its owner can read the file.
     """
     address = CHANNELS[channel].address
     shown = ["person_id", *audience.columns, *([address] if contacts and address else [])]
@@ -173,7 +174,7 @@ def export(rows: pl.DataFrame, audience: Audience, channel: str, out: Path, *, c
     text = io.BytesIO()
     if out.suffix.lower() == ".csv":
         lists = [name for name, kind in reached.schema.items() if kind == pl.List(pl.String)]
-        reached.with_columns(pl.col(lists).list.join("; ")).write_csv(text)
+        defused(reached.with_columns(pl.col(lists).list.join("; "))).write_csv(text)
     else:
         reached.write_parquet(text)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,18 +1,24 @@
 """Who is who: look up a record, say why records are one person and what became of an id, take a steward's decisions."""
 
+from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import Path as PathParameter
 from pydantic import BaseModel, ConfigDict, Field
 
 from customer360.models.identity import lookup
 from customer360.models.identity.lookup.index import IdentityIndex
 from customer360.models.identity.verdicts.explain import Cut, Explanation
 from customer360.platform import access
+from customer360.platform.access import Principal
+from customer360.serve.api import policy
 from customer360.serve.api.people import PersonId
 from customer360.serve.api.policy import Caller, CurrentView
-from customer360.serve.stewardship import Desk
+from customer360.serve.once import once
+from customer360.serve.stewardship import Desk, Operation
 
 router = APIRouter(prefix="/identity", tags=["identity"])
 
@@ -23,7 +29,7 @@ def current_index(request: Request, view: CurrentView) -> IdentityIndex:
     return index
 
 
-def the_desk(request: Request) -> Desk:
+async def the_desk(request: Request) -> Desk:
     desk: Desk = request.app.state.desk
     return desk
 
@@ -91,10 +97,11 @@ class LookupAnswer(BaseModel):
 
 
 @router.post("/lookup")
-def look_up(asked: Asked, principal: Caller, index: CurrentIndex) -> LookupAnswer:
+def look_up(request: Request, asked: Asked, principal: Caller, view: CurrentView, index: CurrentIndex) -> LookupAnswer:
     """Find the person of a record. Nothing is stored: the record joins with the batch that brings it. Role service."""
     access.require(principal, "service")
-    found = lookup.look_up(index, asked.model_dump())
+    found = lookup.look_up(index, asked.model_dump(), knows=lambda person: view.get("person", person) is not None)
+    policy.readings(request).extend(c.person_id for c in found.candidates)
     candidates = [vars(c) | {"evidence": [vars(e) for e in c.evidence]} for c in found.candidates]
     return LookupAnswer(answer=found.kind, person_id=found.person_id, candidates=[Candidate(**c) for c in candidates])
 
@@ -137,10 +144,11 @@ class WhyAnswer(BaseModel):
 
 
 @router.get("/{person_id}/why")
-def why(person_id: PersonId, principal: Caller, desk: TheDesk) -> WhyAnswer:
+def why(request: Request, person_id: PersonId, principal: Caller, desk: TheDesk) -> WhyAnswer:
     """The evidence behind a person: a waterfall of bits for each pair of its records. Role service."""
     access.require(principal, "service")
     current = desk.current(person_id)
+    policy.readings(request).append(current)
     explained: Explanation = desk.why(current)
     return WhyAnswer(
         person_id=current,
@@ -184,11 +192,13 @@ class HistoryAnswer(BaseModel):
 
 
 @router.get("/{person_id}/history")
-def history(person_id: PersonId, principal: Caller, desk: TheDesk) -> HistoryAnswer:
+def history(request: Request, person_id: PersonId, principal: Caller, desk: TheDesk) -> HistoryAnswer:
     """Every event of a person's id, current or former: minted, merged, split, undone. Role service."""
     access.require(principal, "service")
     events = [Event.model_validate(row, extra="ignore") for row in desk.history(person_id)]
-    return HistoryAnswer(person_id=desk.current(person_id), events=events)
+    current = desk.current(person_id)
+    policy.readings(request).append(current)
+    return HistoryAnswer(person_id=current, events=events)
 
 
 # ---- deciding -------------------------------------------------------------------------------------------------
@@ -213,6 +223,10 @@ class Parting(BaseModel):
     reason: str = Field("", max_length=500)
 
 
+EventNumber = Annotated[int, PathParameter(ge=0, lt=2**63)]
+UndoReason = Annotated[str, Query(max_length=500)]
+
+
 class Decided(BaseModel):
     """What a decision changed. Ids answer by it at once; profiles and facts follow with the next run."""
 
@@ -230,47 +244,81 @@ class Waiting(Edge):
 
 
 @router.get("/review")
-def review(principal: Caller, desk: TheDesk, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> list[Waiting]:
+def review(
+    request: Request, principal: Caller, desk: TheDesk, limit: Annotated[int, Query(ge=1, le=500)] = 50
+) -> list[Waiting]:
     """Conflicts of later evidence with decisions, then pairs that neither score nor rules settle, the strongest first.
     Role steward."""
     access.require(principal, "steward")
-    return [Waiting.model_validate(row, extra="ignore") for row in desk.queue(limit)]
+    pairs = [Waiting.model_validate(row, extra="ignore") for row in desk.queue(limit)]
+    policy.readings(request).append(f"{len(pairs)} pairs of the queue")
+    return pairs
+
+
+Token = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        description="Of the caller's choice, one for each change: sent again with it, the change is made once",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A steward's change on its way: by whom, and under which idempotency key."""
+
+    request: Request
+    principal: Principal
+    desk: Desk
+    token: str | None
+
+    def make(self, operation: Operation, *arguments: Any, reason: str) -> Decided:
+        def decide() -> list[int]:
+            rows = self.desk.decide(operation, *arguments, actor=self.principal.name, reason=reason)
+            return [int(row["event"]) for row in rows]
+
+        state: Path = self.request.app.state.folder
+        change = [operation, *arguments, reason]
+        return Decided(events=once(state, self.principal.key_id, self.token, change, decide))
+
+
+async def change_of_steward(request: Request, principal: Caller, desk: TheDesk, token: Token = None) -> Change:
+    """Raises WrongRole: the key is no steward's."""
+    access.require(principal, "steward")
+    return Change(request, principal, desk, token)
+
+
+StewardsChange = Annotated[Change, Depends(change_of_steward)]
 
 
 @router.post("/confirm")
-def confirm(pair: Pair, principal: Caller, desk: TheDesk) -> Decided:
+def confirm(pair: Pair, change: StewardsChange) -> Decided:
     """Two records are one person, now and in every later run. Role steward."""
-    access.require(principal, "steward")
-    return _decided(desk.decide("confirm", pair.one, pair.other, actor=principal.name, reason=pair.reason))
+    return change.make("confirm", pair.one, pair.other, reason=pair.reason)
 
 
 @router.post("/reject")
-def reject(pair: Pair, principal: Caller, desk: TheDesk) -> Decided:
+def reject(pair: Pair, change: StewardsChange) -> Decided:
     """Two records are two people; where one holds both, it is split. Role steward."""
-    access.require(principal, "steward")
-    return _decided(desk.decide("reject", pair.one, pair.other, actor=principal.name, reason=pair.reason))
+    return change.make("reject", pair.one, pair.other, reason=pair.reason)
 
 
 @router.post("/{person_id}/split")
-def split(person_id: PersonId, parting: Parting, principal: Caller, desk: TheDesk) -> Decided:
+def split(person_id: PersonId, parting: Parting, change: StewardsChange) -> Decided:
     """Part some records of a person from its others; the larger part keeps the id. Role steward."""
-    access.require(principal, "steward")
-    return _decided(desk.decide("split", person_id, parting.records, actor=principal.name, reason=parting.reason))
+    return change.make("split", person_id, parting.records, reason=parting.reason)
 
 
 @router.post("/events/{event}/undo")
-def undo(event: int, principal: Caller, desk: TheDesk, reason: str = "") -> Decided:
+def undo(event: EventNumber, change: StewardsChange, reason: UndoReason = "") -> Decided:
     """Take an event back: its records return to where they were, and stay there. Role steward."""
-    access.require(principal, "steward")
-    return _decided(desk.decide("undo", event, actor=principal.name, reason=reason))
+    return change.make("undo", event, reason=reason)
 
 
 @router.post("/decisions/{decision}/undo")
-def undo_decision(decision: int, principal: Caller, desk: TheDesk, reason: str = "") -> Decided:
+def undo_decision(decision: EventNumber, change: StewardsChange, reason: UndoReason = "") -> Decided:
     """Take a decision back, also one that changed nobody. Role steward."""
-    access.require(principal, "steward")
-    return _decided(desk.decide("withdraw", decision, actor=principal.name, reason=reason))
-
-
-def _decided(events: list[dict[str, Any]]) -> Decided:
-    return Decided(events=[e["event"] for e in events])
+    return change.make("withdraw", decision, reason=reason)

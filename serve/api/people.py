@@ -5,20 +5,22 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 import polars as pl
-from fastapi import APIRouter, HTTPException, Path
+from fastapi import APIRouter, HTTPException, Path, Request
 from pydantic import BaseModel, Field, create_model
 
 from customer360.pipelines.gold.customers import Customer360
 from customer360.platform import tables
 from customer360.platform.online import View
 from customer360.serve.api import policy
-from customer360.serve.api.policy import Answer, Caller, CurrentView
+from customer360.serve.api.policy import Answer, Caller, CurrentView, ServedView
 
 router = APIRouter(tags=["profile"])
 
 PersonId = Annotated[str, Path(description="Resolved person", examples=["pc9ff6818049dda6c"])]
 Source = Annotated[str, Path(description="Source system of the account", examples=["POS"])]
-CustomerId = Annotated[str, Path(description="Customer number in that system", examples=["100234"])]
+CustomerId = Annotated[
+    str, Path(description="Customer number in that system, as it is or with %2F for a slash", examples=["100234"])
+]
 
 
 class Reason(BaseModel):
@@ -88,9 +90,9 @@ def current_id(view: View, person_id: str) -> str:
     return str(led["person_ids"][0])
 
 
-def person_of(view: View, person_id: str) -> dict[str, Any]:
+def person_of(view: ServedView, person_id: str) -> dict[str, Any]:
     """The stored document of a person, or 404."""
-    stored = view.get("person", person_id)
+    stored = view.person(person_id)
     if stored is None:
         raise policy.not_found("person")
     return stored
@@ -105,7 +107,7 @@ def owner_of(view: View, source: str, customer_id: str) -> str:
 
 
 @router.get("/people/{person_id}")
-async def person(person_id: PersonId, principal: Caller, view: CurrentView) -> PersonAnswer:
+async def person(request: Request, person_id: PersonId, principal: Caller, view: CurrentView) -> PersonAnswer:
     """The profile of a person, group by group, each with its freshness `<group>_until_at`.
 
     Personal data needs role service. Groups that the person did not allow are empty and named in `withheld`. A former
@@ -113,6 +115,8 @@ async def person(person_id: PersonId, principal: Caller, view: CurrentView) -> P
     """
     person_id = current_id(view, person_id)
     stored, is_open = person_of(view, person_id), policy.sees_personal_data(principal)
+    if is_open:
+        policy.readings(request).append(person_id)
     withheld = policy.withheld(stored)
     shown = policy.without(stored["profile"], withheld)
     profile = shown if is_open else policy.masked(shown)
@@ -126,7 +130,9 @@ async def person(person_id: PersonId, principal: Caller, view: CurrentView) -> P
     )
 
 
-@router.get("/customers/{source}/{customer_id}")
-async def customer(source: Source, customer_id: CustomerId, principal: Caller, view: CurrentView) -> PersonAnswer:
+@router.get("/customers/{source}/{customer_id:path}")
+async def customer(
+    request: Request, source: Source, customer_id: CustomerId, principal: Caller, view: CurrentView
+) -> PersonAnswer:
     """The profile of the person that an account was resolved to."""
-    return await person(owner_of(view, source, customer_id), principal, view)
+    return await person(request, owner_of(view, source, customer_id), principal, view)

@@ -9,18 +9,22 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import polars as pl
-from fastapi import Depends, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, Field
 
 from customer360.pipelines.gold.customers import GROUPS, NEEDS_PERSONALIZATION, Customer360
 from customer360.platform import access, tables
-from customer360.platform.access import Principal
-from customer360.platform.online import OnlineStore, View
+from customer360.platform.access import KeysUnreadable, Principal
+from customer360.platform.online import Generation, OnlineStore, View
 from customer360.platform.privacy import MASK
+from customer360.serve.problems import Problem as Problem
 from customer360.serve.publication.freshness import Watch, staleness
+from customer360.serve.publication.refusals import Refusals, without_refused
 
 PRODUCTS_AT_ONCE = 16  # looked up together; a few ranks beyond k cover what is out of stock
+# Groups that are not shown of a person who refused to be treated individually: profiling, and what only serves that.
+REFUSABLE = ("clv", "churn", *NEEDS_PERSONALIZATION)
 CATALOGUE = ("name", "category", "price", "currency")
 _bearer = HTTPBearer(auto_error=False, description="An API key of `customer360 key issue`")
 _header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key in a header of its own")
@@ -35,23 +39,31 @@ class Answer(BaseModel):
     stale_because: str | None = Field(description="Why it is stale")
 
 
-class Problem(BaseModel):
-    """An error, as RFC 9457 says."""
-
-    type: str = "about:blank"
-    title: str = Field(examples=["Not Found"])
-    status: int = Field(examples=[404])
-    detail: str = Field(examples=["no such person"])
-
-
-def caller(
+async def known_caller(
     request: Request,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     header: Annotated[str | None, Depends(_header)],
 ) -> Principal:
-    """Who calls. Raises AccessDenied when no good key is presented."""
+    """Who calls, as ``serve.gate`` found. Raises AccessDenied when no good key is presented."""
+    found: Principal | None = getattr(request.state, "principal", None)
+    if found is not None:
+        return found
     state: Path = request.app.state.folder
     return access.verify(state, bearer.credentials if bearer else header)
+
+
+async def caller(request: Request, principal: Annotated[Principal, Depends(known_caller)]) -> Principal:
+    """Who calls, with a key for people's data and for this group of endpoints. Raises WrongRole without."""
+    access.require(principal, "reader")
+    for scope in getattr(request.scope.get("route"), "tags", [])[:1]:
+        access.require_scope(principal, str(scope))
+    return principal
+
+
+def readings(request: Request) -> list[str]:
+    """Where an endpoint notes whose personal data its answer shows; each person becomes a line of the audit."""
+    noted: list[str] = request.state.readings
+    return noted
 
 
 AnyAnswer = TypeVar("AnyAnswer", bound=Answer)
@@ -59,9 +71,15 @@ AnyAnswer = TypeVar("AnyAnswer", bound=Answer)
 
 @dataclass(frozen=True)
 class ServedView(View):
-    """A generation, and why it is stale, if it is."""
+    """A generation, why it is stale, if it is, and what people refuse now."""
 
     stale_because: str | None
+    refusals: Refusals
+
+    def person(self, person_id: str) -> dict[str, Any] | None:
+        """The stored document of a person, or None; what the person refuses now is not allowed in it."""
+        stored = self.get("person", person_id)
+        return None if stored is None else without_refused(stored, self.refusals.of(stored))
 
     def answer(self, kind: type[AnyAnswer], **content: Any) -> AnyAnswer:
         """An answer of this publication, which says so; ``content`` is what ``kind`` adds to ``Answer``."""
@@ -86,16 +104,32 @@ class ServedView(View):
                     yield {**item, **{name: (product or {}).get(name) for name in CATALOGUE}}
 
 
-def current_view(request: Request) -> ServedView:
+async def current_view(request: Request) -> ServedView:
     """The generation that this request reads, the same for all of it. Raises NotPublished."""
     store: OnlineStore = request.app.state.store
-    watch: Watch = request.app.state.watch
     view = store.view()
-    because = staleness(view.generation, watch.reason(), datetime.now(UTC))
-    return ServedView(view.generation, view.environment, because)
+    refusals: Refusals = request.app.state.refusals
+    return ServedView(view.generation, view.environment, stale_because(request.app, view.generation), refusals)
+
+
+def stale_because(app: FastAPI, generation: Generation) -> str | None:
+    """Why a generation, or what is shown beside it, is not of now; None when it is."""
+    watch: Watch = app.state.watch
+    store: OnlineStore = app.state.store
+    refusals: Refusals = app.state.refusals
+    beside = store.fault or refusals.fault or _keys_fault(app.state.folder)
+    return staleness(generation, beside or watch.reason(), datetime.now(UTC))
+
+
+def _keys_fault(state: Path) -> str | None:
+    try:
+        return access.fault(state)
+    except KeysUnreadable:
+        return "the API keys cannot be read, so that nobody is let in"
 
 
 Caller = Annotated[Principal, Depends(caller)]
+KnownCaller = Annotated[Principal, Depends(known_caller)]
 CurrentView = Annotated[ServedView, Depends(current_view)]
 
 
@@ -110,7 +144,7 @@ def sees_personal_data(principal: Principal) -> bool:
 
 
 def masked(profile: dict[str, Any]) -> dict[str, Any]:
-    """The profile with every column covered that the contract tags as personal, as `privacy.masked` covers tables."""
+    """The profile with every column covered that the contract tags as personal."""
     return {name: _covered(name, value) if name in _personal() else value for name, value in profile.items()}
 
 
@@ -120,9 +154,10 @@ def _personal() -> frozenset[str]:
 
 
 def _covered(column: str, value: Any) -> Any:
+    """Nothing of the value: its first character tells which of few it is."""
     if value is None or tables.schema(Customer360)[column] != pl.String:
         return None  # dots are no date and no number
-    return value[:1] + MASK
+    return MASK
 
 
 def may_personalize(person: dict[str, Any]) -> bool:
@@ -132,7 +167,7 @@ def may_personalize(person: dict[str, Any]) -> bool:
 
 def withheld(person: dict[str, Any]) -> list[str]:
     """Groups of the profile that are not shown, because they only serve what the person refused."""
-    return [] if may_personalize(person) else list(NEEDS_PERSONALIZATION)
+    return [] if may_personalize(person) else list(REFUSABLE)
 
 
 def without(profile: dict[str, Any], groups: list[str]) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, HTTPException, Query
 from pydantic import BaseModel, Field
 
 from customer360.serve.api import policy
 from customer360.serve.api.people import CustomerId, PersonId, Source, current_id, owner_of, person_of
 from customer360.serve.api.policy import Answer, Caller, CurrentView, ServedView
-from customer360.serve.publication.documents import POPULAR_KEY
+from customer360.serve.publication.documents import MODELS_KEY, POPULAR_KEY
 
 router = APIRouter(tags=["recommendations"])
 
@@ -74,7 +74,7 @@ async def recommendations(
     return _answer(view, current_id(view, person_id), k, mode, model)
 
 
-@router.get("/customers/{source}/{customer_id}/recommendations")
+@router.get("/customers/{source}/{customer_id:path}/recommendations")
 async def customer_recommendations(
     source: Source,
     customer_id: CustomerId,
@@ -89,6 +89,9 @@ async def customer_recommendations(
 
 
 def _answer(view: ServedView, person_id: str, k: int, mode: Mode, model: str | None) -> RecommendationsAnswer:
+    lists = view.get("models", MODELS_KEY)  # publications of before name no models
+    if model is not None and lists is not None and model not in lists["names"]:
+        raise HTTPException(422, f"query.model: no lists of it are published; there are {', '.join(lists['names'])}")
     chosen = choose(view, person_id, k, mode, model)
     return view.answer(
         RecommendationsAnswer,

@@ -1,6 +1,7 @@
 """What is expected of a person: the newest score of each model, with its reasons."""
 
 from datetime import date, datetime
+from typing import Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
@@ -38,22 +39,23 @@ class CategoryScore(BaseModel):
 
 
 class ScoresAnswer(Answer):
-    """Scores of a person; empty where no champion model has scored it."""
+    """Scores of a person; empty where no champion model has scored it, and where the person refused profiling."""
 
     person_id: str
-    scores: list[Score]
-    categories: list[CategoryScore] = Field(
-        description="Empty as well where the person refused to be treated individually"
+    reason: Literal["consent"] | None = Field(
+        description="Why there are none: the person refused to be treated individually; null: it did not"
     )
+    scores: list[Score]
+    categories: list[CategoryScore]
 
 
 @router.get("/people/{person_id}/scores")
 async def scores(person_id: PersonId, principal: Caller, view: CurrentView) -> ScoresAnswer:
-    """Scores of a person, such as the probability of churn, with reasons."""
+    """Scores of a person, such as the probability of churn, with reasons. None of a person who refused profiling."""
     return _scores(view, current_id(view, person_id))
 
 
-@router.get("/customers/{source}/{customer_id}/scores")
+@router.get("/customers/{source}/{customer_id:path}/scores")
 async def customer_scores(
     source: Source, customer_id: CustomerId, principal: Caller, view: CurrentView
 ) -> ScoresAnswer:
@@ -62,7 +64,8 @@ async def customer_scores(
 
 
 def _scores(view: ServedView, person_id: str) -> ScoresAnswer:
-    allowed = policy.may_personalize(person_of(view, person_id))
-    stored = view.get("scores", person_id) or {"scores": []}
-    by_category = (view.get("categories", person_id) if allowed else None) or {"scores": []}
-    return view.answer(ScoresAnswer, person_id=person_id, scores=stored["scores"], categories=by_category["scores"])
+    if not policy.may_personalize(person_of(view, person_id)):
+        return view.answer(ScoresAnswer, person_id=person_id, reason="consent", scores=[], categories=[])
+    scored, by_category = (view.get(kind, person_id) or {"scores": []} for kind in ("scores", "categories"))
+    said = {"scores": scored["scores"], "categories": by_category["scores"]}
+    return view.answer(ScoresAnswer, person_id=person_id, reason=None, **said)

@@ -35,7 +35,7 @@ class CompanionsAnswer(Answer):
     items: list[Companion] = Field(description="Significant pairs only; empty where none is")
 
 
-@router.get("/products/{product_id}/bought-together")
+@router.get("/products/{product_id:path}/bought-together")
 async def bought_together(
     product_id: Annotated[str, Path(description="Product of the catalogue", examples=["85123A"])],
     principal: Caller,

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+
 import typer
 
 from customer360.platform.errors import Customer360Error
+from customer360.platform.lake.damage import UNREADABLE
 from customer360.serve.cli import (
     audiences,
     batches,
+    doctor,
     editions,
     identity,
     init,
+    keys,
     lake,
     models,
     offline,
@@ -30,9 +35,13 @@ app = typer.Typer(
 )
 for subject in (
     init,
-    pipelines, systems, models, offline, audiences, batches, quality, serving, lake, editions, warehouse, identity,
+    pipelines, systems, models, offline, audiences, batches, quality, serving, keys, lake, editions,
+    warehouse, identity, doctor,
 ):  # fmt: skip
     app.add_typer(subject.app)  # without a name: its commands stand at the top
+
+
+TRACEBACK = "CUSTOMER360_TRACEBACK"  # set: faults of files and disks are shown as Python shows them
 
 
 def main() -> None:
@@ -41,4 +50,11 @@ def main() -> None:
         app()
     except Customer360Error as fault:
         typer.echo(f"error: {fault}", err=True)
+        raise SystemExit(2) from None
+    except UNREADABLE as fault:
+        said = str(fault).strip().splitlines()[:1] or [type(fault).__name__]
+        typer.echo(f"error: {said[0]}; `customer360 doctor` looks for damaged files", err=True)
+        if os.environ.get(TRACEBACK):
+            raise
+        typer.echo(f"{TRACEBACK}=1 shows where", err=True)
         raise SystemExit(2) from None

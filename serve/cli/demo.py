@@ -12,8 +12,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import polars as pl
 
@@ -130,12 +132,21 @@ def _ask(settings: Settings, person: str) -> None:
     """Start the HTTP application in a process of its own, ask it, and stop it."""
     console.rule("8  the same person over HTTP, from Ray Serve")
     base = f"http://{settings.serve.host}:{settings.serve.port}"
-    key = access.issue(state_folder(settings), "demo", "service")
-    with _server(settings, base):
+    key = access.issue(state_folder(settings), f"demo {uuid4()}", "service", lives=timedelta(hours=1))
+    with _server(settings, base), _revoked_after(settings, key):
         for path in (f"/v1/people/{person}/recommendations?k=5", f"/v1/people/{person}/scores", f"/v1/people/{person}"):
             began = time.perf_counter()
             body = _get(base + path, key)
             _say(f"GET {path}   {1000 * (time.perf_counter() - began):.0f} ms", *portrait.answer(body))
+
+
+@contextmanager
+def _revoked_after(settings: Settings, key: str) -> Iterator[None]:
+    """The key of the block is nobody's afterwards."""
+    try:
+        yield
+    finally:
+        access.revoke(state_folder(settings), key.split("_")[1])
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -10,8 +9,6 @@ import typer
 from customer360.serve.cli.options import ConfigOption, configured
 
 app = typer.Typer()
-key_app = typer.Typer(no_args_is_help=True, help="API keys of the serving application.")
-app.add_typer(key_app, name="key")
 publication_app = typer.Typer(no_args_is_help=True, help="Publications that the serving application answers from.")
 app.add_typer(publication_app, name="publication")
 
@@ -56,41 +53,6 @@ def demo(
     from customer360.serve.cli import demo as script
 
     script.play(configured(config), customers, days)
-
-
-@key_app.command("issue")
-def key_issue(name: str, role: str = "reader", config: ConfigOption = None) -> None:
-    """Make an API key; it is shown once and stored only as a digest."""
-    from customer360.platform import access
-    from customer360.serve.compose import state_folder
-
-    typer.echo(access.issue(state_folder(configured(config)), name, role))
-
-
-@key_app.command("list")
-def key_list(config: ConfigOption = None) -> None:
-    """Show who holds keys, oldest first: name, role, id and when it was made; of the key itself nothing is stored."""
-    from customer360.platform import access
-    from customer360.serve.cli import report
-    from customer360.serve.compose import state_folder
-
-    grid = report.grid("API keys", "name", "role", "id", "created")
-    for key in access.issued(state_folder(configured(config))):
-        grid.add_row(key.name, key.role, key.id, f"{datetime.fromisoformat(key.issued_at):%Y-%m-%d %H:%M:%S} UTC")
-    report.console.print(grid)
-
-
-@key_app.command("revoke")
-def key_revoke(
-    key_id: Annotated[str, typer.Argument(metavar="ID", help="As `key list` shows it: the part after c360_")],
-    config: ConfigOption = None,
-) -> None:
-    """Remove a key; a running server refuses it from the next request on."""
-    from customer360.platform import access
-    from customer360.serve.compose import state_folder
-
-    gone = access.revoke(state_folder(configured(config)), key_id)
-    typer.echo(f"revoked {gone.id}, the key of {gone.name} ({gone.role})")
 
 
 @publication_app.command("list")

@@ -60,17 +60,29 @@ def signed_in(role: Role) -> Callable[[Request], Principal]:
     """
 
     def principal(request: Request) -> Principal:
-        origin = request.headers.get("origin")
-        if request.method == "POST" and origin and urlsplit(origin).netloc != request.headers.get("host"):
+        if request.method == "POST" and not _is_ours(request):
             raise AccessDenied("the form was sent by another site")
         try:
             found = access.verify(request.app.state.folder, request.cookies.get(COOKIE))
             access.require(found, role)
+            access.require_scope(found, "identity")
         except AccessDenied as fault:
             raise SignInNeeded(role, _asked_for(request)) from fault
+        request.state.principal = found
         return found
 
     return principal
+
+
+def _is_ours(request: Request) -> bool:
+    """Whether a form comes from a page of this application. Behind a proxy that names another host, `public_url` is
+    what browsers know."""
+    said = request.headers.get("sec-fetch-site")
+    if said in ("cross-site", "same-site"):
+        return False
+    origin = request.headers.get("origin")
+    ours = {request.headers.get("host"), urlsplit(request.app.state.public_url).netloc} - {"", None}
+    return origin is None or urlsplit(origin).netloc in ours
 
 
 def _asked_for(request: Request) -> str:
@@ -123,7 +135,7 @@ def sign_in(
     except AccessDenied as fault:
         return render("sign_in.html", None, 401, role=role, page=page, problem=str(fault))
     answer = redirect(page if page.startswith(f"{PREFIX}/") else HOME)
-    secure = request.url.scheme == "https"
+    secure = request.url.scheme == "https" or request.app.state.public_url.startswith("https://")
     answer.set_cookie(COOKIE, key.strip(), httponly=True, samesite="strict", secure=secure, path=PREFIX)
     return answer
 

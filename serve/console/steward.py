@@ -21,7 +21,9 @@ Steward = Annotated[Principal, Depends(pages.signed_in("steward"))]
 def queue(request: Request, principal: Steward) -> HTMLResponse:
     """The pairs that wait, strongest first."""
     desk: Desk = request.app.state.desk
-    pairs = [row | {"address": _address(row["record_id_l"], row["record_id_r"])} for row in desk.queue(QUEUE_LENGTH)]
+    waiting = desk.queue(QUEUE_LENGTH)
+    request.state.readings.append(f"{len(waiting)} pairs of the queue")
+    pairs = [row | {"address": _address(row["record_id_l"], row["record_id_r"])} for row in waiting]
     return pages.render("queue.html", principal, pairs=pairs, most=QUEUE_LENGTH)
 
 
@@ -30,6 +32,7 @@ def pair(request: Request, principal: Steward, one: str, other: str) -> HTMLResp
     """Two records side by side, and what speaks for and against one person."""
     desk: Desk = request.app.state.desk
     records, edge = desk.pair(one, other)
+    request.state.readings.extend(desk.holders(one, other))
     evidence = (edge or {}).get("evidence") or []
     picture = None
     if edge is not None and edge["match_weight"] is not None:

@@ -7,6 +7,7 @@
     scores           person_id  scores: newest score of each model, with reasons
     categories       person_id  scores: newest scores by category, each model's likeliest first
     recommendations  person_id  lists: newest ranked list of each model and mode, newest first
+    models           recommendations  names: of the models that have lists
     popular          all        items: what sold most of late, to everybody
     product          product_id name, category, price, is_sellable, is_in_stock (null: no stock is known)
     together         product_id items: what is bought with it more often than by chance, most baskets above chance first
@@ -33,6 +34,7 @@ from customer360.platform.lake import BUCKET, File, Lake
 from customer360.platform.lake.editions import current_edition, current_files
 from customer360.platform.online import Generation, NotPublished, OnlineStore
 from customer360.platform.privacy import unfinished_erasures
+from customer360.serve.publication.refusals import forget_refusals
 
 PROFILES, IDENTITIES = "gold.customer_360", "silver.identities"
 RECOMMENDATIONS, PREDICTIONS, INTERACTIONS = "gold.recommendations", "gold.predictions", "gold.interactions"
@@ -53,6 +55,7 @@ CODE = "code"  # beside the versions of tables: what the documents were made by
 POPULAR_DAYS = (28, 90)  # what sold in the first window, then what sold only in the longer one
 POPULAR_ITEMS = 500
 POPULAR_KEY = "all"
+MODELS_KEY = "recommendations"
 NOT_SOLD = ("DISCONTINUED", "INACTIVE")
 
 
@@ -129,6 +132,7 @@ def delete_person(state: Path, person_id: str, former: Iterable[str] = ()) -> Ge
         stored = OnlineStore(state).get("person", person_id) or {}
     except NotPublished:
         return None
+    forget_refusals(state, person_id, stored.get("accounts", []))
     own = [(kind, person_id) for kind in ("person", "scores", "categories", "recommendations")]
     own += [("former", alias) for alias in former]
     return online.forget(state, own + [("account", account) for account in stored.get("accounts", [])])
@@ -155,8 +159,12 @@ def documents(inputs: Inputs) -> Iterator[pl.DataFrame]:
         yield _scores(predictions.join(known, on="person_id", how="semi"))
     for scored in inputs.buckets(CATEGORY_SCORES):
         yield _categories(scored.join(known, on="person_id", how="semi"))
+    scored_by: set[str] = set()
     for recommendations in inputs.buckets(RECOMMENDATIONS):
-        yield _lists(recommendations.join(known, on="person_id", how="semi"))
+        scored_by |= set(recommendations["model"].unique())
+        yield _lists(recommendations.join(known, on="person_id", how="semi"), _bought_since(inputs, recommendations))
+    yield _documents("models", "key", pl.DataFrame({"key": [MODELS_KEY], "names": [sorted(scored_by)]}),
+                     pl.struct("names"))  # fmt: skip
     if inputs.has(INTERACTIONS):
         yield _popular(inputs.scan(INTERACTIONS), inputs.as_of)
     if inputs.has(PRODUCTS):
@@ -197,9 +205,23 @@ def _categories(scored: pl.DataFrame) -> pl.DataFrame:
     return _documents("categories", "person_id", by_person, pl.struct("scores"))
 
 
-def _lists(recommendations: pl.DataFrame) -> pl.DataFrame:
+def _bought_since(inputs: Inputs, recommendations: pl.DataFrame) -> pl.DataFrame:
+    """(person_id, product_id) of what these persons bought since the day of their lists, which know those before."""
+    if not inputs.has(INTERACTIONS) or recommendations.is_empty():
+        return pl.DataFrame(schema={"person_id": pl.String, "product_id": pl.String})
+    bought = inputs.scan(INTERACTIONS).filter(
+        pl.col("kind") == "purchase", pl.col("on") >= recommendations["as_of"].min()
+    )
+    found = bought.select("person_id", "product_id").unique().collect()
+    return found.join(recommendations, on="person_id", how="semi")
+
+
+def _lists(recommendations: pl.DataFrame, bought: pl.DataFrame) -> pl.DataFrame:
+    """Lists of the mode `new` without what was bought since they were made."""
+    again = recommendations.filter(pl.col("mode") == "new").join(bought, on=["person_id", "product_id"], how="semi")
     ranked = (
-        recommendations.sort("person_id", "model", "mode", "rank")
+        recommendations.join(again, on=["person_id", "product_id", "mode"], how="anti")
+        .sort("person_id", "model", "mode", "rank")
         .group_by("person_id", "model", "mode", "version", "as_of", maintain_order=True)
         .agg(items=pl.struct("product_id", "score"))
     )

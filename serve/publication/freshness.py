@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,16 @@ Note = dict[
     str, Any
 ]  # command, at, state (running, failed, unpublished, restored), in: failed nodes, before: the note before
 NAMED = 3  # failed nodes that a reason names
+SHOWN_WORDS = 2  # of a command: `run gold`
+UNREADABLE = "unreadable"
+NEEDED = {  # by state: what a note says as text
+    "running": ("command", "at"),
+    "failed": ("command", "at", "in"),
+    "unpublished": ("command", "at"),
+    "restored": ("at",),
+    UNREADABLE: (),
+}
+_WORD = re.compile(r"[a-z][a-z0-9_.]*")
 
 
 @contextmanager
@@ -38,6 +51,7 @@ def watched(state: Path, command: str) -> Iterator[list[Run]]:
     home = state / "online"
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     before, ended = _read(home), list[Run]()
+    command = _pipeline(command)
     note: Note = {"command": command, "at": datetime.now(UTC).isoformat(timespec="seconds")}
     with open(home / LOCK, "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)  # shared: whether two runs may go on at once is the lake's affair
@@ -68,7 +82,7 @@ def restored(state: Path, *, is_newest: bool) -> None:
     """
     home = state / "online"
     note = _read(home)
-    before = note["before"] if note is not None and note["state"] == "restored" else note
+    before = note.get("before") if note is not None and note["state"] == "restored" else note
     moment = datetime.now(UTC).isoformat(timespec="seconds")
     _write(home, before if is_newest else {"state": "restored", "at": moment, "before": before})
 
@@ -78,15 +92,23 @@ def behind(state: Path) -> str | None:
     home = state / "online"
     note = _read(home)
     if note is not None and note["state"] == "running" and _is_held(home):
-        note = note["before"]
+        note = note.get("before")
     if note is None:
         return None
     if note["state"] == "restored":
         return f"an earlier publication was put back at {note['at']}"
-    said = f"the run `{note['command']}` of {note['at']}"
+    if note["state"] == UNREADABLE:
+        return "what became of the last run cannot be read"
+    said = f"the run `{_pipeline(str(note['command']))}` of {note['at']}"
     if note["state"] == "failed":
         return f"{said} failed" + (f" in {note['in']}" if note["in"] else "")
     return f"{said} " + ("built newer tables that are not published" if note["state"] == "unpublished" else "broke off")
+
+
+def is_unreadable(state: Path) -> bool:
+    """Whether the note of the last run cannot be read."""
+    note = _read(state / "online")
+    return note is not None and note["state"] == UNREADABLE
 
 
 def staleness(generation: Generation, reason: str | None, now: datetime) -> str | None:
@@ -134,12 +156,30 @@ def _is_held(home: Path) -> bool:
     return False
 
 
+def _pipeline(command: str) -> str:
+    """Of a command line what everybody may read: the command and what it built. Options name files and people."""
+    words = list(takewhile(_WORD.fullmatch, command.split()))
+    return " ".join(words[:SHOWN_WORDS]) or "run"
+
+
 def _read(home: Path) -> Note | None:
+    """The note; one that cannot be read says so, and the next run writes another."""
+    unreadable: Note = {"state": UNREADABLE, "before": None}
     try:
-        found: Note = json.loads((home / NOTE).read_text(encoding="utf-8"))
+        found = json.loads((home / NOTE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    return found
+    except (OSError, ValueError):
+        return unreadable
+    return found if _is_whole(found) else unreadable
+
+
+def _is_whole(note: Any) -> bool:
+    """Whether a note has what ``behind`` reads, in itself and in the notes before."""
+    needed = NEEDED.get(str(note.get("state"))) if isinstance(note, dict) else None
+    if needed is None or not all(isinstance(note.get(key), str) for key in needed):
+        return False
+    return note.get("before") is None or _is_whole(note["before"])
 
 
 def _write(home: Path, note: Note | None) -> None:
@@ -147,5 +187,8 @@ def _write(home: Path, note: Note | None) -> None:
         (home / NOTE).unlink(missing_ok=True)
         return
     fresh = home / f".{NOTE}"
-    fresh.write_text(json.dumps(note), encoding="utf-8")
+    with fresh.open("w", encoding="utf-8") as handle:
+        json.dump(note, handle)
+        handle.flush()
+        os.fsync(handle.fileno())
     fresh.replace(home / NOTE)

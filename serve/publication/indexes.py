@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from pathlib import Path
@@ -14,10 +15,14 @@ from customer360.models.identity.organisations.telling import ORGANISATION
 from customer360.models.identity.rules import IdentityRules
 from customer360.platform import online
 from customer360.platform.lake import Lake
+from customer360.platform.lake.damage import UNREADABLE
 from customer360.platform.online import Generation
+from customer360.platform.online.files import fingerprint, write_durably
 from customer360.platform.privacy import unfinished_erasures
 
 IDENTITIES, RECORDS = "silver.identities", "silver.customer_records"
+HOME, CHECKS = "identity", "checks.json"
+AGAIN = "`customer360 run` writes it again"
 KEEP = online.KEEP  # as many as there are publications to put back; a request may still read the one before
 
 
@@ -36,14 +41,56 @@ def publish_index(lake: Lake, state: Path, rules: IdentityRules) -> Path | None:
         persons = persons.filter(~pl.col("person_id").is_in(leaving))
         records = lake.scan(RECORDS).collect().join(persons, on="record_id", how="semi")
         write_index(folder, records, persons, held, rules)
-    for old in sorted((f for f in home.iterdir() if f.name.isdigit()), key=lambda f: int(f.name))[:-KEEP]:
+        sizes = {file.name: fingerprint(file) for file in sorted(folder.iterdir())}
+        write_durably(folder / CHECKS, json.dumps(sizes))
+    for old in stored(state)[:-KEEP]:
         shutil.rmtree(old)
     return folder
 
 
+def check(folder: Path) -> IdentityIndex:
+    """An index that is as it was written, opened.
+
+    Raises:
+        IdentityIndexError: there is none, it must be written again, or a file of it is damaged.
+    """
+    _check_sizes(folder)
+    try:
+        for name, (_, digest) in _checks(folder).items():
+            if fingerprint(folder / name)[1] != digest:
+                raise IdentityIndexError(f"the identity index is damaged: the checksum of {name} differs; {AGAIN}")
+        return IdentityIndex.open(folder)
+    except (ValueError, KeyError, TypeError, AttributeError, *UNREADABLE) as fault:
+        raise IdentityIndexError(f"the identity index is damaged ({type(fault).__name__}); {AGAIN}") from fault
+
+
+def _check_sizes(folder: Path) -> None:
+    """Reading a mapped file beyond its end would end this process."""
+    for name, (size, _) in _checks(folder).items():
+        if not (folder / name).is_file() or (folder / name).stat().st_size != size:
+            raise IdentityIndexError(f"the identity index is damaged: {name} is not of its size; {AGAIN}")
+
+
+def _checks(folder: Path) -> dict[str, tuple[int, str]]:
+    """Size and SHA-256 by file; empty for an index of before they were noted."""
+    try:
+        found: dict[str, tuple[int, str]] = json.loads((folder / CHECKS).read_text(encoding="utf-8"))
+        return {name: (int(size), str(digest)) for name, (size, digest) in found.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as fault:
+        raise IdentityIndexError(f"the identity index is damaged: {CHECKS} cannot be read; {AGAIN}") from fault
+
+
+def stored(state: Path) -> list[Path]:
+    """Folders of the indexes, oldest first."""
+    home = state / HOME
+    return sorted((f for f in home.iterdir() if f.name.isdigit()), key=lambda f: int(f.name)) if home.is_dir() else []
+
+
 def _serves(folder: Path) -> bool:
     try:
-        IdentityIndex.open(folder)
+        check(folder)
     except IdentityIndexError:
         return False
     return True
@@ -69,11 +116,13 @@ class Indexes:
             raise IdentityIndexError("the publication knows no identities; `customer360 run` makes them")
         with self._lock:
             if self._open is None or self._open[0] != version:
-                self._open = version, IdentityIndex.open(_home(self._state) / str(version))
+                self._open = version, check(_home(self._state) / str(version))
+            if self._open[1].folder.is_dir():  # one that was deleted is still mapped, whole
+                _check_sizes(self._open[1].folder)
             return self._open[1]
 
 
 def _home(state: Path) -> Path:
-    home = state / "identity"
+    home = state / HOME
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     return home

@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,69 @@ def test_a_broken_key_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_text('{"half":')
     with pytest.raises(ConfigError, match=r"keys\.json"):
         access.verify(tmp_path, "c360_x_y")
+
+
+def test_living_keys_have_different_names(tmp_path: Path) -> None:
+    key = access.issue(tmp_path, "Alice", "reader")
+    for same in ("Alice", "alice", " ALICE "):
+        with pytest.raises(ConfigError, match="has the name 'Alice'"):
+            access.issue(tmp_path, same, "admin")
+    access.revoke(tmp_path, key.split("_")[1])
+    access.issue(tmp_path, "Alice", "reader", lives=timedelta(seconds=-1))
+    access.issue(tmp_path, "Alice", "reader")
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[31m", "x" * 81])
+def test_names_can_be_shown(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="printable"):
+        access.issue(tmp_path, name, "reader")
+
+
+def test_a_rotated_key_hands_over_what_it_may_and_ends(tmp_path: Path) -> None:
+    old = access.issue(tmp_path, "shop", "service", scopes=("scores",), per_minute=5)
+    new = access.rotate(tmp_path, old.split("_")[1], keep=timedelta(hours=1))
+    assert access.verify(tmp_path, new) == access.verify(tmp_path, old) == Principal("shop", "service", ("scores",))
+    with pytest.raises(ConfigError, match="rotated before"):
+        access.rotate(tmp_path, old.split("_")[1])
+    newest = access.rotate(tmp_path, new.split("_")[1])
+    with pytest.raises(AccessDenied, match="expired"):
+        access.verify(tmp_path, new)
+    assert access.verify(tmp_path, newest).per_minute == 5
+
+
+def test_an_expired_key_does_not_live_longer_by_rotation(tmp_path: Path) -> None:
+    old = access.issue(tmp_path, "shop", "service", lives=timedelta(seconds=-1))
+    new = access.rotate(tmp_path, old.split("_")[1], keep=timedelta(days=1))
+    for key in (old, new):
+        with pytest.raises(AccessDenied, match="expired"):
+            access.verify(tmp_path, key)
+
+
+def test_metrics_alone_are_for_a_role_beside_the_ladder() -> None:
+    metrics, steward, admin = (Principal("a", role) for role in ("metrics", "steward", "admin"))  # type: ignore[arg-type]
+    assert metrics.may("metrics") and admin.may("metrics") and not steward.may("metrics")
+    assert not any(metrics.may(role) for role in access.LADDER)
+
+
+def test_the_last_use_is_known(tmp_path: Path) -> None:
+    key, other = access.issue(tmp_path, "a", "reader"), access.issue(tmp_path, "b", "reader")
+    access.verify(tmp_path, key)
+    assert access.last_used(tmp_path, key.split("_")[1]) is not None
+    assert access.last_used(tmp_path, other.split("_")[1]) is None
+
+
+def test_keys_of_before_are_read(tmp_path: Path) -> None:
+    key = access.issue(tmp_path, "a", "reader")
+    (entry,) = json.loads((tmp_path / "keys.json").read_text())
+    old = {name: entry[name] for name in ("id", "name", "role", "salt", "digest", "issued_at")}
+    (tmp_path / "keys.json").write_text(json.dumps([old]))
+    assert access.verify(tmp_path, key) == Principal("a", "reader")
+
+
+@pytest.mark.parametrize("change", [{"role": "root"}, {"only_from": "10.0.0.1"}])
+def test_a_key_that_is_not_understood_opens_nothing(tmp_path: Path, change: dict[str, str]) -> None:
+    key = access.issue(tmp_path, "a", "reader")
+    (entry,) = json.loads((tmp_path / "keys.json").read_text())
+    (tmp_path / "keys.json").write_text(json.dumps([entry | change]))
+    with pytest.raises(access.KeysUnreadable):
+        access.verify(tmp_path, key)

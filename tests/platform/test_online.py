@@ -1,8 +1,12 @@
 """The online store: whole generations, or none."""
 
+import json
+import os
 import subprocess
 import sys
 import textwrap
+import time
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
@@ -11,7 +15,7 @@ import pytest
 
 from customer360.platform import online
 from customer360.platform.errors import LakeError
-from customer360.platform.online import NotPublished, OnlineStore
+from customer360.platform.online import NotPublished, OnlineStore, reading
 
 AS_OF = date(2026, 3, 1)
 
@@ -161,5 +165,81 @@ def test_a_damaged_generation_leaves_the_open_one_in_service(tmp_path: Path) -> 
     store.view()
     (tmp_path / "online" / "CURRENT").write_text("20990101T000000000000Z")
     assert store.get("greeting", "a") == {"word": "one"}
-    with pytest.raises(NotPublished, match="cannot be opened"):
+    assert "20990101T000000000000Z is damaged" in str(store.fault)
+
+
+DATA, MANIFEST = "data.mdb", "generation.json"
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "gone": Path.unlink,
+    "empty": lambda file: file.write_bytes(b""),
+    "half": lambda file: os.truncate(file, file.stat().st_size // 2),
+    "other bytes": lambda file: file.write_bytes(file.read_bytes()[:-200] + b"\xff" * 200),
+    "a folder": lambda file: (file.unlink(), file.mkdir()),
+    "no text": lambda file: file.write_bytes(b"\xff\xfe\x00"),
+    "an empty object": lambda file: file.write_text("{}"),
+    "a list": lambda file: file.write_text("[1]"),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("what", ["CURRENT", DATA, MANIFEST])
+def test_whatever_is_damaged_another_sound_generation_answers(tmp_path: Path, what: str, how: str) -> None:
+    """Readers that run keep what they have or take the one before; new ones find the newest sound one; both say why."""
+    home = tmp_path / "online"
+    publish(tmp_path, "one")
+    second = publish(tmp_path, "two")
+    running = OnlineStore(tmp_path, poll_seconds=0)
+    assert running.get("greeting", "a") == {"word": "two"} and running.fault is None
+    DAMAGES[how](home / what if what == "CURRENT" else home / "generations" / second.id / what)
+    word = {"word": "one" if what != "CURRENT" else "two"}
+    new = OnlineStore(tmp_path, poll_seconds=0)
+    assert new.get("greeting", "a") == word and new.fault and str(tmp_path) not in new.fault
+    assert running.get("greeting", "a") in ({"word": "one"}, {"word": "two"})
+    assert running.fault or what == MANIFEST, "a manifest is read once"
+    if what != "CURRENT" or how != "a folder":
+        publish(tmp_path, "three")
+        assert OnlineStore(tmp_path).get("greeting", "a") == {"word": "three"}
+        assert running.get("greeting", "a") == {"word": "three"} and running.fault is None
+
+
+def test_nothing_sound_is_said(tmp_path: Path) -> None:
+    only = publish(tmp_path, "one")
+    os.truncate(tmp_path / "online" / "generations" / only.id / DATA, 100)
+    with pytest.raises(NotPublished, match="100 bytes instead of"):
         OnlineStore(tmp_path).view()
+    assert online.current(tmp_path) is None
+
+
+def test_a_publication_of_before_sizes_were_noted_is_read_and_not_beyond_its_end(tmp_path: Path) -> None:
+    folder = tmp_path / "online" / "generations" / publish(tmp_path, "one").id
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest["files"], manifest["format"]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    assert OnlineStore(tmp_path).get("greeting", "a") == {"word": "one"}
+    os.truncate(folder / DATA, (folder / DATA).stat().st_size - 4096)
+    with pytest.raises(NotPublished, match="bytes instead of"):
+        OnlineStore(tmp_path).view()
+
+
+def test_a_manifest_of_a_newer_version_is_not_guessed_at(tmp_path: Path) -> None:
+    publish(tmp_path, "one")
+    folder = tmp_path / "online" / "generations" / publish(tmp_path, "two").id
+    manifest = json.loads((folder / MANIFEST).read_text()) | {"format": 99}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    store = OnlineStore(tmp_path)
+    assert store.get("greeting", "a") == {"word": "one"} and "newer version" in str(store.fault)
+
+
+def test_a_large_generation_is_checked_while_the_one_before_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "CHECKED_ASIDE", 0)
+    publish(tmp_path, "one")
+    store = OnlineStore(tmp_path, poll_seconds=0)
+    store.view()
+    publish(tmp_path, "two")
+    assert store.get("greeting", "a") == {"word": "one"}
+    end = time.monotonic() + 5
+    while store.get("greeting", "a") == {"word": "one"}:
+        assert time.monotonic() < end
+    assert store.get("greeting", "a") == {"word": "two"}

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import polars as pl
 import pytest
@@ -104,7 +105,7 @@ class Shop:
         app.state.watch._poll_seconds = 0
 
         def client(role: str | None) -> TestClient:
-            headers = {"X-API-Key": access.issue(self.state, f"test {role}", role)} if role else {}
+            headers = {"X-API-Key": access.issue(self.state, f"test {role} {uuid4()}", role)} if role else {}
             return TestClient(app, headers=headers)
 
         return client

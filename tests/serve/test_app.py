@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,7 +19,7 @@ import yaml
 from starlette.testclient import TestClient
 
 from customer360.platform import access, online
-from customer360.platform.settings import Settings
+from customer360.platform.settings import ServeSettings, Settings
 from customer360.serve import app as application
 from customer360.serve.app import build_app
 from customer360.serve.publication import freshness
@@ -68,7 +69,10 @@ def test_metrics_are_for_admins_and_name_no_account(client: Any) -> None:
         response = client(role).get("/metrics")
         assert (response.status_code, response.json()["title"]) == (403, "Forbidden")
     text = client("admin").get("/metrics").text
-    assert 'customer360_requests_total{route="/customers/{source}/{customer_id}",status="200"}' in text
+    counted = 'requests_total{replica="[^"]+:[0-9]+",route="/customers/{source}/{customer_id}",status="200"}'
+    assert re.search(counted.replace("{", "\\{"), text)
+    assert client("metrics").get("/metrics").status_code == 200
+    assert client("metrics").get("/v1/people/p_ann").status_code == 403
     assert "customer360_generation_age_seconds" in text
     assert "POS/1" not in text
 
@@ -159,11 +163,25 @@ def test_first_start_shows_a_working_admin_key_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(application, "_run_plain", lambda configured: None)
-    application.start(Settings(state=str(tmp_path)), plain=True)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    configured = Settings(state=str(tmp_path), serve=ServeSettings(port=free_port()))
+    access.issue(tmp_path, "demo", "service")
+    application.start(configured, plain=True)
     key = capsys.readouterr().out.split()[-1]
     assert access.verify(tmp_path, key).role == "admin"
-    application.start(Settings(state=str(tmp_path)), plain=True)
+    application.start(configured, plain=True)
     assert capsys.readouterr().out == ""
+
+
+def test_without_a_terminal_the_first_key_goes_to_a_file_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(application, "_run_plain", lambda configured: None)
+    application.start(Settings(state=str(tmp_path), serve=ServeSettings(port=free_port())), plain=True)
+    file, said = tmp_path / application.FIRST_KEY, capsys.readouterr().out
+    key = file.read_text().strip()
+    assert access.verify(tmp_path, key).role == "admin" and file.stat().st_mode & 0o777 == 0o600
+    assert str(file) in said and key not in said
 
 
 def free_port() -> int:

@@ -6,7 +6,7 @@ the one record. It changes nothing; the record itself reaches the registry with 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -48,13 +48,16 @@ class Answer:
     candidates: tuple[Candidate, ...]
 
 
-def look_up(index: IdentityIndex, record: Mapping[str, Any]) -> Answer:
+def look_up(
+    index: IdentityIndex, record: Mapping[str, Any], knows: Callable[[str], bool] = lambda person_id: True
+) -> Answer:
     """Resolve one record: any of `standardize.RAW_COLUMNS` and of the verified numbers of `rules.stitching`, as its
-    source writes them. Raises RecordError."""
+    source writes them. Persons whom the publication no longer ``knows`` are nobody: they were erased after the index
+    was written. Raises RecordError."""
     rules = index.rules
     row = index.evidence(record)
     best: dict[str, Candidate] = {}
-    others = index.candidates(row)
+    others = [other for other in index.candidates(row) if knows(other["person_id"])]
     for other in others:
         link = shared_number(row, other, others, rules.stitching)
         candidate = _judge(index, row, other, link)

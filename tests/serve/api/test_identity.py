@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from uuid import uuid4
 
 import polars as pl
 import pytest
@@ -72,15 +73,16 @@ def prepare(folder: Path, more: str = "") -> Settings:
     jobs.run_pipeline(settings, RunRequest(end="silver.identities"))
     lake, state = lake_of(settings), folder / "state"
     publish_index(lake, state, identity_rules(settings))
-    nothing = pl.DataFrame(schema={"kind": pl.String, "key": pl.String, "document": pl.String})
+    known = lake.scan("silver.identities").select(key=pl.col("person_id").unique())
+    persons = known.select(kind=pl.lit("person"), key="key", document=pl.lit("{}")).collect()
     versions = {"silver.identities": lake.version("silver.identities")}
-    online.publish(state, [nothing], as_of=date(2026, 1, 1), sources=versions)
+    online.publish(state, [persons], as_of=date(2026, 1, 1), sources=versions)
     return settings
 
 
 @contextmanager
 def signed_in(settings: Settings, role: str | None) -> Iterator[TestClient]:
-    headers = {"X-API-Key": access.issue(Path(settings.state), f"the {role}", role)} if role else {}
+    headers = {"X-API-Key": access.issue(Path(settings.state), f"the {role} {uuid4()}", role)} if role else {}
     yield TestClient(build_app(settings), headers=headers)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -121,3 +122,34 @@ def test_an_old_publication_is_stale_without_any_run(own_shop: Any, monkeypatch:
     assert freshness.staleness(generation, None, later) == "published 37 hours ago, which is over 36"
     assert freshness.staleness(generation, None, generation.published_at) is None
     assert freshness.staleness(generation, "why", generation.published_at) == "why"
+
+
+@pytest.mark.parametrize(("command", "shown"), [
+    ("run --no-publish --full-refresh gold.customer_360 --config /srv/x/acme-secret.yaml", "run"),
+    ("run gold --config /srv/x/acme-secret.yaml", "run gold"),
+    ("run gold.customer_360", "run gold.customer_360"),
+    ("erase", "erase"),
+    ("/srv/secret/customer360", "run"),
+])  # fmt: skip
+def test_a_reason_tells_no_command_line(tmp_path: Path, command: str, shown: str) -> None:
+    attempt(tmp_path, command)
+    assert str(freshness.behind(tmp_path)).startswith(f"the run `{shown}` of 2")
+    note = tmp_path / "online" / freshness.NOTE
+    old = json.loads(note.read_text()) | {"command": command}  # as it was written before
+    note.write_text(json.dumps(old))
+    assert str(freshness.behind(tmp_path)).startswith(f"the run `{shown}` of 2")
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"state": "failed"}', '{"state": ["x"]}', "\x00\xff", '{"a',
+                                  '{"state": "restored", "at": "2026", "before": {"state": 1}}'])  # fmt: skip
+def test_a_note_that_cannot_be_read_is_said_and_mended_by_the_next_run(own_shop: Any, text: str) -> None:
+    own_shop.publish()
+    (own_shop.state / "online" / freshness.NOTE).write_text(text)
+    health = own_shop.clients()(None).get("/healthz")
+    assert (health.status_code, health.json()["status"]) == (200, "stale")
+    assert health.json()["stale_because"] == "what became of the last run cannot be read"
+    assert own_shop.clients()("reader").get("/v1/people/p_ann").json()["is_stale"]
+    freshness.restored(own_shop.state, is_newest=False)
+    failed(own_shop.state)
+    freshness.published(own_shop.state)
+    assert freshness.behind(own_shop.state) is None

@@ -1,0 +1,121 @@
+"""Who read personal data: one line of JSON a reading, appended and never changed, each chained to the one before.
+
+``<state>/audit/<year>-<month>.jsonl``. A line holds its number, the time, who (key and name, or the user of a command),
+what was asked for and of whom (a person id), and the SHA-256 over the line before and itself. So a line that was
+changed, left out or put in shows; that the last lines were cut shows against a number and digest noted elsewhere
+(``verify`` returns them). Values that were read never stand here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from customer360.platform.errors import Customer360Error
+
+FOLDER = "audit"
+_FIRST = "0" * 64
+_TAIL = 16_384  # bytes that hold at least the last whole line
+_ASIDE = ".damaged-"
+LONGEST = 200  # characters of a value; longer ones are cut
+
+
+class AuditBroken(Customer360Error):
+    """The audit is not as it was written."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The end of the audit: how many lines, and the digest of the last."""
+
+    lines: int
+    digest: str
+
+
+def append(state: Path, **facts: str | int | None) -> None:
+    """Add one reading. It stands in the file, though not surely on the disk, when this returns.
+
+    A file whose end cannot be read is set aside, and the chain goes on from the one before.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    home = Path(state).absolute() / FOLDER
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with open(home / "_lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before, is_torn = _end(home)
+        now = datetime.now(UTC)
+        cut = {k: v[:LONGEST] if isinstance(v, str) else v for k, v in facts.items()}
+        entry: dict[str, Any] = {"n": before.lines + 1, "at": now.isoformat(timespec="milliseconds"), **cut}
+        entry["digest"] = _digest(before.digest, entry)
+        line = ("\n" if is_torn else "") + json.dumps(entry, ensure_ascii=False) + "\n"
+        target = os.open(home / f"{now:%Y-%m}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(target, line.encode())
+        finally:
+            os.close(target)
+
+
+def entries(state: Path) -> Iterator[dict[str, Any]]:
+    """All lines, oldest first, without what a writer that died left of one."""
+    for file in _files(Path(state).absolute() / FOLDER):
+        yield from filter(None, map(_parsed, file.read_bytes().splitlines()))
+
+
+def verify(state: Path) -> Chain:
+    """Walk the whole chain.
+
+    Raises:
+        AuditBroken: names the first line that does not follow from the one before, or files that were set aside.
+    """
+    chain = Chain(0, _FIRST)
+    for entry in entries(state):
+        if entry["n"] != chain.lines + 1:
+            raise AuditBroken(f"the audit is broken: line {chain.lines + 1} is missing")
+        if entry["digest"] != _digest(chain.digest, entry):
+            raise AuditBroken(f"the audit is broken: line {entry['n']} was changed")
+        chain = Chain(chain.lines + 1, str(entry["digest"]))
+    for file in _files(Path(state).absolute() / FOLDER):
+        if not any(map(_parsed, file.read_bytes().splitlines())):
+            raise AuditBroken(f"the audit is broken: {file.name} holds no line that can be read")
+    if aside := sorted(file.name for file in (Path(state).absolute() / FOLDER).glob(f"*{_ASIDE}*")):
+        raise AuditBroken(f"the audit is broken: the end of {', '.join(aside)} cannot be read")
+    return chain
+
+
+def _end(home: Path) -> tuple[Chain, bool]:
+    """The end of the chain, and whether the file that holds it ends within a line."""
+    for file in reversed(_files(home)):
+        with open(file, "rb") as handle:
+            handle.seek(max(os.fstat(handle.fileno()).st_size - _TAIL, 0))
+            tail = handle.read()
+        if whole := list(filter(None, map(_parsed, tail.splitlines()))):
+            return Chain(int(whole[-1]["n"]), str(whole[-1]["digest"])), not tail.endswith(b"\n")
+        file.rename(file.with_name(f"{file.name}{_ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%S%f}"))
+    return Chain(0, _FIRST), False
+
+
+def _files(home: Path) -> list[Path]:
+    return sorted(file for file in home.glob("*.jsonl") if file.stat().st_size) if home.is_dir() else []
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    is_whole = isinstance(entry, dict) and isinstance(entry.get("n"), int) and "digest" in entry
+    return entry if is_whole else None
+
+
+def _digest(before: str, entry: dict[str, Any]) -> str:
+    said = {key: value for key, value in entry.items() if key != "digest"}
+    return hashlib.sha256(f"{before}{json.dumps(said, ensure_ascii=False, sort_keys=True)}".encode()).hexdigest()

@@ -1,0 +1,164 @@
+"""The files of a publication: its manifest, what it is checked by before it is used, and which one is in service.
+
+    <state>/online/CURRENT                  id of the generation in service
+    <state>/online/generations/ID/          data.mdb, and generation.json with size and SHA-256 of data.mdb
+
+A generation is used only as it was written: of another size or content, cut, gone or by a newer version it is
+*unsound*, with the reason in words that name no path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from customer360.platform.errors import LakeError
+
+MANIFEST, CURRENT, DATA = "generation.json", "CURRENT", "data.mdb"
+FORMAT = 1  # of the manifest; a higher one is of a newer version of this library
+_ID = re.compile(r"\d{8}T\d{12}Z")
+
+Signature = tuple[int, int, int]  # inode, bytes and time of change: equal means that nobody touched the file
+
+
+class NotPublished(LakeError):
+    """There is no generation to read, or none with the wanted id."""
+
+
+class Unsound(LakeError):
+    """A generation, or the file that names the one in service, is not as it was written."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One publication: ``counts`` are documents by kind, ``sources`` Delta versions by table, ``files`` size and
+    SHA-256 by name (empty in those of before sizes were noted)."""
+
+    id: str
+    published_at: datetime
+    as_of: date
+    counts: dict[str, int]
+    sources: dict[str, int]
+    files: dict[str, tuple[int, str]] = field(default_factory=dict)
+    format: int = FORMAT
+
+
+def home_of(state: Path) -> Path:
+    return Path(state).absolute() / "online"
+
+
+def folder_of(home: Path, identifier: str) -> Path:
+    return home / "generations" / identifier
+
+
+def stored_ids(home: Path) -> list[str]:
+    """Ids of the generations that were written to their end, sound or not, oldest first."""
+    folders = home / "generations"
+    return sorted(f.name for f in folders.iterdir() if _ID.fullmatch(f.name)) if folders.is_dir() else []
+
+
+def pointer(home: Path) -> str | None:
+    """The id that ``CURRENT`` names, or None where there is no such file.
+
+    Raises:
+        Unsound: it cannot be read, or holds no id.
+    """
+    try:
+        found = (home / CURRENT).read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as fault:
+        raise Unsound(f"{CURRENT} cannot be read ({type(fault).__name__})") from fault
+    identifier = found.decode("ascii", "replace").strip()
+    if not _ID.fullmatch(identifier):
+        raise Unsound(f"{CURRENT} names no publication")
+    return identifier
+
+
+def point(home: Path, identifier: str) -> None:
+    """Put a generation into service."""
+    fresh = home / f".{CURRENT}"
+    write_durably(fresh, identifier)
+    fresh.replace(home / CURRENT)
+    sync_folder(home)
+
+
+def write_manifest(folder: Path, generation: Generation) -> None:
+    write_durably(folder / MANIFEST, json.dumps(asdict(generation), default=str))
+
+
+def read_manifest(folder: Path) -> Generation:
+    """Raises Unsound: there is none, or none that this version of the library understands."""
+    try:
+        stored: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if int(stored.get("format", FORMAT)) > FORMAT:
+            raise Unsound(f"{MANIFEST} was written by a newer version of this library")
+        return Generation(
+            id=str(stored["id"]),
+            published_at=datetime.fromisoformat(stored["published_at"]),
+            as_of=date.fromisoformat(stored["as_of"]),
+            counts={str(k): int(n) for k, n in stored["counts"].items()},
+            sources={str(k): int(n) for k, n in stored["sources"].items()},
+            files={str(k): (int(size), str(digest)) for k, (size, digest) in stored.get("files", {}).items()},
+        )
+    except FileNotFoundError:
+        raise Unsound(f"{MANIFEST} is gone") from None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as fault:
+        raise Unsound(f"{MANIFEST} cannot be read ({type(fault).__name__})") from fault
+
+
+def fingerprint(file: Path) -> tuple[int, str]:
+    """Size in bytes and SHA-256 of a file."""
+    with open(file, "rb") as handle:
+        return os.fstat(handle.fileno()).st_size, hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def check(folder: Path, *, content: bool = True) -> Generation:
+    """The manifest of a sound generation: its files have the size and, with ``content``, the SHA-256 that were noted.
+
+    Raises:
+        Unsound: it is not as it was written; says what is wrong.
+    """
+    generation = read_manifest(folder)
+    for name, (size, digest) in generation.files.items():
+        try:
+            found = (folder / name).stat().st_size
+            if found != size:
+                raise Unsound(f"{name} has {found:,} bytes instead of {size:,}")
+            if content and fingerprint(folder / name)[1] != digest:
+                raise Unsound(f"{name} is not what was written: its checksum differs")
+        except FileNotFoundError:
+            raise Unsound(f"{name} is gone") from None
+        except OSError as fault:
+            raise Unsound(f"{name} cannot be read ({type(fault).__name__})") from fault
+    return generation
+
+
+def signature(folder: Path) -> Signature | None:
+    """What tells that the data of a generation was touched; None where it is gone."""
+    try:
+        found = (folder / DATA).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def write_durably(path: Path, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,221 @@
+"""Readers of the online store: always one sound generation, whatever happened to the files of another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+import lmdb
+
+from customer360.platform import telemetry
+from customer360.platform.online import files
+from customer360.platform.online.files import Generation, NotPublished, Signature, Unsound
+
+POLL_SECONDS = 0.5  # how often a reader looks for a newer generation
+MAX_ADDRESS = 511  # bytes of a key that LMDB accepts
+CHECKED_ASIDE = 64 << 20  # bytes from which a generation is checked in a thread while the one before answers
+
+# LMDB refuses to open one file twice in a process, so all stores of a process share what is open.
+_OPEN: WeakValueDictionary[str, lmdb.Environment] = WeakValueDictionary()
+_OPENING = threading.Lock()
+
+
+def address(kind: str, key: str) -> bytes:
+    """Where a document lies in LMDB."""
+    plain = f"{kind}\0{key}".encode()
+    return plain if len(plain) <= MAX_ADDRESS else f"{kind}\0sha256:{hashlib.sha256(plain).hexdigest()}".encode()
+
+
+@dataclass(frozen=True)
+class View:
+    """One generation, open for reading; all answers of a request come from one view."""
+
+    generation: Generation
+    environment: lmdb.Environment
+
+    def get(self, kind: str, key: str) -> dict[str, Any] | None:
+        """The document, or None. Raises Unsound: it cannot be read."""
+        return self.mget(kind, [key])[0]
+
+    def mget(self, kind: str, keys: Sequence[str]) -> list[dict[str, Any] | None]:
+        """Documents in the order of ``keys``; None where there is none. Raises Unsound: one cannot be read."""
+        try:
+            with self.environment.begin() as transaction:
+                found = [transaction.get(address(kind, key)) for key in keys]
+            return [None if text is None else json.loads(text) for text in found]
+        except (lmdb.Error, ValueError) as fault:
+            raise Unsound(f"documents of kind {kind} cannot be read ({type(fault).__name__})") from fault
+
+
+class OnlineStore:
+    """Reader of the current generation. Opens on first use, so build it before a fork and use it after.
+
+    A generation that is unsound is not used: the one that is open stays in service, else the newest sound one that is
+    stored. ``fault`` then says why, in words that name no path.
+    """
+
+    def __init__(self, state: Path, poll_seconds: float = POLL_SECONDS):
+        self.fault: str | None = None
+        self._home = files.home_of(state)
+        self._poll_seconds = poll_seconds
+        self._looked_at = float("-inf")
+        self._view: View | None = None
+        self._signature: Signature | None = None  # of the data that is open
+        self._unsound: dict[str, tuple[Signature | None, str]] = {}  # why, by id; looked at again when it changes
+        self._aside: tuple[str, threading.Thread] | None = None
+        self._checked: dict[str, tuple[View, Signature | None]] = {}
+
+    def view(self) -> View:
+        """The current generation, looked up again when the last look is ``poll_seconds`` old, or its file was touched.
+
+        Raises:
+            NotPublished: there is none, or none that is sound.
+        """
+        if time.monotonic() - self._looked_at >= self._poll_seconds or self._is_touched():
+            self.refresh()
+        if self._view is None:
+            raise NotPublished(self.fault or f"nothing was published to {self._home} yet; `customer360 run` publishes")
+        return self._view
+
+    def refresh(self) -> bool:
+        """Read ``CURRENT`` and switch when it names another generation. Returns whether it did.
+
+        Raises:
+            NotPublished: ``CURRENT`` names a generation that cannot be opened, none is open, and no other is sound.
+        """
+        self._looked_at = time.monotonic()
+        before = self._view
+        if self._is_cut():  # reading on would end this process: LMDB maps the file
+            self._view = None
+        wanted = self._wanted()
+        if wanted is None or self._serves(wanted):
+            return False
+        self._turn_to(wanted)
+        if self._view is None:
+            self._fall_back()
+        if self._view is None:
+            raise NotPublished(f"the online store cannot be opened: {self.fault}")
+        return self._view is not before
+
+    def _wanted(self) -> str | None:
+        """The id that is to be served; None: nothing was published. An unreadable pointer wants what is open, else the
+        newest."""
+        try:
+            wanted = files.pointer(self._home)
+            self.fault = None
+        except Unsound as fault:
+            self._say(str(fault))
+            return self._view.generation.id if self._view else next(reversed(files.stored_ids(self._home)), None)
+        if wanted is None and (stored := files.stored_ids(self._home)):
+            self._say(f"{files.CURRENT} is gone")
+            return self._view.generation.id if self._view else stored[-1]
+        return wanted
+
+    def _serves(self, wanted: str) -> bool:
+        if self._view is None or self._view.generation.id != wanted:
+            return False
+        now = files.signature(files.folder_of(self._home, wanted))
+        if now is None:
+            self._say(f"publication {wanted} is gone from the disk and answers from memory")
+        return now is None or now == self._signature
+
+    def _turn_to(self, wanted: str) -> None:
+        """Open a generation; where it is unsound, or being checked still, the one that is open stays."""
+        folder = files.folder_of(self._home, wanted)
+        now = files.signature(folder)
+        if wanted in self._checked:
+            (self._view, self._signature), self._aside = self._checked.pop(wanted), None
+            return
+        if wanted in self._unsound and self._unsound[wanted][0] == now:
+            self._say(self._unsound[wanted][1])
+            return
+        if self._view is not None and self._view.generation.id != wanted and now and now[1] > CHECKED_ASIDE:
+            self._check_aside(wanted)
+            return
+        self._check(wanted)
+        if wanted in self._checked:
+            self._view, self._signature = self._checked.pop(wanted)
+        elif self._view is not None and self._view.generation.id == wanted:
+            self._view = None  # touched, and no longer what was published
+
+    def _check_aside(self, wanted: str) -> None:
+        if self._aside is None or self._aside[0] != wanted or not self._aside[1].is_alive():
+            thread = threading.Thread(target=self._check, args=(wanted,), name="generation check", daemon=True)
+            self._aside = wanted, thread
+            thread.start()
+
+    def _check(self, wanted: str) -> None:
+        """Open a generation if it is sound, and keep it, or keep why it is not."""
+        folder = files.folder_of(self._home, wanted)
+        now = files.signature(folder)
+        try:
+            self._checked[wanted] = _open(folder), now
+            self._unsound.pop(wanted, None)
+        except Unsound as fault:
+            self._unsound[wanted] = now, f"publication {wanted} is damaged: {fault}"
+            self._say(self._unsound[wanted][1])
+            telemetry.log.error(f"{self._unsound[wanted][1]}; `customer360 doctor` looks at everything")
+
+    def _fall_back(self) -> None:
+        """The newest generation that is sound, where the wanted one is not and none is open."""
+        said = self.fault
+        for identifier in reversed(files.stored_ids(self._home)):
+            self._turn_to(identifier)
+            if self._view is not None:
+                self.fault = f"{said}; answers come from publication {identifier}"
+                return
+        self.fault = said
+
+    def _say(self, fault: str) -> None:
+        self.fault = fault
+
+    def _is_touched(self) -> bool:
+        return self._view is not None and self._now() != self._signature
+
+    def _is_cut(self) -> bool:
+        now = self._now()
+        return now is not None and self._signature is not None and now[1] < self._signature[1]
+
+    def _now(self) -> Signature | None:
+        return files.signature(files.folder_of(self._home, self._view.generation.id)) if self._view else None
+
+    def get(self, kind: str, key: str) -> dict[str, Any] | None:
+        return self.view().get(kind, key)
+
+    def mget(self, kind: str, keys: Sequence[str]) -> list[dict[str, Any] | None]:
+        return self.view().mget(kind, keys)
+
+    @property
+    def generation(self) -> Generation:
+        return self.view().generation
+
+
+def _open(folder: Path) -> View:
+    """Raises Unsound."""
+    generation = files.check(folder)
+    try:
+        with _OPENING:
+            path = str(folder.resolve())
+            environment = _OPEN.get(path)
+            if environment is None:
+                # The file never changes, so readers need no lock table and leave no trace in the folder.
+                environment = _OPEN[path] = lmdb.open(path, readonly=True, lock=False, create=False)
+        _check_length(folder, environment)
+    except (OSError, lmdb.Error) as fault:
+        raise Unsound(f"{files.DATA} cannot be opened ({type(fault).__name__})") from fault
+    return View(generation, environment)
+
+
+def _check_length(folder: Path, environment: lmdb.Environment) -> None:
+    """Pages beyond the end of a cut file would end the process. Publications of before note no size."""
+    needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    found = (folder / files.DATA).stat().st_size
+    if found < needed:
+        raise Unsound(f"{files.DATA} has {found:,} bytes instead of {needed:,}")

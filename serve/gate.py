@@ -1,0 +1,176 @@
+"""What is settled before the application sees a request: who asks, how much may be sent, how often; and what every
+answer carries: headers that browsers heed, a problem instead of an unknown error, a line in the audit.
+
+The framework reads and parses a body before it asks for the key. So the key is read here first; without a good one no
+byte of the body is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+import traceback
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from fastapi import HTTPException
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from customer360.platform import access, audit, telemetry
+from customer360.platform.access import Principal
+from customer360.platform.settings import ServeSettings
+from customer360.serve.problems import answer_to
+
+GUARDED = ("/v1/", "/metrics")
+HEALTH = "/healthz"
+SCOPES = ("profile", "recommendations", "scores", "identity")  # tags of the endpoints that a key may be bound to
+BODY_SECONDS = 10.0  # for the next piece of a body
+BURST_SECONDS = 10  # of a key's rate may come at once
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'",
+}
+ONE_YEAR = "max-age=31536000"
+
+
+def presented(headers: Headers) -> str | None:
+    """The API key of a request: `Authorization: Bearer KEY`, else `X-API-Key: KEY`."""
+    scheme, _, credentials = headers.get("authorization", "").partition(" ")
+    return credentials.strip() if scheme.lower() == "bearer" and credentials.strip() else headers.get("x-api-key")
+
+
+class Rates:
+    """A bucket of requests for each key, in this process: it refills evenly and holds a few seconds' worth."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, tuple[float, float]] = {}  # requests that are left, and when that was
+
+    def wait(self, key_id: str, per_minute: int) -> float:
+        """Seconds until the next request may come; 0: this one may, and is counted."""
+        now, rate = time.monotonic(), per_minute / 60
+        most = max(rate * BURST_SECONDS, 1.0)
+        left, since = self._held.get(key_id, (most, now))
+        left = min(most, left + (now - since) * rate)
+        self._held[key_id] = (left - 1 if left >= 1 else left), now
+        return 0.0 if left >= 1 else (1 - left) / rate
+
+
+class Gate:
+    """Around the application."""
+
+    def __init__(self, app: ASGIApp, *, state: Path, limits: ServeSettings) -> None:
+        self._app, self._state, self._limits = app, state, limits
+        self._most_bytes = limits.max_body_kilobytes * 1024
+        self._most_at_once = limits.max_ongoing_requests + max(limits.max_queued_requests, 0)
+        self._at_once = 0
+        self._rates = Rates()
+        self._headers = HEADERS | (
+            {"Strict-Transport-Security": ONE_YEAR} if limits.public_url.startswith("https://") else {}
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        shared: dict[str, Any] = scope.setdefault("state", {})
+        shared["readings"] = []
+        has_begun = False
+
+        async def answering(message: Message) -> None:
+            nonlocal has_begun
+            if message["type"] == "http.response.start":
+                self._note(scope, message["status"])
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers.setdefault(name, value)
+                has_begun = True
+            await send(message)
+
+        self._at_once += 1
+        try:
+            self._admit(scope)
+            await self._app(scope, self._bounded(receive), answering)
+        except Exception as fault:
+            if has_begun:
+                raise
+            shared["readings"].clear()
+            await self._answer(fault, scope, receive, answering)
+        finally:
+            self._at_once -= 1
+
+    def _admit(self, scope: Scope) -> None:
+        """Raises what keeps a request out."""
+        headers, path = Headers(scope=scope), scope["path"]
+        if path != HEALTH and self._at_once > self._most_at_once:
+            raise HTTPException(503, "too many requests at once", {"Retry-After": "1"})
+        if path.startswith(GUARDED):
+            principal = scope["state"]["principal"] = access.verify(self._state, presented(headers))
+            self._slow_down(principal)
+        length = headers.get("content-length", "0")
+        if not length.isascii() or not length.isdigit():
+            raise HTTPException(400, "Content-Length is no number")
+        if int(length) > self._most_bytes:
+            raise self._too_large()
+
+    def _slow_down(self, principal: Principal) -> None:
+        per_minute = principal.per_minute or self._limits.requests_per_minute
+        if per_minute and (seconds := self._rates.wait(principal.key_id, per_minute)):
+            after = {"Retry-After": str(math.ceil(seconds))}
+            raise HTTPException(429, f"this key may send {per_minute} requests a minute", after)
+
+    def _too_large(self) -> HTTPException:
+        return HTTPException(413, f"a body may have {self._limits.max_body_kilobytes} kilobytes")
+
+    def _bounded(self, receive: Receive) -> Receive:
+        """The body, as long as it is short enough and goes on coming."""
+        got, is_whole = 0, False
+
+        async def bounded() -> Message:
+            nonlocal got, is_whole
+            if is_whole:
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), BODY_SECONDS)
+            except TimeoutError:
+                raise HTTPException(408, "the rest of the body did not come") from None
+            got += len(message.get("body", b""))
+            is_whole = not message.get("more_body", False)
+            if got > self._most_bytes:
+                raise self._too_large()
+            return message
+
+        return bounded
+
+    def _note(self, scope: Scope, status: int) -> None:
+        """A line in the audit for each person whose data this answer shows; without the line there is no answer."""
+        shared = scope["state"]
+        principal: Principal | None = shared.get("principal")
+        if principal is None or status >= HTTPStatus.BAD_REQUEST:
+            return
+        route = getattr(scope.get("route"), "path_format", None) or "page"
+        for person in shared["readings"]:
+            audit.append(self._state, key=principal.key_id, name=principal.name, role=principal.role,
+                         asked=f"{scope['method']} {route}", person=person)  # fmt: skip
+
+    async def _answer(self, fault: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+        response = answer_to(fault)
+        if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            telemetry.log.error(f"an answer failed: {place_of(fault)}")
+        if "content-length" in (sent := Headers(scope=scope)) or "transfer-encoding" in sent:
+            response.headers["Connection"] = "close"  # the rest of the body is not read
+        await response(scope, receive, send)
+
+
+def place_of(fault: Exception) -> str:
+    """Kind and place of a fault, without its words, which may hold data."""
+    frames = traceback.extract_tb(fault.__traceback__)
+    at = f" in {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(fault).__name__}{at}"

@@ -1,0 +1,102 @@
+"""What people refuse now, beside the publication: a refusal holds from the run that lands it, whatever became of gold.
+
+A publication is made of gold, whose editions have a date and may fail; consent has neither. So refusals are a small
+store of their own, ``<state>/refusals``, written by every run that changes them, also one that fails later, and never
+put back with an earlier publication. Only a no takes effect at once: a later yes counts with the next profile.
+
+    kind     key                     document
+    refused  person_id or SYSTEM/id  purposes
+
+Both keys, since the publication in service may know the person by an id of before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from customer360.pipelines.gold.customers.consent import PURPOSES
+from customer360.platform import online
+from customer360.platform.lake import Lake
+from customer360.platform.online import NotPublished, OnlineStore, Unsound, View
+
+ANSWERS, IDENTITIES = "silver.consent_intervals", "silver.identities"
+FOLDER, KIND = "refusals", "refused"
+_NO_DATE = date.min  # refusals have no edition
+
+
+def publish_refusals(lake: Lake, state: Path) -> None:
+    """Write what is refused in the lake as it is, unless it stands there already."""
+    if not lake.exists(ANSWERS):
+        return
+    versions = {name: lake.version(name) for name in (ANSWERS, IDENTITIES) if lake.exists(name)}
+    home = state / FOLDER
+    stood = online.current(home)
+    if stood is None or dict(stood.sources) != versions:
+        online.publish(home, [_documents(lake)], as_of=_NO_DATE, sources=versions, keep=1, is_told=False)
+
+
+def _documents(lake: Lake) -> pl.DataFrame:
+    no = lake.scan(ANSWERS).filter(pl.col("valid_to").is_null(), ~pl.col("is_allowed"))
+    refused = no.group_by("person_id").agg(purposes=pl.col("purpose").unique().sort()).collect()
+    keyed = [refused.rename({"person_id": "key"})]
+    if lake.exists(IDENTITIES):
+        accounts = lake.scan(IDENTITIES).select("person_id", key="record_id").collect()
+        keyed.append(accounts.join(refused, on="person_id").select("key", "purposes"))
+    return pl.concat(keyed, how="diagonal").select(
+        kind=pl.lit(KIND), key="key", document=pl.struct("purposes").struct.json_encode()
+    )
+
+
+def forget_refusals(state: Path, person_id: str, accounts: Iterable[str]) -> None:
+    """Take a person out, for an erasure."""
+    try:
+        online.forget(state / FOLDER, [(KIND, key) for key in (person_id, *accounts)])
+    except NotPublished:
+        return
+
+
+class Refusals:
+    """Reader for an application. ``fault`` says why refusals cannot be told, or come from the store of before."""
+
+    def __init__(self, state: Path, poll_seconds: float = online.POLL_SECONDS) -> None:
+        self.store = OnlineStore(state / FOLDER, poll_seconds)
+
+    @property
+    def fault(self) -> str | None:
+        """None as well where nothing was ever written: the profiles alone tell then."""
+        self.view()
+        return f"refusals: {self.store.fault}" if self.store.fault else None
+
+    def view(self) -> View | None:
+        """None where there is none, or none that is sound: ``fault`` tells which."""
+        try:
+            return self.store.view()
+        except NotPublished:
+            return None
+
+    def of(self, person: Mapping[str, Any]) -> frozenset[str]:
+        """Purposes that a person (a document of kind person) refuses now; in doubt all."""
+        view = self.view()
+        if view is None:
+            return frozenset(PURPOSES.values()) if self.store.fault else frozenset()
+        keys = [person["profile"]["person_id"], *person["accounts"]]
+        try:
+            found = view.mget(KIND, keys)
+        except Unsound:
+            return frozenset(PURPOSES.values())
+        return frozenset(purpose for document in found if document for purpose in document["purposes"])
+
+
+def without_refused(person: dict[str, Any], refused: frozenset[str]) -> dict[str, Any]:
+    """The document of a person with what it refuses now no longer allowed."""
+    if not refused:
+        return person
+    denied = {column: False for column, purpose in PURPOSES.items() if purpose in refused}
+    if "SALE" in refused:
+        denied["may_sell"] = False
+    return person | {"profile": person["profile"] | denied}

@@ -1,0 +1,73 @@
+"""The audit: every reading once, in order, and every change of it seen."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from customer360.platform import audit
+from customer360.platform.audit import AuditBroken
+
+
+def note(state: Path, *persons: str) -> Path:
+    for person in persons:
+        audit.append(state, name="shop", person=person)
+    (file,) = (state / audit.FOLDER).glob("*.jsonl")
+    return file
+
+
+def test_lines_follow_from_each_other(tmp_path: Path) -> None:
+    file = note(tmp_path, "p1", "p2", "p" * 999)
+    assert [(e["n"], e["person"][:3]) for e in audit.entries(tmp_path)] == [(1, "p1"), (2, "p2"), (3, "ppp")]
+    chain = audit.verify(tmp_path)
+    assert (chain.lines, file.stat().st_mode & 0o777, len(list(audit.entries(tmp_path))[2]["person"])) == (
+        3,
+        0o600,
+        200,
+    )
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    (lambda lines: [lines[0].replace(b"p1", b"p9"), *lines[1:]], "line 1 was changed"),
+    (lambda lines: [lines[0], lines[2]], "line 2 is missing"),
+    (lambda lines: lines[1:], "line 1 is missing"),
+    (lambda lines: [lines[0], lines[0], *lines[1:]], "line 2 is missing"),
+    (lambda lines: [lines[0], b"garbage", lines[2]], "line 2 is missing"),
+])  # fmt: skip
+def test_a_changed_missing_or_added_line_shows(tmp_path: Path, change, said: str) -> None:  # type: ignore[no-untyped-def]
+    file = note(tmp_path, "p1", "p2", "p3")
+    file.write_bytes(b"\n".join(change(file.read_bytes().splitlines())) + b"\n")
+    with pytest.raises(AuditBroken, match=said):
+        audit.verify(tmp_path)
+
+
+def test_a_cut_end_shows_against_the_digest_that_was_noted(tmp_path: Path) -> None:
+    file = note(tmp_path, "p1", "p2")
+    noted = audit.verify(tmp_path)
+    file.write_bytes(file.read_bytes().splitlines(keepends=True)[0])
+    assert audit.verify(tmp_path) != noted
+
+
+def test_what_a_dead_writer_left_is_passed_over(tmp_path: Path) -> None:
+    file = note(tmp_path, "p1", "p2")
+    file.write_bytes(file.read_bytes() + b'{"n": 3, "at": "20')
+    note(tmp_path, "p3")
+    assert [e["person"] for e in audit.entries(tmp_path)] == ["p1", "p2", "p3"] and audit.verify(tmp_path).lines == 3
+
+
+@pytest.mark.parametrize("content", [b"\x00" * 40_000, b"[1]\n", b"{}"])
+def test_an_unreadable_file_is_set_aside_and_reading_goes_on(tmp_path: Path, content: bytes) -> None:
+    file = note(tmp_path, "p1")
+    file.write_bytes(content)
+    note(tmp_path, "p2")
+    assert [e["person"] for e in audit.entries(tmp_path)] == ["p2"]
+    with pytest.raises(AuditBroken, match="cannot be read"):
+        audit.verify(tmp_path)
+
+
+def test_readers_at_once_are_all_noted(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda i: audit.append(tmp_path, person=f"p{i}"), range(40)))
+    assert audit.verify(tmp_path).lines == 40

@@ -1,0 +1,95 @@
+"""A refusal holds from the run that lands it, for every answer, and whatever became of the rest of that run."""
+
+from __future__ import annotations
+
+import os
+from datetime import date
+from typing import Any
+
+import pytest
+
+from customer360.pipelines.silver import engagement  # noqa: F401 - declares silver.consent_intervals
+from customer360.serve.publication.refusals import publish_refusals
+
+FUTURE, PAST = date(2099, 1, 1), date(2020, 1, 1)
+
+
+def answers(shop: Any, *rows: tuple[str, str, bool, date, date | None]) -> None:
+    """Rows of silver.consent_intervals: person, purpose, answer, from, to."""
+    names = ("person_id", "purpose", "is_allowed", "valid_from", "valid_to")
+    shop.write("silver.consent_intervals", [dict(zip(names, row, strict=True)) for row in rows])
+
+
+def shown(shop: Any, person_id: str) -> dict[str, Any]:
+    client = shop.clients()("service")
+    profile = client.get(f"/v1/people/{person_id}").json()
+    recommended = client.get(f"/v1/people/{person_id}/recommendations").json()
+    scores = client.get(f"/v1/people/{person_id}/scores").json()
+    return {
+        "personalized": recommended["personalized"],
+        "reason": recommended["reason"],
+        "withheld": bool(profile["withheld"]),
+        "may_email": profile["profile"]["may_email"],
+        "scores": len(scores["scores"]) + len(scores["categories"]),
+    }
+
+
+def test_a_refusal_after_the_date_of_the_profile_holds(own_shop: Any) -> None:
+    own_shop.publish()
+    open_to = shown(own_shop, "p_ann")
+    assert open_to == {"personalized": True, "reason": None, "withheld": False, "may_email": True, "scores": 3}
+    answers(own_shop, ("p_ann", "PERSONALIZATION", False, FUTURE, None), ("p_ann", "EMAIL", True, FUTURE, None))
+    publish_refusals(own_shop.lake, own_shop.state)
+    refused = {"personalized": False, "reason": "consent", "withheld": True, "may_email": True, "scores": 0}
+    assert shown(own_shop, "p_ann") == refused
+    answers(own_shop, ("p_ann", "EMAIL", False, FUTURE, None), ("p_ann", "PERSONALIZATION", False, PAST, FUTURE))
+    publish_refusals(own_shop.lake, own_shop.state)
+    assert shown(own_shop, "p_ann") == open_to | {"may_email": False}
+
+
+def test_a_later_yes_waits_for_the_next_profile(own_shop: Any) -> None:
+    own_shop.publish()
+    answers(own_shop, ("p_bob", "PERSONALIZATION", True, FUTURE, None))
+    publish_refusals(own_shop.lake, own_shop.state)
+    assert shown(own_shop, "p_bob")["reason"] == "consent"
+
+
+def test_a_person_is_found_by_its_accounts_when_its_id_changed_since(own_shop: Any) -> None:
+    own_shop.publish()
+    own_shop.write("silver.identities", [
+        {"record_id": "SHOP/9", "source_system": "SHOP", "customer_id": "9", "person_id": "p_new",
+         "resolved_by": "score"},
+    ])  # fmt: skip
+    answers(own_shop, ("p_new", "PERSONALIZATION", False, PAST, None))
+    publish_refusals(own_shop.lake, own_shop.state)
+    assert shown(own_shop, "p_ann")["reason"] == "consent"
+
+
+@pytest.mark.parametrize("damaged", ["CURRENT", "data.mdb"])
+def test_unreadable_refusals_are_refusals_of_all(own_shop: Any, damaged: str) -> None:
+    own_shop.publish()
+    answers(own_shop, ("p_bob", "EMAIL", False, PAST, None))
+    publish_refusals(own_shop.lake, own_shop.state)
+    (file,) = (own_shop.state / "refusals").rglob("data.mdb")
+    os.truncate(file, 10)
+    if damaged == "CURRENT":
+        (own_shop.state / "refusals/online/CURRENT").write_text("")
+    assert shown(own_shop, "p_ann")["reason"] == "consent"
+    health = own_shop.clients()(None).get("/healthz").json()
+    assert health["status"] == "stale" and health["stale_because"].startswith("refusals: ")
+    publish_refusals(own_shop.lake, own_shop.state)
+    assert shown(own_shop, "p_ann")["personalized"], "the next run writes them anew"
+
+
+def test_what_was_bought_on_the_last_day_is_not_new(own_shop: Any) -> None:
+    rows = [
+        {"person_id": "p_ann", "product_id": "P4", "on": date(2026, 3, 1), "kind": "purchase", "count": 1,
+         "quantity": 1},
+        {"person_id": "p_ann", "product_id": "P3", "on": date(2026, 3, 1), "kind": "view", "count": 1, "quantity": 1},
+    ]  # fmt: skip
+    own_shop.write("gold.interactions", rows)
+    own_shop.publish()
+    client = own_shop.clients()("reader")
+    new, every = (client.get(f"/v1/people/p_ann/recommendations?mode={m}").json()["items"] for m in ("new", "all"))
+    assert [i["product_id"] for i in new] == ["P3", "P2"]
+    assert [i["product_id"] for i in every] == ["P2", "P3"]

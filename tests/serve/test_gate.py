@@ -1,0 +1,224 @@
+"""What is settled before a request reaches the application, and what every answer carries."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from starlette.testclient import TestClient
+
+from customer360.platform import access, audit
+from customer360.platform.settings import ServeSettings, Settings
+from customer360.serve import front, gate
+from customer360.serve.app import build_app
+
+PROBLEM = "application/problem+json"
+
+
+def scope_of(path: str, **headers: str) -> dict[str, Any]:
+    named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
+            "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "", "headers": named,
+            "server": ("test", 80), "client": ("127.0.0.1", 1)}  # fmt: skip
+
+
+def exchanged(app: Any, scope: dict[str, Any], pieces: AsyncIterator[dict[str, Any]]) -> tuple[int, dict[str, Any]]:
+    """Status and JSON of the answer to a request whose body comes piece by piece."""
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return await anext(pieces)
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    asyncio.run(app(scope, receive, send))
+    body = b"".join(m.get("body", b"") for m in sent)
+    return sent[0]["status"], json.loads(body)
+
+
+async def endless(read: list[int]) -> AsyncIterator[dict[str, Any]]:
+    while True:
+        read.append(1)
+        yield {"type": "http.request", "body": b"x" * 65536, "more_body": True}
+
+
+async def silent(read: list[int]) -> AsyncIterator[dict[str, Any]]:
+    read.append(1)
+    await asyncio.sleep(60)
+    yield {"type": "http.request", "body": b"", "more_body": False}
+
+
+@pytest.mark.parametrize("key", [None, "c360_no_no"])
+def test_without_a_good_key_no_byte_of_a_body_is_read(published: Any, key: str | None) -> None:
+    read: list[int] = []
+    headers = {"content_type": "application/json"} | ({"x_api_key": key} if key else {})
+    app = build_app(Settings(state=str(published.state)))
+    status, answer = exchanged(app, scope_of("/v1/identity/lookup", **headers), endless(read))
+    assert (status, answer["title"], read) == (401, "Unauthorized", [])
+
+
+def test_a_body_ends_at_its_limit_whatever_it_says_of_its_length(
+    published: Any, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = build_app(Settings(state=str(published.state), serve=ServeSettings(max_body_kilobytes=200)))
+    key = client("service").headers["X-API-Key"]
+    read: list[int] = []
+    scope = scope_of("/v1/identity/lookup", x_api_key=key, content_type="application/json")
+    status, answer = exchanged(app, scope, endless(read))
+    assert (status, len(read)) == (413, 4) and "200 kilobytes" in answer["detail"]
+    read = []
+    scope = scope_of("/v1/identity/lookup", x_api_key=key, content_length="99999999")
+    assert (exchanged(app, scope, endless(read))[0], read) == (413, [])
+    scope = scope_of("/v1/identity/lookup", x_api_key=key, content_length="-1")
+    assert exchanged(app, scope, endless(read))[0] == 400
+    monkeypatch.setattr(gate, "BODY_SECONDS", 0.05)
+    scope = scope_of("/v1/identity/lookup", x_api_key=key, content_type="application/json")
+    assert exchanged(app, scope, silent(read))[0] == 408
+
+
+@pytest.mark.parametrize("body", ["[" * 100_000, '{"a":' * 30_000, "{", "\\ud800", "NaN", ""])
+def test_no_body_is_an_unknown_error(client: Any, body: str) -> None:
+    answer = client("service").post("/v1/identity/lookup", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (400, 422, 503) and answer.headers["content-type"] == PROBLEM
+
+
+def test_an_unknown_error_is_a_problem_without_its_words(published: Any, client: Any) -> None:
+    app = build_app(Settings(state=str(published.state)))
+
+    @app.get("/v1/faulty")
+    async def faulty(kind: str) -> None:
+        raise {"mistake": ZeroDivisionError, "disk": OSError}[kind]("secret of p_ann")
+
+    for kind, status in (("mistake", 500), ("disk", 503)):
+        answer = TestClient(app, headers=client("reader").headers).get(f"/v1/faulty?kind={kind}")
+        assert (answer.status_code, answer.headers["content-type"]) == (status, PROBLEM)
+        assert "secret" not in answer.text
+
+
+def test_every_answer_carries_the_headers_that_browsers_heed(published: Any) -> None:
+    configured = Settings(state=str(published.state), serve=ServeSettings(public_url="https://shop.example"))
+    client = TestClient(build_app(configured))
+    for path in ("/healthz", "/v1/people/x", "/docs", "/console/sign-in", "/nothing"):
+        headers = client.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff" and headers["x-frame-options"] == "DENY"
+        assert headers["cache-control"] == "no-store" and "default-src 'none'" in headers["content-security-policy"]
+        assert headers["strict-transport-security"]
+
+
+def test_a_key_has_a_rate(published: Any, client: Any) -> None:
+    slow = access.issue(published.state, "slow", "reader", per_minute=60)
+    app = TestClient(build_app(Settings(state=str(published.state))))
+    statuses = [app.get("/v1/people/p_ann", headers={"X-API-Key": slow}) for _ in range(14)]
+    assert [s.status_code for s in statuses[:10]] == [200] * 10
+    last = statuses[-1]
+    assert last.status_code == 429 and 1 <= int(last.headers["retry-after"]) <= 2
+    assert last.headers["content-type"] == PROBLEM
+    assert app.get("/v1/people/p_ann", headers=client("reader").headers).status_code == 200
+
+
+def test_too_much_at_once_is_refused_but_not_health(published: Any) -> None:
+    limits = ServeSettings(max_ongoing_requests=1, max_queued_requests=0)
+    app = TestClient(build_app(Settings(state=str(published.state), serve=limits)))
+    inner = app.app.middleware_stack or app.app.build_middleware_stack()  # type: ignore[attr-defined]
+    app.app.middleware_stack = inner  # type: ignore[attr-defined]
+    while not isinstance(inner, gate.Gate):
+        inner = inner.app
+    inner._at_once = 1
+    assert app.get("/v1/people/p_ann").status_code == 503
+    assert app.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize(("scope", "path"), [
+    ("profile", "/v1/people/p_ann"), ("recommendations", "/v1/people/p_ann/recommendations"),
+    ("scores", "/v1/people/p_ann/scores"), ("recommendations", "/v1/products/P2/bought-together"),
+])  # fmt: skip
+def test_a_key_reaches_its_scope_alone(published: Any, scope: str, path: str) -> None:
+    app = TestClient(build_app(Settings(state=str(published.state))))
+    for bound in gate.SCOPES:
+        key = access.issue(published.state, f"{scope} {path} {bound}", "service", scopes=(bound,))
+        answer = app.get(path, headers={"X-API-Key": key})
+        assert answer.status_code == (200 if bound == scope else 403)
+
+
+def test_expired_keys_are_out(published: Any) -> None:
+    app = TestClient(build_app(Settings(state=str(published.state))))
+    key = access.issue(published.state, "yesterday's", "reader", lives=timedelta(seconds=-1))
+    assert app.get("/v1/people/p_ann", headers={"X-API-Key": key}).json()["detail"] == "the API key has expired"
+
+
+def test_readings_of_personal_data_stand_in_the_audit_and_nothing_else_does(own_shop: Any) -> None:
+    own_shop.publish()
+    ask = own_shop.clients()
+    service = ask("service")
+    for path in ("/v1/people/p_ann/recommendations", "/v1/people/p_ann/scores", "/v1/people/nobody"):
+        service.get(path)
+    ask("reader").get("/v1/people/p_ann")
+    assert list(audit.entries(own_shop.state)) == []
+    service.get("/v1/people/p_ann")
+    service.get("/v1/customers/POS/2")
+    first, second = audit.entries(own_shop.state)
+    assert (first["person"], first["asked"], first["role"]) == ("p_ann", "GET /people/{person_id}", "service")
+    assert second["person"] == "p_bob" and "POS/2" not in json.dumps(second)
+    assert audit.verify(own_shop.state).lines == 2
+
+
+def test_without_its_line_in_the_audit_there_is_no_answer(own_shop: Any) -> None:
+    own_shop.publish()
+    client = own_shop.clients()("service")
+    (own_shop.state / audit.FOLDER).write_text("in the way")
+    answer = client.get("/v1/people/p_ann")
+    assert answer.status_code == 503 and "example.org" not in answer.text
+    assert client.get("/v1/people/p_ann/scores").status_code == 200
+
+
+@pytest.mark.parametrize("account", ["P/12 3", "a/b/c", "x/recommendations/y", "ä/ö", "/", ".."])
+def test_account_numbers_hold_what_they_hold(own_shop: Any, account: str) -> None:
+    own_shop.write("silver.identities", [
+        {"record_id": f"POS/{account}", "source_system": "POS", "customer_id": account, "person_id": "p_ann",
+         "resolved_by": "score"},
+    ])  # fmt: skip
+    own_shop.publish()
+    client = own_shop.clients()("reader")
+    base = f"/v1/customers/POS/{quote(account, safe='')}" if account != ".." else "/v1/customers/POS/%2E%2E"
+    for tail in ("", "/recommendations", "/scores"):
+        answer = client.get(base + tail)
+        assert (answer.status_code, answer.json().get("person_id")) == (200, "p_ann"), (account, tail)
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "[1]", '[{"id": "x"}]', "\x00"])
+def test_damaged_keys_let_in_whom_they_let_in_before_and_health_says_so(own_shop: Any, text: str) -> None:
+    own_shop.publish()
+    client, file = own_shop.clients()("reader"), own_shop.state / "keys.json"
+    assert client.get("/v1/people/p_ann").status_code == 200
+    file.write_text(text)
+    os.utime(file, ns=(1, 1))
+    assert client.get("/v1/people/p_ann").status_code == 200
+    assert "API keys cannot be read" in client.get("/healthz").json()["stale_because"]
+    access._CACHE.clear()  # as a process that starts now
+    assert client.get("/v1/people/p_ann").status_code == 503
+    assert client.get("/healthz").status_code == 200
+
+
+def test_callers_cannot_set_the_time_out_and_serves_own_errors_are_problems() -> None:
+    seen: list[Any] = []
+
+    async def proxy(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(dict(scope["headers"]))
+        await send({"type": "http.response.start", "status": 408, "headers": [(b"content-type", b"text/plain")]})
+        await send({"type": "http.response.body", "body": b"Request timed out", "more_body": False})
+
+    async def nothing() -> AsyncIterator[dict[str, Any]]:
+        yield {"type": "http.request", "body": b"", "more_body": False}
+
+    scope = scope_of("/v1/identity/confirm", x_request_timeout_seconds="0.05", x_api_key="k")
+    status, answer = exchanged(front.Front(proxy), scope, nothing())
+    assert seen == [{b"x-api-key": b"k"}]
+    assert status == 408 and "Idempotency-Key" in answer["detail"]
+    assert [m.cls for m in front.middlewares()] == [front.Front]

@@ -1,0 +1,114 @@
+"""The plain server among strangers' sockets, and one server a port."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from customer360.platform.errors import ConfigError
+from customer360.platform.settings import ServeSettings
+from customer360.serve import ports
+
+SILENT = 230
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def serving(state: Path, **settings: str) -> Iterator[int]:
+    port = free_port()
+    told = {f"CUSTOMER360__SERVE__{name.upper()}": value for name, value in settings.items()}
+    environment = {**os.environ, **told, "CUSTOMER360__STATE": str(state), "CUSTOMER360__SERVE__PORT": str(port)}
+    command = [sys.executable, "-m", "customer360.serve.cli", "serve", "--plain"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            end = time.monotonic() + 60
+            while time.monotonic() < end:
+                assert process.poll() is None
+                with contextlib.suppress(OSError):
+                    status(port)
+                    break
+                time.sleep(0.3)
+            yield port
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def status(port: int) -> int:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
+        return int(answer.status)
+
+
+@pytest.mark.slow
+def test_silent_sockets_keep_nobody_out_and_are_closed(own_shop: Any) -> None:
+    own_shop.publish()
+    with serving(own_shop.state, header_timeout_seconds="2") as port, contextlib.ExitStack() as held:
+        begun = {
+            "nothing": b"",
+            "half": b"GET /v1/people/x HTTP/1.1\r\nHost: a\r\nX-A: ",
+            "trickle": b"GET / HTTP/1.1\r\n",
+        }
+        sockets = {
+            kind: [held.enter_context(socket.create_connection(("127.0.0.1", port), 10)) for _ in range(SILENT // 3)]
+            for kind in begun
+        }
+        for kind, opened in sockets.items():
+            for each in opened:
+                each.sendall(begun[kind])
+        assert status(port) == 200
+        for _ in range(5):
+            time.sleep(0.6)
+            for each in sockets["trickle"]:
+                with contextlib.suppress(OSError):
+                    each.sendall(b"a")
+        for kind, opened in sockets.items():
+            assert all(is_closed(each) for each in opened), kind
+        assert status(port) == 200
+        with socket.create_connection(("127.0.0.1", port), 10) as large:
+            with contextlib.suppress(OSError):
+                large.sendall(b"GET / HTTP/1.1\r\n" + b"X-A: " + b"a" * 300_000)
+            assert is_closed(large)
+
+
+def is_closed(each: socket.socket) -> bool:
+    each.settimeout(5)
+    try:
+        return not each.recv(1) or is_closed(each)
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
+def test_a_taken_port_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        limits = ServeSettings(port=other.getsockname()[1])
+        with pytest.raises(ConfigError, match="is taken by another program"), ports.held(limits):
+            pass
+
+
+def test_two_servers_that_start_at_once_do_not_share_a_port(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    limits = ServeSettings(port=free_port())
+    with ports.held(limits), pytest.raises(ConfigError, match="another `customer360 serve`"), ports.held(limits):
+        pass
+    with ports.held(limits):
+        ports.bound(limits).close()
