@@ -41,7 +41,7 @@ def files_of(dt: DeltaTable) -> list[File]:
 
 def moments_of(dt: DeltaTable) -> dict[str, datetime]:
     """When the data files of an opened table were committed, by path."""
-    actions = pl.DataFrame(pa.table(dt.get_add_actions()))
+    actions = pl.DataFrame(dt.get_add_actions())
     times = actions.select("path", pl.from_epoch("modification_time", "ms").dt.replace_time_zone("UTC"))
     return {unquote(path): moment for path, moment in times.rows()}
 
