@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from customer360.models.identity import IdentityRules, Resolution
 from customer360.models.identity.evidence.mapping import PeopleMapping, people_records
-from customer360.models.identity.organisations.telling import ORGANISATION, PERSON
+from customer360.models.identity.organisations.telling import ORGANISATION, PERSON, SITE
 from customer360.models.identity.weighing.model import IdentityModel
 from customer360.platform.errors import ConfigError, SourceError
 from customer360.platform.settings import find, read_yaml
@@ -146,7 +146,8 @@ def clusters(resolution: Resolution, records: pl.DataFrame, mapping: PeopleMappi
     told = []
     if resolution.organisations is not None:
         found = found.join(resolution.organisations, on="record_id", how="left", maintain_order="left")
-        kind = pl.when(pl.col("person_id").str.starts_with("o")).then(pl.lit(ORGANISATION)).otherwise(pl.lit(PERSON))
+        kinds = {"o": ORGANISATION, "s": SITE, "p": PERSON}
+        kind = pl.col("person_id").str.head(1).replace_strict(kinds, return_dtype=pl.String)
         found, told = found.with_columns(entity_type=kind), ["entity_type", "organisation_id"]
     return found.select("unique_id", "person_id", *(["source"] if mapping.source else []), *told)
 
@@ -167,7 +168,9 @@ def summary(records: pl.DataFrame, resolution: Resolution, seconds: Mapping[str,
     sizes = resolution.assignments.group_by("person_id").len()["len"]
     found = resolution.organisations
     organisations = f" and {found['organisation_id'].n_unique():,} organisations" if found is not None else ""
-    people = sizes.len() - resolution.assignments["person_id"].unique().str.starts_with("o").sum()
+    kinds = resolution.assignments["person_id"].unique().str.head(1)
+    people, sites = ((kinds == kind).sum() for kind in "ps")
+    organisations += f" of {sites:,} sites" if sites else ""
     decisions = dict(resolution.edges["decision"].value_counts(sort=True).iter_rows())
     model = resolution.model.diagnostics
     return [

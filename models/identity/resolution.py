@@ -13,7 +13,7 @@ from customer360.models.identity.batch.pins import pinned
 from customer360.models.identity.batch.state import EDGES, State, key_columns
 from customer360.models.identity.evidence.features import IdentityInputError, proposed_pairs
 from customer360.models.identity.organisations.resolution import Organisations, resolve_organisations
-from customer360.models.identity.organisations.telling import ENTITY, NAME, PERSON, with_entities
+from customer360.models.identity.organisations.telling import ENTITY, NAME, PERSON, SITE, with_entities
 from customer360.models.identity.phases import timed
 from customer360.models.identity.registry.decisions import Links, must_links
 from customer360.models.identity.registry.ids import ids_without_registry
@@ -31,7 +31,8 @@ class Resolution:
     sorted; weight and probability are null for a linked pair that was not scored. `seconds`: per phase. `dropped`: per
     block key the values that too many records share. `organisations`: where records name any, (record_id,
     organisation_id) of these records, of a person the organisation that the record has beside the name. Ids of
-    organisations start with o, and are the `person_id` of a record that is one itself."""
+    organisations start with o, and are the `person_id` of a record that is one itself; of a file of sites that is the
+    site's, which starts with s."""
 
     assignments: pl.DataFrame
     edges: pl.DataFrame
@@ -64,7 +65,8 @@ def resolve(
         return _of_people(records, rules, model, links, executor)
     seconds: dict[str, float] = {}
     with timed(seconds, "organisations"):
-        firms = resolve_organisations(named, rules)
+        of_places = ENTITY in records.columns and bool((records[ENTITY] == SITE).all())
+        firms = resolve_organisations(named, rules, sites=of_places)
     if people.is_empty():
         return _with_firms(None, firms, told, seconds)
     return _with_firms(_of_people(people, rules, model, links, executor), firms, told, seconds)
@@ -105,10 +107,10 @@ def _with_firms(
     people: Resolution | None, firms: Organisations, told: pl.DataFrame, seconds: dict[str, float]
 ) -> Resolution:
     """Organisations beside the people, and who is at which. `told`: the records as `with_entities` has them."""
-    of_person = ids_without_registry(firms.assignments["cluster_key"])
-    ids = firms.assignments.with_columns(person_id=pl.concat_str(pl.lit("o"), of_person.str.slice(1)))
+    ids = _with_ids(firms.assignments, "o")
     own = told.filter(pl.col(ENTITY) != PERSON).select("record_id")
-    assignments = ids.join(own, on="record_id", how="semi").select("record_id", "cluster_key", "person_id")
+    held = ids if firms.sites is None else _with_ids(firms.sites, "s")
+    assignments = held.join(own, on="record_id", how="semi").select("record_id", "cluster_key", "person_id")
     edges = firms.edges
     if people is not None:
         assignments = pl.concat([people.assignments, assignments])
@@ -121,6 +123,11 @@ def _with_firms(
         (people.dropped if people else {}) | {f"organisation {key}": many for key, many in firms.dropped.items()},
         ids.select("record_id", organisation_id="person_id"),
     )
+
+
+def _with_ids(clusters: pl.DataFrame, prefix: str) -> pl.DataFrame:
+    digests = ids_without_registry(clusters["cluster_key"]).str.slice(1)
+    return clusters.with_columns(person_id=pl.concat_str(pl.lit(prefix), digests))
 
 
 def _check_pairs(frame: pl.DataFrame, caps: dict[str, int], rules: IdentityRules) -> None:

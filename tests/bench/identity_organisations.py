@@ -63,6 +63,16 @@ def restaurants(folder: Path) -> Loaded:
     return rows, rows.select(record_id="id", entity_id="entity"), FIRM | {"columns": columns}
 
 
+def places(load: Callable[[Path], Loaded]) -> Callable[[Path], Loaded]:
+    """The same records as sites of their firms."""
+
+    def loaded(folder: Path) -> Loaded:
+        rows, truth, mapping = load(folder)
+        return rows, truth, mapping | {"entity": "site"}
+
+    return loaded
+
+
 def senzing(folder: Path) -> Loaded:
     rows = pl.concat([_texts(folder / name) for name in SENZING], how="diagonal")
     key = _texts(folder / "senzing_actual_truthset_key.csv")
@@ -94,8 +104,10 @@ def foreigners(records: int) -> Callable[[Path], Loaded]:
 
 CASES: dict[str, Callable[[Path], Loaded]] = {
     "childcare sites": sites,
+    "childcare sites, as sites": places(sites),
     "patent applicants, names alone": applicants,
     "restaurants": restaurants,
+    "restaurants, as sites": places(restaurants),
     "Senzing truth set, people and firms, without ids": senzing,
     "foreigners 1,500": foreigners(1000),
     "foreigners 15,000": foreigners(10000),

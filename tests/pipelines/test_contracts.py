@@ -31,6 +31,10 @@ ADDED = {  # columns that the specification lacks
     "bronze.customers": {
         "LAST_UPDATED_DATE": "update column of incremental loads",
         "LOYALTY_ID": "a number that says who is one person without a score",
+        "ORGANISATION_NAME": "accounts of firms, and firms of contacts",
+        "ENTITY_TYPE": "whether an account is of a person or of a firm, where the source says",
+        "WEBSITE": "a firm's domain tells which it is",
+        "ORGANISATION_NUMBER": "a register's number tells which firm it is",
     },
     "bronze.transactions": {
         "LAST_UPDATED_DATE": "update column of incremental loads",

@@ -19,13 +19,16 @@ COVERED = {
     "risk": 0.5,
 }  # fmt: skip
 
+# What the synthetic retailer, who sells to people alone, cannot fill.
+UNFILLED = {"organisation_name"}
+
 
 @pytest.mark.parametrize("group", sorted(COVERED))
 def test_the_sample_covers_every_group(group: str, retailer) -> None:
     known = retailer.frame("gold.customer_360").collect()
     assert known[f"{group}_until_at"].is_not_null().mean() >= COVERED[group]
-    columns = [c for c in GROUPS[group].columns() if not known[c].is_null().all()]
-    assert columns == list(GROUPS[group].columns()), "some columns are never filled"
+    empty = {c for c in GROUPS[group].columns() if known[c].is_null().all()}
+    assert empty <= UNFILLED, "some columns are never filled"
 
 
 def test_no_zero_is_negative(retailer) -> None:

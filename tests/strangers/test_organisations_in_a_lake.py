@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from deltalake import write_deltalake
 from typer.testing import CliRunner
 
 from customer360.models.identity import erasure, registry
@@ -219,3 +220,25 @@ def test_a_lake_of_firms_alone(tmp_path: Path) -> None:
     project.run()
     assert len(set(project.who.values())) == 1 and project.table("silver.organisations").height == 1
     assert project.at == {}
+
+
+def test_a_lake_of_before_is_read_and_goes_on(project: Project) -> None:
+    """Before, firms were persons, and no table knew of organisations."""
+    gone = {
+        "bronze.customers": ["ORGANISATION_NAME", "ENTITY_TYPE", "WEBSITE", "ORGANISATION_NUMBER"],
+        "silver.customer_records": ["organisation_name", "entity_type", "website", "organisation_number"],
+        "silver.people": ["entity_type", "organisation_name"],
+        "silver.identities": ["entity_type"],
+    }
+    for name, columns in gone.items():
+        stored = pl.read_delta(project.lake.uri(name), storage_options=None).drop(columns)
+        write_deltalake(project.lake.uri(name), stored.to_arrow(), mode="overwrite", schema_mode="overwrite")
+    before = project.who
+    assert project.table("silver.people")["entity_type"].null_count() == len(set(before.values()))
+    assert json.loads(project.said("identity", "show", before["A8"]))["entity_type"] == "person"
+    project.deliver("accounts2", HEAD, *ACCOUNTS[:2], ACCOUNTS[4], day="2026-02-01")
+    project.run()
+    after = project.who
+    assert after == before, "ids go on"
+    assert project.at == {"A5": after["A3"]}, "what was never mapped is not known until its source delivers it again"
+    registry.verify(project.lake, project.rules.ids.seed)

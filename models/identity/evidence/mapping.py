@@ -30,7 +30,8 @@ FILE_AS_SOURCE = "@file"
 class PeopleMapping(BaseModel):
     """`columns`: attribute -> column(s). `identifiers`: columns that hold a person's own number (tax, loyalty card).
     `source`: a column, or "@file" for the name of each file. `country`: ISO 3166 alpha-2 code where no column says.
-    `entity`: what all records are; without it each record's `entity_type` says so, or else its names."""
+    `entity`: what all records are, `site` a place of an organisation such as a branch; without it each record's
+    `entity_type` says so, or else its names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,7 +40,7 @@ class PeopleMapping(BaseModel):
     columns: dict[Attribute, tuple[str, ...]] = Field(min_length=1)
     identifiers: tuple[str, ...] = ()
     country: str | None = Field(default=None, pattern=r"^[A-Za-z]{2}$")
-    entity: Literal["person", "organisation"] | None = None
+    entity: Literal["person", "organisation", "site"] | None = None
 
     @field_validator("entity", mode="before")
     @classmethod

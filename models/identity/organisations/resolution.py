@@ -22,8 +22,14 @@ from customer360.models.identity.weighing.vectors import answers
 SAME_RECORD = "the same name and the same contacts"
 OTHER_NUMBER = "two numbers of one register"
 OTHER_NAME = "the names have nothing in common"
+OTHER_SITE = "another street and house number: two sites"
 OTHER_LINE = "each name has a number, or as a short one a word, of its own"
 
+_ELSEWHERE = """case when number_l is not null and number_r is not null and word_l is not null and word_r is not null
+    and number_l <> number_r and (jaro_winkler_similarity(word_l, word_r) < 0.9 or
+        (word_l = word_r and damerau_levenshtein(number_l, number_r) > 1
+            and abs(try_cast(number_l as bigint) - try_cast(number_r as bigint)) > 50))
+    then 1 else 0 end"""
 # Random pairs to learn chance from: names of several words cost some ten times what people's do.
 _DRAWN = 100_000
 _DECIDED = dict.fromkeys(("record_id_l", "record_id_r", "decision", "reason"), pl.String)
@@ -32,20 +38,23 @@ _DECIDED = dict.fromkeys(("record_id_l", "record_id_r", "decision", "reason"), p
 @dataclass(frozen=True)
 class Organisations:
     """`assignments`: (record_id, cluster_key), a cluster named by its first record. `edges`: as `Resolution.edges`;
-    records that say the same are one before anything is weighed, by an edge without a weight."""
+    records that say the same are one before anything is weighed, by an edge without a weight. `sites`: where asked for
+    (record_id, cluster_key) of the sites, each within one organisation."""
 
     assignments: pl.DataFrame
     edges: pl.DataFrame
     model: IdentityModel
     dropped: dict[str, int]
+    sites: pl.DataFrame | None = None
 
 
 def resolve_organisations(
-    records: pl.DataFrame, rules: IdentityRules, decided: pl.DataFrame | None = None
+    records: pl.DataFrame, rules: IdentityRules, decided: pl.DataFrame | None = None, *, sites: bool = False
 ) -> Organisations:
     """Which records name one organisation. `records`: unique `record_id`, filled `organisation_name`, customer
     columns. `decided`: (record_id_l, record_id_r, decision, reason), the left id the first, what holds of pairs
-    whatever else is said. Deterministic, in any order of the rows. Raises IdentityModelError when training fails."""
+    whatever else is said. With `sites` also which are one place of it: records at other addresses are other sites.
+    Deterministic, in any order of the rows. Raises IdentityModelError when training fails."""
     drawn = min(rules.training.u_pairs, _DRAWN)
     rules = rules.model_copy(update={"training": rules.training.model_copy(update={"u_pairs": drawn})})
     whole = organisation_features(records, rules)
@@ -67,11 +76,29 @@ def resolve_organisations(
         held = pl.concat([proven, apart.join(within, on=["rid_l", "rid_r"], how="semi")])
         return held.join(must, on=["rid_l", "rid_r"], how="anti").unique(maintain_order=True)
 
-    labels = cluster(frame.height, accepted, must, parted, max(rules.decision.max_cluster_size, frame.height))
+    size = max(rules.decision.max_cluster_size, frame.height)
     places = frame.select("whole", at="rid")
     named = pl.DataFrame({"whole": first}).join(places, on="whole", how="left", maintain_order="left")["at"]
-    clusters = frame["whole"].gather(pl.Series(labels).gather(named))
-    assignments = pl.DataFrame({"record_id": ids, "cluster_key": ids.gather(clusters)})
+
+    def assigned(labels: np.ndarray) -> pl.DataFrame:
+        clusters = frame["whole"].gather(pl.Series(labels).gather(named))
+        return pl.DataFrame({"record_id": ids, "cluster_key": ids.gather(clusters)})
+
+    assignments = assigned(cluster(frame.height, accepted, must, parted, size))
+    of_sites = None
+    if sites:
+        judged = _with_sites(judged, frame, rules)
+        apart = pl.concat([apart, _elsewhere(accepted.select("rid_l", "rid_r"), frame, rules)]).unique()
+
+        def elsewhere(within: pl.DataFrame) -> pl.DataFrame:
+            return pl.concat([parted(within), _elsewhere(within, frame, rules)]).unique(maintain_order=True)
+
+        here = accepted.join(apart, on=["rid_l", "rid_r"], how="anti")
+        of_sites = assigned(cluster(frame.height, here, must, elsewhere, size))
+        # A site is of the organisation of its first record.
+        firsts = assignments.rename({"record_id": "site", "cluster_key": "of"})
+        held = of_sites.join(firsts, left_on="cluster_key", right_on="site", maintain_order="left")
+        assignments = held.select("record_id", cluster_key="of")
     own = frame["record_id"]
     edges = judged.select(
         own.gather(judged["rid_l"]).alias("record_id_l"), own.gather(judged["rid_r"]).alias("record_id_r"),
@@ -79,7 +106,24 @@ def resolve_organisations(
         "evidence",
     )  # fmt: skip
     edges = pl.concat([edges, _same(ids, first, edges)])
-    return Organisations(assignments, overruled(edges, said, ["record_id_l", "record_id_r"]), model, dropped)
+    edges = overruled(edges, said, ["record_id_l", "record_id_r"])
+    return Organisations(assignments, edges, model, dropped, of_sites)
+
+
+def _elsewhere(pairs: pl.DataFrame, frame: pl.DataFrame, rules: IdentityRules) -> pl.DataFrame:
+    """Pairs (rid_l, rid_r) of records at two addresses. Sources mistype a street or a number, hardly both."""
+    if pairs.is_empty():
+        return pairs.select("rid_l", "rid_r")
+    with engine(rules.engine) as con:
+        found = answers(con, pairs.select("rid_l", "rid_r"), frame, [_ELSEWHERE]).T[0] == 1
+    return pairs.select("rid_l", "rid_r").filter(pl.Series(found, dtype=pl.Boolean))
+
+
+def _with_sites(judged: pl.DataFrame, frame: pl.DataFrame, rules: IdentityRules) -> pl.DataFrame:
+    """The pairs, those of two sites of one organisation vetoed."""
+    accepted = judged.filter(pl.col("decision") == ACCEPTED)
+    other = _elsewhere(accepted, frame, rules).with_columns(decision=pl.lit(VETOED), reason=pl.lit(OTHER_SITE))
+    return overruled(judged, other, ["rid_l", "rid_r"])
 
 
 def _placed(pairs: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:

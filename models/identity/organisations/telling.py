@@ -9,13 +9,13 @@ import polars as pl
 from customer360.models.identity.organisations.legal_forms import JOINED, SPOKEN, TELLING
 from customer360.models.identity.organisations.names import organisation_name
 
-ENTITY, PERSON, ORGANISATION = "entity_type", "person", "organisation"
+ENTITY, PERSON, ORGANISATION, SITE = "entity_type", "person", "organisation", "site"
 NAME = "organisation_name"
 # What columns called type, kind or "is company" hold.
 _STATED = {
     ORGANISATION: """organisation organization org organisations organizations company companies corporate corporation
-        business firm b2b account entity legal juridical commercial enterprise entreprise societe unternehmen firma
-        empresa azienda bedrijf o c true yes y 1 t""",
+        business firm b2b account entity site branch legal juridical commercial enterprise entreprise societe
+        unternehmen firma empresa azienda bedrijf o c true yes y 1 t""",
     PERSON: """person persons people individual individuals private consumer b2c human natural contact personne privat
         particulier persona persoon p i false no n 0 f""",
 }

@@ -113,6 +113,26 @@ def test_contacts_stay_people_and_are_linked_to_their_firm():
     assert len(set(at.values())) == 2
 
 
+def test_a_file_of_sites_tells_branches_of_one_firm():
+    rows = firms(
+        ("1", "Osprey Dental", "5127714410", "9 Moss Rd", "Austin", "78705", "osprey-dental.biz"),
+        ("2", "OSPREY DENTAL INC", "5127714410", "9 Moss Road", "Austin", "78705", "osprey-dental.biz"),
+        ("3", "Osprey Dental", "5127714410", "477 Quarry Ln", "Austin", "78701", "osprey-dental.biz"),
+        ("4", "Osprey Dental", "5127714410", "477 Quary Lane", "Austin", "78701", "osprey-dental.biz"),
+        ("5", "Kestrel Plumbing", "5127719300", "12 Larch Ln", "Austin", "78703", None),
+        *((f"x{n}", f"{name} Works", f"51277244{n:02d}", f"{n} {name} St", "Waco", f"767{n:02d}", None)
+          for n, name in enumerate("Alder Birch Cedar Dogwood Elm Fir Hazel Juniper Larch Maple Oak Pine".split(), 20)),
+    )  # fmt: skip
+    made = resolve(rows.with_columns(entity_type=pl.lit("site")), RULES)
+    assert {frozenset("12"), frozenset("34"), frozenset("5")} < groups(made.assignments)
+    assert made.assignments["person_id"].str.starts_with("s").all()
+    assert made.organisations is not None
+    firm = dict(made.organisations.select("record_id", "organisation_id").iter_rows())
+    assert firm["1"] == firm["2"] == firm["3"] == firm["4"] != firm["5"]
+    whole = resolve(rows.with_columns(entity_type=pl.lit("organisation")), RULES)
+    assert {frozenset("1234"), frozenset("5")} < groups(whole.assignments)
+
+
 def test_a_file_of_people_alone_says_nothing_of_organisations():
     people = B2B.filter(pl.col("first_name").is_not_null()).drop("organisation_name")
     assert resolve(people, RULES).organisations is None
