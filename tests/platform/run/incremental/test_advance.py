@@ -139,11 +139,14 @@ def test_odd_batches_give_the_tables_of_a_rebuild(shop: Any, batches: list[dict[
     assert_as_rebuilt(shop)
 
 
-@pytest.mark.parametrize("columns", [{"AMOUNT": 4}, {"LINE_ID": "l8"}, {"AMOUNT": -2, "LINE_ID": "l1"}])
+@pytest.mark.parametrize(
+    "columns", [{"AMOUNT": 4}, {"LINE_ID": "l8"}, {"AMOUNT": -2, "LINE_ID": "l1"}, {"SALE_ID": "s1"}]
+)
 def test_corrections_are_brought_in_by_the_keys_of_both(shop: Any, columns: dict[str, Any]) -> None:
     deliver(shop, FIRST)
+    deliver(shop, {"sales": [",a0,4,1"], "lines": ["l6,,a"]})
     shop.run()
-    assert shop.correct(2, **columns)
+    assert shop.correct(4, **columns)
     nodes = shop.run()
     assert all(is_added(nodes[n]) or nodes[n].state == "current" for n in ("silver.t_sales", "silver.t_lines")), nodes
     shop.deliver("sales", "s3,a0,7,3")
