@@ -42,7 +42,7 @@ from customer360.platform.run.units import (
 )
 
 QUARANTINE = "quality.quarantine"
-MOST = 100_000  # rows that changed rows of another table may concern, whatever their share of the table
+MOST = 300_000  # rows that changed rows of another table may concern: one unit makes all of them
 
 
 @dataclass
@@ -138,7 +138,7 @@ class AppendUnit:
         if changed.is_empty() or not self.stored:
             return pl.Series(per, [], pl.String)
         keys: pl.Series = self.node.concerns[table](stored, changed.lazy()).select(per).collect()[per]
-        if keys.len() > MOST and 3 * keys.len() > sum(f.rows for f in self.stored):
+        if keys.len() > MOST:
             raise Customer360Error(f"other rows of {table} concern {keys.len():,} of its rows")
         return keys
 

@@ -7,12 +7,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from customer360.platform import lake as lakes
 from customer360.platform.ledger import NodeRun
+from customer360.platform.run.incremental import appended
 from customer360.platform.run.rereading import drop
 
 ALL = ("silver.t_links", "silver.t_goods", "silver.t_sales", "silver.t_lines", "silver.t_spent")
@@ -137,15 +139,44 @@ def test_odd_batches_give_the_tables_of_a_rebuild(shop: Any, batches: list[dict[
     assert_as_rebuilt(shop)
 
 
-@pytest.mark.parametrize("columns", [{"AMOUNT": 4}, {"LINE_ID": "l8"}, {"AMOUNT": -2, "LINE_ID": "l1"}])
+@pytest.mark.parametrize(
+    "columns", [{"AMOUNT": 4}, {"LINE_ID": "l8"}, {"AMOUNT": -2, "LINE_ID": "l1"}, {"SALE_ID": "s1"}]
+)
 def test_corrections_are_brought_in_by_the_keys_of_both(shop: Any, columns: dict[str, Any]) -> None:
     deliver(shop, FIRST)
+    deliver(shop, {"sales": [",a0,4,1"], "lines": ["l6,,a"]})
     shop.run()
-    assert shop.correct(2, **columns)
+    assert shop.correct(4, **columns)
     nodes = shop.run()
     assert all(is_added(nodes[n]) or nodes[n].state == "current" for n in ("silver.t_sales", "silver.t_lines")), nodes
     shop.deliver("sales", "s3,a0,7,3")
     shop.run()
+    assert_as_rebuilt(shop)
+
+
+def test_what_is_built_whole_says_why_and_what_it_cost(shop: Any) -> None:
+    deliver(shop, FIRST)
+    assert not any("whole" in node.facts for node in shop.run().values()), "nothing stood before"
+    shop.widen(9)
+    shop.deliver("lines", "l9,s0,too long")
+    facts = shop.run()["silver.t_lines"].facts
+    assert facts["whole"] == "other inputs, code or rules" and facts["cpu_seconds"] >= 0
+    notes = shop.lake.scan("silver.t_lines").filter(pl.col("note") == "too long").collect()
+    assert notes.height == 2, "the line of before is judged anew"
+    shop.deliver("lines", "l10,s0,a")
+    assert "whole" not in shop.run()["silver.t_lines"].facts
+    shop.erase("a1")
+    assert shop.run()["silver.t_sales"].facts["whole"] == "rows of bronze.t_sales went"
+    assert_as_rebuilt(shop)
+
+
+def test_many_rows_that_another_table_concerns_are_built_whole(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(appended, "MOST", 0)
+    deliver(shop, FIRST)
+    shop.run()
+    shop.deliver("goods", "a,5")
+    why = shop.run()["silver.t_lines"].facts["whole"]
+    assert why.endswith("other rows of silver.t_goods concern 1 of its rows")
     assert_as_rebuilt(shop)
 
 
