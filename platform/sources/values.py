@@ -69,7 +69,8 @@ def known(values: pl.Series, column: Column, reading: Reading) -> pl.Series:
     if values.dtype != pl.String:
         return values.fill_nan(None) if values.dtype.is_float() else values
     metadata = column.metadata or {}
-    exact, lower = reading.words.nulls_of_names, ()
+    exact = reading.words.nulls_of_names
+    lower: tuple[str, ...] = ()
     if metadata.get("pii") != "name":
         lower = tuple(w for w in reading.words.nulls if not (w == "na" and metadata.get(READS) == "country"))
 
