@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import add
+
 import polars as pl
 
 from customer360.pipelines.money import MONEY, ZERO, converted, known_rate
@@ -45,16 +48,19 @@ class SubjectDays(Table, table="silver.subject_days", per="subject_id", sort_by=
     last_at = Timestamp()
 
 
+DAY = ("subject_id", "on")
+COUNTS = [c for c in SubjectDays.columns() if c.endswith("_count") or c == "seconds_on_site"]
+AMOUNTS = [c for c in SubjectDays.columns() if c.endswith("_amount")]
+
+
 def merge(days: pl.LazyFrame) -> pl.LazyFrame:
     """Add up partial days: sums of counts and amounts, earliest first, latest last. ``merge(a + b)`` =
     ``merge(merge(a) + b)``.
     """
-    counts = [c for c in SubjectDays.columns() if c.endswith("_count") or c == "seconds_on_site"]
-    amounts = [c for c in SubjectDays.columns() if c.endswith("_amount")]
-    return days.group_by("subject_id", "on").agg(
+    return days.group_by(DAY).agg(
         pl.col("person_id").drop_nulls().first(),
-        *(pl.col(c).sum() for c in counts),
-        *(pl.col(c).sum().cast(MONEY) for c in amounts),
+        *(pl.col(c).sum() for c in COUNTS),
+        *(pl.col(c).sum().cast(MONEY) for c in AMOUNTS),
         pl.col("first_at").min(),
         pl.col("last_at").max(),
     )
@@ -67,29 +73,72 @@ def subject_days(
     silver_events: pl.LazyFrame,
     silver_sessions: pl.LazyFrame,
 ) -> pl.LazyFrame:
-    """Each fact table folded to days by itself, then added up."""
-    parts = [
-        _orders(silver_transactions),
-        _lines(silver_transaction_items),
-        _events(silver_events),
-        _visits(silver_sessions),
-    ]
-    return merge(pl.concat(parts, how="diagonal"))
+    """Each fact table folded to days by itself, then put beside each other."""
+    return _beside(
+        [
+            _orders(silver_transactions),
+            _given_back_later(silver_transactions),
+            _lines(silver_transaction_items),
+            _events(silver_events),
+            _visits(silver_sessions),
+        ]
+    )
+
+
+def _beside(parts: list[pl.LazyFrame]) -> pl.LazyFrame:
+    """What ``merge`` makes of parts that have a row a subject and day each: a join takes half the time, as hardly any
+    column stands in two of them.
+    """
+    named = [[c for c in part.collect_schema() if c not in DAY] for part in parts]
+    apart = [p.rename({c: f"{c}:{n}" for c in names}) for n, (p, names) in enumerate(zip(parts, named, strict=True))]
+    joined = apart[0]
+    for part in apart[1:]:
+        joined = joined.join(part, on=DAY, how="full", coalesce=True)
+
+    def held(column: str) -> list[pl.Expr]:
+        return [pl.col(f"{column}:{n}") for n, names in enumerate(named) if column in names]
+
+    def total(column: str) -> pl.Expr:
+        return reduce(add, (part.fill_null(0) for part in held(column)))
+
+    return joined.select(
+        *DAY,
+        *(total(c).alias(c) for c in COUNTS),
+        *(total(c).cast(MONEY).alias(c) for c in AMOUNTS),
+        person_id=pl.coalesce(held("person_id")),
+        first_at=pl.min_horizontal(held("first_at")),
+        last_at=pl.max_horizontal(held("last_at")),
+    )
+
+
+def _is_late() -> pl.Expr:
+    """Whether what was given back stands on a later day than that of the sale: money is of the day that it moved."""
+    return (pl.col("returned_on") > pl.col("occurred_on")).fill_null(False)
+
+
+def _given_back_later(transactions: pl.LazyFrame) -> pl.LazyFrame:
+    since = given_back_since()
+    return (
+        transactions.filter(_is_late())
+        .group_by("subject_id", on="returned_on")
+        .agg(
+            pl.col("person_id").drop_nulls().first(),
+            return_count=pl.len().cast(pl.Int64),
+            return_amount=since.sum(),
+            net_amount=-since.sum(),
+            first_at=pl.col("returned_at").min(),
+            last_at=pl.col("returned_at").max(),
+        )
+    )
 
 
 def _orders(transactions: pl.LazyFrame) -> pl.LazyFrame:
-    """Money by the day that it moved: what was given back on a later day than that of the sale stands there."""
-    is_late = (pl.col("returned_on") > pl.col("occurred_on")).fill_null(False)
-    since = given_back_since()
-    late = transactions.filter(is_late).select(
-        "subject_id", "person_id", return_amount=since, on="returned_on", return_count=pl.lit(1, pl.Int64),
-        net_amount=-since, first_at="returned_at", last_at="returned_at",
-    )  # fmt: skip
+    is_late, since = _is_late(), given_back_since()
     at_once = pl.col("return_amount") - pl.when(is_late).then(since).otherwise(ZERO)
     gives_back = pl.col("is_return") | (pl.col("refunded_amount").fill_null(0) > 0)
     takes_back = pl.col("exchanged_amount").fill_null(0) > 0
     sale, unconverted = pl.col("is_sale"), pl.col("is_unconverted").fill_null(False)
-    of_the_day = transactions.group_by("subject_id", on="occurred_on").agg(
+    return transactions.group_by("subject_id", on="occurred_on").agg(
         pl.col("person_id").first(),
         order_count=sale.sum().cast(pl.Int64),
         return_count=((gives_back & ~is_late) | takes_back).sum().cast(pl.Int64),
@@ -105,7 +154,6 @@ def _orders(transactions: pl.LazyFrame) -> pl.LazyFrame:
         first_at=pl.col("occurred_at").min(),
         last_at=pl.col("occurred_at").max(),
     )
-    return pl.concat([of_the_day, late], how="diagonal_relaxed")
 
 
 def _lines(items: pl.LazyFrame) -> pl.LazyFrame:

@@ -105,8 +105,10 @@ def _hexadecimal(data: np.ndarray) -> pl.Series:
     return pl.Series(letters.view(f"S{letters.shape[1]}").ravel().astype(str))
 
 
-def write_landing(folder: Path, files: int, rows: int, broken: float) -> None:
-    """Write ``files`` gzipped JSON-lines files; a share ``broken`` of the lines is damaged in one of five ways."""
+def write_landing(folder: Path, files: int, rows: int, broken: float, unknown: float = 0.0) -> None:
+    """Write ``files`` gzipped JSON-lines files; a share ``broken`` of the lines is damaged in one of five ways, and a
+    share ``unknown`` has one of five keys that the contract does not know.
+    """
     folder.mkdir()
     for number in range(files):
         rng, buffer = np.random.default_rng(number), io.BytesIO()
@@ -114,6 +116,8 @@ def write_landing(folder: Path, files: int, rows: int, broken: float) -> None:
         lines = buffer.getvalue().splitlines()
         for i in np.flatnonzero(rng.random(rows) < broken):
             lines[i] = BREAKS[i % len(BREAKS)]
+        for i in np.flatnonzero(rng.random(rows) < unknown):
+            lines[i] = lines[i][:-1] + b',"x_%d":"v%d"}' % (i % 5, i)
         (folder / f"events-{number}.jsonl.gz").write_bytes(gzip.compress(b"\n".join(lines) + b"\n", 6, mtime=0))
 
 
@@ -207,6 +211,9 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=6)
     parser.add_argument("--rows", type=int, default=174_000, help="events a file")
     parser.add_argument("--broken", type=float, default=0.002, help="share of damaged lines in the second set of files")
+    parser.add_argument(
+        "--unknown", type=float, default=0.3, help="share of lines with an unknown key in the third set"
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
@@ -214,22 +221,27 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         ray = RayExecutor(ExecutionSettings(cpus=options.workers), scratch / "state")
-        sizes = {"clean": 0.0, "broken": options.broken}
-        for name, share in sizes.items():
-            write_landing(scratch / name, options.files, options.rows, share)
+        sizes = {"clean": (0.0, 0.0), "broken": (options.broken, 0.0), "unknown": (0.0, options.unknown)}
+        for name, shares in sizes.items():
+            write_landing(scratch / name, options.files, options.rows, *shares)
         try:
             write_landing(scratch / "warm", options.workers, 1000, 0.0)
             ours(scratch / "warm", scratch / "ray-warm", ray)
             clean = compare(scratch, scratch / "clean", options.repeats, ray, clean=True)
-            broken = compare(scratch, scratch / "broken", options.repeats, ray, clean=False)
+            others = {
+                f"{options.broken:.1%} broken": compare(scratch, scratch / "broken", options.repeats, ray, clean=False),
+                f"{options.unknown:.0%} unknown keys": compare(
+                    scratch, scratch / "unknown", options.repeats, ray, clean=False
+                ),
+            }
         finally:
             ray.close()
-    report(clean, broken, options.broken, before)
+    report(clean, others, before)
 
 
-def report(clean: list[dict[str, object]], broken: list[dict[str, object]], share: float, before: str) -> None:
+def report(clean: list[dict[str, object]], others: dict[str, list[dict[str, object]]], before: str) -> None:
     base = float(str(clean[0]["seconds"]))
-    rows = [{**r, "files": "clean"} for r in clean] + [{**r, "files": f"{share:.1%} broken"} for r in broken]
+    rows = [{**r, "files": files} for files, found in {"clean": clean, **others}.items() for r in found]
     table = pl.DataFrame(rows, infer_schema_length=None).with_columns(speed=(base / pl.col("seconds")).round(2))
     columns = [
         "files",

@@ -17,13 +17,15 @@ from customer360.platform.sources.formats.lines import Lines
 COLON, QUOTE, BRACE, CLOSING_BRACE, BLANK = 58, 34, 123, 125, 32
 WORD = 8  # bytes compared at once
 LOOKED_AT = 9  # lines, of which the most frequent keys are those of the text
+MOST_KINDS, LEAST_SHARE = 24, 20  # of lines with the same keys, and the part of the lines left that one must be
+FEW = 200  # lines that are read with care in less time than they are compared
 AT_ONCE = 2048  # lines compared at once
 
 
 @dataclass(frozen=True)
 class Keys:
-    """``names`` that most lines have, each once and in this order; ``unlike`` numbers the lines that may have other
-    ones. No line beside these has.
+    """``names`` of the keys of most lines, which name each once; ``unlike`` numbers the lines that may have other ones,
+    or one twice. No line beside these has.
     """
 
     names: tuple[str, ...]
@@ -31,16 +33,33 @@ class Keys:
 
 
 def of(lines: Lines) -> Keys | None:
-    """The keys of a text; None where its first lines are no flat objects without blanks after their keys."""
-    names = _usual(lines)
-    if not names or len(lines.data) <= WORD:
-        return None
+    """The keys of a text; None where its first lines are no flat objects without blanks after their keys.
+
+    Lines that have not the usual keys are compared with those that are usual among them, and so on.
+    """
+    names: dict[str, None] = {}
+    unlike = np.arange(len(lines.starts))
+    for _ in range(MOST_KINDS):
+        some = lines.some(unlike) if names else lines
+        usual = _usual(some)
+        alike = _alike(some, usual) if usual and len(some.data) > WORD else np.zeros(len(unlike), bool)
+        if np.count_nonzero(alike) * LEAST_SHARE < len(alike):
+            break
+        names |= dict.fromkeys(usual)
+        unlike = unlike[~alike]
+        if len(unlike) < FEW:
+            break
+    return Keys(tuple(names), unlike) if names else None
+
+
+def _alike(lines: Lines, names: tuple[str, ...]) -> np.ndarray:
+    """Which lines have these keys, in this order, and no others."""
     ends = lines.ends - (lines.data[lines.ends - 1] == 13)
     whole = (lines.data[lines.starts] == BRACE) & (lines.data[np.maximum(ends - 1, lines.starts)] == CLOSING_BRACE)
     search = _Search(lines, names)
     alike = np.concatenate([search.alike(line, line + AT_ONCE) for line in range(0, len(lines.starts), AT_ONCE)])
     alike[0] = _flat_keys(lines.raw(0)) == names  # there may be less than a word before its first key
-    return Keys(names, np.flatnonzero(~(alike & whole)))
+    return alike & whole
 
 
 def _usual(lines: Lines) -> tuple[str, ...]:
