@@ -16,12 +16,16 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import settings as of_laws
 
 from customer360.platform import graph, stars, tables
 from customer360.platform import lake as lakes
 from customer360.platform.lake import Lake
 from customer360.platform.ledger import Run
 from customer360.platform.settings import Settings
+
+of_laws.register_profile("untimed", deadline=None)  # a busy machine breaks no law
+of_laws.load_profile("untimed")
 
 
 @pytest.fixture
