@@ -51,8 +51,8 @@ def renewed(
     people = golden(mine, anew, rules, overrides)
     lost = losing_values(mine, anew, people, rules)
     return Renewed(
-        _with(stored, same, people).sort("person_id"),
-        _with(losers, same, lost).sort("person_id", "attribute", "rank"),
+        _with(stored, same, people, "person_id"),
+        _with(losers, same, lost, "person_id", "attribute", "rank"),
         versions,
         people.height,
     )
@@ -71,16 +71,20 @@ def _unchanged(
     lake: Lake, assigned: pl.DataFrame, versions: pl.DataFrame, stored: pl.DataFrame, overrides: pl.DataFrame
 ) -> pl.DataFrame:
     """(person_id) of the persons whose golden record in the lake holds."""
-    known = ["record_id", "person_id", VERSION]
-    before = lake.scan("silver.identities").select(known).collect()
+    before = lake.scan("silver.identities").select("record_id", was="person_id", before=VERSION).collect()
     now = assigned.select("record_id", "person_id").join(versions, on="record_id")
-    came = now.join(before, on=known, how="anti")  # null: by an older release
-    went = before.join(now, on=known, how="anti")
+    both = now.join(before, on="record_id", how="full", coalesce=True)
+    # A version is null where an older release wrote it.
+    is_same = (pl.col("person_id") == pl.col("was")) & (pl.col(VERSION) == pl.col("before"))
+    both = both.filter(~is_same.fill_null(False))
+    came, went = both.select("person_id").drop_nulls(), both.select(person_id="was").drop_nulls()
     by_steward = stored.filter(pl.col("provenance").str.contains(f'"rule":"{BY_STEWARD}"', literal=True))
     changed = pl.concat([frame.select("person_id") for frame in (came, went, by_steward, overrides)])
     held = stored.select("person_id").join(changed, on="person_id", how="anti")
     return held.join(now, on="person_id", how="semi")
 
 
-def _with(stored: pl.DataFrame, same: pl.DataFrame, made: pl.DataFrame) -> pl.DataFrame:
-    return pl.concat([stored.select(made.columns).join(same, on="person_id", how="semi"), made], how="vertical_relaxed")
+def _with(stored: pl.DataFrame, same: pl.DataFrame, made: pl.DataFrame, *order: str) -> pl.DataFrame:
+    """The stored rows of the persons that stayed the `same`, and those that were `made`, in order."""
+    kept = stored.select(made.columns).filter(stored["person_id"].is_in(same["person_id"].implode()))
+    return pl.concat([kept, made], how="vertical_relaxed").sort(order)

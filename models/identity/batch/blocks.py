@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from customer360.models.identity.batch.state import CROWDED
 from customer360.models.identity.evidence.features import only, shared_by
 from customer360.models.identity.spill import current
 from customer360.models.identity.threads import at_once
-from customer360.models.identity.weighing.pairs import first_keys, meeting, portions, under
+from customer360.models.identity.weighing.pairs import Portions, first_keys, meeting, under
 
 BOTH = ["key", "value"]
 _HOLDER = CROWDED | {"record": pl.Int64, "row": pl.Int64}
@@ -37,7 +37,7 @@ class Met:
 
 def meet_first(
     met: Met, keys: tuple[str, ...], caps: dict[str, int], threads: int
-) -> tuple[Met, Iterable[pl.DataFrame]]:
+) -> tuple[Met, Sequence[pl.DataFrame] | Portions]:
     """`met` of a batch that meets nobody but itself, and its pairs (`MEETING`, on disk in portions): key by key, since
     all keys of all records at once would be by far the most that a first run holds."""
     spill = current()
@@ -55,8 +55,8 @@ def meet_first(
     made = at_once(one_key, keys, threads)
     crowded = pl.concat([pl.DataFrame(schema=CROWDED), *(full for _, full in made)])
     found = [pairs for pairs, _ in made]
-    here = [first_keys(found)] if spill is None else portions(found, met.batch.height, spill.pairs)
-    return replace(met, crowded=crowded), here
+    met = replace(met, crowded=crowded)
+    return met, [first_keys(found)] if spill is None else Portions(found, met.batch.height, spill.pairs)
 
 
 def pairs_of(met: Met, keys: tuple[str, ...]) -> pl.DataFrame:

@@ -8,7 +8,7 @@ it alone are retracted, and when deletions bring it below, its pairs are scored.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -51,7 +51,7 @@ from customer360.models.identity.verdicts.decide import (
 )
 from customer360.models.identity.weighing.engine import one_engine
 from customer360.models.identity.weighing.model import IdentityModel
-from customer360.models.identity.weighing.pairs import among_few
+from customer360.models.identity.weighing.pairs import Portions, among_few
 from customer360.models.identity.weighing.predict import columns_read, score_planned
 from customer360.platform.run.executor import Executor
 
@@ -114,11 +114,11 @@ def _with_linked(state: State, batch: pl.DataFrame, links: Links) -> pl.DataFram
 @dataclass(frozen=True)
 class _Meeting:
     """`blocks`: who shares block keys, and whose pairs are all made anew. `pairs`: portions of the pairs of these
-    (`MEETING`), as places in `frame`, to be taken once. `tier`: links by number among the records `near`. `cut`:
+    (`MEETING`), as places in `frame`. `tier`: links by number among the records `near`. `cut`:
     numbers of records that lost an edge."""
 
     blocks: Met
-    pairs: Iterable[pl.DataFrame]
+    pairs: Sequence[pl.DataFrame] | Portions
     tier: Tier
     near: pl.Series
     cut: pl.Series
@@ -253,7 +253,9 @@ def _scored(
 ) -> pl.DataFrame:
     """The pairs that meet, scored and decided, as `EDGES`: what is said of a pair depends on its two records alone, so
     portions of them are judged one after the other."""
-    return pl.concat([kept(_judged_pairs(part, met.frame, keys, model, rules, executor)) for part in met.pairs])
+    proposed = met.pairs.proposed if isinstance(met.pairs, Portions) else sum(part.height for part in met.pairs)
+    elsewhere = executor if proposed > rules.engine.max_local_pairs else None
+    return pl.concat([kept(_judged_pairs(part, met.frame, keys, model, rules, elsewhere)) for part in met.pairs])
 
 
 def _judged_pairs(

@@ -29,7 +29,8 @@ _LOOSE = 0.25
 
 
 def evidence(lake: Lake, records: pl.DataFrame, pins: Pins, rules: IdentityRules) -> pl.DataFrame:
-    """As `pins.evidence`, of the records that are not kept as they are now; those that are come from the lake."""
+    """As `pins.evidence`, of the records that are not kept as they are now; those that are come from the lake. In the
+    order in which they came: to sort all columns of everybody would cost more than the batch."""
     version = _version(records, pins)
     paths = _paths(lake, version)
     if not paths:
@@ -46,21 +47,21 @@ def evidence(lake: Lake, records: pl.DataFrame, pins: Pins, rules: IdentityRules
         _write(lake, version, [], pl.concat([rows[same], made]))
     elif made.height:
         _write(lake, version, paths, made)
-    both = pl.concat([rows, made])
-    places = pl.concat([same, pl.Series(range(rows.height, both.height), dtype=same.dtype)])
-    ids = both["record_id"].gather(places)
-    order = places if ids.is_sorted() else places.gather(ids.arg_sort())
-    found = both.drop(_MARK)
-    return found if order.len() == both.height and order.is_sorted() else found[order]
+    held = rows if same.len() == rows.height else rows[same]
+    return pl.concat([held, made]).drop(_MARK)
 
 
 def _places(rows: pl.DataFrame, marks: pl.DataFrame) -> tuple[pl.Series, bool]:
     """Where in the kept `rows` the records lie that are as they were kept; and whether a kept record is gone."""
     kept = rows.lazy().select("record_id", _MARK).with_row_index("place")
     now = kept.join(marks.lazy().rename({_MARK: "now"}), on="record_id", how="left", maintain_order="left")
-    found = now.unique("record_id", keep="last", maintain_order=True).collect()
-    is_same = (found[_MARK] == found["now"]).fill_null(False)
-    return found.filter(is_same)["place"], found["now"].null_count() > 0
+    found = now.collect()
+    gone = found["now"].null_count() > 0
+    found = found.filter(pl.col(_MARK) == pl.col("now"))
+    # A record that came back to what it once said is kept twice, and alike.
+    if found["record_id"].n_unique() < found.height:
+        found = found.unique("record_id", keep="last", maintain_order=True)
+    return found["place"], gone
 
 
 def keep(lake: Lake, records: pl.DataFrame, pins: Pins, made: pl.DataFrame) -> pl.DataFrame:

@@ -17,13 +17,13 @@ _VERSIONED = "evidence_version"
 @dataclass(frozen=True)
 class Standing:
     """`state` of the records that did not change; `batch`: evidence of those that did; `gone`: numbers of those that
-    are there no more; `near`: numbers of records of the state that had edges with either. All of them know their number
-    in the registry as `record`."""
+    are there no more; `near`: numbers of records of the state that had edges with either, None where records only
+    came, so that nothing that stands has lost anything. All of them know their number in the registry as `record`."""
 
     state: State
     batch: pl.DataFrame
     gone: pl.Series
-    near: pl.Series
+    near: pl.Series | None
 
 
 def evidence_versions(evidence: pl.DataFrame, pins: Pins) -> pl.DataFrame:
@@ -44,10 +44,9 @@ def take_up(lake: Lake, evidence: pl.DataFrame, pins: Pins, names: pl.DataFrame,
     stored = ("silver.identities", "silver.identity_edges", "silver.identity_keys")
     if not all(map(lake.exists, stored)):
         return Standing(State.empty(evidence), numbered, gone, held.clear().alias("record"))
-    before = lake.scan("silver.identities").select("record_id", _VERSIONED).drop_nulls().collect()
-    now = evidence_versions(evidence, pins)
-    same = now.join(before, on=["record_id", _VERSIONED], nulls_equal=False, how="semi").select("record_id")
-    frame = numbered.join(same, on="record_id", how="semi")
+    before = lake.scan("silver.identities").select("record_id", before=_VERSIONED, is_old=pl.lit(True)).collect()
+    now = evidence_versions(evidence, pins).join(before, on="record_id", how="left", maintain_order="left")
+    frame, batch = _parted(numbered, (now[_VERSIONED] == now["before"]).fill_null(False))
     ids = frame.select("record", "record_id")
     edges, weighed = _numbered(lake.scan("silver.identity_edges").collect(), ids)
     is_whole = pl.all_horizontal(pl.col("record_l", "record_r").is_not_null())
@@ -59,7 +58,17 @@ def take_up(lake: Lake, evidence: pl.DataFrame, pins: Pins, names: pl.DataFrame,
         crowded = crowded.clear()
     state = State(frame, edges.filter(is_whole), weighed, crowded)
     near = cut["record"].drop_nulls().unique()
-    return Standing(state, numbered.join(same, on="record_id", how="anti"), gone, near)
+    is_old = now.filter(pl.col("is_old"))  # of the standing records those that did not change are in the state
+    only_came = gone.is_empty() and cut.is_empty() and is_old.height == frame.height
+    return Standing(state, batch, gone, None if only_came else near)
+
+
+def _parted(rows: pl.DataFrame, is_first: pl.Series) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows of which that is true, and the others; uncopied where they lie before these, as they mostly do."""
+    many = int(is_first.sum())
+    if is_first.head(many).all():
+        return rows.head(many), rows.slice(many)
+    return rows.filter(is_first), rows.filter(~is_first)
 
 
 def _numbered(rows: pl.DataFrame, ids: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:

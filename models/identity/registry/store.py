@@ -152,9 +152,8 @@ def load(lake: Lake, seed: str) -> Stored:
 
 def number_records(stored: Stored, record_ids: pl.Series) -> Stored:
     """With a number for each record id: the one it has, else the next ones in order of the ids."""
-    known = stored.names["record_id"]
-    known = known.filter(known.is_in(record_ids.implode()))
-    new = record_ids.filter(~record_ids.is_in(known.implode())).alias("record_id").unique().sort()
+    is_known = record_ids.is_in(stored.names["record_id"].implode())
+    new = record_ids.filter(~is_known).alias("record_id").unique().sort()
     fresh = new.to_frame().with_row_index("record", offset=stored.registry.next_record)
     fresh = fresh.select(pl.col("record").cast(pl.Int64), "record_id")
     return replace(

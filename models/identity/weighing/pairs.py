@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -31,16 +32,26 @@ def first_keys(found: Sequence[pl.DataFrame]) -> pl.DataFrame:
     return once.select(rid_l=low, rid_r=high, key="key")
 
 
-def portions(found: Sequence[pl.DataFrame], records: int, size: int) -> Iterator[pl.DataFrame]:
-    """As `first_keys`, in portions of about `size` pairs (a pair under two keys counts twice), one after the other in
-    the order of the whole. `found`: the pairs of each key, sorted; `records`: above every rid."""
-    parts = max(1, min(_MOST_PORTIONS, -(-sum(pairs.height for pairs in found) // size)))
-    cuts = pl.Series([records * part // parts * 2**_PAIR_BITS for part in range(parts + 1)], dtype=pl.Int64)
-    ends = [pairs["pair"].search_sorted(cuts).to_list() for pairs in found]
-    for part in range(parts):
-        made = first_keys([pairs[end[part] : end[part + 1]] for pairs, end in zip(found, ends, strict=True)])
-        if made.height or not part:
-            yield made
+@dataclass(frozen=True)
+class Portions:
+    """As `first_keys`, in portions of about `size` pairs, one after the other in the order of the whole. `found`: the
+    pairs of each key, sorted; `records`: above every rid."""
+
+    found: Sequence[pl.DataFrame]
+    records: int
+    size: int
+
+    @property
+    def proposed(self) -> int:
+        """Upper bound of the pairs: one under two keys counts twice."""
+        return sum(pairs.height for pairs in self.found)
+
+    def __iter__(self) -> Iterator[pl.DataFrame]:
+        parts = max(1, min(_MOST_PORTIONS, -(-self.proposed // self.size)))
+        cuts = pl.Series([self.records * n // parts * 2**_PAIR_BITS for n in range(parts + 1)], dtype=pl.Int64)
+        ends = [pairs["pair"].search_sorted(cuts).to_list() for pairs in self.found]
+        for part in range(parts):
+            yield first_keys([pairs[end[part] : end[part + 1]] for pairs, end in zip(self.found, ends, strict=True)])
 
 
 def under(held: pl.LazyFrame) -> pl.LazyFrame:

@@ -52,10 +52,10 @@ def score_planned(
     rules: IdentityRules,
     executor: Executor | None,
 ) -> pl.DataFrame:
-    """As `score`, and the same edge for edge: more pairs than `engine.max_local_pairs` in tasks of
-    `engine.pairs_per_task` by `executor`, where there is one; fewer, in this process with all its threads."""
+    """As `score`, and the same edge for edge: in tasks of `engine.pairs_per_task` by `executor`, where there is one;
+    else in this process with all its threads."""
     limits = rules.engine
-    if executor is None or pairs.height <= limits.max_local_pairs:
+    if executor is None:
         return score(pairs, frame, keys, model, rules)
     single = rules.model_copy(update={"engine": limits.model_copy(update={"threads": 1})})
     read = columns_read(model)

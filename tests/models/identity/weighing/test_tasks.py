@@ -14,6 +14,7 @@ from customer360.models.identity.batch.incremental import resolve_batch
 from customer360.models.identity.batch.pins import evidence, pinned
 from customer360.models.identity.batch.state import State
 from customer360.models.identity.rules import Decision, Engine
+from customer360.models.identity.spill import spilling
 from customer360.models.identity.weighing.tasks import Task, parted
 from customer360.platform.run.executor import Failure, LocalExecutor, RayExecutor, Unit
 from customer360.platform.settings import ExecutionSettings, RetrySettings
@@ -124,6 +125,14 @@ def test_a_batch_in_another_order_is_the_same_in_tasks():
     assert split.state.edges.equals(whole.state.edges) and split.clusters.equals(whole.clusters)
 
 
+def test_from_files_in_portions_and_tasks_the_edges_are_the_same():
+    people, executor = population(20, 1), Counted()
+    files = rules(max_local_pairs=1, pairs_per_task=3, spill_from_records=0, spill_pairs=100)
+    with spilling(people.height, files.engine):
+        made = scored(people, files, executor)
+    assert len(executor.units) > 1 and made.equals(scored(people, rules()))
+
+
 def test_a_task_that_fails_is_named():
     with pytest.raises(IdentityModelError, match=r"task 2 of \d+ failed: MemoryError: no room"):
         scored(population(20, 1), SPLIT, Failing())
@@ -136,8 +145,11 @@ def test_on_ray_the_edges_are_the_same(tmp_path: Path):
     assert pinned(people, limits)[0].model.diagnostics["mode"] == "trained"
     whole = scored(people, limits)
     assert scored(people, limits, local).equals(whole) and len(local.units) > 2
-    executor = RayExecutor(ExecutionSettings(cpus=2, object_store_megabytes=80), tmp_path)
+    executor = RayExecutor(ExecutionSettings(cpus=4, object_store_megabytes=80), tmp_path)
+    files = rules(max_local_pairs=1000, pairs_per_task=500, spill_from_records=0, spill_pairs=2000)
     try:
         assert scored(people, limits, executor).equals(whole)
+        with spilling(people.height, files.engine):
+            assert scored(people, files, executor).equals(whole)
     finally:
         executor.close()
