@@ -40,6 +40,7 @@ ALIKE = "anna/anne john/johnny maria/marie carl/karl eric/erik christina/christi
 BRIDGED = "jane/john mary/mark paul/peter susan/steven karen/kevin robert/rachel".split()
 SIBLINGS = "jonas/emil mary/karen kevin/susan paul/linda olga/irina tom/anna".split()
 DESKS = "info office sales kontakt accounts admin".split()
+COMMON = ("most common", "second", "third", "fourth")  # of the town's surnames
 DEFAULTS = "1900-01-01 1970-01-01 1899-12-31 1753-01-01 1111-11-11 1980-01-01 2000-01-01 9999-12-31".split()
 PLACEHOLDERS = "unknown/unknown test/test guest/customer na/na noname/noname walkin/customer".split()
 
@@ -154,9 +155,9 @@ def bridge_without_birth_date(rng: random.Random) -> Iterator[Group]:
 
 
 def default_birth_dates(rng: random.Random) -> Iterator[Group]:
-    """Namesakes with the birth date of a form; a quarter of them in one town."""
+    """Namesakes of common names with the birth date of a form; a quarter of them in one town."""
     for at, born in enumerate(DEFAULTS * 2):
-        one = home(rng, dob=born, email=None, phone=None, surname=rng.choice(("smith", "jones", "miller", "davis")))
+        one = home(rng, dob=born, email=None, phone=None, surname=rng.choice(COMMON))
         other = {
             name: home(rng)[name] for name in (("address",) if at % 4 == 0 else ("address", "city", "state", "zip"))
         }
@@ -283,13 +284,16 @@ def town(seed: int, people: int, most: int) -> pl.DataFrame:
     known = [["M", "F"][zlib.crc32((name or "").encode()) % 2] for name in first["first_name"]]
     genders = first.select("entity_id", gender=pl.Series(known).set(pl.Series(range(len(known))) % 5 > 2, None))
     rows = rows.join(genders, on="entity_id", how="left", maintain_order="left")
+    ranked = rows["surname"].drop_nulls().value_counts(name="size").sort("size", "surname", descending=True)["surname"]
+    common = dict(zip(COMMON, ranked, strict=False))
     planting = list(planted(seed, most))
     records = [
         {name: record.get(name) for name in COLUMNS}
         | {"unique_id": f"k-{at:05}", "entity_id": entity, "kind": kind, "group": group}
         for at, (kind, group, entity, record) in enumerate(planting)
     ]
-    return pl.concat([rows, pl.DataFrame(records, infer_schema_length=None)], how="diagonal_relaxed")
+    added = pl.DataFrame(records, infer_schema_length=None).with_columns(pl.col("surname").replace(common))
+    return pl.concat([rows, added], how="diagonal_relaxed")
 
 
 def judged(rows: pl.DataFrame, assignments: pl.DataFrame) -> dict[str, tuple[int, int]]:
@@ -297,10 +301,14 @@ def judged(rows: pl.DataFrame, assignments: pl.DataFrame) -> dict[str, tuple[int
 
     `assignments`: record_id, person_id.
     """
-    found = rows.join(assignments.select(unique_id="record_id", person_id="person_id"), on="unique_id")
+    found = rows.join(
+        assignments.select(unique_id="record_id", person_id="person_id"), on="unique_id", maintain_order="left"
+    )
     of_whom = pl.col("group").cast(pl.String).fill_null("") + pl.col("entity_id")
     owners = found.filter(pl.col("entity_id") != "").group_by("person_id").agg(owners=of_whom.n_unique())
-    known = found.filter(pl.col("group").is_not_null() & (pl.col("entity_id") != "")).join(owners, on="person_id")
+    known = found.filter(pl.col("group").is_not_null() & (pl.col("entity_id") != "")).join(
+        owners, on="person_id", maintain_order="left"
+    )
     people = known.group_by("kind", "group", "entity_id", maintain_order=True).agg(
         right=(pl.col("person_id").n_unique() == 1) & (pl.col("owners").max() == 1)
     )
