@@ -13,9 +13,7 @@ def test_two_names(pair: str) -> None:
     assert LISTED[one] != LISTED[other]
 
 
-@pytest.mark.parametrize(
-    "pair", ["matthew mathew", "dennis denis", "michelle michele", "nicholas nicolas", "christina cristina"]
-)
+@pytest.mark.parametrize("pair", ["matthew mathew", "nicholas nicolas", "stephen stephan", "katherine catherine"])
 def test_one_name_in_two_ways_of_writing(pair: str) -> None:
     one, other = pair.split()
     assert LISTED[one] == LISTED[other]
