@@ -94,9 +94,9 @@ class Decision(_Rules):
     """Pairs from here on are accepted. None: from the weight at which `false_pairs` holds on the records at hand."""
     least_accept_weight: float = 1.0
     """Never less than this, where `accept_weight` says nothing."""
-    most_accept_weight: float = 3.0
-    """And never more: what is false beyond says all that is true, such as a child of one name at one address, so that a
-    higher weight finds fewer pairs and hardly fewer false ones."""
+    most_accept_weight: float = 2.0
+    """Nor more, where that would give up half of the right pairs: what is false beyond says all that is true, such as a
+    child of one name at one address, so that a higher weight finds fewer pairs and hardly fewer false ones."""
     false_pairs: Share = 0.03
     """The most of the accepted pairs that may be expected to be two people."""
     review_weight: float = -2.0

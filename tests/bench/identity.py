@@ -1,10 +1,11 @@
 """Accuracy and time of identity resolution on data with truth, all at the committed rules, without labels:
 
-`python tests/bench/identity.py [--data DIR] [--only NAME] [--scale RECORDS] [--lake] [--spill]`
+`python tests/bench/identity.py [--data DIR] [--only NAME] [--scale RECORDS] [--lake] [--spill] [--peer]`
 
 With `--lake`, records are read from a lake and persons, edges, keys and the registry's commit written to it, as in the
 first run of a retailer, by the steps of the run itself; golden records are not made. With `--spill`, records and
-evidence lie in files; peak memory is what is the process's own, without the system's cache of files.
+evidence lie in files; peak memory is what is the process's own, without the system's cache of files. With `--peer`,
+plain Splink resolves the same records in the same run.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from typing import Any
 import polars as pl
 import yaml
 from conditions import conditions, measured
+from peer import plain_splink
 from people import households, retail
 
 from customer360.models.files.people import read_table
@@ -228,6 +230,16 @@ def measure(
     }
 
 
+def of_peer(records: pl.DataFrame, truth: pl.DataFrame) -> dict[str, object]:
+    """What plain Splink makes of the records."""
+    done = measured(lambda: plain_splink(records))
+    pairs = pairwise(done.result.join(truth, on="record_id"))
+    return {
+        "Splink P, R, F1": f"{pairs.precision:.4f}, {pairs.recall:.4f}, {pairs.f1:.4f}",
+        "Splink cpu s": f"{done.cpu:.1f}",
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "identity")
@@ -235,6 +247,7 @@ def main() -> None:
     parser.add_argument("--scale", type=int, action="append", help="records of the retail generator instead")
     parser.add_argument("--spill", action="store_true", help="resolve from files instead of memory")
     parser.add_argument("--lake", action="store_true", help="from a lake into it, the registry's commit included")
+    parser.add_argument("--peer", action="store_true", help="plain Splink beside it")
     options = parser.parse_args()
     way = run_in_lake if options.lake else run
     logging.getLogger("splink").setLevel(logging.ERROR)
@@ -248,7 +261,7 @@ def main() -> None:
     else:
         for name in options.only or [*CASES, "households"]:
             data = generated(name, 200_000) if name == "households" else load(name, options.data)
-            rows.append(measure(name, data, rules, way))
+            rows.append(measure(name, data, rules, way) | (of_peer(*data[:2]) if options.peer else {}))
     print("| " + " | ".join(rows[0]) + " |\n" + "|---" * len(rows[0]) + "|")
     for row in rows:
         print("| " + " | ".join(str(value) for value in row.values()) + " |")

@@ -1,7 +1,7 @@
 """Identity on files with few duplicates or none, and few columns: wrong pairs, and right ones found, at the rules as
 committed.
 
-`python tests/bench/identity_few.py [--records 5000] [--generator households] [--seed 41]`
+`python tests/bench/identity_few.py [--records 5000] [--generator households] [--seed 41] [--only all] [--share 0.3]`
 
 The people are those of a generator of `people`, by default the second one's households: one record each, and further
 records of some.
@@ -63,15 +63,17 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=5000)
     parser.add_argument("--generator", choices=list(GENERATORS), default="households")
     parser.add_argument("--seed", type=int, default=41)
+    parser.add_argument("--only", choices=list(COLUMNS), action="append", help="columns; default: each of them")
+    parser.add_argument("--share", type=float, action="append", help="shares of people with a second record")
     options = parser.parse_args()
     logging.getLogger("splink").setLevel(logging.ERROR)
     rules = IdentityRules.model_validate(yaml.safe_load((ROOT / "configs/rules/identity.yaml").read_text()))
     print(conditions("polars", "duckdb", "splink"))
     print("| columns | duplicates | bits | true pairs | wrong | right | precision | recall |\n" + "|---" * 8 + "|")
-    for name, columns in COLUMNS.items():
-        for share in SHARES:
+    for name in options.only or COLUMNS:
+        for share in options.share or SHARES:
             rows = population(options.records, share, options.generator, options.seed)
-            true, found, right, bits = measure(rows, columns, rules)
+            true, found, right, bits = measure(rows, COLUMNS[name], rules)
             precision = f"{right / found:.3f}" if found else "-"
             recall = f"{right / true:.3f}" if true else "-"
             counted = f"{bits:.2f} | {true} | {found - right} | {right}"

@@ -58,8 +58,8 @@ def listed_names(more: Stated, masculine: frozenset[str]) -> pl.DataFrame:
     """(name: String, listed_as: String): the names of the nicknames, the men's names and the women's made of them, and
     what they are listed as: equal for one name in two ways of writing (Mathew and Matthew), and for what a typing error
     makes of it; not for two names a letter apart (Mary and Mark, Tim and Tom)."""
-    known = {name for pair in _relations(more) for name in pair} | masculine
-    names = sorted(known | set(masculine_forms(masculine)["name"]))
+    related = {name for pair in _relations(more) for name in pair}
+    names = sorted(related | masculine | set(masculine_forms(masculine)["name"]))
     return pl.DataFrame({"name": names, "listed_as": [_spelled_alike(name) for name in names]})
 
 

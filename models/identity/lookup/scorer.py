@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from customer360.models.identity.lookup.from_sql import Evaluate, columns_of, compile_condition
+from customer360.models.identity.weighing.comparisons import GIVEN
 from customer360.models.identity.weighing.relatives import COMPARISON, LABEL, Relatives
 
 Record = Mapping[str, Any]
@@ -80,6 +81,8 @@ class Scorer:
             place, level = next((n, one) for n, one in enumerate(levels) if one.applies is None or one.applies(pair))
             weight = level.weight + _adjustment(level, pair)
             evidence.append(Evidence(name, level.label, weight))
+            if self._household and name == GIVEN.name:
+                at_home += self._household.of_given(weight)
             if self._household and name in self._household.bits and not level.is_null:
                 at_home += weight + self._household.bits[name][place - levels[0].is_null]
         if self._household:

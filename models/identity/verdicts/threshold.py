@@ -27,6 +27,8 @@ from customer360.models.identity.weighing.predict import score
 _PAIRS = 200_000
 # Of more records, those that share one of a sample of the values are looked at.
 _RECORDS = 40_000
+# The share of the right pairs that may be given up for a weight beyond `most_accept_weight`.
+_MOST_GIVEN_UP = 0.5
 # Weights are told apart to so many parts of a bit: sums in another order change none of them.
 _PARTS = 100
 
@@ -41,8 +43,9 @@ class Threshold:
 
 
 def chosen(weights: np.ndarray, times: np.ndarray, decision: Decision) -> Threshold:
-    """The least weight from which the expected share of false pairs is at most `decision.false_pairs`, between
-    `decision.least_accept_weight` and `most_accept_weight`; a fixed `decision.accept_weight` stands as it is.
+    """The least weight from which the expected share of false pairs is at most `decision.false_pairs`, and no less than
+    `decision.least_accept_weight`. Where it can only be had beyond `most_accept_weight`, and there only for half of the
+    right pairs or fewer, that weight. A fixed `decision.accept_weight` stands as it is.
 
     `weights`: float64 (pairs,), bits of pairs that no rule vetoes; `times`: how many pairs each stands for.
     """
@@ -53,11 +56,21 @@ def chosen(weights: np.ndarray, times: np.ndarray, decision: Decision) -> Thresh
     false = np.cumsum(times / (1.0 + np.exp2(np.clip(weights[order], -500, 500))))
     least = decision.accepts_from
     if decision.accept_weight is None:
-        least = max(least, min(_sufficient(steps, found, false, decision), decision.most_accept_weight))
+        most, enough = decision.most_accept_weight, _sufficient(steps, found, false, decision)
+        if enough > most:
+            kept, wanted = (_right(steps, found, false, bits) for bits in (enough, most))
+            enough = enough if kept > _MOST_GIVEN_UP * wanted else most
+        least = max(least, enough)
     reached = np.flatnonzero(steps >= math.floor(least * _PARTS + 1e-6))
     if not len(reached):
         return Threshold(least, 0.0, 0.0)
     return Threshold(least, float(found[reached[-1]]), float(false[reached[-1]]))
+
+
+def _right(steps: np.ndarray, found: np.ndarray, false: np.ndarray, bits: float) -> float:
+    """Pairs of at least so many bits that are expected to be one person."""
+    reached = int((steps >= math.floor(bits * _PARTS + 1e-6)).sum())
+    return float(found[reached - 1] - false[reached - 1]) if reached else 0.0
 
 
 def _sufficient(steps: np.ndarray, found: np.ndarray, false: np.ndarray, decision: Decision) -> float:

@@ -201,8 +201,8 @@ ADDRESS = Comparison(
         Level("close street", f"length(street_l) > 8 and {_close('street', 0.92)}", 0.03, 1e-4),
         # With another street known, one town is that of a namesake more often than of a person who moved within it.
         Level("same zip and city", f"zip_l = zip_r and city_l = city_r and {_STREET_UNKNOWN}", 0.09, 4e-3),
-        Level("same zip and city, another street", "zip_l = zip_r and city_l = city_r", 0.02, 4e-3),
-        Level("same zip", "zip_l = zip_r", 0.05, 1e-3, "zip", True),
+        Level("same zip and city, another street", "zip_l = zip_r and city_l = city_r", 0.01, 4e-3),
+        Level("same zip", "zip_l = zip_r", 0.06, 1e-3, "zip", True),
         Level("same city", "city_l = city_r", 0.02, 5e-4, "city", True),
         Level("close zip or city", f"{_SAME_PLACE}", 0.01, 1e-3),
         Level("same area", "area_l = area_r", 0.01, 5e-3, "area", True),

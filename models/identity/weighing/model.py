@@ -37,7 +37,14 @@ from customer360.models.identity.weighing.estimate import (
 )
 from customer360.models.identity.weighing.gate import gate, rounded, without_matches
 from customer360.models.identity.weighing.households import idle_vetoes
-from customer360.models.identity.weighing.relatives import ENOUGH, HOMES, Relatives, most_apart, relatives
+from customer360.models.identity.weighing.relatives import (
+    ENOUGH,
+    HOMES,
+    Relatives,
+    given_at_home,
+    most_apart,
+    relatives,
+)
 from customer360.platform.errors import ModelError
 
 _SESSIONS = (
@@ -357,8 +364,9 @@ def _shares_at_home(
     """Per comparison the shares of its levels among people of one home."""
     found = []
     for at, (comparison, entry) in enumerate(zip(comparisons, settings["comparisons"], strict=True)):
-        bits = home.bits.get(comparison.name)
-        found.append(u[at] if bits is None else _parameters(entry, "m_probability") * np.exp2(np.array(bits)))
+        bits, m = home.bits.get(comparison.name), _parameters(entry, "m_probability")
+        of_given = given_at_home(m, u[at], home.namesakes)
+        found.append(of_given if bits is None else m * np.exp2(np.array(bits)))
     return found
 
 

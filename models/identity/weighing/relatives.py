@@ -30,6 +30,8 @@ HOMES: tuple[Session, ...] = (("street",), ("phone",), ("email",), ("family", "z
 ENOUGH = 20.0
 # How many pairs the shares among strangers count for.
 _PSEUDO_PAIRS = 20.0
+# The share of pairs of one home who bear one given name on purpose: a child named after a parent.
+_NAMESAKES = 0.004
 # The largest share of people of one home who were born on one day, or nearly so.
 _TWINS = 0.03
 _ITERATIONS = 100
@@ -37,12 +39,18 @@ _ITERATIONS = 100
 
 class Relatives(BaseModel):
     """`odds`: log2 of the pairs of one home over those of strangers, per pair of records. `bits`: comparison -> per
-    level log2 of its share in a home over its share in one person."""
+    level log2 of its share in a home over its share in one person. `namesakes`: share of pairs of one home whose given
+    names are those of one person; those of the others are the names of strangers."""
 
     model_config = ConfigDict(frozen=True)
 
     odds: float
     bits: dict[str, tuple[float, ...]]
+    namesakes: float = 0.0
+
+    def of_given(self, weight: float) -> float:
+        """log2 of how much likelier a home makes two given names than strangers do; `weight`: bits of theirs."""
+        return math.log2(1.0 - self.namesakes + self.namesakes * 2.0**weight)
 
 
 def relatives(
@@ -77,7 +85,7 @@ def relatives(
                     for at, c in enumerate(comparisons)
                     if c.name != GIVEN.name
                 }
-                return Relatives(odds=math.log2(odds), bits=bits)
+                return Relatives(odds=math.log2(odds), bits=bits, namesakes=_NAMESAKES)
     return None
 
 
@@ -149,10 +157,11 @@ def _at_home(
 ) -> tuple[float, dict[int, np.ndarray]]:
     """How many of the pairs are two people of one home, and by comparison (its place) the shares of levels among them.
 
-    Expectation maximisation with one person (`m`) and strangers (`u`) fixed. Given names are those of strangers.
+    Expectation maximisation with one person (`m`) and strangers (`u`) fixed. Given names are those of strangers, but
+    for the namesakes.
     """
     known, places = found.levels >= 0, np.maximum(found.levels, 0)
-    levels = {at: u[at] / u[at].sum() for at in own}
+    levels = {at: given_at_home(m[at], u[at]) if comparisons[at] == GIVEN else u[at] / u[at].sum() for at in own}
     free = [at for at in own if comparisons[at].name not in (GIVEN.name, GENDER.name)]
     start = found.levels[:, [c.name for c in comparisons].index(GIVEN.name)] == len(GIVEN.levels) - 1
     at_home = np.where(start, found.counts, 0.0)
@@ -171,6 +180,12 @@ def _at_home(
         if np.abs(at_home - before).sum() < 1e-3:
             break
     return float(at_home.sum()), levels
+
+
+def given_at_home(m: np.ndarray, u: np.ndarray, namesakes: float = _NAMESAKES) -> np.ndarray:
+    """Shares of the levels of given names among pairs of one home."""
+    shares: np.ndarray = (1.0 - namesakes) * u / u.sum() + namesakes * m / m.sum()
+    return shares
 
 
 def _bounded(share: np.ndarray, u: np.ndarray, comparison: Comparison) -> np.ndarray:
@@ -199,6 +214,8 @@ def explained(weights: np.ndarray, levels: np.ndarray, names: Sequence[str], hom
         return total
     total += home.odds
     for at, name in enumerate(names):
+        if name == GIVEN.name and home.namesakes:
+            total += np.log2(1.0 - home.namesakes + home.namesakes * np.exp2(weights[:, at]))
         if name in home.bits:
             known = levels[:, at] >= 0
             total[known] += weights[known, at] + np.array(home.bits[name])[levels[known, at]]

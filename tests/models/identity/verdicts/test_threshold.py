@@ -81,11 +81,16 @@ def test_a_fixed_number_wins():
 def test_without_pairs_the_first_one_must_be_sure_itself():
     nothing = np.array([])
     bits = chosen(nothing, nothing, Decision(most_accept_weight=20)).bits
-    assert 1 / (1 + 2**bits) == pytest.approx(0.03, rel=0.01)
+    assert 1 / (1 + 2**bits) == pytest.approx(Decision().false_pairs, rel=0.01)
 
 
 def test_the_weight_stops_where_a_higher_one_finds_fewer_and_hardly_fewer_false():
     weights = np.concatenate([np.full(10, 9.0), np.full(1000, 2.5), np.full(1000, 3.5)])
     assert chosen(weights, once(weights), Decision(most_accept_weight=20)).bits == 9.0
     found = chosen(weights, once(weights), Decision())
-    assert (found.bits, found.pairs) == (3.0, 1010.0)
+    assert (found.bits, found.pairs) == (2.0, 2010.0)
+
+
+def test_what_costs_less_than_half_of_the_right_pairs_is_given_up():
+    weights = np.concatenate([np.full(1500, 9.0), np.full(1000, 2.5)])
+    assert chosen(weights, once(weights), Decision()).bits == 9.0
