@@ -28,6 +28,7 @@ from customer360.serve.compose import rules_of
 
 if TYPE_CHECKING:  # the page brings Jinja, which no other command needs
     from customer360.serve.publication.quality import Overview
+    from customer360.serve.watch import Round
 
 WIDTH_WITHOUT_TERMINAL = 160
 console = Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL)
@@ -59,6 +60,18 @@ def run_summary(settings: Settings, record: Run) -> None:
         conservation(lake_of(settings), settings)
         for line in remarks.of(settings, record):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def round_summary(done: Round) -> None:
+    """A round of a watch in a line, and what it lost or could not do."""
+    rows = ", ".join(f"{name} {count:,}" for name, count in sorted(done.landed.items())) or "nothing"
+    states = ", ".join(f"{count} {state}" for state, count in sorted(done.nodes.items()))
+    line = f"round {done.number} {done.state} in {done.seconds:.1f} s: landed {rows}" + (
+        f"; {states}" if states else ""
+    )
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    for fault in [*(f"failed {name}: {why}" for name, why in sorted(done.failures.items())), *done.losses]:
+        console.print(f"  {fault}", style="red", highlight=False, markup=False, soft_wrap=True)
 
 
 def balances(lake: Lake, settings: Settings) -> list[tuple[str, quality.Balance]]:
