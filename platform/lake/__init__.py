@@ -31,7 +31,7 @@ from customer360.platform.lake.buckets import BUCKET, bucket_numbers
 from customer360.platform.lake.filestats import statistics_columns, statistics_of
 from customer360.platform.lake.lock import LOCK, WATCH, file_lock, marker_lock, note_of
 from customer360.platform.lake.objects import remote_store
-from customer360.platform.lake.opened import File, files_of, opened
+from customer360.platform.lake.opened import File, files_of, is_open, opened
 from customer360.platform.tables import Table
 
 BUCKETS_PROPERTY = "customer360.buckets"
@@ -146,7 +146,8 @@ class Lake:
             ) from None
 
     def exists(self, name: str) -> bool:
-        return DeltaTable.is_deltatable(self.uri(name), storage_options=self.storage_options or None)
+        uri = self.uri(name)
+        return is_open(uri) or DeltaTable.is_deltatable(uri, storage_options=self.storage_options or None)
 
     def version(self, name: str) -> int:
         """Current Delta version of a table."""

@@ -81,10 +81,18 @@ def opened(uri: str, options: dict[str, str]) -> Opened:
         found = known[uri] = Opened(table, _stamp(uri, table.version()))
         return found
     before = found.table.version()
+    if _stamp(uri, before + 1) is None:  # nobody has committed since
+        return found
     found.table.update_incremental()
     if found.table.version() != before:
         found.stamp, found.listed = _stamp(uri, found.table.version()), None
     return found
+
+
+def is_open(uri: str) -> bool:
+    """Whether this thread has opened the table and it is still there, as far as that can be told without opening it."""
+    found = _of_thread.__dict__.get("known", {}).get(uri)
+    return found is not None and found.stamp is not None and _stamp(uri, found.table.version()) == found.stamp
 
 
 def _stamp(uri: str, version: int) -> Stamp | None:

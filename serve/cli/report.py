@@ -168,6 +168,11 @@ def conservation(lake: Lake, settings: Settings) -> None:
 
 def status(settings: Settings) -> None:
     """Tables with rows and freshness, conservation, refused rows, last runs."""
+    with ledger.looked_at_once():
+        _status(settings)
+
+
+def _status(settings: Settings) -> None:
     lake = lake_of(settings)
     listing = grid(f"Tables of {settings.name}", "table", "rows", "files", "version", "last commit")
     for name in sorted(tables.TABLES):
