@@ -12,7 +12,8 @@ it may be deleted at any time. ``_known/<source>/`` holds all inputs of a source
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,10 +80,29 @@ def _numbered(folder: str, source: str, seq: int) -> str:
 
 
 _known: dict[tuple[str, str], dict[str, tuple[str, Any]]] = {}  # of this process, by lake and folder: stamp and value
+_looks: list[dict[tuple[str, str], list[Any]]] = []  # of whoever looks once: what was read, by lake and folder
+
+
+@contextmanager
+def looked_at_once() -> Iterator[None]:
+    """Within the block a folder of the ledger is listed once: for who only reads, and asks for the same many times."""
+    _looks.append({})
+    try:
+        yield
+    finally:
+        _looks.pop()
 
 
 def _read(lake: Lake, folder: str, make: Callable[[dict[str, Any]], Any]) -> list[Any]:
     """The objects of a folder in order of their paths; each is read once in a process, as long as it stays the same."""
+    if not _looks:
+        return _listed(lake, folder, make)
+    if (lake.root, folder) not in _looks[-1]:
+        _looks[-1][lake.root, folder] = _listed(lake, folder, make)
+    return _looks[-1][lake.root, folder]
+
+
+def _listed(lake: Lake, folder: str, make: Callable[[dict[str, Any]], Any]) -> list[Any]:
     listed = lake.stamps(folder)
     known = _known.get((lake.root, folder), {})
     if sum(known.get(path, ("",))[0] != stamp for path, stamp in listed.items()) > LOOSE:

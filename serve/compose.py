@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,12 +39,28 @@ def compose() -> None:
     graph.levels()  # an unknown input or a cycle is an error now, not in the middle of a run
 
 
+_kept: list[tuple[dict[str, str], dict[str, BaseModel]]] = []  # rule files by kind, and what was read of them
+
+
+@contextmanager
+def rules_kept(configured: Settings) -> Iterator[None]:
+    """Within the block the rule files are those of its beginning."""
+    _kept.append((configured.rules, rules_of(configured)))
+    try:
+        yield
+    finally:
+        _kept.pop()
+
+
 def rules_of(configured: Settings) -> dict[str, BaseModel]:
     """The rule files as typed values.
 
     Raises:
         ConfigError: a file is wrong; the message names file, key and value.
     """
+    for files, rules in _kept:
+        if files == configured.rules:
+            return rules
     typed: dict[str, type[BaseModel]] = RULE_FILES | {"identity": IdentityRules}
     unknown = sorted(set(configured.rules) - set(typed))
     if unknown:

@@ -14,14 +14,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import obstore
 import polars as pl
-import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction, Transaction
@@ -30,9 +29,9 @@ from customer360.platform import tables
 from customer360.platform.errors import ContractError, StaleBatch, TableMissing, VersionGone
 from customer360.platform.lake.buckets import BUCKET, bucket_numbers
 from customer360.platform.lake.filestats import statistics_columns, statistics_of
-from customer360.platform.lake.lock import file_lock, marker_lock, note_of
+from customer360.platform.lake.lock import LOCK, WATCH, file_lock, marker_lock, note_of
 from customer360.platform.lake.objects import remote_store
-from customer360.platform.lake.opened import File, files_of, moments_of, opened
+from customer360.platform.lake.opened import File, files_of, is_open, opened
 from customer360.platform.tables import Table
 
 BUCKETS_PROPERTY = "customer360.buckets"
@@ -147,7 +146,8 @@ class Lake:
             ) from None
 
     def exists(self, name: str) -> bool:
-        return DeltaTable.is_deltatable(self.uri(name), storage_options=self.storage_options or None)
+        uri = self.uri(name)
+        return is_open(uri) or DeltaTable.is_deltatable(uri, storage_options=self.storage_options or None)
 
     def version(self, name: str) -> int:
         """Current Delta version of a table."""
@@ -178,16 +178,6 @@ class Lake:
                 f"{name} version {version}: {gone} of its {len(files)} files were deleted by `customer360 lake vacuum`; "  # noqa: E501
                 f"later versions may still be whole"
             )
-
-    def stored_schema(self, name: str) -> dict[str, pl.DataType]:
-        """Columns of the data files of a table: all that it stores, but those that it is partitioned by."""
-        dt = self.delta(name)
-        columns = pl.DataFrame(pa.schema(dt.schema().to_arrow()).empty_table()).schema
-        return {c: t for c, t in columns.items() if c not in dt.metadata().partition_columns}
-
-    def written_at(self, name: str) -> dict[str, datetime]:
-        """When each data file was committed, by path."""
-        return moments_of(self.delta(name))
 
     def scan(self, name: str, files: list[File] | None = None, version: int | None = None) -> pl.LazyFrame:
         """The table as a lazy frame in contract order, or only the given files of it.
@@ -409,8 +399,17 @@ class Lake:
         Raises:
             LakeLocked: names who holds it.
         """
+        return self._lock(owner, LOCK)
+
+    def watch_lock(self, owner: str) -> AbstractContextManager[None]:
+        """Hold the lock of who watches the lake's sources; runs of others go on beside it. As `run_lock` otherwise."""
+        return self._lock(owner, WATCH)
+
+    def _lock(self, owner: str, name: str) -> AbstractContextManager[None]:
         note = note_of(owner)
-        return marker_lock(self._store(), self.root, note) if self.is_remote else file_lock(Path(self.root), note)
+        if self.is_remote:
+            return marker_lock(self._store(), self.root, note, name)
+        return file_lock(Path(self.root), note, name)
 
 
 def _delta_schema(table: type[Table]) -> Schema:

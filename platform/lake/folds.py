@@ -11,14 +11,17 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import PurePosixPath
 
 import polars as pl
+import pyarrow as pa
 
 from customer360.platform import tables
 from customer360.platform.errors import LakeError
 from customer360.platform.lake import Add, File, Lake, reached
 from customer360.platform.lake.filestats import statistics_of
+from customer360.platform.lake.opened import moments_of
 
 FOLDS = "_folds"
 
@@ -92,11 +95,22 @@ def _rows(lake: Lake, name: str, files: Sequence[File]) -> pl.DataFrame:
     paths = [f"{lake.uri(name)}/{f.path}" for f in files]
     return pl.scan_parquet(
         paths,
-        schema=lake.stored_schema(name),
+        schema=_stored_schema(lake, name),
         missing_columns="insert",
         extra_columns="ignore",
         storage_options=lake.storage_options or None,
     ).collect()
+
+
+def _stored_schema(lake: Lake, name: str) -> dict[str, pl.DataType]:
+    dt = lake.delta(name)
+    columns = pl.DataFrame(pa.schema(dt.schema().to_arrow()).empty_table()).schema
+    return {c: t for c, t in columns.items() if c not in dt.metadata().partition_columns}
+
+
+def written_at(lake: Lake, name: str) -> dict[str, datetime]:
+    """When each data file of a table was committed, by path."""
+    return moments_of(lake.delta(name))
 
 
 def _write(lake: Lake, name: str, frame: pl.DataFrame, first: File, inside: Sequence[str]) -> Add:

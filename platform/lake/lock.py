@@ -15,7 +15,7 @@ import obstore
 
 from customer360.platform.errors import LakeLocked
 
-LOCK = "_lock"
+LOCK, WATCH = "_lock", "_watch"
 
 
 def note_of(owner: str) -> bytes:
@@ -25,10 +25,10 @@ def note_of(owner: str) -> bytes:
 
 
 @contextmanager
-def file_lock(root: Path, note: bytes) -> Iterator[None]:
+def file_lock(root: Path, note: bytes, name: str = LOCK) -> Iterator[None]:
     """Hold the lock file below a local root. Raises LakeLocked with the holder's note."""
     root.mkdir(parents=True, exist_ok=True)
-    with open(root / LOCK, "a+b") as handle:
+    with open(root / name, "a+b") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -41,14 +41,14 @@ def file_lock(root: Path, note: bytes) -> Iterator[None]:
 
 
 @contextmanager
-def marker_lock(store: obstore.store.ObjectStore, root: str, note: bytes) -> Iterator[None]:
+def marker_lock(store: obstore.store.ObjectStore, root: str, note: bytes, name: str = LOCK) -> Iterator[None]:
     """Hold the marker object of a lake in an object store. Raises LakeLocked with the holder's note."""
     try:
-        obstore.put(store, LOCK, note, mode="create")
+        obstore.put(store, name, note, mode="create")
     except obstore.exceptions.AlreadyExistsError:
-        holder = bytes(obstore.get(store, LOCK).bytes()).decode()
-        raise LakeLocked(f"{root} is locked by {holder}; if that run is gone, delete the object `{LOCK}`") from None
+        holder = bytes(obstore.get(store, name).bytes()).decode()
+        raise LakeLocked(f"{root} is locked by {holder}; if that run is gone, delete the object `{name}`") from None
     try:
         yield
     finally:
-        obstore.delete(store, [LOCK])
+        obstore.delete(store, [name])

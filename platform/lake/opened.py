@@ -80,7 +80,7 @@ def opened(uri: str, options: dict[str, str]) -> Opened:
         found = known[uri] = Opened(table, _stamp(uri, table.version()))
         return found
     before = found.table.version()
-    if not _commit(uri, before + 1).exists():  # numbers have no gaps; to look for one file costs far less than the log
+    if _stamp(uri, before + 1) is None:  # nobody has committed since
         return found
     found.table.update_incremental()
     if found.table.version() != before:
@@ -88,14 +88,16 @@ def opened(uri: str, options: dict[str, str]) -> Opened:
     return found
 
 
-def _commit(uri: str, version: int) -> Path:
-    return Path(uri, "_delta_log", f"{version:020}.json")
+def is_open(uri: str) -> bool:
+    """Whether this thread has opened the table and it is still there, as far as that can be told without opening it."""
+    found = _of_thread.__dict__.get("known", {}).get(uri)
+    return found is not None and found.stamp is not None and _stamp(uri, found.table.version()) == found.stamp
 
 
 def _stamp(uri: str, version: int) -> Stamp | None:
     """What tells the commit of a version from another one of the same number; None where there is no file of it."""
     try:
-        stat = _commit(uri, version).stat()
+        stat = Path(uri, "_delta_log", f"{version:020}.json").stat()
     except OSError:
         return None
     return stat.st_ino, stat.st_mtime_ns, stat.st_size

@@ -82,6 +82,33 @@ def _looked(lake: Lake, landing: Landing, name: str, source: Source) -> tuple[li
     return waiting, known, new.touched
 
 
+@dataclass(frozen=True)
+class Look:
+    """What of the sources is new to a lake, by source: inputs with what tells them apart, or why a source cannot be
+    looked at. Equal looks are of the same news; false where there is none.
+    """
+
+    news: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.news)
+
+
+def look_at(lake: Lake, settings: Settings) -> Look:
+    """What waits to be landed now. Nothing is written."""
+    landing, found = landing_of(settings), dict[str, tuple[str, ...]]()
+    for name in settings.sources:
+        try:
+            waiting, _, touched = _looked(lake, landing, name, configured(settings, name))
+        except Exception as fault:  # noqa: BLE001 - the run says it, and the other sources are looked at
+            found[name] = (f"{type(fault).__name__}: {fault}",)
+            continue
+        if waiting or touched:
+            pieces = [piece for batch in waiting for piece in batch.inputs] + list(touched)
+            found[name] = (*(b.id for b in waiting), *(f"{p.name} {sorted(p.detail.items())}" for p in pieces))
+    return Look(found)
+
+
 def landed_inputs(lake: Lake, name: str) -> tuple[Input, ...]:
     """Inputs of a source's batches, with the state in which those that landed were read."""
     outcomes = ledger.outcomes(lake, name)

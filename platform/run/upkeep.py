@@ -76,7 +76,7 @@ def _due(lake: Lake, name: str, settings: LakeSettings, now: datetime) -> list[l
         return _groups(lake, name, files, settings, fewest=settings.fold_files)
     if most < max(2, settings.fold_files // 4):
         return []
-    written_at = lake.written_at(name)
+    written_at = folds.written_at(lake, name)
     old = now - timedelta(hours=settings.fold_hours)
     waits = [f for f in files if written_at.get(f.path, now) < old]
     return _groups(lake, name, waits, settings, fewest=max(2, settings.fold_files // 4))

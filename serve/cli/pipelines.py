@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -13,6 +14,10 @@ from customer360.platform import telemetry
 from customer360.platform.errors import ConfigError
 from customer360.platform.settings import Settings
 from customer360.serve.cli.options import AsOfOption, ConfigOption, configured, day
+
+if TYPE_CHECKING:
+    from customer360.platform.ledger import Run
+    from customer360.platform.run import RunRequest
 
 app = typer.Typer()
 EXIT_LOSS = 5
@@ -78,7 +83,15 @@ def run(
         bool, typer.Option("--dry-run", help="Rehearse on the first rows of what is new, print the plan; load nothing")
     ] = False,
     everything: Annotated[bool, typer.Option("--all", help="With --dry-run: print every finding and node")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print it as one JSON object")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --dry-run: print it as one JSON object; with --watch: a line a round")
+    ] = False,
+    watch: Annotated[
+        float | None,
+        typer.Option(
+            "--watch", min=0.1, metavar="SECONDS", help="Stay, look so often for what is new, and run where there is"
+        ),
+    ] = None,
     publish: Annotated[bool, typer.Option(help="Publish to the online store when gold was built")] = True,
     config: ConfigOption = None,
 ) -> None:
@@ -86,7 +99,8 @@ def run(
     scores.
 
     Exit code 0: all in order; 2: something failed; 5: all was done, and a source lost more rows than `loss` allows, or
-    a whole file.
+    a whole file. With --watch: 0 after SIGTERM or SIGINT, which end it after the commit under way; a round that fails
+    is told of and tried again.
     """
     from customer360.platform.run import RunRequest
     from customer360.serve import pipelines
@@ -96,8 +110,8 @@ def run(
     pipelines.check(pipeline, stage)
     if dry_run:
         _show_plan(settings, start, end or pipeline, as_of, everything, as_json)
-    if as_json:
-        raise ConfigError("--json is for --dry-run: what a run did is in `customer360 status`")
+    if as_json and watch is None:
+        raise ConfigError("--json is for --dry-run and --watch: what a run did is in `customer360 status`")
     request = RunRequest(
         start=start,
         end=end,
@@ -106,12 +120,43 @@ def run(
         reland=tuple(reland or ()),
         command=" ".join(sys.argv[1:]) or "run",
     )
+    if watch is not None:
+        _watch(settings, watch, pipeline, stage, request, publish=publish, as_json=as_json)
+        return
     record = pipelines.run(settings, pipeline, stage, request, publish=publish)
     if record is not None:
         report.run_summary(settings, record)
         rehearsal.show_losses(record)
         if record.losses:
             raise typer.Exit(EXIT_LOSS)
+
+
+def _watch(
+    settings: Settings,
+    seconds: float,
+    pipeline: str | None,
+    stage: str | None,
+    request: RunRequest,
+    *,
+    publish: bool,
+    as_json: bool,
+) -> None:
+    """Rounds until somebody asks for the end; each is printed."""
+    from customer360.serve import watch
+    from customer360.serve.cli import report
+
+    if request.reland or request.refresh:
+        raise ConfigError("--watch goes with neither --reland nor --full-refresh: every round would do it again")
+
+    def tell(done: watch.Round, record: Run | None) -> None:
+        if as_json:
+            typer.echo(json.dumps(done.as_dict(), ensure_ascii=False))
+        else:
+            report.round_summary(done)
+        sys.stdout.flush()
+
+    telemetry.event(f"watching the sources of {settings.name} every {seconds:g} s; SIGTERM or Ctrl-C ends it")
+    watch.watch(settings, seconds, pipeline, stage, request, publish=publish, tell=tell, stop=watch.Stop())
 
 
 @app.command()

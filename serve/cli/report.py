@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +29,11 @@ from customer360.serve.compose import rules_of
 
 if TYPE_CHECKING:  # the page brings Jinja, which no other command needs
     from customer360.serve.publication.quality import Overview
+    from customer360.serve.watch import Round
 
 WIDTH_WITHOUT_TERMINAL = 160
 DEAREST = 5  # tables that are named of those built whole
+SHOWN_BATCHES = 20  # of a source, the newest; those before in one line
 console = Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL)
 
 
@@ -75,6 +78,16 @@ def made_whole(record: Run) -> None:
         console.print(f"  {node.node:<34}{spent:6.1f} s  {node.facts['whole']}", highlight=False, markup=False)
 
 
+def round_summary(done: Round) -> None:
+    """A round of a watch in a line, and what it lost or could not do."""
+    rows = ", ".join(f"{name} {count:,}" for name, count in sorted(done.landed.items())) or "nothing"
+    states = ", ".join(f"{count} {state}" for state, count in sorted(done.nodes.items()))
+    line = f"round {done.number} {done.state} in {done.seconds:.1f} s: landed {rows}; {states or 'no table'}"
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    for fault in [*(f"failed {name}: {why}" for name, why in sorted(done.failures.items())), *done.losses]:
+        console.print(f"  {fault}", style="red", highlight=False, markup=False, soft_wrap=True)
+
+
 def balances(lake: Lake, settings: Settings) -> list[tuple[str, quality.Balance]]:
     """Conservation of every landed batch and of every record table, from the facts in the commits."""
     lines: list[tuple[str, quality.Balance]] = []
@@ -104,6 +117,36 @@ def _batch_facts(lake: Lake, table: str, source: str, seq: int) -> dict[str, Any
     return {}
 
 
+def _summed(lines: list[tuple[str, quality.Balance]]) -> list[tuple[str, quality.Balance]]:
+    """Of a source of many batches the newest, those that do not hold, and in the place of the others their sum."""
+    number_of: dict[str, int] = Counter(balance.scope.partition(" #")[0] for _, balance in lines)
+    found: list[tuple[str, quality.Balance]] = []
+    older: dict[str, list[quality.Balance]] = {}
+    for table, balance in lines:
+        source = balance.scope.partition(" #")[0]
+        number_of[source] -= 1
+        if number_of[source] < SHOWN_BATCHES or not balance.holds:
+            if number_of[source] < SHOWN_BATCHES and (sums := older.pop(source, None)):
+                found.append((table, _sum(sums)))
+            found.append((table, balance))
+        else:
+            older.setdefault(source, []).append(balance)
+    return found
+
+
+def _sum(balances: list[quality.Balance]) -> quality.Balance:
+    """What balances that hold come to."""
+    if len(balances) == 1:
+        return balances[0]
+    names = dict.fromkeys(name for balance in balances for name in balance.outcomes)
+    return quality.Balance(
+        f"{balances[0].scope} to {balances[-1].scope.partition(' ')[2]}, {len(balances):,} batches",
+        sum(b.received for b in balances),
+        {name: sum(b.outcomes.get(name, 0) for b in balances) for name in names},
+        sum(b.added for b in balances),
+    )
+
+
 def conservation(lake: Lake, settings: Settings) -> None:
     """Print where every record went: batches into bronze, then bronze into silver, cumulative."""
     landing = grid(
@@ -124,7 +167,7 @@ def conservation(lake: Lake, settings: Settings) -> None:
         "table", "bronze", "silver", "quarantined", "duplicates", "superseded", "set apart",
         "combined", "deleted", "holds",
     )  # fmt: skip
-    for table, balance in balances(lake, settings):
+    for table, balance in _summed(balances(lake, settings)):
         shown = landing if table.startswith("bronze") else silver
         shown.add_row(
             balance.scope,
@@ -139,6 +182,11 @@ def conservation(lake: Lake, settings: Settings) -> None:
 
 def status(settings: Settings) -> None:
     """Tables with rows and freshness, conservation, refused rows, last runs."""
+    with ledger.looked_at_once():
+        _status(settings)
+
+
+def _status(settings: Settings) -> None:
     lake = lake_of(settings)
     listing = grid(f"Tables of {settings.name}", "table", "rows", "files", "version", "last commit")
     for name in sorted(tables.TABLES):
@@ -174,16 +222,25 @@ def status(settings: Settings) -> None:
 
 
 def batches(settings: Settings, source: str | None = None) -> list[BatchLine]:
-    """Print the batches of one or all sources; returns those that stick."""
+    """Print the batches of one source, or of all the newest and those that stick; returns those that stick."""
     if source is not None and source not in settings.sources:
         raise ConfigError(f"there is no source {source!r}; configured are {', '.join(sorted(settings.sources))}")
     lines = batch_lines(lake_of(settings), settings, [source] if source else list(settings.sources))
     listing = grid("Batches", "batch", "state", "files", "rows", "dead", "reason")
-    for line in lines:
+    newest = Counter[str]()
+    shown = [line for line in reversed(lines) if source or line.sticks or _counted(newest, line) <= SHOWN_BATCHES]
+    for line in reversed(shown):
         counts = ("-" if n is None else f"{n:,}" for n in (line.rows, line.dead))
         listing.add_row(f"{line.source} #{line.seq}", line.state, str(line.inputs), *counts, line.reason)
     console.print(listing)
+    if len(shown) < len(lines):
+        console.print(f"and {len(lines) - len(shown):,} earlier ones: customer360 batch list SOURCE")
     return [line for line in lines if line.sticks]
+
+
+def _counted(counts: Counter[str], line: BatchLine) -> int:
+    counts[line.source] += 1
+    return counts[line.source]
 
 
 def _stuck(lake: Lake, settings: Settings) -> None:

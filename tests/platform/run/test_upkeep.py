@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -173,3 +174,17 @@ def test_a_crash_at_any_point_of_folding(shop: Any, tmp_path: Path) -> None:
         shutil.rmtree(root)
         number += 1
     assert number > 8
+
+
+@pytest.mark.slow
+def test_memory_is_flat_over_many_rounds(shop: Any) -> None:
+    shop = folding(shop, fold_files=10)
+
+    def held(first: int, count: int) -> float:
+        for number in range(first, first + count):
+            batch(shop, number)
+            shop.run()
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    before = held(2, 20)
+    assert held(22, 40) - before < 40, "megabytes"
