@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from customer360.models import churn, clv, frames
+from customer360.models.files import gaps
 from customer360.models.files.transactions import Transactions, days
 from customer360.models.lifecycle import evaluation
 from customer360.models.purchasing import btyd, outliers, season, starts
@@ -68,10 +69,11 @@ class Estimate:
 def score(transactions: Transactions, as_of: date, horizon_days: int) -> Scores:
     """Score every customer with a purchase before `as_of`; rows on or after it are never read.
 
-    Raises ModelError when nobody bought before the date.
+    Raises ModelError when nobody bought before the date, and where the file ends long before it.
     """
-    past = days(transactions.lines.filter(pl.col("at").dt.date() < as_of)).collect().lazy()
     _require_purchases(transactions.lines, as_of)
+    open_ends = gaps.told(transactions.lines, as_of)
+    past = days(transactions.lines.filter(pl.col("at").dt.date() < as_of)).collect().lazy()
     first = frames.first_purchase_on(past)
     tempered = outliers.temper(past, as_of)
     own = outliers.counted_as(past, tempered.found, "bound")
@@ -79,6 +81,7 @@ def score(transactions: Transactions, as_of: date, horizon_days: int) -> Scores:
     notes = [
         *transactions.notes,
         f"{customers.height:,} customers with a purchase from {first} to {as_of}; horizon {horizon_days} days",
+        *open_ends,
         *_told(tempered.found, past),
     ]
     ordinary = ~customers["person_id"].is_in(tempered.persons.implode()).to_numpy()

@@ -99,7 +99,8 @@ def test_a_small_file_and_one_without_repeats() -> None:
     few = file_scores.score(shop(40, 400), AS_OF, 90)
     assert few.table.height == 40 and "fewer than 100 customers" in " ".join(few.notes)
     once = shop(30, 100).lines.unique("customer", keep="first").sort("customer")
-    found = file_scores.score(Transactions(once, (), pl.String()), AS_OF, 90)
+    ended = once["at"].max().date() + timedelta(days=1)
+    found = file_scores.score(Transactions(once, (), pl.String()), ended, 90)
     assert "scored by purchase rates" in found.notes[-1]
     assert found.table.select(pl.all().is_not_null().all()).row(0) == (True,) * 5
     assert found.table.select((pl.col("p_churn") > 0).all() & (pl.col("clv") > 0).all()).item()
@@ -108,7 +109,8 @@ def test_a_small_file_and_one_without_repeats() -> None:
 def test_many_customers_of_one_purchase_each() -> None:
     """A file long enough for the models, from which no order value of a repeat customer can be learnt."""
     once = shop(150, 400).lines.unique("customer", keep="first").sort("customer")
-    found = file_scores.score(Transactions(once, (), pl.String()), AS_OF, 90)
+    ended = once["at"].max().date() + timedelta(days=1)
+    found = file_scores.score(Transactions(once, (), pl.String()), ended, 90)
     assert "nobody bought again before" in found.notes[-1] and "scored by purchase rates" in found.notes[-1]
     assert found.table["p_churn"].is_between(0, 1, closed="none").all()
 
