@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from customer360.models.frames import QUIET_DAYS
+from customer360.pipelines.features import QUIET_DAYS
 from customer360.platform.errors import ModelError
 
 SILENT_GAPS = 2  # times the longest silence within the file: after so many it has ended

@@ -18,7 +18,7 @@ from customer360.models import churn, clv, frames
 from customer360.models.files import gaps
 from customer360.models.files.transactions import Transactions, days
 from customer360.models.lifecycle import evaluation
-from customer360.models.purchasing import btyd, outliers, season, starts
+from customer360.models.purchasing import btyd, interval, outliers, season, starts
 from customer360.models.purchasing.starts import QUIET, START, Examples
 from customer360.platform.errors import ModelError
 
@@ -240,7 +240,7 @@ def _blend(
         start = rows[START].to_numpy()
         plain = start[silent].sum() * amount[active].sum() / start[active].sum()
         amount = np.where(silent, amount * np.sqrt(plain / amount[silent].sum()), amount)
-    low, high = value.interval.of(amount)
+    low, high = value.interval.of(rows, amount, value.spending)
     return Estimate(expit(log_odds), amount, low, high)
 
 
@@ -325,7 +325,7 @@ def _by_btyd(
     x, last, age = starts.summary(rows, as_of, clock)
     window = float(clock.between(as_of, horizon))
     low, high = btyd.value_interval(
-        spending.purchases, spending.values, (x, last, age), starts.orders(rows), window, clv.INTERVAL
+        spending.purchases, spending.values, (x, last, age), starts.orders(rows), window, interval.SHARE
     )
     amount = rows[START].to_numpy() * factor
     return Estimate(
