@@ -169,8 +169,8 @@ def _log_likelihood(bought: pl.DataFrame, clock: Clock) -> float:
             x=pl.len() - 1.0,
             first=pl.col("moment").min(),
             last=pl.col("moment").max(),
-            # From season time to calendar time a density is multiplied by the pace of its day, else a clock that runs fast
-            # would look likelier. The first purchase is where the clock starts and has no density.
+            # From season time to calendar time a density is multiplied by the pace of its day, else a clock that runs
+            # fast would look likelier. The first purchase is where the clock starts and has no density.
             pace=pl.col("pace").sum() - pl.col("pace").sort_by("moment").first(),
         )
     )
