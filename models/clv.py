@@ -6,8 +6,8 @@ made of its starting points, so that a good quarter is not taken for the worth o
 than `label_cap` times its starting point, so that a single large order does not lead the trees. Whether the trees are
 used is settled on the newest cuts. They move value among customers; the total is that of the starting points at the
 rate of the newest cuts and, where a year is known, as much that of last year's window. Rates leave out the largest
-accounts, whose luck is not the season's. The interval of a customer is that of the newest cuts at the same expected
-amount.
+accounts, whose luck is not the season's. The interval is that of what a customer like this may buy, corrected by what
+the newest cuts did (`purchasing.interval`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from customer360.models import frames
 from customer360.models.base import Evaluation, Model, Params, Progress, Snapshot, register
 from customer360.models.lifecycle import evaluation
 from customer360.models.outputs import PAYLOADS
-from customer360.models.purchasing import starts
+from customer360.models.purchasing import interval, starts
+from customer360.models.purchasing.interval import Interval
 from customer360.models.purchasing.season import Clock
 from customer360.models.purchasing.starts import EXPECTED, INPUTS, START, VALUE, Examples, Spending
 from customer360.platform.errors import ModelError
@@ -39,7 +40,6 @@ WHOLESALE_SHARE = 0.01  # of customers, by starting point: a third of the revenu
 LEAST_START = 0.1  # of a typical start, for the cap of labels: else a return from long silence would count nothing
 TINY = 1e-3  # purchases, and orders of the mean start: keeps the logarithm of nothing expected finite
 LEVEL_HALF_LIFE_DAYS = 90  # of what a cut made of its starting points
-INTERVAL = 0.8  # of outcomes between low and high
 DECILES = 10
 DAYS = "silver.subject_days"
 
@@ -70,21 +70,6 @@ class ClvParams(Params):
 
 
 @dataclass(frozen=True)
-class Interval:
-    """For amounts below each of `edges` and above the last: outcome over amount at both ends of the interval."""
-
-    edges: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-
-    def of(self, amount: Array) -> tuple[Array, Array]:
-        """Low and high end for each amount; the amount lies between them."""
-        place = np.searchsorted(np.array(self.edges), amount, side="right")
-        low, high = np.array(self.low)[place] * amount, np.array(self.high)[place] * amount
-        return np.minimum(low, amount), np.maximum(high, amount)
-
-
-@dataclass(frozen=True)
 class ClvFitted:
     """A fitted value model. `booster` is None where the correction did not help; `unit` is the mean starting point in
     currency; `typical` the mean logarithm of expected purchases and of order value; `level` the total over that of the
@@ -112,7 +97,7 @@ class ClvFitted:
             "unit": self.unit,
             "typical": list(self.typical),
             "level": self.level,
-            "interval": [list(part) for part in (self.interval.edges, self.interval.low, self.interval.high)],
+            "interval": self.interval.as_dict(),
         }
         (directory / "clv.json").write_text(json.dumps(rest, indent=1, sort_keys=True))
 
@@ -123,7 +108,6 @@ def load(directory: Path) -> ClvFitted:
 
     rest: dict[str, Any] = json.loads((directory / "clv.json").read_text())
     trees = directory / "model.ubj"
-    edges, low, high = (tuple(part) for part in rest["interval"])
     return ClvFitted(
         params=ClvParams(**rest["params"]),
         as_of=date.fromisoformat(rest["as_of"]),
@@ -132,7 +116,7 @@ def load(directory: Path) -> ClvFitted:
         unit=rest["unit"],
         typical=(rest["typical"][0], rest["typical"][1]),
         level=rest["level"],
-        interval=Interval(edges, low, high),
+        interval=interval.from_stored(rest["interval"]),
     )
 
 
@@ -162,7 +146,9 @@ def fit_examples(examples: Examples, params: ClvParams) -> ClvFitted:
         unit=unit,
         typical=(float(typical[0]), float(typical[1])),
         level=_total_level(current, newest_rate(rates, params.horizon_days), examples),
-        interval=_interval(judged.boosted if boosted else judged.start, judged.revenue),
+        interval=interval.fit(
+            judged.rows, judged.boosted if boosted else judged.start, judged.revenue, examples.spending
+        ),
     )
 
 
@@ -170,16 +156,16 @@ def cut_rates(frame: pl.DataFrame) -> dict[date, float]:
     """Revenue over starting point of each cut: everybody but the `WHOLESALE_SHARE` with the highest starting points. A
     cut whose customers bought nothing is left out. Raises ModelError when that leaves none.
     """
-    sums = (
-        frame.filter(_ordinary().over("as_of"))
-        .group_by("as_of")
-        .agg(pl.col("revenue", START).sum())
-        .filter(pl.col("revenue") > 0)
-        .sort("as_of")
-    )
-    if sums.is_empty():
+    ordinary = frame.filter(_ordinary().over("as_of")).sort("as_of", maintain_order=True)
+    rates = {}
+    for rows in ordinary.partition_by("as_of", maintain_order=True):
+        # In the order of the rows: threads would add in another order each time, and the last bit would tell.
+        revenue, start = (float(rows[name].to_numpy().sum()) for name in ("revenue", START))
+        if revenue > 0:
+            rates[rows["as_of"][0]] = revenue / start
+    if not rates:
         raise ModelError(f"{frame.height} training rows hold no revenue")
-    return dict(zip(sums["as_of"], (sums["revenue"] / sums[START]).to_list(), strict=True))
+    return rates
 
 
 def newest_rate(rates: dict[date, float], horizon_days: int) -> float:
@@ -217,9 +203,10 @@ def _ordinary() -> pl.Expr:
 @dataclass(frozen=True)
 class Judged:
     """The newest cuts with their true totals: `revenue`, and amounts of the starting point and of trees that saw
-    earlier windows only.
+    earlier windows only. `rows` are the examples themselves.
     """
 
+    rows: pl.DataFrame
     revenue: Array
     start: Array
     boosted: Array
@@ -241,24 +228,7 @@ def judge(frame: pl.DataFrame, unit: float, params: ClvParams) -> Judged:
     amounts = rows.select("as_of", "revenue", start=START, boosted=pl.Series(_amount(booster, rows, unit, params)))
     total = pl.col("revenue").sum() / pl.col("start", "boosted").sum()
     scaled = amounts.select("revenue", (pl.col("start", "boosted") * total.over("as_of")))
-    return Judged(*(scaled[name].to_numpy() for name in ("revenue", "start", "boosted")))
-
-
-def _interval(amount: Array, revenue: Array) -> Interval:
-    """Ends of the interval in tenths by amount. Where more than a tail bought nothing, low is 0 and the whole rest of
-    the probability lies above high.
-    """
-    order = np.argsort(amount, kind="stable")
-    parts = [part for part in np.array_split(order, DECILES) if len(part)]
-    tail = (1.0 - INTERVAL) / 2.0
-    low, high = [], []
-    for rows in parts:
-        ratio = revenue[rows] / np.maximum(amount[rows], np.finfo(float).tiny)
-        none_bought = (revenue[rows] <= 0).mean() >= tail
-        low.append(0.0 if none_bought else float(np.quantile(ratio, tail)))
-        high.append(float(np.quantile(ratio, INTERVAL if none_bought else 1.0 - tail)))
-    edges = [float(amount[rows[0]]) for rows in parts[1:]]
-    return Interval(tuple(edges), tuple(low), tuple(high))
+    return Judged(rows, *(scaled[name].to_numpy() for name in ("revenue", "start", "boosted")))
 
 
 def score(fitted: ClvFitted, frame: pl.DataFrame, as_of: date) -> pl.DataFrame:
@@ -280,7 +250,7 @@ def score(fitted: ClvFitted, frame: pl.DataFrame, as_of: date) -> pl.DataFrame:
         contributions += fitted.booster.predict(_matrix(rows, params), pred_contribs=True).astype(np.float64)
     amount = np.exp(logs.sum(axis=1) + contributions.sum(axis=1)) * fitted.unit * fitted.level
     contributions[:, [INPUTS.index(EXPECTED), INPUTS.index(VALUE)]] += logs - np.array(fitted.typical)
-    low, high = fitted.interval.of(amount)
+    low, high = fitted.interval.of(rows, amount, fitted.spending)
     columns = {
         "person_id": rows["person_id"],
         "score": amount,
@@ -315,6 +285,7 @@ def evaluate(fitted: ClvFitted, snapshot: Snapshot) -> Evaluation:
         "row_count": float(frame.height),
         "boosted": float(fitted.booster is not None),
         "interval_coverage": float(inside.mean()),
+        "interval_width": float((scored["high"] - scored["low"]).mean() / revenue.mean()),
     }
     metrics |= starts.parameters(days, fitted.as_of, fitted.spending)
     for name, baseline in baselines(days, frame, snapshot.as_of, params.horizon_days).items():

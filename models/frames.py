@@ -48,7 +48,8 @@ def labels(days: pl.LazyFrame, as_of: date, horizon_days: int = HORIZON_DAYS) ->
     after = pl.col("on").ge(as_of) & (pl.col("order_count") > 0)
     return (
         days.filter(pl.col("person_id").is_not_null(), pl.col("on") < as_of + timedelta(days=horizon_days))
-        .group_by("person_id")
+        .sort("person_id", "on")  # amounts are added in one order, else their last bit changes from run to run
+        .group_by("person_id", maintain_order=True)
         .agg(
             known=((pl.col("on") < as_of) & (pl.col("order_count") > 0)).any(),
             churned=~after.any(),

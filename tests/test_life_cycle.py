@@ -110,6 +110,7 @@ def command(
 
 def test_the_life_of_a_churn_model(command: Callable[..., tuple[int, str]]) -> None:
     from customer360.models.lifecycle.job import registry_of
+    from customer360.platform.errors import ModelError
 
     at, site = ("churn", "--as-of", str(CUT)), command.site
     landed(site.lake, "silver.subject_days", subject_days())
@@ -118,7 +119,11 @@ def test_the_life_of_a_churn_model(command: Callable[..., tuple[int, str]]) -> N
     def aliases() -> tuple[str | None, str | None]:
         return registry.champion_version("churn"), registry.challenger_version("churn")
 
-    assert command("train", *at, **WILD)[0] == 0 and aliases() == ("1", None)
+    assert command("train", *at, **WILD)[0] == 0 and aliases() == (None, "1")  # the first one has to be good, too
+    with pytest.raises(ModelError, match="--force needs a reason"):
+        command("promote", *at, "--force")
+    code, told = command("promote", *at, "--force", "--reason", "shown in a test")
+    assert code == 0 and "forced: shown in a test; the gate had refused it" in told and aliases() == ("1", None), told
     code, told = command("evaluate", *at)
     assert "auc" in told and code in (0, 4)
     code, told = command("train", *at, **WILDER)

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from customer360.models import churn, clv, frames
+from customer360.models.files import gaps
 from customer360.models.files.transactions import Transactions, days
 from customer360.models.lifecycle import evaluation
-from customer360.models.purchasing import btyd, outliers, season, starts
+from customer360.models.purchasing import btyd, interval, outliers, season, starts
 from customer360.models.purchasing.starts import QUIET, START, Examples
 from customer360.platform.errors import ModelError
 
@@ -68,10 +69,11 @@ class Estimate:
 def score(transactions: Transactions, as_of: date, horizon_days: int) -> Scores:
     """Score every customer with a purchase before `as_of`; rows on or after it are never read.
 
-    Raises ModelError when nobody bought before the date.
+    Raises ModelError when nobody bought before the date, and where the file ends long before it.
     """
-    past = days(transactions.lines.filter(pl.col("at").dt.date() < as_of)).collect().lazy()
     _require_purchases(transactions.lines, as_of)
+    open_ends = gaps.told(transactions.lines, as_of)
+    past = days(transactions.lines.filter(pl.col("at").dt.date() < as_of)).collect().lazy()
     first = frames.first_purchase_on(past)
     tempered = outliers.temper(past, as_of)
     own = outliers.counted_as(past, tempered.found, "bound")
@@ -79,6 +81,7 @@ def score(transactions: Transactions, as_of: date, horizon_days: int) -> Scores:
     notes = [
         *transactions.notes,
         f"{customers.height:,} customers with a purchase from {first} to {as_of}; horizon {horizon_days} days",
+        *open_ends,
         *_told(tempered.found, past),
     ]
     ordinary = ~customers["person_id"].is_in(tempered.persons.implode()).to_numpy()
@@ -237,7 +240,7 @@ def _blend(
         start = rows[START].to_numpy()
         plain = start[silent].sum() * amount[active].sum() / start[active].sum()
         amount = np.where(silent, amount * np.sqrt(plain / amount[silent].sum()), amount)
-    low, high = value.interval.of(amount)
+    low, high = value.interval.of(rows, amount, value.spending)
     return Estimate(expit(log_odds), amount, low, high)
 
 
@@ -322,7 +325,7 @@ def _by_btyd(
     x, last, age = starts.summary(rows, as_of, clock)
     window = float(clock.between(as_of, horizon))
     low, high = btyd.value_interval(
-        spending.purchases, spending.values, (x, last, age), starts.orders(rows), window, clv.INTERVAL
+        spending.purchases, spending.values, (x, last, age), starts.orders(rows), window, interval.SHARE
     )
     amount = rows[START].to_numpy() * factor
     return Estimate(

@@ -36,6 +36,7 @@ NAMES: dict[str, tuple[str, ...]] = {  # lower case, without blanks and signs; t
     "quantity": ("quantity", "qty", "units"),
     "price": ("price", "unitprice"),
 }  # fmt: skip
+LARGEST = 1e12  # an amount: sums of larger ones lose their cents, and those of the largest are infinite
 UNUSED_COUNTS = ("session_count", "view_count", "search_count", "cart_add_count", "store_order_count",
                  "online_order_count", "mobile_order_count")  # fmt: skip
 
@@ -170,6 +171,9 @@ def _usable(lines: pl.DataFrame, examples: Mapping[str, str]) -> tuple[pl.DataFr
         rows,
         pl.col("amount").is_null() | ~pl.col("amount").is_finite(),
         f"without a readable amount (such as 1234.56) left out{examples['amount']}",
+    )
+    rows = drop(
+        rows, pl.col("amount").abs() > LARGEST, f"with an amount beyond {LARGEST:,.0f} left out: it is none of money"
     )
     if {"invoice", "item"} <= set(rows.columns):
         folded = rows.unique(maintain_order=True)

@@ -110,7 +110,12 @@ def last_year(days: pl.LazyFrame, at: date, horizon_days: int, active_within_day
 def _purchases(days: pl.LazyFrame, at: date) -> pl.DataFrame:
     """`person_id`, `on`, `amount`: one row per person and day with a purchase before `at`."""
     known = pl.col("person_id").is_not_null() & (pl.col("order_count") > 0) & (pl.col("on") < at)
-    return days.filter(known).select("person_id", "on", amount=pl.col("gross_amount").cast(pl.Float64)).collect()
+    return (
+        days.filter(known)
+        .select("person_id", "on", amount=pl.col("gross_amount").cast(pl.Float64))
+        .collect()
+        .sort("person_id", "on")
+    )
 
 
 def _paces(bought: pl.DataFrame, at: date) -> tuple[float, ...]:
@@ -157,13 +162,17 @@ def _log_likelihood(bought: pl.DataFrame, clock: Clock) -> float:
     moments = clock.position(bought.select(ago).to_series().to_numpy())
     pace = moments - clock.position(bought.select(ago - 1).to_series().to_numpy())
     rows = bought.select("person_id", moment=pl.Series(moments), pace=pl.Series(np.log(np.maximum(pace, 1e-9))))
-    each = rows.group_by("person_id").agg(
-        x=pl.len() - 1.0,
-        first=pl.col("moment").min(),
-        last=pl.col("moment").max(),
-        # From season time to calendar time a density is multiplied by the pace of its day, else a clock that runs fast
-        # would look likelier. The first purchase is where the clock starts and has no density.
-        pace=pl.col("pace").sum() - pl.col("pace").sort_by("moment").first(),
+    each = (
+        rows.sort("person_id", "moment")
+        .group_by("person_id", maintain_order=True)
+        .agg(
+            x=pl.len() - 1.0,
+            first=pl.col("moment").min(),
+            last=pl.col("moment").max(),
+            # From season time to calendar time a density is multiplied by the pace of its day, else a clock that runs
+            # fast would look likelier. The first purchase is where the clock starts and has no density.
+            pace=pl.col("pace").sum() - pl.col("pace").sort_by("moment").first(),
+        )
     )
     x, first, last = (each[name].to_numpy() for name in ("x", "first", "last"))
     model = btyd.fit(x, (last - first) / btyd.DAYS_A_WEEK, -first / btyd.DAYS_A_WEEK)
@@ -177,7 +186,8 @@ def _total(rows: pl.DataFrame) -> float:
 def _window(bought: pl.DataFrame, start: date, end: date) -> pl.DataFrame:
     """Buyers of `[start, end)`: `person_id`, `amount`."""
     inside = bought.filter(pl.col("on").is_between(start, end, closed="left"))
-    return inside.group_by("person_id").agg(pl.col("amount").sum())
+    # Sorted: sums of amounts depend on their order, in the last bit.
+    return inside.sort("person_id", "on").group_by("person_id", maintain_order=True).agg(pl.col("amount").sum())
 
 
 def _population(bought: pl.DataFrame, at: date, active_within_days: int) -> pl.DataFrame:

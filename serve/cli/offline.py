@@ -21,7 +21,9 @@ def recommend(
         ),
     ],
     as_of: Annotated[str, typer.Option(help="Date, ISO timestamp or epoch; only rows before it are learned from")],
-    out: Annotated[Path, typer.Option(help="Parquet to write: user or session, item, rank, score")],
+    out: Annotated[
+        Path, typer.Option(help="File to write (.parquet, .csv, .tsv, .jsonl): user or session, item, rank, score")
+    ],
     mode: Annotated[
         Literal["new", "all", "session"],
         typer.Option(help="new: nothing the user ever touched; all: repurchases too; session: the next item"),
@@ -44,16 +46,15 @@ def recommend(
 ) -> None:
     """Rank items for every user, or the next item of every open session; methods are chosen on the file's own past."""
     from customer360.models.files import interactions as reading
+    from customer360.models.files import output
     from customer360.models.files import recommend as offline
     from customer360.platform import telemetry
-    from customer360.platform.errors import SourceError
     from customer360.platform.sources import timestamps
 
     telemetry.configure()
     names = reading.column_names(columns)
     moment = timestamps.moment(as_of)
-    if out.suffix != ".parquet":
-        raise SourceError(f"{out}: the lists are written as Parquet, name a .parquet file")
+    output.require(out, interactions)
     owners = ("session", "user") if mode == "session" else ("user",)
     found = reading.read(interactions, moment, names, owners)
     telemetry.event(f"{found.rows.height:,} rows of {interactions.name} before {moment}; learning from these alone")
@@ -65,8 +66,7 @@ def recommend(
         lists = offline.recommend_sessions(found, moment, k, telemetry.event, open_hours)
     else:
         lists = offline.recommend_users(found, moment, mode, k, telemetry.event, horizon, towers)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    lists.write_parquet(out)
+    output.write(lists, out)
     telemetry.event(f"{lists.height:,} rows to {out}")
 
 
@@ -79,7 +79,12 @@ def score(
         ),
     ],
     as_of: Annotated[str, typer.Option("--as-of", help="Learn from rows before this day, score the window from it on")],
-    out: Annotated[Path, typer.Option("--out", help="Parquet (or .csv): customer_id, p_churn, clv, clv_low, clv_high")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", help="File to write (.parquet, .csv, .tsv, .jsonl): customer_id, p_churn, clv, clv_low, clv_high"
+        ),
+    ],
     horizon: Annotated[int, typer.Option("--horizon", min=1, help="Length of the window in days")] = 90,
     columns: Annotated[
         str,
@@ -89,18 +94,19 @@ def score(
         ),
     ] = "",
 ) -> None:
-    """Churn probability and revenue of the next days for every customer who bought before a date."""
-    from customer360.models.files import scores
+    """Churn probability and revenue of the next days for every customer who bought before a date.
+
+    At least one purchase before the date is needed; trees are used from 100 customers and a known window of the same
+    length on, BG/NBD and Gamma-Gamma from one customer who came back on, else purchase rates: the notes say which.
+    """
+    from customer360.models.files import output, scores
     from customer360.models.files import transactions as files
     from customer360.platform.sources import timestamps
 
     day = timestamps.moment(as_of).date()
+    output.require(out, transactions)
     found = scores.score(files.read(transactions, files.mapping(columns)), day, horizon)
     for note in found.notes:
         typer.echo(note)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if out.suffix.lower() == ".csv":
-        found.table.write_csv(out)
-    else:
-        found.table.write_parquet(out)
+    output.write(found.table, out)
     typer.echo(f"{found.table.height:,} customers written to {out}")

@@ -99,7 +99,8 @@ def test_a_small_file_and_one_without_repeats() -> None:
     few = file_scores.score(shop(40, 400), AS_OF, 90)
     assert few.table.height == 40 and "fewer than 100 customers" in " ".join(few.notes)
     once = shop(30, 100).lines.unique("customer", keep="first").sort("customer")
-    found = file_scores.score(Transactions(once, (), pl.String()), AS_OF, 90)
+    ended = once["at"].max().date() + timedelta(days=1)
+    found = file_scores.score(Transactions(once, (), pl.String()), ended, 90)
     assert "scored by purchase rates" in found.notes[-1]
     assert found.table.select(pl.all().is_not_null().all()).row(0) == (True,) * 5
     assert found.table.select((pl.col("p_churn") > 0).all() & (pl.col("clv") > 0).all()).item()
@@ -108,7 +109,8 @@ def test_a_small_file_and_one_without_repeats() -> None:
 def test_many_customers_of_one_purchase_each() -> None:
     """A file long enough for the models, from which no order value of a repeat customer can be learnt."""
     once = shop(150, 400).lines.unique("customer", keep="first").sort("customer")
-    found = file_scores.score(Transactions(once, (), pl.String()), AS_OF, 90)
+    ended = once["at"].max().date() + timedelta(days=1)
+    found = file_scores.score(Transactions(once, (), pl.String()), ended, 90)
     assert "nobody bought again before" in found.notes[-1] and "scored by purchase rates" in found.notes[-1]
     assert found.table["p_churn"].is_between(0, 1, closed="none").all()
 
@@ -132,3 +134,49 @@ def test_a_file_without_sales() -> None:
 def test_nobody_before_the_date() -> None:
     with pytest.raises(ModelError, match="the purchases of the file run from 2022"):
         file_scores.score(shop(40, 400), date(2020, 1, 1), 90)
+
+
+@pytest.mark.slow
+def test_annual_buyers_are_worth_what_is_due() -> None:
+    rng, start = np.random.default_rng(0), AS_OF - timedelta(days=5 * 365)
+    first = rng.integers(0, 365, 300)
+    rows = [
+        (
+            str(customer),
+            start + timedelta(days=int(first[customer] + 365.25 * year + (rng.normal(0, 4) if year else 0))),
+        )
+        for customer in range(300)
+        for year in range(5)
+    ]
+    lines = pl.DataFrame(rows, schema=["customer", "at"], orient="row").with_columns(
+        pl.col("at").cast(pl.Datetime("us")), amount=pl.lit(1000.0)
+    )
+    past = lines.filter(pl.col("at").dt.date() < AS_OF)
+    found = file_scores.score(Transactions(past, (), pl.String()), AS_OF, 90).table
+    last = past.group_by("customer").agg(pl.col("at").max().dt.date())
+    due = found.join(last, left_on="customer_id", right_on="customer").with_columns(
+        due=(pl.col("at") + timedelta(days=365) - AS_OF).dt.total_days()
+    )
+    for month in (0, 1):  # the third ends with the window: who is due on its last days may come after it
+        inside = due.filter(pl.col("due").is_between(30 * month + 6, 30 * month + 35, closed="left"))
+        assert inside.height > 10 and inside["clv"].mean() == pytest.approx(1000, rel=0.15)
+    later = due.filter(pl.col("due") > 110)
+    assert later.height > 100 and later["clv"].mean() < 20
+
+
+@pytest.mark.slow
+def test_one_mistyped_amount_moves_nobody_else() -> None:
+    file = shop(400, 400, seed=2)
+    plain = file_scores.score(file, AS_OF, 90).table
+    often = file.lines.with_row_index().filter(pl.len().over("customer") > 5, pl.col("at").dt.date() < AS_OF)
+    row = often.row(len(often) // 2, named=True)
+    times = pl.when(pl.int_range(pl.len()) == row["index"]).then(2500).otherwise(1)
+    wrong = Transactions(file.lines.with_columns(pl.col("amount") * times), (), pl.Int64())
+    found = file_scores.score(wrong, AS_OF, 90)
+    assert any(f"{row['customer']} on {row['at'].date()}" in note for note in found.notes)
+    both = plain.join(found.table, on="customer_id", suffix="_now").filter(
+        pl.col("customer_id") != int(row["customer"])
+    )
+    moved = (both["clv_now"] / both["clv"] - 1).abs()
+    assert moved.quantile(0.95) < 0.01 and moved.max() < 0.03
+    assert both["clv_now"].sum() == pytest.approx(both["clv"].sum(), rel=0.003)
