@@ -1,7 +1,7 @@
 """In front of Ray Serve's proxy: what a caller may not decide, and errors of Serve itself as problems.
 
 Serve lets any caller change its time-out by a header, and says `Request timed out` as plain text. Named to Ray by the
-environment (``app._run_on_ray``), this runs in the proxy's process, which Ray gives up when it is slow to start: nothing
+environment (``app._run_on_ray``), this runs in the proxy's process, which Ray gives up when it starts slowly: nothing
 is imported here that takes time.
 """
 
