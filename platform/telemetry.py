@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from prometheus_client import Counter, Histogram
@@ -48,7 +49,8 @@ class _Lines(logging.StreamHandler):
 
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        entry = {"at": self.formatTime(record), "level": record.levelname, "message": record.getMessage()}
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        entry = {"at": at, "level": record.levelname, "message": record.getMessage()}
         entry.update(getattr(record, "facts", {}))
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)

@@ -35,7 +35,7 @@ from customer360.platform import access, settings, telemetry
 from customer360.platform.online import NotPublished, OnlineStore
 from customer360.platform.run.executor import ray_session
 from customer360.platform.settings import Settings
-from customer360.serve import front, plain, ports
+from customer360.serve import front, orphans, plain, ports
 from customer360.serve.api import identity, people, policy, recommendations, reference, scores, together
 from customer360.serve.api.errors import EVERYWHERE, described, explained
 from customer360.serve.api.policy import KnownCaller
@@ -239,6 +239,7 @@ def start(configured: Settings, *, plain: bool = False) -> None:
     Raises:
         ConfigError: the port is taken.
     """
+    orphans.watch_parent()
     with ports.held(configured.serve):
         _tell_first_key(Path(configured.state))
         if plain:

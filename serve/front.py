@@ -1,15 +1,15 @@
 """In front of Ray Serve's proxy: what a caller may not decide, and errors of Serve itself as problems.
 
 Serve lets any caller change its time-out by a header, and says `Request timed out` as plain text. Named to Ray by the
-environment (``app._run_on_ray``), this runs in the proxy's process.
+environment (``app._run_on_ray``), this runs in the proxy's process, which Ray gives up when it starts slowly: nothing
+is imported here that takes time.
 """
 
 from http import HTTPStatus
 
 from starlette.middleware import Middleware
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from customer360.serve.problems import problem
 
 CALLBACK = f"{__name__}:middlewares"
 OURS_ALONE = (b"x-request-timeout-seconds", b"x-request-disconnect-disabled")
@@ -44,9 +44,14 @@ class Front:
             if replaced is None:
                 await send(message)
             elif not message.get("more_body") and message["type"] == "http.response.body":
-                await problem(replaced, DETAILS[replaced], {"Retry-After": "1"})(scope, receive, send)
+                await _problem(replaced)(scope, receive, send)
 
         await self._app({**scope, "headers": kept}, receive, answering)
+
+
+def _problem(status: HTTPStatus) -> JSONResponse:
+    body = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": DETAILS[status]}
+    return JSONResponse(body, status, {"Retry-After": "1"}, media_type="application/problem+json")
 
 
 def middlewares() -> list[Middleware]:

@@ -136,7 +136,18 @@ class Desk:
         """Events of a person's id, current or former, or of a record, oldest first. Raises RegistryError."""
         return registry.history(self.stored(), person_or_record).to_dicts()
 
-    def queue(self, limit: int) -> list[Row]:
+    def queue(self, limit: int, after: int = 0) -> list[Row]:
+        """``limit`` of the pairs after the first ``after``, in the order of ``_waiting``."""
+        against, ranked = self._waiting()
+        rest = ranked.slice(max(after - against.height, 0), limit).collect().to_dicts()
+        return (against.slice(after, limit).to_dicts() + [row | {"against": None} for row in rest])[:limit]
+
+    def queue_length(self) -> int:
+        """How many pairs wait in all."""
+        against, ranked = self._waiting()
+        return against.height + int(ranked.select(pl.len()).collect().item())
+
+    def _waiting(self) -> tuple[pl.DataFrame, pl.LazyFrame]:
         """Pairs that wait for a steward: first those whose evidence speaks against a decision and came after it, with
         its number as `against`; then, the strongest first, those that were scored from the review band up and not
         accepted, their records with two people, and nothing decided about them. Rows of silver.identity_edges with both
@@ -156,10 +167,7 @@ class Desk:
         open_pairs = waiting.filter(pl.col("person_id_l") != pl.col("person_id_r")).join(
             named.lazy(), on=["record_id_l", "record_id_r"], how="anti"
         )
-        ranked = open_pairs.sort("match_weight", "record_id_l", "record_id_r", descending=[True, False, False])
-        return (against.to_dicts() + [row | {"against": None} for row in ranked.head(limit).collect().to_dicts()])[
-            :limit
-        ]
+        return against, open_pairs.sort("match_weight", "record_id_l", "record_id_r", descending=[True, False, False])
 
     def pair(self, one: str, other: str) -> tuple[list[Row], Row | None]:
         """The raw values of two records, and the scored pair if there is one.

@@ -88,7 +88,7 @@ def test_the_commands_show_the_star_and_query_it(loaded: Any, capfd: pytest.Capt
     config = loaded.root / "config.json"
     config.write_text(loaded.settings.model_dump_json())
     asked = "SELECT count(*) AS n FROM customer.fact_transactions JOIN customer.dim_dates USING (date_key) WHERE year = 2026"  # noqa: E501
-    answer = CliRunner().invoke(app, ["sql", asked, "--config", str(config)])
+    answer = CliRunner().invoke(app, ["sql", asked, "--format", "table", "--config", str(config)])
     assert answer.exit_code == 0, answer.output
     in_lake = loaded.lake.scan("silver.transactions").filter(pl.col("occurred_on").dt.year() == 2026).collect().height
     assert int(re.findall(r"│\s+(\d+) │", answer.output)[0]) == in_lake > 0

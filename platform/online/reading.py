@@ -68,6 +68,7 @@ class OnlineStore:
         self._looked_at = float("-inf")
         self._view: View | None = None
         self._signature: Signature | None = None  # of the data that is open
+        self._folder: Path | None = None  # of it, kept since every request looks
         self._unsound: dict[str, tuple[Signature | None, str]] = {}  # why, by id; looked at again when it changes
         self._aside: tuple[str, threading.Thread] | None = None
         self._checked: dict[str, tuple[View, Signature | None]] = {}
@@ -184,7 +185,11 @@ class OnlineStore:
         return now is not None and self._signature is not None and now[1] < self._signature[1]
 
     def _now(self) -> Signature | None:
-        return files.signature(files.folder_of(self._home, self._view.generation.id)) if self._view else None
+        if self._view is None:
+            return None
+        if self._folder is None or self._folder.name != self._view.generation.id:
+            self._folder = files.folder_of(self._home, self._view.generation.id)
+        return files.signature(self._folder)
 
     def get(self, kind: str, key: str) -> dict[str, Any] | None:
         return self.view().get(kind, key)

@@ -29,6 +29,7 @@ from customer360.platform.settings import Settings
 from customer360.serve import jobs
 from customer360.serve.cli import portrait, report, totals
 from customer360.serve.compose import state_folder
+from customer360.serve.orphans import ENDS_WITH
 from customer360.serve.publication import quality
 
 START_SECONDS = 180
@@ -183,6 +184,7 @@ def _environment(settings: Settings) -> dict[str, str]:
         "CUSTOMER360__STATE": str(Path(settings.state).absolute()),
         "CUSTOMER360__SERVE__PORT": str(settings.serve.port),
         "CUSTOMER360__SERVE__HOST": settings.serve.host,
+        ENDS_WITH: str(os.getpid()),
     }
 
 

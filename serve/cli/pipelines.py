@@ -6,7 +6,7 @@ import json
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
@@ -224,14 +224,24 @@ def sql(
     query: Annotated[
         str, typer.Argument(help="e.g. 'SELECT value_segment, count(*) FROM gold.customer_360 GROUP BY 1'")
     ],
+    shape: Annotated[
+        Literal["table", "csv", "json"] | None,
+        typer.Option("--format", help="table: the first rows, cut to the window; csv and json (a line a row): all of "
+                     "them. Default: table in a terminal, else csv"),
+    ] = None,
     config: ConfigOption = None,
-) -> None:
+) -> None:  # fmt: skip
     """Query lake and warehouse with DuckDB; schemas are bronze, silver, gold, current (of gold, the edition of the
-    newest run alone), quality, customer, behavior, personalization.
+    newest run alone), quality, customer, behavior, personalization. It reads: a statement that writes is refused.
     """
     from customer360.platform import warehouse
     from customer360.platform.run import lake_of
+    from customer360.serve.cli import rows
     from customer360.serve.jobs import warehouse_file
 
     settings = configured(config)
-    typer.echo(warehouse.query(lake_of(settings), query, warehouse_file(settings)))
+    found = warehouse.query(lake_of(settings), query, warehouse_file(settings))
+    if found is None or (shape or ("table" if sys.stdout.isatty() else "csv")) == "table":
+        typer.echo(found)
+    else:
+        rows.write(found.columns, found.fetchall(), sys.stdout, as_json=shape == "json")

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Form, Request
+from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
 from customer360.platform.access import Principal
@@ -18,13 +18,14 @@ Steward = Annotated[Principal, Depends(pages.signed_in("steward"))]
 
 
 @router.get("/review", summary="Review queue")
-def queue(request: Request, principal: Steward) -> HTMLResponse:
-    """The pairs that wait, strongest first."""
+def queue(request: Request, principal: Steward, page: Annotated[int, Query(ge=1, le=10**6)] = 1) -> HTMLResponse:
+    """The pairs that wait, strongest first, page by page."""
     desk: Desk = request.app.state.desk
-    waiting = desk.queue(QUEUE_LENGTH)
+    waiting, total = desk.queue(QUEUE_LENGTH, (page - 1) * QUEUE_LENGTH), desk.queue_length()
     request.state.readings.append(f"{len(waiting)} pairs of the queue")
     pairs = [row | {"address": _address(row["record_id_l"], row["record_id_r"])} for row in waiting]
-    return pages.render("queue.html", principal, pairs=pairs, most=QUEUE_LENGTH)
+    first = (page - 1) * QUEUE_LENGTH + 1
+    return pages.render("queue.html", principal, pairs=pairs, page=page, first=first, total=total, queue=QUEUE)
 
 
 @router.get("/review/pair")

@@ -163,8 +163,9 @@ def documents(inputs: Inputs) -> Iterator[pl.DataFrame]:
     for recommendations in inputs.buckets(RECOMMENDATIONS):
         scored_by |= set(recommendations["model"].unique())
         yield _lists(recommendations.join(known, on="person_id", how="semi"), _bought_since(inputs, recommendations))
-    yield _documents("models", "key", pl.DataFrame({"key": [MODELS_KEY], "names": [sorted(scored_by)]}),
-                     pl.struct("names"))  # fmt: skip
+    if scored_by:
+        names = pl.DataFrame({"key": [MODELS_KEY], "names": [sorted(scored_by)]})
+        yield _documents("models", "key", names, pl.struct("names"))
     if inputs.has(INTERACTIONS):
         yield _popular(inputs.scan(INTERACTIONS), inputs.as_of)
     if inputs.has(PRODUCTS):

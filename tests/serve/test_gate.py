@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -222,3 +224,10 @@ def test_callers_cannot_set_the_time_out_and_serves_own_errors_are_problems() ->
     assert seen == [{b"x-api-key": b"k"}]
     assert status == 408 and "Idempotency-Key" in answer["detail"]
     assert [m.cls for m in front.middlewares()] == [front.Front]
+
+
+def test_what_stands_before_the_proxy_is_loaded_in_no_time() -> None:
+    """Ray gives a proxy up that is slow to start."""
+    heavy = "polars", "duckdb", "fastapi", "pyarrow", "customer360.models"
+    script = f"import sys; import customer360.serve.front; sys.exit(any(m in sys.modules for m in {heavy!r}))"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,3 +113,31 @@ def test_two_servers_that_start_at_once_do_not_share_a_port(monkeypatch: pytest.
         pass
     with ports.held(limits):
         ports.bound(limits).close()
+
+
+@pytest.mark.slow
+def test_a_server_ends_with_the_command_that_started_it(own_shop: Any, tmp_path: Path) -> None:
+    """The command is killed without a chance to end what it started."""
+    port = free_port()
+    script = (
+        "import os, subprocess, sys, time; os.environ['CUSTOMER360_ENDS_WITH'] = str(os.getpid());"
+        "print(subprocess.Popen([sys.executable, '-m', 'customer360.serve.cli', 'serve', '--plain']).pid, flush=True);"
+        "time.sleep(600)"
+    )
+    environment = {**os.environ, "CUSTOMER360__STATE": str(own_shop.state), "CUSTOMER360__SERVE__PORT": str(port)}
+    with subprocess.Popen(
+        [sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True
+    ) as command:
+        assert command.stdout is not None
+        server = int(command.stdout.readline())
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            with contextlib.suppress(urllib.error.HTTPError, OSError):
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            time.sleep(0.3)
+        command.kill()
+    end = time.monotonic() + 30
+    while Path(f"/proc/{server}").exists() and "Z" not in Path(f"/proc/{server}/stat").read_text().split()[2]:
+        assert time.monotonic() < end, "the server runs on"
+        time.sleep(0.3)

@@ -19,7 +19,7 @@ import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
-from customer360.platform import access, online
+from customer360.platform import access, audit, online
 from customer360.platform import settings as configuration
 from customer360.platform.run import RunRequest, lake_of
 from customer360.platform.settings import Settings
@@ -117,7 +117,7 @@ def test_any_record_gets_an_answer_or_a_clear_refusal(settings: Settings) -> Non
         "date_of_birth": "99999999",
     }
     refused = [
-        {"first_name": "a" * 1_000_000}, {"zip_code": 94110}, {"first_name": ["Ann"]}, {"email_address": {"a": 1}},
+        {"first_name": "a" * 100_000}, {"zip_code": 94110}, {"first_name": ["Ann"]}, {"email_address": {"a": 1}},
         {"date_of_birth": 5}, ["Ann"], "Ann", None,
     ]  # fmt: skip
     with signed_in(settings, "service") as client:
@@ -191,6 +191,53 @@ def test_a_decision_holds_until_it_is_undone(tmp_path: Path) -> None:
         assert "named twice" in no.json()["detail"]
         with lake_of(settings).run_lock("a run"):
             assert client.post("/v1/identity/confirm", json={"one": "POS/3", "other": "POS/4"}).status_code == 409
+
+
+def test_a_change_under_an_idempotency_key_is_made_once(tmp_path: Path) -> None:
+    settings = prepare(tmp_path)
+    pair, token = {"one": "POS/3", "other": "POS/4", "reason": ""}, {"Idempotency-Key": "7f0c"}
+    with signed_in(settings, "steward") as client, signed_in(settings, "steward") as another:
+        first, second = (client.post("/v1/identity/confirm", json=pair, headers=token) for _ in range(2))
+        assert first.json() == second.json() and len(first.json()["events"]) == 1
+        assert lake_of(settings).scan("silver.steward_decisions").collect().height == 1
+        other = client.post("/v1/identity/reject", json=pair, headers=token)
+        assert other.status_code == 422 and "another change" in other.json()["detail"]
+        assert another.post("/v1/identity/confirm", json=pair, headers=token).json() == {"events": []}
+        person = client.get("/v1/identity/" + person_of(settings, "POS/4") + "/why").json()
+        all_of_it = client.post(f"/v1/identity/{person['person_id']}/split", json={"records": person["records"]})
+        assert all_of_it.status_code == 422 and "both sides" in all_of_it.json()["detail"]
+        for number in (-1, 2**63, 10**30):
+            assert client.post(f"/v1/identity/events/{number}/undo").status_code == 422
+
+
+def test_every_reading_of_identity_stands_in_the_audit_with_persons_alone(tmp_path: Path) -> None:
+    settings = prepare(tmp_path)
+    person = person_of(settings, "POS/1")
+    with signed_in(settings, "steward") as client:
+        client.get(f"/v1/identity/{person}/why")
+        client.get(f"/v1/identity/{person}/history")
+        client.get("/v1/identity/review")
+        client.post(
+            "/v1/identity/lookup", json={"email_address": "olu@mail.com", "first_name": "Olu", "last_name": "Ade"}
+        )
+        client.cookies.set("c360_key", client.headers["X-API-Key"], path="/console")
+        assert client.get("/console/review/pair?one=POS/1&other=CRM/1").status_code == 200
+    lines = list(audit.entries(Path(settings.state)))
+    assert [line["asked"].split("/")[-1] for line in lines] == ["why", "history", "review", "lookup", "pair"]
+    assert [lines[0]["person"], lines[1]["person"], lines[4]["person"]] == [person] * 3
+    assert "POS/" not in str(lines) and "olu" not in str(lines)
+
+
+def test_who_was_taken_out_is_nobody_to_a_look_up(tmp_path: Path) -> None:
+    """Between an erasure's first step and the next index, which still holds the person."""
+    settings = prepare(tmp_path)
+    bob = {"first_name": "Bob", "last_name": "King", "email_address": "king77@mail.com", "date_of_birth": "1980-05-17"}
+    with signed_in(settings, "service") as client:
+        person = client.post("/v1/identity/lookup", json=bob).json()["person_id"]
+        client.app.state.store._poll_seconds = 0  # type: ignore[attr-defined]
+        online.forget(Path(settings.state), [("person", person)])
+        answer = client.post("/v1/identity/lookup", json=bob).json()
+        assert answer["person_id"] is None and person not in str(answer)
 
 
 def test_the_steward_page_shows_and_decides(tmp_path: Path) -> None:

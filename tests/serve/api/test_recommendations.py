@@ -50,7 +50,7 @@ def test_refused_personalization_gives_what_everybody_gets(ask) -> None:  # type
 
 
 def test_without_a_list_popular_products_are_shown(ask) -> None:  # type: ignore[no-untyped-def]
-    for who, query in (("p_cyd", {}), ("p_dan", {"mode": "all"}), ("p_ann", {"model": "unknown"})):
+    for who, query in (("p_cyd", {}), ("p_dan", {"mode": "all"})):
         answer = ask(who, k=2, **query)
         assert (shown(answer), answer["personalized"], answer["reason"]) == (["P3", "P2"], False, "no history")
 
@@ -91,3 +91,9 @@ def test_without_catalogue_stock_or_sales(own_shop: Any) -> None:
     answer = reader.get("/v1/people/p_ann/recommendations?k=2").json()
     assert (shown(answer), answer["items"][0]["name"]) == (["P1", "P4"], None)
     assert reader.get("/v1/people/p_cyd/recommendations").json()["items"] == []
+
+
+def test_a_model_without_published_lists_is_refused(client: Any) -> None:
+    refused = client("reader").get("/v1/people/p_ann/recommendations?model=nope")
+    assert refused.status_code == 422 and "there are item_to_item" in refused.json()["detail"]
+    assert client("reader").get("/v1/people/p_ann/recommendations?model=item_to_item").json()["personalized"]

@@ -26,6 +26,7 @@ def test_newest_edition_of_everybody_is_published(published: Any) -> None:
         "product": 6,
         "together": 1,
         "categories": 2,
+        "models": 1,
     }
     assert store.generation.counts == counts
     assert store.generation.as_of == AS_OF

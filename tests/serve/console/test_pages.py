@@ -1,0 +1,56 @@
+"""Who gets a page, and whose forms are taken."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from customer360.platform import access
+from customer360.platform.settings import ServeSettings, Settings
+from customer360.serve.app import build_app
+
+FORM = {"one": "POS/1", "other": "POS/1", "verdict": "reject"}
+
+
+def signed_in(state: Any, name: str, public_url: str = "", **key: Any) -> TestClient:
+    client = TestClient(
+        build_app(Settings(state=str(state), serve=ServeSettings(public_url=public_url))), follow_redirects=False
+    )
+    client.cookies.set("c360_key", access.issue(state, name, key.pop("role", "steward"), **key))
+    return client
+
+
+@pytest.mark.parametrize(("public_url", "headers", "is_taken"), [
+    ("", {"Origin": "http://testserver"}, True),
+    ("", {}, True),
+    ("", {"Origin": "http://evil.example"}, False),
+    ("", {"Origin": "null"}, False),
+    ("", {"Origin": "http://testserver.evil.example"}, False),
+    ("", {"Sec-Fetch-Site": "cross-site"}, False),
+    ("", {"Sec-Fetch-Site": "same-site", "Origin": "http://testserver"}, False),
+    ("https://360.shop.example", {"Origin": "https://360.shop.example", "Host": "10.0.0.7:8000"}, True),
+    ("https://360.shop.example", {"Origin": "https://evil.example", "X-Forwarded-Host": "evil.example"}, False),
+])  # fmt: skip
+def test_forms_of_other_sites_are_refused(
+    published: Any, public_url: str, headers: dict[str, str], is_taken: bool
+) -> None:
+    client = signed_in(published.state, f"Kim {public_url} {headers}"[:80], public_url)
+    answer = client.post("/console/review/decide", data=FORM, headers=headers)
+    is_refused = answer.status_code == 401 and "another site" in answer.text
+    assert is_refused is not is_taken, answer.text
+
+
+def test_a_key_of_another_scope_opens_no_page(published: Any) -> None:
+    client = signed_in(published.state, "scorer", role="admin", scopes=("scores",))
+    answer = client.get("/console/review")
+    assert answer.status_code == 303 and "/console/sign-in" in answer.headers["location"]
+
+
+def test_behind_https_the_cookie_is_secure(published: Any) -> None:
+    client = signed_in(published.state, "Lou", "https://360.shop.example")
+    key = access.issue(published.state, "Max", "steward")
+    answer = client.post("/console/sign-in", data={"key": key})
+    cookie = answer.headers["set-cookie"]
+    assert all(word in cookie for word in ("Secure", "HttpOnly", "SameSite=strict", "Path=/console"))
