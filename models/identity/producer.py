@@ -211,8 +211,12 @@ def _standing(
     of = members.with_columns(is_firm=pl.col("record").is_in(firms.implode()))
     mixed = of.filter(pl.col("is_firm").n_unique().over("person") > 1)["record"]
     standing = take_up(lake, evidence, pins, stored.names, of.filter(~pl.col("is_firm"))["record"])
+    if mixed.is_empty():
+        return standing, mixed
     known = standing.state.frame["record"]
-    near = pl.concat([standing.near, known.filter(known.is_in(mixed.implode()))]).unique()
+    near = known.filter(known.is_in(mixed.implode()))
+    if standing.near is not None:
+        near = pl.concat([standing.near, near]).unique()
     return replace(standing, near=near), mixed
 
 

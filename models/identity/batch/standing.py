@@ -9,6 +9,7 @@ import polars as pl
 from customer360.models.identity.batch.pins import Pins
 from customer360.models.identity.batch.state import EDGES, PLACE, VERDICTS, State, at_places, key_columns
 from customer360.models.identity.evidence.features import KEY_PREFIX
+from customer360.models.identity.organisations.telling import ORGANISATION
 from customer360.platform.lake import Lake
 
 _VERSIONED = "evidence_version"
@@ -44,7 +45,8 @@ def take_up(lake: Lake, evidence: pl.DataFrame, pins: Pins, names: pl.DataFrame,
     stored = ("silver.identities", "silver.identity_edges", "silver.identity_keys")
     if not all(map(lake.exists, stored)):
         return Standing(State.empty(evidence), numbered, gone, held.clear().alias("record"))
-    before = lake.scan("silver.identities").select("record_id", before=_VERSIONED, is_old=pl.lit(True)).collect()
+    of_people = lake.scan("silver.identities").filter(pl.col("entity_type").ne_missing(ORGANISATION))
+    before = of_people.select("record_id", before=_VERSIONED).collect()
     now = evidence_versions(evidence, pins).join(before, on="record_id", how="left", maintain_order="left")
     frame, batch = _parted(numbered, (now[_VERSIONED] == now["before"]).fill_null(False))
     ids = frame.select("record", "record_id")
@@ -58,8 +60,7 @@ def take_up(lake: Lake, evidence: pl.DataFrame, pins: Pins, names: pl.DataFrame,
         crowded = crowded.clear()
     state = State(frame, edges.filter(is_whole), weighed, crowded)
     near = cut["record"].drop_nulls().unique()
-    is_old = now.filter(pl.col("is_old"))  # of the standing records those that did not change are in the state
-    only_came = gone.is_empty() and cut.is_empty() and is_old.height == frame.height
+    only_came = gone.is_empty() and near.is_empty() and before.height == frame.height  # none that stood has changed
     return Standing(state, batch, gone, None if only_came else near)
 
 
