@@ -99,7 +99,7 @@ def test_the_page_from_top_to_bottom(till: Settings) -> None:
     assert landed(till) == FIRST
     execute(blocks("sql")[1])
     second, table = follow(after)
-    assert "1 built" in second and "sales upto 5" in table and '"till":"7"' in table.replace(" ", "")
+    assert "1 built" in second and "sales upto 5" in table and '""till"":""7""' in table.replace(" ", "")
     assert landed(till) == FIRST + SECOND
     lake = lake_in(till)
     assert [float(a) for a in lake.scan(BRONZE).sort("TRANSACTION_ID").collect()["TOTAL_AMOUNT"]] == [12.5, -3, 8, 4.5, 9.9]  # fmt: skip  # noqa: E501

@@ -78,15 +78,18 @@ class Shop:
         return {n.node: n for n in record.nodes}
 
     def correct(self, rows: int, **columns: Any) -> int:
-        """Correct up to some refused rows, in the columns that broke a rule. Returns how many were."""
+        """Correct up to some refused rows, in the columns that broke a rule, of those that broke one of them. Returns
+        how many were."""
         out = self.root / "open.jsonl"
         replay.export(self.lake, out)
         lines = sorted((json.loads(line) for line in out.read_text().splitlines()), key=lambda row: row["_replay_of"])
-        refused = [line for line in lines if "_raw" not in line][:rows]
-        for line in refused:
+        refused = [
+            line for line in lines if "_raw" not in line and any(c in "".join(line["_reasons"]) for c in columns)
+        ]
+        for line in refused[:rows]:
             told = "".join(line["_reasons"])
             line |= {column: value for column, value in columns.items() if column in told}
-        out.write_text("".join(json.dumps(line) + "\n" for line in refused))
+        out.write_text("".join(json.dumps(line) + "\n" for line in refused[:rows]))
         return sum(replay.replay(self.lake, self.settings, out).values()) if refused else 0
 
     def erase(self, account: str) -> None:
