@@ -40,7 +40,8 @@ def contract_findings(waiting: Waiting) -> list[Finding]:
 
 def header_findings(landing: Landing, sample: Sample) -> Iterator[Finding]:
     """Columns that files lack, and what is likely their new name."""
-    looked = [look for look in sample.looks if look.columns and not other_delimiter(look)]
+    asked = [look for look in sample.looks if not look.only_deletions or look.lacks]
+    looked = [look for look in asked if look.columns and not other_delimiter(look)]
     lacking: dict[str, list[Look]] = {}
     other: dict[str, list[Look]] = {}
     strange: list[Look] = []
