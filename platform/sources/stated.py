@@ -26,6 +26,7 @@ from customer360.platform.sources.mapping import Mapping
 from customer360.platform.sources.numbering import countable
 from customer360.platform.sources.renames import likely_name, names_in
 from customer360.platform.sources.values import Reading, Words
+from customer360.platform.tables import Table
 
 
 def mapping_of(source: Source, landing: Landing | None = None) -> Mapping:
@@ -99,6 +100,16 @@ def deletions(source: Source, records: pl.DataFrame, landing: Landing, reading: 
     return found.group_by(POSITION, maintain_order=True).agg(pl.col(DELETED).all())
 
 
+def _left_out_of_keys(mapping: Mapping, table: type[Table], records: pl.DataFrame, reading: Reading) -> list[str]:
+    """Columns that objects leave out and expressions of the key name, where every record has its key without them."""
+    named = {c: mapping.columns[c] for c in tables.spec(table).key if c in mapping.columns}
+    of_key = replace(mapping, columns=named)
+    taken = of_key.taken(records, table, reading)
+    found = of_key.applied(taken.frame, table, reading).frame.select(list(named))
+    has_key = not any(column.null_count() for column in found)
+    return of_key.absent(of_key.expressions().values(), list(records.columns)) if named and has_key else []
+
+
 def deletion_faults(
     source: Source, columns: list[str], records: pl.DataFrame, landing: Landing, reading: Reading, *, keyed: bool
 ) -> list[str] | None:
@@ -116,19 +127,21 @@ def deletion_faults(
         told = deletions(source, records, landing, reading)
         conditions = [sql.parsed(text) for text in (source.where, source.deleted) if text]
         trees = mapping.expressions()
+        left_out = _left_out_of_keys(mapping, table, records, reading) if keyed else []
     except ConfigError:  # which the faults of the input as a whole say
         return None
     if told.is_empty() or not told[DELETED].all():
         return None
     free = mapping.absent([*conditions, *(trees[c] for c in key if c in trees)], [])
     beside = {name.casefold() for name in columns} - {name.casefold() for name in [*free, *key]}
-    there = [*columns, *mapping.optional(columns)]
+    there = [*columns, *mapping.optional(columns), *left_out]
     lacking = mapping.absent(conditions, there)
     if lacking and (beside or not keyed):
         return None
     others = {c: "NULL" for c, column in contract.items() if not column.nullable and c not in key}
     asked = replace(mapping, columns={**{c: mapping.columns[c] for c in key if c in trees}, **others})
-    found = asked.faults(table, [*there, *lacking], records)
+    sample = records.with_columns(pl.lit(None, pl.String).alias(c) for c in left_out)
+    found = asked.faults(table, [*there, *lacking], sample)
     reached = {*trees, *there}
     return found + [f"key column {c} is not reached" for c in key if contract[c].nullable and c not in reached]
 

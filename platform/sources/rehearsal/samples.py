@@ -118,20 +118,35 @@ class Sample:
 
     @cached_property
     def rows(self) -> pl.DataFrame:
-        """Typed rows of all judged files, with their ``_file``."""
-        frames = [look.fitted.frame.with_columns(pl.lit(look.name).alias(FILE)) for look in self.judged if look.fitted]
+        """Typed rows of all judged files, with their ``_file``, without deletions, which may hold their key alone."""
+        found = [(look, look.fitted.frame) for look in self.judged if look.fitted]
+        frames = [f.filter(_stands(look)).with_columns(pl.lit(look.name).alias(FILE)) for look, f in found]
         return pl.concat(frames) if frames else pl.DataFrame()
 
     @cached_property
     def texts(self) -> pl.DataFrame:
         """The values of `rows` as text before they were cast."""
         none = pl.DataFrame(schema=dict.fromkeys(self.table.columns(), pl.String))
-        return pl.concat([none, *(look.texts for look in self.judged if look.texts is not None)])
+        return pl.concat([none, *(look.texts.filter(_stands(look)) for look in self.judged if look.texts is not None)])
+
+    @cached_property
+    def height(self) -> int:
+        """How many rows the judged files would land, deletions among them."""
+        return sum(look.fitted.frame.height for look in self.judged if look.fitted)
 
     def said(self, column: str) -> str:
         """A contract column with the expression that it is mapped to."""
         text = self.source.mapping.get(column)
         return f"{column} ({text})" if text and text != column else column
+
+
+def _stands(look: Look) -> pl.Series:
+    """Whether a row of a judged file is no deletion."""
+    assert look.fitted is not None
+    frame = look.fitted.frame
+    if DELETED not in frame.columns:
+        return pl.Series([True]).new_from_index(0, frame.height)
+    return ~frame[DELETED].fill_null(value=False)
 
 
 Read = dict[tuple[Any, ...], tuple[Records, bool]]  # first records by file and reader, as several sources read one file
