@@ -68,7 +68,8 @@ def tell_columns(name: str, batch: Batch, landed: list[Landed], before: tuple[st
     """
     for text in lacking_columns([part.outcome for part in landed], len(batch.inputs)):
         telemetry.log.warning(f"{name} batch {batch.seq}: {text}")
-    files = [part.outcome for part in landed if not part.outcome.failure and expected_columns(part.outcome.facts)]
+    read = [part.outcome for part in landed if not part.outcome.failure]
+    files = [p for p in read if expected_columns(p.facts) and not p.facts.get("only_deletions")]
     if all(piece.facts.get("headed") for piece in files):
         for column in dict.fromkeys(c for piece in files for c in expected_columns(piece.facts)):
             lacking = [p.name for p in files if not p.facts.get(f"columns|{column}")]

@@ -22,7 +22,7 @@ from customer360.platform.quality.ahead import refused_ahead
 from customer360.platform.quality.checks import TableChecks, punctuality
 from customer360.platform.sources import formats, grouping
 from customer360.platform.sources.base import Source
-from customer360.platform.sources.casting import DELETED, Fitted, fit
+from customer360.platform.sources.casting import DELETED, Fitted, fit, spared_rows
 from customer360.platform.sources.formats.records import DEAD, POSITION, LineCount, Records
 from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.mapping import Mapping, Taken
@@ -30,6 +30,8 @@ from customer360.platform.sources.numbering import Numbering
 from customer360.platform.sources.renames import likely_name
 from customer360.platform.sources.stated import (
     absent,
+    deletion_faults,
+    deletions,
     mapping_of,
     marking,
     orders,
@@ -79,6 +81,8 @@ class _Progress:
     notes: dict[str, None] = field(default_factory=dict)
     keyed: bool = False
     lacking: list[str] = field(default_factory=list)  # columns of optional values that it came without
+    only_deletions: bool = False  # so its first piece is, and nothing beside the key is asked of its columns
+    unmet: str = ""  # what a record that is no deletion would need of such an input
     numbering: Numbering = field(default_factory=Numbering)
     staged: list[tuple[int, str]] = field(default_factory=list)
 
@@ -128,6 +132,8 @@ class IngestUnit:
             done = _Progress(self.reading, done.columns, done.state, failure_text(fault))
             self._land(self._first_bytes(done.failure), 0, done)
         used = used_columns(self.source, done.columns, keyed=done.keyed)
+        if done.only_deletions:  # says nothing of the columns that records have
+            used = {"only_deletions": 1, **{f"columns|{column}": 1 for column in self.usual}}
         gone = [] if done.failure or done.keyed else [c for c in self.usual if f"columns|{c}" not in used]
         facts = dict(done.facts) | used
         facts |= {f"vanished|{column}": 1 for column in gone}
@@ -152,18 +158,47 @@ class IngestUnit:
             if whole and not done.bronze:  # a file that breaks off keeps the rows before that
                 done.failure = whole[0]
             asked = not number and not whole and not self.batch.inline  # later pieces have the columns of the first
-            if asked and (
-                faults := unmapped(self.source, done.columns, records.frame, self.landing, keyed=records.keyed)
-            ):
-                near = renamed(self.source, done.columns, self.landing, keyed=records.keyed)
-                raise SourceError("; ".join([*faults, *near]))
-            if asked and not records.keyed:
+            if asked and (faults := self._faults(records, done)):
+                raise SourceError("; ".join(faults))
+            if number and done.unmet:
+                records = self._deletions_alone(records, done)
+            if asked and not records.keyed and not done.only_deletions:
                 done.lacking = spared(self.source, done.columns)
                 if lacking := absent(self.source, done.columns):
                     done.notes[f"no {', '.join(lacking)}: read as empty"] = None
             self._land(records, number, done)
         if lost := done.lines.missing(done.facts["read"]):  # the reader is at fault; the batch will not balance
             done.facts["lines_unaccounted"] = lost
+
+    def _faults(self, records: Records, done: _Progress) -> list[str]:
+        """What an input lacks by its first piece; of deletions alone nothing but their key is asked."""
+        source, columns, keyed = self.source, done.columns, records.keyed
+        found = unmapped(source, columns, records.frame, self.landing, keyed=keyed)
+        of_key = deletion_faults(source, columns, records.frame, self.landing, done.reading, keyed=keyed)
+        if of_key is not None:
+            done.only_deletions, done.unmet = True, "; ".join(found)
+            found = of_key
+        return [*found, *renamed(source, columns, self.landing, keyed=keyed)] if found else []
+
+    def _deletions_alone(self, records: Records, done: _Progress) -> Records:
+        """A later piece of an input that began with nothing but deletions, and whose columns are enough for no other
+        record: those are dead letters. Objects may bring what was lacking; then all of them are read.
+        """
+        told = deletions(self.source, records.frame, self.landing, done.reading)
+        others = told.filter(~pl.col(DELETED))[POSITION]
+        if others.is_empty():
+            return records
+        if not unmapped(self.source, done.columns, records.frame, self.landing, keyed=records.keyed):
+            done.only_deletions, done.unmet = False, ""
+            return records
+        is_other = pl.col(POSITION).is_in(others.implode())
+        rows = records.frame.filter(is_other)
+        reason = f"no deletion, in a file that begins with deletions alone: {done.unmet}"
+        texts = [json.dumps({k: v for k, v in row.items() if v is not None}, default=str, ensure_ascii=False)
+                 for row in rows.drop(POSITION).iter_rows(named=True)]  # fmt: skip
+        raw = pl.Series("raw", [text.encode() for text in texts], pl.Binary)
+        dead = rows.select(POSITION, pl.lit(reason).alias("reason"), raw)
+        return replace(records, frame=records.frame.filter(~is_other), dead=pl.concat([records.dead, dead]))
 
     def _first_bytes(self, reason: str) -> Records:
         """The input as one dead letter: its first bytes, the rest stays in the file."""
@@ -254,7 +289,11 @@ class IngestUnit:
 def _refused(table: str, frame: pl.DataFrame) -> int:
     """How many rows their contract will refuse."""
     contract = tables.by_name(table)
-    return frame.height - tables.judge(contract, frame.select(list(contract.columns()))).valid.height
+    typed = frame.select(list(contract.columns()))
+    of = tables.judge(contract, typed).failures[tables.ROW]
+    if DELETED in frame.columns:
+        of = of.filter(~of.is_in(spared_rows(typed, contract, frame[DELETED]).implode()))
+    return of.n_unique()
 
 
 def _apart(fitted: Fitted | Taken) -> dict[str, int]:

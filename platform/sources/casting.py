@@ -66,7 +66,8 @@ def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping, reading: Re
             for c, t in contract.items()
         ]
     )
-    typed, broken, rules, refused = _within_contract(typed, table)
+    deleted = values.truth(mapped[DELETED]) if DELETED in mapped.columns else None
+    typed, broken, rules, refused = _within_contract(typed, table, deleted)
     for c, text in ((c, text) for c, text in found.failed.items() if c in contract):
         texts[c] = pl.select(pl.coalesce(text, texts[c]) if c in texts else text).to_series()
     optional = {c: text.len() - text.null_count() for c, text in texts.items() if contract[c].nullable}
@@ -77,8 +78,8 @@ def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping, reading: Re
     texts |= {f"file:{c}": text for c, text in carried.items()}
     rescue = rescued.written(mapped.height, texts, rules)
     frame = typed.with_columns(rescue, mapped[POSITION])
-    if DELETED in mapped.columns:
-        frame = frame.with_columns(values.truth(mapped[DELETED]))
+    if deleted is not None:
+        frame = frame.with_columns(deleted)
     return Fitted(
         frame,
         found.collapsed,
@@ -141,14 +142,23 @@ def _left_over(taken: Taken, table: type[Table], verbatim: frozenset[str]) -> di
     }
 
 
+def spared_rows(typed: pl.DataFrame, table: type[Table], deleted: pl.Series) -> pl.Series:
+    """Numbers of the rows that are deletions and name their key, of which the contract asks nothing else."""
+    named = typed.select(pl.all_horizontal(pl.col(tables.spec(table).key).is_not_null())).to_series()
+    return (deleted.fill_null(value=False) & named).arg_true()
+
+
 def _within_contract(
-    typed: pl.DataFrame, table: type[Table]
+    typed: pl.DataFrame, table: type[Table], deleted: pl.Series | None
 ) -> tuple[pl.DataFrame, dict[str, pl.Series], dict[str, pl.Series], int]:
     """The frame without values of optional columns that break a rule, by column these values' texts and rules, and how
-    many rows break another rule.
+    many rows break another rule. Of ``deleted`` rows only the key is asked.
     """
     verdict = tables.judge(table, typed)
     nulled, refused = verdict.nulled, typed.height - verdict.valid.height
+    if deleted is not None and refused:
+        of = verdict.failures[tables.ROW]
+        refused = of.filter(~of.is_in(spared_rows(typed, table, deleted).implode())).n_unique()
     if nulled.is_empty():
         return typed, {}, {}, refused
     numbered = typed.with_row_index(tables.ROW)

@@ -16,15 +16,17 @@ import polars as pl
 from customer360.platform import tables
 from customer360.platform.errors import ConfigError
 from customer360.platform.quality.ahead import margin_of
-from customer360.platform.sources import grouping, joins, timestamps
+from customer360.platform.sources import grouping, joins, timestamps, values
 from customer360.platform.sources.base import Source
 from customer360.platform.sources.casting import DELETED
-from customer360.platform.sources.expressions import sql
+from customer360.platform.sources.expressions import nested, sql
+from customer360.platform.sources.formats.records import POSITION
 from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.mapping import Mapping
 from customer360.platform.sources.numbering import countable
 from customer360.platform.sources.renames import likely_name, names_in
 from customer360.platform.sources.values import Reading, Words
+from customer360.platform.tables import Table
 
 
 def mapping_of(source: Source, landing: Landing | None = None) -> Mapping:
@@ -82,6 +84,66 @@ def marking(source: Source, landing: Landing | None = None) -> Mapping:
     """The mapping of a source that also says which records are deletions; see `mapping_of`."""
     mapping = mapping_of(source, landing)
     return replace(mapping, columns={**mapping.columns, DELETED: source.deleted}) if source.deleted else mapping
+
+
+def deletions(source: Source, records: pl.DataFrame, landing: Landing, reading: Reading) -> pl.DataFrame:
+    """``_position`` of each record that a source takes, and ``_deleted``: whether all that it gives are deletions.
+
+    Raises:
+        ConfigError: the condition cannot be told of records like these.
+    """
+    table, mapping = tables.by_name(source.table), marking(source, landing)
+    taken = mapping.taken(records, table, reading)
+    told = replace(mapping, columns={DELETED: source.deleted}).applied(taken.frame, table, reading).frame[DELETED]
+    places = nested.records_of(taken.frame[POSITION]) if taken.elements else taken.frame[POSITION]
+    found = pl.DataFrame({POSITION: places, DELETED: values.truth(told).fill_null(value=False)})
+    return found.group_by(POSITION, maintain_order=True).agg(pl.col(DELETED).all())
+
+
+def _left_out_of_keys(mapping: Mapping, table: type[Table], records: pl.DataFrame, reading: Reading) -> list[str]:
+    """Columns that objects leave out and expressions of the key name, where every record has its key without them."""
+    named = {c: mapping.columns[c] for c in tables.spec(table).key if c in mapping.columns}
+    of_key = replace(mapping, columns=named)
+    taken = of_key.taken(records, table, reading)
+    found = of_key.applied(taken.frame, table, reading).frame.select(list(named))
+    has_key = not any(column.null_count() for column in found)
+    return of_key.absent(of_key.expressions().values(), list(records.columns)) if named and has_key else []
+
+
+def deletion_faults(
+    source: Source, columns: list[str], records: pl.DataFrame, landing: Landing, reading: Reading, *, keyed: bool
+) -> list[str] | None:
+    """What an input lacks whose first records are all deletions: of those only the key is asked, and what ``where`` and
+    ``deleted`` name. None for other inputs.
+
+    Records that merely leave out what the condition names are deletions where they hold nothing beside their key: else
+    a column of a new name would delete all that it came with.
+    """
+    if not source.deleted or source.group_by or not records.height:
+        return None
+    mapping, table = mapping_of(source, landing), tables.by_name(source.table)
+    key, contract = tables.spec(table).key, table.columns()
+    try:
+        told = deletions(source, records, landing, reading)
+        conditions = [sql.parsed(text) for text in (source.where, source.deleted) if text]
+        trees = mapping.expressions()
+        left_out = _left_out_of_keys(mapping, table, records, reading) if keyed else []
+    except ConfigError:  # which the faults of the input as a whole say
+        return None
+    if told.is_empty() or not told[DELETED].all():
+        return None
+    free = mapping.absent([*conditions, *(trees[c] for c in key if c in trees)], [])
+    beside = {name.casefold() for name in columns} - {name.casefold() for name in [*free, *key]}
+    there = [*columns, *mapping.optional(columns), *left_out]
+    lacking = mapping.absent(conditions, there)
+    if lacking and (beside or not keyed):
+        return None
+    others = {c: "NULL" for c, column in contract.items() if not column.nullable and c not in key}
+    asked = replace(mapping, columns={**{c: mapping.columns[c] for c in key if c in trees}, **others})
+    sample = records.with_columns(pl.lit(None, pl.String).alias(c) for c in left_out)
+    found = asked.faults(table, [*there, *lacking], sample)
+    reached = {*trees, *there}
+    return found + [f"key column {c} is not reached" for c in key if contract[c].nullable and c not in reached]
 
 
 def reading_of(source: Source, rules: dict[str, Any] | None = None, facts: dict[str, Any] | None = None) -> Reading:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from datetime import datetime
@@ -133,6 +134,131 @@ def test_a_deletion_may_hold_its_key_alone(shop: Any) -> None:
     assert deliver("2.parquet", (1, None, None, moment[3])) == ["Bo"]
     assert deliver("3.parquet", (1, "Ada late", moment[1], None)) == ["Bo"]
     assert deliver("4.parquet", (1, "Ada anew", moment[3], None)) == ["Ada anew", "Bo"]
+
+
+# ---- files of deletions alone
+
+
+TILL = Files(table="bronze.transactions", system="SHOP", path="till/*")
+SALE = "TRANSACTION_ID,CHANNEL,TRANSACTION_DATE,TRANSACTION_TYPE,TOTAL_AMOUNT,TRANSACTION_STATUS"
+ORDERS = {
+    "TRANSACTION_ID": "id", "CHANNEL": "'ECOMMERCE'", "TRANSACTION_DATE": "created_at", "TOTAL_AMOUNT": "total.amount",
+    "TRANSACTION_TYPE": "'PURCHASE'", "TRANSACTION_STATUS": "upper(status)",
+}  # fmt: skip
+
+
+def receipts(site: Any) -> dict[str, int]:
+    """What stands, after a run that lost nothing."""
+    planned = cli(site, "run", "silver.transactions", "--dry-run")
+    assert not any(word in planned.output for word in ("error", "warning", "needs", "lack")), planned.output
+    ran = cli(site, "run", "silver.transactions")
+    assert ran.exit_code == 0, ran.output
+    rows = site.lake.scan("silver.transactions").select("transaction_id", "total_amount").collect().rows()
+    return {key: int(amount) for key, amount in sorted(rows)}
+
+
+def sale(key: int, **beside: Any) -> str:
+    made = {"id": key, "created_at": "2026-03-02T09:30:00Z", "total": {"amount": "10.00"}, "status": "completed"}
+    return json.dumps(made | beside)
+
+
+@pytest.mark.parametrize(
+    ("condition", "gone"),
+    [
+        ("deleted", '{"id": 2, "deleted": true}'),
+        ("created_at IS NULL", '{"id": 2}'),
+        ("topic = 'orders/delete'", '{"topic": "orders/delete", "id": 2}'),
+        ("op = 'd'", '{"op": "d", "before": {"id": 2}}'),
+        ("op = 'd' OR meta.gone = 'true'", '{"id": "2", "meta": {"gone": true, "by": "clerk"}, "op": null}'),
+    ],
+)
+def test_a_file_of_objects_that_are_all_deletions_names_their_keys_alone(shop: Any, condition: str, gone: str) -> None:
+    mapping = ORDERS | {"TRANSACTION_ID": "COALESCE(id, before.id)"}
+    site = shop(till=TILL.model_copy(update={"mapping": mapping, "deleted": condition}))
+    site.deliver("till/1.jsonl", [sale(n, before=None) for n in (1, 2, 3)])
+    assert receipts(site) == {"1": 10, "2": 10, "3": 10}
+    site.deliver("till/2.json", [gone])
+    assert receipts(site) == {"1": 10, "3": 10}
+    facts = ledger.last_facts(site.lake, "bronze.transactions", "batch:till")
+    assert (facts["read"], facts["landed"], facts["dead"], facts.get("refused", 0)) == (1, 1, 0, 0)
+    site.deliver("till/3.jsonl", [sale(2, before=None)])
+    assert receipts(site) == {"1": 10, "2": 10, "3": 10}, "a later record brings it back"
+
+
+@pytest.mark.parametrize("mapping", [{}, {"TRANSACTION_ID": "TRANSACTION_ID", "TRANSACTION_DATE": "TRANSACTION_DATE"}])
+def test_a_table_of_deletions_alone_has_the_columns_of_the_key_and_the_condition(
+    shop: Any, mapping: dict[str, str]
+) -> None:
+    site = shop(till=TILL.model_copy(update={"mapping": mapping, "deleted": "op = 'd'", "where": "shop = 'A'"}))
+    row = "POS,2026-03-02T09:30:00Z,PURCHASE,10,COMPLETED,u,A"
+    site.deliver("till/1.csv", [f"{SALE},op,shop", f"R1,{row}", f"R2,{row}"])
+    site.deliver("till/2.csv", ["TRANSACTION_ID,op,shop", "R2,d,A", "R9,d,A", "R1,d,B"])
+    assert receipts(site) == {"R1": 10}
+    site.deliver("till/3.csv", ["TRANSACTION_ID,op,shop", "R1,d,A"])
+    assert receipts(site) == {}
+
+
+@pytest.mark.parametrize("mapping", [{}, {"STORE_ID": "code", "STORE_NAME": "name", "CITY": "town", "REGION": "kind"}])
+def test_deleted_stores_of_which_nothing_is_told_but_their_key(
+    shop: Any, mapping: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    site = shop(stores=STORES.model_copy(update={"mapping": mapping, "deleted": "gone"}))
+    head = ",".join(mapping.values()) or "STORE_ID,STORE_NAME,CITY,REGION"
+    site.deliver("st/1.csv", [f"{head},gone", "H1,Harbour,Bremen,x,false", "H2,Hill,Bremen,x,false"])
+    assert stores(site) == {"H1": "Harbour", "H2": "Hill"}
+    site.deliver("st/2.csv", [f"{head.split(',')[0]},gone", "H2,true"])
+    caplog.clear()
+    assert stores(site) == {"H1": "Harbour"}
+    assert not [r.message for r in caplog.records if "lack" in r.message or "without the column" in r.message]
+    site.deliver("st/3.csv", [f"{head.replace('name', 'label').replace('STORE_NAME', 'LABEL')},gone", "H3,x,y,z,false"])
+    caplog.clear()
+    cli(site, "run", "silver.stores")
+    assert "name" in caplog.text.lower(), "columns of the last records are remembered over it"
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "condition"),
+    [
+        ("2.csv", ["id,deleted", "2,true", "3,false"], "deleted"),
+        ("2.jsonl", ['{"id": 2, "deleted": true}', '{"id": 3}'], "deleted"),
+        ("2.csv", ["number,deleted", "2,true"], "deleted"),  # no key
+        ("2.jsonl", ['{"number": 2, "deleted": true}'], "deleted"),
+        ("2.csv", ["id", "2"], "deleted"),  # nothing says so
+        ("2.jsonl", ['{"id": 2, "createdAt": "2026-03-02"}'], "created_at IS NULL"),  # a column of a new name
+    ],
+)
+def test_other_files_are_asked_for_everything(shop: Any, name: str, lines: list[str], condition: str) -> None:
+    site = shop(till=TILL.model_copy(update={"mapping": ORDERS, "deleted": condition}))
+    site.deliver("till/1.jsonl", [sale(1, deleted=False), sale(2), sale(3)])
+    receipts(site)
+    site.deliver(f"till/{name}", lines)
+    assert "error" in cli(site, "run", "silver.transactions", "--dry-run").output
+    assert cli(site, "run", "silver.transactions").exit_code
+    assert site.lake.scan("silver.transactions").select(pl.len()).collect().item() == 3
+    facts = ledger.last_facts(site.lake, "bronze.transactions", "batch:till")
+    assert (facts["landed"], facts["dead"], facts["failed"]) == (0, 1, 1)
+
+
+def test_a_record_that_is_no_deletion_far_down_is_refused_alone(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from customer360.platform.sources.formats import text
+
+    monkeypatch.setattr(text, "BLOCK", 64)
+    site = shop(till=TILL.model_copy(update={"mapping": ORDERS, "deleted": "deleted"}))
+    site.deliver("till/1.jsonl", [sale(n) for n in range(1, 41)])
+    assert len(receipts(site)) == 40
+    rows = [f"{n},{str(n != 30).lower()}" for n in range(1, 40)]
+    site.deliver("till/2.csv", ["id,deleted", *rows])
+    assert cli(site, "run", "silver.transactions").exit_code in (0, LOST)
+    kept = site.lake.scan("silver.transactions").select("transaction_id").collect()["transaction_id"]
+    assert sorted(kept) == ["30", "40"]
+    facts = ledger.last_facts(site.lake, "bronze.transactions", "batch:till")
+    assert (facts["read"], facts["landed"], facts["dead"]) == (39, 38, 1)
+    letter = site.lake.scan("quality.dead_letters").collect().row(0, named=True)
+    assert "no deletion" in letter["reason"] and json.loads(letter["raw"]) == {"id": "30", "deleted": "false"}
+    objects = [json.dumps({"id": n, "deleted": True}) for n in range(1, 30)]
+    site.deliver("till/3.jsonl", [*objects, sale(30, total={"amount": "12.00"})])
+    assert cli(site, "run", "silver.transactions").exit_code == 0
+    assert receipts(site) == {"30": 12, "40": 10}, "objects may bring what others left out"
 
 
 # ---- snapshots

@@ -96,7 +96,7 @@ def _alone(landing: Landing, sample: Sample, loss: float, now: datetime) -> list
         *paths.same_content(landing, sample.waiting),
     ]
     if sample.rows.is_empty():
-        return [*found, *rows.condition_findings(sample)]
+        return [*found, *rows.condition_findings(sample), *columns.refusals(sample, loss)]
     for part in (
         rows.condition_findings(sample),
         rows.group_findings(sample),

@@ -29,7 +29,7 @@ CENTS = (60.0, 170.0)  # how much larger amounts are that lost their decimal sig
 def refusals(sample: Sample, loss: float) -> Iterator[Finding]:
     """By column and rule: rows that would be quarantined, and values that would be null."""
     verdicts = [look.verdict for look in sample.judged if look.verdict]
-    total = sample.rows.height
+    total = sample.height
     contract, key = sample.table.columns(), tables.spec(sample.table).key
     for refusing, cells in ((True, [v.failures for v in verdicts]), (False, [v.nulled for v in verdicts])):
         found = pl.concat([pl.DataFrame(schema=tables.FAILURES), *cells])

@@ -40,7 +40,12 @@ def contract_findings(waiting: Waiting) -> list[Finding]:
 
 def header_findings(landing: Landing, sample: Sample) -> Iterator[Finding]:
     """Columns that files lack, and what is likely their new name."""
-    looked = [look for look in sample.looks if look.columns and not other_delimiter(look)]
+    asked = [look for look in sample.looks if not look.only_deletions]
+    for look in sample.looks:
+        if look.only_deletions and look.lacks:
+            do = "it holds deletions alone, of which the key is asked"
+            yield Finding("error", sample.name, look.name, look.failure, do)
+    looked = [look for look in asked if look.columns and not other_delimiter(look)]
     lacking: dict[str, list[Look]] = {}
     other: dict[str, list[Look]] = {}
     strange: list[Look] = []

@@ -89,7 +89,7 @@ def _letters(sample: Sample, looks: list[Look], severity: Severity) -> Finding:
 def losses(sample: Sample, limit: float) -> Iterator[Finding]:
     """What a source would lose in all, beyond the share that is allowed, though no fault alone would."""
     dead = sum(look.dead.height for look in sample.looks if not look.failure)
-    rows = sample.rows.height + dead
+    rows = sample.height + dead
     lost = dead + sum(look.refused for look in sample.looks)
     if lost > limit * rows:
         what = f"{part(lost, rows)} would be lost in all, more than `loss: {limit:g}`"

@@ -18,12 +18,12 @@ from customer360.platform.ledger import Input
 from customer360.platform.sources import formats
 from customer360.platform.sources.base import Source
 from customer360.platform.sources.bronze import failure_text
-from customer360.platform.sources.casting import Fitted, fit
+from customer360.platform.sources.casting import DELETED, Fitted, fit, spared_rows
 from customer360.platform.sources.files import Files
 from customer360.platform.sources.formats.records import POSITION, Records, together
 from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.numbering import Numbering
-from customer360.platform.sources.stated import mapping_of, unmapped
+from customer360.platform.sources.stated import deletion_faults, mapping_of, marking, unmapped
 from customer360.platform.sources.values import Reading
 from customer360.platform.tables import Table, Verdict
 
@@ -69,6 +69,7 @@ class Look:
     is_whole: bool = False  # no row lies behind those that were judged
     failure: str = ""
     lacks: bool = False  # the failure is about its columns
+    only_deletions: bool = False  # nothing beside the key is asked of its columns
     fitted: Fitted | None = None
     texts: pl.DataFrame | None = None
     verdict: Verdict | None = None
@@ -117,20 +118,35 @@ class Sample:
 
     @cached_property
     def rows(self) -> pl.DataFrame:
-        """Typed rows of all judged files, with their ``_file``."""
-        frames = [look.fitted.frame.with_columns(pl.lit(look.name).alias(FILE)) for look in self.judged if look.fitted]
+        """Typed rows of all judged files, with their ``_file``, without deletions, which may hold their key alone."""
+        found = [(look, look.fitted.frame) for look in self.judged if look.fitted]
+        frames = [f.filter(_stands(look)).with_columns(pl.lit(look.name).alias(FILE)) for look, f in found]
         return pl.concat(frames) if frames else pl.DataFrame()
 
     @cached_property
     def texts(self) -> pl.DataFrame:
         """The values of `rows` as text before they were cast."""
         none = pl.DataFrame(schema=dict.fromkeys(self.table.columns(), pl.String))
-        return pl.concat([none, *(look.texts for look in self.judged if look.texts is not None)])
+        return pl.concat([none, *(look.texts.filter(_stands(look)) for look in self.judged if look.texts is not None)])
+
+    @cached_property
+    def height(self) -> int:
+        """How many rows the judged files would land, deletions among them."""
+        return sum(look.fitted.frame.height for look in self.judged if look.fitted)
 
     def said(self, column: str) -> str:
         """A contract column with the expression that it is mapped to."""
         text = self.source.mapping.get(column)
         return f"{column} ({text})" if text and text != column else column
+
+
+def _stands(look: Look) -> pl.Series:
+    """Whether a row of a judged file is no deletion."""
+    assert look.fitted is not None
+    frame = look.fitted.frame
+    if DELETED not in frame.columns:
+        return pl.Series([True]).new_from_index(0, frame.height)
+    return ~frame[DELETED].fill_null(value=False)
 
 
 Read = dict[tuple[Any, ...], tuple[Records, bool]]  # first records by file and reader, as several sources read one file
@@ -147,7 +163,7 @@ def sampled(landing: Landing, waiting: Waiting, read: Read) -> Sample:
         if place in judged:
             looks.append(_judged(landing, waiting, piece, rows, read))
         elif place in headers:
-            looks.append(_headed(landing, waiting.source, piece))
+            looks.append(_headed(landing, waiting, piece))
     return Sample(waiting, landing, tuple(looks), rows)
 
 
@@ -157,20 +173,29 @@ def _spread(count: int, limit: int) -> list[int]:
     return [round(place * (count - 1) / (limit - 1)) for place in range(limit)]
 
 
-def _headed(landing: Landing, source: Source, piece: Input) -> Look:
+def _headed(landing: Landing, waiting: Waiting, piece: Input) -> Look:
     """A file by its columns alone: of a text its first bytes are read, of others their first piece."""
+    source = waiting.source
     try:
         if isinstance(source, Files):
             head = landing.beginning_of(piece.name, HEAD)
             first = next(iter(formats.pieces(io.BytesIO(head), source.options, piece.name)), None)
             if first is not None and first.frame.width > 1 and not first.keyed:
-                return Look(piece.name, _columns(first))
+                alone = _key_faults(landing, waiting, first) is not None
+                return Look(piece.name, _columns(first), only_deletions=alone)
         first = next(iter(source.pieces(landing, piece)), None)
     except (SourceError, OSError) as fault:
         return Look(piece.name, (), failure=failure_text(fault))
     if first is None:
         return Look(piece.name, ())
-    return Look(piece.name, _columns(first), first.keyed, failure=_whole_failure(first))
+    alone = _key_faults(landing, waiting, first) is not None
+    return Look(piece.name, _columns(first), first.keyed, failure=_whole_failure(first), only_deletions=alone)
+
+
+def _key_faults(landing: Landing, waiting: Waiting, records: Records) -> list[str] | None:
+    """As `deletion_faults`."""
+    columns, reading = list(_columns(records)), waiting.reading
+    return deletion_faults(waiting.source, columns, records.frame, landing, reading, keyed=records.keyed)
 
 
 def _columns(records: Records) -> tuple[str, ...]:
@@ -197,6 +222,9 @@ def _judged(landing: Landing, waiting: Waiting, piece: Input, rows: int, read: R
         return replace(look, failure=failure)
     try:
         faults = unmapped(source, list(columns), records.frame, landing, keyed=records.keyed)
+        of_key = _key_faults(landing, waiting, records)
+        faults = faults if of_key is None else of_key
+        look = replace(look, only_deletions=of_key is not None)
     except ConfigError as fault:
         faults = [failure_text(fault)]
     if faults:
@@ -208,8 +236,17 @@ def _judged(landing: Landing, waiting: Waiting, piece: Input, rows: int, read: R
             raise
         return replace(look, failure=failure_text(fault))
     return replace(
-        look, fitted=fitted, texts=_texts(records.frame, waiting, landing), verdict=tables.judge(table, fitted.frame)
+        look, fitted=fitted, texts=_texts(records.frame, waiting, landing), verdict=_verdict(table, fitted.frame)
     )
+
+
+def _verdict(table: type[Table], frame: pl.DataFrame) -> Verdict:
+    """What the contract says of rows; of deletions it asks the key alone."""
+    verdict = tables.judge(table, frame)
+    if DELETED not in frame.columns:
+        return verdict
+    stands = ~pl.col(tables.ROW).is_in(spared_rows(frame, table, frame[DELETED]).implode())
+    return replace(verdict, failures=verdict.failures.filter(stands), nulled=verdict.nulled.filter(stands))
 
 
 def first_records(landing: Landing, source: Source, piece: Input, rows: int) -> tuple[Records, bool]:
@@ -234,7 +271,8 @@ def first_records(landing: Landing, source: Source, piece: Input, rows: int) -> 
 def _fitted(landing: Landing, waiting: Waiting, records: Records) -> Fitted:
     """Records of a file from its beginning as a run lands them, lines without numbers numbered."""
     source, table = waiting.source, waiting.table
-    fitted = fit(records.frame, table, mapping_of(source, landing), waiting.reading)
+    mapping = mapping_of(source, landing) if source.group_by else marking(source, landing)
+    fitted = fit(records.frame, table, mapping, waiting.reading)
     if source.group_by:
         return fitted
     return replace(fitted, frame=Numbering().filled(table, fitted.frame, [*_columns(records), *source.mapping]))
