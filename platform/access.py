@@ -132,13 +132,15 @@ def rotate(state: Path, key_id: str, keep: timedelta = timedelta(0)) -> str:
     """A new key with name, role, scopes and limits of another, which stays good for ``keep`` and no longer.
 
     Raises:
-        ConfigError: there is no such key, or it was rotated before.
+        ConfigError: there is no such key, it was rotated before, or it has expired.
     """
     now = datetime.now(UTC)
     with _changing(state) as keys:
         old = _known(keys, key_id)
         if old.replaced_by is not None:
             raise ConfigError(f"the key {old.id} was rotated before: {old.replaced_by} has its name")
+        if old.is_expired(now):
+            raise ConfigError(f"the key {old.id} has expired; issue another")
         limits = {"scopes": old.scopes, "per_minute": old.per_minute, "expires_at": old.expires_at}
         fresh = _add(keys, old.name, old.role, limits)
         ends = _after(now, keep) if old.expires_at is None else min(old.expires_at, str(_after(now, keep)))

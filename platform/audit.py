@@ -8,6 +8,7 @@ changed, left out or put in shows; that the last lines were cut shows against a 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -57,9 +58,12 @@ def append(state: Path, **facts: str | int | None) -> None:
         entry: dict[str, Any] = {"n": before.lines + 1, "at": now.isoformat(timespec="milliseconds"), **cut}
         entry["digest"] = _digest(before.digest, entry)
         line = ("\n" if is_torn else "") + json.dumps(entry, ensure_ascii=False) + "\n"
-        target = os.open(home / f"{now:%Y-%m}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        newest = [file.name for file in _files(home)][-1:]  # a clock that was put back begins no file before it
+        target = os.open(home / max(f"{now:%Y-%m}.jsonl", *newest), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        data = line.encode()
         try:
-            os.write(target, line.encode())
+            if os.write(target, data) != len(data):
+                raise OSError(errno.ENOSPC, "the line of the audit could not be written whole")
         finally:
             os.close(target)
 

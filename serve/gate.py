@@ -28,6 +28,7 @@ GUARDED = ("/v1/", "/metrics")
 HEALTH = "/healthz"
 SCOPES = ("profile", "recommendations", "scores", "identity")  # tags of the endpoints that a key may be bound to
 BODY_SECONDS = 10.0  # for the next piece of a body
+PIECES = 3  # of as many seconds for all of it
 BURST_SECONDS = 10  # of a key's rate may come at once
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -108,7 +109,7 @@ class Gate:
 
     def _admit(self, scope: Scope) -> None:
         """Raises what keeps a request out."""
-        headers, path = Headers(scope=scope), scope["path"]
+        headers, path = Headers(scope=scope), _own_path(scope)
         if path != HEALTH and self._at_once > self._most_at_once:
             raise HTTPException(503, "too many requests at once", {"Retry-After": "1"})
         if path.startswith(GUARDED):
@@ -131,14 +132,14 @@ class Gate:
 
     def _bounded(self, receive: Receive) -> Receive:
         """The body, as long as it is short enough and goes on coming."""
-        got, is_whole = 0, False
+        got, is_whole, until = 0, False, time.monotonic() + PIECES * BODY_SECONDS
 
         async def bounded() -> Message:
             nonlocal got, is_whole
             if is_whole:
                 return await receive()
             try:
-                message = await asyncio.wait_for(receive(), BODY_SECONDS)
+                message = await asyncio.wait_for(receive(), max(min(BODY_SECONDS, until - time.monotonic()), 0.001))
             except TimeoutError:
                 raise HTTPException(408, "the rest of the body did not come") from None
             got += len(message.get("body", b""))
@@ -167,6 +168,12 @@ class Gate:
         if "content-length" in (sent := Headers(scope=scope)) or "transfer-encoding" in sent:
             response.headers["Connection"] = "close"  # the rest of the body is not read
         await response(scope, receive, send)
+
+
+def _own_path(scope: Scope) -> str:
+    """The path below the prefix under which a proxy serves the application."""
+    path, prefix = str(scope["path"]), str(scope.get("root_path", "")).rstrip("/")
+    return path[len(prefix) :] if prefix and path.startswith(f"{prefix}/") else path
 
 
 def place_of(fault: Exception) -> str:

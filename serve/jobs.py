@@ -16,7 +16,7 @@ from customer360.models.lifecycle.promotion import Outcome
 from customer360.models.lifecycle.tuning import Tuned
 from customer360.pipelines import last_complete_day_end
 from customer360.platform import graph, online, privacy, telemetry, warehouse
-from customer360.platform.errors import ModelError
+from customer360.platform.errors import Customer360Error, ModelError
 from customer360.platform.lake import editions
 from customer360.platform.ledger import Run
 from customer360.platform.run import RunRequest, lake_of, run
@@ -45,13 +45,23 @@ def run_pipeline(settings: Settings, request: RunRequest) -> Run:
     with freshness.watched(state_folder(settings), request.command) as ended:
         try:
             record = run(settings, request, rules=rules)
-        finally:  # a refusal holds from here on, also where gold failed
-            publish_refusals(lake_of(settings), state_folder(settings))
+        except BaseException:  # a refusal that landed holds, also where gold failed or an end was asked for
+            _publish_refusals_beside(settings)
+            raise
+        publish_refusals(lake_of(settings), state_folder(settings))
         ended.append(record)
     if any(node.node == money.TRANSACTIONS for node in record.nodes):
         for notice in money.notices(lake_of(settings), rules):
             telemetry.log.warning(notice)
     return record
+
+
+def _publish_refusals_beside(settings: Settings) -> None:
+    """Publish what is refused; a fault is said, and does not hide the one that is under way."""
+    try:
+        publish_refusals(lake_of(settings), state_folder(settings))
+    except (Customer360Error, OSError) as fault:
+        telemetry.log.error(f"what people refuse was not published: {fault}")
 
 
 def preview_pipeline(settings: Settings, request: RunRequest) -> Preview:

@@ -78,8 +78,8 @@ class Stop:
         self._asked.wait(seconds)
 
     def at(self, point: str) -> None:
-        """An observer of a run."""
-        if self:
+        """An observer of a run. What is being published is finished: refusals that have just landed are, too."""
+        if self and not point.endswith("publication"):
             raise Stopped(point)
 
     @contextmanager
@@ -131,7 +131,7 @@ def _rounds(
     number, failed, tried_at, seen, is_due = 0, 0, 0.0, Look(), True
     while not stop:
         look = look_at(lake_of(settings), settings)
-        again = failed > 0 and time.monotonic() - tried_at >= min(seconds * 2 ** (failed - 1), LONGEST_PAUSE)
+        again = failed > 0 and time.monotonic() - tried_at >= _pause(seconds, failed)
         if is_due or again or (look and look != seen):
             seen = _settled(settings, look, stop)
             if stop:
@@ -144,6 +144,11 @@ def _rounds(
             if not failed:
                 seen = Look()
         stop.wait(seconds)
+
+
+def _pause(seconds: float, failed: int) -> float:
+    """Seconds until a round that failed so many times in a row is tried again."""
+    return min(seconds * 2.0 ** min(failed - 1, 20), LONGEST_PAUSE)
 
 
 def _settled(settings: Settings, look: Look, stop: Stop) -> Look:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from customer360.platform import tables, telemetry
+from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import File, Lake, folds
+from customer360.platform.lake.damage import UNREADABLE
 from customer360.platform.lake.upkeep import vacuum
 from customer360.platform.run.origins import origins
 from customer360.platform.settings import LakeSettings
@@ -34,15 +37,28 @@ class Folded:
 
 
 def tend(lake: Lake, settings: LakeSettings) -> list[Folded]:
-    """Do what the policy says is due; returns the tables that were folded. Call it under the lake's run lock."""
+    """Do what the policy says is due; returns the tables that were folded. Call it under the lake's run lock.
+
+    A table with a damaged file is left as it is, and that is said: what the run has built stands and is served.
+    """
     done = []
     for name in growing(lake):
-        if due := _due(lake, name, settings, datetime.now(UTC)):
-            done.append(compact(lake, name, settings, groups=due))
-            telemetry.event(f"folded {name:<34} {done[-1].before:,} files into {done[-1].after:,}")
+        with _told(f"small files of {name} were not folded"):
+            if due := _due(lake, name, settings, datetime.now(UTC)):
+                done.append(compact(lake, name, settings, groups=due))
+                telemetry.event(f"folded {name:<34} {done[-1].before:,} files into {done[-1].after:,}")
     if settings.keep_days is not None:
-        _vacuum_daily(lake, timedelta(days=settings.keep_days))
+        with _told("old files were not deleted"):
+            _vacuum_daily(lake, timedelta(days=settings.keep_days))
     return done
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (Customer360Error, *UNREADABLE) as fault:
+        telemetry.log.error(f"{what}: {str(fault).splitlines()[0]}; `customer360 doctor` names damaged files")
 
 
 def growing(lake: Lake) -> list[str]:

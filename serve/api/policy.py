@@ -49,7 +49,9 @@ async def known_caller(
     if found is not None:
         return found
     state: Path = request.app.state.folder
-    return access.verify(state, bearer.credentials if bearer else header)
+    principal = access.verify(state, bearer.credentials if bearer else header)
+    request.state.principal = principal  # whose reading the audit notes
+    return principal
 
 
 async def caller(request: Request, principal: Annotated[Principal, Depends(known_caller)]) -> Principal:

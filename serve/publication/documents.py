@@ -131,6 +131,7 @@ def delete_person(state: Path, person_id: str, former: Iterable[str] = ()) -> Ge
     try:
         stored = OnlineStore(state).get("person", person_id) or {}
     except NotPublished:
+        forget_refusals(state, person_id, [])
         return None
     forget_refusals(state, person_id, stored.get("accounts", []))
     own = [(kind, person_id) for kind in ("person", "scores", "categories", "recommendations")]

@@ -23,6 +23,7 @@ from customer360.pipelines.gold.customers.consent import PURPOSES
 from customer360.platform import online
 from customer360.platform.lake import Lake
 from customer360.platform.online import NotPublished, OnlineStore, Unsound, View
+from customer360.platform.privacy import unfinished_erasures
 
 ANSWERS, IDENTITIES = "silver.consent_intervals", "silver.identities"
 FOLDER, KIND = "refusals", "refused"
@@ -42,6 +43,8 @@ def publish_refusals(lake: Lake, state: Path) -> None:
 
 def _documents(lake: Lake) -> pl.DataFrame:
     no = lake.scan(ANSWERS).filter(pl.col("valid_to").is_null(), ~pl.col("is_allowed"))
+    leaving = [person for who in unfinished_erasures(lake).values() for person in who.persons]
+    no = no.filter(~pl.col("person_id").is_in(leaving))
     refused = no.group_by("person_id").agg(purposes=pl.col("purpose").unique().sort()).collect()
     keyed = [refused.rename({"person_id": "key"})]
     if lake.exists(IDENTITIES):
