@@ -59,10 +59,13 @@ def append(state: Path, **facts: str | int | None) -> None:
         entry["digest"] = _digest(before.digest, entry)
         line = ("\n" if is_torn else "") + json.dumps(entry, ensure_ascii=False) + "\n"
         newest = [file.name for file in _files(home)][-1:]  # a clock that was put back begins no file before it
-        target = os.open(home / max(f"{now:%Y-%m}.jsonl", *newest), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        into = home / max([f"{now:%Y-%m}.jsonl", *newest])
+        target = os.open(into, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         data = line.encode()
         try:
+            size = os.fstat(target).st_size
             if os.write(target, data) != len(data):
+                os.ftruncate(target, size)
                 raise OSError(errno.ENOSPC, "the line of the audit could not be written whole")
         finally:
             os.close(target)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,28 @@ def test_readers_at_once_are_all_noted(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda i: audit.append(tmp_path, person=f"p{i}"), range(40)))
     assert audit.verify(tmp_path).lines == 40
+
+
+def test_a_clock_that_is_put_back_breaks_no_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock:
+        moments = iter(datetime(2026, month, 1, tzinfo=UTC) for month in (2, 3, 2, 3))
+
+        @classmethod
+        def now(cls, zone: object) -> datetime:
+            return next(cls.moments)
+
+    monkeypatch.setattr(audit, "datetime", Clock)
+    for person in ("p1", "p2", "p3", "p4"):
+        audit.append(tmp_path, person=person)
+    assert audit.verify(tmp_path).lines == 4
+    assert [entry["person"] for entry in audit.entries(tmp_path)] == ["p1", "p2", "p3", "p4"]
+
+
+def test_a_line_that_is_not_whole_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = os.write
+    monkeypatch.setattr(audit.os, "write", lambda file, data: whole(file, data[:9]))  # a full disk
+    with pytest.raises(OSError, match="whole"):
+        audit.append(tmp_path, person="p1")
+    monkeypatch.undo()
+    audit.append(tmp_path, person="p2")
+    assert [entry["person"] for entry in audit.entries(tmp_path)] == ["p2"] and audit.verify(tmp_path).lines == 1

@@ -231,3 +231,29 @@ def test_what_stands_before_the_proxy_is_loaded_in_no_time() -> None:
     heavy = "polars", "duckdb", "fastapi", "pyarrow", "customer360.models"
     script = f"import sys; import customer360.serve.front; sys.exit(any(m in sys.modules for m in {heavy!r}))"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_a_body_that_trickles_ends(published: Any, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def trickling(read: list[int]) -> AsyncIterator[dict[str, Any]]:
+        while True:
+            read.append(1)
+            await asyncio.sleep(0.04)
+            yield {"type": "http.request", "body": b"[", "more_body": True}
+
+    monkeypatch.setattr(gate, "BODY_SECONDS", 0.1)
+    key, read = client("service").headers["X-API-Key"], list[int]()
+    scope = scope_of("/v1/identity/lookup", x_api_key=key, content_type="application/json")
+    assert exchanged(build_app(Settings(state=str(published.state))), scope, trickling(read))[0] == 408
+    assert 2 < len(read) < 20
+
+
+def test_behind_a_prefix_readings_are_audited_and_keys_come_first(own_shop: Any) -> None:
+    own_shop.publish()
+    app = build_app(Settings(state=str(own_shop.state)))
+    key = own_shop.clients()("service").headers["X-API-Key"]
+    client = TestClient(app, root_path="/shop")
+    assert client.get("/shop/v1/people/p_ann", headers={"X-API-Key": key}).status_code == 200
+    assert [entry["person"] for entry in audit.entries(own_shop.state)] == ["p_ann"]
+    read: list[int] = []
+    scope = scope_of("/shop/v1/identity/lookup", content_type="application/json") | {"root_path": "/shop"}
+    assert (exchanged(app, scope, endless(read))[0], read) == (401, [])

@@ -206,3 +206,16 @@ def test_a_stranger_watches(process: subprocess.Popen[str], tmp_path: Path) -> N
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
     drained.join()
+
+
+def test_pauses_stay_bounded_however_often_rounds_fail() -> None:
+    assert [watch._pause(5.0, failed) for failed in (1, 2, 3)] == [5.0, 10.0, 20.0]
+    assert watch._pause(5.0, 5_000) == watch.LONGEST_PAUSE
+
+
+def test_what_is_being_published_is_finished() -> None:
+    stop = Stop()
+    stop.ask()
+    stop.at("before publication")
+    with pytest.raises(Stopped):
+        stop.at("before commit")

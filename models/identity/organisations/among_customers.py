@@ -20,7 +20,7 @@ from customer360.models.identity.organisations.evidence import WEBSITE
 from customer360.models.identity.organisations.mentions import MENTION, account_of, is_mention
 from customer360.models.identity.organisations.names import organisation_name
 from customer360.models.identity.organisations.resolution import resolve_organisations
-from customer360.models.identity.organisations.telling import ENTITY, NAME, PERSON, with_entities
+from customer360.models.identity.organisations.telling import ENTITY, NAME, NO_FIRM, PERSON, with_entities
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.weighing.predict import PAIR_SCHEMA
 from customer360.platform import graph
@@ -32,10 +32,6 @@ NUMBER = "organisation_number"
 # What a person has and a firm has not, and what of a contact is not the firm's.
 _OF_PEOPLE = ("first_name", "last_name", "date_of_birth", "gender")
 _OF_FIRMS = ("record_id", "source_system", "customer_id", ENTITY, NAME, WEBSITE, NUMBER, "last_updated_at")
-# Where a form asks for the firm of somebody who has none.
-_NO_FIRM = """self, self employed, selfemployed, myself, me, freelance, freelancer, independent, individual, private,
-    private person, privat, privatperson, privatkunde, particulier, particular, partikulier, personal, home, retired,
-    student, unemployed, sole trader, no company, keine, keine firma, aucune, ninguna, nessuna, geen, x"""
 
 
 class Organisations(Table, table="silver.organisations", sort_by=("organisation_id",), bucketed=False):
@@ -89,10 +85,10 @@ def customers(records: pl.DataFrame, rules: IdentityRules) -> Customers:
     named = pl.col(NAME)
     text = plain_text(named)
     whole = plain_text(pl.concat_str("first_name", "last_name", separator=" ", ignore_nulls=True))
-    nobody = sorted({*rules.standardization.junk_names, *(" ".join(w.split()) for w in _NO_FIRM.split(","))})
+    nobody = sorted({*rules.standardization.junk_names, *NO_FIRM})
     is_firm = (~text.is_in(nobody) & text.ne_missing(whole) & text.str.contains(r"\p{L}")).fill_null(False)
     # Who trades under the own name is no other than the person, where the source does not say that it is a firm.
-    told = with_entities(records.with_columns(pl.when(is_firm | pl.col(ENTITY).is_not_null()).then(named).alias(NAME)))
+    told = with_entities(records.with_columns(pl.when(is_firm).then(named).alias(NAME)))
     is_person = pl.col(ENTITY) == PERSON
     people = told.filter(is_person).with_columns(pl.when(is_firm).then(NAME).alias(NAME))
     own = told.filter(~is_person).with_columns(pl.lit(None, told.schema[c]).alias(c) for c in _OF_PEOPLE)

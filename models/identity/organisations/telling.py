@@ -6,6 +6,7 @@ import re
 
 import polars as pl
 
+from customer360.models.identity.evidence.standardize import plain_text
 from customer360.models.identity.organisations.legal_forms import JOINED, SPOKEN, TELLING
 from customer360.models.identity.organisations.names import organisation_name
 
@@ -19,6 +20,11 @@ _STATED = {
     PERSON: """person persons people individual individuals private consumer b2c human natural contact personne privat
         particulier persona persoon p i false no n 0 f""",
 }
+# Where a form asks for the firm of somebody who has none.
+_NOBODY_S = """self, self employed, selfemployed, myself, me, freelance, freelancer, independent, individual, private,
+    private person, privat, privatperson, privatkunde, particulier, particular, partikulier, personal, home, retired,
+    student, unemployed, sole trader, no company, keine, keine firma, aucune, ninguna, nessuna, geen, x"""
+NO_FIRM = [" ".join(words.split()) for words in _NOBODY_S.split(",")]
 _KINDS = {word: kind for kind, words in _STATED.items() for word in words.split()}
 # A short form is told from a surname ("Sá", "Ag") by how it is written: with points or a stroke.
 _POINTED = r"(?i)\b(?:s\.\s?a\.(?:\s?s\.)?|b\.\s?v\.|n\.\s?v\.|s\.\s?p\.\s?a\.|s\.\s?l\.|k\.\s?k\.|a/s|s/a)\s*$"
@@ -35,6 +41,7 @@ def with_entities(records: pl.DataFrame) -> pl.DataFrame:
     name otherwise is a person, of the organisation that is named beside.
     """
     texts = {name: _text(records, name) for name in ("first_name", "last_name", "full_name", NAME, ENTITY)}
+    texts[NAME] = pl.when(~plain_text(texts[NAME]).is_in(NO_FIRM)).then(texts[NAME])
     rows = records.with_columns(**texts).select(*texts)
     whole = pl.concat_str("first_name", "last_name", separator=" ", ignore_nulls=True)
     whole = pl.coalesce("full_name", pl.when(whole != "").then(whole))

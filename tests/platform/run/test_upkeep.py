@@ -188,3 +188,13 @@ def test_memory_is_flat_over_many_rounds(shop: Any) -> None:
 
     before = held(2, 20)
     assert held(22, 40) - before < 40, "megabytes"
+
+
+def test_a_damaged_file_costs_no_run(shop: Any, caplog: pytest.LogCaptureFixture) -> None:
+    shop = folding(shop, fold_files=0)
+    batches(shop, 3)
+    victim = Path(shop.lake.uri(ORDERS), shop.lake.files(ORDERS)[0].path)
+    victim.unlink()
+    own = shop.settings.lake.model_copy(update={"fold_files": 2})
+    assert [done.table for done in upkeep.tend(shop.lake, own)] == [CLICKS, "quality.dead_letters"]
+    assert f"small files of {ORDERS} were not folded" in caplog.text and "customer360 doctor" in caplog.text

@@ -21,6 +21,9 @@ from customer360.models.identity.organisations.telling import with_entities
         ({"full_name": "Blue Harbor", "entity_type": "reseller"}, "person", None),
         ({"entity_type": "company", "email_address": "a@b.org"}, "person", None),
         ({"first_name": "Blue", "last_name": "Harbor", "entity_type": "Company"}, "organisation", "Blue Harbor"),
+        ({"organisation_name": "Self-Employed", "first_name": "Ann", "last_name": "Lee"}, "person", None),
+        ({"organisation_name": "Freelance", "full_name": "Ann Lee", "entity_type": "b2b"}, "organisation", "Ann Lee"),
+        ({"organisation_name": "Private", "entity_type": "prospect"}, "person", None),
     ],
 )
 def test_who_is_an_organisation(record, entity, name):
