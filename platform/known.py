@@ -1,8 +1,11 @@
 """What a source has landed, as one table: what is new is found from it, not from all batches of the past.
 
 One object a source, ``_known/<source>/<number of its last batch>.parquet``: its inputs, each as it stood when it was
-last read or looked at. It repeats manifests and outcomes, and may be deleted at any time: then it is made from them
-again. Whoever changes what a batch gave deletes it (``Outcome.save``). Batches after it are read one by one.
+last read or looked at. It repeats manifests, outcomes and moves, and may be deleted at any time: then it is made from
+them again. Whoever changes what a batch gave deletes it (``Outcome.save``). Batches after it are read one by one.
+
+``_moved/<source>/inputs.parquet`` are the places to which inputs were moved or copied: rows of the same table, which no
+batch tells. They are kept for good; those of a batch whose inputs are new again do not count.
 """
 
 from __future__ import annotations
@@ -62,6 +65,9 @@ class Known(Sequence[Batch]):
         if not rows:
             return held
         fresh = _frame(rows).unique("name", keep="last", maintain_order=True)
+        if not self.upto:
+            again = [b.seq for b, outcome in self.later if _is_again(outcome)]
+            held = moves(self.lake, self.source).filter(~pl.col("seq").is_in(again), pl.col("seq") <= self.landed)
         return pl.concat([held.join(fresh, on="name", how="anti"), fresh])
 
     @cached_property
@@ -120,13 +126,12 @@ def noted(known: Known, landed: int, touched: Iterable[Input] = ()) -> None:
     if not touched and len(fresh) <= ledger.LOOSE and rows < NEW_INPUTS * table.height:
         return
     table = _looked_at(table, touched)
+    _keep_moves(known, table, [t.name for t in touched if "copy_of" in t.detail])
     cursors = [b.seq for b, _ in fresh if b.cursor is not None]
     upto = fresh[-1][0].seq if fresh else known.upto
     head = {"upto": upto, "cursor_seq": cursors[-1] if cursors else known.cursor_seq}
-    body = io.BytesIO()
-    table.write_parquet(body, compression="lz4", statistics=False)
     path = _path(known.source, upto)
-    known.lake.put(path, json.dumps(head).encode() + b"\n" + body.getvalue())
+    known.lake.put(path, _written(head, table))
     known.lake.delete([p for p in known.lake.objects(f"{KNOWN}/{known.source}") if p != path])
     _held.pop((known.lake.root, known.source), None)
 
@@ -141,6 +146,35 @@ def _looked_at(table: pl.DataFrame, touched: list[Input]) -> pl.DataFrame:
     )
     same = looks.join(table.select("sha256", "seq", "place", "waits", "failed", of="name"), on="of")
     return pl.concat([table.join(same, on="name", how="anti"), same.select(list(INPUTS))])
+
+
+# ---- moves ------------------------------------------------------------------------------------------------------
+
+
+def moves(lake: Lake, source: str) -> pl.DataFrame:
+    """One row a place to which an input was moved or copied (`INPUTS`): batch and place in it are those of the input.
+
+    A row whose name is that of an input of a batch says nothing beside the batch.
+    """
+    data = lake.get(ledger.moved(source))
+    return pl.DataFrame(schema=INPUTS) if data is None else _read(data)
+
+
+def _keep_moves(known: Known, table: pl.DataFrame, names: list[str]) -> None:
+    if names:
+        new = table.filter(pl.col("name").is_in(names))
+        old = moves(known.lake, known.source).join(new, on="name", how="anti")
+        known.lake.put(ledger.moved(known.source), _written({}, pl.concat([old, new])))
+
+
+def _written(head: dict[str, Any], table: pl.DataFrame) -> bytes:
+    body = io.BytesIO()
+    table.write_parquet(body, compression="lz4", statistics=False)
+    return json.dumps(head).encode() + b"\n" + body.getvalue()
+
+
+def _read(data: bytes) -> pl.DataFrame:
+    return pl.read_parquet(io.BytesIO(data[data.index(b"\n") + 1 :]))
 
 
 # ---- the stored table -------------------------------------------------------------------------------------------
@@ -165,7 +199,7 @@ def _stored_inputs(lake: Lake, source: str, upto: int) -> pl.DataFrame:
     held = _held.get((lake.root, source))
     if held is None or held[0] != stamp:
         data = lake.get(_path(source, upto)) or b""
-        held = _held[lake.root, source] = stamp, pl.read_parquet(io.BytesIO(data[data.index(b"\n") + 1 :]))
+        held = _held[lake.root, source] = stamp, _read(data)
     return held[1]
 
 

@@ -6,7 +6,8 @@ nodes, rows, seconds and failures. ``_landed/<source>/<seq>.json`` holds what a 
 
 A source of many batches is *bound*: ``_bound/<folder>/<source>.json`` repeats its objects, each with what the listing
 says of it, so that a run reads one object and those that are newer. What differs from the listing is not believed, so
-it may be deleted at any time. ``_known/<source>/`` holds all inputs of a source as one table (``known``).
+it may be deleted at any time. ``_known/<source>/`` holds all inputs of a source as one table, ``_moved/<source>/`` the
+places to which they were moved (``known``).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 from customer360.platform.lake import Lake, reached
 
-BATCHES, LANDED, RUNS, BOUND, KNOWN = "_batches", "_landed", "_runs", "_bound", "_known"
+BATCHES, LANDED, RUNS, BOUND, KNOWN, MOVED = "_batches", "_landed", "_runs", "_bound", "_known", "_moved"
 LOOSE = 50  # objects of a source that are read one by one, beyond which they are bound
 AGAIN, IGNORED = "again", "ignored"  # what becomes of the inputs of a batch that was dropped
 
@@ -73,6 +74,11 @@ def batches_after(lake: Lake, source: str, seq: int) -> list[Batch]:
     """The manifests of a source with a number above ``seq``, oldest first; those before are not looked at."""
     found = (lake.get(path) for path in lake.objects(f"{BATCHES}/{source}", after=_numbered(BATCHES, source, seq)))
     return sorted((_batch(json.loads(data)) for data in found if data), key=lambda b: b.seq)
+
+
+def moved(source: str) -> str:
+    """Path of the object that holds the places to which inputs of a source were moved."""
+    return f"{MOVED}/{source}/inputs.parquet"
 
 
 def _numbered(folder: str, source: str, seq: int) -> str:
@@ -190,6 +196,9 @@ class Outcome:
     def save(self, lake: Lake) -> None:
         # What is known of the source's inputs repeats the outcomes up to a batch, which is its name.
         stale = [p for p in lake.objects(f"{KNOWN}/{self.source}") if int(Path(p).stem) >= self.seq]
+        if stale and not lake.objects(f"{MOVED}/{self.source}"):
+            # Lakes of before moves were kept have them in this table alone; what batches tell of it does not count.
+            lake.put(moved(self.source), lake.get(stale[-1]) or b"")
         lake.delete(stale)
         lake.put(_numbered(LANDED, self.source, self.seq), json.dumps(asdict(self), default=str).encode())
 

@@ -16,6 +16,7 @@ import polars as pl
 
 from customer360.platform import ledger, quality, telemetry
 from customer360.platform.errors import RunError, SourceError
+from customer360.platform.known import moves
 from customer360.platform.lake import Lake
 from customer360.platform.ledger import Batch, Input, InputOutcome, Outcome
 from customer360.platform.run.executor import Executor, Failure, LocalExecutor
@@ -224,14 +225,16 @@ def _reread(
     # of both tables: what is written must not have the name of a file that one of them holds already
     attempt = max(lake.transaction(table, f"reread:{name}") or 0 for table in (LETTERS, GROUPED, source.table)) + 1
     parts = parts_anew(lake, name, list({b.seq: b for b, _ in chosen}.values()))
-    kept, units = [], []
+    kept, units, places = [], [], _places(lake, name)
     for batch, index in chosen:
-        if why := _unlike(landing, source, batch.inputs[index], outcomes.get(batch.seq)):
-            kept.append(f"batch {batch.seq}: {batch.inputs[index].name} {why}; its rows stay as they are")
+        piece, there = batch.inputs[index], places.get((batch.seq, index), [])
+        found, why = _found(landing, source, piece, outcomes.get(batch.seq), there)
+        if why:
+            kept.append(f"batch {batch.seq}: {piece.name} {why}; its rows stay as they are")
         else:
             checks = checks_of(rules, source.table)
             reading = reading_of(source, rules)
-            units.append(IngestUnit(lake, landing, name, source, batch, index, checks, reading, attempt, parts=parts))
+            units.append(IngestUnit(lake, found, name, source, batch, index, checks, reading, attempt, parts=parts))
     done: list[tuple[IngestUnit, Landed]] = []
     for place, result in telemetry.beating(executor.map(units), f"reading {name} again"):
         unit = units[place]
@@ -253,6 +256,26 @@ def _reread(
     _note(lake, source, done, outcomes)
     noted(lake, name, source, made)
     return Reread(name, len(done), made.before, sum(made.rows.values()), tuple(kept))
+
+
+def _places(lake: Lake, name: str) -> dict[tuple[int, int], list[str]]:
+    """Where inputs of a source lie by now, by batch and place in it; the newest place last."""
+    found: dict[tuple[int, int], list[str]] = {}
+    for seq, place, path in moves(lake, name).select("seq", "place", "name").iter_rows():
+        found.setdefault((seq, place), []).append(path)
+    return found
+
+
+def _found(
+    landing: Landing, source: Source, piece: Input, outcome: Outcome | None, places: list[str]
+) -> tuple[Landing, str]:
+    """The landing root in which an input is what was read, moved or not; else why it is not."""
+    why = _unlike(landing, source, piece, outcome)
+    for place in reversed(places) if why else ():
+        moved = replace(landing, moved=((piece.name, place),))
+        if place != piece.name and not _unlike(moved, source, piece, outcome):
+            return moved, ""
+    return landing, why
 
 
 def _unlike(landing: Landing, source: Source, piece: Input, outcome: Outcome | None) -> str:

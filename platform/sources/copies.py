@@ -3,9 +3,9 @@
 A file is one that landed if its last name, size and SHA-256 are. That alone is no reason to pass it by: a shop that
 writes its first list again, after another, means it. So a file is no news only where
 
-- its old place is empty and its time of change is the old one: it was moved; or
+- its old place is empty or holds something else, and its time of change is the old one: it was moved; or
 - every file that landed from then on is among the copies, in the same order: landing them all again would end where
-  things stand.
+  things stand. What was moved is none of these copies: it stands where it stood, before what came since.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def copies(
                 matched[file["name"]] = same
     if not matched:
         return {}
-    there = set(listing["name"])
+    there = _unmoved(landing, {r["name"]: r for rows in matched.values() for r in rows}, listing)
     found: dict[str, str] = {}
     for file in fresh:
         old = [r for r in matched.get(file["name"], ()) if r["name"] not in there]
@@ -51,7 +51,19 @@ def copies(
     rest = {name: rows for name, rows in matched.items() if name not in found}
     if moved_only:
         rest = {n: left for n, rows in rest.items() if (left := [r for r in rows if r["name"] not in there])}
-    return found | _restated(rest, {r["name"] for rows in matched.values() for r in rows}, last)
+    return found | _restated(rest, {r["name"] for rows in rest.values() for r in rows}, last)
+
+
+def _unmoved(landing: Landing, landed: Mapping[str, Row], listing: pl.DataFrame) -> set[str]:
+    """Names of files that landed and still hold what landed under them."""
+    now = listing.filter(pl.col("name").is_in(list(landed))).to_dicts()
+    return {
+        file["name"]
+        for file in now
+        for then in [landed[file["name"]]]
+        if file["size"] == then["size"]
+        and (file["modified"] == then["modified"] or landing.digest_of(file["name"]) == then["sha256"])
+    }
 
 
 def _restated(rest: Mapping[str, list[Row]], matched: set[str], last: pl.DataFrame) -> dict[str, str]:

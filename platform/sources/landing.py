@@ -35,10 +35,14 @@ _MAGIC = re.compile(r"[*?\[]")
 
 @dataclass(frozen=True)
 class Landing:
-    """The root below which sources drop their files: a local folder or an object-store URL."""
+    """The root below which sources drop their files: a local folder or an object-store URL.
+
+    ``moved`` are files that are read from another place than their path: path and place, each below the root.
+    """
 
     root: str
     options: tuple[tuple[str, str], ...] = ()
+    moved: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_remote(self) -> bool:
@@ -53,6 +57,9 @@ class Landing:
                 f"the landing folder {self.root} does not exist; set `landing` or run `customer360 sample`"
             )
         return Path(self.root).absolute()
+
+    def _place(self, path: str) -> str:
+        return dict(self.moved).get(path, path)
 
     def find(self, pattern: str) -> list[Input]:
         """Files that match a glob, in the natural order of their names (day9 before day10).
@@ -111,9 +118,9 @@ class Landing:
         `bytes_of`.
         """
         if not self.is_remote:
-            return open(self._folder() / path, "rb", buffering=STREAM_BUFFER)
+            return open(self._folder() / self._place(path), "rb", buffering=STREAM_BUFFER)
         with _answers():
-            return cast("IO[bytes]", obstore.open_reader(self._store(), path, buffer_size=STREAM_BUFFER))
+            return cast("IO[bytes]", obstore.open_reader(self._store(), self._place(path), buffer_size=STREAM_BUFFER))
 
     def bytes_of(self, path: str) -> bytes:
         """The content of a file, by its path below the root. Raises OSError; TransientError where a store does not
@@ -121,17 +128,17 @@ class Landing:
         """
         if self.is_remote:
             with _answers():
-                return bytes(obstore.get(self._store(), path).bytes())
-        return (self._folder() / path).read_bytes()
+                return bytes(obstore.get(self._store(), self._place(path)).bytes())
+        return (self._folder() / self._place(path)).read_bytes()
 
     def state_of(self, path: str) -> Input | None:
         """A file as it stands now, with size and time of change; None where it is gone."""
         try:
             if self.is_remote:
                 with _answers():
-                    meta = obstore.head(self._store(), path)
+                    meta = obstore.head(self._store(), self._place(path))
                 return entry_input(path, meta["size"], microseconds(meta["last_modified"].isoformat()), meta["e_tag"])
-            state = (self._folder() / path).stat()
+            state = (self._folder() / self._place(path)).stat()
         except FileNotFoundError:
             return None
         return entry_input(path, state.st_size, state.st_mtime_ns // 1000, None)
@@ -139,21 +146,21 @@ class Landing:
     def digest_of(self, path: str) -> str:
         """SHA-256 of a file's content, by which it is known whatever its time of change says; read in pieces."""
         if not self.is_remote:
-            with (self._folder() / path).open("rb") as file:
+            with (self._folder() / self._place(path)).open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         found = hashlib.sha256()
         with _answers():
-            for piece in obstore.get(self._store(), path).stream():
+            for piece in obstore.get(self._store(), self._place(path)).stream():
                 found.update(bytes(piece))
         return found.hexdigest()
 
     def beginning_of(self, path: str, size: int) -> bytes:
         """The first ``size`` bytes of a file, or all that it has."""
         if not self.is_remote:
-            with (self._folder() / path).open("rb") as file:
+            with (self._folder() / self._place(path)).open("rb") as file:
                 return file.read(size)
         with _answers():
-            pieces = obstore.get(self._store(), path).stream(min_chunk_size=size)
+            pieces = obstore.get(self._store(), self._place(path)).stream(min_chunk_size=size)
             return bytes(next(iter(pieces), b""))[:size]
 
 

@@ -104,3 +104,43 @@ def test_a_lake_that_lost_the_table_makes_it_again(shop: Lake) -> None:
     noted(known_of(shop, "shop", 4), 4)
     shop.delete(shop.objects("_known"))
     assert rows(known_of(shop, "shop", 4)).equals(expected)
+
+
+def moved(lake: Lake, seq: int, name: str, place: str) -> None:
+    noted(known_of(lake, "shop", 4), 4, [Input(place, {"size": seq, "modified": MOMENT, "copy_of": name})])
+
+
+def test_a_lake_that_lost_the_table_still_knows_what_was_moved(shop: Lake) -> None:
+    moved(shop, 1, "b.csv", "old/b.csv")
+    moved(shop, 1, "old/b.csv", "older/b.csv")
+    expected = rows(known_of(shop, "shop", 4))
+    shop.delete(shop.objects("_known"))
+    found = known_of(shop, "shop", 4)
+    assert found.upto == 0 and rows(found).equals(expected)
+    assert expected.filter(pl.col("seq") == 1)["name"].to_list() == ["b.csv", "old/b.csv", "older/b.csv"]
+    assert rows(known_of(shop, "shop", 0)).filter(~pl.col("waits")).is_empty(), "a batch that waits was not moved"
+
+
+@pytest.mark.parametrize("is_old_lake", [False, True])
+def test_who_changes_an_outcome_forgets_no_move(shop: Lake, is_old_lake: bool) -> None:
+    moved(shop, 1, "b.csv", "old/b.csv")
+    moved(shop, 4, "d.csv", "old/d.csv")
+    if is_old_lake:
+        shop.delete(shop.objects("_moved"))
+    first, fourth = (ledger.outcome(shop, "shop", seq) for seq in (1, 4))
+    assert first is not None and fourth is not None
+    before = rows(known_of(shop, "shop", 4))
+    replace(first, trail=("read again",)).save(shop)
+    assert rows(known_of(shop, "shop", 4)).equals(before)
+    replace(fourth, dropped=ledger.IGNORED).save(shop)
+    assert "old/d.csv" in rows(known_of(shop, "shop", 4))["name"]
+    replace(fourth, dropped=ledger.AGAIN).save(shop)
+    found = rows(known_of(shop, "shop", 4))["name"].to_list()
+    assert "old/b.csv" in found and "old/d.csv" not in found and "d.csv" not in found, "they are to land again"
+
+
+def test_a_delivery_under_the_name_of_a_moved_file_is_the_newer(shop: Lake) -> None:
+    moved(shop, 1, "b.csv", "old/b.csv")
+    landed(shop, 6, "old/b.csv")
+    shop.delete(shop.objects("_known"))
+    assert rows(known_of(shop, "shop", 6)).filter(pl.col("name") == "old/b.csv")["seq"].to_list() == [6]

@@ -152,6 +152,33 @@ def test_another_mapping_is_noticed_and_files_are_read_again(
     assert "read again" in outcomes[1].trail[0]
 
 
+def test_a_name_used_each_day_and_put_away(stranger: Stranger) -> None:
+    """Each day's file is moved to an archive inside the glob: it is no news, and is read again from there."""
+    feed = SHOPS.model_copy(update={"path": "shops/**/*.csv", "mapping": {"STORE_ID": "STORE_ID"}})
+    stranger = stranger.with_source("shops", feed)
+    stranger.deliver("shops/bad.csv", ["STORE_NUMBER,STORE_NAME,alias", "H8,Bad,bad"])
+    for day, name in enumerate(("one", "two", "three"), 1):
+        stranger.deliver("shops/s.csv", ["STORE_ID,STORE_NAME,alias", f"H1,{name},{name} alias", f"D{day},{name},x"])
+        os.utime(stranger.landing / "shops/s.csv", (1e9 + day, 1e9 + day))
+        run(stranger)
+        (stranger.landing / f"shops/archive/{day}").mkdir(parents=True)
+        (stranger.landing / "shops/s.csv").rename(stranger.landing / f"shops/archive/{day}/s.csv")
+    run(stranger)
+    assert stranger.states("shops") == ["failed", "landed", "landed"]
+    stranger.cli("batch", "retry", "shops", "1")  # it fails again
+    assert run(stranger)["source shops"].state == "current"
+    shops = {"H1": "three", "D1": "one", "D2": "two", "D3": "three"}
+    assert stranger.shops() == dict(sorted(shops.items()))
+    changed = stranger.with_source("shops", feed.model_copy(update={"mapping": feed.mapping | {"STORE_NAME": "alias"}}))
+    run(changed, reland=("shops",))
+    assert changed.shops() == {"D1": "x", "D2": "x", "D3": "x", "H1": "three alias"}
+    rows = changed.lake.scan("bronze.stores").select("_seq", "_file").unique().collect().sort("_seq").rows()
+    assert rows == [(day, "shops/s.csv") for day in (1, 2, 3)]
+    assert run(changed)["source shops"].state == "current" and len(changed.states("shops")) == 3
+    changed.cli("batch", "drop", "shops", "1")
+    assert run(changed)["source shops"].facts["inputs"] == 2, "what was dropped lands again from where it lies"
+
+
 @pytest.mark.slow
 def test_a_batch_is_dropped(stranger: Stranger) -> None:
     stranger.deliver("shops/1.csv", ["STORE_ID,STORE_NAME", "H1,Harbour"])

@@ -78,6 +78,28 @@ def both_again_the_other_way_round(root: Path) -> None:
     put(root, "4/s.csv", "A\nold\n")
 
 
+def moved_the_newest_and_the_first_again(root: Path) -> None:
+    shutil.move(root / "2", root / "archive")
+    the_first_again(root)
+
+
+def moved_the_newest_and_its_name_used_again(root: Path) -> None:
+    shutil.move(root / "2", root / "archive")
+    put(root, "2/s.csv", "A\nodd\n")
+    os.utime(root / "2/s.csv", (9, 9))
+
+
+def moved_all_and_the_first_name_used_again(root: Path) -> None:
+    for folder in ("1", "2"):
+        shutil.move(root / folder, root / f"archive/{folder}")
+    another_content(root)
+
+
+def copied_with_its_time_and_the_old_one_touched(root: Path) -> None:
+    shutil.copytree(root / "1", root / "3")
+    os.utime(root / "1/s.csv", (9, 9))
+
+
 def another_name(root: Path) -> None:
     put(root, "2/t.csv", "A\nnew\n")
 
@@ -98,6 +120,10 @@ def another_content(root: Path) -> None:
         (the_first_again, ["3/s.csv"]),
         (the_first_again_where_old_ones_are_cleared, ["3/s.csv"]),
         (both_again_the_other_way_round, ["3/s.csv", "4/s.csv"]),
+        (moved_the_newest_and_the_first_again, ["3/s.csv"]),
+        (moved_the_newest_and_its_name_used_again, ["2/s.csv"]),
+        (moved_all_and_the_first_name_used_again, ["1/s.csv"]),
+        (copied_with_its_time_and_the_old_one_touched, ["3/s.csv"]),
         (another_name, ["2/t.csv"]),
         (another_content, ["1/s.csv"]),
     ],
