@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import os
@@ -65,6 +66,8 @@ def write(frame: pl.DataFrame, out: Path) -> None:
         partial.write_bytes(content)
         partial.replace(target)
     except OSError as fault:
+        with contextlib.suppress(OSError):  # the fault that is told is the first
+            partial.unlink(missing_ok=True)
         raise SourceError(f"{out} cannot be written: {fault.strerror or fault}") from None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,32 @@ import polars as pl
 
 from customer360.models.base import Model, Params
 from customer360.platform import graph
+from customer360.platform.errors import ModelError
 
 BLOCK = 1 << 20  # bytes read at a time
 
 
-def of_inputs(inputs: Mapping[str, Sequence[str]]) -> str:
-    """SHA-256 (hex) over the bytes of Parquet files by table; where the files lie, and in which order they are named,
-    changes nothing.
+def of_inputs(
+    inputs: Mapping[str, Sequence[str]], firms: Sequence[str] = (), storage_options: Mapping[str, str] | None = None
+) -> str:
+    """SHA-256 (hex) over the bytes of Parquet files by table, and over the persons whose rows are left out of them
+    (`firms`, sorted); where the files lie, and in which order they are named, changes nothing. Raises ModelError where
+    a file cannot be read.
     """
     digest = hashlib.sha256()
     for table, files in sorted(inputs.items()):
         digest.update(f"{table}\0{len(files)}\0".encode())
-        digest.update("".join(sorted(map(_of_file, files))).encode())
+        digest.update("".join(sorted(_of_file(file, storage_options or {}) for file in files)).encode())
+    if firms:
+        digest.update(f"without\0{of_firms(firms)}".encode())
     return digest.hexdigest()
+
+
+def of_firms(firms: Sequence[str]) -> str:
+    """SHA-256 (hex) over persons that are left out (sorted); empty for none, so that a lake of people alone keeps the
+    names that its fits and scores have.
+    """
+    return hashlib.sha256(json.dumps(list(firms)).encode()).hexdigest() if firms else ""
 
 
 def of_code(model: Model[Any, Any]) -> str:
@@ -44,14 +57,23 @@ def recipe(model: Model[Any, Any], as_of: object, params: Params, inputs: str) -
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _of_file(file: str) -> str:
+def _of_file(file: str, storage_options: Mapping[str, str]) -> str:
     digest = hashlib.sha256()
+    try:
+        for block in _blocks(file, storage_options):
+            digest.update(block)
+    except (OSError, pl.exceptions.PolarsError) as fault:
+        reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+        raise ModelError(f"{file} cannot be read: {reason}") from None
+    return digest.hexdigest()
+
+
+def _blocks(file: str, storage_options: Mapping[str, str]) -> Iterator[bytes | memoryview]:
     if "://" in file:  # of an object store: its rows, as Polars reads them
         buffer = io.BytesIO()
-        pl.read_parquet(file).write_ipc(buffer)
-        digest.update(buffer.getbuffer())
-        return digest.hexdigest()
+        pl.read_parquet(file, storage_options=dict(storage_options) or None).write_ipc(buffer)
+        yield buffer.getbuffer()
+        return
     with Path(file).open("rb") as opened:
         while block := opened.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+            yield block

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -62,9 +63,13 @@ class ModelJob:
         """Of every table that the model reads, now."""
         return {table: self.lake.version(table) for table in self.model.tables}
 
+    def firms(self) -> tuple[str, ...]:
+        """Whose rows the model is not given, though they are in its files."""
+        return firms_of(self.lake)
+
     def content(self) -> str:
-        """Digest of the rows that the model reads, now."""
-        return content.of_inputs(self.inputs())
+        """Digest of the rows that the model reads, now. Raises ModelError where a file cannot be read."""
+        return content.of_inputs(self.inputs(), self.firms(), self.lake.storage_options)
 
     def champion(self) -> str:
         """Raises ModelError when there is none."""
@@ -124,7 +129,29 @@ def snapshot_of(lake: Lake, model: Model[Any, Any], at: date) -> Snapshot:
 
 def of_people(lake: Lake, rows: pl.LazyFrame) -> pl.LazyFrame:
     """The rows without those whose person is an organisation."""
-    if "person_id" not in rows.collect_schema() or not lake.exists(PEOPLE):
+    return without(rows, firms_of(lake))
+
+
+def opened(
+    inputs: Mapping[str, Sequence[str]], firms: Sequence[str], storage_options: Mapping[str, str]
+) -> dict[str, pl.LazyFrame]:
+    """What `snapshot_of` gives, by table, for a worker that has files and no lake."""
+    options = dict(storage_options) or None
+    return {
+        table: without(pl.scan_parquet(list(paths), storage_options=options), firms) for table, paths in inputs.items()
+    }
+
+
+def firms_of(lake: Lake) -> tuple[str, ...]:
+    """Persons of a lake that are organisations, sorted; none where it has no people yet."""
+    if not lake.exists(PEOPLE):
+        return ()
+    ids = lake.scan(PEOPLE).filter(pl.col("entity_type") == ORGANISATION).select("person_id").collect()["person_id"]
+    return tuple(ids.drop_nulls().unique().sort())
+
+
+def without(rows: pl.LazyFrame, firms: Sequence[str]) -> pl.LazyFrame:
+    """The rows of everybody else; those of nobody, and tables that name no person, stay whole."""
+    if not firms or "person_id" not in rows.collect_schema():
         return rows
-    firms = lake.scan(PEOPLE).filter(pl.col("entity_type") == ORGANISATION).select("person_id").collect()["person_id"]
-    return rows if firms.is_empty() else rows.filter(~pl.col("person_id").is_in(firms.implode()).fill_null(False))
+    return rows.filter(~pl.col("person_id").is_in(pl.Series(firms, dtype=pl.String).implode()).fill_null(False))

@@ -11,12 +11,11 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import ray.train
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
@@ -25,6 +24,7 @@ from ray.train.xgboost import XGBoostTrainer
 
 from customer360.models.base import Params, Snapshot, find, fingerprint
 from customer360.models.lifecycle import content
+from customer360.models.lifecycle.job import opened
 from customer360.platform.errors import ModelError
 
 TRAINERS: dict[str, type[DataParallelTrainer]] = {
@@ -39,13 +39,16 @@ MAX_FAILURES = 1  # a worker that dies once (memory, node) is started again from
 @dataclass(frozen=True)
 class TrainingRun:
     """What one fit reads. `inputs` are Parquet files (paths that every node can open) by lake table; `content` is
-    their digest (`content.of_inputs`): the same content means the same run, wherever the files lie."""
+    their digest (`content.of_inputs`): the same content means the same run, wherever the files lie. `firms` are persons
+    whose rows the fit is not given, `storage_options` open files of an object store."""
 
     model: str
     as_of: date
     params: Params
     inputs: Mapping[str, Sequence[str]]
     content: str
+    firms: tuple[str, ...] = ()
+    storage_options: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
@@ -148,6 +151,8 @@ def _as_config(run: TrainingRun) -> dict[str, Any]:
         "as_of": run.as_of.isoformat(),
         "params": run.params.model_dump(mode="json"),
         "inputs": {table: list(paths) for table, paths in run.inputs.items()},
+        # Ray Train shows a configuration's values in its state and dashboard: keys of a store are none of them
+        "held": ray.put((run.firms, dict(run.storage_options))),
     }
 
 
@@ -158,7 +163,7 @@ def _fit_in_worker(config: dict[str, Any]) -> None:
     if _is_whole(ray.train.get_checkpoint()):
         return
     model = find(config["model"])
-    tables = {table: pl.scan_parquet(paths) for table, paths in config["inputs"].items()}
+    tables = opened(config["inputs"], *ray.get(config["held"]))
     snapshot = Snapshot(tables, date.fromisoformat(config["as_of"]))
     with tempfile.TemporaryDirectory() as scratch:
         progress = CheckpointProgress(Path(scratch))

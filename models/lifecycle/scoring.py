@@ -13,7 +13,8 @@ from typing import Any
 import polars as pl
 
 from customer360.models.base import MODELS, Model, Snapshot, predictions
-from customer360.models.lifecycle.job import of_people, registered
+from customer360.models.lifecycle import content
+from customer360.models.lifecycle.job import firms_of, registered, without
 from customer360.models.outputs import COLUMNS
 from customer360.platform import graph, tables, telemetry
 from customer360.platform.errors import ModelError
@@ -31,9 +32,10 @@ def _declare(model: Model[Any, Any]) -> None:
     contract = tables.by_name(model.output)
 
     def version(context: Context) -> str:
-        """Of the champion and of the code that scores."""
+        """Of the champion, of the code that scores, and of the organisations that are left out: no input names them."""
         code = graph.code_fingerprint(model.predict, [contract])
-        return f"{registered(context.settings).champion_version(model.name)}:{code}"
+        firms = content.of_firms(firms_of(context.lake))
+        return f"{registered(context.settings).champion_version(model.name)}:{code}" + (f":{firms}" if firms else "")
 
     def score(context: Context, *frames: pl.LazyFrame) -> pl.LazyFrame:
         champion = registered(context.settings).load_champion(model.name)
@@ -43,7 +45,8 @@ def _declare(model: Model[Any, Any]) -> None:
         if context.as_of is None:
             raise ModelError(f"{model.name} is scored as of a date, and the run has none")
         fitted, champion_version = champion
-        people = (of_people(context.lake, frame) for frame in frames)
+        firms = firms_of(context.lake)
+        people = (without(frame, firms) for frame in frames)
         snapshot = Snapshot(dict(zip(model.tables, people, strict=True)), context.as_of)
         return predictions(model, fitted, snapshot, champion_version, datetime.now(UTC)).lazy()
 

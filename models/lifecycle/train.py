@@ -79,6 +79,8 @@ def tune(job: ModelJob, trial_count: int, *, resume: bool, apply: bool) -> Tuned
         inputs=job.inputs(),
         versions=job.versions(),
         content=job.content(),
+        firms=job.firms(),
+        storage_options=job.lake.storage_options,
     )
     stopping = f"halving of {plan.budget}" if plan.budget else "none: the fit has no budget"
     telemetry.event(f"tuning {model.name}", trials=trial_count, judged_at=run.cuts[0], early_stopping=stopping)
@@ -111,9 +113,9 @@ def _fit(job: ModelJob, fit: Fit, directory: Path, workers: int) -> None:
         directory.mkdir(parents=True)
         fit.model.fit(job.snapshot(fit.as_of), fit.params, NoProgress()).save(directory)
         return
-    inputs = job.inputs()
+    inputs, firms, options = job.inputs(), job.firms(), job.lake.storage_options
     with ray_session(settings.execution, Path(settings.state)):
         from customer360.models.lifecycle.on_ray import TrainingRun, train_on_ray  # imports Ray: after its token is set
 
-        run = TrainingRun(fit.model.name, fit.as_of, fit.params, inputs, fit.content)
+        run = TrainingRun(fit.model.name, fit.as_of, fit.params, inputs, fit.content, firms, options)
         train_on_ray(run, Path(settings.state) / "training", directory, workers=workers)

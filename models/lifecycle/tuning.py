@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from customer360.models.base import NoProgress, Params, Snapshot, find
 from customer360.models.lifecycle import content
+from customer360.models.lifecycle.job import opened
 from customer360.models.lifecycle.plan import Objective, Plan, placed, typed
 from customer360.platform import telemetry
 from customer360.platform.errors import ModelError
@@ -42,7 +42,8 @@ TRIALS_FILE = "trials.jsonl"
 @dataclass(frozen=True)
 class TuningRun:
     """What one search reads and does. `inputs` are Parquet files by lake table, `versions` the Delta version of each,
-    `content` the digest of their rows: only a search over the same content, by the same code, is gone on with."""
+    `content` the digest of their rows: only a search over the same content, by the same code, is gone on with. `firms`
+    are persons whose rows no trial is given, `storage_options` open files of an object store."""
 
     model: str
     as_of: date
@@ -54,6 +55,8 @@ class TuningRun:
     versions: Mapping[str, str | int]
     content: str = ""
     seed: int = 0
+    firms: tuple[str, ...] = ()
+    storage_options: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def objective(self) -> Objective:
@@ -109,7 +112,7 @@ class TuningRun:
     def judge(self, trial: int, rung: int) -> dict[str, float]:
         """Fit and evaluate at each inner cut; metrics are means over the cuts."""
         model, params = find(self.model), self.params_at(trial, rung)
-        tables = {table: pl.scan_parquet(list(paths)) for table, paths in self.inputs.items()}
+        tables = opened(self.inputs, self.firms, self.storage_options)
         found = []
         for cut in self.cuts:
             snapshot = Snapshot(tables, cut)

@@ -25,6 +25,7 @@ GO_ON = np.linspace(0.3, 0.995, 140)  # probabilities of going on that are tried
 POINTS = 24  # of the time of the next purchase
 SAME_PERIOD = 0.25  # spread of the logarithms of mean gaps below which a newcomer's first gap is foreseen
 NEGLIGIBLE = 1e-3
+LARGEST = 600.0  # logarithm of evidence: exponentials beyond it leave the range of floats
 ROUNDING = 1.0 / 6.0  # variance of a gap between two days, in square days
 
 Array = NDArray[np.float64]
@@ -128,14 +129,17 @@ def purchases(model: Renewal, gaps: Gaps, horizon_days: float) -> tuple[Array, A
 def _log_evidence(gaps: Gaps) -> Array:
     """Logarithm of the density of a customer's gaps, given their sum, under each shape over that under a Poisson
     process; shape (n, shapes + 1), the first column 0. Shares of the sum are uniform on the simplex under Poisson, and
-    normal around equal shares under a Gamma of a large shape.
+    normal around equal shares under a Gamma of a large shape. A row matters up to a constant: one that would leave the
+    range of floats is shifted down into it, so that years of weekly orders still tell one shape from another.
     """
     k = gaps.count[:, None]
     squares = (k - 1.0) * (gaps.std[:, None] ** 2 + ROUNDING) / gaps.mean[:, None] ** 2
     shape = np.array(SHAPES)[None, :]
     dense = (k - 1.0) / 2.0 * np.log(shape * k**2 / (2.0 * np.pi)) - shape * squares / 2.0
     found = dense + 0.5 * np.log(k) - gammaln(k)
-    return np.clip(np.concatenate([np.zeros((len(k), 1)), found], axis=1), -600.0, 600.0)
+    whole = np.concatenate([np.zeros((len(k), 1)), found], axis=1)
+    above = np.maximum(whole.max(axis=1, keepdims=True) - LARGEST, 0.0)
+    return np.maximum(whole - above, -LARGEST)
 
 
 def _shares(model: Renewal, gaps: Gaps) -> tuple[Array, Array, Array]:

@@ -57,3 +57,18 @@ def test_places_that_cannot_be_written_are_named_before_any_work(tmp_path: Path)
         output.require(tmp_path / "folder.csv")
     with pytest.raises(SourceError, match="cannot be written"):
         output.require(Path("/proc/o.csv"))
+
+
+def test_a_disk_that_fills_up_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "o.csv"
+    out.write_text("before")
+
+    def full(path: Path, data: bytes) -> int:
+        with path.open("wb") as opened:
+            opened.write(data[:3])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(SourceError, match="No space left"):
+        output.write(FRAME, out)
+    assert [path.name for path in tmp_path.iterdir()] == ["o.csv"] and out.read_text() == "before"

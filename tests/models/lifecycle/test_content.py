@@ -9,6 +9,7 @@ import pytest
 from customer360.models import base
 from customer360.models.lifecycle import content
 from customer360.platform import graph
+from customer360.platform.errors import ModelError
 
 
 def written(folder: Path, name: str, rows: list[int]) -> str:
@@ -41,3 +42,24 @@ def test_the_recipe_changes_with_model_date_parameters_code_and_rows(monkeypatch
     assert len(found) == 5
     monkeypatch.setattr(graph, "code_fingerprint", lambda function, contracts: "another source")
     assert content.recipe(churn, date(2024, 1, 1), params, "rows") not in found
+
+
+def test_files_of_a_store_are_opened_with_its_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+
+    def read(file: str, storage_options: object) -> pl.DataFrame:
+        seen.append(storage_options)
+        return pl.DataFrame({"a": [1]})
+
+    monkeypatch.setattr(pl, "read_parquet", read)
+    named = content.of_inputs({"t": ["s3://shop/t/1.parquet"]}, (), {"aws_region": "eu-west-1"})
+    assert named == content.of_inputs({"t": ["s3://shop/t/1.parquet"]})
+    assert seen == [{"aws_region": "eu-west-1"}, None]
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    torn = tmp_path / "torn.parquet"
+    torn.write_bytes(b"PAR1")
+    for file in (str(tmp_path / "gone.parquet"), torn.as_uri()):
+        with pytest.raises(ModelError, match=r"\.parquet cannot be read: [^\n]+$"):
+            content.of_inputs({"t": [file]})

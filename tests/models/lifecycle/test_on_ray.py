@@ -52,12 +52,13 @@ def test_fit_on_ray_equals_fit_in_process(ray_cluster: None, tmp_path: Path) -> 
 
     path = tmp_path / "days.parquet"
     purchases().write_parquet(path)
-    churn = base.find("churn")
+    churn, firms = base.find("churn"), tuple(map(str, range(0, 60, 2)))
     params = churn.params(min_history_days=120, rounds=20, checkpoint_rounds=10, threads=1)
-    run = TrainingRun("churn", AS_OF, params, {"silver.subject_days": [str(path)]}, "rows")
+    run = TrainingRun("churn", AS_OF, params, {"silver.subject_days": [str(path)]}, "rows", firms)
 
     trained = train_on_ray(run, tmp_path / "runs", tmp_path / "fitted", cpus=1.0, threads=1)
-    snapshot = base.Snapshot({"silver.subject_days": pl.scan_parquet(path)}, AS_OF)
+    people = pl.scan_parquet(path).filter(~pl.col("person_id").is_in(firms))
+    snapshot = base.Snapshot({"silver.subject_days": people}, AS_OF)
     churn.fit(snapshot, params, base.NoProgress()).save(tmp_path / "in_process")
     assert trained.fingerprint == base.fingerprint(tmp_path / "in_process")
     assert not trained.resumed

@@ -124,7 +124,16 @@ def test_a_training_says_how_good_it_is_and_what_keeps_it_from_being_champion(mo
     monkeypatch.setattr(train, "_fit", lambda *of: None)
     train.train(
         job.ModelJob(
-            SimpleNamespace(), SimpleNamespace(version=lambda table: 1, files=lambda table: [], uri=str), TOY, CUT
+            SimpleNamespace(),
+            SimpleNamespace(
+                version=lambda table: 1,
+                files=lambda table: [],
+                uri=str,
+                exists=lambda table: False,
+                storage_options={},
+            ),
+            TOY,
+            CUT,
         )
     )
     assert said["judged toy"].items() >= {"window_from": date(2024, 4, 2), "quality": "0.5"}.items()

@@ -90,6 +90,20 @@ def test_the_best_is_found_and_the_worse_are_stopped(run: TuningRun, tmp_path: P
     assert {rounds for _, rounds, _ in CALLS} == {1, 3, 9}
 
 
+def test_no_trial_sees_an_organisation(run: TuningRun, tmp_path: Path, monkeypatch) -> None:
+    path, seen = tmp_path / "of.parquet", []
+    pl.DataFrame({"person_id": ["p1", "firm", None]}).write_parquet(path)
+    tables = {"silver.subject_days": [str(path)]}
+
+    def fit(snapshot: base.Snapshot, params: LevelParams, progress: base.Progress) -> Level:
+        seen.append(snapshot.tables["silver.subject_days"].collect()["person_id"].to_list())
+        return Level(params)
+
+    monkeypatch.setitem(base.MODELS, "level", replace(MODEL, fit=fit))
+    replace(run, inputs=tables, firms=("firm",)).judge(0, 9)
+    assert seen and all(persons == ["p1", None] for persons in seen)
+
+
 def test_parameters_that_fail_are_a_result(run: TuningRun, tmp_path: Path) -> None:
     assert -1 in [trial["level"] for trial in run.drawn()[1:]]
     failed = [trial for trial in tuning.search(run, tmp_path, on_ray=False).trials if trial.fault]

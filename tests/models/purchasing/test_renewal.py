@@ -67,3 +67,13 @@ def test_a_few_subscribers_among_others_keep_their_clock() -> None:
 def test_it_is_stored_whole() -> None:
     found = renewal.fit(gaps(1000.0, 365.0))
     assert found is not None and renewal.Renewal.from_dict(found.as_dict()) == found
+
+
+def test_years_of_a_steady_rhythm_tell_no_less_than_one() -> None:
+    even = renewal.Renewal((1.0 / 8,) * 7, 0.95, None)
+    times = np.array([150.0, 600.0])
+    exact = Gaps(times, np.full(2, 7.0), np.zeros(2), np.full(2, 8.5))
+    quiet = renewal.purchases(even, exact, 3.0)[2]
+    assert quiet[0] == pytest.approx(quiet[1], rel=0.02)
+    found = renewal.fit(Gaps(np.full(50, 600.0), np.full(50, 7.0), np.zeros(50), np.zeros(50)))
+    assert found is not None and max(found.weights) == found.weights[4] > 0.8
