@@ -44,6 +44,23 @@ def of_firms(firms: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(list(firms)).encode()).hexdigest() if firms else ""
 
 
+def opened(
+    inputs: Mapping[str, Sequence[str]], firms: Sequence[str], storage_options: Mapping[str, str]
+) -> dict[str, pl.LazyFrame]:
+    """What a snapshot of the lake gives, by table, for a worker that has files and no lake."""
+    options = dict(storage_options) or None
+    return {
+        table: without(pl.scan_parquet(list(paths), storage_options=options), firms) for table, paths in inputs.items()
+    }
+
+
+def without(rows: pl.LazyFrame, firms: Sequence[str]) -> pl.LazyFrame:
+    """The rows of everybody else; those of nobody, and tables that name no person, stay whole."""
+    if not firms or "person_id" not in rows.collect_schema():
+        return rows
+    return rows.filter(~pl.col("person_id").is_in(pl.Series(firms, dtype=pl.String).implode()).fill_null(False))
+
+
 def of_code(model: Model[Any, Any]) -> str:
     """Changes with the source of a model or of any module of the project that it imports, the platform's plumbing left
     out.

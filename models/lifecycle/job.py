@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -129,17 +128,7 @@ def snapshot_of(lake: Lake, model: Model[Any, Any], at: date) -> Snapshot:
 
 def of_people(lake: Lake, rows: pl.LazyFrame) -> pl.LazyFrame:
     """The rows without those whose person is an organisation."""
-    return without(rows, firms_of(lake))
-
-
-def opened(
-    inputs: Mapping[str, Sequence[str]], firms: Sequence[str], storage_options: Mapping[str, str]
-) -> dict[str, pl.LazyFrame]:
-    """What `snapshot_of` gives, by table, for a worker that has files and no lake."""
-    options = dict(storage_options) or None
-    return {
-        table: without(pl.scan_parquet(list(paths), storage_options=options), firms) for table, paths in inputs.items()
-    }
+    return content.without(rows, firms_of(lake))
 
 
 def firms_of(lake: Lake) -> tuple[str, ...]:
@@ -148,10 +137,3 @@ def firms_of(lake: Lake) -> tuple[str, ...]:
         return ()
     ids = lake.scan(PEOPLE).filter(pl.col("entity_type") == ORGANISATION).select("person_id").collect()["person_id"]
     return tuple(ids.drop_nulls().unique().sort())
-
-
-def without(rows: pl.LazyFrame, firms: Sequence[str]) -> pl.LazyFrame:
-    """The rows of everybody else; those of nobody, and tables that name no person, stay whole."""
-    if not firms or "person_id" not in rows.collect_schema():
-        return rows
-    return rows.filter(~pl.col("person_id").is_in(pl.Series(firms, dtype=pl.String).implode()).fill_null(False))

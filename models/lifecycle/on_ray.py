@@ -24,7 +24,6 @@ from ray.train.xgboost import XGBoostTrainer
 
 from customer360.models.base import Params, Snapshot, find, fingerprint
 from customer360.models.lifecycle import content
-from customer360.models.lifecycle.job import opened
 from customer360.platform.errors import ModelError
 
 TRAINERS: dict[str, type[DataParallelTrainer]] = {
@@ -163,7 +162,7 @@ def _fit_in_worker(config: dict[str, Any]) -> None:
     if _is_whole(ray.train.get_checkpoint()):
         return
     model = find(config["model"])
-    tables = opened(config["inputs"], *ray.get(config["held"]))
+    tables = content.opened(config["inputs"], *ray.get(config["held"]))
     snapshot = Snapshot(tables, date.fromisoformat(config["as_of"]))
     with tempfile.TemporaryDirectory() as scratch:
         progress = CheckpointProgress(Path(scratch))

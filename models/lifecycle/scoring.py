@@ -14,7 +14,7 @@ import polars as pl
 
 from customer360.models.base import MODELS, Model, Snapshot, predictions
 from customer360.models.lifecycle import content
-from customer360.models.lifecycle.job import firms_of, registered, without
+from customer360.models.lifecycle.job import firms_of, registered
 from customer360.models.outputs import COLUMNS
 from customer360.platform import graph, tables, telemetry
 from customer360.platform.errors import ModelError
@@ -46,7 +46,7 @@ def _declare(model: Model[Any, Any]) -> None:
             raise ModelError(f"{model.name} is scored as of a date, and the run has none")
         fitted, champion_version = champion
         firms = firms_of(context.lake)
-        people = (without(frame, firms) for frame in frames)
+        people = (content.without(frame, firms) for frame in frames)
         snapshot = Snapshot(dict(zip(model.tables, people, strict=True)), context.as_of)
         return predictions(model, fitted, snapshot, champion_version, datetime.now(UTC)).lazy()
 

@@ -28,7 +28,6 @@ import numpy as np
 
 from customer360.models.base import NoProgress, Params, Snapshot, find
 from customer360.models.lifecycle import content
-from customer360.models.lifecycle.job import opened
 from customer360.models.lifecycle.plan import Objective, Plan, placed, typed
 from customer360.platform import telemetry
 from customer360.platform.errors import ModelError
@@ -112,7 +111,7 @@ class TuningRun:
     def judge(self, trial: int, rung: int) -> dict[str, float]:
         """Fit and evaluate at each inner cut; metrics are means over the cuts."""
         model, params = find(self.model), self.params_at(trial, rung)
-        tables = opened(self.inputs, self.firms, self.storage_options)
+        tables = content.opened(self.inputs, self.firms, self.storage_options)
         found = []
         for cut in self.cuts:
             snapshot = Snapshot(tables, cut)

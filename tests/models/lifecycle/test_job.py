@@ -9,7 +9,7 @@ import polars as pl
 
 from customer360.models import base
 from customer360.models.lifecycle import content
-from customer360.models.lifecycle.job import ModelJob, firms_of, of_people, opened
+from customer360.models.lifecycle.job import ModelJob, firms_of, of_people
 from customer360.platform import graph, tables
 from customer360.platform.lake import BUCKET, Lake
 from customer360.platform.run.planning import Context
@@ -33,9 +33,9 @@ def test_a_worker_is_given_what_this_process_is(tmp_path: Path) -> None:
     pl.DataFrame({"person_id": ["p1", "p2", None], "n": [1, 2, 3]}).write_parquet(tmp_path / "days.parquet")
     pl.DataFrame({"sku": ["a"]}).write_parquet(tmp_path / "skus.parquet")
     inputs = {"days": [str(tmp_path / "days.parquet")], "skus": [str(tmp_path / "skus.parquet")]}
-    assert firms_of(lake) == () and opened(inputs, (), {})["days"].collect().height == 3
+    assert firms_of(lake) == () and content.opened(inputs, (), {})["days"].collect().height == 3
     tell(lake, {"p1": "person", "p2": "organisation"})
-    found = opened(inputs, firms_of(lake), {})
+    found = content.opened(inputs, firms_of(lake), {})
     assert found["days"].collect()["n"].to_list() == [1, 3] and found["skus"].collect().height == 1
 
 
