@@ -260,6 +260,7 @@ def test_killed_at_named_points_of_a_first_run(
         "after write",
         "before commit",
         "after commit",
+        "after note of fold",
         "before publication",
         "after publication",
     }
