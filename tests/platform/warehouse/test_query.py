@@ -12,14 +12,13 @@ from customer360.platform.lake import Lake
 from customer360.platform.tables import String, Table
 
 
-class Words(Table, table="gold.words_of_a_query", per="word"):
-    """One row per word."""
-
-    word = String(primary_key=True)
-
-
 @pytest.fixture
-def lake(tmp_path: Path) -> Lake:
+def lake(tmp_path: Path, registries: None) -> Lake:
+    class Words(Table, table="gold.words_of_a_query", per="word"):
+        """One row per word."""
+
+        word = String(primary_key=True)
+
     lake = Lake(str(tmp_path / "lake"), buckets=1)
     lake.ensure(Words)
     frame = tables.by_name("gold.words_of_a_query").create_empty().clear(2).with_columns(word="word")
