@@ -185,8 +185,6 @@ class _Driver:
         if not self.failures:
             tend(self.lake, self.settings.lake)
 
-    # ---- one node -----------------------------------------------------------------------------------------------
-
     def _job(self, node: Node) -> Job | None:
         """The node's job, or None when it is current, blocked by a failure, or cannot be prepared."""
         needed = [b for b in graph.edges()[node.name] if b in self.failures]
@@ -305,8 +303,6 @@ class _Driver:
             self._fail_for(job.node, fault)
             return
         self._commit(job, adds, {"rows": rows.height})
-
-    # ---- builds -------------------------------------------------------------------------------------------------
 
     def _build(self, jobs: list[Job]) -> None:
         """All builds of a stage: record tables are brought forward by their new rows; of the others exchanges are split
