@@ -392,3 +392,18 @@ def test_a_lake_of_before_deletions_were_kept_goes_on(shop: Any, monkeypatch: py
     assert list(stores(site)) == ["H1", "H2", "H3"]
     site.deliver("st/all.csv", snapshot("H1", "H3"))
     assert list(stores(site)) == ["H1", "H3"]
+
+
+def test_a_change_in_its_envelope_that_deletes_needs_no_row_after(shop: Any) -> None:
+    def change(op: str, before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
+        source = {"connector": "mysql", "ts_ms": 1_615_928_994_000, "query": None}
+        payload = {"before": before, "after": after, "source": source, "op": op, "transaction": None}
+        return json.dumps({"schema": {"type": "struct", "optional": False}, "payload": payload})
+
+    mapping = {"STORE_ID": "COALESCE(payload.after.id, payload.before.id)", "STORE_NAME": "payload.after.name"}
+    site = shop(stores=STORES.model_copy(update={"deleted": "payload.op = 'd'", "mapping": mapping}))
+    site.deliver("st/1.json", [change("c", None, {"id": i, "name": n}) for i, n in ((1, "Harbour"), (2, "Hill"))])
+    assert stores(site) == {"1": "Harbour", "2": "Hill"}
+    site.deliver("st/2.json", [change("d", {"id": 2}, None)])
+    assert cli(site, "run", "silver.stores").exit_code == 0
+    assert stores(site) == {"1": "Harbour"}
