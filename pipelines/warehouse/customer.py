@@ -62,11 +62,14 @@ def dim_dates() -> pl.LazyFrame:
 
 
 class DimCustomers(Table, table="customer.dim_customers", per="person_id", sort_by=("customer_key",)):
-    """One row per person, with what the master data say; what guests do belongs to the unknown member."""
+    """One row per person, and per organisation with accounts, with what the master data say; what guests do belongs to
+    the unknown member."""
 
     customer_key = String(primary_key=True, description="person_id")
+    entity_type = String(nullable=True, description="person or organisation; null in editions of before")
     first_name = String(nullable=True, metadata=personal("name"))
     last_name = String(nullable=True, metadata=personal("name"))
+    organisation_name = String(nullable=True, description="Of an organisation its name, of a person where it works")
     email_address = String(nullable=True, metadata=personal("email"))
     phone_number = String(nullable=True, metadata=personal("phone"))
     date_of_birth = Date(nullable=True, metadata=personal("birth"))
