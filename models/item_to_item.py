@@ -46,6 +46,7 @@ Method = Literal["ease", "cosine"]
 BLOCK_PERSONS = 1024
 
 Dense = NDArray[np.float32]
+Ints = NDArray[np.int64]
 
 
 class Mix(Params):
@@ -193,8 +194,8 @@ def recommend(
         return pl.DataFrame(schema={n: t for n, t in PAYLOADS["gold.recommendations"].items() if n != "mode"})
     persons, mix = persons.sort(), fitted.params.new_mix if mode == "new" else fitted.params.all_mix
     history, own, bought = _histories(fitted, interactions, persons, as_of)
-    popular = _standardise(fitted.popular[None, :])
-    parts = []
+    popular, parts = _standardise(fitted.popular[None, :]), []
+    equal = np.argsort(np.argsort(-fitted.popular, kind="stable"), kind="stable")  # who goes first of equals
     for rows in _blocks(len(persons)):
         scores = mix.popularity * popular.repeat(rows.stop - rows.start, axis=0)
         if mix.similarity:
@@ -203,7 +204,7 @@ def recommend(
             scores += mix.own * _standardise(own[rows].toarray())
         if mode == "new":
             scores[bought[rows].nonzero()] = -np.inf
-        parts.append(_lists(scores, k, rows.start))
+        parts.append(_lists(scores, k, rows.start, equal))
     found = pl.concat(parts)
     return found.select(
         person_id=persons.gather(found["person"]),
@@ -305,9 +306,9 @@ def _standardise(scores: Dense) -> Dense:
     return np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0)
 
 
-def _lists(scores: Dense, k: int, first_row: int) -> pl.DataFrame:
+def _lists(scores: Dense, k: int, first_row: int, precedence: Ints) -> pl.DataFrame:
     """Long form of the top k: `person` (row number), `rank`, `item` (column), `score`; -inf is never listed."""
-    items = top_k(scores, k)
+    items = top_k(scores, k, precedence)
     width = items.shape[1]
     frame = pl.DataFrame(
         {

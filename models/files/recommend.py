@@ -31,11 +31,13 @@ def recommend_users(
     tell: Tell,
     horizon: float | None = None,
     with_towers: bool = False,
+    effort: str = "default",
 ) -> pl.DataFrame:
     """The k best items of every user with a kept or returned interaction before `as_of`: `user`, `item`, `rank` (from
     1), `score`, in order of user and rank. In mode `new` an item that the user ever touched never appears; fewer than k
     rows where the catalogue holds less. In mode `all` of a log whose users do not come back to an item (ratings, say)
-    new items come alone, but for users who have touched all. `with_towers` trains the two towers as a further method.
+    new items come alone, but for users who have touched all. `with_towers` trains the two towers as a further method;
+    `effort` is one of `choice.EFFORTS`.
     """
     rows, returned = without_returns(interactions.rows)
     if returned:
@@ -48,7 +50,7 @@ def recommend_users(
     if mode == "all" and repeats < FEWEST_REPEATS:
         tell(f"{repeats:.1%} of the events are of an item that the user had before: lists hold new items")
         asked = "new"
-    fitted = choice.fit(log, asked, tell, horizon, (*choice.FAMILIES, *further))
+    fitted = choice.fit(log, asked, tell, horizon, (*choice.FAMILIES, *further), choice.EFFORTS[effort])
     users = np.arange(log.shape[0])
     tell(f"listing {k} items for {len(users):,} users")
     user, item, rank, score = fitted.lists(users, k)

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 from scipy import sparse
 
+from customer360.models.recommenders import popular
 from customer360.models.recommenders.histories import top_k
 from customer360.models.recommenders.log import Dense, Flags, Ints, Log
 from customer360.models.recommenders.scoring import Scorer, blocks
@@ -44,14 +45,17 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Recommendable:
-    """What may be recommended: items somebody kept; in mode `new` without what the user ever touched."""
+    """What may be recommended: items somebody kept; in mode `new` without what the user ever touched. `precedence`
+    orders items that a method says the same of."""
 
     known: Flags
     touched: sparse.csr_array | None
+    precedence: Ints
 
     @staticmethod
     def of(log: Log, mode: Mode) -> "Recommendable":
-        return Recommendable(log.sales() > 0, log.touched() if mode == "new" else None)
+        touched = log.touched() if mode == "new" else None
+        return Recommendable(log.sales() > 0, touched, popular.precedence(log))
 
     def close(self, scores: Dense, users: Ints) -> None:
         """Put what may not be recommended below everything else."""
@@ -73,7 +77,7 @@ def union(log: Log, scorers: dict[str, Scorer], users: Ints, mode: Mode, per_met
                 continue
             closed = np.array(np.broadcast_to(score, chosen.shape))
             allowed.close(closed, block)
-            best = top_k(closed, per_method)
+            best = top_k(closed, per_method, allowed.precedence)
             chosen[rows, best] |= closed[rows, best] > FLOOR
         row, item = np.nonzero(chosen)
         parts.append((row, item, _cells(scores, row, item), len(block)))
@@ -83,11 +87,13 @@ def union(log: Log, scorers: dict[str, Scorer], users: Ints, mode: Mode, per_met
 def _mark_shared(chosen: Flags, score: Dense, allowed: Recommendable, block: Ints, per_method: int) -> None:
     """Mark the best of one score that all users of a block share, without a table of it."""
     known = np.flatnonzero(allowed.known)
+    before = allowed.precedence[known]
     if allowed.touched is None:
-        chosen[:, known[top_k(score[None, known], per_method)[0]]] = True
+        chosen[:, known[top_k(score[None, known], per_method, before)[0]]] = True
         return
     touched = allowed.touched[block]
-    best = known[top_k(score[None, known], per_method + int(np.diff(touched.indptr).max(initial=0)))[0]]
+    enough = per_method + int(np.diff(touched.indptr).max(initial=0))
+    best = known[top_k(score[None, known], enough, before)[0]]
     free = touched[:, best].toarray() == 0
     chosen[:, best] |= free & (np.cumsum(free, axis=1) <= per_method)
 
@@ -105,7 +111,7 @@ def best_of_blend(
             if weights.get(name):
                 total += np.float32(weights[name]) * score
         allowed.close(total, block)
-        best = np.sort(top_k(total, count), axis=1)
+        best = np.sort(top_k(total, count, allowed.precedence), axis=1)
         row = np.repeat(np.arange(len(block)), best.shape[1])
         item = best.ravel()
         open_ = total[row, item] > FLOOR

@@ -38,11 +38,29 @@ MIN_ITEMS = 5  # distinct items of a judged user before the split, where enough 
 ENOUGH_USERS = 200
 FEWEST_USERS = 40  # fewer judged users than this, and the split is by user
 RANKER_USERS = 200
-JUDGED_USERS = 3000
 LISTED_USERS = 2000  # ranked at once: some hundreds of candidates each, with a few dozen figures
 HELD_SHARE, HELD_MOST = 0.2, 5  # of a user's items, where the split is by user
 
 Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is spent on finding the way: users who judge a window, the best of each method that become candidates
+    there, rounds of the ranker (0: a weighted sum alone), and whether methods are tried that seldom pay for their
+    time."""
+
+    judged_users: int
+    per_method: int
+    rounds: int
+    with_dear: bool
+
+
+EFFORTS = {
+    "fast": Effort(1000, 30, 0, False),
+    "default": Effort(2000, 30, 60, False),
+    "best": Effort(3000, PER_METHOD, 120, True),
+}
 
 
 @dataclass(frozen=True)
@@ -85,7 +103,7 @@ class Hybrid:
 
     def lists(self, users: Ints, k: int) -> tuple[Ints, Ints, Ints, Dense]:
         """User (as asked), item, rank from 1 and score of the k best of each, in order of user and rank."""
-        parts = []
+        parts, before = [], popular.precedence(self.log)
         for block in (users[start : start + LISTED_USERS] for start in range(0, len(users), LISTED_USERS)):
             if self.way.ranker:
                 found = union(self.log, self.scorers, block, self.mode, max(k, PER_METHOD))
@@ -93,13 +111,18 @@ class Hybrid:
                 used = {name: self.scorers[name] for name in self.way.weights}
                 found = best_of_blend(self.log, used, self.way.weights, block, self.mode, k)
             score = self.way.score(found, self.log)
-            rows, rank = ranked(found, score, k)
+            rows, rank = ranked(found, score, k, before)
             parts.append((block[found.user[rows]], found.item[rows], rank, score[rows]))
         return tuple(np.concatenate(column) for column in zip(*parts, strict=True))  # type: ignore[return-value]
 
 
 def fit(
-    log: Log, mode: Mode, tell: Tell, horizon: float | None = None, families: tuple[Family, ...] = FAMILIES
+    log: Log,
+    mode: Mode,
+    tell: Tell,
+    horizon: float | None = None,
+    families: tuple[Family, ...] = FAMILIES,
+    effort: Effort = EFFORTS["default"],
 ) -> Hybrid:
     """Fit, choose and blend on a log. `tell` gets a line of progress for each method. Raises ModelError for a log of
     which nothing was kept.
@@ -107,11 +130,13 @@ def fit(
     if log.is_empty:
         raise ModelError("nothing to learn from: no interaction was kept before the date")
     horizon = horizon or min(HORIZON_DAYS, max(log.span() * HORIZON_SHARE, 1.0))
-    windows = [_window(past, future, mode, tell, families) for past, future in splits(log, horizon, mode, tell)]
+    if not effort.with_dear and ease.FAMILY.skip(log) is None:  # its closed form says what factors say, and more
+        families = tuple(family for family in families if family is not factors.FAMILY)
+    windows = [_window(past, future, mode, tell, families, effort) for past, future in splits(log, horizon, mode, tell)]
     tell(f"fitting on all {int(log.kept.sum()):,} events before the date")
     scorers = fit_methods(log, mode, tell, families)
     shared = [name for name in scorers if all(name in window.found.names for window in windows)]
-    way, name, figures = choose([_with_methods(window, shared) for window in windows], tell)
+    way, name, figures = choose([_with_methods(window, shared) for window in windows], tell, effort.rounds)
     return Hybrid(log, mode, {name: scorers[name] for name in shared}, way, name, figures)
 
 
@@ -187,18 +212,23 @@ def _by_user(log: Log, mode: Mode) -> tuple[Log, sparse.csr_array]:
     return log.where(~gone, log.today), future
 
 
-def _window(past: Log, future: sparse.csr_array, mode: Mode, tell: Tell, families: tuple[Family, ...]) -> Window:
+def _window(
+    past: Log, future: sparse.csr_array, mode: Mode, tell: Tell, families: tuple[Family, ...], effort: Effort
+) -> Window:
     users = judged_users(past, future)
-    if len(users) > JUDGED_USERS:
-        users = np.sort(np.random.default_rng(0).choice(users, JUDGED_USERS, replace=False))
+    if len(users) > effort.judged_users:
+        users = np.sort(np.random.default_rng(0).choice(users, effort.judged_users, replace=False))
     tell(f"methods before day {past.today:.0f}, judged by {len(users):,} users")
     scorers = fit_methods(past, mode, tell, families)
-    return Window(past, union(past, scorers, users, mode), sparse.csr_array(future[users]))
+    found = union(past, scorers, users, mode, effort.per_method)
+    return Window(past, found, sparse.csr_array(future[users]))
 
 
-def choose(windows: list[Window], tell: Tell) -> tuple[Way, str, dict[str, tuple[float, float]]]:
+def choose(
+    windows: list[Window], tell: Tell, rounds: int = trees.ROUNDS
+) -> tuple[Way, str, dict[str, tuple[float, float]]]:
     """The best way by forward validation, learned anew on all windows. Singles and sums are judged where nothing was
-    learned from the judging users.
+    learned from the judging users. A ranker is tried where it may take any `rounds`.
     """
     judged, names = windows[0], windows[0].found.names
     even = np.arange(len(judged.found.users)) % 2 == 0
@@ -210,23 +240,24 @@ def choose(windows: list[Window], tell: Tell) -> tuple[Way, str, dict[str, tuple
     else:
         trials = [([_half(judged, even)], _half(judged, ~even)), ([_half(judged, ~even)], _half(judged, even))]
     for kind in ("blend", "ranker"):
-        if kind == "ranker" and sum(len(window.found.users) for window in windows) < RANKER_USERS:
+        users = sum(len(window.found.users) for window in windows)
+        if kind == "ranker" and (users < RANKER_USERS or not rounds):
             continue
         parts = []
         for taught, judging in trials:
-            way = learn(taught, kind)
+            way = learn(taught, kind, rounds)
             parts.append(judging.judge.by_user(way.score(judging.found, judging.log)))
         figures[kind] = tuple(float(np.concatenate(values).mean()) for values in zip(*parts, strict=True))  # type: ignore[assignment]
     for name, (recall, ndcg) in sorted(figures.items(), key=lambda pair: -sum(pair[1])):
         tell(f"  inner Recall@20 {recall:.4f}  NDCG@10 {ndcg:.4f}  {name}")
     best = max(figures, key=lambda name: sum(figures[name]))
-    way = learn(windows, best) if best in ("blend", "ranker") else Way({best: 1.0})
+    way = learn(windows, best, rounds) if best in ("blend", "ranker") else Way({best: 1.0})
     shown = ", ".join(f"{name} {weight:.2f}" for name, weight in sorted(way.weights.items(), key=lambda p: -p[1]))
     tell(f"chosen: {best} ({shown})")
     return way, best, figures
 
 
-def learn(windows: list[Window], kind: str) -> Way:
+def learn(windows: list[Window], kind: str, rounds: int = trees.ROUNDS) -> Way:
     """Weights, and the ranker where asked, from all users of some windows."""
     pooled = _pooled([window.found for window in windows])
     judge = Judge.of(pooled, sparse.csr_array(sparse.vstack([window.truth for window in windows])))
@@ -240,7 +271,7 @@ def learn(windows: list[Window], kind: str) -> Way:
         labels.append(hits(window.found, window.truth))
         groups.append(window.found.user + queries)
         queries += len(window.found.users)
-    fitted = trees.fit(np.concatenate(parts), np.concatenate(labels), np.concatenate(groups))
+    fitted = trees.fit(np.concatenate(parts), np.concatenate(labels), np.concatenate(groups), rounds)
     return Way(way.weights, fitted)
 
 

@@ -60,11 +60,11 @@ def own_frequency(interactions: pl.LazyFrame, persons: pl.Series, as_of: date, k
     )
 
 
-def top_k(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Column indices of the k largest scores of each row, best first, equal scores by column; shape (rows, min(k,
-    columns)). Exact, NaN-free input.
+def top_k(scores: NDArray[np.float32], k: int, precedence: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """Column indices of the k largest scores of each row, best first; shape (rows, min(k, columns)). Equal scores go by
+    `precedence` of their columns, the lowest first, else by column. Exact, NaN-free input.
 
-    A tie at the k-th place is settled by column too, so a list does not depend on how rows were cut into blocks. The
+    A tie at the k-th place is settled in the same way, so a list does not depend on how rows were cut into blocks. The
     k-th largest of every eighth score is a lower bound of the k-th largest of all: partitioning whole rows that are
     mostly zeros costs ten times as much.
     """
@@ -76,9 +76,15 @@ def top_k(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     bound = np.partition(sample, last, axis=1)[:, last, None]
     row, column = np.nonzero(scores > bound)
     open_places = k - np.bincount(row, minlength=len(scores))
-    ties = [(n, np.flatnonzero(scores[n] == bound[n])[: open_places[n]]) for n in np.flatnonzero(open_places > 0)]
+    before = np.arange(scores.shape[1]) if precedence is None else precedence
+    ties = [(n, _first(scores[n] == bound[n], before)[: open_places[n]]) for n in np.flatnonzero(open_places > 0)]
     row = np.concatenate([row, *(np.full(len(places), n) for n, places in ties)])
     column = np.concatenate([column, *(places for _, places in ties)])
-    order = np.lexsort((column, -scores[row, column], row))
+    order = np.lexsort((before[column], -scores[row, column], row))
     starts = np.searchsorted(row[order], np.arange(len(scores)))
     return column[order][starts[:, None] + np.arange(k)]
+
+
+def _first(tied: NDArray[np.bool_], before: NDArray[np.int64]) -> NDArray[np.int64]:
+    places = np.flatnonzero(tied)
+    return places[np.argsort(before[places])]

@@ -63,9 +63,11 @@ def hits(found: Candidates, truth: sparse.csr_array) -> Flags:
     return np.asarray(flags[found.user, found.item]).ravel()
 
 
-def ranked(found: Candidates, score: Dense, k: int) -> tuple[Ints, Ints]:
-    """Rows of the k best candidates of each user, best first, equal scores by item; and the rank of each, from 1."""
-    order = np.lexsort((found.item, -score, found.user))
+def ranked(found: Candidates, score: Dense, k: int, precedence: Ints | None = None) -> tuple[Ints, Ints]:
+    """Rows of the k best candidates of each user, best first, equal scores by the `precedence` of their items, else by
+    item; and the rank of each, from 1."""
+    equal = found.item if precedence is None else precedence[found.item]
+    order = np.lexsort((equal, -score, found.user))
     starts = found.ends()[:-1]
     rank = np.arange(len(order)) - starts[found.user[order]]
     kept = rank < k

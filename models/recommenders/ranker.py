@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     import xgboost as xgb
 
 ROUNDS = 120
+LEARNED = 9.6  # rounds times the learning rate: fewer rounds take larger steps
 SETTINGS = {
     "objective": "rank:ndcg",
     "lambdarank_pair_method": "topk",
     "lambdarank_num_pair_per_sample": 20,
     "max_depth": 5,
-    "eta": 0.08,
     "min_child_weight": 20,
     "subsample": 0.8,
     "colsample_bytree": 0.5,
@@ -127,4 +127,4 @@ def fit(rows: Dense, relevant: Flags, user: Ints, rounds: int = ROUNDS) -> Ranke
 
     useful = (np.bincount(user, weights=relevant) > 0)[user]
     table = xgb.DMatrix(rows[useful], label=relevant[useful].astype(np.float32), qid=user[useful])
-    return Ranker(xgb.train(SETTINGS, table, num_boost_round=rounds))
+    return Ranker(xgb.train({**SETTINGS, "eta": LEARNED / rounds}, table, num_boost_round=rounds))

@@ -42,6 +42,8 @@ def recommend(
     towers: Annotated[
         bool, typer.Option(help="Train the two towers as a further method: a little better, three times as long")
     ] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="A weighted sum of the cheap methods, without a ranker")] = False,
+    best: Annotated[bool, typer.Option("--best", help="Every method and more rounds: a little better, dearer")] = False,
     open_hours: Annotated[float, typer.Option(min=0, help="A session is open this long after its last event")] = 48.0,
 ) -> None:
     """Rank items for every user, or the next item of every open session; methods are chosen on the file's own past."""
@@ -51,6 +53,8 @@ def recommend(
     from customer360.platform import telemetry
     from customer360.platform.sources import timestamps
 
+    if fast and best:
+        raise typer.BadParameter("--fast and --best exclude each other")
     telemetry.configure()
     names = reading.column_names(columns)
     moment = timestamps.moment(as_of)
@@ -65,7 +69,8 @@ def recommend(
     if mode == "session":
         lists = offline.recommend_sessions(found, moment, k, telemetry.event, open_hours)
     else:
-        lists = offline.recommend_users(found, moment, mode, k, telemetry.event, horizon, towers)
+        effort = "fast" if fast else "best" if best else "default"
+        lists = offline.recommend_users(found, moment, mode, k, telemetry.event, horizon, towers, effort)
     output.write(lists, out)
     telemetry.event(f"{lists.height:,} rows to {out}")
 

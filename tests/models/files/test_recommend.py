@@ -121,3 +121,43 @@ def test_a_wrong_column_lists_those_found(shop) -> None:
         interactions.read(shop, CUT, {"user": "Customer"})
     with pytest.raises(SourceError, match="no date"):
         timestamps.moment("soon")
+
+
+@pytest.fixture(scope="module")
+def loners(tmp_path_factory) -> Path:
+    """A shop of 60 users and 30 items, z00 the most bought; 20 more users have one item each that nobody else has."""
+    rng, rows = np.random.default_rng(8), []
+    weight = 1.0 / np.arange(1, 31)
+    for user in range(60):
+        for product in rng.choice(30, size=8, replace=False, p=weight / weight.sum()):
+            at = CUT - timedelta(days=int(rng.integers(1, 200)))
+            rows.append((f"u{user:02}", f"z{product:02}", at.isoformat()))
+    rows += [(f"lone{n:02}", f"a{n:02}", (CUT - timedelta(days=90 + n)).isoformat()) for n in range(20)]
+    path = tmp_path_factory.mktemp("loners") / "log.csv"
+    pl.DataFrame(rows, schema=["user", "item", "timestamp"], orient="row").write_csv(path)
+    return path
+
+
+@pytest.mark.parametrize("method", ["ease", "item_knn", "user_knn", "ease_recent"])
+@pytest.mark.parametrize("mode", ["new", "all"])
+def test_who_no_method_can_tell_gets_what_is_popular(loners, monkeypatch, mode, method) -> None:
+    """Nothing says more of one item than of another for them: the catalogue in order of its ids is no answer."""
+    monkeypatch.setattr(choice, "choose", lambda windows, tell, rounds: (choice.Way({method: 1.0}), method, {}))
+    monkeypatch.setattr(choice, "FAMILIES", choice.FAMILIES[:5])
+    found = interactions.read(loners, CUT, {})
+    listed = recommend.recommend_users(found, CUT, mode, 5, quiet)
+    rows = found.rows.with_columns(age=(pl.lit(CUT) - pl.col("at")).dt.total_days())
+    sold = rows.group_by("item").agg(lately=(0.5 ** (pl.col("age") / 28)).sum())
+    popular_items = set(sold.sort("lately", descending=True).head(8)["item"])
+    of_loners = listed.filter(pl.col("user").str.starts_with("lone"))
+    assert of_loners["user"].n_unique() == 20
+    others = of_loners.filter(pl.col("item").str.starts_with("a").not_())
+    assert others.height >= 80
+    assert set(others["item"]) <= popular_items
+
+
+def test_fast_and_best_rank_the_same_shop(shop) -> None:
+    found = interactions.read(shop, CUT, {})
+    for effort in ("fast", "best"):
+        listed = recommend.recommend_users(found, CUT, "new", 5, quiet, effort=effort)
+        assert listed.group_by("user").len()["len"].max() == 5
