@@ -95,7 +95,8 @@ class Model(Generic[P, F]):
     `lifecycle.history`). `fit` learns from what is known at `snapshot.as_of`; `predict` scores the persons known
     then; `evaluate` judges a model fitted at `snapshot.as_of` on what followed. `inputs` are the columns that one
     scored row is made of (the signature in the registry); `backend` is what joins several training workers (see
-    `training`), and `shares_fit` says that `fit` divides its work among them.
+    `training`), and `shares_fit` says that `fit` divides its work among them. `score` gives the payload of rows with
+    the columns of `inputs`, taken at a date, one row or millions; None where a row does not hold all that counts.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Model(Generic[P, F]):
     backend: Literal["plain", "xgboost", "torch"] = "plain"
     shares_fit: bool = False
     training_cuts: int = 0
+    score: Callable[[F, pl.DataFrame, date], pl.DataFrame] | None = None
 
 
 MODELS: dict[str, Model[Any, Any]] = {}

@@ -370,6 +370,7 @@ MODEL = register(
         predict=predict,
         evaluate=evaluate,
         load=load,
+        score=score,
         training_cuts=1,
         backend="xgboost",
     )

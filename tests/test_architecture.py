@@ -49,7 +49,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "duckdb": ("platform.warehouse", "platform.sources.expressions.sql", "models.identity.weighing"),
     "splink": ("models.identity.weighing.model",),
     "sqlglot": ("models.identity.lookup",),
-    "mlflow": ("models.lifecycle.tracking",),
+    "mlflow": ("models.lifecycle.tracking", "models.lifecycle.flavour"),
     "matplotlib": ("models.lifecycle.plots", "models.lifecycle.tracking", "models.identity.tracking", "models.files"),
     "sklearn": (
         "models.churn",

@@ -1,13 +1,13 @@
 """Runs, models and the champion of each, in MLflow. Only the driver writes here: one writer to the SQLite store.
 
 A version in the registry holds the files that `Fitted.save` wrote under `fitted/` (no pickle) and an MLmodel file with
-the signature; it is loaded by the model's own `load`. The alias `champion` names the version in use.
+the signature; it is loaded by the model's own `load`, and by MLflow's `pyfunc` where a model scores single rows. The
+alias `champion` names the version in use.
 """
 
 import json
 import math
 import os
-import shutil
 import sqlite3
 import tempfile
 from collections.abc import Mapping
@@ -18,18 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlflow
-import polars as pl
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model as MlflowModel
-from mlflow.models import ModelSignature
-from mlflow.models.model import MLMODEL_FILE_NAME
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
-from mlflow.types import ColSpec, DataType, Schema
 
 from customer360.models.base import Evaluation, Fitted, Model, Params, find, fingerprint
 from customer360.models.lifecycle import content, relocation
 from customer360.models.lifecycle.fit import Fit
-from customer360.models.outputs import PAYLOADS
+from customer360.models.lifecycle.flavour import FITTED, FLAVOUR, Flavour
 from customer360.platform.errors import ModelError
 
 if TYPE_CHECKING:
@@ -41,15 +39,7 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 PLOTS, PAST = "plots", "champions"
 PAST_LENGTH, TAG_LENGTH = 50, 4000
 DESCRIPTION_LENGTH = 5000  # what the registry takes
-FLAVOUR = "customer360"
-FITTED = "fitted"
-# what has no scalar type in a signature (a list of reasons) is carried as text there
-MLFLOW_TYPES: dict[pl.DataType, DataType] = {
-    pl.Float64(): DataType.double,
-    pl.Int64(): DataType.long,
-    pl.Boolean(): DataType.boolean,
-    pl.Date(): DataType.datetime,
-}
+DIGEST_LENGTH = 36  # of a dataset, in MLflow
 
 
 @dataclass(frozen=True)
@@ -106,7 +96,7 @@ class Registry:
         if missing:
             raise ModelError(f"{model.name} was trained on tables without a stated version: {sorted(missing)}")
         self._connect(model.name)
-        with mlflow.start_run(run_name=f"{model.name} {as_of}") as run:
+        with _started(f"{model.name} {as_of}") as run:
             mlflow.log_params(_flat(fit.params.model_dump(mode="json")))
             mlflow.log_metrics(evaluation.metrics)
             mlflow.set_tags(
@@ -115,6 +105,8 @@ class Registry:
                 | {f"data.{table}": str(version) for table, version in fit.versions.items()}
                 | {f"verdict.{name}": verdict for name, verdict in evaluation.verdicts.items()}
             )
+            if fit.content:
+                mlflow.log_input(_dataset(fit), context="training")
             mlflow.log_dict({"metrics": evaluation.metrics, "verdicts": dict(evaluation.verdicts)}, "evaluation.json")
             for name, figure in (figures or {}).items():
                 mlflow.log_figure(figure, f"{PLOTS}/{name}")
@@ -123,12 +115,11 @@ class Registry:
             info = MlflowModel.log(
                 artifact_path=None,
                 name=model.name,
-                flavor=_Flavour,
+                flavor=Flavour,
                 flavor_name=FLAVOUR,
                 registered_model_name=model.name,
                 directory=directory,
-                model_name=model.name,
-                signature=signature(model),
+                fit=fit,
             )
         version = str(info.registered_model_version)
         if card:
@@ -145,7 +136,7 @@ class Registry:
         """Log a search: a parent run with the best parameters, and a child a trial. Returns the parent's run id."""
         run, best = tuned.run, tuned.best
         self._connect(run.model)
-        with mlflow.start_run(run_name=f"tune {run.model} {run.as_of}") as parent:
+        with _started(f"tune {run.model} {run.as_of}") as parent:
             mlflow.log_params(_flat(run.params_at(best.index, best.rung).model_dump(mode="json")))
             mlflow.log_metrics(best.metrics | {"best_score": best.score, "score_in_force": tuned.incumbent.score})
             mlflow.set_tags(
@@ -156,7 +147,7 @@ class Registry:
             mlflow.log_dict(best.drawn, "best.yaml")
             mlflow.log_figure(figure, f"{PLOTS}/trials.png")
             for trial in tuned.trials:
-                with mlflow.start_run(run_name=f"trial {trial.index}", nested=True):
+                with _started(f"trial {trial.index}", nested=True):
                     mlflow.log_params(_flat(trial.drawn))
                     mlflow.log_metrics({k: v for k, v in trial.metrics.items() if math.isfinite(v)})
                     mlflow.set_tags(
@@ -181,7 +172,7 @@ class Registry:
         known = self._client().search_runs([found.experiment_id], f"tags.version = '{version}'")
         if known:
             return str(known[0].info.run_id)
-        with mlflow.start_run(run_name=f"{experiment} {version}") as run:
+        with _started(f"{experiment} {version}") as run:
             mlflow.log_params(_flat(params))
             mlflow.log_metrics(dict(metrics))
             for name, document in documents.items():
@@ -394,26 +385,16 @@ def _make(database: Path) -> None:
             return
 
 
-def signature(model: Model[Any, Any]) -> ModelSignature:
-    """What goes into a scored row and what comes out, for the registry's page."""
-    return ModelSignature(inputs=_columns(model.inputs), outputs=_columns(PAYLOADS[model.output]))
+def _started(name: str, nested: bool = False) -> Any:
+    """A run that does not say where the program lies, as MLflow would by itself: a store may move."""
+    return mlflow.start_run(run_name=name, nested=nested, tags={"mlflow.source.name": "customer360"})
 
 
-class _Flavour:
-    """How MLflow writes a version: the fitted files, and the MLmodel file that names the model which can load them."""
-
-    @staticmethod
-    def save_model(
-        path: str, mlflow_model: MlflowModel, directory: Path, model_name: str, signature: ModelSignature
-    ) -> None:
-        shutil.copytree(directory, Path(path) / FITTED)
-        mlflow_model.signature = signature
-        mlflow_model.add_flavor(FLAVOUR, model=model_name, data=FITTED)
-        mlflow_model.save(str(Path(path) / MLMODEL_FILE_NAME))
-
-
-def _columns(schema: pl.Schema) -> Schema:
-    return Schema([ColSpec(MLFLOW_TYPES.get(kind, DataType.string), name) for name, kind in schema.items()])
+def _dataset(fit: Fit) -> MetaDataset:
+    """The rows that a fit learned from: the tables at their versions, and the digest of what they hold. Where they lie
+    is not said: a lake may move."""
+    tables = {f"data.{table}": str(version) for table, version in fit.versions.items()}
+    return MetaDataset(CodeDatasetSource(tables), name=f"{fit.model.name} inputs", digest=fit.content[:DIGEST_LENGTH])
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, str]:

@@ -58,7 +58,7 @@ class Effort:
 
 EFFORTS = {
     "fast": Effort(1000, 30, 0, False),
-    "default": Effort(2000, 30, 60, False),
+    "default": Effort(1500, 30, 60, True),
     "best": Effort(3000, PER_METHOD, 120, True),
 }
 

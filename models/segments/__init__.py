@@ -155,13 +155,18 @@ def _numbered(people: pl.DataFrame, points: Array, centres: Array, scales: Scale
 
 
 def predict(fitted: SegmentsFitted, snapshot: Snapshot) -> pl.DataFrame:
-    """The segment of every active customer, sorted by person: `score` is its number.
+    """The segment of every active customer, sorted by person."""
+    return score(fitted, _people(snapshot, fitted.params), snapshot.as_of)
+
+
+def score(fitted: SegmentsFitted, people: pl.DataFrame, as_of: date) -> pl.DataFrame:
+    """The segment of each of some people (`person_id` and `INPUTS`, taken at `as_of`), in their order: `score` is its
+    number.
 
     The first reason is the persona (value: the number; contribution: how clearly, 0 between two segments to 1); the
     others are what sets the segment apart (value: the person's own; contribution: the segment's centre against the
     typical customer, in robust standard deviations).
     """
-    people = _people(snapshot, fitted.params)
     label, clearness = nearest(fitted.scales(people), fitted.centres)
     traits = fitted.scales.deviations(fitted.centres)
     number = pl.Series("score", label + 1, dtype=pl.Float64)
@@ -247,5 +252,6 @@ MODEL = register(
         predict=predict,
         evaluate=evaluate,
         load=load,
+        score=score,
     )
 )
