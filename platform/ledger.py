@@ -272,7 +272,12 @@ class Run:
         self.ended_at = datetime.now(UTC).isoformat()
 
     def save(self, lake: Lake) -> None:
-        lake.put(f"{RUNS}/{self.id}.json", json.dumps(asdict(self), default=str).encode())
+        lake.put(f"{RUNS}/{self.id}.json", json.dumps(vars(self), default=_plain).encode())
+
+
+def _plain(value: Any) -> Any:
+    """What JSON does not know: a node by its fields, anything else as text."""
+    return vars(value) if isinstance(value, NodeRun) else str(value)
 
 
 def start_run(command: str) -> Run:

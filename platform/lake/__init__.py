@@ -155,7 +155,7 @@ class Lake:
 
     def transaction(self, name: str, app: str) -> int | None:
         """Last committed version of application transaction ``app``, or None."""
-        return self.delta(name).transaction_version(app) if self.exists(name) else None
+        return opened(self.uri(name), self.storage_options).transaction(app) if self.exists(name) else None
 
     def files(self, name: str, version: int | None = None) -> list[File]:
         """Data files of the snapshot, with partition values as text; sorted by path. Empty for a missing table.
@@ -353,15 +353,19 @@ class Lake:
         app_version: int,
         facts: dict[str, Any] | None = None,
         marks: Mapping[str, int] | None = None,
+        unless_equal: bool = False,
     ) -> int:
         """Make ``adds`` the only files of the partitions named by ``scope`` (all of the table when empty).
 
-        Files that are already there stay untouched: only what differs is in the commit.
+        Files that are already there stay untouched: only what differs is in the commit. With ``unless_equal`` nothing
+        is committed where nothing differs.
         """
         new = {a.path: a for a in adds}
         old = {f.path: f for f in self.files(name) if all(f.partition.get(k) == v for k, v in scope.items())}
         fresh = [a for path, a in new.items() if path not in old]
         gone = [f for path, f in old.items() if path not in new]
+        if unless_equal and not fresh and not gone:
+            return self.version(name)
         return self.commit(name, fresh, gone, app=app, app_version=app_version, facts=facts, marks=marks)
 
     def rewrite(self, name: str, change: Callable[[pl.DataFrame], pl.DataFrame], *, reason: str) -> int:

@@ -7,7 +7,7 @@ an object store are opened each time.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote
@@ -48,17 +48,26 @@ def moments_of(dt: DeltaTable) -> dict[str, datetime]:
 
 @dataclass
 class Opened:
-    """A table at its newest version, the stamp of the commit that made it, and its files once they were asked for."""
+    """A table at its newest version, the stamp of the commit that made it, and its files and application transactions
+    once they were asked for.
+    """
 
     table: DeltaTable
     stamp: Stamp | None
     listed: list[File] | None = None
+    transactions: dict[str, int | None] = field(default_factory=dict)
 
     def files(self) -> list[File]:
         """Data files of the version, sorted by path."""
         if self.listed is None:
             self.listed = files_of(self.table)
         return list(self.listed)
+
+    def transaction(self, app: str) -> int | None:
+        """Last committed version of an application transaction; None where there is none."""
+        if app not in self.transactions:
+            self.transactions[app] = self.table.transaction_version(app)
+        return self.transactions[app]
 
 
 _of_thread = threading.local()
@@ -85,6 +94,7 @@ def opened(uri: str, options: dict[str, str]) -> Opened:
     found.table.update_incremental()
     if found.table.version() != before:
         found.stamp, found.listed = _stamp(uri, found.table.version()), None
+        found.transactions.clear()
     return found
 
 

@@ -22,7 +22,7 @@ from customer360.platform.quality.checks import added
 from customer360.platform.run.executor import Failure, LocalExecutor, RayExecutor, executor_for
 from customer360.platform.run.following import FollowUnit, MoveUnit, follow_units, followed, move_units, standing_facts
 from customer360.platform.run.grouping import is_stale
-from customer360.platform.run.incremental.advance import advanced
+from customer360.platform.run.incremental.advance import QUARANTINE, advanced
 from customer360.platform.run.ingest import ingest
 from customer360.platform.run.origins import Origin, files_digest, forget_others
 from customer360.platform.run.planning import (
@@ -243,8 +243,10 @@ class _Driver:
         main = tables.spec(job.node.table).name
         if job.node.records and not job.stands:
             scope = {"table_name": job.node.records}
-            refused = adds.get("quality.quarantine", [])
-            self.lake.replace("quality.quarantine", refused, scope=scope, app=job.app, app_version=job.app_version)
+            refused = adds.get(QUARANTINE, [])
+            self.lake.replace(
+                QUARANTINE, refused, scope=scope, app=job.app, app_version=job.app_version, unless_equal=True
+            )
         for output in job.node.outputs[:-1]:
             side = tables.spec(output).name
             self.lake.replace(side, adds.get(side, []), scope={}, app=job.app, app_version=job.app_version)
