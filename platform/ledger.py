@@ -296,12 +296,6 @@ def runs(lake: Lake, limit: int = 20) -> list[Run]:
     return found
 
 
-def last_facts(lake: Lake, table: str, app: str, limit: int = 200) -> dict[str, Any]:
+def last_facts(lake: Lake, table: str, app: str) -> dict[str, Any]:
     """Facts of the newest commit of ``app`` in a table's history; empty when the log was cleaned of it."""
-    if not lake.exists(table):
-        return {}
-    for commit in lake.history(table, limit):
-        if commit.get("customer360.app") == app:
-            facts: dict[str, Any] = json.loads(commit.get("customer360.facts", "{}"))
-            return facts
-    return {}
+    return lake.last_facts(table, app) if lake.exists(table) else {}

@@ -282,7 +282,8 @@ def require(table: type[Table], frame: pl.DataFrame) -> pl.DataFrame:
 def _is_sound(table: type[Table], frame: pl.DataFrame) -> bool:
     """Whether every row keeps the contract; asked in one go, without a verdict on each row."""
     rules = _rules_of(table)  # type: ignore[arg-type]  # a class is hashable
-    has_types = all(frame.schema.get(c) == t for c, t in _schema_of(table).items())  # type: ignore[arg-type]
+    have = frame.schema
+    has_types = all(have.get(c) == t for c, t in _schema_of(table).items())  # type: ignore[arg-type]
     return has_types and (not rules or all(frame.select(rules).row(0)))
 
 
