@@ -13,7 +13,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from scipy.special import expit, logit, ndtr, ndtri
-from sklearn.linear_model import LogisticRegression
 
 from customer360.models.purchasing.starts import EXPECTED, QUIET, Spending, orders
 
@@ -130,6 +129,8 @@ def _nothing(rows: pl.DataFrame, revenue: Array) -> tuple[float, float]:
     silent = revenue <= 0
     if silent.all() or not silent.any():
         return 1.0, 0.0
+    from sklearn.linear_model import LogisticRegression  # for fits alone: it takes a second to import
+
     found = LogisticRegression(C=1.0, max_iter=1000).fit(_log_odds(rows)[:, None], silent)
     return float(found.coef_[0][0]), float(found.intercept_[0])
 

@@ -23,7 +23,7 @@ from datetime import timedelta
 import polars as pl
 
 from customer360.platform import tables
-from customer360.platform.quality import quarantine_rows, row_id
+from customer360.platform.quality import Quarantine, quarantine_rows, row_id
 from customer360.platform.quality.ahead import MARGIN, ahead
 from customer360.platform.quality.checks import TableChecks, Tally, tally
 from customer360.platform.run.combine import fold
@@ -40,6 +40,8 @@ from customer360.platform.run.deletions import (
 from customer360.platform.run.delivery import DELIVERY, INPUT, ranked
 from customer360.platform.run.redating import redated
 from customer360.platform.tables import Table, Verdict
+
+COUNTS = ("bronze", "quarantined", "duplicates", "superseded", "combined", "deleted")  # that add up
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ def current_records(
     time may lie after its landing; ``snapshots`` the newest of each source that delivers snapshots. Quality is not
     ``measured`` of rows that are only read beside others: it is where they are a table of their own.
     """
+    if bronze.is_empty():
+        return Current(bronze, Quarantine.create_empty(), dict.fromkeys(COUNTS, 0))
     standing = bronze.filter(~row_id().is_in(list(replaced))) if replaced else bronze
     dated, moved = redated(table, standing, margin)
     delivered, _ = parted(table, standing)

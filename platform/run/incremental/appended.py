@@ -175,6 +175,8 @@ class AppendUnit:
 
     def _made(self, current: Current, keys: pl.Series, known: tuple[InputPart, ...]) -> pl.DataFrame:
         """Rows of the table of current records; of ``known`` inputs as those were, but whose they are is of now."""
+        if current.rows.is_empty():
+            return pl.DataFrame(schema=tables.schema(self.node.table))
         then, replaced = {part.table: part for part in known}, self.replaced_before if known else self.replaced
         frames = [
             current.rows.lazy() if part.table == self.records else self._of(then.get(part.table, part), keys, replaced)

@@ -187,6 +187,17 @@ def test_history_holds_the_facts_of_each_commit(lake: Lake, notes: type[Table]) 
     assert ledger.last_facts(lake, NAME, "batch:shop") == {"rows": 1}
     assert ledger.last_facts(lake, NAME, "batch:none") == {}
     assert ledger.last_facts(lake, "silver.none", "batch:none") == {}
+    lake.append_batch(NAME, [put_rows(lake, notes, [3])], source="shop", seq=2, facts={"rows": 9})
+    assert ledger.last_facts(lake, NAME, "batch:shop") == {"rows": 9}
+
+
+def test_nothing_is_committed_where_nothing_differs_if_that_is_asked(lake: Lake, notes: type[Table]) -> None:
+    lake.ensure(notes)
+    rows = put_rows(lake, notes, [1])
+    before = lake.replace(NAME, [rows], scope={}, app="node:x", app_version=1)
+    assert lake.replace(NAME, [rows], scope={}, app="node:x", app_version=2, unless_equal=True) == before
+    assert lake.replace(NAME, [rows], scope={}, app="node:x", app_version=2) == before + 1
+    assert lake.replace(NAME, [], scope={}, app="node:x", app_version=3, unless_equal=True) == before + 2
 
 
 def test_observers_are_told_before_and_after_a_commit(lake: Lake, notes: type[Table]) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from customer360.platform import lake as lakes
 from customer360.platform.ledger import NodeRun
+from customer360.platform.run import planning
 from customer360.platform.run.incremental import appended
 from customer360.platform.run.rereading import drop
 
@@ -206,6 +207,26 @@ def test_files_of_untouched_rows_stay(shop: Any) -> None:
     shop.deliver("sales", "s3,,9,2")
     shop.run()
     assert len(before - {f.path for f in shop.lake.files("silver.t_sales")}) == 1
+    assert_as_rebuilt(shop)
+
+
+def test_buckets_that_share_a_unit_give_the_files_of_one_each(
+    shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apart, units = type(shop)(tmp_path / "apart"), list[int]()
+    joined = planning._joined
+    monkeypatch.setattr(planning, "_joined", lambda made: units.append(len(joined(made))) or joined(made))
+    for together, each in ((planning.TOGETHER, shop), (0, apart)):
+        monkeypatch.setattr(planning, "TOGETHER", together)
+        for batch in ({"links": [f"a{n},p{n},1" for n in range(9)]}, {"sales": [f"s{n},a{n},{n},1" for n in range(9)]}):
+            deliver(each, batch)
+            each.run()
+        deliver(each, {"sales": ["s1,a1,7,2", "s2,a2,7,2", "s9,,1,1"]})
+        each.run()
+    half = len(units) // 2  # of each shop: those made whole, and those of which some subjects are
+    assert max(units[:half]) <= 2 < max(units[half:])
+    assert shop.rows() == apart.rows()
+    assert [f.path for f in shop.lake.files("silver.t_spent")] == [f.path for f in apart.lake.files("silver.t_spent")]
     assert_as_rebuilt(shop)
 
 
