@@ -272,7 +272,12 @@ class Run:
         self.ended_at = datetime.now(UTC).isoformat()
 
     def save(self, lake: Lake) -> None:
-        lake.put(f"{RUNS}/{self.id}.json", json.dumps(asdict(self), default=str).encode())
+        lake.put(f"{RUNS}/{self.id}.json", json.dumps(vars(self), default=_plain).encode())
+
+
+def _plain(value: Any) -> Any:
+    """What JSON does not know: a node by its fields, anything else as text."""
+    return vars(value) if isinstance(value, NodeRun) else str(value)
 
 
 def start_run(command: str) -> Run:
@@ -291,12 +296,6 @@ def runs(lake: Lake, limit: int = 20) -> list[Run]:
     return found
 
 
-def last_facts(lake: Lake, table: str, app: str, limit: int = 200) -> dict[str, Any]:
+def last_facts(lake: Lake, table: str, app: str) -> dict[str, Any]:
     """Facts of the newest commit of ``app`` in a table's history; empty when the log was cleaned of it."""
-    if not lake.exists(table):
-        return {}
-    for commit in lake.history(table, limit):
-        if commit.get("customer360.app") == app:
-            facts: dict[str, Any] = json.loads(commit.get("customer360.facts", "{}"))
-            return facts
-    return {}
+    return lake.last_facts(table, app) if lake.exists(table) else {}

@@ -70,7 +70,8 @@ def rules_of(configured: Settings) -> dict[str, BaseModel]:
 
 def identity_rules(configured: Settings) -> IdentityRules:
     """The rules of identity resolution."""
-    rules = _read(IdentityRules, configured.rules.get("identity"))
+    kept = (rules["identity"] for files, rules in _kept if files == configured.rules)
+    rules = next(kept, None) or _read(IdentityRules, configured.rules.get("identity"))
     assert isinstance(rules, IdentityRules)
     return rules
 

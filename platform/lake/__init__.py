@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from datetime import date
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +30,7 @@ from customer360.platform.lake.filestats import statistics_columns, statistics_o
 from customer360.platform.lake.lock import LOCK, WATCH, file_lock, marker_lock, note_of
 from customer360.platform.lake.objects import remote_store
 from customer360.platform.lake.opened import File, alone, changed, files_of, is_open, open_together, opened
+from customer360.platform.lake.stored import constant, delta_schema, partition_columns
 from customer360.platform.tables import Table
 
 BUCKETS_PROPERTY = "customer360.buckets"
@@ -159,7 +158,7 @@ class Lake:
 
     def transaction(self, name: str, app: str) -> int | None:
         """Last committed version of application transaction ``app``, or None."""
-        return self.delta(name).transaction_version(app) if self.exists(name) else None
+        return opened(self.uri(name), self.storage_options).transaction(app) if self.exists(name) else None
 
     def files(self, name: str, version: int | None = None) -> list[File]:
         """Data files of the snapshot, with partition values as text; sorted by path. Empty for a missing table.
@@ -216,6 +215,15 @@ class Lake:
         constants = [constant(value, wanted[key]).alias(key) for key, value in fixed.items()]
         return frame.with_columns(constants).select(list(wanted))
 
+    def last_facts(self, name: str, app: str, limit: int = 200) -> dict[str, Any]:
+        """Facts of the newest commit of an application transaction; empty where the log was cleaned of it."""
+        held = opened(self.uri(name), self.storage_options)
+        if app not in held.facts:
+            told = [c for c in held.table.history(limit) if c.get("customer360.app") == app]
+            held.facts[app] = told[0].get("customer360.facts", "{}") if told else "{}"
+        facts: dict[str, Any] = json.loads(held.facts[app])
+        return facts
+
     def history(self, name: str, limit: int | None = None) -> list[dict[str, Any]]:
         """Commits of a table, newest first, with our ``customer360.*`` facts."""
         return self.delta(name).history(limit)
@@ -233,7 +241,7 @@ class Lake:
             ContractError: ``partition`` names other columns than the table is partitioned by (their values would be
             lost).
         """
-        declared = _partition_columns(tables.by_name(name))
+        declared = partition_columns(tables.by_name(name))
         if set(partition) != set(declared):
             raise ContractError(f"{name} is partitioned by {declared}, the file's partition names {sorted(partition)}")
         body = frame.drop([k for k in partition if k in frame.columns])
@@ -254,19 +262,22 @@ class Lake:
             ContractError: a stored column has another type, or the table other partitions; the message says how to
             rebuild.
         """
-        name, declared = tables.spec(table).name, _delta_schema(table)
+        name, declared = tables.spec(table).name, delta_schema(table)
         if not self.exists(name):
             self._create(table, declared, "ignore")
             return
-        stored = {f.name: f for f in self.delta(name).schema().fields}
+        held = opened(self.uri(name), self.storage_options)
+        if table in held.fits:
+            return
+        stored = {f.name: f for f in held.table.schema().fields}
         changed = [f.name for f in declared.fields if f.name in stored and str(stored[f.name].type) != str(f.type)]
         cut = self.delta(name).metadata().partition_columns
-        if (changed or cut != _partition_columns(table)) and rebuild:
+        if (changed or cut != partition_columns(table)) and rebuild:
             self._create(table, declared, "overwrite")
             return
-        if cut != _partition_columns(table):
+        if cut != partition_columns(table):
             raise ContractError(
-                f"{name} is stored by {cut}, its contract says {_partition_columns(table)}; rebuild it or start a new lake"  # noqa: E501
+                f"{name} is stored by {cut}, its contract says {partition_columns(table)}; rebuild it or start a new lake"  # noqa: E501
             )
         if changed:
             raise ContractError(
@@ -280,6 +291,7 @@ class Lake:
         if dt.metadata().configuration.get(STATISTICS_PROPERTY) != statistics_columns(table):
             dt.alter.set_table_properties({STATISTICS_PROPERTY: statistics_columns(table)})
             changed(self.uri(name))
+        opened(self.uri(name), self.storage_options).fits.add(table)
 
     def _create(self, table: type[Table], declared: Schema, mode: Literal["ignore", "overwrite"]) -> None:
         spec = tables.spec(table)
@@ -287,7 +299,7 @@ class Lake:
             self.uri(spec.name),
             declared,
             mode=mode,
-            partition_by=_partition_columns(table) or None,
+            partition_by=partition_columns(table) or None,
             name=spec.name,
             description=tables.summary(table),
             configuration={BUCKETS_PROPERTY: str(self.buckets), STATISTICS_PROPERTY: statistics_columns(table)},
@@ -361,15 +373,19 @@ class Lake:
         app_version: int,
         facts: dict[str, Any] | None = None,
         marks: Mapping[str, int] | None = None,
+        unless_equal: bool = False,
     ) -> int:
         """Make ``adds`` the only files of the partitions named by ``scope`` (all of the table when empty).
 
-        Files that are already there stay untouched: only what differs is in the commit.
+        Files that are already there stay untouched: only what differs is in the commit. With ``unless_equal`` nothing
+        is committed where nothing differs.
         """
         new = {a.path: a for a in adds}
         old = {f.path: f for f in self.files(name) if all(f.partition.get(k) == v for k, v in scope.items())}
         fresh = [a for path, a in new.items() if path not in old]
         gone = [f for path, f in old.items() if path not in new]
+        if unless_equal and not fresh and not gone:
+            return self.version(name)
         return self.commit(name, fresh, gone, app=app, app_version=app_version, facts=facts, marks=marks)
 
     def rewrite(self, name: str, change: Callable[[pl.DataFrame], pl.DataFrame], *, reason: str) -> int:
@@ -423,29 +439,6 @@ class Lake:
     def _marker(self, note: bytes, name: str) -> Iterator[None]:
         with marker_lock(self._store(), self.root, note, name), alone(self.root) if name == LOCK else nullcontext():
             yield
-
-
-def _delta_schema(table: type[Table]) -> Schema:
-    columns = tables.schema(table) | ({BUCKET: pl.Int32()} if tables.spec(table).bucketed else {})
-    return _schema_of(tuple(columns.items()))
-
-
-@cache
-def _schema_of(columns: tuple[tuple[str, pl.DataType], ...]) -> Schema:
-    empty = pl.DataFrame(schema=dict(columns))
-    return Schema.from_arrow(empty.to_arrow(compat_level=pl.CompatLevel.oldest()).schema)
-
-
-def constant(value: str | None, to: pl.DataType) -> pl.Expr:
-    """A partition value, which Delta keeps as text, as an expression of its column's type."""
-    if value is not None and to == pl.Date:
-        return pl.lit(date.fromisoformat(value))
-    return pl.lit(value).cast(to)
-
-
-def _partition_columns(table: type[Table]) -> list[str]:
-    spec = tables.spec(table)
-    return [*spec.partition_by, *([BUCKET] if spec.bucketed else [])]
 
 
 def _rows_that_differ(before: pl.DataFrame, after: pl.DataFrame) -> int:

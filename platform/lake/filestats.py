@@ -34,9 +34,9 @@ def statistics_of(table: type[Table], frame: pl.DataFrame) -> str:
     if not columns or frame.is_empty():
         return json.dumps({"numRecords": frame.height})
     row = frame.select(
-        *(pl.col(c).min().alias(f"min {c}") for c in columns),
-        *(pl.col(c).max().alias(f"max {c}") for c in columns),
-        *(pl.col(c).null_count().alias(f"null {c}") for c in columns),
+        pl.col(columns).min().name.prefix("min "),
+        pl.col(columns).max().name.prefix("max "),
+        pl.col(columns).null_count().name.prefix("null "),
     ).row(0, named=True)
     bounds = {c: (row[f"min {c}"], row[f"max {c}"]) for c in columns}
     kept = {c: b for c, b in bounds.items() if None not in b and all(_bounded(v) for v in b)}

@@ -7,13 +7,13 @@ lake's run lock, beside which nobody commits. It opens each once, and looks for 
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from urllib.parse import unquote
 
 import polars as pl
@@ -54,17 +54,28 @@ def moments_of(dt: DeltaTable) -> dict[str, datetime]:
 
 @dataclass
 class Opened:
-    """A table at its newest version, the stamp of the commit that made it, and its files once they were asked for."""
+    """A table at its newest version, the stamp of the commit that made it, and what was asked of this version: its
+    files, application transactions and their facts, and the contracts that it was found to fit.
+    """
 
     table: DeltaTable
     stamp: Stamp | None
     listed: list[File] | None = None
+    transactions: dict[str, int | None] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
+    fits: set[object] = field(default_factory=set)
 
     def files(self) -> list[File]:
         """Data files of the version, sorted by path."""
         if self.listed is None:
             self.listed = files_of(self.table)
         return list(self.listed)
+
+    def transaction(self, app: str) -> int | None:
+        """Last committed version of an application transaction; None where there is none."""
+        if app not in self.transactions:
+            self.transactions[app] = self.table.transaction_version(app)
+        return self.transactions[app]
 
 
 _of_thread = threading.local()
@@ -91,6 +102,8 @@ def opened(uri: str, options: dict[str, str]) -> Opened:
     found.table.update_incremental()
     if found.table.version() != before:
         found.stamp, found.listed = _stamp(uri, found.table.version()), None
+        for asked in (found.transactions, found.facts, found.fits):
+            asked.clear()
     return found
 
 
@@ -132,7 +145,7 @@ def changed(uri: str) -> None:
 
 
 def open_together(uris: Iterable[str], options: dict[str, str]) -> None:
-    """Open the tables that are there side by side, each of which waits for the store; nothing where `opened` keeps none."""
+    """Open the tables that are there side by side, as each waits for the store; none where `opened` would not keep it."""
     known: dict[str, Opened] = _of_thread.__dict__.setdefault("known", {})
     wanted = sorted({uri for uri in uris if _is_alone(uri)} - known.keys())
     if not wanted:
@@ -160,7 +173,7 @@ def is_open(uri: str) -> bool:
 def _stamp(uri: str, version: int) -> Stamp | None:
     """What tells the commit of a version from another one of the same number; None where there is no file of it."""
     try:
-        stat = Path(uri, "_delta_log", f"{version:020}.json").stat()
+        stat = os.stat(f"{uri}/_delta_log/{version:020}.json")  # noqa: PTH116 - thousands a run: a Path costs more
     except OSError:
         return None
     return stat.st_ino, stat.st_mtime_ns, stat.st_size

@@ -23,6 +23,7 @@ from customer360.platform.run.executor import Failure, LocalExecutor, RayExecuto
 from customer360.platform.run.following import FollowUnit, MoveUnit, follow_units, followed, move_units, standing_facts
 from customer360.platform.run.grouping import is_stale
 from customer360.platform.run.incremental.advance import advanced
+from customer360.platform.run.incremental.appended import QUARANTINE
 from customer360.platform.run.ingest import ingest
 from customer360.platform.run.origins import Origin, files_digest, forget_others
 from customer360.platform.run.planning import (
@@ -109,7 +110,7 @@ class _Driver:
         self.lake, self.settings, self.rules = lake_of(settings), settings, rules
         self.executor, self.record = executor, record
         self.request, self.as_of, self.refresh = request, request.as_of, request.refresh
-        self.failures: dict[str, str] = {}
+        self.needs, self.failures = graph.edges(), dict[str, str]()
         self.blocking: set[str] = set()  # bronze tables that lack rows which should be there
         self.started: dict[str, float] = {}
         self._exchange_bytes = settings.execution.exchange_megabytes * 1024 * 1024
@@ -188,7 +189,7 @@ class _Driver:
 
     def _job(self, node: Node) -> Job | None:
         """The node's job, or None when it is current, blocked by a failure, or cannot be prepared."""
-        needed = [b for b in graph.edges()[node.name] if b in self.failures]
+        needed = [b for b in self.needs[node.name] if b in self.failures]
         # A part of a shared table that fails (one model of many) leaves its last edition standing; the others go on.
         blocked = [b for b in needed if graph.NODES[b].part is None] + [
             f
@@ -243,9 +244,10 @@ class _Driver:
         """Commit a node's outputs: side tables first, the main table last, all under the node's fingerprint."""
         main = tables.spec(job.node.table).name
         if job.node.records and not job.stands:
-            scope = {"table_name": job.node.records}
-            refused = adds.get("quality.quarantine", [])
-            self.lake.replace("quality.quarantine", refused, scope=scope, app=job.app, app_version=job.app_version)
+            scope, refused = {"table_name": job.node.records}, adds.get(QUARANTINE, [])
+            self.lake.replace(
+                QUARANTINE, refused, scope=scope, app=job.app, app_version=job.app_version, unless_equal=True
+            )
         for output in job.node.outputs[:-1]:
             side = tables.spec(output).name
             self.lake.replace(side, adds.get(side, []), scope={}, app=job.app, app_version=job.app_version)

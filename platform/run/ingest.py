@@ -306,7 +306,7 @@ def commit_batch(
             f"held {batch.source}: the snapshot {said}; it deletes nothing until `customer360 batch confirm "
             f"{batch.source} {batch.seq}`"
         )
-    if (lake.transaction("quality.dead_letters", app) or 0) < batch.seq:
+    if dead and (lake.transaction("quality.dead_letters", app) or 0) < batch.seq:
         lake.append_batch("quality.dead_letters", dead, source=batch.source, seq=batch.seq, facts=facts)
     if grouped is not None and (lake.transaction(GROUPED, app) or 0) < batch.seq:
         lake.append_batch(GROUPED, grouped.kept, source=batch.source, seq=batch.seq)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from customer360.platform.lake import Add, File, Lake
@@ -34,7 +34,12 @@ class Origin:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, lake: Lake, node: str, version: int) -> None:
-        lake.put(_path(node, version), json.dumps(asdict(self), default=str).encode())
+        lake.put(_path(node, version), json.dumps(vars(self), default=_plain).encode())
+
+
+def _plain(value: Any) -> Any:
+    """What JSON does not know: a file by its fields, anything else as text."""
+    return vars(value) if isinstance(value, File) else str(value)
 
 
 def _path(node: str, version: int) -> str:

@@ -22,9 +22,11 @@ from customer360.platform.run.deletions import Snapshot
 from customer360.platform.run.executor import Executor
 from customer360.platform.run.origins import Origin, files_digest, origin_of
 from customer360.platform.run.snapshots import of_table
-from customer360.platform.run.units import BuildUnit, InputPart, key_column
+from customer360.platform.run.units import BuildUnit, InputPart, Place, key_column
 from customer360.platform.settings import Settings
 from customer360.platform.tables import SUBJECT_KEYS
+
+TOGETHER = 4 * 1024 * 1024  # bytes of buckets that share a unit: less takes no longer than a unit costs to start
 
 
 @dataclass(frozen=True)
@@ -219,30 +221,74 @@ def _is_bucketed(table: str) -> bool:
     return tables.spec(tables.by_name(table)).bucketed
 
 
+@dataclass(frozen=True)
+class _Bucket:
+    """What the file of one bucket is made of: its inputs, and as they were where only some subjects are made anew."""
+
+    place: Place
+    inputs: tuple[InputPart, ...]
+    known: tuple[InputPart, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the inputs that are stored by bucket."""
+        return sum(f.size for part in self.inputs if _is_bucketed(part.table) for f in part.files)
+
+
 def bucket_units(job: Job) -> tuple[list[BuildUnit], list[str]]:
-    """One unit a bucket, named by a fingerprint of what that bucket reads; buckets that stand already are left out.
+    """Units over the buckets, whose files are named by a fingerprint of what each bucket reads; those that stand
+    already are left out. Buckets that hold little share a unit.
 
     Returns the units and the paths of files that stay.
     """
     lake, node = job.context.lake, job.node
     stored = lake.files(tables.spec(node.table).name)
     standing, before = {f.path for f in stored}, _inputs_before(job, stored)
-    units, stay = [], []
+    now = {t: _by_bucket(lake, t, job.inputs[t]) for t in node.inputs}
+    then = {t: _by_bucket(lake, t, files) for t, files in before.items()}
+    code, made, stay = graph.code_fingerprint(node.function, node.outputs), list[_Bucket](), []
     for bucket in range(lake.buckets):
-        inputs = tuple(stored_part(job, t, _of_bucket(t, job.inputs[t], bucket)) for t in node.inputs)
-        stem = _unit_stem(job, inputs)
+        inputs = tuple(stored_part(job, t, now[t][bucket]) for t in node.inputs)
+        stem = _unit_stem(job, code, inputs)
         folder = "".join(f"{k}={v}/" for k, v in {**job.partition, BUCKET: str(bucket)}.items())
         path = f"{folder}{stem}.parquet"
         if job.refreshed:  # under the standing file's name a new content could not be told from the old
-            units.append(build_unit(job, inputs, bucket=bucket))
+            made.append(_Bucket(Place(bucket=bucket), inputs))
         elif path in standing:
             stay.append(path)
         else:
-            known = tuple(stored_part(job, t, _of_bucket(t, files, bucket)) for t, files in before.items())
+            known = tuple(stored_part(job, t, files[bucket]) for t, files in then.items())
             known = known if _is_mostly_known(inputs, known) else ()
             kept = tuple(f for f in stored if known and f.partition.get(BUCKET) == str(bucket))
-            units.append(build_unit(job, inputs, bucket=bucket, stem=stem, known=known, stored=kept))
-    return units, stay
+            made.append(_Bucket(Place(bucket=bucket, stem=stem, stored=kept), inputs, known))
+    return [_joint_unit(job, group) for group in _joined(made)], stay
+
+
+def _joined(made: Iterable[_Bucket]) -> list[list[_Bucket]]:
+    """Buckets in groups of about `TOGETHER` bytes: those made whole, and those of which some subjects are."""
+    found: list[list[_Bucket]] = []
+    for is_known in (False, True):
+        filled = TOGETHER + 1
+        for bucket in (b for b in made if bool(b.known) == is_known):
+            if filled + bucket.size > TOGETHER:
+                found.append([])
+                filled = 0
+            found[-1].append(bucket)
+            filled += bucket.size
+    return found
+
+
+def _joint_unit(job: Job, group: Sequence[_Bucket]) -> BuildUnit:
+    inputs, known = _united([b.inputs for b in group]), _united([b.known for b in group])
+    return build_unit(job, inputs, places=tuple(b.place for b in group), known=known)
+
+
+def _united(parts: Sequence[tuple[InputPart, ...]]) -> tuple[InputPart, ...]:
+    """Parts of several buckets as one; what is not stored by bucket is the same in all."""
+    return tuple(
+        replace(of[0], files=tuple(f for part in of for f in part.files)) if _is_bucketed(of[0].table) else of[0]
+        for of in zip(*parts, strict=True)
+    )
 
 
 def _is_mostly_known(now: Iterable[InputPart], before: Iterable[InputPart]) -> bool:
@@ -287,17 +333,18 @@ def build_unit(job: Job, inputs: tuple[InputPart, ...], **options: Any) -> Build
     )
 
 
-def _of_bucket(table: str, files: list[File], bucket: int) -> list[File]:
+def _by_bucket(lake: Lake, table: str, files: Sequence[File]) -> list[Sequence[File]]:
+    """The files of each bucket, in order; all of them for each where the table is not stored by bucket."""
     if not _is_bucketed(table):
-        return files
-    return [f for f in files if f.partition.get(BUCKET) == str(bucket)]
+        return [files] * lake.buckets
+    found: dict[str | None, list[File]] = {str(bucket): [] for bucket in range(lake.buckets)}
+    for file in files:
+        found[file.partition.get(BUCKET)].append(file)
+    return list(found.values())
 
 
-def _unit_stem(job: Job, inputs: Iterable[InputPart]) -> str:
-    constant = [
-        graph.code_fingerprint(job.node.function, job.node.outputs),
-        {k: plain(v) for k, v in job.reserved.items()},
-    ]
+def _unit_stem(job: Job, code: str, inputs: Iterable[InputPart]) -> str:
+    constant = [code, {k: plain(v) for k, v in job.reserved.items()}]
     files = [[p.table, [f.path for f in p.files]] for p in inputs]
     return "u" + hashlib.sha256(json.dumps([constant, files], sort_keys=True, default=str).encode()).hexdigest()[:24]
 

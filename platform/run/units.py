@@ -1,7 +1,8 @@
 """Units of work: what a worker does. Plain functions over values; they read and write files and return facts, never
 data.
 
-A build of a table whose inputs are stored by subject runs one unit a bucket. A build with another grain goes through
+A build of a table whose inputs are stored by subject runs one unit a bucket, or one for several buckets where they hold
+little: a unit costs some 20 ms, whatever it reads. A build with another grain goes through
 an *exchange*: its inputs are split by the key of its grain (``split``), each part is built (``build``), and its rows,
 which belong to many buckets, are gathered into one file a bucket (``gather``). Small inputs skip the split and gather.
 
@@ -63,6 +64,17 @@ class UnitResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Place:
+    """The file of one bucket that a unit makes: named ``stem``, else after its content; ``stored`` are the bucket's
+    rows of subjects of which some stay as they are.
+    """
+
+    bucket: int
+    stem: str | None = None
+    stored: tuple[File, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class BuildUnit:
     """Run a node's function over one part of its inputs."""
 
@@ -71,15 +83,13 @@ class BuildUnit:
     inputs: tuple[InputPart, ...]
     reserved: dict[str, Any]
     partition: dict[str, str]  # as_of and part, fixed for the node
-    bucket: int | None = None  # the part is one bucket; its file is named `stem`
-    stem: str | None = None
+    places: tuple[Place, ...] = ()  # the part is these buckets, each with a file of its own
     staging: str | None = None  # write pieces a bucket there instead of table files
     replaced: tuple[str, ...] = ()  # bronze rows that corrections stand for
     checks: TableChecks | None = None  # what the quality of a record table is measured by
     margin: timedelta = MARGIN  # how far a time may lie after the landing of its row
     snapshots: tuple[Snapshot, ...] = ()  # of the sources of what is judged
-    known: tuple[InputPart, ...] = ()  # of a bucket: its inputs by subject when the stored rows were made
-    stored: tuple[File, ...] = ()  # those rows: subjects of which no input changed keep them
+    known: tuple[InputPart, ...] = ()  # of buckets: their inputs when the stored rows were made, which others keep
 
     def run(self) -> UnitResult:
         start = time.process_time()
@@ -96,12 +106,10 @@ class BuildUnit:
                 current, frame = made if own else current, made.rows.lazy()
             frames.append(frame)
         output = conform_to_storage(self.node.table, self.node.function(*frames, **self.reserved), self.partition)
-        if touched is not None:
-            output = self._beside(output, touched)
         result = UnitResult(facts={"rows": output.height})
         if current is not None:
             _account(self, result, current, output.height)
-        self._write(output, result)
+        self._write(output, touched, result)
         result.seconds = time.process_time() - start
         return result
 
@@ -123,22 +131,35 @@ class BuildUnit:
         subject = key_column(table, self.node.per or "")
         return frame if touched is None or subject is None else frame.filter(pl.col(subject).is_in(touched.implode()))
 
-    def _beside(self, output: pl.DataFrame, touched: pl.Series) -> pl.DataFrame:
-        """Rows of touched subjects beside the stored ones of the others."""
-        stored = self.lake.scan(tables.spec(self.node.table).name, list(self.stored))
-        others = stored.filter(~pl.col(self.node.per or "").is_in(touched.implode())).collect()
-        return pl.concat([others, output]).sort(storage_order(self.node.table), nulls_last=True)
-
-    def _write(self, output: pl.DataFrame, result: UnitResult) -> None:
+    def _write(self, output: pl.DataFrame, touched: pl.Series | None, result: UnitResult) -> None:
         name = tables.spec(self.node.table).name
-        if self.bucket is not None:
-            partition: dict[str, str | None] = {**self.partition, BUCKET: str(self.bucket)}
-            result.adds[name] = [self.lake.write_file(name, output, partition, self.stem)]
+        if self.places:
+            result.adds[name] = self._placed(output, touched)
+            result.facts["rows"] = sum(add.rows for add in result.adds[name])
         elif self.staging is not None:
             for number, rows in _by_bucket(self.lake, output):
                 result.pieces[number] = put_piece(self.lake, f"{self.staging}/out-{number}", rows)
         else:
             result.adds[name] = write_output(self.lake, self.node.table, output, self.partition)
+
+    def _placed(self, output: pl.DataFrame, touched: pl.Series | None) -> list[Add]:
+        """The files of the unit's buckets, where only some subjects are made anew with the rows of the others."""
+        made, name = dict(_by_bucket(self.lake, output)), tables.spec(self.node.table).name
+        if stray := sorted(set(made) - {place.bucket for place in self.places}):
+            raise ContractError(f"{self.node.name} made rows of subjects that its inputs do not have (buckets {stray})")
+        adds = []
+        for place in self.places:
+            rows = made.get(place.bucket, output.clear())
+            partition: dict[str, str | None] = {**self.partition, BUCKET: str(place.bucket)}
+            rows = rows if touched is None else self._beside(rows, place.stored, touched)
+            adds.append(self.lake.write_file(name, rows, partition, place.stem))
+        return adds
+
+    def _beside(self, rows: pl.DataFrame, stored: tuple[File, ...], touched: pl.Series) -> pl.DataFrame:
+        """Rows of touched subjects beside the stored ones of the others."""
+        held = self.lake.scan(tables.spec(self.node.table).name, list(stored))
+        others = held.filter(~pl.col(self.node.per or "").is_in(touched.implode())).collect()
+        return pl.concat([others, rows]).sort(storage_order(self.node.table), nulls_last=True)
 
 
 def _account(unit: BuildUnit, result: UnitResult, current: Current, silver: int) -> None:
@@ -199,7 +220,7 @@ def key_column(table: str, key: str) -> str | None:
 
     Bronze keeps the sources' own names, and a build from bronze has the grain of its silver table.
     """
-    columns = tables.by_name(table).columns()
+    columns = tables.by_name(table).column_names()
     return next((c for c in (key, key.upper()) if c in columns), None)
 
 

@@ -1,13 +1,14 @@
 """The law of incremental runs: after any sequence of batches every table is the one of a full rebuild.
 
-    python tests/bench/incremental_law.py [sequences] [first seed]
+    python tests/bench/incremental_law.py [sequences] [first seed] [folder]
 
-A small retailer is landed once. Each sequence then takes a copy of it through three random batches, each run for
-itself: new rows, duplicates, updates, rows that are months late, older versions after newer ones, deletions, refused
-rows and their corrections, erasures, people who become one, new products, campaigns and rates, a contract that
-changed. Then every table but identity's own is built anew, and all business columns are compared. Prints each
-sequence that breaks the law, with its seed, the tables and some rows, and how often a table was built whole, by reason.
-In process, without Ray.
+A small retailer is landed once (in the folder, where it is found again). Each sequence then takes a copy of it through
+three random batches, each run for itself. A batch is one to three of: new rows, duplicates, updates, rows that are
+months late, older versions after newer ones, deletions, refused rows and their corrections, erasures, people who become
+one, new products, campaigns and rates, a contract that changed. Then every table but identity's own is built anew, and
+all business columns are compared. Of three in four sequences tables of a date are left out: every run makes them anew,
+from tables that are compared. Prints each sequence that breaks the law, with its seed, the tables and some rows, how
+often a table was built whole, by reason, and the seconds of CPU. In process, without Ray.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from customer360.platform import graph, tables
 from customer360.platform.run import replay
 from customer360.platform.sources.files import Files
 
-PEOPLE, DAYS, BATCHES = 30, 40, 3
+PEOPLE, DAYS, BATCHES = 50, 40, 3
 KEEP = {"erp/inventory": 40, "erp/products": 1200}
 GONE = "GONE"  # column by which every source says that a record is deleted
 KEYS = {  # key columns, version column or time, a number or word that an update changes
@@ -98,6 +99,7 @@ class Retailer:
     def __init__(self, site: Any, delivered: dict[str, list[Row]], held: dict[str, list[Row]], seed: int):
         self.site, self.delivered, self.held = site, delivered, held
         self.random, self.number, self.said = random.Random(seed), 1, list[str]()
+        self.is_short = seed % 4 > 0
 
     def deliver(self, feed: str, rows: list[Row]) -> None:
         if rows:
@@ -206,7 +208,7 @@ def refused(shop: Retailer, feed: str) -> None:
 
 def corrected(shop: Retailer, feed: str) -> None:
     refused(shop, shop.random.choice(["pos/transactions", "shop/transactions", "web/events", "crm/engagement", feed]))
-    run(shop, "to be corrected")
+    run(shop, "to be corrected", only=undated())
     out = Path(shop.site.root, f"open-{shop.number}.jsonl")
     replay.export(shop.site.lake, out)
     lines = [json.loads(line) for line in out.read_text().splitlines()]
@@ -277,9 +279,14 @@ ACTS: list[tuple[int, Callable[[Retailer, str], None]]] = [
 digests: dict[str, str] = {}
 
 
-def run(shop: Retailer, what: str) -> None:
+def run(shop: Retailer, what: str, **options: Any) -> None:
     shop.said.append(f"run ({what})")
-    shop.site.run()
+    shop.site.run(**options)
+
+
+def undated() -> frozenset[str]:
+    """Tables that remember what came before: all but those of a date."""
+    return frozenset(n.name for n in graph.NODES.values() if not n.needs_date)
 
 
 def batch(shop: Retailer) -> None:
@@ -289,7 +296,7 @@ def batch(shop: Retailer) -> None:
         if shop.delivered[feed]:
             shop.said.append(f"{act.__name__} {feed}")
             act(shop, feed)
-    run(shop, "batch")
+    run(shop, "batch", only=undated() if shop.is_short else None)
 
 
 def business(module: Any, site: Any) -> dict[str, pl.Series]:
@@ -335,7 +342,9 @@ def watched(reasons: collections.Counter[str]) -> Iterator[None]:
 
 def landed(module: Any, root: Path) -> tuple[Any, dict[str, list[Row]], dict[str, list[Row]]]:
     """A retailer whose first delivery is in; what it delivered, and what it holds back."""
-    write_sample(root / "made", customers=PEOPLE, days=DAYS, seed=3)
+    is_known = (root / "made").exists()
+    if not is_known:
+        write_sample(root / "made", customers=PEOPLE, days=DAYS, seed=3)
     site, chance = opened(module, root / "first"), random.Random(1)
     delivered: dict[str, list[Row]] = collections.defaultdict(list)
     held: dict[str, list[Row]] = collections.defaultdict(list)
@@ -345,7 +354,7 @@ def landed(module: Any, root: Path) -> tuple[Any, dict[str, list[Row]], dict[str
         for row in rows:
             is_held = feed in KEYS and chance.random() < 0.2
             (held if is_held else delivered)[feed].append(row)
-        if delivered[feed]:
+        if delivered[feed] and not is_known:
             site.deliver(f"{feed}/0001.jsonl", [json.dumps({GONE: None, **row}) for row in delivered[feed]])
     site.run()
     return site, delivered, held
@@ -363,31 +372,34 @@ def holds(module: Any, first: Any, rows: tuple[dict[str, list[Row]], dict[str, l
         site = first.copy(Path(folder) / "site")
         copies = [collections.defaultdict(list, {k: list(v) for k, v in each.items()}) for each in rows]
         shop = Retailer(site, *copies, seed)
-        fault, start = [], time.perf_counter()
+        fault, start = [], time.process_time()
         try:
             for _ in range(BATCHES):
                 batch(shop)
             before = business(module, site)
-            shop.site.run(refresh=all_builds())
+            shop.site.run(refresh=all_builds(), only=undated() if shop.is_short else None)
             fault = differences(before, business(module, site))
         except Exception as failed:  # noqa: BLE001 - a run that fails breaks the law, too
             fault = [f"  {type(failed).__name__}: {str(failed)[:1500]}"]
         word = "BROKEN" if fault else "holds"
-        print(f"{seed}: {word} in {time.perf_counter() - start:.0f} s: {'; '.join(shop.said)}", flush=True)
+        print(f"{seed}: {word} in {time.process_time() - start:.1f} s: {'; '.join(shop.said)}", flush=True)
         if fault:
             print("\n".join(fault), flush=True)
     return not fault
 
 
-def main(count: int, first_seed: int) -> int:
+def main(count: int, first_seed: int, folder: Path | None = None) -> int:
+    from customer360.serve.compose import rules_kept
+
     module, reasons, broken = conftest(), collections.Counter[str](), []
     digest = graph._source_digest
     graph._source_digest = lambda name: hashlib.sha256((digest(name) + digests.get(name, "")).encode()).hexdigest()
     with tempfile.TemporaryDirectory() as root, watched(reasons):
-        site, *rows = landed(module, Path(root))
-        for seed in range(first_seed, first_seed + count):
-            if not holds(module, site, tuple(rows), seed):
-                broken.append(seed)
+        site, *rows = landed(module, folder or Path(root))
+        with rules_kept(site.settings):
+            for seed in range(first_seed, first_seed + count):
+                if not holds(module, site, tuple(rows), seed):
+                    broken.append(seed)
     print(f"{count - len(broken)} of {count} sequences hold" + (f"; broken: {broken}" if broken else ""))
     for reason, times in reasons.most_common(40):
         print(f"{times:5} {reason}")
@@ -395,4 +407,6 @@ def main(count: int, first_seed: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if sys.argv[1:] else 200, int(sys.argv[2]) if sys.argv[2:] else 0))
+    given = sys.argv[1:]
+    numbers = [int(given[n]) if len(given) > n else default for n, default in enumerate((200, 0))]
+    sys.exit(main(*numbers, Path(given[2]) if len(given) > 2 else None))

@@ -163,9 +163,7 @@ def differences(one: Path, other: Path) -> list[str]:
             continue
         columns = [c for c in tables.schema(tables.by_name(name)) if c not in OWN and not c.endswith("_uri")]
         left, right = (lake.scan(name).select(columns).collect() for lake in lakes)
-        texts = [frame.cast({c: str for c, t in frame.schema.items() if t.is_nested()}, strict=False)
-                 if not any(t.is_nested() for t in frame.schema.values()) else frame for frame in (left, right)]  # fmt: skip
-        ordered = [sorted(map(repr, frame.iter_rows())) for frame in texts]
+        ordered = [sorted(map(repr, frame.iter_rows())) for frame in (left, right)]
         if ordered[0] != ordered[1]:
             found.append(f"{name} ({left.height}, {right.height})")
     return found
