@@ -145,7 +145,7 @@ def changed(uri: str) -> None:
 
 
 def open_together(uris: Iterable[str], options: dict[str, str]) -> None:
-    """Open the tables that are there side by side, as each waits for the store; none where `opened` would not keep it."""
+    """Open tables that are there side by side, as each waits for the store; none where `opened` would not keep it."""
     known: dict[str, Opened] = _of_thread.__dict__.setdefault("known", {})
     wanted = sorted({uri for uri in uris if _is_alone(uri)} - known.keys())
     if not wanted:
