@@ -29,7 +29,7 @@ from customer360.platform.lake.buckets import BUCKET, bucket_numbers
 from customer360.platform.lake.filestats import statistics_columns, statistics_of
 from customer360.platform.lake.lock import LOCK, WATCH, file_lock, marker_lock, note_of
 from customer360.platform.lake.objects import remote_store
-from customer360.platform.lake.opened import File, alone, changed, files_of, is_open, open_together, opened
+from customer360.platform.lake.opened import File, alone, files_of, is_open, open_together, opened, outdate
 from customer360.platform.lake.stored import constant, delta_schema, partition_columns
 from customer360.platform.tables import Table
 
@@ -286,11 +286,11 @@ class Lake:
         added = [f for f in declared.fields if f.name not in stored]
         if added:
             self.delta(name).alter.add_columns(added)
-            changed(self.uri(name))
+            outdate(self.uri(name))
         dt = self.delta(name)
         if dt.metadata().configuration.get(STATISTICS_PROPERTY) != statistics_columns(table):
             dt.alter.set_table_properties({STATISTICS_PROPERTY: statistics_columns(table)})
-            changed(self.uri(name))
+            outdate(self.uri(name))
         opened(self.uri(name), self.storage_options).fits.add(table)
 
     def _create(self, table: type[Table], declared: Schema, mode: Literal["ignore", "overwrite"]) -> None:
@@ -306,7 +306,7 @@ class Lake:
             storage_options=self.storage_options or None,
             raise_if_key_not_exists=False,
         )
-        changed(self.uri(spec.name))
+        outdate(self.uri(spec.name))
 
     def buckets_of(self, name: str) -> int:
         """Number of buckets that a stored table was made with."""
@@ -346,7 +346,7 @@ class Lake:
         dt.create_write_transaction(
             actions, "append", dt.schema(), partition_by=partition_by, commit_properties=properties
         )
-        changed(self.uri(name))
+        outdate(self.uri(name))
         reached(f"after commit {name}")
         return self.version(name)
 

@@ -138,7 +138,7 @@ def alone(root: str) -> Iterator[None]:
         _of_thread.alone = None
 
 
-def changed(uri: str) -> None:
+def outdate(uri: str) -> None:
     """Say that a table has a new version; of one that is stored in a folder that is seen without it."""
     if _is_alone(uri):
         _of_thread.changed.add(uri)
