@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 from customer360.pipelines.sample.streams import Streams
@@ -34,10 +35,16 @@ class Base:
 
     def town(self, block: int) -> Town:
         """The people of a block. A sample that was written at once is one block, with the seed's own streams."""
-        first = block * self.block
-        own = Streams(self.seed, (block,) if len(self.blocks) > 1 else ())
-        people = min(self.block, self.customers - first)
-        return settle(Streams(self.seed), own, customers=people, days=self.days, end_on=self.end_on, first_person=first)
+        return _settled(self, block)
+
+
+@lru_cache(maxsize=1)
+def _settled(base: Base, block: int) -> Town:
+    """The newest block stays in memory: its slices follow each other."""
+    first = block * base.block
+    own = Streams(base.seed, (block,) if len(base.blocks) > 1 else ())
+    people = min(base.block, base.customers - first)
+    return settle(Streams(base.seed), own, customers=people, days=base.days, end_on=base.end_on, first_person=first)
 
 
 def read_base(out: Path) -> tuple[Base, dict[str, float]] | None:

@@ -152,9 +152,9 @@ def trail(
     return Trail(owner, step, np.where(about, product[row], -1), at, milliseconds // 1000, depth)
 
 
-def uuids(count: int, rng: np.random.Generator) -> pl.Series:
-    """Random identifiers in the usual form of 36 characters."""
-    digits = np.frombuffer(rng.bytes(16 * count).hex().encode(), dtype=np.uint8).reshape(count, 32)
+def uuids(count: int, rng: np.random.Generator, order: np.ndarray) -> pl.Series:
+    """Random identifiers in the usual form of 36 characters; `order`: which of them comes first, and so on."""
+    digits = np.frombuffer(rng.bytes(16 * count).hex().encode(), dtype=np.uint8).reshape(count, 32)[order]
     text = np.full((count, 36), ord("-"), dtype=np.uint8)
     for start, stop, at in ((0, 8, 0), (8, 12, 9), (12, 16, 14), (16, 20, 19), (20, 32, 24)):
         text[:, at : at + stop - start] = digits[:, start:stop]
@@ -244,36 +244,37 @@ def event_rows(path: Trail, said: pl.DataFrame, products: pl.DataFrame, rng: np.
     login_at[path.visit[is_login]] = np.flatnonzero(is_login)
     # Without a LOGIN event the visitor arrived logged in; else the customer is known from that event on.
     known = np.arange(len(path.visit)) >= login_at[path.visit]
+    order = np.argsort(path.at, kind="stable")
     goods = products.select("PRODUCT_ID", "PRODUCT_NAME", "CATEGORY", "SUBCATEGORY", "BRAND")[
-        np.maximum(path.product, 0)
+        np.maximum(path.product, 0)[order]
     ]
     visit = said.select("session_id", "customer_id", "visitor_id", "city", "landing", "order", "source", "agent")[
-        path.visit
+        path.visit[order]
     ]
     frame = pl.concat([goods, visit], how="horizontal").with_columns(
-        step=pl.Series(path.step), has=pl.Series(path.product >= 0), known=pl.Series(known)
+        step=pl.Series(path.step[order]), has=pl.Series(path.product[order] >= 0), known=pl.Series(known[order])
     )
     step, agent = pl.col("step"), frame["agent"]
     url, title = _pages()
-    branded = pl.Series(rng.random(len(frame)) < 0.3)
+    branded = pl.Series(rng.random(len(frame))[order] < 0.3)
     query = (
         pl.when(branded)
         .then(pl.format("{} {}", _lower("BRAND"), _lower("SUBCATEGORY")))
         .otherwise(_lower("SUBCATEGORY"))
     )
-    rows: pl.DataFrame = frame.select(
-        EVENT_ID=uuids(len(frame), rng),
+    return frame.select(
+        EVENT_ID=uuids(len(frame), rng, order),
         CUSTOMER_ID=pl.when("known").then("customer_id"),
         SESSION_ID="session_id",
         EVENT_TYPE=words(frame["step"], STEPS),
-        EVENT_DATE=pl.Series(path.at).cast(pl.Datetime("us", "UTC")),
+        EVENT_DATE=pl.Series(path.at[order]).cast(pl.Datetime("us", "UTC")),
         PAGE_URL=url,
         PAGE_TITLE=title,
         PRODUCT_ID=pl.when(pl.col("has") & ~step.is_in([CATEGORY, SEARCH])).then("PRODUCT_ID"),
         CATEGORY_VIEWED=pl.when(pl.col("has") & (step != SEARCH)).then("CATEGORY"),
         SEARCH_QUERY=pl.when(step == SEARCH).then(query),
-        TIME_ON_PAGE=pl.when(step.is_in(PAGES)).then(pl.Series(path.dwell_s)),
-        SCROLL_DEPTH=pl.when(step == SCROLL).then(pl.Series(path.depth)),
+        TIME_ON_PAGE=pl.when(step.is_in(PAGES)).then(pl.Series(path.dwell_s[order])),
+        SCROLL_DEPTH=pl.when(step == SCROLL).then(pl.Series(path.depth[order])),
         DEVICE_TYPE=words(agent, tuple(a[0] for a in AGENTS)),
         BROWSER=words(agent, tuple(a[1] for a in AGENTS)),
         OPERATING_SYSTEM=words(agent, tuple(a[2] for a in AGENTS)),
@@ -283,22 +284,22 @@ def event_rows(path: Trail, said: pl.DataFrame, products: pl.DataFrame, rng: np.
         VISITOR_ID="visitor_id",
         USER_AGENT=words(agent, tuple(a[3] for a in AGENTS)),
     )
-    return rows.sort("EVENT_DATE", maintain_order=True)
 
 
 def session_rows(path: Trail, said: pl.DataFrame) -> pl.DataFrame:
     """CUSTOMER_SESSION_DATA of some visits in order of their start, plus VISITOR_ID."""
-    frame = pl.DataFrame({"visit": path.visit, "step": path.step, "at": path.at})
-    closing = (
-        frame.group_by("visit")
-        .agg(
-            start=pl.col("at").min(),
-            end=pl.col("at").max(),
-            pages=pl.col("step").is_in(PAGES).sum().cast(pl.Int64),
-            events=pl.len(),
-            bought=(pl.col("step") == BUY).any(),
-        )
-        .sort("visit")
+    # A visit has one event at least, and its events lie together in order of time.
+    first = np.flatnonzero(np.diff(path.visit, prepend=-1))
+    events = np.diff(first, append=len(path.visit))
+    pages, bought = np.isin(path.step, PAGES), path.step == BUY
+    closing = pl.DataFrame(
+        {
+            "start": path.at[first],
+            "end": path.at[first + events - 1],
+            "pages": np.add.reduceat(pages.astype(np.int64), first) if len(first) else first,
+            "events": events,
+            "bought": np.add.reduceat(bought.astype(np.int64), first) > 0 if len(first) else first > 0,
+        }
     )
     money = pl.Decimal(10, 2)
     rows = pl.concat([closing, said], how="horizontal").select(

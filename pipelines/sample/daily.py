@@ -131,6 +131,11 @@ class Day:
         )  # fmt: skip
         return path, said
 
+    @cached_property
+    def audience(self) -> pl.DataFrame:
+        """Who is in the campaigns that send today."""
+        return engagement.audience(self.world)
+
 
 def _receipts(world: World, online: bool, *, returned: bool) -> pl.DataFrame:
     rows = world.sales.receipts.with_row_index("receipt").cast({"receipt": pl.Int64})
@@ -194,8 +199,8 @@ ROWS: dict[str, Callable[[Day], pl.DataFrame]] = {
     "pos/transaction_items": _items(online=False),
     "shop/transaction_items": _items(online=True),
     "shop/orders": lambda day: order_rows(day.world),
-    "crm/campaign_audiences": lambda day: engagement.audience_rows(day.world),
-    "crm/engagement": lambda day: engagement.engagement_rows(day.world),
+    "crm/campaign_audiences": lambda day: engagement.audience_rows(day.world, day.audience),
+    "crm/engagement": lambda day: engagement.engagement_rows(day.world, day.audience),
     "support/tickets": lambda day: service.ticket_rows(day.world),
     "support/interactions": lambda day: service.interaction_rows(day.world),
     "external/profiles": _profiles,

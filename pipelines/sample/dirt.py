@@ -94,16 +94,18 @@ class Soiler:
         again, base = self._again(base, picks, file, last=last), self._pending(base, picks.get("superseded"))
         leaving = picks.get("late", np.array([], dtype=np.int64))
         self._carry(base[leaving], "late")
-        base = base.with_columns(_row=pl.int_range(pl.len())).filter(~pl.col("_row").is_in(leaving)).drop("_row")
+        if len(leaving):
+            base = base.with_columns(_row=pl.int_range(pl.len())).filter(~pl.col("_row").is_in(leaving)).drop("_row")
         extra = [
             part.with_columns(_damage=pl.lit(0, dtype=pl.Int8), _place=self.rng.random(len(part)) * len(frame))
             for part in (*arrived, *again)
         ]
         mixed = pl.concat([base, *(part.select(base.columns) for part in extra)]).sort("_place", maintain_order=True)
         codes = mixed["_damage"].to_numpy()
-        damages = [(int(at), DAMAGES[codes[at] - 1]) for at in np.flatnonzero(codes)]
-        for at, kind in damages:
-            self.log.append((file, kind, self._field(kind), mixed[self.spoils.key][at]))
+        rows = np.flatnonzero(codes)
+        damages = [(at, DAMAGES[code - 1]) for at, code in zip(rows.tolist(), codes[rows].tolist(), strict=True)]
+        keys = mixed[self.spoils.key].gather(rows).to_list()
+        self.log += [(file, kind, self._field(kind), key) for (_, kind), key in zip(damages, keys, strict=True)]
         return mixed.drop("_damage", "_place"), damages
 
     def _field(self, kind: str) -> str | None:
@@ -132,7 +134,9 @@ class Soiler:
                 self._owed[kind] = max(owed - len(rows), 0.0)
             if len(rows):
                 picks[kind] = np.sort(rows)
-                free = free[~np.isin(free, rows)]
+                taken = np.zeros(len(frame), dtype=bool)
+                taken[rows] = True
+                free = free[~taken[free]]
         return picks
 
     def _settled(self, frame: pl.DataFrame) -> np.ndarray:

@@ -116,9 +116,10 @@ def audience(world: World) -> pl.DataFrame:
     )
 
 
-def audience_rows(world: World) -> pl.DataFrame:
-    """Who was chosen for a campaign and who was held back: one row per campaign and member."""
-    return audience(world).select(
+def audience_rows(world: World, members: pl.DataFrame | None = None) -> pl.DataFrame:
+    """Who was chosen for a campaign and who was held back: one row per campaign and member. `members`: the audience,
+    where it was made before."""
+    return (audience(world) if members is None else members).select(
         CAMPAIGN_ID=_campaign_id("number", world),
         CUSTOMER_ID="customer_id",
         AUDIENCE_GROUP=pl.when("treated").then(pl.lit("TREATMENT")).otherwise(pl.lit("CONTROL")),
@@ -126,10 +127,10 @@ def audience_rows(world: World) -> pl.DataFrame:
     )
 
 
-def engagement_rows(world: World) -> pl.DataFrame:
-    """CUSTOMER_ENGAGEMENT_EVENTS of all campaigns in order of time, up to the end of the story."""
+def engagement_rows(world: World, members: pl.DataFrame | None = None) -> pl.DataFrame:
+    """CUSTOMER_ENGAGEMENT_EVENTS of all campaigns in order of time, up to the end of the story. `members`: as above."""
     rng = world.streams.stream("engagement")
-    sent = audience(world).filter("treated")
+    sent = (audience(world) if members is None else members).filter("treated")
     count = len(sent)
     zone = places()["utc_behind"].to_numpy()[world.people["place"].to_numpy()[sent["person"].to_numpy()]]
     start = midnight_us(world.start_on) + sent["first"].to_numpy() * DAY_US

@@ -206,9 +206,9 @@ def _numbered(head: pl.DataFrame, lines: pl.DataFrame, new_head: pl.DataFrame, n
         .drop("purchase")
         .sort("receipt", "quantity", "product", maintain_order=True)
     )
-    return Sales(
-        receipts=receipts, lines=both.with_columns(position=pl.int_range(pl.len(), dtype=pl.Int64).over("receipt") + 1)
-    )
+    receipt, rows = both["receipt"].to_numpy(), np.arange(len(both))
+    first = np.maximum.accumulate(np.where(np.diff(receipt, prepend=-1) != 0, rows, 0))
+    return Sales(receipts=receipts, lines=both.with_columns(position=pl.Series(rows - first + 1)))
 
 
 def money(cents: str) -> pl.Expr:
@@ -284,10 +284,9 @@ def transaction_rows(
 def item_rows(rng: np.random.Generator, lines: pl.DataFrame, products: pl.DataFrame, label: str = "") -> pl.DataFrame:
     """CUSTOMER_TRANSACTION_ITEMS of some lines, one row each; `label` stands in ids before the number."""
     count = len(lines)
-    product = products[lines["product"].to_numpy()]
-    details = (
-        product["ATTRIBUTES"].str.json_decode(pl.Struct({"color": pl.String, "weight_kg": pl.Float64})).struct.unnest()
-    )
+    said = products["ATTRIBUTES"].str.json_decode(pl.Struct({"color": pl.String, "weight_kg": pl.Float64}))
+    named = products.select("PRODUCT_ID", "PRODUCT_NAME", "CATEGORY", "SUBCATEGORY", "BRAND", "SKU")
+    product = pl.concat([named, said.struct.unnest()], how="horizontal")[lines["product"].to_numpy()]
     worn = product["CATEGORY"].is_in(["Apparel", "Footwear"])
     number = pl.col("receipt").cast(pl.String).str.zfill(10)
     size = words(pl.Series(rng.integers(0, len(SIZES), count)), SIZES)
@@ -310,6 +309,6 @@ def item_rows(rng: np.random.Generator, lines: pl.DataFrame, products: pl.DataFr
         ITEM_RATING=pl.when(rated).then(rating),
         ITEM_STATUS=words(lines["status"], ("SOLD", "RETURNED", "EXCHANGED")),
         SIZE=pl.when(worn).then(size),
-        COLOR=details["color"],
-        WEIGHT=details["weight_kg"].cast(pl.Decimal(8, 2)),
+        COLOR=product["color"],
+        WEIGHT=product["weight_kg"].cast(pl.Decimal(8, 2)),
     )

@@ -73,15 +73,23 @@ def subject_days(
     silver_events: pl.LazyFrame,
     silver_sessions: pl.LazyFrame,
 ) -> pl.LazyFrame:
-    """Each fact table folded to days by itself, then put beside each other."""
-    return _beside(
-        [
-            _orders(silver_transactions),
-            _given_back_later(silver_transactions),
-            _lines(silver_transaction_items),
-            _events(silver_events),
-            _visits(silver_sessions),
-        ]
+    """What was traded and what visitors did, each folded to days at once, then put beside each other: a table folded
+    by itself costs a join, and all in one fold carry columns that are empty in most rows.
+    """
+    traded = [_orders(silver_transactions), _given_back_later(silver_transactions), _lines(silver_transaction_items)]
+    return _beside([_folded(traded), _folded([_events(silver_events), _visits(silver_sessions)])])
+
+
+def _folded(facts: list[pl.LazyFrame]) -> pl.LazyFrame:
+    """Facts of several kinds, one row each, by subject and day; what only some kinds have, others add nothing to."""
+    rows = pl.concat(facts, how="diagonal_relaxed")
+    have = rows.collect_schema().names()
+    return rows.group_by(DAY).agg(
+        pl.col("person_id").drop_nulls().first(),
+        *(pl.col(c).sum().cast(pl.Int64) for c in COUNTS if c in have),
+        *(pl.col(c).sum() for c in AMOUNTS if c in have),
+        first_at=pl.col("at").min(),
+        last_at=pl.col("at").max(),
     )
 
 
@@ -118,17 +126,14 @@ def _is_late() -> pl.Expr:
 
 def _given_back_later(transactions: pl.LazyFrame) -> pl.LazyFrame:
     since = given_back_since()
-    return (
-        transactions.filter(_is_late())
-        .group_by("subject_id", on="returned_on")
-        .agg(
-            pl.col("person_id").drop_nulls().first(),
-            return_count=pl.len().cast(pl.Int64),
-            return_amount=since.sum(),
-            net_amount=-since.sum(),
-            first_at=pl.col("returned_at").min(),
-            last_at=pl.col("returned_at").max(),
-        )
+    return transactions.filter(_is_late()).select(
+        "subject_id",
+        "person_id",
+        on="returned_on",
+        at="returned_at",
+        return_count=pl.lit(True),
+        return_amount=since,
+        net_amount=-since,
     )
 
 
@@ -138,57 +143,47 @@ def _orders(transactions: pl.LazyFrame) -> pl.LazyFrame:
     gives_back = pl.col("is_return") | (pl.col("refunded_amount").fill_null(0) > 0)
     takes_back = pl.col("exchanged_amount").fill_null(0) > 0
     sale, unconverted = pl.col("is_sale"), pl.col("is_unconverted").fill_null(False)
-    return transactions.group_by("subject_id", on="occurred_on").agg(
-        pl.col("person_id").first(),
-        order_count=sale.sum().cast(pl.Int64),
-        return_count=((gives_back & ~is_late) | takes_back).sum().cast(pl.Int64),
-        gross_amount=pl.col("gross_amount").sum(),
-        return_amount=at_once.sum(),
-        net_amount=(pl.col("net_amount") + pl.col("return_amount") - at_once).sum(),
-        discount_amount=converted(pl.col("discount_amount"), known_rate()).filter(sale & ~unconverted).sum(),
-        unconverted_order_count=(sale & unconverted).sum().cast(pl.Int64),
-        unconverted_count=unconverted.sum().cast(pl.Int64),
-        store_order_count=(sale & (pl.col("channel_group") == "IN_STORE")).sum().cast(pl.Int64),
-        online_order_count=(sale & (pl.col("channel_group") == "ONLINE")).sum().cast(pl.Int64),
-        mobile_order_count=(sale & (pl.col("channel_group") == "MOBILE")).sum().cast(pl.Int64),
-        first_at=pl.col("occurred_at").min(),
-        last_at=pl.col("occurred_at").max(),
+    discount = converted(pl.col("discount_amount"), known_rate())
+    return transactions.select(
+        "subject_id",
+        "person_id",
+        on="occurred_on",
+        at="occurred_at",
+        order_count=sale,
+        return_count=(gives_back & ~is_late) | takes_back,
+        gross_amount="gross_amount",
+        return_amount=at_once,
+        net_amount=pl.col("net_amount") + pl.col("return_amount") - at_once,
+        discount_amount=pl.when(sale & ~unconverted).then(discount),
+        unconverted_order_count=sale & unconverted,
+        unconverted_count=unconverted,
+        store_order_count=sale & (pl.col("channel_group") == "IN_STORE"),
+        online_order_count=sale & (pl.col("channel_group") == "ONLINE"),
+        mobile_order_count=sale & (pl.col("channel_group") == "MOBILE"),
     )
 
 
 def _lines(items: pl.LazyFrame) -> pl.LazyFrame:
-    return (
-        items.filter(pl.col("is_sale") & pl.col("is_product"))
-        .group_by("subject_id", on="occurred_on")
-        .agg(
-            pl.col("person_id").first(),
-            item_count=pl.len().cast(pl.Int64),
-            unit_count=pl.col("quantity").sum(),
-            first_at=pl.col("occurred_at").min(),
-            last_at=pl.col("occurred_at").max(),
-        )
+    return items.filter(pl.col("is_sale") & pl.col("is_product")).select(
+        "subject_id", "person_id", on="occurred_on", at="occurred_at", item_count=pl.lit(True), unit_count="quantity"
     )
 
 
 def _events(events: pl.LazyFrame) -> pl.LazyFrame:
     kind = pl.col("event_type")
-    return events.group_by("subject_id", on="occurred_on").agg(
-        pl.col("person_id").first(),
-        event_count=pl.len().cast(pl.Int64),
-        view_count=(kind == "PRODUCT_VIEW").sum().cast(pl.Int64),
-        search_count=(kind == "SEARCH").sum().cast(pl.Int64),
-        cart_add_count=(kind == "CART_ADD").sum().cast(pl.Int64),
-        wishlist_add_count=(kind == "WISHLIST_ADD").sum().cast(pl.Int64),
-        seconds_on_site=pl.col("seconds_on_page").sum(),
-        first_at=pl.col("occurred_at").min(),
-        last_at=pl.col("occurred_at").max(),
+    return events.select(
+        "subject_id",
+        "person_id",
+        on="occurred_on",
+        at="occurred_at",
+        event_count=pl.lit(True),
+        view_count=kind == "PRODUCT_VIEW",
+        search_count=kind == "SEARCH",
+        cart_add_count=kind == "CART_ADD",
+        wishlist_add_count=kind == "WISHLIST_ADD",
+        seconds_on_site="seconds_on_page",
     )
 
 
 def _visits(sessions: pl.LazyFrame) -> pl.LazyFrame:
-    return sessions.group_by("subject_id", on="started_on").agg(
-        pl.col("person_id").first(),
-        session_count=pl.len().cast(pl.Int64),
-        first_at=pl.col("started_at").min(),
-        last_at=pl.col("started_at").max(),
-    )
+    return sessions.select("subject_id", "person_id", on="started_on", at="started_at", session_count=pl.lit(True))

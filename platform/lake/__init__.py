@@ -11,8 +11,8 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -29,7 +29,7 @@ from customer360.platform.lake.buckets import BUCKET, bucket_numbers
 from customer360.platform.lake.filestats import statistics_columns, statistics_of
 from customer360.platform.lake.lock import LOCK, WATCH, file_lock, marker_lock, note_of
 from customer360.platform.lake.objects import remote_store
-from customer360.platform.lake.opened import File, files_of, is_open, opened
+from customer360.platform.lake.opened import File, alone, files_of, is_open, open_together, opened, outdate
 from customer360.platform.lake.stored import constant, delta_schema, partition_columns
 from customer360.platform.tables import Table
 
@@ -129,6 +129,10 @@ class Lake:
             obstore.delete(self._store(), path)
 
     # ---- reading ----------------------------------------------------------------------------------------------
+
+    def open_together(self, names: Iterable[str]) -> None:
+        """Open tables side by side where each would wait for an object store, and the run lock is held."""
+        open_together([self.uri(name) for name in names], self.storage_options)
 
     def delta(self, name: str, version: int | None = None) -> DeltaTable:
         """The Delta table; for this package alone.
@@ -282,9 +286,11 @@ class Lake:
         added = [f for f in declared.fields if f.name not in stored]
         if added:
             self.delta(name).alter.add_columns(added)
+            outdate(self.uri(name))
         dt = self.delta(name)
         if dt.metadata().configuration.get(STATISTICS_PROPERTY) != statistics_columns(table):
             dt.alter.set_table_properties({STATISTICS_PROPERTY: statistics_columns(table)})
+            outdate(self.uri(name))
         opened(self.uri(name), self.storage_options).fits.add(table)
 
     def _create(self, table: type[Table], declared: Schema, mode: Literal["ignore", "overwrite"]) -> None:
@@ -300,6 +306,7 @@ class Lake:
             storage_options=self.storage_options or None,
             raise_if_key_not_exists=False,
         )
+        outdate(self.uri(spec.name))
 
     def buckets_of(self, name: str) -> int:
         """Number of buckets that a stored table was made with."""
@@ -339,6 +346,7 @@ class Lake:
         dt.create_write_transaction(
             actions, "append", dt.schema(), partition_by=partition_by, commit_properties=properties
         )
+        outdate(self.uri(name))
         reached(f"after commit {name}")
         return self.version(name)
 
@@ -424,8 +432,13 @@ class Lake:
     def _lock(self, owner: str, name: str) -> AbstractContextManager[None]:
         note = note_of(owner)
         if self.is_remote:
-            return marker_lock(self._store(), self.root, note, name)
+            return self._marker(note, name)
         return file_lock(Path(self.root), note, name)
+
+    @contextmanager
+    def _marker(self, note: bytes, name: str) -> Iterator[None]:
+        with marker_lock(self._store(), self.root, note, name), alone(self.root) if name == LOCK else nullcontext():
+            yield
 
 
 def _rows_that_differ(before: pl.DataFrame, after: pl.DataFrame) -> int:

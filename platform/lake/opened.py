@@ -1,21 +1,27 @@
 """Delta tables that this thread has opened: opening one reads its whole log, looking for what is new costs little.
 
-A table is known by the file of its newest commit; one that was made anew under the same path is opened again. Tables in
-an object store are opened each time.
+A table is known by the file of its newest commit; one that was made anew under the same path is opened again. In an
+object store that would be a request each time: there tables are opened each time, but for a thread that holds the
+lake's run lock, beside which nobody commits. It opens each once, and looks for what is new after its own commits.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import unquote
 
 import polars as pl
 from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
 
 Stamp = tuple[int, int, int]
+AT_ONCE = 16  # tables of an object store that are opened side by side
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ def opened(uri: str, options: dict[str, str]) -> Opened:
     """
     known: dict[str, Opened] = _of_thread.__dict__.setdefault("known", {})
     if "://" in uri:
-        return Opened(DeltaTable(uri, storage_options=options or None), None)
+        return _remote(uri, options, known)
     found = known.get(uri)
     if found is None or found.stamp is None or _stamp(uri, found.table.version()) != found.stamp:
         known.pop(uri, None)
@@ -101,9 +107,66 @@ def opened(uri: str, options: dict[str, str]) -> Opened:
     return found
 
 
+def _remote(uri: str, options: dict[str, str], known: dict[str, Opened]) -> Opened:
+    if not _is_alone(uri):
+        return Opened(DeltaTable(uri, storage_options=options or None), None)
+    found = known.get(uri)
+    if found is None:
+        found = known[uri] = Opened(DeltaTable(uri, storage_options=options or None), None)
+    elif uri in _of_thread.changed:
+        found.table.update_incremental()
+        found = known[uri] = Opened(found.table, None)
+    _of_thread.changed.discard(uri)
+    return found
+
+
+def _is_alone(uri: str) -> bool:
+    root: str | None = getattr(_of_thread, "alone", None)
+    return root is not None and uri.startswith(root + "/")
+
+
+@contextmanager
+def alone(root: str) -> Iterator[None]:
+    """For a thread that holds the run lock of a lake in an object store: within, only its own commits change tables."""
+    _of_thread.alone, _of_thread.changed = root, set()
+    try:
+        yield
+    finally:
+        known: dict[str, Opened] = _of_thread.__dict__.get("known", {})
+        for uri in [uri for uri in known if _is_alone(uri)]:
+            del known[uri]
+        _of_thread.alone = None
+
+
+def outdate(uri: str) -> None:
+    """Say that a table has a new version; of one that is stored in a folder that is seen without it."""
+    if _is_alone(uri):
+        _of_thread.changed.add(uri)
+
+
+def open_together(uris: Iterable[str], options: dict[str, str]) -> None:
+    """Open tables that are there side by side, as each waits for the store; none where `opened` would not keep it."""
+    known: dict[str, Opened] = _of_thread.__dict__.setdefault("known", {})
+    wanted = sorted({uri for uri in uris if _is_alone(uri)} - known.keys())
+    if not wanted:
+        return
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = pool.map(lambda uri: _if_there(uri, options), wanted)
+        known |= {uri: Opened(table, None) for uri, table in zip(wanted, found, strict=True) if table is not None}
+
+
+def _if_there(uri: str, options: dict[str, str]) -> DeltaTable | None:
+    try:
+        return DeltaTable(uri, storage_options=options or None)
+    except TableNotFoundError:
+        return None
+
+
 def is_open(uri: str) -> bool:
     """Whether this thread has opened the table and it is still there, as far as that can be told without opening it."""
     found = _of_thread.__dict__.get("known", {}).get(uri)
+    if found is not None and _is_alone(uri):
+        return True
     return found is not None and found.stamp is not None and _stamp(uri, found.table.version()) == found.stamp
 
 

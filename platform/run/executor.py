@@ -1,4 +1,4 @@
-"""Where units run: in this process, or on Ray Data. Same function, same results.
+"""Where units run: in this process, or on Ray. Same function, same results.
 
 A unit that fails with something transient is tried again after a pause; one that passes its time-out counts as
 transient. A unit that fails for good gives a ``Failure``; the others go on.
@@ -26,6 +26,8 @@ from customer360.platform import telemetry
 from customer360.platform.errors import TRANSIENT, UnitTimeout
 from customer360.platform.settings import ExecutionSettings, RetrySettings, Settings
 from customer360.platform.tables import TABLES
+
+FEW = 256  # units, up to which they are tasks of their own
 
 # They announce each execution and each missing progress bar; our own lines say more.
 QUIET = ("ray.data._internal.execution.streaming_executor", "ray.data._internal.progress")
@@ -91,6 +93,13 @@ def _deadline(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+def _work(modules: tuple[str, ...], unit: bytes, retry: RetrySettings) -> bytes:
+    """A unit in a worker of Ray, which declares the same tables first."""
+    for module in modules:
+        importlib.import_module(module)
+    return pickle.dumps(run_unit(pickle.loads(unit), retry))
+
+
 class LocalExecutor:
     """Runs units one after the other in this process."""
 
@@ -106,7 +115,10 @@ class LocalExecutor:
 
 
 class RayExecutor:
-    """Runs units through Ray Data: ``from_items(units).map_batches(run_unit)``, one Polars thread a worker."""
+    """Runs units on Ray, one Polars thread a worker. Many go through Ray Data,
+    ``from_items(units).map_batches(run_unit)``, which never has more in flight than fit. Few are tasks: an execution of
+    Ray Data costs seconds before its first unit.
+    """
 
     def __init__(self, settings: ExecutionSettings, state: Path):
         self.settings, self.state = settings, state
@@ -116,19 +128,34 @@ class RayExecutor:
         if not units:
             return
         self._start()
+        # A worker is a fresh process: it must declare the same tables before a unit can look them up by name.
+        modules = tuple(sorted({t.__module__ for t in TABLES.values() if t.__module__.startswith("customer360.")}))
+        packed = [pickle.dumps(unit) for unit in units]
+        yield from self._tasks(packed, modules) if len(units) <= FEW else self._data(packed, modules)
+
+    def _tasks(self, units: list[bytes], modules: tuple[str, ...]) -> Iterator[tuple[int, Any]]:
+        import ray
+
+        work = ray.remote(num_cpus=self.settings.cpus_per_unit)(_work)
+        waiting = {work.remote(modules, unit, self.settings.retry): index for index, unit in enumerate(units)}
+        try:
+            while waiting:
+                for done in ray.wait(list(waiting))[0]:
+                    result = ray.get(done)
+                    yield waiting.pop(done), pickle.loads(result)
+        finally:
+            for unit in waiting:  # nobody asks for them any more
+                ray.cancel(unit)
+
+    def _data(self, units: list[bytes], modules: tuple[str, ...]) -> Iterator[tuple[int, Any]]:
         import ray
 
         retry = self.settings.retry
-        # A worker is a fresh process: it must declare the same tables before a unit can look them up by name.
-        modules = sorted({t.__module__ for t in TABLES.values() if t.__module__.startswith("customer360.")})
 
         def work(batch: dict[str, Any]) -> dict[str, list[Any]]:
-            for module in modules:
-                importlib.import_module(module)
-            results = [pickle.dumps(run_unit(pickle.loads(u), retry)) for u in batch["unit"]]
-            return {"index": list(batch["index"]), "result": results}
+            return {"index": list(batch["index"]), "result": [_work(modules, unit, retry) for unit in batch["unit"]]}
 
-        items = [{"index": i, "unit": pickle.dumps(u)} for i, u in enumerate(units)]
+        items = [{"index": i, "unit": unit} for i, unit in enumerate(units)]
         dataset = ray.data.from_items(items, override_num_blocks=len(items))
         mapped = dataset.map_batches(work, batch_size=1, num_cpus=self.settings.cpus_per_unit)
         for row in mapped.iter_rows():

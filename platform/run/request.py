@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from datetime import date
 
 from customer360.platform import graph, tables
+from customer360.platform.quality import DeadLetters, Quarantine
+
+QUALITY = tuple(tables.spec(table).name for table in (Quarantine, DeadLetters))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,3 +49,9 @@ class RunRequest:
         if start is not None and not start.startswith("bronze"):
             return set()
         return {table for name in chosen for table in graph.NODES[name].inputs if table.startswith("bronze.")}
+
+    def touches(self, chosen: set[str]) -> set[str]:
+        """Tables that nodes read or write, and those of quality."""
+        nodes = [graph.NODES[name] for name in chosen]
+        made = {tables.spec(output).name for node in nodes for output in node.outputs}
+        return made.union(QUALITY, *(node.inputs for node in nodes))
