@@ -12,11 +12,14 @@ import re
 from collections.abc import Iterator
 from typing import IO
 
+import numpy as np
+
 from customer360.platform.sources.formats.records import Unreadable
 
 BLOCK = 1 << 24  # bytes read at once
 LONGEST_LINE = 1 << 27
 HEAD = 1 << 16
+LINE_FEED = 10
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
@@ -60,7 +63,7 @@ class Text:
         for decoded, last in chunks or self.chunks():
             text = rest + decoded if rest else decoded
             if last:
-                self.lines += text.count(b"\n") + (len(text) > 0 and not text.endswith(b"\n"))
+                self.lines += _line_feeds(text) + (len(text) > 0 and not text.endswith(b"\n"))
                 yield text, True
                 return
             end = text.rfind(b"\n") + 1
@@ -68,7 +71,7 @@ class Text:
             if len(rest) > LONGEST_LINE:
                 raise Unreadable("a line is longer than 128 MiB: no text with lines, or another format than stated")
             if text:
-                self.lines += text.count(b"\n")
+                self.lines += _line_feeds(text)
                 yield text, False
 
     def chunks(self) -> Iterator[tuple[bytes, bool]]:
@@ -91,6 +94,9 @@ class Text:
 
     def _is_windows(self, data: bytes, last: bool) -> bool:
         """Whether text beyond ASCII that starts here is Windows-1252; settles the question where there is any."""
+        if _is_utf8(data, last):
+            self._guess = False
+            return False
         text = codecs.utf_8_decode(data, "surrogateescape", last)[0]  # a character that the block cuts is left out
         beyond = len(BEYOND_ASCII.findall(text))
         self._guess = not beyond
@@ -98,12 +104,25 @@ class Text:
 
     def _with_line_feeds(self, text: bytes, last: bool) -> bytes:
         if self._carriage_returns is None and (text or last):
-            feeds, returns = text.count(b"\n"), text.count(b"\r")
-            alone = returns - text.count(b"\r\n")
+            feeds, returns = _line_feeds(text), text.count(b"\r")
+            alone = returns - text.count(b"\r\n") if returns else 0
             self._carriage_returns = alone > 0 and alone > 10 * feeds and returns > feeds
             if self._carriage_returns:
                 self.notes += ("lines end in a carriage return alone",)
         return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if self._carriage_returns else text
+
+
+def _line_feeds(text: bytes) -> int:
+    return int(np.count_nonzero(np.frombuffer(text, np.uint8) == LINE_FEED))
+
+
+def _is_utf8(data: bytes, last: bool) -> bool:
+    """Whether bytes beyond ASCII are all of UTF-8; a character that the block cuts is left out."""
+    try:
+        text, _ = codecs.utf_8_decode(data, "strict", last)
+    except UnicodeDecodeError:
+        return False
+    return not text.isascii()
 
 
 def is_binary(head: bytes) -> bool:
