@@ -29,9 +29,7 @@ class TextBytes:
         self._held = _array(text)
         self._views = _views(self._held)
         self.length = self._views["length"].copy()
-        self.start = self._views["start"].copy()
-        self.start[self.length < 2] &= 255
-        self.start[self.length < 1] = 0
+        self.start = self._views["start"].copy()  # short texts are followed by zeros
         if text.null_count():
             none = text.is_null().to_numpy()
             self.length[none], self.start[none] = -1, 0

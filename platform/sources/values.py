@@ -253,6 +253,8 @@ def _replaced(text: pl.Series, by: dict[str, str | None]) -> pl.Series:
 def _number(text: pl.Series, name: str, to: pl.DataType, reading: Reading, said: Said) -> pl.Series:
     """Numbers as `amounts` reads them. Plain ones keep every digit: they never pass through a float."""
     plain = text.cast(to, strict=False)
+    if to.is_integer() and plain.null_count() == text.null_count():
+        return plain  # only digits: no sign parts them
     if to.is_integer() and plain.null_count() > text.null_count():
         plain = text.str.replace(r"\.0+$", "").cast(to, strict=False)
     either = text.str.contains(amounts.EITHER).fill_null(False)

@@ -61,16 +61,19 @@ class Text:
         """
         rest = b""
         for decoded, last in chunks or self.chunks():
-            text = rest + decoded if rest else decoded
+            end = decoded.rfind(b"\n") + 1
+            if not last and not end:
+                rest += decoded
+            if len(rest) > LONGEST_LINE:
+                raise Unreadable("a line is longer than 128 MiB: no text with lines, or another format than stated")
             if last:
+                text = rest + decoded if rest else decoded
                 self.lines += _line_feeds(text) + (len(text) > 0 and not text.endswith(b"\n"))
                 yield text, True
                 return
-            end = text.rfind(b"\n") + 1
-            text, rest = text[:end], text[end:]
-            if len(rest) > LONGEST_LINE:
-                raise Unreadable("a line is longer than 128 MiB: no text with lines, or another format than stated")
-            if text:
+            if end:
+                text = b"".join((rest, memoryview(decoded)[:end]))
+                rest = decoded[end:]
                 self.lines += _line_feeds(text)
                 yield text, False
 
@@ -113,7 +116,8 @@ class Text:
 
 
 def _line_feeds(text: bytes) -> int:
-    return int(np.count_nonzero(np.frombuffer(text, np.uint8) == LINE_FEED))
+    held = np.frombuffer(text, np.uint8)
+    return sum(int(np.count_nonzero(held[at : at + HEAD] == LINE_FEED)) for at in range(0, len(held), HEAD))
 
 
 def _is_utf8(data: bytes, last: bool) -> bool:
