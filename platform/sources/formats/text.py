@@ -18,7 +18,7 @@ from customer360.platform.sources.formats.records import Unreadable
 
 BLOCK = 1 << 24  # bytes read at once
 LONGEST_LINE = 1 << 27
-HEAD = 1 << 16
+HEAD, SHOWN = 1 << 16, 1 << 20
 LINE_FEED = 10
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -97,7 +97,7 @@ class Text:
 
     def _is_windows(self, data: bytes, last: bool) -> bool:
         """Whether text beyond ASCII that starts here is Windows-1252; settles the question where there is any."""
-        if _is_utf8(data, last):
+        if any(_holds_utf8(data[at : at + SHOWN]) for at in range(0, len(data), SHOWN)):
             self._guess = False
             return False
         text = codecs.utf_8_decode(data, "surrogateescape", last)[0]  # a character that the block cuts is left out
@@ -107,8 +107,9 @@ class Text:
 
     def _with_line_feeds(self, text: bytes, last: bool) -> bytes:
         if self._carriage_returns is None and (text or last):
-            feeds, returns = _line_feeds(text), text.count(b"\r")
-            alone = returns - text.count(b"\r\n") if returns else 0
+            returns = text.count(b"\r")
+            feeds, both = (_line_feeds(text), text.count(b"\r\n")) if returns else (0, 0)
+            alone = returns - both
             self._carriage_returns = alone > 0 and alone > 10 * feeds and returns > feeds
             if self._carriage_returns:
                 self.notes += ("lines end in a carriage return alone",)
@@ -120,13 +121,12 @@ def _line_feeds(text: bytes) -> int:
     return sum(int(np.count_nonzero(held[at : at + HEAD] == LINE_FEED)) for at in range(0, len(held), HEAD))
 
 
-def _is_utf8(data: bytes, last: bool) -> bool:
-    """Whether bytes beyond ASCII are all of UTF-8; a character that the block cuts is left out."""
-    try:
-        text, _ = codecs.utf_8_decode(data, "strict", last)
-    except UnicodeDecodeError:
+def _holds_utf8(data: bytes) -> bool:
+    """Whether bytes hold a whole character beyond ASCII in UTF-8."""
+    if data.isascii():
         return False
-    return not text.isascii()
+    text = codecs.utf_8_decode(data, "surrogateescape", False)[0]
+    return len(BEYOND_ASCII.findall(text)) > len(ESCAPED.findall(text))
 
 
 def is_binary(head: bytes) -> bool:
