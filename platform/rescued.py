@@ -22,6 +22,19 @@ def written(height: int, texts: dict[str, pl.Series], rules: dict[str, pl.Series
 
     All series are text of ``height`` rows; what is null in a row is no key of its object.
     """
+    held = [text for text in (*texts.values(), *(rules or {}).values()) if text.null_count() < height]
+    if not held:
+        return pl.Series("_rescued", [None], pl.String).new_from_index(0, height)
+    which = pl.DataFrame([text.is_not_null().alias(str(place)) for place, text in enumerate(held)])
+    rows = which.select(pl.any_horizontal(pl.all())).to_series().arg_true()
+    if len(rows) == height:
+        return _written(height, texts, rules)
+    some, broken = ({key: text.gather(rows) for key, text in of.items()} for of in (texts, rules or {}))
+    found = pl.Series("_rescued", [None], pl.String).new_from_index(0, height)
+    return found.scatter(rows, _written(len(rows), some, broken))
+
+
+def _written(height: int, texts: dict[str, pl.Series], rules: dict[str, pl.Series] | None) -> pl.Series:
     parts = _members(height, texts)
     if rules:
         broken = _object(height, _members(height, rules))

@@ -300,6 +300,19 @@ def _judge_of(table: type[Table]) -> type[dy.Schema]:
     return type(f"{table.__name__}Judge", (table,), {ROW: dy.UInt32(alias=ROW)})
 
 
+@cache
+def _kept_by_all(table: type[Table]) -> list[pl.Expr]:
+    """Of each rule of the contract, whether all rows keep it."""
+    rules = _judge_of(table)._validation_rules(with_cast=False)
+    return [rule.expr.all().alias(str(place)) for place, rule in enumerate(rules.values())]
+
+
+@cache
+def _optional(table: type[Table]) -> dict[str, pl.DataType]:
+    """Types of the columns that may be null and are no key."""
+    return {c: col.dtype for c, col in table.columns().items() if col.nullable and c not in spec(table).key}
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What became of the rows of a frame.
@@ -327,8 +340,8 @@ def judge(table: type[Table], frame: pl.DataFrame, also: pl.DataFrame | None = N
     (kept in ``_rescued``) breaks the rule ``type`` of its column; one that ingest nulled for another rule is judged
     anew. ``also`` are rules (`FAILURES`) that rows break and the contract alone cannot tell.
     """
-    optional = [c for c, column in table.columns().items() if column.nullable and c not in spec(table).key]
-    numbered = rescued.put_back(frame, {c: table.columns()[c].dtype for c in optional}).with_row_index(ROW)
+    optional = list(_optional(table))
+    numbered = rescued.put_back(frame, _optional(table)).with_row_index(ROW)
     types = _type_failures(table, numbered)
     spared = pl.col("column").is_in(optional)
     refusing, nulled = [types.filter(~spared)], [types.filter(spared)]
@@ -367,6 +380,9 @@ def _broken(table: type[Table], numbered: pl.DataFrame) -> pl.DataFrame:
     if numbered.height <= FEW and _is_sound(table, numbered):
         return pl.DataFrame(schema=FAILURES)
     columns = [*table.columns(), ROW]
+    declared = _judge_of(table).columns()
+    if all(numbered.schema[c] == declared[c].dtype for c in columns) and all(numbered.select(_kept_by_all(table)).row(0)):
+        return pl.DataFrame(schema=FAILURES)
     result = _judge_of(table).filter(numbered.select(columns), cast=True)  # type: ignore[arg-type]  # a class is hashable
     return _rule_failures(result.failure.details()) if len(result.failure) else pl.DataFrame(schema=FAILURES)
 

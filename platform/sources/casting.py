@@ -129,7 +129,7 @@ def _left_over(taken: Taken, table: type[Table], verbatim: frozenset[str]) -> di
     """
     reserved, rows = {*table.columns(), rescued.RULES}, taken.frame
     texts = {
-        f"file:{c}" if c in reserved else c: rows[c].cast(pl.String, strict=False).replace("", None)
+        f"file:{c}" if c in reserved else c: _without_empty(rows[c].cast(pl.String, strict=False))
         for c in rows.columns
         if c not in verbatim and c != POSITION and c not in taken.made
     }
@@ -140,6 +140,10 @@ def _left_over(taken: Taken, table: type[Table], verbatim: frozenset[str]) -> di
         c: text if c.removeprefix("file:") in taken.elements else pl.select(pl.when(first).then(text)).to_series()
         for c, text in texts.items()
     }
+
+
+def _without_empty(text: pl.Series) -> pl.Series:
+    return text.set((text == "").fill_null(value=False), None)
 
 
 def spared_rows(typed: pl.DataFrame, table: type[Table], deleted: pl.Series) -> pl.Series:

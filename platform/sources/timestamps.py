@@ -25,6 +25,7 @@ COMPACT, COMPACT_TIMES = (19_000_101, 22_001_231), (19_000_101_000_000, 22_001_2
 ISO_FORMS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 ZONED_FORMS = ("%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%d %H:%M%z")
 ISO_LENGTHS = (10, 16, 19, 21, 22, 23, 24, 25, 26)  # of a date, with minutes, with seconds, with a fraction
+SECONDS_A_DAY = 86_400
 FARTHEST = 14  # hours that a zone lies from UTC
 ZONE = r"[+-]\d{2}:?\d{2}$"
 # Names of zones that stand for one offset (RFC 2822, and those of central Europe); others are no time.
@@ -136,7 +137,7 @@ def iso(text: pl.Series) -> pl.DataFrame | None:
     if not all(np.isin(digits[:, place], list(sign.encode())).all() for place, sign in signs.items()):
         return None
     numbers = digits[:, [place for place in range(length) if place not in marks]] - np.uint8(ord("0"))
-    micro = _microseconds(numbers.astype(np.int64).T) if (numbers <= 9).all() else None
+    micro = _microseconds(np.ascontiguousarray(numbers.T).astype(np.int32)) if (numbers <= 9).all() else None
     if micro is None:
         return None
     at = pl.Series("at", micro if offset is None else micro - offset, pl.Int64)
@@ -168,22 +169,22 @@ def _microseconds(digit: np.ndarray) -> np.ndarray | None:
 
     year, month, day = pair(0) * 100 + pair(2), pair(4), pair(6)
     hour, minute, second = pair(8), pair(10), pair(12)
-    if (year < 1).any() or (month < 1).any() or (month > 12).any():
+    if year.min() < 1 or month.min() < 1 or month.max() > 12:
         return None
     months = (year - 1970) * 12 + month - 1
-    first, after = (m.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) for m in (months, months + 1))
-    if (
-        (day < 1).any()
-        or (first + day > after).any()
-        or (hour > 23).any()
-        or (minute > 59).any()
-        or (second > 59).any()
-    ):
+    earliest = int(months.min())
+    calendar = np.arange(earliest, int(months.max()) + 2).astype("datetime64[M]").astype("datetime64[D]")
+    first = calendar.astype(np.int32)
+    of = months - earliest
+    if day.min() < 1 or (first[of] + day > first[of + 1]).any():
+        return None
+    if hour.max() > 23 or minute.max() > 59 or second.max() > 59:
         return None
     fraction = np.zeros_like(year)
     for place in range(14, 20):
         fraction = fraction * 10 + (digit[place] if place < len(digit) else 0)
-    return ((((first + day - 1) * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000 + fraction
+    seconds = (hour * 60 + minute) * 60 + second
+    return ((first[of] + day - 1).astype(np.int64) * SECONDS_A_DAY + seconds) * 1_000_000 + fraction
 
 
 def _frame(at: pl.Series, fixed: bool = False) -> pl.DataFrame:

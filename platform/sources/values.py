@@ -6,10 +6,11 @@ only numbers become numbers and only instants become instants without a look at 
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -19,14 +20,13 @@ from customer360.platform.errors import ConfigError
 from customer360.platform.quality.ahead import MARGIN
 from customer360.platform.settings import Frozen
 from customer360.platform.sources import amounts, iso, textbytes, timestamps
-from customer360.platform.sources.textbytes import TextBytes
+from customer360.platform.sources.textbytes import BEYOND_ASCII, BLANK, TextBytes
 from customer360.platform.tables import READS, Column, OneOf
 
 # What exports write for "nothing". In names of people only DUMPED counts: Null is a surname.
 NULLS = ("null", "(null)", "<null>", "\\n", "n/a", "na", "#n/a", "<na>", "nan", "nat", "none", "nil", "-", "--", "?")
 DUMPED = ("\\N", "#N/A", "<NA>", "(null)", "<null>")
 TRUE, FALSE = ("true", "t", "1", "y", "yes"), ("false", "f", "0", "n", "no")
-LONGEST_CHARACTER = 3  # bytes of one that stands for a letter of a word in another case
 BLANKS = "[\\s\u00a0\u200b\ufeff]+"
 
 
@@ -84,12 +84,32 @@ def known(values: pl.Series, column: Column, reading: Reading) -> pl.Series:
     return textbytes.where(values, _may_be_one_of(textbytes.of(values), (*exact, *lower)), read_known)
 
 
-def _may_be_one_of(text: TextBytes, words: Sequence[str]) -> np.ndarray:
+@cache
+def _starts(words: tuple[str, ...]) -> np.ndarray:
+    """By its first two bytes, the first one the smaller part, whether a text may be one of some words, in whatever case
+    and with blanks around it, or empty.
+    """
+    byte = np.arange(256)
+    odd = (byte <= BLANK) | (byte >= BEYOND_ASCII)
+    may = np.zeros((256, 256), bool)  # second byte, first byte
+    may[:, odd] = True
+    for word in words:
+        spelt = {letters.encode()[:2].ljust(2, b" ") for letters in _in_cases(word[:2])}
+        for first, second in spelt:
+            may[second, first] = True
+            may[odd, first] = True  # of a word in another case a letter may be one beyond ASCII
+    return may.ravel()
+
+
+def _in_cases(letters: str) -> set[str]:
+    """Up to two letters in every case."""
+    cases = [(letter, letter.lower(), letter.upper()) for letter in letters]
+    return {"".join(chosen) for chosen in itertools.product(*cases)}
+
+
+def _may_be_one_of(text: TextBytes, words: tuple[str, ...]) -> np.ndarray:
     """Texts that may be one of some words, in whatever case and with blanks around it; those that are empty, too."""
-    starts = {spelt.encode()[:1] for word in words for spelt in (word, word.upper(), word.lower())}
-    begins = np.isin(np.arange(256), [start[0] for start in starts if start])[text.first]
-    longest = max((len(word.encode()) for word in words), default=0)
-    return text.odd | (begins & (text.length <= longest * LONGEST_CHARACTER))
+    return _starts(words)[text.start] & (text.length >= 0)
 
 
 def read(values: pl.Series, name: str, column: Column, reading: Reading, said: Said) -> pl.Series:
@@ -233,6 +253,8 @@ def _replaced(text: pl.Series, by: dict[str, str | None]) -> pl.Series:
 def _number(text: pl.Series, name: str, to: pl.DataType, reading: Reading, said: Said) -> pl.Series:
     """Numbers as `amounts` reads them. Plain ones keep every digit: they never pass through a float."""
     plain = text.cast(to, strict=False)
+    if to.is_integer() and plain.null_count() == text.null_count():
+        return plain  # only digits: no sign parts them
     if to.is_integer() and plain.null_count() > text.null_count():
         plain = text.str.replace(r"\.0+$", "").cast(to, strict=False)
     either = text.str.contains(amounts.EITHER).fill_null(False)

@@ -16,6 +16,11 @@ from typing import IO, cast
 
 import pyarrow as pa
 
+try:  # a third of the time that zlib takes; there is no wheel of it for some machines
+    from isal import igzip, isal_zlib
+except ImportError:
+    igzip = isal_zlib = None  # type: ignore[assignment]
+
 from customer360.platform.errors import TransientError
 from customer360.platform.sources.formats.records import Damaged, Unreadable
 
@@ -27,7 +32,7 @@ OFFICE = {
 }  # members of workbooks, which are zip archives, too: of Excel, OpenDocument
 NO_MEMBERS = ("__MACOSX/*", "*/.*", ".*", "*/")  # what archivers add
 DEEPEST = 3  # a gzip file in a zip archive, and one more
-FAULTS = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException, NotImplementedError, RuntimeError, ValueError, LookupError, struct.error)  # fmt: skip  # noqa: E501
+FAULTS = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException, NotImplementedError, RuntimeError, ValueError, LookupError, struct.error, *((isal_zlib.error,) if isal_zlib else ()))  # fmt: skip  # noqa: E501
 KINDS = {GZIP: "gzip", ZSTD: "zstd", BZIP2: "bzip2", XZ: "xz", ZIP: "zip", EMPTY_ZIP: "zip"}
 
 
@@ -108,7 +113,7 @@ def contents(stream: IO[bytes], members: str = "*", deep: int = 0) -> Iterator[t
 def _opened(content: Content, kind: str) -> IO[bytes]:
     raw = cast("IO[bytes]", _Raw(content))
     if kind == "gzip":
-        return cast("IO[bytes]", gzip.GzipFile(fileobj=raw))
+        return cast("IO[bytes]", igzip.IGzipFile(fileobj=raw) if igzip else gzip.GzipFile(fileobj=raw))
     if kind == "bzip2":
         return cast("IO[bytes]", bz2.BZ2File(raw))
     if kind == "xz":

@@ -4,7 +4,6 @@ one.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Collection, Sequence
 
@@ -12,32 +11,62 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from customer360.platform.sources.formats import keys
+from customer360.platform.sources.formats import balanced, keys
 from customer360.platform.sources.formats.keys import Keys
 from customer360.platform.sources.formats.lines import NEWLINE, Lines, dead_frame, halve, split_lines, undecodable
 from customer360.platform.sources.formats.odd_objects import as_text, odd_lines
 from customer360.platform.sources.formats.records import POSITION, dead_letters, numbered
 
-OPENING = 123
+OPENING, CLOSING, RETURN = 123, 125, 13
+FEW = 20  # lines, of which fewer than one is looked at by itself
 
 
 def records_of(data: bytes, first_position: int) -> tuple[pl.DataFrame, pl.DataFrame, int]:
     """Records and dead letters of a text that has an object a line, and how many records it holds."""
     lines = split_lines(data, np.frombuffer(data, dtype=np.uint8) == NEWLINE)
+    height = len(lines.starts)
+    if not len(odd_lines(lines, np.empty(0, np.int64))):
+        frame, bad = _at_once(data, lines)
+        if frame is not None:
+            places = pl.Series(POSITION, _others(lines, bad) + first_position, dtype=pl.Int64)
+            return numbered(frame, places), dead_frame(lines, bad, first_position), height
+    return _of_lines(lines, first_position)
+
+
+def _at_once(data: bytes, lines: Lines) -> tuple[pl.DataFrame | None, dict[int, str]]:
+    """All lines in one parse, without those that are broken, and these with the reason; None where it takes care."""
+    suspects = np.flatnonzero(_without_braces(lines))
+    is_few = 0 < len(suspects) * FEW < len(lines.starts)
+    if not is_few and (frame := balanced.parsed(data, lines)) is not None:
+        return frame, {}
+    suspects = np.union1d(suspects, _short(lines))
+    if len(suspects) * FEW > len(lines.starts):
+        return None, {}
+    bad = _broken(lines, suspects) if len(suspects) else {}
+    if not bad:
+        return (balanced.parsed(data, lines) if is_few else None), {}
+    good = lines.some(_others(lines, bad))
+    return balanced.parsed(good.data.tobytes(), good), bad
+
+
+def _without_braces(lines: Lines) -> np.ndarray:
+    """Which lines do not begin and end as an object does."""
+    last = lines.data[lines.ends - 1]
+    if (last == RETURN).any():
+        last = lines.data[np.maximum(lines.ends - 1 - (last == RETURN), lines.starts)]
+    return (lines.data[lines.starts] != OPENING) | (last != CLOSING)
+
+
+def _short(lines: Lines) -> np.ndarray:
+    """Numbers of the lines that have less than half of the bytes that most have: they may be broken off."""
+    sizes = lines.ends - lines.starts
+    return np.flatnonzero(2 * sizes < np.median(sizes)) if len(sizes) else np.empty(0, np.int64)
+
+
+def _of_lines(lines: Lines, first_position: int) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+    """The same with care: lines of other keys than the usual ones, and odd ones, are looked at apart."""
     found, height = keys.of(lines), len(lines.starts)
     odd = odd_lines(lines, np.arange(height) if found is None else found.unlike)
-    if found and not len(found.unlike) and not len(odd):
-        frame = _parse_json(data, found.names)
-        if frame is not None and frame.width and frame.height == height:
-            places = pl.int_range(first_position, first_position + height, eager=True)
-            return numbered(frame, places), dead_letters([]), height
-    return _of_lines(lines, found, odd, first_position)
-
-
-def _of_lines(
-    lines: Lines, found: Keys | None, odd: np.ndarray, first_position: int
-) -> tuple[pl.DataFrame, pl.DataFrame, int]:
-    height = len(lines.starts)
     bad: dict[int, str] = {}
     written: dict[int, dict[str, str | None]] = {}
     for line in odd.tolist():
@@ -139,16 +168,13 @@ def _parse_json(data: bytes, names: Sequence[str] | None) -> pl.DataFrame | None
     """The keys of all lines as text columns, or None when a line is no JSON object."""
     if names is None:
         return None
-    try:
-        return pl.read_ndjson(io.BytesIO(data), schema=dict.fromkeys(names, pl.String)).rechunk()
-    except pl.exceptions.PolarsError:
-        return None
+    return balanced.of_keys(data, names)
 
 
 def _json_keys(data: bytes) -> list[str] | None:
     """The keys of all lines; None when a line is broken, or when values of one key have types that do not unite."""
     try:
-        return list(pl.read_ndjson(io.BytesIO(data), infer_schema_length=None, n_rows=1).columns)
+        return list(pl.read_ndjson(data, infer_schema_length=None, n_rows=1).columns)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException):  # of an inner object that names a key twice
         return None
 

@@ -20,6 +20,7 @@ OPENING, CLOSING = (123, 91), (125, 93)
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 HALF = re.compile("[\ud800-\udfff]")
 WORD = 8
+AT_ONCE = 1 << 20  # bytes looked at
 
 
 def as_text(raw: bytes) -> dict[str, str | None]:
@@ -47,17 +48,32 @@ def odd_lines(lines: Lines, unlike: np.ndarray) -> np.ndarray:
 def _with_odd_escapes(lines: Lines) -> list[np.ndarray]:
     """Lines with escapes and nested values, and lines with half of a surrogate pair."""
     data, odd = lines.data, list[np.ndarray]()
-    escapes = np.flatnonzero(data == BACKSLASH)
+    escapes = np.concatenate([_places(data, first) for first in range(0, len(data), AT_ONCE)])
     if not len(escapes):
         return odd
-    braces, brackets = OPENING
-    outermost = np.count_nonzero(data[lines.starts] == braces)
-    if np.count_nonzero(data == braces) > outermost or np.count_nonzero(data == brackets):
+    if _has_nested(lines):
         line_of = np.unique(_line_of(lines, escapes))
         odd.append(line_of[np.isin(line_of, _with_nested_values(lines), assume_unique=True)])
     if (data[np.minimum(escapes + 1, len(data) - 1)] == ord("u")).any():
         odd.append(_line_of(lines, np.array([m.start() for m in SURROGATE.finditer(data.data)], np.int64)))
     return odd
+
+
+def _places(data: np.ndarray, first: int) -> np.ndarray:
+    """Where backslashes stand in the next bytes."""
+    return np.flatnonzero(data[first : first + AT_ONCE] == BACKSLASH) + first
+
+
+def _has_nested(lines: Lines) -> bool:
+    """Whether an object or array may begin elsewhere than where a line does."""
+    data, (brace, bracket) = lines.data, OPENING
+    inside = -np.count_nonzero(data[lines.starts] == brace)
+    for first in range(0, len(data), AT_ONCE):
+        piece = data[first : first + AT_ONCE]
+        inside += np.count_nonzero(piece == brace)
+        if (piece == bracket).any():
+            return True
+    return bool(inside)
 
 
 def _line_of(lines: Lines, places: np.ndarray) -> np.ndarray:

@@ -12,11 +12,14 @@ import re
 from collections.abc import Iterator
 from typing import IO
 
+import numpy as np
+
 from customer360.platform.sources.formats.records import Unreadable
 
 BLOCK = 1 << 24  # bytes read at once
 LONGEST_LINE = 1 << 27
-HEAD = 1 << 16
+HEAD, SHOWN = 1 << 16, 1 << 20
+LINE_FEED = 10
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
@@ -58,17 +61,20 @@ class Text:
         """
         rest = b""
         for decoded, last in chunks or self.chunks():
-            text = rest + decoded if rest else decoded
-            if last:
-                self.lines += text.count(b"\n") + (len(text) > 0 and not text.endswith(b"\n"))
-                yield text, True
-                return
-            end = text.rfind(b"\n") + 1
-            text, rest = text[:end], text[end:]
+            end = decoded.rfind(b"\n") + 1
+            if not last and not end:
+                rest += decoded
             if len(rest) > LONGEST_LINE:
                 raise Unreadable("a line is longer than 128 MiB: no text with lines, or another format than stated")
-            if text:
-                self.lines += text.count(b"\n")
+            if last:
+                text = rest + decoded if rest else decoded
+                self.lines += _line_feeds(text) + (len(text) > 0 and not text.endswith(b"\n"))
+                yield text, True
+                return
+            if end:
+                text = b"".join((rest, memoryview(decoded)[:end]))
+                rest = decoded[end:]
+                self.lines += _line_feeds(text)
                 yield text, False
 
     def chunks(self) -> Iterator[tuple[bytes, bool]]:
@@ -91,6 +97,9 @@ class Text:
 
     def _is_windows(self, data: bytes, last: bool) -> bool:
         """Whether text beyond ASCII that starts here is Windows-1252; settles the question where there is any."""
+        if any(_holds_utf8(data[at : at + SHOWN]) for at in range(0, len(data), SHOWN)):
+            self._guess = False
+            return False
         text = codecs.utf_8_decode(data, "surrogateescape", last)[0]  # a character that the block cuts is left out
         beyond = len(BEYOND_ASCII.findall(text))
         self._guess = not beyond
@@ -98,12 +107,26 @@ class Text:
 
     def _with_line_feeds(self, text: bytes, last: bool) -> bytes:
         if self._carriage_returns is None and (text or last):
-            feeds, returns = text.count(b"\n"), text.count(b"\r")
-            alone = returns - text.count(b"\r\n")
+            returns = text.count(b"\r")
+            feeds, both = (_line_feeds(text), text.count(b"\r\n")) if returns else (0, 0)
+            alone = returns - both
             self._carriage_returns = alone > 0 and alone > 10 * feeds and returns > feeds
             if self._carriage_returns:
                 self.notes += ("lines end in a carriage return alone",)
         return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if self._carriage_returns else text
+
+
+def _line_feeds(text: bytes) -> int:
+    held = np.frombuffer(text, np.uint8)
+    return sum(int(np.count_nonzero(held[at : at + HEAD] == LINE_FEED)) for at in range(0, len(held), HEAD))
+
+
+def _holds_utf8(data: bytes) -> bool:
+    """Whether bytes hold a whole character beyond ASCII in UTF-8."""
+    if data.isascii():
+        return False
+    text = codecs.utf_8_decode(data, "surrogateescape", False)[0]
+    return len(BEYOND_ASCII.findall(text)) > len(ESCAPED.findall(text))
 
 
 def is_binary(head: bytes) -> bool:

@@ -10,7 +10,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from customer360.platform.sources.formats import keys, objects
+from customer360.platform.sources.formats import balanced, keys, objects
 from customer360.platform.sources.formats.lines import Lines, split_lines
 from customer360.platform.sources.formats.records import POSITION
 
@@ -47,8 +47,21 @@ def texts(draw: st.DrawFn) -> bytes:
 @settings(deadline=None, max_examples=200)
 @given(texts())
 def test_records_are_those_of_a_reader_that_takes_no_line_for_usual(data: bytes) -> None:
-    frame, dead, height = objects.records_of(data, 5)
-    with mock.patch.object(keys, "of", lambda _: None):
+    with mock.patch.object(balanced, "parsed", lambda *_: None):
+        frame, dead, height = objects.records_of(data, 5)
+        assert_as_with_care(data, frame, dead, height)
+
+
+@settings(deadline=None, max_examples=300)
+@given(texts(), st.sampled_from([2, 3, 128]))
+def test_records_of_one_parse_are_those_that_are_read_with_care(data: bytes, looked_at: int) -> None:
+    with mock.patch.object(balanced, "LOOKED_AT", looked_at), mock.patch.object(objects, "FEW", 2):
+        frame, dead, height = objects.records_of(data, 5)
+    assert_as_with_care(data, frame, dead, height)
+
+
+def assert_as_with_care(data: bytes, frame: pl.DataFrame, dead: pl.DataFrame, height: int) -> None:
+    with mock.patch.object(keys, "of", lambda _: None), mock.patch.object(balanced, "parsed", lambda *_: None):
         careful, dead_too, height_too = objects.records_of(data, 5)
     assert (height, dead.rows()) == (height_too, dead_too.rows())
     # A key of no line that is left may have a column of nulls.
