@@ -10,6 +10,7 @@ from customer360.platform.errors import Customer360Error
 from customer360.platform.lake.damage import UNREADABLE
 from customer360.serve.cli import (
     audiences,
+    backups,
     batches,
     doctor,
     editions,
@@ -36,7 +37,7 @@ app = typer.Typer(
 for subject in (
     init,
     pipelines, systems, models, offline, audiences, batches, quality, serving, keys, lake, editions,
-    warehouse, identity, doctor,
+    warehouse, identity, doctor, backups,
 ):  # fmt: skip
     app.add_typer(subject.app)  # without a name: its commands stand at the top
 
