@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from customer360.models.identity.erasure import identifiers_of
+from customer360.models.lifecycle import relocation
 from customer360.platform import backup, privacy
 from customer360.platform import settings as configuration
 from customer360.platform.backup import CONFIGS, LAKE, STATE, BackupError, Repository
@@ -141,6 +142,9 @@ def restore(
         (LAKE, places.lake.root, places.lake.storage_options),
     ):
         size += backup.restore(repository, snapshot, area, root, options)
+    models = Path(places.state).resolve() / "mlflow"
+    if (models / "mlflow.db").exists():  # who opens the store without us finds the files, too
+        relocation.relocate(models / "mlflow.db", (models / "artifacts").as_uri())
     if into is not None:
         _restore_configs(repository, snapshot, into)
     erased = _erase_again(places, later)
