@@ -11,13 +11,14 @@ import hmac
 import json
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
 import polars as pl
 
 from customer360.platform import tables
+from customer360.platform.errors import LakeError
 from customer360.platform.lake import Lake
 from customer360.platform.tables import Table
 
@@ -265,6 +266,36 @@ def erased_rows(lake: Lake, frame: pl.DataFrame, system: str) -> pl.Series:
         gone = [v for v in each.unique().drop_nulls() if _digest(secret, f"{kind}/{v}") in known]
         nothing = nothing | (each.is_in(gone).fill_null(False) & (alone if kind in ("CONTACT", "NAME") else True))
     return nothing
+
+
+@dataclass(frozen=True)
+class ErasedList:
+    """Who was erased, as digests, and the secret that they are keyed by."""
+
+    secret: bytes
+    digests: frozenset[str]
+
+    def names(self, identifier: str) -> bool:
+        """Whether an identifier ("SYSTEM/id") is on the list."""
+        return _digest(self.secret, identifier) in self.digests
+
+
+def erased_list(read: Callable[[str], bytes | None]) -> ErasedList | None:
+    """The list of a lake, or a backup of one, whose objects ``read`` gives by path; None before the first erasure."""
+    secret, stored = read(_SECRET), read(_LIST)
+    return ErasedList(secret, frozenset(json.loads(stored))) if secret and stored else None
+
+
+def carry_erasures(lake: Lake, later: ErasedList) -> None:
+    """Refuse in a lake, too, who was erased in a later state of it.
+
+    Raises:
+        LakeError: the list is of another lake, so that its digests say nothing here.
+    """
+    lake.put(_SECRET, later.secret, create=True)
+    if _secret(lake) != later.secret:
+        raise LakeError(f"{lake.root}: the list of erasures is keyed by the secret of another lake")
+    lake.put(_LIST, json.dumps(sorted({*_digests(lake), *later.digests})).encode())
 
 
 def _secret(lake: Lake) -> bytes:

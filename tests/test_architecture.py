@@ -24,7 +24,7 @@ LAYERS = [
     "serve",
 ]
 PLATFORM = ["errors", "configs", "systems", "settings", "telemetry", "rescued", "tables", "conditions", "lake", "ledger", "known", "quality", "lineage", "privacy", "sources",  # noqa: E501
-            "graph", "stars", "catalogue", "run", "warehouse", "online", "access", "audit"]  # fmt: skip
+            "graph", "stars", "catalogue", "run", "warehouse", "online", "access", "audit", "backup"]  # fmt: skip
 SHARED = {
     "pipelines.complete_days",
     "pipelines",

@@ -253,8 +253,7 @@ class _Driver:
             self.lake.replace(side, adds.get(side, []), scope={}, app=job.app, app_version=job.app_version)
         before = {f.path for f in self.lake.files(main)}
         facts["buckets_rewritten"] = sum(a.path not in before for a in adds.get(main, []))
-        seconds = time.perf_counter() - self.started[job.node.name]
-        facts["seconds"] = round(seconds, 3)
+        seconds = facts.setdefault("seconds", round(time.perf_counter() - self.started[job.node.name], 3))
         self._note_origin(job, adds.get(main, []), facts)
         self.lake.replace(
             main, adds.get(main, []), scope=job.partition, app=job.app, app_version=job.app_version, facts=facts,
@@ -291,6 +290,7 @@ class _Driver:
         self.lake.replace(main, files, scope=job.partition, app=job.app, app_version=version, facts=dict(origin.facts))
 
     def _produce(self, job: Job) -> None:
+        self.started[job.node.name] = time.perf_counter()  # others of its stage were waited for
         frames = [self.lake.scan(name, files) for name, files in job.inputs.items()]
         adds: dict[str, list[Add]] = {}
         try:
@@ -399,9 +399,10 @@ class _Driver:
 
     def _commit_built(self, job: Job, built: list[UnitResult], gathered: list[UnitResult], standing: list[str]) -> None:
         main = tables.spec(job.node.table).name
+        worked = {"seconds": round(sum(result.seconds for result in [*built, *gathered]), 3)}
         if job.stands:
             files, facts = followed(job, built, gathered)
-            self._commit(job, {main: files}, facts)
+            self._commit(job, {main: files}, facts | worked)
             return
         adds: dict[str, list[Add]] = {}
         facts = {}
@@ -420,7 +421,7 @@ class _Driver:
         facts["rows"] = facts.get("rows", 0) + sum(stored[p].rows for p in standing)
         if job.whole:
             facts |= {"whole": job.whole, "cpu_seconds": round(sum(r.seconds for r in built), 3)}
-        self._commit(job, adds, facts)
+        self._commit(job, adds, facts | worked)
 
     def _map(self, units_by_node: dict[str, Any]) -> dict[str, list[Any]]:
         """Run the units of several nodes together; a node with a failed unit fails and has no results."""

@@ -10,6 +10,7 @@ from customer360.platform.errors import Customer360Error
 from customer360.platform.lake.damage import UNREADABLE
 from customer360.serve.cli import (
     audiences,
+    backups,
     batches,
     doctor,
     editions,
@@ -36,7 +37,7 @@ app = typer.Typer(
 for subject in (
     init,
     pipelines, systems, models, offline, audiences, batches, quality, serving, keys, lake, editions,
-    warehouse, identity, doctor,
+    warehouse, identity, doctor, backups,
 ):  # fmt: skip
     app.add_typer(subject.app)  # without a name: its commands stand at the top
 
@@ -53,8 +54,14 @@ def main() -> None:
         raise SystemExit(2) from None
     except UNREADABLE as fault:
         said = str(fault).strip().splitlines()[:1] or [type(fault).__name__]
-        typer.echo(f"error: {said[0]}; `customer360 doctor` looks for damaged files", err=True)
+        typer.echo(f"error: {said[0]}; {_remedy(said[0])}", err=True)
         if os.environ.get(TRACEBACK):
             raise
         typer.echo(f"{TRACEBACK}=1 shows where", err=True)
         raise SystemExit(2) from None
+
+
+def _remedy(said: str) -> str:
+    if "No space left" in said or "Disk quota exceeded" in said:
+        return "make room and start it again: what was committed stands, the rest is made then"
+    return "`customer360 doctor` looks for damaged files"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -53,6 +54,21 @@ def test_second_run_finds_everything_current(filled: Any) -> None:
     assert filled.calls == []
     assert {n: filled.lake.version(n) for n in versions} == versions
     assert nodes["gold.t_summary"].rows == 1
+
+
+def test_the_seconds_of_a_table_are_its_own(filled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clicks and orders are of one stage; clicks take long."""
+    node = graph.NODES["silver.t_clicks"]
+
+    def slow(*frames: pl.LazyFrame) -> pl.LazyFrame:
+        until = time.process_time() + 0.5
+        while time.process_time() < until:
+            pass
+        return node.function(*frames)
+
+    monkeypatch.setitem(graph.NODES, node.name, replace(node, function=slow))
+    nodes = filled.run()
+    assert nodes["silver.t_orders"].seconds < 0.5 <= nodes["silver.t_clicks"].seconds
 
 
 def test_a_new_file_rebuilds_only_the_buckets_it_touches(filled: Any) -> None:
