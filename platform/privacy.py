@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import io
 import json
 import re
 import secrets
@@ -20,6 +21,7 @@ import polars as pl
 from customer360.platform import tables
 from customer360.platform.lake import Lake
 from customer360.platform.tables import Table
+from customer360.platform.traces import Traces, Value
 
 MASK = "•••"
 SHORTEST_PHONE = 7  # digits; shorter ones are searched for as they are written
@@ -54,6 +56,20 @@ class Identifiers:
     facts: Mapping[str, frozenset[str]] = field(default_factory=dict)
     persons: frozenset[str] = frozenset()  # ids under which older editions may hold it
     names: frozenset[tuple[str, str]] = frozenset()  # first and last names that are this subject's alone
+    addresses: frozenset[str] = frozenset()  # first lines of addresses at which nobody else is known
+    # how many values by kind (`traces`) others have, too, so that they tell nobody from others
+    common: Mapping[str, int] = field(default_factory=dict)
+
+    def traces(self) -> Traces:
+        """What tells the subject in any bytes."""
+        numbers = (a.partition("/")[2] for a in self.accounts)
+        kinds = (("account", self.accounts), ("account", numbers), ("device", self.devices), ("person", self.persons),
+                 ("address", self.addresses))  # fmt: skip
+        found = [Value(kind, (text,)) for kind, texts in kinds for text in sorted(texts)]
+        found += [Value("e-mail" if "@" in text else "phone", (text,)) for text in sorted(self.texts)]
+        told = Traces.of([*found, *(Value("name", pair) for pair in sorted(self.names))])
+        kept = {kind: told.common.get(kind, 0) + self.common.get(kind, 0) for kind in {*told.common, *self.common}}
+        return Traces(told.values, kept)
 
     def pattern(self, system: str | None) -> str:
         """Regular expression that finds the subject in a raw record of ``system`` (None: of any), whole words only."""
@@ -76,7 +92,10 @@ class Identifiers:
         between = r"[\s,;.:+_-]{1,3}"
         pairs = (sorted(map(re.escape, pair)) for pair in self.names)
         names = {each for one, two in pairs for each in (one + between + two, two + between + one)}
-        words = "|".join(sorted({_any_spelling(t) for t in self.texts} | names))
+        places = {
+            re.sub(r"(?:\\\s|\\ )+", r"[\\s+]{1,3}", re.escape(a.strip())) for a in self.addresses if len(a.strip()) > 7
+        }
+        words = "|".join(sorted({_any_spelling(t) for t in self.texts} | names | places))
         return rf"(?i)\b(?:{words})\b" if words else r"[^\s\S]"
 
 
@@ -92,10 +111,11 @@ def begin_erasure(lake: Lake, person_id: str, who: Identifiers) -> None:
     """Note what names a person before anything of it goes: an erasure takes away what it finds the person by, so that
     one that died could not be taken up again. Until ``end_erasure`` removes it, the note holds personal data itself.
     """
-    note = {"accounts": who.accounts, "devices": who.devices, "texts": who.texts, "persons": who.persons}
+    note = {name: getattr(who, name) for name in ("accounts", "devices", "texts", "persons", "addresses")}
     facts = {table: sorted(keys) for table, keys in who.facts.items()}
     text = json.dumps(
-        {name: sorted(values) for name, values in note.items()} | {"facts": facts, "names": sorted(who.names)}
+        {name: sorted(values) for name, values in note.items()}
+        | {"facts": facts, "names": sorted(who.names), "common": dict(who.common)}
     )
     lake.put(f"{_UNFINISHED}/{person_id}.json", text.encode())
 
@@ -107,8 +127,11 @@ def unfinished_erasures(lake: Lake) -> dict[str, Identifiers]:
         note = json.loads(lake.get(path) or b"{}")
         facts = {table: frozenset(keys) for table, keys in note.pop("facts").items()}
         names = frozenset((first, last) for first, last in note.pop("names"))
+        common = note.pop("common", {})  # absent in a note of before
         sets = {name: frozenset(values) for name, values in note.items()}
-        found[path.rpartition("/")[2].removesuffix(".json")] = Identifiers(**sets, facts=facts, names=names)
+        found[path.rpartition("/")[2].removesuffix(".json")] = Identifiers(
+            **sets, facts=facts, names=names, common=common
+        )
     return found
 
 
@@ -200,6 +223,19 @@ def _without(table: type[Table], who: Identifiers, frame: pl.DataFrame) -> pl.Da
     return frame.with_columns(pl.col(texts).str.replace_all(who.mentions(), MASK))
 
 
+def holds_rows_of(table: type[Table], who: Identifiers, data: bytes) -> bool:
+    """Whether a Parquet file of a bronze table holds what an erasure of the subject would take away."""
+    if tables.spec(table).layer != "bronze" or tables.spec(table).erasure == "none":
+        return False
+    stored = pl.read_parquet(io.BytesIO(data))
+    wanted = tables.schema(table)
+    if not {"_source_system", *tables.spec(table).key} <= set(stored.columns):
+        return False
+    frame = stored.with_columns(pl.lit(None, t).alias(c) for c, t in wanted.items() if c not in stored.columns)
+    frame = frame.select(wanted)
+    return not _without(table, who, frame).equals(frame)
+
+
 def _without_person(table: type[Table], who: Identifiers, frame: pl.DataFrame) -> pl.DataFrame:
     mine = pl.col("person_id").is_in(list(who.persons)).fill_null(False) | _has_contact(tables.pii_columns(table), who)
     return frame.filter(~mine)
@@ -270,6 +306,11 @@ def erased_rows(lake: Lake, frame: pl.DataFrame, system: str) -> pl.Series:
 def _secret(lake: Lake) -> bytes:
     lake.put(_SECRET, secrets.token_hex(32).encode(), create=True)
     return lake.get(_SECRET) or b""
+
+
+def keyed_digest(lake: Lake, text: str, length: int = 32) -> str:
+    """What only this lake can make of a text; nobody tells the text by it."""
+    return hmac.new(_secret(lake), text.encode(), hashlib.sha256).hexdigest()[:length]
 
 
 def _digests(lake: Lake) -> list[str]:

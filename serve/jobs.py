@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,9 @@ from customer360.models.lifecycle.tuning import Tuned
 from customer360.pipelines import last_complete_day_end
 from customer360.platform import graph, online, privacy, telemetry, warehouse
 from customer360.platform.errors import Customer360Error, ModelError
-from customer360.platform.lake import editions
+from customer360.platform.lake import editions, reached
 from customer360.platform.ledger import Run
+from customer360.platform.privacy import Identifiers
 from customer360.platform.run import RunRequest, lake_of, run
 from customer360.platform.run.executor import executor_for
 from customer360.platform.run.preview import Preview, preview
@@ -32,6 +35,8 @@ from customer360.serve.publication import freshness
 from customer360.serve.publication.documents import delete_person, is_published, publish_gold
 from customer360.serve.publication.indexes import delete_indexes, publish_index
 from customer360.serve.publication.refusals import publish_refusals
+from customer360.serve.rights.proof import Proof, prove
+from customer360.serve.rights.purge import purge, purge_state
 
 
 def run_pipeline(settings: Settings, request: RunRequest) -> Run:
@@ -220,12 +225,26 @@ def current_person(settings: Settings, person: str) -> str:
 
 def erase(settings: Settings, person: str) -> dict[str, int]:
     """Erase one person, by its current id or a former one, from raw data, rebuild what was made of it, publish without
-    it. An erasure that died is taken up where it stopped, by the same id or with the next one. Returns rows by table.
+    it, and take the files of before away that hold it. An erasure that died is taken up where it stopped, by the same
+    id or with the next one. Returns rows by table.
 
     Raises:
         UnknownPerson: no person has this id.
         AmbiguousId: the records of a former id are several persons' now.
     """
+    with _erased(settings, person) as (_, touched):
+        return touched
+
+
+def erase_proven(settings: Settings, person: str, also: tuple[Path, ...] = ()) -> tuple[dict[str, int], Proof]:
+    """As `erase`, then search every byte of every store, and of ``also``, for what tells the person."""
+    with _erased(settings, person) as (who, touched), telemetry.heartbeat("searching every store"):
+        return touched, prove(settings, current_person(settings, person), who.traces(), also)
+
+
+@contextmanager
+def _erased(settings: Settings, person: str) -> Iterator[tuple[Identifiers, dict[str, int]]]:
+    """Within the block the person is gone, and what named it is still known; after it nothing is."""
     lake, state, rules = lake_of(settings), state_folder(settings), identity_rules(settings)
     person = current_person(settings, person)
     if person not in privacy.unfinished_erasures(lake):
@@ -237,10 +256,11 @@ def erase(settings: Settings, person: str) -> dict[str, int]:
     touched: dict[str, int] = {}
     with lake.run_lock(f"erase {person}"):
         for each, who in todo.items():
+            delete_person(state, each, who.persons)  # answers stop now, before anything is rewritten
+        delete_indexes(state)
+        for who in todo.values():
             rows = privacy.erase_rows(lake, who) | forget(lake, who, rules)
             touched |= {table: touched.get(table, 0) + n for table, n in rows.items()}
-            delete_person(state, each, who.persons)  # answers stop now, before anything is rebuilt
-        delete_indexes(state)
     run_pipeline(settings, RunRequest(start="silver", command="erase"))
     publish_index(lake, state, rules)
     publish_gold(lake, state, keep=1)  # older publications still hold the person
@@ -248,6 +268,12 @@ def erase(settings: Settings, person: str) -> dict[str, int]:
     if (star := warehouse_file(settings)).exists():
         load_warehouse(settings)
         rewrite(star)
+    reached("before purge")
+    with lake.run_lock(f"erase {person}"), telemetry.heartbeat("taking old files away"):
+        for who in todo.values():
+            for table, files in purge(lake, who).items():
+                touched[f"{table} (old files)"] = touched.get(f"{table} (old files)", 0) + files
+    purge_state(state, star)
+    yield todo[person], touched
     for each in todo:
         privacy.end_erasure(lake, each)
-    return touched

@@ -79,6 +79,7 @@ def identifiers_of(lake: Lake, person_id: str) -> Identifiers:
         _facts(lake, person_id),
         frozenset(persons),
         _names(lake, mine),
+        *_addresses_and_common(lake, mine),
     )
 
 
@@ -121,6 +122,25 @@ def _names(lake: Lake, mine: set[str]) -> frozenset[tuple[str, str]]:
     found = set(rows.filter(own).select("FIRST_NAME", "LAST_NAME").rows())
     shared = set(rows.filter(~own).select("FIRST_NAME", "LAST_NAME").rows())
     return frozenset((first, last) for first, last in found - shared if len(first) > 1 and len(last) > 1)
+
+
+def _addresses_and_common(lake: Lake, mine: set[str]) -> tuple[frozenset[str], dict[str, int]]:
+    """First lines of addresses of these accounts alone; and how many of their contacts, names, addresses and account
+    numbers others have, too."""
+    account = pl.concat_str("_source_system", "CUSTOMER_ID", separator="/")
+    columns = {"e-mail": ["EMAIL_ADDRESS"], "phone": ["PHONE_NUMBER"], "name": ["FIRST_NAME", "LAST_NAME"],
+               "address": ["ADDRESS_LINE_1"], "account": ["CUSTOMER_ID"]}  # fmt: skip
+    texts = sorted({c for names in columns.values() for c in names})
+    plain = (pl.col(c).str.strip_chars().str.to_lowercase() for c in texts)
+    rows = lake.scan("bronze.customers").select(*plain, line="ADDRESS_LINE_1", account=account).collect()
+    is_mine = pl.col("account").is_in(list(mine)).fill_null(False)
+    own, others = rows.filter(is_mine), rows.filter(~is_mine & pl.col("account").is_not_null())
+    shared = {
+        kind: own.select(names).drop_nulls().unique().join(others, on=names, how="semi")
+        for kind, names in columns.items()
+    }
+    alone = own.drop_nulls("ADDRESS_LINE_1").join(shared["address"], on="ADDRESS_LINE_1", how="anti")
+    return frozenset(alone["line"]), {kind: found.height for kind, found in shared.items() if found.height}
 
 
 def _facts(lake: Lake, person_id: str) -> dict[str, frozenset[str]]:
