@@ -14,7 +14,7 @@ import re
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 import polars as pl
 
@@ -32,6 +32,7 @@ CONTACT_COLUMNS = {"email": "EMAIL_ADDRESS", "phone": "PHONE_NUMBER"}  # in bron
 GROUPED = "bronze.grouped_records"  # records that groups are made of; see `sources.grouping`
 _SECRET, _LIST = "_erasures/secret", "_erasures/digests.json"
 _UNFINISHED = "_erasures/unfinished"
+_RESTRICTED = "_rights/restricted.json"
 
 
 def masked(table: type[Table], frame: pl.DataFrame) -> pl.DataFrame:
@@ -60,6 +61,7 @@ class Identifiers:
     # how many values by kind (`traces`) others have, too, so that they tell nobody from others
     common: Mapping[str, int] = field(default_factory=dict)
 
+    @cached_property
     def traces(self) -> Traces:
         """What tells the subject in any bytes."""
         numbers = (a.partition("/")[2] for a in self.accounts)
@@ -84,7 +86,9 @@ class Identifiers:
         whole = (rf"(?<![^\W_]){re.escape(name)}(?![^\W_])" for pair in self.names for name in pair)
         found = [re.search(name, text, re.IGNORECASE) is not None for name in whole]
         named = any(first and last for first, last in zip(found[::2], found[1::2], strict=True))
-        return named or re.search(self.pattern(system), text, re.IGNORECASE) is not None
+        if named or re.search(self.pattern(system), text, re.IGNORECASE) is not None:
+            return True
+        return bool(self.traces.kinds_in(text))
 
     def mentions(self) -> str:
         """Regular expression (Rust's) of what names the subject within a text of somebody else: contacts in any
@@ -157,6 +161,8 @@ def erase_rows(lake: Lake, who: Identifiers) -> dict[str, int]:
             continue
         if tables.spec(table).layer == "bronze" and tables.spec(table).erasure != "none" and lake.exists(name):
             touched[name] = lake.rewrite(name, partial(_without, table, who), reason="erasure")
+        elif tables.spec(table).layer == "bronze" and lake.exists(name):
+            touched[name] = lake.rewrite(name, partial(_without_mentions, table, who), reason="erasure")
         elif tables.spec(table).is_dated and "person_id" in table.columns() and lake.exists(name):
             # A run rebuilds the edition of its date alone, so that the older ones would keep the person.
             touched[name] = lake.rewrite(name, partial(_without_person, table, who), reason="erasure")
@@ -190,7 +196,8 @@ def _erase_grouped(lake: Lake, who: Identifiers) -> int:
     blank = pl.col("RECORD").str.replace_all(_as_value(numbers | who.texts), ":null$1")
 
     def without(frame: pl.DataFrame) -> pl.DataFrame:
-        return frame.join(doomed, on=group, how="anti", maintain_order="left").with_columns(blank)
+        kept = frame.join(doomed, on=group, how="anti", maintain_order="left").with_columns(blank)
+        return kept.with_columns(cleaned(kept["RECORD"], who, is_json=True))
 
     return lake.rewrite(GROUPED, without, reason="erasure")
 
@@ -201,7 +208,9 @@ def _as_value(texts: Iterable[str]) -> str:
     return rf'(?i):\s*"?(?:{words})"?\s*([,}}])' if words else "$^"
 
 
-def _without(table: type[Table], who: Identifiers, frame: pl.DataFrame) -> pl.DataFrame:
+def is_of(table: type[Table], who: Identifiers) -> pl.Expr:
+    """Whether a row of a bronze table is the subject's: by account, device or fact, or where it has no account by what
+    it says."""
     kinds = tables.pii_columns(table)
     own_key = pl.concat_str("_source_system", *tables.spec(table).key, separator="/")
     mine = own_key.is_in(list(who.facts.get(tables.spec(table).name, ()))).fill_null(False)
@@ -213,20 +222,48 @@ def _without(table: type[Table], who: Identifiers, frame: pl.DataFrame) -> pl.Da
         if kind == "device":
             mine = mine | pl.col(column).is_in(list(who.devices)).fill_null(False)
     unnamed = [pl.lit(True), *(pl.col(c).is_null() for c, kind in kinds.items() if kind == "account")]
-    mine = mine | ((_has_contact(kinds, who) | _has_names(table, who)) & pl.all_horizontal(unnamed))
+    return mine | ((_has_contact(kinds, who) | _has_names(table, who)) & pl.all_horizontal(unnamed))
+
+
+def _without(table: type[Table], who: Identifiers, frame: pl.DataFrame) -> pl.DataFrame:
+    kinds, mine = tables.pii_columns(table), is_of(table, who)
     if tables.spec(table).erasure == "delete":
         frame = frame.filter(~mine)
     else:
         frame = frame.with_columns(pl.when(~mine).then(pl.col(c)).alias(c) for c in (*kinds, "_rescued"))
+    return _without_mentions(table, who, frame)
+
+
+def _without_mentions(table: type[Table], who: Identifiers, frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows of others without what their texts say of the subject."""
+    kinds = tables.pii_columns(table)
     said = [c for c, t in frame.schema.items() if t == pl.String and (c == "_rescued" or not c.startswith("_"))]
     texts = [c for c in said if c not in tables.spec(table).key and kinds.get(c) not in OWN_KINDS]
-    return frame.with_columns(pl.col(texts).str.replace_all(who.mentions(), MASK))
+    frame = frame.with_columns(pl.col(texts).str.replace_all(who.mentions(), MASK))
+    return frame.with_columns(cleaned(frame[c], who, is_json=c == "_rescued") for c in texts)
+
+
+def cleaned(texts: pl.Series, who: Identifiers, *, is_json: bool = False) -> pl.Series:
+    """Texts in which whatever tells the subject is covered, however it is written; JSON stays JSON."""
+    found = (text for text in who.traces.suspects(texts.unique()) if who.traces.kinds_in(text))
+    covered = {text: _covered(text, who.traces, is_json) for text in found}
+    return texts.replace(covered) if covered else texts
+
+
+def _covered(text: str, traces: Traces, is_json: bool) -> str:
+    plain = traces.without(text, MASK)
+    try:
+        if is_json:
+            json.loads(plain)
+    except ValueError:  # the value was a number
+        return traces.without(text, f'"{MASK}"')
+    return plain
 
 
 def holds_rows_of(table: type[Table], who: Identifiers, data: bytes) -> bool:
     """Whether a Parquet file of a bronze table holds what an erasure of the subject would take away."""
     if tables.spec(table).layer != "bronze" or tables.spec(table).erasure == "none":
-        return False
+        return False  # what such a table says of somebody is found by its traces
     stored = pl.read_parquet(io.BytesIO(data))
     wanted = tables.schema(table)
     if not {"_source_system", *tables.spec(table).key} <= set(stored.columns):
@@ -273,6 +310,35 @@ def _without_text(column: str, who: Identifiers, frame: pl.DataFrame) -> pl.Data
     rows = frame.select("source_system", column).rows()
     keep = [not who.betrays(system, raw.encode() if isinstance(raw, str) else raw) for system, raw in rows]
     return frame.filter(pl.Series(keep, dtype=pl.Boolean))
+
+
+def restrict(lake: Lake, request: int, accounts: Iterable[str], purposes: Iterable[str]) -> None:
+    """Note that whoever holds one of these accounts ("SYSTEM/id") refuses purposes, until ``release``."""
+    _put_restrictions(
+        lake, _restrictions(lake) | {str(request): {"accounts": sorted(accounts), "purposes": sorted(purposes)}}
+    )
+
+
+def release(lake: Lake, request: int) -> None:
+    """End what a request restricts."""
+    _put_restrictions(lake, {number: kept for number, kept in _restrictions(lake).items() if number != str(request)})
+
+
+def restrictions(lake: Lake) -> dict[str, set[str]]:
+    """Purposes that somebody had restricted, by account."""
+    found: dict[str, set[str]] = {}
+    for kept in _restrictions(lake).values():
+        for account in kept["accounts"]:
+            found.setdefault(account, set()).update(kept["purposes"])
+    return found
+
+
+def _restrictions(lake: Lake) -> dict[str, dict[str, list[str]]]:
+    return dict(json.loads(lake.get(_RESTRICTED) or b"{}"))
+
+
+def _put_restrictions(lake: Lake, kept: Mapping[str, Mapping[str, list[str]]]) -> None:
+    lake.put(_RESTRICTED, json.dumps(kept, sort_keys=True).encode())
 
 
 def remember_erasure(lake: Lake, identifiers: Iterable[str]) -> None:

@@ -155,6 +155,12 @@ class Traces:
             text = value.without(text, mask)
         return text
 
+    def covered(self, place: str, mask: str) -> str:
+        """The name of a file in which every value is covered, also as a part of a word."""
+        for value in self.values:
+            place = re.sub(value.pattern, mask, place, flags=re.IGNORECASE)
+        return place
+
     def among(self, texts: pl.Series) -> set[str]:
         """Kinds of the values that stand in any of some texts."""
         found: set[str] = set()

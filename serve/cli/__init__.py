@@ -21,6 +21,7 @@ from customer360.serve.cli import (
     offline,
     pipelines,
     quality,
+    rights,
     serving,
     systems,
     warehouse,
@@ -35,7 +36,7 @@ app = typer.Typer(
 )
 for subject in (
     init,
-    pipelines, systems, models, offline, audiences, batches, quality, serving, keys, lake, editions,
+    pipelines, systems, models, offline, audiences, batches, quality, serving, rights, keys, lake, editions,
     warehouse, identity, doctor,
 ):  # fmt: skip
     app.add_typer(subject.app)  # without a name: its commands stand at the top

@@ -80,7 +80,7 @@ def prove(settings: Settings, person: str, traces: Traces, also: tuple[Path, ...
 
 def _remains(store: Store, traces: Traces, path: str) -> Remains | None:
     hit = store.search(traces, path)
-    return Remains(store.name, traces.without(hit.place, privacy.MASK), hit.kinds, hit.unread) if hit else None
+    return Remains(store.name, traces.covered(hit.place, privacy.MASK), hit.kinds, hit.unread) if hit else None
 
 
 def _size(store: Store, paths: Iterable[str]) -> int:

@@ -9,7 +9,6 @@ happened, the values in them are covered.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,18 +16,20 @@ from customer360.platform import privacy, tables
 from customer360.platform.lake import Lake, reached
 from customer360.platform.privacy import MASK, Identifiers
 from customer360.platform.traces import Traces
-from customer360.platform.traces.search import in_bytes
+from customer360.platform.traces.search import in_bytes, in_file
 
 # Written again by whoever misses them.
 MADE_AGAIN = ("_staging/", "_bound/", "_identity/evidence")
-SAYING = ("_runs/", "_landed/", "_batches/", "_reports/", "_replays/")
+SAYING = ("_runs/", "_landed/", "_batches/", "_reports/", "_replays/", "_rights/")
 _LOG = "/_delta_log/"
+EXPORTS = "exports"  # folder of the state folder: what was handed to people who asked
 
 
 def purge(lake: Lake, who: Identifiers) -> dict[str, int]:
     """Delete or clean every file of a lake that no current version needs and that holds a person. Call it under the
     run lock, when the tables are rewritten. Files that went, or were cleaned, by table or folder."""
-    traces, gone = who.traces(), {}
+    traces = who.traces
+    gone: dict[str, int] = {}
     stored = lake.objects("")
     current = {path for name in _tables(stored) for path in _current(lake, name)}
     for path in stored:
@@ -102,17 +103,15 @@ def _without_bounds(traces: Traces, log: str) -> str:
     return "".join(lines)
 
 
-def purge_state(state: Path, star: Path) -> list[str]:
-    """Remove what a load of the warehouse or a publication that died left beside the files that are in use."""
-    left = [
-        star.with_suffix(".fresh"),
-        *star.parent.glob(f"{star.name}.tmp*"),
-        *star.parent.glob(f"{star.stem}.fresh.*"),
-    ]
+def purge_state(state: Path, star: Path, who: Identifiers) -> int:
+    """Remove what a load of the warehouse or a publication that died left beside the files in use, and what was
+    exported for a person who asked. Files that went."""
+    left = [star.with_suffix(".fresh"), star.with_suffix(".fresh.wal"), *star.parent.glob(f"{star.name}.tmp*")]
     gone = [file for file in left if file.is_file()]
+    gone += [f for f in (state / EXPORTS).rglob("*") if f.is_file() and in_file(who.traces, f, f.name)]
     for file in gone:
         file.unlink()
-    return [re.sub(r".*/", "", str(file)) for file in gone]
+    return len(gone)
 
 
-__all__ = ["purge", "purge_state"]
+__all__ = ["EXPORTS", "purge", "purge_state"]
