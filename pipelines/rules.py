@@ -296,9 +296,28 @@ def _faults(audience: Audience, view: type[Table]) -> list[str]:
     return found
 
 
+Right = Literal["access", "rectify", "erase", "restrict", "opt_out"]
+
+
+class RightsRules(Frozen):
+    """How long an answer to what people ask for may take, and what needs a proof of who asks."""
+
+    version: int = 1
+    law: str = "GDPR"  # of a request that names none
+    days: dict[str, Annotated[int, Field(gt=0)]] = {"GDPR": 30, "CCPA": 45}
+    without_identity: list[Right] = ["opt_out"]  # fulfilled without a proof: nobody can be harmed by them
+
+    @model_validator(mode="after")
+    def _law_is_known(self) -> RightsRules:
+        if self.law not in self.days:
+            raise ValueError(f"law {self.law!r} has no days; there are {', '.join(sorted(self.days))}")
+        return self
+
+
 RULE_FILES: dict[str, type[BaseModel]] = {
     "standardization": StandardizationRules,
     "enrichment": EnrichmentRules,
     "validation": ValidationRules,
     "audiences": AudienceRules,
+    "rights": RightsRules,
 }

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import io
 import json
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 import polars as pl
 
@@ -21,6 +22,7 @@ from customer360.platform import tables
 from customer360.platform.errors import LakeError
 from customer360.platform.lake import Lake
 from customer360.platform.tables import Table
+from customer360.platform.traces import Traces, Value
 
 MASK = "•••"
 SHORTEST_PHONE = 7  # digits; shorter ones are searched for as they are written
@@ -31,6 +33,7 @@ CONTACT_COLUMNS = {"email": "EMAIL_ADDRESS", "phone": "PHONE_NUMBER"}  # in bron
 GROUPED = "bronze.grouped_records"  # records that groups are made of; see `sources.grouping`
 _SECRET, _LIST = "_erasures/secret", "_erasures/digests.json"
 _UNFINISHED = "_erasures/unfinished"
+_RESTRICTED = "_rights/restricted.json"
 
 
 def masked(table: type[Table], frame: pl.DataFrame) -> pl.DataFrame:
@@ -55,6 +58,21 @@ class Identifiers:
     facts: Mapping[str, frozenset[str]] = field(default_factory=dict)
     persons: frozenset[str] = frozenset()  # ids under which older editions may hold it
     names: frozenset[tuple[str, str]] = frozenset()  # first and last names that are this subject's alone
+    addresses: frozenset[str] = frozenset()  # first lines of addresses at which nobody else is known
+    # how many values by kind (`traces`) others have, too, so that they tell nobody from others
+    common: Mapping[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def traces(self) -> Traces:
+        """What tells the subject in any bytes."""
+        numbers = (a.partition("/")[2] for a in self.accounts)
+        kinds = (("account", self.accounts), ("account", numbers), ("device", self.devices), ("person", self.persons),
+                 ("address", self.addresses))  # fmt: skip
+        found = [Value(kind, (text,)) for kind, texts in kinds for text in sorted(texts)]
+        found += [Value("e-mail" if "@" in text else "phone", (text,)) for text in sorted(self.texts)]
+        told = Traces.of([*found, *(Value("name", pair) for pair in sorted(self.names))])
+        kept = {kind: told.common.get(kind, 0) + self.common.get(kind, 0) for kind in {*told.common, *self.common}}
+        return Traces(told.values, kept)
 
     def pattern(self, system: str | None) -> str:
         """Regular expression that finds the subject in a raw record of ``system`` (None: of any), whole words only."""
@@ -69,7 +87,9 @@ class Identifiers:
         whole = (rf"(?<![^\W_]){re.escape(name)}(?![^\W_])" for pair in self.names for name in pair)
         found = [re.search(name, text, re.IGNORECASE) is not None for name in whole]
         named = any(first and last for first, last in zip(found[::2], found[1::2], strict=True))
-        return named or re.search(self.pattern(system), text, re.IGNORECASE) is not None
+        if named or re.search(self.pattern(system), text, re.IGNORECASE) is not None:
+            return True
+        return bool(self.traces.kinds_in(text))
 
     def mentions(self) -> str:
         """Regular expression (Rust's) of what names the subject within a text of somebody else: contacts in any
@@ -77,7 +97,10 @@ class Identifiers:
         between = r"[\s,;.:+_-]{1,3}"
         pairs = (sorted(map(re.escape, pair)) for pair in self.names)
         names = {each for one, two in pairs for each in (one + between + two, two + between + one)}
-        words = "|".join(sorted({_any_spelling(t) for t in self.texts} | names))
+        places = {
+            re.sub(r"(?:\\\s|\\ )+", r"[\\s+]{1,3}", re.escape(a.strip())) for a in self.addresses if len(a.strip()) > 7
+        }
+        words = "|".join(sorted({_any_spelling(t) for t in self.texts} | names | places))
         return rf"(?i)\b(?:{words})\b" if words else r"[^\s\S]"
 
 
@@ -93,10 +116,11 @@ def begin_erasure(lake: Lake, person_id: str, who: Identifiers) -> None:
     """Note what names a person before anything of it goes: an erasure takes away what it finds the person by, so that
     one that died could not be taken up again. Until ``end_erasure`` removes it, the note holds personal data itself.
     """
-    note = {"accounts": who.accounts, "devices": who.devices, "texts": who.texts, "persons": who.persons}
+    note = {name: getattr(who, name) for name in ("accounts", "devices", "texts", "persons", "addresses")}
     facts = {table: sorted(keys) for table, keys in who.facts.items()}
     text = json.dumps(
-        {name: sorted(values) for name, values in note.items()} | {"facts": facts, "names": sorted(who.names)}
+        {name: sorted(values) for name, values in note.items()}
+        | {"facts": facts, "names": sorted(who.names), "common": dict(who.common)}
     )
     lake.put(f"{_UNFINISHED}/{person_id}.json", text.encode())
 
@@ -108,8 +132,11 @@ def unfinished_erasures(lake: Lake) -> dict[str, Identifiers]:
         note = json.loads(lake.get(path) or b"{}")
         facts = {table: frozenset(keys) for table, keys in note.pop("facts").items()}
         names = frozenset((first, last) for first, last in note.pop("names"))
+        common = note.pop("common", {})  # absent in a note of before
         sets = {name: frozenset(values) for name, values in note.items()}
-        found[path.rpartition("/")[2].removesuffix(".json")] = Identifiers(**sets, facts=facts, names=names)
+        found[path.rpartition("/")[2].removesuffix(".json")] = Identifiers(
+            **sets, facts=facts, names=names, common=common
+        )
     return found
 
 
@@ -135,6 +162,8 @@ def erase_rows(lake: Lake, who: Identifiers) -> dict[str, int]:
             continue
         if tables.spec(table).layer == "bronze" and tables.spec(table).erasure != "none" and lake.exists(name):
             touched[name] = lake.rewrite(name, partial(_without, table, who), reason="erasure")
+        elif tables.spec(table).layer == "bronze" and lake.exists(name):
+            touched[name] = lake.rewrite(name, partial(_without_mentions, table, who), reason="erasure")
         elif tables.spec(table).is_dated and "person_id" in table.columns() and lake.exists(name):
             # A run rebuilds the edition of its date alone, so that the older ones would keep the person.
             touched[name] = lake.rewrite(name, partial(_without_person, table, who), reason="erasure")
@@ -168,7 +197,8 @@ def _erase_grouped(lake: Lake, who: Identifiers) -> int:
     blank = pl.col("RECORD").str.replace_all(_as_value(numbers | who.texts), ":null$1")
 
     def without(frame: pl.DataFrame) -> pl.DataFrame:
-        return frame.join(doomed, on=group, how="anti", maintain_order="left").with_columns(blank)
+        kept = frame.join(doomed, on=group, how="anti", maintain_order="left").with_columns(blank)
+        return kept.with_columns(cleaned(kept["RECORD"], who, is_json=True))
 
     return lake.rewrite(GROUPED, without, reason="erasure")
 
@@ -179,7 +209,9 @@ def _as_value(texts: Iterable[str]) -> str:
     return rf'(?i):\s*"?(?:{words})"?\s*([,}}])' if words else "$^"
 
 
-def _without(table: type[Table], who: Identifiers, frame: pl.DataFrame) -> pl.DataFrame:
+def is_of(table: type[Table], who: Identifiers) -> pl.Expr:
+    """Whether a row of a bronze table is the subject's: by account, device or fact, or where it has no account by what
+    it says."""
     kinds = tables.pii_columns(table)
     own_key = pl.concat_str("_source_system", *tables.spec(table).key, separator="/")
     mine = own_key.is_in(list(who.facts.get(tables.spec(table).name, ()))).fill_null(False)
@@ -191,14 +223,55 @@ def _without(table: type[Table], who: Identifiers, frame: pl.DataFrame) -> pl.Da
         if kind == "device":
             mine = mine | pl.col(column).is_in(list(who.devices)).fill_null(False)
     unnamed = [pl.lit(True), *(pl.col(c).is_null() for c, kind in kinds.items() if kind == "account")]
-    mine = mine | ((_has_contact(kinds, who) | _has_names(table, who)) & pl.all_horizontal(unnamed))
+    return mine | ((_has_contact(kinds, who) | _has_names(table, who)) & pl.all_horizontal(unnamed))
+
+
+def _without(table: type[Table], who: Identifiers, frame: pl.DataFrame) -> pl.DataFrame:
+    kinds, mine = tables.pii_columns(table), is_of(table, who)
     if tables.spec(table).erasure == "delete":
         frame = frame.filter(~mine)
     else:
         frame = frame.with_columns(pl.when(~mine).then(pl.col(c)).alias(c) for c in (*kinds, "_rescued"))
+    return _without_mentions(table, who, frame)
+
+
+def _without_mentions(table: type[Table], who: Identifiers, frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows of others without what their texts say of the subject."""
+    kinds = tables.pii_columns(table)
     said = [c for c, t in frame.schema.items() if t == pl.String and (c == "_rescued" or not c.startswith("_"))]
     texts = [c for c in said if c not in tables.spec(table).key and kinds.get(c) not in OWN_KINDS]
-    return frame.with_columns(pl.col(texts).str.replace_all(who.mentions(), MASK))
+    frame = frame.with_columns(pl.col(texts).str.replace_all(who.mentions(), MASK))
+    return frame.with_columns(cleaned(frame[c], who, is_json=c == "_rescued") for c in texts)
+
+
+def cleaned(texts: pl.Series, who: Identifiers, *, is_json: bool = False) -> pl.Series:
+    """Texts in which whatever tells the subject is covered, however it is written; JSON stays JSON."""
+    found = (text for text in who.traces.suspects(texts.unique()) if who.traces.kinds_in(text))
+    covered = {text: _covered(text, who.traces, is_json) for text in found}
+    return texts.replace(covered) if covered else texts
+
+
+def _covered(text: str, traces: Traces, is_json: bool) -> str:
+    plain = traces.without(text, MASK)
+    try:
+        if is_json:
+            json.loads(plain)
+    except ValueError:  # the value was a number
+        return traces.without(text, f'"{MASK}"')
+    return plain
+
+
+def holds_rows_of(table: type[Table], who: Identifiers, data: bytes) -> bool:
+    """Whether a Parquet file of a bronze table holds what an erasure of the subject would take away."""
+    if tables.spec(table).layer != "bronze" or tables.spec(table).erasure == "none":
+        return False  # what such a table says of somebody is found by its traces
+    stored = pl.read_parquet(io.BytesIO(data))
+    wanted = tables.schema(table)
+    if not {"_source_system", *tables.spec(table).key} <= set(stored.columns):
+        return False
+    frame = stored.with_columns(pl.lit(None, t).alias(c) for c, t in wanted.items() if c not in stored.columns)
+    frame = frame.select(wanted)
+    return not _without(table, who, frame).equals(frame)
 
 
 def _without_person(table: type[Table], who: Identifiers, frame: pl.DataFrame) -> pl.DataFrame:
@@ -238,6 +311,35 @@ def _without_text(column: str, who: Identifiers, frame: pl.DataFrame) -> pl.Data
     rows = frame.select("source_system", column).rows()
     keep = [not who.betrays(system, raw.encode() if isinstance(raw, str) else raw) for system, raw in rows]
     return frame.filter(pl.Series(keep, dtype=pl.Boolean))
+
+
+def restrict(lake: Lake, request: int, accounts: Iterable[str], purposes: Iterable[str]) -> None:
+    """Note that whoever holds one of these accounts ("SYSTEM/id") refuses purposes, until ``release``."""
+    _put_restrictions(
+        lake, _restrictions(lake) | {str(request): {"accounts": sorted(accounts), "purposes": sorted(purposes)}}
+    )
+
+
+def release(lake: Lake, request: int) -> None:
+    """End what a request restricts."""
+    _put_restrictions(lake, {number: kept for number, kept in _restrictions(lake).items() if number != str(request)})
+
+
+def restrictions(lake: Lake) -> dict[str, set[str]]:
+    """Purposes that somebody had restricted, by account."""
+    found: dict[str, set[str]] = {}
+    for kept in _restrictions(lake).values():
+        for account in kept["accounts"]:
+            found.setdefault(account, set()).update(kept["purposes"])
+    return found
+
+
+def _restrictions(lake: Lake) -> dict[str, dict[str, list[str]]]:
+    return dict(json.loads(lake.get(_RESTRICTED) or b"{}"))
+
+
+def _put_restrictions(lake: Lake, kept: Mapping[str, Mapping[str, list[str]]]) -> None:
+    lake.put(_RESTRICTED, json.dumps(kept, sort_keys=True).encode())
 
 
 def remember_erasure(lake: Lake, identifiers: Iterable[str]) -> None:
@@ -301,6 +403,11 @@ def carry_erasures(lake: Lake, later: ErasedList) -> None:
 def _secret(lake: Lake) -> bytes:
     lake.put(_SECRET, secrets.token_hex(32).encode(), create=True)
     return lake.get(_SECRET) or b""
+
+
+def keyed_digest(lake: Lake, text: str, length: int = 32) -> str:
+    """What only this lake can make of a text; nobody tells the text by it."""
+    return hmac.new(_secret(lake), text.encode(), hashlib.sha256).hexdigest()[:length]
 
 
 def _digests(lake: Lake) -> list[str]:

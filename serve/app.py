@@ -36,7 +36,7 @@ from customer360.platform.online import NotPublished, OnlineStore
 from customer360.platform.run.executor import ray_session
 from customer360.platform.settings import Settings
 from customer360.serve import front, orphans, plain, ports
-from customer360.serve.api import identity, people, policy, recommendations, reference, scores, together
+from customer360.serve.api import identity, people, policy, recommendations, reference, rights, scores, together
 from customer360.serve.api.errors import EVERYWHERE, described, explained
 from customer360.serve.api.policy import KnownCaller
 from customer360.serve.console import pages, steward
@@ -143,7 +143,7 @@ def build_app(configured: Settings) -> FastAPI:
     app.include_router(operations, responses=explained(503))
     app.include_router(reference.router)
     # An account number may hold a slash and what follows it: the longer paths are looked for first.
-    for endpoint in (recommendations, together, scores, people, identity):
+    for endpoint in (recommendations, together, scores, people, identity, rights):
         app.include_router(endpoint.router, prefix="/v1", responses=explained(*EVERYWHERE))
     console = (pages, steward)
     for page in console:

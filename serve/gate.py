@@ -26,7 +26,8 @@ from customer360.serve.problems import answer_to
 
 GUARDED = ("/v1/", "/metrics")
 HEALTH = "/healthz"
-SCOPES = ("profile", "recommendations", "scores", "identity")  # tags of the endpoints that a key may be bound to
+# tags of the endpoints that a key may be bound to
+SCOPES = ("profile", "recommendations", "scores", "identity", "rights")
 BODY_SECONDS = 10.0  # for the next piece of a body
 PIECES = 3  # of as many seconds for all of it
 BURST_SECONDS = 10  # of a key's rate may come at once

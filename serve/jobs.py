@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from customer360.models.base import MODELS, Model
-from customer360.models.identity.erasure import forget, identifiers_of, is_followed, person_of
+from customer360.models.identity.erasure import accounts_of, forget, identifiers_of, is_followed, person_of
 from customer360.models.lifecycle import promotion
 from customer360.models.lifecycle import train as training
 from customer360.models.lifecycle.history import History, history
@@ -17,8 +20,9 @@ from customer360.models.lifecycle.tuning import Tuned
 from customer360.pipelines import last_complete_day_end
 from customer360.platform import graph, online, privacy, telemetry, warehouse
 from customer360.platform.errors import Customer360Error, ModelError
-from customer360.platform.lake import editions
+from customer360.platform.lake import editions, reached
 from customer360.platform.ledger import Run
+from customer360.platform.privacy import Identifiers
 from customer360.platform.run import RunRequest, lake_of, run
 from customer360.platform.run.executor import executor_for
 from customer360.platform.run.preview import Preview, preview
@@ -32,6 +36,12 @@ from customer360.serve.publication import freshness
 from customer360.serve.publication.documents import delete_person, is_published, publish_gold
 from customer360.serve.publication.indexes import delete_indexes, publish_index
 from customer360.serve.publication.refusals import publish_refusals
+from customer360.serve.rights import requests
+from customer360.serve.rights.export import held, write_export
+from customer360.serve.rights.proof import Proof, prove, write_report
+from customer360.serve.rights.purge import EXPORTS, purge, purge_state
+from customer360.serve.rights.requests import PURPOSES, Request
+from customer360.serve.stewardship import decide
 
 
 def run_pipeline(settings: Settings, request: RunRequest) -> Run:
@@ -220,12 +230,26 @@ def current_person(settings: Settings, person: str) -> str:
 
 def erase(settings: Settings, person: str) -> dict[str, int]:
     """Erase one person, by its current id or a former one, from raw data, rebuild what was made of it, publish without
-    it. An erasure that died is taken up where it stopped, by the same id or with the next one. Returns rows by table.
+    it, and take the files of before away that hold it. An erasure that died is taken up where it stopped, by the same
+    id or with the next one. Returns rows by table.
 
     Raises:
         UnknownPerson: no person has this id.
         AmbiguousId: the records of a former id are several persons' now.
     """
+    with _erased(settings, person) as (_, touched):
+        return touched
+
+
+def erase_proven(settings: Settings, person: str, also: tuple[Path, ...] = ()) -> tuple[dict[str, int], Proof]:
+    """As `erase`, then search every byte of every store, and of ``also``, for what tells the person."""
+    with _erased(settings, person) as (who, touched), telemetry.heartbeat("searching every store"):
+        return touched, prove(settings, current_person(settings, person), who.traces, also)
+
+
+@contextmanager
+def _erased(settings: Settings, person: str) -> Iterator[tuple[Identifiers, dict[str, int]]]:
+    """Within the block the person is gone, and what named it is still known; after it nothing is."""
     lake, state, rules = lake_of(settings), state_folder(settings), identity_rules(settings)
     person = current_person(settings, person)
     if person not in privacy.unfinished_erasures(lake):
@@ -235,19 +259,80 @@ def erase(settings: Settings, person: str) -> dict[str, int]:
         privacy.begin_erasure(lake, person, identifiers_of(lake, person))
     todo = privacy.unfinished_erasures(lake)
     touched: dict[str, int] = {}
-    with lake.run_lock(f"erase {person}"):
+    with lake.run_lock("erase"):
         for each, who in todo.items():
+            delete_person(state, each, who.persons)  # answers stop now, before anything is rewritten
+        delete_indexes(state)
+        for who in todo.values():
             rows = privacy.erase_rows(lake, who) | forget(lake, who, rules)
             touched |= {table: touched.get(table, 0) + n for table, n in rows.items()}
-            delete_person(state, each, who.persons)  # answers stop now, before anything is rebuilt
-        delete_indexes(state)
     run_pipeline(settings, RunRequest(start="silver", command="erase"))
     publish_index(lake, state, rules)
     publish_gold(lake, state, keep=1)  # older publications still hold the person
     freshness.published(state)
     if (star := warehouse_file(settings)).exists():
         load_warehouse(settings)
+        reached("before warehouse rewrite")
         rewrite(star)
+    reached("before purge")
+    with lake.run_lock("erase"), telemetry.heartbeat("taking old files away"):
+        for who in todo.values():
+            for table, files in purge(lake, who).items():
+                touched[f"{table} (old files)"] = touched.get(f"{table} (old files)", 0) + files
+            purge_state(state, star, who)
+    yield todo[person], touched
     for each in todo:
         privacy.end_erasure(lake, each)
-    return touched
+
+
+def open_request(settings: Settings, kind: str, person: str, *, actor: str, **said: Any) -> Request:
+    """Note what a person, by any id that leads to it, asks for; see ``requests.open_request``."""
+    return requests.open_request(settings, kind, current_person(settings, person), actor=actor, **said)
+
+
+def fulfil(settings: Settings, number: int, *, actor: str, identity: str = "") -> Request:
+    """Do what somebody asked for. A restriction and an opt-out hold from now on; what is rectified shows with the next
+    run; an erasure is done only where its proof finds nothing but landing files, which are not the platform's.
+
+    Raises:
+        NoSuchRequest: there is none that is open.
+        NotProven: nobody said how it was made sure who asks.
+    """
+    asked = requests.ready(settings, number, identity)
+    lake, person = lake_of(settings), current_person(settings, asked.person)
+    if asked.kind == "access":
+        content = held(settings, person, identifiers_of(lake, person))
+        text, sheet = write_export(state_folder(settings) / EXPORTS / f"{number:08d}", content)
+        result = f"{sum(len(part['rows']) for part in content['tables'].values())} rows in {text} and {sheet.name}"
+    elif asked.kind == "rectify":
+        for attribute, value in asked.values.items():
+            decide(settings, "override", person, attribute, value, actor=actor, reason=f"request {number}")
+        result = f"{', '.join(sorted(asked.values))} set; profiles follow with the next run"
+        asked = replace(asked, values={})
+    elif asked.kind == "erase":
+        _, proof = erase_proven(settings, person)
+        file = write_report(settings, proof)
+        if proof.remains and not proof.is_landing_alone:
+            left = f"{len(proof.remains)} files still tell the person"
+            raise Customer360Error(f"{left}, {file} names them; the request stays open")
+        asked = replace(asked, person=proof.person)
+        result = f"erased; report {file.name}" + (", which names landing files" if proof.remains else "")
+    else:
+        privacy.restrict(lake, number, accounts_of(lake, person), PURPOSES[asked.kind])
+        publish_refusals(lake, state_folder(settings))
+        result = f"{', '.join(PURPOSES[asked.kind])} refused from now on"
+    return requests.done(settings, asked, result, actor=actor)
+
+
+def release(settings: Settings, number: int, *, actor: str) -> Request:
+    """End a restriction or an opt-out that was fulfilled.
+
+    Raises:
+        NoSuchRequest: there is none.
+    """
+    asked = requests.request_of(lake_of(settings), number)
+    if asked.state != "fulfilled" or asked.kind not in PURPOSES:
+        raise requests.NoSuchRequest(f"request {number} restricts nothing")
+    privacy.release(lake_of(settings), number)
+    publish_refusals(lake_of(settings), state_folder(settings))
+    return requests.done(settings, asked, "released", actor=actor, state="released")

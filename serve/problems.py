@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as RoutingError
 from starlette.responses import Response
 
+from customer360.models.identity.erasure import UnknownPerson
 from customer360.models.identity.lookup.index import IdentityIndexError
 from customer360.models.identity.registry import AmbiguousId, RegistryError, UnknownId
 from customer360.models.identity.registry.stewardship import Contradiction
@@ -18,6 +19,7 @@ from customer360.platform.access import KeysUnreadable, WrongRole
 from customer360.platform.errors import AccessDenied, Customer360Error, LakeLocked
 from customer360.platform.lake.damage import UNREADABLE
 from customer360.platform.online import NotPublished
+from customer360.serve.rights.requests import NoSuchRequest, NotProven
 
 MEDIA_TYPE = "application/problem+json"
 DOCTOR = "`customer360 doctor` says which"
@@ -65,6 +67,9 @@ HANDLERS: dict[type[Exception], Callable[[Any], Response]] = {
     Contradiction: _said(HTTPStatus.CONFLICT),
     AmbiguousId: _said(HTTPStatus.CONFLICT),
     UnknownId: lambda fault: problem(HTTPStatus.NOT_FOUND, "the registry knows no such person, record or event"),
+    UnknownPerson: lambda fault: problem(HTTPStatus.NOT_FOUND, "the lake knows no such person"),
+    NoSuchRequest: _said(HTTPStatus.UNPROCESSABLE_ENTITY),
+    NotProven: _said(HTTPStatus.UNPROCESSABLE_ENTITY),
     RegistryError: _said(HTTPStatus.UNPROCESSABLE_ENTITY),
     LakeLocked: _later(HTTPStatus.CONFLICT, "a run is changing the lake; try again when it has ended", 60),
     Customer360Error: _later(HTTPStatus.SERVICE_UNAVAILABLE, "this cannot be answered now; the log says why", 60),

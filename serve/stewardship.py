@@ -95,6 +95,10 @@ class Desk:
         self._kept: tuple[int, Stored] | None = None
 
     @property
+    def settings(self) -> Settings:
+        return self._configured
+
+    @property
     def lake(self) -> Lake:
         compose()
         return lake_of(self._configured)

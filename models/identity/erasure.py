@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import polars as pl
 
@@ -13,7 +14,7 @@ from customer360.models.identity.rules import IdentityRules
 from customer360.platform import graph, tables
 from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import Lake
-from customer360.platform.privacy import SHORTEST_PHONE, Identifiers
+from customer360.platform.privacy import SHORTEST_PHONE, Identifiers, cleaned
 
 
 class UnknownPerson(Customer360Error):
@@ -48,6 +49,19 @@ def is_followed(lake: Lake, person_id: str, rules: IdentityRules) -> bool:
     return set(same["person_id"]) <= {person_id} and set(same["record_id"]) == set(mine)
 
 
+def accounts_of(lake: Lake, person_id: str) -> set[str]:
+    """Accounts ("SYSTEM/id") of a current person.
+
+    Raises:
+        UnknownPerson: the id is in no current identity.
+    """
+    everyone = lake.scan("silver.identities").select("record_id", "person_id")
+    mine = set(everyone.filter(pl.col("person_id") == person_id).collect()["record_id"])
+    if not mine:
+        raise UnknownPerson(f"no person {person_id} in {lake.root}; erased already, or never resolved")
+    return mine
+
+
 def identifiers_of(lake: Lake, person_id: str) -> Identifiers:
     """Accounts and the firms that they name, devices that no one else used, contact values that no one else has, and
     the facts of the person.
@@ -55,10 +69,7 @@ def identifiers_of(lake: Lake, person_id: str) -> Identifiers:
     Raises:
         UnknownPerson: the id is in no current identity.
     """
-    everyone = lake.scan("silver.identities").select("record_id", "person_id").collect()
-    mine = set(everyone.filter(pl.col("person_id") == person_id)["record_id"])
-    if not mine:
-        raise UnknownPerson(f"no person {person_id} in {lake.root}; erased already, or never resolved")
+    mine = accounts_of(lake, person_id)
     links = (
         lake.scan("silver.identity_links")
         .filter(pl.col("kind") == "visitor")
@@ -79,6 +90,7 @@ def identifiers_of(lake: Lake, person_id: str) -> Identifiers:
         _facts(lake, person_id),
         frozenset(persons),
         _names(lake, mine),
+        *_addresses_and_common(lake, mine),
     )
 
 
@@ -86,7 +98,8 @@ def forget(lake: Lake, who: Identifiers, rules: IdentityRules) -> dict[str, int]
     """Take an erased person's names out of the registry, what stewards wrote about it, and kept evidence; events and
     decisions keep numbers that name nobody. Rows by table."""
     kept.discard(lake)
-    return registry.forget(registry.load(lake, rules.ids.seed), who.accounts, cause="erasure")
+    stored = registry.load(lake, rules.ids.seed)
+    return registry.forget(stored, who.accounts, cause="erasure", clean=partial(cleaned, who=who))
 
 
 def _contacts(lake: Lake, mine: set[str]) -> frozenset[str]:
@@ -121,6 +134,25 @@ def _names(lake: Lake, mine: set[str]) -> frozenset[tuple[str, str]]:
     found = set(rows.filter(own).select("FIRST_NAME", "LAST_NAME").rows())
     shared = set(rows.filter(~own).select("FIRST_NAME", "LAST_NAME").rows())
     return frozenset((first, last) for first, last in found - shared if len(first) > 1 and len(last) > 1)
+
+
+def _addresses_and_common(lake: Lake, mine: set[str]) -> tuple[frozenset[str], dict[str, int]]:
+    """First lines of addresses of these accounts alone; and how many of their contacts, names, addresses and account
+    numbers others have, too."""
+    account = pl.concat_str("_source_system", "CUSTOMER_ID", separator="/")
+    columns = {"e-mail": ["EMAIL_ADDRESS"], "phone": ["PHONE_NUMBER"], "name": ["FIRST_NAME", "LAST_NAME"],
+               "address": ["ADDRESS_LINE_1"], "account": ["CUSTOMER_ID"]}  # fmt: skip
+    texts = sorted({c for names in columns.values() for c in names})
+    plain = (pl.col(c).str.strip_chars().str.to_lowercase() for c in texts)
+    rows = lake.scan("bronze.customers").select(*plain, line="ADDRESS_LINE_1", account=account).collect()
+    is_mine = pl.col("account").is_in(list(mine)).fill_null(False)
+    own, others = rows.filter(is_mine), rows.filter(~is_mine & pl.col("account").is_not_null())
+    shared = {
+        kind: own.select(names).drop_nulls().unique().join(others, on=names, how="semi")
+        for kind, names in columns.items()
+    }
+    alone = own.drop_nulls("ADDRESS_LINE_1").join(shared["address"], on="ADDRESS_LINE_1", how="anti")
+    return frozenset(alone["line"]), {kind: found.height for kind, found in shared.items() if found.height}
 
 
 def _facts(lake: Lake, person_id: str) -> dict[str, frozenset[str]]:

@@ -26,8 +26,9 @@ from customer360.platform.errors import ConfigError, TableMissing
 from customer360.platform.lake import Lake
 from customer360.platform.lake.editions import current_edition
 from customer360.serve.activation.formulas import defused
+from customer360.serve.publication.refusals import refused_now
 
-VIEW, ACCOUNTS, ANSWERS = "gold.customer_360", "silver.identities", "silver.consent_intervals"
+VIEW, ACCOUNTS = "gold.customer_360", "silver.identities"
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,7 @@ def _column(lake: Lake, table: str, column: str) -> pl.Series:
 
 
 def _refusals(lake: Lake) -> dict[str, pl.Series]:
-    if not lake.exists(ANSWERS):
-        return {}
-    no = lake.scan(ANSWERS).filter(pl.col("valid_to").is_null(), ~pl.col("is_allowed")).select("person_id", "purpose")
-    return {str(purpose): part["person_id"] for (purpose,), part in no.collect().group_by("purpose")}
+    return {str(purpose): part["person_id"] for (purpose,), part in refused_now(lake).group_by("purpose")}
 
 
 def named(rules: AudienceRules, name: str) -> Audience:

@@ -22,6 +22,7 @@ from customer360.serve.cli import (
     offline,
     pipelines,
     quality,
+    rights,
     serving,
     systems,
     warehouse,
@@ -36,7 +37,7 @@ app = typer.Typer(
 )
 for subject in (
     init,
-    pipelines, systems, models, offline, audiences, batches, quality, serving, keys, lake, editions,
+    pipelines, systems, models, offline, audiences, batches, quality, serving, rights, keys, lake, editions,
     warehouse, identity, doctor, backups,
 ):  # fmt: skip
     app.add_typer(subject.app)  # without a name: its commands stand at the top

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,21 +27,47 @@ def serve(
 
 @app.command()
 def erase(
-    person: Annotated[str, typer.Argument(help="person_id, current or former")],
+    person: Annotated[str | None, typer.Argument(help="person_id, current or former")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask")] = False,
+    prove: Annotated[
+        bool,
+        typer.Option("--prove", help="Search every byte of every store afterwards; ends with 1 where a file remains"),
+    ] = False,
+    also: Annotated[
+        list[Path] | None, typer.Option("--also", help="Search this folder or file, too: exports, logs, backups")
+    ] = None,
+    verify: Annotated[Path | None, typer.Option("--verify", help="Only check the signature of a report")] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Erase one person from every current table, quarantine, dead letters and the online store."""
+    """Erase one person from every store and its history, and prove it.
+
+    With `--prove` a signed report says what was looked for, where, and which files remain; never a value.
+    """
     from customer360.serve import jobs
+    from customer360.serve.cli import rights
+    from customer360.serve.rights import proof
 
     settings = configured(config)
+    if verify is not None:
+        rights.show_report(proof.verify_report(settings, verify))
+        return
+    if person is None:
+        raise typer.BadParameter("say whom to erase, or which report to verify")
     if (current := jobs.current_person(settings, person)) != person:
         typer.echo(f"{person} is a former id of {current}: the person {current} is erased")
         person = current
     if not yes:
         typer.confirm(f"Erase {person} from {settings.lake.root}? This cannot be undone", abort=True)
-    for table, rows in jobs.erase(settings, person).items():
-        typer.echo(f"{table}: {rows} rows")
+    rows, found = (
+        jobs.erase_proven(settings, person, tuple(also or ())) if prove else (jobs.erase(settings, person), None)
+    )
+    for table, count in rows.items():
+        typer.echo(f"{table}: {count} {'files' if table.endswith(')') else 'rows'}")
+    if found is not None:
+        file = proof.write_report(settings, found)
+        rights.show_report(proof.verify_report(settings, file))
+        typer.echo(f"report: {file}")
+        raise typer.Exit(0 if found.is_clean else 1)
 
 
 @app.command()

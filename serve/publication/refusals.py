@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import polars as pl
 
@@ -23,29 +24,33 @@ from customer360.pipelines.gold.customers.consent import PURPOSES
 from customer360.platform import online
 from customer360.platform.lake import Lake
 from customer360.platform.online import NotPublished, OnlineStore, Unsound, View
-from customer360.platform.privacy import unfinished_erasures
+from customer360.platform.privacy import restrictions, unfinished_erasures
 
 ANSWERS, IDENTITIES = "silver.consent_intervals", "silver.identities"
+RESTRICTED = "rights"  # what requests restrict, beside the versions of tables
 FOLDER, KIND = "refusals", "refused"
 _NO_DATE = date.min  # refusals have no edition
 
 
 def publish_refusals(lake: Lake, state: Path) -> None:
     """Write what is refused in the lake as it is, unless it stands there already."""
-    if not lake.exists(ANSWERS):
+    restricted = restrictions(lake)
+    home = state / FOLDER
+    if not lake.exists(ANSWERS) and not restricted and not home.is_dir():
         return
     versions = {name: lake.version(name) for name in (ANSWERS, IDENTITIES) if lake.exists(name)}
-    home = state / FOLDER
+    if restricted:
+        versions[RESTRICTED] = crc32(repr(sorted((who, sorted(no)) for who, no in restricted.items())).encode())
     stood = online.current(home)
     if stood is None or dict(stood.sources) != versions:
         online.publish(home, [_documents(lake)], as_of=_NO_DATE, sources=versions, keep=1, is_told=False)
 
 
 def _documents(lake: Lake) -> pl.DataFrame:
-    no = lake.scan(ANSWERS).filter(pl.col("valid_to").is_null(), ~pl.col("is_allowed"))
+    no = refused_now(lake)
     leaving = [person for who in unfinished_erasures(lake).values() for person in who.persons]
     no = no.filter(~pl.col("person_id").is_in(leaving))
-    refused = no.group_by("person_id").agg(purposes=pl.col("purpose").unique().sort()).collect()
+    refused = no.group_by("person_id").agg(purposes=pl.col("purpose").unique().sort())
     keyed = [refused.rename({"person_id": "key"})]
     if lake.exists(IDENTITIES):
         accounts = lake.scan(IDENTITIES).select("person_id", key="record_id").collect()
@@ -53,6 +58,21 @@ def _documents(lake: Lake) -> pl.DataFrame:
     return pl.concat(keyed, how="diagonal").select(
         kind=pl.lit(KIND), key="key", document=pl.struct("purposes").struct.json_encode()
     )
+
+
+def refused_now(lake: Lake) -> pl.DataFrame:
+    """(person_id, purpose) of everything that people refuse: by their newest answer, or by a request that was
+    fulfilled. A restricted account restricts whoever holds it."""
+    found = [pl.DataFrame(schema={"person_id": pl.String, "purpose": pl.String})]
+    if lake.exists(ANSWERS):
+        no = lake.scan(ANSWERS).filter(pl.col("valid_to").is_null(), ~pl.col("is_allowed"))
+        found.append(no.select("person_id", "purpose").collect())
+    asked = [(account, purpose) for account, no in restrictions(lake).items() for purpose in sorted(no)]
+    if asked and lake.exists(IDENTITIES):
+        rows = pl.DataFrame(asked, schema={"record_id": pl.String, "purpose": pl.String}, orient="row")
+        held = lake.scan(IDENTITIES).select("record_id", "person_id").collect()
+        found.append(rows.join(held, on="record_id").select("person_id", "purpose"))
+    return pl.concat(found).unique(maintain_order=True)
 
 
 def forget_refusals(state: Path, person_id: str, accounts: Iterable[str]) -> None:

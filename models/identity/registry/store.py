@@ -224,9 +224,12 @@ def _seals(stored: Stored, rows: dict[type[Table], pl.DataFrame]) -> pl.DataFram
     return pl.concat(found)
 
 
-def forget(stored: Stored, record_ids: frozenset[str], *, cause: str) -> dict[str, int]:
+def forget(
+    stored: Stored, record_ids: frozenset[str], *, cause: str, clean: Callable[[pl.Series], pl.Series] | None = None
+) -> dict[str, int]:
     """Erase records: they retire, their names and the ids that were theirs alone are deleted, and what stewards wrote
-    about them is. It is sealed which rows went and what is left of others. Rows by table."""
+    about them is; ``clean`` takes them out of what stewards wrote about others. It is sealed which rows went and what
+    is left of others. Rows by table."""
     lake = stored.lake
     numbers = stored.names.filter(pl.col("record_id").is_in(list(record_ids)))["record"]
     held = stored.registry.members.filter(pl.col("record").is_in(numbers.implode()))["record"]
@@ -239,7 +242,7 @@ def forget(stored: Stored, record_ids: frozenset[str], *, cause: str) -> dict[st
     theirs = (pl.col("alias_id").is_in(list(ids)) | pl.col("person_id").is_in(list(ids))).fill_null(False)
     changes: dict[type[Table], Callable[[pl.DataFrame], pl.DataFrame]] = {
         IdentityAliases: lambda frame: frame.filter(~theirs),
-        StewardDecisions: partial(_without_words, numbers),
+        StewardDecisions: partial(_without_words, numbers, clean),
         IdentityMembers: lambda frame: frame.filter(~mine),  # last: by these rows an erasure that died finds the others
     }
     stored_changes = {table: change for table, change in changes.items() if lake.exists(_name(table))}
@@ -251,13 +254,16 @@ def forget(stored: Stored, record_ids: frozenset[str], *, cause: str) -> dict[st
     }
 
 
-def _without_words(numbers: pl.Series, frame: pl.DataFrame) -> pl.DataFrame:
-    """Decisions without value and reason where they name one of these records."""
+def _without_words(
+    numbers: pl.Series, clean: Callable[[pl.Series], pl.Series] | None, frame: pl.DataFrame
+) -> pl.DataFrame:
+    """Decisions without value and reason where they name one of these records, the others with clean ones."""
     mine = numbers.to_list()
     about = pl.any_horizontal(
         pl.col(side).list.eval(pl.element().is_in(mine)).list.any().fill_null(False) for side in ("left", "right")
     )
-    return frame.with_columns(pl.when(~about).then(column).alias(column) for column in ("value", "reason"))
+    frame = frame.with_columns(pl.when(~about).then(column).alias(column) for column in ("value", "reason"))
+    return frame.with_columns(clean(frame[c]) for c in ("value", "reason")) if clean else frame
 
 
 def _erased(stored: Stored, table: type[Table], change: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:

@@ -1,0 +1,183 @@
+"""Traces: which values tell who somebody is, and how each of them may stand in bytes.
+
+A value is searched for in any case, whether its characters are written plainly, percent-encoded, as JSON escapes or as
+HTML references, in UTF-8, Latin-1 or UTF-16; a telephone number by its digits, however they are parted; first and last
+name where they stand beside each other. What does not tell one person from others is not searched for, and counted.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from html.entities import codepoint2name
+
+import polars as pl
+
+SHORTEST = {"e-mail": 6, "phone": 7, "account": 5, "device": 6, "person": 6, "name": 2, "address": 8}
+NATIONAL = 10  # last digits of a telephone number: whatever stands before them is a country's code
+AROUND = 400  # characters beside a possible hit by which it is judged
+_TOGETHER = 40  # values in one expression: what Rust compiles is bounded
+_BLANK = r"(?:[\s_+\xa0]|%20|%C2%A0|&nbsp;|&#32;|&#160;|\\u0020|\\u00a0)+"
+_PARTED = r"(?:[\s()./+\xa0\xc2-]|%20|%2B|%28|%29|&nbsp;|\\u00a0|\\u002b){0,4}"
+_BESIDE = r"(?:[^A-Za-z0-9<>]|%[0-9A-Fa-f]{2}|&nbsp;|\\u00[0-9A-Fa-f]{2}|\\t){1,6}"
+_INITIAL = r"(?:[A-Za-z]\.?[^A-Za-z0-9]{1,3})?"
+_KEY = r"""[\\"']{1,4}\s*[,;]\s*[\\"']{1,4}[A-Za-z_ ]{1,30}[\\"']{1,4}\s*[:=]\s*[\\"']{1,4}"""
+_ELEMENT = r"</[A-Za-z_:-]{1,40}>\s*<[A-Za-z_:-]{1,40}>"
+_BEFORE = r"(?:(?<![^\W_])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrtbf])|(?<=\\u[0-9A-Fa-f]{4}))"
+_AFTER = r"(?![^\W_])"
+
+
+@dataclass(frozen=True)
+class Value:
+    """One value of a person: ``kind`` is a key of ``SHORTEST``; a name has two parts, first and last."""
+
+    kind: str
+    text: tuple[str, ...]
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether it is long enough to be looked for in anybody's bytes."""
+        plain = self.text[0].strip()
+        if self.kind == "phone":
+            return len(_digits(plain)) >= SHORTEST["phone"]
+        if self.kind == "account" and plain.isdigit():
+            return len(plain) >= 8  # shorter ones are also amounts, dates and numbers of orders
+        if self.kind == "name":
+            return all(len(part.strip()) >= SHORTEST["name"] for part in self.text)
+        return len(plain) >= SHORTEST[self.kind]
+
+    @cached_property
+    def pattern(self) -> str:
+        """Regular expression, of Rust and of Python, without the bounds of words."""
+        if self.kind == "phone":
+            return _PARTED.join(_digits(self.text[0])[-NATIONAL:])
+        if self.kind == "name":
+            first, last = (spelt(part) for part in self.text)
+            between = f"(?:{_BESIDE}{_INITIAL}|{_KEY}|{_ELEMENT})"
+            return f"(?:{first}{between}{last}|{last}{between}{first})"
+        return spelt(self.text[0])
+
+    @cached_property
+    def whole(self) -> re.Pattern[str]:
+        """As ``pattern``, as a word of its own."""
+        before, after = _BEFORE, _AFTER
+        if self.kind == "phone":
+            before = r"(?<![0-9.])(?:(?!0\.)[0-9]{1,4}" + _PARTED + ")?"
+        if self.kind == "e-mail":  # mary.ann@x.org and ann@x.org.uk are others' than ann@x.org
+            before, after = _BEFORE + r"(?<![^\W_][._-])", r"(?![.-]?[^\W_])"
+        return re.compile(f"{before}{self.pattern}{after}", re.IGNORECASE)
+
+    def without(self, text: str, mask: str) -> str:
+        """A text with every place where the value stands as a word of its own covered."""
+        return self.whole.sub(mask, text)
+
+
+def spelt(text: str) -> str:
+    """Regular expression of a text in any of the ways in which its characters may be written."""
+    text = unicodedata.normalize("NFC", text.strip())
+    return "".join(_BLANK if part.isspace() else "".join(map(_written, part)) for part in re.split(r"(\s+)", text))
+
+
+def _written(character: str) -> str:
+    """A character, in both cases: plain, percent-encoded, as a JSON escape, as an HTML reference."""
+    if character.isascii() and character.isalnum():
+        return character
+    ways = {w for c in {character, character.lower(), character.upper()} if len(c) == 1 for w in _ways(c)}
+    return f"(?:{'|'.join(sorted(ways))})"
+
+
+def _ways(character: str) -> Iterator[str]:
+    number = ord(character)
+    encoded = character.encode()
+    yield re.escape(character)
+    yield "".join(f"%{byte:02X}" for byte in encoded)
+    yield rf"\\u{number:04x}"
+    yield rf"&#0?{number};"
+    yield f"&#x0?{number:x};"
+    if number in codepoint2name:
+        yield f"&{codepoint2name[number]};"
+    if character in "/'\"":
+        yield rf"\\{re.escape(character)}"
+    if character == "'":
+        yield "&apos;"
+    if not character.isascii():
+        yield re.escape(encoded.decode("latin-1"))  # UTF-8 as bytes are looked at
+        yield re.escape(unicodedata.normalize("NFD", character))
+        if number < 256:
+            yield f"%{number:02X}"
+
+
+def _digits(text: str) -> str:
+    return re.sub(r"[^0-9]", "", text)
+
+
+@dataclass(frozen=True)
+class Traces:
+    """Values of a person, and how many by kind were left out since others have them, too, or they are too short."""
+
+    values: tuple[Value, ...] = ()
+    common: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, values: Iterable[Value], shared: Iterable[Value] = ()) -> Traces:
+        told = dict.fromkeys(v for v in values if v.text and all(v.text))
+        left = Counter(v.kind for v in (*(v for v in told if not v.is_telling), *dict.fromkeys(shared)))
+        return cls(tuple(v for v in told if v.is_telling), dict(left))
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """How many values are looked for, by kind."""
+        return dict(Counter(v.kind for v in self.values))
+
+    @cached_property
+    def _patterns(self) -> list[str]:
+        parts = [self.values[at : at + _TOGETHER] for at in range(0, len(self.values), _TOGETHER)]
+        return ["(?i)(?:" + "|".join(v.pattern for v in part) + ")" for part in parts]
+
+    def suspects(self, texts: pl.Series) -> pl.Series:
+        """Those texts in which a value may stand: no other text holds one."""
+        found = texts.clear()
+        for pattern in self._patterns:
+            found = found.append(texts.filter(texts.str.contains(pattern).fill_null(False)))
+        return found
+
+    def kinds_in(self, text: str) -> set[str]:
+        """Kinds of the values that stand in a text, as words of their own."""
+        return {value.kind for value in self.values if value.whole.search(text)}
+
+    def without(self, text: str, mask: str) -> str:
+        """A text in which every value is covered."""
+        for value in self.values:
+            text = value.without(text, mask)
+        return text
+
+    def covered(self, place: str, mask: str) -> str:
+        """The name of a file in which every value is covered, also as a part of a word."""
+        for value in self.values:
+            place = re.sub(value.pattern, mask, place, flags=re.IGNORECASE)
+        return place
+
+    def among(self, texts: pl.Series) -> set[str]:
+        """Kinds of the values that stand in any of some texts."""
+        found: set[str] = set()
+        for text in self.suspects(texts):
+            found |= self.kinds_in(text)
+        return found
+
+    def in_columns(self, frame: pl.DataFrame) -> set[str]:
+        """Kind name, where both names of a person stand in columns of one row of texts."""
+        texts = [c for c, t in frame.schema.items() if t == pl.String]
+        names = [value.text for value in self.values if value.kind == "name"]
+        if len(texts) < 2 or not names:
+            return set()
+        plain = frame.lazy().select(pl.col(texts).str.strip_chars().str.to_lowercase())
+        both = [
+            pl.any_horizontal(pl.col(texts).eq(first.strip().lower()))
+            & pl.any_horizontal(pl.col(texts).eq(last.strip().lower()))
+            for first, last in names
+        ]
+        return {"name"} if plain.select(pl.any_horizontal(both).any()).collect().item() else set()

@@ -1,0 +1,130 @@
+"""The proof of an erasure: every byte of every store, searched for what tells the person; signed, without a value.
+
+A report says what was looked for (how many values of which kind), where, how many files and bytes, what was too common
+to tell, and what remains: the file and the kind, never the value. It is signed with the lake's secret, so that nobody
+without the lake can make one, and its digest stands in the audit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from customer360.platform import audit, privacy
+from customer360.platform.errors import Customer360Error
+from customer360.platform.lake import Lake
+from customer360.platform.run import lake_of
+from customer360.platform.settings import Settings
+from customer360.platform.traces import Traces
+from customer360.serve.compose import state_folder
+from customer360.serve.rights.stores import LANDING, NOTES, Store, stores
+
+FOLDER = "erasures"  # of the reports, in the state folder
+FORMAT = 1
+
+
+class NotSigned(Customer360Error):
+    """A report is not as this lake's erasure wrote it."""
+
+
+@dataclass(frozen=True)
+class Remains:
+    """A file that still tells who the person is: kinds of values, or why it cannot be looked at. Where its own name
+    does, the name is covered."""
+
+    store: str
+    place: str
+    kinds: tuple[str, ...]
+    unread: str = ""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a search found. ``searched`` and ``too_common``: values by kind; ``looked_at``: files and bytes by store."""
+
+    person: str  # keyed digest of its id
+    made_at: str
+    searched: dict[str, int]
+    too_common: dict[str, int]
+    looked_at: dict[str, dict[str, int]]
+    remains: tuple[Remains, ...] = ()
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether something was looked for, and nothing of it is anywhere."""
+        return bool(self.searched) and not self.remains
+
+    @property
+    def is_landing_alone(self) -> bool:
+        """Whether what remains lies in the landing zone, whose files are not the platform's."""
+        return {each.store for each in self.remains} == {LANDING}
+
+
+def prove(settings: Settings, person: str, traces: Traces, also: tuple[Path, ...] = ()) -> Proof:
+    """Search every store. Nothing is changed."""
+    lake, looked_at, remains = lake_of(settings), {}, []
+    for store in stores(settings, also):
+        paths = [path for path in store.paths() if not (store.name == "lake" and path.startswith(NOTES))]
+        looked_at[f"{store.name} {store.root}"] = {"files": len(paths), "bytes": _size(store, paths)}
+        remains += [found for path in paths if (found := _remains(store, traces, path))]
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    who = privacy.keyed_digest(lake, f"PERSON/{person}")
+    return Proof(who, now, traces.kinds, traces.common, looked_at, tuple(remains))
+
+
+def _remains(store: Store, traces: Traces, path: str) -> Remains | None:
+    hit = store.search(traces, path)
+    return Remains(store.name, traces.covered(hit.place, privacy.MASK), hit.kinds, hit.unread) if hit else None
+
+
+def _size(store: Store, paths: Iterable[str]) -> int:
+    if "://" in store.root:
+        return 0  # the store does not tell it without a request an object
+    sizes = (Path(store.root) / path for path in paths)
+    return sum(file.stat().st_size for file in sizes if file.is_file())
+
+
+# ---- signed reports -------------------------------------------------------------------------------------------------
+
+
+def write_report(settings: Settings, proof: Proof) -> Path:
+    """Sign a proof, write it below the state folder, and note its digest in the audit."""
+    lake, state = lake_of(settings), state_folder(settings)
+    home = state / FOLDER
+    home.mkdir(mode=0o700, exist_ok=True)
+    body = {"format": FORMAT, **asdict(proof), "is_clean": proof.is_clean}
+    signed = {**body, "signature": _signature(lake, body)}
+    text = json.dumps(signed, indent=2, ensure_ascii=False)
+    file = home / f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{proof.person[:12]}.json"
+    file.write_text(text + "\n", encoding="utf-8")
+    file.chmod(0o600)
+    said = "clean" if proof.is_clean else f"{len(proof.remains)} files remain"
+    audit.append(state, name="command", asked=f"erase --prove: {said}", person=proof.person,
+                 report=hashlib.sha256(text.encode()).hexdigest())  # fmt: skip
+    return file
+
+
+def verify_report(settings: Settings, file: Path) -> dict[str, Any]:
+    """The content of a report whose signature is this lake's.
+
+    Raises:
+        NotSigned: it was changed, is of another lake, or is no report.
+    """
+    try:
+        signed: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        signature = str(signed.pop("signature"))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        raise NotSigned(f"{file} is no report of an erasure that can be read") from None
+    if not hmac.compare_digest(signature, _signature(lake_of(settings), signed)):
+        raise NotSigned(f"{file} is not as it was signed, or of another lake")
+    return signed
+
+
+def _signature(lake: Lake, body: dict[str, Any]) -> str:
+    return privacy.keyed_digest(lake, json.dumps(body, sort_keys=True, ensure_ascii=False, default=list), length=64)

@@ -1,0 +1,117 @@
+"""What an erasure leaves behind in files that no table needs any more, and takes away here.
+
+A rewritten table keeps the files of its versions before, so that time travel could read the erased person. Those of
+them that hold the person, found by looking into each, are deleted: versions that need one cannot be read any more, all
+others can. Objects beside the tables that name the person go where they are only kept to save work; where they say what
+happened, the values in them are covered.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from customer360.platform import privacy, tables
+from customer360.platform.lake import Lake, reached
+from customer360.platform.privacy import MASK, Identifiers
+from customer360.platform.traces import Traces
+from customer360.platform.traces.search import in_bytes, in_file
+
+# Written again by whoever misses them.
+MADE_AGAIN = ("_staging/", "_bound/", "_identity/evidence")
+SAYING = ("_runs/", "_landed/", "_batches/", "_reports/", "_replays/", "_rights/")
+_LOG = "/_delta_log/"
+EXPORTS = "exports"  # folder of the state folder: what was handed to people who asked
+
+
+def purge(lake: Lake, who: Identifiers) -> dict[str, int]:
+    """Delete or clean every file of a lake that no current version needs and that holds a person. Call it under the
+    run lock, when the tables are rewritten. Files that went, or were cleaned, by table or folder."""
+    traces = who.traces
+    gone: dict[str, int] = {}
+    stored = lake.objects("")
+    current = {path for name in _tables(stored) for path in _current(lake, name)}
+    for path in stored:
+        if path in current or path.startswith("_erasures/"):
+            continue
+        data = lake.get(path)
+        if data is None or not _holds(who, traces, path, data):
+            continue
+        reached(f"before purge {path}")
+        if _taken_away(lake, traces, path, data):
+            place = _table_of(path) or path.partition("/")[0]
+            gone[place] = gone.get(place, 0) + 1
+    return gone
+
+
+def _tables(stored: list[str]) -> list[str]:
+    """Delta tables below the root, as layer.name; also those that no contract declares any more."""
+    found = {path.partition(_LOG)[0] for path in stored if _LOG in path}
+    return sorted(folder.replace("/", ".", 1) for folder in found if folder.count("/") == 1)
+
+
+def _table_of(path: str) -> str:
+    parts = path.split("/")
+    return ".".join(parts[:2]) if len(parts) > 2 and not parts[0].startswith("_") else ""
+
+
+def _current(lake: Lake, name: str) -> Iterator[str]:
+    folder = name.replace(".", "/", 1)
+    return (f"{folder}/{file.path}" for file in lake.files(name))
+
+
+def _holds(who: Identifiers, traces: Traces, path: str, data: bytes) -> bool:
+    if in_bytes(traces, data, path):
+        return True
+    table = tables.TABLES.get(_table_of(path))
+    if table is None or _LOG in path or not path.endswith(".parquet"):
+        return False
+    return privacy.holds_rows_of(table, who, data)
+
+
+def _taken_away(lake: Lake, traces: Traces, path: str, data: bytes) -> bool:
+    """Whether a file was deleted or cleaned; what is of no kind that is known here stays, and the proof names it."""
+    if _LOG in path:
+        return path.endswith(".json") and _put_changed(
+            lake, path, data, _without_bounds(traces, data.decode()).encode()
+        )
+    if path.startswith(MADE_AGAIN) or (_table_of(path) and path.endswith(".parquet")):
+        lake.delete([path])
+        return True
+    if path.startswith(SAYING):
+        return _put_changed(lake, path, data, traces.without(data.decode("utf-8", "replace"), MASK).encode())
+    return False
+
+
+def _put_changed(lake: Lake, path: str, data: bytes, cleaned: bytes) -> bool:
+    return cleaned != data and lake.put(path, cleaned)
+
+
+def _without_bounds(traces: Traces, log: str) -> str:
+    """A log of a table without the statistics of files that tell a person: lakes of before kept bounds of texts, too.
+    Other words of a commit are covered."""
+    lines = []
+    for line in log.splitlines(keepends=True):
+        if traces.kinds_in(line):
+            action = json.loads(line)
+            stats = json.loads(action.get("add", {}).get("stats") or "null")
+            if stats:
+                action["add"]["stats"] = json.dumps({"numRecords": stats["numRecords"]})
+            line = traces.without(json.dumps(action), MASK) + "\n"
+        lines.append(line)
+    return "".join(lines)
+
+
+def purge_state(state: Path, star: Path, who: Identifiers) -> int:
+    """Remove what a load of the warehouse or a publication that died left beside the files in use, and what was
+    exported for a person who asked. Files that went."""
+    left = [star.with_suffix(".fresh"), star.with_suffix(".fresh.wal"), *star.parent.glob(f"{star.name}.tmp*")]
+    gone = [file for file in left if file.is_file()]
+    gone += [f for f in (state / EXPORTS).rglob("*") if f.is_file() and in_file(who.traces, f, f.name)]
+    for file in gone:
+        file.unlink()
+    return len(gone)
+
+
+__all__ = ["EXPORTS", "purge", "purge_state"]

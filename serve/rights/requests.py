@@ -1,0 +1,152 @@
+"""What people asked for: opened, due by a day, fulfilled by a steward. One object a request, in the lake.
+
+``_rights/requests/<number>.json``. A request says of which person it is and what was done, never what is known of the
+person; once it was erased, of nobody. Each step is a line of the audit.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Literal, get_args
+
+from customer360.pipelines.rules import Right, RightsRules
+from customer360.platform import audit
+from customer360.platform.errors import Customer360Error
+from customer360.platform.lake import Lake
+from customer360.platform.run import lake_of
+from customer360.platform.settings import Settings
+from customer360.serve.compose import rules_of, state_folder
+
+FOLDER = "_rights/requests"
+KINDS: tuple[Right, ...] = get_args(Right)
+# Stored, and nothing else: each of these is refused by a restriction.
+ALL_PURPOSES = ("PERSONALIZATION", "EMAIL", "SMS", "PHONE", "PUSH", "SALE")
+PURPOSES: dict[Right, tuple[str, ...]] = {"restrict": ALL_PURPOSES, "opt_out": ("SALE",)}
+
+
+class NoSuchRequest(Customer360Error):
+    """No request has this number, or it cannot be fulfilled."""
+
+
+class NotProven(Customer360Error):
+    """Nobody said how it was made sure who asks."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request. ``identity`` says how it was made sure who asks; ``values`` are those to rectify, by golden
+    attribute; ``result`` what was done."""
+
+    number: int
+    kind: Right
+    person: str
+    law: str
+    received_on: date
+    due_on: date
+    state: Literal["open", "fulfilled", "released"] = "open"
+    identity: str = ""
+    values: dict[str, str] = field(default_factory=dict)
+    result: str = ""
+    fulfilled_at: str = ""
+
+    def is_late(self, today: date) -> bool:
+        """Whether its day has passed without an answer."""
+        return self.state == "open" and today > self.due_on
+
+
+def rights_rules(settings: Settings) -> RightsRules:
+    rules = rules_of(settings)["rights"]
+    assert isinstance(rules, RightsRules)
+    return rules
+
+
+def open_request(
+    settings: Settings, kind: str, person: str, *, actor: str, law: str = "", identity: str = "",
+    received_on: date | None = None, values: dict[str, str] | None = None,
+) -> Request:  # fmt: skip
+    """Note a request of a current person.
+
+    Raises:
+        NoSuchRequest: there is no such right or law, or values to rectify are missing.
+    """
+    rules, lake = rights_rules(settings), lake_of(settings)
+    law = law or rules.law
+    if kind not in KINDS or law not in rules.days:
+        raise NoSuchRequest(
+            f"no right {kind!r} under {law!r}; rights are {', '.join(KINDS)}, laws {', '.join(rules.days)}"
+        )
+    if (kind == "rectify") != bool(values):
+        raise NoSuchRequest("say what is to be rectified, as attribute=value, with the right rectify and with no other")
+    came = received_on or datetime.now(UTC).date()
+    due = came + timedelta(days=rules.days[law])
+    number = max((r.number for r in requests(lake)), default=0) + 1
+    made = Request(number, kind, person, law, came, due, identity=identity, values=values or {})
+    while not lake.put(_path(made.number), _text(made), create=True):  # somebody else took the number
+        made = replace(made, number=made.number + 1)
+    _note(settings, made, "open", actor)
+    return made
+
+
+def requests(lake: Lake) -> list[Request]:
+    """All requests, those that are due first at the top, done ones last."""
+    found = [_request(json.loads(lake.get(path) or b"{}")) for path in lake.objects(FOLDER)]
+    return sorted(found, key=lambda r: (r.state != "open", r.due_on, r.number))
+
+
+def request_of(lake: Lake, number: int) -> Request:
+    """Raises NoSuchRequest."""
+    data = lake.get(_path(number))
+    if data is None:
+        raise NoSuchRequest(f"there is no request {number}; `customer360 rights list` shows them")
+    return _request(json.loads(data))
+
+
+def ready(settings: Settings, number: int, identity: str) -> Request:
+    """An open request whose person was made sure of.
+
+    Raises:
+        NoSuchRequest: there is none, or it is not open.
+        NotProven: it needs a proof of who asks, and has none.
+    """
+    asked = request_of(lake_of(settings), number)
+    if asked.state != "open":
+        raise NoSuchRequest(f"request {number} is {asked.state} already")
+    asked = replace(asked, identity=identity or asked.identity)
+    if not asked.identity and asked.kind not in rights_rules(settings).without_identity:
+        raise NotProven(f"request {number} ({asked.kind}): say with --identity how it was made sure who asks")
+    return asked
+
+
+def done(
+    settings: Settings,
+    asked: Request,
+    result: str,
+    *,
+    actor: str,
+    state: Literal["fulfilled", "released"] = "fulfilled",
+) -> Request:
+    """Note that a request was answered."""
+    made = replace(asked, state=state, result=result, fulfilled_at=datetime.now(UTC).isoformat(timespec="seconds"))
+    lake_of(settings).put(_path(made.number), _text(made))
+    _note(settings, made, "fulfil" if state == "fulfilled" else "release", actor)
+    return made
+
+
+def _note(settings: Settings, asked: Request, step: str, actor: str) -> None:
+    said = f"rights {step} {asked.number} {asked.kind}"
+    audit.append(state_folder(settings), name=actor, asked=said, person=asked.person)
+
+
+def _path(number: int) -> str:
+    return f"{FOLDER}/{number:08d}.json"
+
+
+def _text(asked: Request) -> bytes:
+    return json.dumps(asdict(asked), default=str, ensure_ascii=False).encode()
+
+
+def _request(stored: dict[str, Any]) -> Request:
+    dates = {name: date.fromisoformat(stored[name]) for name in ("received_on", "due_on")}
+    return Request(**stored | dates)

@@ -1,0 +1,81 @@
+"""Where an installation keeps anything: every file of the lake, the state folder, the models and the landing zone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from customer360.platform.lake import Lake
+from customer360.platform.run import lake_of
+from customer360.platform.settings import Settings
+from customer360.platform.traces import Traces
+from customer360.platform.traces.search import Hit, Reader, in_bytes, in_file
+from customer360.platform.warehouse import texts
+
+LANDING = "landing"
+NOTES = "_erasures/unfinished/"  # what an erasure that is under way notes for itself, and takes away at its end
+READERS: Mapping[bytes, Reader] = {texts.MARK: texts.rows_as_texts}
+# The audit says of whom somebody read, by the id of a person: a number that names nobody after an erasure.
+_NUMBERS_ONLY = ("audit/",)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A place that holds files: ``name`` for people, ``root`` a folder or the URL of an object store."""
+
+    name: str
+    root: str
+    options: tuple[tuple[str, str], ...] = ()
+
+    def paths(self) -> Iterator[str]:
+        """Files below the root, sorted, by their path from there."""
+        if "://" in self.root:
+            yield from Lake(self.root, dict(self.options)).objects("")
+        elif (folder := Path(self.root)).is_dir():
+            found = (f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file() and not f.is_symlink())
+            yield from sorted(found)
+        elif folder.is_file():
+            yield ""
+
+    def search(self, traces: Traces, path: str) -> Hit | None:
+        """What a file holds of some traces."""
+        if "://" not in self.root:
+            found = in_file(traces, Path(self.root) / path, path or Path(self.root).name, dict(READERS))
+        else:
+            found = in_bytes(traces, Lake(self.root, dict(self.options)).get(path) or b"", path)
+        if found and path.startswith(_NUMBERS_ONLY) and self.name == "state":
+            kinds = tuple(kind for kind in found.kinds if kind != "person")
+            return Hit(found.place, kinds, found.unread) if kinds or found.unread else None
+        return found
+
+
+def stores(settings: Settings, also: tuple[Path, ...] = ()) -> list[Store]:
+    """Every store of an installation, and further folders or files that somebody names; none within another."""
+    lake = lake_of(settings)
+    found = [Store("lake", lake.root, tuple(lake.storage_options.items())), Store("state", _absolute(settings.state))]
+    found += [Store("models", folder) for folder in _tracking(settings)]
+    found += [Store(LANDING, _absolute(settings.landing), tuple(settings.landing_options.items()))]
+    found += [Store("also", _absolute(str(path))) for path in also]
+    return [store for store in found if not any(_within(store, other) for other in found if other != store)]
+
+
+def _absolute(place: str) -> str:
+    return place if "://" in place else str(Path(place).absolute())
+
+
+def _within(store: Store, other: Store) -> bool:
+    return store.root.startswith(other.root.rstrip("/") + "/")
+
+
+def _tracking(settings: Settings) -> list[str]:
+    """Where the models lie, as far as it is a folder or a file here: a server's store is the server's."""
+    uri = settings.models.tracking_uri
+    parts = urlsplit(uri)
+    if parts.scheme == "sqlite":
+        return [_absolute(uri.removeprefix("sqlite:///"))]
+    return [unquote(parts.path)] if parts.scheme == "file" else [] if "://" in uri or not uri else [_absolute(uri)]
+
+
+__all__ = ["LANDING", "NOTES", "Store", "stores"]
