@@ -17,6 +17,7 @@ from pathlib import Path
 
 import polars as pl
 
+from customer360.pipelines.denied import denied
 from customer360.pipelines.gold.customers import Customer360
 from customer360.pipelines.gold.customers.consent import PURPOSES
 from customer360.pipelines.rules import Audience, AudienceRules
@@ -27,7 +28,7 @@ from customer360.platform.lake import Lake
 from customer360.platform.lake.editions import current_edition
 from customer360.serve.activation.formulas import defused
 
-VIEW, ACCOUNTS, ANSWERS = "gold.customer_360", "silver.identities", "silver.consent_intervals"
+VIEW, ACCOUNTS = "gold.customer_360", "silver.identities"
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class People:
 
     rows: pl.LazyFrame
     as_of: date
-    refusals: Mapping[str, pl.Series]  # person ids by purpose whose answer of today is no
+    refusals: Mapping[str, pl.Series]  # person ids by purpose that is denied as of now
     known: pl.Series  # persons who have an account
     lake: Lake
 
@@ -86,10 +87,7 @@ def _column(lake: Lake, table: str, column: str) -> pl.Series:
 
 
 def _refusals(lake: Lake) -> dict[str, pl.Series]:
-    if not lake.exists(ANSWERS):
-        return {}
-    no = lake.scan(ANSWERS).filter(pl.col("valid_to").is_null(), ~pl.col("is_allowed")).select("person_id", "purpose")
-    return {str(purpose): part["person_id"] for (purpose,), part in no.collect().group_by("purpose")}
+    return {str(purpose): part["person_id"] for (purpose,), part in denied(lake).group_by("purpose")}
 
 
 def named(rules: AudienceRules, name: str) -> Audience:

@@ -19,13 +19,15 @@ from typing import Any
 
 import polars as pl
 
-from customer360.pipelines.gold.customers.consent import PURPOSES
-from customer360.platform import online
+from customer360.pipelines.denied import denied
+from customer360.pipelines.gold.customers.consent import DERIVED, PURPOSES
+from customer360.platform import online, purposes
 from customer360.platform.lake import Lake
 from customer360.platform.online import NotPublished, OnlineStore, Unsound, View
 from customer360.platform.privacy import unfinished_erasures
 
 ANSWERS, IDENTITIES = "silver.consent_intervals", "silver.identities"
+REFUSALS = {**PURPOSES, **DERIVED, "may_sell": "SALE"}  # purpose by the column that tells whether it is allowed
 FOLDER, KIND = "refusals", "refused"
 _NO_DATE = date.min  # refusals have no edition
 
@@ -34,7 +36,7 @@ def publish_refusals(lake: Lake, state: Path) -> None:
     """Write what is refused in the lake as it is, unless it stands there already."""
     if not lake.exists(ANSWERS):
         return
-    versions = {name: lake.version(name) for name in (ANSWERS, IDENTITIES) if lake.exists(name)}
+    versions = {name: lake.version(name) for name in (ANSWERS, IDENTITIES, purposes.DENIALS) if lake.exists(name)}
     home = state / FOLDER
     stood = online.current(home)
     if stood is None or dict(stood.sources) != versions:
@@ -42,10 +44,10 @@ def publish_refusals(lake: Lake, state: Path) -> None:
 
 
 def _documents(lake: Lake) -> pl.DataFrame:
-    no = lake.scan(ANSWERS).filter(pl.col("valid_to").is_null(), ~pl.col("is_allowed"))
+    no = denied(lake)
     leaving = [person for who in unfinished_erasures(lake).values() for person in who.persons]
     no = no.filter(~pl.col("person_id").is_in(leaving))
-    refused = no.group_by("person_id").agg(purposes=pl.col("purpose").unique().sort()).collect()
+    refused = no.group_by("person_id").agg(purposes=pl.col("purpose").unique().sort())
     keyed = [refused.rename({"person_id": "key"})]
     if lake.exists(IDENTITIES):
         accounts = lake.scan(IDENTITIES).select("person_id", key="record_id").collect()
@@ -86,12 +88,12 @@ class Refusals:
         """Purposes that a person (a document of kind person) refuses now; in doubt all."""
         view = self.view()
         if view is None:
-            return frozenset(PURPOSES.values()) if self.store.fault else frozenset()
+            return frozenset(purposes.PURPOSES) if self.store.fault else frozenset()
         keys = [person["profile"]["person_id"], *person["accounts"]]
         try:
             found = view.mget(KIND, keys)
         except Unsound:
-            return frozenset(PURPOSES.values())
+            return frozenset(purposes.PURPOSES)
         return frozenset(purpose for document in found if document for purpose in document["purposes"])
 
 
@@ -99,7 +101,5 @@ def without_refused(person: dict[str, Any], refused: frozenset[str]) -> dict[str
     """The document of a person with what it refuses now no longer allowed."""
     if not refused:
         return person
-    denied = {column: False for column, purpose in PURPOSES.items() if purpose in refused}
-    if "SALE" in refused:
-        denied["may_sell"] = False
-    return person | {"profile": person["profile"] | denied}
+    no = {column: False for column, purpose in REFUSALS.items() if purpose in refused}
+    return person | {"profile": person["profile"] | no}
