@@ -14,7 +14,12 @@ Output = Literal["gold.predictions", "gold.recommendations", "gold.category_scor
 
 
 class Predictions(
-    Table, table="gold.predictions", per="person_id", partition_by=("model", "as_of"), sort_by=("person_id",)
+    Table,
+    table="gold.predictions",
+    per="person_id",
+    partition_by=("model", "as_of"),
+    sort_by=("person_id",),
+    serves="PROFILING",
 ):
     """One row per person, model and as_of date: a score with its reasons."""
 
@@ -36,6 +41,7 @@ class Recommendations(
     per="person_id",
     partition_by=("model", "as_of"),
     sort_by=("person_id", "mode", "rank"),
+    serves="PERSONALIZATION",
 ):
     """One row per person, model, mode and rank: a recommended product."""
 
@@ -50,7 +56,12 @@ class Recommendations(
 
 
 class CategoryScores(
-    Table, table="gold.category_scores", per="person_id", partition_by=("model", "as_of"), sort_by=("person_id", "rank")
+    Table,
+    table="gold.category_scores",
+    per="person_id",
+    partition_by=("model", "as_of"),
+    sort_by=("person_id", "rank"),
+    serves="PROFILING",
 ):
     """One row per person, category, model and as_of date: a score of the person for the category."""
 

@@ -14,12 +14,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
 
 CHANNELS = ("EMAIL", "SMS", "PHONE", "PUSH")
-WHOLES = {"ALL": (*CHANNELS, "PERSONALIZATION", "SALE"), "MARKETING": CHANNELS}  # purposes that stand for several
+WHOLES = {  # purposes that stand for several
+    "ALL": (*CHANNELS, "PERSONALIZATION", "PROFILING", "TRAINING", "SALE"),
+    "MARKETING": CHANNELS,
+}
 POINTS = {"EMAIL": "email_point", "SMS": "phone_point", "PHONE": "phone_point"}
 YES = ("YES", "TRUE", "ALLOW")
+# Each rests on the one before: who never answered about it is treated by what holds there.
+RESTING = ("PERSONALIZATION", "PROFILING", "TRAINING")
 GROUP = ["person_id", "purpose"]
 POINT = [*GROUP, "point"]
 
@@ -111,3 +118,35 @@ def _latest(grid: pl.LazyFrame, answers: pl.LazyFrame, name: str) -> pl.LazyFram
     return grid.join_asof(
         given.sort("valid_from"), on="valid_from", by=POINT, strategy="backward", check_sortedness=False
     )
+
+
+def standing(intervals: pl.LazyFrame) -> pl.LazyFrame:
+    """The answers that hold now: person_id, purpose, is_allowed, one row a person and purpose."""
+    holds = intervals.filter(pl.col("valid_to").is_null())
+    return holds.group_by("person_id", "purpose").agg(pl.col("is_allowed").all())
+
+
+def denied_by(people: pl.LazyFrame, now: pl.LazyFrame, allows: Mapping[str, bool]) -> pl.LazyFrame:
+    """Denials of persons by the answers that hold; ``allows`` says what holds of a purpose that was not asked for."""
+    said = people
+    for purpose in RESTING:
+        answer = now.filter(pl.col("purpose") == purpose).select("person_id", pl.col("is_allowed").alias(purpose))
+        said = said.join(answer, on="person_id", how="left")
+    personalization, profiling, training = (pl.col(purpose) for purpose in RESTING)
+    told = (
+        said.with_columns(may_0=personalization.fill_null(allows[RESTING[0]]) & profiling.fill_null(True))
+        .with_columns(may_1=profiling.fill_null(pl.col("may_0") & allows[RESTING[1]]))
+        .with_columns(may_2=training.fill_null(pl.col("may_1") & allows[RESTING[2]]))
+    )
+    refuses = personalization.not_().fill_null(False) | profiling.not_().fill_null(False)
+    because = (
+        pl.when(pl.col(p).not_().fill_null(False)).then(pl.lit("refused"))
+        .when(refuses).then(pl.lit("follows")).otherwise(pl.lit("not asked")) for p in RESTING
+    )  # fmt: skip
+    parts = [
+        told.filter(~pl.col(f"may_{n}")).select("person_id", purpose=pl.lit(p), because=why)
+        for n, (p, why) in enumerate(zip(RESTING, because, strict=True))
+    ]
+    others = ~pl.col("is_allowed") & pl.col("purpose").is_in([*CHANNELS, "SALE"])
+    parts.append(now.filter(others).select("person_id", "purpose", because=pl.lit("refused")))
+    return pl.concat(parts).sort("person_id", "purpose")

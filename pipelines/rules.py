@@ -17,8 +17,10 @@ from customer360.platform.settings import Frozen
 from customer360.platform.sources.values import Words
 from customer360.platform.tables import TABLES, Table, pii_columns
 
-Purpose = Literal["PERSONALIZATION", "EMAIL", "SMS", "PHONE", "PUSH"]
-WHEN_NOT_ASKED: dict[str, str] = dict.fromkeys(get_args(Purpose), "deny") | {"PERSONALIZATION": "allow"}
+Purpose = Literal["PERSONALIZATION", "PROFILING", "TRAINING", "EMAIL", "SMS", "PHONE", "PUSH"]
+WHEN_NOT_ASKED: dict[str, str] = dict.fromkeys(get_args(Purpose), "deny") | dict.fromkeys(
+    ("PERSONALIZATION", "PROFILING", "TRAINING"), "allow"
+)
 
 
 class StandardizationRules(Words):

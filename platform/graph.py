@@ -29,7 +29,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from customer360.platform import tables
+from customer360.platform import purposes, tables
 from customer360.platform.errors import GraphError
 from customer360.platform.lake import Lake
 from customer360.platform.tables import Table
@@ -182,7 +182,8 @@ def builds(
     stored rows that these may concern: no others are asked whose they are. ``concerns`` does the same for what else a
     record table reads and is joined by another column than its key, as the products of lines are: a function of stored
     rows and the rows of the input that came, went or changed, which returns the stored rows that these may change. It
-    decides values of rows alone, never which rows there are.
+    decides values of rows alone, never which rows there are. Where the table serves a purpose that persons may refuse,
+    what they deny leaves the output, and the table of denials is the last input (`platform.purposes`).
     """
 
     def declare(function: F) -> F:
@@ -195,12 +196,15 @@ def builds(
             raise GraphError(
                 f"{tables.spec(table).name} follows nobody: it is not stored by subject_id with a person_id"
             )
+        made: Callable[..., Any] = function
+        if tables.spec(table).layer == "gold" and purposes.is_withheld(table):
+            made, inputs = purposes.withholding(table, function, inputs)
         _register(
             Node(
                 name=tables.spec(table).name,
                 outputs=(table,),
                 inputs=inputs,
-                function=function,
+                function=made,
                 wants=wants,
                 rules=rules,
                 merge=merge,

@@ -149,6 +149,8 @@ class Spec:
     sort_by: tuple[str, ...]
     erasure: Erasure
     settle: Settle | None = None
+    serves: str | None = None  # purpose of its rows, or of its columns where some are kept; see `platform.purposes`
+    kept: tuple[str, ...] = ()  # columns that stay where the purpose is refused; none: the row goes
 
     @property
     def layer(self) -> str:
@@ -169,7 +171,9 @@ TABLES: dict[str, type[Table]] = {}
 
 
 class Table(dy.Schema):
-    """Base of all contracts; see the module's docstring."""
+    """Base of all contracts; see the module's docstring. ``serves`` names the purpose that its rows or columns serve
+    (`platform.purposes`); a base without a name says it for the columns that it lends.
+    """
 
     def __init_subclass__(
         cls,
@@ -184,9 +188,12 @@ class Table(dy.Schema):
         erasure: Erasure = "delete",
         settle: Settle | None = None,
         bucketed: bool | None = None,
+        serves: str | None = None,
+        kept: tuple[str, ...] = (),
         **rest: Any,
     ) -> None:
         super().__init_subclass__(**rest)
+        cls.__serves__ = serves
         if table is None:
             return
         declared = TABLES.get(table)
@@ -196,7 +203,9 @@ class Table(dy.Schema):
             bucketed = per in SUBJECT_KEYS or "subject_id" in cls.columns()
         if table.startswith("bronze."):
             partition_by = ("_source", *partition_by)  # ingest writes, replaces and erases by source
-        cls.__c360__ = Spec(table, per, key, version, past, partition_by, bucketed, sort_by, erasure, settle)
+        cls.__c360__ = Spec(
+            table, per, key, version, past, partition_by, bucketed, sort_by, erasure, settle, serves, kept
+        )
         TABLES[table] = cls
 
 
@@ -381,7 +390,8 @@ def _broken(table: type[Table], numbered: pl.DataFrame) -> pl.DataFrame:
         return pl.DataFrame(schema=FAILURES)
     columns = [*table.columns(), ROW]
     declared = _judge_of(table).columns()
-    if all(numbered.schema[c] == declared[c].dtype for c in columns) and all(numbered.select(_kept_by_all(table)).row(0)):
+    is_typed = all(numbered.schema[c] == declared[c].dtype for c in columns)
+    if is_typed and all(numbered.select(_kept_by_all(table)).row(0)):
         return pl.DataFrame(schema=FAILURES)
     result = _judge_of(table).filter(numbered.select(columns), cast=True)  # type: ignore[arg-type]  # a class is hashable
     return _rule_failures(result.failure.details()) if len(result.failure) else pl.DataFrame(schema=FAILURES)

@@ -18,7 +18,8 @@ from customer360.models.lifecycle.job import ModelJob
 from customer360.models.lifecycle.promotion import Outcome
 from customer360.models.lifecycle.tuning import Tuned
 from customer360.pipelines import last_complete_day_end
-from customer360.platform import graph, online, privacy, telemetry, warehouse
+from customer360.pipelines.denied import denied
+from customer360.platform import graph, online, privacy, purposes, telemetry, warehouse
 from customer360.platform.errors import Customer360Error, ModelError
 from customer360.platform.lake import editions, reached
 from customer360.platform.ledger import Run
@@ -56,9 +57,9 @@ def run_pipeline(settings: Settings, request: RunRequest) -> Run:
         try:
             record = run(settings, request, rules=rules)
         except BaseException:  # a refusal that landed holds, also where gold failed or an end was asked for
-            _publish_refusals_beside(settings)
+            _heed_refusals_beside(settings)
             raise
-        publish_refusals(lake_of(settings), state_folder(settings))
+        heed_refusals(settings)
         ended.append(record)
     if any(node.node == money.TRANSACTIONS for node in record.nodes):
         for notice in money.notices(lake_of(settings), rules):
@@ -66,12 +67,21 @@ def run_pipeline(settings: Settings, request: RunRequest) -> Run:
     return record
 
 
-def _publish_refusals_beside(settings: Settings) -> None:
-    """Publish what is refused; a fault is said, and does not hide the one that is under way."""
+def heed_refusals(settings: Settings) -> None:
+    """Publish what is refused, then take it out of gold, earlier editions included."""
+    lake = lake_of(settings)
+    publish_refusals(lake, state_folder(settings))
+    with lake.run_lock("refusals"):
+        for table, rows in purposes.withdraw(lake, denied(lake)).items():
+            telemetry.event(f"withheld: {rows:,} rows of {table}, refused", table=table)
+
+
+def _heed_refusals_beside(settings: Settings) -> None:
+    """`heed_refusals`; a fault is said, and does not hide the one that is under way."""
     try:
-        publish_refusals(lake_of(settings), state_folder(settings))
+        heed_refusals(settings)
     except (Customer360Error, OSError) as fault:
-        telemetry.log.error(f"what people refuse was not published: {fault}")
+        telemetry.log.error(f"what people refuse was not withheld everywhere: {fault}")
 
 
 def preview_pipeline(settings: Settings, request: RunRequest) -> Preview:

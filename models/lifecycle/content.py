@@ -25,8 +25,8 @@ def of_inputs(
     inputs: Mapping[str, Sequence[str]], firms: Sequence[str] = (), storage_options: Mapping[str, str] | None = None
 ) -> str:
     """SHA-256 (hex) over the bytes of Parquet files by table, and over the persons whose rows are left out of them
-    (`firms`, sorted); where the files lie, and in which order they are named, changes nothing. Raises ModelError where
-    a file cannot be read.
+    (`firms`: organisations, and who refuses; sorted); where the files lie, and in which order they are named, changes
+    nothing. Raises ModelError where a file cannot be read.
     """
     digest = hashlib.sha256()
     for table, files in sorted(inputs.items()):

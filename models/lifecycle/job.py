@@ -15,6 +15,8 @@ from customer360.models.base import Model, Params, Snapshot
 from customer360.models.frames import HORIZON_DAYS
 from customer360.models.lifecycle import content
 from customer360.models.lifecycle.plan import Plan, params_of, plan_of
+from customer360.pipelines.denied import denied
+from customer360.platform import purposes
 from customer360.platform.errors import ModelError
 from customer360.platform.lake import Lake
 from customer360.platform.settings import Settings
@@ -63,8 +65,8 @@ class ModelJob:
         return {table: self.lake.version(table) for table in self.model.tables}
 
     def firms(self) -> tuple[str, ...]:
-        """Whose rows the model is not given, though they are in its files."""
-        return firms_of(self.lake)
+        """Whose rows a fit is not given, though they are in its files: firms, and who denies what the model is for."""
+        return left_out(self.lake, self.model, fitting=True)
 
     def content(self) -> str:
         """Digest of the rows that the model reads, now. Raises ModelError where a file cannot be read."""
@@ -121,14 +123,27 @@ def horizon_of(params: Params) -> int:
 
 
 def snapshot_of(lake: Lake, model: Model[Any, Any], at: date) -> Snapshot:
-    """The tables of a model. Nothing is of an organisation's person there: what firms buy, and when they leave, is no
-    person's habit, so models neither learn from them nor score them."""
-    return Snapshot({table: of_people(lake, lake.scan(table)) for table in model.tables}, at)
+    """The tables of a model as a fit is given them: nothing of an organisation's person (what firms buy, and when they
+    leave, is no person's habit), nothing of who denies what the model is for, or that models learn from them."""
+    without = left_out(lake, model, fitting=True)
+    return Snapshot({table: content.without(lake.scan(table), without) for table in model.tables}, at)
 
 
-def of_people(lake: Lake, rows: pl.LazyFrame) -> pl.LazyFrame:
-    """The rows without those whose person is an organisation."""
-    return content.without(rows, firms_of(lake))
+def needs(model: Model[Any, Any], *, fitting: bool) -> frozenset[str]:
+    """Purposes without which a model is given nothing of a person: those of the tables that it reads and fills, and of
+    a fit TRAINING."""
+    return purposes.of_tables([*model.tables, model.output]) | ({"TRAINING"} if fitting else set())
+
+
+def denying(lake: Lake, model: Model[Any, Any], *, fitting: bool) -> tuple[str, ...]:
+    """Persons who deny one of the purposes that a model needs, sorted."""
+    held = denied(lake).filter(pl.col("purpose").is_in(sorted(needs(model, fitting=fitting))))
+    return tuple(held["person_id"].unique().sort())
+
+
+def left_out(lake: Lake, model: Model[Any, Any], *, fitting: bool) -> tuple[str, ...]:
+    """Persons whose rows a model neither learns from (``fitting``) nor scores, sorted."""
+    return tuple(sorted({*firms_of(lake), *denying(lake, model, fitting=fitting)}))
 
 
 def firms_of(lake: Lake) -> tuple[str, ...]:

@@ -14,9 +14,9 @@ import polars as pl
 
 from customer360.models.base import MODELS, Model, Snapshot, predictions
 from customer360.models.lifecycle import content
-from customer360.models.lifecycle.job import firms_of, registered
+from customer360.models.lifecycle.job import denying, left_out, needs, registered
 from customer360.models.outputs import COLUMNS
-from customer360.platform import graph, tables, telemetry
+from customer360.platform import graph, purposes, tables, telemetry
 from customer360.platform.errors import ModelError
 from customer360.platform.graph import produces
 from customer360.platform.run.planning import Context
@@ -32,9 +32,9 @@ def _declare(model: Model[Any, Any]) -> None:
     contract = tables.by_name(model.output)
 
     def version(context: Context) -> str:
-        """Of the champion, of the code that scores, and of the organisations that are left out: no input names them."""
+        """Of the champion, of the code that scores, and of who is left out: no input names all of them."""
         code = graph.code_fingerprint(model.predict, [contract])
-        firms = content.of_firms(firms_of(context.lake))
+        firms = content.of_firms(left_out(context.lake, model, fitting=False))
         return f"{registered(context.settings).champion_version(model.name)}:{code}" + (f":{firms}" if firms else "")
 
     def score(context: Context, *frames: pl.LazyFrame) -> pl.LazyFrame:
@@ -45,10 +45,16 @@ def _declare(model: Model[Any, Any]) -> None:
         if context.as_of is None:
             raise ModelError(f"{model.name} is scored as of a date, and the run has none")
         fitted, champion_version = champion
-        firms = firms_of(context.lake)
-        people = (content.without(frame, firms) for frame in frames)
+        *given, _ = frames  # the last are the denials, which are heeded as they are in the lake
+        without = left_out(context.lake, model, fitting=False)
+        people = (content.without(frame, without) for frame in given)
         snapshot = Snapshot(dict(zip(model.tables, people, strict=True)), context.as_of)
+        if withheld := denying(context.lake, model, fitting=False):
+            said = " or ".join(sorted(needs(model, fitting=False))).lower()
+            telemetry.event(f"{model.name}: {len(withheld):,} people withheld: {said} refused")
         return predictions(model, fitted, snapshot, champion_version, datetime.now(UTC)).lazy()
 
     score.__qualname__ = f"score_{model.name}"
-    produces(contract, inputs=model.tables, part=("model", model.name), dated=True, version=version)(score)
+    produces(
+        contract, inputs=(*model.tables, purposes.DENIALS), part=("model", model.name), dated=True, version=version
+    )(score)

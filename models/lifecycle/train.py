@@ -13,7 +13,7 @@ from customer360.models.lifecycle import drift, plots, tuning
 from customer360.models.lifecycle import plan as declared
 from customer360.models.lifecycle.card import card
 from customer360.models.lifecycle.fit import Fit
-from customer360.models.lifecycle.job import ModelJob, horizon_of, snapshot_of
+from customer360.models.lifecycle.job import ModelJob, denying, horizon_of, needs, snapshot_of
 from customer360.models.lifecycle.plan import workers_of
 from customer360.models.lifecycle.tuning import Tuned, TuningRun
 from customer360.platform import telemetry
@@ -29,6 +29,9 @@ def train(job: ModelJob) -> Any:
     """
     model, params, plan, workers = job.model, job.params, job.plan, workers_of(job.settings, job.model)
     telemetry.event(f"training {model.name}", as_of=job.cut, workers=workers)
+    if withheld := denying(job.lake, model, fitting=True):
+        said = " or ".join(sorted(needs(model, fitting=True))).lower()
+        telemetry.event(f"  {len(withheld):,} people withheld from the fit: {said} refused")
     evaluation = backtest(job.lake, model, params, job.last_window)
     evaluation = replace(evaluation, metrics=evaluation.metrics | drift.mean_error(evaluation))
     telemetry.event(f"judged {model.name}", window_from=job.last_window, **_figures(evaluation))

@@ -20,7 +20,8 @@ class Preferences(
     PREFERENCE_TYPE = OneOf("COMMUNICATION", "PRODUCT", "BRAND", "CATEGORY")
     PREFERENCE_VALUE = String(
         max_length=500,
-        description="For COMMUNICATION: PURPOSE:YES or PURPOSE:NO, of EMAIL, SMS, PHONE, PUSH, PERSONALIZATION, SALE;"
+        description="For COMMUNICATION: PURPOSE:YES or PURPOSE:NO, of EMAIL, SMS, PHONE, PUSH, PERSONALIZATION,"
+        " PROFILING, TRAINING, SALE;"
         " ALL:NO refuses all of them, MARKETING:NO (a suppression list) the channels",
     )
     PREFERENCE_STRENGTH = Float(nullable=True, min=0, max=1)

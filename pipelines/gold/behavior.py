@@ -11,7 +11,11 @@ KINDS = {"PRODUCT_VIEW": "view", "CART_ADD": "cart_add", "WISHLIST_ADD": "wishli
 
 
 class Interactions(
-    Table, table="gold.interactions", per="person_id", sort_by=("person_id", "on", "product_id", "kind")
+    Table,
+    table="gold.interactions",
+    per="person_id",
+    sort_by=("person_id", "on", "product_id", "kind"),
+    serves="PERSONALIZATION",
 ):
     """One row per person, product, day and kind of interaction."""
 

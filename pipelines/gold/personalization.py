@@ -28,7 +28,13 @@ def _shares() -> List:
 
 
 class PersonalizationFeatures(
-    Table, table="gold.personalization_features", per="person_id", partition_by=("as_of",), sort_by=("person_id",)
+    Table,
+    table="gold.personalization_features",
+    per="person_id",
+    partition_by=("as_of",),
+    sort_by=("person_id",),
+    serves="PERSONALIZATION",
+    kept=("person_id", "as_of", *CONSENT),
 ):
     """One row per person and as_of date: what may shape what the person is shown; null where personalization is
     refused.

@@ -66,7 +66,12 @@ def campaign_acquisitions(
 
 
 class CustomerValue(
-    Table, table="gold.customer_value", per="person_id", partition_by=("as_of",), sort_by=("person_id",)
+    Table,
+    table="gold.customer_value",
+    per="person_id",
+    partition_by=("as_of",),
+    sort_by=("person_id",),
+    serves="OPERATION",
 ):
     """One row per buyer and as_of date: spending, margin and acquisition cost, as far as the data know them."""
 

@@ -76,7 +76,13 @@ def _counted(child: str, check: str, compared: pl.LazyFrame) -> pl.LazyFrame:
 
 
 class RecordQuality(
-    Table, table="gold.record_quality", per="record_id", partition_by=("as_of",), sort_by=("record_id",), bucketed=False
+    Table,
+    table="gold.record_quality",
+    per="record_id",
+    partition_by=("as_of",),
+    sort_by=("record_id",),
+    bucketed=False,
+    serves="OPERATION",
 ):
     """One row per customer account and as_of date: how good its record is, in five dimensions from 0 to 1.
 
@@ -128,7 +134,12 @@ def record_quality(
 
 
 class CustomerQuality(
-    Table, table="gold.customer_quality", per="person_id", partition_by=("as_of",), sort_by=("person_id",)
+    Table,
+    table="gold.customer_quality",
+    per="person_id",
+    partition_by=("as_of",),
+    sort_by=("person_id",),
+    serves="OPERATION",
 ):
     """One row per person and as_of date: how good its golden record is, and what is missing to use it well.
 

@@ -11,7 +11,9 @@ from customer360.platform.graph import builds
 from customer360.platform.tables import Date, Float, Integer, String, Table
 
 
-class RetentionWorklist(Table, table="gold.retention_worklist", partition_by=("as_of",), sort_by=("rank",)):
+class RetentionWorklist(
+    Table, table="gold.retention_worklist", partition_by=("as_of",), sort_by=("rank",), serves="PROFILING"
+):
     """One row per customer worth keeping and as_of date, the highest value at stake first."""
 
     rank = Integer(primary_key=True, min=1)

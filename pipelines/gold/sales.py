@@ -12,7 +12,12 @@ from customer360.platform.tables import Boolean, Date, Float, Integer, Money, St
 
 
 class PurchaseProfiles(
-    Table, table="gold.purchase_profiles", per="person_id", partition_by=("as_of",), sort_by=("person_id",)
+    Table,
+    table="gold.purchase_profiles",
+    per="person_id",
+    partition_by=("as_of",),
+    sort_by=("person_id",),
+    serves="PROFILING",
 ):
     """One row per person with a completed purchase before as_of: totals, variety and flags at that date.
 

@@ -43,7 +43,12 @@ def engagement_bounds(silver_session_facts: pl.LazyFrame, as_of: date, params: E
 
 
 class VisitProfiles(
-    Table, table="gold.visit_profiles", per="person_id", partition_by=("as_of",), sort_by=("person_id",)
+    Table,
+    table="gold.visit_profiles",
+    per="person_id",
+    partition_by=("as_of",),
+    sort_by=("person_id",),
+    serves="OPERATION",
 ):
     """One row per person with a visit before as_of: totals, habits and flags at that date."""
 

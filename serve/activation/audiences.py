@@ -17,6 +17,7 @@ from pathlib import Path
 
 import polars as pl
 
+from customer360.pipelines.denied import denied
 from customer360.pipelines.gold.customers import Customer360
 from customer360.pipelines.gold.customers.consent import PURPOSES
 from customer360.pipelines.rules import Audience, AudienceRules
@@ -26,7 +27,6 @@ from customer360.platform.errors import ConfigError, TableMissing
 from customer360.platform.lake import Lake
 from customer360.platform.lake.editions import current_edition
 from customer360.serve.activation.formulas import defused
-from customer360.serve.publication.refusals import refused_now
 
 VIEW, ACCOUNTS = "gold.customer_360", "silver.identities"
 
@@ -66,7 +66,7 @@ class People:
 
     rows: pl.LazyFrame
     as_of: date
-    refusals: Mapping[str, pl.Series]  # person ids by purpose whose answer of today is no
+    refusals: Mapping[str, pl.Series]  # person ids by purpose that is denied as of now
     known: pl.Series  # persons who have an account
     lake: Lake
 
@@ -87,7 +87,7 @@ def _column(lake: Lake, table: str, column: str) -> pl.Series:
 
 
 def _refusals(lake: Lake) -> dict[str, pl.Series]:
-    return {str(purpose): part["person_id"] for (purpose,), part in refused_now(lake).group_by("purpose")}
+    return {str(purpose): part["person_id"] for (purpose,), part in denied(lake).group_by("purpose")}
 
 
 def named(rules: AudienceRules, name: str) -> Audience:

@@ -13,7 +13,7 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, Field
 
-from customer360.pipelines.gold.customers import GROUPS, NEEDS_PERSONALIZATION, Customer360
+from customer360.pipelines.gold.customers import GROUPS, REFUSABLE, Customer360
 from customer360.platform import access, tables
 from customer360.platform.access import KeysUnreadable, Principal
 from customer360.platform.online import Generation, OnlineStore, View
@@ -23,8 +23,6 @@ from customer360.serve.publication.freshness import Watch, staleness
 from customer360.serve.publication.refusals import Refusals, without_refused
 
 PRODUCTS_AT_ONCE = 16  # looked up together; a few ranks beyond k cover what is out of stock
-# Groups that are not shown of a person who refused to be treated individually: profiling, and what only serves that.
-REFUSABLE = ("clv", "churn", *NEEDS_PERSONALIZATION)
 CATALOGUE = ("name", "category", "price", "currency")
 _bearer = HTTPBearer(auto_error=False, description="An API key of `customer360 key issue`")
 _header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key in a header of its own")
@@ -167,9 +165,16 @@ def may_personalize(person: dict[str, Any]) -> bool:
     return person["profile"].get("may_personalize") is True
 
 
+def may_profile(person: dict[str, Any]) -> bool:
+    """Whether a person's habits may be judged; publications of before know no answer of its own to that."""
+    said = person["profile"].get("may_profile")
+    return may_personalize(person) if said is None else said is True
+
+
 def withheld(person: dict[str, Any]) -> list[str]:
     """Groups of the profile that are not shown, because they only serve what the person refused."""
-    return [] if may_personalize(person) else list(REFUSABLE)
+    allowed = {"PERSONALIZATION": may_personalize(person), "PROFILING": may_profile(person)}
+    return [group for group, purpose in REFUSABLE.items() if not allowed[purpose]]
 
 
 def without(profile: dict[str, Any], groups: list[str]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class ScoresAnswer(Answer):
 
     person_id: str
     reason: Literal["consent"] | None = Field(
-        description="Why there are none: the person refused to be treated individually; null: it did not"
+        description="Why there are none: the person refused profiling, or to be treated individually; null: it did not"
     )
     scores: list[Score]
     categories: list[CategoryScore]
@@ -64,7 +64,7 @@ async def customer_scores(
 
 
 def _scores(view: ServedView, person_id: str) -> ScoresAnswer:
-    if not policy.may_personalize(person_of(view, person_id)):
+    if not policy.may_profile(person_of(view, person_id)):
         return view.answer(ScoresAnswer, person_id=person_id, reason="consent", scores=[], categories=[])
     scored, by_category = (view.get(kind, person_id) or {"scores": []} for kind in ("scores", "categories"))
     said = {"scores": scored["scores"], "categories": by_category["scores"]}

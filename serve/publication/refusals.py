@@ -20,14 +20,16 @@ from zlib import crc32
 
 import polars as pl
 
-from customer360.pipelines.gold.customers.consent import PURPOSES
-from customer360.platform import online
+from customer360.pipelines.denied import denied
+from customer360.pipelines.gold.customers.consent import DERIVED, PURPOSES
+from customer360.platform import online, purposes
 from customer360.platform.lake import Lake
 from customer360.platform.online import NotPublished, OnlineStore, Unsound, View
 from customer360.platform.privacy import restrictions, unfinished_erasures
 
 ANSWERS, IDENTITIES = "silver.consent_intervals", "silver.identities"
 RESTRICTED = "rights"  # what requests restrict, beside the versions of tables
+REFUSALS = {**PURPOSES, **DERIVED, "may_sell": "SALE"}  # purpose by the column that tells whether it is allowed
 FOLDER, KIND = "refusals", "refused"
 _NO_DATE = date.min  # refusals have no edition
 
@@ -38,7 +40,7 @@ def publish_refusals(lake: Lake, state: Path) -> None:
     home = state / FOLDER
     if not lake.exists(ANSWERS) and not restricted and not home.is_dir():
         return
-    versions = {name: lake.version(name) for name in (ANSWERS, IDENTITIES) if lake.exists(name)}
+    versions = {name: lake.version(name) for name in (ANSWERS, IDENTITIES, purposes.DENIALS) if lake.exists(name)}
     if restricted:
         versions[RESTRICTED] = crc32(repr(sorted((who, sorted(no)) for who, no in restricted.items())).encode())
     stood = online.current(home)
@@ -47,7 +49,7 @@ def publish_refusals(lake: Lake, state: Path) -> None:
 
 
 def _documents(lake: Lake) -> pl.DataFrame:
-    no = refused_now(lake)
+    no = denied(lake)
     leaving = [person for who in unfinished_erasures(lake).values() for person in who.persons]
     no = no.filter(~pl.col("person_id").is_in(leaving))
     refused = no.group_by("person_id").agg(purposes=pl.col("purpose").unique().sort())
@@ -58,21 +60,6 @@ def _documents(lake: Lake) -> pl.DataFrame:
     return pl.concat(keyed, how="diagonal").select(
         kind=pl.lit(KIND), key="key", document=pl.struct("purposes").struct.json_encode()
     )
-
-
-def refused_now(lake: Lake) -> pl.DataFrame:
-    """(person_id, purpose) of everything that people refuse: by their newest answer, or by a request that was
-    fulfilled. A restricted account restricts whoever holds it."""
-    found = [pl.DataFrame(schema={"person_id": pl.String, "purpose": pl.String})]
-    if lake.exists(ANSWERS):
-        no = lake.scan(ANSWERS).filter(pl.col("valid_to").is_null(), ~pl.col("is_allowed"))
-        found.append(no.select("person_id", "purpose").collect())
-    asked = [(account, purpose) for account, no in restrictions(lake).items() for purpose in sorted(no)]
-    if asked and lake.exists(IDENTITIES):
-        rows = pl.DataFrame(asked, schema={"record_id": pl.String, "purpose": pl.String}, orient="row")
-        held = lake.scan(IDENTITIES).select("record_id", "person_id").collect()
-        found.append(rows.join(held, on="record_id").select("person_id", "purpose"))
-    return pl.concat(found).unique(maintain_order=True)
 
 
 def forget_refusals(state: Path, person_id: str, accounts: Iterable[str]) -> None:
@@ -106,12 +93,12 @@ class Refusals:
         """Purposes that a person (a document of kind person) refuses now; in doubt all."""
         view = self.view()
         if view is None:
-            return frozenset(PURPOSES.values()) if self.store.fault else frozenset()
+            return frozenset(purposes.PURPOSES) if self.store.fault else frozenset()
         keys = [person["profile"]["person_id"], *person["accounts"]]
         try:
             found = view.mget(KIND, keys)
         except Unsound:
-            return frozenset(PURPOSES.values())
+            return frozenset(purposes.PURPOSES)
         return frozenset(purpose for document in found if document for purpose in document["purposes"])
 
 
@@ -119,7 +106,5 @@ def without_refused(person: dict[str, Any], refused: frozenset[str]) -> dict[str
     """The document of a person with what it refuses now no longer allowed."""
     if not refused:
         return person
-    denied = {column: False for column, purpose in PURPOSES.items() if purpose in refused}
-    if "SALE" in refused:
-        denied["may_sell"] = False
-    return person | {"profile": person["profile"] | denied}
+    no = {column: False for column, purpose in REFUSALS.items() if purpose in refused}
+    return person | {"profile": person["profile"] | no}

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, get_args
 
 from customer360.pipelines.rules import Right, RightsRules
-from customer360.platform import audit
+from customer360.platform import audit, purposes
 from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import Lake
 from customer360.platform.run import lake_of
@@ -22,8 +22,7 @@ from customer360.serve.compose import rules_of, state_folder
 FOLDER = "_rights/requests"
 KINDS: tuple[Right, ...] = get_args(Right)
 # Stored, and nothing else: each of these is refused by a restriction.
-ALL_PURPOSES = ("PERSONALIZATION", "EMAIL", "SMS", "PHONE", "PUSH", "SALE")
-PURPOSES: dict[Right, tuple[str, ...]] = {"restrict": ALL_PURPOSES, "opt_out": ("SALE",)}
+PURPOSES: dict[Right, tuple[str, ...]] = {"restrict": purposes.PURPOSES, "opt_out": ("SALE",)}
 
 
 class NoSuchRequest(Customer360Error):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from customer360.pipelines.gold.customers import GROUPS, NEEDS_PERSONALIZATION, Customer360
+from customer360.pipelines.gold.customers import GROUPS, REFUSABLE, Customer360
 from customer360.platform import tables
 
 # Least share of the synthetic retailer's people of whom a group knows a fact; scores need a trained model.
@@ -49,7 +49,7 @@ def test_every_column_stands_in_one_group_that_says_how_fresh_it_is() -> None:
     for name, group in GROUPS.items():
         assert f"{name}_until_at" in group.columns()
         assert tables.summary(group).endswith("."), name
-    assert set(NEEDS_PERSONALIZATION) <= set(GROUPS)
+    assert set(REFUSABLE) <= set(GROUPS)
 
 
 def test_no_group_knows_what_comes_later(retailer) -> None:

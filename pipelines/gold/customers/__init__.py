@@ -3,7 +3,7 @@
 from customer360.pipelines.gold.customers.features import CustomerFeatures, customer_features
 from customer360.pipelines.gold.customers.household import Households, households
 from customer360.pipelines.gold.customers.rfm import RfmBounds, rfm_bounds
-from customer360.pipelines.gold.customers.view import GROUPS, NEEDS_PERSONALIZATION, Customer360, customer_360
+from customer360.pipelines.gold.customers.view import GROUPS, REFUSABLE, Customer360, customer_360
 
-__all__ = ["GROUPS", "NEEDS_PERSONALIZATION", "Customer360", "CustomerFeatures", "Households", "RfmBounds",
+__all__ = ["GROUPS", "REFUSABLE", "Customer360", "CustomerFeatures", "Households", "RfmBounds",
            "customer_360", "customer_features", "households", "rfm_bounds"]  # fmt: skip

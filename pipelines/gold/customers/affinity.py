@@ -14,7 +14,7 @@ WINDOW_DAYS = 365
 TOP_CATEGORIES = TOP_BRANDS = 3
 
 
-class Affinity(Table):
+class Affinity(Table, serves="PERSONALIZATION"):
     """Favourite categories and brands of the last year; a share of 1 is all of a person's interest."""
 
     top_categories = List(String())

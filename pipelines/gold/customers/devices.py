@@ -10,7 +10,7 @@ from customer360.pipelines.gold.customers.engagement import midnight
 from customer360.platform.tables import Boolean, Integer, String, Table, Timestamp
 
 
-class Devices(Table):
+class Devices(Table, serves="OPERATION"):
     """Devices on which the person logged in."""
 
     device_count = Integer(description="Browsers or apps that the person was logged in on")

@@ -12,7 +12,7 @@ WINDOW_DAYS = 365
 COUNTS = ("message_count", "opened_count", "clicked_count")
 
 
-class Engagement(Table):
+class Engagement(Table, serves="OPERATION"):
     """Messages of the last year and the answers to them."""
 
     message_count = Integer(description="Messages that were sent in the last 365 days")

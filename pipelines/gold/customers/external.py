@@ -11,7 +11,7 @@ from customer360.platform.tables import Float, List, String, Table, Timestamp, p
 FACTS = ("occupation", "education_level", "income_range", "age_range")
 
 
-class External(Table):
+class External(Table, serves="PERSONALIZATION"):
     """Facts from reliable third-party profiles: each from the most reliable one that has it."""
 
     occupation = String(nullable=True, metadata=personal("person"))

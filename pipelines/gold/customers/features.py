@@ -12,7 +12,12 @@ from customer360.platform.tables import Date, Float, Integer, String, Table
 
 
 class CustomerFeatures(
-    Table, table="gold.customer_features", per="person_id", partition_by=("as_of",), sort_by=("person_id",)
+    Table,
+    table="gold.customer_features",
+    per="person_id",
+    partition_by=("as_of",),
+    sort_by=("person_id",),
+    serves="PROFILING",
 ):
     """One row per person and as_of date: what models read, from days strictly before as_of.
 

@@ -10,7 +10,9 @@ from customer360.platform.tables import Integer, String, Table, Timestamp
 LARGEST = 8  # more people of one name at one address are a default value or a company, not a household
 
 
-class Households(Table, table="gold.households", per="household_id", bucketed=True, sort_by=("person_id",)):
+class Households(
+    Table, table="gold.households", per="household_id", bucketed=True, sort_by=("person_id",), serves="OPERATION"
+):
     """One row per person of a household: people who share surname and address, alone or with others."""
 
     person_id = String(primary_key=True)
@@ -25,7 +27,7 @@ def households(silver_addresses: pl.LazyFrame) -> pl.LazyFrame:
     return sized.filter(pl.col("household_size") <= LARGEST).select(list(Households.columns()))
 
 
-class Household(Table):
+class Household(Table, serves="PERSONALIZATION"):
     """The household: people who share surname and address."""
 
     household_id = String(nullable=True, description="Null where surname or address is unknown")

@@ -7,7 +7,7 @@ import polars as pl
 from customer360.platform.tables import Float, Integer, List, String, Table, Timestamp, personal
 
 
-class Identity(Table):
+class Identity(Table, serves="OPERATION"):
     """Who it is, from which accounts, and how surely they are one person."""
 
     entity_type = String(nullable=True, description="person or organisation; null in editions of before")

@@ -10,7 +10,7 @@ from customer360.pipelines.rules import EnrichmentRules
 from customer360.platform.tables import Boolean, Date, Integer, OneOf, String, Table, Timestamp
 
 
-class Lifecycle(Table):
+class Lifecycle(Table, serves="OPERATION"):
     """Stage, activity and segments."""
 
     lifecycle_stage = OneOf("PROSPECT", "NEW", "ACTIVE", "LAPSING", "LAPSED")

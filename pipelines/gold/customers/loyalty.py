@@ -9,7 +9,7 @@ import polars as pl
 from customer360.platform.tables import Boolean, Date, Integer, String, Table, Timestamp
 
 
-class Loyalty(Table):
+class Loyalty(Table, serves="OPERATION"):
     """Tier and points, as the master data says."""
 
     is_member = Boolean(

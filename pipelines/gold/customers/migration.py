@@ -53,7 +53,14 @@ _RANKED = {
 }
 
 
-class SegmentMonths(Table, table="gold.segment_months", per="person_id", bucketed=True, sort_by=("person_id", "month")):
+class SegmentMonths(
+    Table,
+    table="gold.segment_months",
+    per="person_id",
+    bucketed=True,
+    sort_by=("person_id", "month"),
+    serves="PROFILING",
+):
     """One row per person and month with a purchase in the year before: the RFM segment at the month's first day."""
 
     person_id = String(primary_key=True)

@@ -14,7 +14,7 @@ DAY_PARTS = {"NIGHT": 0, "MORNING": 6, "AFTERNOON": 12, "EVENING": 18}  # by the
 WEEKDAYS = ("SUNDAY", "MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY")  # 1 to 7 in silver
 
 
-class Preference(Table):
+class Preference(Table, serves="PERSONALIZATION"):
     """Preferred channel, time of day and weekday, from orders and visits of the last year."""
 
     preferred_channel = String(nullable=True, description="Of most orders")

@@ -46,7 +46,7 @@ def is_priced() -> pl.Expr:
     return pl.col("unconverted_order_count_365d").fill_null(0) == 0
 
 
-class Rfm(Table):
+class Rfm(Table, serves="PROFILING"):
     """Fifths among the buyers of the last year; 5 is best."""
 
     rfm_recency = Integer(

@@ -12,7 +12,7 @@ from customer360.pipelines.rules import RiskRules
 from customer360.platform.tables import Float, Integer, List, OneOf, String, Struct, Table, Timestamp
 
 
-class Risk(Table):
+class Risk(Table, serves="OPERATION"):
     """Points of the signs that apply (rule file: risk), together at most 1."""
 
     failed_order_count = Integer(description="Orders that failed or were cancelled, before as_of")

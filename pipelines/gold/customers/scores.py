@@ -11,7 +11,7 @@ def _reasons() -> List:
     return List(Struct({"feature": String(), "value": Float(nullable=True), "contribution": Float()}), nullable=True)
 
 
-class Clv(Table):
+class Clv(Table, serves="PROFILING"):
     """Expected value, where a champion has scored."""
 
     clv_amount = Float(nullable=True, description="Expected revenue of the model's horizon, in the reporting currency")
@@ -24,7 +24,7 @@ class Clv(Table):
     clv_until_at = Timestamp(nullable=True, description="When it was scored, from the days before as_of")
 
 
-class Churn(Table):
+class Churn(Table, serves="PROFILING"):
     """Probability to leave, where a champion has scored."""
 
     churn_probability = Float(nullable=True)
@@ -33,7 +33,7 @@ class Churn(Table):
     churn_until_at = Timestamp(nullable=True, description="When it was scored, from the days before as_of")
 
 
-class Segment(Table):
+class Segment(Table, serves="PROFILING"):
     """The kind of customer, where a champion has segmented."""
 
     segment_number = Integer(nullable=True, description="1: the segment that spends most; numbers are of the version")
@@ -43,7 +43,7 @@ class Segment(Table):
     segment_until_at = Timestamp(nullable=True, description="When it was scored, from the days before as_of")
 
 
-class Propensity(Table):
+class Propensity(Table, serves="PROFILING"):
     """The category that a person likeliest buys from next, where a champion has scored."""
 
     next_category = String(nullable=True)

@@ -13,7 +13,7 @@ WINDOW_DAYS = 365
 CLEAR = 0.2  # from which the mean counts as positive or negative
 
 
-class Sentiment(Table):
+class Sentiment(Table, serves="OPERATION"):
     """Sentiment of the last year, -1 to 1; what others measured counts as far as they are reliable."""
 
     service_sentiment = Float(nullable=True, description="Mean over contacts with the support desk")

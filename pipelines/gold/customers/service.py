@@ -12,7 +12,7 @@ from customer360.platform.tables import Float, Integer, Table, Timestamp
 WINDOW_DAYS = 365
 
 
-class Service(Table):
+class Service(Table, serves="OPERATION"):
     """Tickets and contacts with the support desk."""
 
     ticket_count = Integer()

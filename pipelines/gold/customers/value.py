@@ -14,7 +14,7 @@ COUNTS = ("order_count", "order_count_365d", "unconverted_order_count", "unconve
 AMOUNTS = ("gross_amount", "return_amount", "net_amount", "gross_amount_365d")
 
 
-class Value(Table):
+class Value(Table, serves="OPERATION"):
     """What was bought, and what the person is worth by rule."""
 
     first_purchase_on = Date(nullable=True)

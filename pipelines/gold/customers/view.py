@@ -27,7 +27,7 @@ from customer360.platform.graph import builds
 from customer360.platform.tables import Date, String, Table
 
 
-class Key(Table):
+class Key(Table, serves="OPERATION"):
     """Whom and when a profile is about."""
 
     person_id = String(primary_key=True)
@@ -41,8 +41,8 @@ GROUPS: dict[str, type[Table]] = {
     "sentiment": Sentiment, "loyalty": Loyalty, "devices": Devices, "household": Household, "external": External,
     "risk": Risk,
 }  # fmt: skip
-# Groups that only serve to treat people individually: nothing of them is shown for a person who refused that.
-NEEDS_PERSONALIZATION = ("segment", "propensity", "affinity", "preference", "external", "household")
+# Groups of which nothing is stored or shown for a person who refuses the purpose that they serve.
+REFUSABLE = {name: serves for name, group in GROUPS.items() if (serves := vars(group)["__serves__"]) != "OPERATION"}
 
 
 class Customer360(
@@ -93,6 +93,7 @@ def customer_360(
     gold_rfm_bounds: pl.LazyFrame,
     gold_predictions: pl.LazyFrame,
     gold_category_scores: pl.LazyFrame,
+    gold_denials: pl.LazyFrame,
     as_of: date,
     params: EnrichmentRules,
 ) -> pl.LazyFrame:
@@ -100,7 +101,7 @@ def customer_360(
     people, visits, reliability = silver_people, gold_visit_profiles, silver_profile_reliability
     return (
         identity(people, silver_person_accounts)
-        .pipe(consent, silver_consent_intervals, params, as_of)
+        .pipe(consent, silver_consent_intervals, gold_denials, params, as_of)
         .pipe(value, silver_subject_days, params, as_of)
         .pipe(rfm, gold_rfm_bounds)
         .pipe(lifecycle, people, silver_subject_days, visits, params, as_of)

@@ -15,7 +15,7 @@ from customer360.platform.sources.formats import balanced, keys
 from customer360.platform.sources.formats.keys import Keys
 from customer360.platform.sources.formats.lines import NEWLINE, Lines, dead_frame, halve, split_lines, undecodable
 from customer360.platform.sources.formats.odd_objects import as_text, odd_lines
-from customer360.platform.sources.formats.records import POSITION, dead_letters, numbered
+from customer360.platform.sources.formats.records import POSITION, numbered
 
 OPENING, CLOSING, RETURN = 123, 125, 13
 FEW = 20  # lines, of which fewer than one is looked at by itself

@@ -9,7 +9,7 @@ import polars as pl
 
 from customer360.models import base
 from customer360.models.lifecycle import content
-from customer360.models.lifecycle.job import ModelJob, firms_of, of_people
+from customer360.models.lifecycle.job import ModelJob, firms_of
 from customer360.platform import graph, tables
 from customer360.platform.lake import BUCKET, Lake
 from customer360.platform.run.planning import Context
@@ -21,10 +21,10 @@ def test_nothing_of_an_organisation_reaches_a_model(tmp_path: Path) -> None:
     compose()
     lake = Lake(str(tmp_path), {}, 2)
     days = pl.LazyFrame({"person_id": ["p1", "p2", None, "p3"], "order_count": [1, 2, 3, 4]})
-    assert of_people(lake, days).collect().equals(days.collect()), "a lake without people says nothing"
+    assert content.without(days, firms_of(lake)).collect().equals(days.collect()), "a lake without people says nothing"
     tell(lake, {"p1": "person", "p2": "organisation", "p3": None})
-    assert of_people(lake, days).collect()["order_count"].to_list() == [1, 3, 4]
-    assert of_people(lake, days.select("order_count")).collect().height == 4
+    assert content.without(days, firms_of(lake)).collect()["order_count"].to_list() == [1, 3, 4]
+    assert content.without(days.select("order_count"), firms_of(lake)).collect().height == 4
 
 
 def test_a_worker_is_given_what_this_process_is(tmp_path: Path) -> None:

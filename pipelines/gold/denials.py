@@ -1,0 +1,38 @@
+"""What each person denies, as of what is known now: the one table that every use of personal data is filtered by."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from customer360.pipelines.consents import RESTING, denied_by, standing
+from customer360.pipelines.rules import EnrichmentRules
+from customer360.platform import purposes
+from customer360.platform.graph import builds
+from customer360.platform.tables import OneOf, String, Table
+
+
+class Denials(Table, table=purposes.DENIALS, per="person_id", sort_by=("person_id", "purpose"), serves="OPERATION"):
+    """One row per person and purpose that must not be served.
+
+    An answer counts whatever its date is: a refusal holds from the run that lands it, and depends on no as_of.
+    """
+
+    person_id = String(primary_key=True)
+    purpose = OneOf(*purposes.PURPOSES, primary_key=True)
+    because = OneOf(
+        "refused",
+        "follows",
+        "not asked",
+        description="refused: the person's answer; follows: from a refusal of PERSONALIZATION or PROFILING; not asked:"
+        " the rule file asks for a yes. Contacts and sale that were never asked for stand in no row: they need a yes",
+    )
+
+
+@builds(Denials, rules="enrichment")
+def denials(
+    silver_people: pl.LazyFrame, silver_consent_intervals: pl.LazyFrame, params: EnrichmentRules
+) -> pl.LazyFrame:
+    """Refusals that stand; personalization rests on a profile, so that who refuses profiling is not personalized."""
+    now = standing(silver_consent_intervals)
+    people = pl.concat([silver_people.select("person_id"), now.select("person_id")]).unique()
+    return denied_by(people, now, {purpose: params.allows_unasked(purpose) for purpose in RESTING})

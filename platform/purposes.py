@@ -1,0 +1,169 @@
+"""What personal data may be used for, and what a person's refusal takes away: derived from the contracts.
+
+A contract says what it serves: ``class Predictions(Table, table="gold.predictions", serves="PROFILING", …)`` for its
+rows, a group of columns (``class Churn(Table, serves="PROFILING")``) for the columns that it lends to a wide table.
+Everything else follows and is remembered nowhere:
+
+- a build of such a table is given ``DENIALS`` beside its inputs, and what a person denies leaves its output
+  (`Withholding`, put around the function by ``graph.builds``);
+- a model needs what the tables that it reads and fills serve, and TRAINING where it is fitted (`of_tables`);
+- rows that stand in editions of before leave with the run that lands the refusal (`withdraw`).
+
+OPERATION is no purpose that a person can refuse here: what a contract, a receipt or the law needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, partial, update_wrapper
+from typing import Any, Literal, get_args
+
+import polars as pl
+
+from customer360.platform import tables
+from customer360.platform.errors import ContractError
+from customer360.platform.lake import Lake
+from customer360.platform.tables import Table
+
+Purpose = Literal["PERSONALIZATION", "PROFILING", "TRAINING", "EMAIL", "SMS", "PHONE", "PUSH", "SALE"]
+PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
+OPERATION = "OPERATION"
+DENIALS = "gold.denials"  # person_id, purpose: what each person denies now
+PERSON = "person_id"
+
+
+@cache
+def of_columns(table: type[Table]) -> dict[str, str]:
+    """Purpose by column, of columns that are emptied where it is denied; raises ContractError for an unknown one."""
+    declared, found = tables.spec(table), {}
+    for base in reversed(table.__mro__):
+        serves = vars(base).get("__serves__")
+        if serves is not None and base is not table:
+            found |= dict.fromkeys(base.columns(), serves)
+    if declared.kept:
+        found |= dict.fromkeys((c for c in table.columns() if c not in declared.kept), declared.serves)
+    return {column: purpose for column, purpose in found.items() if _checked(table, purpose) != OPERATION}
+
+
+def of_rows(table: type[Table]) -> str | None:
+    """The purpose without which a person has no row in a table."""
+    declared = tables.spec(table)
+    if declared.serves is None or declared.kept:
+        return None
+    return None if _checked(table, declared.serves) == OPERATION else declared.serves
+
+
+def _checked(table: type[Table], purpose: str | None) -> str | None:
+    if purpose not in (*PURPOSES, OPERATION):
+        raise ContractError(f"{table.__name__} serves {purpose!r}; purposes are {', '.join((*PURPOSES, OPERATION))}")
+    return purpose
+
+
+def is_withheld(table: type[Table]) -> bool:
+    """Whether a refusal takes rows or values out of a table."""
+    return PERSON in table.columns() and (of_rows(table) is not None or bool(of_columns(table)))
+
+
+def of_tables(names: Iterable[str]) -> frozenset[str]:
+    """Purposes without which nothing of a person may be read of these tables as a whole."""
+    contracts = [tables.by_name(name) for name in names]
+    return frozenset(p for each in contracts for p in (of_rows(each), *of_columns(each).values()) if p is not None)
+
+
+def without_denied(table: type[Table], rows: pl.LazyFrame, denials: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows of a table without what their persons deny (``denials``: person_id, purpose): rows go, columns are
+    emptied (null, or an empty list where the contract knows no null)."""
+    if (purpose := of_rows(table)) is not None:
+        return rows.join(_who(denials, purpose), on=PERSON, how="anti", maintain_order="left")
+    by_purpose: dict[str, list[str]] = {}
+    for column, of in of_columns(table).items():
+        by_purpose.setdefault(of, []).append(column)
+    for purpose, columns in by_purpose.items():
+        told = rows.join(
+            _who(denials, purpose).with_columns(denied__=True), on=PERSON, how="left", maintain_order="left"
+        )
+        emptied = [pl.when(pl.col("denied__").is_null()).then(pl.col(c)).otherwise(_nothing(table, c)).alias(c)
+                   for c in columns]  # fmt: skip
+        rows = told.with_columns(emptied).drop("denied__")
+    return rows
+
+
+def _who(denials: pl.LazyFrame, purpose: str) -> pl.LazyFrame:
+    return denials.filter(pl.col("purpose") == purpose).select(PERSON).unique()
+
+
+def _nothing(table: type[Table], column: str) -> pl.Expr:
+    declared = table.columns()[column]
+    if declared.nullable:
+        return pl.lit(None, declared.dtype)
+    if isinstance(declared, tables.List):
+        return pl.lit([], declared.dtype)
+    raise ContractError(f"{table.__name__}.{column} serves a purpose that may be refused, so it must be nullable")
+
+
+class Withholding:
+    """A build whose output is without what persons deny. ``place`` is where its own inputs have ``DENIALS``; None: it
+    reads them not, and they come last."""
+
+    def __init__(self, table: type[Table], function: Callable[..., Any], place: int | None) -> None:
+        update_wrapper(self, function)
+        self.table, self.function, self.place = table, function, place
+
+    def __call__(self, *frames: pl.LazyFrame, **reserved: Any) -> pl.LazyFrame:
+        denials = frames[-1 if self.place is None else self.place]
+        made = self.function(*(frames[:-1] if self.place is None else frames), **reserved)
+        return without_denied(self.table, made, denials)
+
+
+def withholding(
+    table: type[Table], function: Callable[..., Any], inputs: tuple[str, ...]
+) -> tuple[Withholding, tuple[str, ...]]:
+    """A build and its inputs, with ``DENIALS`` among them."""
+    if DENIALS in inputs:
+        return Withholding(table, function, inputs.index(DENIALS)), inputs
+    return Withholding(table, function, None), (*inputs, DENIALS)
+
+
+def withdraw(lake: Lake, denials: pl.DataFrame) -> dict[str, int]:
+    """Take what persons deny (person_id, purpose) out of what is stored, earlier editions included. Rows by table that
+    went or were emptied; nothing where nothing of them was left.
+    """
+    found = {}
+    for name, table in sorted(tables.TABLES.items()):
+        if (
+            tables.spec(table).layer == "gold"
+            and is_withheld(table)
+            and lake.exists(name)
+            and _holds(lake, name, denials)
+        ):
+            found[name] = lake.rewrite(name, partial(_stored_without, table, denials), reason="refusal")
+    return {name: rows for name, rows in found.items() if rows}
+
+
+def _holds(lake: Lake, name: str, denials: pl.DataFrame) -> bool:
+    """Whether a table holds anything that is denied; reads the columns alone that could."""
+    table = tables.by_name(name)
+    purpose, columns = of_rows(table), of_columns(table)
+    denied = denials.filter(pl.col("purpose").is_in([purpose] if purpose else sorted(set(columns.values()))))
+    if denied.is_empty():
+        return False
+    theirs = lake.scan(name).join(denied.lazy().select(PERSON).unique(), on=PERSON, how="semi")
+    if purpose is None:
+        theirs = theirs.filter(pl.any_horizontal(_is_something(table, c) for c in columns))
+    return not theirs.head(1).select(PERSON).collect().is_empty()
+
+
+def _is_something(table: type[Table], column: str) -> pl.Expr:
+    declared = table.columns()[column]
+    if isinstance(declared, tables.List) and not declared.nullable:
+        return pl.col(column).list.len().fill_null(0) > 0
+    return pl.col(column).is_not_null()
+
+
+def _stored_without(table: type[Table], denials: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    return without_denied(table, rows.lazy(), denials.lazy()).select(rows.columns).collect()
+
+
+def counted(rows: Mapping[str, int]) -> str:
+    """What `withdraw` took, in words."""
+    return ", ".join(f"{number:,} of {name}" for name, number in rows.items())
