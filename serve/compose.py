@@ -29,6 +29,7 @@ def compose() -> None:
         [pipelines, models],
         leave_out=(
             f"{models.__name__}.lifecycle.on_ray",
+            f"{models.__name__}.lifecycle.flavour",
             f"{models.__name__}.lifecycle.tracking",
             f"{pipelines.__name__}.sample",
         ),
