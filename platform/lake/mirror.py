@@ -34,7 +34,7 @@ def folder_of(uri: str) -> Path:
 def refresh(uri: str, options: Mapping[str, str]) -> None:
     """Bring the copy of a table's log up to date."""
     root, layer, table = uri.rsplit("/", 2)
-    store = _store(root, tuple(sorted(options.items())))
+    store = remote_store(root, options)
     prefix, folder = f"{layer}/{table}/", folder_of(uri)
     listed = {
         meta["path"].removeprefix(prefix): f"{meta['e_tag']} {meta['size']}"
@@ -77,8 +77,3 @@ def _needed(listed: Mapping[str, str]) -> set[str]:
 @cache
 def _kept() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="customer360-logs-")
-
-
-@cache
-def _store(root: str, options: tuple[tuple[str, str], ...]) -> obstore.store.ObjectStore:
-    return remote_store(root, dict(options))

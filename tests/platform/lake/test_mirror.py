@@ -31,7 +31,7 @@ def marks(registries: None, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Lake
         assert root == ROOT
         return obstore.store.LocalStore(lake.root, mkdir=True)
 
-    monkeypatch.setattr(mirror, "_store", stored)
+    monkeypatch.setattr(mirror, "remote_store", stored)
     lake.ensure(Marks)
     return lake
 
@@ -78,7 +78,12 @@ def test_who_holds_the_run_lock_asks_once_and_after_its_own_commits(
 ) -> None:
     asked: list[str] = []
     whole = mirror.refresh
-    monkeypatch.setattr(mirror, "refresh", lambda uri, options: (asked.append(uri), whole(uri, options))[1])
+
+    def refresh(uri: str, options: dict[str, str]) -> None:
+        asked.append(uri)
+        whole(uri, options)
+
+    monkeypatch.setattr(mirror, "refresh", refresh)
     opened(URI, {}), opened(URI, {})
     assert asked == [URI] * 2
     with alone(ROOT):
