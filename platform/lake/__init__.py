@@ -29,7 +29,7 @@ from customer360.platform.lake.buckets import BUCKET, bucket_numbers
 from customer360.platform.lake.filestats import statistics_columns, statistics_of
 from customer360.platform.lake.lock import LOCK, WATCH, file_lock, marker_lock, note_of
 from customer360.platform.lake.objects import remote_store
-from customer360.platform.lake.opened import File, alone, files_of, is_open, open_together, opened, outdate
+from customer360.platform.lake.opened import File, alone, files_of, is_stored, look_together, opened, outdate, writable
 from customer360.platform.lake.stored import constant, delta_schema, partition_columns
 from customer360.platform.tables import Table
 
@@ -130,9 +130,9 @@ class Lake:
 
     # ---- reading ----------------------------------------------------------------------------------------------
 
-    def open_together(self, names: Iterable[str]) -> None:
-        """Open tables side by side where each would wait for an object store, and the run lock is held."""
-        open_together([self.uri(name) for name in names], self.storage_options)
+    def look_together(self, names: Iterable[str]) -> None:
+        """Look at tables side by side where each would wait for an object store, and the run lock is held."""
+        look_together([self.uri(name) for name in names], self.storage_options)
 
     def delta(self, name: str, version: int | None = None) -> DeltaTable:
         """The Delta table; for this package alone.
@@ -148,9 +148,12 @@ class Lake:
                 f"{name} does not exist in {self.root} yet; `customer360 run --to {name}` builds it"
             ) from None
 
+    def writable(self, name: str) -> DeltaTable:
+        """The Delta table where it is stored, to be changed; for this package alone."""
+        return writable(self.uri(name), self.storage_options)
+
     def exists(self, name: str) -> bool:
-        uri = self.uri(name)
-        return is_open(uri) or DeltaTable.is_deltatable(uri, storage_options=self.storage_options or None)
+        return is_stored(self.uri(name), self.storage_options)
 
     def version(self, name: str) -> int:
         """Current Delta version of a table."""
@@ -226,7 +229,7 @@ class Lake:
 
     def history(self, name: str, limit: int | None = None) -> list[dict[str, Any]]:
         """Commits of a table, newest first, with our ``customer360.*`` facts."""
-        return self.delta(name).history(limit)
+        return self.writable(name).history(limit)
 
     # ---- writing ----------------------------------------------------------------------------------------------
 
@@ -285,11 +288,11 @@ class Lake:
             )
         added = [f for f in declared.fields if f.name not in stored]
         if added:
-            self.delta(name).alter.add_columns(added)
+            self.writable(name).alter.add_columns(added)
             outdate(self.uri(name))
         dt = self.delta(name)
         if dt.metadata().configuration.get(STATISTICS_PROPERTY) != statistics_columns(table):
-            dt.alter.set_table_properties({STATISTICS_PROPERTY: statistics_columns(table)})
+            self.writable(name).alter.set_table_properties({STATISTICS_PROPERTY: statistics_columns(table)})
             outdate(self.uri(name))
         opened(self.uri(name), self.storage_options).fits.add(table)
 
@@ -331,7 +334,7 @@ class Lake:
         ``marks`` are further application transactions that the commit names. Without ``changes_rows`` who follows the
         table by its changes is told of none.
         """
-        dt = self.delta(name)
+        dt = self.writable(name)
         now = int(time.time() * 1000)
         actions: list[AddAction | RemoveAction] = [
             AddAction(a.path, a.size, a.partition, now, changes_rows, a.stats) for a in adds

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from urllib.parse import urlsplit
 
 import obstore
@@ -14,10 +16,22 @@ from customer360.platform.errors import LakeError
 
 # Storage options that concern the connection, which obstore takes apart from those of the service.
 _CLIENT_OPTIONS = ("allow_http", "allow_invalid_certificates", "connect_timeout", "proxy_url", "timeout", "user_agent")
+_SPEAKING = ("AWS_", "AZURE_", "GOOGLE_")  # variables from which a store takes what the options leave out
 
 
 def remote_store(url: str, options: Mapping[str, str]) -> obstore.store.ObjectStore:
-    """The object store of a URL, from the same storage options that Delta and Polars take."""
+    """The object store of a URL, from the same storage options that Delta and Polars take. A process has one of each,
+    which keeps its connections.
+    """
+    said = {k: v for k, v in os.environ.items() if k.startswith(_SPEAKING)}
+    return _remote_store(url, tuple(sorted(options.items())), tuple(sorted(said.items())))
+
+
+@cache
+def _remote_store(
+    url: str, given: tuple[tuple[str, str], ...], environment: tuple[tuple[str, str], ...]
+) -> obstore.store.ObjectStore:
+    options = dict(given)
     client = {k: v for k, v in options.items() if k.lower().removeprefix("aws_") in _CLIENT_OPTIONS}
     config = {k: v for k, v in options.items() if k not in client}
     return obstore.store.from_url(

@@ -1,8 +1,8 @@
 """Delta tables that this thread has opened: opening one reads its whole log, looking for what is new costs little.
 
 A table is known by the file of its newest commit; one that was made anew under the same path is opened again. In an
-object store that would be a request each time: there tables are opened each time, but for a thread that holds the
-lake's run lock, beside which nobody commits. It opens each once, and looks for what is new after its own commits.
+object store a copy of its log is read (`mirror`), brought up to date each time, or where the thread holds the lake's
+run lock, beside which nobody commits, once and after its own commits.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from urllib.parse import unquote
 
 import polars as pl
 from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
+
+from customer360.platform.lake import mirror
 
 Stamp = tuple[int, int, int]
-AT_ONCE = 16  # tables of an object store that are opened side by side
+AT_ONCE = 16  # tables of an object store that are looked at side by side
 
 
 @dataclass(frozen=True)
@@ -82,18 +83,17 @@ _of_thread = threading.local()
 
 
 def opened(uri: str, options: dict[str, str]) -> Opened:
-    """The table at its newest version.
+    """The table at its newest version, as its log tells it; to change one of an object store, see `writable`.
 
     Raises:
         TableNotFoundError: there is none.
     """
+    uri = _log_of(uri, options)
     known: dict[str, Opened] = _of_thread.__dict__.setdefault("known", {})
-    if "://" in uri:
-        return _remote(uri, options, known)
     found = known.get(uri)
     if found is None or found.stamp is None or _stamp(uri, found.table.version()) != found.stamp:
         known.pop(uri, None)
-        table = DeltaTable(uri, storage_options=options or None)
+        table = DeltaTable(uri)
         found = known[uri] = Opened(table, _stamp(uri, table.version()))
         return found
     before = found.table.version()
@@ -107,17 +107,34 @@ def opened(uri: str, options: dict[str, str]) -> Opened:
     return found
 
 
-def _remote(uri: str, options: dict[str, str], known: dict[str, Opened]) -> Opened:
-    if not _is_alone(uri):
-        return Opened(DeltaTable(uri, storage_options=options or None), None)
-    found = known.get(uri)
-    if found is None:
-        found = known[uri] = Opened(DeltaTable(uri, storage_options=options or None), None)
-    elif uri in _of_thread.changed:
-        found.table.update_incremental()
-        found = known[uri] = Opened(found.table, None)
-    _of_thread.changed.discard(uri)
-    return found
+def writable(uri: str, options: dict[str, str]) -> DeltaTable:
+    """The table where it is stored, at its newest version."""
+    if "://" not in uri:
+        return opened(uri, options).table
+    handles: dict[str, DeltaTable] = _of_thread.__dict__.setdefault("writable", {})
+    if uri in handles and _is_alone(uri):
+        handles[uri].update_incremental()
+    else:
+        handles[uri] = DeltaTable(uri, storage_options=options or None)
+    return handles[uri]
+
+
+def is_stored(uri: str, options: dict[str, str]) -> bool:
+    """Whether there is a table."""
+    log = _log_of(uri, options)
+    return is_open(log) or DeltaTable.is_deltatable(log)
+
+
+def _log_of(uri: str, options: dict[str, str]) -> str:
+    """Where the log of a table is read: where it is stored, or its copy, brought up to date."""
+    if "://" not in uri:
+        return uri
+    seen: set[str] = _of_thread.__dict__.setdefault("seen", set())
+    if uri not in seen:
+        mirror.refresh(uri, options)
+        if _is_alone(uri):
+            seen.add(uri)
+    return str(mirror.folder_of(uri))
 
 
 def _is_alone(uri: str) -> bool:
@@ -128,45 +145,33 @@ def _is_alone(uri: str) -> bool:
 @contextmanager
 def alone(root: str) -> Iterator[None]:
     """For a thread that holds the run lock of a lake in an object store: within, only its own commits change tables."""
-    _of_thread.alone, _of_thread.changed = root, set()
+    _of_thread.alone = root
     try:
         yield
     finally:
-        known: dict[str, Opened] = _of_thread.__dict__.get("known", {})
-        for uri in [uri for uri in known if _is_alone(uri)]:
-            del known[uri]
+        for kept in ("seen", "writable"):
+            _of_thread.__dict__.pop(kept, None)
         _of_thread.alone = None
 
 
 def outdate(uri: str) -> None:
     """Say that a table has a new version; of one that is stored in a folder that is seen without it."""
-    if _is_alone(uri):
-        _of_thread.changed.add(uri)
+    _of_thread.__dict__.get("seen", set()).discard(uri)
 
 
-def open_together(uris: Iterable[str], options: dict[str, str]) -> None:
-    """Open tables that are there side by side, as each waits for the store; none where `opened` would not keep it."""
-    known: dict[str, Opened] = _of_thread.__dict__.setdefault("known", {})
-    wanted = sorted({uri for uri in uris if _is_alone(uri)} - known.keys())
-    if not wanted:
-        return
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = pool.map(lambda uri: _if_there(uri, options), wanted)
-        known |= {uri: Opened(table, None) for uri, table in zip(wanted, found, strict=True) if table is not None}
-
-
-def _if_there(uri: str, options: dict[str, str]) -> DeltaTable | None:
-    try:
-        return DeltaTable(uri, storage_options=options or None)
-    except TableNotFoundError:
-        return None
+def look_together(uris: Iterable[str], options: dict[str, str]) -> None:
+    """Bring copies of logs up to date side by side; nothing where each would have to be looked at again."""
+    seen: set[str] = _of_thread.__dict__.setdefault("seen", set())
+    wanted = sorted({uri for uri in uris if _is_alone(uri)} - seen)
+    if wanted:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(lambda uri: mirror.refresh(uri, options), wanted))
+        seen.update(wanted)
 
 
 def is_open(uri: str) -> bool:
-    """Whether this thread has opened the table and it is still there, as far as that can be told without opening it."""
+    """Whether this thread has opened the log and it is still there, as far as that can be told without opening it."""
     found = _of_thread.__dict__.get("known", {}).get(uri)
-    if found is not None and _is_alone(uri):
-        return True
     return found is not None and found.stamp is not None and _stamp(uri, found.table.version()) == found.stamp
 
 

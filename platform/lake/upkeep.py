@@ -39,7 +39,7 @@ def vacuum(lake: Lake, name: str, retention: timedelta = KEPT, *, dry_run: bool 
             f"a retention of {retention / timedelta(days=1):g} days would break that"
         )
     sizes = lake.sizes(name)
-    deleted = lake.delta(name).vacuum(
+    deleted = lake.writable(name).vacuum(
         int(retention / timedelta(hours=1)),
         dry_run=dry_run,
         enforce_retention_duration=False,  # ours is the stricter one

@@ -81,7 +81,7 @@ def run(settings: Settings, request: RunRequest, *, rules: dict[str, Any]) -> Ru
         with lake.run_lock(f"{request.command} {record.id}"):
             driver = _Driver(settings, request, rules, executor, record)
             needed = request.lands(chosen)
-            lake.open_together(request.touches(chosen) | needed)
+            lake.look_together(request.touches(chosen) | needed)
             driver.land(needed)
             if request.as_of is None and any(graph.NODES[name].needs_date for name in chosen):
                 driver.check_landed(needed)

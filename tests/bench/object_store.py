@@ -28,7 +28,7 @@ from typing import Any
 
 CLI = [sys.executable, "-m", "customer360.serve.cli"]
 # What says when or how a row was made, not what it holds.
-OWN = ("_landed_at", "_batch_seq", "_run_id", "quarantined_at", "updated_at", "created_at")
+OWN = ("_ingested_at", "committed_at", "seal", "previous_seal")
 
 
 # ---- the store ------------------------------------------------------------------------------------------------

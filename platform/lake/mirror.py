@@ -1,0 +1,79 @@
+"""Logs of tables in an object store, copied beside this process: what a table holds is told by each commit of its log,
+and each is a request there.
+
+A copy is brought up to date by one listing and by the objects that are new in it, known by their etags; what the log
+was cleaned of goes here, too. Data files are not copied. Copies last as long as the process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+import threading
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import obstore
+
+from customer360.platform.lake.objects import remote_store
+
+COMMITS = 200  # newest commits that are copied, although a checkpoint stands for them: their facts are asked for
+
+_OF_VERSION = re.compile(r"_delta_log/(?P<version>\d{20})\.(?P<kind>json|checkpoint\.)")
+_etags: dict[str, dict[str, str]] = {}  # by table: what its copy holds
+_lock = threading.Lock()
+
+
+def folder_of(uri: str) -> Path:
+    """The folder of a table's copy; absent where the table has no log, as far as was seen."""
+    return Path(_kept().name) / hashlib.sha256(uri.encode()).hexdigest()[:24]
+
+
+def refresh(uri: str, options: Mapping[str, str]) -> None:
+    """Bring the copy of a table's log up to date."""
+    root, layer, table = uri.rsplit("/", 2)
+    store = remote_store(root, options)
+    prefix, folder = f"{layer}/{table}/", folder_of(uri)
+    listed = {
+        meta["path"].removeprefix(prefix): f"{meta['e_tag']} {meta['size']}"
+        for page in obstore.list(store, f"{prefix}_delta_log")
+        for meta in page
+    }
+    wanted = _needed(listed)
+    with _lock:
+        held = dict(_etags.get(uri, {}))
+    for path in sorted(held.keys() - wanted):  # a table that was made anew has other objects of the same names
+        (folder / path).unlink(missing_ok=True)
+        del held[path]
+    for path in sorted(path for path in wanted if held.get(path) != listed[path]):
+        _copy(store, prefix + path, folder / path)
+        held[path] = listed[path]
+    if not held and folder.exists():
+        (folder / "_delta_log").rmdir()
+        folder.rmdir()
+    with _lock:
+        _etags[uri] = held
+
+
+def _copy(store: obstore.store.ObjectStore, source: str, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    whole = target.with_name(f"{target.name}.{threading.get_ident()}.new")
+    whole.write_bytes(bytes(obstore.get(store, source).bytes()))
+    whole.replace(target)
+
+
+def _needed(listed: Mapping[str, str]) -> set[str]:
+    """Objects of a log that tell its newest version, and its newest commits."""
+    found = [(path, match) for path in listed if (match := _OF_VERSION.match(path))]
+    checkpoints = [int(m["version"]) for _, m in found if m["kind"] != "json"]
+    commits = sorted(int(m["version"]) for _, m in found if m["kind"] == "json")
+    newest = max(checkpoints, default=-1)
+    since = min([newest + 1, *commits[-COMMITS:][:1]]) if checkpoints else -1
+    return {p for p, m in found if int(m["version"]) >= (since if m["kind"] == "json" else newest)}
+
+
+@cache
+def _kept() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="customer360-logs-")

@@ -1,0 +1,97 @@
+"""Copies of the logs of tables in an object store say what the logs say, and one run asks for each once."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import obstore
+import polars as pl
+import pytest
+
+from customer360.platform import tables
+from customer360.platform.lake import Lake, mirror
+from customer360.platform.lake.opened import alone, is_stored, look_together, opened, outdate
+from customer360.platform.tables import Integer, Table
+
+NAME, ROOT = "silver.t_marks", "s3://lake/house"
+URI = f"{ROOT}/silver/t_marks"
+
+
+@pytest.fixture
+def marks(registries: None, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    """A lake in a folder, which the copies take for one in an object store."""
+
+    class Marks(Table, table=NAME):
+        """One row per mark."""
+
+        id = Integer()
+
+    def stored(root: str, options: object) -> obstore.store.ObjectStore:
+        assert root == ROOT
+        return obstore.store.LocalStore(lake.root, mkdir=True)
+
+    monkeypatch.setattr(mirror, "remote_store", stored)
+    lake.ensure(Marks)
+    return lake
+
+
+def mark(lake: Lake, *numbers: int, version: int = 1) -> None:
+    adds = [lake.write_file(NAME, pl.DataFrame({"id": [n]}, schema={"id": pl.Int64}), {}) for n in numbers]
+    lake.replace(NAME, adds, scope={}, app="node:x", app_version=version)
+
+
+def test_a_copy_says_what_the_log_says_after_each_commit(marks: Lake) -> None:
+    assert opened(URI, {}).files() == []
+    for version, numbers in enumerate(((1, 2), (2, 3), (4,)), 1):
+        mark(marks, *numbers, version=version)
+        found = opened(URI, {})
+        assert found.files() == marks.files(NAME)
+        assert (found.table.version(), found.transaction("node:x")) == (marks.version(NAME), version)
+
+
+def test_a_table_that_is_gone_or_made_anew_is_seen(marks: Lake) -> None:
+    mark(marks, 1, 2)
+    assert is_stored(URI, {}) and len(opened(URI, {}).files()) == 2
+    shutil.rmtree(Path(marks.uri(NAME)))
+    assert not is_stored(URI, {}) and not is_stored(f"{ROOT}/silver/t_none", {})
+    Lake(marks.root).ensure(tables.by_name(NAME))
+    assert is_stored(URI, {}) and opened(URI, {}).files() == []
+
+
+def test_commits_that_a_checkpoint_stands_for_are_left_out_but_the_newest(
+    marks: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "COMMITS", 2)
+    for version in range(1, 6):
+        mark(marks, version, version=version)
+    marks.delta(NAME).create_checkpoint()
+    mark(marks, 7, version=7)
+    found = opened(URI, {})
+    copied = sorted(p.name for p in (mirror.folder_of(URI) / "_delta_log").iterdir())
+    assert copied == [f"{5:020}.checkpoint.parquet", f"{5:020}.json", f"{6:020}.json"]
+    assert found.files() == marks.files(NAME) and found.transaction("node:x") == 7
+
+
+def test_who_holds_the_run_lock_asks_once_and_after_its_own_commits(
+    marks: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    whole = mirror.refresh
+
+    def refresh(uri: str, options: dict[str, str]) -> None:
+        asked.append(uri)
+        whole(uri, options)
+
+    monkeypatch.setattr(mirror, "refresh", refresh)
+    opened(URI, {}), opened(URI, {})
+    assert asked == [URI] * 2
+    with alone(ROOT):
+        look_together([URI], {})
+        opened(URI, {}), opened(URI, {}), is_stored(URI, {})
+        assert asked == [URI] * 3
+        mark(marks, 5)
+        outdate(URI)
+        assert len(opened(URI, {}).files()) == 1 and asked == [URI] * 4
+    mark(marks, 5, 6, version=2)
+    assert len(opened(URI, {}).files()) == 2 and asked == [URI] * 5
