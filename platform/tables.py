@@ -350,9 +350,10 @@ def without(numbered: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
 
 def _broken(table: type[Table], numbered: pl.DataFrame) -> pl.DataFrame:
     """One row a broken rule of the contract, `FAILURES` without values."""
-    columns = [*table.columns(), ROW]
     declared = _judge_of(table).columns()
-    if all(numbered.schema[c] == declared[c].dtype for c in columns) and all(numbered.select(_kept_by_all(table)).row(0)):
+    columns = [*table.columns(), ROW]
+    is_typed = all(numbered.schema[c] == declared[c].dtype for c in columns)
+    if is_typed and all(numbered.select(_kept_by_all(table)).row(0)):
         return pl.DataFrame(schema=FAILURES)
     result = _judge_of(table).filter(numbered.select(columns), cast=True)  # type: ignore[arg-type]  # a class is hashable
     return _rule_failures(result.failure.details()) if len(result.failure) else pl.DataFrame(schema=FAILURES)
