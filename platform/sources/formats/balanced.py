@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from customer360.platform.sources.formats.lines import Lines
-from customer360.platform.sources.formats.odd_objects import whole
+from customer360.platform.sources.formats.odd_objects import stands_after, whole
 
 COLON, QUOTE, BLANK, BEGINS_NULL = 58, 34, 32, ord("n")
 PLAIN = {str, int, float, bool, type(None)}
@@ -96,7 +96,7 @@ def _written(data: np.ndarray) -> tuple[int, int] | None:
         before, colon = piece[:size], piece[1 : size + 1] == COLON
         blank = before <= BLANK
         blank &= colon
-        if blank.any() and _parts_keys(data, first + np.flatnonzero(blank)):
+        if blank.any() and stands_after(data, first + np.flatnonzero(blank), QUOTE):
             return None
         colon &= before == QUOTE
         values += int(np.count_nonzero(colon))
@@ -106,13 +106,3 @@ def _written(data: np.ndarray) -> tuple[int, int] | None:
         if colon.any():
             nulls += int(np.count_nonzero(colon & (piece[3 : size + 3] == BEGINS_NULL)))
     return values - nulls, nulls
-
-
-def _parts_keys(data: np.ndarray, places: np.ndarray) -> bool:
-    """Whether a quote stands before the blanks at some places."""
-    while len(places):
-        held = data[places]
-        if (held == QUOTE).any():
-            return True
-        places = places[(held <= BLANK) & (places > 0)] - 1
-    return False

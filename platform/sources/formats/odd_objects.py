@@ -47,19 +47,25 @@ def odd_lines(lines: Lines, unlike: np.ndarray) -> np.ndarray:
 
 def has_odd_escapes(lines: Lines) -> bool:
     """Whether a line that holds no object as a value may have half of a surrogate pair, or escapes in an array."""
-    escapes = _escapes(lines.data)
+    escapes = _places(lines.data, BACKSLASH)
     if not len(escapes):
         return False
-    return _has_surrogates(lines.data, escapes) or _holds(lines.data, OPENING[1])
+    return _has_surrogates(lines.data, escapes) or stands_after(lines.data, _places(lines.data, OPENING[1]) - 1, COLON)
 
 
-def _holds(data: np.ndarray, byte: int) -> bool:
-    return any((data[at : at + AT_ONCE] == byte).any() for at in range(0, len(data), AT_ONCE))
+def stands_after(data: np.ndarray, places: np.ndarray, byte: int) -> bool:
+    """Whether a byte stands at one of some places, or before the blanks that stand there."""
+    places = places[places >= 0]
+    while len(places):
+        held = data[places]
+        if (held == byte).any():
+            return True
+        places = places[(held <= SPACE) & (places > 0)] - 1
+    return False
 
 
-def _escapes(data: np.ndarray) -> np.ndarray:
-    """Where backslashes stand."""
-    pieces = [np.flatnonzero(data[at : at + AT_ONCE] == BACKSLASH) + at for at in range(0, len(data), AT_ONCE)]
+def _places(data: np.ndarray, byte: int) -> np.ndarray:
+    pieces = [np.flatnonzero(data[at : at + AT_ONCE] == byte) + at for at in range(0, len(data), AT_ONCE)]
     return np.concatenate(pieces) if pieces else np.empty(0, np.int64)
 
 
@@ -71,7 +77,7 @@ def _has_surrogates(data: np.ndarray, escapes: np.ndarray) -> bool:
 def _with_odd_escapes(lines: Lines) -> list[np.ndarray]:
     """Lines with escapes and nested values, and lines with half of a surrogate pair."""
     data, odd = lines.data, list[np.ndarray]()
-    escapes = _escapes(data)
+    escapes = _places(data, BACKSLASH)
     if not len(escapes):
         return odd
     braces, brackets = OPENING
