@@ -311,9 +311,9 @@ def _judge_of(table: type[Table]) -> type[dy.Schema]:
 
 
 @cache
-def _kept_by_all(table: type[Table]) -> list[pl.Expr]:
-    """Of each rule of the contract, whether all rows keep it."""
-    rules = _judge_of(table)._validation_rules(with_cast=False)
+def _kept_by_all(judge: type[dy.Schema]) -> list[pl.Expr]:
+    """Of each rule, whether all rows keep it; a rule that cannot be told of a row is kept."""
+    rules = judge._validation_rules(with_cast=False)
     return [rule.expr.all().alias(str(place)) for place, rule in enumerate(rules.values())]
 
 
@@ -350,11 +350,12 @@ def judge(table: type[Table], frame: pl.DataFrame, also: pl.DataFrame | None = N
     (kept in ``_rescued``) breaks the rule ``type`` of its column; one that ingest nulled for another rule is judged
     anew. ``also`` are rules (`FAILURES`) that rows break and the contract alone cannot tell.
     """
-    optional = list(_optional(table))
-    numbered = rescued.put_back(frame, _optional(table)).with_row_index(ROW)
-    types = _type_failures(table, numbered)
+    types = _optional(table)  # type: ignore[arg-type]  # a class is hashable
+    optional = list(types)
+    numbered = rescued.put_back(frame, types).with_row_index(ROW)
+    uncast = _type_failures(table, numbered)
     spared = pl.col("column").is_in(optional)
-    refusing, nulled = [types.filter(~spared)], [types.filter(spared)]
+    refusing, nulled = [uncast.filter(~spared)], [uncast.filter(spared)]
     found, left = _broken(table, numbered), numbered
     found = found if also is None else pl.concat([found, also])
     while found.height:
@@ -389,12 +390,12 @@ def _broken(table: type[Table], numbered: pl.DataFrame) -> pl.DataFrame:
     """One row a broken rule of the contract, `FAILURES` without values."""
     if numbered.height <= FEW and _is_sound(table, numbered):
         return pl.DataFrame(schema=FAILURES)
-    columns = [*table.columns(), ROW]
-    declared = _judge_of(table).columns()
+    judge = _judge_of(table)  # type: ignore[arg-type]  # a class is hashable
+    columns, declared = [*table.columns(), ROW], judge.columns()
     is_typed = all(numbered.schema[c] == declared[c].dtype for c in columns)
-    if is_typed and all(numbered.select(_kept_by_all(table)).row(0)):
+    if is_typed and all(numbered.select(_kept_by_all(judge)).row(0)):  # type: ignore[arg-type]
         return pl.DataFrame(schema=FAILURES)
-    result = _judge_of(table).filter(numbered.select(columns), cast=True)  # type: ignore[arg-type]  # a class is hashable
+    result = judge.filter(numbered.select(columns), cast=True)
     return _rule_failures(result.failure.details()) if len(result.failure) else pl.DataFrame(schema=FAILURES)
 
 

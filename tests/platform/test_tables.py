@@ -6,6 +6,7 @@ import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
+from unittest import mock
 
 import dataframely as dy
 import polars as pl
@@ -224,6 +225,16 @@ def test_a_failed_cast_is_a_type_failure_and_hides_what_follows_from_it(people: 
 def test_judge_of_an_empty_frame(people: type[Table]) -> None:
     verdict = tables.judge(people, pl.DataFrame(schema=tables.schema(people)))
     assert (verdict.valid.height, verdict.failures.height) == (0, 0)
+
+
+@pytest.mark.parametrize("ages", [[1, 2], [None, 2], [1, -2], [None, -1]])
+def test_rows_that_keep_all_rules_are_judged_like_others(people: type[Table], ages: list[int | None]) -> None:
+    frame = frame_of(people, *({"ID": str(place), "age": age} for place, age in enumerate(ages)))
+    found = tables.judge(people, frame)
+    with mock.patch.object(tables, "_kept_by_all", lambda _: [pl.lit(value=False)]):
+        one_by_one = tables.judge(people, frame)
+    assert found.valid.equals(one_by_one.valid) and found.nulled.equals(one_by_one.nulled)
+    assert found.failures.equals(one_by_one.failures)
 
 
 def test_conform_orders_and_casts(people: type[Table]) -> None:

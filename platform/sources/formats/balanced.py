@@ -16,11 +16,11 @@ import numpy as np
 import polars as pl
 
 from customer360.platform.sources.formats.lines import Lines
-from customer360.platform.sources.formats.odd_objects import whole
+from customer360.platform.sources.formats.odd_objects import stands_after, whole
 
 COLON, QUOTE, BLANK, BEGINS_NULL = 58, 34, 32, ord("n")
 PLAIN = {str, int, float, bool, type(None)}
-AHEAD = (2, 3)  # of a quote: where the value begins, without and with a blank before it
+AHEAD = 3  # bytes from the end of a key to where its value begins at the latest, unless blanks are wasted
 AT_ONCE = 1 << 17  # bytes
 LOOKED_AT = 128  # lines whose keys are taken for those of the text
 
@@ -89,32 +89,20 @@ def _written(data: np.ndarray) -> tuple[int, int] | None:
     """
     values = nulls = 0
     for first in range(0, len(data), AT_ONCE):  # what fits the cache takes half the time
-        piece = data[first : first + AT_ONCE + len(AHEAD)]
-        size = min(AT_ONCE, len(piece) - 1)
-        colon = piece[1 : size + 1] == COLON
-        blank = (piece[:size] <= BLANK) & colon
-        if blank.any() and _parts_keys(data, first + np.flatnonzero(blank)):
+        piece = data[first : first + AT_ONCE + AHEAD]
+        if len(piece) <= AHEAD:
+            piece = np.append(piece, np.zeros(AHEAD + 1, np.uint8))
+        size = min(AT_ONCE, len(piece) - AHEAD)
+        before, colon = piece[:size], piece[1 : size + 1] == COLON
+        blank = before <= BLANK
+        blank &= colon
+        if blank.any() and stands_after(data, first + np.flatnonzero(blank), QUOTE):
             return None
-        ends = (piece[:size] == QUOTE) & colon
-        values += int(np.count_nonzero(ends))
-        nulls += _begin_null(piece, ends)
+        colon &= before == QUOTE
+        values += int(np.count_nonzero(colon))
+        after = piece[2 : size + 2]
+        nulls += int(np.count_nonzero(colon & (after == BEGINS_NULL)))
+        colon &= after == BLANK
+        if colon.any():
+            nulls += int(np.count_nonzero(colon & (piece[3 : size + 3] == BEGINS_NULL)))
     return values - nulls, nulls
-
-
-def _begin_null(piece: np.ndarray, ends: np.ndarray) -> int:
-    """How many of the quotes that end a key stand before a null, with or without a blank between."""
-    after = [piece[ahead : ahead + len(ends)] for ahead in AHEAD]
-    short = [np.append(held, np.zeros(len(ends) - len(held), np.uint8)) for held in after]
-    count = int(np.count_nonzero(ends & (short[0] == BEGINS_NULL)))
-    parted = ends & (short[0] == BLANK)
-    return count + (int(np.count_nonzero(parted & (short[1] == BEGINS_NULL))) if parted.any() else 0)
-
-
-def _parts_keys(data: np.ndarray, places: np.ndarray) -> bool:
-    """Whether a quote stands before the blanks at some places."""
-    while len(places):
-        held = data[places]
-        if (held == QUOTE).any():
-            return True
-        places = places[(held <= BLANK) & (places > 0)] - 1
-    return False

@@ -14,7 +14,7 @@ import pyarrow as pa
 from customer360.platform.sources.formats import balanced, keys
 from customer360.platform.sources.formats.keys import Keys
 from customer360.platform.sources.formats.lines import NEWLINE, Lines, dead_frame, halve, split_lines, undecodable
-from customer360.platform.sources.formats.odd_objects import as_text, odd_lines
+from customer360.platform.sources.formats.odd_objects import as_text, has_odd_escapes, odd_lines
 from customer360.platform.sources.formats.records import POSITION, numbered
 
 OPENING, CLOSING, RETURN = 123, 125, 13
@@ -25,7 +25,7 @@ def records_of(data: bytes, first_position: int) -> tuple[pl.DataFrame, pl.DataF
     """Records and dead letters of a text that has an object a line, and how many records it holds."""
     lines = split_lines(data, np.frombuffer(data, dtype=np.uint8) == NEWLINE)
     height = len(lines.starts)
-    if not len(odd_lines(lines, np.empty(0, np.int64))):
+    if not has_odd_escapes(lines):
         frame, bad = _at_once(data, lines)
         if frame is not None:
             places = pl.Series(POSITION, _others(lines, bad) + first_position, dtype=pl.Int64)
@@ -154,6 +154,8 @@ def _told(fault: Exception) -> str:
 
 
 def _others(lines: Lines, known: Collection[int]) -> np.ndarray:
+    if not known:
+        return np.arange(len(lines.starts))
     return np.setdiff1d(np.arange(len(lines.starts)), np.fromiter(known, np.int64, len(known)), assume_unique=True)
 
 

@@ -45,35 +45,49 @@ def odd_lines(lines: Lines, unlike: np.ndarray) -> np.ndarray:
     return found[found >= 0]
 
 
+def has_odd_escapes(lines: Lines) -> bool:
+    """Whether a line that holds no object as a value may have half of a surrogate pair, or escapes in an array."""
+    escapes = _places(lines.data, BACKSLASH)
+    if not len(escapes):
+        return False
+    return _has_surrogates(lines.data, escapes) or stands_after(lines.data, _places(lines.data, OPENING[1]) - 1, COLON)
+
+
+def stands_after(data: np.ndarray, places: np.ndarray, byte: int) -> bool:
+    """Whether a byte stands at one of some places, or before the blanks that stand there."""
+    places = places[places >= 0]
+    while len(places):
+        held = data[places]
+        if (held == byte).any():
+            return True
+        places = places[(held <= SPACE) & (places > 0)] - 1
+    return False
+
+
+def _places(data: np.ndarray, byte: int) -> np.ndarray:
+    pieces = [np.flatnonzero(data[at : at + AT_ONCE] == byte) + at for at in range(0, len(data), AT_ONCE)]
+    return np.concatenate(pieces) if pieces else np.empty(0, np.int64)
+
+
+def _has_surrogates(data: np.ndarray, escapes: np.ndarray) -> bool:
+    of_numbers = (data[np.minimum(escapes + 1, len(data) - 1)] == ord("u")).any()
+    return bool(of_numbers) and SURROGATE.search(data.data) is not None
+
+
 def _with_odd_escapes(lines: Lines) -> list[np.ndarray]:
     """Lines with escapes and nested values, and lines with half of a surrogate pair."""
     data, odd = lines.data, list[np.ndarray]()
-    escapes = np.concatenate([_places(data, first) for first in range(0, len(data), AT_ONCE)])
+    escapes = _places(data, BACKSLASH)
     if not len(escapes):
         return odd
-    if _has_nested(lines):
+    braces, brackets = OPENING
+    outermost = np.count_nonzero(data[lines.starts] == braces)
+    if np.count_nonzero(data == braces) > outermost or np.count_nonzero(data == brackets):
         line_of = np.unique(_line_of(lines, escapes))
         odd.append(line_of[np.isin(line_of, _with_nested_values(lines), assume_unique=True)])
-    if (data[np.minimum(escapes + 1, len(data) - 1)] == ord("u")).any():
+    if _has_surrogates(data, escapes):
         odd.append(_line_of(lines, np.array([m.start() for m in SURROGATE.finditer(data.data)], np.int64)))
     return odd
-
-
-def _places(data: np.ndarray, first: int) -> np.ndarray:
-    """Where backslashes stand in the next bytes."""
-    return np.flatnonzero(data[first : first + AT_ONCE] == BACKSLASH) + first
-
-
-def _has_nested(lines: Lines) -> bool:
-    """Whether an object or array may begin elsewhere than where a line does."""
-    data, (brace, bracket) = lines.data, OPENING
-    inside = -np.count_nonzero(data[lines.starts] == brace)
-    for first in range(0, len(data), AT_ONCE):
-        piece = data[first : first + AT_ONCE]
-        inside += np.count_nonzero(piece == brace)
-        if (piece == bracket).any():
-            return True
-    return bool(inside)
 
 
 def _line_of(lines: Lines, places: np.ndarray) -> np.ndarray:

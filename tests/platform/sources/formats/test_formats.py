@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from customer360.platform.sources.formats import read
+from customer360.platform.sources.formats import compressed, read
 from customer360.platform.sources.formats.records import POSITION, Records
 
 
@@ -27,10 +27,23 @@ def dead(records: Records) -> dict[int, bytes]:
     return dict(zip(records.dead[POSITION], records.dead["raw"], strict=True))
 
 
-def test_gzip_is_recognised() -> None:
-    assert rows(read(gzip.compress(b"a\n1\n"), "csv")) == [{"a": "1"}]
+@pytest.fixture(params=["ISA-L", "zlib"])
+def inflating(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the library that inflates fast, and without."""
+    if request.param == "zlib":
+        monkeypatch.setattr(compressed, "igzip", None)
+    elif compressed.igzip is None:
+        pytest.skip("isal is not installed")
 
 
+@pytest.mark.usefixtures("inflating")
+def test_gzip_is_recognised_in_members_and_with_padding() -> None:
+    once = gzip.compress(b"a\n1\n")
+    assert rows(read(once, "csv")) == [{"a": "1"}]
+    assert rows(read(once + gzip.compress(b"2\n") + gzip.compress(b"") + b"\0" * 9, "csv")) == [{"a": "1"}, {"a": "2"}]
+
+
+@pytest.mark.usefixtures("inflating")
 def test_damaged_gzip_is_dead_as_a_whole() -> None:
     whole = gzip.compress(bytes(str(list(range(500))), "ascii"))
     flipped = [whole[:i] + bytes([whole[i] ^ 0xFF]) + whole[i + 1 :] for i in range(10, len(whole) - 4, 7)]

@@ -7,6 +7,7 @@ from unittest import mock
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +19,19 @@ NAMES = ("a", "id", "EVENT_ID", "CUSTOMER_ID", "a_long_name_of_a_column", "é", 
 BREAKS = (b"null", b"[1,2]", b"\xff\xfe", b'{"id":1,,}', b'"x"', b"{}", b"12", b"{", b'{"id":1}{"id":2}')
 NASTY = ("", "a:b", ":", '":', '","id":', '"', "\\", "{", "[1]", "\u2028", "é😀", "null", " ", "2025-01-01T00:00:00")
 LITERALS = ("1", "-0.5", "12345678901234567890123", "1.50", "1e3", "true", "null", "[]", '{"id":1}', '"\\u00e9"')
+
+ODD = (
+    '{"a":1,"c":2}',
+    '{"a":1,"c":null,"d":2}',
+    '{"a" :1,"c":2}',
+    '{"a": 1, "c": null, "b": "x"}',
+    '{"a":1,"a":2,"b":3}',
+    '{"a":1,"a":null,"b":3}',
+    '{"a":null,"b":"{\\"c\\":null}","c":4}',
+    '{"a":":null","c":1}',
+    '{"a":{"b":1}}',
+    "{}",
+)
 
 
 def lines_of(data: bytes) -> Lines:
@@ -60,6 +74,28 @@ def test_records_of_one_parse_are_those_that_are_read_with_care(data: bytes, loo
     assert_as_with_care(data, frame, dead, height)
 
 
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("usual", ['{"a":1,"b":"x"}', '{"a":null,"b":null}', '{"a": "1", "b": null}', '{"b":":"}'])
+def test_a_line_of_other_keys_among_many_is_read_whole(usual: str, odd: str) -> None:
+    lines = [usual] * 400
+    lines[217] = odd
+    data = "\n".join(lines).encode()
+    frame, dead, height = objects.records_of(data, 5)
+    assert_as_with_care(data, frame, dead, height)
+    held = {name for name, value in frame.row(217, named=True).items() if value is not None and name != POSITION}
+    assert held == {name for name, value in json.loads(odd).items() if value is not None}
+
+
+def test_broken_lines_among_many_cost_no_other_line() -> None:
+    lines = [b'{"a":%d,"b":"some text"}' % i for i in range(1000)]
+    for place, broken in zip(range(7, 1000, 150), BREAKS, strict=False):
+        lines[place] = broken
+    frame, dead, height = objects.records_of(b"\n".join(lines), 5)
+    assert (height, dead["raw"].to_list()) == (1000, [line for line in lines if line in BREAKS[:5] + BREAKS[6:]])
+    assert frame.height + dead.height == 1000
+    assert_as_with_care(b"\n".join(lines), frame, dead, height)
+
+
 def assert_as_with_care(data: bytes, frame: pl.DataFrame, dead: pl.DataFrame, height: int) -> None:
     with mock.patch.object(keys, "of", lambda _: None), mock.patch.object(balanced, "parsed", lambda *_: None):
         careful, dead_too, height_too = objects.records_of(data, 5)
@@ -99,7 +135,7 @@ def test_a_broken_line_among_many_costs_its_own_line_alone() -> None:
 
 def test_an_inner_object_that_names_a_key_twice_is_kept() -> None:
     data = b'{"id":1}\n{"id":2,"new":{"k":{"k":1},"k":2}}\n{"id":3,"new":null}\n'
-    frame, dead, _ = objects.records_of(data, 1)
+    frame, dead, _ = objects.records_of(data, 5)
     assert dead.is_empty()
     assert frame["id"].to_list() == ["1", "2", "3"]
     assert frame.schema["new"] == pl.String
