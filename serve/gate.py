@@ -11,6 +11,7 @@ import asyncio
 import math
 import time
 import traceback
+from collections import Counter
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ HEALTH = "/healthz"
 SCOPES = ("profile", "recommendations", "scores", "identity", "rights")
 BODY_SECONDS = 10.0  # for the next piece of a body
 PIECES = 3  # of as many seconds for all of it
+PROMPT_SECONDS = 1.0  # after which a body that is not whole is late
+MOST_LATE = 16  # late bodies of one key at once, and of all who have none
 BURST_SECONDS = 10  # of a key's rate may come at once
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -73,6 +76,7 @@ class Gate:
         self._most_bytes = limits.max_body_kilobytes * 1024
         self._most_at_once = limits.max_ongoing_requests + max(limits.max_queued_requests, 0)
         self._at_once = 0
+        self._late: Counter[str] = Counter()  # bodies that are waited for, by key
         self._rates = Rates()
         self._headers = HEADERS | (
             {"Strict-Transport-Security": ONE_YEAR} if limits.public_url.startswith("https://") else {}
@@ -83,7 +87,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         shared: dict[str, Any] = scope.setdefault("state", {})
-        shared["readings"] = []
+        shared["readings"], shared["late"] = [], None
         has_begun = False
 
         async def answering(message: Message) -> None:
@@ -99,7 +103,7 @@ class Gate:
         self._at_once += 1
         try:
             self._admit(scope)
-            await self._app(scope, self._bounded(receive), answering)
+            await self._app(scope, self._bounded(receive, shared), answering)
         except Exception as fault:
             if has_begun:
                 raise
@@ -107,6 +111,7 @@ class Gate:
             await self._answer(fault, scope, receive, answering)
         finally:
             self._at_once -= 1
+            self._came(shared)
 
     def _admit(self, scope: Scope) -> None:
         """Raises what keeps a request out."""
@@ -131,25 +136,56 @@ class Gate:
     def _too_large(self) -> HTTPException:
         return HTTPException(413, f"a body may have {self._limits.max_body_kilobytes} kilobytes")
 
-    def _bounded(self, receive: Receive) -> Receive:
+    def _bounded(self, receive: Receive, shared: dict[str, Any]) -> Receive:
         """The body, as long as it is short enough and goes on coming."""
-        got, is_whole, until = 0, False, time.monotonic() + PIECES * BODY_SECONDS
+        began = time.monotonic()
+        got, is_whole = 0, False
+
+        async def next_piece() -> Message:
+            coming = asyncio.ensure_future(receive())  # waited for twice: what is cancelled may lose a piece
+            prompt = max(began + PROMPT_SECONDS - time.monotonic(), 0) if shared["late"] is None else 0
+            try:
+                if not (await asyncio.wait({coming}, timeout=prompt))[0]:
+                    self._is_late(shared)
+                left = began + PIECES * BODY_SECONDS - time.monotonic()
+                return await asyncio.wait_for(coming, max(min(BODY_SECONDS, left), 0.001))
+            finally:
+                coming.cancel()
 
         async def bounded() -> Message:
             nonlocal got, is_whole
             if is_whole:
                 return await receive()
             try:
-                message = await asyncio.wait_for(receive(), max(min(BODY_SECONDS, until - time.monotonic()), 0.001))
+                message = await next_piece()
             except TimeoutError:
                 raise HTTPException(408, "the rest of the body did not come") from None
             got += len(message.get("body", b""))
             is_whole = not message.get("more_body", False)
+            if is_whole:
+                self._came(shared)
             if got > self._most_bytes:
                 raise self._too_large()
             return message
 
         return bounded
+
+    def _is_late(self, shared: dict[str, Any]) -> None:
+        """Wait on for a body that is late; few of one key, so that they never take all the room there is."""
+        if shared["late"] is not None:
+            return
+        principal: Principal | None = shared.get("principal")
+        key = principal.key_id if principal else ""
+        if self._late[key] >= MOST_LATE:
+            raise HTTPException(429, "too many bodies that do not come", {"Retry-After": str(math.ceil(BODY_SECONDS))})
+        self._late[key] += 1
+        shared["late"] = key
+
+    def _came(self, shared: dict[str, Any]) -> None:
+        """A body is waited for no longer."""
+        if (key := shared["late"]) is not None:
+            self._late[key] -= 1
+            shared["late"] = None
 
     def _note(self, scope: Scope, status: int) -> None:
         """A line in the audit for each person whose data this answer shows; without the line there is no answer."""

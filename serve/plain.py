@@ -1,4 +1,5 @@
-"""The application in one uvicorn process: sockets that say nothing, or half a request, are closed after a while."""
+"""The application in one uvicorn process: sockets that say nothing, half a request, or read no answer, are closed after
+a while."""
 
 from __future__ import annotations
 
@@ -20,11 +21,14 @@ BACKLOG = 2048
 
 
 def patient_protocol(seconds: float) -> type[HttpToolsProtocol]:
-    """Uvicorn's HTTP/1.1, with a limit to how long a head of a request may take and how large it may be."""
+    """Uvicorn's HTTP/1.1, with a limit to how long a head of a request may take and how large it may be, and to how
+    long an answer may lie unread.
+    """
 
     class PatientProtocol(HttpToolsProtocol):
         head_timer: asyncio.TimerHandle | None = None
         head_bytes = 0
+        unread_timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -43,8 +47,23 @@ def patient_protocol(seconds: float) -> type[HttpToolsProtocol]:
             self.head_came()
             super().on_headers_complete()
 
+        def pause_writing(self) -> None:
+            """The caller reads slower than it asks, or not at all."""
+            super().pause_writing()
+            self.unread_timer = self.loop.call_later(seconds, self.give_up)
+
+        def resume_writing(self) -> None:
+            self.read_on()
+            super().resume_writing()
+
+        def read_on(self) -> None:
+            if self.unread_timer is not None:
+                self.unread_timer.cancel()
+                self.unread_timer = None
+
         def connection_lost(self, exc: Exception | None) -> None:
             self.head_came()
+            self.read_on()
             super().connection_lost(exc)
 
         def wait_for_head(self) -> None:

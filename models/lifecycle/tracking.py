@@ -341,14 +341,20 @@ class Registry:
 
 
 def local_registry(state: Path) -> Registry:
-    """The embedded store below a folder: `mlflow.db` and `artifacts/`."""
+    """The embedded store below a folder: `mlflow.db` and `artifacts/`. Raises ModelError where it is damaged."""
     folder = state.resolve() / "mlflow"
     folder.mkdir(parents=True, exist_ok=True)
     database = folder / "mlflow.db"
-    if _is_half_made(database):
-        _make(database)
     artifacts = (folder / "artifacts").as_uri()
-    relocation.relocate(database, artifacts)
+    try:
+        if _is_half_made(database):
+            _make(database)
+        relocation.relocate(database, artifacts)
+    except sqlite3.DatabaseError as fault:
+        raise ModelError(
+            f"{database} cannot be read ({fault}): restore it (`customer360 restore`), or move the folder away and "
+            f"train the models anew"
+        ) from None
     return Registry(f"sqlite:///{database}", artifacts)
 
 

@@ -1,8 +1,8 @@
-"""Does a damaged file take serving down, and is it found? A publication of the size that `--people` says, each file of
-the state damaged in each way, one at a time; and what checking a publication costs.
+"""Does a damaged file take serving down, and is it found? A publication of the size that `--people` says and a small
+lake, each file of state and lake damaged in each way, one at a time; and what checking a publication costs.
 
-Prints one row a file and way: whether `/healthz` and a profile still answered, from which publication, whether health
-said why, whether `customer360 doctor` named it.
+Prints one row a file and way: what `/healthz` and a profile answered, whether health said why, how much `customer360
+doctor` named; then how many there were, and those where an answer was an error or wrong, or the damage was not found.
 """
 
 from __future__ import annotations
@@ -10,16 +10,19 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from datetime import date
+from contextlib import closing
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import polars as pl
 from starlette.testclient import TestClient
 
-from customer360.platform import access, online
+from customer360.platform import access, audit, online, tables
+from customer360.platform.lake import Lake
 from customer360.platform.online import OnlineStore, files
 from customer360.platform.settings import LakeSettings, Settings
 from customer360.serve import doctor
@@ -32,10 +35,22 @@ WAYS: dict[str, Callable[[Path], object]] = {
     "cut": lambda file: os.truncate(file, file.stat().st_size // 2),
     "one byte": lambda file: changed(file),
     "other version": lambda file: file.write_bytes(b'{"format": 99, "state": "later"}'),
+    "zeros": lambda file: file.write_bytes(bytes(file.stat().st_size)),
+    "other bytes": lambda file: file.write_bytes(os.urandom(max(file.stat().st_size, 64))),
+    "longer": lambda file: file.write_bytes(file.read_bytes() + b"\0more"),
+    "a folder": lambda file: (file.unlink(), file.mkdir()),
 }
-FILES = ("keys.json", "online/CURRENT", "online/LAST_RUN", "online/generations/*/generation.json",
-         "online/generations/*/data.mdb", "refusals/online/CURRENT",
-         "refusals/online/generations/*/data.mdb")  # fmt: skip
+STATE = ("keys.json", "online/CURRENT", "online/LAST_RUN", "online/generations/*/generation.json",
+         "online/generations/*/data.mdb", "refusals/online/CURRENT", "refusals/online/generations/*/generation.json",
+         "refusals/online/generations/*/data.mdb", "audit/*.jsonl", "mlflow/mlflow.db")  # fmt: skip
+LAKE = ("bronze/stores/*/*.parquet", "bronze/stores/_delta_log/*1.json", "_batches/*/*.json", "_runs/*.json")
+UNTOLD = {  # of what is gone, or was added behind the end, nothing says that it was there, or there is no harm
+    ("keys.json", "gone"), ("online/LAST_RUN", "gone"), ("audit/*.jsonl", "gone"), ("audit/*.jsonl", "empty"),
+    ("audit/*.jsonl", "longer"), ("mlflow/mlflow.db", "gone"), ("mlflow/mlflow.db", "longer"),
+    ("refusals/online/CURRENT", "longer"), ("online/CURRENT", "longer"),
+    ("_batches/*/*.json", "gone"), ("_runs/*.json", "gone"), ("_batches/*/*.json", "one byte"),
+    ("_runs/*.json", "one byte"), ("online/LAST_RUN", "one byte"), ("mlflow/mlflow.db", "one byte"),
+}  # fmt: skip
 DOCUMENT = '{"profile": {"person_id": "%s", "may_personalize": true}, "accounts": [], "filler": "%s"}'
 
 
@@ -60,7 +75,26 @@ def prepared(state: Path, people: int) -> str:
     refused = pl.DataFrame({"kind": "refused", "key": ["p1"], "document": ['{"purposes": ["EMAIL"]}']})
     online.publish(state / "refusals", [refused], as_of=date.min, sources={}, is_told=False)
     (state / "online" / "LAST_RUN").write_text('{"state": "unpublished", "command": "run", "at": "2026-03-01"}')
+    audit.append(state, person="p1")
+    (state / "mlflow").mkdir()
+    with closing(sqlite3.connect(state / "mlflow" / "mlflow.db")) as database:
+        database.execute("CREATE TABLE runs AS SELECT 1 AS n")
+        database.commit()
     return access.issue(state, "bench", "service")
+
+
+def stored(root: Path) -> None:
+    """A lake of one table of two batches, with a manifest and a run."""
+    lake, contract = Lake(str(root), buckets=2), tables.by_name("bronze.stores")
+    lake.ensure(contract)
+    wanted = tables.schema(contract)
+    for seq in (1, 2):
+        row = dict.fromkeys(wanted) | {"STORE_ID": f"S{seq}", "_source": "erp", "_seq": seq}
+        frame = pl.DataFrame([row | {"_ingested_at": datetime(2026, 1, seq, tzinfo=UTC)}], schema=wanted)
+        lake.append_batch("bronze.stores", [lake.write_file("bronze.stores", frame, {"_source": "erp"})],
+                          source="erp", seq=seq)  # fmt: skip
+    lake.put("_batches/erp/1.json", b'{"source": "erp", "seq": 1}')
+    lake.put("_runs/1.json", b'{"id": "1"}')
 
 
 def measured(state: Path) -> None:
@@ -82,28 +116,47 @@ def measured(state: Path) -> None:
     )
 
 
+def damaged(kept: Path, here: Path, key: str, pattern: str, way: str) -> tuple[str, list[str]]:
+    """A row of the table, and what is not in order of it."""
+    shutil.rmtree(here, ignore_errors=True)
+    shutil.copytree(kept, here)
+    area = "lake" if pattern in LAKE else "state"
+    WAYS[way](sorted((here / area).glob(pattern))[-1])
+    access._CACHE.clear()
+    settings = Settings(state=str(here / "state"), lake=LakeSettings(root=str(here / "lake"), buckets=2))
+    client = TestClient(build_app(settings), headers={"X-API-Key": key}, raise_server_exceptions=False)
+    health, profile = client.get("/healthz"), client.get("/v1/people/p1")
+    found = list(doctor.findings(settings))
+    why = health.status_code == 200 and bool(health.json()["stale_because"])
+    asked = {"health": health.status_code, "a profile": profile.status_code}
+    wrong = [f"{name} answered {status}" for name, status in asked.items() if status == 500]
+    if profile.status_code == 200 and profile.json()["profile"]["person_id"] != "p1":
+        wrong.append("a profile is another one")
+    if not found and (pattern, way) not in UNTOLD:
+        wrong.append("not found")
+    return f"{pattern:45} {way:14} {health.status_code:<8} {profile.status_code:<8} {why!s:9} {len(found)}", wrong
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--people", type=int, default=20_000)
     people = parser.parse_args().people
     compose()
     with tempfile.TemporaryDirectory() as folder:
-        kept, state = Path(folder, "kept"), Path(folder, "state")
-        key = prepared(kept, people)
-        measured(kept)
-        settings = Settings(state=str(state), lake=LakeSettings(root=str(Path(folder, "lake"))))
+        kept, here = Path(folder, "kept"), Path(folder, "here")
+        key = prepared(kept / "state", people)
+        stored(kept / "lake")
+        measured(kept / "state")
+        faults, count = [], 0
         print(f"{'file':45} {'way':14} {'health':8} profile  says why  found")
-        for pattern in FILES:
-            for way, damage in WAYS.items():
-                shutil.rmtree(state, ignore_errors=True)
-                shutil.copytree(kept, state)
-                damage(sorted(state.glob(pattern))[-1])
-                access._CACHE.clear()
-                client = TestClient(build_app(settings), headers={"X-API-Key": key})
-                health, profile = client.get("/healthz"), client.get("/v1/people/p1")
-                found = len(list(doctor.findings(settings)))
-                why = bool(health.json()["stale_because"])
-                print(f"{pattern:45} {way:14} {health.status_code:<8} {profile.status_code:<8} {why!s:9} {found}")
+        for pattern in (*STATE, *LAKE):
+            for way in WAYS:
+                row, wrong = damaged(kept, here, key, pattern, way)
+                count += 1
+                print(row + (f"   WRONG: {', '.join(wrong)}" if wrong else ""), flush=True)
+                faults += [f"{pattern} {way}: {each}" for each in wrong]
+    print(f"{count} combinations, {len(faults)} not in order", *faults, sep="\n")
+    raise SystemExit(1 if faults else 0)
 
 
 if __name__ == "__main__":

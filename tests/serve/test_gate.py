@@ -247,6 +247,43 @@ def test_a_body_that_trickles_ends(published: Any, client: Any, monkeypatch: pyt
     assert 2 < len(read) < 20
 
 
+def test_bodies_that_do_not_come_leave_room_for_others(
+    published: Any, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One key sends as many half bodies as the server takes requests at once: only few of them are waited for."""
+    monkeypatch.setattr(gate, "PROMPT_SECONDS", 0.05)
+    limits = ServeSettings(max_ongoing_requests=24, max_queued_requests=0)
+    app = build_app(Settings(state=str(published.state), serve=limits))
+    bad, good = (client("service").headers["X-API-Key"] for _ in range(2))
+    scope = scope_of("/v1/identity/lookup", x_api_key=bad, content_type="application/json")
+
+    async def asked(scope: dict[str, Any], seconds: float) -> int:
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            await asyncio.sleep(seconds)
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        await app(scope, receive, send)
+        return int(sent[0]["status"])
+
+    async def together() -> tuple[set[int], int]:
+        stalled = [asyncio.create_task(asked(dict(scope), 60)) for _ in range(24)]
+        while sum(task.done() for task in stalled) < 24 - gate.MOST_LATE:
+            await asyncio.sleep(0.02)
+        status = await asked({**scope_of("/v1/people/p_ann", x_api_key=good), "method": "GET"}, 0)
+        refused = {task.result() for task in stalled if task.done()}
+        for task in stalled:
+            task.cancel()
+        await asyncio.gather(*stalled, return_exceptions=True)
+        return refused, status
+
+    assert asyncio.run(together()) == ({429}, 200)
+
+
 def test_behind_a_prefix_readings_are_audited_and_keys_come_first(own_shop: Any) -> None:
     own_shop.publish()
     app = build_app(Settings(state=str(own_shop.state)))
