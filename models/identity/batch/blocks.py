@@ -176,7 +176,9 @@ def _holding(column: pl.Series, values: pl.Series) -> pl.DataFrame:
 def taken_out(frame: pl.DataFrame, records: pl.Series, *columns: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rows of `frame` that name one of `records` in `columns`, and the others: uncopied where all are others, as they
     mostly are."""
-    named = frame.select(pl.any_horizontal(pl.col(columns or ("record",)).is_in(records.implode()))).to_series()
+    named = pl.repeat(False, frame.height, eager=True)
+    for column in columns or ("record",):
+        named |= frame[column].is_in(records.implode())
     if not named.any():
         return frame.clear(), frame
     return frame.filter(named), frame.filter(~named)
