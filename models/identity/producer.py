@@ -17,7 +17,7 @@ from customer360.models.identity.batch import kept
 from customer360.models.identity.batch import pins as pinned
 from customer360.models.identity.batch.incremental import Resolved, resolve_batch
 from customer360.models.identity.batch.pins import Pins
-from customer360.models.identity.batch.standing import Standing, edge_rows, evidence_versions, key_rows, take_up
+from customer360.models.identity.batch.standing import VERSIONED, Standing, edge_rows, key_rows, take_up
 from customer360.models.identity.batch.state import State
 from customer360.models.identity.evidence.standardize import STANDARD_COLUMNS
 from customer360.models.identity.links import identity_links
@@ -34,7 +34,7 @@ from customer360.models.identity.organisations.mentions import is_mention
 from customer360.models.identity.organisations.telling import ORGANISATION, PERSON
 from customer360.models.identity.registry import decisions
 from customer360.models.identity.registry.succession import advance
-from customer360.models.identity.renewal import renewed
+from customer360.models.identity.renewal import VERSION, renewed
 from customer360.models.identity.rules import IdentityRules, Stitching
 from customer360.models.identity.spill import kept as kept_on_disk
 from customer360.models.identity.spill import spilling
@@ -167,7 +167,7 @@ def _tables(context: Context, records: pl.DataFrame, silver_visitor_logins: pl.L
     found = customers(records, rules)
     stored = registry.number_records(registry.load(lake, rules.ids.seed), found.ids)
     pins, evidence = _pins(lake, found.people, rules)
-    standing, mixed = _standing(lake, found, stored, evidence, pins)
+    standing, mixed = _standing(lake, found, stored, evidence)
     made, firms = _resolved(context, found, stored, standing, mixed, pins)
     clusters = pl.concat([made.clusters, firms.clusters])
     events = advance(stored.registry, clusters, standing.gone, cause=f"model {pins.version}")
@@ -175,7 +175,7 @@ def _tables(context: Context, records: pl.DataFrame, silver_visitor_logins: pl.L
     accounts = stored.assignments.filter(~is_mention())
     records = pl.concat([usable(found.people, evidence), _usable_firms(found.accounts)], how="diagonal_relaxed")
     survived = renewed(lake, records, accounts, rules, decisions.overrides(lake, stored))
-    versions = evidence_versions(evidence, pins).join(survived.versions, on="record_id")
+    versions = evidence.select("record_id", VERSIONED).join(survived.versions, on="record_id")
     of_people = resolved(found.people, accounts, made.state, versions, rules.stitching)
     of_firms = _resolved_firms(found.accounts, stored.assignments, firms.edges).join(survived.versions, on="record_id")
     assignments = pl.concat([of_people, of_firms.select(of_people.columns)])
@@ -202,15 +202,16 @@ def _tables(context: Context, records: pl.DataFrame, silver_visitor_logins: pl.L
 
 
 def _standing(
-    lake: Lake, found: Customers, stored: registry.Stored, evidence: pl.DataFrame, pins: Pins
+    lake: Lake, found: Customers, stored: registry.Stored, evidence: pl.DataFrame
 ) -> tuple[Standing, pl.Series]:
     """What stands resolved of people; and the records of those who hold records of a person and of an organisation,
     since a source has changed its word on one of them."""
     members = stored.registry.members
-    firms = stored.names.join(found.firms.select("record_id"), on="record_id", how="semi")["record"]
-    of = members.with_columns(is_firm=pl.col("record").is_in(firms.implode()))
-    mixed = of.filter(pl.col("is_firm").n_unique().over("person") > 1)["record"]
-    standing = take_up(lake, evidence, pins, stored.names, of.filter(~pl.col("is_firm"))["record"])
+    firms = stored.names.filter(pl.col("record_id").is_in(found.firms["record_id"].implode()))["record"]
+    is_firm = pl.col("record").is_in(firms.implode())
+    beside = members.filter(pl.col("person").is_in(members.filter(is_firm)["person"].implode()))
+    mixed = beside.filter(is_firm.n_unique().over("person") > 1)["record"]
+    standing = take_up(lake, evidence, stored.names, members.filter(~is_firm)["record"])
     if mixed.is_empty():
         return standing, mixed
     known = standing.state.frame["record"]
@@ -225,10 +226,12 @@ def _resolved(
 ) -> tuple[Resolved, Firms]:
     """People of the batch into those that stand, and organisations; what stewards decided holds among each."""
     lake, rules, made = context.lake, context.params, decisions.decisions(context.lake)
-    of_people, of_firms = (
-        decisions.links_of(made, stored.names.join(other.select("record_id"), on="record_id", how="anti"))
-        for other in (found.firms, found.people)
-    )
+    of_people = of_firms = decisions.NO_LINKS
+    if made.height:
+        of_people, of_firms = (
+            decisions.links_of(made, stored.names.join(other.select("record_id"), on="record_id", how="anti"))
+            for other in (found.firms, found.people)
+        )
     people = resolve_batch(
         standing.state,
         standing.batch,
@@ -313,6 +316,8 @@ def resolved(
 def _resolved_firms(accounts: pl.DataFrame, assigned: pl.DataFrame, edges: pl.DataFrame) -> pl.DataFrame:
     """Of the accounts of firms what `silver.identities` says, but their record_version. `assigned`: (record_id,
     person_id) of all records, mentions among them."""
+    if accounts.is_empty():
+        return pl.DataFrame(schema={name: column.dtype for name, column in Identities.columns().items()}).drop(VERSION)
     accepted = edges.filter(pl.col("decision") == ACCEPTED)
     by_steward = accepted.filter(_by_steward())
     told = pl.concat([by_steward["record_id_l"], by_steward["record_id_r"].alias("record_id_l")]).unique()

@@ -47,7 +47,7 @@ def renewed(
     stored, losers = (lake.scan(name).collect() for name in _TABLES[1:])
     same = _unchanged(lake, assigned, versions, stored, overrides)
     anew = assigned.join(same, on="person_id", how="anti")
-    mine = records.join(anew, on="record_id", how="semi")
+    mine = records.filter(pl.col("record_id").is_in(anew["record_id"].implode()))
     people = golden(mine, anew, rules, overrides)
     lost = losing_values(mine, anew, people, rules)
     return Renewed(
@@ -71,17 +71,20 @@ def _unchanged(
     lake: Lake, assigned: pl.DataFrame, versions: pl.DataFrame, stored: pl.DataFrame, overrides: pl.DataFrame
 ) -> pl.DataFrame:
     """(person_id) of the persons whose golden record in the lake holds."""
-    before = lake.scan("silver.identities").select("record_id", was="person_id", before=VERSION).collect()
+    before = lake.scan("silver.identities").select("record_id", "person_id", VERSION).collect()
     now = assigned.select("record_id", "person_id").join(versions, on="record_id")
-    both = now.join(before, on="record_id", how="full", coalesce=True)
     # A version is null where an older release wrote it.
-    is_same = (pl.col("person_id") == pl.col("was")) & (pl.col(VERSION) == pl.col("before"))
-    both = both.filter(~is_same.fill_null(False))
-    came, went = both.select("person_id").drop_nulls(), both.select(person_id="was").drop_nulls()
+    known = before.filter(pl.col(VERSION).is_not_null())
+    came = now.filter(~_marks(now).is_in(_marks(known).implode())).select("person_id")
+    went = before.filter(~_marks(before).is_in(_marks(now).implode())).select("person_id")
     by_steward = stored.filter(pl.col("provenance").str.contains(f'"rule":"{BY_STEWARD}"', literal=True))
-    changed = pl.concat([frame.select("person_id") for frame in (came, went, by_steward, overrides)])
+    changed = pl.concat([frame.select("person_id") for frame in (came, went, by_steward, overrides)]).unique()
     held = stored.select("person_id").join(changed, on="person_id", how="anti")
     return held.join(now, on="person_id", how="semi")
+
+
+def _marks(rows: pl.DataFrame) -> pl.Series:
+    return rows.hash_rows(seed=0)
 
 
 def _with(stored: pl.DataFrame, same: pl.DataFrame, made: pl.DataFrame, *order: str) -> pl.DataFrame:

@@ -27,7 +27,7 @@ from customer360.models.identity import IdentityRules, b_cubed, pairwise, regist
 from customer360.models.identity.batch.incremental import resolve_batch
 from customer360.models.identity.batch.pins import pinned
 from customer360.models.identity.batch.pins import write as write_pins
-from customer360.models.identity.batch.standing import edge_rows, evidence_versions, key_rows, take_up
+from customer360.models.identity.batch.standing import VERSIONED, edge_rows, key_rows, take_up, versioned
 from customer360.models.identity.evaluate import exact_share
 from customer360.models.identity.evidence.mapping import PeopleMapping, people_records
 from customer360.models.identity.evidence.standardize import standardize
@@ -170,13 +170,14 @@ def run_in_lake(
         with timed(seconds, "pins and evidence"):
             pins, evidence = pinned(read, rules)
             write_pins(lake, pins)
+            evidence = versioned(evidence, pins)
         with timed(seconds, "resolve"):
-            standing = take_up(lake, evidence, pins, stored.names, stored.registry.members["record"])
+            standing = take_up(lake, evidence, stored.names, stored.registry.members["record"])
             made = resolve_batch(standing.state, standing.batch, standing.gone, pins, rules)
         with timed(seconds, "registry"):
             stored = registry.commit(stored, advance(stored.registry, made.clusters, cause="first"))
         with timed(seconds, "write"):
-            versions = evidence_versions(evidence, pins).with_columns(record_version=pl.lit(None, pl.Int64))
+            versions = evidence.select("record_id", VERSIONED).with_columns(record_version=pl.lit(None, pl.Int64))
             _write(lake, Identities, resolved(read, stored.assignments, made.state, versions, rules.stitching))
             edges = edge_rows(made.state)
             _write(lake, IdentityEdges, edges)

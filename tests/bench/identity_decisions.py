@@ -3,8 +3,9 @@
     python tests/bench/identity_decisions.py [--scripts 1000] [--seed 0] [--steps 12] [--minutes 120]
 
 After every step: each decision in force holds, what is refused changes nothing, no id leads to somebody else's data, a
-merge parted gives ids back. After every script: the log verifies, is loaded as it stands, and one random change of one
-row of one table is found. Prints counts; ends with 1 where anything failed.
+merge parted gives ids back. After every script: the log verifies, is loaded as it stands, and of one table one row that
+is changed, dropped, cut off, or has a value of another, is found by `verify` with an anchor. Prints counts; ends with 1
+where anything failed.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Script:
     """One registry of a few records in an own lake, and what was done to it."""
 
     def __init__(self, folder: Path, seed: int) -> None:
-        self.rng, self.counts = random.Random(seed), Counter[str]()
+        self.rng, self.counts, self.folder = random.Random(seed), Counter[str](), folder
         self.lake, self.kept = Lake(str(folder), {}, 4), None
         self.lake.ensure(producer.IdentityEdges)
         self.next = self.rng.randint(3, 6)
@@ -152,15 +153,31 @@ class Script:
             if heirs and alias in stored.registry.aliases["alias"]:
                 assert stored.registry.current(alias) in heirs, f"id {alias} leads to somebody else's data"
 
+    def tampered(self, rows: pl.DataFrame, place: int, column: str) -> tuple[str, pl.DataFrame]:
+        """The rows with one changed, dropped or cut off at the end, or with a value that changed places with that of
+        another row; and which of it."""
+        kind = self.rng.choice(("change", "drop", "swap", "truncate"))
+        values = rows[column].to_list()
+        others = [other for other, value in enumerate(values) if value != values[place]]
+        if kind == "swap" and others:
+            other = self.rng.choice(others)
+            values[place], values[other] = values[other], values[place]
+            return kind, rows.with_columns(pl.Series(column, values, dtype=rows.schema[column]))
+        if kind in ("drop", "truncate"):
+            return kind, rows.remove(pl.int_range(pl.len()) == (place if kind == "drop" else rows.height - 1))
+        return "change", _changed(rows, place, column)
+
     def tamper(self) -> None:
+        anchor = self.folder / "anchor.json"
+        registry.write_anchor(self.lake, SEED, anchor)
+        registry.verify(self.lake, SEED, anchor)
         logs = [
             table for table in LOGS if self.lake.exists(_name(table)) and self.lake.scan(_name(table)).collect().height
         ]
         table = self.rng.choice(logs)
         rows = self.lake.scan(_name(table)).collect()
         place, column = self.rng.randrange(rows.height), self.rng.choice(list(table.columns()))
-        kind = self.rng.choice(("change", "drop"))
-        changed = rows.remove(pl.int_range(pl.len()) == place) if kind == "drop" else _changed(rows, place, column)
+        kind, changed = self.tampered(rows, place, column)
         assert not changed.equals(rows), f"{kind} of {_name(table)}.{column} changed nothing"
         self.lake.commit(
             _name(table),
@@ -170,7 +187,7 @@ class Script:
             app_version=1,
         )
         try:
-            registry.verify(self.lake, SEED)
+            registry.verify(self.lake, SEED, anchor)
         except RegistryError as found:
             assert _name(table) in str(found), f"{kind} {_name(table)}.{column}: {found}"
             self.counts[f"tampering found: {kind}"] += 1

@@ -1,7 +1,7 @@
 """A batch into what is resolved, registry committed: `python tests/bench/identity_incremental.py [--records N]`.
 
-With `--lake` what is resolved stands in a lake, and the CPU seconds of each step of the producer of identities are
-printed, up to the rows that it writes; golden records and evidence are compared with ones made anew.
+With `--lake` what is resolved stands in a lake, and the batch goes through the whole producer of identities and the
+writing of its tables; the CPU seconds of each step are printed, and golden records are compared with ones made anew.
 
 Prints the time of each phase, whether the partition and the edges are those of a rebuild under the same pins, and
 whether every person that the batch did not touch kept its id. `--orders K` instead resolves `--records` in K random
@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -23,19 +26,23 @@ import yaml
 from conditions import conditions, measured
 
 from customer360.models.identity import IdentityRules, producer, registry
-from customer360.models.identity.batch import kept, pins
+from customer360.models.identity.batch import pins
 from customer360.models.identity.batch.incremental import Resolved, resolve_batch
-from customer360.models.identity.batch.standing import edge_rows, evidence_versions, key_rows, take_up
 from customer360.models.identity.batch.state import State
 from customer360.models.identity.golden import golden, losing_values
-from customer360.models.identity.registry import core, decisions, succession
-from customer360.models.identity.renewal import renewed
+from customer360.models.identity.organisations.among_customers import customers
+from customer360.models.identity.registry import core, succession
+from customer360.pipelines.silver.behavior import VisitorLogins
+from customer360.pipelines.silver.customers import CustomerRecords
 from customer360.platform import tables
-from customer360.platform.lake import BUCKET, Lake
+from customer360.platform.lake import Lake
+from customer360.platform.run.planning import Context
+from customer360.platform.run.units import conform_to_storage, write_output
 from customer360.platform.tables import Table
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = IdentityRules.model_validate(yaml.safe_load((ROOT / "configs/rules/identity.yaml").read_text()))
+BUCKETS = 16
 
 
 def people(records: int, seed: int) -> pl.DataFrame:
@@ -166,64 +173,95 @@ def batch_into(records: int, size: int) -> None:
         print(f"  peak memory {done.peak:.1f} GiB")
 
 
-def batch_into_lake(records: int, size: int) -> None:
+def batch_into_lake(records: int, size: int, standing: Path | None) -> None:
+    """The batch through the producer of identities, and its tables written as a run writes them."""
     everybody = people(records + size, 7).with_columns(source_system=pl.lit("SHOP"), customer_id="record_id")
+    everybody, batch = as_stored(everybody), everybody["record_id"][:size]
+    before = everybody.filter(~pl.col("record_id").is_in(batch.implode()))
     with tempfile.TemporaryDirectory() as folder:
-        lake = Lake(folder, {}, 16)
-        held, evidence = pins.pinned(everybody[size:], RULES)
-        pins.write(lake, held)
-        kept.keep(lake, everybody[size:], held, evidence)
-        for table, rows in produced(lake, everybody[size:], held, {}).items():
-            write(lake, table, rows)
+        first = standing or Path(folder) / "first"
+        if not first.exists():
+            produced(Lake(str(first), {}, BUCKETS), before, {})
+        shutil.copytree(first, Path(folder) / "lake", symlinks=True)
+        lake = Lake(str(Path(folder) / "lake"), {}, BUCKETS)
         cpu: dict[str, float] = {}
-        done = measured(lambda: produced(lake, everybody, held, cpu))
-        steps = ", ".join(f"{name} {seconds:.2f}" for name, seconds in cpu.items())
-        print(f"{size:,} records into {records:,} in a lake: {done.cpu:.2f} s of CPU ({steps})")
+        done = measured(lambda: produced(lake, everybody, cpu))
+        steps = ", ".join(f"{name} {seconds:.2f}" for name, seconds in cpu.items() if seconds >= 0.005)
+        print(f"{size:,} records into {records:,} in a lake: {done.cpu:.2f} s of CPU, {done.seconds:.2f} s of the wall")
+        print(f"  of it {steps}; peak {done.peak:.2f} GiB; files written and left {done.result}")
         assigned = registry.load(lake, "bench").assignments
-        usable = producer.usable(everybody, pins.evidence(everybody, held, RULES))
+        found = customers(everybody, RULES)
+        usable = producer.usable(found.people, pins.evidence(found.people, pins.read(lake), RULES))
         anew = golden(usable, assigned, RULES)
         losers = losing_values(usable, assigned, anew, RULES)
-        same = done.result[producer.People].equals(anew), done.result[producer.GoldenValues].equals(losers)
+        same = (
+            lake.scan("silver.people").drop("entity_type").collect().sort("person_id").equals(anew),
+            lake.scan("silver.golden_values")
+            .collect()
+            .sort("person_id", "attribute", "rank")
+            .select(losers.columns)
+            .equals(losers),
+        )
         print(f"  golden records and values that did not survive equal to ones made anew: {same}")
 
 
-def produced(
-    lake: Lake, records: pl.DataFrame, held: pins.Pins, cpu: dict[str, float]
-) -> dict[type[Table], pl.DataFrame]:
-    """What the producer of identities makes of these records, and the CPU seconds of each of its steps."""
+STEPS = ("customers", "_pins", "_standing", "_resolved", "advance", "usable", "renewed", "resolved",
+         "organisations", "identity_links", "edge_rows", "key_rows")  # fmt: skip
+OUTPUTS = (
+    producer.IdentityEdges, producer.IdentityKeys, producer.GoldenValues, producer.People, producer.Organisations,
+    producer.OrganisationContacts, producer.IdentityLinks, producer.Identities,
+)  # fmt: skip
 
-    def step(name: str, work):
-        done = measured(work)
-        cpu[name] = done.cpu
-        return done.result
 
-    stored = step("names", lambda: registry.number_records(registry.load(lake, "bench"), records["record_id"]))
-    evidence = step("evidence", lambda: kept.evidence(lake, records, held, RULES))
-    standing = step("take up", lambda: take_up(lake, evidence, held, stored.names, stored.registry.members["record"]))
-    made = step(
-        "resolve",
-        lambda: resolve_batch(standing.state, standing.batch, standing.gone, held, RULES, recheck=standing.near),
+def produced(lake: Lake, records: pl.DataFrame, cpu: dict[str, float]) -> tuple[int, int]:
+    """Run the producer over these records and write its tables; the CPU seconds of each step go into `cpu`. Returns
+    how many files were written, and how many stayed."""
+
+    def timed(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*given: Any, **named: Any) -> Any:
+            start = process_time()
+            made = work(*given, **named)
+            cpu[name.strip("_")] = cpu.get(name.strip("_"), 0.0) + process_time() - start
+            return made
+
+        return run
+
+    places = [(producer, name) for name in STEPS]
+    places += [(registry, name) for name in ("load", "number_records", "commit")]
+    plain = [(place, name, getattr(place, name)) for place, name in places]
+    for place, name, work in plain:
+        setattr(place, name, timed(name, work))
+    rules = RULES.model_copy(update={"ids": RULES.ids.model_copy(update={"seed": "bench"})})
+    context = Context(lake, None, None, rules)  # type: ignore[arg-type]
+    logins = pl.LazyFrame(schema=tables.schema(VisitorLogins))
+    try:
+        made = timed("producer", producer.identities)(context, records.lazy(), logins)
+        return timed("write", written)(lake, dict(zip(OUTPUTS, made, strict=True)))
+    finally:
+        for place, name, work in plain:
+            setattr(place, name, work)
+
+
+def written(lake: Lake, outputs: dict[type[Table], pl.LazyFrame]) -> tuple[int, int]:
+    """Write the tables as a run does."""
+    fresh = kept = 0
+    for table, frame in outputs.items():
+        name = tables.spec(table).name
+        lake.ensure(table)
+        before = {file.path for file in lake.files(name)}
+        adds = write_output(lake, table, conform_to_storage(table, frame, {}), {})
+        lake.replace(name, adds, scope={}, app="bench", app_version=(lake.transaction(name, "bench") or 0) + 1)
+        after = {file.path for file in lake.files(name)}
+        fresh, kept = fresh + len(after - before), kept + len(after & before)
+    return fresh, kept
+
+
+def as_stored(records: pl.DataFrame) -> pl.DataFrame:
+    """The records as `silver.customer_records` has them; what they do not say is null."""
+    wanted = tables.schema(CustomerRecords)
+    return records.sort("record_id").select(
+        pl.col(c).cast(kind) if c in records.columns else pl.lit(None, kind).alias(c) for c, kind in wanted.items()
     )
-    events = step("events", lambda: succession.advance(stored.registry, made.clusters, standing.gone, cause="bench"))
-    stored = step("registry", lambda: registry.commit(stored, events))
-    overrides = decisions.overrides(lake, stored)
-    usable = producer.usable(records, evidence)
-    golden_ = step("golden records", lambda: renewed(lake, usable, stored.assignments, RULES, overrides))
-    versions = evidence_versions(evidence, held).join(golden_.versions, on="record_id")
-    rows = step("rows", lambda: producer.resolved(records, stored.assignments, made.state, versions, RULES.stitching))
-    edges = step("edges", lambda: edge_rows(made.state))
-    return {
-        producer.IdentityEdges: edges, producer.IdentityKeys: key_rows(made.state), producer.People: golden_.people,
-        producer.GoldenValues: golden_.losers, producer.Identities: rows,
-    }  # fmt: skip
-
-
-def write(lake: Lake, table: type[Table], rows: pl.DataFrame) -> None:
-    name = tables.spec(table).name
-    lake.ensure(table)
-    frame = tables.conform(table, rows.lazy()).collect()
-    add = lake.write_file(name, frame, {BUCKET: "0"} if tables.spec(table).bucketed else {})
-    lake.commit(name, [add], app="bench", app_version=1)
 
 
 def random_orders(records: int, orders: int) -> None:
@@ -263,12 +301,13 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=10_000)
     parser.add_argument("--orders", type=int, default=0)
     parser.add_argument("--lake", action="store_true", help="into what stands in a lake")
+    parser.add_argument("--standing", type=Path, help="with --lake: a folder for the lake before the batch, used again")
     given = parser.parse_args()
     print(conditions("polars", "splink", "duckdb", "deltalake"))
     if given.orders:
         random_orders(given.records, given.orders)
     elif given.lake:
-        batch_into_lake(given.records, given.batch)
+        batch_into_lake(given.records, given.batch, given.standing)
     else:
         batch_into(given.records, given.batch)
 

@@ -59,12 +59,24 @@ def meet_first(
     return met, [first_keys(found)] if spill is None else Portions(found, met.batch.height, spill.pairs)
 
 
-def pairs_of(met: Met, keys: tuple[str, ...]) -> pl.DataFrame:
-    """Pairs with at least one record of the batch, as `MEETING`, by places among those that stay and then the batch."""
+def pairs_of(met: Met, keys: tuple[str, ...]) -> Sequence[pl.DataFrame] | Portions:
+    """Pairs with at least one record of the batch, as `MEETING`, by places among those that stay and then the batch: on
+    disk in portions where frames go there, as those of a large batch would be more than all else that it holds."""
+    if (spill := current()) is not None:
+        found = [spill.keep(under(_held(met, keys, n)).sort("pair").collect()) for n in range(len(keys))]
+        return Portions(found, met.stay.height + met.batch.height, spill.pairs)
     own = key_values(met.batch, keys, met.stay.height).join(met.usable, on=BOTH, how="semi")
     near = met.hits.join(own, on=BOTH, how="semi")
     held = pl.concat([own.with_columns(is_new=True), near.with_columns(is_new=False)]).rename({"row": "rid"}).lazy()
-    return meeting(held.filter(key=n).select("value", "rid", "is_new") for n in range(len(keys)))
+    return [meeting(held.filter(key=n).select("value", "rid", "is_new") for n in range(len(keys)))]
+
+
+def _held(met: Met, keys: tuple[str, ...], n: int) -> pl.LazyFrame:
+    """(value, rid, is_new) of one key: those of the batch, and who stays and shares a value with them."""
+    own = key_values(met.batch.select("record", keys[n]), keys[n : n + 1], met.stay.height)
+    own = own.join(met.usable.filter(key=n), on="value", how="semi").select("value", rid="row", is_new=pl.lit(True))
+    near = met.hits.filter(key=n).select("value", rid="row", is_new=pl.lit(False))
+    return pl.concat([own, near.join(own, on="value", how="semi")]).lazy()
 
 
 def meet(
@@ -176,7 +188,9 @@ def _holding(column: pl.Series, values: pl.Series) -> pl.DataFrame:
 def taken_out(frame: pl.DataFrame, records: pl.Series, *columns: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rows of `frame` that name one of `records` in `columns`, and the others: uncopied where all are others, as they
     mostly are."""
-    named = frame.select(pl.any_horizontal(pl.col(columns or ("record",)).is_in(records.implode()))).to_series()
+    named = pl.repeat(False, frame.height, eager=True)
+    for column in columns or ("record",):
+        named |= frame[column].is_in(records.implode())
     if not named.any():
         return frame.clear(), frame
     return frame.filter(named), frame.filter(~named)

@@ -156,7 +156,7 @@ def _met(
         blocks, pairs = meet_first(blocks, keys, caps, threads)
     else:
         blocks = meet(blocks, key_values(old, keys), state.crowded, keys, caps, recheck is not None, threads)
-        pairs = [pairs_of(blocks, keys)]
+        pairs = pairs_of(blocks, keys)
     if blocks.batch.height > batch.height:  # with records that a key which is crowded no more brings in
         tier, near = _tier(blocks.stay, before, blocks.batch, rules)
     return _Meeting(blocks, pairs, tier, near, cut)

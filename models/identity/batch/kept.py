@@ -15,13 +15,15 @@ import polars as pl
 
 from customer360.models.identity.batch import pins as pinned
 from customer360.models.identity.batch.pins import Pins
+from customer360.models.identity.batch.standing import versioned
 from customer360.models.identity.rules import IdentityRules
 from customer360.platform.lake import Lake
-from customer360.platform.lake.pieces import get_piece, put_piece
+from customer360.platform.lake.pieces import map_piece, put_piece
 
 _PATH = "_identity/evidence"
 _LIST = f"{_PATH}.json"
 _MARK = "record_mark"
+_FORM = "mapped, with versions"  # of the pieces: those of another are not read
 _ROWS_A_PIECE = 500_000
 # Every run with new records adds a piece; beyond so many, or with more rows superseded than a fourth, all are written.
 _MOST_PIECES = 32
@@ -29,20 +31,20 @@ _LOOSE = 0.25
 
 
 def evidence(lake: Lake, records: pl.DataFrame, pins: Pins, rules: IdentityRules) -> pl.DataFrame:
-    """As `pins.evidence`, of the records that are not kept as they are now; those that are come from the lake. In the
-    order in which they came: to sort all columns of everybody would cost more than the batch."""
+    """As `pins.evidence`, and `standing.versioned`: of the records that are not kept as they are now it is made, of
+    those that are it comes from the lake. In the order in which they came: to sort all columns of everybody would cost
+    more than the batch."""
     version = _version(records, pins)
     paths = _paths(lake, version)
     if not paths:
         return keep(lake, records, pins, pinned.evidence(records, pins, rules))
-    rows = pl.concat([get_piece(lake, path) for path in paths])
+    rows = pl.concat([map_piece(lake, path) for path in paths])
     marks = _marks(records)
-    same, gone = _places(rows, marks)
-    changed = records.filter(~pl.col("record_id").is_in(rows["record_id"].gather(same).implode()))
+    same, is_changed, gone = _places(rows.select("record_id", _MARK), marks)
     made = rows.clear()
-    if changed.height:
-        made = pinned.evidence(changed, pins, rules).join(marks, on="record_id", maintain_order="left")
-        made = made.select(rows.columns)
+    if is_changed.any():
+        made = versioned(pinned.evidence(records.filter(is_changed), pins, rules), pins)
+        made = made.join(marks, on="record_id", maintain_order="left").select(rows.columns)
     if gone or rows.height - same.len() > _LOOSE * rows.height or len(paths) >= _MOST_PIECES:
         _write(lake, version, [], pl.concat([rows[same], made]))
     elif made.height:
@@ -51,21 +53,24 @@ def evidence(lake: Lake, records: pl.DataFrame, pins: Pins, rules: IdentityRules
     return pl.concat([held, made]).drop(_MARK)
 
 
-def _places(rows: pl.DataFrame, marks: pl.DataFrame) -> tuple[pl.Series, bool]:
-    """Where in the kept `rows` the records lie that are as they were kept; and whether a kept record is gone."""
-    kept = rows.lazy().select("record_id", _MARK).with_row_index("place")
-    now = kept.join(marks.lazy().rename({_MARK: "now"}), on="record_id", how="left", maintain_order="left")
-    found = now.collect()
-    gone = found["now"].null_count() > 0
-    found = found.filter(pl.col(_MARK) == pl.col("now"))
-    # A record that came back to what it once said is kept twice, and alike.
-    if found["record_id"].n_unique() < found.height:
-        found = found.unique("record_id", keep="last", maintain_order=True)
-    return found["place"], gone
+def _places(rows: pl.DataFrame, marks: pl.DataFrame) -> tuple[pl.Series, pl.Series, bool]:
+    """Where in the kept `rows` the records lie that are as they were kept; which records are not; and whether a kept
+    record is gone."""
+    kept = rows.select(_MARK).with_row_index("place")
+    if kept[_MARK].n_unique() < kept.height:  # a record that came back to what it once said is kept twice, and alike
+        kept = kept.unique(_MARK, keep="last", maintain_order=True)
+    found = marks.select(_MARK).join(kept, on=_MARK, how="left", maintain_order="left")["place"]
+    is_same = marks["record_id"].eq_missing(rows["record_id"].gather(found))
+    same = found.filter(is_same).sort()
+    others = pl.int_range(rows.height, eager=True, dtype=pl.UInt32)
+    superseded = rows["record_id"].gather(others.filter(~others.is_in(same.implode())))
+    gone = superseded.len() > 0 and not superseded.is_in(marks["record_id"].implode()).all()
+    return same, ~is_same, gone
 
 
 def keep(lake: Lake, records: pl.DataFrame, pins: Pins, made: pl.DataFrame) -> pl.DataFrame:
-    """Keep `made`, the evidence of all `records` under these pins; returns it."""
+    """Keep `made`, the evidence of all `records` under these pins; returns it with its versions."""
+    made = versioned(made, pins)
     marked = made.join(_marks(records), on="record_id", maintain_order="left")
     _write(lake, _version(records, pins), [], marked)
     return made
@@ -79,7 +84,7 @@ def discard(lake: Lake) -> None:
 def _write(lake: Lake, version: str, paths: Sequence[str], rows: pl.DataFrame) -> None:
     """`rows` beside what lies at `paths`; whatever else was kept goes."""
     parts = rows.rechunk().iter_slices(_ROWS_A_PIECE)
-    held = [*paths, *(put_piece(lake, f"{_PATH}/{version}", part) for part in parts)]
+    held = [*paths, *(put_piece(lake, f"{_PATH}/{version}", part, mapped=True) for part in parts)]
     lake.put(_LIST, json.dumps({"version": version, "pieces": held}).encode())
     lake.delete(path for path in lake.objects(_PATH) if path not in held)
 
@@ -92,7 +97,7 @@ def _paths(lake: Lake, version: str) -> list[str]:
 
 def _version(records: pl.DataFrame, pins: Pins) -> str:
     """Of pins and columns: with others nothing kept holds."""
-    text = json.dumps([pins.version, [(name, str(kind)) for name, kind in records.schema.items()]])
+    text = json.dumps([_FORM, pins.version, [(name, str(kind)) for name, kind in records.schema.items()]])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from customer360.models.identity.batch.pins import Pins
-from customer360.models.identity.batch.state import EDGES, PLACE, VERDICTS, State, at_places, key_columns
+from customer360.models.identity.batch.state import EDGES, PLACE, VERDICTS, State, alongside, at_places, key_columns
 from customer360.models.identity.evidence.features import KEY_PREFIX
 from customer360.models.identity.organisations.telling import ORGANISATION
 from customer360.platform.lake import Lake
 
-_VERSIONED = "evidence_version"
+VERSIONED = "evidence_version"
 
 
 @dataclass(frozen=True)
@@ -27,30 +28,29 @@ class Standing:
     near: pl.Series | None
 
 
-def evidence_versions(evidence: pl.DataFrame, pins: Pins) -> pl.DataFrame:
-    """(record_id, evidence_version): equal numbers mean that nothing which decides a record's pairs has changed."""
+def versioned(evidence: pl.DataFrame, pins: Pins) -> pl.DataFrame:
+    """The evidence with `evidence_version`: equal numbers mean that nothing which decides a record's pairs has
+    changed."""
     seed = int(pins.version[:15], 16)
     parts = [c for c in evidence.columns if not c.startswith((KEY_PREFIX, "tf_")) and c not in ("record", "roots")]
     numbers = evidence.select(parts).hash_rows(seed=seed).reinterpret(signed=True)
-    return evidence.select("record_id").with_columns(numbers.alias(_VERSIONED))
+    return evidence.with_columns(numbers.alias(VERSIONED))
 
 
-def take_up(lake: Lake, evidence: pl.DataFrame, pins: Pins, names: pl.DataFrame, held: pl.Series) -> Standing:
-    """What stands in the lake, for the `evidence` of all records there are. `names`: (record, record_id) of the
-    registry; `held`: numbers of the records that somebody holds."""
-    numbered = evidence.hstack(
-        evidence.select("record_id").join(names, on="record_id", how="left", maintain_order="left").select("record")
-    )
+def take_up(lake: Lake, evidence: pl.DataFrame, names: pl.DataFrame, held: pl.Series) -> Standing:
+    """What stands in the lake, for the `evidence` of all records there are, `versioned`. `names`: (record, record_id)
+    of the registry; `held`: numbers of the records that somebody holds."""
+    ids = evidence.select("record_id")
+    numbered = alongside(evidence, ids.join(names, on="record_id", how="left", maintain_order="left")["record"])
     gone = held.filter(~held.is_in(numbered["record"].implode()))
     stored = ("silver.identities", "silver.identity_edges", "silver.identity_keys")
     if not all(map(lake.exists, stored)):
         return Standing(State.empty(evidence), numbered, gone, held.clear().alias("record"))
     of_people = lake.scan("silver.identities").filter(pl.col("entity_type").ne_missing(ORGANISATION))
-    before = of_people.select("record_id", before=_VERSIONED).collect()
-    now = evidence_versions(evidence, pins).join(before, on="record_id", how="left", maintain_order="left")
-    frame, batch = _parted(numbered, (now[_VERSIONED] == now["before"]).fill_null(False))
-    ids = frame.select("record", "record_id")
-    edges, weighed = _numbered(lake.scan("silver.identity_edges").collect(), ids)
+    before = of_people.select("record_id", before=VERSIONED).collect()
+    was = ids.join(before, on="record_id", how="left", maintain_order="left")["before"]
+    frame, batch = _parted(numbered, (numbered[VERSIONED] == was).fill_null(False))
+    edges, weighed = _numbered(lake.scan("silver.identity_edges").collect(), frame.select("record", "record_id"))
     is_whole = pl.all_horizontal(pl.col("record_l", "record_r").is_not_null())
     cut = edges.filter(~is_whole).select(record=pl.coalesce("record_l", "record_r"))
     keys = {key: n for n, key in enumerate(key_columns(evidence))}
@@ -84,12 +84,19 @@ def _numbered(rows: pl.DataFrame, ids: pl.DataFrame) -> tuple[pl.DataFrame, pl.S
 
 def edge_rows(state: State) -> pl.DataFrame:
     """The edges by record ids, as `silver.identity_edges` has them."""
-    edges = state.verdicts
-    for side in ("l", "r"):
-        known = state.frame.select(**{f"record_{side}": "record", f"record_id_{side}": "record_id"})
-        edges = edges.join(known, on=f"record_{side}")
+    records, ids = state.frame["record"], state.frame["record_id"]
+    edges = state.verdicts.with_columns(
+        ids.gather(places_of(state.verdicts[f"record_{side}"], records)).alias(f"record_id_{side}") for side in "lr"
+    ).sort("record_id_l", "record_id_r")
     edges = edges.with_columns(evidence=at_places(state.evidence, edges[PLACE]))
     return edges.select("record_id_l", "record_id_r", *list(EDGES)[2:])
+
+
+def places_of(wanted: pl.Series, records: pl.Series) -> pl.Series:
+    """Where in `records`, numbers without nulls that are dense or nearly, each of the `wanted` lies; all are there."""
+    places = np.empty(int(records.max() or 0) + 1, dtype=np.int64)  # type: ignore[arg-type]
+    places[records.to_numpy()] = np.arange(records.len())
+    return pl.Series(places[wanted.to_numpy()])
 
 
 def key_rows(state: State) -> pl.DataFrame:

@@ -65,10 +65,21 @@ def key_columns(frame: pl.DataFrame) -> tuple[str, ...]:
     return tuple(name for name in frame.columns if name.startswith(KEY_PREFIX))
 
 
+def alongside(frame: pl.DataFrame, column: pl.Series) -> pl.DataFrame:
+    """The frame with one more column, in chunks that end where its own do: else the next step copies all columns."""
+    ends = frame.to_series().chunk_lengths() if frame.width else [frame.height]
+    parts, start = [], 0
+    for length in ends:
+        parts.append(column.slice(start, length))
+        start += length
+    return frame.with_columns(pl.concat(parts, rechunk=False) if parts else column)
+
+
 def at_places(evidence: pl.Series, places: pl.Series) -> pl.Series:
     """What edges rest on, uncopied where it lies in their order."""
     is_whole = places.len() == evidence.len() and bool((places == pl.int_range(places.len(), eager=True)).all())
-    return evidence if is_whole else evidence.gather(places)
+    # Of several chunks nested rows are picked one by one.
+    return evidence if is_whole else evidence.rechunk().gather(places)
 
 
 def apart(edges: pl.DataFrame, start: int = 0) -> tuple[pl.DataFrame, pl.Series]:

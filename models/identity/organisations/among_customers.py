@@ -82,18 +82,30 @@ class Customers:
 
 def customers(records: pl.DataFrame, rules: IdentityRules) -> Customers:
     """Customer records by what they are of."""
-    named = pl.col(NAME)
-    text = plain_text(named)
-    whole = plain_text(pl.concat_str("first_name", "last_name", separator=" ", ignore_nulls=True))
-    nobody = sorted({*rules.standardization.junk_names, *NO_FIRM})
-    is_firm = (~text.is_in(nobody) & text.ne_missing(whole) & text.str.contains(r"\p{L}")).fill_null(False)
+    is_firm = _names_firm(records, rules)
     # Who trades under the own name is no other than the person, where the source does not say that it is a firm.
-    told = with_entities(records.with_columns(pl.when(is_firm).then(named).alias(NAME)))
-    is_person = pl.col(ENTITY) == PERSON
-    people = told.filter(is_person).with_columns(pl.when(is_firm).then(NAME).alias(NAME))
+    told = with_entities(records.with_columns(pl.when(is_firm).then(NAME).alias(NAME)))
+    is_person = told[ENTITY] == PERSON
+    people = _where(told.with_columns(pl.when(is_firm).then(NAME).alias(NAME)), is_person)
     own = told.filter(~is_person).with_columns(pl.lit(None, told.schema[c]).alias(c) for c in _OF_PEOPLE)
     mentions = people.filter(pl.col(NAME).is_not_null()).with_columns(pl.col("record_id") + MENTION)
     return Customers(people, standardize(pl.concat([own, mentions]), rules))
+
+
+def _where(rows: pl.DataFrame, holds: pl.Series) -> pl.DataFrame:
+    """The rows of which that holds: uncopied where it does of all."""
+    return rows if holds.all() else rows.filter(holds)
+
+
+def _names_firm(records: pl.DataFrame, rules: IdentityRules) -> pl.Series:
+    """Whether a record names a firm that is not the person itself; asked of those that name any, mostly few."""
+    text = plain_text(pl.col(NAME))
+    whole = plain_text(pl.concat_str("first_name", "last_name", separator=" ", ignore_nulls=True))
+    nobody = sorted({*rules.standardization.junk_names, *NO_FIRM})
+    is_firm = ~text.is_in(nobody) & text.ne_missing(whole) & text.str.contains(r"\p{L}")
+    naming = records[NAME].is_not_null()
+    found = records.filter(naming).select(is_firm.fill_null(False)).to_series()
+    return pl.repeat(False, records.height, eager=True).scatter(naming.arg_true(), found)
 
 
 def golden_rows(records: pl.DataFrame, rules: IdentityRules) -> pl.DataFrame:

@@ -8,12 +8,14 @@ import polars as pl
 import pytest
 
 from customer360.models.identity import IdentityRules, resolve
+from customer360.models.identity.batch import incremental
 from customer360.models.identity.batch.incremental import resolve_batch
 from customer360.models.identity.batch.pins import Pins, evidence, pinned, read, write
 from customer360.models.identity.batch.state import State
 from customer360.models.identity.registry import core, succession
 from customer360.models.identity.registry.decisions import CANNOT_LINK, MUST_LINK, links_of
-from customer360.models.identity.rules import Blocking, Identifier, Stitching
+from customer360.models.identity.rules import Blocking, Engine, Identifier, Stitching
+from customer360.models.identity.spill import spilling
 from customer360.platform.lake import Lake
 
 # Caps so low that keys pass them in the middle of a test.
@@ -375,3 +377,26 @@ def test_pins_come_back_from_the_lake(lake: Lake, people: pl.DataFrame, pins: Pi
     assert evidence(people, again, RULES).equals(evidence(people, pins, RULES))
     assert again.fits(int(people.height * 1.1), "", RULES) and not again.fits(people.height * 2, "", RULES)
     assert not again.fits(people.height, "other code", RULES)
+
+
+def test_a_large_batch_into_what_stands_is_scored_in_portions_from_files_alike(monkeypatch):
+    every = population(90, 4)
+    pins = pinned(every, RULES)[0]
+    whole, parted = Resolver(pins, every), Resolver(pins, every)
+    rows = list(range(whole.evidence.height))
+    cut = len(rows) // 3
+    scored: list[int] = []
+    plain = incremental._judged_pairs
+    monkeypatch.setattr(incremental, "_judged_pairs", lambda pairs, *given: scored.append(1) or plain(pairs, *given))
+    with spilling(1, Engine(spill_from_records=0, spill_pairs=20)):
+        parted.take(rows[:cut])
+        scored.clear()
+        parted.take(rows[cut:], gone=(0, 5))
+        assert len(scored) > 3
+        parted.take(rows[:1], gone=(7,))
+    whole.take(rows[:cut])
+    whole.take(rows[cut:], gone=(0, 5))
+    whole.take(rows[:1], gone=(7,))
+    order = ["record_l", "record_r"]
+    assert parted.state.edges.sort(order).equals(whole.state.edges.sort(order))
+    assert parted.partition == whole.partition

@@ -11,6 +11,7 @@ from polars.testing import assert_frame_equal
 from customer360.models.identity import IdentityRules, erasure
 from customer360.models.identity.batch import kept
 from customer360.models.identity.batch.pins import Pins, evidence, pinned
+from customer360.models.identity.batch.standing import versioned
 from customer360.platform.lake import Lake
 from customer360.platform.privacy import Identifiers
 
@@ -42,7 +43,8 @@ def lake(tmp_path) -> Lake:
 
 def check(lake: Lake, people: dict[str, dict], pins: Pins) -> None:
     frame = records(people)
-    assert_frame_equal(kept.evidence(lake, frame, pins, RULES).sort("record_id"), evidence(frame, pins, RULES))
+    anew = versioned(evidence(frame, pins, RULES), pins)
+    assert_frame_equal(kept.evidence(lake, frame, pins, RULES).sort("record_id"), anew)
 
 
 STEPS = st.lists(
@@ -106,7 +108,8 @@ def test_nothing_is_taken_from_other_pins_or_columns(lake, pins, how, monkeypatc
         held = Pins(pins.model, pins.frequencies, pins.hubs, pins.caps, pins.records + 1, pins.basis)
     else:
         held, frame = pins, frame.with_columns(phone_number=pl.lit("4155550100"))
-    assert_frame_equal(kept.evidence(lake, frame, held, RULES).sort("record_id"), evidence(frame, held, RULES))
+    anew = versioned(evidence(frame, held, RULES), held)
+    assert_frame_equal(kept.evidence(lake, frame, held, RULES).sort("record_id"), anew)
     assert sizes == [40]
 
 

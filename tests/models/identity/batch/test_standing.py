@@ -11,7 +11,7 @@ from customer360.models.identity import IdentityRules, registry
 from customer360.models.identity.batch import kept
 from customer360.models.identity.batch.incremental import resolve_batch
 from customer360.models.identity.batch.pins import Pins, evidence, pinned
-from customer360.models.identity.batch.standing import Standing, edge_rows, evidence_versions, key_rows, take_up
+from customer360.models.identity.batch.standing import VERSIONED, Standing, edge_rows, key_rows, take_up
 from customer360.models.identity.batch.state import State
 from customer360.models.identity.producer import Identities, IdentityEdges, IdentityKeys, resolved
 from customer360.models.identity.registry.succession import advance
@@ -47,10 +47,10 @@ def run(lake: Lake, people: dict[int, str | None], pins: Pins) -> tuple[Standing
     records = frame(people)
     stored = registry.number_records(registry.load(lake, "s"), records["record_id"])
     known = kept.evidence(lake, records, pins, RULES)
-    standing = take_up(lake, known, pins, stored.names, stored.registry.members["record"])
+    standing = take_up(lake, known, stored.names, stored.registry.members["record"])
     made = resolve_batch(standing.state, standing.batch, standing.gone, pins, RULES, recheck=standing.near)
     stored = registry.commit(stored, advance(stored.registry, made.clusters, standing.gone, cause="test"))
-    versions = evidence_versions(known, pins).with_columns(record_version=pl.lit(None, pl.Int64))
+    versions = known.select("record_id", VERSIONED).with_columns(record_version=pl.lit(None, pl.Int64))
     rows = resolved(records, stored.assignments, made.state, versions, RULES.stitching)
     for table, made_rows in ((IdentityEdges, edge_rows(made.state)), (IdentityKeys, key_rows(made.state))):
         write(lake, table, made_rows)

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from customer360.models.identity.batch.state import EDGES, State
+from customer360.models.identity.batch.state import EDGES, State, alongside
 
 
 def edges(number: int) -> pl.DataFrame:
@@ -44,3 +44,11 @@ def test_pieces_of_many_batches_are_put_together():
     verdicts = pl.concat([held.verdicts[n : n + 1] for n in range(9)] * 10, rechunk=False)
     made = State(held.frame, verdicts, pl.concat([held.evidence] * 10), held.crowded).tidied()
     assert made.verdicts.n_chunks() == 1 and made.edges.equals(pl.concat([edges(9)] * 10))
+
+
+def test_a_column_comes_alongside_in_the_chunks_of_the_frame():
+    parts = [pl.DataFrame({"a": [1, 2]}), pl.DataFrame({"a": [3]}), pl.DataFrame({"a": [4, 5, 6]})]
+    made = alongside(pl.concat(parts, rechunk=False), pl.Series("b", range(6)))
+    assert made["b"].to_list() == list(range(6))
+    assert made["b"].chunk_lengths() == made["a"].chunk_lengths() == [2, 1, 3]
+    assert alongside(parts[0].clear(), pl.Series("b", [], pl.Int64)).columns == ["a", "b"]
