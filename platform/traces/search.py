@@ -25,6 +25,7 @@ from customer360.platform.traces import AROUND, Traces
 PIECE = 1 << 20  # bytes that are looked at together
 DEEPEST = 4  # packed within packed
 _ROWS = 100_000
+_SMALLEST = 1_000_000  # of numbers that may tell somebody: seven digits
 _PARQUET, _GZIP, _ZIP, _BZIP2, _XZ, _ZSTD = (
     b"PAR1",
     b"\x1f\x8b",
@@ -110,7 +111,9 @@ def _in_frame(traces: Traces, frame: pl.DataFrame) -> set[str]:
                 found |= set(hit.kinds) if hit else set()
         elif dtype.is_nested():
             found |= traces.among(frame.select(pl.struct(name).struct.json_encode()).to_series())
-        elif dtype == pl.String or dtype.is_integer() or dtype in (pl.Categorical, pl.Enum):
+        elif dtype.is_integer():
+            found |= traces.among(column.filter(column.abs() >= _SMALLEST).unique().cast(pl.String))
+        elif dtype == pl.String or dtype in (pl.Categorical, pl.Enum):
             found |= traces.among(column.cast(pl.String).unique())
     return found
 
