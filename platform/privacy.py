@@ -14,6 +14,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property, partial
 
 import polars as pl
@@ -33,6 +34,7 @@ CONTACT_COLUMNS = {"email": "EMAIL_ADDRESS", "phone": "PHONE_NUMBER"}  # in bron
 GROUPED = "bronze.grouped_records"  # records that groups are made of; see `sources.grouping`
 _SECRET, _LIST = "_erasures/secret", "_erasures/digests.json"
 _UNFINISHED = "_erasures/unfinished"
+_DONE = "_erasures/done"
 _RESTRICTED = "_rights/restricted.json"
 
 
@@ -141,8 +143,16 @@ def unfinished_erasures(lake: Lake) -> dict[str, Identifiers]:
 
 
 def end_erasure(lake: Lake, person_id: str) -> None:
-    """Nothing of the person is left: its note goes too."""
+    """Nothing of the person is left: its note goes too. That somebody was erased stays, under a digest."""
+    ended = {"ended_at": datetime.now(UTC).isoformat(timespec="seconds")}
+    lake.put(f"{_DONE}/{keyed_digest(lake, f'PERSON/{person_id}')}.json", json.dumps(ended).encode())
     lake.delete([f"{_UNFINISHED}/{person_id}.json"])
+
+
+def erasures(lake: Lake) -> list[datetime]:
+    """When erasures ended, oldest first."""
+    notes = (json.loads(lake.get(path) or b"{}") for path in lake.objects(_DONE))
+    return sorted(datetime.fromisoformat(note["ended_at"]) for note in notes if note)
 
 
 def erase_rows(lake: Lake, who: Identifiers) -> dict[str, int]:
@@ -270,7 +280,7 @@ def holds_rows_of(table: type[Table], who: Identifiers, data: bytes) -> bool:
     if not {"_source_system", *tables.spec(table).key} <= set(stored.columns):
         return False
     frame = stored.with_columns(pl.lit(None, t).alias(c) for c, t in wanted.items() if c not in stored.columns)
-    frame = frame.select(wanted)
+    frame = frame.select(list(wanted))
     return not _without(table, who, frame).equals(frame)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
-from datetime import date
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 from typing import Any
 
 import yaml
@@ -17,12 +17,14 @@ from customer360.models.lifecycle.plan import Plan
 LOW, HIGH = "_low", "_high"  # endings of a metric's interval
 
 
-def card(fit: Fit, evaluation: Evaluation, judged_at: date | None, plan: Plan) -> str:
-    """Markdown. `judged_at` is the date of the backtest: its model knew nothing later, and what followed judged it."""
+def card(fit: Fit, evaluation: Evaluation, judged_at: date | None, plan: Plan, erased: Sequence[datetime] = ()) -> str:
+    """Markdown. `judged_at` is the date of the backtest: its model knew nothing later, and what followed judged it.
+    `erased` are the moments at which people were erased before the fit."""
     sections = {
         f"# {fit.model.name}": _about(fit.model),
         "## Data": _table(("table", "version"), sorted(fit.versions.items())),
         "## Judged": _judged(fit.as_of, judged_at, evaluation),
+        "## Erased people": _erased(erased),
         "## Metrics": _table(("metric", "value", "95 % interval"), _metrics(evaluation.metrics)),
         "## Comparisons": _table(("comparison", "verdict"), sorted(evaluation.verdicts.items())),
         "## Limits": "\n".join(f"- {line}" for line in _limits(evaluation, plan)),
@@ -37,6 +39,12 @@ def _about(model: Model[Any, Any]) -> str:
     paragraphs = (module.__doc__ or "").strip().split("\n\n")[:2] if module else []
     described = "\n\n".join(re.sub(r"\s+", " ", paragraph) for paragraph in paragraphs)
     return f"{described}\n\nTarget `{model.target}`, written to `{model.output}`.".strip()
+
+
+def _erased(erased: Sequence[datetime]) -> str:
+    before = f"{len(erased)} before this fit, the last at {max(erased):%Y-%m-%d %H:%M} UTC: " if erased else ""
+    nothing = "no row of theirs was read. " if erased else ""
+    return f"{before}{nothing}What was learnt from people who are erased later leaves with the next training."
 
 
 def _judged(as_of: date, judged_at: date | None, evaluation: Evaluation) -> str:

@@ -18,6 +18,7 @@ from customer360.models.lifecycle.plan import workers_of
 from customer360.models.lifecycle.tuning import Tuned, TuningRun
 from customer360.platform import telemetry
 from customer360.platform.lake import Lake
+from customer360.platform.privacy import erasures
 from customer360.platform.run.executor import ray_session
 
 
@@ -41,7 +42,7 @@ def train(job: ModelJob) -> Any:
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch) / "fitted"
         _fit(job, fit, directory, workers)
-        described = card(fit, evaluation, job.last_window, plan)
+        described = card(fit, evaluation, job.last_window, plan, erasures(job.lake))
         refused = plan.refusal(evaluation.metrics, evaluation.verdicts)
         logged = job.registry.log_model_run(
             fit, directory, evaluation, card=described, figures=plots.figures(evaluation), refused=refused

@@ -20,6 +20,7 @@ import polars as pl
 SHORTEST = {"e-mail": 6, "phone": 7, "account": 5, "device": 6, "person": 6, "name": 2, "address": 8}
 NATIONAL = 10  # last digits of a telephone number: whatever stands before them is a country's code
 AROUND = 400  # characters beside a possible hit by which it is judged
+LONGEST_NAME = 100  # bytes of a first or last name that stands in a column of its own
 _TOGETHER = 40  # values in one expression: what Rust compiles is bounded
 _BLANK = r"(?:[\s_+\xa0]|%20|%C2%A0|&nbsp;|&#32;|&#160;|\\u0020|\\u00a0)+"
 _PARTED = r"(?:[\s()./+\xa0\xc2-]|%20|%2B|%28|%29|&nbsp;|\\u00a0|\\u002b){0,4}"
@@ -170,14 +171,20 @@ class Traces:
 
     def in_columns(self, frame: pl.DataFrame) -> set[str]:
         """Kind name, where both names of a person stand in columns of one row of texts."""
-        texts = [c for c, t in frame.schema.items() if t == pl.String]
-        names = [value.text for value in self.values if value.kind == "name"]
-        if len(texts) < 2 or not names:
+        names = [tuple(part.strip().lower() for part in v.text) for v in self.values if v.kind == "name"]
+        parts = sorted({part for pair in names for part in pair})
+        texts = [c for c, t in frame.schema.items() if t == pl.String] if names else []
+        held = [c for c in texts if _plain(_short(frame[c].unique())).is_in(parts).any()]
+        if len(held) < 2:
             return set()
-        plain = frame.lazy().select(pl.col(texts).str.strip_chars().str.to_lowercase())
-        both = [
-            pl.any_horizontal(pl.col(texts).eq(first.strip().lower()))
-            & pl.any_horizontal(pl.col(texts).eq(last.strip().lower()))
-            for first, last in names
-        ]
-        return {"name"} if plain.select(pl.any_horizontal(both).any()).collect().item() else set()
+        plain = frame.select(_plain(frame[c]) for c in held)
+        both = [pl.any_horizontal(pl.col(held) == one) & pl.any_horizontal(pl.col(held) == two) for one, two in names]
+        return {"name"} if plain.select(pl.any_horizontal(both).any()).item() else set()
+
+
+def _short(texts: pl.Series) -> pl.Series:
+    return texts.filter(texts.str.len_bytes() <= LONGEST_NAME)
+
+
+def _plain(texts: pl.Series) -> pl.Series:
+    return texts.str.strip_chars().str.to_lowercase()

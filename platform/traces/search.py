@@ -25,6 +25,8 @@ from customer360.platform.traces import AROUND, Traces
 PIECE = 1 << 20  # bytes that are looked at together
 DEEPEST = 4  # packed within packed
 _ROWS = 100_000
+_WINDOW = 4096  # bytes
+_SMALLEST = 1_000_000  # of numbers that may tell somebody: seven digits
 _PARQUET, _GZIP, _ZIP, _BZIP2, _XZ, _ZSTD = (
     b"PAR1",
     b"\x1f\x8b",
@@ -95,8 +97,17 @@ def _in_raw(traces: Traces, data: bytes) -> set[str]:
     for at in range(0, max(len(data), 1), PIECE):
         piece = data[max(at - AROUND, 0) : at + PIECE]
         for view in (piece, piece.replace(b"\0", b"")) if b"\0" in piece else (piece,):
-            if len(traces.suspects(pl.Series([view.decode("latin-1")]))):
-                found |= traces.kinds_in(view.decode("latin-1")) | traces.kinds_in(view.decode("utf-8", "ignore"))
+            found |= _in_view(traces, view)
+    return found
+
+
+def _in_view(traces: Traces, view: bytes) -> set[str]:
+    """Windows that overlap, so that only those in which a value may stand are looked at closely."""
+    starts = range(0, max(len(view), 1), _WINDOW)
+    windows = [view[max(at - AROUND, 0) : at + _WINDOW].decode("latin-1") for at in starts]
+    found: set[str] = set()
+    for text in traces.suspects(pl.Series(windows, dtype=pl.String)):
+        found |= traces.kinds_in(text) | traces.kinds_in(text.encode("latin-1").decode("utf-8", "ignore"))
     return found
 
 
@@ -110,7 +121,9 @@ def _in_frame(traces: Traces, frame: pl.DataFrame) -> set[str]:
                 found |= set(hit.kinds) if hit else set()
         elif dtype.is_nested():
             found |= traces.among(frame.select(pl.struct(name).struct.json_encode()).to_series())
-        elif dtype == pl.String or dtype.is_integer() or dtype in (pl.Categorical, pl.Enum):
+        elif dtype.is_integer():
+            found |= traces.among(column.filter(column.abs() >= _SMALLEST).unique().cast(pl.String))
+        elif dtype == pl.String or dtype in (pl.Categorical, pl.Enum):
             found |= traces.among(column.cast(pl.String).unique())
     return found
 

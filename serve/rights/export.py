@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,9 +17,11 @@ from customer360.platform.privacy import Identifiers, is_of
 from customer360.platform.run import lake_of
 from customer360.platform.settings import Settings
 from customer360.platform.tables import Table
+from customer360.serve.activation.formulas import defused
 from customer360.serve.compose import state_folder
 
 PROVENANCE = ("_source", "_source_system", "_file", "_seq")
+REFUSED = {"quality.quarantine": "record", "quality.dead_letters": "raw"}  # tables, and where the record stands
 COLUMNS = ("table", "row", "column", "value", "source", "file")
 
 
@@ -32,6 +33,9 @@ def held(settings: Settings, person: str, who: Identifiers) -> dict[str, Any]:
     for name, table in sorted(tables.TABLES.items()):
         if lake.exists(name) and (rows := _rows(lake, table, who)).height:
             found[name] = {"what": tables.summary(table), "rows": rows.to_dicts()}
+    for name, column in REFUSED.items():
+        if lake.exists(name) and (raw := _refused(lake, name, column, who)):
+            found[name] = {"what": tables.summary(tables.by_name(name)), "rows": raw}
     readings = [line for line in audit.entries(state_folder(settings)) if line.get("person") in {person, *who.persons}]
     return {
         "person": person,
@@ -58,15 +62,25 @@ def _rows(lake: Lake, table: type[Table], who: Identifiers) -> pl.DataFrame:
     return lake.scan(spec.name, files).filter(mine).collect() if files else pl.DataFrame()
 
 
+def _refused(lake: Lake, name: str, column: str, who: Identifiers) -> list[dict[str, Any]]:
+    """Records that no table took, and that tell the person."""
+    rows = lake.scan(name).select("source_system", column).collect().to_dicts()
+    texts = [(row, raw.encode() if isinstance(raw := row[column], str) else raw) for row in rows]
+    return [
+        row | {column: raw.decode("utf-8", "replace")}
+        for row, raw in texts
+        if raw is not None and who.betrays(row["source_system"], raw)
+    ]
+
+
 def write_export(folder: Path, content: dict[str, Any]) -> tuple[Path, Path]:
-    """``everything.json`` and ``everything.csv`` in a folder that only its owner reads."""
+    """``everything.json`` as it is, and ``everything.csv`` of which a spreadsheet runs nothing, in a folder that only
+    its owner reads."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     text, sheet = folder / "everything.json", folder / "everything.csv"
     text.write_text(json.dumps(content, indent=1, default=str, ensure_ascii=False), encoding="utf-8")
-    with open(sheet, "w", encoding="utf-8", newline="") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(COLUMNS)
-        writer.writerows(_cells(content))
+    rows = [tuple(None if cell is None else str(cell) for cell in cells) for cells in _cells(content)]
+    defused(pl.DataFrame(rows, schema=dict.fromkeys(COLUMNS, pl.String), orient="row")).write_csv(sheet)
     for file in (text, sheet):
         file.chmod(0o600)
     return text, sheet
