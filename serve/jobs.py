@@ -58,12 +58,22 @@ def run_pipeline(settings: Settings, request: RunRequest) -> Run:
 
 
 def heed_refusals(settings: Settings) -> None:
-    """Publish what is refused, then take it out of gold, earlier editions included."""
+    """Publish what is refused, then take it out of gold, earlier editions included, and out of the warehouse."""
     lake = lake_of(settings)
-    publish_refusals(lake, state_folder(settings))
+    is_new = publish_refusals(lake, state_folder(settings))
     with lake.run_lock("refusals"):
         for table, rows in purposes.withdraw(lake, denied(lake)).items():
             telemetry.event(f"withheld: {rows:,} rows of {table}, refused", table=table)
+    if is_new and warehouse_file(settings).exists():
+        _heeded_by_the_warehouse(settings)
+
+
+def _heeded_by_the_warehouse(settings: Settings) -> None:
+    """The star without what is refused; where another process has it open, the next load does it, and that is said."""
+    try:
+        load_warehouse(settings)
+    except Customer360Error as fault:
+        telemetry.log.error(f"the warehouse holds what people have refused since it was loaded: {fault}")
 
 
 def _heed_refusals_beside(settings: Settings) -> None:

@@ -20,6 +20,7 @@ from customer360.serve.cli import (
     models,
     offline,
     pipelines,
+    privacy,
     quality,
     serving,
     systems,
@@ -36,7 +37,7 @@ app = typer.Typer(
 for subject in (
     init,
     pipelines, systems, models, offline, audiences, batches, quality, serving, keys, lake, editions,
-    warehouse, identity, doctor,
+    warehouse, identity, doctor, privacy,
 ):  # fmt: skip
     app.add_typer(subject.app)  # without a name: its commands stand at the top
 

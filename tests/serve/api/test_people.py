@@ -84,6 +84,7 @@ def test_groups_that_a_person_refused_are_withheld(own_shop: Any) -> None:
     ann, bob = (service.get(f"/v1/people/{p}").json() for p in ("p_ann", "p_bob"))
     assert ann["withheld"] == [] and {c: ann["profile"][c] for c in known} == known
     assert bob["withheld"] == [
+        "rfm",
         "clv",
         "churn",
         "segment",
