@@ -14,9 +14,10 @@ from customer360.models.lifecycle.history import History, history
 from customer360.models.lifecycle.job import ModelJob
 from customer360.models.lifecycle.promotion import Outcome
 from customer360.models.lifecycle.tuning import Tuned
-from customer360.pipelines import last_complete_day_end
+from customer360.pipelines import last_complete_day_end, policy
 from customer360.pipelines.denied import denied
-from customer360.platform import graph, online, privacy, purposes, telemetry, warehouse
+from customer360.pipelines.rules import PolicyRules
+from customer360.platform import graph, online, privacy, purposes, retention, telemetry, warehouse
 from customer360.platform.errors import Customer360Error, ModelError
 from customer360.platform.lake import editions
 from customer360.platform.ledger import Run
@@ -43,6 +44,8 @@ def run_pipeline(settings: Settings, request: RunRequest) -> Run:
             f"the erasure of {person} was cut short and its rows are not all gone; "
             f"`customer360 erase {person} --yes` takes it up again"
         )
+    if request.start is None and request.only is None:
+        retire_old(settings)
     with freshness.watched(state_folder(settings), request.command) as ended:
         try:
             record = run(settings, request, rules=rules)
@@ -55,6 +58,22 @@ def run_pipeline(settings: Settings, request: RunRequest) -> Run:
         for notice in money.notices(lake_of(settings), rules):
             telemetry.log.warning(notice)
     return record
+
+
+def retire_old(settings: Settings) -> dict[str, int]:
+    """Take rows out of bronze that the policy does not keep any longer, before a run builds what is left. Rows by
+    table."""
+    rules, lake = rules_of(settings)["policy"], lake_of(settings)
+    assert isinstance(rules, PolicyRules)
+    days = policy.keep_days(rules)
+    retention.checked(days)
+    if not days or not all(map(lake.exists, graph.DATE_TABLES)):
+        return {}
+    with lake.run_lock("retention"):
+        gone = retention.retire(lake, days, last_complete_day_end(lake, settings.zones))
+    for table, rows in gone.items():
+        telemetry.event(f"retired: {rows:,} rows of {table}, older than {days[table]:,} days", table=table)
+    return gone
 
 
 def heed_refusals(settings: Settings) -> None:

@@ -51,3 +51,29 @@ def export_people(
         f"less various than {diversity}; {done.withheld:,} withheld: profiling refused"
     )
     typer.echo("levels (0: the finest): " + ", ".join(f"{name} {level}" for name, level in release.levels.items()))
+
+
+@app.command("policy")
+def policy_command(
+    csv: Annotated[Path | None, typer.Option(help="Also write it there")] = None, config: ConfigOption = None
+) -> None:
+    """Owner, purpose, legal basis and retention of every personal column (configs/rules/policy.yaml)."""
+    from dataclasses import astuple, fields
+
+    import polars as pl
+
+    from customer360.pipelines.policy import ColumnPolicy, policies
+    from customer360.pipelines.rules import PolicyRules
+    from customer360.serve.cli import report
+    from customer360.serve.compose import rules_of
+
+    rules = rules_of(configured(config))["policy"]
+    assert isinstance(rules, PolicyRules)
+    found, names = policies(rules), [f.name for f in fields(ColumnPolicy)]
+    if csv:
+        csv.parent.mkdir(parents=True, exist_ok=True)
+        pl.DataFrame([astuple(each) for each in found], schema=names, orient="row").write_csv(csv)
+    grid = report.grid("Policy of personal columns", *names)
+    for each in found:
+        grid.add_row(*astuple(each))
+    report.console.print(grid)

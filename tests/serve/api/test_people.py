@@ -91,8 +91,8 @@ def test_groups_that_a_person_refused_are_withheld(own_shop: Any) -> None:
         "propensity",
         "affinity",
         "preference",
-        "external",
         "household",
+        "external",
     ]
     assert {c: bob["profile"][c] for c in known} == {**dict.fromkeys(known), "order_count": 3}
     assert bob["profile"]["email_address"] == "p_bob@example.org", "may_email says who may not be contacted"
