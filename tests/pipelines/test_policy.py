@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import astuple
 
 import pytest
@@ -77,6 +78,13 @@ def test_every_maker_of_what_may_be_refused_is_told_who_denies() -> None:
     for node in graph.NODES.values():
         if node.name.startswith("gold.") and purposes.is_withheld(node.table):
             assert purposes.DENIALS in node.inputs, node.name
+
+
+def test_builds_travel_to_workers() -> None:
+    for node in graph.NODES.values():
+        if isinstance(node.function, purposes.Withholding):
+            again = pickle.loads(pickle.dumps(node.function))
+            assert again.table is node.table and again.function is node.function.function
 
 
 def test_whatever_is_emptied_may_be_empty() -> None:
