@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from customer360.models.base import MODELS, Model
 from customer360.models.identity.erasure import forget, identifiers_of, is_followed, person_of
+from customer360.models.identity.registry import former_records
 from customer360.models.lifecycle import promotion
 from customer360.models.lifecycle import train as training
 from customer360.models.lifecycle.history import History, history
@@ -19,7 +23,7 @@ from customer360.pipelines.denied import denied
 from customer360.pipelines.rules import PolicyRules
 from customer360.platform import graph, online, privacy, purposes, retention, telemetry, warehouse
 from customer360.platform.errors import Customer360Error, ModelError
-from customer360.platform.lake import editions
+from customer360.platform.lake import Lake, editions
 from customer360.platform.ledger import Run
 from customer360.platform.run import RunRequest, lake_of, run
 from customer360.platform.run.executor import executor_for
@@ -31,9 +35,11 @@ from customer360.platform.warehouse.load import LoadReport, load, rewrite
 from customer360.serve import money
 from customer360.serve.compose import identity_rules, rules_of, state_folder
 from customer360.serve.publication import freshness
-from customer360.serve.publication.documents import delete_person, is_published, publish_gold
+from customer360.serve.publication.documents import IDENTITIES, delete_person, is_published, publish_gold
 from customer360.serve.publication.indexes import delete_indexes, publish_index
 from customer360.serve.publication.refusals import publish_refusals
+
+HEEDED = "_refusals"  # in the lake: a digest of the refusals without which gold and the star stand
 
 
 def run_pipeline(settings: Settings, request: RunRequest) -> Run:
@@ -77,22 +83,40 @@ def retire_old(settings: Settings) -> dict[str, int]:
 
 
 def heed_refusals(settings: Settings) -> None:
-    """Publish what is refused, then take it out of gold, earlier editions included, and out of the warehouse."""
-    lake = lake_of(settings)
-    is_new = publish_refusals(lake, state_folder(settings))
+    """Publish what is refused, then take it out of gold, earlier editions and former ids included, and of the
+    warehouse. What stands without it is noted in the lake, so that nothing is looked for twice."""
+    lake, state = lake_of(settings), state_folder(settings)
+    publish_refusals(lake, state)
+    refused = denied(lake)
+    seal = hashlib.sha256(refused.write_csv().encode()).hexdigest().encode()
+    if lake.get(HEEDED) == seal:
+        return
     with lake.run_lock("refusals"):
-        for table, rows in purposes.withdraw(lake, denied(lake)).items():
+        for table, rows in purposes.withdraw(lake, _with_former_ids(lake, refused)).items():
             telemetry.event(f"withheld: {rows:,} rows of {table}, refused", table=table)
-    if is_new and warehouse_file(settings).exists():
-        _heeded_by_the_warehouse(settings)
+    if not warehouse_file(settings).exists() or _heeded_by_the_warehouse(settings):
+        lake.put(HEEDED, seal)
 
 
-def _heeded_by_the_warehouse(settings: Settings) -> None:
-    """The star without what is refused; where another process has it open, the next load does it, and that is said."""
+def _with_former_ids(lake: Lake, refused: pl.DataFrame) -> pl.DataFrame:
+    """What is refused, also by the ids under which earlier editions may hold the person."""
+    if not lake.exists(IDENTITIES):
+        return refused
+    owners = lake.scan(IDENTITIES).select("record_id", "person_id").collect()
+    former = former_records(lake).join(owners, on="record_id").select("alias_id", "person_id").unique()
+    theirs = refused.join(former, on="person_id").drop("person_id").rename({"alias_id": "person_id"})
+    return pl.concat([refused, theirs.select(refused.columns)])
+
+
+def _heeded_by_the_warehouse(settings: Settings) -> bool:
+    """Load the star without what is refused; where another process has it open, that is said, and the next run tries
+    again."""
     try:
         load_warehouse(settings)
     except Customer360Error as fault:
         telemetry.log.error(f"the warehouse holds what people have refused since it was loaded: {fault}")
+        return False
+    return True
 
 
 def _heed_refusals_beside(settings: Settings) -> None:

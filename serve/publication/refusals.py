@@ -12,7 +12,6 @@ Both keys, since the publication in service may know the person by an id of befo
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
@@ -29,31 +28,23 @@ from customer360.platform.privacy import unfinished_erasures
 
 ANSWERS, IDENTITIES = "silver.consent_intervals", "silver.identities"
 REFUSALS = {**PURPOSES, **DERIVED, "may_sell": "SALE"}  # purpose by the column that tells whether it is allowed
-CONTENT = "refused"  # beside the versions of tables: a digest of what is refused
 FOLDER, KIND = "refusals", "refused"
 _NO_DATE = date.min  # refusals have no edition
 
 
-def publish_refusals(lake: Lake, state: Path) -> bool:
-    """Write what is refused in the lake as it is, unless it stands there already. Returns whether anything else was
-    refused before."""
+def publish_refusals(lake: Lake, state: Path) -> None:
+    """Write what is refused in the lake as it is, unless it stands there already."""
     if not lake.exists(ANSWERS):
-        return False
+        return
     versions = {name: lake.version(name) for name in (ANSWERS, IDENTITIES, purposes.DENIALS) if lake.exists(name)}
     home = state / FOLDER
     stood = online.current(home)
-    refused = denied(lake)
-    versions[CONTENT] = int(
-        hashlib.sha256(refused.select("person_id", "purpose").write_csv().encode()).hexdigest()[:12], 16
-    )
-    before = {} if stood is None else dict(stood.sources)
-    if before != versions:
-        documents = [_documents(lake, refused)]
-        online.publish(home, documents, as_of=_NO_DATE, sources=versions, keep=1, is_told=False)
-    return before.get(CONTENT) != versions[CONTENT]
+    if stood is None or dict(stood.sources) != versions:
+        online.publish(home, [_documents(lake)], as_of=_NO_DATE, sources=versions, keep=1, is_told=False)
 
 
-def _documents(lake: Lake, no: pl.DataFrame) -> pl.DataFrame:
+def _documents(lake: Lake) -> pl.DataFrame:
+    no = denied(lake)
     leaving = [person for who in unfinished_erasures(lake).values() for person in who.persons]
     no = no.filter(~pl.col("person_id").is_in(leaving))
     refused = no.group_by("person_id").agg(purposes=pl.col("purpose").unique().sort())

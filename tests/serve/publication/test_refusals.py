@@ -6,6 +6,7 @@ import os
 from datetime import date
 from typing import Any
 
+import polars as pl
 import pytest
 
 from customer360.pipelines.silver import engagement  # noqa: F401 - declares silver.consent_intervals
@@ -123,3 +124,16 @@ def test_what_was_bought_on_the_last_day_is_not_new(own_shop: Any) -> None:
     new, every = (client.get(f"/v1/people/p_ann/recommendations?mode={m}").json()["items"] for m in ("new", "all"))
     assert [i["product_id"] for i in new] == ["P3", "P2"]
     assert [i["product_id"] for i in every] == ["P2", "P3"]
+
+
+def test_a_former_id_in_an_earlier_edition_is_found(own_shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers(own_shop, ("p_dan", "PROFILING", False, PAST, None))
+    former = pl.DataFrame({"alias_id": ["p_bob"], "record_id": ["POS/4"]})  # what p_bob held is p_dan's now
+    monkeypatch.setattr(jobs, "former_records", lambda lake: former)
+    lake = LakeSettings(root=own_shop.lake.root, buckets=own_shop.lake.buckets)
+    settings = Settings(lake=lake, state=str(own_shop.state))
+    jobs.heed_refusals(settings)
+    assert set(own_shop.lake.scan("gold.recommendations").collect()["person_id"]) == {"p_ann", "p_erased"}
+    before = own_shop.lake.version("gold.recommendations")
+    jobs.heed_refusals(settings)
+    assert own_shop.lake.version("gold.recommendations") == before, "once"
