@@ -139,9 +139,11 @@ def denied_by(people: pl.LazyFrame, now: pl.LazyFrame, allows: Mapping[str, bool
         .with_columns(may_2=training.fill_null(pl.col("may_1") & allows[RESTING[2]]))
     )
     refuses = personalization.not_().fill_null(False) | profiling.not_().fill_null(False)
+    wider = (profiling.fill_null(True), pl.col("may_0"), pl.col("may_1"))
     because = (
         pl.when(pl.col(p).not_().fill_null(False)).then(pl.lit("refused"))
-        .when(refuses).then(pl.lit("follows")).otherwise(pl.lit("not asked")) for p in RESTING
+        .when(refuses & ~may).then(pl.lit("follows")).otherwise(pl.lit("not asked"))
+        for p, may in zip(RESTING, wider, strict=True)
     )  # fmt: skip
     parts = [
         told.filter(~pl.col(f"may_{n}")).select("person_id", purpose=pl.lit(p), because=why)

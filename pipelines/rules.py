@@ -316,7 +316,43 @@ class RightsRules(Frozen):
         return self
 
 
+Basis = Literal["contract", "legal obligation", "consent", "legitimate interest"]  # Article 6 (1) GDPR: b, c, a, f
+
+
+class DomainPolicy(Frozen):
+    """Who answers for the personal data of a domain, what they are there for, on what legal basis, for how long."""
+
+    owner: str = Field(min_length=1)  # a role, not a name
+    purpose: str = Field(min_length=1)
+    basis: Basis
+    keep_days: int | None = Field(default=None, gt=0)  # None: until the person is erased
+
+
+def _domain(owner: str, purpose: str, basis: Basis) -> DomainPolicy:
+    return DomainPolicy(owner=owner, purpose=purpose, basis=basis)
+
+
+class PolicyRules(Frozen):
+    """The policy of personal data by domain (the module that declares a source table), and where a table keeps its rows
+    for another time than its domain. What persons may refuse is the contracts' matter (`platform.purposes`)."""
+
+    version: int = 1
+    domains: dict[str, DomainPolicy] = {
+        "customers": _domain("customer data", "customer account", "contract"),
+        "sales": _domain("finance", "sale, delivery and accounts", "contract"),
+        "behavior": _domain("e-commerce", "running and measuring the shop", "legitimate interest"),
+        "engagement": _domain("marketing", "messages and what came of them", "consent"),
+        "consent": _domain("data protection", "proof of what was allowed", "legal obligation"),
+        "service": _domain("customer service", "answering questions and complaints", "contract"),
+        "external": _domain("marketing", "what third parties say of customers", "legitimate interest"),
+        "identity": _domain("customer data", "telling who is one person", "legitimate interest"),
+        "quality": _domain("data engineering", "repair of records that were refused", "legitimate interest"),
+    }
+    keep_days: dict[str, int | None] = {}  # by table: bronze.events: 730
+
+
 RULE_FILES: dict[str, type[BaseModel]] = {
+    "policy": PolicyRules,
     "standardization": StandardizationRules,
     "enrichment": EnrichmentRules,
     "validation": ValidationRules,

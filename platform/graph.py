@@ -101,10 +101,11 @@ class Node:
     @property
     def awaits(self) -> tuple[str, ...]:
         """Tables that must stand before: its inputs; where it needs a date, the table that the default is read from;
-        all record tables where it declares so.
+        all record tables where it declares so; a producer of what persons may deny waits for what they deny.
         """
         records = [node.name for node in NODES.values() if node.records] if self.after_records else []
-        return (*self.inputs, *(DATE_TABLES if self.needs_date else ()), *records)
+        asks = self.is_producer and purposes.is_withheld(self.table) and purposes.DENIALS in tables.TABLES
+        return (*self.inputs, *(DATE_TABLES if self.needs_date else ()), *records, *([purposes.DENIALS] * asks))
 
 
 NODES: dict[str, Node] = {}

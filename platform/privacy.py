@@ -29,6 +29,7 @@ MASK = "•••"
 SHORTEST_PHONE = 7  # digits; shorter ones are searched for as they are written
 ACCOUNT_COLUMN, VISITOR_COLUMN = "CUSTOMER_ID", "VISITOR_ID"
 NAME_COLUMNS = ("FIRST_NAME", "LAST_NAME")
+NUMBER_KINDS = ("account", "device")
 OWN_KINDS = ("account", "device", "name", "email", "phone", "birth")  # say of a row whose it is, and of nobody else
 CONTACT_COLUMNS = {"email": "EMAIL_ADDRESS", "phone": "PHONE_NUMBER"}  # in bronze, by their kind of personal data
 GROUPED = "bronze.grouped_records"  # records that groups are made of; see `sources.grouping`
@@ -39,13 +40,14 @@ _RESTRICTED = "_rights/restricted.json"
 
 
 def masked(table: type[Table], frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame with every personal column covered: the first character stays, the rest becomes dots."""
-    columns = [c for c in tables.pii_columns(table) if c in frame.columns]
-    text = [c for c in columns if frame.schema[c] == pl.String]
-    other = [c for c in columns if c not in text]
+    """The frame with every personal column covered. Of numbers of accounts and devices the first character stays, which
+    tells what kind of number it is and nothing of a person; of all else it could tell which of few values it is.
+    """
+    kinds = {c: kind for c, kind in tables.pii_columns(table).items() if c in frame.columns}
+    numbers = [c for c, kind in kinds.items() if kind in NUMBER_KINDS and frame.schema[c] == pl.String]
     return frame.with_columns(
-        *(pl.when(pl.col(c).is_not_null()).then(pl.col(c).str.head(1) + MASK).alias(c) for c in text),
-        *(pl.when(pl.col(c).is_not_null()).then(pl.lit(MASK)).alias(c) for c in other),
+        pl.when(pl.col(c).is_not_null()).then(pl.col(c).str.head(1) + MASK if c in numbers else pl.lit(MASK)).alias(c)
+        for c in kinds
     )
 
 

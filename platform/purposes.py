@@ -15,7 +15,7 @@ OPERATION is no purpose that a person can refuse here: what a contract, a receip
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache, partial, update_wrapper
+from functools import partial, update_wrapper
 from typing import Any, Literal, get_args
 
 import polars as pl
@@ -32,17 +32,17 @@ DENIALS = "gold.denials"  # person_id, purpose: what each person denies now
 PERSON = "person_id"
 
 
-@cache
 def of_columns(table: type[Table]) -> dict[str, str]:
     """Purpose by column, of columns that are emptied where it is denied; raises ContractError for an unknown one."""
-    declared, found = tables.spec(table), {}
+    declared = tables.spec(table)
+    found: dict[str, str | None] = {}
     for base in reversed(table.__mro__):
         serves = vars(base).get("__serves__")
-        if serves is not None and base is not table:
+        if serves is not None and base is not table and issubclass(base, Table):
             found |= dict.fromkeys(base.columns(), serves)
     if declared.kept:
         found |= dict.fromkeys((c for c in table.columns() if c not in declared.kept), declared.serves)
-    return {column: purpose for column, purpose in found.items() if _checked(table, purpose) != OPERATION}
+    return {column: of for column, purpose in found.items() if (of := _checked(table, purpose)) != OPERATION}
 
 
 def of_rows(table: type[Table]) -> str | None:
@@ -53,8 +53,8 @@ def of_rows(table: type[Table]) -> str | None:
     return None if _checked(table, declared.serves) == OPERATION else declared.serves
 
 
-def _checked(table: type[Table], purpose: str | None) -> str | None:
-    if purpose not in (*PURPOSES, OPERATION):
+def _checked(table: type[Table], purpose: str | None) -> str:
+    if purpose is None or purpose not in (*PURPOSES, OPERATION):
         raise ContractError(f"{table.__name__} serves {purpose!r}; purposes are {', '.join((*PURPOSES, OPERATION))}")
     return purpose
 

@@ -129,6 +129,16 @@ def personal(kind: str) -> dict[str, str]:
     return {"pii": kind}
 
 
+QUASI = "quasi"  # column metadata, see `quasi`
+
+
+def quasi(kind: Literal["age", "code", "day", "name"]) -> dict[str, str]:
+    """Column metadata of what an outsider may know of somebody beside the name, by how it is generalized for analysts
+    (`platform.anonymity`): a birth date to an age, a code to its first characters, a day to its month, a name of few
+    kinds to any."""
+    return {QUASI: kind}
+
+
 # What versions of a record mean beyond "the newest counts". Takes all rows of keys that came more than once, in order,
 # and the columns of the key; returns the same rows in the same order, where the newest row of each source may have
 # other values, and LIVES_ON says which rows gave them.
@@ -249,6 +259,11 @@ def pii_columns(table: type[Table]) -> dict[str, str]:
 @cache
 def _pii_of(table: type[Table]) -> dict[str, str]:
     return {n: c.metadata["pii"] for n, c in table.columns().items() if c.metadata and "pii" in c.metadata}
+
+
+def quasi_columns(table: type[Table]) -> dict[str, str]:
+    """Column name to kind of quasi-identifier."""
+    return {n: c.metadata[QUASI] for n, c in table.columns().items() if c.metadata and QUASI in c.metadata}
 
 
 def is_ahead(column: str, margin: timedelta) -> pl.Expr:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,19 +10,23 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from customer360.models.base import MODELS, Model
 from customer360.models.identity.erasure import accounts_of, forget, identifiers_of, is_followed, person_of
+from customer360.models.identity.registry import former_records
 from customer360.models.lifecycle import promotion
 from customer360.models.lifecycle import train as training
 from customer360.models.lifecycle.history import History, history
 from customer360.models.lifecycle.job import ModelJob
 from customer360.models.lifecycle.promotion import Outcome
 from customer360.models.lifecycle.tuning import Tuned
-from customer360.pipelines import last_complete_day_end
-from customer360.pipelines.denied import denied
-from customer360.platform import graph, online, privacy, purposes, telemetry, warehouse
+from customer360.pipelines import last_complete_day_end, policy
+from customer360.pipelines.denied import RESTRICTED, denied
+from customer360.pipelines.rules import PolicyRules
+from customer360.platform import graph, online, privacy, purposes, retention, telemetry, warehouse
 from customer360.platform.errors import Customer360Error, ModelError
-from customer360.platform.lake import editions, reached
+from customer360.platform.lake import Lake, editions, reached
 from customer360.platform.ledger import Run
 from customer360.platform.privacy import Identifiers
 from customer360.platform.run import RunRequest, lake_of, run
@@ -34,7 +39,7 @@ from customer360.platform.warehouse.load import LoadReport, load, rewrite
 from customer360.serve import money
 from customer360.serve.compose import identity_rules, rules_of, state_folder
 from customer360.serve.publication import freshness
-from customer360.serve.publication.documents import delete_person, is_published, publish_gold
+from customer360.serve.publication.documents import IDENTITIES, delete_person, is_published, publish_gold
 from customer360.serve.publication.indexes import delete_indexes, publish_index
 from customer360.serve.publication.refusals import publish_refusals
 from customer360.serve.rights import requests
@@ -43,6 +48,8 @@ from customer360.serve.rights.proof import Proof, prove, write_report
 from customer360.serve.rights.purge import EXPORTS, purge, purge_state
 from customer360.serve.rights.requests import PURPOSES, Request
 from customer360.serve.stewardship import decide
+
+HEEDED = "_refusals"  # in the lake: a digest of the refusals without which gold and the star stand
 
 
 def run_pipeline(settings: Settings, request: RunRequest) -> Run:
@@ -53,6 +60,8 @@ def run_pipeline(settings: Settings, request: RunRequest) -> Run:
             f"the erasure of {person} was cut short and its rows are not all gone; "
             f"`customer360 erase {person} --yes` takes it up again"
         )
+    if request.start is None and request.only is None:
+        retire_old(settings)
     with freshness.watched(state_folder(settings), request.command) as ended:
         try:
             record = run(settings, request, rules=rules)
@@ -67,13 +76,58 @@ def run_pipeline(settings: Settings, request: RunRequest) -> Run:
     return record
 
 
+def retire_old(settings: Settings) -> dict[str, int]:
+    """Take rows out of bronze that the policy does not keep any longer, before a run builds what is left. Rows by
+    table."""
+    rules, lake = rules_of(settings)["policy"], lake_of(settings)
+    assert isinstance(rules, PolicyRules)
+    days = policy.keep_days(rules)
+    retention.checked(days)
+    if not days or not all(map(lake.exists, graph.DATE_TABLES)):
+        return {}
+    with lake.run_lock("retention"):
+        gone = retention.retire(lake, days, last_complete_day_end(lake, settings.zones))
+    for table, rows in gone.items():
+        telemetry.event(f"retired: {rows:,} rows of {table}, older than {days[table]:,} days", table=table)
+    return gone
+
+
 def heed_refusals(settings: Settings) -> None:
-    """Publish what is refused, then take it out of gold, earlier editions included."""
-    lake = lake_of(settings)
-    publish_refusals(lake, state_folder(settings))
+    """Publish what is refused, then take it out of gold, earlier editions and former ids included, and of the
+    warehouse. What stands without it is noted in the lake, so that nothing is looked for twice."""
+    lake, state = lake_of(settings), state_folder(settings)
+    publish_refusals(lake, state)
+    refused = denied(lake)
+    seal = hashlib.sha256(refused.write_csv().encode()).hexdigest().encode()
+    is_restricted = bool((refused["because"] == RESTRICTED).any())  # a request is no input of a build: looked for anew
+    if lake.get(HEEDED) == seal and not is_restricted:
+        return
     with lake.run_lock("refusals"):
-        for table, rows in purposes.withdraw(lake, denied(lake)).items():
+        for table, rows in purposes.withdraw(lake, _with_former_ids(lake, refused)).items():
             telemetry.event(f"withheld: {rows:,} rows of {table}, refused", table=table)
+    if not warehouse_file(settings).exists() or _heeded_by_the_warehouse(settings):
+        lake.put(HEEDED, seal)
+
+
+def _with_former_ids(lake: Lake, refused: pl.DataFrame) -> pl.DataFrame:
+    """What is refused, also by the ids under which earlier editions may hold the person."""
+    if not lake.exists(IDENTITIES):
+        return refused
+    owners = lake.scan(IDENTITIES).select("record_id", "person_id").collect()
+    former = former_records(lake).join(owners, on="record_id").select("alias_id", "person_id").unique()
+    theirs = refused.join(former, on="person_id").drop("person_id").rename({"alias_id": "person_id"})
+    return pl.concat([refused, theirs.select(refused.columns)])
+
+
+def _heeded_by_the_warehouse(settings: Settings) -> bool:
+    """Load the star without what is refused; where another process has it open, that is said, and the next run tries
+    again."""
+    try:
+        load_warehouse(settings)
+    except Customer360Error as fault:
+        telemetry.log.error(f"the warehouse holds what people have refused since it was loaded: {fault}")
+        return False
+    return True
 
 
 def _heed_refusals_beside(settings: Settings) -> None:

@@ -23,7 +23,7 @@ LAYERS = [
     "models",
     "serve",
 ]
-PLATFORM = ["errors", "configs", "systems", "settings", "telemetry", "rescued", "tables", "conditions", "lake", "ledger", "known", "quality", "lineage", "traces", "privacy", "purposes", "sources",  # noqa: E501
+PLATFORM = ["errors", "configs", "systems", "settings", "telemetry", "rescued", "tables", "conditions", "lake", "ledger", "known", "quality", "lineage", "traces", "privacy", "purposes", "retention", "anonymity", "sources",  # noqa: E501
             "graph", "stars", "catalogue", "run", "warehouse", "online", "access", "audit", "backup"]  # fmt: skip
 SHARED = {
     "pipelines.complete_days",
@@ -32,6 +32,7 @@ SHARED = {
     "pipelines.subjects",
     "pipelines.consents",
     "pipelines.denied",
+    "pipelines.policy",
     "pipelines.money",
     "pipelines.receipts",
     "pipelines.returns",

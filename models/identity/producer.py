@@ -45,7 +45,19 @@ from customer360.platform import graph, telemetry
 from customer360.platform.graph import produces
 from customer360.platform.lake import Lake
 from customer360.platform.run.planning import Context, plain
-from customer360.platform.tables import Boolean, Date, Float, Integer, List, String, Struct, Table, Timestamp, personal
+from customer360.platform.tables import (
+    Boolean,
+    Date,
+    Float,
+    Integer,
+    List,
+    String,
+    Struct,
+    Table,
+    Timestamp,
+    personal,
+    quasi,
+)
 
 ACTIVITY: Activity = "identity"
 # Standardized forms by which golden records tell a usable value from junk.
@@ -95,12 +107,12 @@ class People(Table, table="silver.people", per="person_id", sort_by=("person_id"
     organisation_name = String(nullable=True, description="Of an organisation its name, of a person where it works")
     email_address = String(nullable=True, metadata=personal("email"))
     phone_number = String(nullable=True, metadata=personal("phone"))
-    date_of_birth = Date(nullable=True, metadata=personal("birth"))
-    gender = String(nullable=True, metadata=personal("person"))
+    date_of_birth = Date(nullable=True, metadata=personal("birth") | quasi("age"))
+    gender = String(nullable=True, metadata=personal("person") | quasi("name"))
     address_line_1 = String(nullable=True, metadata=personal("address"))
     city = String(nullable=True, metadata=personal("address"))
     state_code = String(nullable=True)
-    zip_code = String(nullable=True, metadata=personal("address"))
+    zip_code = String(nullable=True, metadata=personal("address") | quasi("code"))
     country_code = String(nullable=True)
     record_count = Integer()
     source_systems = List(String())
@@ -108,7 +120,7 @@ class People(Table, table="silver.people", per="person_id", sort_by=("person_id"
     customer_segment = String(nullable=True)
     loyalty_tier = String(nullable=True)
     loyalty_points = Integer(nullable=True)
-    registered_on = Date(nullable=True)
+    registered_on = Date(nullable=True, metadata=quasi("day"))
     preferred_channel = String(nullable=True)
     preferred_store_id = String(nullable=True)
     is_contactable = Boolean(nullable=True)

@@ -16,7 +16,7 @@ from customer360.models.base import MODELS, Model, Snapshot, predictions
 from customer360.models.lifecycle import content
 from customer360.models.lifecycle.job import denying, left_out, needs, registered
 from customer360.models.outputs import COLUMNS
-from customer360.platform import graph, purposes, tables, telemetry
+from customer360.platform import graph, tables, telemetry
 from customer360.platform.errors import ModelError
 from customer360.platform.graph import produces
 from customer360.platform.run.planning import Context
@@ -45,9 +45,8 @@ def _declare(model: Model[Any, Any]) -> None:
         if context.as_of is None:
             raise ModelError(f"{model.name} is scored as of a date, and the run has none")
         fitted, champion_version = champion
-        *given, _ = frames  # the last are the denials, which are heeded as they are in the lake
         without = left_out(context.lake, model, fitting=False)
-        people = (content.without(frame, without) for frame in given)
+        people = (content.without(frame, without) for frame in frames)
         snapshot = Snapshot(dict(zip(model.tables, people, strict=True)), context.as_of)
         if withheld := denying(context.lake, model, fitting=False):
             said = " or ".join(sorted(needs(model, fitting=False))).lower()
@@ -55,6 +54,4 @@ def _declare(model: Model[Any, Any]) -> None:
         return predictions(model, fitted, snapshot, champion_version, datetime.now(UTC)).lazy()
 
     score.__qualname__ = f"score_{model.name}"
-    produces(
-        contract, inputs=(*model.tables, purposes.DENIALS), part=("model", model.name), dated=True, version=version
-    )(score)
+    produces(contract, inputs=model.tables, part=("model", model.name), dated=True, version=version)(score)

@@ -19,6 +19,7 @@ class MoneyByCurrency(
     per="person_id",
     partition_by=("as_of",),
     sort_by=("person_id", "currency"),
+    serves="OPERATION",
 ):
     """One row per person, currency and as_of date with money in it: amounts as delivered, strictly before as_of.
 

@@ -21,6 +21,7 @@ from customer360.serve.cli import (
     models,
     offline,
     pipelines,
+    privacy,
     quality,
     rights,
     serving,
@@ -38,7 +39,7 @@ app = typer.Typer(
 for subject in (
     init,
     pipelines, systems, models, offline, audiences, batches, quality, serving, rights, keys, lake, editions,
-    warehouse, identity, doctor, backups,
+    warehouse, identity, doctor, backups, privacy,
 ):  # fmt: skip
     app.add_typer(subject.app)  # without a name: its commands stand at the top
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from customer360.pipelines.bronze.consent import Preferences as Delivered
-from customer360.pipelines.consents import POINTS, WHOLES
+from customer360.pipelines.consents import POINTS, RESTING, WHOLES, denied_by
 from customer360.pipelines.silver.consent import Preferences
 from customer360.pipelines.silver.engagement import ALWAYS, consent_intervals
 from customer360.platform import quality, tables
@@ -138,3 +138,30 @@ def test_law_of_versions(rows: list[tuple[str, str, date | None]], cuts: list[bo
     for other in (split, whole.sample(fraction=1, shuffle=True, seed=random.randint(0, 99))):
         made = current_records(Delivered, other, set())
         assert made.facts == current.facts and made.rows.drop("_seq").equals(current.rows.drop("_seq"))
+
+
+@pytest.mark.parametrize(
+    ("said", "denied"),
+    [
+        ({}, {}),
+        ({"PERSONALIZATION": False}, {"PERSONALIZATION": "refused", "PROFILING": "follows", "TRAINING": "follows"}),
+        ({"PROFILING": False}, {"PERSONALIZATION": "follows", "PROFILING": "refused", "TRAINING": "follows"}),
+        ({"TRAINING": False}, {"TRAINING": "refused"}),
+        ({"PERSONALIZATION": False, "PROFILING": True}, {"PERSONALIZATION": "refused"}),
+        ({"PROFILING": False, "PERSONALIZATION": True}, {"PERSONALIZATION": "follows", "PROFILING": "refused",
+                                                         "TRAINING": "follows"}),
+        ({"PROFILING": False, "TRAINING": True}, {"PERSONALIZATION": "follows", "PROFILING": "refused"}),
+        ({"EMAIL": False, "SMS": True, "SALE": False}, {"EMAIL": "refused", "SALE": "refused"}),
+    ],
+)  # fmt: skip
+def test_what_a_refusal_denies_beside_itself(said: dict[str, bool], denied: dict[str, str]) -> None:
+    rows = [("P", purpose, yes) for purpose, yes in said.items()]
+    now = pl.LazyFrame(rows, schema={"person_id": pl.String, "purpose": pl.String, "is_allowed": pl.Boolean},
+                       orient="row")  # fmt: skip
+    people = pl.LazyFrame({"person_id": ["P"]})
+    found = denied_by(people, now, dict.fromkeys(RESTING, True)).collect()
+    assert dict(found.select("purpose", "because").iter_rows()) == denied
+    strict = denied_by(people, now, {**dict.fromkeys(RESTING, True), "TRAINING": False}).collect()
+    told = dict(strict.select("purpose", "because").iter_rows())
+    unasked = {} if "TRAINING" in said else {"TRAINING": denied.get("TRAINING", "not asked")}
+    assert told == denied | unasked, "a rule file that asks for a yes"

@@ -84,14 +84,15 @@ def test_groups_that_a_person_refused_are_withheld(own_shop: Any) -> None:
     ann, bob = (service.get(f"/v1/people/{p}").json() for p in ("p_ann", "p_bob"))
     assert ann["withheld"] == [] and {c: ann["profile"][c] for c in known} == known
     assert bob["withheld"] == [
+        "rfm",
         "clv",
         "churn",
         "segment",
         "propensity",
         "affinity",
         "preference",
-        "external",
         "household",
+        "external",
     ]
     assert {c: bob["profile"][c] for c in known} == {**dict.fromkeys(known), "order_count": 3}
     assert bob["profile"]["email_address"] == "p_bob@example.org", "may_email says who may not be contacted"

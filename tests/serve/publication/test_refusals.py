@@ -6,9 +6,14 @@ import os
 from datetime import date
 from typing import Any
 
+import polars as pl
 import pytest
 
 from customer360.pipelines.silver import engagement  # noqa: F401 - declares silver.consent_intervals
+from customer360.platform.errors import RunError
+from customer360.platform.run import RunRequest
+from customer360.platform.settings import LakeSettings, Settings
+from customer360.serve import jobs
 from customer360.serve.publication.refusals import publish_refusals
 
 FUTURE, PAST = date(2099, 1, 1), date(2020, 1, 1)
@@ -45,6 +50,32 @@ def test_a_refusal_after_the_date_of_the_profile_holds(own_shop: Any) -> None:
     answers(own_shop, ("p_ann", "EMAIL", False, FUTURE, None), ("p_ann", "PERSONALIZATION", False, PAST, FUTURE))
     publish_refusals(own_shop.lake, own_shop.state)
     assert shown(own_shop, "p_ann") == open_to | {"may_email": False}
+
+
+@pytest.mark.parametrize("purpose", ["PROFILING", "PERSONALIZATION"])
+def test_each_of_the_two_takes_scores_and_lists_away_at_once(own_shop: Any, purpose: str) -> None:
+    own_shop.publish()
+    answers(own_shop, ("p_ann", purpose, False, FUTURE, None))
+    publish_refusals(own_shop.lake, own_shop.state)
+    refused = {"personalized": False, "reason": "consent", "withheld": True, "may_email": True, "scores": 0}
+    assert shown(own_shop, "p_ann") == refused
+
+
+def test_a_run_that_fails_takes_it_out_of_gold_all_the_same(own_shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: Any, **__: Any) -> None:
+        answers(own_shop, ("p_ann", "PERSONALIZATION", False, FUTURE, None))
+        raise RunError({"gold.customer_360": "failed"})
+
+    monkeypatch.setattr(jobs, "run", failing)
+    lists = own_shop.lake.scan("gold.recommendations").filter(person_id="p_ann")
+    assert lists.collect().height == 9
+    lake = LakeSettings(root=own_shop.lake.root, buckets=own_shop.lake.buckets)
+    with pytest.raises(RunError):
+        jobs.run_pipeline(Settings(lake=lake, state=str(own_shop.state)), RunRequest(start="gold"))
+    tables = ("gold.recommendations", "gold.predictions")
+    gone = [own_shop.lake.scan(t).filter(person_id="p_ann").collect() for t in tables]
+    assert [rows.height for rows in gone] == [0, 0], "earlier editions, too"
+    assert own_shop.lake.scan("gold.recommendations").filter(person_id="p_dan").collect().height == 1
 
 
 def test_a_later_yes_waits_for_the_next_profile(own_shop: Any) -> None:
@@ -93,3 +124,16 @@ def test_what_was_bought_on_the_last_day_is_not_new(own_shop: Any) -> None:
     new, every = (client.get(f"/v1/people/p_ann/recommendations?mode={m}").json()["items"] for m in ("new", "all"))
     assert [i["product_id"] for i in new] == ["P3", "P2"]
     assert [i["product_id"] for i in every] == ["P2", "P3"]
+
+
+def test_a_former_id_in_an_earlier_edition_is_found(own_shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers(own_shop, ("p_dan", "PROFILING", False, PAST, None))
+    former = pl.DataFrame({"alias_id": ["p_bob"], "record_id": ["POS/4"]})  # what p_bob held is p_dan's now
+    monkeypatch.setattr(jobs, "former_records", lambda lake: former)
+    lake = LakeSettings(root=own_shop.lake.root, buckets=own_shop.lake.buckets)
+    settings = Settings(lake=lake, state=str(own_shop.state))
+    jobs.heed_refusals(settings)
+    assert set(own_shop.lake.scan("gold.recommendations").collect()["person_id"]) == {"p_ann", "p_erased"}
+    before = own_shop.lake.version("gold.recommendations")
+    jobs.heed_refusals(settings)
+    assert own_shop.lake.version("gold.recommendations") == before, "once"

@@ -1,0 +1,92 @@
+"""The policy of every personal column, generated from the contracts, the graph and the rule file `policy`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from customer360.pipelines.rules import PolicyRules
+from customer360.platform import graph, purposes, tables
+from customer360.platform.errors import ConfigError
+from customer360.platform.tables import Table
+
+REPAIRED = ("quarantine", "dead_letters", "grouped_records")  # of no domain: what any source may have delivered
+
+
+@dataclass(frozen=True)
+class ColumnPolicy:
+    """What holds for one personal column; several owners where it is made of several domains."""
+
+    table: str
+    column: str
+    kind: str
+    owner: str
+    purpose: str
+    basis: str
+    retention: str
+
+
+def policies(rules: PolicyRules) -> list[ColumnPolicy]:
+    """One entry a personal column of every table, in the order of their names.
+
+    Raises:
+        ConfigError: the rule file has no policy for the domain of a table.
+    """
+    found = []
+    for name, table in sorted(tables.TABLES.items()):
+        kinds, served = tables.pii_columns(table), purposes.of_columns(table)
+        if not kinds:
+            continue
+        domains = [rules.domains[d] for d in _known(rules, name, table)]
+        owners, bases = (" + ".join(dict.fromkeys(getattr(d, a) for d in domains)) for a in ("owner", "basis"))
+        usual = purposes.of_rows(table) or " + ".join(dict.fromkeys(d.purpose for d in domains))
+        kept = _retention(rules, name, table)
+        for column, kind in kinds.items():
+            found.append(ColumnPolicy(name, column, kind, owners, served.get(column, usual), bases, kept))
+    return found
+
+
+def keep_days(rules: PolicyRules) -> dict[str, int]:
+    """Days by bronze table that says for how long it keeps its rows; the table's own number before its domain's."""
+    found = {}
+    for name, table in tables.TABLES.items():
+        if tables.spec(table).layer == "bronze" and tables.pii_columns(table) and tables.spec(table).erasure != "none":
+            domain = rules.domains.get(_domain(name, table))
+            found[name] = rules.keep_days.get(name, domain.keep_days if domain else None)
+    found |= {name: days for name, days in rules.keep_days.items() if name not in found}
+    return {name: days for name, days in found.items() if days is not None}
+
+
+def _known(rules: PolicyRules, name: str, table: type[Table]) -> list[str]:
+    domains = _domains(name, table)
+    if missing := sorted(set(domains) - set(rules.domains)):
+        raise ConfigError(f"policy: no domain {', '.join(missing)}, of which {name} holds personal data")
+    return domains
+
+
+def _domain(name: str, table: type[Table]) -> str:
+    return "quality" if name.endswith(REPAIRED) else table.__module__.rpartition(".")[2]
+
+
+def _domains(name: str, table: type[Table]) -> list[str]:
+    """The domains that a table is made of: its own, if it is a source's; else those of the sources below it."""
+    if name.endswith(REPAIRED) or tables.spec(table).layer == "bronze":
+        return [_domain(name, table)]
+    makers, todo = graph.producers_of(), [name]
+    seen: set[str] = set()
+    while todo:
+        for maker in makers.get(todo.pop(), ()):
+            node = graph.NODES[maker]  # rows of a record table are their source's; other inputs say whose they are
+            fresh = [i for i in ([node.records] if node.records else node.inputs) if i not in seen]
+            seen.update(fresh)
+            todo += fresh
+    below = {
+        _domain(n, tables.by_name(n)) for n in seen if n.startswith("bronze.") and tables.pii_columns(tables.by_name(n))
+    }
+    return sorted(below) or ["identity" if tables.spec(table).layer == "silver" else "customers"]
+
+
+def _retention(rules: PolicyRules, name: str, table: type[Table]) -> str:
+    if tables.spec(table).layer == "bronze":
+        days = keep_days(rules).get(name)
+        return "until erased" if days is None else f"{days:,} days"
+    return "until repaired or erased" if name.endswith(REPAIRED) else "as its sources"

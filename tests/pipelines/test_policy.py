@@ -1,0 +1,103 @@
+"""Every personal column has an owner, a purpose, a legal basis and a retention; every use of a person a purpose."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import astuple
+
+import pytest
+
+from customer360.models.base import MODELS
+from customer360.models.lifecycle.job import needs
+from customer360.pipelines.gold.customers import GROUPS, REFUSABLE, Customer360
+from customer360.pipelines.policy import keep_days, policies
+from customer360.pipelines.rules import PolicyRules
+from customer360.platform import graph, purposes, retention, tables
+from customer360.platform import settings as configuration
+from customer360.platform.errors import ConfigError
+from customer360.serve.compose import compose, rules_of
+
+
+@pytest.fixture(autouse=True)
+def composed() -> None:
+    compose()
+
+
+def gold_of_persons() -> list[str]:
+    return [n for n, table in sorted(tables.TABLES.items()) if n.startswith("gold.") and "person_id" in table.columns()]
+
+
+def test_every_personal_column_has_a_whole_policy() -> None:
+    found = policies(PolicyRules())
+    columns = {(n, c) for n, table in tables.TABLES.items() for c in tables.pii_columns(table)}
+    assert {(each.table, each.column) for each in found} == columns and len(found) == len(columns)
+    assert all(all(astuple(each)) for each in found)
+    by_table = {each.table: each for each in found}
+    assert by_table["silver.service_contacts"].owner == by_table["bronze.service_interactions"].owner
+    assert {each.purpose for each in found if each.column == "income_range" and each.table.startswith("gold.")} == {
+        "PERSONALIZATION"
+    }
+
+
+def test_a_source_of_no_domain_is_named() -> None:
+    with pytest.raises(ConfigError, match="no domain service, of which bronze"):
+        policies(PolicyRules(domains={n: d for n, d in PolicyRules().domains.items() if n != "service"}))
+
+
+def test_the_rule_file_says_what_the_defaults_say() -> None:
+    rules = rules_of(configuration.load(None, {}))["policy"]
+    assert rules == PolicyRules()
+
+
+def test_a_table_keeps_its_rows_for_its_own_time_before_that_of_its_domain() -> None:
+    domains = PolicyRules().domains
+    short = {**domains, "behavior": domains["behavior"].model_copy(update={"keep_days": 400})}
+    rules = PolicyRules(domains=short, keep_days={"bronze.sessions": None, "bronze.transactions": 3650})
+    assert keep_days(rules) == {"bronze.events": 400, "bronze.transactions": 3650}
+    retention.checked(keep_days(rules))
+    for wrong in ("bronze.agents", "silver.events", "bronze.campaign_audiences"):
+        with pytest.raises(ConfigError, match=wrong):
+            retention.checked({wrong: 10})
+
+
+def test_every_gold_table_of_persons_says_what_it_serves() -> None:
+    """A new one that does not would be nobody's to refuse."""
+    silent = [n for n in gold_of_persons() if tables.spec(tables.by_name(n)).serves is None]
+    assert silent == ["gold.customer_360"], "its groups say it, column by column"
+    assert all(vars(group)["__serves__"] for group in GROUPS.values())
+    grouped = {c for name in REFUSABLE for c in GROUPS[name].columns()}
+    assert set(purposes.of_columns(Customer360)) == grouped
+
+
+@pytest.mark.parametrize("name", ["gold.predictions", "gold.recommendations", "gold.category_scores"])
+def test_what_models_write_serves_a_purpose(name: str) -> None:
+    assert purposes.of_rows(tables.by_name(name)) in purposes.PURPOSES
+
+
+def test_every_maker_of_what_may_be_refused_is_told_who_denies() -> None:
+    for node in graph.NODES.values():
+        if node.name.startswith("gold.") and purposes.is_withheld(node.table):
+            told = node.awaits if node.is_producer else node.inputs
+            assert purposes.DENIALS in told, node.name
+
+
+def test_builds_travel_to_workers() -> None:
+    for node in graph.NODES.values():
+        if isinstance(node.function, purposes.Withholding):
+            again = pickle.loads(pickle.dumps(node.function))
+            assert again.table is node.table and again.function is node.function.function
+
+
+def test_whatever_is_emptied_may_be_empty() -> None:
+    for name in gold_of_persons():
+        table = tables.by_name(name)
+        for column in purposes.of_columns(table):
+            declared = table.columns()[column]
+            assert declared.nullable or isinstance(declared, tables.List), f"{name}.{column}"
+
+
+def test_every_model_needs_a_purpose_and_a_fit_of_it_training() -> None:
+    assert MODELS
+    for model in MODELS.values():
+        assert needs(model, fitting=False) & {"PERSONALIZATION", "PROFILING"}, model.name
+        assert needs(model, fitting=True) == needs(model, fitting=False) | {"TRAINING"}

@@ -1,0 +1,215 @@
+"""A shop's own files, half of whose customers refuse something: what only they know reaches nothing that it may not."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from starlette.testclient import TestClient
+from typer.testing import CliRunner
+
+from customer360.models.base import MODELS
+from customer360.models.lifecycle import content
+from customer360.models.lifecycle.job import ModelJob
+from customer360.pipelines.denied import denied
+from customer360.platform import access, purposes, tables, telemetry
+from customer360.platform import settings as configuration
+from customer360.platform.lake import Lake
+from customer360.platform.run import lake_of
+from customer360.serve import cli
+from customer360.serve.app import build_app
+from customer360.serve.compose import compose
+
+CONFIG = """
+landing: {folder}/landing
+lake: {{root: {folder}/lake, buckets: 4}}
+state: {folder}/state
+execution: {{executor: local}}
+sources:
+  customers: {{table: bronze.customers, system: SHOP, path: "customers*.csv", format: csv}}
+  products: {{table: bronze.products, system: SHOP, path: "products*.csv", format: csv}}
+  receipts: {{table: bronze.transactions, system: SHOP, path: "receipts*.csv", format: csv}}
+  lines: {{table: bronze.transaction_items, system: SHOP, path: "lines*.csv", format: csv}}
+  consents: {{table: bronze.preferences, system: SHOP, path: "consents*.csv", format: csv}}
+  letters: {{table: bronze.engagement_events, system: SHOP, path: "letters*.csv", format: csv}}
+"""
+MONTHS = [f"2025-{month:02d}" for month in range(4, 13)] + ["2026-01", "2026-02", "2026-03", "2026-04"]
+REFUSALS = ("PERSONALIZATION:NO", "PROFILING:NO", "ALL:NO", "TRAINING:NO")
+CUSTOMERS = (
+    "CUSTOMER_ID,FIRST_NAME,LAST_NAME,EMAIL_ADDRESS,DATE_OF_BIRTH,ADDRESS_LINE_1,CITY,ZIP_CODE,LAST_UPDATED_DATE"
+)
+RECEIPTS = (
+    "TRANSACTION_ID,CUSTOMER_ID,TRANSACTION_DATE,TRANSACTION_TYPE,TOTAL_AMOUNT,CURRENCY,CHANNEL,TRANSACTION_STATUS"
+)
+NAMES = ("Adler", "Birk", "Cohn", "Dorn", "Esch", "Falk", "Gros", "Heil", "Igel", "Jung")
+
+
+@dataclass
+class Shop:
+    """``people`` customers, every other of whom refuses, the ways to refuse in turn. Each bought shared products, and
+    one of their own, and opened a letter that nobody else got."""
+
+    folder: Path
+    people: int
+
+    def __post_init__(self) -> None:
+        compose()
+        self.config = self.folder / "shop.yaml"
+        self.config.write_text(CONFIG.format(folder=self.folder))
+        (self.folder / "landing").mkdir()
+        self.settings: Any = configuration.load(self.config)
+        self.lake: Lake = lake_of(self.settings)
+
+    def deliver(self, name: str, head: str, rows: list[str]) -> None:
+        (self.folder / "landing" / f"{name}.csv").write_text("\n".join([head, *rows, ""]))
+
+    def open(self) -> None:
+        every = range(self.people)
+        self.deliver("customers", CUSTOMERS, [f"{self.customer(n)},2026-01-01T00:00:00" for n in every])
+        goods = [f"P{n},Ware {n},Kind{n % 4}" for n in range(16)] + [f"CANARY{n}Q,Einzel {n},KIND{n}Q" for n in every]
+        self.deliver("products", "PRODUCT_ID,PRODUCT_NAME,PRODUCT_CATEGORY", goods)
+        receipts, lines = [], []
+        for n, (day, month) in product(every, enumerate(MONTHS)):
+            own = [f"CANARY{n}Q"] if day == 2 else []
+            receipts.append(f"T{n}-{day},C{n},{month}-1{n % 9}T10:00:00,PURCHASE,20.00,EUR,POS,COMPLETED")
+            bought = [f"P{(n + 3 * day) % 16}", f"P{(n + day + 1) % 16}", *own]
+            lines += [f"T{n}-{day}-{i},T{n}-{day},{p},1,10.00,10.00" for i, p in enumerate(bought)]
+        self.deliver("receipts", RECEIPTS, receipts)
+        self.deliver("lines", "ITEM_ID,TRANSACTION_ID,PRODUCT_ID,QUANTITY,UNIT_PRICE,TOTAL_PRICE", lines)
+        head = "ENGAGEMENT_ID,CAMPAIGN_ID,CUSTOMER_ID,ENGAGEMENT_TYPE,ENGAGEMENT_ACTION,ENGAGEMENT_DATE"
+        self.deliver("letters", head, [f"L{n},LETTER{n}Q,C{n},EMAIL,OPENED,2026-03-01T00:00:00" for n in every])
+        self.consent("consents-1", [f"Y{n},C{n},COMMUNICATION,EMAIL:YES,2026-01-02,ACTIVE" for n in every])
+
+    @staticmethod
+    def customer(n: int) -> str:
+        first, last = (f"{NAMES[i % 10]}{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}" for i in (n // 10, n))
+        born = f"{1950 + n % 50}-0{1 + n % 9}-1{n % 9}"
+        return f"C{n},{first},{last},canarymail{n}@shop.example,{born},{NAMES[n % 7]}weg {n},Ulm,8907{n % 10}"
+
+    def consent(self, name: str, rows: list[str]) -> None:
+        head = "PREFERENCE_ID,CUSTOMER_ID,PREFERENCE_TYPE,PREFERENCE_VALUE,PREFERENCE_DATE,PREFERENCE_STATUS"
+        self.deliver(name, head, rows)
+
+    def refuse(self, day: str) -> None:
+        self.consent(
+            "consents-2", [f"N{n},C{n},COMMUNICATION,{REFUSALS[n // 2 % 4]},{day},ACTIVE" for n in self.refusing]
+        )
+
+    @property
+    def refusing(self) -> range:
+        return range(1, self.people, 2)
+
+    def said(self, *words: str, code: int = 0) -> str:
+        result = CliRunner().invoke(cli.app, [*words, "--config", str(self.config)])
+        assert result.exit_code == code, result.output
+        return result.output
+
+    def persons(self, *refusals: str) -> dict[str, int]:
+        """Person ids, with their numbers, of who refuses in these ways."""
+        owner = dict(self.lake.scan("silver.identities").select("customer_id", "person_id").collect().iter_rows())
+        return {owner[f"C{n}"]: n for n in self.refusing if REFUSALS[n // 2 % 4] in refusals}
+
+
+PERSONAL = REFUSALS[:3]  # what forbids profiles and personalization; TRAINING:NO forbids neither
+
+
+def withheld_everywhere(shop: Shop) -> None:
+    """No table that a refusal forbids, and no frame of a fit, holds anything of who refuses."""
+    denying, lake = list(shop.persons(*PERSONAL)), shop.lake
+    assert len(denying) == len([n for n in shop.refusing if n // 2 % 4 < 3])
+    for name, table in tables.TABLES.items():
+        if not (name.startswith("gold.") and purposes.is_withheld(table) and lake.exists(name)):
+            continue
+        theirs = lake.scan(name).filter(pl.col("person_id").is_in(denying)).collect()
+        if purposes.of_rows(table):
+            assert theirs.is_empty(), name
+        for column in purposes.of_columns(table):
+            kept = theirs[column].drop_nulls()
+            assert kept.is_empty() or kept.list.len().sum() == 0, f"{name}.{column}"
+    for model in MODELS.values():
+        job = ModelJob(shop.settings, lake, model, pl.Series(["2026-05-01"]).str.to_date().item())
+        frames = {**job.snapshot(job.cut).tables, **{f"files of {t}": f for t, f in content.opened(
+            job.inputs(), job.firms(), {}).items()}}  # fmt: skip
+        for name, frame in frames.items():
+            if "person_id" in frame.collect_schema():
+                seen = set(frame.select("person_id").collect()["person_id"])
+                assert seen and not seen & shop.persons(*REFUSALS).keys(), f"{model.name} reads {name}"
+
+
+def withheld_in_answers(shop: Shop) -> None:
+    key = access.issue(Path(shop.settings.state), "till", "service")
+    client = TestClient(build_app(shop.settings), headers={"X-API-Key": key})
+    for person, n in shop.persons(*PERSONAL).items():
+        for path in (f"people/{person}", f"customers/SHOP/C{n}"):
+            told = {part: client.get(f"/v1/{path}{part}").json() for part in ("", "/scores", "/recommendations")}
+            assert told["/recommendations"]["reason"] == "consent", told["/recommendations"]
+            assert told["/scores"]["reason"] == "consent" and told["/scores"]["scores"] == []
+            assert {"churn", "rfm", "affinity"} <= set(told[""]["withheld"])
+            said = str(told)
+            assert f"CANARY{n}Q" not in said and f"KIND{n}Q" not in said and f"LETTER{n}Q" not in said
+
+
+def withheld_from_files(shop: Shop) -> None:
+    """Audiences, exports and the star: nobody who refuses, whatever the channel."""
+    rules = shop.folder / "all.yaml"
+    rules.write_text("audiences: {everybody: {description: all, where: 'True', columns: [rfm_segment]}}")
+    shop.config.write_text(CONFIG.format(folder=shop.folder) + f"rules: {{audiences: {rules}}}\n")
+    listed = shop.folder / "mail.csv"
+    shop.said("audience", "export", "everybody", "--channel", "email", "--contacts", "--out", str(listed))
+    text = listed.read_text()
+    assert text.count("canarymail") >= shop.people // 2
+    assert [n for n in shop.persons(*PERSONAL).values() if f"canarymail{n}@" in text] == []
+    who = ", ".join(f"'{p}'" for p in shop.persons(*PERSONAL))
+    for table in ("personalization.recommendations", "gold.recommendations", "gold.predictions", "gold.interactions"):
+        assert "0" in shop.said("sql", f"SELECT count(*) AS rows FROM {table} WHERE person_id IN ({who})").split(), (
+            table
+        )
+
+
+def withheld_from_a_fit(shop: Shop) -> None:
+    """What a fit leaves in the model store names no product that only who refuses has bought."""
+    store = shop.folder / "state" / "mlflow" / "artifacts"
+    before = {f for f in store.rglob("*") if f.is_file()}
+    shop.said("train", "item_to_item")
+    made = [f for f in store.rglob("*") if f.is_file() and f not in before]
+    stored = b"".join(readable(f) for f in made)
+    assert b"P1" in stored and b"CANARY0Q" in stored, "the model knows what others have bought"
+    assert [n for n in shop.refusing if f"CANARY{n}Q".encode() in stored] == []
+
+
+def readable(file: Path) -> bytes:
+    """Bytes of a file, and of what is compressed in it."""
+    if file.suffix == ".parquet":
+        return pl.read_parquet(file).select(pl.col(pl.String)).write_csv().encode()
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as packed:
+            return b"".join(map(packed.read, packed.namelist()))
+    return file.read_bytes()
+
+
+@pytest.mark.slow
+def test_what_only_a_refusing_person_knows_reaches_nothing_that_it_may_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telemetry, "configure", lambda: None)  # it would set up the log for good
+    shop = Shop(tmp_path, people=24)
+    shop.open()
+    shop.said("run")
+    shop.said("train", "item_to_item")
+    shop.said("run")
+    shop.said("warehouse", "load")
+    assert shop.lake.scan("gold.recommendations").collect()["person_id"].n_unique() == shop.people
+    shop.refuse("2026-05-20")  # after the last day of sales: no profile is as of it
+    shop.said("run")
+    assert denied(shop.lake)["person_id"].n_unique() == len(shop.refusing)
+    withheld_everywhere(shop)
+    withheld_in_answers(shop)
+    withheld_from_files(shop)
+    withheld_from_a_fit(shop)
+    shop.said("run")
+    withheld_everywhere(shop)
