@@ -40,7 +40,7 @@ def test_a_fault_is_handed_to_who_asks_for_its_table(with_faults: Any) -> None:
         "bronze.transactions",
         "silver.transactions",
         "silver.sessions",
-        "gold.customer_features",
+        "gold.money_by_currency",
         "gold.visit_profiles",
     ):
         assert with_faults.frame(name).collect().height, name

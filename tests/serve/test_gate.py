@@ -241,6 +241,7 @@ def test_a_body_that_trickles_ends(published: Any, client: Any, monkeypatch: pyt
             yield {"type": "http.request", "body": b"[", "more_body": True}
 
     monkeypatch.setattr(gate, "BODY_SECONDS", 0.1)
+    monkeypatch.setattr(gate, "PROMPT_SECONDS", 0.05)
     key, read = client("service").headers["X-API-Key"], list[int]()
     scope = scope_of("/v1/identity/lookup", x_api_key=key, content_type="application/json")
     assert exchanged(build_app(Settings(state=str(published.state))), scope, trickling(read))[0] == 408
