@@ -27,6 +27,7 @@ POINTS = {"EMAIL": "email_point", "SMS": "phone_point", "PHONE": "phone_point"}
 YES = ("YES", "TRUE", "ALLOW")
 # Each rests on the one before: who never answered about it is treated by what holds there.
 RESTING = ("PERSONALIZATION", "PROFILING", "TRAINING")
+RESTRICTED = "restricted by request"  # because of what a person was denied a purpose: of no answer
 GROUP = ["person_id", "purpose"]
 POINT = [*GROUP, "point"]
 
@@ -47,6 +48,16 @@ def answer(value: pl.Expr) -> pl.Expr:
     """Whether PURPOSE:ANSWER is a yes; what cannot be read as one is a refusal."""
     said = value.str.split(":").list.get(1, null_on_oob=True).str.strip_chars().str.to_uppercase()
     return said.is_in(YES).fill_null(False)
+
+
+def answers_of_who_refuses(stored: pl.LazyFrame) -> pl.Expr:
+    """Rows of bronze.preferences that no age takes away: every answer of an account that ever refused anything. A
+    refusal holds until it is taken back, and whether it was tells the later answer.
+    """
+    account, value = pl.concat_str("_source_system", "CUSTOMER_ID", separator="/"), pl.col("PREFERENCE_VALUE")
+    is_answer = pl.col("PREFERENCE_TYPE") == "COMMUNICATION"
+    refusing = stored.filter(is_answer, ~answer(value)).select(account.unique()).collect().to_series()
+    return is_answer & account.is_in(refusing.implode())
 
 
 def undated_refusals_last(rows: pl.DataFrame, key: list[str]) -> pl.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from customer360.pipelines.rules import PolicyRules
-from customer360.platform import graph, purposes, tables
+from customer360.platform import graph, purposes, retention, tables
 from customer360.platform.errors import ConfigError
 from customer360.platform.tables import Table
 
@@ -46,7 +46,18 @@ def policies(rules: PolicyRules) -> list[ColumnPolicy]:
 
 
 def keep_days(rules: PolicyRules) -> dict[str, int]:
-    """Days by bronze table that says for how long it keeps its rows; the table's own number before its domain's."""
+    """Days by bronze table that says for how long it keeps its rows; the table's own number before its domain's. Tables
+    that a domain's number reaches and whose rows have no age are none of them (`ageless`)."""
+    ageless_ones, said = set(ageless(rules)), _said(rules)
+    return {name: days for name, days in said.items() if name not in ageless_ones}
+
+
+def ageless(rules: PolicyRules) -> list[str]:
+    """Tables of a domain with a number of days whose rows do not say when they are from: these stay."""
+    return retention.without_age(name for name in _said(rules) if name not in rules.keep_days)
+
+
+def _said(rules: PolicyRules) -> dict[str, int]:
     found = {}
     for name, table in tables.TABLES.items():
         if tables.spec(table).layer == "bronze" and tables.pii_columns(table) and tables.spec(table).erasure != "none":

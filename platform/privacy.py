@@ -36,7 +36,6 @@ GROUPED = "bronze.grouped_records"  # records that groups are made of; see `sour
 _SECRET, _LIST = "_erasures/secret", "_erasures/digests.json"
 _UNFINISHED = "_erasures/unfinished"
 _DONE = "_erasures/done"
-_RESTRICTED = "_rights/restricted.json"
 
 
 def masked(table: type[Table], frame: pl.DataFrame) -> pl.DataFrame:
@@ -147,7 +146,7 @@ def unfinished_erasures(lake: Lake) -> dict[str, Identifiers]:
 def end_erasure(lake: Lake, person_id: str) -> None:
     """Nothing of the person is left: its note goes too. That somebody was erased stays, under a digest."""
     ended = {"ended_at": datetime.now(UTC).isoformat(timespec="seconds")}
-    lake.put(f"{_DONE}/{keyed_digest(lake, f'PERSON/{person_id}')}.json", json.dumps(ended).encode())
+    lake.put(f"{_DONE}/{person_digest(lake, person_id)}.json", json.dumps(ended).encode())
     lake.delete([f"{_UNFINISHED}/{person_id}.json"])
 
 
@@ -155,6 +154,12 @@ def erasures(lake: Lake) -> list[datetime]:
     """When erasures ended, oldest first."""
     notes = (json.loads(lake.get(path) or b"{}") for path in lake.objects(_DONE))
     return sorted(datetime.fromisoformat(note["ended_at"]) for note in notes if note)
+
+
+def erased_at(lake: Lake, digest: str) -> datetime | None:
+    """When the erasure ended of the person whose id has this keyed digest; None where there was none."""
+    note = lake.get(f"{_DONE}/{digest}.json")
+    return datetime.fromisoformat(json.loads(note)["ended_at"]) if note else None
 
 
 def erase_rows(lake: Lake, who: Identifiers) -> dict[str, int]:
@@ -325,35 +330,6 @@ def _without_text(column: str, who: Identifiers, frame: pl.DataFrame) -> pl.Data
     return frame.filter(pl.Series(keep, dtype=pl.Boolean))
 
 
-def restrict(lake: Lake, request: int, accounts: Iterable[str], purposes: Iterable[str]) -> None:
-    """Note that whoever holds one of these accounts ("SYSTEM/id") refuses purposes, until ``release``."""
-    _put_restrictions(
-        lake, _restrictions(lake) | {str(request): {"accounts": sorted(accounts), "purposes": sorted(purposes)}}
-    )
-
-
-def release(lake: Lake, request: int) -> None:
-    """End what a request restricts."""
-    _put_restrictions(lake, {number: kept for number, kept in _restrictions(lake).items() if number != str(request)})
-
-
-def restrictions(lake: Lake) -> dict[str, set[str]]:
-    """Purposes that somebody had restricted, by account."""
-    found: dict[str, set[str]] = {}
-    for kept in _restrictions(lake).values():
-        for account in kept["accounts"]:
-            found.setdefault(account, set()).update(kept["purposes"])
-    return found
-
-
-def _restrictions(lake: Lake) -> dict[str, dict[str, list[str]]]:
-    return dict(json.loads(lake.get(_RESTRICTED) or b"{}"))
-
-
-def _put_restrictions(lake: Lake, kept: Mapping[str, Mapping[str, list[str]]]) -> None:
-    lake.put(_RESTRICTED, json.dumps(kept, sort_keys=True).encode())
-
-
 def remember_erasure(lake: Lake, identifiers: Iterable[str]) -> None:
     """Add digests of identifiers ("SYSTEM/id") to the list that ingest checks."""
     known = set(_digests(lake)) | {_digest(_secret(lake), i) for i in identifiers}
@@ -420,6 +396,11 @@ def _secret(lake: Lake) -> bytes:
 def keyed_digest(lake: Lake, text: str, length: int = 32) -> str:
     """What only this lake can make of a text; nobody tells the text by it."""
     return hmac.new(_secret(lake), text.encode(), hashlib.sha256).hexdigest()[:length]
+
+
+def person_digest(lake: Lake, person_id: str) -> str:
+    """By what an erased person is told from others, and is not known."""
+    return keyed_digest(lake, f"PERSON/{person_id}")
 
 
 def _digests(lake: Lake) -> list[str]:

@@ -144,6 +144,9 @@ def quasi(kind: Literal["age", "code", "day", "name"]) -> dict[str, str]:
 # other values, and LIVES_ON says which rows gave them.
 Settle = Callable[[pl.DataFrame, list[str]], pl.DataFrame]
 
+# Rows of a bronze table that no age takes away, told from all that are stored of it.
+Lasting = Callable[[pl.LazyFrame], pl.Expr]
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -161,6 +164,7 @@ class Spec:
     settle: Settle | None = None
     serves: str | None = None  # purpose of its rows, or of its columns where some are kept; see `platform.purposes`
     kept: tuple[str, ...] = ()  # columns that stay where the purpose is refused; none: the row goes
+    lasting: Lasting | None = None  # see `platform.retention`
 
     @property
     def layer(self) -> str:
@@ -200,6 +204,7 @@ class Table(dy.Schema):
         bucketed: bool | None = None,
         serves: str | None = None,
         kept: tuple[str, ...] = (),
+        lasting: Lasting | None = None,
         **rest: Any,
     ) -> None:
         super().__init_subclass__(**rest)
@@ -214,7 +219,7 @@ class Table(dy.Schema):
         if table.startswith("bronze."):
             partition_by = ("_source", *partition_by)  # ingest writes, replaces and erases by source
         cls.__c360__ = Spec(
-            table, per, key, version, past, partition_by, bucketed, sort_by, erasure, settle, serves, kept
+            table, per, key, version, past, partition_by, bucketed, sort_by, erasure, settle, serves, kept, lasting
         )
         TABLES[table] = cls
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,14 @@ from customer360.models.lifecycle.job import ModelJob
 from customer360.models.lifecycle.promotion import Outcome
 from customer360.models.lifecycle.tuning import Tuned
 from customer360.pipelines import last_complete_day_end, policy
-from customer360.pipelines.denied import RESTRICTED, denied
+from customer360.pipelines.denied import denied
 from customer360.pipelines.rules import PolicyRules
-from customer360.platform import graph, online, privacy, purposes, retention, telemetry, warehouse
+from customer360.platform import graph, online, privacy, purposes, restrictions, retention, telemetry, warehouse
 from customer360.platform.errors import Customer360Error, ModelError
 from customer360.platform.lake import Lake, editions, reached
 from customer360.platform.ledger import Run
 from customer360.platform.privacy import Identifiers
-from customer360.platform.run import RunRequest, lake_of, run
+from customer360.platform.run import RunRequest, lake_of, run_locked
 from customer360.platform.run.executor import executor_for
 from customer360.platform.run.preview import Preview, preview
 from customer360.platform.run.rereading import Reread, drop, retry
@@ -44,7 +45,7 @@ from customer360.serve.publication.indexes import delete_indexes, publish_index
 from customer360.serve.publication.refusals import publish_refusals
 from customer360.serve.rights import requests
 from customer360.serve.rights.export import held, write_export
-from customer360.serve.rights.proof import Proof, prove, write_report
+from customer360.serve.rights.proof import Proof, newest_report, prove, standing_remains, write_report
 from customer360.serve.rights.purge import EXPORTS, purge, purge_state
 from customer360.serve.rights.requests import PURPOSES, Request
 from customer360.serve.stewardship import decide
@@ -60,51 +61,64 @@ def run_pipeline(settings: Settings, request: RunRequest) -> Run:
             f"the erasure of {person} was cut short and its rows are not all gone; "
             f"`customer360 erase {person} --yes` takes it up again"
         )
-    if request.start is None and request.only is None:
-        retire_old(settings)
-    with freshness.watched(state_folder(settings), request.command) as ended:
+    _say_ageless(settings)
+    lake = lake_of(settings)
+    with freshness.watched(state_folder(settings), request.command) as ended, lake.run_lock(request.command):
         try:
-            record = run(settings, request, rules=rules)
+            record = run_locked(settings, request, rules=rules, retire=partial(retire_old, settings))
         except BaseException:  # a refusal that landed holds, also where gold failed or an end was asked for
             _heed_refusals_beside(settings)
             raise
         heed_refusals(settings)
         ended.append(record)
     if any(node.node == money.TRANSACTIONS for node in record.nodes):
-        for notice in money.notices(lake_of(settings), rules):
+        for notice in money.notices(lake, rules):
             telemetry.log.warning(notice)
     return record
 
 
-def retire_old(settings: Settings) -> dict[str, int]:
-    """Take rows out of bronze that the policy does not keep any longer, before a run builds what is left. Rows by
-    table."""
-    rules, lake = rules_of(settings)["policy"], lake_of(settings)
+def retire_old(settings: Settings) -> bool:
+    """Take rows out of bronze that the policy does not keep any longer, counted back from the last complete day of the
+    data, as far as that is known. Whether there were any. Call it under the run lock."""
+    lake, days = lake_of(settings), _keep_days(settings)
+    if not days or not all(map(lake.exists, graph.DATE_TABLES)):
+        return False
+    gone = retention.retire(lake, days, last_complete_day_end(lake, settings.zones))
+    for table, rows in gone.items():
+        telemetry.event(f"retired: {rows:,} rows of {table}, older than {days[table]:,} days", table=table)
+    return bool(gone)
+
+
+def _keep_days(settings: Settings) -> dict[str, int]:
+    """Raises ConfigError: the policy names a table that cannot be kept for a time."""
+    rules = rules_of(settings)["policy"]
     assert isinstance(rules, PolicyRules)
     days = policy.keep_days(rules)
     retention.checked(days)
-    if not days or not all(map(lake.exists, graph.DATE_TABLES)):
-        return {}
-    with lake.run_lock("retention"):
-        gone = retention.retire(lake, days, last_complete_day_end(lake, settings.zones))
-    for table, rows in gone.items():
-        telemetry.event(f"retired: {rows:,} rows of {table}, older than {days[table]:,} days", table=table)
-    return gone
+    return days
+
+
+def _say_ageless(settings: Settings) -> None:
+    """One line on the tables that a policy reaches and cannot shorten; raises ConfigError as `_keep_days`."""
+    _keep_days(settings)
+    rules = rules_of(settings)["policy"]
+    assert isinstance(rules, PolicyRules)
+    if stay := policy.ageless(rules):
+        telemetry.event(f"keep_days: rows of {', '.join(stay)} do not say when they are from and stay until erased")
 
 
 def heed_refusals(settings: Settings) -> None:
     """Publish what is refused, then take it out of gold, earlier editions and former ids included, and of the
-    warehouse. What stands without it is noted in the lake, so that nothing is looked for twice."""
+    warehouse. What stands without it is noted in the lake, so that nothing is looked for twice. Call it under the run
+    lock."""
     lake, state = lake_of(settings), state_folder(settings)
     publish_refusals(lake, state)
     refused = denied(lake)
     seal = hashlib.sha256(refused.write_csv().encode()).hexdigest().encode()
-    is_restricted = bool((refused["because"] == RESTRICTED).any())  # a request is no input of a build: looked for anew
-    if lake.get(HEEDED) == seal and not is_restricted:
+    if lake.get(HEEDED) == seal:
         return
-    with lake.run_lock("refusals"):
-        for table, rows in purposes.withdraw(lake, _with_former_ids(lake, refused)).items():
-            telemetry.event(f"withheld: {rows:,} rows of {table}, refused", table=table)
+    for table, rows in purposes.withdraw(lake, _with_former_ids(lake, refused)).items():
+        telemetry.event(f"withheld: {rows:,} rows of {table}, refused", table=table)
     if not warehouse_file(settings).exists() or _heeded_by_the_warehouse(settings):
         lake.put(HEEDED, seal)
 
@@ -123,7 +137,7 @@ def _heeded_by_the_warehouse(settings: Settings) -> bool:
     """Load the star without what is refused; where another process has it open, that is said, and the next run tries
     again."""
     try:
-        load_warehouse(settings)
+        _load_star(settings)
     except Customer360Error as fault:
         telemetry.log.error(f"the warehouse holds what people have refused since it was loaded: {fault}")
         return False
@@ -271,9 +285,14 @@ def load_warehouse(settings: Settings) -> LoadReport:
         LakeLocked: a run is changing the lake.
         WarehouseError: the star would not equal the lake, or another process has the file open.
     """
-    lake = lake_of(settings)
-    with lake.run_lock("warehouse load"), telemetry.heartbeat("loading the warehouse"):
-        done = load(lake, warehouse_file(settings))
+    with lake_of(settings).run_lock("warehouse load"):
+        return _load_star(settings)
+
+
+def _load_star(settings: Settings) -> LoadReport:
+    """As `load_warehouse`, for who holds the run lock."""
+    with telemetry.heartbeat("loading the warehouse"):
+        done = load(lake_of(settings), warehouse_file(settings))
     telemetry.event(
         "warehouse",
         tables=len(done.tables),
@@ -330,6 +349,9 @@ def _erased(settings: Settings, person: str) -> Iterator[tuple[Identifiers, dict
         for who in todo.values():
             rows = privacy.erase_rows(lake, who) | forget(lake, who, rules)
             touched |= {table: touched.get(table, 0) + n for table, n in rows.items()}
+            restrictions.forget(lake, who.accounts)
+        for each, who in todo.items():
+            requests.forget_person(settings, {each, *who.persons}, privacy.person_digest(lake, each))
     run_pipeline(settings, RunRequest(start="silver", command="erase"))
     publish_index(lake, state, rules)
     publish_gold(lake, state, keep=1)  # older publications still hold the person
@@ -363,6 +385,9 @@ def fulfil(settings: Settings, number: int, *, actor: str, identity: str = "") -
         NotProven: nobody said how it was made sure who asks.
     """
     asked = requests.ready(settings, number, identity)
+    if asked.kind == "erase":
+        asked, result = _erasure_fulfilled(settings, asked)
+        return requests.done(settings, asked, result, actor=actor)
     lake, person = lake_of(settings), current_person(settings, asked.person)
     if asked.kind == "access":
         content = held(settings, person, identifiers_of(lake, person))
@@ -373,19 +398,38 @@ def fulfil(settings: Settings, number: int, *, actor: str, identity: str = "") -
             decide(settings, "override", person, attribute, value, actor=actor, reason=f"request {number}")
         result = f"{', '.join(sorted(asked.values))} set; profiles follow with the next run"
         asked = replace(asked, values={})
-    elif asked.kind == "erase":
-        _, proof = erase_proven(settings, person)
-        file = write_report(settings, proof)
-        if proof.remains and not proof.is_landing_alone:
-            left = f"{len(proof.remains)} files still tell the person"
-            raise Customer360Error(f"{left}, {file} names them; the request stays open")
-        asked = replace(asked, person=proof.person)
-        result = f"erased; report {file.name}" + (", which names landing files" if proof.remains else "")
     else:
-        privacy.restrict(lake, number, accounts_of(lake, person), PURPOSES[asked.kind])
+        restrictions.restrict(lake, number, accounts_of(lake, person), PURPOSES[asked.kind])
         publish_refusals(lake, state_folder(settings))
-        result = f"{', '.join(PURPOSES[asked.kind])} refused from now on"
+        result = f"{', '.join(PURPOSES[asked.kind])} refused from now on; tables follow with the next run"
     return requests.done(settings, asked, result, actor=actor)
+
+
+def _erasure_fulfilled(settings: Settings, asked: Request) -> tuple[Request, str]:
+    """An erasure that was asked for, done and proven, and what came of it; of who was erased before, what its report
+    left is looked for once more. What is kept says nothing of the person.
+
+    Raises:
+        Customer360Error: files that are not landing files still tell the person.
+    """
+    lake = lake_of(settings)
+    nobody = replace(asked, identity=privacy.MASK, values={})
+    if ended_at := privacy.erased_at(lake, asked.person):
+        report = newest_report(settings, asked.person)
+        if report and (standing := standing_remains(settings, report[1])):
+            raise Customer360Error(_still_told(len(standing), report[0]))
+        shown = f"report {report[0].name}" if report else "no proof was asked for"
+        return nobody, f"erased on {ended_at:%Y-%m-%d}; {shown}"
+    _, proof = erase_proven(settings, current_person(settings, asked.person))
+    file = write_report(settings, proof)
+    if proof.remains and not proof.is_landing_alone:
+        raise Customer360Error(_still_told(len(proof.remains), file))
+    result = f"erased; report {file.name}" + (", which names landing files" if proof.remains else "")
+    return replace(nobody, person=proof.person), result
+
+
+def _still_told(files: int, report: Path) -> str:
+    return f"{files} files still tell the person, {report} names them; take them away, the request stays open"
 
 
 def release(settings: Settings, number: int, *, actor: str) -> Request:
@@ -397,6 +441,6 @@ def release(settings: Settings, number: int, *, actor: str) -> Request:
     asked = requests.request_of(lake_of(settings), number)
     if asked.state != "fulfilled" or asked.kind not in PURPOSES:
         raise requests.NoSuchRequest(f"request {number} restricts nothing")
-    privacy.release(lake_of(settings), number)
+    restrictions.release(lake_of(settings), number)
     publish_refusals(lake_of(settings), state_folder(settings))
-    return requests.done(settings, asked, "released", actor=actor, state="released")
+    return requests.done(settings, asked, "released; tables follow with the next run", actor=actor, state="released")

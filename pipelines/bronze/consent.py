@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from customer360.pipelines.consents import undated_refusals_last
+from customer360.pipelines.consents import answers_of_who_refuses, undated_refusals_last
 from customer360.platform.tables import Date, Float, Identifier, OneOf, String, Table, personal
 
 
@@ -12,6 +12,7 @@ class Preferences(
     key=("PREFERENCE_ID",),
     version="PREFERENCE_DATE",
     settle=undated_refusals_last,
+    lasting=answers_of_who_refuses,
 ):
     """One row per delivered version of a preference of a customer."""
 

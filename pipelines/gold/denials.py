@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from customer360.pipelines.consents import RESTING, denied_by, standing
+from customer360.pipelines.consents import RESTING, RESTRICTED, denied_by, standing
 from customer360.pipelines.rules import EnrichmentRules
 from customer360.platform import purposes
 from customer360.platform.graph import builds
@@ -23,16 +23,25 @@ class Denials(Table, table=purposes.DENIALS, per="person_id", sort_by=("person_i
         "refused",
         "follows",
         "not asked",
+        RESTRICTED,
         description="refused: the person's answer; follows: from a refusal of PERSONALIZATION or PROFILING; not asked:"
-        " the rule file asks for a yes. Contacts and sale that were never asked for stand in no row: they need a yes",
+        " the rule file asks for a yes; restricted by request: until it is released, whatever was answered. Contacts"
+        " and sale that were never asked for stand in no row: they need a yes",
     )
 
 
 @builds(Denials, rules="enrichment")
 def denials(
-    silver_people: pl.LazyFrame, silver_consent_intervals: pl.LazyFrame, params: EnrichmentRules
+    silver_people: pl.LazyFrame,
+    silver_consent_intervals: pl.LazyFrame,
+    gold_restrictions: pl.LazyFrame,
+    params: EnrichmentRules,
 ) -> pl.LazyFrame:
-    """Refusals that stand; personalization rests on a profile, so that who refuses profiling is not personalized."""
+    """Refusals that stand, and what requests restrict; personalization rests on a profile, so that who refuses
+    profiling is not personalized."""
     now = standing(silver_consent_intervals)
     people = pl.concat([silver_people.select("person_id"), now.select("person_id")]).unique()
-    return denied_by(people, now, {purpose: params.allows_unasked(purpose) for purpose in RESTING})
+    answered = denied_by(people, now, {purpose: params.allows_unasked(purpose) for purpose in RESTING})
+    asked = gold_restrictions.select("person_id", "purpose", because=pl.lit(RESTRICTED))
+    both = pl.concat([answered, asked]).unique(["person_id", "purpose"], keep="last", maintain_order=True)
+    return both.sort("person_id", "purpose")

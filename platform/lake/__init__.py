@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,17 @@ from customer360.platform.lake.buckets import BUCKET, bucket_numbers
 from customer360.platform.lake.filestats import statistics_columns, statistics_of
 from customer360.platform.lake.lock import LOCK, WATCH, file_lock, marker_lock, note_of
 from customer360.platform.lake.objects import remote_store
-from customer360.platform.lake.opened import File, alone, files_of, is_stored, look_together, opened, outdate, writable
+from customer360.platform.lake.opened import (
+    File,
+    alone,
+    files_of,
+    is_stored,
+    least_of,
+    look_together,
+    opened,
+    outdate,
+    writable,
+)
 from customer360.platform.lake.stored import constant, delta_schema, partition_columns
 from customer360.platform.tables import Table
 
@@ -184,6 +194,10 @@ class Lake:
                 f"{name} version {version}: {gone} of its {len(files)} files were deleted by `customer360 lake vacuum`; "  # noqa: E501
                 f"later versions may still be whole"
             )
+
+    def least(self, name: str, columns: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """The least value of columns by data file of a stored table, as its log tells it; see `opened.least_of`."""
+        return least_of(self.delta(name), columns)
 
     def scan(self, name: str, files: list[File] | None = None, version: int | None = None) -> pl.LazyFrame:
         """The table as a lazy frame in contract order, or only the given files of it.
@@ -391,10 +405,18 @@ class Lake:
             return self.version(name)
         return self.commit(name, fresh, gone, app=app, app_version=app_version, facts=facts, marks=marks)
 
-    def rewrite(self, name: str, change: Callable[[pl.DataFrame], pl.DataFrame], *, reason: str) -> int:
-        """Apply ``change`` by file, in one commit; files that it leaves equal stay. Returns rows changed or gone."""
+    def rewrite(
+        self,
+        name: str,
+        change: Callable[[pl.DataFrame], pl.DataFrame],
+        *,
+        reason: str,
+        files: Iterable[File] | None = None,
+    ) -> int:
+        """Apply ``change`` by file, to all or some, in one commit; files that it leaves equal stay. Returns rows
+        changed or gone."""
         adds, removes, touched = [], [], 0
-        for f in self.files(name):
+        for f in self.files(name) if files is None else files:
             before = self.scan(name, [f]).collect()
             after = change(before)
             if after.equals(before):

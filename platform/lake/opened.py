@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from urllib.parse import unquote
 
 import polars as pl
@@ -44,6 +45,20 @@ def files_of(dt: DeltaTable) -> list[File]:
         partition = {k: None if v is None else str(v) for k, v in (row.get("partition") or {}).items()}
         found.append(File(unquote(row["path"]), row["num_records"] or 0, row["size_bytes"], partition))
     return sorted(found, key=lambda f: f.path)
+
+
+def least_of(dt: DeltaTable, columns: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The least value of some columns by data file of an opened table: absent where the log does not tell it, None
+    where no row has a value."""
+    actions = pl.DataFrame(dt.get_add_actions())
+    known = [c for c in ("path", "num_records", "min", "null_count") if c in actions.columns]
+    found = {}
+    for row in actions.select(known).to_dicts():
+        least, nulls = row.get("min") or {}, row.get("null_count") or {}
+        told = {c: least.get(c) for c in columns}
+        is_empty = {c: nulls.get(c) is not None and nulls[c] == row.get("num_records") for c in columns}
+        found[unquote(row["path"])] = {c: v for c, v in told.items() if v is not None or is_empty[c]}
+    return found
 
 
 def moments_of(dt: DeltaTable) -> dict[str, datetime]:

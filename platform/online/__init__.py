@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from itertools import islice
 from pathlib import Path
+from typing import IO
 
 import lmdb
 import polars as pl
@@ -77,13 +79,39 @@ def publish(
     return generation
 
 
-def forget(state: Path, doomed: Iterable[tuple[str, str]]) -> Generation:
+def renew(
+    state: Path,
+    sources: Callable[[], Mapping[str, int]],
+    documents: Callable[[], Iterable[pl.DataFrame]],
+    *,
+    as_of: date,
+    wait_seconds: float,
+) -> Generation | None:
+    """Publish one generation instead of the one in service, where that was made of other ``sources``. Both are asked
+    for while nobody else can publish, so that what was read earlier never takes the place of what was read later.
+
+    Raises:
+        LakeError: a key was given twice for one kind, or another publication took longer than ``wait_seconds``.
+    """
+    with _publishing(state, wait_seconds) as home:
+        made_of, stood = dict(sources()), current(state)
+        if stood is not None and dict(stood.sources) == made_of:
+            return None
+        frames = list(documents())
+        counts: dict[str, int] = {}
+        for kind, rows in (row for frame in frames for row in frame.group_by("kind").len().iter_rows()):
+            counts[kind] = counts.get(kind, 0) + rows
+        return _write(home, map(_pairs, frames), lambda: counts, as_of, made_of, keep=1)
+
+
+def forget(state: Path, doomed: Iterable[tuple[str, str]], wait_seconds: float = 0.0) -> Generation:
     """Publish the current generation again without some (kind, key), and remove every older one, which hold them too.
 
     Raises:
         NotPublished: nothing was published yet.
+        LakeError: another publication took longer than ``wait_seconds``.
     """
-    with _publishing(state) as home:
+    with _publishing(state, wait_seconds) as home:
         view = OnlineStore(state).view()
         found = {address(kind, key): kind for kind, key in doomed if view.get(kind, key) is not None}
         counts = dict(view.generation.counts)
@@ -170,18 +198,28 @@ def _write(
 
 
 @contextmanager
-def _publishing(state: Path) -> Iterator[Path]:
+def _publishing(state: Path, wait_seconds: float = 0.0) -> Iterator[Path]:
     """Hold the right to publish; it ends with the process. Unfinished work of one that died is removed."""
     home = files.home_of(state)
     (home / "generations").mkdir(parents=True, exist_ok=True, mode=0o700)
     with open(home / "_lock", "a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LakeError(f"another publication to {home} is under way") from None
+        patience = time.monotonic() + wait_seconds
+        while not _is_mine(handle):
+            if time.monotonic() >= patience:
+                raise LakeError(f"another publication to {home} is under way")
+            time.sleep(min(0.05, wait_seconds))
         for unfinished in (home / "generations").glob(".*"):
             shutil.rmtree(unfinished)
         yield home
+
+
+def _is_mine(handle: IO[str]) -> bool:
+    """Take the lock of an open file, if nobody has it."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _fill(folder: Path, batches: Iterable[Pairs]) -> None:

@@ -72,22 +72,32 @@ def run(settings: Settings, request: RunRequest, *, rules: dict[str, Any]) -> Ru
         LakeLocked: another run changes the lake.
         RunError: at least one node failed; the others were built and committed.
     """
+    with lake_of(settings).run_lock(request.command):
+        return run_locked(settings, request, rules=rules)
+
+
+def run_locked(
+    settings: Settings, request: RunRequest, *, rules: dict[str, Any], retire: Callable[[], bool] | None = None
+) -> Run:
+    """As `run`, for who holds the run lock. ``retire`` takes rows out of bronze that landed and may not be kept, and
+    says whether there were any: asked before anything is built, and again when the table that dates are read from is.
+    """
     lake = lake_of(settings)
     check_buckets(lake)
     chosen = request.nodes()
     record = ledger.start_run(request.command)
     executor = executor_for(settings)
     try:
-        with lake.run_lock(f"{request.command} {record.id}"):
-            driver = _Driver(settings, request, rules, executor, record)
-            needed = request.lands(chosen)
-            lake.look_together(request.touches(chosen) | needed)
-            driver.land(needed)
-            if request.as_of is None and any(graph.NODES[name].needs_date for name in chosen):
-                driver.check_landed(needed)
-            for stage in graph.levels(chosen):
-                driver.stage(stage)
-            driver.finish()
+        driver = _Driver(settings, request, rules, executor, record)
+        needed = request.lands(chosen)
+        lake.look_together(request.touches(chosen) | needed)
+        driver.land(needed)
+        if request.as_of is None and any(graph.NODES[name].needs_date for name in chosen):
+            driver.check_landed(needed)
+        if retire and needed:
+            retire()
+        driver.build(chosen, retire if needed else None)
+        driver.finish()
     finally:
         executor.close()
         record.save(lake)
@@ -171,6 +181,15 @@ class _Driver:
                 f"{name}: {named_batches(seqs)} landed under another {' and '.join(parts)} than today's; "
                 f"`customer360 run --reland {name}` reads the files again"
             )
+
+    def build(self, chosen: set[str], retire: Callable[[], bool] | None) -> None:
+        """Build what is not current, stage by stage; again from the first where rows turn out to be too old."""
+        dating = {maker for table in graph.DATE_TABLES for maker in graph.producers_of().get(table, ())}
+        for stage in graph.levels(chosen):
+            self.stage(stage)
+            if retire and not dating.isdisjoint(node.name for node in stage) and not self.failures and retire():
+                self.build(chosen, None)
+                return
 
     def stage(self, nodes: list[Node]) -> None:
         """Build one stage: all units of its builds together, then its producers one by one."""

@@ -20,32 +20,39 @@ from zlib import crc32
 
 import polars as pl
 
-from customer360.pipelines.denied import denied
+from customer360.pipelines.denied import denied, restrictions_digest
 from customer360.pipelines.gold.customers.consent import DERIVED, PURPOSES
 from customer360.platform import online, purposes
 from customer360.platform.lake import Lake
 from customer360.platform.online import NotPublished, OnlineStore, Unsound, View
-from customer360.platform.privacy import restrictions, unfinished_erasures
+from customer360.platform.privacy import unfinished_erasures
+from customer360.platform.restrictions import restrictions
 
 ANSWERS, IDENTITIES = "silver.consent_intervals", "silver.identities"
 RESTRICTED = "rights"  # what requests restrict, beside the versions of tables
 REFUSALS = {**PURPOSES, **DERIVED, "may_sell": "SALE"}  # purpose by the column that tells whether it is allowed
 FOLDER, KIND = "refusals", "refused"
+PATIENCE_SECONDS = 60.0  # for others who write refusals, which takes seconds at most
 _NO_DATE = date.min  # refusals have no edition
 
 
 def publish_refusals(lake: Lake, state: Path) -> None:
-    """Write what is refused in the lake as it is, unless it stands there already."""
-    restricted = restrictions(lake)
+    """Write what is refused in the lake as it is, unless it stands there already. What others have noted while this
+    waited for them to write is in it."""
     home = state / FOLDER
-    if not lake.exists(ANSWERS) and not restricted and not home.is_dir():
+    if not lake.exists(ANSWERS) and not restrictions(lake) and not home.is_dir():
         return
+    online.renew(
+        home, lambda: _sources(lake), lambda: [_documents(lake)], as_of=_NO_DATE, wait_seconds=PATIENCE_SECONDS
+    )
+
+
+def _sources(lake: Lake) -> dict[str, int]:
+    """What the documents are made of: versions of tables, and a number of what requests restrict."""
     versions = {name: lake.version(name) for name in (ANSWERS, IDENTITIES, purposes.DENIALS) if lake.exists(name)}
-    if restricted:
-        versions[RESTRICTED] = crc32(repr(sorted((who, sorted(no)) for who, no in restricted.items())).encode())
-    stood = online.current(home)
-    if stood is None or dict(stood.sources) != versions:
-        online.publish(home, [_documents(lake)], as_of=_NO_DATE, sources=versions, keep=1, is_told=False)
+    if restrictions(lake):
+        versions[RESTRICTED] = crc32(restrictions_digest(lake).encode())
+    return versions
 
 
 def _documents(lake: Lake) -> pl.DataFrame:
@@ -65,7 +72,7 @@ def _documents(lake: Lake) -> pl.DataFrame:
 def forget_refusals(state: Path, person_id: str, accounts: Iterable[str]) -> None:
     """Take a person out, for an erasure."""
     try:
-        online.forget(state / FOLDER, [(KIND, key) for key in (person_id, *accounts)])
+        online.forget(state / FOLDER, [(KIND, key) for key in (person_id, *accounts)], PATIENCE_SECONDS)
     except NotPublished:
         return
 

@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def prove(settings: Settings, person: str, traces: Traces, also: tuple[Path, ...
         looked_at[f"{store.name} {store.root}"] = {"files": len(paths), "bytes": _size(store, paths)}
         remains += [found for path in paths if (found := _remains(store, traces, path))]
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    who = privacy.keyed_digest(lake, f"PERSON/{person}")
+    who = privacy.person_digest(lake, person)
     return Proof(who, now, traces.kinds, traces.common, looked_at, tuple(remains))
 
 
@@ -124,6 +125,30 @@ def verify_report(settings: Settings, file: Path) -> dict[str, Any]:
     if not hmac.compare_digest(signature, _signature(lake_of(settings), signed)):
         raise NotSigned(f"{file} is not as it was signed, or of another lake")
     return signed
+
+
+def newest_report(settings: Settings, person: str) -> tuple[Path, dict[str, Any]] | None:
+    """The last report on an erased person, by its digest; None where its erasure was not proven.
+
+    Raises:
+        NotSigned: it was changed.
+    """
+    found = sorted((state_folder(settings) / FOLDER).glob(f"*-{person[:12]}.json"))
+    return (found[-1], verify_report(settings, found[-1])) if found else None
+
+
+def standing_remains(settings: Settings, report: dict[str, Any]) -> list[str]:
+    """Files that a report names and that are still there, but for landing files, which are not the platform's."""
+    paths: dict[str, list[str]] = {}
+    for store in stores(settings):
+        paths.setdefault(store.name, []).extend(store.paths())
+    named = [(each["store"], each["place"]) for each in report["remains"] if each["store"] != LANDING]
+    return sorted(place for store, place in named if any(_is_at(place, path) for path in paths.get(store, [])))
+
+
+def _is_at(place: str, path: str) -> bool:
+    """Whether a place of a report is a file, or within it; names may be covered there."""
+    return fnmatch(path, place.replace(privacy.MASK, "*")) or place.startswith(path)
 
 
 def _signature(lake: Lake, body: dict[str, Any]) -> str:

@@ -7,12 +7,13 @@ person; once it was erased, of nobody. Each step is a line of the audit.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, get_args
 
 from customer360.pipelines.rules import Right, RightsRules
-from customer360.platform import audit, purposes
+from customer360.platform import audit, privacy, purposes
 from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import Lake
 from customer360.platform.run import lake_of
@@ -23,6 +24,8 @@ FOLDER = "_rights/requests"
 KINDS: tuple[Right, ...] = get_args(Right)
 # Stored, and nothing else: each of these is refused by a restriction.
 PURPOSES: dict[Right, tuple[str, ...]] = {"restrict": purposes.PURPOSES, "opt_out": ("SALE",)}
+
+STEPS = {"fulfilled": "fulfil", "released": "release", "closed": "close"}  # word of the audit by what a request became
 
 
 class NoSuchRequest(Customer360Error):
@@ -44,7 +47,7 @@ class Request:
     law: str
     received_on: date
     due_on: date
-    state: Literal["open", "fulfilled", "released"] = "open"
+    state: Literal["open", "fulfilled", "released", "closed"] = "open"
     identity: str = ""
     values: dict[str, str] = field(default_factory=dict)
     result: str = ""
@@ -124,13 +127,27 @@ def done(
     result: str,
     *,
     actor: str,
-    state: Literal["fulfilled", "released"] = "fulfilled",
+    state: Literal["fulfilled", "released", "closed"] = "fulfilled",
 ) -> Request:
-    """Note that a request was answered."""
+    """Note that a request was answered, or that nobody is left to be answered."""
     made = replace(asked, state=state, result=result, fulfilled_at=datetime.now(UTC).isoformat(timespec="seconds"))
     lake_of(settings).put(_path(made.number), _text(made))
-    _note(settings, made, "fulfil" if state == "fulfilled" else "release", actor)
+    _note(settings, made, STEPS[state], actor)
     return made
+
+
+def forget_person(settings: Settings, persons: Collection[str], digest: str) -> None:
+    """Of the requests of an erased person, under any of its ids, keep that there were: by a digest, without what was
+    said. Open ones are closed, but for those of an erasure, which stay to be proven. Call it under the run lock."""
+    lake = lake_of(settings)
+    for each in requests(lake):
+        if each.person not in persons:
+            continue
+        left = replace(each, person=digest, values={}, identity=privacy.MASK if each.identity else "")
+        if each.state == "open" and each.kind != "erase":
+            done(settings, left, "person erased", actor="command", state="closed")
+        else:
+            lake.put(_path(left.number), _text(left))
 
 
 def _note(settings: Settings, asked: Request, step: str, actor: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from customer360.models.base import MODELS
 from customer360.models.lifecycle.job import needs
+from customer360.pipelines import policy
 from customer360.pipelines.gold.customers import GROUPS, REFUSABLE, Customer360
 from customer360.pipelines.policy import keep_days, policies
 from customer360.pipelines.rules import PolicyRules
@@ -58,6 +59,14 @@ def test_a_table_keeps_its_rows_for_its_own_time_before_that_of_its_domain() -> 
     for wrong in ("bronze.agents", "silver.events", "bronze.campaign_audiences"):
         with pytest.raises(ConfigError, match=wrong):
             retention.checked({wrong: 10})
+
+
+def test_tables_of_a_domain_whose_rows_have_no_age_stay_and_are_named() -> None:
+    short = {n: d.model_copy(update={"keep_days": 400}) for n, d in PolicyRules().domains.items()}
+    rules = PolicyRules(domains=short)
+    assert {"bronze.campaign_audiences", "bronze.grouped_records"} <= set(policy.ageless(rules))
+    assert keep_days(rules) and set(keep_days(rules)).isdisjoint(policy.ageless(rules))
+    retention.checked(keep_days(rules))
 
 
 def test_every_gold_table_of_persons_says_what_it_serves() -> None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable
 from datetime import date
@@ -243,3 +244,31 @@ def test_a_large_generation_is_checked_while_the_one_before_answers(
     while store.get("greeting", "a") == {"word": "one"}:
         assert time.monotonic() < end
     assert store.get("greeting", "a") == {"word": "two"}
+
+
+def test_who_read_earlier_and_writes_later_takes_nothing_back(tmp_path: Path) -> None:
+    """Two renewals at once: the one that had to wait asks again what there is."""
+    said, waited = {"refusals": 1}, threading.Event()
+
+    def slowly() -> list[pl.DataFrame]:
+        frames = [frame("v", {"a": "{}"})]
+        waited.set()
+        time.sleep(0.2)
+        return frames
+
+    def renew(make: Callable[[], list[pl.DataFrame]]) -> None:
+        online.renew(tmp_path, lambda: dict(said), make, as_of=date.min, wait_seconds=10)
+
+    first = threading.Thread(target=renew, args=(slowly,))
+    first.start()
+    waited.wait()
+    said["refusals"] = 2
+    renew(lambda: [frame("v", {"a": "{}"})])
+    first.join()
+    generation = online.current(tmp_path)
+    assert generation is not None and generation.sources == {"refusals": 2}
+    before = generation.id
+    renew(lambda: [frame("never", {"a": "{}"})])
+    assert online.current(tmp_path).id == before  # type: ignore[union-attr]
+    with online._publishing(tmp_path), pytest.raises(LakeError, match="under way"):
+        online.renew(tmp_path, lambda: {"refusals": 3}, list, as_of=date.min, wait_seconds=0)

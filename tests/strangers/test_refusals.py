@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from dataclasses import dataclass
 from itertools import product
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from customer360.models.base import MODELS
 from customer360.models.lifecycle import content
 from customer360.models.lifecycle.job import ModelJob
+from customer360.pipelines.consents import RESTRICTED
 from customer360.pipelines.denied import denied
 from customer360.platform import access, purposes, tables, telemetry
 from customer360.platform import settings as configuration
@@ -46,6 +48,7 @@ CUSTOMERS = (
 RECEIPTS = (
     "TRANSACTION_ID,CUSTOMER_ID,TRANSACTION_DATE,TRANSACTION_TYPE,TOTAL_AMOUNT,CURRENCY,CHANNEL,TRANSACTION_STATUS"
 )
+LETTERS = "ENGAGEMENT_ID,CAMPAIGN_ID,CUSTOMER_ID,ENGAGEMENT_TYPE,ENGAGEMENT_ACTION,ENGAGEMENT_DATE"
 NAMES = ("Adler", "Birk", "Cohn", "Dorn", "Esch", "Falk", "Gros", "Heil", "Igel", "Jung")
 
 
@@ -81,8 +84,7 @@ class Shop:
             lines += [f"T{n}-{day}-{i},T{n}-{day},{p},1,10.00,10.00" for i, p in enumerate(bought)]
         self.deliver("receipts", RECEIPTS, receipts)
         self.deliver("lines", "ITEM_ID,TRANSACTION_ID,PRODUCT_ID,QUANTITY,UNIT_PRICE,TOTAL_PRICE", lines)
-        head = "ENGAGEMENT_ID,CAMPAIGN_ID,CUSTOMER_ID,ENGAGEMENT_TYPE,ENGAGEMENT_ACTION,ENGAGEMENT_DATE"
-        self.deliver("letters", head, [f"L{n},LETTER{n}Q,C{n},EMAIL,OPENED,2026-03-01T00:00:00" for n in every])
+        self.deliver("letters", LETTERS, [f"L{n},LETTER{n}Q,C{n},EMAIL,OPENED,2026-03-01T00:00:00" for n in every])
         self.consent("consents-1", [f"Y{n},C{n},COMMUNICATION,EMAIL:YES,2026-01-02,ACTIVE" for n in every])
 
     @staticmethod
@@ -213,3 +215,76 @@ def test_what_only_a_refusing_person_knows_reaches_nothing_that_it_may_not(
     withheld_from_a_fit(shop)
     shop.said("run")
     withheld_everywhere(shop)
+
+
+# ---- restricted by request --------------------------------------------------------------------------------------
+
+
+def built(shop: Shop) -> list[str]:
+    """Nodes that the newest run built anew."""
+    record = json.loads(shop.lake.get(shop.lake.objects("_runs")[-1]) or b"{}")
+    return sorted(node["node"] for node in record["nodes"] if node["state"] == "built")
+
+
+def allowed(shop: Shop) -> dict[str, bool]:
+    """may_profile by person, of the profiles as they stand."""
+    return dict(shop.lake.scan("gold.customer_360").select("person_id", "may_profile").collect().iter_rows())
+
+
+@pytest.mark.slow
+def test_a_restriction_holds_at_once_gold_follows_and_a_release_brings_all_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telemetry, "configure", lambda: None)  # it would set up the log for good
+    shop = Shop(tmp_path, people=8)
+    shop.open()
+    shop.said("run")
+    shop.said("warehouse", "load")
+    owner = dict(shop.lake.scan("silver.identities").select("customer_id", "person_id").collect().iter_rows())
+    person = owner["C2"]
+    before = {n: shop.lake.scan(n).collect() for n in ("gold.interactions", "gold.customer_360", "gold.denials")}
+    assert all(allowed(shop).values())
+    shop.said("rights", "open", "restrict", person, "--identity", "passport")
+    shop.said("rights", "fulfil", "1", "--actor", "al")
+    assert person in set(denied(shop.lake)["person_id"]), "holds before any run"
+    shop.said("run")
+    assert [p for p, may in allowed(shop).items() if not may] == [person]
+    assert shop.lake.scan("gold.interactions").filter(person_id=person).collect().is_empty()
+    in_star = "SELECT count(*) AS rows FROM personalization.recommendations WHERE person_id = '{}'"
+    assert "0" in shop.said("sql", in_star.format(person)).split()
+    assert set(shop.lake.scan("gold.denials").filter(person_id=person).collect()["because"]) == {RESTRICTED}
+    versions = {n: shop.lake.version(n) for n in tables.TABLES if shop.lake.exists(n)}
+    shop.said("run")
+    assert built(shop) == [] and versions == {n: shop.lake.version(n) for n in versions}, "once"
+    shop.said("rights", "release", "1", "--actor", "al")
+    shop.said("run")
+    assert all(allowed(shop).values())
+    for name, rows in before.items():
+        assert shop.lake.scan(name).collect().sort(pl.all(), descending=False).equals(rows.sort(pl.all())), name
+
+
+@pytest.mark.slow
+def test_what_is_too_old_goes_in_the_run_that_lands_it_and_a_refusal_never_ages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telemetry, "configure", lambda: None)  # it would set up the log for good
+    shop = Shop(tmp_path, people=6)
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("keep_days: {bronze.engagement_events: 40, bronze.preferences: 40, bronze.transactions: 300}\n")
+    shop.config.write_text(shop.config.read_text() + f"rules: {{policy: {policy}}}\n")
+    shop.open()
+    shop.refuse("2026-01-03")
+    shop.said("run")
+    assert shop.lake.scan("silver.touches").collect().is_empty(), "the first run knows the date, too"
+    told = shop.lake.scan("silver.transactions").select("person_id", "occurred_on").collect()
+    assert told.filter(pl.col("person_id").is_null())["occurred_on"].max() < told.drop_nulls()["occurred_on"].min()
+    assert 0 < told["person_id"].null_count() < told.height == 6 * len(MONTHS)
+    assert denied(shop.lake)["person_id"].n_unique() == len(shop.refusing), "refusals hold however old"
+    said = shop.lake.scan("bronze.preferences").collect()
+    assert set(said["CUSTOMER_ID"]) == {f"C{n}" for n in shop.refusing}, "old answers of others go"
+    shop.deliver("letters-late", LETTERS, ["X1,LATE,C0,EMAIL,OPENED,2025-06-01T00:00:00",
+                                           "X2,NEW,C0,EMAIL,OPENED,2026-04-18T00:00:00"])  # fmt: skip
+    shop.said("run")
+    assert shop.lake.scan("silver.touches").collect()["engagement_id"].to_list() == ["X2"]
+    shop.said("run")
+    assert built(shop) == []

@@ -10,7 +10,9 @@ import polars as pl
 import pytest
 
 from customer360.pipelines.silver import engagement  # noqa: F401 - declares silver.consent_intervals
-from customer360.platform.errors import RunError
+from customer360.platform.errors import LakeLocked, RunError
+from customer360.platform.lake import Lake
+from customer360.platform.ledger import Run
 from customer360.platform.run import RunRequest
 from customer360.platform.settings import LakeSettings, Settings
 from customer360.serve import jobs
@@ -66,7 +68,7 @@ def test_a_run_that_fails_takes_it_out_of_gold_all_the_same(own_shop: Any, monke
         answers(own_shop, ("p_ann", "PERSONALIZATION", False, FUTURE, None))
         raise RunError({"gold.customer_360": "failed"})
 
-    monkeypatch.setattr(jobs, "run", failing)
+    monkeypatch.setattr(jobs, "run_locked", failing)
     lists = own_shop.lake.scan("gold.recommendations").filter(person_id="p_ann")
     assert lists.collect().height == 9
     lake = LakeSettings(root=own_shop.lake.root, buckets=own_shop.lake.buckets)
@@ -137,3 +139,20 @@ def test_a_former_id_in_an_earlier_edition_is_found(own_shop: Any, monkeypatch: 
     before = own_shop.lake.version("gold.recommendations")
     jobs.heed_refusals(settings)
     assert own_shop.lake.version("gold.recommendations") == before, "once"
+
+
+def test_a_run_keeps_its_lock_until_refusals_are_heeded(own_shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def landing(*_: Any, **__: Any) -> Run:
+        answers(own_shop, ("p_ann", "PERSONALIZATION", False, FUTURE, None))
+        return Run("20260301T000000000000Z", "2026-03-01", "run")
+
+    def intruding(lake: Lake, state: Any) -> None:
+        with pytest.raises(LakeLocked), own_shop.lake.run_lock("another"):
+            pass
+        publish_refusals(lake, state)
+
+    monkeypatch.setattr(jobs, "run_locked", landing)
+    monkeypatch.setattr(jobs, "publish_refusals", intruding)
+    lake = LakeSettings(root=own_shop.lake.root, buckets=own_shop.lake.buckets)
+    jobs.run_pipeline(Settings(lake=lake, state=str(own_shop.state)), RunRequest(start="gold"))
+    assert own_shop.lake.scan("gold.recommendations").filter(person_id="p_ann").collect().is_empty()

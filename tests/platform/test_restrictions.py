@@ -1,0 +1,41 @@
+"""What requests restrict: none is lost, and a release of one ends no other."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+from customer360.platform import restrictions
+from customer360.platform.lake import Lake
+
+
+def test_restrictions_that_are_noted_at_once_all_hold(lake: Lake) -> None:
+    ready = threading.Barrier(16)
+
+    def note(number: int) -> None:
+        ready.wait()
+        restrictions.restrict(lake, number, [f"SHOP/{number}"], ["SALE"])
+
+    threads = [threading.Thread(target=note, args=(n,)) for n in range(1, 17)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert restrictions.restrictions(lake) == {f"SHOP/{n}": {"SALE"} for n in range(1, 17)}
+
+
+def test_a_lake_of_before_has_them_in_one_object_and_each_is_released_by_itself(lake: Lake) -> None:
+    before = {"1": {"accounts": ["A/1", "B/1"], "purposes": ["SALE"]}, "2": {"accounts": ["A/2"], "purposes": ["SMS"]}}
+    lake.put("_rights/restricted.json", json.dumps(before).encode())
+    restrictions.restrict(lake, 3, ["A/1"], ["SMS"])
+    assert restrictions.restrictions(lake) == {"A/1": {"SALE", "SMS"}, "B/1": {"SALE"}, "A/2": {"SMS"}}
+    restrictions.release(lake, 1)
+    assert restrictions.restrictions(lake) == {"A/1": {"SMS"}, "A/2": {"SMS"}}
+
+
+def test_an_erasure_takes_accounts_out_of_all_of_them(lake: Lake) -> None:
+    lake.put("_rights/restricted.json", b'{"1": {"accounts": ["A/1", "B/1"], "purposes": ["SALE"]}}')
+    restrictions.restrict(lake, 2, ["A/1"], ["SMS"])
+    restrictions.forget(lake, ["A/1"])
+    assert restrictions.restrictions(lake) == {"B/1": {"SALE"}}
+    assert not [path for path in lake.objects("_rights") if b"A/1" in (lake.get(path) or b"")]

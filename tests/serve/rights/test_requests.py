@@ -1,0 +1,106 @@
+"""What is kept of the requests of who was erased: that there were, and nothing of the person."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from customer360.platform import audit, privacy, restrictions
+from customer360.platform.errors import Customer360Error
+from customer360.platform.lake import Lake
+from customer360.platform.privacy import Identifiers
+from customer360.platform.run import lake_of
+from customer360.platform.settings import LakeSettings, Settings
+from customer360.serve import jobs
+from customer360.serve.rights import proof, requests
+from customer360.serve.rights.proof import Proof, Remains
+
+SAID = "called from +49 221 555, passport of Ann Adler"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    for folder in ("lake", "state", "landing"):
+        (tmp_path / folder).mkdir()
+    lake = LakeSettings(root=str(tmp_path / "lake"))
+    return Settings(lake=lake, state=str(tmp_path / "state"), landing=str(tmp_path / "landing"))
+
+
+@pytest.fixture
+def lake(settings: Settings) -> Lake:
+    return lake_of(settings)
+
+
+def asked(settings: Settings, kind: str, person: str = "p_ann", **other: Any) -> int:
+    return requests.open_request(settings, kind, person, actor="al", received_on=date(2026, 3, 1), **other).number
+
+
+def erased(settings: Settings, lake: Lake, remains: tuple[Remains, ...] = ()) -> Proof:
+    """What `jobs.erase_proven` leaves, of p_ann, formerly p_old."""
+    digest = privacy.person_digest(lake, "p_ann")
+    requests.forget_person(settings, {"p_ann", "p_old"}, digest)
+    privacy.begin_erasure(lake, "p_ann", Identifiers())
+    privacy.end_erasure(lake, "p_ann")
+    return Proof(digest, "2026-03-02T00:00:00+00:00", {"e-mail": 1}, {}, {}, remains)
+
+
+@pytest.fixture
+def erasing(settings: Settings, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> list[Remains]:
+    """Files that an erasure finds; erasing is what `erased` does."""
+    found: list[Remains] = []
+    monkeypatch.setattr(jobs, "current_person", lambda _, person: person)
+    monkeypatch.setattr(jobs, "erase_proven", lambda *_: ({}, erased(settings, lake, tuple(found))))
+    return found
+
+
+def test_a_fulfilled_erasure_keeps_nothing_that_was_said_of_the_person(
+    settings: Settings, lake: Lake, erasing: list[Remains]
+) -> None:
+    number = asked(settings, "erase")
+    asked(settings, "rectify", "p_old", values={"email_address": "new@x.test"}, identity=SAID)
+    asked(settings, "access", identity=SAID)
+    bob = asked(settings, "access", "p_bob", identity="passport of Bob")
+    done = jobs.fulfil(settings, number, actor="al", identity=SAID)
+    assert done.state == "fulfilled" and done.result.startswith("erased; report ")
+    stored = b"".join(lake.get(path) or b"" for path in lake.objects("_rights")).decode()
+    assert not [word for word in ("p_ann", "p_old", "+49 221", "Adler", "new@x.test") if word in stored]
+    by_number = {r.number: r for r in requests.requests(lake)}
+    assert [by_number[n].state for n in (1, 2, 3, bob)] == ["fulfilled", "closed", "closed", "open"]
+    assert {by_number[n].person for n in (1, 2, 3)} == {privacy.person_digest(lake, "p_ann")}
+    assert by_number[3].result == "person erased" and by_number[bob].identity == "passport of Bob"
+    assert "rights close 2 rectify" in [line["asked"] for line in audit.entries(Path(settings.state))]
+
+
+def test_who_was_erased_before_has_the_request_closed_by_the_report(
+    settings: Settings, lake: Lake, erasing: list[Remains]
+) -> None:
+    number = asked(settings, "erase", identity=SAID)
+    left = Path(settings.state) / "left.txt"
+    left.write_text("ann@x.test")
+    erasing += [Remains("state", "left.txt", ("e-mail",)), Remains("landing", "c.csv", ("e-mail",))]
+    for _ in range(2):  # erases, then finds that it did
+        with pytest.raises(Customer360Error, match=r"files still tell the person, .*; take them away"):
+            jobs.fulfil(settings, number, actor="al")
+    left.unlink()
+    done = jobs.fulfil(settings, number, actor="al")
+    assert done.state == "fulfilled" and "erased on " in done.result and "report " in done.result
+    (report,) = (Path(settings.state) / proof.FOLDER).glob("*.json")
+    assert report.name in done.result and "Adler" not in done.identity
+
+
+def test_an_erasure_without_a_request_leaves_those_of_an_erasure_to_be_closed(
+    settings: Settings, lake: Lake, erasing: list[Remains]
+) -> None:
+    number = asked(settings, "erase", identity=SAID)
+    erased(settings, lake)
+    assert requests.request_of(lake, number).state == "open"
+    assert jobs.fulfil(settings, number, actor="al").result.endswith("no proof was asked for")
+
+
+def test_restrictions_of_who_is_erased_go_and_others_stay(lake: Lake) -> None:
+    restrictions.restrict(lake, 1, ["A/1", "A/2"], ["SALE"])
+    restrictions.forget(lake, Identifiers(accounts=frozenset({"A/1"})).accounts)
+    assert restrictions.restrictions(lake) == {"A/2": {"SALE"}}
