@@ -46,7 +46,7 @@ from customer360.serve.publication.refusals import publish_refusals
 from customer360.serve.rights import requests
 from customer360.serve.rights.export import held, write_export
 from customer360.serve.rights.proof import Proof, newest_report, prove, standing_remains, write_report
-from customer360.serve.rights.purge import EXPORTS, purge, purge_state
+from customer360.serve.rights.purge import EXPORTS, purge, purge_state, sweep
 from customer360.serve.rights.requests import PURPOSES, Request
 from customer360.serve.stewardship import decide
 
@@ -366,6 +366,7 @@ def _erased(settings: Settings, person: str) -> Iterator[tuple[Identifiers, dict
             for table, files in purge(lake, who).items():
                 touched[f"{table} (old files)"] = touched.get(f"{table} (old files)", 0) + files
             purge_state(state, star, who)
+        sweep(settings)
     yield todo[person], touched
     for each in todo:
         privacy.end_erasure(lake, each)

@@ -2,18 +2,23 @@
 and each is a request there.
 
 A copy is brought up to date by one listing and by the objects that are new in it, known by their etags; what the log
-was cleaned of goes here, too. Data files are not copied. Copies last as long as the process.
+was cleaned of goes here, too. Data files are not copied. Copies last as long as the process, which holds a lock on
+their folder; what one that was killed left is taken away by whoever makes the next, and by an erasure (`sweep`).
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import re
+import shutil
 import tempfile
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 import obstore
 
@@ -21,6 +26,7 @@ from customer360.platform.lake.objects import remote_store
 
 COMMITS = 200  # newest commits that are copied, although a checkpoint stands for them: their facts are asked for
 
+_PREFIX, _LOCK = "customer360-logs-", "_held"
 _OF_VERSION = re.compile(r"_delta_log/(?P<version>\d{20})\.(?P<kind>json|checkpoint\.)")
 _etags: dict[str, dict[str, str]] = {}  # by table: what its copy holds
 _lock = threading.Lock()
@@ -74,6 +80,39 @@ def _needed(listed: Mapping[str, str]) -> set[str]:
     return {p for p, m in found if int(m["version"]) >= (since if m["kind"] == "json" else newest)}
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """The folder of this process, and the lock that says so as long as it lives."""
+
+    folder: tempfile.TemporaryDirectory[str]
+    lock: IO[bytes]
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+
 @cache
-def _kept() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="customer360-logs-")
+def _kept() -> _Kept:
+    sweep()
+    folder = tempfile.TemporaryDirectory(prefix=_PREFIX)
+    unheld = Path(folder.name) / f"{_LOCK}.new"  # not seen by who sweeps before it is held
+    lock = open(unheld, "wb")  # noqa: SIM115 - until this process ends
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    unheld.rename(unheld.with_suffix(""))
+    return _Kept(folder, lock)
+
+
+def sweep() -> int:
+    """Remove the copies of processes of this machine that have ended without doing so. Returns how many there were."""
+    return sum(_removed(lock) for lock in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_LOCK}"))
+
+
+def _removed(lock: Path) -> bool:
+    try:
+        with open(lock, "r+b") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.parent, ignore_errors=True)
+    except OSError:  # its process lives, somebody else is removing it, or it is another user's
+        return False
+    return True

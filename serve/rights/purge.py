@@ -8,13 +8,16 @@ happened, the values in them are covered.
 
 from __future__ import annotations
 
+import glob
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from customer360.platform import privacy, tables
-from customer360.platform.lake import Lake, reached
+from customer360.platform.lake import Lake, mirror, reached
 from customer360.platform.privacy import MASK, Identifiers
+from customer360.platform.settings import Settings
 from customer360.platform.traces import Traces
 from customer360.platform.traces.search import in_bytes, in_file
 
@@ -114,4 +117,14 @@ def purge_state(state: Path, star: Path, who: Identifiers) -> int:
     return len(gone)
 
 
-__all__ = ["EXPORTS", "purge", "purge_state"]
+def sweep(settings: Settings) -> int:
+    """Remove what processes of this machine that died left beside the stores: copies of logs, and half of a restore,
+    which goes where nothing is and so cannot be under way. How many there were."""
+    homes = [Path(root).absolute() for root in (settings.lake.root, settings.state) if "://" not in root]
+    halves = [half for home in homes for half in home.parent.glob(f"{glob.escape(home.name)}.restoring-*")]
+    for half in halves:
+        shutil.rmtree(half)
+    return len(halves) + mirror.sweep()
+
+
+__all__ = ["EXPORTS", "purge", "purge_state", "sweep"]

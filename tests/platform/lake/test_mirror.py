@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import obstore
@@ -95,3 +100,27 @@ def test_who_holds_the_run_lock_asks_once_and_after_its_own_commits(
         assert len(opened(URI, {}).files()) == 1 and asked == [URI] * 4
     mark(marks, 5, 6, version=2)
     assert len(opened(URI, {}).files()) == 2 and asked == [URI] * 5
+
+
+KILLED = """
+import os, signal, sys
+from customer360.platform.lake import mirror
+print(mirror.folder_of("s3://x/y/z").parent, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_is_swept_and_what_a_living_one_uses_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    words = [sys.executable, "-c", KILLED]
+    done = subprocess.run(words, env=os.environ | {"TMPDIR": str(tmp_path)}, capture_output=True, check=False)
+    left = Path(done.stdout.decode().strip())
+    (left / "log.json").write_text("{}")
+    monkeypatch.setattr(mirror, "_kept", cache(mirror._kept.__wrapped__))
+    own = mirror.folder_of(URI).parent
+    assert own.is_dir() and not left.exists(), "by whoever makes the next"
+    assert mirror.sweep() == 0 and own.is_dir()
+    mirror._kept().folder.cleanup()
+    mirror._kept().lock.close()

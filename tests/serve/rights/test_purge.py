@@ -12,8 +12,9 @@ from customer360.platform import privacy, tables
 from customer360.platform.errors import VersionGone
 from customer360.platform.lake import Lake
 from customer360.platform.privacy import Identifiers
+from customer360.platform.settings import LakeSettings, Settings
 from customer360.platform.tables import String, Table, personal
-from customer360.serve.rights.purge import purge, purge_state
+from customer360.serve.rights.purge import purge, purge_state, sweep
 
 ANN = Identifiers(
     accounts=frozenset({"POS/A1"}),
@@ -92,3 +93,12 @@ def test_objects_beside_the_tables_are_cleaned_or_go(lake: Lake, tmp_path: Path)
         (tmp_path / "state" / name).write_text("ann@x.test" if "1/" in name else "bob@x.test")
     assert purge_state(tmp_path / "state", tmp_path / "state/warehouse.duckdb", ANN) == 1
     assert [f.parent.name for f in (tmp_path / "state").rglob("*.csv")] == ["00000002"]
+
+
+def test_half_of_a_restore_beside_lake_or_state_folder_goes(tmp_path: Path) -> None:
+    places = Settings(lake=LakeSettings(root=str(tmp_path / "lake[1]")), state=str(tmp_path / "state"))
+    halves = [tmp_path / f"{name}.restoring-20260301T000000Z" for name in ("lake[1]", "state", "another")]
+    for half in halves:
+        (half / "bronze").mkdir(parents=True)
+        (half / "bronze/a.parquet").write_text("ann@x.test")
+    assert sweep(places) == 2 and [half.exists() for half in halves] == [False, False, True]

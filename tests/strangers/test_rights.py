@@ -1,0 +1,175 @@
+"""What people ask a shop for, each right by the command line and over HTTP, with its day and its line of the audit."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from starlette.testclient import TestClient
+from typer.testing import CliRunner
+
+from customer360.platform import access, audit, telemetry
+from customer360.platform import settings as configuration
+from customer360.platform.run import lake_of
+from customer360.serve import cli
+from customer360.serve.app import build_app
+from customer360.serve.compose import compose
+
+CONFIG = """
+landing: {folder}/landing
+lake: {{root: {folder}/lake, buckets: 4}}
+state: {folder}/state
+execution: {{executor: local}}
+sources:
+  customers: {{table: bronze.customers, system: SHOP, path: "customers*.csv", format: csv}}
+  receipts: {{table: bronze.transactions, system: SHOP, path: "receipts*.csv", format: csv}}
+  consents: {{table: bronze.preferences, system: SHOP, path: "consents*.csv", format: csv}}
+"""
+NAMES = ("Ottilie Kwant", "Bruno Vierzig", "Carla Wenzlow", "Detlef Xanten", "Edda Yversen")
+GIVEN = date(2024, 3, 1)  # long ago: every day is over
+
+
+class Desk:
+    """A shop of five customers, what its steward types, and a client with the steward's key."""
+
+    def __init__(self, folder: Path) -> None:
+        compose()
+        self.folder, self.config = folder, folder / "shop.yaml"
+        self.config.write_text(CONFIG.format(folder=folder))
+        (folder / "landing").mkdir()
+        self.settings: Any = configuration.load(self.config)
+        self.lake = lake_of(self.settings)
+
+    def deliver(self, name: str, *lines: str) -> None:
+        (self.folder / "landing" / name).write_text("\n".join([*lines, ""]))
+
+    def open(self) -> None:
+        people = [f"K90{n},{name.replace(' ', ',')},{name.split()[1].lower()}@post.example,19{n}4-05-06,Ulm,2026-01-01"
+                  for n, name in enumerate(NAMES, start=4)]  # fmt: skip
+        head = "CUSTOMER_ID,FIRST_NAME,LAST_NAME,EMAIL_ADDRESS,DATE_OF_BIRTH,CITY,LAST_UPDATED_DATE"
+        self.deliver("customers.csv", head, *people)
+        head = "TRANSACTION_ID,CUSTOMER_ID,TRANSACTION_DATE,TRANSACTION_TYPE,TOTAL_AMOUNT,CURRENCY,CHANNEL,TRANSACTION_STATUS"  # noqa: E501
+        self.deliver("receipts.csv", head, *(f"R{n}{d},K90{n},2026-0{d}-11T10:00:00,PURCHASE,20.00,EUR,POS,COMPLETED"
+                                             for n in range(4, 9) for d in (1, 2)))  # fmt: skip
+        head = "PREFERENCE_ID,CUSTOMER_ID,PREFERENCE_TYPE,PREFERENCE_VALUE,PREFERENCE_DATE,PREFERENCE_STATUS"
+        self.deliver("consents.csv", head, *(f"Y{n}{p},K90{n},COMMUNICATION,{p}:YES,2026-01-02,ACTIVE"
+                                             for n in range(4, 9) for p in ("EMAIL", "SALE")))  # fmt: skip
+        self.said("run")
+
+    def said(self, *words: str, code: int = 0) -> str:
+        result = CliRunner().invoke(cli.app, [*words, "--config", str(self.config)])
+        assert result.exit_code == code, result.output or repr(result.exception)
+        return result.output
+
+    def client(self) -> TestClient:
+        app = build_app(self.settings)
+        app.state.store._poll_seconds = app.state.refusals.store._poll_seconds = 0
+        return TestClient(app, headers={"X-API-Key": access.issue(Path(self.settings.state), "berta", "steward")})
+
+    def person(self, account: str) -> str:
+        return str(self.lake.scan("silver.identities").filter(customer_id=account).collect()["person_id"][0])
+
+    def profile(self, account: str) -> dict[str, Any]:
+        key = access.issue(Path(self.settings.state), f"till {account} {len(self.audited())}", "service")
+        client = TestClient(build_app(self.settings), headers={"X-API-Key": key})
+        found: dict[str, Any] = client.get(f"/v1/customers/SHOP/{account}").json()["profile"]
+        return found
+
+    def audited(self) -> list[str]:
+        return [f"{line['name']}: {line['asked']}" for line in audit.entries(Path(self.settings.state))]
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    monkeypatch.setattr(telemetry, "configure", lambda: None)  # it would set up the log for good
+    made = Desk(tmp_path)
+    made.open()
+    return made
+
+
+def everything(desk: Desk, number: int, account: str, name: str) -> None:
+    """An export that holds the person's rows, and nobody else's."""
+    home = Path(desk.settings.state) / "exports" / f"{number:08d}"
+    told = json.loads((home / "everything.json").read_text())
+    assert {"bronze.customers", "bronze.transactions", "gold.customer_360", "silver.people"} <= told["tables"].keys()
+    assert told["accounts"] == [f"SHOP/{account}"] and name in (home / "everything.json").read_text()
+    with open(home / "everything.csv", encoding="utf-8", newline="") as sheet:
+        assert {row["table"] for row in csv.DictReader(sheet)} == set(told["tables"])
+    others = [n.split()[1] for n in NAMES if n.split()[1] != name]
+    assert not [o for o in others if o in (home / "everything.json").read_text()]
+    assert (home / "everything.csv").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.slow
+def test_each_right_by_the_command_line(desk: Desk) -> None:
+    days = {"GDPR": 30, "CCPA": 45}
+    wishes = [("access", "K904", "GDPR", ()), ("rectify", "K905", "GDPR", ("--set", "city=Bonn")),
+              ("restrict", "K906", "GDPR", ()), ("opt_out", "K907", "CCPA", ()),
+              ("erase", "K908", "GDPR", ())]  # fmt: skip
+    ids = {account: desk.person(account) for _, account, _, _ in wishes}
+    for number, (kind, account, law, more) in enumerate(wishes, start=1):
+        said = desk.said("rights", "open", kind, ids[account], "--law", law, "--received", str(GIVEN), "--actor", "al", *more)  # fmt: skip  # noqa: E501
+        assert f"request {number}: {kind} of {ids[account]}, open, due {GIVEN + timedelta(days[law])} ({law})" in said
+    assert desk.said("rights", "list", code=1).count(" late ") == 5, "their days have passed"
+    for number in (1, 2, 3, 5):  # who asks is not known; an opt-out needs no proof
+        assert "made sure who asks" in str(CliRunner().invoke(cli.app, ["rights", "fulfil", str(number), "--config", str(desk.config)]).exception)  # fmt: skip  # noqa: E501
+    assert "SALE refused" in desk.said("rights", "fulfil", "4", "--actor", "al")
+    for number in (1, 2, 3, 5):
+        desk.said("rights", "fulfil", str(number), "--actor", "al", "--identity", f"passport of {NAMES[number - 1]}")
+    everything(desk, 1, "K904", "Kwant")
+    assert desk.profile("K906")["may_email"] is False and desk.profile("K907")["may_sell"] is False
+    assert desk.profile("K907")["may_email"] is True, "the rest stays"
+    assert desk.profile("K905")["city"] == "Bonn", "the erasure has run everything"
+    gone = desk.lake.scan("bronze.customers").filter(CUSTOMER_ID="K908").collect()
+    assert gone.is_empty() and desk.lake.scan("silver.people").filter(person_id=ids["K908"]).collect().is_empty()
+    listed = desk.said("rights", "list", "--all")
+    assert "late" not in listed and listed.count("fulfilled") == 5 and ids["K908"] not in listed
+    assert "Yversen" not in listed and "Kwant" in listed, "the proof of who asked goes with the person alone"
+    steps = [line for line in desk.audited() if line.startswith("al: rights fulfil")]
+    assert sorted(steps) == [f"al: rights fulfil {n} {kind}" for n, (kind, *_) in enumerate(wishes, start=1)]
+    (report,) = (Path(desk.settings.state) / "erasures").glob("*.json")
+    told = desk.said("erase", "--verify", str(report))
+    assert "signature good" in told and "remains: landing customers.csv" in told
+    assert not [word for word in ("Yversen", "yversen", ids["K908"]) if word in told + report.read_text()]
+    report.write_text(report.read_text().replace('"e-mail": 1', '"e-mail": 2', 1))
+    fault = CliRunner().invoke(cli.app, ["erase", "--verify", str(report), "--config", str(desk.config)])
+    assert fault.exit_code != 0 and "not as it was signed" in str(fault.exception)
+
+
+@pytest.mark.slow
+def test_each_right_over_http_and_who_is_erased_leaves_no_request_open(desk: Desk) -> None:
+    client, people = desk.client(), {n: desk.person(f"K90{n}") for n in range(4, 9)}
+    wishes: list[dict[str, Any]] = [
+        {"kind": "access", "person_id": people[4]},
+        {"kind": "rectify", "person_id": people[5], "values": {"city": "Bonn"}},
+        {"kind": "restrict", "person_id": people[6]},
+        {"kind": "opt_out", "person_id": people[7], "law": "CCPA"},
+        {"kind": "erase", "person_id": people[8]},
+        {"kind": "rectify", "person_id": people[8], "values": {"city": "Quedlinburg"}, "identity": "her voice"},
+    ]
+    made = [client.post("/v1/rights", json={"received_on": str(GIVEN), **wish}).json() for wish in wishes]
+    due = [str(GIVEN + timedelta(45 if wish.get("law") == "CCPA" else 30)) for wish in wishes]
+    assert [each["due_on"] for each in made] == due and [each["number"] for each in made] == [1, 2, 3, 4, 5, 6]
+    identity = {"identity": "passport at the desk"}
+    done = [client.post(f"/v1/rights/{n}/fulfil", json=identity if n < 4 else {}) for n in (1, 2, 3, 4)]
+    assert [each.json()["state"] for each in done] == ["fulfilled"] * 4
+    everything(desk, 1, "K904", "Kwant")
+    assert client.post("/v1/rights/5/fulfil", json=identity).status_code == 409
+    desk.said("run")
+    assert desk.profile("K905")["city"] == "Bonn" and desk.profile("K906")["may_email"] is False
+    desk.said("erase", people[8], "--yes")
+    told = {each["number"]: each for each in client.get("/v1/rights?done=true").json()}
+    assert (told[6]["state"], told[6]["result"]) == ("closed", "person erased")
+    assert told[5]["state"] == "open" and told[5]["person_id"] == told[6]["person_id"] != people[8]
+    stored = b"".join(desk.lake.get(path) or b"" for path in desk.lake.objects("_rights"))
+    assert b"Quedlinburg" not in stored and b"her voice" not in stored
+    assert "no proof was asked for" in desk.said("rights", "fulfil", "5", "--identity", "letter")
+    assert client.get("/v1/rights").json() == []
+    assert re.search("berta: rights open 5 erase", "\n".join(desk.audited()))
+    assert pl.Series(desk.audited()).str.contains("rights close 6 rectify").any()
