@@ -1,0 +1,100 @@
+"""Does anything that only a refusing person knows reach what the refusal forbids, among thousands?
+
+    python tests/bench/consent_canaries.py --people 2000
+
+Every other person of a shop refuses, the ways to refuse in turn, after everything was built, trained and loaded once.
+Each bought one product of a category that nobody else bought, opened a letter that nobody else got, and has an address
+of its own: their names are the canaries. The short form of the same, at 24 people, is a test of every commit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from customer360.models.base import MODELS
+from customer360.pipelines.denied import denied
+from customer360.platform import purposes, tables
+
+_spec = importlib.util.spec_from_file_location("refusals", Path(__file__).parents[1] / "strangers" / "test_refusals.py")
+assert _spec is not None and _spec.loader is not None
+refusals: Any = importlib.util.module_from_spec(_spec)
+sys.modules["refusals"] = refusals  # a dataclass asks for its module
+_spec.loader.exec_module(refusals)
+
+CANARY = r"(?:CANARY|KIND|LETTER|canarymail)(\d+)"
+
+
+def said_by(frame: pl.DataFrame) -> set[int]:
+    """Whose canaries stand in any cell of a frame."""
+    if frame.is_empty():
+        return set()
+    texts = frame.select(row=pl.struct(pl.all()).struct.json_encode()).to_series()
+    return set(texts.str.extract_all(CANARY).explode().drop_nulls().str.extract(CANARY).cast(pl.Int64))
+
+
+def in_tables(shop: Any) -> None:
+    """No row of a table, and no column, that a refusal forbids names a canary of who refuses, whoever's row it is. What
+    a model wrote that learned before the refusal may name their products to others, until another is fitted: counted.
+    """
+    refuse = set(shop.persons(*refusals.PERSONAL).values())
+    for name, table in sorted(tables.TABLES.items()):
+        if name.startswith("gold.") and purposes.is_withheld(table) and shop.lake.exists(name):
+            columns = list(tables.schema(table)) if purposes.of_rows(table) else list(purposes.of_columns(table))
+            found = said_by(shop.lake.scan(name).select(columns).collect())
+            is_modelled = name in {model.output for model in MODELS.values()}
+            assert is_modelled or not found & refuse, f"{name}: {sorted(found & refuse)[:5]}"
+            if found:
+                print(f"    {name}: canaries of {len(found - refuse):,} others, of {len(found & refuse):,} who refuse")
+
+
+def in_analysts_file(shop: Any) -> None:
+    out = shop.folder / "analysts.csv"
+    said = shop.said("export", "--anonymize", "--out", str(out))
+    assert re.search(r"[1-9][\d,]* withheld", said), said
+    assert said_by(pl.DataFrame({"text": out.read_text().splitlines()})) == set()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--people", type=int, default=2000)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="consent_canaries") as folder:
+        shop = refusals.Shop(Path(folder), people=given.people)
+        steps: list[tuple[str, Callable[[], object]]] = [
+            ("files", shop.open),
+            ("first run", lambda: shop.said("run")),
+            ("train", lambda: shop.said("train", "item_to_item")),
+            ("run with scores", lambda: shop.said("run")),
+            ("star", lambda: shop.said("warehouse", "load")),
+            ("refuse", lambda: shop.refuse("2026-05-20")),
+            ("run that lands the refusals", lambda: shop.said("run")),
+            ("tables, and frames of every fit", lambda: refusals.withheld_everywhere(shop)),
+            ("cells of every table", lambda: in_tables(shop)),
+            ("answers", lambda: refusals.withheld_in_answers(shop)),
+            ("audience, exports, star", lambda: refusals.withheld_from_files(shop)),
+            ("file for analysts", lambda: in_analysts_file(shop) if given.people >= 500 else None),
+            ("model artefacts of a new fit", lambda: refusals.withheld_from_a_fit(shop)),
+            ("another run", lambda: shop.said("run")),
+            ("tables again", lambda: refusals.withheld_everywhere(shop)),
+        ]
+        for name, step in steps:
+            before, load = time.process_time(), os.getloadavg()[0]
+            step()
+            print(f"{name}: {time.process_time() - before:.1f} s of CPU, load {load:.1f}", flush=True)
+        found = denied(shop.lake)
+        print(f"{found['person_id'].n_unique():,} of {given.people:,} people refuse; nothing of them was found")
+
+
+if __name__ == "__main__":
+    main()
