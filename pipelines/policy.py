@@ -14,7 +14,8 @@ REPAIRED = ("quarantine", "dead_letters", "grouped_records")  # of no domain: wh
 
 @dataclass(frozen=True)
 class ColumnPolicy:
-    """What holds for one personal column; several owners where it is made of several domains."""
+    """What holds for one personal column; several owners where it is made of several domains. ``serves``: purposes that
+    a person may refuse, and OPERATION, for which what is built of its table is used; of gold its own."""
 
     table: str
     column: str
@@ -23,6 +24,7 @@ class ColumnPolicy:
     purpose: str
     basis: str
     retention: str
+    serves: str
 
 
 def policies(rules: PolicyRules) -> list[ColumnPolicy]:
@@ -39,10 +41,35 @@ def policies(rules: PolicyRules) -> list[ColumnPolicy]:
         domains = [rules.domains[d] for d in _known(rules, name, table)]
         owners, bases = (" + ".join(dict.fromkeys(getattr(d, a) for d in domains)) for a in ("owner", "basis"))
         usual = purposes.of_rows(table) or " + ".join(dict.fromkeys(d.purpose for d in domains))
-        kept = _retention(rules, name, table)
+        kept, below = _retention(rules, name, table), " + ".join(uses(name))
         for column, kind in kinds.items():
-            found.append(ColumnPolicy(name, column, kind, owners, served.get(column, usual), bases, kept))
+            serves = served.get(column, below)
+            found.append(ColumnPolicy(name, column, kind, owners, served.get(column, usual), bases, kept, serves))
     return found
+
+
+def uses(name: str) -> tuple[str, ...]:
+    """What a table is used for: of gold what it serves; of bronze and silver what the gold tables serve that read it,
+    or silver tables made of it, and OPERATION alone where none does. Sorted."""
+    found, todo, seen = set[str](), [name], {name}
+    readers: dict[str, set[str]] = {}
+    for node in graph.NODES.values():
+        for read in node.inputs:
+            readers.setdefault(read, set()).update(tables.spec(output).name for output in node.outputs)
+    while todo:
+        each = todo.pop()
+        if each.startswith("gold."):
+            found |= _own_uses(tables.by_name(each))
+            continue
+        fresh = readers.get(each, set()) - seen
+        seen |= fresh
+        todo += fresh
+    return tuple(sorted(found or {purposes.OPERATION}))
+
+
+def _own_uses(table: type[Table]) -> set[str]:
+    rows, columns = purposes.of_rows(table), set(purposes.of_columns(table).values())
+    return {rows} if rows else columns | {purposes.OPERATION}
 
 
 def keep_days(rules: PolicyRules) -> dict[str, int]:

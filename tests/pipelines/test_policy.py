@@ -69,6 +69,16 @@ def test_tables_of_a_domain_whose_rows_have_no_age_stay_and_are_named() -> None:
     retention.checked(keep_days(rules))
 
 
+def test_what_a_source_is_used_for_follows_from_what_is_built_of_it() -> None:
+    assert policy.uses("gold.predictions") == ("PROFILING",)
+    assert policy.uses("silver.touches") == policy.uses("bronze.engagement_events")
+    assert {"OPERATION", "PERSONALIZATION", "PROFILING"} <= set(policy.uses("bronze.transactions"))
+    assert policy.uses("quality.dead_letters") == policy.uses("gold.restrictions") == ("OPERATION",)
+    assert {each.serves for each in policies(PolicyRules()) if each.table == "bronze.transactions"} == {
+        " + ".join(policy.uses("bronze.transactions"))
+    }
+
+
 def test_every_gold_table_of_persons_says_what_it_serves() -> None:
     """A new one that does not would be nobody's to refuse."""
     silent = [n for n in gold_of_persons() if tables.spec(tables.by_name(n)).serves is None]
