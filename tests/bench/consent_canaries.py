@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import os
 import re
 import sys
@@ -65,6 +66,25 @@ def in_analysts_file(shop: Any) -> None:
     assert said_by(pl.DataFrame({"text": out.read_text().splitlines()})) == set()
 
 
+def restrict(shop: Any) -> None:
+    shop.said("rights", "open", "restrict", allowed_person(shop), "--identity", "letter")
+    shop.said("rights", "fulfil", "1")
+
+
+def allowed_person(shop: Any) -> str:
+    """The first customer, who refuses nothing."""
+    return str(shop.lake.scan("silver.identities").filter(customer_id="C0").collect()["person_id"][0])
+
+
+def following(shop: Any, *, is_allowed: bool) -> None:
+    """Run, and say which tables were built and how many files of buckets were written."""
+    shop.said("run")
+    assert refusals.allowed(shop)[allowed_person(shop)] is is_allowed
+    record = json.loads(shop.lake.get(shop.lake.objects("_runs")[-1]) or b"{}")
+    built = {n["node"]: n["facts"].get("buckets_rewritten", 0) for n in record["nodes"] if n["state"] == "built"}
+    print(f"    built {len(built)} of {len(record['nodes'])} tables: {built}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=2000)
@@ -87,6 +107,11 @@ def main() -> None:
             ("model artefacts of a new fit", lambda: refusals.withheld_from_a_fit(shop)),
             ("another run", lambda: shop.said("run")),
             ("tables again", lambda: refusals.withheld_everywhere(shop)),
+            ("a restriction noted", lambda: restrict(shop)),
+            ("run that follows it", lambda: following(shop, is_allowed=False)),
+            ("run with nothing new", lambda: following(shop, is_allowed=False)),
+            ("its release", lambda: shop.said("rights", "release", "1")),
+            ("run that follows that", lambda: following(shop, is_allowed=True)),
         ]
         for name, step in steps:
             before, load = time.process_time(), os.getloadavg()[0]
