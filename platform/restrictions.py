@@ -13,6 +13,8 @@ from customer360.platform.lake import Lake
 _RESTRICTED = "_rights/restricted"
 _RESTRICTED_BEFORE = "_rights/restricted.json"  # of lakes of before: all in one object
 
+_known: dict[tuple[str, str], tuple[str, dict[str, list[str]]]] = {}  # of this process: stamp and content, by object
+
 
 def restrict(lake: Lake, request: int, accounts: Iterable[str], purposes: Iterable[str]) -> None:
     """Note that whoever holds one of these accounts ("SYSTEM/id") refuses purposes, until ``release``. One object a
@@ -49,9 +51,16 @@ def _restrictions(lake: Lake) -> dict[int, dict[str, list[str]]]:
     """Accounts and purposes by request."""
     before = json.loads(lake.get(_RESTRICTED_BEFORE) or b"{}")
     found = {int(request): kept for request, kept in before.items()}
-    for path in lake.objects(_RESTRICTED):
-        found[int(path.rpartition("/")[2].removesuffix(".json"))] = json.loads(lake.get(path) or b"{}")
+    for path, stamp in lake.stamps(_RESTRICTED).items():
+        found[int(path.rpartition("/")[2].removesuffix(".json"))] = _read(lake, path, stamp)
     return {request: kept for request, kept in found.items() if kept}
+
+
+def _read(lake: Lake, path: str, stamp: str) -> dict[str, list[str]]:
+    known = _known.get((lake.root, path))
+    if known is None or known[0] != stamp:
+        known = _known[lake.root, path] = stamp, json.loads(lake.get(path) or b"{}")
+    return known[1]
 
 
 def _put_restriction(lake: Lake, request: int, accounts: Iterable[str], purposes: Iterable[str]) -> None:

@@ -66,7 +66,8 @@ def _retired(lake: Lake, name: str, before: date) -> int:
         return 0
     table = tables.by_name(name)
     declared = tables.spec(table)
-    can_go = ~declared.lasting(lake.scan(name)) if declared.lasting else pl.lit(True)
+    # A row of which it cannot be told lasts: it may be a refusal that was not read.
+    can_go = ~declared.lasting(lake.scan(name)).fill_null(True) if declared.lasting else pl.lit(True)
     if declared.erasure != "delete":
         can_go &= pl.any_horizontal(pl.col(c).is_not_null() for c in _personal(table))
     aged = []

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from customer360.pipelines.bronze.consent import Preferences as Delivered
-from customer360.pipelines.consents import POINTS, RESTING, WHOLES, denied_by
+from customer360.pipelines.consents import POINTS, RESTING, WHOLES, answers_of_who_refuses, denied_by
 from customer360.pipelines.silver.consent import Preferences
 from customer360.pipelines.silver.engagement import ALWAYS, consent_intervals
 from customer360.platform import quality, tables
@@ -165,3 +165,18 @@ def test_what_a_refusal_denies_beside_itself(said: dict[str, bool], denied: dict
     told = dict(strict.select("purpose", "because").iter_rows())
     unasked = {} if "TRAINING" in said else {"TRAINING": denied.get("TRAINING", "not asked")}
     assert told == denied | unasked, "a rule file that asks for a yes"
+
+
+@pytest.mark.parametrize(
+    ("value", "lasts"),
+    [("EMAIL:NO", True), ("email: no ", True), ("MARKETING:NO", True), ("EMAIL", True), ("HARD_BOUNCE", True),
+     ("EMAIL:unsubscribed", True), ("", True), ("EMAIL:YES", False), ("sms: allow ", False)],
+)  # fmt: skip
+def test_no_age_takes_a_refusal_away_nor_what_the_account_answered_else(value: str, lasts: bool) -> None:
+    stored = pl.LazyFrame({
+        "_source_system": ["CRM"] * 4,
+        "CUSTOMER_ID": ["1", "1", "1", "2"],
+        "PREFERENCE_TYPE": ["COMMUNICATION", "COMMUNICATION", "BRAND", "COMMUNICATION"],
+        "PREFERENCE_VALUE": [value, "PUSH:YES", "tea", "EMAIL:YES"],
+    })  # fmt: skip
+    assert stored.select(answers_of_who_refuses(stored)).collect().to_series().to_list() == [lasts, lasts, False, False]

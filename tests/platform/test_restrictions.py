@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import threading
 
+import pytest
+
 from customer360.platform import restrictions
 from customer360.platform.lake import Lake
 
@@ -39,3 +41,15 @@ def test_an_erasure_takes_accounts_out_of_all_of_them(lake: Lake) -> None:
     restrictions.forget(lake, ["A/1"])
     assert restrictions.restrictions(lake) == {"B/1": {"SALE"}}
     assert not [path for path in lake.objects("_rights") if b"A/1" in (lake.get(path) or b"")]
+
+
+def test_an_object_is_read_once_until_it_changes(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (1, 2):
+        restrictions.restrict(lake, number, [f"A/{number}"], ["SALE"])
+    read: list[str] = []
+    get = Lake.get
+    monkeypatch.setattr(Lake, "get", lambda self, path: read.append(path) or get(self, path))
+    assert restrictions.restrictions(lake) == restrictions.restrictions(lake) == {"A/1": {"SALE"}, "A/2": {"SALE"}}
+    assert [path for path in read if "restricted/" in path] == [f"_rights/restricted/{n:08d}.json" for n in (1, 2)]
+    restrictions.release(lake, 1)
+    assert restrictions.restrictions(lake) == {"A/2": {"SALE"}}

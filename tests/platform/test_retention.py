@@ -68,9 +68,10 @@ def test_what_lasts_is_told_from_all_files_and_stays_however_old(tmp_path: Path,
 
     lake, old = Lake(str(tmp_path), buckets=2), datetime(2020, 1, 1, tzinfo=UTC)
     visits(lake, "bronze.t_answers", Answers, ID=["a", "b"], WHO=["x", "y"], SAID=["NO", "YES"], AT=[old, old])
-    visits(lake, "bronze.t_answers", Answers, ID=["c"], WHO=["x"], SAID=["YES"], AT=[old])
+    visits(lake, "bronze.t_answers", Answers, ID=["c", "d"], WHO=["x", None], SAID=["YES", "YES"], AT=[old, old])
     assert retention.retire(lake, {"bronze.t_answers": 365}, date(2026, 2, 1)) == {"bronze.t_answers": 1}
-    assert sorted(lake.scan("bronze.t_answers").collect()["ID"]) == ["a", "c"], "the yes after the no decides"
+    left = sorted(lake.scan("bronze.t_answers").collect()["ID"])
+    assert left == ["a", "c", "d"], "the yes after the no decides; whose the last is, is not known"
 
 
 def test_a_file_is_read_once_and_again_only_when_a_row_of_it_is_due(
