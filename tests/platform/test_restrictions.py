@@ -48,7 +48,12 @@ def test_an_object_is_read_once_until_it_changes(lake: Lake, monkeypatch: pytest
         restrictions.restrict(lake, number, [f"A/{number}"], ["SALE"])
     read: list[str] = []
     get = Lake.get
-    monkeypatch.setattr(Lake, "get", lambda self, path: read.append(path) or get(self, path))
+
+    def noting(self: Lake, path: str) -> bytes | None:
+        read.append(path)
+        return get(self, path)
+
+    monkeypatch.setattr(Lake, "get", noting)
     assert restrictions.restrictions(lake) == restrictions.restrictions(lake) == {"A/1": {"SALE"}, "A/2": {"SALE"}}
     assert [path for path in read if "restricted/" in path] == [f"_rights/restricted/{n:08d}.json" for n in (1, 2)]
     restrictions.release(lake, 1)
