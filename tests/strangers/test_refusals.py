@@ -108,7 +108,7 @@ class Shop:
 
     def said(self, *words: str, code: int = 0) -> str:
         result = CliRunner().invoke(cli.app, [*words, "--config", str(self.config)])
-        assert result.exit_code == code, result.output
+        assert result.exit_code == code, result.output or repr(result.exception)
         return result.output
 
     def persons(self, *refusals: str) -> dict[str, int]:

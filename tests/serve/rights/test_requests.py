@@ -104,3 +104,10 @@ def test_restrictions_of_who_is_erased_go_and_others_stay(lake: Lake) -> None:
     restrictions.restrict(lake, 1, ["A/1", "A/2"], ["SALE"])
     restrictions.forget(lake, Identifiers(accounts=frozenset({"A/1"})).accounts)
     assert restrictions.restrictions(lake) == {"A/2": {"SALE"}}
+
+
+def test_a_request_whose_person_a_lake_of_before_has_covered_is_closed(settings: Settings, lake: Lake) -> None:
+    for kind in ("access", "erase"):
+        number = asked(settings, kind, privacy.MASK)
+        done = jobs.fulfil(settings, number, actor="al", identity=SAID)
+        assert (done.state, done.result, done.identity) == ("closed", "person erased", privacy.MASK)
