@@ -50,11 +50,16 @@ class _Lines(logging.StreamHandler):
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        entry = {"at": at, "level": record.levelname, "message": record.getMessage()}
+        entry = {"at": at, "level": record.levelname, "message": " ".join(record.getMessage().split())}
         entry.update(getattr(record, "facts", {}))
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, default=str)
+
+
+def is_json() -> bool:
+    """Whether a program reads the log."""
+    return os.environ.get("CUSTOMER360_LOG") == "json"
 
 
 def configure(level: str = "INFO") -> None:
@@ -63,8 +68,7 @@ def configure(level: str = "INFO") -> None:
     if log.handlers:
         return
     handler = _Lines(sys.stderr)
-    as_json = os.environ.get("CUSTOMER360_LOG") == "json"
-    handler.setFormatter(_JsonLines() if as_json else logging.Formatter("%(message)s"))
+    handler.setFormatter(_JsonLines() if is_json() else logging.Formatter("%(message)s"))
     log.addHandler(handler)
     log.propagate = False
 
@@ -74,6 +78,12 @@ def event(message: str, **facts: object) -> None:
     shown = " ".join(f"{key}={value}" for key, value in facts.items())
     human = not (log.handlers and isinstance(log.handlers[0].formatter, _JsonLines))
     log.info(f"{message}  {shown}" if shown and human else message, extra={"facts": facts})
+
+
+def told(line: str, what: str, **facts: object) -> None:
+    """Log a line that a person reads in columns; in JSON it is the event ``what`` with ``facts``, of counts and
+    names."""
+    log.info(line, extra={"facts": {"event": what, **facts}})
 
 
 @contextmanager

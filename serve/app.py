@@ -29,6 +29,7 @@ from prometheus_client import (
     generate_latest,
 )
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from customer360.platform import access, settings, telemetry
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 APPLICATION = "customer360"  # its name in Ray Serve
+METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 FIRST_KEY = "first_key"  # file of the state folder, where no terminal is
 REQUESTS = Counter("customer360_requests_total", "Requests, by route and status", ["route", "status"])
 SECONDS = Histogram(
@@ -132,7 +134,9 @@ class _Replica(CollectorRegistry):
 
 def build_app(configured: Settings) -> FastAPI:
     """The application over the online store and the keys below ``configured.state``. Opens nothing before a request."""
-    app = FastAPI(title=configured.name, version=VERSION, description=DESCRIPTION, docs_url=None, redoc_url=None)
+    named = {"title": configured.name, "version": VERSION, "description": DESCRIPTION}
+    # A redirection to or from a slash would name whatever host the caller says.
+    app = FastAPI(**named, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.folder = Path(configured.state)
     app.state.public_url = configured.serve.public_url
     app.state.store = OnlineStore(app.state.folder)
@@ -158,10 +162,22 @@ def build_app(configured: Settings) -> FastAPI:
 
 
 def _handler(answer: Callable[[Any], Response]) -> Callable[[Request, Exception], Any]:
-    async def handle(_: Request, fault: Exception) -> Response:
-        return answer(fault)
+    async def handle(request: Request, fault: Exception) -> Response:
+        response = answer(fault)
+        if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            response.headers["Allow"] = ", ".join(_methods(request))
+        return response
 
     return handle
+
+
+def _methods(request: Request) -> list[str]:
+    """What may be asked of a path: several routes, each of a method, may lie at one."""
+    path = {name: request.scope[name] for name in ("type", "path", "root_path", "headers")}
+    return [
+        method for method in METHODS
+        if any(route.matches(path | {"method": method})[0] is Match.FULL for route in request.app.routes)
+    ]  # fmt: skip
 
 
 class Measured:

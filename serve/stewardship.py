@@ -15,7 +15,7 @@ import polars as pl
 from customer360.models.identity import registry
 from customer360.models.identity.batch import pins
 from customer360.models.identity.organisations.mentions import account_of
-from customer360.models.identity.registry import Stored, decisions, stewardship
+from customer360.models.identity.registry import RegistryError, Stored, decisions, stewardship
 from customer360.models.identity.registry.conflicts import conflicts
 from customer360.models.identity.rules import Decision
 from customer360.models.identity.verdicts.decide import ACCEPTED
@@ -177,8 +177,10 @@ class Desk:
         """The raw values of two records, and the scored pair if there is one.
 
         Raises:
-            RegistryError: a record is unknown.
+            RegistryError: a record is unknown, or both are one.
         """
+        if one == other:
+            raise RegistryError(f"{one} is named twice: a pair is two records")
         for record in (one, other):
             self.stored().record(record)
         wanted = [one, other]

@@ -257,7 +257,8 @@ class _Driver:
         self.failures[node.name] = reason
         seconds = time.perf_counter() - self.started.get(node.name, time.perf_counter())
         self.record.nodes.append(NodeRun(node.name, state, seconds, reason=reason))
-        telemetry.log.error(f"{state} {node.name}: {reason}")
+        said = {"event": state, "node": node.name, "reason": reason}
+        telemetry.log.error(f"{state} {node.name}: {reason}", extra={"facts": said})
 
     def _commit(self, job: Job, adds: dict[str, list[Add]], facts: dict[str, Any]) -> None:
         """Commit a node's outputs: side tables first, the main table last, all under the node's fingerprint."""

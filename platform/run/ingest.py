@@ -246,7 +246,10 @@ def _settled(
         losses += losses_of(f"{intake.name} batch {batch.seq}", facts, loss)
         intake.facts = facts
         balance = quality.batch_balance(f"{intake.name} batch {batch.seq}", facts)
-        telemetry.event(f"landed {balance.scope:<32}  {balance.text}")
+        telemetry.told(
+            f"landed {balance.scope:<32}  {balance.text}", "landed", source=intake.name, batch=batch.seq,
+            rows=facts["landed"], holds=balance.holds,
+        )  # fmt: skip
         if lost := nulled_text(facts):
             telemetry.event(f"{intake.name} batch {batch.seq}: optional values null, their text in _rescued: {lost}")
         if not balance.holds:

@@ -114,6 +114,22 @@ def sizes(of: People, rules: AudienceRules) -> dict[str, tuple[int, int]]:
     return {name: (pair[0], pair[1]) for name, pair in found.row(0, named=True).items()}
 
 
+def unknown(of: People, rules: AudienceRules) -> dict[str, list[str]]:
+    """By audience that means nobody: the columns of its condition that nobody has a value of. So it is unknown who is
+    meant, not known that nobody is: a model that was never trained, say, gives no score.
+    """
+    asked = {
+        name: condition(audience.condition, Customer360.columns(), of.as_of).meta.root_names()
+        for name, audience in rules.audiences.items()
+    }
+    named_ = sorted({column for columns in asked.values() for column in columns})
+    if not named_:
+        return {}
+    known = of.rows.select(pl.col(named_).is_not_null().any()).collect().row(0, named=True)
+    empty = {name: [c for c in dict.fromkeys(columns) if not known[c]] for name, columns in asked.items()}
+    return {name: columns for name, columns in empty.items() if columns and not sizes(of, rules)[name][0]}
+
+
 def placed(of: People, audience: Audience, channel: str) -> pl.DataFrame:
     """One row per person that the condition means: the columns of the view and `place`, one of `PLACES`."""
     how = CHANNELS[channel]

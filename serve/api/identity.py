@@ -21,6 +21,7 @@ from customer360.serve.once import once
 from customer360.serve.stewardship import Desk, Operation
 
 router = APIRouter(prefix="/identity", tags=["identity"])
+MOST_RECORDS = 1000  # of one person that are parted at once
 
 
 def current_index(request: Request, view: CurrentView) -> IdentityIndex:
@@ -204,14 +205,18 @@ def history(request: Request, person_id: PersonId, principal: Caller, desk: TheD
 # ---- deciding -------------------------------------------------------------------------------------------------
 
 
+RecordId = Annotated[str, Field(min_length=1, max_length=300)]
+Reason = Annotated[str, Field(max_length=500)]
+
+
 class Pair(BaseModel):
     """Two records, as SYSTEM/id."""
 
     model_config = ConfigDict(extra="forbid")
 
-    one: str = Field(examples=["POS/100234"])
-    other: str = Field(examples=["CRM/L0099"])
-    reason: str = Field("", max_length=500)
+    one: RecordId = Field(examples=["POS/100234"])
+    other: RecordId = Field(examples=["CRM/L0099"])
+    reason: Reason = ""
 
 
 class Parting(BaseModel):
@@ -219,8 +224,8 @@ class Parting(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    records: list[str] = Field(min_length=1)
-    reason: str = Field("", max_length=500)
+    records: list[RecordId] = Field(min_length=1, max_length=MOST_RECORDS)
+    reason: Reason = ""
 
 
 EventNumber = Annotated[int, PathParameter(ge=0, lt=2**63)]

@@ -12,12 +12,16 @@ from customer360.platform import access
 from customer360.platform.run import lake_of
 from customer360.serve import jobs
 from customer360.serve.api import policy
+from customer360.serve.api.identity import Token
 from customer360.serve.api.policy import Caller
+from customer360.serve.once import once
 from customer360.serve.rights import requests
 from customer360.serve.stewardship import Desk
 
 router = APIRouter(prefix="/rights", tags=["rights"])
 Number = Annotated[int, PathParameter(ge=1, lt=2**31)]
+Attribute = Annotated[str, Field(min_length=1, max_length=80)]
+GoldenValue = Annotated[str, Field(max_length=500)]
 
 
 class Wish(BaseModel):
@@ -30,7 +34,9 @@ class Wish(BaseModel):
     law: str = Field("", max_length=40, description="Whose days hold; empty: that of the rule file")
     received_on: date | None = Field(None, description="Day on which it came in; today where absent")
     identity: str = Field("", max_length=500, description="How it was made sure who asks")
-    values: dict[str, str] = Field({}, description="Golden attributes to rectify", examples=[{"city": "Bonn"}])
+    values: dict[Attribute, GoldenValue] = Field(
+        {}, max_length=40, description="Golden attributes to rectify", examples=[{"city": "Bonn"}]
+    )
 
 
 class Fulfilment(BaseModel):
@@ -77,11 +83,17 @@ def listed(
 
 
 @router.post("")
-def opened(request: Request, wish: Wish, principal: Caller) -> Asked:
+def opened(request: Request, wish: Wish, principal: Caller, token: Token = None) -> Asked:
     """Note a request; the day by which it is due follows from the law. Role steward."""
     access.require(principal, "steward")
-    said = {"law": wish.law, "identity": wish.identity, "received_on": wish.received_on, "values": wish.values}
-    made = jobs.open_request(_settings(request), wish.kind, wish.person_id, actor=principal.name, **said)
+    settings, said = _settings(request), wish.model_dump(exclude={"kind", "person_id"})
+
+    def noted() -> list[int]:
+        return [jobs.open_request(settings, wish.kind, wish.person_id, actor=principal.name, **said).number]
+
+    change = ["rights", wish.model_dump(mode="json")]
+    (number,) = once(request.app.state.folder, principal.key_id, token, change, noted)
+    made = requests.request_of(lake_of(settings), number)
     policy.readings(request).append(made.person)
     return _asked(made)
 

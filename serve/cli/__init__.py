@@ -6,6 +6,7 @@ import os
 
 import typer
 
+from customer360.platform import telemetry
 from customer360.platform.errors import Customer360Error
 from customer360.platform.lake.damage import UNREADABLE
 from customer360.serve.cli import (
@@ -52,15 +53,24 @@ def main() -> None:
     try:
         app()
     except Customer360Error as fault:
-        typer.echo(f"error: {fault}", err=True)
+        _say(str(fault))
         raise SystemExit(2) from None
     except UNREADABLE as fault:
         said = str(fault).strip().splitlines()[:1] or [type(fault).__name__]
-        typer.echo(f"error: {said[0]}; {_remedy(said[0])}", err=True)
+        _say(f"{said[0]}; {_remedy(said[0])}")
         if os.environ.get(TRACEBACK):
             raise
         typer.echo(f"{TRACEBACK}=1 shows where", err=True)
         raise SystemExit(2) from None
+
+
+def _say(fault: str) -> None:
+    """What ended a command, as the log is read: by people, or by a program."""
+    if telemetry.is_json():
+        telemetry.configure()
+        telemetry.log.error(fault, extra={"facts": {"event": "error"}})
+    else:
+        typer.echo(f"error: {fault}", err=True)
 
 
 def _remedy(said: str) -> str:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 app = typer.Typer()
 group = typer.Typer(no_args_is_help=True, help="People by rule (configs/audiences.yaml): size them, export them.")
 app.add_typer(group, name="audience")
+# Groups of the customer view that a model fills, and the model.
+MODELS = {"clv": "clv", "churn": "churn", "segment": "segments", "propensity": "propensity"}
 NameArgument = Annotated[str, typer.Argument(help="An audience of the file")]
 
 
@@ -27,14 +29,18 @@ def list_audiences(config: ConfigOption = None) -> None:
 
     of, rules = _opened(config)
     grid = report.grid(f"Audiences as of {of.as_of}", "audience", "people", "allowed", "of whom")
+    unknown = audiences.unknown(of, rules)
     for name, (meant, allowed) in audiences.sizes(of, rules).items():
-        grid.add_row(name, f"{meant:,}", f"{allowed:,}", rules.audiences[name].description)
+        counts = ("unknown", "") if name in unknown else (f"{meant:,}", f"{allowed:,}")
+        grid.add_row(name, *counts, rules.audiences[name].description)
     report.console.print(grid)
+    _tell_unknown(unknown)
 
 
 @group.command("show")
 def show_audience(name: NameArgument, config: ConfigOption = None) -> None:
     """The condition of an audience, and whom each channel reaches; everybody who is meant stands in one row."""
+    from customer360.pipelines.rules import AudienceRules
     from customer360.serve.activation import audiences
     from customer360.serve.cli import report
 
@@ -47,6 +53,7 @@ def show_audience(name: NameArgument, config: ConfigOption = None) -> None:
         grid.add_row(place, *(f"{counts[place]:,}" for counts in found.values()))
     grid.add_row("meant", *(f"{sum(counts.values()):,}" for counts in found.values()))
     report.console.print(grid)
+    _tell_unknown(audiences.unknown(of, AudienceRules(audiences={name: audience})))
 
 
 @group.command("export")
@@ -74,6 +81,20 @@ def export_audience(
                          if count and place != audiences.REACHED)  # fmt: skip
     telemetry.event("audience exported", audience=name, channel=channel, people=written, contacts=contacts)
     typer.echo(f"{written:,} of {rows.height:,} people in {out}" + (f"; left out: {left_out}" if left_out else ""))
+
+
+def _tell_unknown(unknown: dict[str, list[str]]) -> None:
+    for name, columns in unknown.items():
+        typer.echo(f"{name}: unknown, since nobody has {' or '.join(columns)}; {_remedy(columns)}")
+
+
+def _remedy(columns: list[str]) -> str:
+    """What gives a column values: for a score, the model whose group of the view it is in."""
+    from customer360.pipelines.gold.customers import GROUPS
+
+    trained = sorted({name for name, part in GROUPS.items() if name in MODELS and {*columns} & {*part.columns()}})
+    how = [f"`customer360 train {MODELS[name]}`" for name in trained]
+    return f"{', '.join(how)}, then `customer360 score` tell" if how else "no source or build gives it yet"
 
 
 def _opened(config: Path | None) -> tuple[People, AudienceRules]:

@@ -17,7 +17,8 @@ def recommend(
     interactions: Annotated[
         Path,
         typer.Option(
-            help="CSV (also .gz), Parquet or JSON lines: user, item, timestamp [session, quantity, item_text]"
+            help="CSV (also .gz), Parquet or JSON lines: user, item, timestamp; heeded where there: "
+            "session, quantity, item_text"
         ),
     ],
     as_of: Annotated[str, typer.Option(help="Date, ISO timestamp or epoch; only rows before it are learned from")],

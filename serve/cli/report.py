@@ -34,7 +34,8 @@ if TYPE_CHECKING:  # the page brings Jinja, which no other command needs
 WIDTH_WITHOUT_TERMINAL = 160
 DEAREST = 5  # tables that are named of those built whole
 SHOWN_BATCHES = 20  # of a source, the newest; those before in one line
-console = Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL)
+# What is shown comes from files of others: brackets in it are no markup.
+console = Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL, markup=False)
 
 
 TEXT = ("batch", "table", "node", "row", "column", "rule", "value", "source", "reason", "state", "because", "faults",

@@ -9,7 +9,7 @@ listed in ``build_app``, and its template in ``templates/``; the menu in the hea
 from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Annotated, Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -60,8 +60,8 @@ def signed_in(role: Role) -> Callable[[Request], Principal]:
     """
 
     def principal(request: Request) -> Principal:
-        if request.method == "POST" and not _is_ours(request):
-            raise AccessDenied("the form was sent by another site")
+        if request.method == "POST":
+            from_here(request)
         try:
             found = access.verify(request.app.state.folder, request.cookies.get(COOKIE))
             access.require(found, role)
@@ -82,7 +82,22 @@ def _is_ours(request: Request) -> bool:
         return False
     origin = request.headers.get("origin")
     ours = {request.headers.get("host"), urlsplit(request.app.state.public_url).netloc} - {"", None}
-    return origin is None or urlsplit(origin).netloc in ours
+    return origin is None or _place(origin) in ours
+
+
+def _place(origin: str) -> str | None:
+    """Host and port of an origin; None where it is no address."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
+
+
+def from_here(request: Request) -> None:
+    """A dependency of forms. Raises AccessDenied for one that another site sent: nobody is to be signed in as somebody
+    else, nor out."""
+    if not _is_ours(request):
+        raise AccessDenied("the form was sent by another site")
 
 
 def _asked_for(request: Request) -> str:
@@ -124,7 +139,7 @@ def sign_in_page(role: Role = "steward", page: str = HOME) -> HTMLResponse:
     return render("sign_in.html", None, role=role, page=page, problem=None)
 
 
-@router.post("/sign-in")
+@router.post("/sign-in", dependencies=[Depends(from_here)])
 def sign_in(
     request: Request, key: Annotated[str, Form()], role: Annotated[Role, Form()] = "steward",
     page: Annotated[str, Form()] = HOME,
@@ -134,13 +149,19 @@ def sign_in(
         access.require(access.verify(request.app.state.folder, key.strip()), role)
     except AccessDenied as fault:
         return render("sign_in.html", None, 401, role=role, page=page, problem=str(fault))
-    answer = redirect(page if page.startswith(f"{PREFIX}/") else HOME)
+    answer = redirect(page if _is_page(page) else HOME)
     secure = request.url.scheme == "https" or request.app.state.public_url.startswith("https://")
     answer.set_cookie(COOKIE, key.strip(), httponly=True, samesite="strict", secure=secure, path=PREFIX)
     return answer
 
 
-@router.post("/sign-out")
+def _is_page(address: str) -> bool:
+    """Whether an address stays below PREFIX, wherever a browser makes of it."""
+    path = address.partition("?")[0]
+    return path.startswith(f"{PREFIX}/") and not {".", ".."} & set(unquote(path).replace("\\", "/").split("/"))
+
+
+@router.post("/sign-out", dependencies=[Depends(from_here)])
 def sign_out() -> Response:
     answer = redirect(f"{PREFIX}/sign-in")
     answer.delete_cookie(COOKIE, path=PREFIX)

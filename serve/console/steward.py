@@ -1,11 +1,14 @@
 """Pages for data stewards: the review queue, two records side by side with a picture of their weight, the decision."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
+from customer360.models.identity.weighing.comparisons import BIRTH
+from customer360.models.identity.weighing.households import HOUSEHOLD
 from customer360.platform.access import Principal
 from customer360.serve.console import pages
 from customer360.serve.console.waterfall import waterfall
@@ -23,7 +26,9 @@ def queue(request: Request, principal: Steward, page: Annotated[int, Query(ge=1,
     desk: Desk = request.app.state.desk
     waiting, total = desk.queue(QUEUE_LENGTH, (page - 1) * QUEUE_LENGTH), desk.queue_length()
     request.state.readings.append(f"{len(waiting)} pairs of the queue")
-    pairs = [row | {"address": _address(row["record_id_l"], row["record_id_r"])} for row in waiting]
+    pairs = [
+        row | {"address": _address(row["record_id_l"], row["record_id_r"]), "reason": told(row)} for row in waiting
+    ]
     first = (page - 1) * QUEUE_LENGTH + 1
     return pages.render("queue.html", principal, pairs=pairs, page=page, first=first, total=total, queue=QUEUE)
 
@@ -40,7 +45,8 @@ def pair(request: Request, principal: Steward, one: str, other: str) -> HTMLResp
         prior = edge["match_weight"] - sum(e["weight"] or 0.0 for e in evidence)
         picture = waterfall(prior, evidence, desk.accept_weight)
     rows = [(name, *(record[name] for record in records)) for name in SHOWN]
-    return pages.render("pair.html", principal, rows=rows, edge=edge, picture=picture, one=one, other=other)
+    shown = None if edge is None else edge | {"reason": told(edge)}
+    return pages.render("pair.html", principal, rows=rows, edge=shown, picture=picture, one=one, other=other)
 
 
 @router.post("/review/decide")
@@ -56,6 +62,15 @@ def decide(
     desk: Desk = request.app.state.desk
     desk.decide(verdict, one, other, actor=principal.name, reason=reason)
     return pages.redirect(QUEUE)
+
+
+def told(edge: Mapping[str, Any]) -> str | None:
+    """Why a pair is held apart, in the words of the rule; where a birth date is missing, that it is."""
+    reason: str | None = edge["reason"]
+    levels = {e["comparison"]: e["level"] for e in edge["evidence"] or ()}
+    if reason == HOUSEHOLD and levels.get(BIRTH.name, "missing") in (None, "missing"):
+        return "given names differ and there is no birth date to compare"
+    return reason
 
 
 def _address(one: str, other: str) -> str:

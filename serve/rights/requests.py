@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, get_args
 
+from customer360.models.identity.registry.stewardship import golden_text
 from customer360.pipelines.rules import Right, RightsRules
 from customer360.platform import audit, privacy, purposes
 from customer360.platform.errors import Customer360Error
@@ -21,6 +22,7 @@ from customer360.platform.settings import Settings
 from customer360.serve.compose import rules_of, state_folder
 
 FOLDER = "_rights/requests"
+EARLIEST = date(1990, 1, 1)  # before it nobody had such rights
 KINDS: tuple[Right, ...] = get_args(Right)
 # Stored, and nothing else: each of these is refused by a restriction.
 PURPOSES: dict[Right, tuple[str, ...]] = {"restrict": purposes.PURPOSES, "opt_out": ("SALE",)}
@@ -71,7 +73,9 @@ def open_request(
     """Note a request of a current person.
 
     Raises:
-        NoSuchRequest: there is no such right or law, or values to rectify are missing.
+        NoSuchRequest: there is no such right or law, it came on no day that is credible, or values to rectify are
+            missing.
+        RegistryError: a value to rectify is of no golden attribute, or not of its type.
     """
     rules, lake = rights_rules(settings), lake_of(settings)
     law = law or rules.law
@@ -81,7 +85,9 @@ def open_request(
         )
     if (kind == "rectify") != bool(values):
         raise NoSuchRequest("say what is to be rectified, as attribute=value, with the right rectify and with no other")
-    came = received_on or datetime.now(UTC).date()
+    for attribute, value in (values or {}).items():
+        golden_text(attribute, value)
+    came = _credible(received_on)
     due = came + timedelta(days=rules.days[law])
     number = max((r.number for r in requests(lake)), default=0) + 1
     made = Request(number, kind, person, law, came, due, identity=identity, values=values or {})
@@ -89,6 +95,19 @@ def open_request(
         made = replace(made, number=made.number + 1)
     _note(settings, made, "open", actor)
     return made
+
+
+def _credible(received_on: date | None) -> date:
+    """The day on which a request came in; today, where nobody says. Today is asked of the clock, for who writes it
+    down: no result depends on it."""
+    today = datetime.now(UTC).date()
+    if received_on is None:
+        return today
+    if not EARLIEST <= received_on <= today + timedelta(days=1):
+        raise NoSuchRequest(
+            f"received on {received_on}: such a request cannot have come yet, or is of before {EARLIEST}"
+        )
+    return received_on
 
 
 def requests(lake: Lake) -> list[Request]:

@@ -99,3 +99,14 @@ def test_a_log_that_nobody_reads_has_no_heart(fresh_log: None) -> None:
     before = threading.active_count()
     with telemetry.heartbeat("unheard"):
         assert threading.active_count() == before
+
+
+def test_a_line_in_columns_is_an_event_for_programs(
+    fresh_log: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUSTOMER360_LOG", "json")
+    telemetry.configure()
+    telemetry.told("built  gold.x              1,234 rows", "built", node="gold.x", rows=1234)
+    entry = json.loads(capsys.readouterr().err)
+    assert (entry["event"], entry["node"], entry["rows"]) == ("built", "gold.x", 1234)
+    assert entry["message"] == "built gold.x 1,234 rows"

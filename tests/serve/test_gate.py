@@ -295,3 +295,14 @@ def test_behind_a_prefix_readings_are_audited_and_keys_come_first(own_shop: Any)
     read: list[int] = []
     scope = scope_of("/shop/v1/identity/lookup", content_type="application/json") | {"root_path": "/shop"}
     assert (exchanged(app, scope, endless(read))[0], read) == (401, [])
+
+
+@pytest.mark.parametrize("path", ["/v1/people/p_ann/", "/v1/rights/", "/docs/", "/console/review/"])
+def test_no_answer_leads_to_the_host_that_the_caller_says(client: Any, path: str) -> None:
+    answer = client("steward").get(path, headers={"Host": "evil.example"}, follow_redirects=False)
+    assert answer.status_code == 404 and "evil" not in str(answer.headers)
+
+
+def test_a_refused_method_names_all_that_the_path_has(client: Any) -> None:
+    assert client("steward").delete("/v1/rights").headers["allow"] == "GET, POST"
+    assert client("reader").put("/v1/people/p_ann").headers["allow"] == "GET"

@@ -40,6 +40,7 @@ from customer360.platform import tables
 from customer360.platform.lake import Lake
 
 _APP = "steward decisions"
+SHOWN = 3  # of the names that a refusal repeats
 Row = dict[str, Any]
 
 
@@ -65,7 +66,8 @@ def split(lake: Lake, seed: str, person_id: str, record_ids: list[str], *, actor
     person, named = stored.person(person_id), [stored.record(r) for r in record_ids]
     held = stored.registry.records_of(person)
     if strange := [name for name, record in zip(record_ids, named, strict=True) if record not in held]:
-        raise RegistryError(f"{', '.join(strange)}: no record of {stored.person_id(person)}")
+        some = ", ".join(list(dict.fromkeys(strange))[:SHOWN])
+        raise RegistryError(f"{some}: no record of {stored.person_id(person)}")
     rest = [record for record in held if record not in set(named)]
     _require_partable(_rulings(stored), named, rest, stored)
     events = operations.split(stored.registry, person, named, cause=_next(lake), actor=actor)
@@ -138,20 +140,31 @@ def override(
     Raises:
         RegistryError: no such attribute, or the value does not fit its type.
     """
-    if attribute not in (*ATTRIBUTES, *ADDRESS):
-        raise RegistryError(f"no golden attribute {attribute!r}; there are {', '.join((*ATTRIBUTES, *ADDRESS))}")
-    text = None if value is None else json.dumps(value)
-    if text is not None:
-        kind = tables.schema(tables.by_name("silver.people"))[attribute]
-        try:
-            typed(pl.Series([text]), kind)
-        except pl.exceptions.PolarsError:
-            raise RegistryError(f"{attribute} is a {kind}, which {value!r} is not") from None
+    text = golden_text(attribute, value)
     stored = registry.load(lake, seed)
     person = stored.person(person_id)
     events = operations.override(stored.registry, person, cause=_next(lake), actor=actor)
     row = _decision(OVERRIDE, stored.registry.records_of(person), None) | {"attribute": attribute, "value": text}
     return _done(stored, events, "set", [row], actor, reason)
+
+
+def golden_text(attribute: str, value: Any) -> str | None:
+    """A golden value as it is stored, in JSON; None of None.
+
+    Raises:
+        RegistryError: no such attribute, or the value does not fit its type.
+    """
+    if attribute not in (*ATTRIBUTES, *ADDRESS):
+        raise RegistryError(f"no golden attribute {attribute!r}; there are {', '.join((*ATTRIBUTES, *ADDRESS))}")
+    if value is None:
+        return None
+    text = json.dumps(value)
+    kind = tables.schema(tables.by_name("silver.people"))[attribute]
+    try:
+        typed(pl.Series([text]), kind)
+    except pl.exceptions.PolarsError:
+        raise RegistryError(f"{attribute} is a {kind}, which {value!r} is not") from None
+    return text
 
 
 # ---- taking back ----------------------------------------------------------------------------------------------

@@ -11,11 +11,13 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
+from customer360.pipelines.gold.customers import GROUPS
 from customer360.pipelines.rules import Audience, AudienceRules
 from customer360.pipelines.silver import engagement  # noqa: F401 - declares silver.consent_intervals
 from customer360.platform import privacy
 from customer360.platform.errors import ConfigError, TableMissing
 from customer360.serve.activation import audiences
+from customer360.serve.cli import audiences as commands
 
 AS_OF = date(2026, 3, 1)
 LOYAL = Audience(
@@ -138,3 +140,19 @@ def test_the_committed_audiences_are_conditions_on_the_view() -> None:
     compose()
     found = rules_of(configuration.load(None, {}))["audiences"]
     assert isinstance(found, AudienceRules) and len(found.audiences) >= 5
+
+
+def test_what_nobody_has_makes_an_audience_unknown_and_not_empty(shop: Any) -> None:
+    def audience(where: str) -> Audience:
+        return Audience(description="", where=where)
+
+    rules = AudienceRules(audiences={
+        "unscored": audience("next_category == 'Toys' and order_count >= 3"), "nobody": audience("order_count > 999"),
+        "either": audience("known(churn_probability, 0) > 0.5 or order_count >= 3"), "all": audience("True"),
+    })  # fmt: skip
+    assert audiences.unknown(audiences.people(shop.lake), rules) == {"unscored": ["next_category"]}
+
+
+def test_who_asks_is_told_which_model_would_tell() -> None:
+    assert "`customer360 train propensity`, then `customer360 score`" in commands._remedy(["next_category"])
+    assert all(group in GROUPS for group in commands.MODELS)

@@ -262,6 +262,16 @@ def test_the_steward_page_shows_and_decides(tmp_path: Path) -> None:
     assert decisions.select("actor", "kind", "reason").rows() == [("Kim", "cannot link", "son")]
 
 
+def test_a_record_is_no_pair_with_itself_and_names_have_a_length(settings: Settings) -> None:
+    with signed_in(settings, "steward") as client:
+        client.cookies.set("c360_key", access.issue(Path(settings.state), "Kim", "steward"))
+        assert client.get("/console/review/pair?one=CRM/1&other=CRM/1").status_code == 422
+        for wrong in ({"one": "", "other": "CRM/1"}, {"one": "x" * 301, "other": "CRM/1"}):
+            assert client.post("/v1/identity/confirm", json=wrong).status_code == 422
+        refused = client.post("/v1/identity/p1/split", json={"records": ["CRM/1"] * 1001})
+        assert refused.status_code == 422 and len(refused.text) < 300
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_a_steward_decides_in_a_browser(tmp_path: Path) -> None:
     import uvicorn

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date, timedelta
 from typing import Any
 
+import pytest
 from starlette.testclient import TestClient
 
 from customer360.platform import access, audit
@@ -71,3 +73,32 @@ def test_only_stewards_see_requests_and_an_erasure_is_a_command(own_shop: Any) -
     service = own_shop.clients()("service")
     assert service.get("/v1/rights").status_code == 403
     assert lake_of(settings(own_shop)).objects("_rights/requests") == [f"_rights/requests/{number:08d}.json"]
+
+
+@pytest.mark.parametrize("wish", [
+    {"kind": "access", "received_on": "9999-12-31"},
+    {"kind": "access", "received_on": "0001-01-01"},
+    {"kind": "access", "received_on": str(date.today() + timedelta(days=5))},
+    {"kind": "rectify", "values": {"no_such_attribute": "x"}},
+    {"kind": "rectify", "values": {"date_of_birth": "soon"}},
+    {"kind": "rectify", "values": {"city": "x" * 501}},
+    {"kind": "rectify", "values": {"city": "\ud800"}},
+    {"kind": "rectify", "values": {"\ud800": "x"}},
+])  # fmt: skip
+def test_what_cannot_be_fulfilled_is_not_noted(own_shop: Any, wish: dict[str, Any]) -> None:
+    own_shop.publish()
+    client = steward(own_shop)
+    body = json.dumps({"person_id": "p_ann"} | wish)  # as JSON escapes, which may name half a character
+    answer = client.post("/v1/rights", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422, answer.text
+    assert client.get("/v1/rights").json() == []
+
+
+def test_a_request_that_is_sent_twice_is_noted_once(own_shop: Any) -> None:
+    own_shop.publish()
+    client, asked = steward(own_shop), {"kind": "access", "person_id": "p_ann"}
+    numbers = [client.post("/v1/rights", json=asked, headers={"Idempotency-Key": "a"}).json()["number"] for _ in "12"]
+    assert numbers == [1, 1]
+    other = client.post("/v1/rights", json=asked | {"law": "CCPA"}, headers={"Idempotency-Key": "a"})
+    assert other.status_code == 422 and "another change" in other.json()["detail"]
+    assert client.post("/v1/rights", json=asked).json()["number"] == 2

@@ -42,3 +42,12 @@ def test_older_batches_are_one_line_unless_they_do_not_hold() -> None:
 def test_few_batches_are_shown_each() -> None:
     few = [of("till", seq) for seq in range(1, 22)]
     assert report._summed(few) == few
+
+
+@pytest.mark.parametrize("value", ["a [red] b", "[/b]", "[bold", "landing/[2026]/x.csv"])
+def test_brackets_of_others_are_shown_as_they_are(capsys: pytest.CaptureFixture[str], value: str) -> None:
+    shown = report.grid("Refused", "value")
+    shown.add_row(value)
+    report.console.print(shown)
+    report.console.print(value)
+    assert capsys.readouterr().out.count(value) == 2

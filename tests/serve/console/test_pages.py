@@ -27,6 +27,7 @@ def signed_in(state: Any, name: str, public_url: str = "", **key: Any) -> TestCl
     ("", {}, True),
     ("", {"Origin": "http://evil.example"}, False),
     ("", {"Origin": "null"}, False),
+    ("", {"Origin": "http://[::1"}, False),
     ("", {"Origin": "http://testserver.evil.example"}, False),
     ("", {"Sec-Fetch-Site": "cross-site"}, False),
     ("", {"Sec-Fetch-Site": "same-site", "Origin": "http://testserver"}, False),
@@ -40,6 +41,30 @@ def test_forms_of_other_sites_are_refused(
     answer = client.post("/console/review/decide", data=FORM, headers=headers)
     is_refused = answer.status_code == 401 and "another site" in answer.text
     assert is_refused is not is_taken, answer.text
+
+
+@pytest.mark.parametrize("form", ["sign-in", "sign-out"])
+def test_another_site_signs_nobody_in_or_out(published: Any, form: str) -> None:
+    client = signed_in(published.state, f"Ida {form}")
+    key = access.issue(published.state, f"the other site's {form}", "steward")
+    answer = client.post(f"/console/{form}", data={"key": key}, headers={"Origin": "http://evil.example"})
+    assert answer.status_code == 401 and "set-cookie" not in answer.headers
+    assert client.post(f"/console/{form}", data={"key": key}).status_code == 303
+
+
+@pytest.mark.parametrize(("page", "goes_to"), [
+    ("/console/review?page=2", "/console/review?page=2"),
+    ("/console/../v1/people/p1", "/console/review"),
+    ("/console/%2e%2E/docs", "/console/review"),
+    ("/console/..\\docs", "/console/review"),
+    ("//evil.example/console/", "/console/review"),
+    ("https://evil.example", "/console/review"),
+])  # fmt: skip
+def test_after_the_sign_in_a_browser_stays_among_the_pages(published: Any, page: str, goes_to: str) -> None:
+    client = signed_in(published.state, f"Jo {page}")
+    key = access.issue(published.state, f"Jo's {page}", "steward")
+    answer = client.post("/console/sign-in", data={"key": key, "page": page})
+    assert answer.headers["location"] == goes_to
 
 
 def test_a_key_of_another_scope_opens_no_page(published: Any) -> None:

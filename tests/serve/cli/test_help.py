@@ -1,0 +1,45 @@
+"""What a command says of itself reaches the screen whole, and its faults reach who reads them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+
+import click
+import pytest
+import typer.main
+from rich.text import Text
+
+from customer360.platform import telemetry
+from customer360.serve import cli
+
+
+def commands(of: click.Command, name: str = "customer360") -> Iterator[tuple[str, click.Command]]:
+    yield name, of
+    for word, each in getattr(of, "commands", {}).items():
+        yield from commands(each, f"{name} {word}")
+
+
+def test_no_word_of_a_help_is_taken_for_markup() -> None:
+    for name, command in commands(typer.main.get_command(cli.app)):
+        for text in (command.help, *(getattr(p, "help", None) for p in command.params)):
+            assert Text.from_markup(text or "").plain == (text or ""), f"{name}: {text}"
+
+
+@pytest.mark.parametrize("reader", ["", "json"])
+def test_a_fault_that_ends_a_command_is_told_as_the_log_is_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], reader: str
+) -> None:
+    monkeypatch.setenv("CUSTOMER360_LOG", reader)
+    monkeypatch.setattr(telemetry.log, "handlers", [])
+    monkeypatch.setattr(sys, "argv", ["customer360", "run", "gold.no_such_table"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    told = capsys.readouterr().err
+    assert ended.value.code == 2 and "no pipeline, model or table is called" in told
+    if reader:
+        (entry,) = map(json.loads, told.splitlines())
+        assert entry["level"] == "ERROR" and entry["event"] == "error"
+    else:
+        assert told.startswith("error: ")
