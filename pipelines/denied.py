@@ -36,7 +36,7 @@ def asked_for(context: Context) -> str:
 @produces(Restrictions, inputs=(HOLDERS,), version=asked_for)
 def restricted_persons(context: Context, holders: pl.LazyFrame) -> pl.LazyFrame:
     """Restrictions as of the last run; those noted since hold by `denied`."""
-    return _restricted(context.lake, holders)
+    return _restricted(restrictions(context.lake), holders)
 
 
 def restrictions_digest(lake: Lake) -> str:
@@ -45,24 +45,36 @@ def restrictions_digest(lake: Lake) -> str:
     return hashlib.sha256(repr(said).encode()).hexdigest()
 
 
-def _restricted(lake: Lake, holders: pl.LazyFrame) -> pl.LazyFrame:
-    asked = [(account, purpose) for account, no in restrictions(lake).items() for purpose in sorted(no)]
+def _restricted(restricted: dict[str, set[str]], holders: pl.LazyFrame) -> pl.LazyFrame:
+    asked = [(account, purpose) for account, no in restricted.items() for purpose in sorted(no)]
     rows = pl.LazyFrame(asked, schema={"record_id": pl.String, "purpose": pl.String}, orient="row")
     held = rows.join(holders.select("record_id", "person_id"), on="record_id").select("person_id", "purpose")
     return held.unique().sort("person_id", "purpose")
+
+
+_last: dict[str, tuple[object, pl.DataFrame]] = {}  # of this process, by lake: what was read, and what it said
 
 
 def denied(lake: Lake) -> pl.DataFrame:
     """What is denied in a lake as it is (`SCHEMA`): the table, every refusal that landed since it was built, and what a
     request restricted, of whoever holds the account now. A yes since then, and a release, waits for the table.
     """
+    asked = restrictions(lake)
+    read = tuple(lake.state(name) for name in (purposes.DENIALS, ANSWERS, HOLDERS)), asked
+    known = _last.get(lake.root)
+    if known is None or known[0] != read:
+        known = _last[lake.root] = (read, _denied(lake, asked))
+    return known[1]
+
+
+def _denied(lake: Lake, restricted: dict[str, set[str]]) -> pl.DataFrame:
     parts = [pl.LazyFrame(schema=SCHEMA)]
     if lake.exists(purposes.DENIALS):
         parts.append(lake.scan(purposes.DENIALS).select(list(SCHEMA)))
     if lake.exists(ANSWERS):
         now = standing(lake.scan(ANSWERS))
         parts.append(denied_by(now.select("person_id").unique(), now, dict.fromkeys(RESTING, True)))
-    if restrictions(lake) and lake.exists(HOLDERS):
-        parts.append(_restricted(lake, lake.scan(HOLDERS)).with_columns(because=pl.lit(RESTRICTED)))
+    if restricted and lake.exists(HOLDERS):
+        parts.append(_restricted(restricted, lake.scan(HOLDERS)).with_columns(because=pl.lit(RESTRICTED)))
     kept = pl.concat(parts).unique(["person_id", "purpose"], keep="last", maintain_order=True)
     return kept.sort("person_id", "purpose").collect()

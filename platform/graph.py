@@ -18,6 +18,7 @@ import graphlib
 import hashlib
 import importlib
 import inspect
+import os
 import pkgutil
 import re
 import sys
@@ -386,12 +387,15 @@ def _source_file(module: str) -> Path | None:
     if loaded is not None:
         origin = getattr(loaded, "__file__", None)
         return Path(origin) if origin and origin.endswith(".py") else None
+    above = module.rpartition(".")[0]
+    if above in sys.modules and not hasattr(sys.modules[above], "__path__"):
+        return None  # a name in a module, no module
     package, *inner = module.split(".")
     for root in getattr(sys.modules.get(package), "__path__", ()):
-        stem = Path(root, *inner)
-        for file in (stem.with_suffix(".py"), stem / "__init__.py"):
-            if file.is_file():
-                return file
+        stem = "/".join((root, *inner))
+        for file in (f"{stem}.py", f"{stem}/__init__.py"):
+            if os.path.isfile(file):  # noqa: PTH113 - a thousand a run
+                return Path(file)
     return None
 
 

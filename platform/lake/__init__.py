@@ -28,10 +28,12 @@ from customer360.platform.errors import ContractError, StaleBatch, TableMissing,
 from customer360.platform.lake.buckets import BUCKET, bucket_numbers
 from customer360.platform.lake.filestats import statistics_columns, statistics_of
 from customer360.platform.lake.lock import LOCK, WATCH, file_lock, marker_lock, note_of
-from customer360.platform.lake.objects import remote_store
+from customer360.platform.lake.objects import folder_store, get_from_folder, put_in_folder, remote_store
 from customer360.platform.lake.opened import (
+    Change,
     File,
     alone,
+    carried,
     files_of,
     is_stored,
     least_of,
@@ -91,13 +93,13 @@ class Lake:
     # ---- objects beside the tables: manifests, ledger, staging -------------------------------------------------
 
     def _store(self) -> obstore.store.ObjectStore:
-        if self.is_remote:
-            return remote_store(self.root, self.storage_options)
-        Path(self.root).mkdir(parents=True, exist_ok=True)
-        return obstore.store.LocalStore(self.root)
+        return remote_store(self.root, self.storage_options) if self.is_remote else folder_store(self.root)
 
     def put(self, path: str, data: bytes, *, create: bool = False) -> bool:
         """Write an object; with ``create`` only if it is absent. Returns whether it was written."""
+        if not (create or self.is_remote):
+            put_in_folder(self.root, path, data)
+            return True
         try:
             obstore.put(self._store(), path, data, mode="create" if create else "overwrite")
         except obstore.exceptions.AlreadyExistsError:
@@ -105,6 +107,8 @@ class Lake:
         return True
 
     def get(self, path: str) -> bytes | None:
+        if not self.is_remote:
+            return get_from_folder(self.root, path)
         try:
             return bytes(obstore.get(self._store(), path).bytes())
         except (FileNotFoundError, obstore.exceptions.NotFoundError):
@@ -168,6 +172,13 @@ class Lake:
     def version(self, name: str) -> int:
         """Current Delta version of a table."""
         return self.delta(name).version()
+
+    def state(self, name: str) -> tuple[Any, ...] | None:
+        """Another one whenever the table is: says whether what was read of it still holds. None: no table."""
+        if not self.exists(name):
+            return None
+        held = opened(self.uri(name), self.storage_options)
+        return (held.table.version(), held.stamp)
 
     def transaction(self, name: str, app: str) -> int | None:
         """Last committed version of application transaction ``app``, or None."""
@@ -348,22 +359,25 @@ class Lake:
         ``marks`` are further application transactions that the commit names. Without ``changes_rows`` who follows the
         table by its changes is told of none.
         """
-        dt = self.writable(name)
-        now = int(time.time() * 1000)
+        dt, adds, removes = self.writable(name), list(adds), list(removes)
+        now, told = int(time.time() * 1000), json.dumps(facts or {}, default=str)
         actions: list[AddAction | RemoveAction] = [
             AddAction(a.path, a.size, a.partition, now, changes_rows, a.stats) for a in adds
         ]
         actions += [RemoveAction(f.path, changes_rows, now, f.size, f.partition) for f in removes]
+        versions = {app: app_version, **(marks or {})}
         properties = CommitProperties(
-            app_transactions=[Transaction(a, v) for a, v in {app: app_version, **(marks or {})}.items()],
-            custom_metadata={"customer360.app": app, "customer360.facts": json.dumps(facts or {}, default=str)},
+            app_transactions=[Transaction(a, v) for a, v in versions.items()],
+            custom_metadata={"customer360.app": app, "customer360.facts": told},
         )
         reached(f"before commit {name}")
         partition_by = dt.metadata().partition_columns
-        dt.create_write_transaction(
-            actions, "append", dt.schema(), partition_by=partition_by, commit_properties=properties
-        )
-        outdate(self.uri(name))
+        files = [File(a.path, a.rows, a.size, a.partition) for a in adds]
+        with carried(self.uri(name), self.storage_options, Change(files, {f.path for f in removes}, versions, (app, told))):  # fmt: skip  # noqa: E501
+            dt.create_write_transaction(
+                actions, "append", dt.schema(), partition_by=partition_by, commit_properties=properties
+            )
+            outdate(self.uri(name))
         reached(f"after commit {name}")
         return self.version(name)
 

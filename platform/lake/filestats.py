@@ -33,19 +33,15 @@ def statistics_of(table: type[Table], frame: pl.DataFrame) -> str:
     columns = [c for c, t in frame.schema.items() if t.base_type() in _STATISTICS_TYPES and c not in hidden]
     if not columns or frame.is_empty():
         return json.dumps({"numRecords": frame.height})
-    row = frame.select(
-        pl.col(columns).min().name.prefix("min "),
-        pl.col(columns).max().name.prefix("max "),
-        pl.col(columns).null_count().name.prefix("null "),
-    ).row(0, named=True)
-    bounds = {c: (row[f"min {c}"], row[f"max {c}"]) for c in columns}
+    # By column: as one query of three expressions a column it takes three times as long on few rows.
+    bounds = {c: (frame[c].min(), frame[c].max()) for c in columns}
     kept = {c: b for c, b in bounds.items() if None not in b and all(_bounded(v) for v in b)}
     return json.dumps(
         {
             "numRecords": frame.height,
             "minValues": {c: _stat(b[0]) for c, b in kept.items()},
             "maxValues": {c: _stat(b[1]) for c, b in kept.items()},
-            "nullCount": {c: row[f"null {c}"] for c in columns},
+            "nullCount": {c: frame[c].null_count() for c in columns},
         }
     )
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import obstore
-from pyarrow import fs
 
 from customer360.platform.errors import LakeError
 
@@ -37,6 +39,52 @@ def _remote_store(
     return obstore.store.from_url(
         url, config=config, client_options={k.lower().removeprefix("aws_"): v for k, v in client.items()}
     )
+
+
+_SPELT_ALIKE = re.compile(r"[A-Za-z0-9_.=/-]+")  # other characters obstore escapes in names of files
+
+
+def folder_store(root: str) -> obstore.store.ObjectStore:
+    """The store of a folder, which is made where it is missing."""
+    if not os.path.isdir(root):  # noqa: PTH112 - hundreds a run
+        Path(root).mkdir(parents=True, exist_ok=True)
+    return _folder_store(root)
+
+
+@cache
+def _folder_store(root: str) -> obstore.store.ObjectStore:
+    return obstore.store.LocalStore(root)
+
+
+def put_in_folder(root: str, path: str, data: bytes) -> None:
+    """Write an object of a folder as obstore does, whole or not at all, at a tenth of its cost."""
+    if not _SPELT_ALIKE.fullmatch(path):
+        obstore.put(folder_store(root), path, data, mode="overwrite")
+        return
+    target = f"{root}/{path}"
+    staged = f"{target}#{os.getpid()}{threading.get_ident()}"  # a name that obstore never lists
+    try:
+        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    except FileNotFoundError:
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    with os.fdopen(descriptor, "wb") as handle:
+        handle.write(data)
+    os.replace(staged, target)  # noqa: PTH105 - as above
+
+
+def get_from_folder(root: str, path: str) -> bytes | None:
+    """An object of a folder; None where there is none."""
+    if not _SPELT_ALIKE.fullmatch(path):
+        try:
+            return bytes(obstore.get(folder_store(root), path).bytes())
+        except (FileNotFoundError, obstore.exceptions.NotFoundError):
+            return None
+    try:
+        with open(f"{root}/{path}", "rb") as handle:
+            return handle.read()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
 
 
 @dataclass(frozen=True)
@@ -69,6 +117,8 @@ def _listed_by_arrow(url: str, options: Mapping[str, str], prefix: str) -> tuple
     """As `listing`, by a reader that takes any key. What the options leave out, the environment says, as for
     obstore.
     """
+    from pyarrow import fs
+
     own = {k.lower().removeprefix("aws_"): v for k, v in options.items()}
     endpoint = urlsplit(own.get("endpoint_url") or own.get("endpoint") or "")
     words = {

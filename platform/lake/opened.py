@@ -93,6 +93,21 @@ class Opened:
             self.transactions[app] = self.table.transaction_version(app)
         return self.transactions[app]
 
+    def copy(self) -> Opened:
+        """What is known of the version now, which stays as it is when the table goes on."""
+        listed = None if self.listed is None else list(self.listed)
+        return Opened(self.table, self.stamp, listed, dict(self.transactions), dict(self.facts), set(self.fits))
+
+
+@dataclass(frozen=True)
+class Change:
+    """A commit as whoever made it knows it."""
+
+    adds: list[File]
+    removes: set[str]
+    transactions: dict[str, int]
+    facts: tuple[str, str]  # application, and its facts as JSON
+
 
 _of_thread = threading.local()
 
@@ -120,6 +135,29 @@ def opened(uri: str, options: dict[str, str]) -> Opened:
         for asked in (found.transactions, found.facts, found.fits):
             asked.clear()
     return found
+
+
+@contextmanager
+def carried(uri: str, options: dict[str, str], change: Change) -> Iterator[None]:
+    """A commit within the block: what is known of the version before it, and of the commit, is known of its version
+    without asking, unless another commit came between.
+    """
+    if "://" in uri and not _is_alone(uri):  # looking before and after would cost more than it saves
+        yield
+        return
+    held = opened(uri, options)
+    version, before = held.table.version(), held.copy()
+    yield
+    after = opened(uri, options)
+    if after.table.version() != version + 1:
+        return
+    after.fits |= before.fits
+    after.transactions |= before.transactions | change.transactions
+    after.facts |= before.facts | dict([change.facts])
+    if before.listed is not None:
+        gone = change.removes | {f.path for f in change.adds}
+        left = [f for f in before.listed if f.path not in gone]
+        after.listed = sorted([*left, *change.adds], key=lambda f: f.path)
 
 
 def writable(uri: str, options: dict[str, str]) -> DeltaTable:

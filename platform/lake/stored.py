@@ -21,8 +21,7 @@ def delta_schema(table: type[Table]) -> Schema:
 
 @cache
 def _schema_of(columns: tuple[tuple[str, pl.DataType], ...]) -> Schema:
-    empty = pl.DataFrame(schema=dict(columns))
-    return Schema.from_arrow(empty.to_arrow(compat_level=pl.CompatLevel.oldest()).schema)
+    return Schema.from_arrow(pl.Schema(columns))
 
 
 def constant(value: str | None, to: pl.DataType) -> pl.Expr:

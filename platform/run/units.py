@@ -307,6 +307,11 @@ def other_rows(before: pl.DataFrame, after: pl.DataFrame) -> tuple[pl.DataFrame,
     )
 
 
+def is_small(rows: int) -> bool:
+    """Whether a bucket of so many rows is kept as one file."""
+    return rows <= SMALL
+
+
 def folded(
     lake: Lake, table: type[Table], files: Sequence[File | Add], partition: dict[str, str | None]
 ) -> list[File | Add]:
@@ -314,12 +319,12 @@ def folded(
     those hold half as many rows as the largest. So each row is written again a few times, whatever the length of
     history. What is in one file is named after its rows, as a build would name it.
     """
-    is_small = sum(f.rows for f in files) <= SMALL and any(isinstance(f, Add) for f in files)
-    if (len(files) <= MANY and not is_small) or not files:
+    is_one = is_small(sum(f.rows for f in files)) and any(isinstance(f, Add) for f in files)
+    if (len(files) <= MANY and not is_one) or not files:
         return list(files)
     name = tables.spec(table).name
     *small, largest = sorted(files, key=lambda f: (f.rows, f.path))
-    if is_small or 2 * sum(f.rows for f in small) >= largest.rows:
+    if is_one or 2 * sum(f.rows for f in small) >= largest.rows:
         small = [*small, largest]
     parts = [File(f.path, f.rows, f.size, f.partition) for f in small]
     rows = lake.scan(name, parts).sort(storage_order(table), nulls_last=True).collect()

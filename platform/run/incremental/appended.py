@@ -36,9 +36,11 @@ from customer360.platform.run.units import (
     apart,
     conform_to_storage,
     folded,
+    is_small,
     key_column,
     other_rows,
     read_part,
+    storage_order,
 )
 
 QUARANTINE = "quality.quarantine"
@@ -212,10 +214,28 @@ class AppendUnit:
             held = [f for f in self.stored if bucket is None or f.partition[BUCKET] == str(bucket)]
             partition: dict[str, str | None] = {**self.partition, **({} if bucket is None else {BUCKET: str(bucket)})}
             left = leaving.get(bucket, gone.clear()).select(key)
+            rows = arriving.get(bucket, new.clear())
+            count = sum(f.rows for f in held) - left.height + rows.height
+            if count and is_small(count):
+                _note(name, held, [self._one_file(held, left, rows, partition)], result)
+                continue
             kept = _without(self.lake, name, held, left, result) if left.height else held
             if bucket in arriving:
                 kept = [*kept, self.lake.write_file(name, arriving[bucket], partition)]
             _keep(self.lake, table, held, kept, partition, result)
+
+    def _one_file(
+        self, held: Sequence[File], left: pl.DataFrame, rows: pl.DataFrame, partition: dict[str, str | None]
+    ) -> Add:
+        """The rows of a small bucket less those that left, with new ones: the one file that folding makes of them."""
+        table = self.node.table
+        name = tables.spec(table).name
+        stored = self.lake.scan(name, list(held)).collect() if held else rows.clear()
+        rest = stored.join(left, on=left.columns, how="anti")
+        if stored.height - rest.height != left.height:
+            raise ContractError(f"{name} holds {stored.height - rest.height} of {left.height} rows that changed")
+        made = pl.concat([rest, rows]).sort(storage_order(table), nulls_last=True)
+        return self.lake.write_file(name, made, partition)
 
     def _refuse(self, result: Changes, sought: pl.Series, after: pl.DataFrame) -> None:
         """Of all rows of the keys (``sought``, by address) the quarantine holds those that are refused ``after`` the
@@ -289,8 +309,10 @@ def _keep(
     result: Changes,
 ) -> None:
     """Note what of the files of a bucket goes and comes; many small ones are folded."""
-    name = tables.spec(table).name
-    kept = folded(lake, table, kept, partition)
+    _note(tables.spec(table).name, held, folded(lake, table, kept, partition), result)
+
+
+def _note(name: str, held: Sequence[File], kept: Sequence[File | Add], result: Changes) -> None:
     paths, before = {f.path for f in kept}, {f.path for f in held}
     result.gone.setdefault(name, []).extend(path for path in before if path not in paths)
     result.adds.setdefault(name, []).extend(f for f in kept if isinstance(f, Add) and f.path not in before)

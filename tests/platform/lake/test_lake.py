@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -376,3 +378,77 @@ def test_object_store_lake_keeps_the_same_rules(s3_lake: Lake, notes: type[Table
     assert lake.objects("_x") == []
     with pytest.raises(TableMissing):
         lake.version("silver.t_none")
+
+
+def as_seen(lake: Lake) -> tuple[object, ...]:
+    """What a lake says of a table: files, transactions, facts."""
+    apps = ("node", "batch", "mark")
+    return (
+        lake.files(NAME),
+        [lake.transaction(NAME, app) for app in apps],
+        [lake.last_facts(NAME, app) for app in apps],
+    )
+
+
+def elsewhere(work: Callable[[], Any]) -> Any:
+    """As another process would: by a thread that has opened nothing."""
+    with ThreadPoolExecutor(1) as other:
+        return other.submit(work).result()
+
+
+def test_what_is_known_of_a_table_after_commits_is_what_its_log_says(lake: Lake, notes: type[Table]) -> None:
+    lake.ensure(notes)
+    for number in range(1, 4):
+        as_seen(lake)
+        added = [put_rows(lake, notes, [number], kind=str(number))]
+        gone = lake.files(NAME)[:1] if number == 3 else []
+        lake.commit(NAME, added, gone, app="node", app_version=number, facts={"rows": number}, marks={"mark": 9})
+        assert as_seen(lake) == elsewhere(lambda: as_seen(lake))
+    before = lake.state(NAME)
+    add = put_rows(lake, notes, [9])
+    elsewhere(lambda: lake.commit(NAME, [add], app="batch", app_version=7, facts={"rows": 1}))
+    assert lake.state(NAME) != before
+    assert ids(lake) == [2, 3, 9]
+    assert as_seen(lake) == elsewhere(lambda: as_seen(lake))
+
+
+def test_a_commit_beside_which_another_was_made_is_looked_up(lake: Lake, notes: type[Table]) -> None:
+    lake.ensure(notes)
+    as_seen(lake)
+    mine, other = put_rows(lake, notes, [1]), put_rows(lake, notes, [2], kind="b")
+
+    def between(point: str) -> None:
+        if point == f"before commit {NAME}":
+            lakes.observers.remove(between)
+            elsewhere(lambda: lake.commit(NAME, [other], app="batch", app_version=1))
+
+    lakes.observers.append(between)
+    lake.commit(NAME, [mine], app="node", app_version=1)
+    assert as_seen(lake) == elsewhere(lambda: as_seen(lake))
+    assert ids(lake) == [1, 2]
+
+
+def test_a_table_that_was_restored_is_read_anew(lake: Lake, notes: type[Table], tmp_path: Path) -> None:
+    lake.ensure(notes)
+    shutil.copytree(lake.uri(NAME), tmp_path / "kept")
+    lake.commit(NAME, [put_rows(lake, notes, [1])], app="node", app_version=1)
+    as_seen(lake)
+    before = lake.state(NAME)
+    shutil.rmtree(lake.uri(NAME))
+    shutil.copytree(tmp_path / "kept", lake.uri(NAME))
+    elsewhere(lambda: lake.commit(NAME, [put_rows(lake, notes, [2])], app="batch", app_version=1))
+    assert lake.state(NAME) != before
+    assert as_seen(lake) == elsewhere(lambda: as_seen(lake))
+    assert ids(lake) == [2]
+
+
+@pytest.mark.parametrize("path", ["a/b=1/c.json", "a/with space.json", "a/ä%20.json", "a/b#1.json"])
+def test_objects_come_back_under_their_own_names(lake: Lake, path: str) -> None:
+    assert lake.get(path) is None
+    assert lake.put(path, b"one")
+    assert lake.put(path, b"two")
+    assert lake.get(path) == b"two"
+    assert lake.objects("a") == [path]
+    assert lake.get("a") is None
+    lake.delete([path])
+    assert lake.objects("a") == []

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from customer360.platform import lake as lakes
 from customer360.platform.ledger import NodeRun
-from customer360.platform.run import planning
+from customer360.platform.run import planning, units
 from customer360.platform.run.incremental import appended
 from customer360.platform.run.rereading import drop
 
@@ -193,6 +193,17 @@ def test_a_file_that_changed_and_a_batch_that_was_dropped(shop: Any) -> None:
     assert not is_added(shop.run()["silver.t_sales"])
     shop.deliver("sales", "s6,a0,1,1")
     assert is_added(shop.run()["silver.t_sales"])
+    assert_as_rebuilt(shop)
+
+
+def test_a_small_bucket_is_one_file_whatever_comes_and_goes(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(units, "SMALL", 5000)
+    deliver(shop, FIRST)
+    shop.run()
+    shop.deliver("sales", "s0,a0,7,2", "s6,a1,1,1", "s7,,1,1")
+    assert is_added(shop.run()["silver.t_sales"])
+    buckets = [f.partition["bucket"] for f in shop.lake.files("silver.t_sales")]
+    assert len(buckets) == len(set(buckets))
     assert_as_rebuilt(shop)
 
 
