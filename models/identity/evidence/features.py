@@ -193,7 +193,7 @@ def derived(std: Standardization, has_full_name: bool) -> tuple[Stage, ...]:
 def _in_letters(name: str) -> Stage:
     """A name in ASCII letters, from `{name}_own`."""
     own = f"{name}_own"
-    made = Parsed(name, (own,), pl.col(own).str.contains(NOT_ASCII), spelled if name == "given" else romanized)
+    made = Parsed(name, (own,), pl.col(own).str.contains(NOT_ASCII), romanized if name == "parts" else spelled)
     return Stage((own,), (name,), (made, {name: pl.coalesce(name, own)}))
 
 

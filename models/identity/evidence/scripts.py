@@ -52,8 +52,8 @@ def romanized(text: str) -> str:
 
 
 def spelled(text: str) -> str:
-    """As `romanized`, the syllables of a Korean and the characters of a Chinese name as words: such a name is made of
-    them as others are of names, and is mistaken by them."""
+    """As `romanized`, the syllables of a Korean and the characters of a Chinese or Japanese name as words: such a name,
+    a surname too, is made of them as others are of names, and is mistaken by them."""
     return romanized(_SYLLABLES.sub(r"\1 ", text).strip())
 
 

@@ -82,3 +82,12 @@ def test_a_birth_date_whose_digits_change_places_meets_the_right_one():
     made = build_features(records, IdentityRules()).frame
     assert made["key_digits_initials"].to_list()[0] == made["key_digits_initials"].to_list()[1]
     assert made["key_digits_initials"].n_unique() == 2
+
+
+def test_names_of_characters_are_compared_by_them():
+    rows = [
+        {"record_id": "a", "first_name": "香織", "last_name": "遠藤"},
+        {"record_id": "b", "first_name": "織", "last_name": "藤"},
+    ]
+    whole, part = build_features(pl.DataFrame(rows), RULES).frame.select("given", "family").rows()
+    assert all(set(some.split()) < set(name.split()) for name, some in zip(whole, part, strict=True))
