@@ -31,6 +31,31 @@ _VIETNAMESE = re.compile(r"[\u0309\u0323\u031b]|[\u0302\u0306][\u0300\u0301\u030
 _VIETNAMESE_SURNAMES = frozenset("lê hoàng vũ võ bùi ngô lý lâm hà phùng tô châu thái tăng mạc".split())
 _TONES = re.compile(r"[\u0300\u0301\u0303\u0309\u0323]")
 _LONG = {"a": "あ", "i": "い", "u": "う", "e": "い", "o": "う"}
+# What two letters of Greek and two kana say together, in letters of their own script that say the same.
+_GREEK = (
+    ("ου", "ou"), (r"([αε])υ(?=[αεηιουωβγδζλμνρ])", r"\1β"), (r"([αε])υ", r"\1φ"), (r"\bμπ", "b"), (r"\bντ", "d"),
+    ("γ(?=[γξχ])", "ν"),
+)  # fmt: skip
+_GLIDES = {"ゃ": "a", "ゅ": "u", "ょ": "o"}
+# How others spell in Latin letters what is spelled here, by script: each part may be written in each of these ways.
+_IN_OTHER_WAYS = (
+    ("[\u0400-\u04ff]", (
+        ("iy(?=[aeu])", ("i", "ii", "ij")), (r"\by(?=[aeu])", ("i", "j")), ("(?<=[lnrst])y(?=[aeu])", ("i",)),
+        (r"ii\b", ("iy", "y", "i", "ij")), (r"(?<=[aeou])i\b", ("y", "j")), (r"yy\b", ("y", "iy")), ("ks", ("x",)),
+        ("kh", ("h", "ch")), ("(?<!t)ts", ("c", "tz")), (r"\bch", ("tch",)), ("v", ("w",)), (r"\be", ("ye", "je")),
+    )),
+    ("[\u0370-\u03ff]", (
+        ("g(?=[ei])", ("y",)), ("ch", ("h",)), ("y", ("i",)), ("f", ("ph",)), ("ks", ("x",)), ("k", ("c",)),
+        ("mp", ("b",)), ("nt", ("d",)),
+    )),
+    ("[\u3041-\u3096]", (
+        ("o[uo]", ("o", "oh")), ("uu", ("u",)), (r"shi", ("si",)), ("sh(?!i)", ("sy",)), ("chi", ("ti",)),
+        ("ch(?!i)", ("ty",)), ("tsu", ("tu",)), ("fu", ("hu",)), ("ji", ("zi",)), ("j(?!i)", ("zy", "jy")),
+    )),
+    ("[\u3400-\u9fff\uac00-\ud7a3]", ((" ", ("",)),)),
+)  # fmt: skip
+# More spellings of one name are not made.
+_MOST_SPELLINGS = 64
 
 
 def folded(value: pl.Expr) -> pl.Expr:
@@ -45,7 +70,7 @@ def romanized(text: str) -> str:
     """Folded text in ASCII letters; a sign that has none stays."""
     words = []
     for word in text.split(" "):
-        long = _with_vowels(word)
+        long = _as_heard(_with_vowels(word))
         plain = re.sub(r"[^a-z0-9]+", "", anyascii(long.translate(_VOWELS)).lower())
         words.append(plain or word)
     return " ".join(words)
@@ -55,6 +80,18 @@ def spelled(text: str) -> str:
     """As `romanized`, the syllables of a Korean and the characters of a Chinese or Japanese name as words: such a name,
     a surname too, is made of them as others are of names, and is mistaken by them."""
     return romanized(_SYLLABLES.sub(r"\1 ", text).strip())
+
+
+def spellings(text: str) -> str | None:
+    """The ways in which others spell folded text of another script in Latin letters, parted by `|`: tsuyoshi is tuyosi,
+    yuliya julia, xiao ming xiaoming. Null where there is one. Vowels that a script leaves out stay out."""
+    found = [spelled(text)]
+    for script, parts in _IN_OTHER_WAYS:
+        if re.search(script, text):
+            for part, ways in parts:
+                found += [re.sub(part, way, one) for one in found for way in ways]
+                found = list(dict.fromkeys(found))[:_MOST_SPELLINGS]
+    return "|".join(found) if len(found) > 1 else None
 
 
 def toned(given: str, family: str) -> str | None:
@@ -68,6 +105,26 @@ def toned(given: str, family: str) -> str | None:
         lower = unicodedata.normalize("NFD", given.replace("I", "ı").lower())
         return re.sub("[\u0300-\u036f]", "", lower)
     return None
+
+
+def _as_heard(word: str) -> str:
+    """Greek and kana with what two signs say together as one; the rest as it is."""
+    for two, one in _GREEK if re.search("[\u0370-\u03ff]", word) else ():
+        word = re.sub(two, one, word)
+    return re.sub("([\u3041-\u3096])([ゃゅょ])", _contracted, re.sub("っ([\u3041-\u3096])", _doubled, word))
+
+
+def _contracted(kana: re.Match[str]) -> str:
+    plain = anyascii(kana[1])
+    if not plain.endswith("i") or len(plain) < 2:
+        return kana[0]
+    glide = "" if plain in ("shi", "chi", "ji") else "y"
+    return plain[:-1] + glide + _GLIDES[kana[2]]
+
+
+def _doubled(kana: re.Match[str]) -> str:
+    first = anyascii(kana[1])[0]
+    return (first if first not in "aeiou" else "") + kana[1]
 
 
 def _tone_last(word: str) -> str:
