@@ -36,6 +36,13 @@ _GREEK = (
     ("ου", "ou"), (r"([αε])υ(?=[αεηιουωβγδζλμνρ])", r"\1β"), (r"([αε])υ", r"\1φ"), (r"\bμπ", "b"), (r"\bντ", "d"),
     ("γ(?=[γξχ])", "ν"),
 )  # fmt: skip
+# Consonants of Devanagari and the scripts of its kind, which stand in Unicode as they do, and the next sign where the
+# vowel between is heard but not written; at the end of a name it is mostly silent.
+_INDIC = tuple(range(0x0900, 0x0D80, 0x80))
+_CONSONANTS = "".join(f"{chr(base + 0x15)}-{chr(base + 0x39)}" for base in _INDIC)
+_MODIFIERS = "".join(f"{chr(base + 1)}-{chr(base + 3)}" for base in _INDIC)
+_NUKTAS = "".join(chr(base + 0x3C) for base in _INDIC)
+_UNWRITTEN = re.compile(f"([{_CONSONANTS}][{_NUKTAS}]?)(?=[{_CONSONANTS}{_MODIFIERS}])")
 _GLIDES = {"ゃ": "a", "ゅ": "u", "ょ": "o"}
 # How others spell in Latin letters what is spelled here, by script: each part may be written in each of these ways.
 _IN_OTHER_WAYS = (
@@ -52,6 +59,7 @@ _IN_OTHER_WAYS = (
         ("o[uo]", ("o", "oh")), ("uu", ("u",)), (r"shi", ("si",)), ("sh(?!i)", ("sy",)), ("chi", ("ti",)),
         ("ch(?!i)", ("ty",)), ("tsu", ("tu",)), ("fu", ("hu",)), ("ji", ("zi",)), ("j(?!i)", ("zy", "jy")),
     )),
+    ("[\u0900-\u0d7f]", (("s(?!h)", ("sh",)), ("c(?!h)", ("ch",)), ("v", ("w",)), ("m(?=[bcdgjkt])", ("n",)))),
     ("[\u3400-\u9fff\uac00-\ud7a3]", ((" ", ("",)),)),
 )  # fmt: skip
 # More spellings of one name are not made.
@@ -84,8 +92,9 @@ def spelled(text: str) -> str:
 
 def spellings(text: str) -> str | None:
     """The ways in which others spell folded text of another script in Latin letters, parted by `|`: tsuyoshi is tuyosi,
-    yuliya julia, xiao ming xiaoming. Null where there is one. Vowels that a script leaves out stay out."""
-    found = [spelled(text)]
+    yuliya julia, xiao ming xiaoming. Null where there is one. Vowels that Arabic, Hebrew and Thai leave out stay out."""
+    # The vowel makes Indic names more alike than they are, so that it serves only to meet names in Latin letters.
+    found = list(dict.fromkeys((spelled(text), spelled(_UNWRITTEN.sub(r"\1a", text)))))
     for script, parts in _IN_OTHER_WAYS:
         if re.search(script, text):
             for part, ways in parts:

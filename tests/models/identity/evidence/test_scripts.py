@@ -69,7 +69,8 @@ def test_tones_count_where_their_writer_puts_them() -> None:
         ("Наталья", "natalia"), ("Алексей", "alexey"), ("Хасан", "hasan"), ("Чайка", "tchaika"),
         ("Χρήστος", "hristos"), ("Γιώργος", "yiorgos"), ("Λάμπρος", "labros"),
         ("つよし", "tuyosi"), ("しょうた", "shota syota"), ("ゆうき", "yuki"), ("おおの", "ono ohno"),
-        ("ジョージ", "joji"),        ("小明", "xiaoming"), ("민준", "minjun"),
+        ("ジョージ", "joji"),        ("小明", "xiaoming"), ("민준", "minjun"), ("राजेश", "rajesh"), ("शंकर", "shankar"),
+        ("ভরত", "bharat"), ("विजय", "vijay"),
     ],
 )  # fmt: skip
 def test_a_name_of_another_script_is_spelled_as_others_spell_it(text: str, others: str) -> None:
