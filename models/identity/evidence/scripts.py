@@ -92,7 +92,7 @@ def spelled(text: str) -> str:
 
 def spellings(text: str) -> str | None:
     """The ways in which others spell folded text of another script in Latin letters, parted by `|`: tsuyoshi is tuyosi,
-    yuliya julia, xiao ming xiaoming. Null where there is one. Vowels that Arabic, Hebrew and Thai leave out stay out."""
+    yuliya julia, xiao ming xiaoming. Null where there is one. What Arabic, Hebrew and Thai leave out stays out."""
     # The vowel makes Indic names more alike than they are, so that it serves only to meet names in Latin letters.
     found = list(dict.fromkeys((spelled(text), spelled(_UNWRITTEN.sub(r"\1a", text)))))
     for script, parts in _IN_OTHER_WAYS:
