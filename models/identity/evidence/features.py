@@ -12,7 +12,7 @@ import polars as pl
 
 from customer360.models.identity.evidence.kinds import Kind
 from customer360.models.identity.evidence.names import listed_names, masculine_forms, nickname_roots, stated
-from customer360.models.identity.evidence.scripts import NOT_ASCII, romanized, spelled, toned
+from customer360.models.identity.evidence.scripts import NOT_ASCII, spelled, spellings, toned
 from customer360.models.identity.evidence.standardize import STANDARD_COLUMNS, name_suffix, plain_text, standardize
 from customer360.models.identity.evidence.steps import Listed, Parsed, Stage, distinct, each, over
 from customer360.models.identity.rules import Blocking, IdentityRules, Standardization
@@ -159,14 +159,15 @@ def derived(std: Standardization, has_full_name: bool) -> tuple[Stage, ...]:
     # The first of January is what sources write for a known year.
     is_day = pl.col("dob").str.len_chars().eq(10) & ~pl.col("dob").str.ends_with("-01-01")
     roots = nickname_roots(stated(std.nicknames)).rename({"name": "given"})
-    own_root = {"roots": pl.coalesce("roots", pl.when(pl.col("given").is_not_null()).then(pl.concat_list("given")))}
+    own_root = pl.coalesce("roots", pl.when(pl.col("given").is_not_null()).then(pl.concat_list("given")))
+    none = pl.lit([], pl.List(pl.String))
     masculine = masculine_forms(std.masculine_names).rename({"name": "given"})
     listed = listed_names(stated(std.nicknames), std.masculine_names).rename({"name": "given"})
     return (
-        *(_in_letters(name) for name in ("given", "family", "parts")),
+        *(_in_letters(name) for name in ("given", "family")),
+        _parts(),
         _tones(),
         each(given_apart=pl.when(pl.col("given_own").is_in(sorted(std.names_apart))).then("given_own")),
-        each(parts=pl.col("parts").str.split(" ")),
         each(
             email_user=_telling_user(),
             email_digits=digits,
@@ -178,13 +179,14 @@ def derived(std: Standardization, has_full_name: bool) -> tuple[Stage, ...]:
             place=pl.concat_str("street", pl.coalesce("zip", "city"), separator="|"),
         ),
         Stage(
-            ("given",),
-            ("roots", "listed_as", "masculine"),
+            ("given", "given_own"),
+            ("roots", "spellings", "listed_as", "masculine"),
             (
                 Listed("roots", "given", roots),
                 Listed("masculine", "given", masculine),
                 Listed("listed_as", "given", listed),
-                own_root,
+                Parsed("spellings", ("given_own",), pl.col("given_own").str.contains(NOT_ASCII), spellings),
+                {"roots": pl.concat_list(own_root, pl.col("spellings").str.split("|").fill_null(none))},
             ),
         ),
     )
@@ -193,8 +195,20 @@ def derived(std: Standardization, has_full_name: bool) -> tuple[Stage, ...]:
 def _in_letters(name: str) -> Stage:
     """A name in ASCII letters, from `{name}_own`."""
     own = f"{name}_own"
-    made = Parsed(name, (own,), pl.col(own).str.contains(NOT_ASCII), spelled if name == "given" else romanized)
+    made = Parsed(name, (own,), pl.col(own).str.contains(NOT_ASCII), spelled)
     return Stage((own,), (name,), (made, {name: pl.coalesce(name, own)}))
+
+
+def _parts() -> Stage:
+    """Each word of all names as `_in_letters` has it."""
+    foreign = Parsed("parts", ("parts_own",), pl.col("parts_own").str.contains(NOT_ASCII), _each_spelled)
+    plain = pl.col("parts_own").str.replace_all(" ", "|", literal=True)
+    split = {"parts": pl.coalesce("parts", plain).str.split("|")}
+    return Stage(("parts_own",), ("parts",), (foreign, split))
+
+
+def _each_spelled(words: str) -> str:
+    return "|".join(map(spelled, words.split(" ")))
 
 
 def _tones() -> Stage:
@@ -248,8 +262,14 @@ def _own_domain(frame: pl.DataFrame, std: Standardization) -> pl.Series:
 def _middle(std: Standardization) -> pl.Expr:
     """Names beside the given and the family name, null without any."""
     none = pl.lit([], pl.List(pl.String))
+    orders = (("given", "family"), ("family", "given"))
     known = pl.concat_list(
         *(pl.col(name).str.split(" ").fill_null(none) for name in ("given", "family")),
+        # Of syllables or characters, each or both as one word: 김민준 beside 민준 is no further name.
+        *(
+            pl.concat_str(names, separator=" ").str.split("|").fill_null(none)
+            for names in (("given",), ("family",), *orders)
+        ),
         pl.lit(sorted(std.name_titles | std.name_particles | set(std.name_suffixes)), pl.List(pl.String)),
     )
     others = pl.col("parts").list.set_difference(known).list.sort()

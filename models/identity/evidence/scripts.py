@@ -31,6 +31,39 @@ _VIETNAMESE = re.compile(r"[\u0309\u0323\u031b]|[\u0302\u0306][\u0300\u0301\u030
 _VIETNAMESE_SURNAMES = frozenset("lê hoàng vũ võ bùi ngô lý lâm hà phùng tô châu thái tăng mạc".split())
 _TONES = re.compile(r"[\u0300\u0301\u0303\u0309\u0323]")
 _LONG = {"a": "あ", "i": "い", "u": "う", "e": "い", "o": "う"}
+# What two letters of Greek and two kana say together, in letters of their own script that say the same.
+_GREEK = (
+    ("ου", "ou"), (r"([αε])υ(?=[αεηιουωβγδζλμνρ])", r"\1β"), (r"([αε])υ", r"\1φ"), (r"\bμπ", "b"), (r"\bντ", "d"),
+    ("γ(?=[γξχ])", "ν"),
+)  # fmt: skip
+# Consonants of Devanagari and the scripts of its kind, which stand in Unicode as they do, and the next sign where the
+# vowel between is heard but not written; at the end of a name it is mostly silent.
+_INDIC = tuple(range(0x0900, 0x0D80, 0x80))
+_CONSONANTS = "".join(f"{chr(base + 0x15)}-{chr(base + 0x39)}" for base in _INDIC)
+_MODIFIERS = "".join(f"{chr(base + 1)}-{chr(base + 3)}" for base in _INDIC)
+_NUKTAS = "".join(chr(base + 0x3C) for base in _INDIC)
+_UNWRITTEN = re.compile(f"([{_CONSONANTS}][{_NUKTAS}]?)(?=[{_CONSONANTS}{_MODIFIERS}])")
+_GLIDES = {"ゃ": "a", "ゅ": "u", "ょ": "o"}
+# How others spell in Latin letters what is spelled here, by script: each part may be written in each of these ways.
+_IN_OTHER_WAYS = (
+    ("[\u0400-\u04ff]", (
+        ("iy(?=[aeu])", ("i", "ii", "ij")), (r"\by(?=[aeu])", ("i", "j")), ("(?<=[lnrst])y(?=[aeu])", ("i",)),
+        (r"ii\b", ("iy", "y", "i", "ij")), (r"(?<=[aeou])i\b", ("y", "j")), (r"yy\b", ("y", "iy")), ("ks", ("x",)),
+        ("kh", ("h", "ch")), ("(?<!t)ts", ("c", "tz")), (r"\bch", ("tch",)), ("v", ("w",)), (r"\be", ("ye", "je")),
+    )),
+    ("[\u0370-\u03ff]", (
+        ("g(?=[ei])", ("y",)), ("ch", ("h",)), ("y", ("i",)), ("f", ("ph",)), ("ks", ("x",)), ("k", ("c",)),
+        ("mp", ("b",)), ("nt", ("d",)),
+    )),
+    ("[\u3041-\u3096]", (
+        ("o[uo]", ("o", "oh")), ("uu", ("u",)), (r"shi", ("si",)), ("sh(?!i)", ("sy",)), ("chi", ("ti",)),
+        ("ch(?!i)", ("ty",)), ("tsu", ("tu",)), ("fu", ("hu",)), ("ji", ("zi",)), ("j(?!i)", ("zy", "jy")),
+    )),
+    ("[\u0900-\u0d7f]", (("s(?!h)", ("sh",)), ("c(?!h)", ("ch",)), ("v", ("w",)), ("m(?=[bcdgjkt])", ("n",)))),
+    ("[\u3400-\u9fff\uac00-\ud7a3]", ((" ", ("",)),)),
+)  # fmt: skip
+# More spellings of one name are not made.
+_MOST_SPELLINGS = 64
 
 
 def folded(value: pl.Expr) -> pl.Expr:
@@ -45,16 +78,29 @@ def romanized(text: str) -> str:
     """Folded text in ASCII letters; a sign that has none stays."""
     words = []
     for word in text.split(" "):
-        long = _with_vowels(word)
+        long = _as_heard(_with_vowels(word))
         plain = re.sub(r"[^a-z0-9]+", "", anyascii(long.translate(_VOWELS)).lower())
         words.append(plain or word)
     return " ".join(words)
 
 
 def spelled(text: str) -> str:
-    """As `romanized`, the syllables of a Korean and the characters of a Chinese name as words: such a name is made of
-    them as others are of names, and is mistaken by them."""
+    """As `romanized`, the syllables of a Korean and the characters of a Chinese or Japanese name as words: such a name,
+    a surname too, is made of them as others are of names, and is mistaken by them."""
     return romanized(_SYLLABLES.sub(r"\1 ", text).strip())
+
+
+def spellings(text: str) -> str | None:
+    """The ways in which others spell folded text of another script in Latin letters, parted by `|`: tsuyoshi is tuyosi,
+    yuliya julia, xiao ming xiaoming. Null where there is one. What Arabic, Hebrew and Thai leave out stays out."""
+    # The vowel makes Indic names more alike than they are, so that it serves only to meet names in Latin letters.
+    found = list(dict.fromkeys((spelled(text), spelled(_UNWRITTEN.sub(r"\1a", text)))))
+    for script, parts in _IN_OTHER_WAYS:
+        if re.search(script, text):
+            for part, ways in parts:
+                found += [re.sub(part, way, one) for one in found for way in ways]
+                found = list(dict.fromkeys(found))[:_MOST_SPELLINGS]
+    return "|".join(found) if len(found) > 1 else None
 
 
 def toned(given: str, family: str) -> str | None:
@@ -68,6 +114,26 @@ def toned(given: str, family: str) -> str | None:
         lower = unicodedata.normalize("NFD", given.replace("I", "ı").lower())
         return re.sub("[\u0300-\u036f]", "", lower)
     return None
+
+
+def _as_heard(word: str) -> str:
+    """Greek and kana with what two signs say together as one; the rest as it is."""
+    for two, one in _GREEK if re.search("[\u0370-\u03ff]", word) else ():
+        word = re.sub(two, one, word)
+    return re.sub("([\u3041-\u3096])([ゃゅょ])", _contracted, re.sub("っ([\u3041-\u3096])", _doubled, word))
+
+
+def _contracted(kana: re.Match[str]) -> str:
+    plain = anyascii(kana[1])
+    if not plain.endswith("i") or len(plain) < 2:
+        return kana[0]
+    glide = "" if plain in ("shi", "chi", "ji") else "y"
+    return plain[:-1] + glide + _GLIDES[kana[2]]
+
+
+def _doubled(kana: re.Match[str]) -> str:
+    first = anyascii(kana[1])[0]
+    return (first if first not in "aeiou" else "") + kana[1]
 
 
 def _tone_last(word: str) -> str:

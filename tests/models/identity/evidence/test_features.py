@@ -82,3 +82,39 @@ def test_a_birth_date_whose_digits_change_places_meets_the_right_one():
     made = build_features(records, IdentityRules()).frame
     assert made["key_digits_initials"].to_list()[0] == made["key_digits_initials"].to_list()[1]
     assert made["key_digits_initials"].n_unique() == 2
+
+
+def test_names_of_characters_are_compared_by_them():
+    rows = [
+        {"record_id": "a", "first_name": "香織", "last_name": "遠藤"},
+        {"record_id": "b", "first_name": "織", "last_name": "藤"},
+    ]
+    whole, part = build_features(pl.DataFrame(rows), RULES).frame.select("given", "family").rows()
+    assert all(set(some.split()) < set(name.split()) for name, some in zip(whole, part, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("native", "latin"),
+    [
+        ("Юлия", "Julia"),
+        ("Χρήστος", "Hristos"),
+        ("小明", "Xiaoming"),
+        ("ゆうき", "Yuki"),
+        ("민준", "Minjun"),
+    ],
+)
+def test_one_name_in_two_scripts_has_a_root_in_common(native: str, latin: str):
+    rows = [{"record_id": "a", "first_name": native}, {"record_id": "b", "first_name": latin}]
+    rows += [{"record_id": "c", "first_name": "Ruth"}]
+    one, other, third = map(set, build_features(pl.DataFrame(rows), RULES).frame["roots"])
+    assert one & other and not one & third
+
+
+def test_a_full_name_of_characters_holds_no_further_name():
+    rows = [
+        {"record_id": "a", "first_name": "민준", "last_name": "김", "full_name": "김민준"},
+        {"record_id": "b", "first_name": "민준", "last_name": "김", "full_name": "민준 요한 김"},
+    ]
+    frame = build_features(pl.DataFrame(rows), RULES).frame
+    assert frame["middle"].to_list() == [None, ["yo han"]]
+    assert "min jun" in frame["parts"][0]

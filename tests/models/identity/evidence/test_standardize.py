@@ -35,6 +35,12 @@ def test_names_are_folded_and_stripped_of_titles_initials_and_suffixes(rules):
     ]  # fmt: skip
 
 
+def test_arabic_names_without_vowels_are_those_of_latin_letters(rules):
+    for arabic, latin in [("محمد", "Muhammad"), ("حسين", "Hussain"), ("فاطمة", "Fatma"), ("عبد الله", "Abdallah")]:
+        group, same, other = one(rules, "nickname_group", [arabic, latin, "Karim"])
+        assert group == same != other
+
+
 def test_other_scripts_are_kept(rules):
     assert one(rules, "given_name_std", ["李", "Ольга"]) == ["李", "ольга"]
 
