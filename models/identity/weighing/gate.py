@@ -24,10 +24,11 @@ def gate(
     result = []
     for before, after in zip(start["comparisons"], trained["comparisons"], strict=True):
         levels = [
-            _completed(one, two, f"{before['output_column_name']} / {one['label_for_charts']}", replaced)
+            _measured_among_strangers(
+                _completed(one, two, f"{before['output_column_name']} / {one['label_for_charts']}", replaced), two, prior
+            )
             for one, two in zip(before["comparison_levels"], after["comparison_levels"], strict=True)
         ]
-        levels = [_among_strangers(level, prior) for level in levels]
         stated = [level for level in levels if not level.get("is_null_level")]
         if _weight(stated[0]) <= max(0.0, _weight(stated[-1])) or _weight(stated[-1]) >= 0:
             failed += 1
@@ -54,6 +55,11 @@ def _completed(before: dict[str, Any], after: dict[str, Any], place: str, replac
     return level
 
 
+def _measured_among_strangers(level: dict[str, Any], trained: dict[str, Any], prior: float) -> dict[str, Any]:
+    """The level cleared of matches where its u was measured; a stated u is that of strangers as it is."""
+    return _among_strangers(level, prior) if "u_probability" in trained else _bounded_shares(level)
+
+
 def without_matches(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings with the chance of equality, which was counted over all pairs of records, cleared of the matches."""
     prior = settings["probability_two_random_records_match"]
@@ -76,10 +82,12 @@ def _among_strangers(level: dict[str, Any], prior: float) -> dict[str, Any]:
     if level.get("is_null_level"):
         return level
     u = level["u_probability"]
-    u = rounded(max(u - prior * level["m_probability"], u / 20))
-    # Rare names that are exchanged count no more than exchanged names at large, which were counted; common ones less.
-    bounded = {"tf_minimum_u_value": u} if "tf_minimum_u_value" in level else {}
-    return level | {"u_probability": u} | bounded
+    return _bounded_shares(level | {"u_probability": rounded(max(u - prior * level["m_probability"], u / 20))})
+
+
+def _bounded_shares(level: dict[str, Any]) -> dict[str, Any]:
+    """Rare names that are exchanged count no more than exchanged names at large, which were counted; common ones less."""
+    return level | {"tf_minimum_u_value": level["u_probability"]} if "tf_minimum_u_value" in level else level
 
 
 def _weight(level: dict[str, Any]) -> float:

@@ -30,8 +30,10 @@ HOMES: tuple[Session, ...] = (("street",), ("phone",), ("email",), ("family", "z
 ENOUGH = 20.0
 # How many pairs the shares among strangers count for.
 _PSEUDO_PAIRS = 20.0
-# The share of pairs of one home who bear one given name on purpose: a child named after a parent.
+# The share of pairs of one home who bear one given name on purpose, such as a child named after a parent, and how many
+# pairs with birth dates it counts for where the records show it themselves.
 _NAMESAKES = 0.004
+_STATED_PAIRS = 500.0
 # The largest share of people of one home who were born on one day, or nearly so.
 _TWINS = 0.03
 _ITERATIONS = 100
@@ -76,7 +78,7 @@ def relatives(
             share = _within_reach(found, comparisons, session, m)
             own = [at for at, comparison in enumerate(comparisons) if not _is_about(comparison, session)]
             one = [_as_mistyped(share.found, comparisons, m) if at == given else m[at] for at in range(len(m))]
-            pairs, levels = _at_home(share.found, comparisons, own, one, u)
+            pairs, levels, namesakes = _at_home(share.found, comparisons, own, one, u)
             if pairs >= ENOUGH and kept > 0:
                 records = filled[" + ".join(session)]
                 odds = pairs / share.part / kept / max(records * (records - 1) / 2, 1.0)
@@ -85,7 +87,7 @@ def relatives(
                     for at, c in enumerate(comparisons)
                     if c.name != GIVEN.name
                 }
-                return Relatives(odds=math.log2(odds), bits=bits, namesakes=_NAMESAKES)
+                return Relatives(odds=math.log2(odds), bits=bits, namesakes=namesakes)
     return None
 
 
@@ -154,16 +156,19 @@ def _at_home(
     own: Sequence[int],
     m: Sequence[np.ndarray],
     u: Sequence[np.ndarray],
-) -> tuple[float, dict[int, np.ndarray]]:
-    """How many of the pairs are two people of one home, and by comparison (its place) the shares of levels among them.
+) -> tuple[float, dict[int, np.ndarray], float]:
+    """How many of the pairs are two people of one home, by comparison (its place) the shares of levels among them, and
+    the share of namesakes.
 
     Expectation maximisation with one person (`m`) and strangers (`u`) fixed. Given names are those of strangers, but
-    for the namesakes.
+    for the namesakes, whom birth dates tell from one person.
     """
     known, places = found.levels >= 0, np.maximum(found.levels, 0)
     levels = {at: given_at_home(m[at], u[at]) if comparisons[at] == GIVEN else u[at] / u[at].sum() for at in own}
     free = [at for at in own if comparisons[at].name not in (GIVEN.name, GENDER.name)]
-    start = found.levels[:, [c.name for c in comparisons].index(GIVEN.name)] == len(GIVEN.levels) - 1
+    given = [c.name for c in comparisons].index(GIVEN.name)
+    start, namesakes = found.levels[:, given] == len(GIVEN.levels) - 1, _NAMESAKES
+    dated = _dated(found, comparisons) & known[:, given]
     at_home = np.where(start, found.counts, 0.0)
     parts = np.array([0.3, 0.4, 0.3])
     one, apart = (_likelihood(by, own, places, known) for by in (m, u))
@@ -172,6 +177,9 @@ def _at_home(
             seen = np.bincount(places[known[:, at], at], at_home[known[:, at]], len(u[at]))
             share = (seen + _PSEUDO_PAIRS * u[at] / u[at].sum()) / (seen.sum() + _PSEUDO_PAIRS)
             levels[at] = _bounded(share, u[at], comparisons[at])
+        if dated.any():
+            namesakes = _share_of_namesakes(at_home[dated], places[dated, given], levels[given], m[given], namesakes)
+            levels[given] = given_at_home(m[given], u[given], namesakes)
         home = _likelihood(levels, own, places, known)
         classes = np.log(parts)[:, None] + np.stack([one, home, apart])
         shares = np.exp(classes - np.logaddexp.reduce(classes, axis=0))
@@ -179,7 +187,25 @@ def _at_home(
         parts = np.maximum(shares @ found.counts / found.counts.sum(), 1e-9)
         if np.abs(at_home - before).sum() < 1e-3:
             break
-    return float(at_home.sum()), levels
+    return float(at_home.sum()), levels, round(namesakes, 9)
+
+
+def _dated(found: Patterns, comparisons: Sequence[Comparison]) -> np.ndarray:
+    """Patterns in which both birth dates are known."""
+    names = [comparison.name for comparison in comparisons]
+    if BIRTH.name not in names:
+        return np.zeros(len(found.counts), dtype=bool)
+    dated: np.ndarray = found.levels[:, names.index(BIRTH.name)] >= 0
+    return dated
+
+
+def _share_of_namesakes(
+    at_home: np.ndarray, given: np.ndarray, levels: np.ndarray, m: np.ndarray, before: float
+) -> float:
+    """Of pairs of one home with birth dates (how many of each pattern, and its level of given names) the share whose
+    given name is one on purpose; the stated share counts as `_STATED_PAIRS`."""
+    on_purpose = (at_home * before * (m / m.sum())[given] / levels[given]).sum()
+    return float((on_purpose + _STATED_PAIRS * _NAMESAKES) / (at_home.sum() + _STATED_PAIRS))
 
 
 def given_at_home(m: np.ndarray, u: np.ndarray, namesakes: float = _NAMESAKES) -> np.ndarray:
