@@ -32,6 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from customer360.platform import access, settings, telemetry
+from customer360.platform.backup import marks, tree_at
 from customer360.platform.online import NotPublished, OnlineStore
 from customer360.platform.run.executor import ray_session
 from customer360.platform.settings import Settings
@@ -238,7 +239,9 @@ def start(configured: Settings, *, plain: bool = False) -> None:
 
     Raises:
         ConfigError: the port is taken.
+        BackupError: a restore has not ended.
     """
+    marks.refuse([tree_at(configured.state)])
     orphans.watch_parent()
     with ports.held(configured.serve):
         _tell_first_key(Path(configured.state))
