@@ -33,6 +33,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from customer360.platform import access, settings, telemetry
+from customer360.platform.backup import marks, tree_at
 from customer360.platform.online import NotPublished, OnlineStore
 from customer360.platform.run.executor import ray_session
 from customer360.platform.settings import Settings
@@ -254,7 +255,9 @@ def start(configured: Settings, *, plain: bool = False) -> None:
 
     Raises:
         ConfigError: the port is taken.
+        BackupError: a restore has not ended.
     """
+    marks.refuse([tree_at(configured.state)])
     orphans.watch_parent()
     with ports.held(configured.serve):
         _tell_first_key(Path(configured.state))

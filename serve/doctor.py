@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from customer360.platform import access, audit, tables, warehouse
+from customer360.platform.backup import BackupError, marks, tree_at
 from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import File, Lake
 from customer360.platform.lake.damage import UNREADABLE
@@ -45,8 +46,19 @@ class Finding:
 def findings(settings: Settings) -> Iterator[Finding]:
     """What is damaged, in state folder and lake. Every contract must be declared before (``serve.compose``)."""
     state = Path(settings.state).absolute()
+    for target in (tree_at(settings.lake.root, settings.lake.storage_options), tree_at(settings.state)):
+        yield from _of_mark(target)
     yield from _of_state(state)
     yield from _of_lake(lake_of(settings))
+
+
+def _of_mark(target: marks.Target) -> Iterator[Finding]:
+    file = f"{target.root}/{marks.MARK}"
+    try:
+        if (mark := marks.mark_of(target)) is not None:
+            yield Finding(file, mark.fault, f"go on with `{mark.command}`")
+    except BackupError as fault:
+        yield Finding(file, "cannot be read", str(fault))
 
 
 def _of_state(state: Path) -> Iterator[Finding]:

@@ -26,6 +26,7 @@ from customer360.pipelines import last_complete_day_end, policy
 from customer360.pipelines.denied import denied
 from customer360.pipelines.rules import PolicyRules
 from customer360.platform import graph, online, privacy, purposes, restrictions, retention, telemetry, warehouse
+from customer360.platform.backup import marks, tree_at
 from customer360.platform.errors import Customer360Error, ModelError
 from customer360.platform.lake import Lake, editions, reached
 from customer360.platform.ledger import Run
@@ -56,6 +57,8 @@ HEEDED = "_refusals"  # in the lake: a digest of the refusals without which gold
 def run_pipeline(settings: Settings, request: RunRequest) -> Run:
     """Run a part of the graph; see ``platform.run.run``. What became of it is noted for who serves (``freshness``)."""
     rules = rules_of(settings)
+    if request.command != "erase":  # a restore ends with one
+        marks.refuse((tree_at(settings.lake.root, settings.lake.storage_options), tree_at(settings.state)))
     for person in privacy.unfinished_erasures(lake_of(settings)) if request.command != "erase" else ():
         telemetry.log.warning(
             f"the erasure of {person} was cut short and its rows are not all gone; "
@@ -247,6 +250,7 @@ def publish(settings: Settings) -> None:
     """Make the newest gold tables, and the index of identities, what the HTTP application answers from; nothing is
     written where that is so already.
     """
+    marks.refuse((tree_at(settings.lake.root, settings.lake.storage_options), tree_at(settings.state)))
     lake, state = lake_of(settings), state_folder(settings)
     with telemetry.heartbeat("publishing"):
         publish_refusals(lake, state)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from customer360.models.identity.erasure import identifiers_of
 from customer360.models.lifecycle import relocation
 from customer360.platform import backup, privacy
 from customer360.platform import settings as configuration
-from customer360.platform.backup import CONFIGS, LAKE, STATE, BackupError, Repository
+from customer360.platform.backup import CONFIGS, LAKE, STATE, BackupError, Mark, Repository, marks
 from customer360.platform.backup.repository import Snapshot
 from customer360.platform.configs import find, read_yaml
 from customer360.platform.errors import ConfigError
@@ -23,7 +24,7 @@ from customer360.platform.lake import Lake
 from customer360.platform.privacy import ErasedList
 from customer360.platform.run import lake_of
 from customer360.platform.settings import Settings
-from customer360.serve import doctor, jobs
+from customer360.serve import doctor, jobs, since
 
 SECRET = re.compile(r"password|secret|access_key|account_key|api_key|sas_|session_token|credential", re.IGNORECASE)
 HOME = Path("configs")
@@ -65,6 +66,7 @@ def take(settings: Settings, config: Path | None, repository: Repository, keep: 
     has_lake = lake.is_remote or Path(lake.root).is_dir()
     if not has_lake and not state.is_dir():
         raise BackupError(f"there is nothing to back up: neither {lake.root} nor {state.absolute()} exists")
+    marks.refuse(targets_of(settings))
     configs = dict(_config_files(config))
     snapshot = backup.take(lake, state, configs, repository)
     freed = 0
@@ -115,40 +117,59 @@ def _has_secret(content: Any) -> bool:
 
 @dataclass(frozen=True)
 class Restored:
-    """What stands again: where, the settings that name it, bytes, persons who were erased anew, and damage."""
+    """What stands again: where, the settings that name it, bytes, persons who were erased anew, damage, and what could
+    not be carried over from later states."""
 
     snapshot: Snapshot
     settings: Settings
     size: int
     erased: tuple[str, ...]
     findings: tuple[doctor.Finding, ...]
+    notices: tuple[str, ...] = ()
 
 
 def restore(
     settings: Settings, repository: Repository, at: str | None, into: Path | None, erasures: str | None = None
 ) -> Restored:
     """Make lake and state folder of a backup again, in the places that the settings name or below a folder, there with
-    the configuration; then erase who was erased since, and look for damage.
+    the configuration; carry what was asked for since, erase who was erased since, and look for damage. Until all of
+    that is done a mark stands in both, and runs refuse them; one that was cut short is taken up by the same again.
 
     Raises:
         BackupError: no such backup, a place holds files, or something of the backup is damaged.
     """
-    snapshot = backup.chosen(repository, at)
     places = settings if into is None else _below(settings, into)
-    later = list(_erased_since(settings, repository, snapshot, erasures))
-    size = 0
-    for area, root, options in (
-        (STATE, places.state, {}),
-        (LAKE, places.lake.root, places.lake.storage_options),
-    ):
-        size += backup.restore(repository, snapshot, area, root, options)
+    lake, state = targets_of(places)
+    snapshot = backup.chosen_anew(repository, at, lake, state)
+    later = since.of(settings, places, repository, snapshot, erasures)
+    mark = Mark(snapshot.id, _command(repository, snapshot, into, erasures))
+    marks.begin(lake, state, mark)
+    size = backup.restore(repository, snapshot, STATE, places.state, {}, mark)
+    size += backup.restore(repository, snapshot, LAKE, places.lake.root, places.lake.storage_options, mark)
     models = Path(places.state).resolve() / "mlflow"
     if (models / "mlflow.db").exists():  # who opens the store without us finds the files, too
         relocation.relocate(models / "mlflow.db", (models / "artifacts").as_uri())
     if into is not None:
         _restore_configs(repository, snapshot, into)
-    erased = _erase_again(places, later)
-    return Restored(snapshot, places, size, erased, tuple(doctor.findings(places)))
+    restored_lake = lake_of(places)
+    since.carry_rights(restored_lake, later.rights)
+    restored_lake.delete([path for path in (jobs.HEEDED,) if restored_lake.get(path) is not None])
+    erased = _erase_again(places, later.erased)
+    jobs.heed_refusals(places)
+    marks.end(lake, state)
+    return Restored(snapshot, places, size, erased, tuple(doctor.findings(places)), later.notices)
+
+
+def targets_of(settings: Settings) -> tuple[marks.Target, marks.Target]:
+    """Lake and state folder of some settings, as backups read and write them."""
+    return backup.tree_at(settings.lake.root, settings.lake.storage_options), backup.tree_at(settings.state)
+
+
+def _command(repository: Repository, snapshot: Snapshot, into: Path | None, erasures: str | None) -> str:
+    """What goes on with a restore that was cut short."""
+    words = ["customer360", "restore", repository.root, "--at", snapshot.id]
+    words += ["--into", str(into.absolute())] if into is not None else []
+    return shlex.join([*words, *(["--erasures", erasures] if erasures else [])])
 
 
 def _below(settings: Settings, into: Path) -> Settings:
@@ -170,44 +191,29 @@ def _restore_configs(repository: Repository, snapshot: Snapshot, into: Path) -> 
         target.write_bytes(b"".join(repository.read(kept)))
 
 
-def _erased_since(
-    settings: Settings, repository: Repository, snapshot: Snapshot, erasures: str | None
-) -> Iterator[ErasedList]:
-    """Lists of erasures that are not older than a snapshot: of later ones, of the lake that the settings name, and of
-    the lake that ``erasures`` is."""
-    newest = repository.ids()[-1]
-    if newest != snapshot.id:
-        files = repository.snapshot(newest).files[LAKE]
-        yield from _listed(lambda path: b"".join(repository.read(files[path])) if path in files else None)
-    lakes = [lake_of(settings)] if settings.lake.root != erasures else []
-    for lake in [*lakes, *([Lake(erasures, settings.lake.storage_options)] if erasures else [])]:
-        if lake.is_remote or Path(lake.root).is_dir():
-            yield from _listed(lake.get)
-        elif lake.root == str(Path(erasures or "").absolute()):
-            raise ConfigError(f"--erasures {erasures}: there is no lake")
-
-
-def _listed(read: Any) -> list[ErasedList]:
-    found = privacy.erased_list(read)
-    return [found] if found is not None else []
-
-
-def _erase_again(settings: Settings, later: list[ErasedList]) -> tuple[str, ...]:
-    """Carry lists of erasures into a restored lake, and erase whom they name and the lake holds."""
+def _erase_again(settings: Settings, later: tuple[ErasedList, ...]) -> tuple[str, ...]:
+    """Carry lists of erasures into a restored lake, and erase whom they, or its own, name and the lake still holds. An
+    erasure that had begun when the backup was taken, or when a restore was cut short, is ended."""
     lake = lake_of(settings)
-    before = privacy.erased_list(lake.get)
-    new = [each for each in later if before is None or each.digests - before.digests]
-    for each in new:
+    for each in later:
         privacy.carry_erasures(lake, each)
-    if not new or not lake.exists("silver.identities"):
-        return ()
-    rows = lake.scan("silver.identities").select("record_id", "person_id").collect().rows()
-    persons = sorted({person for record, person in rows if any(each.names(record) for each in new)})
+    begun = privacy.unfinished_erasures(lake)
+    persons = sorted({*begun, *_named(lake)})
     for person in persons[:-1]:  # the erasure of the last takes up all that were begun, and rebuilds once
-        privacy.begin_erasure(lake, person, identifiers_of(lake, person))
+        if person not in begun:
+            privacy.begin_erasure(lake, person, identifiers_of(lake, person))
     if persons:
         jobs.erase(settings, persons[-1])
     return tuple(persons)
+
+
+def _named(lake: Lake) -> set[str]:
+    """Persons whose accounts are on the list of erasures of a lake that holds them."""
+    listed = privacy.erased_list(lake.get)
+    if listed is None or not lake.exists("silver.identities"):
+        return set()
+    rows = lake.scan("silver.identities").select("record_id", "person_id").collect().rows()
+    return {person for record, person in rows if listed.names(record)}
 
 
 def in_settings(settings: Settings) -> dict[str, str]:

@@ -14,12 +14,15 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from customer360.platform.backup import lakes, states
+from customer360.platform.backup import lakes, marks, states
 from customer360.platform.backup.lakes import Files
+from customer360.platform.backup.marks import Mark as Mark
+from customer360.platform.backup.marks import Target
 from customer360.platform.backup.repository import BackupError as BackupError
 from customer360.platform.backup.repository import Changed, Kept, Snapshot
 from customer360.platform.backup.repository import Repository as Repository
-from customer360.platform.backup.trees import FolderTree, StoreTree, digested, make_folder, tree_at
+from customer360.platform.backup.trees import FolderTree, StoreTree, digested, make_folder
+from customer360.platform.backup.trees import tree_at as tree_at
 from customer360.platform.lake import Lake
 
 LAKE, STATE, CONFIGS = "lake", "state", "configs"
@@ -92,8 +95,10 @@ def chosen(repository: Repository, at: str | None) -> Snapshot:
     identifiers = repository.ids()
     if not identifiers:
         raise BackupError(f"{repository.root} holds no backup")
-    if at is None or at in identifiers:
-        return repository.snapshot(at or identifiers[-1])
+    if at in identifiers:
+        return repository.snapshot(at)
+    if at is None:
+        return _newest(repository, identifiers)
     try:
         moment = datetime.fromisoformat(at)
     except ValueError:
@@ -107,26 +112,54 @@ def chosen(repository: Repository, at: str | None) -> Snapshot:
     return earlier[-1]
 
 
-def restore(repository: Repository, snapshot: Snapshot, area: str, root: str, options: Mapping[str, str]) -> int:
-    """Make the files of an area again, below a root that holds none. Returns bytes. Every file is checked as it is
-    written. A folder is put in its place whole, at the end; a restore that was cut short is taken up by the same again.
+def _newest(repository: Repository, identifiers: list[str]) -> Snapshot:
+    try:
+        return repository.snapshot(identifiers[-1])
+    except BackupError as fault:  # not an older one without a word
+        older = repository.snapshots()
+        also = f"; --at {older[-1].id} restores the one before" if older else ", and no other can"
+        raise BackupError(f"{fault}{also}") from None
+
+
+def chosen_anew(repository: Repository, at: str | None, lake: Target, state: Target) -> Snapshot:
+    """As `chosen`; where a restore was cut short and ``at`` says nothing else, its snapshot."""
+    mark = marks.begun((lake, state)) if at is None else None
+    return chosen(repository, at if mark is None else mark.snapshot)
+
+
+def restore(
+    repository: Repository,
+    snapshot: Snapshot,
+    area: str,
+    root: str,
+    options: Mapping[str, str],
+    mark: Mark | None = None,
+) -> int:
+    """Make the files of an area again, below a root that holds none, or that `marks.begin` marked. Returns bytes. Every
+    file is checked as it is written. A folder is put in its place whole, at the end; a restore that was cut short is
+    taken up by the same again, and what is in its place already stays as it is.
 
     Raises:
         BackupError: there are files already, or one of the backup is damaged.
     """
     target = tree_at(root, options)
-    if not target.is_empty():
-        raise BackupError(f"{target.root} holds files; restore elsewhere (--into), or move it away first")
     files = snapshot.files.get(area, {})
-    place = FolderTree(Path(f"{target.root}.restoring-{snapshot.id}")) if isinstance(target, FolderTree) else target
+    size = sum(kept.size for kept in files.values())
+    if marks.is_placed(target):
+        return size
+    if not target.is_empty(marks.MARK) and (mark is None or isinstance(target, FolderTree)):
+        raise BackupError(f"{target.root} holds files; restore elsewhere (--into), or move it away first")
+    place = target.beside(f"restoring-{snapshot.id}") if isinstance(target, FolderTree) else target
     there = place.listing()
     # Logs and manifests say what is there: they come last, so that nothing is read half.
     for path in sorted(files, key=lambda each: (lakes.LOG in each or each.startswith("_"), each)):
         kept = files[path]
         if path not in there or digested(place.read(path)) != (kept.size, kept.digest):
             place.write(path, repository.read(kept))
+    if mark is not None:
+        place.write(marks.MARK, [marks.placed(mark)])
     if isinstance(target, FolderTree) and isinstance(place, FolderTree):
         make_folder(Path(place.root))
         os.sync()
         target.replace_by(place)
-    return sum(kept.size for kept in files.values())
+    return size

@@ -4,6 +4,7 @@ at all.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -58,25 +59,26 @@ class FolderTree:
     """A local folder. What is written is readable by its owner alone."""
 
     def __init__(self, root: Path) -> None:
-        self._home = root.absolute()
-        self.root = str(self._home)
+        self._home = root.resolve()  # what a link leads to is what is replaced, and it keeps its place
+        self.root = str(root.absolute())
 
     def listing(self, prefix: str = "") -> dict[str, Seen]:
         found = {}
-        for folder, _, names in os.walk(self._home / prefix):
-            for name in names:
-                path = (Path(folder) / name).relative_to(self._home).as_posix()
-                seen = None if _UNFINISHED.search(path) else self.seen(path)
-                if seen is not None:
-                    found[path] = seen
+        for file in files_below(self._home / prefix):
+            path = file.relative_to(self._home).as_posix()
+            seen = None if _UNFINISHED.search(path) else self.seen(path)
+            if seen is not None:
+                found[path] = seen
         return dict(sorted(found.items()))
 
     def seen(self, path: str) -> Seen | None:
-        """What is seen of one file; None where there is no regular file."""
+        """What is seen of one file, or of the one that a link leads to; None where there is no regular file."""
         try:
-            stat = (self._home / path).lstat()
-        except FileNotFoundError:
-            return None
+            stat = (self._home / path).stat()
+        except OSError as fault:
+            if fault.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                return None
+            raise
         # The time of change of the inode, which nobody can set, beside that of the content.
         stamp = f"{stat.st_ino} {stat.st_mtime_ns} {stat.st_ctime_ns}"
         return Seen(stat.st_size, stamp) if (self._home / path).is_file() else None
@@ -106,15 +108,19 @@ class FolderTree:
         for path in paths:
             (self._home / path).unlink(missing_ok=True)
 
-    def is_empty(self) -> bool:
-        """Whether there is no file but locks, or no folder."""
-        return all(path.endswith("lock") for path in self.listing())
+    def is_empty(self, *but: str) -> bool:
+        """Whether there is no file but locks and those that are named, or no folder."""
+        return all(path.endswith("lock") or path in but for path in self.listing())
+
+    def beside(self, name: str) -> FolderTree:
+        """A folder of the same file system, which no reader of this one looks at."""
+        return FolderTree(self._home.with_name(f"{self._home.name}.{name}"))
 
     def replace_by(self, other: FolderTree) -> None:
         """Be what another folder of the same file system is; this one holds no file."""
         shutil.rmtree(self._home, ignore_errors=True)
         self._home.parent.mkdir(parents=True, exist_ok=True)
-        Path(other.root).rename(self._home)
+        other._home.rename(self._home)
 
 
 class StoreTree:
@@ -145,9 +151,27 @@ class StoreTree:
         for path in paths:
             obstore.delete(self._store, path)
 
-    def is_empty(self) -> bool:
-        """Whether there is no object at all."""
-        return not any(page for page in obstore.list(self._store))
+    def is_empty(self, *but: str) -> bool:
+        """Whether there is no object but those that are named."""
+        return all(meta["path"] in but for page in obstore.list(self._store) for meta in page)
+
+
+def files_below(root: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
+    """Files below a folder, also where a link leads to a folder or file; a link back to a folder that leads here ends
+    there, so that no loop is without end."""
+    try:
+        stat = root.stat()
+        entries = sorted(root.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    here = (stat.st_dev, stat.st_ino)
+    if here in above:
+        return
+    for entry in entries:
+        if entry.is_dir():
+            yield from files_below(entry, above | {here})
+        else:
+            yield entry
 
 
 def make_folder(folder: Path) -> None:

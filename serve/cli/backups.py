@@ -106,6 +106,8 @@ def restore(
         typer.echo("  " + " ".join(f"{k}={v}" for k, v in recovery.in_settings(done.settings).items()))
     if done.erased:
         typer.echo(f"erased again: {len(done.erased)} persons who were erased after this backup")
+    for notice in done.notices:
+        typer.echo(notice)
     for each in done.findings:
         typer.echo(f"{each.file}\n  {each.fault}\n  {each.remedy}")
     typer.echo(f"{len(done.findings)} damaged" if done.findings else "nothing is damaged")

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from customer360.platform import privacy, tables
+from customer360.platform.backup.trees import files_below
 from customer360.platform.lake import Lake, mirror, reached
 from customer360.platform.privacy import MASK, Identifiers
 from customer360.platform.settings import Settings
@@ -111,7 +112,7 @@ def purge_state(state: Path, star: Path, who: Identifiers) -> int:
     exported for a person who asked. Files that went."""
     left = [star.with_suffix(".fresh"), star.with_suffix(".fresh.wal"), *star.parent.glob(f"{star.name}.tmp*")]
     gone = [file for file in left if file.is_file()]
-    gone += [f for f in (state / EXPORTS).rglob("*") if f.is_file() and in_file(who.traces, f, f.name)]
+    gone += [f for f in files_below(state / EXPORTS) if f.is_file() and in_file(who.traces, f, f.name)]
     for file in gone:
         file.unlink()
     return len(gone)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from customer360.platform.backup.trees import files_below
 from customer360.platform.lake import Lake
 from customer360.platform.run import lake_of
 from customer360.platform.settings import Settings
@@ -30,12 +31,11 @@ class Store:
     options: tuple[tuple[str, str], ...] = ()
 
     def paths(self) -> Iterator[str]:
-        """Files below the root, sorted, by their path from there."""
+        """Files below the root, sorted, by their path from there; also those that links lead to."""
         if "://" in self.root:
             yield from Lake(self.root, dict(self.options)).objects("")
         elif (folder := Path(self.root)).is_dir():
-            found = (f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file() and not f.is_symlink())
-            yield from sorted(found)
+            yield from sorted(f.relative_to(folder).as_posix() for f in files_below(folder) if f.is_file())
         elif folder.is_file():
             yield ""
 

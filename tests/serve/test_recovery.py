@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,13 @@ import pytest
 from starlette.testclient import TestClient
 from typer.testing import CliRunner, Result
 
-from customer360.platform import access
-from customer360.serve import jobs
+from customer360.platform import access, privacy
+from customer360.platform.backup.trees import FolderTree
+from customer360.platform.lake import Lake
+from customer360.serve import jobs, recovery
 from customer360.serve.app import build_app
 from customer360.serve.cli import app
+from customer360.serve.publication.refusals import Refusals
 from customer360.serve.recovery import restore
 
 
@@ -104,6 +108,161 @@ def test_backups_are_listed_verified_and_rotated(shop: Any, tmp_path: Path) -> N
     next(store.glob("objects/*/*")).write_bytes(b"other")
     said = customer360(tmp_path, "backup", str(store), "--verify")
     assert said.exit_code == 1 and "is damaged" in said.output and "1 files are damaged" in said.output
+
+
+# ---- since the backup ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lost(shop: Any, tmp_path: Path) -> Callable[[], str]:
+    """Back up, let something happen, lose all: a function that takes a second backup, removes lake and state folder,
+    and returns the id of the first backup."""
+    store = tmp_path / "backups"
+    assert customer360(tmp_path, "backup", str(store)).exit_code == 0
+    first = next(store.glob("snapshots/*")).name.removesuffix(".json.gz")
+
+    def lose() -> str:
+        assert customer360(tmp_path, "backup", str(store)).exit_code == 0
+        for root in ("lake", "state"):
+            shutil.rmtree(tmp_path / root)
+        return first
+
+    return lose
+
+
+@pytest.fixture
+def erased_again(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Whom restores erase; each only noted."""
+    found: list[str] = []
+    monkeypatch.setattr(jobs, "erase", lambda settings, person: found.append(person))
+    return found
+
+
+def test_a_restore_that_was_cut_short_is_taken_up_and_nobody_works_on_it(
+    shop: Any, tmp_path: Path, lost: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    privacy.remember_erasure(shop.lake, ["POS/2"])
+    first, erased = lost(), []
+
+    def killed(*_: Any) -> None:
+        raise OSError("No space left on device")
+
+    for owner, name in ((FolderTree, "replace_by"), (recovery, "_erase_again"), (jobs, "erase")):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, killed)
+            assert customer360(tmp_path, "restore", str(tmp_path / "backups"), "--at", first).exit_code == 1
+        said = customer360(tmp_path, "doctor")
+        assert said.exit_code == 1 and f"customer360 restore {tmp_path}/backups --at {first}" in said.output
+        for command in (("run",), ("serve", "--plain"), ("backup", str(tmp_path / "backups"))):
+            assert "was cut short" in str(customer360(tmp_path, *command).exception), command
+    monkeypatch.setattr(jobs, "erase", lambda settings, person: erased.append(person))
+    said = customer360(tmp_path, "restore", str(tmp_path / "backups"))  # the same backup, though it is not the newest
+    assert said.exit_code == 0 and first in said.output, said.output
+    assert erased == ["p_bob"]
+    assert "cut short" not in customer360(tmp_path, "doctor").output and not list(tmp_path.glob("*restoring*"))
+
+
+def test_an_area_that_is_in_its_place_is_left_as_it_is(
+    shop: Any, tmp_path: Path, lost: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost()
+    of = FolderTree.replace_by
+
+    def not_the_lake(self: FolderTree, other: FolderTree) -> None:
+        if self.root.endswith("lake"):
+            raise OSError("No space left on device")
+        of(self, other)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderTree, "replace_by", not_the_lake)
+        assert customer360(tmp_path, "restore", str(tmp_path / "backups")).exit_code == 1
+    (tmp_path / "state" / "mine").write_text("since")
+    assert customer360(tmp_path, "restore", str(tmp_path / "backups")).exit_code == 0
+    assert (tmp_path / "state" / "mine").read_text() == "since" and shop.lake.exists("silver.identities")
+
+
+def test_both_places_are_looked_at_before_anything_is_written(shop: Any, tmp_path: Path, lost: Any) -> None:
+    lost()
+    (tmp_path / "lake").mkdir()
+    (tmp_path / "lake/mine").write_text("somebody's")
+    said = customer360(tmp_path, "restore", str(tmp_path / "backups"))
+    assert said.exit_code == 1 and "lake holds files" in str(said.exception)
+    assert not (tmp_path / "state").exists() and [f.name for f in (tmp_path / "lake").iterdir()] == ["mine"]
+
+
+def request(number: int, **other: Any) -> tuple[str, bytes]:
+    said = {"number": number, "kind": "restrict", "person": "p_cyd", "law": "gdpr", "received_on": "2026-03-01",
+            "due_on": "2026-03-31", "state": "fulfilled"}  # fmt: skip
+    return f"_rights/requests/{number:08d}.json", json.dumps(said | other).encode()
+
+
+def test_what_people_asked_for_since_the_backup_holds(shop: Any, tmp_path: Path, lost: Callable[[], str]) -> None:
+    shop.lake.put(*request(1))
+    privacy.restrict(shop.lake, 1, ["POS/3"], ["EMAIL"])
+    first = lost()
+    assert customer360(tmp_path, "restore", str(tmp_path / "backups"), "--at", first).exit_code == 0
+    assert privacy.restrictions(shop.lake) == {"POS/3": {"EMAIL"}}
+    assert shop.lake.get(request(1)[0]) == request(1)[1]
+    assert Refusals(shop.state).of({"profile": {"person_id": "p_cyd"}, "accounts": ["POS/3"]}) == {"EMAIL"}
+
+
+def test_what_was_released_since_is_released_and_all_else_stays_restricted(shop: Any, tmp_path: Path) -> None:
+    store = str(tmp_path / "backups")
+    for number, account in ((1, "POS/3"), (2, "POS/2")):
+        shop.lake.put(*request(number))
+        privacy.restrict(shop.lake, number, [account], ["EMAIL"])
+    assert customer360(tmp_path, "backup", store).exit_code == 0
+    shop.lake.put(*request(1, state="released"))
+    privacy.release(shop.lake, 1)
+    assert customer360(tmp_path, "restore", store, "--into", str(tmp_path / "new")).exit_code == 0
+    assert privacy.restrictions(Lake(str(tmp_path / "new/lake"))) == {"POS/2": {"EMAIL"}}
+
+
+def test_requests_of_another_lake_are_not_taken_for_those_of_this_one(shop: Any, tmp_path: Path) -> None:
+    shop.lake.put(*request(1))
+    assert customer360(tmp_path, "backup", str(tmp_path / "backups")).exit_code == 0
+    shop.lake.put(*request(1, kind="opt_out", received_on="2026-02-02"))
+    said = customer360(tmp_path, "restore", str(tmp_path / "backups"), "--into", str(tmp_path / "new"))
+    assert said.exit_code == 1 and "is another one than was backed up" in str(said.exception)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_later_backup_that_cannot_be_read_stops_no_restore_and_is_told_of(
+    shop: Any, tmp_path: Path, lost: Callable[[], str], erased_again: list[str]
+) -> None:
+    privacy.remember_erasure(shop.lake, ["POS/2"])
+    first, store = lost(), tmp_path / "backups"
+    (store / "snapshots/99990101T000000000000Z.json.gz").write_bytes(b"cut")
+    said = customer360(tmp_path, "restore", str(store), "--at", first)
+    assert said.exit_code == 0 and "99990101T000000000000Z" in said.output and "--erasures LAKE" in said.output
+    assert erased_again == ["p_bob"], "the backup between tells"
+    newest = customer360(tmp_path / "other", "restore", str(store))
+    assert newest.exit_code == 1 and "--at" in str(newest.exception), "an older one is not taken without a word"
+
+
+def test_what_stood_without_refusals_is_looked_at_anew(shop: Any, tmp_path: Path) -> None:
+    shop.lake.put(jobs.HEEDED, b"the seal of another moment")
+    assert customer360(tmp_path, "backup", str(tmp_path / "backups")).exit_code == 0
+    assert customer360(tmp_path, "restore", str(tmp_path / "backups"), "--into", str(tmp_path / "new")).exit_code == 0
+    assert Lake(str(tmp_path / "new/lake")).get(jobs.HEEDED) != b"the seal of another moment"
+
+
+def test_what_links_lead_to_is_backed_up_and_a_root_that_is_a_link_stays_one(shop: Any, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    shutil.move(tmp_path / "lake/silver", disk / "silver")
+    (tmp_path / "lake/silver").symlink_to(disk / "silver")
+    (disk / "silver/round").symlink_to(disk)  # and back
+    shutil.move(tmp_path / "state", disk / "state")
+    (tmp_path / "state").symlink_to(disk / "state")
+    said = customer360(tmp_path, "backup", str(tmp_path / "backups"))
+    assert said.exit_code == 0, said.output
+    shutil.rmtree(tmp_path / "lake")
+    shutil.rmtree(disk / "state")
+    (disk / "state").mkdir()
+    said = customer360(tmp_path, "restore", str(tmp_path / "backups"))
+    assert said.exit_code == 0 and "nothing is damaged" in said.output, said.output
+    assert shop.lake.scan("silver.identities").collect().height == 5
+    assert (tmp_path / "state").is_symlink() and (disk / "state/online/CURRENT").exists()
 
 
 # ---- a whole retailer ----------------------------------------------------------------------------------------------

@@ -41,6 +41,16 @@ def test_what_remains_is_named_by_file_and_kind(settings: Settings, tmp_path: Pa
     assert "ann@x.test" not in proof.write_report(settings, found).read_text()
 
 
+def test_what_links_lead_to_is_searched_and_a_loop_ends(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "one.txt").write_text("ann@x.test")
+    (tmp_path / "disk" / "back").symlink_to(tmp_path / "state")
+    (tmp_path / "state" / "models").symlink_to(tmp_path / "disk")
+    (tmp_path / "lake" / "linked.txt").symlink_to(tmp_path / "disk" / "one.txt")
+    found = proof.prove(settings, "p1", ANN)
+    assert {(r.store, r.place) for r in found.remains} == {("state", "models/one.txt"), ("lake", "linked.txt")}
+
+
 def test_a_changed_report_is_refused(settings: Settings, tmp_path: Path) -> None:
     file = proof.write_report(settings, proof.prove(settings, "p1", ANN))
     assert proof.verify_report(settings, file)["is_clean"] and file.stat().st_mode & 0o077 == 0

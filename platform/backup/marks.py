@@ -1,0 +1,106 @@
+"""The mark of a restore that has not ended: until it is taken away, lake and state folder are not whole, or hold who
+was erased since the backup. It stands in both roots, so that one tells while the other is put in its place.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+
+from customer360.platform.backup.repository import BackupError
+from customer360.platform.backup.trees import FolderTree, StoreTree
+
+MARK = "_restoring.json"  # in the root of lake and state folder
+
+Target = FolderTree | StoreTree
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Which snapshot is restored, the command that goes on with it, and whether all files of this root are there."""
+
+    snapshot: str
+    command: str
+    is_placed: bool = False
+
+    def written(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @property
+    def fault(self) -> str:
+        """What is wrong where it stands."""
+        return f"the restore of backup {self.snapshot} was cut short; whoever was erased since may be in it"
+
+
+def mark_of(target: Target) -> Mark | None:
+    """The mark in a root; None where no restore is under way.
+
+    Raises:
+        BackupError: it cannot be read.
+    """
+    try:
+        data = b"".join(target.read(MARK))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        said = json.loads(data)
+        return Mark(str(said["snapshot"]), str(said["command"]), bool(said["is_placed"]))
+    except (ValueError, KeyError, TypeError):
+        raise BackupError(
+            f"{target.root}/{MARK} cannot be read: a restore was cut short here; delete {target.root}, restore again"
+        ) from None
+
+
+def refuse(targets: Iterable[Target]) -> None:
+    """Raises BackupError where a restore has not ended; it says how to go on."""
+    for target in targets:
+        if (mark := mark_of(target)) is not None:
+            raise BackupError(f"{target.root}: {mark.fault}; go on with `{mark.command}`")
+
+
+def begun(targets: Iterable[Target]) -> Mark | None:
+    """The mark of the restore that was cut short in some roots."""
+    return next((mark for target in targets if (mark := mark_of(target)) is not None), None)
+
+
+def begin(lake: Target, state: Target, mark: Mark) -> None:
+    """Mark both roots, where neither holds files but those of the same restore.
+
+    Raises:
+        BackupError: one holds others; nothing was written then.
+    """
+    stood = {target.root: mark_of(target) for target in (lake, state)}
+    for target in (lake, state):
+        before = stood[target.root]
+        if before is not None and before.snapshot != mark.snapshot:
+            raise BackupError(
+                f"{target.root}: {before.fault}; go on with `{before.command}`, or delete it and {state.root}"
+            )
+        if before is None and not is_free(target) and not (target is state and is_placed(lake)):
+            raise BackupError(f"{target.root} holds files; restore elsewhere (--into), or move it away first")
+    for target in (lake, state):
+        if stood[target.root] is None and is_free(target):
+            target.write(MARK, [mark.written()])
+
+
+def is_free(target: Target) -> bool:
+    """Whether there is no file but locks, a mark, and what a restore keeps aside."""
+    return target.is_empty(MARK)
+
+
+def is_placed(target: Target) -> bool:
+    """Whether a restore under way has put all files of a root in their place."""
+    mark = mark_of(target)
+    return mark is not None and mark.is_placed
+
+
+def placed(mark: Mark) -> bytes:
+    """The mark, once all files are in their place."""
+    return replace(mark, is_placed=True).written()
+
+
+def end(lake: Target, state: Target) -> None:
+    """Take the marks away, that of the lake last: it tells that the state folder is whole."""
+    for target in (state, lake):
+        target.delete([MARK])
