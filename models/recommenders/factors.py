@@ -50,7 +50,9 @@ def _solve(into: Dense, fixed: Dense, cells: sparse.csr_array) -> None:
         normal = base + chosen.T @ chosen
         normal[diagonal] += strength[row]
         # LAPACK at once: numpy's checks cost as much as a system of this size, and this one is positive definite
-        into[row] = lapack.dposv(normal, chosen.sum(axis=0), lower=1, overwrite_a=1)[1]
+        _, into[row], fault = lapack.dposv(normal, chosen.sum(axis=0), lower=1, overwrite_a=1)
+        if fault:
+            raise np.linalg.LinAlgError(f"the equations of row {row} have no one solution (LAPACK dposv: {fault})")
 
 
 def fit(log: Log) -> dict[str, Scorer]:

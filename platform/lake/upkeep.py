@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from customer360.platform.errors import LakeError
 from customer360.platform.lake import Lake
+from customer360.platform.lake.opened import outdate
 
 # Versions stay readable for this long, whatever is asked for: readers that opened one (a publication, a training run,
 # a notebook) finish, and a mistake can be looked into. It is Delta's own limit, too.
@@ -46,6 +47,8 @@ def vacuum(lake: Lake, name: str, retention: timedelta = KEPT, *, dry_run: bool 
         full=True,
         keep_versions=_versions_since(lake, name, datetime.now(UTC) - retention),
     )
+    if not dry_run:
+        outdate(lake.uri(name))
     return Freed(name, len(deleted), sum(sizes.get(path, 0) for path in deleted))
 
 

@@ -26,6 +26,7 @@ ISO_FORMS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 ZONED_FORMS = ("%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%d %H:%M%z")
 ISO_LENGTHS = (10, 16, 19, 21, 22, 23, 24, 25, 26)  # of a date, with minutes, with seconds, with a fraction
 SECONDS_A_DAY = 86_400
+_LAST_OF_CALENDAR = 9999  # 9999-12-31 says "for ever", and no day comes after it
 FARTHEST = 14  # hours that a zone lies from UTC
 ZONE = r"[+-]\d{2}:?\d{2}$"
 # Names of zones that stand for one offset (RFC 2822, and those of central Europe); others are no time.
@@ -370,10 +371,10 @@ def _among(both: dict[str, pl.DataFrame], others: pl.Series) -> str | None:
     """The order in which more of the dates lie among the column's dates that leave no doubt; None where neither
     does.
     """
-    low, high = others.min(), others.max()
+    days = others.dt.truncate("1d").filter(others.dt.year() < _LAST_OF_CALENDAR)
+    low, high = days.min(), days.dt.offset_by("1d").max()
     if low is None or high is None:
         return None
-    low, high = others.dt.truncate("1d").min(), others.dt.offset_by("1d").max()
     within = {name: int(found["at"].is_between(low, high).sum() or 0) for name, found in both.items()}
     day, month = within["day_first"], within["month_first"]
     return None if day == month else "day_first" if day > month else "month_first"

@@ -17,7 +17,9 @@ from customer360.models.identity.batch import pins as pinned
 from customer360.models.identity.batch.pins import Pins
 from customer360.models.identity.batch.standing import versioned
 from customer360.models.identity.rules import IdentityRules
+from customer360.platform import telemetry
 from customer360.platform.lake import Lake
+from customer360.platform.lake.damage import UNREADABLE
 from customer360.platform.lake.pieces import map_piece, put_piece
 
 _PATH = "_identity/evidence"
@@ -38,7 +40,12 @@ def evidence(lake: Lake, records: pl.DataFrame, pins: Pins, rules: IdentityRules
     paths = _paths(lake, version)
     if not paths:
         return keep(lake, records, pins, pinned.evidence(records, pins, rules))
-    rows = pl.concat([map_piece(lake, path) for path in paths])
+    try:
+        rows = pl.concat([map_piece(lake, path) for path in paths])
+    except (*UNREADABLE, ValueError) as fault:  # a file without a byte cannot be mapped
+        telemetry.event("evidence that was kept cannot be read and is made anew", fault=str(fault))
+        discard(lake)
+        return keep(lake, records, pins, pinned.evidence(records, pins, rules))
     marks = _marks(records)
     same, is_changed, gone = _places(rows.select("record_id", _MARK), marks)
     made = rows.clear()

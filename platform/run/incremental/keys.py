@@ -44,10 +44,15 @@ class KeyRun:
             raw = None if data is None else np.frombuffer(data, np.uint8)
         else:
             path = Path(lake.root, f"{self.stem}.keys")
-            raw = np.memmap(path, np.uint8, "r") if path.exists() else None
+            raw = _mapped(path) if path.exists() else None
         if raw is None or raw.nbytes != 12 * self.rows:
             return None
         return raw[: 8 * self.rows].view(np.uint64), raw[8 * self.rows :].view(np.uint32)
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """The bytes of a file; one without any cannot be mapped: a run of files without a single key has none."""
+    return np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
 
 
 T = TypeVar("T", File, KeyRun)

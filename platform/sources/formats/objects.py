@@ -4,6 +4,7 @@ one.
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Collection, Sequence
 
@@ -133,15 +134,19 @@ def _parsed_apart(lines: Lines, written: dict[int, dict[str, str | None]], bad: 
             lambda part: _parse_good(lines, part) is not None,
             lambda line: _read_alone(lines, line, written, bad),
         )
-        frame = _parse_good(lines, _others(lines, bad.keys() | written.keys()))
-    assert frame is not None, "lines that can be parsed each cannot be parsed together"
+        good = _others(lines, bad.keys() | written.keys())
+        frame = _parse_good(lines, good)
+    if frame is None:  # each can be parsed, but not together: an empty object behind a byte order mark, say
+        for line in good:
+            _read_alone(lines, int(line), written, bad)
+        frame = pl.DataFrame()
     return frame
 
 
 def _read_alone(lines: Lines, line: int, written: dict[int, dict[str, str | None]], bad: dict[int, str]) -> None:
     """Read one line that the fast parser would read otherwise than JSON is meant, or not at all."""
     try:
-        written[line] = as_text(lines.raw(line))
+        written[line] = as_text(lines.raw(line).removeprefix(codecs.BOM_UTF8))
     except (ValueError, RecursionError) as fault:
         bad[line] = f"JSON: {_told(fault)}"
         if isinstance(fault, UnicodeDecodeError):

@@ -155,3 +155,12 @@ def test_the_order_that_a_column_shows() -> None:
     assert timestamps.order_of(pl.Series(["1/2/2011", "12/31/2010"])) == "month_first"
     assert timestamps.order_of(pl.Series(["1/2/2011", "2010-12-31"])) is None
     assert timestamps.order_of(pl.Series(["1/31/2011 09:30:00 CEST", None])) == "month_first"
+
+
+@pytest.mark.parametrize(
+    ("others", "meant"),
+    [([], datetime(2024, 1, 2)), (["2024-01-30", "2024-02-03"], datetime(2024, 2, 1))],
+    ids=["nothing tells", "those beside it tell"],
+)
+def test_a_day_that_says_for_ever_tells_nothing_of_the_order_of_day_and_month(others, meant) -> None:
+    assert read(["9999-12-31", *others, "01/02/2024"])[0][-1] == meant

@@ -1,6 +1,7 @@
 """Evidence that a lake keeps is what it would be if it were made anew; what is gone is not kept."""
 
 from datetime import date
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -118,3 +119,12 @@ def test_an_erasure_leaves_nothing_of_it(lake, pins):
     nobody: frozenset[str] = frozenset()
     erasure.forget(lake, Identifiers(nobody, nobody, nobody, {}, nobody), RULES)
     assert not lake.get("_identity/evidence.json") and not lake.objects("_identity/evidence")
+
+
+@pytest.mark.parametrize("left", [0, 100])
+def test_evidence_that_is_cut_is_made_anew(lake, pins, left):
+    check(lake, PEOPLE, pins)
+    for piece in Path(lake.root).rglob("_identity/evidence/*.arrow"):
+        piece.write_bytes(piece.read_bytes()[:left])
+    check(lake, PEOPLE, pins)
+    check(lake, PEOPLE, pins)

@@ -183,3 +183,11 @@ def test_json_objects_that_follow_each_other_within_a_line_are_records() -> None
     for data in (b'{"a":1}{"a":{"b":2}} {"a":3}', b'{"a":1}{"a":{"b":2}}\n{"a":3}\n'):
         found = read(data, "json")
         assert found.frame["a"].to_list() == ["1", '{"b": 2}', "3"] and found.dead.is_empty()
+
+
+@pytest.mark.parametrize("odd", [b"\xef\xbb\xbf{}", b'\xef\xbb\xbf{"b":2}', b"\xef\xbb\xbf"])
+def test_json_line_behind_a_byte_order_mark_in_the_middle_costs_no_other(odd: bytes) -> None:
+    found = read(b'{"a":1}\n' + odd + b'\n{"a":null}\n', "json")
+    held = {position: row.get("a") for position, row in zip(positions(found), rows(found), strict=True)}
+    assert {1: held[1], 3: held[3]} == {1: "1", 3: None}
+    assert set(held) | set(dead(found)) == {1, 2, 3}
