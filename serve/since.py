@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from customer360.platform import privacy
+from customer360.platform import privacy, restrictions
 from customer360.platform.backup import LAKE, BackupError, Repository
 from customer360.platform.backup.repository import Snapshot
 from customer360.platform.errors import ConfigError
@@ -108,7 +108,7 @@ def carry_rights(lake: Lake, states: Iterable[Mapping[str, bytes]]) -> None:
         lake.put(path, _merged(lake.get(path), data) if path == TOGETHER else data)
     for request in requests.requests(lake) if lake.objects(requests.FOLDER) else []:
         if request.state == "released":
-            privacy.release(lake, request.number)
+            restrictions.release(lake, request.number)
 
 
 def _merged(stored: bytes | None, later: bytes) -> bytes:
