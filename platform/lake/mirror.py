@@ -29,6 +29,7 @@ COMMITS = 200  # newest commits that are copied, although a checkpoint stands fo
 _PREFIX, _LOCK = "customer360-logs-", "_held"
 _OF_VERSION = re.compile(r"_delta_log/(?P<version>\d{20})\.(?P<kind>json|checkpoint\.)")
 _etags: dict[str, dict[str, str]] = {}  # by table: what its copy holds
+_locks: dict[str, threading.Lock] = {}  # by table
 _lock = threading.Lock()
 
 
@@ -39,6 +40,16 @@ def folder_of(uri: str) -> Path:
 
 def refresh(uri: str, options: Mapping[str, str]) -> None:
     """Bring the copy of a table's log up to date."""
+    with _lock:
+        of_table = _locks.setdefault(uri, threading.Lock())
+    with of_table:
+        try:
+            _refresh(uri, options)
+        except FileNotFoundError:  # the log was cleaned since it was listed
+            _refresh(uri, options)
+
+
+def _refresh(uri: str, options: Mapping[str, str]) -> None:
     root, layer, table = uri.rsplit("/", 2)
     store = remote_store(root, options)
     prefix, folder = f"{layer}/{table}/", folder_of(uri)
@@ -48,26 +59,34 @@ def refresh(uri: str, options: Mapping[str, str]) -> None:
         for meta in page
     }
     wanted = _needed(listed)
-    with _lock:
-        held = dict(_etags.get(uri, {}))
-    for path in sorted(held.keys() - wanted):  # a table that was made anew has other objects of the same names
-        (folder / path).unlink(missing_ok=True)
-        del held[path]
-    for path in sorted(path for path in wanted if held.get(path) != listed[path]):
+    if not wanted:
+        shutil.rmtree(folder, ignore_errors=True)
+        _etags.pop(uri, None)
+        return
+    held = _etags.setdefault(uri, {})
+    if any(held[path] != listed[path] for path in held.keys() & wanted):  # made anew: its objects have the same names
+        for path in sorted(held):
+            _forget(folder, held, path)
+    for path in sorted(wanted - held.keys()):
         _copy(store, prefix + path, folder / path)
         held[path] = listed[path]
-    if not held and folder.exists():
-        (folder / "_delta_log").rmdir()
-        folder.rmdir()
-    with _lock:
-        _etags[uri] = held
+    for path in sorted(held.keys() - wanted):  # last: whoever opens the table meanwhile needs what there was
+        _forget(folder, held, path)
+
+
+def _forget(folder: Path, held: dict[str, str], path: str) -> None:
+    (folder / path).unlink(missing_ok=True)
+    del held[path]
 
 
 def _copy(store: obstore.store.ObjectStore, source: str, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     whole = target.with_name(f"{target.name}.{threading.get_ident()}.new")
-    whole.write_bytes(bytes(obstore.get(store, source).bytes()))
-    whole.replace(target)
+    try:
+        whole.write_bytes(bytes(obstore.get(store, source).bytes()))
+        whole.replace(target)
+    finally:
+        whole.unlink(missing_ok=True)
 
 
 def _needed(listed: Mapping[str, str]) -> set[str]:

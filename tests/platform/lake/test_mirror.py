@@ -13,6 +13,7 @@ from pathlib import Path
 import obstore
 import polars as pl
 import pytest
+from deltalake import DeltaTable
 
 from customer360.platform import tables
 from customer360.platform.lake import Lake, mirror
@@ -124,3 +125,52 @@ def test_what_a_killed_process_left_is_swept_and_what_a_living_one_uses_is_not(
     assert mirror.sweep() == 0 and own.is_dir()
     mirror._kept().folder.cleanup()
     mirror._kept().lock.close()
+
+
+def test_what_a_table_was_read_by_goes_when_the_new_is_there(marks: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror, "COMMITS", 1)
+    for version in range(1, 5):
+        mark(marks, version, version=version)
+    mirror.refresh(URI, {})
+    mark(marks, 9, version=9)
+    marks.delta(NAME).create_checkpoint()
+    opening, copy = [], mirror._copy
+
+    def copied(*given: object) -> None:
+        opening.append(DeltaTable(str(mirror.folder_of(URI))).version())
+        copy(*given)
+
+    monkeypatch.setattr(mirror, "_copy", copied)
+    mirror.refresh(URI, {})
+    assert opening and opened(URI, {}).files() == marks.files(NAME)
+
+
+def test_a_copy_that_failed_for_want_of_room_is_taken_away_with_its_table(
+    marks: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, data: bytes) -> None:
+        self.touch()
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as short:
+        short.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match="No space"):
+            mirror.refresh(URI, {})
+    shutil.rmtree(Path(marks.root) / "silver")
+    mirror.refresh(URI, {})
+    assert not mirror.folder_of(URI).exists()
+
+
+def test_a_log_that_was_cleaned_since_it_was_listed_is_listed_again(
+    marks: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, failing = mirror._copy, [True]
+
+    def copied(*given: object) -> None:
+        if failing.pop() if failing else False:
+            raise FileNotFoundError("cleaned")
+        copy(*given)
+
+    monkeypatch.setattr(mirror, "_copy", copied)
+    mirror.refresh(URI, {})
+    assert opened(URI, {}).files() == marks.files(NAME)
