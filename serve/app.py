@@ -134,9 +134,10 @@ class _Replica(CollectorRegistry):
 
 def build_app(configured: Settings) -> FastAPI:
     """The application over the online store and the keys below ``configured.state``. Opens nothing before a request."""
-    named = {"title": configured.name, "version": VERSION, "description": DESCRIPTION}
-    # A redirection to or from a slash would name whatever host the caller says.
-    app = FastAPI(**named, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title=configured.name, version=VERSION, description=DESCRIPTION, docs_url=None, redoc_url=None,
+        redirect_slashes=False,  # a redirection names the host that the caller says
+    )  # fmt: skip
     app.state.folder = Path(configured.state)
     app.state.public_url = configured.serve.public_url
     app.state.store = OnlineStore(app.state.folder)
