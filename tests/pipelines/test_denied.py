@@ -15,7 +15,6 @@ from customer360.platform.lake import Lake
 from customer360.platform.run.units import write_output
 from customer360.serve.compose import compose
 
-
 compose()
 
 
