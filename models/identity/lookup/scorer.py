@@ -9,13 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from customer360.models.identity.lookup.from_sql import Evaluate, columns_of, compile_condition
 from customer360.models.identity.weighing.comparisons import GIVEN
 from customer360.models.identity.weighing.relatives import COMPARISON, LABEL, Relatives
-
-if TYPE_CHECKING:
-    from customer360.models.identity.lookup.from_sql import Evaluate
 
 Record = Mapping[str, Any]
 
@@ -94,8 +92,6 @@ class Scorer:
 
 def _columns(settings: Mapping[str, Any]) -> set[str]:
     """Columns of a record that the comparisons read."""
-    from customer360.models.identity.lookup.from_sql import columns_of
-
     levels = [level for comparison in settings["comparisons"] for level in comparison["comparison_levels"]]
     texts = (level["sql_condition"] for level in levels if level["sql_condition"].strip().upper() != "ELSE")
     read = {name[:-2] for text in texts for name in columns_of(text) if name.endswith(("_l", "_r"))}
@@ -117,8 +113,6 @@ def _plus_one(bits: float) -> float:
 
 
 def _level(entry: Mapping[str, Any]) -> _Level:
-    from customer360.models.identity.lookup.from_sql import compile_condition
-
     sql = entry["sql_condition"]
     applies = None if sql.strip().upper() == "ELSE" else compile_condition(sql)
     if entry.get("is_null_level"):
