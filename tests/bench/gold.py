@@ -26,6 +26,7 @@ from conditions import Measured, conditions, measured
 
 from customer360.pipelines.features import features
 from customer360.pipelines.gold.customers import CustomerFeatures
+from customer360.pipelines.gold.denials import Denials
 from customer360.pipelines.silver.behavior import Events, Sessions
 from customer360.pipelines.silver.journey import SubjectDays
 from customer360.pipelines.silver.sales import TransactionItems, Transactions
@@ -322,6 +323,7 @@ def prepare(root: Path, size: Size) -> dict[str, int]:
     compose()
     lake, flat = Lake(str(root / "lake")), root / "flat"
     rows = write_silver(lake, flat, size)
+    lake.ensure(Denials)  # nobody denies anything
     build(lake, root / "state", "local", size.as_of, DAYS_AND_FEATURES)
     days = lake.scan("silver.subject_days").sort("on", "subject_id").collect()
     days.write_parquet(flat / "subject_days.parquet", compression="zstd", compression_level=1)

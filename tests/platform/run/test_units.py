@@ -1,0 +1,50 @@
+"""What a unit does with the rows of a build before it writes them."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from customer360.platform.lake import Lake, bucket_numbers
+from customer360.platform.run.units import _by_bucket, lies_by
+
+ROW = st.tuples(
+    st.sampled_from([None, "a", "b", "ä"]),
+    st.sampled_from([None, date(1969, 1, 1), date(2026, 1, 1)]),
+    st.sampled_from([None, 0.0, 1.5, float("nan")]),
+)
+SCHEMA = {"who": pl.String, "on": pl.Date, "amount": pl.Float64}
+
+
+def frame(rows: list[tuple[object, ...]]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+
+@given(st.lists(ROW, max_size=6))
+def test_rows_lie_by_columns_where_sorting_changes_nothing(rows: list[tuple[object, ...]]) -> None:
+    order = list(SCHEMA)
+    given_rows = frame(rows)
+    stays = given_rows.equals(given_rows.sort(order, nulls_last=True))
+    assert lies_by(given_rows, order) == stays
+    assert lies_by(given_rows.sort(order, nulls_last=True), order)
+
+
+def test_rows_never_lie_by_a_nested_column() -> None:
+    assert not lies_by(pl.DataFrame({"many": [[1], [2]]}), ["many"])
+
+
+@pytest.mark.parametrize("subjects", [[], ["a"], ["a", "a"], ["a", "b", "c", "a"]])
+def test_each_row_goes_to_the_bucket_of_its_subject(tmp_path: object, subjects: list[str]) -> None:
+    lake = Lake(str(tmp_path), buckets=4)
+    rows = pl.DataFrame(
+        {"subject_id": subjects, "n": range(len(subjects))}, schema={"subject_id": pl.String, "n": pl.Int64}
+    )
+    parts = _by_bucket(lake, rows)
+    assert sum(part.height for _, part in parts) == rows.height
+    for number, part in parts:
+        assert part.columns == rows.columns
+        assert set(bucket_numbers(part["subject_id"], 4)) == {number}
