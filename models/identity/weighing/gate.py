@@ -25,7 +25,9 @@ def gate(
     for before, after in zip(start["comparisons"], trained["comparisons"], strict=True):
         levels = [
             _measured_among_strangers(
-                _completed(one, two, f"{before['output_column_name']} / {one['label_for_charts']}", replaced), two, prior
+                _completed(one, two, f"{before['output_column_name']} / {one['label_for_charts']}", replaced),
+                two,
+                prior,
             )
             for one, two in zip(before["comparison_levels"], after["comparison_levels"], strict=True)
         ]

@@ -69,7 +69,7 @@ def test_unobserved_levels_are_replaced_and_named(start):
 
 def test_a_stated_share_among_strangers_holds_no_matches_to_be_cleared_of(start):
     features, settings = start
-    trained = json.loads(json.dumps(shifted(settings))) | {"probability_two_random_records_match": 0.1}
+    trained = shifted(settings) | {"probability_two_random_records_match": 0.1}
     at = next(place for place, c in enumerate(settings["comparisons"]) if c["output_column_name"] == "given_name")
     measured, stated = (trained["comparisons"][at]["comparison_levels"][place] for place in (3, 4))
     stated.pop("u_probability")
