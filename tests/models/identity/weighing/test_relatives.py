@@ -138,4 +138,6 @@ def test_birth_dates_show_how_many_of_a_home_are_namesakes_and_nothing_else_does
     )
     assert undated is not None and undated.namesakes == 0.004
     assert dated is not None
-    assert dated.namesakes == pytest.approx(share, abs=0.003 + 0.6 * share)  # names and dates alone tell homes from strangers badly
+    assert dated.namesakes == pytest.approx(
+        share, abs=0.003 + 0.6 * share
+    )  # names and dates alone tell homes from strangers badly
