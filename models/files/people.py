@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from customer360.models.identity import IdentityRules, Resolution
 from customer360.models.identity.evidence.mapping import PeopleMapping, people_records
 from customer360.models.identity.organisations.telling import ORGANISATION, PERSON, SITE
+from customer360.models.identity.verdicts.decide import REJECTED
 from customer360.models.identity.weighing.model import IdentityModel
 from customer360.platform.errors import ConfigError, SourceError
 from customer360.platform.settings import find, read_yaml
@@ -163,7 +164,9 @@ def scored_edges(resolution: Resolution, records: pl.DataFrame, mapping: PeopleM
     return edges.select(*leading, pl.exclude(*leading, "record_id_l", "record_id_r"))
 
 
-def summary(records: pl.DataFrame, resolution: Resolution, seconds: Mapping[str, float]) -> list[str]:
+def summary(
+    records: pl.DataFrame, resolution: Resolution, seconds: Mapping[str, float], review_weight: float = -2.0
+) -> list[str]:
     """Lines on what was found, what the model rests on, and how long each phase took."""
     sizes = resolution.assignments.group_by("person_id").len()["len"]
     found = resolution.organisations
@@ -180,6 +183,7 @@ def summary(records: pl.DataFrame, resolution: Resolution, seconds: Mapping[str,
         + ", ".join(f"{name} {count:,}" for name, count in decisions.items()),
         f"model {resolution.model.version}: {model['mode']}" + (f" ({model['reason']})" if "reason" in model else ""),
         *([accepting(resolution.model)] if resolution.model.accept_weight is not None else []),
+        *waiting(resolution, review_weight),
         *(f"  trained on pairs that agree on {name}: {count:,}" for name, count in model.get("sessions", {}).items()),
         *(f"  {place}: {reason}" for place, reason in model["replaced"].items()),
         *(f"  key {key}: {count:,} values are shared by too many records" for key, count in resolution.dropped.items()),
@@ -192,6 +196,22 @@ def accepting(model: IdentityModel) -> str:
     expected = model.diagnostics["expected"]
     false, pairs = expected["false pairs"], expected["pairs"]
     return f"accepts from {model.accept_weight:.2f} bits: expects {false:,.1f} false of {pairs:,.0f} pairs"
+
+
+def waiting(resolution: Resolution, review_weight: float) -> list[str]:
+    """In one line, or none: how many pairs of two people have so many bits, and wait for a review."""
+    found = resolution.edges.filter((pl.col("decision") == REJECTED) & (pl.col("match_weight") >= review_weight))
+    for side in "lr":
+        names = {f"record_id_{side}": "record_id", f"person_{side}": "cluster_key"}
+        found = found.join(resolution.assignments.select(**names), on=f"record_id_{side}")
+    found = found.filter(pl.col("person_l") != pl.col("person_r"))
+    if found.is_empty():
+        return []
+    same = "namesakes of one home, such as a parent and a child" if resolution.model.household else "namesakes"
+    return [
+        f"{found.height:,} pairs could be one person or {same}: in review, not joined (a larger decision.false_pairs "
+        "or a lower decision.accept_weight of the --rules file accepts them)"
+    ]
 
 
 def _id_columns(mapping: PeopleMapping) -> list[str]:

@@ -41,7 +41,7 @@ def resolve(
         scored = edges or out.with_name(f"{out.stem}_edges{out.suffix}")
         people.write_table(people.clusters(resolution, records, shape), out)
         people.write_table(people.scored_edges(resolution, records, shape), scored)
-    for line in people.summary(records, resolution, seconds):
+    for line in people.summary(records, resolution, seconds, limits.decision.review_weight):
         typer.echo(line)
     typer.echo(f"written: {out}, {scored}")
 

@@ -88,7 +88,7 @@ def _among_strangers(level: dict[str, Any], prior: float) -> dict[str, Any]:
 
 
 def _bounded_shares(level: dict[str, Any]) -> dict[str, Any]:
-    """Rare names that are exchanged count no more than exchanged names at large, which were counted; common ones less."""
+    """Rare names that are exchanged count no more than exchanged names at large; common ones less."""
     return level | {"tf_minimum_u_value": level["u_probability"]} if "tf_minimum_u_value" in level else level
 
 

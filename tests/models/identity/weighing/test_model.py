@@ -67,6 +67,19 @@ def test_unobserved_levels_are_replaced_and_named(start):
     assert set(replaced) == {"given_name / nickname / u", "family_name / close / m"}
 
 
+def test_a_stated_share_among_strangers_holds_no_matches_to_be_cleared_of(start):
+    features, settings = start
+    trained = shifted(settings) | {"probability_two_random_records_match": 0.1}
+    at = next(place for place, c in enumerate(settings["comparisons"]) if c["output_column_name"] == "given_name")
+    measured, stated = (trained["comparisons"][at]["comparison_levels"][place] for place in (3, 4))
+    stated.pop("u_probability")
+    before = settings["comparisons"][at]["comparison_levels"][4]["u_probability"]
+    result, _ = gate(settings, trained, comparisons_of(features), RULES)
+    levels = result["comparisons"][at]["comparison_levels"]
+    assert levels[3]["u_probability"] < measured["u_probability"]
+    assert levels[4]["u_probability"] == before
+
+
 def test_untouched_values_count_as_not_observed(start):
     features, settings = start
     trained = shifted(settings)

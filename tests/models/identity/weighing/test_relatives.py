@@ -10,7 +10,7 @@ from customer360.models.identity import IdentityRules, Resolution, resolve
 from customer360.models.identity.batch.pins import pinned
 from customer360.models.identity.evidence.features import build_features
 from customer360.models.identity.lookup.scorer import Scorer
-from customer360.models.identity.weighing.comparisons import ADDRESS, FAMILY, GIVEN
+from customer360.models.identity.weighing.comparisons import ADDRESS, BIRTH, FAMILY, GIVEN
 from customer360.models.identity.weighing.estimate import Patterns
 from customer360.models.identity.weighing.relatives import COMPARISON, Relatives, explained, relatives
 
@@ -114,3 +114,30 @@ def test_records_without_given_names_have_no_homes() -> None:
     features = build_features(families(60, 0).drop("first_name"), RULES)
     assert "given" in features.frame.columns
     assert relatives((FAMILY,), [], [np.array([0.5, 0.5])], [np.array([0.1, 0.9])], {}) is None
+
+
+def homes_with_namesakes(share: float, pairs: float = 20_000) -> list[Patterns]:
+    """Pairs of one phone, without and with birth dates: a tenth one person, the others of one home, of whom `share`
+    bear one given name."""
+    m = [np.array([0.8] + [0.2 / 7] * 7), np.array([0.9, 0.02, 0.03, 0.02, 0.01, 0.02])]
+    u = [np.array([0.004] + [0.996 / 7] * 7), np.array([6e-5, 1e-3, 1e-3, 1e-2, 2e-2, 0.96794])]
+    at_home = [(1 - share) * u[0] + share * m[0], u[1]]
+    levels = np.array([[given, born] for given in range(8) for born in range(6)], dtype=np.int8)
+    counts = [0.1 * m[0][g] * m[1][b] + 0.9 * at_home[0][g] * at_home[1][b] for g, b in levels]
+    dated = Patterns(levels, pairs * np.array(counts))
+    return [Patterns(np.where(np.array([False, True]), np.int8(-1), levels), dated.counts), dated]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.004, 0.03])
+def test_birth_dates_show_how_many_of_a_home_are_namesakes_and_nothing_else_does(share: float) -> None:
+    m = [np.array([0.8] + [0.2 / 7] * 7), np.array([0.9, 0.02, 0.03, 0.02, 0.01, 0.02])]
+    u = [np.array([0.004] + [0.996 / 7] * 7), np.array([6e-5, 1e-3, 1e-3, 1e-2, 2e-2, 0.96794])]
+    undated, dated = (
+        relatives([GIVEN, BIRTH], [(("phone",), found, 1.0)], m, u, {"phone": 1000})
+        for found in homes_with_namesakes(share)
+    )
+    assert undated is not None and undated.namesakes == 0.004
+    assert dated is not None
+    assert dated.namesakes == pytest.approx(
+        share, abs=0.003 + 0.6 * share
+    )  # names and dates alone tell homes from strangers badly
