@@ -57,7 +57,7 @@ def read(folder: Path, name: str) -> "pl.DataFrame":
     mailed = {f"mailing_address_{column}": column for column in READ if f"mailing_address_{column}" in rows.columns}
     rows = rows.rename(mailed).with_row_index("at")
     told = [pl.col(column) if column in rows.columns else pl.lit(None, pl.String).alias(column) for column in READ]
-    found = rows.select(pl.format("{}-{}", pl.lit(name), "at").alias("unique_id"), *told, entity_id="simulant_id")
+    found = rows.select(pl.concat_str(pl.lit(f"{name}-"), "at").alias("unique_id"), *told, entity_id="simulant_id")
     return found.with_columns(pl.when(pl.col(column) != "").then(pl.col(column)) for column in READ)
 
 
