@@ -30,12 +30,6 @@ _KEY = r"""[\\"']{1,4}\s*[,;]\s*[\\"']{1,4}[A-Za-z_ ]{1,30}[\\"']{1,4}\s*[:=]\s*
 _ELEMENT = r"</[A-Za-z_:-]{1,40}>\s*<[A-Za-z_:-]{1,40}>"
 _BEFORE = r"(?:(?<![^\W_])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrtbf])|(?<=\\u[0-9A-Fa-f]{4}))"
 _AFTER = r"(?![^\W_])"
-_RUN = re.compile(r"[A-Za-z0-9]+")
-_SHORTEST_ANCHOR = 3
-_FOLDED = ("ſ", "\u212a")  # equal to s and k, where case counts for nothing
-_PARTING = b"()./+-\0 \t\n\r\v\f\x1c\x1d\x1e\x1f" + bytes(range(0x80, 0x100))  # blanks of any alphabet, too
-_PARTING_WORDS = (b"%20", b"%2b", b"%28", b"%29", b"&nbsp;", b"\\u00a0", b"\\u002b")
-_BLOCK = 1 << 20  # bytes of texts that are looked through together
 
 
 @dataclass(frozen=True)
@@ -67,17 +61,6 @@ class Value:
             between = f"(?:{_BESIDE}{_INITIAL}|{_KEY}|{_ELEMENT})"
             return f"(?:{first}{between}{last}|{last}{between}{first})"
         return spelt(self.text[0])
-
-    @cached_property
-    def anchors(self) -> tuple[bytes, ...]:
-        """Pieces, in lower case, that stand in every spelling of the value as they are, the longest first: letters and
-        digits of ASCII have no other way to be written. Of a telephone number its digits; none where they are too few.
-        """
-        if self.kind == "phone":
-            return (_digits(self.text[0])[-NATIONAL:].encode(),)
-        runs = (run for part in self.text for run in _RUN.findall(unicodedata.normalize("NFC", part.strip())))
-        found = sorted({run.lower().encode() for run in runs}, key=lambda run: (-len(run), run))
-        return tuple(found) if found and len(found[0]) >= _SHORTEST_ANCHOR else ()
 
     @cached_property
     def whole(self) -> re.Pattern[str]:
@@ -159,26 +142,9 @@ class Traces:
     def suspects(self, texts: pl.Series) -> pl.Series:
         """Those texts in which a value may stand: no other text holds one."""
         found = texts.clear()
-        sizes = texts.str.len_bytes().fill_null(0).cum_sum()
-        start = 0
-        while start < texts.len():
-            past = (sizes[start - 1] if start else 0) + _BLOCK
-            end = max(int(sizes.search_sorted(past, "right")), start + 1)
-            block = texts[start:end]
-            start = end
-            joined = block.str.join("\n", ignore_nulls=True).item() or ""
-            folds = any(letter in joined for letter in _FOLDED)
-            held = self if folds else self.may_be_in(joined.encode())
-            for pattern in held._patterns:
-                found = found.append(block.filter(block.str.contains(pattern).fill_null(False)))
+        for pattern in self._patterns:
+            found = found.append(texts.filter(texts.str.contains(pattern).fill_null(False)))
         return found
-
-    def may_be_in(self, data: bytes) -> Traces:
-        """Those of the values that may stand in some bytes, in whatever encoding: no other one does. It is told by what
-        all spellings of a value share, at the speed at which memory is read."""
-        plain = data.lower() if b"\0" not in data else data.translate(None, b"\0").lower()
-        phones = _Phones(plain) if any(v.kind == "phone" for v in self.values) else None
-        return Traces(tuple(v for v in self.values if _may_hold(v, plain, phones)))
 
     def kinds_in(self, text: str) -> set[str]:
         """Kinds of the values that stand in a text, as words of their own."""
@@ -214,27 +180,6 @@ class Traces:
         plain = frame.select(_plain(frame[c]) for c in held)
         both = [pl.any_horizontal(pl.col(held) == one) & pl.any_horizontal(pl.col(held) == two) for one, two in names]
         return {"name"} if plain.select(pl.any_horizontal(both).any()).item() else set()
-
-
-class _Phones:
-    """Bytes without what parts the digits of a telephone number."""
-
-    def __init__(self, plain: bytes) -> None:
-        self.joined = plain.translate(None, _PARTING)
-        words = [word for word in _PARTING_WORDS if word in self.joined]
-        self.unescaped = self.joined
-        for word in words:
-            self.unescaped = self.unescaped.replace(word, b"")
-
-    def hold(self, digits: bytes) -> bool:
-        # A number right behind a percent sign may have lost two digits.
-        return digits in self.joined or (self.unescaped is not self.joined and digits[2:] in self.unescaped)
-
-
-def _may_hold(value: Value, plain: bytes, phones: _Phones | None) -> bool:
-    if value.kind == "phone" and phones is not None:
-        return phones.hold(value.anchors[0])
-    return all(anchor in plain for anchor in value.anchors)
 
 
 def _short(texts: pl.Series) -> pl.Series:

@@ -20,7 +20,7 @@ import polars as pl
 import pyarrow as pa
 from pyarrow import parquet
 
-from customer360.platform.traces import AROUND, Traces, Value
+from customer360.platform.traces import AROUND, Traces
 
 PIECE = 1 << 20  # bytes that are looked at together
 DEEPEST = 4  # packed within packed
@@ -96,47 +96,19 @@ def _in_raw(traces: Traces, data: bytes) -> set[str]:
     found: set[str] = set()
     for at in range(0, max(len(data), 1), PIECE):
         piece = data[max(at - AROUND, 0) : at + PIECE]
-        held = traces.may_be_in(piece)
-        if not held.values:
-            continue
         for view in (piece, piece.replace(b"\0", b"")) if b"\0" in piece else (piece,):
-            found |= _in_view(held, view)
+            found |= _in_view(traces, view)
     return found
 
 
 def _in_view(traces: Traces, view: bytes) -> set[str]:
-    """What the surroundings of each place hold where what all spellings of a value share stands; where they share
-    nothing that could be looked for, windows that overlap."""
+    """Windows that overlap, so that only those in which a value may stand are looked at closely."""
+    starts = range(0, max(len(view), 1), _WINDOW)
+    windows = [view[max(at - AROUND, 0) : at + _WINDOW].decode("latin-1") for at in starts]
     found: set[str] = set()
-    plain = view.lower()
-    for value in traces.values:
-        if value.kind == "phone" or not value.anchors:
-            continue
-        if any(_stands(value, window) for window in _windows(value.anchors, view, plain)):
-            found.add(value.kind)
-    others = Traces(tuple(v for v in traces.values if v.kind == "phone" or not v.anchors))
-    if others.values:
-        starts = range(0, max(len(view), 1), _WINDOW)
-        texts = [view[max(at - AROUND, 0) : at + _WINDOW].decode("latin-1") for at in starts]
-        for text in others.suspects(pl.Series(texts, dtype=pl.String)):
-            found |= others.kinds_in(text) | others.kinds_in(text.encode("latin-1").decode("utf-8", "ignore"))
+    for text in traces.suspects(pl.Series(windows, dtype=pl.String)):
+        found |= traces.kinds_in(text) | traces.kinds_in(text.encode("latin-1").decode("utf-8", "ignore"))
     return found
-
-
-def _windows(anchors: tuple[bytes, ...], view: bytes, plain: bytes) -> Iterator[bytes]:
-    """Surroundings of the places where the first of some anchors stands, and all others near it."""
-    first, others = anchors[0], anchors[1:]
-    at = plain.find(first)
-    while at >= 0:
-        start, end = max(at - 2 * AROUND, 0), at + len(first) + 2 * AROUND
-        if all(plain.find(other, start, end) >= 0 for other in others):
-            yield view[start:end]
-        at = plain.find(first, at + 1)
-
-
-def _stands(value: Value, window: bytes) -> bool:
-    whole = value.whole
-    return bool(whole.search(window.decode("latin-1")) or whole.search(window.decode("utf-8", "ignore")))
 
 
 def _in_frame(traces: Traces, frame: pl.DataFrame) -> set[str]:

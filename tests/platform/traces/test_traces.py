@@ -62,25 +62,6 @@ def test_no_encoding_hides_a_value(text: str, way: str) -> None:
     assert found.among(pl.Series([f"<{WRITTEN[way](text)}>"])) == {"device"}
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["+49\u202f221\u202f555\u202f0147", "221%205550147", r"221\u00a05550147", "%2B492215550147", "ANN.LI@X.ORG",
-     "ann.li%40x.org", "5 MILL WAY", "Ä\u0000nn O'Lee", "p00017x", "P00017X".encode("utf-16").decode("latin-1")],
-)  # fmt: skip
-def test_what_is_looked_for_first_passes_over_no_spelling(text: str) -> None:
-    others = pl.Series(["somebody else", None, "x" * 3000] * 50)
-    assert ANN.may_be_in(b"before " + text.encode() + b" behind").values
-    if ANN.kinds_in(text):
-        assert text in ANN.suspects(pl.concat([others, pl.Series([text]), others])).to_list()
-    assert not ANN.may_be_in(b"somebody else, 0221 555 or P0001").values
-
-
-def test_letters_that_fold_are_not_passed_over() -> None:
-    who = Traces.of([Value("account", ("KRESS77",))])
-    for text in ("\u212aress77", "kre\u017f\u017f77"):
-        assert who.suspects(pl.Series([text])).to_list() == [text]
-
-
 def test_what_is_short_or_shared_is_not_looked_for_and_counted() -> None:
     short = [Value("account", ("1234",)), Value("phone", ("110",)), Value("name", ("A", "B")), Value("device", ("",))]
     told = Traces.of([*short, Value("account", ("POS/1234",))], shared=[Value("e-mail", ("info@x.org",))])
