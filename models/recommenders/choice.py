@@ -1,8 +1,8 @@
 """The hybrid: every family that suits a log, blended or ranked by what worked in the last window before the date.
 
 An inner time split plays the future: methods are fitted on what lies before it, and users who come back in the window
-after it judge them. Where the log is long enough there are two such windows: what was learned on the older one is
-judged on the newer one, else each half of the users is judged by what the other half taught. The best of three ways is
+after it judge them: each half of the users by what the other half taught, or, where there are two such windows
+(`Effort`), the newer one by what the older one taught. The best of three ways is
 kept (best single method, weighted sum, ranker over candidates), learned anew on all windows, and applied to methods
 fitted on the whole past. A log whose users do not come back is split by user instead: the last items of each are held
 out.
@@ -46,10 +46,11 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is spent on finding the way: users who judge a window, the best of each method that become candidates
-    there, rounds of the ranker (0: a weighted sum alone), and whether methods are tried that seldom pay for their
-    time."""
+    """How much is spent on finding the way: windows that teach and judge it, users who judge each, the best of each
+    method that become candidates there, rounds of the ranker (0: a weighted sum alone), and whether methods are tried
+    that seldom pay for their time."""
 
+    windows: int
     judged_users: int
     per_method: int
     rounds: int
@@ -57,9 +58,10 @@ class Effort:
 
 
 EFFORTS = {
-    "fast": Effort(1000, 30, 0, False),
-    "default": Effort(1500, 30, 60, True),
-    "best": Effort(3000, PER_METHOD, 120, True),
+    "fast": Effort(2, 1000, 30, 0, False),
+    # A second window costs a third of the methods' time; deeper candidates of one are worth more.
+    "default": Effort(1, 2000, 50, 80, True),
+    "best": Effort(2, 3000, PER_METHOD, 120, True),
 }
 
 
@@ -132,7 +134,8 @@ def fit(
     horizon = horizon or min(HORIZON_DAYS, max(log.span() * HORIZON_SHARE, 1.0))
     if not effort.with_dear and ease.FAMILY.skip(log) is None:  # its closed form says what factors say, and more
         families = tuple(family for family in families if family is not factors.FAMILY)
-    windows = [_window(past, future, mode, tell, families, effort) for past, future in splits(log, horizon, mode, tell)]
+    pasts = splits(log, horizon, mode, tell, effort.windows)
+    windows = [_window(past, future, mode, tell, families, effort) for past, future in pasts]
     tell(f"fitting on all {int(log.kept.sum()):,} events before the date")
     scorers = fit_methods(log, mode, tell, families)
     shared = [name for name in scorers if all(name in window.found.names for window in windows)]
@@ -153,10 +156,11 @@ def fit_methods(log: Log, mode: Mode, tell: Tell, families: tuple[Family, ...] =
     return scorers
 
 
-def splits(log: Log, horizon: float, mode: Mode, tell: Tell) -> list[tuple[Log, sparse.csr_array]]:
-    """Pasts and what followed (all users x items), the newest first: two windows of `horizon` days, one, or by user."""
+def splits(log: Log, horizon: float, mode: Mode, tell: Tell, most: int = 2) -> list[tuple[Log, sparse.csr_array]]:
+    """Pasts and what followed (all users x items), the newest first: up to `most` windows of `horizon` days, or by
+    user."""
     found = []
-    for number in (1, 2):
+    for number in range(1, most + 1):
         start = log.today - number * horizon
         past = log.before(start)
         future = log.where((log.day >= start) & (log.day < start + horizon), start + horizon).matrix(binary=True)

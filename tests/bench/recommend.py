@@ -96,11 +96,11 @@ def towers(rows: pl.DataFrame, cut: date) -> Towers:
     return lambda persons, mode: two_tower.recommend(fitted, found["gold.interactions"], persons, cut, mode, 20)
 
 
-def judged(rows: pl.DataFrame, cut: date, mode: Mode, of_towers: Towers | None) -> list[str]:
+def judged(rows: pl.DataFrame, cut: date, mode: Mode, of_towers: Towers | None, effort: str) -> list[str]:
     """Markdown lines of one window and mode, the hybrid first."""
     today = float((cut - date(1970, 1, 1)).days)
     log, truth, start, used = Log.of(rows, today), outcome(rows, today, mode), perf_counter(), process_time()
-    fitted = choice.fit(log, mode, print)
+    fitted = choice.fit(log, mode, print, effort=choice.EFFORTS[effort])
     persons = truth["person_id"].unique().sort()
     users = log.users.search_sorted(persons).to_numpy().astype(np.int64)
     user, item, rank, _ = fitted.lists(users, 20)
@@ -145,6 +145,7 @@ def main() -> None:
     parser.add_argument("--cuts", default="2011-06-13,2011-03-15")
     parser.add_argument("--modes", default="new,all")
     parser.add_argument("--no-towers", action="store_true")
+    parser.add_argument("--effort", choices=list(choice.EFFORTS), default="default")
     options = parser.parse_args()
     rows, lines = events(options.data), [conditions("numpy", "scipy", "xgboost", "torch")]
     for cut in map(date.fromisoformat, options.cuts.split(",")):
@@ -152,7 +153,7 @@ def main() -> None:
             raise SystemExit(f"the window after {cut} does not end within the log")
         of_towers = None if options.no_towers else towers(rows, cut)
         for mode in options.modes.split(","):
-            lines += judged(rows, cut, mode, of_towers)
+            lines += judged(rows, cut, mode, of_towers, options.effort)
     print("\n".join(lines))
 
 
