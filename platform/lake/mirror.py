@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import re
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -27,10 +29,11 @@ from customer360.platform.lake.objects import remote_store
 COMMITS = 200  # newest commits that are copied, although a checkpoint stands for them: their facts are asked for
 
 _PREFIX, _LOCK = "customer360-logs-", "_held"
+_A_DAY = 86_400
 _OF_VERSION = re.compile(r"_delta_log/(?P<version>\d{20})\.(?P<kind>json|checkpoint\.)")
 _etags: dict[str, dict[str, str]] = {}  # by table: what its copy holds
 _locks: dict[str, threading.Lock] = {}  # by table
-_lock = threading.Lock()
+_lock, _making = threading.Lock(), threading.Lock()
 
 
 def folder_of(uri: str) -> Path:
@@ -111,8 +114,13 @@ class _Kept:
         return self.folder.name
 
 
-@cache
 def _kept() -> _Kept:
+    with _making:  # a cache lets two threads make one each, and forgets the folder of the first
+        return _made()
+
+
+@cache
+def _made() -> _Kept:
     sweep()
     folder = tempfile.TemporaryDirectory(prefix=_PREFIX)
     unheld = Path(folder.name) / f"{_LOCK}.new"  # not seen by who sweeps before it is held
@@ -124,7 +132,19 @@ def _kept() -> _Kept:
 
 def sweep() -> int:
     """Remove the copies of processes of this machine that have ended without doing so. Returns how many there were."""
-    return sum(_removed(lock) for lock in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_LOCK}"))
+    folders = list(Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"))
+    return sum(_removed(folder / _LOCK) if (folder / _LOCK).exists() else _is_of_before(folder) for folder in folders)
+
+
+def _is_of_before(folder: Path) -> bool:
+    """Whether the folder was of a release that held no lock, and was removed: a new one has its lock in a moment."""
+    try:
+        if time.time() - folder.stat().st_mtime < _A_DAY or not os.access(folder, os.W_OK):
+            return False
+    except OSError:  # somebody else has removed it
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    return True
 
 
 def _removed(lock: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -41,6 +42,8 @@ def _remote_store(
     )
 
 
+_STAGED = re.compile(r"#(?P<process>\d{10})\d+$")
+_MINUTE = 60.0
 _SPELT_ALIKE = re.compile(r"[A-Za-z0-9_.=/-]+")  # other characters obstore escapes in names of files
 
 
@@ -48,11 +51,12 @@ def folder_store(root: str) -> obstore.store.ObjectStore:
     """The store of a folder, which is made where it is missing."""
     if not os.path.isdir(root):  # noqa: PTH112 - hundreds a run
         Path(root).mkdir(parents=True, exist_ok=True)
-    return _folder_store(root)
+    return _folder_store(root, os.path.realpath(root))
 
 
 @cache
-def _folder_store(root: str) -> obstore.store.ObjectStore:
+def _folder_store(root: str, _leads_to: str) -> obstore.store.ObjectStore:
+    """One for each folder that a root leads to: the store follows links when it is made."""
     return obstore.store.LocalStore(root)
 
 
@@ -62,15 +66,38 @@ def put_in_folder(root: str, path: str, data: bytes) -> None:
         obstore.put(folder_store(root), path, data, mode="overwrite")
         return
     target = f"{root}/{path}"
-    staged = f"{target}#{os.getpid()}{threading.get_ident()}"  # a name that obstore never lists
+    staged = f"{target}#{os.getpid():010}{threading.get_ident()}"  # a name that obstore never lists
     try:
         descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     except FileNotFoundError:
         Path(target).parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-    with os.fdopen(descriptor, "wb") as handle:
-        handle.write(data)
-    os.replace(staged, target)  # noqa: PTH105 - as above
+    try:
+        with os.fdopen(descriptor, "wb") as handle:
+            handle.write(data)
+        os.replace(staged, target)  # noqa: PTH105 - as above
+    except BaseException:
+        Path(staged).unlink(missing_ok=True)
+        raise
+
+
+def sweep_staged(root: str) -> int:
+    """Remove what processes that were killed left half written in a folder. Returns how many files there were."""
+    left = [path for path in Path(root).rglob("*#*") if (found := _STAGED.search(path.name)) and _is_left(path, found)]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return len(left)
+
+
+def _is_left(path: Path, found: re.Match[str]) -> bool:
+    try:
+        os.kill(int(found["process"]), 0)
+    except ProcessLookupError:
+        # Another machine that writes to the folder has processes of its own; none takes a minute to write an object.
+        return time.time() - path.stat().st_mtime > _MINUTE
+    except PermissionError:
+        return False
+    return False
 
 
 def get_from_folder(root: str, path: str) -> bytes | None:

@@ -157,7 +157,8 @@ def carried(uri: str, options: dict[str, str], change: Change) -> Iterator[None]
     if before.listed is not None:
         gone = change.removes | {f.path for f in change.adds}
         left = [f for f in before.listed if f.path not in gone]
-        after.listed = sorted([*left, *change.adds], key=lambda f: f.path)
+        added = {f.path: f for f in change.adds}
+        after.listed = sorted([*left, *added.values()], key=lambda f: f.path)
 
 
 def writable(uri: str, options: dict[str, str]) -> DeltaTable:

@@ -119,7 +119,7 @@ class _Driver:
     ):
         self.lake, self.settings, self.rules = lake_of(settings), settings, rules
         self.executor, self.record = executor, record
-        self.request, self.as_of, self.refresh = request, request.as_of, request.refresh
+        self.request, self.as_of, self.refresh = request, request.as_of, set(request.refresh)
         self.needs, self.failures = graph.edges(), dict[str, str]()
         self.blocking: set[str] = set()  # bronze tables that lack rows which should be there
         self.started: dict[str, float] = {}
@@ -185,9 +185,12 @@ class _Driver:
     def build(self, chosen: set[str], retire: Callable[[], bool] | None) -> None:
         """Build what is not current, stage by stage; again from the first where rows turn out to be too old."""
         dating = {maker for table in graph.DATE_TABLES for maker in graph.producers_of().get(table, ())}
-        for stage in graph.levels(chosen):
+        levels = graph.levels(chosen)
+        for place, stage in enumerate(levels):
             self.stage(stage)
             if retire and not dating.isdisjoint(node.name for node in stage) and not self.failures and retire():
+                done = [node for each in levels[: place + 1] for node in each]
+                self.refresh -= {name for node in done for name in (node.name, tables.spec(node.table).name)}
                 self.build(chosen, None)
                 return
 

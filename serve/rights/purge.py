@@ -17,6 +17,7 @@ from pathlib import Path
 from customer360.platform import privacy, tables
 from customer360.platform.backup.trees import files_below
 from customer360.platform.lake import Lake, mirror, reached
+from customer360.platform.lake.objects import sweep_staged
 from customer360.platform.privacy import MASK, Identifiers
 from customer360.platform.settings import Settings
 from customer360.platform.traces import Traces
@@ -34,6 +35,8 @@ def purge(lake: Lake, who: Identifiers) -> dict[str, int]:
     run lock, when the tables are rewritten. Files that went, or were cleaned, by table or folder."""
     traces = who.traces
     gone: dict[str, int] = {}
+    if not lake.is_remote and (half := sweep_staged(lake.root)):
+        gone["half written"] = half
     stored = lake.objects("")
     current = {path for name in _tables(stored) for path in _current(lake, name)}
     for path in stored:

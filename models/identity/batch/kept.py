@@ -37,14 +37,14 @@ def evidence(lake: Lake, records: pl.DataFrame, pins: Pins, rules: IdentityRules
     those that are it comes from the lake. In the order in which they came: to sort all columns of everybody would cost
     more than the batch."""
     version = _version(records, pins)
-    paths = _paths(lake, version)
-    if not paths:
-        return keep(lake, records, pins, pinned.evidence(records, pins, rules))
     try:
-        rows = pl.concat([map_piece(lake, path) for path in paths])
-    except (*UNREADABLE, ValueError) as fault:  # a file without a byte cannot be mapped
+        paths = _paths(lake, version)
+        rows = pl.concat([map_piece(lake, path) for path in paths]) if paths else None
+    except (*UNREADABLE, ValueError, LookupError) as fault:  # no list, or a file without a byte, which none can map
         telemetry.event("evidence that was kept cannot be read and is made anew", fault=str(fault))
         discard(lake)
+        rows = None
+    if rows is None:
         return keep(lake, records, pins, pinned.evidence(records, pins, rules))
     marks = _marks(records)
     same, is_changed, gone = _places(rows.select("record_id", _MARK), marks)

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -119,7 +121,7 @@ def test_what_a_killed_process_left_is_swept_and_what_a_living_one_uses_is_not(
     done = subprocess.run(words, env=os.environ | {"TMPDIR": str(tmp_path)}, capture_output=True, check=False)
     left = Path(done.stdout.decode().strip())
     (left / "log.json").write_text("{}")
-    monkeypatch.setattr(mirror, "_kept", cache(mirror._kept.__wrapped__))
+    monkeypatch.setattr(mirror, "_made", cache(mirror._made.__wrapped__))
     own = mirror.folder_of(URI).parent
     assert own.is_dir() and not left.exists(), "by whoever makes the next"
     assert mirror.sweep() == 0 and own.is_dir()
@@ -174,3 +176,28 @@ def test_a_log_that_was_cleaned_since_it_was_listed_is_listed_again(
     monkeypatch.setattr(mirror, "_copy", copied)
     mirror.refresh(URI, {})
     assert opened(URI, {}).files() == marks.files(NAME)
+
+
+def test_threads_that_look_first_at_once_share_one_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = mirror._made.__wrapped__
+
+    def slow() -> object:
+        time.sleep(0.05)
+        return folder()
+
+    monkeypatch.setattr(mirror, "_made", cache(slow))
+    with ThreadPoolExecutor(8) as pool:
+        found = {str(each) for each in pool.map(lambda n: mirror.folder_of(URI), range(8))}
+    assert len(found) == 1
+
+
+def test_copies_of_a_release_without_locks_are_swept_after_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    old, new = (tmp_path / f"customer360-logs-{name}" for name in ("old", "new"))
+    for each in (old, new):
+        each.mkdir()
+    os.utime(old, (1, 1))
+    assert mirror.sweep() == 1
+    assert not old.exists() and new.exists()

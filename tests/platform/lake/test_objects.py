@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
+import obstore
 import pytest
 
 from customer360.platform.errors import LakeLocked
 from customer360.platform.lake import Lake
+from customer360.platform.lake.objects import folder_store, put_in_folder, sweep_staged
 
 
 def test_put_creates_only_once(lake: Lake) -> None:
@@ -55,3 +59,37 @@ def test_run_lock_excludes_another_process_until_it_dies(lake: Lake) -> None:
             holder.kill()
     with lake.run_lock("mine"):
         pass
+
+
+def test_an_object_that_cannot_be_written_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        put_in_folder(str(tmp_path), "a/b.json", b"{}")
+    assert [path.name for path in tmp_path.rglob("*")] == ["a"]
+
+
+def test_what_a_killed_process_left_half_written_is_swept(tmp_path: Path) -> None:
+    own, gone, new = (tmp_path / f"x.json#{pid:010}77" for pid in (os.getpid(), 4_000_001, 4_000_002))
+    for path in (own, gone, new, tmp_path / "y#1.csv"):
+        path.write_text("half")
+    for path in (own, gone):
+        os.utime(path, (1, 1))
+    assert sweep_staged(str(tmp_path)) == 1
+    assert not gone.exists() and own.exists() and new.exists()
+
+
+def test_a_root_that_leads_elsewhere_now_is_followed(tmp_path: Path) -> None:
+    blue, green, root = tmp_path / "blue", tmp_path / "green", tmp_path / "live"
+    for folder in (blue, green):
+        folder.mkdir()
+    root.symlink_to(blue)
+    obstore.put(folder_store(str(root)), "one.json", b"1")
+    root.unlink()
+    root.symlink_to(green)
+    obstore.put(folder_store(str(root)), "two.json", b"2")
+    assert (blue / "one.json").exists() and (green / "two.json").exists()
