@@ -81,10 +81,11 @@ class Scorer:
             place, level = next((n, one) for n, one in enumerate(levels) if one.applies is None or one.applies(pair))
             weight = level.weight + _adjustment(level, pair)
             evidence.append(Evidence(name, level.label, weight))
+            rank = place - levels[0].is_null
             if self._household and name == GIVEN.name:
-                at_home += self._household.of_given(weight)
+                at_home += self._household.of_given(weight, rank == 0)
             if self._household and name in self._household.bits and not level.is_null:
-                at_home += weight + self._household.bits[name][place - levels[0].is_null]
+                at_home += weight + self._household.bits[name][rank]
         if self._household:
             evidence.append(Evidence(COMPARISON, LABEL, -_plus_one(at_home)))
         return Score(self.prior + sum(e.weight for e in evidence), self.prior, tuple(evidence))

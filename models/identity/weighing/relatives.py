@@ -34,6 +34,9 @@ _PSEUDO_PAIRS = 20.0
 # pairs with birth dates it counts for where the records show it themselves.
 _NAMESAKES = 0.004
 _STATED_PAIRS = 500.0
+# How often two people of one home bear one given name by chance, of how often strangers do: who names a child knows the
+# names of its home. Where few names are common, chance would explain what only one person does.
+_BY_CHANCE = 0.1
 # The largest share of people of one home who were born on one day, or nearly so.
 _TWINS = 0.03
 _ITERATIONS = 100
@@ -50,9 +53,11 @@ class Relatives(BaseModel):
     bits: dict[str, tuple[float, ...]]
     namesakes: float = 0.0
 
-    def of_given(self, weight: float) -> float:
-        """log2 of how much likelier a home makes two given names than strangers do; `weight`: bits of theirs."""
-        return math.log2(1.0 - self.namesakes + self.namesakes * 2.0**weight)
+    def of_given(self, weight: float, is_exact: bool) -> float:
+        """log2 of how much likelier a home makes two given names than strangers do; `weight`: bits of theirs;
+        `is_exact`: they are equal."""
+        by_chance = (1.0 - self.namesakes) * (_BY_CHANCE if is_exact else 1.0)
+        return math.log2(by_chance + self.namesakes * 2.0**weight)
 
 
 def relatives(
@@ -203,14 +208,16 @@ def _share_of_namesakes(
     at_home: np.ndarray, given: np.ndarray, levels: np.ndarray, m: np.ndarray, before: float
 ) -> float:
     """Of pairs of one home with birth dates (how many of each pattern, and its level of given names) the share whose
-    given name is one on purpose; the stated share counts as `_STATED_PAIRS`."""
+    given name is one on purpose; the stated share counts as `_STATED_PAIRS`, and is the most: one person whose birth
+    date is wrong in one record looks like two namesakes."""
     on_purpose = (at_home * before * (m / m.sum())[given] / levels[given]).sum()
-    return float((on_purpose + _STATED_PAIRS * _NAMESAKES) / (at_home.sum() + _STATED_PAIRS))
+    return min(float((on_purpose + _STATED_PAIRS * _NAMESAKES) / (at_home.sum() + _STATED_PAIRS)), _NAMESAKES)
 
 
 def given_at_home(m: np.ndarray, u: np.ndarray, namesakes: float = _NAMESAKES) -> np.ndarray:
     """Shares of the levels of given names among pairs of one home."""
-    shares: np.ndarray = (1.0 - namesakes) * u / u.sum() + namesakes * m / m.sum()
+    by_chance = np.append(_BY_CHANCE * u[0], u[1:])
+    shares: np.ndarray = (1.0 - namesakes) * by_chance / by_chance.sum() + namesakes * m / m.sum()
     return shares
 
 
@@ -241,7 +248,8 @@ def explained(weights: np.ndarray, levels: np.ndarray, names: Sequence[str], hom
     total += home.odds
     for at, name in enumerate(names):
         if name == GIVEN.name and home.namesakes:
-            total += np.log2(1.0 - home.namesakes + home.namesakes * np.exp2(weights[:, at]))
+            by_chance = (1.0 - home.namesakes) * np.where(levels[:, at] == 0, _BY_CHANCE, 1.0)
+            total += np.log2(by_chance + home.namesakes * np.exp2(weights[:, at]))
         if name in home.bits:
             known = levels[:, at] >= 0
             total[known] += weights[known, at] + np.array(home.bits[name])[levels[known, at]]

@@ -121,7 +121,8 @@ def homes_with_namesakes(share: float, pairs: float = 20_000) -> list[Patterns]:
     bear one given name."""
     m = [np.array([0.8] + [0.2 / 7] * 7), np.array([0.9, 0.02, 0.03, 0.02, 0.01, 0.02])]
     u = [np.array([0.004] + [0.996 / 7] * 7), np.array([6e-5, 1e-3, 1e-3, 1e-2, 2e-2, 0.96794])]
-    at_home = [(1 - share) * u[0] + share * m[0], u[1]]
+    by_chance = np.append(0.1 * u[0][0], u[0][1:])
+    at_home = [(1 - share) * by_chance / by_chance.sum() + share * m[0], u[1]]
     levels = np.array([[given, born] for given in range(8) for born in range(6)], dtype=np.int8)
     counts = [0.1 * m[0][g] * m[1][b] + 0.9 * at_home[0][g] * at_home[1][b] for g, b in levels]
     dated = Patterns(levels, pairs * np.array(counts))
@@ -129,7 +130,7 @@ def homes_with_namesakes(share: float, pairs: float = 20_000) -> list[Patterns]:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.004, 0.03])
-def test_birth_dates_show_how_many_of_a_home_are_namesakes_and_nothing_else_does(share: float) -> None:
+def test_birth_dates_show_where_fewer_of_a_home_are_namesakes_than_stated(share: float) -> None:
     m = [np.array([0.8] + [0.2 / 7] * 7), np.array([0.9, 0.02, 0.03, 0.02, 0.01, 0.02])]
     u = [np.array([0.004] + [0.996 / 7] * 7), np.array([6e-5, 1e-3, 1e-3, 1e-2, 2e-2, 0.96794])]
     undated, dated = (
@@ -138,6 +139,5 @@ def test_birth_dates_show_how_many_of_a_home_are_namesakes_and_nothing_else_does
     )
     assert undated is not None and undated.namesakes == 0.004
     assert dated is not None
-    assert dated.namesakes == pytest.approx(
-        share, abs=0.003 + 0.6 * share
-    )  # names and dates alone tell homes from strangers badly
+    # A wrong birth date of one person looks like a namesake: more than is stated is never learnt.
+    assert dated.namesakes == pytest.approx(min(share, 0.004), abs=0.002)
