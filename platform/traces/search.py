@@ -8,6 +8,7 @@ own must open (a DuckDB file) is given as texts.
 from __future__ import annotations
 
 import bz2
+import hashlib
 import io
 import lzma
 import re
@@ -24,6 +25,7 @@ from customer360.platform.traces import AROUND, Traces, columns
 
 PIECE = 1 << 20  # bytes that are looked at together
 DEEPEST = 4  # packed within packed
+_WORTH_KNOWING = 1 << 16  # bytes from which on a content is known again by its digest
 _WINDOW = 4096  # bytes
 _PARQUET, _GZIP, _ZIP, _BZIP2, _XZ, _ZSTD = (
     b"PAR1",
@@ -67,9 +69,15 @@ class Hit:
     unread: str = ""
 
 
-def in_file(traces: Traces, path: Path, place: str, readers: dict[bytes, Reader] | None = None) -> Hit | None:
+def in_file(
+    traces: Traces,
+    path: Path,
+    place: str,
+    readers: dict[bytes, Reader] | None = None,
+    known: set[bytes] | None = None,
+) -> Hit | None:
     """What a file holds, its name included; None where that is nothing. ``readers`` are those of further formats, by
-    bytes that stand among the first 16."""
+    bytes that stand among the first 16; ``known`` see ``in_content``."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:  # gone since it was listed
@@ -78,7 +86,7 @@ def in_file(traces: Traces, path: Path, place: str, readers: dict[bytes, Reader]
         return Hit(place, (), f"cannot be read ({type(fault).__name__})")
     extra = next((reader for mark, reader in (readers or {}).items() if mark in data[:16]), None)
     if extra is None:
-        return in_bytes(traces, data, place)
+        return in_content(traces, data, place, known)
     hit = in_bytes(traces, data, place) or Hit(place, ())
     kinds, unread = set(hit.kinds), ""
     try:
@@ -87,6 +95,18 @@ def in_file(traces: Traces, path: Path, place: str, readers: dict[bytes, Reader]
     except Exception as fault:  # noqa: BLE001 - any library may read it; what it cannot read is not proven
         unread = f"cannot be opened ({type(fault).__name__})"
     return Hit(place, tuple(sorted(kinds)), unread) if kinds or unread else None
+
+
+def in_content(traces: Traces, data: bytes, place: str, known: set[bytes] | None) -> Hit | None:
+    """As ``in_bytes``; of contents whose digest is ``known`` to hold nothing only the name is looked at. Digests of
+    further ones are added."""
+    if known is None or len(data) < _WORTH_KNOWING:
+        return in_bytes(traces, data, place)
+    digest = hashlib.sha256(data).digest()
+    hit = in_bytes(traces, b"" if digest in known else data, place)
+    if hit is None:
+        known.add(digest)
+    return hit
 
 
 def in_bytes(traces: Traces, data: bytes, place: str) -> Hit | None:
