@@ -358,6 +358,15 @@ def erased_rows(lake: Lake, frame: pl.DataFrame, system: str) -> pl.Series:
     return nothing
 
 
+def record_digests(lake: Lake, records: pl.DataFrame) -> pl.Series:
+    """A keyed digest of each record: of what it says, whatever the order of its columns, and not of where it stood."""
+    names = sorted(records.columns)
+    secret = _secret(lake)
+    texts = (json.dumps({c: v for c, v in row.items() if v is not None}, default=str, ensure_ascii=False)
+             for row in records.select(names).iter_rows(named=True))  # fmt: skip
+    return pl.Series("digest", [_digest(secret, f"RECORD/{text}") for text in texts], pl.String)
+
+
 @dataclass(frozen=True)
 class ErasedList:
     """Who was erased, as digests, and the secret that they are keyed by."""

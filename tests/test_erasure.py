@@ -381,6 +381,8 @@ def test_the_next_delivery_does_not_bring_the_person_back(case: Case) -> None:
     landed = {n.node: n for n in again.run(end="silver").nodes}[f"source {system}_customers"]
     assert landed.facts["erased"] >= 1
     assert landed.facts["read"] == sum(landed.facts[k] for k in ("landed", "dead", "collapsed", "left_out", "erased"))
+    late = again.lake.scan("quality.erased_records").filter(pl.col("source") == f"{system}_customers").collect()
+    assert late.height == landed.facts["erased"] and late["digest"].null_count() == 0
     found = Case(again, case.person, case.accounts, case.words, case.before)
     assert _mentions(found) == {}
     assert (

@@ -1,8 +1,9 @@
 """Quality: what was refused and why, and the law of conservation.
 
-Two tables keep what did not go on. ``quality.dead_letters`` holds records that could not be read, with their raw
+Three tables keep what did not go on. ``quality.dead_letters`` holds records that could not be read, with their raw
 bytes; ``quality.quarantine`` holds bronze rows that break their contract, one row a broken rule. Nothing is lost:
-both name source, batch, file and position, and both can be replayed.
+both name source, batch, file and position, and both can be replayed. ``quality.erased_records`` says, without their
+data, which records were refused since their person was erased.
 """
 
 from __future__ import annotations
@@ -51,6 +52,22 @@ class Quarantine(Table, table="quality.quarantine", partition_by=("table_name",)
     file = String()
     position = Integer()
     record = String(metadata=personal("text"), description="the bronze row as JSON")
+
+
+class ErasedRecords(Table, table="quality.erased_records", partition_by=("source",)):
+    """One row per delivered record that was refused since its person had been erased; nothing of what it said."""
+
+    source = String()
+    source_system = String()
+    table_name = String(description="the bronze table it was meant for")
+    seq = Integer()
+    file = String()
+    position = Integer(description="1-based record number")
+    digest = String(description="of the record, keyed by the lake's secret: equal for what is delivered again")
+    received_at = Timestamp()
+
+
+ERASED = "quality.erased_records"
 
 
 def row_id() -> pl.Expr:

@@ -19,6 +19,7 @@ from customer360.platform import ledger, telemetry
 from customer360.platform.errors import RunError
 from customer360.platform.lake import File, Lake, reached
 from customer360.platform.ledger import Batch
+from customer360.platform.quality import ERASED, ErasedRecords
 from customer360.platform.quality.checks import TableChecks
 from customer360.platform.run.executor import Executor, Failure
 from customer360.platform.run.rewriting import taken
@@ -189,6 +190,9 @@ def regrouped(
     own = pl.col("_replay_of").is_null() & at.is_in(covered.to_struct().implode())
     old = taken(lake, source.table, name, own, f"k{attempt}")
     lake.commit(source.table, [*old.rest, *made.bronze], old.gone, app=app, app_version=attempt, facts=facts)
+    if made.refused:  # beside those that were noted when they came
+        lake.ensure(ErasedRecords)
+        lake.commit(ERASED, made.refused, [], app=app, app_version=attempt, facts=facts)
     lake.put(_mark(name), json.dumps(made_by(source)).encode())
     return Regrouped(old.rows, made.rows, made.erased)
 

@@ -301,6 +301,7 @@ def commit_batch(
     bronze: list[Add] = [a for part in landed for a in part.bronze]
     if grouped is not None:
         facts, bronze = facts_with(facts, grouped), grouped.bronze
+    refused = [*(a for part in landed for a in part.refused), *(grouped.refused if grouped else ())]
     app = f"batch:{batch.source}"
     outcome = Outcome(batch.source, batch.seq, inputs, facts, made_by(source))
     outcome.save(lake)
@@ -311,6 +312,10 @@ def commit_batch(
         )
     if dead and (lake.transaction("quality.dead_letters", app) or 0) < batch.seq:
         lake.append_batch("quality.dead_letters", dead, source=batch.source, seq=batch.seq, facts=facts)
+    if refused:
+        lake.ensure(quality.ErasedRecords)
+        if (lake.transaction(quality.ERASED, app) or 0) < batch.seq:
+            lake.append_batch(quality.ERASED, refused, source=batch.source, seq=batch.seq)
     if grouped is not None and (lake.transaction(GROUPED, app) or 0) < batch.seq:
         lake.append_batch(GROUPED, grouped.kept, source=batch.source, seq=batch.seq)
     if (lake.transaction(source.table, app) or 0) < batch.seq:

@@ -23,7 +23,7 @@ from customer360.platform.run.executor import Executor, Failure, LocalExecutor
 from customer360.platform.run.grouping import noted, parts_anew, regrouped
 from customer360.platform.run.ingest import added_facts, last_committed
 from customer360.platform.run.planning import checks_of
-from customer360.platform.run.rewriting import LETTERS, taken
+from customer360.platform.run.rewriting import LETTERS, UNMADE, taken
 from customer360.platform.run.snapshots import held, judged, newest
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import Source, configured
@@ -309,7 +309,12 @@ def _replaced(lake: Lake, name: str, source: Source, done: list[tuple[IngestUnit
     places = pl.DataFrame([(u.batch.seq, u.address) for u, _ in done], schema=["seq", "file"], orient="row")
     facts = {"inputs": len(done), "rows": sum(landed.facts["landed"] for _, landed in done)}
     letters, bronze = [a for _, x in done for a in x.dead], [a for _, x in done for a in x.bronze]
-    for table, adds in ((LETTERS, letters), *([] if is_grouped(source) else [(source.table, bronze)])):
+    refused = [a for _, x in done for a in x.refused]
+    stood = [(LETTERS, letters)]
+    if refused or lake.exists(quality.ERASED):
+        lake.ensure(quality.ErasedRecords)
+        stood.append((quality.ERASED, refused))
+    for table, adds in (*stood, *([] if is_grouped(source) else [(source.table, bronze)])):
         keys = pl.struct(pl.col(old).alias(new) for old, new in zip(_columns(table), places.columns, strict=True))
         out = taken(lake, table, name, keys.is_in(places.to_struct().implode()), f"k{attempt}")
         app = f"reread:{name}"
@@ -319,7 +324,7 @@ def _replaced(lake: Lake, name: str, source: Source, done: list[tuple[IngestUnit
 
 def _columns(table: str) -> tuple[str, str]:
     """Where a table keeps the number of the batch and the name of the input of a row."""
-    return ("seq", "file") if table == LETTERS else ("_seq", "_file")
+    return ("seq", "file") if table in UNMADE else ("_seq", "_file")
 
 
 def _note(lake: Lake, source: Source, done: list[tuple[IngestUnit, Landed]], outcomes: dict[int, Outcome]) -> None:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import polars as pl
 
 from customer360.platform.lake import Add, File, Lake
+from customer360.platform.quality import ERASED
 
 LETTERS = "quality.dead_letters"
+UNMADE = (LETTERS, ERASED)  # what did not become rows of bronze: no metadata, plain names
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Taken:
 
 def taken(lake: Lake, table: str, name: str, these: pl.Expr, stem: str) -> Taken:
     """Write what is left of the files of a source without ``these`` rows; nothing is committed yet."""
-    partition = "_source" if table != LETTERS else "source"
+    partition = "source" if table in UNMADE else "_source"
     gone, rest, rows = [], [], 0
     for number, file in enumerate(f for f in lake.files(table) if f.partition.get(partition) == name):
         held = lake.scan(table, [file]).select(these.sum()).collect().item() or 0

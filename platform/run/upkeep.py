@@ -24,7 +24,7 @@ from customer360.platform.settings import LakeSettings
 
 VACUUMED = "_upkeep.json"  # when a run last deleted files
 DAY = timedelta(days=1)
-GROWING = ("quality.dead_letters",)  # beside bronze, tables that batches are appended to
+GROWING = ("quality.dead_letters", "quality.erased_records")  # beside bronze, tables that batches are appended to
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from customer360.platform import privacy, tables
 from customer360.platform.errors import TRANSIENT, ConfigError, SourceError
 from customer360.platform.lake import Add, Lake
 from customer360.platform.ledger import Batch, InputOutcome
-from customer360.platform.quality import DeadLetters
+from customer360.platform.quality import ERASED, DeadLetters
 from customer360.platform.quality.ahead import refused_ahead
 from customer360.platform.quality.checks import TableChecks, punctuality
 from customer360.platform.sources import formats, grouping
@@ -64,6 +64,7 @@ class Landed:
     outcome: InputOutcome = field(default_factory=lambda: InputOutcome("", {}))
     warnings: tuple[str, ...] = ()
     staged: tuple[tuple[int, str], ...] = ()  # records of a source that groups them: part of the groups, path
+    refused: tuple[Add, ...] = ()  # which records were of erased people
 
 
 @dataclass
@@ -76,6 +77,7 @@ class _Progress:
     failure: str = ""
     bronze: list[Add] = field(default_factory=list)
     dead: list[Add] = field(default_factory=list)
+    refused: list[Add] = field(default_factory=list)
     facts: Counter[str] = field(default_factory=Counter)
     lines: LineCount = field(default_factory=LineCount)
     notes: dict[str, None] = field(default_factory=dict)
@@ -140,7 +142,8 @@ class IngestUnit:
         facts |= {f"lacking|{column}": facts.get("read", 0) for column in done.lacking if not done.failure}
         outcome = InputOutcome(self.address, facts, done.failure, done.state)
         warnings = tuple(self._vanished(column, done.columns) for column in gone if column not in done.lacking)
-        return Landed(done.bronze, done.dead, facts, tuple(done.notes), outcome, warnings, tuple(done.staged))
+        staged, refused = tuple(done.staged), tuple(done.refused)
+        return Landed(done.bronze, done.dead, facts, tuple(done.notes), outcome, warnings, staged, refused)
 
     def _vanished(self, column: str, columns: list[str]) -> str:
         """A sentence about a column that the last delivery had and this input lacks."""
@@ -239,6 +242,7 @@ class IngestUnit:
         }
         done.bronze += self._write(self.source.table, rows, {"_source": self.name}, number)
         done.dead += self._write("quality.dead_letters", letters, {"source": self.name}, number)
+        done.refused += self._write(ERASED, _of_erased(self, frame.filter(erased)), {"source": self.name}, number)
         done.facts.update(facts)
         done.lines += records.lines or LineCount(records.count)
         done.notes |= dict.fromkeys((*records.notes, *fitted.notes))
@@ -324,6 +328,19 @@ def _with_metadata(unit: IngestUnit, frame: pl.DataFrame) -> pl.DataFrame:
         _deleted=pl.col(DELETED) if DELETED in frame.columns else pl.lit(None, pl.Boolean),
         _restates=pl.lit(None, pl.Boolean),
     ).select(list(tables.schema(tables.by_name(unit.source.table))))
+
+
+def _of_erased(unit: IngestUnit, frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.select(
+        source=pl.lit(unit.name),
+        source_system=pl.lit(unit.source.system),
+        table_name=pl.lit(unit.source.table),
+        seq=pl.lit(unit.batch.seq, pl.Int64),
+        file=pl.lit(unit.address),
+        position=pl.col(POSITION),
+        digest=privacy.record_digests(unit.lake, frame.drop(POSITION)),
+        received_at=_moment(unit.batch),
+    )
 
 
 def _dead_letters(unit: IngestUnit, dead: pl.DataFrame, done: _Progress) -> pl.DataFrame:

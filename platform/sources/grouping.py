@@ -22,6 +22,7 @@ import polars as pl
 from customer360.platform import privacy, tables
 from customer360.platform.lake import Add, File, Lake
 from customer360.platform.lake.pieces import get_piece, put_piece
+from customer360.platform.quality import ERASED
 from customer360.platform.quality.ahead import refused_ahead
 from customer360.platform.quality.checks import TableChecks, punctuality
 from customer360.platform.sources import values
@@ -176,6 +177,7 @@ class Grouped:
     rows: dict[int, int] = field(default_factory=dict)
     erased: dict[int, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    refused: list[Add] = field(default_factory=list)  # which records were of erased people
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +223,8 @@ class GroupUnit:
         rescued = int(rows["_rescued"].is_not_null().sum())
         late = refused_ahead(table, rows, self.reading.margin)
         facts = {**fitted.facts, "rescued": rescued, **punctuality(rows, self.checks), **late}
-        return Grouped(adds, bronze, facts, _counted(rows), _counted(erased), fitted.notes)
+        refused = self._refused(erased)
+        return Grouped(adds, bronze, facts, _counted(rows), _counted(erased), fitted.notes, refused)
 
     def _fresh(self) -> pl.DataFrame:
         """The staged records of the part with their address."""
@@ -275,8 +278,21 @@ class GroupUnit:
             .select(list(tables.schema(GroupedRecords)))
         )
 
-    def _write(self, table: str, rows: pl.DataFrame) -> Add:
-        return self.lake.write_file(table, rows, {"_source": self.name}, f"{self.stem}-g{self.part:05d}")
+    def _refused(self, erased: pl.DataFrame) -> list[Add]:
+        rows = erased.select(
+            source=pl.lit(self.name),
+            source_system=pl.lit(self.source.system),
+            table_name=pl.lit(self.source.table),
+            seq="_seq",
+            file="_file",
+            position=POSITION,
+            digest=privacy.record_digests(self.lake, erased.select(RECORD)),
+            received_at=moment_of(pl.col("moment")),
+        )
+        return [self._write(ERASED, rows, "source")] if rows.height else []
+
+    def _write(self, table: str, rows: pl.DataFrame, partition: str = "_source") -> Add:
+        return self.lake.write_file(table, rows, {partition: self.name}, f"{self.stem}-g{self.part:05d}")
 
 
 def moment_of(text: pl.Expr) -> pl.Expr:
@@ -331,6 +347,7 @@ def added(parts: Iterable[Grouped]) -> Grouped:
             rows=_summed(whole.rows, part.rows),
             erased=_summed(whole.erased, part.erased),
             notes=tuple(dict.fromkeys((*whole.notes, *part.notes))),
+            refused=[*whole.refused, *part.refused],
         )
     return whole
 

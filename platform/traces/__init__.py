@@ -21,6 +21,7 @@ SHORTEST = {"e-mail": 6, "phone": 7, "account": 5, "device": 6, "person": 6, "na
 NATIONAL = 10  # last digits of a telephone number: whatever stands before them is a country's code
 AROUND = 400  # characters beside a possible hit by which it is judged
 LONGEST_NAME = 100  # bytes of a first or last name that stands in a column of its own
+_LONGEST_NUMBER = 19  # digits from which on a number is none of 64 bits
 _TOGETHER = 40  # values in one expression: what Rust compiles is bounded
 _BLANK = r"(?:[\s_+\xa0]|%20|%C2%A0|&nbsp;|&#32;|&#160;|\\u0020|\\u00a0)+"
 _PARTED = r"(?:[\s()./+\xa0\xc2-]|%20|%2B|%28|%29|&nbsp;|\\u00a0|\\u002b){0,4}"
@@ -165,16 +166,63 @@ class Traces:
     def among(self, texts: pl.Series) -> set[str]:
         """Kinds of the values that stand in any of some texts."""
         found: set[str] = set()
-        for text in self.suspects(texts):
+        for text in self.suspects(texts).unique():
             found |= self.kinds_in(text)
         return found
 
+    @cached_property
+    def _ends(self) -> list[str]:
+        """Digits with which a number ends that a value may be."""
+        found = {_digits(v.text[0])[-NATIONAL:] if v.kind == "phone" else v.text[0].strip() for v in self.values}
+        return sorted(end for end in found if end.isascii() and end.isdigit() and len(end) < _LONGEST_NUMBER)
+
+    def in_numbers(self, numbers: pl.Series) -> set[str]:
+        """Kinds of the values that stand in any of some whole numbers without sign."""
+        if numbers.is_empty() or not self._ends:
+            return set()
+        column = pl.col("number")
+        alike = pl.any_horizontal(column % 10 ** len(end) == int(end) for end in self._ends)
+        found = numbers.alias("number").to_frame().filter(alike).to_series()
+        return self.among(found.unique().cast(pl.String))
+
+    @cached_property
+    def _pairs(self) -> list[tuple[str, str]]:
+        return [(v.text[0].strip().lower(), v.text[1].strip().lower()) for v in self.values if v.kind == "name"]
+
+    @cached_property
+    def _part(self) -> str:
+        """Regular expression of a text that is a first or a last name and nothing else; empty where none is alike."""
+        parts = sorted({part for pair in self._pairs for part in pair})
+        return rf"(?i)^\s*(?:{'|'.join(map(re.escape, parts))})\s*$" if all(map(str.isascii, parts)) else ""
+
+    def has_part(self, texts: pl.Series) -> bool:
+        """Whether any of some texts is a first or a last name."""
+        if not self._pairs:
+            return False
+        if self._part:
+            return bool(texts.str.contains(self._part).any())
+        parts = sorted({part for pair in self._pairs for part in pair})
+        return bool(_plain(_short(texts.unique())).is_in(parts).any())
+
+    @cached_property
+    def _halves(self) -> tuple[str, str]:
+        """Regular expressions of the first and of the last names, in any place."""
+        first, last = ("|".join(sorted({spelt(pair[at]) for pair in self._pairs})) for at in (0, 1))
+        return f"(?i)(?:{first})", f"(?i)(?:{last})"
+
+    def has_half(self, texts: pl.Series) -> bool:
+        """Whether any of some texts holds a last name, in any place."""
+        return bool(self._pairs) and bool(texts.str.contains(self._halves[1]).any())
+
+    def has_both(self, columns: Iterable[pl.Series]) -> bool:
+        """Whether some texts hold a first name, and some of them a last name, in any place."""
+        held = [[bool(texts.str.contains(half).any()) for half in self._halves] for texts in columns]
+        return all(any(each[at] for each in held) for at in (0, 1))
+
     def in_columns(self, frame: pl.DataFrame) -> set[str]:
         """Kind name, where both names of a person stand in columns of one row of texts."""
-        names = [tuple(part.strip().lower() for part in v.text) for v in self.values if v.kind == "name"]
-        parts = sorted({part for pair in names for part in pair})
-        texts = [c for c, t in frame.schema.items() if t == pl.String] if names else []
-        held = [c for c in texts if _plain(_short(frame[c].unique())).is_in(parts).any()]
+        names = self._pairs
+        held = [c for c, t in frame.schema.items() if t == pl.String and self.has_part(frame[c])]
         if len(held) < 2:
             return set()
         plain = frame.select(_plain(frame[c]) for c in held)

@@ -8,8 +8,10 @@ own must open (a DuckDB file) is given as texts.
 from __future__ import annotations
 
 import bz2
+import hashlib
 import io
 import lzma
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -18,15 +20,13 @@ from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
-from pyarrow import parquet
 
-from customer360.platform.traces import AROUND, Traces
+from customer360.platform.traces import AROUND, Traces, columns
 
 PIECE = 1 << 20  # bytes that are looked at together
 DEEPEST = 4  # packed within packed
-_ROWS = 100_000
+_WORTH_KNOWING = 1 << 16  # bytes from which on a content is known again by its digest
 _WINDOW = 4096  # bytes
-_SMALLEST = 1_000_000  # of numbers that may tell somebody: seven digits
 _PARQUET, _GZIP, _ZIP, _BZIP2, _XZ, _ZSTD = (
     b"PAR1",
     b"\x1f\x8b",
@@ -35,6 +35,8 @@ _PARQUET, _GZIP, _ZIP, _BZIP2, _XZ, _ZSTD = (
     b"\xfd7zXZ\0",
     b"\x28\xb5\x2f\xfd",
 )
+_PACKED = (_PARQUET, _GZIP, _ZIP, _BZIP2, _XZ, _ZSTD)
+_PARTING = b"<" * 8
 _BROKEN = (
     OSError,
     EOFError,
@@ -45,6 +47,16 @@ _BROKEN = (
     RuntimeError,
     pa.ArrowException,
 )
+_UNKNOWN = (
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
+    pa.ArrowException,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+    OverflowError,
+)
+_WIDE = re.compile(rb"\0[^\0]\0")  # two characters, each beside a zero
 Reader = Callable[[Path], Iterable[pl.Series]]
 
 
@@ -57,9 +69,15 @@ class Hit:
     unread: str = ""
 
 
-def in_file(traces: Traces, path: Path, place: str, readers: dict[bytes, Reader] | None = None) -> Hit | None:
+def in_file(
+    traces: Traces,
+    path: Path,
+    place: str,
+    readers: dict[bytes, Reader] | None = None,
+    known: set[bytes] | None = None,
+) -> Hit | None:
     """What a file holds, its name included; None where that is nothing. ``readers`` are those of further formats, by
-    bytes that stand among the first 16."""
+    bytes that stand among the first 16; ``known`` see ``in_content``."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:  # gone since it was listed
@@ -68,7 +86,7 @@ def in_file(traces: Traces, path: Path, place: str, readers: dict[bytes, Reader]
         return Hit(place, (), f"cannot be read ({type(fault).__name__})")
     extra = next((reader for mark, reader in (readers or {}).items() if mark in data[:16]), None)
     if extra is None:
-        return in_bytes(traces, data, place)
+        return in_content(traces, data, place, known)
     hit = in_bytes(traces, data, place) or Hit(place, ())
     kinds, unread = set(hit.kinds), ""
     try:
@@ -79,62 +97,102 @@ def in_file(traces: Traces, path: Path, place: str, readers: dict[bytes, Reader]
     return Hit(place, tuple(sorted(kinds)), unread) if kinds or unread else None
 
 
+def in_content(traces: Traces, data: bytes, place: str, known: set[bytes] | None) -> Hit | None:
+    """As ``in_bytes``; of contents whose digest is ``known`` to hold nothing only the name is looked at. Digests of
+    further ones are added."""
+    if known is None or len(data) < _WORTH_KNOWING:
+        return in_bytes(traces, data, place)
+    digest = hashlib.sha256(data).digest()
+    hit = in_bytes(traces, b"" if digest in known else data, place)
+    if hit is None:
+        known.add(digest)
+    return hit
+
+
 def in_bytes(traces: Traces, data: bytes, place: str) -> Hit | None:
     """What some bytes, and the name of their place, hold."""
     kinds, unread = traces.kinds_in(f"{place}\n{place.rpartition('.')[0]}"), ""  # ann@x.org.csv is of ann@x.org
     for part, fault in _parts(data, DEEPEST):
         unread = unread or fault
-        if isinstance(part, pl.DataFrame):
-            kinds |= _in_frame(traces, part)
-        else:
-            kinds |= _in_raw(traces, part)
+        try:
+            kinds |= _in_raw(traces, part) if isinstance(part, bytes) else _in_batch(traces, part)
+        except _UNKNOWN as fault_of_type:
+            unread = unread or f"has columns that cannot be read ({type(fault_of_type).__name__})"
     return Hit(place, tuple(sorted(kinds)), unread) if kinds or unread else None
 
 
 def _in_raw(traces: Traces, data: bytes) -> set[str]:
-    """Bytes as Latin-1, in which each is a character; once more without zeros, as UTF-16 is."""
+    """Bytes as Latin-1, in which each is a character; once more without zeros where they part characters, as in
+    UTF-16. Windows overlap, so that only those in which a value may stand are looked at closely."""
     found: set[str] = set()
     for at in range(0, max(len(data), 1), PIECE):
         piece = data[max(at - AROUND, 0) : at + PIECE]
-        for view in (piece, piece.replace(b"\0", b"")) if b"\0" in piece else (piece,):
-            found |= _in_view(traces, view)
+        views = [piece[max(start - AROUND, 0) : start + _WINDOW] for start in range(0, max(len(piece), 1), _WINDOW)]
+        if b"\0" in piece:
+            wide = range(0, len(piece), 2 * _WINDOW)
+            parts = (piece[max(start - 2 * AROUND, 0) : start + 2 * _WINDOW] for start in wide)
+            views += [part.replace(b"\0", b"") for part in parts if _WIDE.search(part)]
+        for text in traces.suspects(pl.Series([view.decode("latin-1") for view in views], dtype=pl.String)):
+            found |= traces.kinds_in(text) | traces.kinds_in(text.encode("latin-1").decode("utf-8", "ignore"))
     return found
 
 
-def _in_view(traces: Traces, view: bytes) -> set[str]:
-    """Windows that overlap, so that only those in which a value may stand are looked at closely."""
-    starts = range(0, max(len(view), 1), _WINDOW)
-    windows = [view[max(at - AROUND, 0) : at + _WINDOW].decode("latin-1") for at in starts]
+def _in_batch(traces: Traces, batch: pa.RecordBatch) -> set[str]:
+    """Rows of a table: what is alike in all columns is looked at together, since each look costs."""
+    held = [columns.values(column) for column in batch.columns]
+    parts = [list(columns.leaves(each)) for each in held]
+    every = [leaf for leaves in parts for leaf in leaves]
+    texts = _joined(leaf.cast(pl.String) for leaf in every if leaf.dtype in (pl.String, pl.Categorical, pl.Enum))
+    numbers = _joined(columns.numbers(leaf) for leaf in every if leaf.dtype.is_numeric())
+    found = traces.among(texts) | traces.in_numbers(numbers)
+    for leaf in every:
+        if leaf.dtype == pl.Binary:
+            found |= _in_blobs(traces, leaf.drop_nulls().unique())
+    if traces.has_half(texts):  # of a name whose other half may stand beside it
+        found |= _beside(traces, batch, held, parts)
+    return found
+
+
+def _beside(traces: Traces, batch: pa.RecordBatch, held: list[pl.Series], parts: list[list[pl.Series]]) -> set[str]:
+    """Kinds of what is told by several columns of a row, or by several fields of a nested one, together."""
     found: set[str] = set()
-    for text in traces.suspects(pl.Series(windows, dtype=pl.String)):
-        found |= traces.kinds_in(text) | traces.kinds_in(text.encode("latin-1").decode("utf-8", "ignore"))
+    for column, leaves in zip(held, parts, strict=True):
+        if column.dtype.is_nested() and traces.has_both(leaf for leaf in leaves if leaf.dtype == pl.String):
+            found |= traces.among(column.to_frame("").select(pl.struct("").struct.json_encode()).to_series())
+    names = [at for at, one in enumerate(held) if one.dtype == pl.String and traces.has_part(one)]
+    if len(names) > 1:
+        found |= traces.in_columns(pl.DataFrame({str(at): columns.whole(batch.column(at)) for at in names}))
     return found
 
 
-def _in_frame(traces: Traces, frame: pl.DataFrame) -> set[str]:
-    found = traces.in_columns(frame)
-    for name, dtype in frame.schema.items():
-        column = frame[name]
-        if dtype == pl.Binary:
-            for value in column.drop_nulls().unique():
-                hit = in_bytes(traces, value, "")
-                found |= set(hit.kinds) if hit else set()
-        elif dtype.is_nested():
-            found |= traces.among(frame.select(pl.struct(name).struct.json_encode()).to_series())
-        elif dtype.is_integer():
-            found |= traces.among(column.filter(column.abs() >= _SMALLEST).unique().cast(pl.String))
-        elif dtype == pl.String or dtype in (pl.Categorical, pl.Enum):
-            found |= traces.among(column.cast(pl.String).unique())
-    return found
+def _joined(found: Iterable[pl.Series]) -> pl.Series:
+    kept = [each.alias("") for each in found if each.len()]
+    if not kept:
+        return pl.Series("", [], pl.String)
+    return pl.concat(kept, how="vertical", rechunk=False)
 
 
-def _parts(data: bytes, deep: int) -> Iterator[tuple[bytes | pl.DataFrame, str]]:
+def _in_blobs(traces: Traces, blobs: pl.Series) -> set[str]:
+    """Of values that are bytes: those that are packed one by one, all others together, parted by what is in no value
+    and no blank."""
+    found: set[str] = set()
+    plain = []
+    for blob in blobs:
+        if blob.startswith(_PACKED):
+            hit = in_bytes(traces, blob, "")
+            found |= set(hit.kinds) if hit else set()
+        else:
+            plain.append(blob)
+    return found | _in_raw(traces, _PARTING.join(plain))
+
+
+def _parts(data: bytes, deep: int) -> Iterator[tuple[bytes | pa.RecordBatch, str]]:
     """The bytes, then what is packed in them; with each why something could not be opened, or nothing."""
     yield data, ""
     try:
         if data.startswith(_PARQUET):
-            for batch in parquet.ParquetFile(io.BytesIO(data)).iter_batches(_ROWS):
-                yield pl.DataFrame(pl.from_arrow(batch)), ""
+            for batch in columns.batches(data):
+                yield batch, ""
         elif deep and data.startswith(_ZIP):
             with zipfile.ZipFile(io.BytesIO(data)) as packed:
                 for name in packed.namelist():

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatch
@@ -23,7 +22,9 @@ from customer360.platform.lake import Lake
 from customer360.platform.run import lake_of
 from customer360.platform.settings import Settings
 from customer360.platform.traces import Traces
+from customer360.platform.traces.search import Hit
 from customer360.serve.compose import state_folder
+from customer360.serve.rights.searching import Found, search
 from customer360.serve.rights.stores import LANDING, NOTES, Store, stores
 
 FOLDER = "erasures"  # of the reports, in the state folder
@@ -69,26 +70,22 @@ class Proof:
 
 def prove(settings: Settings, person: str, traces: Traces, also: tuple[Path, ...] = ()) -> Proof:
     """Search every store. Nothing is changed."""
-    lake, looked_at, remains = lake_of(settings), {}, []
+    lake, looked_at = lake_of(settings), dict[str, dict[str, int]]()
+    files: list[Found] = []
     for store in stores(settings, also):
         paths = [path for path in store.paths() if not (store.name == "lake" and path.startswith(NOTES))]
-        looked_at[f"{store.name} {store.root}"] = {"files": len(paths), "bytes": _size(store, paths)}
-        remains += [found for path in paths if (found := _remains(store, traces, path))]
+        found = [(store, path, store.size(path)) for path in paths]
+        looked_at[f"{store.name} {store.root}"] = {"files": len(found), "bytes": sum(size for _, _, size in found)}
+        files += found
+    hits = zip(files, search(files, traces, settings.execution), strict=True)
+    remains = [_remains(store, traces, hit) for (store, _, _), hit in hits if hit]
     now = datetime.now(UTC).isoformat(timespec="seconds")
     who = privacy.person_digest(lake, person)
     return Proof(who, now, traces.kinds, traces.common, looked_at, tuple(remains))
 
 
-def _remains(store: Store, traces: Traces, path: str) -> Remains | None:
-    hit = store.search(traces, path)
-    return Remains(store.name, traces.covered(hit.place, privacy.MASK), hit.kinds, hit.unread) if hit else None
-
-
-def _size(store: Store, paths: Iterable[str]) -> int:
-    if "://" in store.root:
-        return 0  # the store does not tell it without a request an object
-    sizes = (Path(store.root) / path for path in paths)
-    return sum(file.stat().st_size for file in sizes if file.is_file())
+def _remains(store: Store, traces: Traces, hit: Hit) -> Remains:
+    return Remains(store.name, traces.covered(hit.place, privacy.MASK), hit.kinds, hit.unread)
 
 
 # ---- signed reports -------------------------------------------------------------------------------------------------

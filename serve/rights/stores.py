@@ -12,7 +12,7 @@ from customer360.platform.lake import Lake
 from customer360.platform.run import lake_of
 from customer360.platform.settings import Settings
 from customer360.platform.traces import Traces
-from customer360.platform.traces.search import Hit, Reader, in_bytes, in_file
+from customer360.platform.traces.search import Hit, Reader, in_content, in_file
 from customer360.platform.warehouse import texts
 
 LANDING = "landing"
@@ -39,12 +39,19 @@ class Store:
         elif folder.is_file():
             yield ""
 
-    def search(self, traces: Traces, path: str) -> Hit | None:
-        """What a file holds of some traces."""
+    def size(self, path: str) -> int:
+        """Bytes of a file; 0 where it is gone, or the store does not tell it without a request an object."""
+        try:
+            return 0 if "://" in self.root else (Path(self.root) / path).stat().st_size
+        except OSError:  # gone, or not to be looked at: the search says so
+            return 0
+
+    def search(self, traces: Traces, path: str, known: set[bytes] | None = None) -> Hit | None:
+        """What a file holds of some traces; ``known`` as in ``traces.search.in_content``."""
         if "://" not in self.root:
-            found = in_file(traces, Path(self.root) / path, path or Path(self.root).name, dict(READERS))
+            found = in_file(traces, Path(self.root) / path, path or Path(self.root).name, dict(READERS), known)
         else:
-            found = in_bytes(traces, Lake(self.root, dict(self.options)).get(path) or b"", path)
+            found = in_content(traces, Lake(self.root, dict(self.options)).get(path) or b"", path, known)
         if found and path.startswith(_NUMBERS_ONLY) and self.name == "state":
             kinds = tuple(kind for kind in found.kinds if kind != "person")
             return Hit(found.place, kinds, found.unread) if kinds or found.unread else None

@@ -147,3 +147,11 @@ def test_a_refused_record_goes_by_both_names_and_not_by_one(lake: Lake) -> None:
     who = Identifiers(names=frozenset({("ann", "lee")}))
     assert who.betrays("POS", b'{"FIRST_NAME":"ANN","CITY":"X","LAST_NAME":"Lee"}') and who.betrays(None, b"9,Lee,Ann")
     assert not who.betrays("POS", b'{"FIRST_NAME":"Joann","LAST_NAME":"Lee"}') and not who.betrays(None, b"Ann,\xff")
+
+
+def test_what_was_refused_is_known_again_by_a_digest_that_tells_nothing(lake: Lake) -> None:
+    rows = pl.DataFrame({"CUSTOMER_ID": ["17", "17", "18"], "N": [1, 1, None]})
+    one, again, other = privacy.record_digests(lake, rows)
+    assert one == again != other and len(one) == 32
+    assert list(privacy.record_digests(lake, rows.select("N", "CUSTOMER_ID"))) == [one, again, other]
+    assert privacy.record_digests(lake, rows.clear()).to_list() == []

@@ -217,6 +217,8 @@ def test_an_erased_person_leaves_its_records_and_does_not_come_back(shop: Shop) 
     shop.deliver("b.csv", "1,ann,2,5", "2,bob,5,5")
     node = shop.run()["source orders"]
     assert (node.facts["erased"], node.facts["landed"]) == (1, 1)
+    (late,) = shop.lake.scan(quality.ERASED).select("source", "file", "position").collect().rows()
+    assert late == ("orders", "o/b.csv", 1)
     assert shop.orders() == {"2": ("bob", 7, 3)}
     assert not shop.lake.scan(GROUPED).collect()["RECORD"].str.contains("ann").any()
     (shop.root / "landing/o/a.csv").unlink()

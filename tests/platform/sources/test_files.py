@@ -175,6 +175,10 @@ def test_a_file_is_landed_with_every_record_accounted_for(lake: Lake, landing: L
     assert own == {"read": 5, "landed": 2, "dead": 1, "collapsed": 0, "left_out": 1, "erased": 1, "rescued": 2,
                    "nulled": 1, "nulled|N|type": 1}  # fmt: skip
     assert quality.batch_balance("crm", landed.facts).holds
+    (refused,) = lake.scan(quality.ERASED).collect().to_dicts()
+    assert (refused["source"], refused["table_name"], refused["file"], refused["position"]) == (
+        "crm", "bronze.t_profiles", "crm/new.csv", 3
+    )  # fmt: skip
     rows = lake.scan("bronze.t_profiles").sort("_position").collect()
     assert rows.select("CUSTOMER_ID", "N", "_source", "_source_system", "_seq", "_file", "_position").rows() == [
         ("1", 1, "crm", "CRM", 1, "crm/new.csv", 1),

@@ -1,0 +1,89 @@
+"""Columns of a Parquet file as the search looks at them: only those that may tell somebody, each value of a dictionary
+once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import polars as pl
+import pyarrow as pa
+from pyarrow import parquet
+
+SMALLEST = 1_000_000  # of numbers that may tell somebody: seven digits
+_ROWS = 250_000  # that are looked at together
+_NUMBERS = ("INT32", "INT64", "FLOAT", "DOUBLE")
+_REPEATED = 6  # bytes a value, stored: fewer, and most values stand in a dictionary
+
+
+def batches(data: bytes) -> Iterator[pa.RecordBatch]:
+    """Rows of a file, without the columns that hold dates, truth or small numbers alone. Raises pyarrow's errors."""
+    source = pa.BufferReader(data)
+    plain = parquet.ParquetFile(source)
+    small, repeated = _small_and_repeated(plain.metadata)
+    wanted = [f.name for f in plain.schema_arrow if _may_tell(f.type) and f.name not in small]
+    if wanted:
+        file = parquet.ParquetFile(source, metadata=plain.metadata, read_dictionary=sorted(repeated))
+        yield from file.iter_batches(_ROWS, columns=wanted)
+
+
+def values(column: pa.Array) -> pl.Series:
+    """The values of a column, at least once each, nulls left out or not."""
+    held = column.dictionary if isinstance(column, pa.DictionaryArray) else column
+    if isinstance(held, pa.ExtensionArray):
+        held = held.storage
+    if pa.types.is_decimal256(held.type):
+        held = held.cast(pa.string())
+    return pl.Series("", pl.from_arrow(held))
+
+
+def whole(column: pa.Array) -> pl.Series:
+    """A column of texts, row by row."""
+    found = pl.Series("", pl.from_arrow(column))
+    return found.cast(pl.String)
+
+
+def leaves(column: pl.Series) -> Iterator[pl.Series]:
+    """What is within lists and structs, each field by itself; a column that is not nested, itself."""
+    if isinstance(column.dtype, pl.Struct):
+        for name in column.struct.fields:
+            yield from leaves(column.struct.field(name))
+    elif isinstance(column.dtype, pl.List | pl.Array):
+        yield from leaves(column.explode())
+    else:
+        yield column
+
+
+def numbers(column: pl.Series) -> pl.Series:
+    """Whole numbers of at least seven digits, without sign, as 64 bits hold them; of floats and decimals those without
+    a fraction."""
+    large = column.filter((column.cast(pl.Float64).abs() >= SMALLEST).fill_null(False))
+    cut = large.cast(pl.Int64, strict=False)
+    if not column.dtype.is_integer():
+        cut = cut.filter((cut.cast(column.dtype, strict=False) == large).fill_null(False))
+    return cut.drop_nulls().abs()
+
+
+def _may_tell(dtype: pa.DataType) -> bool:
+    return not (pa.types.is_temporal(dtype) or pa.types.is_boolean(dtype) or pa.types.is_null(dtype))
+
+
+def _small_and_repeated(metadata: parquet.FileMetaData) -> tuple[set[str], set[str]]:
+    """Columns of numbers of which each is too small to tell anybody, as their bounds say; and columns of texts that are
+    stored as a dictionary of few values: to make one of others costs more."""
+    small, repeated, others = set[str](), set[str](), set[str]()
+    for group in range(metadata.num_row_groups):
+        for at in range(metadata.num_columns):
+            chunk = metadata.row_group(group).column(at)
+            if chunk.physical_type in _NUMBERS and _is_small(chunk.statistics):
+                small.add(chunk.path_in_schema)
+            elif chunk.has_dictionary_page and chunk.total_uncompressed_size < _REPEATED * chunk.num_values:
+                repeated.add(chunk.path_in_schema)
+            else:
+                others.add(chunk.path_in_schema)
+    return small - repeated - others, repeated - small - others
+
+
+def _is_small(bounds: parquet.Statistics | None) -> bool:
+    if bounds is None or not bounds.has_min_max:
+        return False
+    return bool(bounds.min_raw > -SMALLEST and bounds.max_raw < SMALLEST)

@@ -1,0 +1,111 @@
+"""What it costs to erase one person of a retailer, and to prove it: until no answer names the person, until every table
+is rewritten and old files are gone, until every byte of every store was searched.
+
+    python tests/bench/erasure.py [--customers 20000] [--days 30] [--cpus N] [--keep FOLDER]
+
+Landing files are written by `customer360 sample`, then landed, published and loaded into the warehouse, in process. The
+person with most records goes. Prints seconds of the clock and of CPU for each, megabytes searched, and what the proof
+names. ``--keep`` keeps the folder: the next call erases somebody else of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+CLI = [sys.executable, "-m", "customer360.serve.cli"]
+
+
+def prepared(root: Path, customers: int, days: int, cpus: int | None) -> Path:
+    """The settings of an installation with a lake, a publication and a warehouse."""
+    config = root / "settings.yaml"
+    config.write_text(
+        f"extends: local.yaml\nlanding: {root}/sample/landing\nstate: {root}/state\nlake: {{root: {root}/lake}}\n"
+        f"execution: {{executor: local{f', cpus: {cpus}' if cpus else ''}}}\n"
+    )
+    if not (root / "sample").exists():
+        size = ["--customers", str(customers), "--days", str(days), "--out", str(root / "sample")]
+        subprocess.run([*CLI, "sample", *size], check=True, stdout=subprocess.DEVNULL)
+    for command in ("run", "warehouse load"):  # both do what is missing
+        subprocess.run([*CLI, *command.split(), "--config", str(config)], check=True, stdout=subprocess.DEVNULL)
+    return config
+
+
+def cpu_seconds() -> float:
+    """Of this process, and of those that it started and that ended."""
+    of = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(each.ru_utime + each.ru_stime for each in of)
+
+
+def erased(settings: Any) -> None:
+    """Erase somebody, and print when what was reached."""
+    from customer360.platform import lake
+    from customer360.platform.run import lake_of
+    from customer360.serve import jobs
+
+    people = lake_of(settings).scan("silver.identities").group_by("person_id").len().collect()
+    person = people.sort("len", "person_id", descending=[True, False])["person_id"][0]
+    begun = time.perf_counter(), cpu_seconds()
+    marks: dict[str, tuple[float, float]] = {}
+
+    def mark(name: str) -> None:
+        marks.setdefault(name, (time.perf_counter() - begun[0], cpu_seconds() - begun[1]))
+
+    wanted = {"after publication": "no answer names the person", "before purge": "everything is rewritten"}
+    lake.observers.append(lambda reached: mark(wanted[reached]) if reached in wanted else None)
+    prove = jobs.prove
+
+    def proven(*given: Any) -> Any:
+        mark("old files are gone")
+        found = prove(*given)
+        mark("proven")
+        return found
+
+    jobs.prove = proven
+    _, proof = jobs.erase_proven(settings, person)
+    for name, (seconds, cpu) in marks.items():
+        print(f"{name:30} {seconds:8.1f} s, of CPU {cpu:8.1f} s")
+    seen = proof.looked_at.values()
+    files, size = sum(each["files"] for each in seen), sum(each["bytes"] for each in seen) / 1e6
+    clock, cpu = (marks["proven"][at] - marks["old files are gone"][at] for at in (0, 1))
+    print(f"searched {files:,} files, {size:,.0f} MB in {clock:.1f} s ({size / clock:.1f} MB/s)")
+    print(f"    of CPU {cpu:.1f} s ({size / cpu:.1f} MB/s)")
+    for store, each in proof.looked_at.items():
+        print(f"    {store.partition(' ')[0]:10} {each['files']:7,} files {each['bytes'] / 1e6:10,.1f} MB")
+    left = sorted({remains.store for remains in proof.remains})
+    print(f"looked for {json.dumps(proof.searched)}; {len(proof.remains)} files remain in {left}")
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    print(f"memory {memory:,.0f} MB; load {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores")
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--customers", type=int, default=20_000)
+    asked.add_argument("--days", type=int, default=30)
+    asked.add_argument("--cpus", type=int)
+    asked.add_argument("--keep", type=Path)
+    given: Any = asked.parse_args()
+    root = given.keep or Path(tempfile.mkdtemp(prefix="erasure"))
+    root.mkdir(parents=True, exist_ok=True)
+    config = prepared(root, given.customers, given.days, given.cpus)
+
+    from customer360.platform import telemetry
+    from customer360.serve.cli.options import configured
+    from customer360.serve.compose import rules_kept
+
+    settings = configured(config)
+    telemetry.configure("WARNING")
+    with rules_kept(settings):
+        erased(settings)
+
+
+if __name__ == "__main__":
+    main()

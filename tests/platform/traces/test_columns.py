@@ -1,0 +1,95 @@
+"""Columns of Parquet: whatever the type, the writer and the place of a value in a row, it is found; others are not."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from customer360.platform.traces import Traces, Value, columns
+from customer360.platform.traces.search import in_bytes
+
+WHO = Traces.of(
+    [
+        Value("e-mail", ("ann@x.test",)),
+        Value("phone", ("2025550147",)),
+        Value("account", ("70012345",)),
+        Value("name", ("ann", "quorvexly")),
+    ]
+)
+MANY = 3_000
+FILLING = [f"row {i}" for i in range(MANY)]
+HOLDS: dict[str, tuple[Any, set[str]]] = {
+    "a text among many": (pa.array([*FILLING, "to ANN@X.TEST"]), {"e-mail"}),
+    "a text that repeats": (pa.array(["ann@x.test", "USD"] * MANY), {"e-mail"}),
+    "a large text": (pa.array(["ann%40x.test"], pa.large_string()), {"e-mail"}),
+    "a category": (pa.array(["b", "ann@x.test"]).dictionary_encode(), {"e-mail"}),
+    "bytes": (pa.array([b"\xff ann@x.test", b"", None]), {"e-mail"}),
+    "packed bytes": (pa.array([gzip.compress(b"ann@x.test"), b"x"]), {"e-mail"}),
+    "a number": (pa.array([1, None, 12025550147]), {"phone"}),
+    "a negative number": (pa.array([1, -70012345]), {"account"}),
+    "an unsigned number": (pa.array([2**64 - 1, 2025550147], pa.uint64()), {"phone"}),
+    "a number that was null once": (pa.array([0.5, None, 2025550147.0, float("nan")]), {"phone"}),
+    "a decimal": (pa.array([Decimal("70012345"), None], pa.decimal128(38, 0)), {"account"}),
+    "a list": (pa.array([["b"], [], ["ann@x.test"]]), {"e-mail"}),
+    "numbers in a list": (pa.array([[1], None, [70012345]]), {"account"}),
+    "a name in two fields": (pa.array([{"first": "Ann", "last": "Quorvexly"}]), {"name"}),
+    "a name in a list": (pa.array([["Quorvexly", "Ann"]]), {"name"}),
+    "a map": (pa.array([[("mail", "ann@x.test")]], pa.map_(pa.string(), pa.string())), {"e-mail"}),
+    "bytes in a struct": (pa.array([{"raw": b"ann@x.test"}]), {"e-mail"}),
+}
+LACKS: dict[str, Any] = {
+    "part of another's": pa.array(["mary.ann@x.test", "ann@x.test.org"]),
+    "part of a longer number": pa.array([2025550147 * 10 + 3, 170012345, 70012345 * 10]),
+    "a fraction": pa.array([2025550147.5]),
+    "half a name": pa.array([{"first": "Ann", "last": "Lee"}, {"first": "Bob", "last": "Quorvexly"}]),
+    "nothing": pa.array([], pa.string()),
+}
+
+
+@pytest.mark.parametrize("codec", ["NONE", "ZSTD"])
+@pytest.mark.parametrize("dictionary", [True, False])
+@pytest.mark.parametrize("name", [*HOLDS, *LACKS])
+def test_values_are_found_whatever_the_type_and_the_writer(name: str, dictionary: bool, codec: str) -> None:
+    column, kinds = HOLDS.get(name) or (LACKS[name], set())
+    data = io.BytesIO()
+    table = pa.table({"dotted.name": column})
+    parquet.write_table(table, data, use_dictionary=dictionary, compression=codec, write_statistics=False)
+    found = in_bytes(WHO, data.getvalue(), "")
+    assert (set(found.kinds) if found else set()) == kinds and (found is None or not found.unread)
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_first_and_last_name_in_two_columns_of_one_row(apart: bool) -> None:
+    first, last = ["Ann", *["Bob"] * MANY], [" QUORVEXLY", *["Lee"] * MANY]
+    frame = pl.DataFrame({"first": first, "last": last[1:] + last[:1] if apart else last})
+    data = io.BytesIO()
+    frame.write_parquet(data, statistics=False)
+    assert (in_bytes(WHO, data.getvalue(), "") is None) is apart
+
+
+def test_dates_truth_and_small_numbers_are_not_read(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"n": [1, 2], "big": [1, 10**7], "is": [True, False], "t": ["a", "b"], "x": [0.5, 1.0]})
+    frame = frame.with_columns(on=pl.date(2026, 1, 1), at=pl.datetime(2026, 1, 1))
+    frame.write_parquet(tmp_path / "f.parquet")
+    (batch,) = columns.batches((tmp_path / "f.parquet").read_bytes())
+    assert batch.schema.names == ["big", "t"]
+
+
+def test_two_columns_of_one_name_and_columns_of_no_known_type() -> None:
+    data = io.BytesIO()
+    twice = pa.Table.from_arrays([pa.array(["b"]), pa.array(["ann@x.test"])], names=["a", "a"])
+    parquet.write_table(twice, data)
+    found = in_bytes(WHO, data.getvalue(), "")
+    assert found is not None and found.kinds == ("e-mail",)
+    data = io.BytesIO()
+    parquet.write_table(pa.table({"d": pa.array([Decimal(1)], pa.decimal256(76, 0)), "t": ["x"]}), data)
+    found = in_bytes(WHO, data.getvalue(), "")
+    assert found is None or "cannot be read" in found.unread
