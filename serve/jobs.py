@@ -120,7 +120,7 @@ def heed_refusals(settings: Settings) -> None:
     seal = hashlib.sha256(refused.write_csv().encode()).hexdigest().encode()
     if lake.get(HEEDED) == seal:
         return
-    for table, rows in purposes.withdraw(lake, _with_former_ids(lake, refused)).items():
+    for table, rows in purposes.withdraw(lake, _with_former_ids(lake, refused), graph.NODES).items():
         telemetry.event(f"withheld: {rows:,} rows of {table}, refused", table=table)
     if not warehouse_file(settings).exists() or _heeded_by_the_warehouse(settings):
         lake.put(HEEDED, seal)
@@ -308,11 +308,18 @@ def _load_star(settings: Settings) -> LoadReport:
 
 
 def current_person(settings: Settings, person: str) -> str:
-    """The current id of the person that an id leads to, or the one whose erasure began; see ``erase`` for what it
-    raises."""
+    """The current id of the person that an id leads to, or the one whose erasure began, also by its digest; see
+    ``erase`` for what it raises."""
     lake = lake_of(settings)
-    begun = [p for p, who in privacy.unfinished_erasures(lake).items() if person in {p, *who.persons}]
-    return begun[0] if begun else person_of(lake, person, identity_rules(settings))
+    return _being_erased(lake, person) or person_of(lake, person, identity_rules(settings))
+
+
+def _being_erased(lake: Lake, person: str) -> str | None:
+    """The id under which an erasure began, and did not end, of a person by any id or by its digest."""
+    for begun, who in privacy.unfinished_erasures(lake).items():
+        if person in {begun, *who.persons, privacy.person_digest(lake, begun)}:
+            return begun
+    return None
 
 
 def erase(settings: Settings, person: str) -> dict[str, int]:

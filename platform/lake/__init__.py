@@ -426,9 +426,10 @@ class Lake:
         *,
         reason: str,
         files: Iterable[File] | None = None,
+        marks: Mapping[str, int] | None = None,
     ) -> int:
         """Apply ``change`` by file, to all or some, in one commit; files that it leaves equal stay. Returns rows
-        changed or gone."""
+        changed or gone. ``marks`` as of `commit`."""
         adds, removes, touched = [], [], 0
         for f in self.files(name) if files is None else files:
             before = self.scan(name, [f]).collect()
@@ -451,6 +452,7 @@ class Lake:
                 app=f"rewrite:{reason}",
                 app_version=int(time.time() * 1000),
                 facts={"rows": touched},
+                marks=marks,
             )
         return touched
 

@@ -100,6 +100,22 @@ def test_an_erasure_without_a_request_leaves_those_of_an_erasure_to_be_closed(
     assert jobs.fulfil(settings, number, actor="al").result.endswith("no proof was asked for")
 
 
+def test_an_erasure_that_was_cut_short_is_taken_up_by_its_request(
+    settings: Settings, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number, taken = asked(settings, "erase", identity=SAID), list[str]()
+    privacy.begin_erasure(lake, "p_ann", Identifiers(persons=frozenset({"p_ann", "p_old"})))
+    requests.forget_person(settings, {"p_ann", "p_old"}, privacy.person_digest(lake, "p_ann"))
+
+    def go_on(_: Settings, person: str) -> tuple[dict[str, int], Proof]:
+        taken.append(person)
+        return {}, erased(settings, lake)
+
+    monkeypatch.setattr(jobs, "erase_proven", go_on)
+    assert jobs.fulfil(settings, number, actor="al").state == "fulfilled"
+    assert taken == ["p_ann"]
+
+
 def test_restrictions_of_who_is_erased_go_and_others_stay(lake: Lake) -> None:
     restrictions.restrict(lake, 1, ["A/1", "A/2"], ["SALE"])
     restrictions.forget(lake, Identifiers(accounts=frozenset({"A/1"})).accounts)
