@@ -28,7 +28,14 @@ from customer360.platform.errors import ContractError, StaleBatch, TableMissing,
 from customer360.platform.lake.buckets import BUCKET, bucket_numbers
 from customer360.platform.lake.filestats import statistics_columns, statistics_of
 from customer360.platform.lake.lock import LOCK, WATCH, file_lock, marker_lock, note_of
-from customer360.platform.lake.objects import folder_store, get_from_folder, put_in_folder, remote_store
+from customer360.platform.lake.objects import (
+    LASTING,
+    folder_store,
+    get_from_folder,
+    put_in_folder,
+    remote_store,
+    settle,
+)
 from customer360.platform.lake.opened import (
     Change,
     File,
@@ -104,6 +111,8 @@ class Lake:
             obstore.put(self._store(), path, data, mode="create" if create else "overwrite")
         except obstore.exceptions.AlreadyExistsError:
             return False
+        if not self.is_remote and path.startswith(LASTING):
+            settle(self.root, path)
         return True
 
     def get(self, path: str) -> bytes | None:

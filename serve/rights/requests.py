@@ -10,13 +10,14 @@ import json
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from customer360.models.identity.registry.stewardship import golden_text
 from customer360.pipelines.rules import Right, RightsRules
 from customer360.platform import audit, privacy, purposes
 from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import Lake
+from customer360.platform.lake.damage import parsed, unlike
 from customer360.platform.run import lake_of
 from customer360.platform.settings import Settings
 from customer360.serve.compose import rules_of, state_folder
@@ -112,16 +113,16 @@ def _credible(received_on: date | None) -> date:
 
 def requests(lake: Lake) -> list[Request]:
     """All requests, those that are due first at the top, done ones last."""
-    found = [_request(json.loads(lake.get(path) or b"{}")) for path in lake.objects(FOLDER)]
+    found = [read for path in lake.objects(FOLDER) if (read := stored(lake, path)) is not None]
     return sorted(found, key=lambda r: (r.state != "open", r.due_on, r.number))
 
 
 def request_of(lake: Lake, number: int) -> Request:
     """Raises NoSuchRequest."""
-    data = lake.get(_path(number))
-    if data is None:
+    found = stored(lake, _path(number))
+    if found is None:
         raise NoSuchRequest(f"there is no request {number}; `customer360 rights list` shows them")
-    return _request(json.loads(data))
+    return found
 
 
 def ready(settings: Settings, number: int, identity: str) -> Request:
@@ -182,6 +183,13 @@ def _text(asked: Request) -> bytes:
     return json.dumps(asdict(asked), default=str, ensure_ascii=False).encode()
 
 
-def _request(stored: dict[str, Any]) -> Request:
-    dates = {name: date.fromisoformat(stored[name]) for name in ("received_on", "due_on")}
-    return Request(**stored | dates)
+def stored(lake: Lake, path: str) -> Request | None:
+    """A request as it is stored; None where it is not. Raises LakeError where it cannot be read."""
+    said = parsed(lake, path)
+    if said is None:
+        return None
+    try:
+        dates = {name: date.fromisoformat(said[name]) for name in ("received_on", "due_on")}
+        return Request(**said | dates)
+    except (KeyError, TypeError, ValueError):
+        raise unlike(lake, path) from None
