@@ -6,8 +6,10 @@ person; once it was erased, of nobody. Each step is a line of the audit.
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal, get_args
@@ -23,6 +25,7 @@ from customer360.platform.settings import Settings
 from customer360.serve.compose import rules_of, state_folder
 
 FOLDER = "_rights/requests"
+LOCK = "rights.lock"  # in the state folder
 EARLIEST = date(1990, 1, 1)  # before it nobody had such rights
 KINDS: tuple[Right, ...] = get_args(Right)
 # Stored, and nothing else: each of these is refused by a restriction.
@@ -59,6 +62,17 @@ class Request:
     def is_late(self, today: date) -> bool:
         """Whether its day has passed without an answer."""
         return self.state == "open" and today > self.due_on
+
+
+@contextmanager
+def held(settings: Settings) -> Iterator[None]:
+    """Hold what is kept of requests, and of what they restrict and export, waiting for whoever has it: who writes what
+    was read of a person before an erasure would bring it back after."""
+    home = state_folder(settings)
+    home.mkdir(parents=True, exist_ok=True)
+    with open(home / LOCK, "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def rights_rules(settings: Settings) -> RightsRules:
@@ -158,7 +172,8 @@ def done(
 
 def forget_person(settings: Settings, persons: Collection[str], digest: str) -> None:
     """Of the requests of an erased person, under any of its ids, keep that there were: by a digest, without what was
-    said. Open ones are closed, but for those of an erasure, which stay to be proven. Call it under the run lock."""
+    said. Open ones are closed, but for those of an erasure, which stay to be proven. Call it under the run lock, and
+    with what is kept of requests held."""
     lake = lake_of(settings)
     for each in requests(lake):
         if each.person not in persons:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from customer360.models.identity.erasure import UnknownPerson
 from customer360.platform import audit, privacy, restrictions
-from customer360.platform.errors import Customer360Error
+from customer360.platform.errors import ConfigError, Customer360Error
 from customer360.platform.lake import Lake
+from customer360.platform.ledger import Run
 from customer360.platform.privacy import Identifiers
-from customer360.platform.run import lake_of
+from customer360.platform.run import RunRequest, lake_of
 from customer360.platform.settings import LakeSettings, Settings
 from customer360.serve import jobs
+from customer360.serve.compose import compose
 from customer360.serve.rights import proof, requests
 from customer360.serve.rights.proof import Proof, Remains
 
@@ -127,3 +131,81 @@ def test_a_request_whose_person_a_lake_of_before_has_covered_is_closed(settings:
         number = asked(settings, kind, privacy.MASK)
         done = jobs.fulfil(settings, number, actor="al", identity=SAID)
         assert (done.state, done.result, done.identity) == ("closed", "person erased", privacy.MASK)
+
+
+def test_who_is_erased_while_a_request_is_fulfilled_is_not_written_back(
+    settings: Settings, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number, ready = asked(settings, "restrict", identity=SAID), requests.ready
+
+    def erased_after_the_first_look(*of: Any) -> requests.Request:
+        found = ready(*of)
+        requests.forget_person(settings, {"p_ann"}, privacy.person_digest(lake, "p_ann"))
+        return found
+
+    monkeypatch.setattr(requests, "ready", erased_after_the_first_look)
+    with pytest.raises(requests.NoSuchRequest, match="closed already"):
+        jobs.fulfil(settings, number, actor="al")
+    assert b"p_ann" not in (lake.get(f"_rights/requests/{number:08d}.json") or b"")
+    assert lake.objects("_rights/restricted") == []
+
+
+def test_a_request_waits_for_an_erasure_that_is_under_way(settings: Settings, lake: Lake) -> None:
+    number, faults = asked(settings, "access", identity=SAID), list[str]()
+
+    def fulfil() -> None:
+        try:
+            jobs.fulfil(settings, number, actor="al")
+        except Customer360Error as fault:
+            faults.append(str(fault))
+
+    other = threading.Thread(target=fulfil)
+    with requests.held(settings):
+        other.start()
+        other.join(0.3)
+        assert other.is_alive() and not faults
+        requests.forget_person(settings, {"p_ann"}, privacy.person_digest(lake, "p_ann"))
+    other.join(10)
+    assert faults == [f"request {number} is closed already"]
+
+
+def test_who_is_being_erased_can_ask_for_nothing_else(settings: Settings, lake: Lake) -> None:
+    number = asked(settings, "restrict", identity=SAID)
+    privacy.begin_erasure(lake, "p_ann", Identifiers(persons=frozenset({"p_old"})))
+    with pytest.raises(UnknownPerson, match=f"being erased, which closes request {number}"):
+        jobs.fulfil(settings, number, actor="al")
+    with pytest.raises(UnknownPerson, match="nothing else can be asked for"):
+        jobs.open_request(settings, "access", "p_old", actor="al")
+    made = jobs.open_request(settings, "erase", "p_old", actor="al")
+    assert made.person == privacy.person_digest(lake, "p_ann")
+
+
+@pytest.mark.parametrize("kind", ["access", "restrict", "opt_out"])
+def test_whose_records_are_in_doubt_until_the_next_run_is_asked_to_wait(
+    settings: Settings, lake: Lake, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    number = asked(settings, kind, identity=SAID)
+    monkeypatch.setattr(jobs, "is_followed", lambda *_: False)
+    with pytest.raises(requests.NoSuchRequest, match=f"`customer360 run`, then fulfil {number}"):
+        jobs.fulfil(settings, number, actor="al")
+    assert requests.request_of(lake, number).state == "open" and not lake.objects("_rights/restricted")
+
+
+def test_an_erasure_does_not_wait_until_the_policy_is_right(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compose()
+    (tmp_path / "policy.yaml").write_text("keep_days: {bronze.products: 30}\n")
+    wrong, asked_to_retire = settings.model_copy(update={"rules": {"policy": str(tmp_path / "policy.yaml")}}), []
+
+    def noted(*_: Any, retire: Any, **__: Any) -> Run:
+        asked_to_retire.append(retire)
+        raise SystemExit
+
+    monkeypatch.setattr(jobs, "run_locked", noted)
+    with pytest.raises(ConfigError, match=r"bronze\.products"):
+        jobs.run_pipeline(wrong, RunRequest(command="run"))
+    assert asked_to_retire == []
+    with pytest.raises(SystemExit):
+        jobs.run_pipeline(wrong, RunRequest(start="silver", command="erase"))
+    assert asked_to_retire == [None]
