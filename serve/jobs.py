@@ -424,7 +424,7 @@ def fulfil(settings: Settings, number: int, *, actor: str, identity: str = "") -
     """
     asked = requests.ready(settings, number, identity)
     if asked.person == privacy.MASK:  # erased in a lake of before, which kept no digest with the request
-        nobody = replace(asked, identity=privacy.MASK, values={})
+        nobody = replace(asked.of_nobody(), identity=privacy.MASK)
         return requests.done(settings, nobody, "person erased", actor=actor, state="closed")
     if asked.kind == "erase":
         asked, result = _erasure_fulfilled(settings, asked)
@@ -468,7 +468,7 @@ def _erasure_fulfilled(settings: Settings, asked: Request) -> tuple[Request, str
         Customer360Error: files that are not landing files still tell the person.
     """
     lake = lake_of(settings)
-    nobody = replace(asked, identity=privacy.MASK, values={})
+    nobody = replace(asked.of_nobody(), identity=privacy.MASK)
     if ended_at := privacy.erased_at(lake, asked.person):
         report = newest_report(settings, asked.person)
         if report and (standing := standing_remains(settings, report[1])):

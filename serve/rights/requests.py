@@ -23,6 +23,7 @@ from customer360.platform.lake.damage import parsed, unlike
 from customer360.platform.run import lake_of
 from customer360.platform.settings import Settings
 from customer360.serve.compose import rules_of, state_folder
+from customer360.serve.once import is_same
 
 FOLDER = "_rights/requests"
 LOCK = "rights.lock"  # in the state folder
@@ -45,7 +46,7 @@ class NotProven(Customer360Error):
 @dataclass(frozen=True)
 class Request:
     """One request. ``identity`` says how it was made sure who asks; ``values`` are those to rectify, by golden
-    attribute; ``result`` what was done."""
+    attribute; ``result`` what was done; ``sent_as`` see ``serve.once``."""
 
     number: int
     kind: Right
@@ -58,6 +59,11 @@ class Request:
     values: dict[str, str] = field(default_factory=dict)
     result: str = ""
     fulfilled_at: str = ""
+    sent_as: str = ""
+
+    def of_nobody(self) -> Request:
+        """The request without what says anything of the person, but for the id."""
+        return replace(self, values={}, identity=privacy.MASK if self.identity else "", sent_as="")
 
     def is_late(self, today: date) -> bool:
         """Whether its day has passed without an answer."""
@@ -83,11 +89,13 @@ def rights_rules(settings: Settings) -> RightsRules:
 
 def open_request(
     settings: Settings, kind: str, person: str, *, actor: str, law: str = "", identity: str = "",
-    received_on: date | None = None, values: dict[str, str] | None = None,
+    received_on: date | None = None, values: dict[str, str] | None = None, sent_as: str = "",
 ) -> Request:  # fmt: skip
-    """Note a request of a current person.
+    """Note a request of a current person; one that was noted as it was sent before, and is sent again, is that. Call it
+    with what is kept of requests held.
 
     Raises:
+        UsedOtherwise: it is sent as another one was.
         NoSuchRequest: there is no such right or law, it came on no day that is credible, or values to rectify are
             missing.
         RegistryError: a value to rectify is of no golden attribute, or not of its type.
@@ -104,8 +112,12 @@ def open_request(
         golden_text(attribute, value)
     came = _credible(received_on)
     due = came + timedelta(days=rules.days[law])
-    number = max((r.number for r in requests(lake)), default=0) + 1
-    made = Request(number, kind, person, law, came, due, identity=identity, values=values or {})
+    noted = requests(lake)
+    for each in noted:
+        if is_same(each.sent_as, sent_as):
+            return each
+    number = max((r.number for r in noted), default=0) + 1
+    made = Request(number, kind, person, law, came, due, identity=identity, values=values or {}, sent_as=sent_as)
     while not lake.put(_path(made.number), _text(made), create=True):  # somebody else took the number
         made = replace(made, number=made.number + 1)
     _note(settings, made, "open", actor)
@@ -178,7 +190,7 @@ def forget_person(settings: Settings, persons: Collection[str], digest: str) -> 
     for each in requests(lake):
         if each.person not in persons:
             continue
-        left = replace(each, person=digest, values={}, identity=privacy.MASK if each.identity else "")
+        left = replace(each.of_nobody(), person=digest)
         if each.state == "open" and each.kind != "erase":
             done(settings, left, "person erased", actor="command", state="closed")
         else:

@@ -63,14 +63,14 @@ def erasing(settings: Settings, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_fulfilled_erasure_keeps_nothing_that_was_said_of_the_person(
     settings: Settings, lake: Lake, erasing: list[Remains]
 ) -> None:
-    number = asked(settings, "erase")
+    number = asked(settings, "erase", sent_as="another digest-of-it")
     asked(settings, "rectify", "p_old", values={"email_address": "new@x.test"}, identity=SAID)
-    asked(settings, "access", identity=SAID)
+    asked(settings, "access", identity=SAID, sent_as="digest-of-what-was-said")
     bob = asked(settings, "access", "p_bob", identity="passport of Bob")
     done = jobs.fulfil(settings, number, actor="al", identity=SAID)
     assert done.state == "fulfilled" and done.result.startswith("erased; report ")
     stored = b"".join(lake.get(path) or b"" for path in lake.objects("_rights")).decode()
-    assert not [word for word in ("p_ann", "p_old", "+49 221", "Adler", "new@x.test") if word in stored]
+    assert not [word for word in ("p_ann", "p_old", "+49 221", "Adler", "new@x.test", "digest-of") if word in stored]
     by_number = {r.number: r for r in requests.requests(lake)}
     assert [by_number[n].state for n in (1, 2, 3, bob)] == ["fulfilled", "closed", "closed", "open"]
     assert {by_number[n].person for n in (1, 2, 3)} == {privacy.person_digest(lake, "p_ann")}
