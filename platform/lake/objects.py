@@ -44,6 +44,8 @@ def _remote_store(
 
 _STAGED = re.compile(r"#(?P<process>\d{10})\d+$")
 _MINUTE = 60.0
+# What people asked for, and who was erased: nothing else tells that, so it is on the disk before it is said to hold.
+LASTING = ("_rights/", "_erasures/")
 _SPELT_ALIKE = re.compile(r"[A-Za-z0-9_.=/-]+")  # other characters obstore escapes in names of files
 
 
@@ -75,10 +77,15 @@ def put_in_folder(root: str, path: str, data: bytes) -> None:
     try:
         with os.fdopen(descriptor, "wb") as handle:
             handle.write(data)
+            if path.startswith(LASTING):
+                handle.flush()
+                os.fsync(handle.fileno())
         os.replace(staged, target)  # noqa: PTH105 - as above
     except BaseException:
         Path(staged).unlink(missing_ok=True)
         raise
+    if path.startswith(LASTING):
+        settle(root, Path(path).parent.as_posix())
 
 
 def sweep_staged(root: str) -> int:
@@ -98,6 +105,16 @@ def _is_left(path: Path, found: re.Match[str]) -> bool:
     except PermissionError:
         return False
     return False
+
+
+def settle(root: str, path: str) -> None:
+    """Have an object of a folder, or a folder of it, and the folders that lead there outlast a loss of power."""
+    for place in (Path(root, path), *(Path(root, above) for above in Path(path).parents)):
+        descriptor = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def get_from_folder(root: str, path: str) -> bytes | None:

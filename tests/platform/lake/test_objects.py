@@ -93,3 +93,24 @@ def test_a_root_that_leads_elsewhere_now_is_followed(tmp_path: Path) -> None:
     root.symlink_to(green)
     obstore.put(folder_store(str(root)), "two.json", b"2")
     assert (blue / "one.json").exists() and (green / "two.json").exists()
+
+
+@pytest.mark.parametrize("create", [False, True])
+def test_what_people_asked_for_is_on_the_disk_before_it_is_said_to_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, create: bool
+) -> None:
+    settled: list[str] = []
+    fsync = os.fsync
+
+    def noting(descriptor: int) -> None:
+        settled.append(str(Path(f"/proc/self/fd/{descriptor}").resolve()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    lake = Lake(str(tmp_path))
+    lake.put("_batches/pos/1.json", b"{}", create=create)
+    assert settled == []
+    for path in ("_rights/restricted/1.json", "_erasures/secret"):
+        lake.put(path, b"{}", create=create)
+        above = [str(place) for place in (tmp_path / path).parents if place.is_relative_to(tmp_path)]
+        assert set(above) <= set(settled) and any(place.startswith(str(tmp_path / path)) for place in settled)
