@@ -35,7 +35,7 @@ CONTACT_COLUMNS = {"email": "EMAIL_ADDRESS", "phone": "PHONE_NUMBER"}  # in bron
 GROUPED = "bronze.grouped_records"  # records that groups are made of; see `sources.grouping`
 _SECRET, _LIST = "_erasures/secret", "_erasures/digests.json"
 _UNFINISHED = "_erasures/unfinished"
-_DONE = "_erasures/done"
+DONE = "_erasures/done"  # notes of erasures that ended, by digest of the person
 
 
 def masked(table: type[Table], frame: pl.DataFrame) -> pl.DataFrame:
@@ -146,19 +146,19 @@ def unfinished_erasures(lake: Lake) -> dict[str, Identifiers]:
 def end_erasure(lake: Lake, person_id: str) -> None:
     """Nothing of the person is left: its note goes too. That somebody was erased stays, under a digest."""
     ended = {"ended_at": datetime.now(UTC).isoformat(timespec="seconds")}
-    lake.put(f"{_DONE}/{person_digest(lake, person_id)}.json", json.dumps(ended).encode())
+    lake.put(f"{DONE}/{person_digest(lake, person_id)}.json", json.dumps(ended).encode())
     lake.delete([f"{_UNFINISHED}/{person_id}.json"])
 
 
 def erasures(lake: Lake) -> list[datetime]:
     """When erasures ended, oldest first."""
-    notes = (json.loads(lake.get(path) or b"{}") for path in lake.objects(_DONE))
+    notes = (json.loads(lake.get(path) or b"{}") for path in lake.objects(DONE))
     return sorted(datetime.fromisoformat(note["ended_at"]) for note in notes if note)
 
 
 def erased_at(lake: Lake, digest: str) -> datetime | None:
     """When the erasure ended of the person whose id has this keyed digest; None where there was none."""
-    note = lake.get(f"{_DONE}/{digest}.json")
+    note = lake.get(f"{DONE}/{digest}.json")
     return datetime.fromisoformat(json.loads(note)["ended_at"]) if note else None
 
 
@@ -371,9 +371,22 @@ class ErasedList:
 
 
 def erased_list(read: Callable[[str], bytes | None]) -> ErasedList | None:
-    """The list of a lake, or a backup of one, whose objects ``read`` gives by path; None before the first erasure."""
-    secret, stored = read(_SECRET), read(_LIST)
-    return ErasedList(secret, frozenset(json.loads(stored))) if secret and stored else None
+    """The list of a lake, or a backup of one, whose objects ``read`` gives by path; None before the first erasure.
+
+    Raises:
+        LakeError: it is cut or empty.
+    """
+    secret, stored = secret_of(read), read(_LIST)
+    if stored is None:
+        return None
+    if not secret:
+        raise LakeError(f"{_SECRET} is empty or gone, and the list of erasures says nothing without it")
+    return ErasedList(secret, frozenset(_listed(stored)))
+
+
+def secret_of(read: Callable[[str], bytes | None]) -> bytes | None:
+    """What a lake keys its digests by, and so what tells it from others; None where it has made none yet."""
+    return read(_SECRET)
 
 
 def carry_erasures(lake: Lake, later: ErasedList) -> None:
@@ -385,7 +398,11 @@ def carry_erasures(lake: Lake, later: ErasedList) -> None:
     lake.put(_SECRET, later.secret, create=True)
     if _secret(lake) != later.secret:
         raise LakeError(f"{lake.root}: the list of erasures is keyed by the secret of another lake")
-    lake.put(_LIST, json.dumps(sorted({*_digests(lake), *later.digests})).encode())
+    try:
+        known = _digests(lake)
+    except LakeError:
+        known = []  # a later state knows them all
+    lake.put(_LIST, json.dumps(sorted({*known, *later.digests})).encode())
 
 
 def _secret(lake: Lake) -> bytes:
@@ -405,7 +422,17 @@ def person_digest(lake: Lake, person_id: str) -> str:
 
 def _digests(lake: Lake) -> list[str]:
     stored = lake.get(_LIST)
-    return list(json.loads(stored)) if stored else []
+    return [] if stored is None else _listed(stored)
+
+
+def _listed(stored: bytes) -> list[str]:
+    try:
+        found = json.loads(stored)
+    except ValueError:
+        found = None
+    if not isinstance(found, list):
+        raise LakeError(f"{_LIST}, the list of who was erased, cannot be read; restore it from a backup")
+    return [str(each) for each in found]
 
 
 def _digest(secret: bytes, identifier: str) -> str:

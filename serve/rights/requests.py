@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 from customer360.models.identity.registry.stewardship import golden_text
 from customer360.pipelines.rules import Right, RightsRules
 from customer360.platform import audit, privacy, purposes
-from customer360.platform.errors import Customer360Error
+from customer360.platform.errors import Customer360Error, LakeError
 from customer360.platform.lake import Lake
 from customer360.platform.run import lake_of
 from customer360.platform.settings import Settings
@@ -112,16 +112,16 @@ def _credible(received_on: date | None) -> date:
 
 def requests(lake: Lake) -> list[Request]:
     """All requests, those that are due first at the top, done ones last."""
-    found = [_request(json.loads(lake.get(path) or b"{}")) for path in lake.objects(FOLDER)]
+    found = [parsed(path, lake.get(path) or b"") for path in lake.objects(FOLDER)]
     return sorted(found, key=lambda r: (r.state != "open", r.due_on, r.number))
 
 
 def request_of(lake: Lake, number: int) -> Request:
-    """Raises NoSuchRequest."""
+    """Raises NoSuchRequest, and LakeError as `parsed`."""
     data = lake.get(_path(number))
     if data is None:
         raise NoSuchRequest(f"there is no request {number}; `customer360 rights list` shows them")
-    return _request(json.loads(data))
+    return parsed(_path(number), data)
 
 
 def ready(settings: Settings, number: int, identity: str) -> Request:
@@ -182,6 +182,15 @@ def _text(asked: Request) -> bytes:
     return json.dumps(asdict(asked), default=str, ensure_ascii=False).encode()
 
 
-def _request(stored: dict[str, Any]) -> Request:
-    dates = {name: date.fromisoformat(stored[name]) for name in ("received_on", "due_on")}
-    return Request(**stored | dates)
+def parsed(path: str, data: bytes) -> Request:
+    """The request that an object holds.
+
+    Raises:
+        LakeError: it is cut, or no request.
+    """
+    try:
+        stored: dict[str, Any] = json.loads(data)
+        dates = {name: date.fromisoformat(stored[name]) for name in ("received_on", "due_on")}
+        return Request(**stored | dates)
+    except (ValueError, KeyError, TypeError):
+        raise LakeError(f"{path} is no request that can be read; restore it from a backup") from None
