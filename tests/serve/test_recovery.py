@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner, Result
 
 from customer360.platform import access, privacy, restrictions
+from customer360.platform.backup import Repository
 from customer360.platform.backup.trees import FolderTree
 from customer360.platform.lake import Lake
 from customer360.serve import jobs, recovery
@@ -375,6 +376,19 @@ def test_what_links_lead_to_is_backed_up_and_a_root_that_is_a_link_stays_one(sho
     assert said.exit_code == 0 and "nothing is damaged" in said.output, said.output
     assert shop.lake.scan("silver.identities").collect().height == 5
     assert (tmp_path / "state").is_symlink() and (disk / "state/online/CURRENT").exists()
+
+
+def test_a_link_to_a_folder_above_is_named_and_not_followed(shop: Any, tmp_path: Path) -> None:
+    """Else lake and repository would be in the state folder once more, and what lies beside them."""
+    (tmp_path / "private.txt").write_text("nobody's business")
+    for link, target in (("state/up", ".."), ("state/online/top", "/"), ("state/self", "."), ("lake/up", "..")):
+        (tmp_path / link).symlink_to(target)
+    said = customer360(tmp_path, "backup", str(tmp_path / "backups"))
+    told = " ".join(said.output.split())
+    for link in ("up", "online/top", "self", "lake: up"):
+        assert f"left out: {link} (a link to a folder above it)" in told
+    (snapshot,) = Repository(str(tmp_path / "backups"), {}).snapshots()
+    assert not [path for area in snapshot.files.values() for path in area if {"up", "top", "self"} & {*path.split("/")}]
 
 
 # ---- a whole retailer ----------------------------------------------------------------------------------------------
