@@ -37,7 +37,7 @@ CONTACT_COLUMNS = {"email": "EMAIL_ADDRESS", "phone": "PHONE_NUMBER"}  # in bron
 GROUPED = "bronze.grouped_records"  # records that groups are made of; see `sources.grouping`
 _SECRET, _LIST = "_erasures/secret", "_erasures/digests.json"
 _UNFINISHED = "_erasures/unfinished"
-_DONE = "_erasures/done"
+DONE = "_erasures/done"  # notes of erasures that ended, by digest of the person
 
 
 def masked(table: type[Table], frame: pl.DataFrame) -> pl.DataFrame:
@@ -148,18 +148,18 @@ def unfinished_erasures(lake: Lake) -> dict[str, Identifiers]:
 def end_erasure(lake: Lake, person_id: str) -> None:
     """Nothing of the person is left: its note goes too. That somebody was erased stays, under a digest."""
     ended = {"ended_at": datetime.now(UTC).isoformat(timespec="seconds")}
-    lake.put(f"{_DONE}/{person_digest(lake, person_id)}.json", json.dumps(ended).encode())
+    lake.put(f"{DONE}/{person_digest(lake, person_id)}.json", json.dumps(ended).encode())
     lake.delete([f"{_UNFINISHED}/{person_id}.json"])
 
 
 def erasures(lake: Lake) -> list[datetime]:
     """When erasures ended, oldest first."""
-    return sorted(datetime.fromisoformat(_note(lake, path)["ended_at"]) for path in lake.objects(_DONE))
+    return sorted(datetime.fromisoformat(_note(lake, path)["ended_at"]) for path in lake.objects(DONE))
 
 
 def erased_at(lake: Lake, digest: str) -> datetime | None:
     """When the erasure ended of the person whose id has this keyed digest; None where there was none."""
-    path = f"{_DONE}/{digest}.json"
+    path = f"{DONE}/{digest}.json"
     return None if lake.get(path) is None else datetime.fromisoformat(_note(lake, path)["ended_at"])
 
 
@@ -176,7 +176,7 @@ def check(lake: Lake, path: str) -> None:
 def _note(lake: Lake, path: str) -> dict[str, Any]:
     """What is noted of one erasure, begun or ended."""
     note = parsed(lake, path)
-    wanted = {"ended_at"} if path.startswith(_DONE) else {"facts", "names"}
+    wanted = {"ended_at"} if path.startswith(DONE) else {"facts", "names"}
     if not isinstance(note, dict) or not wanted <= note.keys():
         raise unlike(lake, path)
     return note
@@ -400,9 +400,22 @@ class ErasedList:
 
 
 def erased_list(read: Callable[[str], bytes | None]) -> ErasedList | None:
-    """The list of a lake, or a backup of one, whose objects ``read`` gives by path; None before the first erasure."""
-    secret, stored = read(_SECRET), read(_LIST)
-    return ErasedList(secret, frozenset(json.loads(stored))) if secret and stored else None
+    """The list of a lake, or a backup of one, whose objects ``read`` gives by path; None before the first erasure.
+
+    Raises:
+        LakeError: it is cut or empty.
+    """
+    secret, stored = secret_of(read), read(_LIST)
+    if stored is None:
+        return None
+    if not secret:
+        raise LakeError(f"{_SECRET} is empty or gone, and the list of erasures says nothing without it")
+    return ErasedList(secret, frozenset(_listed(stored)))
+
+
+def secret_of(read: Callable[[str], bytes | None]) -> bytes | None:
+    """What a lake keys its digests by, and so what tells it from others; None where it has made none yet."""
+    return read(_SECRET)
 
 
 def carry_erasures(lake: Lake, later: ErasedList) -> None:
@@ -414,7 +427,11 @@ def carry_erasures(lake: Lake, later: ErasedList) -> None:
     lake.put(_SECRET, later.secret, create=True)
     if _secret(lake) != later.secret:
         raise LakeError(f"{lake.root}: the list of erasures is keyed by the secret of another lake")
-    lake.put(_LIST, json.dumps(sorted({*_digests(lake), *later.digests})).encode())
+    try:
+        known = _digests(lake)
+    except LakeError:
+        known = []  # a later state knows them all
+    lake.put(_LIST, json.dumps(sorted({*known, *later.digests})).encode())
 
 
 def _secret(lake: Lake) -> bytes:
@@ -440,6 +457,16 @@ def _digests(lake: Lake) -> list[str]:
     if not isinstance(listed, list | None):
         raise unlike(lake, _LIST)
     return list(listed or [])
+
+
+def _listed(stored: bytes) -> list[str]:
+    try:
+        found = json.loads(stored)
+    except ValueError:
+        found = None
+    if not isinstance(found, list):
+        raise LakeError(f"{_LIST}, the list of who was erased, cannot be read; restore it from a backup")
+    return [str(each) for each in found]
 
 
 def _digest(secret: bytes, identifier: str) -> str:

@@ -152,12 +152,13 @@ def restore(
     if into is not None:
         _restore_configs(repository, snapshot, into)
     restored_lake = lake_of(places)
-    since.carry_rights(restored_lake, later.rights)
+    notices = later.notices + since.carry_rights(restored_lake, later.rights)
     restored_lake.delete([path for path in (jobs.HEEDED,) if restored_lake.get(path) is not None])
     erased = _erase_again(places, later.erased)
+    since.carry_ended(restored_lake, later.ended)
     jobs.heed_refusals(places)
     marks.end(lake, state)
-    return Restored(snapshot, places, size, erased, tuple(doctor.findings(places)), later.notices)
+    return Restored(snapshot, places, size, erased, tuple(doctor.findings(places)), notices)
 
 
 def targets_of(settings: Settings) -> tuple[marks.Target, marks.Target]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from customer360.platform import privacy, restrictions
 from customer360.platform.backup import LAKE, BackupError, Repository
 from customer360.platform.backup.repository import Snapshot
-from customer360.platform.errors import ConfigError
+from customer360.platform.errors import ConfigError, LakeError
 from customer360.platform.lake import Lake
 from customer360.platform.privacy import ErasedList
 from customer360.platform.run import lake_of
@@ -21,51 +22,94 @@ from customer360.serve.rights import requests
 
 RIGHTS = "_rights"
 TOGETHER = f"{RIGHTS}/restricted.json"  # what all requests restrict, in one object
+_FIRST = "_delta_log/00000000000000000000.json"  # names its table by a random id
 _SAME = ("kind", "law", "received_on")  # of a request, whatever became of it
 _Read = Callable[[str], bytes | None]
 
 
 @dataclass(frozen=True)
 class Since:
-    """Lists of erasures; objects of rights by path, of each later state, oldest first; what could not be read."""
+    """Lists of erasures; objects of rights, and notes of erasures that ended, by path, of each later state, oldest
+    first; what could not be read or is of another lake."""
 
     erased: tuple[ErasedList, ...]
     rights: tuple[Mapping[str, bytes], ...]
+    ended: tuple[Mapping[str, bytes], ...]
     notices: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Later:
+    """A state after the backup: where it is, how its objects are read, and the paths of those that may be carried."""
+
+    where: str
+    read: _Read
+    paths: tuple[str, ...]
+    is_named: bool = True  # somebody said that it is one of the same lake
+
+    def erased(self) -> ErasedList | None:
+        return privacy.erased_list(self.read)
+
+    def said(self, notices: list[str]) -> dict[str, bytes]:
+        """Its objects, but for those that cannot be read."""
+        held = {path: data for path in self.paths if (data := self.read(path)) is not None}
+        for path in [path for path, data in held.items() if not _is_whole(path, data)]:
+            del held[path]
+            notices.append(f"{self.where}: {path} cannot be read and was not carried; mend it there, restore again")
+        return held
+
+
 def of(settings: Settings, places: Settings, repository: Repository, snapshot: Snapshot, erasures: str | None) -> Since:
-    """What later states than a snapshot say; ``places`` is where it goes.
+    """What later states than a snapshot say; ``places`` is where it goes. Of the lake that the settings name only what
+    is shown to be the one that was backed up counts.
 
     Raises:
         ConfigError: ``erasures`` is no lake.
-        BackupError: a later state is one of another lake.
+        BackupError: a later state is one of another lake, or nobody knows who was erased before the backup.
     """
     notices: list[str] = []
-    lists, rights = [], []
+    lists, rights, ended = [], [], []
     files = snapshot.files.get(LAKE, {})
 
     def then(path: str) -> bytes | None:
         return b"".join(repository.read(files[path])) if path in files else None
 
-    before = privacy.erased_list(then)
-    for read, paths in (*_backups(repository, snapshot, notices), *_lakes(settings, places, erasures)):
-        found = privacy.erased_list(read)
-        said = {path: data for path in paths if (data := read(path)) is not None}
-        if (found and before and found.secret != before.secret) or any(
-            _differs(then(p), d) for p, d in said.items() if p.startswith(requests.FOLDER)
-        ):
+    for later in (*_backups(repository, snapshot, then, notices), *_lakes(settings, places, erasures)):
+        said = later.said(notices)
+        if _is_another(then, later.read, said):
             raise BackupError(
                 f"{repository.root}: the lake that the settings or --erasures name is another one than was backed up: "
                 f"its list of erasures or its requests are others; let them name the one of this backup, or none"
             )
+        if not later.is_named and not _is_shown(then, later.read, files):
+            unshown = f"{later.where}: nothing shows that it is the lake of this backup, so nothing was carried from it"
+            notices += [f"{unshown}; if it is, restore with --erasures {later.where}"] if later.paths else []
+            continue
+        try:
+            found = later.erased()
+        except LakeError as fault:
+            notices.append(f"{later.where}: {fault}; whoever was erased since the backup may be in it again")
+            found = None
         lists += [found] if found is not None else []
-        rights += [said]
-    return Since(tuple(lists), tuple(each for each in rights if each), tuple(notices))
+        rights.append({path: data for path, data in said.items() if path.startswith(f"{RIGHTS}/")})
+        # Without the list nobody is erased again, and then nobody may be said to be.
+        ended.append({path: said[path] for path in said.keys() - rights[-1].keys() if found is not None})
+    _check_list(then, snapshot, lists)
+    return Since(tuple(lists), tuple(filter(None, rights)), tuple(filter(None, ended)), tuple(notices))
 
 
-def _backups(repository: Repository, snapshot: Snapshot, notices: list[str]) -> Iterator[tuple[_Read, list[str]]]:
-    """The newest later backup whose lists can be read: nothing ever leaves them."""
+def _check_list(then: _Read, snapshot: Snapshot, later: list[ErasedList]) -> None:
+    """Later lists name everybody whom the one of the backup does: nothing ever leaves them."""
+    try:
+        privacy.erased_list(then)
+    except LakeError as fault:
+        if not later:
+            raise BackupError(f"backup {snapshot.id}: {fault}, as --at names it") from None
+
+
+def _backups(repository: Repository, snapshot: Snapshot, then: _Read, notices: list[str]) -> list[_Later]:
+    """The newest later backup whose list can be read, for nothing ever leaves one, and those after it."""
+    found: list[_Later] = []
     for identifier in reversed([each for each in repository.ids() if each > snapshot.id]):
         try:
             files = repository.snapshot(identifier).files.get(LAKE, {})
@@ -77,43 +121,103 @@ def _backups(repository: Repository, snapshot: Snapshot, notices: list[str]) -> 
                 f"if a later lake is left, restore with --erasures LAKE"
             )
             continue
-        yield held.get, [path for path in paths if path.startswith(f"{RIGHTS}/")]
-        return
+        later = _Later(f"backup {identifier}", held.get, _carried(paths))
+        if _is_another(then, later.read, later.said([])):
+            notices.append(f"backup {identifier} is of another lake; nothing was carried from it")
+            continue
+        found.append(later)
+        try:
+            later.erased()
+            break
+        except LakeError:
+            continue  # `of` tells of it
+    return found[::-1]
 
 
-def _lakes(settings: Settings, places: Settings, erasures: str | None) -> Iterator[tuple[_Read, list[str]]]:
+def _lakes(settings: Settings, places: Settings, erasures: str | None) -> Iterator[_Later]:
     roots = [settings.lake.root] if settings.lake.root not in (erasures, places.lake.root) else []
-    for lake in [
-        *(lake_of(settings) for _ in roots),
-        *([Lake(erasures, settings.lake.storage_options)] if erasures else []),
+    for lake, is_named in [
+        *((lake_of(settings), False) for _ in roots),
+        *([(Lake(erasures, settings.lake.storage_options), True)] if erasures else []),
     ]:
         if lake.is_remote or Path(lake.root).is_dir():
-            yield lake.get, lake.objects(f"{RIGHTS}/")
-        elif erasures and lake.root == str(Path(erasures).absolute()):
+            paths = (*lake.objects(f"{RIGHTS}/"), *lake.objects("_erasures/"))
+            yield _Later(lake.root, lake.get, _carried(paths), is_named)
+        elif is_named:
             raise ConfigError(f"--erasures {erasures}: there is no lake")
+
+
+def _carried(paths: Iterable[str]) -> tuple[str, ...]:
+    return tuple(path for path in paths if path.startswith((f"{RIGHTS}/", f"{privacy.DONE}/")))
+
+
+def _is_another(then: _Read, now: _Read, said: Mapping[str, bytes]) -> bool:
+    """Whether a state is one of another lake: keyed by another secret, or with another request of some number."""
+    one, other = privacy.secret_of(then), privacy.secret_of(now)
+    asked = {path: data for path, data in said.items() if path.startswith(requests.FOLDER)}
+    return bool(one and other and one != other) or any(_differs(then(path), data) for path, data in asked.items())
+
+
+def _is_shown(then: _Read, now: _Read, paths: Iterable[str]) -> bool:
+    """Whether a state is one of the same lake: it has the same secret, or a table that began with the same commit."""
+    secret = privacy.secret_of(then)
+    if secret is not None and secret == privacy.secret_of(now):
+        return True
+    return any(now(path) == then(path) for path in paths if path.endswith(_FIRST))
+
+
+def _is_whole(path: str, data: bytes) -> bool:
+    """Whether an object is what its path says."""
+    try:
+        if path.startswith(requests.FOLDER):
+            requests.request_in(path, data)
+        elif path.startswith(privacy.DONE):
+            datetime.fromisoformat(json.loads(data)["ended_at"])
+        else:
+            kept = json.loads(data)
+            for each in kept.values() if path == TOGETHER else [kept]:
+                {*each["accounts"], *each["purposes"]}
+    except (LakeError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return True
 
 
 def _differs(stored: bytes | None, later: bytes) -> bool:
     """Whether the object of a request is one of another request."""
-    if stored is None:
+    if stored is None or not _is_whole(requests.FOLDER, stored):
         return False
     one, other = ({name: json.loads(each).get(name) for name in _SAME} for each in (stored, later))
     return one != other
 
 
-def carry_rights(lake: Lake, states: Iterable[Mapping[str, bytes]]) -> None:
+def carry_rights(lake: Lake, states: Iterable[Mapping[str, bytes]]) -> tuple[str, ...]:
     """Put requests, and what they restrict, of later states in place of those of a restored lake. Nothing that is
-    restricted there is dropped, but by a request that a later state says is released."""
+    restricted there is dropped, but by a request that a later state says is released. Requests that cannot be read."""
+    notices = []
     for path, data in ((path, data) for state in states for path, data in sorted(state.items())):
         lake.put(path, _merged(lake.get(path), data) if path == TOGETHER else data)
-    for request in requests.requests(lake) if lake.objects(requests.FOLDER) else []:
+    for path in lake.objects(requests.FOLDER):
+        try:
+            request = requests.request_in(path, lake.get(path) or b"")
+        except LakeError as fault:
+            notices.append(f"{lake.root}: {fault}")
+            continue
         if request.state == "released":
             restrictions.release(lake, request.number)
+    return tuple(notices)
+
+
+def carry_ended(lake: Lake, states: Iterable[Mapping[str, bytes]]) -> None:
+    """Note in a restored lake, too, that erasures of later states ended: requests name their persons by digest alone.
+    Call it when nobody of them is left in it."""
+    for path, data in ((path, data) for state in states for path, data in sorted(state.items())):
+        lake.put(path, data, create=True)
 
 
 def _merged(stored: bytes | None, later: bytes) -> bytes:
     """Restrictions by request, of both."""
-    return json.dumps(json.loads(stored or b"{}") | json.loads(later), sort_keys=True).encode()
+    kept = json.loads(stored) if stored is not None and _is_whole(TOGETHER, stored) else {}
+    return json.dumps(kept | json.loads(later), sort_keys=True).encode()
 
 
-__all__ = ["Since", "carry_rights", "of"]
+__all__ = ["Since", "carry_ended", "carry_rights", "of"]

@@ -26,6 +26,7 @@ from customer360.platform.backup.trees import tree_at as tree_at
 from customer360.platform.lake import Lake
 
 LAKE, STATE, CONFIGS = "lake", "state", "configs"
+ROUND = "a link to a folder above it"
 TRIES = 5  # of a whole backup that something changed under
 
 
@@ -63,6 +64,9 @@ def _taken(
     of_lake, of_state = trees
     heads = states.heads(of_state)
     state, left_out = states.state_of(of_state, repository, known[STATE])
+    left_out |= dict.fromkeys(of_state.rounds(), ROUND)
+    if isinstance(of_lake, FolderTree):
+        left_out |= {f"{LAKE}: {path}": ROUND for path in of_lake.rounds()}
     moment = lakes.moment_of(of_lake, repository, known[LAKE])
     if states.heads(of_state) != heads and not is_last:
         raise Changed(f"{of_state.root} changed while it was copied")

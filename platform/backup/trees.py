@@ -83,9 +83,17 @@ class FolderTree:
         stamp = f"{stat.st_ino} {stat.st_mtime_ns} {stat.st_ctime_ns}"
         return Seen(stat.st_size, stamp) if (self._home / path).is_file() else None
 
+    def rounds(self) -> list[str]:
+        """Links to a folder above them, which are not followed."""
+        found: list[Path] = []
+        for _ in files_below(self._home, found):
+            pass
+        return sorted(each.relative_to(self._home).as_posix() for each in found)
+
     def folders(self, prefix: str = "") -> list[str]:
         home = self._home / prefix
-        found = [each for each in home.iterdir() if each.is_dir()] if home.is_dir() else []
+        above = {_inode(each) for each in (home.resolve(), *home.resolve().parents)} if home.is_dir() else set()
+        found = [each for each in home.iterdir() if each.is_dir() and _inode(each) not in above] if above else []
         return sorted(each.relative_to(self._home).as_posix() for each in found)
 
     def read(self, path: str) -> Iterator[bytes]:
@@ -156,22 +164,37 @@ class StoreTree:
         return all(meta["path"] in but for page in obstore.list(self._store) for meta in page)
 
 
-def files_below(root: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
-    """Files below a folder, also where a link leads to a folder or file; a link back to a folder that leads here ends
-    there, so that no loop is without end."""
+def files_below(root: Path, rounds: list[Path] | None = None) -> Iterator[Path]:
+    """Files below a folder, also where a link leads to a folder or file; a link to a folder above it, or above the
+    root, ends there, so that no loop is without end and nothing beside the root is read. Such links go to ``rounds``.
+    """
     try:
-        stat = root.stat()
-        entries = sorted(root.iterdir())
+        home = root.resolve(strict=True)
+    except (OSError, RuntimeError):  # there is none, or a link that leads to itself
+        return
+    above = frozenset(map(_inode, {*home.parents, *root.absolute().parents}))
+    yield from _files(root, above, [] if rounds is None else rounds)
+
+
+def _files(folder: Path, above: frozenset[tuple[int, int]], rounds: list[Path]) -> Iterator[Path]:
+    try:
+        here = _inode(folder)
+        entries = sorted(folder.iterdir()) if here not in above else None
     except (FileNotFoundError, NotADirectoryError):
         return
-    here = (stat.st_dev, stat.st_ino)
-    if here in above:
+    if entries is None:
+        rounds.append(folder)
         return
     for entry in entries:
         if entry.is_dir():
-            yield from files_below(entry, above | {here})
+            yield from _files(entry, above | {here}, rounds)
         else:
             yield entry
+
+
+def _inode(folder: Path) -> tuple[int, int]:
+    stat = folder.stat()
+    return stat.st_dev, stat.st_ino
 
 
 def make_folder(folder: Path) -> None:

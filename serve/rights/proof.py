@@ -7,16 +7,17 @@ without the lake can make one, and its digest stands in the audit.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import hmac
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from fnmatch import fnmatch
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from customer360.platform import audit, privacy
+from customer360.platform import audit, privacy, telemetry
 from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import Lake
 from customer360.platform.run import lake_of
@@ -38,12 +39,14 @@ class NotSigned(Customer360Error):
 @dataclass(frozen=True)
 class Remains:
     """A file that still tells who the person is: kinds of values, or why it cannot be looked at. Where its own name
-    does, the name is covered."""
+    does, the name is covered. ``size`` and ``digest`` (keyed) find it again where its content tells."""
 
     store: str
     place: str
     kinds: tuple[str, ...]
     unread: str = ""
+    size: int | None = None
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,18 +77,27 @@ def prove(settings: Settings, person: str, traces: Traces, also: tuple[Path, ...
     files: list[Found] = []
     for store in stores(settings, also):
         paths = [path for path in store.paths() if not (store.name == "lake" and path.startswith(NOTES))]
-        found = [(store, path, store.size(path)) for path in paths]
+        found = [(store, path, store.size(path) or 0) for path in paths]
         looked_at[f"{store.name} {store.root}"] = {"files": len(found), "bytes": sum(size for _, _, size in found)}
         files += found
     hits = zip(files, search(files, traces, settings.execution), strict=True)
-    remains = [_remains(store, traces, hit) for (store, _, _), hit in hits if hit]
+    remains = [_remains(lake, store, traces, path, hit) for (store, path, _), hit in hits if hit]
     now = datetime.now(UTC).isoformat(timespec="seconds")
     who = privacy.person_digest(lake, person)
     return Proof(who, now, traces.kinds, traces.common, looked_at, tuple(remains))
 
 
-def _remains(store: Store, traces: Traces, hit: Hit) -> Remains:
-    return Remains(store.name, traces.covered(hit.place, privacy.MASK), hit.kinds, hit.unread)
+def _remains(lake: Lake, store: Store, traces: Traces, path: str, hit: Hit) -> Remains:
+    place = traces.covered(hit.place, privacy.MASK)
+    found = Remains(store.name, place, hit.kinds, hit.unread)
+    if place != hit.place and store.search(traces, path, is_named=False) is None:
+        return found  # its name alone tells
+    return replace(found, size=store.size(path), digest=_keyed(lake, store.digest(path)))
+
+
+def _keyed(lake: Lake, digest: str) -> str:
+    """A digest by which nobody can try what a small file held."""
+    return privacy.keyed_digest(lake, f"FILE/{digest}") if digest else ""
 
 
 # ---- signed reports -------------------------------------------------------------------------------------------------
@@ -135,17 +147,37 @@ def newest_report(settings: Settings, person: str) -> tuple[Path, dict[str, Any]
 
 
 def standing_remains(settings: Settings, report: dict[str, Any]) -> list[str]:
-    """Files that a report names and that are still there, but for landing files, which are not the platform's."""
-    paths: dict[str, list[str]] = {}
-    for store in stores(settings):
-        paths.setdefault(store.name, []).extend(store.paths())
-    named = [(each["store"], each["place"]) for each in report["remains"] if each["store"] != LANDING]
-    return sorted(place for store, place in named if any(_is_at(place, path) for path in paths.get(store, [])))
+    """Files that a report names and that are still somewhere, but for landing files, which are not the platform's:
+    found by content, whatever they are named now, and by name where the name tells. One that has its name and another
+    content was written anew; that nobody can search it any more is said."""
+    also = tuple(Path(key.removeprefix("also ")) for key in report["looked_at"] if key.startswith("also "))
+    files = [(s, path) for s in stores(settings, also) if s.name != LANDING for path in s.paths()]
+    named = [each for each in report["remains"] if each["store"] != LANDING]
+    contents = _contents(lake_of(settings), files, {each.get("size") for each in named if each.get("digest")})
+    standing, rewritten = [], []
+    for each in named:
+        alike = [store for store, path in files if store.name == each["store"] and _is_at(each["place"], store, path)]
+        by_name = privacy.MASK in each["place"] or not each.get("digest")  # none: a report of before
+        if (by_name and alike) or (each.get("digest") in contents):
+            standing.append(each["place"])
+        elif alike:
+            rewritten.append(each["place"])
+    if rewritten:
+        telemetry.log.warning(
+            f"written anew since the report, and not searched for the person again: {', '.join(sorted(rewritten))}"
+        )
+    return sorted(standing)
 
 
-def _is_at(place: str, path: str) -> bool:
-    """Whether a place of a report is a file, or within it; names may be covered there."""
-    return fnmatch(path, place.replace(privacy.MASK, "*")) or place.startswith(path)
+def _is_at(place: str, store: Store, path: str) -> bool:
+    """Whether a place of a report is a file; values in names are covered there."""
+    return fnmatchcase(store.place(path), "*".join(glob.escape(part) for part in place.split(privacy.MASK)))
+
+
+def _contents(lake: Lake, files: list[tuple[Store, str]], sizes: set[int | None]) -> set[str]:
+    """Keyed digests of the files that have one of some sizes; of all where a size is not known."""
+    alike = [(s, path) for s, path in files if sizes and (None in sizes or s.size(path) in {None, *sizes})]
+    return {_keyed(lake, digest) for store, path in alike if (digest := store.digest(path))}
 
 
 def _signature(lake: Lake, body: dict[str, Any]) -> str:

@@ -8,7 +8,6 @@ happened, the values in them are covered.
 
 from __future__ import annotations
 
-import glob
 import json
 import shutil
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from customer360.platform.privacy import MASK, Identifiers
 from customer360.platform.settings import Settings
 from customer360.platform.traces import Traces
 from customer360.platform.traces.search import in_bytes, in_file
+from customer360.serve.rights.stores import halves
 
 # Written again by whoever misses them.
 MADE_AGAIN = ("_staging/", "_bound/", "_identity/evidence")
@@ -112,10 +112,14 @@ def _without_bounds(traces: Traces, log: str) -> str:
 
 def purge_state(state: Path, star: Path, who: Identifiers) -> int:
     """Remove what a load of the warehouse or a publication that died left beside the files in use, and what was
-    exported for a person who asked. Files that went."""
+    exported for a person who asked. Files that went. A link that leads elsewhere stays, so that the proof names what it
+    leads to: without it nothing would."""
     left = [star.with_suffix(".fresh"), star.with_suffix(".fresh.wal"), *star.parent.glob(f"{star.name}.tmp*")]
     gone = [file for file in left if file.is_file()]
-    gone += [f for f in files_below(state / EXPORTS) if f.is_file() and in_file(who.traces, f, f.name)]
+    exports = state / EXPORTS
+    held = [f for f in files_below(exports) if f.is_file() and in_file(who.traces, f, f.name)]
+    home = exports.resolve()
+    gone += [f for f in held if not f.is_symlink() or f.resolve().is_relative_to(home)]
     for file in gone:
         file.unlink()
     return len(gone)
@@ -124,11 +128,10 @@ def purge_state(state: Path, star: Path, who: Identifiers) -> int:
 def sweep(settings: Settings) -> int:
     """Remove what processes of this machine that died left beside the stores: copies of logs, and half of a restore,
     which goes where nothing is and so cannot be under way. How many there were."""
-    homes = [Path(root).absolute() for root in (settings.lake.root, settings.state) if "://" not in root]
-    halves = [half for home in homes for half in home.parent.glob(f"{glob.escape(home.name)}.restoring-*")]
-    for half in halves:
+    found = halves(settings)
+    for half in found:
         shutil.rmtree(half)
-    return len(halves) + mirror.sweep()
+    return len(found) + mirror.sweep()
 
 
 __all__ = ["EXPORTS", "purge", "purge_state", "sweep"]

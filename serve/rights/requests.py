@@ -12,12 +12,12 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from customer360.models.identity.registry.stewardship import golden_text
 from customer360.pipelines.rules import Right, RightsRules
 from customer360.platform import audit, privacy, purposes
-from customer360.platform.errors import Customer360Error
+from customer360.platform.errors import Customer360Error, LakeError
 from customer360.platform.lake import Lake
 from customer360.platform.lake.damage import parsed, unlike
 from customer360.platform.run import lake_of
@@ -216,7 +216,23 @@ def stored(lake: Lake, path: str) -> Request | None:
     if said is None:
         return None
     try:
-        dates = {name: date.fromisoformat(said[name]) for name in ("received_on", "due_on")}
-        return Request(**said | dates)
+        return _request(said)
     except (KeyError, TypeError, ValueError):
         raise unlike(lake, path) from None
+
+
+def request_in(path: str, data: bytes) -> Request:
+    """The request that an object holds, whichever lake it is of.
+
+    Raises:
+        LakeError: it is cut, or no request.
+    """
+    try:
+        return _request(json.loads(data))
+    except (ValueError, KeyError, TypeError):
+        raise LakeError(f"{path} is no request that can be read; restore it from a backup") from None
+
+
+def _request(said: dict[str, Any]) -> Request:
+    dates = {name: date.fromisoformat(said[name]) for name in ("received_on", "due_on")}
+    return Request(**said | dates)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,23 +41,40 @@ class Store:
         elif folder.is_file():
             yield ""
 
-    def size(self, path: str) -> int:
-        """Bytes of a file; 0 where it is gone, or the store does not tell it without a request an object."""
-        try:
-            return 0 if "://" in self.root else (Path(self.root) / path).stat().st_size
-        except OSError:  # gone, or not to be looked at: the search says so
-            return 0
+    def place(self, path: str) -> str:
+        """How a file is named to people."""
+        return path or Path(self.root).name
 
-    def search(self, traces: Traces, path: str, known: set[bytes] | None = None) -> Hit | None:
-        """What a file holds of some traces; ``known`` as in ``traces.search.in_content``."""
+    def search(
+        self, traces: Traces, path: str, known: set[bytes] | None = None, *, is_named: bool = True
+    ) -> Hit | None:
+        """What a file holds of some traces, its name included unless it is not ``is_named``; ``known`` as in
+        ``traces.search.in_content``."""
+        place = self.place(path) if is_named else ""
         if "://" not in self.root:
-            found = in_file(traces, Path(self.root) / path, path or Path(self.root).name, dict(READERS), known)
+            found = in_file(traces, Path(self.root) / path, place, dict(READERS), known)
         else:
-            found = in_content(traces, Lake(self.root, dict(self.options)).get(path) or b"", path, known)
+            found = in_content(traces, Lake(self.root, dict(self.options)).get(path) or b"", place, known)
         if found and path.startswith(_NUMBERS_ONLY) and self.name == "state":
             kinds = tuple(kind for kind in found.kinds if kind != "person")
             return Hit(found.place, kinds, found.unread) if kinds or found.unread else None
         return found
+
+    def size(self, path: str) -> int | None:
+        """Bytes of a file; None where that takes a request of its own, or there is no file."""
+        file = Path(self.root) / path
+        return file.stat().st_size if "://" not in self.root and file.is_file() else None
+
+    def digest(self, path: str) -> str:
+        """SHA-256 of a file's bytes; empty where they cannot be read."""
+        if "://" in self.root:
+            data = Lake(self.root, dict(self.options)).get(path)
+            return hashlib.sha256(data).hexdigest() if data is not None else ""
+        try:
+            with open(Path(self.root) / path, "rb") as handle:
+                return hashlib.file_digest(handle, "sha256").hexdigest()
+        except OSError:
+            return ""
 
 
 def stores(settings: Settings, also: tuple[Path, ...] = ()) -> list[Store]:
@@ -64,8 +83,15 @@ def stores(settings: Settings, also: tuple[Path, ...] = ()) -> list[Store]:
     found = [Store("lake", lake.root, tuple(lake.storage_options.items())), Store("state", _absolute(settings.state))]
     found += [Store("models", folder) for folder in _tracking(settings)]
     found += [Store(LANDING, _absolute(settings.landing), tuple(settings.landing_options.items()))]
+    found += [Store("half of a restore", str(half)) for half in halves(settings)]
     found += [Store("also", _absolute(str(path))) for path in also]
     return [store for store in found if not any(_within(store, other) for other in found if other != store)]
+
+
+def halves(settings: Settings) -> list[Path]:
+    """What restores that were cut short left beside lake and state folder, or beside what a link there leads to."""
+    homes = [Path(root).resolve() for root in (settings.lake.root, settings.state) if "://" not in root]
+    return sorted(half for home in homes for half in home.parent.glob(f"{glob.escape(home.name)}.restoring-*"))
 
 
 def _absolute(place: str) -> str:
@@ -85,4 +111,4 @@ def _tracking(settings: Settings) -> list[str]:
     return [unquote(parts.path)] if parts.scheme == "file" else [] if "://" in uri or not uri else [_absolute(uri)]
 
 
-__all__ = ["LANDING", "NOTES", "Store", "stores"]
+__all__ = ["LANDING", "NOTES", "Store", "halves", "stores"]

@@ -13,7 +13,8 @@ import pytest
 from starlette.testclient import TestClient
 from typer.testing import CliRunner, Result
 
-from customer360.platform import access, privacy
+from customer360.platform import access, privacy, restrictions
+from customer360.platform.backup import Repository
 from customer360.platform.backup.trees import FolderTree
 from customer360.platform.lake import Lake
 from customer360.serve import jobs, recovery
@@ -201,10 +202,10 @@ def request(number: int, **other: Any) -> tuple[str, bytes]:
 
 def test_what_people_asked_for_since_the_backup_holds(shop: Any, tmp_path: Path, lost: Callable[[], str]) -> None:
     shop.lake.put(*request(1))
-    privacy.restrict(shop.lake, 1, ["POS/3"], ["EMAIL"])
+    restrictions.restrict(shop.lake, 1, ["POS/3"], ["EMAIL"])
     first = lost()
     assert customer360(tmp_path, "restore", str(tmp_path / "backups"), "--at", first).exit_code == 0
-    assert privacy.restrictions(shop.lake) == {"POS/3": {"EMAIL"}}
+    assert restrictions.restrictions(shop.lake) == {"POS/3": {"EMAIL"}}
     assert shop.lake.get(request(1)[0]) == request(1)[1]
     assert Refusals(shop.state).of({"profile": {"person_id": "p_cyd"}, "accounts": ["POS/3"]}) == {"EMAIL"}
 
@@ -213,12 +214,12 @@ def test_what_was_released_since_is_released_and_all_else_stays_restricted(shop:
     store = str(tmp_path / "backups")
     for number, account in ((1, "POS/3"), (2, "POS/2")):
         shop.lake.put(*request(number))
-        privacy.restrict(shop.lake, number, [account], ["EMAIL"])
+        restrictions.restrict(shop.lake, number, [account], ["EMAIL"])
     assert customer360(tmp_path, "backup", store).exit_code == 0
     shop.lake.put(*request(1, state="released"))
-    privacy.release(shop.lake, 1)
+    restrictions.release(shop.lake, 1)
     assert customer360(tmp_path, "restore", store, "--into", str(tmp_path / "new")).exit_code == 0
-    assert privacy.restrictions(Lake(str(tmp_path / "new/lake"))) == {"POS/2": {"EMAIL"}}
+    assert restrictions.restrictions(Lake(str(tmp_path / "new/lake"))) == {"POS/2": {"EMAIL"}}
 
 
 def test_requests_of_another_lake_are_not_taken_for_those_of_this_one(shop: Any, tmp_path: Path) -> None:
@@ -228,6 +229,118 @@ def test_requests_of_another_lake_are_not_taken_for_those_of_this_one(shop: Any,
     said = customer360(tmp_path, "restore", str(tmp_path / "backups"), "--into", str(tmp_path / "new"))
     assert said.exit_code == 1 and "is another one than was backed up" in str(said.exception)
     assert not (tmp_path / "new").exists()
+
+
+def restored(root: Path, *words: str) -> tuple[Lake, str]:
+    """What `restore --into` makes of the first backup while the lake stands, and what it says."""
+    first = min((root / "backups/snapshots").glob("*")).name.removesuffix(".json.gz")
+    said = customer360(root, "restore", str(root / "backups"), "--at", first, "--into", str(root / "new"), *words)
+    assert said.exit_code == 0, said.output + repr(said.exception)
+    return Lake(str(root / "new/lake")), said.output
+
+
+@pytest.mark.parametrize(
+    ("path", "data"),
+    [
+        ("_rights/requests/00000009.json", b'{"num'),
+        ("_rights/requests/00000009.json", b""),
+        ("_rights/requests/00000009.json", b'{"number": 9}'),
+        ("_rights/restricted/00000009.json", b""),
+        ("_rights/restricted/00000009.json", b"[]"),
+        ("_rights/restricted.json", b'{"1": {"acc'),
+        ("_erasures/digests.json", b'["a'),
+        ("_erasures/digests.json", b""),
+        ("_erasures/done/00ff.json", b"{}"),
+    ],
+)
+def test_what_is_damaged_in_the_present_lake_stops_no_restore_and_is_not_carried(
+    shop: Any, tmp_path: Path, path: str, data: bytes
+) -> None:
+    assert customer360(tmp_path, "backup", str(tmp_path / "backups")).exit_code == 0
+    shop.lake.put(*request(1))
+    privacy.person_digest(shop.lake, "p_ann")  # which makes the lake's secret
+    shop.lake.put(path, data)
+    lake, said = restored(tmp_path)
+    assert lake.get(path) is None and lake.get(request(1)[0]) == request(1)[1]
+    assert path in " ".join(said.split()) and "cannot be read" in " ".join(said.split())
+
+
+def test_what_is_damaged_in_the_newest_backup_comes_from_the_one_before(
+    shop: Any, tmp_path: Path, lost: Callable[[], str], erased_again: list[str]
+) -> None:
+    privacy.remember_erasure(shop.lake, ["POS/2"])
+    shop.lake.put(*request(1))
+    assert customer360(tmp_path, "backup", str(tmp_path / "backups")).exit_code == 0
+    shop.lake.put("_erasures/digests.json", b'["a')
+    shop.lake.put(request(1)[0], b'{"num')
+    shop.lake.put(*request(2))
+    first = lost()
+    said = customer360(tmp_path, "restore", str(tmp_path / "backups"), "--at", first)
+    assert said.exit_code == 0 and "cannot be read" in said.output and erased_again == ["p_bob"], said.output
+    assert [shop.lake.get(request(n)[0]) for n in (1, 2)] == [request(n)[1] for n in (1, 2)]
+
+
+def test_a_damaged_list_of_the_backup_itself_is_told_of(shop: Any, tmp_path: Path, erased_again: list[str]) -> None:
+    privacy.remember_erasure(shop.lake, ["POS/2"])
+    good = shop.lake.get("_erasures/digests.json")
+    shop.lake.put("_erasures/digests.json", b'["a')
+    assert customer360(tmp_path, "backup", str(tmp_path / "backups")).exit_code == 0
+    said = customer360(tmp_path, "restore", str(tmp_path / "backups"), "--into", str(tmp_path / "new"))
+    assert "list of who was erased, cannot be read" in str(said.exception) and not (tmp_path / "new").exists()
+    shop.lake.put("_erasures/digests.json", good)
+    assert restored(tmp_path)[0].get("_erasures/digests.json") == good and erased_again == ["p_bob"]
+
+
+def test_nothing_of_a_lake_that_is_not_shown_to_be_this_one_is_carried(shop: Any, tmp_path: Path) -> None:
+    """Somebody else's backup is restored beside a lake in production, before either has erased anybody."""
+    assert customer360(tmp_path, "backup", str(tmp_path / "backups")).exit_code == 0
+    shop.lake.put(*request(1))
+    restrictions.restrict(shop.lake, 1, ["POS/3"], ["EMAIL"])
+    for log in (tmp_path / "lake").rglob("_delta_log/00000000000000000000.json"):
+        log.write_bytes(log.read_bytes() + b"\n")  # as of tables that were made another time
+    lake, said = restored(tmp_path)
+    assert lake.objects("_rights") == [] and "--erasures" in said and "nothing was carried" in " ".join(said.split())
+    shutil.rmtree(tmp_path / "new")
+    lake, _ = restored(tmp_path, "--erasures", str(tmp_path / "lake"))
+    assert restrictions.restrictions(lake) == {"POS/3": {"EMAIL"}}, "who names it says that it is"
+
+
+def test_a_lake_with_another_secret_is_another_one(shop: Any, tmp_path: Path) -> None:
+    privacy.person_digest(shop.lake, "p_ann")
+    assert customer360(tmp_path, "backup", str(tmp_path / "backups")).exit_code == 0
+    shop.lake.put("_erasures/secret", b"of another lake")
+    said = customer360(tmp_path, "restore", str(tmp_path / "backups"), "--into", str(tmp_path / "new"))
+    assert "is another one than was backed up" in str(said.exception) and not (tmp_path / "new").exists()
+
+
+def test_later_backups_of_another_lake_say_nothing_of_this_one(
+    shop: Any, tmp_path: Path, lost: Callable[[], str]
+) -> None:
+    shop.lake.put(*request(1))
+    assert customer360(tmp_path, "backup", str(tmp_path / "backups")).exit_code == 0
+    shop.lake.put(*request(1, kind="opt_out"))
+    lost()
+    second = sorted((tmp_path / "backups/snapshots").glob("*"))[1].name.removesuffix(".json.gz")
+    said = customer360(tmp_path, "restore", str(tmp_path / "backups"), "--at", second)
+    assert said.exit_code == 0 and "is of another lake" in said.output, said.output + repr(said.exception)
+    assert shop.lake.get(request(1)[0]) == request(1)[1]
+
+
+def test_an_open_request_of_who_came_and_was_erased_since_can_be_closed(
+    shop: Any, tmp_path: Path, lost: Callable[[], str]
+) -> None:
+    """Who came after the backup is in no table of it, so that nobody is erased again."""
+    privacy.remember_erasure(shop.lake, ["POS/77"])
+    digest = privacy.person_digest(shop.lake, "p_new")
+    shop.lake.put(*request(1, kind="erase", person=digest, state="open"))
+    privacy.begin_erasure(shop.lake, "p_new", privacy.Identifiers())
+    privacy.end_erasure(shop.lake, "p_new")
+    ended = privacy.erased_at(shop.lake, digest)
+    first = lost()
+    assert customer360(tmp_path, "restore", str(tmp_path / "backups"), "--at", first).exit_code == 0
+    assert privacy.erased_at(shop.lake, digest) == ended is not None
+    said = customer360(tmp_path, "rights", "fulfil", "1", "--identity", "letter")
+    assert said.exit_code == 0 and "erased on " in said.output, said.output + repr(said.exception)
 
 
 def test_a_later_backup_that_cannot_be_read_stops_no_restore_and_is_told_of(
@@ -266,6 +379,19 @@ def test_what_links_lead_to_is_backed_up_and_a_root_that_is_a_link_stays_one(sho
     assert said.exit_code == 0 and "nothing is damaged" in said.output, said.output
     assert shop.lake.scan("silver.identities").collect().height == 5
     assert (tmp_path / "state").is_symlink() and (disk / "state/online/CURRENT").exists()
+
+
+def test_a_link_to_a_folder_above_is_named_and_not_followed(shop: Any, tmp_path: Path) -> None:
+    """Else lake and repository would be in the state folder once more, and what lies beside them."""
+    (tmp_path / "private.txt").write_text("nobody's business")
+    for link, target in (("state/up", ".."), ("state/online/top", "/"), ("state/self", "."), ("lake/up", "..")):
+        (tmp_path / link).symlink_to(target)
+    said = customer360(tmp_path, "backup", str(tmp_path / "backups"))
+    told = " ".join(said.output.split())
+    for link in ("up", "online/top", "self", "lake: up"):
+        assert f"left out: {link} (a link to a folder above it)" in told
+    (snapshot,) = Repository(str(tmp_path / "backups"), {}).snapshots()
+    assert not [path for area in snapshot.files.values() for path in area if {"up", "top", "self"} & {*path.split("/")}]
 
 
 # ---- a whole retailer ----------------------------------------------------------------------------------------------

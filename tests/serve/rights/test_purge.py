@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from customer360.platform import privacy, tables
+from customer360.platform.backup.trees import FolderTree
 from customer360.platform.errors import VersionGone
 from customer360.platform.lake import Lake
 from customer360.platform.privacy import Identifiers
@@ -102,3 +103,24 @@ def test_half_of_a_restore_beside_lake_or_state_folder_goes(tmp_path: Path) -> N
         (half / "bronze").mkdir(parents=True)
         (half / "bronze/a.parquet").write_text("ann@x.test")
     assert sweep(places) == 2 and [half.exists() for half in halves] == [False, False, True]
+
+
+def test_half_of_a_restore_goes_where_the_root_is_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk/lake").mkdir(parents=True)
+    (tmp_path / "lake").symlink_to(tmp_path / "disk/lake")
+    half = FolderTree(tmp_path / "lake").beside("restoring-20260301T000000Z")
+    half.write("bronze/a.txt", [b"ann@x.test"])
+    places = Settings(lake=LakeSettings(root=str(tmp_path / "lake")), state=str(tmp_path / "state"))
+    assert sweep(places) == 1 and not Path(half.root).exists()
+
+
+def test_an_export_that_is_a_link_stays_to_name_what_it_leads_to(tmp_path: Path) -> None:
+    exports = tmp_path / "state/exports"
+    (exports / "00000001").mkdir(parents=True)
+    (tmp_path / "mine.csv").write_text("ann@x.test")
+    (exports / "00000001/everything.csv").write_text("ann@x.test")
+    (exports / "00000001/again.csv").symlink_to("everything.csv")
+    (exports / "00000001/outside.csv").symlink_to(tmp_path / "mine.csv")
+    assert purge_state(tmp_path / "state", tmp_path / "state/warehouse.duckdb", ANN) == 2
+    assert [f.name for f in (exports / "00000001").iterdir()] == ["outside.csv"]
+    assert (tmp_path / "mine.csv").read_text() == "ann@x.test", "not ours to delete"
