@@ -82,7 +82,8 @@ def test_a_run_of_before_losses_were_kept_is_read(lake: Lake) -> None:
     assert (before.losses, now.losses) == ([], run.losses)
 
 
-OTHERS = (b"", b"{", b"[]", b"7", b'{"format": 99}', b'{"source": "shop", "seq": 1, "inputs": [{"other": 1}]}', b"\xff{}")
+INPUT_OF_LATER = b'{"source": "shop", "seq": 1, "inputs": [{"other": 1}]}'
+OTHERS = (b"", b"{", b"[]", b"7", b'{"format": 99}', INPUT_OF_LATER, b"\xff{}")
 
 
 @pytest.mark.parametrize("data", OTHERS)
@@ -107,6 +108,6 @@ def test_a_damaged_object_is_named_wherever_it_is_read(lake: Lake, data: bytes) 
 
 def test_a_damaged_repetition_of_batches_says_that_it_may_go(lake: Lake) -> None:
     lake.put("_bound/_batches/shop.json", b'{"a')
-    with pytest.raises(LakeError, match="_bound/_batches/shop.json is damaged: delete it"):
+    with pytest.raises(LakeError, match="is damaged: delete it"):
         ledger.bound_of(lake, "_bound/_batches/shop.json")
     assert ledger.bound_of(lake, "_bound/_batches/other.json") == {}
