@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from customer360.platform.errors import LakeError
 from customer360.platform.lake import Lake, reached
 
 BATCHES, LANDED, RUNS, BOUND, KNOWN, MOVED = "_batches", "_landed", "_runs", "_bound", "_known", "_moved"
@@ -66,14 +67,14 @@ def batches(lake: Lake, source: str) -> list[Batch]:
 
 def batch(lake: Lake, source: str, seq: int) -> Batch | None:
     """One manifest of a source."""
-    data = lake.get(_numbered(BATCHES, source, seq))
-    return None if data is None else _batch(json.loads(data))
+    data = lake.get(path := _numbered(BATCHES, source, seq))
+    return None if data is None else _made(path, data, _batch)
 
 
 def batches_after(lake: Lake, source: str, seq: int) -> list[Batch]:
     """The manifests of a source with a number above ``seq``, oldest first; those before are not looked at."""
-    found = (lake.get(path) for path in lake.objects(f"{BATCHES}/{source}", after=_numbered(BATCHES, source, seq)))
-    return sorted((_batch(json.loads(data)) for data in found if data), key=lambda b: b.seq)
+    later = lake.objects(f"{BATCHES}/{source}", after=_numbered(BATCHES, source, seq))
+    return sorted((_made(path, lake.get(path), _batch) for path in later), key=lambda b: b.seq)
 
 
 def moved(source: str) -> str:
@@ -112,16 +113,39 @@ def _listed(lake: Lake, folder: str, make: Callable[[dict[str, Any]], Any]) -> l
     listed = lake.stamps(folder)
     known = _known.get((lake.root, folder), {})
     if sum(known.get(path, ("",))[0] != stamp for path, stamp in listed.items()) > LOOSE:
-        bound = json.loads(lake.get(f"{BOUND}/{folder}.json") or b"{}")
+        bound = bound_of(lake, f"{BOUND}/{folder}.json")
         known = {path: (stamp, make(raw)) for path, (stamp, raw) in bound.items() if listed.get(path) == stamp}
     found = {
         path: held
         if (held := known.get(path)) and held[0] == stamp
-        else (stamp, make(json.loads(lake.get(path) or b"{}")))
+        else (stamp, _made(path, lake.get(path), make))
         for path, stamp in listed.items()
     }
     _known[lake.root, folder] = found
     return [value for _, (_, value) in sorted(found.items())]
+
+
+def _made(path: str, data: bytes | None, make: Callable[[dict[str, Any]], Any]) -> Any:
+    """What an object of the ledger says. Raises LakeError where it is damaged, or of a later version."""
+    try:
+        return make(json.loads(data or b""))
+    except (ValueError, KeyError, TypeError, AttributeError) as fault:
+        said = f"{type(fault).__name__}: {fault}"
+        raise LakeError(f"{path} is no object of the ledger ({said:.120}): restore it from a backup") from None
+
+
+def bound_of(lake: Lake, path: str) -> dict[str, Any]:
+    """The objects that a bound file repeats; none where there is none. Raises LakeError where it is damaged."""
+    data = lake.get(path)
+    try:
+        return {} if data is None else dict(json.loads(data))
+    except (ValueError, TypeError):
+        raise LakeError(f"{path} is damaged: delete it, it is made anew") from None
+
+
+def check(lake: Lake, path: str) -> None:
+    """Read one manifest, outcome or run as its readers do. Raises LakeError where it is damaged."""
+    _made(path, lake.get(path), {BATCHES: _batch, LANDED: _outcome, RUNS: _run}[path.partition("/")[0]])
 
 
 def bind(lake: Lake, source: str) -> None:
@@ -130,7 +154,7 @@ def bind(lake: Lake, source: str) -> None:
         listed = lake.stamps(folder)
         if len(listed) <= LOOSE:
             continue
-        held = json.loads(lake.get(f"{BOUND}/{folder}.json") or b"{}")
+        held = bound_of(lake, f"{BOUND}/{folder}.json")
         if sum(held.get(path, ("",))[0] != stamp for path, stamp in listed.items()) > LOOSE:
             pages = {
                 path: page
@@ -205,8 +229,8 @@ class Outcome:
 
 def outcome(lake: Lake, source: str, seq: int) -> Outcome | None:
     """What one batch of a source gave; None where it did not land, or landed before this was kept."""
-    data = lake.get(_numbered(LANDED, source, seq))
-    return None if data is None else _outcome(json.loads(data))
+    data = lake.get(path := _numbered(LANDED, source, seq))
+    return None if data is None else _made(path, data, _outcome)
 
 
 def outcomes(lake: Lake, source: str) -> dict[int, Outcome]:
@@ -288,12 +312,11 @@ def start_run(command: str) -> Run:
 
 def runs(lake: Lake, limit: int = 20) -> list[Run]:
     """The newest runs, newest first."""
-    found = []
-    for path in reversed(lake.objects(RUNS)[-limit:]):
-        raw = json.loads(lake.get(path) or b"{}")
-        raw["nodes"] = [NodeRun(**n) for n in raw["nodes"]]
-        found.append(Run(**raw))
-    return found
+    return [_made(path, lake.get(path), _run) for path in reversed(lake.objects(RUNS)[-limit:])]
+
+
+def _run(raw: dict[str, Any]) -> Run:
+    return Run(**{**raw, "nodes": [NodeRun(**n) for n in raw["nodes"]]})
 
 
 def last_facts(lake: Lake, table: str, app: str) -> dict[str, Any]:

@@ -15,12 +15,16 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+<<<<<<< HEAD
 from customer360.platform import access, audit, privacy, restrictions, tables, warehouse
+=======
+from customer360.platform import access, audit, ledger, tables, warehouse
+>>>>>>> cases2
 from customer360.platform.backup import BackupError, marks, tree_at
 from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import File, Lake
 from customer360.platform.lake.damage import UNREADABLE
-from customer360.platform.ledger import BATCHES, LANDED, RUNS
+from customer360.platform.ledger import BATCHES, BOUND, LANDED, RUNS
 from customer360.platform.online import Unsound, files
 from customer360.platform.run import lake_of
 from customer360.platform.settings import Settings
@@ -102,7 +106,12 @@ def _of_lake(lake: Lake) -> Iterator[Finding]:
         yield from _tried(f"{lake.root}/{path}", partial(check, lake, path), RESTORE)
     for prefix in (BATCHES, LANDED, RUNS):
         for path in lake.objects(prefix):
-            yield from _tried(f"{lake.root}/{path}", partial(_check_json, lake, path), RESTORE)
+            yield from _tried(f"{lake.root}/{path}", partial(ledger.check, lake, path), RESTORE)
+        if not lake.is_remote:
+            folders = (path for path in Path(lake.root, prefix).rglob("*.json") if path.is_dir())
+            yield from (Finding(str(path), "is a folder", RESTORE) for path in sorted(folders))
+    for path in lake.objects(BOUND):
+        yield from _tried(f"{lake.root}/{path}", partial(ledger.bound_of, lake, path), "delete it: it is made anew")
     for name in sorted(tables.TABLES):
         yield from _of_table(lake, name)
 
@@ -141,13 +150,12 @@ def _of_log(lake: Lake, name: str, stored: dict[str, int], remedy: str) -> Itera
         yield Finding(f"{lake.uri(name)}/_delta_log", f"commits are gone: {missing[:MOST_OF_TABLE]}", remedy)
 
 
-def _check_json(lake: Lake, path: str) -> None:
-    json.loads(lake.get(path) or b"")
-
-
 def _check_lines(lake: Lake, path: str) -> None:
+    """Each line of a commit is one action of Delta: its name, and an object. Readers pass over what is none."""
     for line in (lake.get(path) or b"").splitlines():
-        json.loads(line)
+        action = json.loads(line)
+        if not isinstance(action, dict) or not all(isinstance(value, dict) for value in action.values()):
+            raise ValueError("a line is no action of Delta")
 
 
 def _fault_of(lake: Lake, name: str, file: File, stored: dict[str, int]) -> str | None:

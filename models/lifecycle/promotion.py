@@ -13,7 +13,7 @@ from datetime import date
 import polars as pl
 
 from customer360.models.base import Evaluation, NoProgress
-from customer360.models.lifecycle import content, drift, evaluation
+from customer360.models.lifecycle import content, drift, evaluation, refusals
 from customer360.models.lifecycle.evaluation import Comparison, Verdict
 from customer360.models.lifecycle.history import first_purchase_on
 from customer360.models.lifecycle.job import ModelJob, horizon_of
@@ -151,13 +151,13 @@ def broken_guardrails(plan: Plan, judged: Judged) -> str:
     return plan.broken(judged.evaluation.metrics)
 
 
-def gate(job: ModelJob, challenger: str, forced: str = "") -> Decision:
+def gate(job: ModelJob, challenger: str, forced: str = "", owed: str = "") -> Decision:
     """Judge a challenger against the champion on the newest known window and promote it if it is better.
 
     Promoted: no guardrail broken, and the interval of the paired difference lies above minus the model's `margin`.
     Where the champion breaks a guardrail itself, a challenger that is not worse is let in; where there is no champion,
-    one that does not lose to the model's baseline. A reason to promote it all the same (`forced`) is kept with what
-    the gate said.
+    one that does not lose to the model's baseline. Where the champion learnt from people who refuse by now (`owed` says
+    so), one that breaks no guardrail. A reason to promote it all the same (`forced`) is kept with what the gate said.
     """
     champion = job.registry.champion_version(job.model.name)
     if champion == challenger:
@@ -173,6 +173,8 @@ def gate(job: ModelJob, challenger: str, forced: str = "") -> Decision:
         ours = judge(job, champion)
         comparison = compare(job, theirs, ours)
         decision = _decide(comparison, job.plan.margin, broken_guardrails(job.plan, ours))
+        if owed and not decision[0]:
+            decision = True, f"{owed}; no guardrail is broken, and that weighs more than: {decision[1]}"
     is_promoted, reason = decision
     if forced and not is_promoted:
         is_promoted, reason = True, f"forced: {forced}; the gate had refused it: {reason}"
@@ -198,7 +200,7 @@ def _decide(comparison: Comparison | Figures, margin: float, champion_broken: st
 
 def watch(job: ModelJob) -> Outcome | None:
     """Roll back when, on a whole window after its own date, the champion breaks a guardrail that its predecessor holds,
-    or its predecessor is better by more than the model's `margin`.
+    or its predecessor is better by more than the model's `margin` and learnt from nobody who refuses by now.
 
     None when the champion holds, or when no such window is known yet.
     """
@@ -213,7 +215,13 @@ def watch(job: ModelJob) -> Outcome | None:
         return Outcome(name, "broken", f"version {champion}: {broken}; no earlier champion holds on {at}")
     if broken:
         reason = f"version {champion} broke a guardrail on the window from {at}: {broken}"
-    elif theirs is not None and holds and (gain := compare(job, theirs, ours)).low > job.plan.margin:
+    elif (
+        previous is not None
+        and theirs is not None
+        and holds
+        and (gain := compare(job, theirs, ours)).low > job.plan.margin
+        and not refusals.since(job, previous)
+    ):
         reason = f"version {previous} before it is better than {champion} on the window from {at}: {gain}"
     else:
         return None
@@ -270,11 +278,15 @@ def _retrain(job: ModelJob) -> Outcome:
     watched = watch(job) if job.registry.champion_version(name) else None
     if watched and watched.kind == "rolled back":
         return watched
-    reason = watched.reason if watched else due(job)
+    champion = job.registry.champion_version(name)
+    owed = refusals.since(job, champion) if champion else ""
+    reason = owed or (watched.reason if watched else due(job))
     if not reason:
         return Outcome(name, "kept", "nothing is due")
     recipe = content.recipe(job.model, job.cut, job.params, job.content())
     if (known := job.registry.trained_by(name, recipe)) is not None:
+        if owed and known != champion:
+            return _outcome(gate(job, known, owed=owed), reason)
         same = f"version {known} was trained as of {job.cut} on the same rows, by the same code and parameters"
         return Outcome(name, "kept", f"{reason}; {same}")
     telemetry.event(f"retrain {name}", reason=reason)
@@ -283,5 +295,9 @@ def _retrain(job: ModelJob) -> Outcome:
         return Outcome(name, "promoted", f"{reason}; version {logged.version} is the first champion")
     if job.registry.champion_version(name) is None:
         return Outcome(name, "refused", f"{reason}; version {logged.version} may not be the first: see its backtest")
-    decision = gate(job, logged.version)
-    return Outcome(name, "promoted" if decision.is_promoted else "refused", f"{reason}; {decision.reason}")
+    return _outcome(gate(job, logged.version, owed=owed), reason)
+
+
+def _outcome(decision: Decision, reason: str) -> Outcome:
+    said = decision.reason if decision.reason.startswith(reason) else f"{reason}; {decision.reason}"
+    return Outcome(decision.model, "promoted" if decision.is_promoted else "refused", said)

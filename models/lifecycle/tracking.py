@@ -25,7 +25,7 @@ from mlflow.models import Model as MlflowModel
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from customer360.models.base import Evaluation, Fitted, Model, Params, find, fingerprint
-from customer360.models.lifecycle import content, relocation
+from customer360.models.lifecycle import content, refusals, relocation
 from customer360.models.lifecycle.fit import Fit
 from customer360.models.lifecycle.flavour import FITTED, FLAVOUR, Flavour
 from customer360.platform.errors import ModelError
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from customer360.models.lifecycle.tuning import Tuned
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-PLOTS, PAST = "plots", "champions"
+PLOTS, PAST, WITHHELD = "plots", "champions", "withheld.bin"
 PAST_LENGTH, TAG_LENGTH = 50, 4000
 DESCRIPTION_LENGTH = 5000  # what the registry takes
 DIGEST_LENGTH = 36  # of a dataset, in MLflow
@@ -86,10 +86,10 @@ class Registry:
     ) -> Logged:
         """Log one fit and register its files (in `directory`) as a new version of its model.
 
-        Recorded: what the fit was asked for, metrics, verdicts, the fingerprint of the files, the signature, the model
-        `card` (Markdown) and `figures` by file name. The version becomes champion when there is none and it was not
-        `refused` (with a reason), or `promote` is set, else challenger. Raises ModelError when a table's version is
-        missing.
+        Recorded: what the fit was asked for, metrics, verdicts, the fingerprint of the files, the signature, marks of
+        who was withheld, the model `card` (Markdown) and `figures` by file name. The version becomes champion when
+        there is none and it was not `refused` (with a reason), or `promote` is set, else challenger. Raises ModelError
+        when a table's version is missing.
         """
         model, as_of = fit.model, fit.as_of
         missing = set(model.tables) - set(fit.versions)
@@ -110,6 +110,10 @@ class Registry:
             mlflow.log_dict({"metrics": evaluation.metrics, "verdicts": dict(evaluation.verdicts)}, "evaluation.json")
             for name, figure in (figures or {}).items():
                 mlflow.log_figure(figure, f"{PLOTS}/{name}")
+            if fit.withheld is not None:
+                with tempfile.TemporaryDirectory() as scratch:
+                    (Path(scratch) / WITHHELD).write_bytes(refusals.marks(fit.withheld))
+                    mlflow.log_artifact(str(Path(scratch) / WITHHELD))
             if card:
                 mlflow.log_text(card, "model_card.md")
             info = MlflowModel.log(
@@ -223,6 +227,18 @@ class Registry:
         """The figures of a version's backtest."""
         return dict(self._run(name, version).metrics)
 
+    def withheld(self, name: str, version: str) -> bytes | None:
+        """Marks (`refusals.marks`) of who refused when a version was fitted, None where it keeps none. Raises
+        ModelError when the version does not exist, or its file cannot be read."""
+        run_id = self._run_of(name, version).info.run_id
+        try:
+            if WITHHELD not in {artifact.path for artifact in self._client().list_artifacts(run_id)}:
+                return None
+            with tempfile.TemporaryDirectory() as scratch:
+                return Path(self._client().download_artifacts(run_id, WITHHELD, scratch)).read_bytes()
+        except (MlflowException, OSError) as fault:
+            raise ModelError(f"{name} version {version}: {WITHHELD} of its run cannot be read: {fault}") from None
+
     def params(self, model: Model[Any, Any], version: str) -> Params:
         """The parameters of a version. Raises ModelError when the model does not take them any more."""
         stored = {name: _value(text) for name, text in self._run(model.name, version).params.items()}
@@ -232,8 +248,11 @@ class Registry:
             raise ModelError(f"{model.name} version {version} has parameters of another time: {fault}") from None
 
     def _run(self, name: str, version: str) -> Any:
+        return self._run_of(name, version).data
+
+    def _run_of(self, name: str, version: str) -> Any:
         try:
-            return self._client().get_run(self._client().get_model_version(name, version).run_id).data
+            return self._client().get_run(self._client().get_model_version(name, version).run_id)
         except MlflowException as error:
             raise ModelError(f"{name} has no version {version}: {error.message}") from None
 

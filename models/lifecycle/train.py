@@ -30,7 +30,8 @@ def train(job: ModelJob) -> Any:
     """
     model, params, plan, workers = job.model, job.params, job.plan, workers_of(job.settings, job.model)
     telemetry.event(f"training {model.name}", as_of=job.cut, workers=workers)
-    if withheld := denying(job.lake, model, fitting=True):
+    withheld = denying(job.lake, model, fitting=True)
+    if withheld:
         said = " or ".join(sorted(needs(model, fitting=True))).lower()
         telemetry.event(f"  {len(withheld):,} people withheld from the fit: {said} refused")
     evaluation = backtest(job.lake, model, params, job.last_window)
@@ -38,7 +39,7 @@ def train(job: ModelJob) -> Any:
     telemetry.event(f"judged {model.name}", window_from=job.last_window, **_figures(evaluation))
     for name, verdict in evaluation.verdicts.items():
         telemetry.event(f"  {name}: {verdict}")
-    fit = Fit(model, params, job.cut, job.versions(), job.content())
+    fit = Fit(model, params, job.cut, job.versions(), job.content(), withheld)
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch) / "fitted"
         _fit(job, fit, directory, workers)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -15,11 +16,12 @@ from customer360.platform.lake import File, Lake
 from customer360.platform.lake.editions import current_files
 from customer360.platform.warehouse.ddl import DIALECTS, ddl, sql_type, star_ddl
 
-__all__ = ["DIALECTS", "connect", "ddl", "query", "star_ddl"]
+__all__ = ["DIALECTS", "connect", "ddl", "query", "rows", "star_ddl"]
 
 FILE = "warehouse.duckdb"  # below the state folder
 ATTACHED = "warehouse"
 READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
+ZONED = "TIMESTAMP WITH TIME ZONE"
 CURRENT = "current"  # schema of the current editions, by the names of their tables
 
 
@@ -62,6 +64,24 @@ def query(lake: Lake, statement: str, star: Path | None = None) -> duckdb.DuckDB
         return _confined(connection, lake, star).sql(statement)
     except duckdb.Error as fault:
         raise ConfigError(f"the query failed: {fault}") from None
+
+
+def rows(found: duckdb.DuckDBPyRelation) -> list[tuple[Any, ...]]:
+    """All rows of a relation as Python values. A moment with a time zone is its text, in UTC (inside of lists and
+    structs: in that of the session): for a value DuckDB needs a library that nothing else does.
+    """
+    kinds = [str(kind) for kind in found.types]
+    if not any("WITH TIME ZONE" in kind for kind in kinds):
+        return found.fetchall()
+    shown = [
+        f"CAST(#{place} AT TIME ZONE 'UTC' AS VARCHAR) || '+00:00'"
+        if kind == ZONED
+        else f"CAST(#{place} AS VARCHAR)"
+        if "WITH TIME ZONE" in kind
+        else f"#{place}"
+        for place, kind in enumerate(kinds, 1)
+    ]
+    return found.project(", ".join(shown)).fetchall()
 
 
 def _confined(connection: duckdb.DuckDBPyConnection, lake: Lake, star: Path | None) -> duckdb.DuckDBPyConnection:

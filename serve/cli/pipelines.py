@@ -244,4 +244,4 @@ def sql(
     if found is None or (shape or ("table" if sys.stdout.isatty() else "csv")) == "table":
         typer.echo(found)
     else:
-        rows.write(found.columns, found.fetchall(), sys.stdout, as_json=shape == "json")
+        rows.write(found.columns, warehouse.rows(found), sys.stdout, as_json=shape == "json")

@@ -1,5 +1,6 @@
 """Does a damaged file take serving down, and is it found? A publication of the size that `--people` says and a small
-lake, each file of state and lake damaged in each way, one at a time; and what checking a publication costs.
+lake, each file of state and lake damaged in each way, one at a time, before a server starts (cold) and under one that
+answers (running); and what checking a publication costs. `--part 2/4` plays every fourth combination, from the second.
 
 Prints one row a file and way: what `/healthz` and a profile answered, whether health said why, how much `customer360
 doctor` named; then how many there were, and those where an answer was an error or wrong, or the damage was not found.
@@ -16,12 +17,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from starlette.testclient import TestClient
 
-from customer360.platform import access, audit, online, tables
+from customer360.platform import access, audit, ledger, online, tables
 from customer360.platform.lake import Lake
 from customer360.platform.online import OnlineStore, files
 from customer360.platform.settings import LakeSettings, Settings
@@ -43,13 +46,17 @@ WAYS: dict[str, Callable[[Path], object]] = {
 STATE = ("keys.json", "online/CURRENT", "online/LAST_RUN", "online/generations/*/generation.json",
          "online/generations/*/data.mdb", "refusals/online/CURRENT", "refusals/online/generations/*/generation.json",
          "refusals/online/generations/*/data.mdb", "audit/*.jsonl", "mlflow/mlflow.db")  # fmt: skip
-LAKE = ("bronze/stores/*/*.parquet", "bronze/stores/_delta_log/*1.json", "_batches/*/*.json", "_runs/*.json")
+LAKE = ("bronze/stores/*/*.parquet", "bronze/stores/_delta_log/*1.json", "_batches/*/*.json", "_landed/*/*.json",
+        "_bound/*/*.json", "_runs/*.json")  # fmt: skip
+WHEN = ("cold", "running")
+LOOK = online.POLL_SECONDS + 0.1  # the store looks again after that
 UNTOLD = {  # of what is gone, or was added behind the end, nothing says that it was there, or there is no harm
     ("keys.json", "gone"), ("online/LAST_RUN", "gone"), ("audit/*.jsonl", "gone"), ("audit/*.jsonl", "empty"),
     ("audit/*.jsonl", "longer"), ("mlflow/mlflow.db", "gone"), ("mlflow/mlflow.db", "longer"),
     ("refusals/online/CURRENT", "longer"), ("online/CURRENT", "longer"),
-    ("_batches/*/*.json", "gone"), ("_runs/*.json", "gone"), ("_batches/*/*.json", "one byte"),
-    ("_runs/*.json", "one byte"), ("online/LAST_RUN", "one byte"), ("mlflow/mlflow.db", "one byte"),
+    ("_batches/*/*.json", "gone"), ("_runs/*.json", "gone"), ("_landed/*/*.json", "gone"),
+    ("_bound/*/*.json", "gone"), ("_bound/*/*.json", "a folder"), ("_bound/*/*.json", "other version"),
+    ("online/LAST_RUN", "one byte"), ("mlflow/mlflow.db", "one byte"),
 }  # fmt: skip
 DOCUMENT = '{"profile": {"person_id": "%s", "may_personalize": true}, "accounts": [], "filler": "%s"}'
 
@@ -93,8 +100,10 @@ def stored(root: Path) -> None:
         frame = pl.DataFrame([row | {"_ingested_at": datetime(2026, 1, seq, tzinfo=UTC)}], schema=wanted)
         lake.append_batch("bronze.stores", [lake.write_file("bronze.stores", frame, {"_source": "erp"})],
                           source="erp", seq=seq)  # fmt: skip
-    lake.put("_batches/erp/1.json", b'{"source": "erp", "seq": 1}')
-    lake.put("_runs/1.json", b'{"id": "1"}')
+    batch = ledger.open_batch(lake, "erp", [ledger.Input("stores.csv")])
+    ledger.Outcome("erp", batch.seq, (ledger.InputOutcome("stores.csv", {"landed": 2}),), {}).save(lake)
+    lake.put("_bound/_batches/erp.json", b"{}")
+    ledger.start_run("run").save(lake)
 
 
 def measured(state: Path) -> None:
@@ -116,46 +125,61 @@ def measured(state: Path) -> None:
     )
 
 
-def damaged(kept: Path, here: Path, key: str, pattern: str, way: str) -> tuple[str, list[str]]:
-    """A row of the table, and what is not in order of it."""
+def damaged(kept: Path, here: Path, key: str, sound: str, pattern: str, way: str, when: str) -> tuple[str, list[str]]:
+    """A row of the table, and what is not in order of it. ``sound`` is what health says of undamaged files."""
     shutil.rmtree(here, ignore_errors=True)
     shutil.copytree(kept, here)
-    area = "lake" if pattern in LAKE else "state"
-    WAYS[way](sorted((here / area).glob(pattern))[-1])
     access._CACHE.clear()
     settings = Settings(state=str(here / "state"), lake=LakeSettings(root=str(here / "lake"), buckets=2))
+    file = sorted((here / ("lake" if pattern in LAKE else "state")).glob(pattern))[-1]
+    answers: list[Any] = []
+    if when == "cold":
+        WAYS[way](file)
     client = TestClient(build_app(settings), headers={"X-API-Key": key}, raise_server_exceptions=False)
+    if when == "running":
+        assert [client.get(path).status_code for path in ("/healthz", "/v1/people/p1")] == [200, 200]
+        WAYS[way](file)
+        answers.append(client.get("/v1/people/p1"))
+        time.sleep(LOOK)
     health, profile = client.get("/healthz"), client.get("/v1/people/p1")
+    access._CACHE.clear()  # the doctor is another process
     found = list(doctor.findings(settings))
-    why = health.status_code == 200 and bool(health.json()["stale_because"])
-    asked = {"health": health.status_code, "a profile": profile.status_code}
-    wrong = [f"{name} answered {status}" for name, status in asked.items() if status == 500]
-    if profile.status_code == 200 and profile.json()["profile"]["person_id"] != "p1":
-        wrong.append("a profile is another one")
+    why = health.status_code == 200 and health.json()["stale_because"] != sound
+    wrong = [f"health answered {health.status_code}"] if health.status_code == 500 else []
+    for answer in (*answers, profile):
+        if answer.status_code == 500:
+            wrong.append("a profile answered 500")
+        if answer.status_code == 200 and answer.json()["profile"]["person_id"] != "p1":
+            wrong.append("a profile is another one")
     if not found and (pattern, way) not in UNTOLD:
         wrong.append("not found")
-    return f"{pattern:45} {way:14} {health.status_code:<8} {profile.status_code:<8} {why!s:9} {len(found)}", wrong
+    return (
+        f"{pattern:45} {way:14} {when:8} {health.status_code:<8} {profile.status_code:<8} {why!s:9} {len(found)}",
+        wrong,
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--people", type=int, default=20_000)
-    people = parser.parse_args().people
+    parser.add_argument("--part", default="1/1", help="2/4: every fourth combination, from the second")
+    given = parser.parse_args()
+    people, (first, step) = given.people, map(int, given.part.split("/"))
     compose()
     with tempfile.TemporaryDirectory() as folder:
         kept, here = Path(folder, "kept"), Path(folder, "here")
         key = prepared(kept / "state", people)
         stored(kept / "lake")
         measured(kept / "state")
-        faults, count = [], 0
-        print(f"{'file':45} {'way':14} {'health':8} profile  says why  found")
-        for pattern in (*STATE, *LAKE):
-            for way in WAYS:
-                row, wrong = damaged(kept, here, key, pattern, way)
-                count += 1
-                print(row + (f"   WRONG: {', '.join(wrong)}" if wrong else ""), flush=True)
-                faults += [f"{pattern} {way}: {each}" for each in wrong]
-    print(f"{count} combinations, {len(faults)} not in order", *faults, sep="\n")
+        undamaged = Settings(state=str(kept / "state"), lake=LakeSettings(root=str(kept / "lake"), buckets=2))
+        sound, faults = TestClient(build_app(undamaged)).get("/healthz").json()["stale_because"], []
+        print(f"{'file':45} {'way':14} {'when':8} {'health':8} profile  says why  found")
+        played = list(product((*STATE, *LAKE), WAYS, WHEN))[first - 1 :: step]
+        for pattern, way, when in played:
+            row, wrong = damaged(kept, here, key, sound, pattern, way, when)
+            print(row + (f"   WRONG: {', '.join(wrong)}" if wrong else ""), flush=True)
+            faults += [f"{pattern} {way} {when}: {each}" for each in wrong]
+    print(f"{len(played)} combinations, {len(faults)} not in order", *faults, sep="\n")
     raise SystemExit(1 if faults else 0)
 
 

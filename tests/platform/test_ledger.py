@@ -9,6 +9,7 @@ import pytest
 
 from customer360.platform import lake as lakes
 from customer360.platform import ledger
+from customer360.platform.errors import LakeError
 from customer360.platform.lake import Lake
 from customer360.platform.ledger import Input, NodeRun
 
@@ -79,3 +80,34 @@ def test_a_run_of_before_losses_were_kept_is_read(lake: Lake) -> None:
     lake.put(f"_runs/{run.id}0.json", json.dumps(old).encode())
     before, now = ledger.runs(lake)
     assert (before.losses, now.losses) == ([], run.losses)
+
+
+INPUT_OF_LATER = b'{"source": "shop", "seq": 1, "inputs": [{"other": 1}]}'
+OTHERS = (b"", b"{", b"[]", b"7", b'{"format": 99}', INPUT_OF_LATER, b"\xff{}")
+
+
+@pytest.mark.parametrize("data", OTHERS)
+def test_a_damaged_object_is_named_wherever_it_is_read(lake: Lake, data: bytes) -> None:
+    ledger.open_batch(lake, "shop", [A])
+    manifest, outcome, run = "_batches/shop/00000001.json", "_landed/shop/00000001.json", "_runs/20240101.json"
+    for path in (manifest, outcome, run):
+        lake.put(path, data)
+        with pytest.raises(LakeError, match=path):
+            ledger.check(lake, path)
+    reads = {
+        manifest: [lambda: ledger.batch(lake, "shop", 1), lambda: ledger.batches_after(lake, "shop", 0),
+                   lambda: ledger.batches(lake, "shop")],
+        outcome: [lambda: ledger.outcome(lake, "shop", 1), lambda: ledger.outcomes(lake, "shop")],
+        run: [lambda: ledger.runs(lake)],
+    }  # fmt: skip
+    for path, each in reads.items():
+        for read in each:
+            with pytest.raises(LakeError, match=f"{path} .*restore it from a backup"):
+                read()
+
+
+def test_a_damaged_repetition_of_batches_says_that_it_may_go(lake: Lake) -> None:
+    lake.put("_bound/_batches/shop.json", b'{"a')
+    with pytest.raises(LakeError, match="is damaged: delete it"):
+        ledger.bound_of(lake, "_bound/_batches/shop.json")
+    assert ledger.bound_of(lake, "_bound/_batches/other.json") == {}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from customer360.platform import access, audit, privacy, restrictions
+from customer360.platform import access, audit, ledger, privacy, restrictions
 from customer360.platform.settings import LakeSettings, Settings
 from customer360.serve import doctor
 from customer360.serve.publication import freshness, refusals
@@ -115,3 +115,22 @@ def test_a_damaged_refusal_store_is_named(own_shop: Any) -> None:
     os.truncate(file, 5)
     (found,) = doctor.findings(settings)
     assert "refusals" in found.file and "5 bytes instead of" in found.fault
+
+
+def test_a_commit_that_says_nothing_to_delta_and_objects_of_another_time_are_named(own_shop: Any) -> None:
+    """Each is sound JSON, and its readers pass over it or break."""
+    settings, root = settled(own_shop), Path(own_shop.lake.root)
+    ledger.open_batch(own_shop.lake, "erp", [])
+    ledger.start_run("run").save(own_shop.lake)
+    assert list(doctor.findings(settings)) == []
+    commit = sorted((root / "gold/customer_360/_delta_log").glob("*.json"))[-1]
+    (run,), (manifest,) = (root / "_runs").glob("*.json"), (root / "_batches/erp").glob("*.json")
+    bound = root / "_bound/_batches/erp.json"
+    bound.parent.mkdir(parents=True)
+    for file in (run, manifest, commit):
+        file.write_text('{"format": 99, "state": "later"}')
+    bound.write_text("[1")
+    assert {str(f) for f in (run, manifest, commit, bound)} <= {found.file for found in doctor.findings(settings)}
+    run.unlink()
+    run.mkdir()
+    assert (str(run), "is a folder") in {(found.file, found.fault) for found in doctor.findings(settings)}

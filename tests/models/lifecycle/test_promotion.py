@@ -18,6 +18,7 @@ from customer360.models.lifecycle.tracking import Logged
 from customer360.platform import telemetry
 from customer360.platform.errors import ModelError
 from customer360.platform.lake import Lake
+from customer360.serve.compose import compose
 
 CUT, FITTED_ON = date(2024, 7, 1), date(2024, 3, 1)
 TABLE = "gold.interactions"
@@ -122,6 +123,8 @@ def test_a_training_says_how_good_it_is_and_what_keeps_it_from_being_champion(mo
     monkeypatch.setattr(train, "workers_of", lambda settings, model: 1)
     monkeypatch.setattr(train, "snapshot_of", lambda lake, model, day: interactions(day, 2))
     monkeypatch.setattr(train, "_fit", lambda *of: None)
+    monkeypatch.setattr(train, "denying", lambda *of, **named: ())
+    monkeypatch.setattr(job, "left_out", lambda *of, **named: ())
     train.train(
         job.ModelJob(
             SimpleNamespace(),
@@ -147,6 +150,7 @@ def test_a_training_says_how_good_it_is_and_what_keeps_it_from_being_champion(mo
 def champions(monkeypatch, tmp_path: Path) -> job.ModelJob:
     from customer360.models.lifecycle.tracking import local_registry
 
+    compose()
     registry, plan = local_registry(tmp_path / "state"), Plan(guardrails={"quality": Limits(min=0.05)})
     monkeypatch.setitem(base.MODELS, "toy", TOY)
     monkeypatch.setattr(job, "registry_of", lambda settings: registry)

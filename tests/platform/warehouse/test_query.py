@@ -34,7 +34,7 @@ def lake(tmp_path: Path, registries: None) -> Lake:
 ])  # fmt: skip
 def test_reading_is_allowed(lake: Lake, statement: str) -> None:
     found = warehouse.query(lake, statement)
-    assert found is not None and found.fetchall()
+    assert found is not None and warehouse.rows(found)
 
 
 @pytest.mark.parametrize("statement", [
@@ -54,3 +54,17 @@ def test_writing_and_other_files_are_refused(lake: Lake, tmp_path: Path, stateme
         found = warehouse.query(lake, statement.format(folder=tmp_path))
         assert found is None or found.fetchall() is None
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_moments_with_a_time_zone_are_given_as_text_in_utc(lake: Lake) -> None:
+    """Polars writes every time of a lake with its zone; DuckDB alone makes no value of it."""
+    statement = (
+        "SELECT 1 AS a, 2 AS a, TIMESTAMPTZ '2024-03-05 10:00:00.25+02' AS at, NULL::TIMESTAMPTZ AS never, "
+        "TIMESTAMP '2024-03-05 10:00:00' AS here, [TIMESTAMPTZ '2024-03-05 10:00:00+00'] AS many, sum(n) AS total "
+        "FROM (VALUES (1), (2)) AS t(n)"
+    )
+    found = warehouse.query(lake, statement)
+    assert found is not None
+    ((one, two, at, never, here, many, total),) = warehouse.rows(found)
+    assert (one, two, at, never, total) == (1, 2, "2024-03-05 08:00:00.25+00:00", None, 3)
+    assert str(here) == "2024-03-05 10:00:00" and "2024-03-05" in many
