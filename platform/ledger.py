@@ -116,9 +116,7 @@ def _listed(lake: Lake, folder: str, make: Callable[[dict[str, Any]], Any]) -> l
         bound = bound_of(lake, f"{BOUND}/{folder}.json")
         known = {path: (stamp, make(raw)) for path, (stamp, raw) in bound.items() if listed.get(path) == stamp}
     found = {
-        path: held
-        if (held := known.get(path)) and held[0] == stamp
-        else (stamp, _made(path, lake.get(path), make))
+        path: held if (held := known.get(path)) and held[0] == stamp else (stamp, _made(path, lake.get(path), make))
         for path, stamp in listed.items()
     }
     _known[lake.root, folder] = found

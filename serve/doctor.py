@@ -15,11 +15,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-<<<<<<< HEAD
-from customer360.platform import access, audit, privacy, restrictions, tables, warehouse
-=======
-from customer360.platform import access, audit, ledger, tables, warehouse
->>>>>>> cases2
+from customer360.platform import access, audit, ledger, privacy, restrictions, tables, warehouse
 from customer360.platform.backup import BackupError, marks, tree_at
 from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import File, Lake

@@ -120,8 +120,9 @@ def build_retailer(root: Path, write_raw: Callable[..., dict[str, str]], custome
 
 
 def _needs_scores(name: str) -> bool:
-    """Whether a gold producer is among what a node needs."""
-    return any(graph.NODES[n].is_producer and n.startswith("gold.") for n in graph.selection(None, name))
+    """Whether a producer of scores is among what a node needs."""
+    needed = [graph.NODES[n] for n in graph.selection(None, name)]
+    return any(n.is_producer and n.name.startswith("gold.") and n.name != "gold.restrictions" for n in needed)
 
 
 @pytest.fixture(scope="session")

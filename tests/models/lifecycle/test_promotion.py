@@ -135,6 +135,7 @@ def test_a_training_says_how_good_it_is_and_what_keeps_it_from_being_champion(mo
                 exists=lambda table: False,
                 get=lambda key: None,
                 objects=lambda folder: [],
+                stamps=lambda folder: {},
                 storage_options={},
             ),
             TOY,

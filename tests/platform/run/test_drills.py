@@ -49,7 +49,7 @@ def wanted(filled: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, l
     return found
 
 
-@pytest.mark.parametrize("nth", [1, 2, 3, 5, 8, 13, 21])
+@pytest.mark.parametrize("nth", [1, 2, 3, 5, 8, 13])
 def test_a_full_disk_at_any_write_loses_nothing(
     filled: Any, wanted: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch, nth: int
 ) -> None:
