@@ -104,7 +104,7 @@ def _check_list(then: _Read, snapshot: Snapshot, later: list[ErasedList]) -> Non
         privacy.erased_list(then)
     except LakeError as fault:
         if not later:
-            raise BackupError(f"backup {snapshot.id}: {fault}, as --at names it") from None
+            raise BackupError(f"backup {snapshot.id}: {fault} of before, with --at") from None
 
 
 def _backups(repository: Repository, snapshot: Snapshot, then: _Read, notices: list[str]) -> list[_Later]:
