@@ -126,5 +126,6 @@ def _domains(name: str, table: type[Table]) -> list[str]:
 def _retention(rules: PolicyRules, name: str, table: type[Table]) -> str:
     if tables.spec(table).layer == "bronze":
         days = keep_days(rules).get(name)
-        return "until erased" if days is None else f"{days:,} days"
+        lasts = "; of who ever refused until erased" if tables.spec(table).lasting else ""
+        return "until erased" if days is None else f"{days:,} days{lasts}"
     return "until repaired or erased" if name.endswith(REPAIRED) else "as its sources"

@@ -16,12 +16,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, partial
+from typing import Any
 
 import polars as pl
 
 from customer360.platform import tables
 from customer360.platform.errors import LakeError
 from customer360.platform.lake import Lake
+from customer360.platform.lake.damage import RESTORE, parsed, unlike
 from customer360.platform.tables import Table
 from customer360.platform.traces import Traces, Value
 
@@ -132,7 +134,7 @@ def unfinished_erasures(lake: Lake) -> dict[str, Identifiers]:
     """Erasures that began and did not end, by the id of their person."""
     found = {}
     for path in lake.objects(_UNFINISHED):
-        note = json.loads(lake.get(path) or b"{}")
+        note = _note(lake, path)
         facts = {table: frozenset(keys) for table, keys in note.pop("facts").items()}
         names = frozenset((first, last) for first, last in note.pop("names"))
         common = note.pop("common", {})  # absent in a note of before
@@ -152,14 +154,32 @@ def end_erasure(lake: Lake, person_id: str) -> None:
 
 def erasures(lake: Lake) -> list[datetime]:
     """When erasures ended, oldest first."""
-    notes = (json.loads(lake.get(path) or b"{}") for path in lake.objects(DONE))
-    return sorted(datetime.fromisoformat(note["ended_at"]) for note in notes if note)
+    return sorted(datetime.fromisoformat(_note(lake, path)["ended_at"]) for path in lake.objects(DONE))
 
 
 def erased_at(lake: Lake, digest: str) -> datetime | None:
     """When the erasure ended of the person whose id has this keyed digest; None where there was none."""
-    note = lake.get(f"{DONE}/{digest}.json")
-    return datetime.fromisoformat(json.loads(note)["ended_at"]) if note else None
+    path = f"{DONE}/{digest}.json"
+    return None if lake.get(path) is None else datetime.fromisoformat(_note(lake, path)["ended_at"])
+
+
+def check(lake: Lake, path: str) -> None:
+    """Raise LakeError where an object of `_erasures` cannot be read."""
+    if path == _SECRET:
+        _secret(lake)
+    elif path == _LIST:
+        _digests(lake)
+    else:
+        _note(lake, path)
+
+
+def _note(lake: Lake, path: str) -> dict[str, Any]:
+    """What is noted of one erasure, begun or ended."""
+    note = parsed(lake, path)
+    wanted = {"ended_at"} if path.startswith(DONE) else {"facts", "names"}
+    if not isinstance(note, dict) or not wanted <= note.keys():
+        raise unlike(lake, path)
+    return note
 
 
 def erase_rows(lake: Lake, who: Identifiers) -> dict[str, int]:
@@ -407,7 +427,10 @@ def carry_erasures(lake: Lake, later: ErasedList) -> None:
 
 def _secret(lake: Lake) -> bytes:
     lake.put(_SECRET, secrets.token_hex(32).encode(), create=True)
-    return lake.get(_SECRET) or b""
+    secret = lake.get(_SECRET) or b""
+    if not re.fullmatch(rb"[0-9a-f]{64}", secret):
+        raise LakeError(f"{lake.root}/{_SECRET} is damaged, and nothing else tells who was erased; {RESTORE}")
+    return secret
 
 
 def keyed_digest(lake: Lake, text: str, length: int = 32) -> str:
@@ -421,8 +444,10 @@ def person_digest(lake: Lake, person_id: str) -> str:
 
 
 def _digests(lake: Lake) -> list[str]:
-    stored = lake.get(_LIST)
-    return [] if stored is None else _listed(stored)
+    listed = parsed(lake, _LIST)
+    if not isinstance(listed, list | None):
+        raise unlike(lake, _LIST)
+    return list(listed or [])
 
 
 def _listed(stored: bytes) -> list[str]:
@@ -431,7 +456,7 @@ def _listed(stored: bytes) -> list[str]:
     except ValueError:
         found = None
     if not isinstance(found, list):
-        raise LakeError(f"{_LIST}, the list of who was erased, cannot be read; restore it from a backup")
+        raise LakeError(f"{_LIST}, the list of who was erased, cannot be read; {RESTORE}")
     return [str(each) for each in found]
 
 

@@ -22,7 +22,7 @@ import polars as pl
 
 from customer360.platform import tables
 from customer360.platform.errors import ContractError
-from customer360.platform.lake import Lake
+from customer360.platform.lake import File, Lake, editions
 from customer360.platform.tables import Table
 
 Purpose = Literal["PERSONALIZATION", "PROFILING", "TRAINING", "EMAIL", "SMS", "PHONE", "PUSH", "SALE"]
@@ -124,30 +124,37 @@ def withholding(
     return Withholding(table, function, None), (*inputs, DENIALS)
 
 
-def withdraw(lake: Lake, denials: pl.DataFrame) -> dict[str, int]:
+def withdraw(lake: Lake, denials: pl.DataFrame, nodes: Iterable[str]) -> dict[str, int]:
     """Take what persons deny (person_id, purpose) out of what is stored, earlier editions included. Rows by table that
     went or were emptied; nothing where nothing of them was left.
+
+    ``nodes`` are those that fill tables: one whose last rows change is no longer current, so that the next run builds
+    it again. A refusal may have ended by then, and what it took would be missed.
     """
+    nodes = list(nodes)
     found = {}
     for name, table in sorted(tables.TABLES.items()):
         if (
             tables.spec(table).layer == "gold"
             and is_withheld(table)
             and lake.exists(name)
-            and _holds(lake, name, denials)
+            and _holds(lake, name, lake.files(name), denials)
         ):
-            found[name] = lake.rewrite(name, partial(_stored_without, table, denials), reason="refusal")
+            made_it = [n for n in nodes if n.partition("/")[0] == name]
+            changed = [n for n in made_it if _holds(lake, name, editions.made_last(lake, n), denials)]
+            without, marks = partial(_stored_without, table, denials), editions.not_current(changed)
+            found[name] = lake.rewrite(name, without, reason="refusal", marks=marks)
     return {name: rows for name, rows in found.items() if rows}
 
 
-def _holds(lake: Lake, name: str, denials: pl.DataFrame) -> bool:
-    """Whether a table holds anything that is denied; reads the columns alone that could."""
+def _holds(lake: Lake, name: str, files: list[File], denials: pl.DataFrame) -> bool:
+    """Whether files of a table hold anything that is denied; reads the columns alone that could."""
     table = tables.by_name(name)
     purpose, columns = of_rows(table), of_columns(table)
     denied = denials.filter(pl.col("purpose").is_in([purpose] if purpose else sorted(set(columns.values()))))
     if denied.is_empty():
         return False
-    theirs = lake.scan(name).join(denied.lazy().select(PERSON).unique(), on=PERSON, how="semi")
+    theirs = lake.scan(name, files).join(denied.lazy().select(PERSON).unique(), on=PERSON, how="semi")
     if purpose is None:
         theirs = theirs.filter(pl.any_horizontal(_is_something(table, c) for c in columns))
     return not theirs.head(1).select(PERSON).collect().is_empty()

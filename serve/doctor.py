@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from customer360.platform import access, audit, tables, warehouse
+from customer360.platform import access, audit, privacy, restrictions, tables, warehouse
 from customer360.platform.backup import BackupError, marks, tree_at
 from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import File, Lake
@@ -26,6 +26,7 @@ from customer360.platform.run import lake_of
 from customer360.platform.settings import Settings
 from customer360.serve.publication import freshness, indexes
 from customer360.serve.publication.refusals import FOLDER as REFUSALS
+from customer360.serve.rights import requests
 
 PUBLISH = "`customer360 score` or `run` publishes anew"
 RESTORE = "restore it from a backup"
@@ -94,6 +95,11 @@ def _of_store(home: Path) -> Iterator[Finding]:
 
 
 def _of_lake(lake: Lake) -> Iterator[Finding]:
+    for path in lake.objects("_erasures"):
+        yield from _tried(f"{lake.root}/{path}", partial(privacy.check, lake, path), RESTORE)
+    for path in lake.objects("_rights"):
+        check = requests.stored if path.startswith(requests.FOLDER) else restrictions.check
+        yield from _tried(f"{lake.root}/{path}", partial(check, lake, path), RESTORE)
     for prefix in (BATCHES, LANDED, RUNS):
         for path in lake.objects(prefix):
             yield from _tried(f"{lake.root}/{path}", partial(_check_json, lake, path), RESTORE)

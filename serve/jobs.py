@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
@@ -14,7 +14,14 @@ from typing import Any
 import polars as pl
 
 from customer360.models.base import MODELS, Model
-from customer360.models.identity.erasure import accounts_of, forget, identifiers_of, is_followed, person_of
+from customer360.models.identity.erasure import (
+    UnknownPerson,
+    accounts_of,
+    forget,
+    identifiers_of,
+    is_followed,
+    person_of,
+)
 from customer360.models.identity.registry import former_records
 from customer360.models.lifecycle import promotion
 from customer360.models.lifecycle import train as training
@@ -57,18 +64,16 @@ HEEDED = "_refusals"  # in the lake: a digest of the refusals without which gold
 def run_pipeline(settings: Settings, request: RunRequest) -> Run:
     """Run a part of the graph; see ``platform.run.run``. What became of it is noted for who serves (``freshness``)."""
     rules = rules_of(settings)
-    if request.command != "erase":  # a restore ends with one
-        marks.refuse((tree_at(settings.lake.root, settings.lake.storage_options), tree_at(settings.state)))
-    for person in privacy.unfinished_erasures(lake_of(settings)) if request.command != "erase" else ():
-        telemetry.log.warning(
-            f"the erasure of {person} was cut short and its rows are not all gone; "
-            f"`customer360 erase {person} --yes` takes it up again"
-        )
-    _say_ageless(settings)
     lake = lake_of(settings)
+    retire: Callable[[], bool] | None = None
+    if request.command != "erase":  # a restore ends with one, and none waits until a policy is right
+        marks.refuse((tree_at(settings.lake.root, settings.lake.storage_options), tree_at(settings.state)))
+        _say_unfinished(lake)
+        _say_ageless(settings)
+        retire = partial(retire_old, settings)
     with freshness.watched(state_folder(settings), request.command) as ended, lake.run_lock(request.command):
         try:
-            record = run_locked(settings, request, rules=rules, retire=partial(retire_old, settings))
+            record = run_locked(settings, request, rules=rules, retire=retire)
         except BaseException:  # a refusal that landed holds, also where gold failed or an end was asked for
             _heed_refusals_beside(settings)
             raise
@@ -78,6 +83,14 @@ def run_pipeline(settings: Settings, request: RunRequest) -> Run:
         for notice in money.notices(lake, rules):
             telemetry.log.warning(notice)
     return record
+
+
+def _say_unfinished(lake: Lake) -> None:
+    for person in privacy.unfinished_erasures(lake):
+        telemetry.log.warning(
+            f"the erasure of {person} was cut short and its rows are not all gone; "
+            f"`customer360 erase {person} --yes` takes it up again"
+        )
 
 
 def retire_old(settings: Settings) -> bool:
@@ -120,7 +133,7 @@ def heed_refusals(settings: Settings) -> None:
     seal = hashlib.sha256(refused.write_csv().encode()).hexdigest().encode()
     if lake.get(HEEDED) == seal:
         return
-    for table, rows in purposes.withdraw(lake, _with_former_ids(lake, refused)).items():
+    for table, rows in purposes.withdraw(lake, _with_former_ids(lake, refused), graph.NODES).items():
         telemetry.event(f"withheld: {rows:,} rows of {table}, refused", table=table)
     if not warehouse_file(settings).exists() or _heeded_by_the_warehouse(settings):
         lake.put(HEEDED, seal)
@@ -308,11 +321,18 @@ def _load_star(settings: Settings) -> LoadReport:
 
 
 def current_person(settings: Settings, person: str) -> str:
-    """The current id of the person that an id leads to, or the one whose erasure began; see ``erase`` for what it
-    raises."""
+    """The current id of the person that an id leads to, or the one whose erasure began, also by its digest; see
+    ``erase`` for what it raises."""
     lake = lake_of(settings)
-    begun = [p for p, who in privacy.unfinished_erasures(lake).items() if person in {p, *who.persons}]
-    return begun[0] if begun else person_of(lake, person, identity_rules(settings))
+    return _being_erased(lake, person) or person_of(lake, person, identity_rules(settings))
+
+
+def _being_erased(lake: Lake, person: str) -> str | None:
+    """The id under which an erasure began, and did not end, of a person by any id or by its digest."""
+    for begun, who in privacy.unfinished_erasures(lake).items():
+        if person in {begun, *who.persons, privacy.person_digest(lake, begun)}:
+            return begun
+    return None
 
 
 def erase(settings: Settings, person: str) -> dict[str, int]:
@@ -346,7 +366,7 @@ def _erased(settings: Settings, person: str) -> Iterator[tuple[Identifiers, dict
         privacy.begin_erasure(lake, person, identifiers_of(lake, person))
     todo = privacy.unfinished_erasures(lake)
     touched: dict[str, int] = {}
-    with lake.run_lock("erase"):
+    with lake.run_lock("erase"), requests.held(settings):
         for each, who in todo.items():
             delete_person(state, each, who.persons)  # answers stop now, before anything is rewritten
         delete_indexes(state)
@@ -377,8 +397,20 @@ def _erased(settings: Settings, person: str) -> Iterator[tuple[Identifiers, dict
 
 
 def open_request(settings: Settings, kind: str, person: str, *, actor: str, **said: Any) -> Request:
-    """Note what a person, by any id that leads to it, asks for; see ``requests.open_request``."""
-    return requests.open_request(settings, kind, current_person(settings, person), actor=actor, **said)
+    """Note what a person, by any id that leads to it, asks for; see ``requests.open_request``. Who is being erased can
+    ask for that alone, and is noted by its digest.
+
+    Raises:
+        UnknownPerson: no person has this id, or its erasure has begun.
+    """
+    lake = lake_of(settings)
+    with requests.held(settings):
+        current = current_person(settings, person)
+        if _being_erased(lake, current):
+            if kind != "erase":
+                raise UnknownPerson(f"{person} is being erased: nothing else can be asked for")
+            current = privacy.person_digest(lake, current)
+        return requests.open_request(settings, kind, current, actor=actor, **said)
 
 
 def fulfil(settings: Settings, number: int, *, actor: str, identity: str = "") -> Request:
@@ -386,17 +418,32 @@ def fulfil(settings: Settings, number: int, *, actor: str, identity: str = "") -
     run; an erasure is done only where its proof finds nothing but landing files, which are not the platform's.
 
     Raises:
-        NoSuchRequest: there is none that is open.
+        NoSuchRequest: there is none that is open, or whose the records are now is not known before the next run.
         NotProven: nobody said how it was made sure who asks.
+        UnknownPerson: the person was erased, or is being erased.
     """
     asked = requests.ready(settings, number, identity)
     if asked.person == privacy.MASK:  # erased in a lake of before, which kept no digest with the request
-        nobody = replace(asked, identity=privacy.MASK, values={})
+        nobody = replace(asked.of_nobody(), identity=privacy.MASK)
         return requests.done(settings, nobody, "person erased", actor=actor, state="closed")
     if asked.kind == "erase":
         asked, result = _erasure_fulfilled(settings, asked)
         return requests.done(settings, asked, result, actor=actor)
-    lake, person = lake_of(settings), current_person(settings, asked.person)
+    with requests.held(settings):
+        asked = requests.ready(settings, number, identity)  # as it stands now that nobody else changes it
+        asked, result = _fulfilled(settings, asked, actor)
+        return requests.done(settings, asked, result, actor=actor)
+
+
+def _fulfilled(settings: Settings, asked: Request, actor: str) -> tuple[Request, str]:
+    """What needs no erasure done, and what came of it. Call it with requests held."""
+    lake, person, number = lake_of(settings), current_person(settings, asked.person), asked.number
+    if _being_erased(lake, person):
+        raise UnknownPerson(f"{asked.person} is being erased, which closes request {number}")
+    if asked.kind != "rectify" and not is_followed(lake, person, identity_rules(settings)):
+        raise requests.NoSuchRequest(
+            f"who has the records of {person} was decided since the last run: `customer360 run`, then fulfil {number}"
+        )
     if asked.kind == "access":
         content = held(settings, person, identifiers_of(lake, person))
         text, sheet = write_export(state_folder(settings) / EXPORTS / f"{number:08d}", content)
@@ -410,7 +457,7 @@ def fulfil(settings: Settings, number: int, *, actor: str, identity: str = "") -
         restrictions.restrict(lake, number, accounts_of(lake, person), PURPOSES[asked.kind])
         publish_refusals(lake, state_folder(settings))
         result = f"{', '.join(PURPOSES[asked.kind])} refused from now on; tables follow with the next run"
-    return requests.done(settings, asked, result, actor=actor)
+    return asked, result
 
 
 def _erasure_fulfilled(settings: Settings, asked: Request) -> tuple[Request, str]:
@@ -421,7 +468,7 @@ def _erasure_fulfilled(settings: Settings, asked: Request) -> tuple[Request, str
         Customer360Error: files that are not landing files still tell the person.
     """
     lake = lake_of(settings)
-    nobody = replace(asked, identity=privacy.MASK, values={})
+    nobody = replace(asked.of_nobody(), identity=privacy.MASK)
     if ended_at := privacy.erased_at(lake, asked.person):
         report = newest_report(settings, asked.person)
         if report and (standing := standing_remains(settings, report[1])):
@@ -446,9 +493,11 @@ def release(settings: Settings, number: int, *, actor: str) -> Request:
     Raises:
         NoSuchRequest: there is none.
     """
-    asked = requests.request_of(lake_of(settings), number)
-    if asked.state != "fulfilled" or asked.kind not in PURPOSES:
-        raise requests.NoSuchRequest(f"request {number} restricts nothing")
-    restrictions.release(lake_of(settings), number)
-    publish_refusals(lake_of(settings), state_folder(settings))
-    return requests.done(settings, asked, "released; tables follow with the next run", actor=actor, state="released")
+    with requests.held(settings):
+        asked = requests.request_of(lake_of(settings), number)
+        if asked.state != "fulfilled" or asked.kind not in PURPOSES:
+            raise requests.NoSuchRequest(f"request {number} restricts nothing")
+        restrictions.release(lake_of(settings), number)
+        publish_refusals(lake_of(settings), state_folder(settings))
+        said = "released; tables follow with the next run"
+        return requests.done(settings, asked, said, actor=actor, state="released")

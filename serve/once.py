@@ -16,6 +16,7 @@ from typing import Any
 from customer360.models.identity.registry import RegistryError
 
 FOLDER = "changes"
+OTHERWISE = "this Idempotency-Key was used for another change"
 
 
 class UsedOtherwise(RegistryError):
@@ -24,7 +25,8 @@ class UsedOtherwise(RegistryError):
 
 def once(state: Path, caller: str, token: str | None, change: list[Any], make: Callable[[], list[int]]) -> list[int]:
     """The events of a change, which is made unless ``caller`` had it made under the same ``token``; without a token it
-    is made. One that was begun and never ended is made again: its parts are each made once (``stewardship``).
+    is made. One that was begun and never ended is made again: its parts are each made once (``stewardship``), or what
+    was made is found by `sent_as`.
 
     Raises:
         UsedOtherwise: the token stands for another change.
@@ -38,7 +40,7 @@ def once(state: Path, caller: str, token: str | None, change: list[Any], make: C
         note.seek(0)
         made = _parsed(note.read())
         if made is not None and made["change"] != _digest(change):
-            raise UsedOtherwise("this Idempotency-Key was used for another change")
+            raise UsedOtherwise(OTHERWISE)
         if made is not None:
             events: list[int] = made["events"]
             return events
@@ -46,6 +48,25 @@ def once(state: Path, caller: str, token: str | None, change: list[Any], make: C
         note.truncate(0)
         json.dump({"change": _digest(change), "events": events}, note)
         return events
+
+
+def sent_as(caller: str, token: str | None, change: list[Any]) -> str:
+    """By what a change that was sent under a token is found where it was made, should its maker have died before
+    `once` could note it; empty without a token."""
+    return "" if token is None else f"{_digest([caller, token])} {_digest(change)}"
+
+
+def is_same(made: str, asked: str) -> bool:
+    """Whether what was made was sent as what is asked for, in the words of `sent_as`.
+
+    Raises:
+        UsedOtherwise: it was sent under the same token, and is another change.
+    """
+    if not asked or made.partition(" ")[0] != asked.partition(" ")[0]:
+        return False
+    if made != asked:
+        raise UsedOtherwise(OTHERWISE)
+    return True
 
 
 def _parsed(text: str) -> dict[str, Any] | None:

@@ -28,7 +28,14 @@ from customer360.platform.errors import ContractError, StaleBatch, TableMissing,
 from customer360.platform.lake.buckets import BUCKET, bucket_numbers
 from customer360.platform.lake.filestats import statistics_columns, statistics_of
 from customer360.platform.lake.lock import LOCK, WATCH, file_lock, marker_lock, note_of
-from customer360.platform.lake.objects import folder_store, get_from_folder, put_in_folder, remote_store
+from customer360.platform.lake.objects import (
+    LASTING,
+    folder_store,
+    get_from_folder,
+    put_in_folder,
+    remote_store,
+    settle,
+)
 from customer360.platform.lake.opened import (
     Change,
     File,
@@ -104,6 +111,8 @@ class Lake:
             obstore.put(self._store(), path, data, mode="create" if create else "overwrite")
         except obstore.exceptions.AlreadyExistsError:
             return False
+        if not self.is_remote and path.startswith(LASTING):
+            settle(self.root, path)
         return True
 
     def get(self, path: str) -> bytes | None:
@@ -426,9 +435,10 @@ class Lake:
         *,
         reason: str,
         files: Iterable[File] | None = None,
+        marks: Mapping[str, int] | None = None,
     ) -> int:
         """Apply ``change`` by file, to all or some, in one commit; files that it leaves equal stay. Returns rows
-        changed or gone."""
+        changed or gone. ``marks`` as of `commit`."""
         adds, removes, touched = [], [], 0
         for f in self.files(name) if files is None else files:
             before = self.scan(name, [f]).collect()
@@ -451,6 +461,7 @@ class Lake:
                 app=f"rewrite:{reason}",
                 app_version=int(time.time() * 1000),
                 facts={"rows": touched},
+                marks=marks,
             )
         return touched
 

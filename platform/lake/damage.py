@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from typing import TYPE_CHECKING, Any
+
 import obstore
 import polars as pl
 import pyarrow as pa
 from deltalake.exceptions import DeltaError
+
+from customer360.platform.errors import LakeError
+
+if TYPE_CHECKING:
+    from customer360.platform.lake import Lake
+
+RESTORE = "restore it from a backup"
 
 UNREADABLE = (
     OSError,
@@ -16,3 +26,25 @@ UNREADABLE = (
     pl.exceptions.PolarsError,
     pa.ArrowException,
 )
+
+
+def parsed(lake: Lake, path: str, remedy: str = RESTORE) -> Any:
+    """What an object of a lake says as JSON; None where there is no object, which an empty one is not.
+
+    Raises:
+        LakeError: it cannot be read; it says what to do.
+    """
+    data = lake.get(path)
+    try:
+        return None if data is None else json.loads(data)
+    except ValueError:
+        raise LakeError(_said(lake, path, "is no JSON" if data else "is empty", remedy)) from None
+
+
+def unlike(lake: Lake, path: str, remedy: str = RESTORE) -> LakeError:
+    """The fault of an object that is JSON, and not what belongs there."""
+    return LakeError(_said(lake, path, "does not hold what belongs there", remedy))
+
+
+def _said(lake: Lake, path: str, fault: str, remedy: str) -> str:
+    return f"{lake.root}/{path} {fault}; {remedy}"

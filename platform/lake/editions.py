@@ -100,10 +100,25 @@ def withdraw(lake: Lake, as_of: date, nodes: Iterable[str]) -> dict[str, int]:
         raise LakeError(f"there is no edition of {as_of}; there are: {there}")
     for name in known[as_of]:
         made_it = [n for n in nodes if n.partition("/")[0] == name and _made(lake, n) == as_of.toordinal()]
-        forgotten = {app: NONE for n in made_it for app in (_app(n), f"node:{n}")}
+        forgotten = {_app(n): NONE for n in made_it} | not_current(made_it)
         files = editions(lake.files(name))[as_of]
         lake.commit(name, [], files, app="withdraw", app_version=as_of.toordinal(), marks=forgotten)
     return known[as_of]
+
+
+def not_current(nodes: Iterable[str]) -> dict[str, int]:
+    """What a commit says of nodes that did not make the rows that it leaves, so that the next run builds them again."""
+    return {f"node:{node}": NONE for node in nodes}
+
+
+def made_last(lake: Lake, node: str) -> list[File]:
+    """Files of the newest commit of a node: all that it has, or where its table is dated those of one edition."""
+    name, _, part = node.partition("/")
+    files = [file for file in lake.files(name) if not part or part in file.partition.values()]
+    if not tables.spec(tables.by_name(name)).is_dated:
+        return files
+    found = current_edition(lake, node, files)
+    return found.files if found else []
 
 
 def _made(lake: Lake, node: str) -> int | None:

@@ -41,6 +41,8 @@ def _remote_store(
     )
 
 
+# What people asked for, and who was erased: nothing else tells that, so it is on the disk before it is said to hold.
+LASTING = ("_rights/", "_erasures/")
 _SPELT_ALIKE = re.compile(r"[A-Za-z0-9_.=/-]+")  # other characters obstore escapes in names of files
 
 
@@ -70,7 +72,22 @@ def put_in_folder(root: str, path: str, data: bytes) -> None:
         descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     with os.fdopen(descriptor, "wb") as handle:
         handle.write(data)
+        if path.startswith(LASTING):
+            handle.flush()
+            os.fsync(handle.fileno())
     os.replace(staged, target)  # noqa: PTH105 - as above
+    if path.startswith(LASTING):
+        settle(root, Path(path).parent.as_posix())
+
+
+def settle(root: str, path: str) -> None:
+    """Have an object of a folder, or a folder of it, and the folders that lead there outlast a loss of power."""
+    for place in (Path(root, path), *(Path(root, above) for above in Path(path).parents)):
+        descriptor = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def get_from_folder(root: str, path: str) -> bytes | None:

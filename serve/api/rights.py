@@ -14,7 +14,7 @@ from customer360.serve import jobs
 from customer360.serve.api import policy
 from customer360.serve.api.identity import Token
 from customer360.serve.api.policy import Caller
-from customer360.serve.once import once
+from customer360.serve.once import once, sent_as
 from customer360.serve.rights import requests
 from customer360.serve.stewardship import Desk
 
@@ -87,11 +87,12 @@ def opened(request: Request, wish: Wish, principal: Caller, token: Token = None)
     """Note a request; the day by which it is due follows from the law. Role steward."""
     access.require(principal, "steward")
     settings, said = _settings(request), wish.model_dump(exclude={"kind", "person_id"})
+    change = ["rights", wish.model_dump(mode="json")]
+    said["sent_as"] = sent_as(principal.key_id, token, change)
 
     def noted() -> list[int]:
         return [jobs.open_request(settings, wish.kind, wish.person_id, actor=principal.name, **said).number]
 
-    change = ["rights", wish.model_dump(mode="json")]
     (number,) = once(request.app.state.folder, principal.key_id, token, change, noted)
     made = requests.request_of(lake_of(settings), number)
     policy.readings(request).append(made.person)

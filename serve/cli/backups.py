@@ -32,7 +32,7 @@ def backup_command(
     from customer360.platform import telemetry
     from customer360.serve import recovery
 
-    settings = configured(config)
+    settings = configured(config, whole=())
     repository = recovery.repository_of(settings, destination)
     if listed:
         _show(repository)
@@ -95,7 +95,7 @@ def restore(
     from customer360.platform import telemetry
     from customer360.serve import recovery
 
-    settings = configured(config)
+    settings = configured(config, whole=())
     repository = recovery.repository_of(settings, source)
     with telemetry.heartbeat("restoring"):
         done = recovery.restore(settings, repository, at, into, erasures)

@@ -17,7 +17,7 @@ def doctor(config: ConfigOption = None) -> None:
     from customer360.platform import telemetry
     from customer360.serve import doctor as examination
 
-    settings = configured(config)
+    settings = configured(config, whole=())
     with telemetry.heartbeat("looking at every file"):
         found = list(examination.findings(settings))
     for each in found:

@@ -118,4 +118,4 @@ def _utc(moment: datetime) -> str:
 def _state(config: Path | None) -> Path:
     from customer360.serve.compose import state_folder
 
-    return state_folder(configured(config))
+    return state_folder(configured(config, whole=["state"]))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,19 +19,31 @@ ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", "-c", envvar="CUSTOMER360_CONFIG", help="Settings file; default configs/local.yaml"),
 ]
+Area = Literal["lake", "state"]
 AsOfOption = Annotated[
     datetime | None,
     typer.Option("--as-of", formats=["%Y-%m-%d"], help="Cut date; default: end of the last complete day in the data"),
 ]
 
 
-def configured(config: Path | None) -> Settings:
-    """The settings of a command, with every table, build and model declared."""
+WHOLE: tuple[Area, ...] = ("lake", "state")
+
+
+def configured(config: Path | None, whole: Sequence[Area] = WHOLE) -> Settings:
+    """The settings of a command, with every table, build and model declared. ``whole`` is what it works on.
+
+    Raises:
+        BackupError: a restore of that has not ended, so that it may hold who was erased.
+    """
+    from customer360.platform.backup import marks, tree_at
     from customer360.serve.compose import compose
 
     telemetry.configure()
     compose()
-    return configuration.load(config)
+    settings = configuration.load(config)
+    places = {"lake": (settings.lake.root, settings.lake.storage_options), "state": (settings.state, {})}
+    marks.refuse(tree_at(*places[area]) for area in whole)
+    return settings
 
 
 def day(moment: datetime | None) -> date | None:

@@ -22,7 +22,7 @@ def serve(
     """Start the HTTP application on Ray Serve; the first start makes an API key and prints it once."""
     from customer360.serve.app import start
 
-    start(configured(config), plain=plain)
+    start(configured(config, whole=["state"]), plain=plain)
 
 
 @app.command()
@@ -89,7 +89,7 @@ def publication_list(config: ConfigOption = None) -> None:
     from customer360.serve.cli import report
     from customer360.serve.compose import state_folder
 
-    state = state_folder(configured(config))
+    state = state_folder(configured(config, whole=["state"]))
     served = online.current(state)
     grid = report.grid("Publications", "id", "as of", "state", "documents")
     for each in online.generations(state):
@@ -110,7 +110,7 @@ def publication_restore(
     from customer360.serve.compose import state_folder
     from customer360.serve.publication import freshness
 
-    state = state_folder(configured(config))
+    state = state_folder(configured(config, whole=["state"]))
     restored = online.activate(state, generation)
     freshness.restored(state, is_newest=restored.id == online.generations(state)[-1].id)
     typer.echo(f"{restored.id} (as of {restored.as_of}) is in service; the next `customer360 run` publishes anew")

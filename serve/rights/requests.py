@@ -6,8 +6,10 @@ person; once it was erased, of nobody. Each step is a line of the audit.
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, get_args
@@ -15,13 +17,16 @@ from typing import Any, Literal, get_args
 from customer360.models.identity.registry.stewardship import golden_text
 from customer360.pipelines.rules import Right, RightsRules
 from customer360.platform import audit, privacy, purposes
-from customer360.platform.errors import Customer360Error, LakeError
+from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import Lake
+from customer360.platform.lake.damage import parsed, unlike
 from customer360.platform.run import lake_of
 from customer360.platform.settings import Settings
 from customer360.serve.compose import rules_of, state_folder
+from customer360.serve.once import is_same
 
 FOLDER = "_rights/requests"
+LOCK = "rights.lock"  # in the state folder
 EARLIEST = date(1990, 1, 1)  # before it nobody had such rights
 KINDS: tuple[Right, ...] = get_args(Right)
 # Stored, and nothing else: each of these is refused by a restriction.
@@ -41,7 +46,7 @@ class NotProven(Customer360Error):
 @dataclass(frozen=True)
 class Request:
     """One request. ``identity`` says how it was made sure who asks; ``values`` are those to rectify, by golden
-    attribute; ``result`` what was done."""
+    attribute; ``result`` what was done; ``sent_as`` see ``serve.once``."""
 
     number: int
     kind: Right
@@ -54,10 +59,26 @@ class Request:
     values: dict[str, str] = field(default_factory=dict)
     result: str = ""
     fulfilled_at: str = ""
+    sent_as: str = ""
+
+    def of_nobody(self) -> Request:
+        """The request without what says anything of the person, but for the id."""
+        return replace(self, values={}, identity=privacy.MASK if self.identity else "", sent_as="")
 
     def is_late(self, today: date) -> bool:
         """Whether its day has passed without an answer."""
         return self.state == "open" and today > self.due_on
+
+
+@contextmanager
+def held(settings: Settings) -> Iterator[None]:
+    """Hold what is kept of requests, and of what they restrict and export, waiting for whoever has it: who writes what
+    was read of a person before an erasure would bring it back after."""
+    home = state_folder(settings)
+    home.mkdir(parents=True, exist_ok=True)
+    with open(home / LOCK, "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def rights_rules(settings: Settings) -> RightsRules:
@@ -68,11 +89,13 @@ def rights_rules(settings: Settings) -> RightsRules:
 
 def open_request(
     settings: Settings, kind: str, person: str, *, actor: str, law: str = "", identity: str = "",
-    received_on: date | None = None, values: dict[str, str] | None = None,
+    received_on: date | None = None, values: dict[str, str] | None = None, sent_as: str = "",
 ) -> Request:  # fmt: skip
-    """Note a request of a current person.
+    """Note a request of a current person; one that was noted as it was sent before, and is sent again, is that. Call it
+    with what is kept of requests held.
 
     Raises:
+        UsedOtherwise: it is sent as another one was.
         NoSuchRequest: there is no such right or law, it came on no day that is credible, or values to rectify are
             missing.
         RegistryError: a value to rectify is of no golden attribute, or not of its type.
@@ -89,8 +112,12 @@ def open_request(
         golden_text(attribute, value)
     came = _credible(received_on)
     due = came + timedelta(days=rules.days[law])
-    number = max((r.number for r in requests(lake)), default=0) + 1
-    made = Request(number, kind, person, law, came, due, identity=identity, values=values or {})
+    noted = requests(lake)
+    for each in noted:
+        if is_same(each.sent_as, sent_as):
+            return each
+    number = max((r.number for r in noted), default=0) + 1
+    made = Request(number, kind, person, law, came, due, identity=identity, values=values or {}, sent_as=sent_as)
     while not lake.put(_path(made.number), _text(made), create=True):  # somebody else took the number
         made = replace(made, number=made.number + 1)
     _note(settings, made, "open", actor)
@@ -112,16 +139,16 @@ def _credible(received_on: date | None) -> date:
 
 def requests(lake: Lake) -> list[Request]:
     """All requests, those that are due first at the top, done ones last."""
-    found = [parsed(path, lake.get(path) or b"") for path in lake.objects(FOLDER)]
+    found = [read for path in lake.objects(FOLDER) if (read := stored(lake, path)) is not None]
     return sorted(found, key=lambda r: (r.state != "open", r.due_on, r.number))
 
 
 def request_of(lake: Lake, number: int) -> Request:
-    """Raises NoSuchRequest, and LakeError as `parsed`."""
-    data = lake.get(_path(number))
-    if data is None:
+    """Raises NoSuchRequest."""
+    found = stored(lake, _path(number))
+    if found is None:
         raise NoSuchRequest(f"there is no request {number}; `customer360 rights list` shows them")
-    return parsed(_path(number), data)
+    return found
 
 
 def ready(settings: Settings, number: int, identity: str) -> Request:
@@ -157,12 +184,13 @@ def done(
 
 def forget_person(settings: Settings, persons: Collection[str], digest: str) -> None:
     """Of the requests of an erased person, under any of its ids, keep that there were: by a digest, without what was
-    said. Open ones are closed, but for those of an erasure, which stay to be proven. Call it under the run lock."""
+    said. Open ones are closed, but for those of an erasure, which stay to be proven. Call it under the run lock, and
+    with what is kept of requests held."""
     lake = lake_of(settings)
     for each in requests(lake):
         if each.person not in persons:
             continue
-        left = replace(each, person=digest, values={}, identity=privacy.MASK if each.identity else "")
+        left = replace(each.of_nobody(), person=digest)
         if each.state == "open" and each.kind != "erase":
             done(settings, left, "person erased", actor="command", state="closed")
         else:
@@ -182,15 +210,21 @@ def _text(asked: Request) -> bytes:
     return json.dumps(asdict(asked), default=str, ensure_ascii=False).encode()
 
 
-def parsed(path: str, data: bytes) -> Request:
-    """The request that an object holds.
-
-    Raises:
-        LakeError: it is cut, or no request.
-    """
+def stored(lake: Lake, path: str) -> Request | None:
+    """A request as it is stored; None where it is not. Raises LakeError where it cannot be read."""
+    said = parsed(lake, path)
+    if said is None:
+        return None
     try:
-        stored: dict[str, Any] = json.loads(data)
-        dates = {name: date.fromisoformat(stored[name]) for name in ("received_on", "due_on")}
-        return Request(**stored | dates)
-    except (ValueError, KeyError, TypeError):
-        raise LakeError(f"{path} is no request that can be read; restore it from a backup") from None
+        return of_json(said)
+    except ValueError:
+        raise unlike(lake, path) from None
+
+
+def of_json(said: Any) -> Request:
+    """The request that an object says; raises ValueError where it says none."""
+    try:
+        dates = {name: date.fromisoformat(said[name]) for name in ("received_on", "due_on")}
+        return Request(**said | dates)
+    except (KeyError, TypeError):
+        raise ValueError("no request") from None

@@ -56,6 +56,10 @@ def test_a_table_keeps_its_rows_for_its_own_time_before_that_of_its_domain() -> 
     rules = PolicyRules(domains=short, keep_days={"bronze.sessions": None, "bronze.transactions": 3650})
     assert keep_days(rules) == {"bronze.events": 400, "bronze.transactions": 3650}
     retention.checked(keep_days(rules))
+    rules = rules.model_copy(update={"keep_days": {**rules.keep_days, "bronze.preferences": 90}})
+    told = {each.table: each.retention for each in policies(rules)}
+    assert told["bronze.events"] == "400 days", "answers of who ever refused stay, and the register says so"
+    assert told["bronze.preferences"] == "90 days; of who ever refused until erased"
     for wrong in ("bronze.agents", "silver.events", "bronze.campaign_audiences"):
         with pytest.raises(ConfigError, match=wrong):
             retention.checked({wrong: 10})

@@ -45,7 +45,7 @@ def test_the_list_holds_no_identifier_and_is_keyed(lake: Lake, tmp_path: Path) -
 def test_a_damaged_list_lets_nobody_back_in(lake: Lake, stored: bytes) -> None:
     privacy.remember_erasure(lake, ["POS/1"])
     lake.put("_erasures/digests.json", stored)
-    with pytest.raises(LakeError, match=r"_erasures/digests\.json, the list of who was erased, cannot be read"):
+    with pytest.raises(LakeError, match=r"_erasures/digests\.json "):
         privacy.erased_rows(lake, pl.DataFrame({"CUSTOMER_ID": ["1"]}), "POS")
 
 

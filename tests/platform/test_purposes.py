@@ -10,7 +10,7 @@ import pytest
 
 from customer360.platform import purposes, tables
 from customer360.platform.errors import ContractError
-from customer360.platform.lake import BUCKET, Lake
+from customer360.platform.lake import BUCKET, Lake, editions
 from customer360.platform.purposes import DENIALS, Withholding, withdraw, withholding
 from customer360.platform.tables import Date, Float, List, String, Table
 
@@ -84,11 +84,28 @@ def test_what_stands_leaves_all_editions_once(registries: None, tmp_path: Path) 
         adds = [lake.write_file(name, part, {"as_of": str(day), BUCKET: "0"})
                 for (day,), part in told.partition_by("as_of", as_dict=True).items()]  # fmt: skip
         lake.replace(name, adds, scope={}, app="t", app_version=1)
-    assert withdraw(lake, DENIED) == {"gold.t_listed": 2, "gold.t_view": 4}
+    assert withdraw(lake, DENIED, ()) == {"gold.t_listed": 2, "gold.t_view": 4}
     left = lake.scan("gold.t_view").collect()
     assert left.filter(pl.col("person_id") == "p1")["score"].to_list() == [None, None]
     assert left.filter(pl.col("person_id") == "p3")["score"].to_list() == [0.5, 0.5]
-    assert withdraw(lake, DENIED) == {}
+    assert withdraw(lake, DENIED, ()) == {}
+
+
+def test_who_made_rows_that_a_refusal_changed_is_not_current_any_longer(registries: None, tmp_path: Path) -> None:
+    wide, rows = contracts()
+    lake = Lake(str(tmp_path), buckets=1)
+    for contract, newest in ((wide, date(2026, 1, 1)), (rows, date(2025, 1, 1))):
+        name, wanted = tables.spec(contract).name, tables.schema(contract)
+        lake.ensure(contract)
+        for day in (newest.replace(year=2024), newest):  # a refusing person is in one edition alone
+            told = view((day,)).select(list(wanted)).with_columns(pl.lit(0).alias(BUCKET))
+            told = told if day.year == 2026 or day.year == 2024 else told.filter(pl.col("person_id") == "p0")
+            adds = [lake.write_file(name, told, {"as_of": str(day), BUCKET: "0"})]
+            made = editions.mark(name, day)
+            lake.replace(name, adds, scope={"as_of": str(day)}, app=f"node:{name}", app_version=7, marks=made)
+    assert set(withdraw(lake, DENIED, ("gold.t_view", "gold.t_listed"))) == {"gold.t_listed", "gold.t_view"}
+    assert lake.transaction("gold.t_view", "node:gold.t_view") == 0
+    assert lake.transaction("gold.t_listed", "node:gold.t_listed") == 7, "only an earlier edition changed"
 
 
 def test_an_unknown_purpose_and_a_column_that_cannot_be_empty_are_refused(registries: None) -> None:

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from customer360.platform import restrictions
+from customer360.platform.errors import LakeError
 from customer360.platform.lake import Lake
 
 
@@ -58,3 +59,19 @@ def test_an_object_is_read_once_until_it_changes(lake: Lake, monkeypatch: pytest
     assert [path for path in read if "restricted/" in path] == [f"_rights/restricted/{n:08d}.json" for n in (1, 2)]
     restrictions.release(lake, 1)
     assert restrictions.restrictions(lake) == {"A/2": {"SALE"}}
+
+
+@pytest.mark.parametrize("data", [b"", b'{"accounts": ["A/2"], "purp', b"[]", b'{"accounts": ["A/2"]}', b"{}"])
+def test_what_cannot_be_read_is_not_taken_for_no_restriction(lake: Lake, data: bytes) -> None:
+    for number in (1, 2):
+        restrictions.restrict(lake, number, [f"A/{number}"], ["SALE"])
+    path = "_rights/restricted/00000002.json"
+    lake.put(path, data)
+    for reading in (restrictions.restrictions, lambda lake: restrictions.check(lake, path)):
+        with pytest.raises(LakeError, match=r"_rights/restricted/00000002\.json .*; restore it .* release 2"):
+            reading(lake)
+    restrictions.release(lake, 2)
+    assert restrictions.restrictions(lake) == {"A/1": {"SALE"}}
+    lake.put("_rights/restricted.json", data[:-1])
+    with pytest.raises(LakeError, match=r"_rights/restricted\.json "):
+        restrictions.restrictions(lake)

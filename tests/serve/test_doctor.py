@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from customer360.platform import access, audit
+from customer360.platform import access, audit, privacy, restrictions
 from customer360.platform.settings import LakeSettings, Settings
 from customer360.serve import doctor
 from customer360.serve.publication import freshness, refusals
+from customer360.serve.rights import requests
 
 HOW: dict[str, Callable[[Path], object]] = {
     "gone": Path.unlink,
@@ -28,6 +29,8 @@ UNSEEN = {("keys.json", "gone"), ("LAST_RUN", "gone"), ("audit/*.jsonl", "gone")
 STATE = ("keys.json", "online/LAST_RUN", "online/CURRENT", "online/generations/*/data.mdb",
          "online/generations/*/generation.json", "audit/*.jsonl", "mlflow/mlflow.db")  # fmt: skip
 LAKE = ("gold/customer_360/*/*/*.parquet", "gold/customer_360/_delta_log/*.json")
+PEOPLE = ("_rights/requests/00000001.json", "_rights/restricted/00000001.json", "_erasures/secret",
+          "_erasures/digests.json", "_erasures/unfinished/p_bob.json", "_erasures/done/*.json")  # fmt: skip
 
 
 def settled(shop: Any) -> Settings:
@@ -49,6 +52,24 @@ def settled(shop: Any) -> Settings:
 
 def test_nothing_is_found_where_nothing_is_damaged(own_shop: Any) -> None:
     assert list(doctor.findings(settled(own_shop))) == []
+
+
+@pytest.mark.parametrize("how", [how for how in HOW if how != "gone"])
+def test_damage_to_what_people_asked_for_is_found(own_shop: Any, how: str) -> None:
+    settings, lake = settled(own_shop), own_shop.lake
+    requests.open_request(settings, "restrict", "p_ann", actor="al")
+    restrictions.restrict(lake, 1, ["POS/1"], ["SALE"])
+    privacy.remember_erasure(lake, ["POS/9"])
+    privacy.begin_erasure(lake, "p_cyd", privacy.Identifiers())
+    privacy.end_erasure(lake, "p_cyd")
+    privacy.begin_erasure(lake, "p_bob", privacy.Identifiers())
+    assert list(doctor.findings(settings)) == []
+    for pattern in PEOPLE:
+        (file,) = Path(lake.root).glob(pattern)
+        whole = file.read_bytes()
+        HOW[how](file)
+        assert [found.file for found in doctor.findings(settings)] == [str(file)]
+        file.write_bytes(whole)
 
 
 @pytest.mark.parametrize("how", HOW)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from customer360.serve.once import UsedOtherwise, once
+from customer360.serve.once import UsedOtherwise, is_same, once, sent_as
 
 
 def test_the_second_gets_the_events_of_the_first(tmp_path: Path) -> None:
@@ -56,3 +56,12 @@ def test_a_change_that_failed_or_died_is_made_again(tmp_path: Path) -> None:
     (file,) = (tmp_path / "changes").iterdir()
     file.write_text('{"cha')
     assert once(tmp_path, "a", "t", ["x"], lambda: [4]) == [4]
+
+
+def test_what_was_made_is_found_by_how_it_was_sent() -> None:
+    made = sent_as("a", "t", ["x"])
+    assert is_same(made, sent_as("a", "t", ["x"]))
+    assert not any(is_same(made, other) for other in (sent_as("b", "t", ["x"]), sent_as("a", "u", ["x"]), ""))
+    assert sent_as("a", None, ["x"]) == "" and not is_same("", "")
+    with pytest.raises(UsedOtherwise):
+        is_same(made, sent_as("a", "t", ["y"]))

@@ -143,7 +143,7 @@ def test_a_restore_that_was_cut_short_is_taken_up_and_nobody_works_on_it(
     shop: Any, tmp_path: Path, lost: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     privacy.remember_erasure(shop.lake, ["POS/2"])
-    first, erased = lost(), []
+    first, erased, store = lost(), [], str(tmp_path / "backups")
 
     def killed(*_: Any) -> None:
         raise OSError("No space left on device")
@@ -154,8 +154,11 @@ def test_a_restore_that_was_cut_short_is_taken_up_and_nobody_works_on_it(
             assert customer360(tmp_path, "restore", str(tmp_path / "backups"), "--at", first).exit_code == 1
         said = customer360(tmp_path, "doctor")
         assert said.exit_code == 1 and f"customer360 restore {tmp_path}/backups --at {first}" in said.output
-        for command in (("run",), ("serve", "--plain"), ("backup", str(tmp_path / "backups"))):
+        for command in (("run",), ("serve", "--plain"), ("backup", store), ("erase", "p_ann", "--yes"), ("score",),
+                        ("warehouse", "load"), ("sql", "SELECT 1"), ("train", "churn"), ("rights", "fulfil", "1"),
+                        ("audience", "list"), ("key", "list"), ("batch", "list")):  # fmt: skip
             assert "was cut short" in str(customer360(tmp_path, *command).exception), command
+        assert customer360(tmp_path, "backup", store, "--list").exit_code == 0
     monkeypatch.setattr(jobs, "erase", lambda settings, person: erased.append(person))
     said = customer360(tmp_path, "restore", str(tmp_path / "backups"))  # the same backup, though it is not the newest
     assert said.exit_code == 0 and first in said.output, said.output

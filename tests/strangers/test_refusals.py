@@ -261,6 +261,16 @@ def test_a_restriction_holds_at_once_gold_follows_and_a_release_brings_all_back(
     assert all(allowed(shop).values())
     for name, rows in before.items():
         assert shop.lake.scan(name).collect().sort(pl.all(), descending=False).equals(rows.sort(pl.all())), name
+    shop.said("rights", "open", "restrict", person, "--identity", "passport")
+    shop.said("rights", "fulfil", "2")
+    shop.said("run", "--to", "silver")  # takes it out of gold, and builds no gold
+    assert shop.lake.scan("gold.interactions").filter(person_id=person).collect().is_empty()
+    shop.said("rights", "release", "2")
+    shop.said("run")
+    for name, rows in before.items():
+        assert shop.lake.scan(name).collect().sort(pl.all(), descending=False).equals(rows.sort(pl.all())), name
+    shop.said("run")
+    assert built(shop) == []
 
 
 @pytest.mark.slow

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +57,24 @@ def test_run_lock_excludes_another_process_until_it_dies(lake: Lake) -> None:
             holder.kill()
     with lake.run_lock("mine"):
         pass
+
+
+@pytest.mark.parametrize("create", [False, True])
+def test_what_people_asked_for_is_on_the_disk_before_it_is_said_to_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, create: bool
+) -> None:
+    settled: list[str] = []
+    fsync = os.fsync
+
+    def noting(descriptor: int) -> None:
+        settled.append(str(Path(f"/proc/self/fd/{descriptor}").resolve()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    lake = Lake(str(tmp_path))
+    lake.put("_batches/pos/1.json", b"{}", create=create)
+    assert settled == []
+    for path in ("_rights/restricted/1.json", "_erasures/secret"):
+        lake.put(path, b"{}", create=create)
+        above = [str(place) for place in (tmp_path / path).parents if place.is_relative_to(tmp_path)]
+        assert set(above) <= set(settled) and any(place.startswith(str(tmp_path / path)) for place in settled)

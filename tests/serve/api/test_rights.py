@@ -102,3 +102,17 @@ def test_a_request_that_is_sent_twice_is_noted_once(own_shop: Any) -> None:
     other = client.post("/v1/rights", json=asked | {"law": "CCPA"}, headers={"Idempotency-Key": "a"})
     assert other.status_code == 422 and "another change" in other.json()["detail"]
     assert client.post("/v1/rights", json=asked).json()["number"] == 2
+
+
+def test_a_request_whose_maker_died_before_it_was_noted_as_sent_is_found(own_shop: Any) -> None:
+    own_shop.publish()
+    client, asked, key = steward(own_shop), {"kind": "access", "person_id": "p_ann"}, {"Idempotency-Key": "a"}
+    assert client.post("/v1/rights", json=asked, headers=key).json()["number"] == 1
+    for note in (own_shop.state / "changes").iterdir():
+        note.write_text("")  # as a process leaves it that was killed after it had opened the request
+    other = client.post("/v1/rights", json=asked | {"law": "CCPA"}, headers=key)
+    assert other.status_code == 422 and "another change" in other.json()["detail"]
+    assert client.post("/v1/rights", json=asked, headers=key).json()["number"] == 1
+    assert len(client.get("/v1/rights").json()) == 1
+    kept = own_shop.lake.get("_rights/requests/00000001.json")
+    assert kept is not None and b'"sent_as": "' in kept and b'"a"' not in kept, "a digest, not the key"

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from customer360.models.identity.erasure import UnknownPerson
 from customer360.platform import audit, privacy, restrictions
-from customer360.platform.errors import Customer360Error
+from customer360.platform.errors import ConfigError, Customer360Error
 from customer360.platform.lake import Lake
+from customer360.platform.ledger import Run
 from customer360.platform.privacy import Identifiers
-from customer360.platform.run import lake_of
+from customer360.platform.run import RunRequest, lake_of
 from customer360.platform.settings import LakeSettings, Settings
 from customer360.serve import jobs
+from customer360.serve.compose import compose
 from customer360.serve.rights import proof, requests
 from customer360.serve.rights.proof import Proof, Remains
 
@@ -59,14 +63,14 @@ def erasing(settings: Settings, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_fulfilled_erasure_keeps_nothing_that_was_said_of_the_person(
     settings: Settings, lake: Lake, erasing: list[Remains]
 ) -> None:
-    number = asked(settings, "erase")
+    number = asked(settings, "erase", sent_as="another digest-of-it")
     asked(settings, "rectify", "p_old", values={"email_address": "new@x.test"}, identity=SAID)
-    asked(settings, "access", identity=SAID)
+    asked(settings, "access", identity=SAID, sent_as="digest-of-what-was-said")
     bob = asked(settings, "access", "p_bob", identity="passport of Bob")
     done = jobs.fulfil(settings, number, actor="al", identity=SAID)
     assert done.state == "fulfilled" and done.result.startswith("erased; report ")
     stored = b"".join(lake.get(path) or b"" for path in lake.objects("_rights")).decode()
-    assert not [word for word in ("p_ann", "p_old", "+49 221", "Adler", "new@x.test") if word in stored]
+    assert not [word for word in ("p_ann", "p_old", "+49 221", "Adler", "new@x.test", "digest-of") if word in stored]
     by_number = {r.number: r for r in requests.requests(lake)}
     assert [by_number[n].state for n in (1, 2, 3, bob)] == ["fulfilled", "closed", "closed", "open"]
     assert {by_number[n].person for n in (1, 2, 3)} == {privacy.person_digest(lake, "p_ann")}
@@ -100,6 +104,22 @@ def test_an_erasure_without_a_request_leaves_those_of_an_erasure_to_be_closed(
     assert jobs.fulfil(settings, number, actor="al").result.endswith("no proof was asked for")
 
 
+def test_an_erasure_that_was_cut_short_is_taken_up_by_its_request(
+    settings: Settings, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number, taken = asked(settings, "erase", identity=SAID), list[str]()
+    privacy.begin_erasure(lake, "p_ann", Identifiers(persons=frozenset({"p_ann", "p_old"})))
+    requests.forget_person(settings, {"p_ann", "p_old"}, privacy.person_digest(lake, "p_ann"))
+
+    def go_on(_: Settings, person: str) -> tuple[dict[str, int], Proof]:
+        taken.append(person)
+        return {}, erased(settings, lake)
+
+    monkeypatch.setattr(jobs, "erase_proven", go_on)
+    assert jobs.fulfil(settings, number, actor="al").state == "fulfilled"
+    assert taken == ["p_ann"]
+
+
 def test_restrictions_of_who_is_erased_go_and_others_stay(lake: Lake) -> None:
     restrictions.restrict(lake, 1, ["A/1", "A/2"], ["SALE"])
     restrictions.forget(lake, Identifiers(accounts=frozenset({"A/1"})).accounts)
@@ -111,3 +131,81 @@ def test_a_request_whose_person_a_lake_of_before_has_covered_is_closed(settings:
         number = asked(settings, kind, privacy.MASK)
         done = jobs.fulfil(settings, number, actor="al", identity=SAID)
         assert (done.state, done.result, done.identity) == ("closed", "person erased", privacy.MASK)
+
+
+def test_who_is_erased_while_a_request_is_fulfilled_is_not_written_back(
+    settings: Settings, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number, ready = asked(settings, "restrict", identity=SAID), requests.ready
+
+    def erased_after_the_first_look(*of: Any) -> requests.Request:
+        found = ready(*of)
+        requests.forget_person(settings, {"p_ann"}, privacy.person_digest(lake, "p_ann"))
+        return found
+
+    monkeypatch.setattr(requests, "ready", erased_after_the_first_look)
+    with pytest.raises(requests.NoSuchRequest, match="closed already"):
+        jobs.fulfil(settings, number, actor="al")
+    assert b"p_ann" not in (lake.get(f"_rights/requests/{number:08d}.json") or b"")
+    assert lake.objects("_rights/restricted") == []
+
+
+def test_a_request_waits_for_an_erasure_that_is_under_way(settings: Settings, lake: Lake) -> None:
+    number, faults = asked(settings, "access", identity=SAID), list[str]()
+
+    def fulfil() -> None:
+        try:
+            jobs.fulfil(settings, number, actor="al")
+        except Customer360Error as fault:
+            faults.append(str(fault))
+
+    other = threading.Thread(target=fulfil)
+    with requests.held(settings):
+        other.start()
+        other.join(0.3)
+        assert other.is_alive() and not faults
+        requests.forget_person(settings, {"p_ann"}, privacy.person_digest(lake, "p_ann"))
+    other.join(10)
+    assert faults == [f"request {number} is closed already"]
+
+
+def test_who_is_being_erased_can_ask_for_nothing_else(settings: Settings, lake: Lake) -> None:
+    number = asked(settings, "restrict", identity=SAID)
+    privacy.begin_erasure(lake, "p_ann", Identifiers(persons=frozenset({"p_old"})))
+    with pytest.raises(UnknownPerson, match=f"being erased, which closes request {number}"):
+        jobs.fulfil(settings, number, actor="al")
+    with pytest.raises(UnknownPerson, match="nothing else can be asked for"):
+        jobs.open_request(settings, "access", "p_old", actor="al")
+    made = jobs.open_request(settings, "erase", "p_old", actor="al")
+    assert made.person == privacy.person_digest(lake, "p_ann")
+
+
+@pytest.mark.parametrize("kind", ["access", "restrict", "opt_out"])
+def test_whose_records_are_in_doubt_until_the_next_run_is_asked_to_wait(
+    settings: Settings, lake: Lake, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    number = asked(settings, kind, identity=SAID)
+    monkeypatch.setattr(jobs, "is_followed", lambda *_: False)
+    with pytest.raises(requests.NoSuchRequest, match=f"`customer360 run`, then fulfil {number}"):
+        jobs.fulfil(settings, number, actor="al")
+    assert requests.request_of(lake, number).state == "open" and not lake.objects("_rights/restricted")
+
+
+def test_an_erasure_does_not_wait_until_the_policy_is_right(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compose()
+    (tmp_path / "policy.yaml").write_text("keep_days: {bronze.products: 30}\n")
+    wrong, asked_to_retire = settings.model_copy(update={"rules": {"policy": str(tmp_path / "policy.yaml")}}), []
+
+    def noted(*_: Any, retire: Any, **__: Any) -> Run:
+        asked_to_retire.append(retire)
+        raise SystemExit
+
+    monkeypatch.setattr(jobs, "run_locked", noted)
+    with pytest.raises(ConfigError, match=r"bronze\.products"):
+        jobs.run_pipeline(wrong, RunRequest(command="run"))
+    assert asked_to_retire == []
+    with pytest.raises(SystemExit):
+        jobs.run_pipeline(wrong, RunRequest(start="silver", command="erase"))
+    assert asked_to_retire == [None]
