@@ -465,7 +465,7 @@ def _listed(stored: bytes) -> list[str]:
     except ValueError:
         found = None
     if not isinstance(found, list):
-        raise LakeError(f"{_LIST}, the list of who was erased, cannot be read; restore it from a backup")
+        raise LakeError(f"{_LIST}, the list of who was erased, cannot be read; {RESTORE}")
     return [str(each) for each in found]
 
 

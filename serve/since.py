@@ -104,7 +104,7 @@ def _check_list(then: _Read, snapshot: Snapshot, later: list[ErasedList]) -> Non
         privacy.erased_list(then)
     except LakeError as fault:
         if not later:
-            raise BackupError(f"backup {snapshot.id}: {fault}, as --at names it") from None
+            raise BackupError(f"backup {snapshot.id}: {fault} of before, with --at") from None
 
 
 def _backups(repository: Repository, snapshot: Snapshot, then: _Read, notices: list[str]) -> list[_Later]:
@@ -170,7 +170,7 @@ def _is_whole(path: str, data: bytes) -> bool:
     """Whether an object is what its path says."""
     try:
         if path.startswith(requests.FOLDER):
-            requests.request_in(path, data)
+            requests.of_json(json.loads(data))
         elif path.startswith(privacy.DONE):
             datetime.fromisoformat(json.loads(data)["ended_at"])
         else:
@@ -198,11 +198,11 @@ def carry_rights(lake: Lake, states: Iterable[Mapping[str, bytes]]) -> tuple[str
         lake.put(path, _merged(lake.get(path), data) if path == TOGETHER else data)
     for path in lake.objects(requests.FOLDER):
         try:
-            request = requests.request_in(path, lake.get(path) or b"")
+            request = requests.stored(lake, path)
         except LakeError as fault:
-            notices.append(f"{lake.root}: {fault}")
+            notices.append(str(fault))
             continue
-        if request.state == "released":
+        if request is not None and request.state == "released":
             restrictions.release(lake, request.number)
     return tuple(notices)
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 from customer360.models.identity.registry.stewardship import golden_text
 from customer360.pipelines.rules import Right, RightsRules
 from customer360.platform import audit, privacy, purposes
-from customer360.platform.errors import Customer360Error, LakeError
+from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import Lake
 from customer360.platform.lake.damage import parsed, unlike
 from customer360.platform.run import lake_of
@@ -216,23 +216,15 @@ def stored(lake: Lake, path: str) -> Request | None:
     if said is None:
         return None
     try:
-        return _request(said)
-    except (KeyError, TypeError, ValueError):
+        return of_json(said)
+    except ValueError:
         raise unlike(lake, path) from None
 
 
-def request_in(path: str, data: bytes) -> Request:
-    """The request that an object holds, whichever lake it is of.
-
-    Raises:
-        LakeError: it is cut, or no request.
-    """
+def of_json(said: Any) -> Request:
+    """The request that an object says; raises ValueError where it says none."""
     try:
-        return _request(json.loads(data))
-    except (ValueError, KeyError, TypeError):
-        raise LakeError(f"{path} is no request that can be read; restore it from a backup") from None
-
-
-def _request(said: dict[str, Any]) -> Request:
-    dates = {name: date.fromisoformat(said[name]) for name in ("received_on", "due_on")}
-    return Request(**said | dates)
+        dates = {name: date.fromisoformat(said[name]) for name in ("received_on", "due_on")}
+        return Request(**said | dates)
+    except (KeyError, TypeError):
+        raise ValueError("no request") from None

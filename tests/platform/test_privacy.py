@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from customer360.platform import privacy, quality, tables
+from customer360.platform.errors import LakeError
 from customer360.platform.lake import Lake
 from customer360.platform.privacy import Identifiers
 from customer360.platform.tables import Integer, String, Table, personal
@@ -38,6 +39,14 @@ def test_the_list_holds_no_identifier_and_is_keyed(lake: Lake, tmp_path: Path) -
     stored = [each.get("_erasures/digests.json") or b"" for each in (lake, other)]
     assert b"secret-account" not in stored[0]
     assert stored[0] != stored[1]
+
+
+@pytest.mark.parametrize("stored", [b"", b'["a', b"{}"])
+def test_a_damaged_list_lets_nobody_back_in(lake: Lake, stored: bytes) -> None:
+    privacy.remember_erasure(lake, ["POS/1"])
+    lake.put("_erasures/digests.json", stored)
+    with pytest.raises(LakeError, match=r"_erasures/digests\.json "):
+        privacy.erased_rows(lake, pl.DataFrame({"CUSTOMER_ID": ["1"]}), "POS")
 
 
 @pytest.fixture
