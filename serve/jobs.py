@@ -53,6 +53,7 @@ from customer360.serve.publication.indexes import delete_indexes, publish_index
 from customer360.serve.publication.refusals import publish_refusals
 from customer360.serve.rights import requests
 from customer360.serve.rights.export import held, write_export
+from customer360.serve.rights.learnt import forget_in_models
 from customer360.serve.rights.proof import Proof, newest_report, prove, standing_remains, write_report
 from customer360.serve.rights.purge import EXPORTS, purge, purge_state, sweep
 from customer360.serve.rights.requests import PURPOSES, Request
@@ -390,6 +391,7 @@ def _erased(settings: Settings, person: str) -> Iterator[tuple[Identifiers, dict
             for table, files in purge(lake, who).items():
                 touched[f"{table} (old files)"] = touched.get(f"{table} (old files)", 0) + files
             purge_state(state, star, who)
+        touched |= forget_in_models(settings, lake, todo.values())
         sweep(settings)
     yield todo[person], touched
     for each in todo:

@@ -17,14 +17,22 @@ from customer360.models.lifecycle.plan import Plan
 LOW, HIGH = "_low", "_high"  # endings of a metric's interval
 
 
-def card(fit: Fit, evaluation: Evaluation, judged_at: date | None, plan: Plan, erased: Sequence[datetime] = ()) -> str:
+def card(
+    fit: Fit,
+    evaluation: Evaluation,
+    judged_at: date | None,
+    plan: Plan,
+    erased: Sequence[datetime] = (),
+    versions: Mapping[str, datetime] | None = None,
+) -> str:
     """Markdown. `judged_at` is the date of the backtest: its model knew nothing later, and what followed judged it.
-    `erased` are the moments at which people were erased before the fit."""
+    `erased` are the moments at which people were erased before the fit, `versions` those at which the versions before
+    were registered: some learnt from people who were erased since."""
     sections = {
         f"# {fit.model.name}": _about(fit.model),
         "## Data": _table(("table", "version"), sorted(fit.versions.items())),
         "## Judged": _judged(fit.as_of, judged_at, evaluation),
-        "## Erased people": _erased(erased),
+        "## Erased people": _erased(erased, versions or {}),
         "## Metrics": _table(("metric", "value", "95 % interval"), _metrics(evaluation.metrics)),
         "## Comparisons": _table(("comparison", "verdict"), sorted(evaluation.verdicts.items())),
         "## Limits": "\n".join(f"- {line}" for line in _limits(evaluation, plan)),
@@ -41,10 +49,13 @@ def _about(model: Model[Any, Any]) -> str:
     return f"{described}\n\nTarget `{model.target}`, written to `{model.output}`.".strip()
 
 
-def _erased(erased: Sequence[datetime]) -> str:
+def _erased(erased: Sequence[datetime], versions: Mapping[str, datetime]) -> str:
     before = f"{len(erased)} before this fit, the last at {max(erased):%Y-%m-%d %H:%M} UTC: " if erased else ""
     nothing = "no row of theirs was read. " if erased else ""
-    return f"{before}{nothing}What was learnt from people who are erased later leaves with the next training."
+    learnt = {name: sum(each > at for each in erased) for name, at in versions.items()}
+    told = ", ".join(f"{name} ({count})" for name, count in learnt.items() if count)
+    others = f"Versions that may have learnt from people who were erased since, and how many: {told}. " if told else ""
+    return f"{before}{nothing}{others}What was learnt from people who are erased later leaves with the next training."
 
 
 def _judged(as_of: date, judged_at: date | None, evaluation: Evaluation) -> str:

@@ -220,6 +220,14 @@ class Registry:
         """Leave a tag on a version: what was decided, and why."""
         self._client().set_model_version_tag(name, version, key, text[:TAG_LENGTH])
 
+    def tag_run(self, run_id: str, key: str, text: str) -> None:
+        """Leave a tag on a run, where there still is one."""
+        try:
+            self._client().set_tag(run_id, key, text[:TAG_LENGTH])
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                raise
+
     def as_of(self, name: str, version: str) -> date:
         """The date that a version was fitted at. Raises ModelError when the version does not exist."""
         return date.fromisoformat(self._run(name, version).tags["as_of"])

@@ -43,7 +43,8 @@ def train(job: ModelJob) -> Any:
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch) / "fitted"
         _fit(job, fit, directory, workers)
-        described = card(fit, evaluation, job.last_window, plan, erasures(job.lake))
+        versions = {each.version: each.registered_at for each in job.registry.versions(model.name)}
+        described = card(fit, evaluation, job.last_window, plan, erasures(job.lake), versions)
         refused = plan.refusal(evaluation.metrics, evaluation.verdicts)
         logged = job.registry.log_model_run(
             fit, directory, evaluation, card=described, figures=plots.figures(evaluation), refused=refused

@@ -1,6 +1,6 @@
 """Pictures show what was judged, and the card says it."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -65,3 +65,13 @@ def test_every_card_says_what_the_model_is(name: str) -> None:
     model = base.find(name)
     text = card(Fit(model, model.params(), date(2024, 7, 1), {}), base.Evaluation({"x": 1.0}), None, Plan())
     assert len(text.split("## ")[0]) > 100
+
+
+def test_the_card_lists_versions_that_may_have_learnt_from_who_was_erased_since() -> None:
+    churn = base.find("churn")
+    fit = Fit(churn, churn.params(), date(2026, 7, 1), {})
+    days = [datetime(2026, 3, day, tzinfo=UTC) for day in (2, 4)]
+    before = {"1": datetime(2026, 3, 1, tzinfo=UTC), "2": datetime(2026, 3, 3, tzinfo=UTC), "3": days[1]}
+    text = card(fit, base.Evaluation({"x": 1.0}), None, Plan(), days, before)
+    assert "learnt from people who were erased since, and how many: 1 (2), 2 (1). What" in text
+    assert "erased since" not in card(fit, base.Evaluation({"x": 1.0}), None, Plan(), (), before)

@@ -112,7 +112,9 @@ def test_versions_without_rows_are_compared_by_their_objective(
 @pytest.mark.parametrize("is_champion", [True, False])
 def test_a_training_says_how_good_it_is_and_what_keeps_it_from_being_champion(monkeypatch, is_champion: bool) -> None:
     registry = SimpleNamespace(
-        log_model_run=lambda *rest, **named: Logged("toy", "2", "run", is_champion), champion_version=lambda name: "1"
+        log_model_run=lambda *rest, **named: Logged("toy", "2", "run", is_champion),
+        champion_version=lambda name: "1",
+        versions=lambda name: [],
     )
     said: dict[str, dict[str, object]] = {}
     monkeypatch.setattr(telemetry, "event", lambda message, **facts: said.update({message: facts}))
@@ -122,6 +124,8 @@ def test_a_training_says_how_good_it_is_and_what_keeps_it_from_being_champion(mo
     monkeypatch.setattr(job, "horizon_of", lambda params: 90)
     monkeypatch.setattr(train, "workers_of", lambda settings, model: 1)
     monkeypatch.setattr(train, "snapshot_of", lambda lake, model, day: interactions(day, 2))
+    monkeypatch.setattr(train, "denying", lambda *of, **how: set())
+    monkeypatch.setattr(job.ModelJob, "content", lambda of: "rows")
     monkeypatch.setattr(train, "_fit", lambda *of: None)
     monkeypatch.setattr(train, "denying", lambda *of, **named: ())
     monkeypatch.setattr(job, "left_out", lambda *of, **named: ())
