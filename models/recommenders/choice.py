@@ -60,7 +60,7 @@ class Effort:
 EFFORTS = {
     "fast": Effort(2, 1000, 30, 0, False),
     # A second window costs a third of the methods' time; deeper candidates of one are worth more.
-    "default": Effort(1, 2000, 50, 80, True),
+    "default": Effort(1, 3000, 50, 100, True),
     "best": Effort(2, 3000, PER_METHOD, 120, True),
 }
 
