@@ -25,6 +25,7 @@ FOLDER = "audit"
 _FIRST = "0" * 64
 _TAIL = 16_384  # bytes that hold at least the last whole line
 _ASIDE = ".damaged-"
+DIGEST, END = b'"digest": "', b'"}'  # how a line ends
 LONGEST = 200  # characters of a value; longer ones are cut
 
 
@@ -73,18 +74,27 @@ def append(state: Path, **facts: str | int | None) -> None:
 
 def entries(state: Path) -> Iterator[dict[str, Any]]:
     """All lines, oldest first, without what a writer that died left of one."""
+    yield from filter(None, map(_parsed, _lines(state)))
+
+
+def _lines(state: Path) -> Iterator[bytes]:
     for file in _files(Path(state).absolute() / FOLDER):
-        yield from filter(None, map(_parsed, file.read_bytes().splitlines()))
+        yield from file.read_bytes().splitlines()
 
 
 def verify(state: Path) -> Chain:
     """Walk the whole chain.
 
     Raises:
-        AuditBroken: names the first line that does not follow from the one before, or files that were set aside.
+        AuditBroken: names the first line that does not follow from the one before or cannot be read, though it is
+            whole, or files that were set aside.
     """
     chain = Chain(0, _FIRST)
-    for entry in entries(state):
+    for line in _lines(state):
+        if (entry := _parsed(line)) is None:
+            if DIGEST in line and line.endswith(END):  # what a writer that died left has neither
+                raise AuditBroken(f"the audit is broken: a line after line {chain.lines} cannot be read")
+            continue
         if entry["n"] != chain.lines + 1:
             raise AuditBroken(f"the audit is broken: line {chain.lines + 1} is missing")
         if entry["digest"] != _digest(chain.digest, entry):

@@ -20,6 +20,7 @@ from uuid import uuid4
 import polars as pl
 
 from customer360.pipelines.sample import write_sample
+from customer360.pipelines.sample.base import MANIFEST, read_base
 from customer360.platform import access, telemetry
 from customer360.platform.errors import ConfigError, Customer360Error
 from customer360.platform.lake.editions import scan_current
@@ -65,6 +66,12 @@ def _sample(landing: Path, customers: int, days: int) -> None:
     """The landing zone that is there, or a synthetic one."""
     if landing.exists():
         console.rule(f"1  using the files in {landing}")
+        known = read_base(landing.parent) if (landing.parent / MANIFEST).exists() else None
+        if known and (known[0].customers, known[0].days) != (customers, days):
+            _say(
+                f"They are of {known[0].customers:,} people and {known[0].days} days, not of {customers:,} and {days}:"
+                f" for these remove {landing.parent}, or name another folder (landing)"
+            )
         return
     if landing.name != "landing":
         raise ConfigError(f"landing: the demo makes a folder named landing, and {landing} is not there to be used")

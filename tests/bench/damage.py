@@ -52,6 +52,7 @@ WHEN = ("cold", "running")
 LOOK = online.POLL_SECONDS + 0.1  # the store looks again after that
 UNTOLD = {  # of what is gone, or was added behind the end, nothing says that it was there, or there is no harm
     ("keys.json", "gone"), ("online/LAST_RUN", "gone"), ("audit/*.jsonl", "gone"), ("audit/*.jsonl", "empty"),
+    ("audit/*.jsonl", "cut"),
     ("audit/*.jsonl", "longer"), ("mlflow/mlflow.db", "gone"), ("mlflow/mlflow.db", "longer"),
     ("refusals/online/CURRENT", "longer"), ("online/CURRENT", "longer"),
     ("_batches/*/*.json", "gone"), ("_runs/*.json", "gone"), ("_landed/*/*.json", "gone"),

@@ -98,3 +98,26 @@ def test_a_line_that_is_not_whole_is_an_error(tmp_path: Path, monkeypatch: pytes
     monkeypatch.undo()
     audit.append(tmp_path, person="p2")
     assert [entry["person"] for entry in audit.entries(tmp_path)] == ["p2"] and audit.verify(tmp_path).lines == 1
+
+
+@pytest.mark.parametrize("line", [1, 2, 3])
+def test_a_whole_line_that_cannot_be_read_is_no_torn_one(tmp_path: Path, line: int) -> None:
+    """The last one too: the next reading goes on from the line before it, and the numbers show no gap."""
+    for _ in range(3):
+        audit.append(tmp_path, person="p1")
+    (file,) = (tmp_path / audit.FOLDER).glob("*.jsonl")
+    lines = file.read_bytes().splitlines(keepends=True)
+    lines[line - 1] = lines[line - 1].replace(b"p1", b"\xff1")
+    file.write_bytes(b"".join(lines))
+    audit.append(tmp_path, person="p2")
+    with pytest.raises(audit.AuditBroken, match=f"a line after line {line - 1} cannot be read"):
+        audit.verify(tmp_path)
+
+
+def test_two_lines_without_the_break_between_them_are_named(tmp_path: Path) -> None:
+    for _ in range(2):
+        audit.append(tmp_path, person="p1")
+    (file,) = (tmp_path / audit.FOLDER).glob("*.jsonl")
+    file.write_bytes(file.read_bytes().replace(b"}\n{", b"}\xf5{"))
+    with pytest.raises(audit.AuditBroken, match="cannot be read"):
+        audit.verify(tmp_path)
