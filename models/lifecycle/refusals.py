@@ -6,21 +6,13 @@ told from one that it heeded.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
 from datetime import date
 
 import polars as pl
 
 from customer360.models.lifecycle.drift import DAYS
+from customer360.models.lifecycle.fit import MARK_BYTES, mark
 from customer360.models.lifecycle.job import ModelJob, denying
-
-MARK_BYTES = 8  # two of a million people are mistaken for one another once in 37 million times
-
-
-def marks(persons: Iterable[str]) -> bytes:
-    """A mark of each person, sorted, one behind the other."""
-    return b"".join(sorted(map(_mark, persons)))
 
 
 def since(job: ModelJob, version: str) -> str:
@@ -29,7 +21,7 @@ def since(job: ModelJob, version: str) -> str:
     """
     stored, as_of = job.registry.withheld(job.model.name, version), job.registry.as_of(job.model.name, version)
     heeded = {stored[i : i + MARK_BYTES] for i in range(0, len(stored or b""), MARK_BYTES)} if stored else set()
-    refusing = [person for person in denying(job.lake, job.model, fitting=True) if _mark(person) not in heeded]
+    refusing = [person for person in denying(job.lake, job.model, fitting=True) if mark(person) not in heeded]
     count = len(_seen_before(job, refusing, as_of)) if refusing else 0
     if not count:
         return ""
@@ -50,7 +42,3 @@ def _seen_before(job: ModelJob, persons: list[str], as_of: date) -> set[str]:
             theirs = rows.filter(pl.col("person_id").is_in(pl.Series(persons).implode()), pl.col("on") < as_of)
             found |= set(theirs.select("person_id").unique().collect()["person_id"])
     return found
-
-
-def _mark(person: str) -> bytes:
-    return hashlib.sha256(f"withheld\0{person}".encode()).digest()[:MARK_BYTES]

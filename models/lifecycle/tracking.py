@@ -25,8 +25,8 @@ from mlflow.models import Model as MlflowModel
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from customer360.models.base import Evaluation, Fitted, Model, Params, find, fingerprint
-from customer360.models.lifecycle import content, refusals, relocation
-from customer360.models.lifecycle.fit import Fit
+from customer360.models.lifecycle import content, relocation
+from customer360.models.lifecycle.fit import Fit, marks
 from customer360.models.lifecycle.flavour import FITTED, FLAVOUR, Flavour
 from customer360.platform.errors import ModelError
 
@@ -112,7 +112,7 @@ class Registry:
                 mlflow.log_figure(figure, f"{PLOTS}/{name}")
             if fit.withheld is not None:
                 with tempfile.TemporaryDirectory() as scratch:
-                    (Path(scratch) / WITHHELD).write_bytes(refusals.marks(fit.withheld))
+                    (Path(scratch) / WITHHELD).write_bytes(marks(fit.withheld))
                     mlflow.log_artifact(str(Path(scratch) / WITHHELD))
             if card:
                 mlflow.log_text(card, "model_card.md")
@@ -228,7 +228,7 @@ class Registry:
         return dict(self._run(name, version).metrics)
 
     def withheld(self, name: str, version: str) -> bytes | None:
-        """Marks (`refusals.marks`) of who refused when a version was fitted, None where it keeps none. Raises
+        """Marks (`fit.marks`) of who refused when a version was fitted, None where it keeps none. Raises
         ModelError when the version does not exist, or its file cannot be read."""
         run_id = self._run_of(name, version).info.run_id
         try:

@@ -12,7 +12,7 @@ import pytest
 
 from customer360.models import base
 from customer360.models.lifecycle import drift, job, promotion, refusals
-from customer360.models.lifecycle.fit import Fit
+from customer360.models.lifecycle.fit import Fit, marks
 from customer360.models.lifecycle.plan import Limits, Plan
 from customer360.platform import tables
 from customer360.platform.lake import BUCKET, Lake
@@ -143,6 +143,6 @@ def test_of_a_version_that_keeps_no_marks_whoever_refuses_counts(toys: job.Model
 
 
 def test_marks_name_nobody() -> None:
-    found = refusals.marks(["p2", "p1"])
-    assert len(found) == 16 and found == refusals.marks(["p1", "p2"]) and b"p1" not in found
-    assert refusals.marks([]) == b""
+    found = marks(["p2", "p1"])
+    assert len(found) == 16 and found == marks(["p1", "p2"]) and b"p1" not in found
+    assert marks([]) == b""
