@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 from customer360.models.base import Model, Params
+
+MARK_BYTES = 8  # two of a million people are mistaken for one another once in 37 million times
 
 
 @dataclass(frozen=True)
@@ -23,3 +26,13 @@ class Fit:
     versions: Mapping[str, str | int]
     content: str = ""
     withheld: tuple[str, ...] | None = None
+
+
+def marks(persons: Iterable[str]) -> bytes:
+    """A mark of each person, not the id, sorted, one behind the other."""
+    return b"".join(sorted(map(mark, persons)))
+
+
+def mark(person: str) -> bytes:
+    """`MARK_BYTES` that tell a person from others."""
+    return hashlib.sha256(f"withheld\0{person}".encode()).digest()[:MARK_BYTES]

@@ -11,8 +11,8 @@ from datetime import date
 import polars as pl
 
 from customer360.models.lifecycle.drift import DAYS
+from customer360.models.lifecycle.fit import MARK_BYTES, mark
 from customer360.models.lifecycle.job import ModelJob, denying
-from customer360.models.lifecycle.marks import MARK_BYTES, mark
 
 
 def since(job: ModelJob, version: str) -> str:

@@ -26,9 +26,8 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from customer360.models.base import Evaluation, Fitted, Model, Params, find, fingerprint
 from customer360.models.lifecycle import content, relocation
-from customer360.models.lifecycle.fit import Fit
+from customer360.models.lifecycle.fit import Fit, marks
 from customer360.models.lifecycle.flavour import FITTED, FLAVOUR, Flavour
-from customer360.models.lifecycle.marks import marks
 from customer360.platform.errors import ModelError
 
 if TYPE_CHECKING:
@@ -220,14 +219,6 @@ class Registry:
         """Leave a tag on a version: what was decided, and why."""
         self._client().set_model_version_tag(name, version, key, text[:TAG_LENGTH])
 
-    def tag_run(self, run_id: str, key: str, text: str) -> None:
-        """Leave a tag on a run, where there still is one."""
-        try:
-            self._client().set_tag(run_id, key, text[:TAG_LENGTH])
-        except MlflowException as error:
-            if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
-                raise
-
     def as_of(self, name: str, version: str) -> date:
         """The date that a version was fitted at. Raises ModelError when the version does not exist."""
         return date.fromisoformat(self._run(name, version).tags["as_of"])
@@ -237,7 +228,7 @@ class Registry:
         return dict(self._run(name, version).metrics)
 
     def withheld(self, name: str, version: str) -> bytes | None:
-        """Marks (`marks`) of who refused when a version was fitted, None where it keeps none. Raises
+        """Marks (`fit.marks`) of who refused when a version was fitted, None where it keeps none. Raises
         ModelError when the version does not exist, or its file cannot be read."""
         run_id = self._run_of(name, version).info.run_id
         try:

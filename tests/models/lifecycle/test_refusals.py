@@ -12,8 +12,7 @@ import pytest
 
 from customer360.models import base
 from customer360.models.lifecycle import drift, job, promotion, refusals
-from customer360.models.lifecycle.fit import Fit
-from customer360.models.lifecycle.marks import marks
+from customer360.models.lifecycle.fit import Fit, marks
 from customer360.models.lifecycle.plan import Limits, Plan
 from customer360.platform import tables
 from customer360.platform.lake import BUCKET, Lake
