@@ -56,6 +56,8 @@ class Relatives(BaseModel):
     def of_given(self, weight: float, is_exact: bool) -> float:
         """log2 of how much likelier a home makes two given names than strangers do; `weight`: bits of theirs;
         `is_exact`: they are equal."""
+        if not self.namesakes:
+            return 0.0  # of pins that know of none
         by_chance = (1.0 - self.namesakes) * (_BY_CHANCE if is_exact else 1.0)
         return math.log2(by_chance + self.namesakes * 2.0**weight)
 
