@@ -233,6 +233,7 @@ def application(args: Arguments) -> "serve.Application":
 def _deployment(configured: Settings) -> "serve.Application":
     from ray import serve
 
+    marks.refuse([tree_at(configured.state)])
     # Replicas may run in another directory than the one that relative settings refer to.
     placed = configured.model_copy(update={"state": str(Path(configured.state).absolute())})
     limits = placed.serve

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -367,7 +368,7 @@ def _erased(settings: Settings, person: str) -> Iterator[tuple[Identifiers, dict
         privacy.begin_erasure(lake, person, identifiers_of(lake, person))
     todo = privacy.unfinished_erasures(lake)
     touched: dict[str, int] = {}
-    with lake.run_lock("erase"), requests.held(settings):
+    with lake.run_lock("erase"), requests.held(settings, patience=math.inf):
         for each, who in todo.items():
             delete_person(state, each, who.persons)  # answers stop now, before anything is rewritten
         delete_indexes(state)

@@ -68,7 +68,8 @@ def of(settings: Settings, places: Settings, repository: Repository, snapshot: S
         BackupError: a later state is one of another lake, or nobody knows who was erased before the backup.
     """
     notices: list[str] = []
-    lists, rights, ended = [], [], []
+    lists: list[ErasedList] = []
+    rights, ended = [], []
     files = snapshot.files.get(LAKE, {})
 
     def then(path: str) -> bytes | None:
@@ -88,6 +89,8 @@ def of(settings: Settings, places: Settings, repository: Repository, snapshot: S
         try:
             found = later.erased()
         except LakeError as fault:
+            if later.is_named and not lists:
+                raise BackupError(f"{later.where}: {fault}; without it whoever was erased would be back") from None
             notices.append(f"{later.where}: {fault}; whoever was erased since the backup may be in it again")
             found = None
         lists += [found] if found is not None else []

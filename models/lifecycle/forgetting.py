@@ -48,6 +48,8 @@ def forget(artifacts: Path, database: Path | None, traces: Traces, mask: str) ->
         parts = path.relative_to(artifacts).parts
         if FITTED in parts or not path.is_file() or in_file(traces, path, path.name) is None:
             continue
+        if _leads_out(path, artifacts):
+            continue
         how = _without(path, traces, mask)
         setattr(done, how, getattr(done, how) + 1)
         if "artifacts" in parts[1:]:  # EXPERIMENT/RUN/artifacts/…, EXPERIMENT/models/MODEL/artifacts/…
@@ -62,6 +64,11 @@ def forget(artifacts: Path, database: Path | None, traces: Traces, mask: str) ->
             raise ModelError(f"{database}: the erased person cannot be taken out ({fault}); erase again") from None
     done.runs = said
     return done
+
+
+def _leads_out(path: Path, home: Path) -> bool:
+    """Whether a path leads, by links, to a file elsewhere: to take the link away would hide it from the proof."""
+    return not path.resolve().is_relative_to(home.resolve())
 
 
 def _without(path: Path, traces: Traces, mask: str) -> str:
@@ -112,6 +119,7 @@ def _each(value: Any, cover: Callable[[str], str]) -> Any:
 def _cover(store: sqlite3.Connection, traces: Traces, mask: str) -> int:
     """Cover the person in every text that is no key and no address, and leave no free page that holds it."""
     changed = 0
+    store.execute("PRAGMA secure_delete=ON")  # should what follows the changes fail, no free page holds the text
     for table, column in _texts(store):
         # Names are those of the database itself; values are bound.
         found = store.execute(f"SELECT DISTINCT {column} FROM {table} WHERE typeof({column}) = 'text'").fetchall()

@@ -283,6 +283,8 @@ def _retrain(job: ModelJob) -> Outcome:
     reason = owed or (watched.reason if watched else due(job))
     if not reason:
         return Outcome(name, "kept", "nothing is due")
+    if owed and not refusals.is_told(job, champion):  # it may have left them out: then its quality counts as ever
+        owed = ""
     recipe = content.recipe(job.model, job.cut, job.params, job.content())
     if (known := job.registry.trained_by(name, recipe)) is not None:
         if owed and known != champion:

@@ -31,6 +31,11 @@ def since(job: ModelJob, version: str) -> str:
     return f"{said}, and version {version} learnt from them"
 
 
+def is_told(job: ModelJob, version: str | None) -> bool:
+    """Whether a version says whom its fit left out; those of releases before do not."""
+    return version is not None and job.registry.withheld(job.model.name, version) is not None
+
+
 def _seen_before(job: ModelJob, persons: list[str], as_of: date) -> set[str]:
     """Those of some persons who have a row before a date in what every model is made of, or in a table of this one:
     a table that needs the purpose that they refuse has lost their rows by now.

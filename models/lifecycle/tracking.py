@@ -219,6 +219,23 @@ class Registry:
         """Leave a tag on a version: what was decided, and why."""
         self._client().set_model_version_tag(name, version, key, text[:TAG_LENGTH])
 
+    def _run_or_none(self, run_id: str | None) -> Any:
+        """A run; None where it was deleted for good."""
+        try:
+            return self._client().get_run(run_id) if run_id else None
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                raise
+            return None
+
+    def tag_run(self, run_id: str, key: str, text: str) -> None:
+        """Leave a tag on a run, where there still is one."""
+        try:
+            self._client().set_tag(run_id, key, text[:TAG_LENGTH])
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                raise
+
     def as_of(self, name: str, version: str) -> date:
         """The date that a version was fitted at. Raises ModelError when the version does not exist."""
         return date.fromisoformat(self._run(name, version).tags["as_of"])
@@ -299,7 +316,7 @@ class Registry:
             # `search_model_versions` leaves aliases out; the model itself has them
             versions = client.search_model_versions(f"name='{model.name}'")
             for each in sorted(versions, key=lambda v: int(v.version)):
-                run = client.get_run(each.run_id) if each.run_id else None
+                run = self._run_or_none(each.run_id)
                 aliases = tuple(sorted(a for a, v in model.aliases.items() if str(v) == str(each.version)))
                 found.append(
                     Version(

@@ -99,9 +99,9 @@ def sweep_staged(root: str) -> int:
 def _is_left(path: Path, found: re.Match[str]) -> bool:
     try:
         os.kill(int(found["process"]), 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # names of releases before were not filled up: no number of a process
         # Another machine that writes to the folder has processes of its own; none takes a minute to write an object.
-        return time.time() - path.stat().st_mtime > _MINUTE
+        return path.exists() and time.time() - path.stat().st_mtime > _MINUTE
     except PermissionError:
         return False
     return False

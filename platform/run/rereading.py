@@ -174,7 +174,8 @@ def drop(
         raise SourceError(f"{name} has no batch {seq} that stands; `customer360 batch list {name}` shows its batches")
     rows = 0
     if batch.seq <= last_committed(lake, source, name):
-        for table in (LETTERS, *([] if is_grouped(source) else [source.table])):
+        refused = [quality.ERASED] if lake.exists(quality.ERASED) else []
+        for table in (LETTERS, *refused, *([] if is_grouped(source) else [source.table])):
             out = taken(lake, table, name, pl.col(_columns(table)[0]) == seq, f"d{seq}")
             rows += out.rows if table == source.table else 0
             version = (lake.transaction(table, f"drop:{name}") or 0) + 1

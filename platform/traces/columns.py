@@ -86,4 +86,7 @@ def _small_and_repeated(metadata: parquet.FileMetaData) -> tuple[set[str], set[s
 def _is_small(bounds: parquet.Statistics | None) -> bool:
     if bounds is None or not bounds.has_min_max:
         return False
-    return bool(bounds.min_raw > -SMALLEST and bounds.max_raw < SMALLEST)
+    least, most = bounds.min, bounds.max  # as they are meant: raw, a large number without a sign is a negative one
+    if not isinstance(least, int | float) or not isinstance(most, int | float):
+        least, most = bounds.min_raw, bounds.max_raw
+    return bool(least > -SMALLEST and most < SMALLEST)

@@ -157,7 +157,8 @@ def _beside(traces: Traces, batch: pa.RecordBatch, held: list[pl.Series], parts:
     """Kinds of what is told by several columns of a row, or by several fields of a nested one, together."""
     found: set[str] = set()
     for column, leaves in zip(held, parts, strict=True):
-        if column.dtype.is_nested() and traces.has_both(leaf for leaf in leaves if leaf.dtype == pl.String):
+        texts = (leaf.cast(pl.String) for leaf in leaves if leaf.dtype in (pl.String, pl.Categorical, pl.Enum))
+        if column.dtype.is_nested() and traces.has_both(texts):
             found |= traces.among(column.to_frame("").select(pl.struct("").struct.json_encode()).to_series())
     names = [at for at, one in enumerate(held) if one.dtype == pl.String and traces.has_part(one)]
     if len(names) > 1:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import fcntl
 import json
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Literal, get_args
+from typing import IO, Any, Literal, get_args
 
 from customer360.models.identity.registry.stewardship import golden_text
 from customer360.pipelines.rules import Right, RightsRules
 from customer360.platform import audit, privacy, purposes
-from customer360.platform.errors import Customer360Error
+from customer360.platform.errors import Customer360Error, LakeLocked
 from customer360.platform.lake import Lake
 from customer360.platform.lake.damage import parsed, unlike
 from customer360.platform.run import lake_of
@@ -27,6 +28,7 @@ from customer360.serve.once import is_same
 
 FOLDER = "_rights/requests"
 LOCK = "rights.lock"  # in the state folder
+PATIENCE_SECONDS = 10.0  # that a caller waits for an erasure of many rows, or another request
 EARLIEST = date(1990, 1, 1)  # before it nobody had such rights
 KINDS: tuple[Right, ...] = get_args(Right)
 # Stored, and nothing else: each of these is refused by a restriction.
@@ -71,14 +73,30 @@ class Request:
 
 
 @contextmanager
-def held(settings: Settings) -> Iterator[None]:
-    """Hold what is kept of requests, and of what they restrict and export, waiting for whoever has it: who writes what
-    was read of a person before an erasure would bring it back after."""
+def held(settings: Settings, patience: float = PATIENCE_SECONDS) -> Iterator[None]:
+    """Hold what is kept of requests, and of what they restrict and export: who writes what was read of a person before
+    an erasure would bring it back after.
+
+    Raises:
+        LakeLocked: somebody has it for longer than ``patience``, in seconds.
+    """
     home = state_folder(settings)
     home.mkdir(parents=True, exist_ok=True)
     with open(home / LOCK, "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        _wait_for(lock, patience)
         yield
+
+
+def _wait_for(lock: IO[str], patience: float) -> None:
+    end = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise LakeLocked("requests of people are held by an erasure or another request; try again") from None
+            time.sleep(0.05)
 
 
 def rights_rules(settings: Settings) -> RightsRules:

@@ -34,9 +34,11 @@ _PSEUDO_PAIRS = 20.0
 # pairs with birth dates it counts for where the records show it themselves.
 _NAMESAKES = 0.004
 _STATED_PAIRS = 500.0
+# The most that is believed: one person whose birth date is wrong in one record looks like two namesakes.
+_MOST_NAMESAKES = 2 * _NAMESAKES
 # How often two people of one home bear one given name by chance, of how often strangers do: who names a child knows the
 # names of its home. Where few names are common, chance would explain what only one person does.
-_BY_CHANCE = 0.1
+_BY_CHANCE = 0.3
 # The largest share of people of one home who were born on one day, or nearly so.
 _TWINS = 0.03
 _ITERATIONS = 100
@@ -56,6 +58,8 @@ class Relatives(BaseModel):
     def of_given(self, weight: float, is_exact: bool) -> float:
         """log2 of how much likelier a home makes two given names than strangers do; `weight`: bits of theirs;
         `is_exact`: they are equal."""
+        if not self.namesakes:
+            return 0.0  # of pins that know of none
         by_chance = (1.0 - self.namesakes) * (_BY_CHANCE if is_exact else 1.0)
         return math.log2(by_chance + self.namesakes * 2.0**weight)
 
@@ -208,10 +212,9 @@ def _share_of_namesakes(
     at_home: np.ndarray, given: np.ndarray, levels: np.ndarray, m: np.ndarray, before: float
 ) -> float:
     """Of pairs of one home with birth dates (how many of each pattern, and its level of given names) the share whose
-    given name is one on purpose; the stated share counts as `_STATED_PAIRS`, and is the most: one person whose birth
-    date is wrong in one record looks like two namesakes."""
+    given name is one on purpose; the stated share counts as `_STATED_PAIRS`."""
     on_purpose = (at_home * before * (m / m.sum())[given] / levels[given]).sum()
-    return min(float((on_purpose + _STATED_PAIRS * _NAMESAKES) / (at_home.sum() + _STATED_PAIRS)), _NAMESAKES)
+    return min(float((on_purpose + _STATED_PAIRS * _NAMESAKES) / (at_home.sum() + _STATED_PAIRS)), _MOST_NAMESAKES)
 
 
 def given_at_home(m: np.ndarray, u: np.ndarray, namesakes: float = _NAMESAKES) -> np.ndarray:

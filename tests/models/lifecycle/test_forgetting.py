@@ -97,3 +97,12 @@ def test_others_are_left_as_they_are_and_a_damaged_store_is_said(store: Path) ->
     (store / "mlflow.db").write_bytes(b"no database" * 100)
     with pytest.raises(ModelError, match="cannot be taken out"):
         forget(store / "artifacts", store / "mlflow.db", WHO, MASK)
+
+
+def test_a_link_that_leads_elsewhere_stays_for_the_proof_to_name(store: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "mine.csv"
+    elsewhere.write_bytes(b"\0ann@x.test")
+    link = tmp_path / f"artifacts/churn/{RUN}/artifacts/mine.csv"
+    link.symlink_to(elsewhere)
+    forget(tmp_path / "artifacts", None, WHO, MASK)
+    assert link.exists() and elsewhere.read_bytes() == b"\0ann@x.test"

@@ -75,12 +75,13 @@ def test_an_object_that_cannot_be_written_leaves_nothing_half_written(
 
 def test_what_a_killed_process_left_half_written_is_swept(tmp_path: Path) -> None:
     own, gone, new = (tmp_path / f"x.json#{pid:010}77" for pid in (os.getpid(), 4_000_001, 4_000_002))
-    for path in (own, gone, new, tmp_path / "y#1.csv"):
+    before = tmp_path / "x.json#31234140237890123456"  # of a release that did not fill up the number of the process
+    for path in (own, gone, new, before, tmp_path / "y#1.csv"):
         path.write_text("half")
-    for path in (own, gone):
+    for path in (own, gone, before):
         os.utime(path, (1, 1))
-    assert sweep_staged(str(tmp_path)) == 1
-    assert not gone.exists() and own.exists() and new.exists()
+    assert sweep_staged(str(tmp_path)) == 2
+    assert not gone.exists() and not before.exists() and own.exists() and new.exists()
 
 
 def test_a_root_that_leads_elsewhere_now_is_followed(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ WHO = Traces.of(
         Value("e-mail", ("ann@x.test",)),
         Value("phone", ("2025550147",)),
         Value("account", ("70012345",)),
+        Value("account", ("3025550147",)),
         Value("name", ("ann", "quorvexly")),
     ]
 )
@@ -36,11 +37,13 @@ HOLDS: dict[str, tuple[Any, set[str]]] = {
     "a number": (pa.array([1, None, 12025550147]), {"phone"}),
     "a negative number": (pa.array([1, -70012345]), {"account"}),
     "an unsigned number": (pa.array([2**64 - 1, 2025550147], pa.uint64()), {"phone"}),
+    "a large number without a sign": (pa.array([5, 3_025_550_147], pa.uint32()), {"account"}),
     "a number that was null once": (pa.array([0.5, None, 2025550147.0, float("nan")]), {"phone"}),
     "a decimal": (pa.array([Decimal("70012345"), None], pa.decimal128(38, 0)), {"account"}),
     "a list": (pa.array([["b"], [], ["ann@x.test"]]), {"e-mail"}),
     "numbers in a list": (pa.array([[1], None, [70012345]]), {"account"}),
     "a name in two fields": (pa.array([{"first": "Ann", "last": "Quorvexly"}]), {"name"}),
+    "a name in two fields that repeat": (pa.array([{"first": "Ann", "last": "Quorvexly"}] * MANY), {"name"}),
     "a name in a list": (pa.array([["Quorvexly", "Ann"]]), {"name"}),
     "a map": (pa.array([[("mail", "ann@x.test")]], pa.map_(pa.string(), pa.string())), {"e-mail"}),
     "bytes in a struct": (pa.array([{"raw": b"ann@x.test"}]), {"e-mail"}),
