@@ -205,6 +205,19 @@ def test_a_lake_of_before_records_were_kept_goes_on(shop: Shop, monkeypatch: pyt
     assert shop.run()["source orders"].state == "current"
 
 
+def test_what_a_dropped_batch_had_refused_of_an_erased_person_counts_once_when_it_lands_again(shop: Shop) -> None:
+    shop.deliver("a.csv", "1,ann,2,5", "2,bob,1,5")
+    shop.run()
+    with shop.lake.run_lock("erase"):
+        privacy.erase_rows(shop.lake, privacy.Identifiers(accounts=frozenset({"SHOP/ann"})))
+    shop.deliver("b.csv", "1,ann,2,5", "3,bob,5,5")
+    shop.run()
+    rereading.drop(shop.lake, shop.settings, "orders", 2)
+    assert shop.lake.scan(quality.ERASED).collect().is_empty()
+    shop.run()
+    assert shop.lake.scan(quality.ERASED).select("file", "position").collect().rows() == [("o/b.csv", 1)]
+
+
 def test_an_erased_person_leaves_its_records_and_does_not_come_back(shop: Shop) -> None:
     shop.deliver("a.csv", "1,ann,2,5", "2,bob,1,5", "2,ann,1,5")
     shop.run()
