@@ -28,13 +28,14 @@ from customer360.platform.settings import ExecutionSettings, RetrySettings, Sett
 from customer360.platform.tables import TABLES
 
 FEW = 256  # units, up to which they are tasks of their own
+WAITING_CPUS = 0.25  # of a task that mostly waits for another system
 
 # They announce each execution and each missing progress bar; our own lines say more.
 QUIET = ("ray.data._internal.execution.streaming_executor", "ray.data._internal.progress")
 
 
 class Unit(Protocol):
-    """Anything picklable with a ``run``."""
+    """Anything picklable with a ``run``. Units that have the same ``lane`` run one after the other."""
 
     def run(self) -> Any: ...
 
@@ -93,11 +94,20 @@ def _deadline(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _work(modules: tuple[str, ...], unit: bytes, retry: RetrySettings) -> bytes:
-    """A unit in a worker of Ray, which declares the same tables first."""
+def _work(modules: tuple[str, ...], units: list[bytes], retry: RetrySettings) -> list[bytes]:
+    """Units in a worker of Ray, which declares the same tables first."""
     for module in modules:
         importlib.import_module(module)
-    return pickle.dumps(run_unit(pickle.loads(unit), retry))
+    return [pickle.dumps(run_unit(pickle.loads(unit), retry)) for unit in units]
+
+
+def lanes(units: Sequence[Unit]) -> dict[str, list[int]]:
+    """Places of the units that have a lane, by lane."""
+    found: dict[str, list[int]] = {}
+    for place, unit in enumerate(units):
+        if lane := getattr(unit, "lane", ""):
+            found.setdefault(lane, []).append(place)
+    return found
 
 
 class LocalExecutor:
@@ -107,8 +117,9 @@ class LocalExecutor:
         self.retry = settings.retry
 
     def map(self, units: Sequence[Unit]) -> Iterator[tuple[int, Any]]:
-        for index, unit in enumerate(units):
-            yield index, run_unit(unit, self.retry)
+        late = {place for lane in lanes(units).values() for place in lane}  # what waits for others comes last
+        for place in (*(i for i in range(len(units)) if i not in late), *sorted(late)):
+            yield place, run_unit(units[place], self.retry)
 
     def close(self) -> None:
         """Nothing to release."""
@@ -131,31 +142,48 @@ class RayExecutor:
         # A worker is a fresh process: it must declare the same tables before a unit can look them up by name.
         modules = tuple(sorted({t.__module__ for t in TABLES.values() if t.__module__.startswith("customer360.")}))
         packed = [pickle.dumps(unit) for unit in units]
-        yield from self._tasks(packed, modules) if len(units) <= FEW else self._data(packed, modules)
+        together = lanes(units)
+        alone = sorted(set(range(len(units))) - {place for lane in together.values() for place in lane})
+        if len(alone) <= FEW:
+            yield from self._tasks(packed, [[place] for place in alone], list(together.values()), modules)
+            return
+        yield from self._data(packed, alone, modules)
+        yield from self._tasks(packed, [], list(together.values()), modules)
 
-    def _tasks(self, units: list[bytes], modules: tuple[str, ...]) -> Iterator[tuple[int, Any]]:
+    def _tasks(
+        self, units: list[bytes], groups: list[list[int]], waits: list[list[int]], modules: tuple[str, ...]
+    ) -> Iterator[tuple[int, Any]]:
+        """Units as tasks, one a group. Those of ``waits`` mostly wait for another system, and leave the CPUs to
+        others.
+        """
         import ray
 
-        work = ray.remote(num_cpus=self.settings.cpus_per_unit)(_work)
-        waiting = {work.remote(modules, unit, self.settings.retry): index for index, unit in enumerate(units)}
+        cpus = self.settings.cpus_per_unit
+        work = ray.remote(_work)
+        waiting = {
+            work.options(num_cpus=cpu).remote(modules, [units[place] for place in group], self.settings.retry): group
+            for cpu, some in ((min(cpus, WAITING_CPUS), waits), (cpus, groups))
+            for group in some
+        }
         try:
             while waiting:
                 for done in ray.wait(list(waiting))[0]:
-                    result = ray.get(done)
-                    yield waiting.pop(done), pickle.loads(result)
+                    results = ray.get(done)
+                    for place, result in zip(waiting.pop(done), results, strict=True):
+                        yield place, pickle.loads(result)
         finally:
             for unit in waiting:  # nobody asks for them any more
                 ray.cancel(unit)
 
-    def _data(self, units: list[bytes], modules: tuple[str, ...]) -> Iterator[tuple[int, Any]]:
+    def _data(self, units: list[bytes], places: list[int], modules: tuple[str, ...]) -> Iterator[tuple[int, Any]]:
         import ray
 
         retry = self.settings.retry
 
         def work(batch: dict[str, Any]) -> dict[str, list[Any]]:
-            return {"index": list(batch["index"]), "result": [_work(modules, unit, retry) for unit in batch["unit"]]}
+            return {"index": list(batch["index"]), "result": _work(modules, list(batch["unit"]), retry)}
 
-        items = [{"index": i, "unit": unit} for i, unit in enumerate(units)]
+        items = [{"index": place, "unit": units[place]} for place in places]
         dataset = ray.data.from_items(items, override_num_blocks=len(items))
         mapped = dataset.map_batches(work, batch_size=1, num_cpus=self.settings.cpus_per_unit)
         for row in mapped.iter_rows():

@@ -184,6 +184,9 @@ def ingest(
         if intake.batches:
             ledger.bind(lake, intake.name)
             landed = last_committed(lake, intake.source, intake.name)
+            for batch in intake.batches:
+                if batch.seq <= landed:
+                    intake.source.release(landing, batch)
             noted(known_of(lake, intake.name, landed), landed)
 
 
@@ -209,10 +212,17 @@ def _intake(lake: Lake, landing: Landing, name: str, source: Source) -> _Intake:
             return _Intake(name, source, failure="; ".join(faults))
         _tell_touched(name, touched)
         noted(known, known.landed, touched)
+        _release_last(lake, landing, name, source, known.landed)
         return _Intake(name, source, [fixed(lake, batch) for batch in waiting])
     except Exception as fault:  # noqa: BLE001 - whatever a source or its listing does, the other sources go on
         telemetry.log.debug(traceback.format_exc())
         return _Intake(name, source, failure=f"{type(fault).__name__}: {fault}")
+
+
+def _release_last(lake: Lake, landing: Landing, name: str, source: Source, landed: int) -> None:
+    """What a crash between a commit and its release left, goes. Of kinds that keep nothing, nothing is read."""
+    if type(source).release is not Source.release and (last := ledger.batch(lake, name, landed)):
+        source.release(landing, last)
 
 
 def _settled(

@@ -14,15 +14,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BeforeValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, PrivateAttr, model_validator
 
+from customer360.platform.connections import Connection
 from customer360.platform.errors import ConfigError, SourceError
+from customer360.platform.lake import Lake
 from customer360.platform.ledger import Batch, Input
 from customer360.platform.settings import Settings, SourceSettings
 from customer360.platform.sources import formats, iso
 from customer360.platform.sources.formats.records import Records
 from customer360.platform.sources.joins import Join, pinned
 from customer360.platform.sources.landing import Landing, landing_of
+from customer360.platform.sources.spool import Spool
 from customer360.platform.sources.unpivot import Unpivot
 
 
@@ -65,6 +68,54 @@ class Source(SourceSettings):
     country: CountryCode | None = None
     unpivot: Unpivot | None = None  # a row of each column but those that it keeps
     join: dict[str, Join] = {}  # by name, files beside it: their columns are NAME.COLUMN in expressions
+    _connected: Connection | None = PrivateAttr(None)
+    _name: str = PrivateAttr("")
+    _lake: Lake | None = PrivateAttr(None)
+
+    @property
+    def name(self) -> str:
+        """The name that the settings give it; of one that `configured` did not make, its table's."""
+        return self._name or self.table
+
+    @property
+    def lane(self) -> str:
+        """Inputs of one lane are read one after the other: who asks an API of several sources asks it once at a time.
+        Empty: side by side with all others.
+        """
+        return ""
+
+    def spool(self, piece: Input) -> Spool:
+        """Where what an input gives is kept until its batch is in bronze.
+
+        Raises:
+            ConfigError: the source was not made by `configured`.
+        """
+        if self._lake is None:
+            raise ConfigError(f"a source of {self.table} has no lake to keep its pages in")
+        return Spool(self._lake, self.name, piece.name)
+
+    def placed(self, name: str, lake: Lake) -> Self:
+        """This source under its name, with the lake that it lands in."""
+        source = self.model_copy()
+        source._name, source._lake = name, lake
+        return source
+
+    @property
+    def connected(self) -> Connection:
+        """The connection that a source of a kind with ``connects`` names; it goes with the source to workers.
+
+        Raises:
+            ConfigError: the source was not made by `configured`, or its kind has no connection.
+        """
+        if self._connected is None:
+            raise ConfigError(f"a source of {self.table} has no connection")
+        return self._connected
+
+    def connected_to(self, connection: Connection) -> Self:
+        """This source, reading from a connection."""
+        source = self.model_copy()
+        source._connected = connection
+        return source
 
     @model_validator(mode="after")
     def _takes_apart_once(self) -> Self:
@@ -101,6 +152,11 @@ class Source(SourceSettings):
         """
         yield self.read(landing, piece)
 
+    def release(self, landing: Landing, batch: Batch) -> None:
+        """Let go of what was kept for a batch, which is in bronze now. It is called again where a crash came between,
+        so it does nothing where nothing is left.
+        """
+
     def state(self, landing: Landing, piece: Input) -> dict[str, Any]:
         """How an input stands now, as JSON values that tell it from other contents; empty where a kind cannot say.
 
@@ -128,4 +184,7 @@ def configured(settings: Settings, name: str) -> Source:
     source = settings.sources[name]
     if not isinstance(source, Source):
         raise ConfigError(f"sources.{name}: {type(source).__name__} cannot be read; a kind extends sources.base.Source")
+    source = source.placed(name, Lake(settings.lake.root, settings.lake.storage_options, settings.lake.buckets))
+    if source.connects is not None:
+        source = source.connected_to(settings.connections[source.connection])
     return source.model_copy(update={"join": pinned(landing_of(settings), source.join)}) if source.join else source

@@ -114,6 +114,11 @@ class IngestUnit:
         """What the rows hold in ``_file``: the name of the input, or the object of the corrections."""
         return self.batch.inline or self.batch.inputs[self.index].name
 
+    @property
+    def lane(self) -> str:
+        """Units of one lane run one after the other; see `Source.lane`."""
+        return "" if self.batch.inline else self.source.lane
+
     def run(self) -> Landed:
         """Read, cast, leave out erased people; write bronze and dead-letter files, one of each a piece of the input.
 

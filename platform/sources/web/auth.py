@@ -1,0 +1,115 @@
+"""Who asks an API: what goes with each request to say so, renewed where it ends."""
+
+from __future__ import annotations
+
+import base64
+import time
+from dataclasses import dataclass, field
+from typing import Literal
+
+import httpx2
+
+from customer360.platform.connections.api import Api
+from customer360.platform.errors import ConfigError, SourceError, TransientError
+
+EARLY = 60.0  # seconds before its end at which a token is renewed
+KEYS: dict[str, Literal["oct", "RSA", "EC", "OKP"]] = {"HS": "oct", "RS": "RSA", "ES": "EC", "Ed": "OKP"}
+UNSTATED = 300.0  # seconds that a token is taken to last whose end is not said
+
+
+@dataclass
+class Caller:
+    """Who asks; a token is kept in this process until shortly before its end."""
+
+    api: Api
+    _token: str = field(default="", repr=False)
+    _ends: float = 0.0
+
+    @property
+    def renews(self) -> bool:
+        """Whether another token may help where this one is refused."""
+        return self.api.auth in ("oauth2", "jwt")
+
+    def forget(self) -> None:
+        self._token = ""
+
+    def headers(self) -> dict[str, str]:
+        """Raises SourceError where no token is given, TransientError where the one who gives them does not answer."""
+        api = self.api
+        match api.auth:
+            case "key" if not api.key_parameter:
+                return {api.key_header: f"{api.key_prefix}{api.secret('key')}"}
+            case "bearer":
+                return {"Authorization": f"Bearer {api.secret('token')}"}
+            case "basic":
+                pair = f"{api.secret('user')}:{api.secret('password') or ''}"
+                return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+            case "oauth2" | "jwt":
+                return {"Authorization": self._current()}
+        return {}
+
+    def parameters(self) -> dict[str, str]:
+        """Of the query."""
+        api = self.api
+        return {api.key_parameter: api.secret("key") or ""} if api.auth == "key" and api.key_parameter else {}
+
+    def _current(self) -> str:
+        if not self._token or time.monotonic() > self._ends:
+            token, seconds = _signed(self.api) if self.api.auth == "jwt" else _fetched(self.api)
+            self._token, self._ends = token, time.monotonic() + max(seconds - EARLY, seconds / 2)
+        return self._token
+
+
+def _fetched(api: Api) -> tuple[str, float]:
+    """A token, as a request says it, and the seconds that it lasts."""
+    try:
+        from authlib.integrations.base_client import OAuthError
+        from authlib.integrations.httpx_client import OAuth2Client
+    except ImportError:
+        raise ConfigError("auth: oauth2 needs Authlib: pip install 'customer360[api]'") from None
+    refresh = api.secret("refresh_token")
+    said = {**api.token_parameters, "grant_type": "refresh_token" if refresh else "client_credentials"}
+    said |= {"refresh_token": refresh} if refresh else {}
+    way = f"client_secret_{api.client_secret_by}"
+    client = OAuth2Client(api.client_id, api.secret("client_secret"), way, scope=api.scope or None, timeout=30.0)
+    try:
+        with client:
+            token = client.fetch_token(api.token_url, **said)
+    except OAuthError as fault:
+        told = api.without_secrets(f"{fault.error} {fault.description or ''}")
+        raise SourceError(f"{api.token_url} gives no token: {told}") from None
+    except httpx2.HTTPStatusError as fault:
+        raise TransientError(f"{api.token_url} answers {fault.response.status_code}") from None
+    except httpx2.HTTPError as fault:
+        raise TransientError(f"{api.token_url} does not answer: {type(fault).__name__}") from None
+    except ValueError:
+        raise SourceError(f"{api.token_url} answers with no JSON: is it the URL that gives tokens?") from None
+    if not token.get("access_token"):
+        raise SourceError(f"{api.token_url} answers without an access_token")
+    kind = str(token.get("token_type") or "Bearer")
+    return f"{'Bearer' if kind.lower() == 'bearer' else kind} {token['access_token']}", _seconds(token)
+
+
+def _seconds(token: dict[str, object]) -> float:
+    try:
+        return float(str(token.get("expires_in") or UNSTATED))
+    except ValueError:
+        return UNSTATED
+
+
+def _signed(api: Api) -> tuple[str, float]:
+    try:
+        from joserfc import jwt
+        from joserfc.jwk import import_key
+    except ImportError:
+        raise ConfigError("auth: jwt needs Authlib: pip install 'customer360[api]'") from None
+    now = int(time.time())
+    header = {"alg": api.algorithm} | ({"kid": api.key_id} if api.key_id else {})
+    try:
+        key = import_key(api.secret("key") or "", KEYS[api.algorithm[:2]])
+        claims = {**api.claims, "iat": now, "exp": now + api.token_seconds}
+        token = jwt.encode(header, claims, key, algorithms=[api.algorithm])
+    except ValueError as fault:
+        where = api.key_env or api.key_file
+        raise ConfigError(f"{where} holds no key for {api.algorithm}: {type(fault).__name__}") from None
+    return f"{api.key_prefix or 'Bearer '}{token}", float(api.token_seconds)

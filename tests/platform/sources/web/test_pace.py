@@ -1,0 +1,101 @@
+"""An API is asked no oftener than it says, whatever stops and starts in between."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from customer360.platform.connections.api import Rate
+from customer360.platform.lake import Lake
+from customer360.platform.sources.web.pace import Bucket
+
+
+@dataclass
+class Clock:
+    """Time that passes where somebody waits for it."""
+
+    now: float = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+
+STEPS = st.lists(st.one_of(st.just("ask"), st.just("die"), st.floats(0, 600)), max_size=200)
+
+
+@given(rate=st.sampled_from([(40, 80), (60, 1), (600, 5), (1, 3)]), steps=STEPS)
+def test_no_window_of_time_has_more_requests_than_burst_and_rate_allow(
+    rate: tuple[int, int], steps: list[object]
+) -> None:
+    clock, kept, asked = Clock(), Objects(), []
+
+    def bucket() -> Bucket:
+        return Bucket(Rate(per_minute=rate[0], burst=rate[1]), kept, "rate", clock, clock.wait)  # type: ignore[arg-type]
+
+    current = bucket()
+    for step in steps:
+        if step == "ask":
+            current.take()
+            asked.append(clock.now)
+        elif step == "die":
+            current = bucket()
+        else:
+            clock.wait(float(step))  # type: ignore[arg-type]
+    for first in range(len(asked)):
+        for last in range(first, len(asked)):
+            allowed = rate[1] + (asked[last] - asked[first]) * rate[0] / 60
+            assert last - first + 1 <= allowed + 1e-6
+
+
+class Objects:
+    """The objects of a lake, in memory."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, bytes] = {}
+
+    def get(self, path: str) -> bytes | None:
+        return self.held.get(path)
+
+    def put(self, path: str, data: bytes) -> bool:
+        self.held[path] = data
+        return True
+
+
+def test_a_burst_then_the_rate() -> None:
+    clock = Clock()
+    bucket = Bucket(Rate(per_minute=40, burst=80), None, "", clock, clock.wait)
+    for _ in range(80):
+        bucket.take()
+    assert clock.now == 1_000_000.0
+    bucket.take()
+    assert clock.now - 1_000_000.0 == 1.5
+    for _ in range(40):
+        bucket.take()
+    assert round(clock.now - 1_000_000.0, 6) == 61.5
+
+
+def test_who_is_asked_to_wait_waits_and_has_no_burst_after_it() -> None:
+    clock = Clock()
+    bucket = Bucket(Rate(per_minute=60, burst=30), None, "", clock, clock.wait)
+    bucket.take()
+    bucket.hold(20)
+    assert clock.now == 1_000_020.0
+    bucket.take()
+    assert clock.now == 1_000_021.0
+
+
+def test_a_damaged_note_and_a_clock_set_back_stop_nothing(lake: Lake, tmp_path: Path) -> None:
+    lake.put("_spool/.rates/x.json", b"{nothing")
+    clock = Clock()
+    Bucket(Rate(per_minute=60, burst=2), lake, "_spool/.rates/x.json", clock, clock.wait).take()
+    assert json.loads(lake.get("_spool/.rates/x.json") or b"")["at"] == 1_000_000.0
+    clock.now -= 500_000
+    Bucket(Rate(per_minute=60, burst=2), lake, "_spool/.rates/x.json", clock, clock.wait).take()
+    assert clock.now < 510_000
