@@ -14,8 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BeforeValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, PrivateAttr, model_validator
 
+from customer360.platform.connections import Connection
 from customer360.platform.errors import ConfigError, SourceError
 from customer360.platform.ledger import Batch, Input
 from customer360.platform.settings import Settings, SourceSettings
@@ -65,6 +66,24 @@ class Source(SourceSettings):
     country: CountryCode | None = None
     unpivot: Unpivot | None = None  # a row of each column but those that it keeps
     join: dict[str, Join] = {}  # by name, files beside it: their columns are NAME.COLUMN in expressions
+    _connected: Connection | None = PrivateAttr(None)
+
+    @property
+    def connected(self) -> Connection:
+        """The connection that a source of a kind with ``connects`` names; it goes with the source to workers.
+
+        Raises:
+            ConfigError: the source was not made by `configured`, or its kind has no connection.
+        """
+        if self._connected is None:
+            raise ConfigError(f"a source of {self.table} has no connection")
+        return self._connected
+
+    def connected_to(self, connection: Connection) -> Self:
+        """This source, reading from a connection."""
+        source = self.model_copy()
+        source._connected = connection
+        return source
 
     @model_validator(mode="after")
     def _takes_apart_once(self) -> Self:
@@ -128,4 +147,6 @@ def configured(settings: Settings, name: str) -> Source:
     source = settings.sources[name]
     if not isinstance(source, Source):
         raise ConfigError(f"sources.{name}: {type(source).__name__} cannot be read; a kind extends sources.base.Source")
+    if source.connects is not None:
+        source = source.connected_to(settings.connections[source.connection])
     return source.model_copy(update={"join": pinned(landing_of(settings), source.join)}) if source.join else source
