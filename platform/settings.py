@@ -7,15 +7,11 @@ single keys: ``CUSTOMER360__LAKE__ROOT=s3://lake`` sets ``lake.root``. All fault
 from __future__ import annotations
 
 import difflib
-import importlib
-import inspect
 import os
-import pkgutil
-import re
 from collections.abc import Mapping
 from functools import reduce
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 from zoneinfo import available_timezones
 
 import yaml
@@ -36,7 +32,9 @@ from pydantic_core import PydanticCustomError
 from customer360.platform.configs import find as find
 from customer360.platform.configs import merged
 from customer360.platform.configs import read_yaml as read_yaml
+from customer360.platform.connections import AnyConnection, Connection
 from customer360.platform.errors import ConfigError
+from customer360.platform.kinds import class_of
 from customer360.platform.systems import with_recipes
 
 ENVIRONMENT_PREFIX = "CUSTOMER360__"
@@ -130,9 +128,12 @@ class SourceSettings(Frozen):
     A kind of source extends this by its own keys and by how it is read (``sources.base.Source``).
     """
 
+    connects: ClassVar[type[Connection] | None] = None  # what a kind that reads from a server reads from
+
     table: str
     system: str = Field(pattern=r"^[A-Z0-9_]+$")  # namespace of the source's identifiers
     kind: Annotated[str, AfterValidator(_known)] = "files"  # module of platform/sources, or a dotted module name
+    connection: str = ""  # name of the server that it is read from, where its kind has one
     mapping: dict[str, str] = {}  # contract column: SQL expression (DuckDB's) over the source's columns
     where: str = ""  # SQL condition over the source's columns; other records are not this source's and counted apart
     group_by: Paths = []  # columns or expressions; the mapping then aggregates (one row a group)
@@ -175,34 +176,7 @@ def kind_of(name: str) -> type[SourceSettings]:
     Raises:
         ConfigError: there is no such module, it holds no kind or several, or it needs one that is not installed.
     """
-    module = name if "." in name else f"{KINDS}.{name}"
-    found = _kinds_in(module) if re.fullmatch(r"\w+(\.\w+)*", name) else []
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise ConfigError(
-            f"{module} holds {', '.join(c.__name__ for c in found)}: put each kind in a module of its own"
-        )
-    raise ConfigError(
-        f"there is no kind of source {name!r}; there are {', '.join(_known_kinds())}, or the dotted name of a module"
-    )
-
-
-def _kinds_in(module: str) -> list[type[SourceSettings]]:
-    """Sources lie above settings, so their modules are imported by name, and only those that a configuration names."""
-    try:
-        loaded = importlib.import_module(module)
-    except ModuleNotFoundError as fault:
-        if fault.name and f"{module}.".startswith(f"{fault.name}."):
-            return []
-        raise ConfigError(f"{module} needs {fault.name}, which is not installed") from None
-    own = [c for c in vars(loaded).values() if isinstance(c, type) and c.__module__ == module]
-    return [c for c in own if issubclass(c, SourceSettings) and not inspect.isabstract(c)]
-
-
-def _known_kinds() -> list[str]:
-    modules = pkgutil.iter_modules(importlib.import_module(KINDS).__path__)
-    return [m.name for m in modules if not m.ispkg and _kinds_in(f"{KINDS}.{m.name}")]
+    return class_of(name, SourceSettings, KINDS, "source")
 
 
 def _of_its_kind(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
@@ -241,6 +215,19 @@ class ServeSettings(Frozen):
     public_url: str = Field(default="", pattern=r"^(https?://[^/\s]+)?$")  # as browsers know it, behind a proxy
 
 
+def _connection_fault(source: SourceSettings, connections: Mapping[str, Connection]) -> str:
+    """What is wrong with the connection that a source names; empty where nothing is."""
+    name, wanted = source.connection, source.connects
+    if wanted is None:
+        return f"kind {source.kind} has no connection" if name else ""
+    if name not in connections:
+        known = ", ".join(connections) or "none"
+        return f"connection {name!r} does not stand under connections:, where there is {known}"
+    if not isinstance(connections[name], wanted):
+        return f"kind {source.kind} does not read from connection {name}, which is {connections[name].kind}"
+    return ""
+
+
 class Settings(Frozen):
     """Everything that may be configured."""
 
@@ -250,11 +237,23 @@ class Settings(Frozen):
     state: str = "data/state"  # API keys, model registry, online store: what is not the lake
     lake: LakeSettings = LakeSettings()
     execution: ExecutionSettings = ExecutionSettings()
+    connections: dict[str, AnyConnection] = {}  # servers that sources read from, by name
     sources: dict[str, AnySource] = {}
     loss: float = Field(default=0.05, ge=0, le=1)  # share of a source's rows that a run may refuse without failing
     rules: dict[str, str] = {}  # rule file by kind: identity, standardization, enrichment, validation, audiences
     models: ModelSettings = ModelSettings()
     serve: ServeSettings = ServeSettings()
+
+    @model_validator(mode="after")
+    def _connects(self) -> Self:
+        faults = [
+            f"sources.{name}: {fault}"
+            for name, source in self.sources.items()
+            if (fault := _connection_fault(source, self.connections))
+        ]
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
 
     @property
     def zones(self) -> dict[str, str]:
@@ -281,8 +280,9 @@ def load(path: str | Path | None = None, environment: Mapping[str, str] | None =
 
 
 def _shown(fault: Any) -> str:
-    """The faulty value for a message; storage options may be secrets and are not shown."""
-    return "" if any(str(key).endswith(_OPTIONS) for key in fault["loc"]) else f" (is {fault['input']!r:.60})"
+    """The faulty value for a message; what may be a secret is not shown: storage options, and all of a connection."""
+    hidden = fault["loc"][:1] in (("connections",), ()) or any(str(key).endswith(_OPTIONS) for key in fault["loc"])
+    return "" if hidden else f" (is {fault['input']!r:.60})"
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
