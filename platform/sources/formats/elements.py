@@ -44,7 +44,7 @@ def lines_of(chunks: Iterator[tuple[bytes, bool]], path: str) -> Iterator[bytes]
         if last and not ended:
             values += _unfinished(rest, in_list)
         if values:
-            yield b"\n".join(_one_line(value) for value in values) + b"\n"
+            yield b"\n".join(one_line(value) for value in values) + b"\n"
 
 
 def lists_in(head: bytes, deepest: int) -> list[str]:
@@ -159,7 +159,7 @@ def _unfinished(rest: bytes, in_list: bool) -> list[bytes]:
     return [*values, BROKEN_OFF] if in_list and whole else values
 
 
-def _one_line(value: bytes) -> bytes:
+def one_line(value: bytes) -> bytes:
     """A value as one line: the line breaks between its parts are blanks. With one inside a text it is no JSON, and
     stays none.
     """

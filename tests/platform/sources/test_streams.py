@@ -1,0 +1,266 @@
+"""A topic as a source: every message once, whatever dies in between."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import fastavro
+import polars as pl
+import pytest
+from pydantic import ValidationError
+
+from customer360.platform.connections.kafka import Kafka
+from customer360.platform.lake import Lake
+from customer360.platform.run.executor import LocalExecutor
+from customer360.platform.run.ingest import SourceRun, ingest, last_committed
+from customer360.platform.settings import ExecutionSettings, RetrySettings, Settings
+from customer360.platform.sources import streams
+from customer360.platform.sources.base import configured
+from customer360.platform.sources.landing import landing_of
+from customer360.platform.tables import Integer, String, Table
+from tests.kafka_broker import Broker, broker
+
+pytest.importorskip("confluent_kafka")
+TABLE = "bronze.t_clicks"
+
+
+@pytest.fixture(scope="module")
+def kafka() -> Iterator[Broker]:
+    with broker() as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def clicks(registries: None) -> None:
+    class Clicks(Table, table=TABLE, key=("ID",)):
+        """One row per click."""
+
+        ID = String(nullable=True)
+        N = Integer(nullable=True)
+
+
+def settings_of(
+    tmp_path: Path, kafka: Broker, topic: str, *, connection: dict[str, Any] | None = None, **keys: Any
+) -> Settings:
+    (tmp_path / "landing").mkdir(exist_ok=True)
+    source = {"kind": "streams", "connection": "events", "table": TABLE, "system": "WEB", "topic": topic}
+    return Settings.model_validate(
+        {
+            "landing": str(tmp_path / "landing"),
+            "lake": {"root": str(tmp_path / "lake"), "buckets": 4},
+            "execution": {"executor": "local", "retry": {"attempts": 1}},
+            "connections": {"events": {"kind": "kafka", "servers": kafka.servers, "timeout_seconds": 5, **(connection or {})}},
+            "sources": {"clicks": {**source, **keys}},
+        }
+    )  # fmt: skip
+
+
+def land(settings: Settings) -> SourceRun:
+    lake = Lake(settings.lake.root, {}, 4)
+    executor = LocalExecutor(ExecutionSettings(executor="local", retry=RetrySettings(attempts=1)))
+    (done,) = ingest(lake, settings, ["clicks"], executor, {})
+    return done
+
+
+def landed(settings: Settings) -> pl.DataFrame:
+    return Lake(settings.lake.root, {}, 4).scan(TABLE).collect()
+
+
+def letters(settings: Settings) -> pl.DataFrame:
+    return Lake(settings.lake.root, {}, 4).scan("quality.dead_letters").collect()
+
+
+def click(number: int) -> bytes:
+    return json.dumps({"ID": f"C{number}", "N": number}).encode()
+
+
+def test_messages_land_once_batch_after_batch(tmp_path: Path, kafka: Broker) -> None:
+    kafka.send("once", [click(n) for n in range(25)])
+    settings = settings_of(tmp_path, kafka, "once", batch_size=4)
+    assert land(settings).failure is None
+    assert land(settings).nodes[0].state == "current"
+    kafka.send("once", [click(n) for n in range(25, 31)])
+    assert land(settings).failure is None
+    found = landed(settings)
+    assert sorted(found["N"]) == list(range(31))
+    assert found.select("_file", "_position").n_unique() == 31
+    assert found.filter(pl.col("_seq") == 2).height == 6
+
+
+def test_few_messages_of_many_partitions_are_one_file(tmp_path: Path, kafka: Broker) -> None:
+    kafka.send("few", [click(n) for n in range(8)])
+    settings = settings_of(tmp_path, kafka, "few")
+    land(settings)
+    assert landed(settings)["_file"].unique().to_list() == ["few/0:0-2,1:0-2,2:0-2,3:0-2"]
+
+
+def test_what_is_read_again_is_the_same(tmp_path: Path, kafka: Broker) -> None:
+    kafka.send("again", [click(n) for n in range(12)])
+    settings = settings_of(tmp_path, kafka, "again")
+    source, landing = configured(settings, "clicks"), landing_of(settings)
+    piece = source.discover(landing, []).inputs[0]
+    first = source.read(landing, piece).frame
+    kafka.send("again", [click(n) for n in range(12, 20)])
+    assert source.read(landing, piece).frame.equals(first)
+
+
+def test_a_backlog_beyond_one_batch_waits_for_the_next(
+    tmp_path: Path, kafka: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka.send("backlog", [click(n) for n in range(40)])
+    monkeypatch.setattr(streams, "MOST_INPUTS", 3)
+    settings = settings_of(tmp_path, kafka, "backlog", batch_size=4)
+    counts = []
+    while land(settings).nodes[0].state != "current":
+        counts.append(landed(settings).height)
+    assert len(counts) == 4 and counts == sorted(set(counts))
+    assert sorted(landed(settings)["N"]) == list(range(40))
+
+
+def test_odd_values_are_dead_letters_at_their_places(tmp_path: Path, kafka: Broker) -> None:
+    odd = [click(1), b"{broken", b"", b"7", b'{\n "ID": "C2",\n "N": 2\n}', None, b"\xff\xfe{}"]
+    kafka.send("odd", odd, key=b"one")
+    settings = settings_of(tmp_path, kafka, "odd")
+    assert land(settings).failure is None
+    assert sorted(landed(settings)["N"].to_list()) == [1, 2]
+    dead = letters(settings).sort("position")
+    assert dead["position"].to_list() == [2, 3, 4, 6, 7]
+    assert "its key is gone" in dead["reason"][3]
+
+
+def test_keys_times_and_tombstones_where_they_are_asked_for(tmp_path: Path, kafka: Broker) -> None:
+    kafka.send("about", [click(5), None], key=b"K1", timestamp=1_780_000_000_123)
+    settings = settings_of(
+        tmp_path, kafka, "about", metadata=True, deleted='"message.tombstone"',
+        mapping={"ID": '"message.key"', "N": "N"},
+    )  # fmt: skip
+    assert land(settings).failure is None
+    found = landed(settings).sort("_position")
+    assert found["ID"].to_list() == ["K1", "K1"] and found["N"].to_list() == [5, None]
+    assert found["_deleted"].to_list() == [None, True] or found["_deleted"].to_list() == [False, True]
+
+
+def test_where_it_stands_is_told_to_the_group(tmp_path: Path, kafka: Broker) -> None:
+    from confluent_kafka import Consumer, TopicPartition
+
+    kafka.send("group", [click(n) for n in range(8)])
+    land(settings_of(tmp_path, kafka, "group", group="tools"))
+    client = Consumer({"bootstrap.servers": kafka.servers, "group.id": "tools"})
+    stands = client.committed([TopicPartition("group", p) for p in range(4)], timeout=10)
+    client.close()
+    assert [s.offset for s in stands] == [2, 2, 2, 2]
+
+
+def test_a_batch_whose_read_failed_lands_later(tmp_path: Path, kafka: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    kafka.send("later", [click(n) for n in range(8)])
+    settings = settings_of(tmp_path, kafka, "later")
+    with monkeypatch.context() as fails:
+        fails.setattr(streams, "records_of", lambda *_, **__: (_ for _ in ()).throw(ConnectionError("gone")))
+        assert "gone" in (land(settings).failure or "")
+    kafka.send("later", [click(n) for n in range(8, 12)])
+    assert land(settings).failure is None
+    assert sorted(landed(settings)["N"]) == list(range(12))
+    lake = Lake(settings.lake.root, {}, 4)
+    assert last_committed(lake, configured(settings, "clicks"), "clicks") == 2
+
+
+def test_messages_that_the_broker_deleted_are_told(tmp_path: Path, kafka: Broker) -> None:
+    source = configured(settings_of(tmp_path, kafka, "x"), "clicks")
+    assert isinstance(source, streams.Streams)
+    with pytest.raises(streams.SourceError, match="deleted 5 messages before they were read; `skip_lost: true`"):
+        source._held(3, 5, 10)
+    assert source.model_copy(update={"skip_lost": True})._held(3, 5, 10) == 10
+    assert source._held(3, 12, 10) == 12
+
+
+def test_a_topic_that_was_made_anew_is_told(tmp_path: Path, kafka: Broker) -> None:
+    kafka.send("anew", [click(n) for n in range(4)])
+    settings = settings_of(tmp_path, kafka, "anew")
+    source = configured(settings, "clicks")
+    from customer360.platform.ledger import Batch
+
+    with pytest.raises(streams.SourceError, match="ends at 1 and was read up to 9: it was made anew"):
+        source.discover(landing_of(settings), [Batch("clicks", 1, "now", (), cursor={"0": 9})])
+
+
+@pytest.mark.parametrize(
+    ("connection", "said"),
+    [({"servers": "127.0.0.1:9", "timeout_seconds": 1}, "127.0.0.1:9"), ({"options": {"no.such": "1"}}, "no.such")],
+)
+def test_a_broker_that_cannot_be_reached_is_one_line(
+    tmp_path: Path, kafka: Broker, connection: dict[str, Any], said: str
+) -> None:
+    failure = land(settings_of(tmp_path, kafka, "t", connection=connection)).failure
+    assert failure and said in failure and "\n" not in failure
+
+
+def test_passwords_are_named_and_never_written() -> None:
+    with pytest.raises(ValidationError, match="needs user and password_env"):
+        Kafka.model_validate({"servers": "a:9093", "security": "SASL_SSL", "user": "$ConnectionString"})
+
+
+@contextmanager
+def registry(schemas: dict[int, dict[str, Any]]) -> Iterator[str]:
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            said = schemas.get(int(self.path.rsplit("/", 1)[1]))
+            self.send_response(200 if said else 404)
+            self.end_headers()
+            self.wfile.write(json.dumps(said or {}).encode())
+
+        def log_message(self, *_: Any) -> None: ...
+
+    server = HTTPServer(("127.0.0.1", 0), Answers)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def test_avro_of_a_registry(tmp_path: Path, kafka: Broker) -> None:
+    schemas = [
+        {"type": "record", "name": "Click", "fields": [{"name": "ID", "type": "string"}, {"name": "N", "type": "int"}]},
+        {"type": "record", "name": "Click", "fields": [
+            {"name": "ID", "type": "string"}, {"name": "N", "type": "long"}, {"name": "X", "type": ["null", "string"]}]},
+    ]  # fmt: skip
+
+    def framed(number: int, row: dict[str, Any]) -> bytes:
+        out = io.BytesIO()
+        fastavro.schemaless_writer(out, fastavro.parse_schema(schemas[number - 1]), row)
+        return b"\x00" + struct.pack(">I", number) + out.getvalue()
+
+    values = [
+        framed(1, {"ID": "a", "N": 1}),
+        framed(2, {"ID": "b", "N": 1 << 40, "X": None}),
+        b"\x00\x00\x00\x00\x01\x02",
+    ]
+    kafka.send("avro", values, key=b"k")
+    told = {1: {"schema": json.dumps(schemas[0])}, 2: {"schema": json.dumps(schemas[1]), "schemaType": "AVRO"}}
+    with registry(told) as url:
+        settings = settings_of(tmp_path, kafka, "avro", connection={"registry": url})
+        assert land(settings).failure is None
+    found = landed(settings).sort("ID")
+    assert found["ID"].to_list() == ["a", "b"] and found["N"].to_list() == [1, 1 << 40]
+    assert letters(settings)["reason"].to_list() == ["avro: EOFError"]
+
+
+def test_json_of_a_registry_and_a_schema_that_is_not_there(tmp_path: Path, kafka: Broker) -> None:
+    kafka.send("framed", [b"\x00\x00\x00\x00\x07" + click(1)], key=b"k")
+    with registry({7: {"schema": "{}", "schemaType": "JSON"}}) as url:
+        settings = settings_of(tmp_path, kafka, "framed", connection={"registry": url})
+        assert land(settings).failure is None
+        assert landed(settings)["ID"].to_list() == ["C1"]
+    with registry({}) as url:
+        other = (
+            settings_of(tmp_path / "o", kafka, "framed", connection={"registry": url})
+            if (tmp_path / "o").mkdir() is None
+            else None
+        )
+        assert other and "/schemas/ids/7 answers 404" in (land(other).failure or "")
