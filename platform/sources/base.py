@@ -135,6 +135,10 @@ class Source(SourceSettings):
         """
         return formats.read(raw, "json")
 
+    def completed(self, settings: Settings) -> Self:
+        """This source with what it takes from other settings than its own keys."""
+        return self
+
     def reader_options(self) -> dict[str, Any]:
         """The keys of this kind that decide how bytes become records: when they change, landed rows are of another
         reader.
@@ -147,6 +151,7 @@ def configured(settings: Settings, name: str) -> Source:
     source = settings.sources[name]
     if not isinstance(source, Source):
         raise ConfigError(f"sources.{name}: {type(source).__name__} cannot be read; a kind extends sources.base.Source")
+    source = source.completed(settings)
     if source.connects is not None:
         source = source.connected_to(settings.connections[source.connection])
     return source.model_copy(update={"join": pinned(landing_of(settings), source.join)}) if source.join else source
