@@ -192,6 +192,19 @@ def _of_its_kind(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
 AnySource = Annotated[SerializeAsAny[SourceSettings], WrapValidator(_of_its_kind)]
 
 
+class MicroBatch(Frozen):
+    """How the sources of a system and a bronze table that load in micro-batches do so, where they do not say."""
+
+    SIZES: ClassVar[dict[str, int]] = {"batch_size": 10_000, "parallel_partitions": 1, "interval_minutes": 15}
+
+    system: str
+    table: str
+    interval_minutes: int = Field(default=SIZES["interval_minutes"], ge=1)
+    batch_size: int = Field(default=SIZES["batch_size"], ge=1)
+    parallel_partitions: int = Field(default=SIZES["parallel_partitions"], ge=1)
+    enabled: bool = True
+
+
 class ModelSettings(Frozen):
     """Tracking of models, and by name their parameters and the workers that share a fit."""
 
@@ -239,6 +252,7 @@ class Settings(Frozen):
     execution: ExecutionSettings = ExecutionSettings()
     connections: dict[str, AnyConnection] = {}  # servers that sources read from, by name
     sources: dict[str, AnySource] = {}
+    micro_batches: list[MicroBatch] = []  # the first of a system and table holds
     loss: float = Field(default=0.05, ge=0, le=1)  # share of a source's rows that a run may refuse without failing
     rules: dict[str, str] = {}  # rule file by kind: identity, standardization, enrichment, validation, audiences
     models: ModelSettings = ModelSettings()

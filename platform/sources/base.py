@@ -172,6 +172,10 @@ class Source(SourceSettings):
         """
         return formats.read(raw, "json")
 
+    def completed(self, settings: Settings) -> Self:
+        """This source with what it takes from other settings than its own keys."""
+        return self
+
     def reader_options(self) -> dict[str, Any]:
         """The keys of this kind that decide how bytes become records: when they change, landed rows are of another
         reader.
@@ -184,7 +188,11 @@ def configured(settings: Settings, name: str) -> Source:
     source = settings.sources[name]
     if not isinstance(source, Source):
         raise ConfigError(f"sources.{name}: {type(source).__name__} cannot be read; a kind extends sources.base.Source")
+<<<<<<< HEAD
     source = source.placed(name, Lake(settings.lake.root, settings.lake.storage_options, settings.lake.buckets))
+=======
+    source = source.completed(settings)
+>>>>>>> sources
     if source.connects is not None:
         source = source.connected_to(settings.connections[source.connection])
     return source.model_copy(update={"join": pinned(landing_of(settings), source.join)}) if source.join else source

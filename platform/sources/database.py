@@ -1,0 +1,231 @@
+"""Databases as sources: a relation or a query of a named connection, read whole or from where its cursor stands.
+
+What a run reads is fixed as bounds of values before it is read; the new cursor stands in the same manifest, so it holds
+when the batch is committed and not before. Whatever may have been missed is read again: equal rows are duplicates.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Literal, Self
+
+import sqlalchemy as sa
+from pydantic import Field, field_validator, model_validator
+
+from customer360.platform import ledger
+from customer360.platform.connections import Connection
+from customer360.platform.connections.databases import Database, Pieces, Rows, Session
+from customer360.platform.errors import SourceError
+from customer360.platform.ledger import Batch, Input
+from customer360.platform.settings import Frozen, MicroBatch, Settings
+from customer360.platform.sources.base import Discovery, Source
+from customer360.platform.sources.formats.records import Records, of_frame, together
+from customer360.platform.sources.landing import Landing
+from customer360.platform.sources.windows import Span, before, cuts, read, span_of_time, written
+
+PIECE = 250_000  # rows
+Bound = int | float | datetime.datetime | datetime.date | str
+
+
+class Partition(Frozen):
+    """Rows in ranges of a key that never changes, to be read side by side: a number, a time or text, best indexed.
+
+    The bounds of the ranges stand in the manifest, so take no personal value.
+    """
+
+    by: str
+    parts: int = Field(default=4, ge=1, le=10_000)
+
+
+class DatabaseSource(Source):
+    """Rows of one relation or query."""
+
+    connects: ClassVar[type[Connection] | None] = Database
+    kind: Literal["database"] = "database"
+    relation: str = ""  # table or view: name, or schema.name; double quotes around a part keep its dots
+    query: str = ""  # one SELECT, instead of a relation
+    strategy: Literal["full", "incremental", "micro_batch"] = "full"
+    column: str = ""  # by which rows are newer than others: the time of their last change, or a number that grows
+    lag: str | int | None = None  # how long before the cursor rows may still appear: 10 minutes, 1 day; numbers: 1000
+    start: Bound | None = None  # of the column: rows below it are left alone
+    end: Bound | None = None  # of the column: rows from it on are left alone
+    partition: Partition | None = None  # of a full load
+    batch_size: int | None = Field(default=None, ge=1)  # of a micro-batch, in rows
+    parallel_partitions: int | None = Field(default=None, ge=1)  # into which a micro-batch is cut at least
+    interval_minutes: int | None = Field(default=None, ge=1)  # between micro-batches
+    load_frequency: Literal["daily", "weekly", "monthly"] | None = None  # of a full load; None: every run looks
+    enabled: bool = True
+
+    @field_validator("lag")
+    @classmethod
+    def _is_a_span(cls, lag: str | int | None) -> str | int | None:
+        if isinstance(lag, str):
+            span_of_time(lag)
+        return lag
+
+    @model_validator(mode="after")
+    def _fits_its_strategy(self) -> Self:
+        if bool(self.relation) == bool(self.query):
+            raise ValueError("a database source has a relation or a query")
+        full = self.strategy == "full"
+        if full == bool(self.column):
+            raise ValueError(
+                f"strategy: {self.strategy} {'has no' if full else 'needs the'} column that says what is new"
+            )
+        if full and (self.lag is not None or self.start is not None or self.end is not None):
+            raise ValueError("lag, start and end belong to strategy: incremental or micro_batch")
+        if not full and (self.mode == "snapshot" or self.partition or self.load_frequency):
+            raise ValueError("mode: snapshot, partition and load_frequency belong to strategy: full")
+        if self.strategy != "micro_batch" and (self.batch_size or self.parallel_partitions or self.interval_minutes):
+            raise ValueError("batch_size, parallel_partitions and interval_minutes belong to strategy: micro_batch")
+        if self.mode == "snapshot" and self.partition and not self.parts:
+            raise ValueError("a snapshot with a partition needs parts: true, as all ranges together are the whole")
+        return self
+
+    def completed(self, settings: Settings) -> Self:
+        """This source with what ``micro_batches`` says of its system and table, where it does not itself."""
+        for each in settings.micro_batches if self.strategy == "micro_batch" else []:
+            if (each.system, each.table) == (self.system, self.table):
+                own = {key: value for key in MicroBatch.SIZES if (value := getattr(self, key)) is not None}
+                sizes = {key: getattr(each, key) for key in MicroBatch.SIZES}
+                return self.model_copy(update=sizes | own | {"enabled": self.enabled and each.enabled})
+        return self
+
+    @property
+    def _rows(self) -> Rows:
+        return Rows(self.relation, self.query)
+
+    @property
+    def _server(self) -> Database:
+        assert isinstance(self.connected, Database)
+        return self.connected
+
+    def discover(self, landing: Landing, known: Sequence[Batch]) -> Discovery:
+        """Bounds of what is new since the cursor. One of the full strategy is a digest of all rows; one of the others
+        is where the column ended, with digests of what may still change before that.
+        """
+        if not self.enabled or self._is_early(known):
+            return Discovery()
+        with self._server.session() as session:
+            columns = self._columns(session)
+            cursor = ledger.last_cursor(known) or {}
+            spans, after = (self._all if self.strategy == "full" else self._newer)(session, columns, cursor)
+        stem = self.relation or "query"
+        inputs = [Input(f"{stem}/{place:05d}", detail) for place, detail in enumerate(spans, 1)]
+        if inputs:
+            inputs[0] = replace(inputs[0], detail=inputs[0].detail | _types(columns, known))
+        return Discovery(tuple(inputs), after)
+
+    def _is_early(self, known: Sequence[Batch]) -> bool:
+        """Whether a full load is not due: one was made on the same day, in the same week or month."""
+        last = next((b.created_at for b in reversed(known) if not b.inline), None)
+        if self.load_frequency is None or last is None:
+            return False
+        parts = {"daily": lambda day: day, "weekly": lambda day: day.isocalendar()[:2],
+                 "monthly": lambda day: (day.year, day.month)}  # fmt: skip
+        part = parts[self.load_frequency]
+        today = datetime.datetime.now(datetime.UTC).date()
+        return bool(part(datetime.datetime.fromisoformat(last).date()) == part(today))
+
+    def _columns(self, session: Session) -> dict[str, str]:
+        columns = session.columns(self._rows)
+        asked = [self.column] if self.column else [self.partition.by] if self.partition else []
+        if lacking := [name for name in asked if name not in columns]:
+            raise SourceError(f"{self.relation or 'the query'} lacks the column {lacking[0]!r}; it has "
+                              f"{', '.join(map(repr, columns))}")  # fmt: skip
+        return columns
+
+    def _all(self, session: Session, columns: dict[str, str], cursor: dict[str, Any]) -> tuple[list[Any], Any]:
+        """All rows, where they are not those of the last load."""
+        digest = session.digest(self._rows, columns)
+        if digest == cursor.get("digest"):
+            return [], None
+        spans = [Span()]
+        if self.partition:
+            count = int(digest.partition(":")[0])
+            parts = self.partition.parts
+            spans = cuts(session, self._rows, self.partition.by, Span(), max(1, -(-count // parts)))
+            spans = [*spans[: parts - 1], Span(spans[min(parts, len(spans)) - 1].after)]
+        # A row without a key lies in no range: the first takes them, too
+        details = [span.written() | ({"nulls": True} if not place else {}) for place, span in enumerate(spans)]
+        return details, {"digest": digest}
+
+    def _newer(self, session: Session, columns: dict[str, str], cursor: dict[str, Any]) -> tuple[list[Any], Any]:
+        """Rows of the column beyond the cursor, and what changed before it: in the lag, or without a time."""
+        kind = columns[self.column]
+        timeless = session.timeless(self.column, kind)
+        timely = replace(self._rows, conditions=(~timeless, *self._window()))
+        value: sa.ColumnElement[Any] = sa.column(self.column)
+        stood, spans = read(cursor.get("upto")), list[Any]()
+        upto = session.answer(timely.select(sa.func.max(value)))[0][0]
+        upto = stood if upto is None else upto
+        ends: dict[str, Any] = {}
+        if upto is not None:
+            after = None if stood is None else before(stood, self.lag, self.column)
+            overlap = self._digest(session, columns, timely, Span(before(upto, self.lag, self.column), upto))
+            again = stood is not None and self._digest(session, columns, timely, Span(after, stood))
+            if upto != stood or again != cursor.get("overlap"):
+                spans = [span.written() for span in self._cut(session, timely, Span(after, upto))]
+            ends = {"upto": written(upto), "overlap": overlap}
+        odd = session.digest(replace(self._rows, conditions=(timeless,)), columns)
+        if not odd.startswith("0:") and odd != cursor.get("timeless"):
+            spans.append({"timeless": True})
+        return spans, ends | {"timeless": odd}
+
+    def _window(self) -> tuple[sa.ColumnElement[bool], ...]:
+        value: sa.ColumnElement[Any] = sa.column(self.column)
+        above = () if self.start is None else (value >= sa.literal(self.start),)
+        return (*above, *(() if self.end is None else (value < sa.literal(self.end),)))
+
+    def _digest(self, session: Session, columns: dict[str, str], timely: Rows, span: Span) -> str:
+        return session.digest(replace(timely, conditions=(*timely.conditions, *span.conditions(self.column))), columns)
+
+    def _cut(self, session: Session, timely: Rows, span: Span) -> list[Span]:
+        if self.strategy != "micro_batch":
+            return [span]
+        size, partitions = self.batch_size or MicroBatch.SIZES["batch_size"], self.parallel_partitions or 1
+        within = replace(timely, conditions=(*timely.conditions, *span.conditions(self.column)))
+        ((count,),) = session.answer(within.select(sa.func.count()))
+        least = partitions if count >= size else 1
+        return cuts(session, timely, self.column, span, max(1, min(size, -(-count // least))))
+
+    def read(self, landing: Landing, piece: Input) -> Records:
+        return together(self.pieces(landing, piece))
+
+    def pieces(self, landing: Landing, piece: Input) -> Iterator[Records]:
+        """Rows between the bounds of an input as they are now, in the order of the column that says what is newer."""
+        with self._server.session() as session:
+            columns = self._columns(session)
+            position, notes = 1, tuple(piece.detail.get("changed", ()))
+            for frame in Pieces(PIECE).of(session.frames(self._within(session, columns, piece.detail), columns)):
+                yield replace(of_frame(frame, position), notes=notes)
+                position += frame.height
+
+    def _within(self, session: Session, columns: dict[str, str], detail: dict[str, Any]) -> Rows:
+        if self.strategy == "full":
+            by = self.partition.by if self.partition else ""
+            bounds = Span.of(detail).conditions(by)
+            if bounds and detail.get("nulls"):
+                bounds = (sa.and_(*bounds) | sa.column(by).is_(None),)
+            return replace(self._rows, conditions=bounds)
+        timeless = session.timeless(self.column, columns[self.column])
+        if detail.get("timeless"):
+            return replace(self._rows, conditions=(timeless,))
+        bounds = (~timeless, *self._window(), *Span.of(detail).conditions(self.column))
+        return replace(self._rows, conditions=bounds, order=(self.column,))
+
+    def reader_options(self) -> dict[str, Any]:
+        return {"relation": self.relation, "query": self.query}
+
+
+def _types(columns: dict[str, str], known: Sequence[Batch]) -> dict[str, Any]:
+    """What the manifest notes of the columns: their types, and which are of another type than at the last load."""
+    last: dict[str, str] = next((b.inputs[0].detail.get("types", {}) for b in reversed(known) if b.inputs), {})
+    changed = [
+        f"the type of {name} is {kind}, it was {last[name]}"
+        for name, kind in columns.items()
+        if name in last and last[name] != kind
+    ]
+    return {"types": columns} | ({"changed": changed} if changed else {})

@@ -1,0 +1,119 @@
+"""What of a server's rows is new: bounds of values, from where a source stands to where its column ends.
+
+Bounds stand in manifests, so they are JSON values: a number or text as itself, any other value with the name of its
+type. ``Span`` is all values above ``after`` up to ``upto``; None leaves that end open.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from customer360.platform.connections.databases import Rows, Session
+from customer360.platform.errors import SourceError
+
+TYPES: dict[str, Callable[[str], Any]] = {
+    "timestamp": datetime.datetime.fromisoformat,
+    "date": datetime.date.fromisoformat,
+    "decimal": Decimal,
+}
+_SPAN = re.compile(r"^\s*(\d+)\s*(s|second|m|minute|h|hour|d|day)s?\s*$")
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+LAGS = {datetime.datetime: datetime.timedelta(minutes=10), datetime.date: datetime.timedelta(days=1)}
+LAG_OF_NUMBERS = 1000
+
+
+@dataclass(frozen=True)
+class Span:
+    """Values of a column above ``after``, up to and with ``upto``."""
+
+    after: Any = None
+    upto: Any = None
+
+    def conditions(self, column: str) -> tuple[sa.ColumnElement[bool], ...]:
+        value: sa.ColumnElement[Any] = sa.column(column)
+        above = () if self.after is None else (value > sa.literal(self.after),)
+        return (*above, *(() if self.upto is None else (value <= sa.literal(self.upto),)))
+
+    def written(self) -> dict[str, Any]:
+        """As JSON values; open ends are absent."""
+        ends = (("after", self.after), ("upto", self.upto))
+        return {name: written(end) for name, end in ends if end is not None}
+
+    @staticmethod
+    def of(detail: dict[str, Any]) -> Span:
+        return Span(read(detail.get("after")), read(detail.get("upto")))
+
+
+def written(value: Any) -> Any:
+    """A value of a column as a JSON value."""
+    if isinstance(value, datetime.datetime):
+        return {"timestamp": value.isoformat(sep=" ")}
+    if isinstance(value, datetime.date):
+        return {"date": value.isoformat()}
+    if isinstance(value, Decimal):
+        return {"decimal": str(value)}
+    return str(value) if isinstance(value, UUID) else value
+
+
+def read(stored: Any) -> Any:
+    """The value that `written` made a JSON value of."""
+    if not isinstance(stored, dict):
+        return stored
+    ((kind, text),) = stored.items()
+    return TYPES[kind](text)
+
+
+def span_of_time(text: str) -> datetime.timedelta:
+    """A lag such as ``90 s``, ``10 minutes``, ``2h`` or ``1 day``. Raises ValueError."""
+    found = _SPAN.match(text)
+    if found is None:
+        raise ValueError(f"{text!r} is no span of time; write 90s, 10 minutes, 2 hours or 1 day")
+    return datetime.timedelta(seconds=int(found[1]) * SECONDS[found[2][0]])
+
+
+def before(value: Any, lag: str | int | None, column: str) -> Any:
+    """The value that lies ``lag`` before another one, where its type has such; by default ten minutes, a day of dates,
+    1,000 of numbers.
+
+    Raises:
+        SourceError: the lag is none of such values.
+    """
+    if isinstance(value, datetime.date):
+        of_type = LAGS[datetime.datetime if isinstance(value, datetime.datetime) else datetime.date]
+        if isinstance(lag, int):
+            raise SourceError(f"lag: {lag} is no span of time, and {column} holds times; write 10 minutes")
+        span = of_type if lag is None else span_of_time(lag)
+        if not isinstance(value, datetime.datetime):
+            span = datetime.timedelta(days=-(-span // datetime.timedelta(days=1)))
+        return value - span
+    if isinstance(value, int | Decimal | float):
+        if isinstance(lag, str):
+            raise SourceError(f"lag: {lag} is a span of time, and {column} holds numbers; write how many of them")
+        return value - (LAG_OF_NUMBERS if lag is None else lag)
+    if lag is not None:
+        raise SourceError(f"lag: {column} holds text; a lag needs times or numbers")
+    return value
+
+
+def cuts(session: Session, rows: Rows, column: str, span: Span, size: int) -> list[Span]:
+    """A span in parts of about ``size`` rows each: equal values are never parted, so one may be larger."""
+    value: sa.ColumnElement[Any] = sa.column(column)
+    place = sa.func.row_number().over(order_by=value).label("place")
+    within = Rows(rows.relation, rows.query, (*rows.conditions, *span.conditions(column), value.is_not(None)))
+    numbered = within.select(value, place).subquery("numbered")
+    ends = sa.select(numbered.c[column]).where(numbered.c.place % size == 0).order_by(numbered.c[column])
+    found: list[Any] = []
+    for (end,) in session.answer(ends):
+        if end != span.upto and (not found or end != found[-1]):
+            found.append(end)
+    bounds: Sequence[Any] = [span.after, *found, span.upto]
+    return [Span(a, b) for a, b in pairwise(bounds)]
