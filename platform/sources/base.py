@@ -188,11 +188,8 @@ def configured(settings: Settings, name: str) -> Source:
     source = settings.sources[name]
     if not isinstance(source, Source):
         raise ConfigError(f"sources.{name}: {type(source).__name__} cannot be read; a kind extends sources.base.Source")
-<<<<<<< HEAD
-    source = source.placed(name, Lake(settings.lake.root, settings.lake.storage_options, settings.lake.buckets))
-=======
-    source = source.completed(settings)
->>>>>>> sources
+    lake = Lake(settings.lake.root, settings.lake.storage_options, settings.lake.buckets)
+    source = source.completed(settings).placed(name, lake)
     if source.connects is not None:
         source = source.connected_to(settings.connections[source.connection])
     return source.model_copy(update={"join": pinned(landing_of(settings), source.join)}) if source.join else source

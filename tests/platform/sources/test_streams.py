@@ -51,13 +51,14 @@ def settings_of(
     tmp_path: Path, kafka: Broker, topic: str, *, connection: dict[str, Any] | None = None, **keys: Any
 ) -> Settings:
     (tmp_path / "landing").mkdir(exist_ok=True)
+    about = connection or {}
     source = {"kind": "streams", "connection": "events", "table": TABLE, "system": "WEB", "topic": topic}
     return Settings.model_validate(
         {
             "landing": str(tmp_path / "landing"),
             "lake": {"root": str(tmp_path / "lake"), "buckets": 4},
             "execution": {"executor": "local", "retry": {"attempts": 1}},
-            "connections": {"events": {"kind": "kafka", "servers": kafka.servers, "timeout_seconds": 5, **(connection or {})}},
+            "connections": {"events": {"kind": "kafka", "servers": kafka.servers, "timeout_seconds": 5, **about}},
             "sources": {"clicks": {**source, **keys}},
         }
     )  # fmt: skip
@@ -228,7 +229,8 @@ def test_avro_of_a_registry(tmp_path: Path, kafka: Broker) -> None:
     schemas = [
         {"type": "record", "name": "Click", "fields": [{"name": "ID", "type": "string"}, {"name": "N", "type": "int"}]},
         {"type": "record", "name": "Click", "fields": [
-            {"name": "ID", "type": "string"}, {"name": "N", "type": "long"}, {"name": "X", "type": ["null", "string"]}]},
+            {"name": "ID", "type": "string"}, {"name": "N", "type": "long"},
+            {"name": "X", "type": ["null", "string"]}]},
     ]  # fmt: skip
 
     def framed(number: int, row: dict[str, Any]) -> bytes:
