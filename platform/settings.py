@@ -195,13 +195,11 @@ AnySource = Annotated[SerializeAsAny[SourceSettings], WrapValidator(_of_its_kind
 class MicroBatch(Frozen):
     """How the sources of a system and a bronze table that load in micro-batches do so, where they do not say."""
 
-    SIZES: ClassVar[dict[str, int]] = {"batch_size": 10_000, "parallel_partitions": 1, "interval_minutes": 15}
-
     system: str
     table: str
-    interval_minutes: int = Field(default=SIZES["interval_minutes"], ge=1)
-    batch_size: int = Field(default=SIZES["batch_size"], ge=1)
-    parallel_partitions: int = Field(default=SIZES["parallel_partitions"], ge=1)
+    interval_minutes: int = Field(default=15, ge=1)
+    batch_size: int = Field(default=10_000, ge=1)
+    parallel_partitions: int = Field(default=1, ge=1)
     enabled: bool = True
 
 

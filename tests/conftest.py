@@ -53,6 +53,31 @@ def empty_graph(registries: None) -> None:
     graph.DATE_TABLES.clear()
 
 
+# ---- real servers, each started where the first test asks for it ------------------------------------------------
+
+
+def _servers() -> ModuleType:
+    found = importlib.util.spec_from_file_location("servers", Path(__file__).with_name("servers.py"))
+    assert found and found.loader
+    module = sys.modules["servers"] = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Any]:
+    """A server of PostgreSQL; skips with the reason where none can be started."""
+    with _servers().postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def maria() -> Iterator[Any]:
+    """A server of MariaDB; skips with the reason where none can be started."""
+    with _servers().maria_server() as server:
+        yield server
+
+
 # ---- a whole retailer, for the tests that cross all layers -----------------------------------------------------
 
 # Moments of processing, not of business; the registry's roots seal its moments.

@@ -40,6 +40,7 @@ _REFUSED = re.compile(
     r"does not exist|authentication failed|no pg_hba.conf entry|permission denied|root certificate|SSL"
 )
 EPOCH, DAY = 946_684_800_000_000, 86_400_000_000  # 2000-01-01 and a day in microseconds
+FIRST_DAY, LAST_DAY = -719_162, 2_932_896  # of the years 1 and 9999, in days from 1970
 FARTHEST = 95_000_000  # days from 1970 that Polars can write
 ALIVE = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3", "tcp_user_timeout": "60000"}
 OWN = ("host", "port", "dbname", "user", "password", "connect_timeout")  # keys of libpq that have one of their own here
@@ -221,15 +222,16 @@ def exact(text: pl.Series) -> pl.Series:
 
 def _with_words(values: pl.Series) -> pl.Series:
     """Times as they are; text in ISO 8601 where some are none that a calendar has."""
-    number, bits, epoch = values.to_physical(), *((32, 10_957) if values.dtype == pl.Date else (64, EPOCH))
+    number = values.to_physical()
+    bits, epoch, day = (32, 10_957, 1) if values.dtype == pl.Date else (64, EPOCH, DAY)
+    within = number.is_between(FIRST_DAY * day, (LAST_DAY + 1) * day - 1)
+    if within.all():
+        return values
     most, least = 2 ** (bits - 1) - 1, -(2 ** (bits - 1))
     last = number.is_in([most, least + epoch - 1])  # the driver adds its epoch to both ends, and turns over
     first = number.is_in([least, least + epoch])
-    beyond = (number.abs() > FARTHEST * (1 if bits == 32 else DAY)) & ~last & ~first
-    odd = (last | first | beyond).fill_null(value=False)
-    if not odd.any():
-        return values
-    known = values.set(odd, None).dt.to_string("iso")
+    beyond = (number.abs() > FARTHEST * day) & ~last & ~first
+    known = values.set((last | first | beyond).fill_null(value=False), None).dt.to_string("iso")
     words = pl.when(last).then(pl.lit("infinity")).when(first).then(pl.lit("-infinity"))
     words = words.when(beyond).then(pl.lit("beyond the year 262143"))
     return pl.select(words.otherwise(known).alias(values.name)).to_series()

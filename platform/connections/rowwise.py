@@ -143,12 +143,13 @@ def _whole(name: str, values: list[Any]) -> pl.Series:
 
 
 def _decimals(name: str, values: list[Any]) -> pl.Series:
-    finite = [v if v is None or decimal.Decimal(v).is_finite() else None for v in values]
-    scale = max((max(0, -decimal.Decimal(v).as_tuple().exponent) for v in finite if v is not None), default=0)  # type: ignore[operator]
+    exact = [None if v is None else decimal.Decimal(v) for v in values]
+    finite = [v if v is None or v.is_finite() else None for v in exact]
+    scale = max((max(0, -int(v.as_tuple().exponent)) for v in finite if v is not None), default=0)
     try:
         return pl.Series(name, finite, dtype=pl.Decimal(38, scale))
-    except (pl.exceptions.PolarsError, OverflowError, TypeError, ValueError):
-        return pl.Series(name, [None if v is None else f"{v:f}" for v in values], dtype=pl.String)
+    except (pl.exceptions.PolarsError, RuntimeError, OverflowError):  # more than 38 digits
+        return pl.Series(name, [None if v is None else f"{v:f}" for v in exact], dtype=pl.String)
 
 
 def _plain(value: Any) -> Any:

@@ -19,6 +19,7 @@ from customer360.platform.lake import Add, Lake, editions, reached
 from customer360.platform.ledger import NodeRun, Run
 from customer360.platform.quality import DeadLetters, Quarantine
 from customer360.platform.quality.checks import added
+from customer360.platform.run.control import write_control_tables
 from customer360.platform.run.executor import Failure, LocalExecutor, RayExecutor, executor_for
 from customer360.platform.run.following import FollowUnit, MoveUnit, follow_units, followed, move_units, standing_facts
 from customer360.platform.run.grouping import is_stale
@@ -206,6 +207,7 @@ class _Driver:
     def finish(self) -> None:
         self.record.end()
         self.lake.delete(self.lake.objects("_staging"))
+        write_control_tables(self.lake, self.settings, self.record)
         if not self.failures:
             tend(self.lake, self.settings.lake)
 

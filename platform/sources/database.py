@@ -26,6 +26,7 @@ from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.windows import Span, before, cuts, read, span_of_time, written
 
 PIECE = 250_000  # rows
+SIZES = ("batch_size", "parallel_partitions", "interval_minutes")
 Bound = int | float | datetime.datetime | datetime.date | str
 
 
@@ -86,12 +87,13 @@ class DatabaseSource(Source):
 
     def completed(self, settings: Settings) -> Self:
         """This source with what ``micro_batches`` says of its system and table, where it does not itself."""
-        for each in settings.micro_batches if self.strategy == "micro_batch" else []:
-            if (each.system, each.table) == (self.system, self.table):
-                own = {key: value for key in MicroBatch.SIZES if (value := getattr(self, key)) is not None}
-                sizes = {key: getattr(each, key) for key in MicroBatch.SIZES}
-                return self.model_copy(update=sizes | own | {"enabled": self.enabled and each.enabled})
-        return self
+        if self.strategy != "micro_batch":
+            return self
+        named = (m for m in settings.micro_batches if (m.system, m.table) == (self.system, self.table))
+        usual = next(named, MicroBatch(system=self.system, table=self.table))
+        own = {key: value for key in SIZES if (value := getattr(self, key)) is not None}
+        sizes = {key: getattr(usual, key) for key in SIZES}
+        return self.model_copy(update=sizes | own | {"enabled": self.enabled and usual.enabled})
 
     @property
     def _rows(self) -> Rows:
@@ -185,7 +187,7 @@ class DatabaseSource(Source):
     def _cut(self, session: Session, timely: Rows, span: Span) -> list[Span]:
         if self.strategy != "micro_batch":
             return [span]
-        size, partitions = self.batch_size or MicroBatch.SIZES["batch_size"], self.parallel_partitions or 1
+        size, partitions = self.batch_size or 1, self.parallel_partitions or 1
         within = replace(timely, conditions=(*timely.conditions, *span.conditions(self.column)))
         ((count,),) = session.answer(within.select(sa.func.count()))
         least = partitions if count >= size else 1
