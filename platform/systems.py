@@ -24,6 +24,8 @@ from customer360.platform.errors import ConfigError
 
 FOLDER = "systems"
 OWN = ("recipe", "mapping", "only", "currency", "where")  # what an entry says beside the keys of every source
+# Keys that say how the bytes of a file are read
+READING = ("format", "delimiter", "encoding", "header", "columns", "skip", "footer", "escape", "sheet", "members")
 FIXED = ("table", "group_by", "explode", "join", "needs")  # of the recipe alone
 CURRENCY, UNKNOWN = "CURRENCY_CODE", "NULL"
 
@@ -139,7 +141,10 @@ def expanded(name: str, entry: dict[str, Any]) -> dict[str, dict[str, Any]]:
     beside = {key: value for key, value in entry.items() if key not in OWN}
     made = {}
     for part in only:
-        source = {"system": system, "needs": export.needs, **export.sources[part], **beside}
+        said = export.sources[part]
+        if entry.get("kind", "files") != "files":  # an answer of the API has the columns of the export, and no file
+            said = {key: value for key, value in said.items() if key not in READING}
+        source = {"system": system, "needs": export.needs, **said, **beside}
         source |= {"join": _beside(source["join"], str(entry.get("path", "")))} if "join" in source else {}
         mapping = _with_currency(source.get("mapping", {}), entry.get("currency"))
         conditions = [c for c in (export.sources[part].get("where"), entry.get("where")) if c]

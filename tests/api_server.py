@@ -104,7 +104,15 @@ def application(shop: Shop) -> FastAPI:
 def _add_pages(app: FastAPI, shop: Shop) -> None:
     @app.get("/header/orders.json")
     @app.get("/secured/orders.json")
-    def by_header(request: Request, response: Response, limit: int = 50, since: str = "", page_info: int = 0) -> Any:
+    def by_header(
+        request: Request,
+        response: Response,
+        limit: int = 50,
+        since: str = "",
+        page_info: int = 0,
+        updated_at_min: str = "",
+    ) -> Any:
+        since = since or updated_at_min
         found = shop.since(since)
         if len(found) > page_info + limit:
             base = f"{shop.url}{request.url.path}?limit={limit}&since={since.replace('+', '%2B')}"
@@ -134,6 +142,18 @@ def _add_pages(app: FastAPI, shop: Shop) -> None:
     def by_offset(offset: int, limit: int = 50) -> Any:
         found = shop.since("")
         return {"total": len(found), "orders": found[offset : offset + limit]}
+
+    @app.get("/zendesk/incremental/tickets/cursor.json")
+    def by_stream(limit: int = 100, start_time: int = 0, cursor: int = 0) -> Any:
+        found = [o for o in shop.since("") if datetime.fromisoformat(o["updated_at"]).timestamp() >= start_time]
+        part = found[cursor : cursor + limit]
+        url = f"{shop.url}/zendesk/incremental/tickets/cursor.json?cursor={cursor + len(part)}&start_time={start_time}"
+        return {"tickets": part, "after_url": url, "end_of_stream": cursor + limit >= len(found)}
+
+    @app.get("/stuck/orders")
+    def stuck(page: int) -> Any:
+        found = shop.since("")
+        return {"orders": found[-7:] if page * 50 >= len(found) else found[(page - 1) * 50 : page * 50]}
 
     @app.get("/cut/orders")
     def cut(limit: int = 50) -> Any:

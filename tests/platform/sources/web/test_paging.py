@@ -72,6 +72,12 @@ def test_cursors() -> None:
     assert then(last, {"data": [{"id": "a"}, {"id": "b"}], "has_more": True})[1]["starting_after"] == "b"
 
 
+def test_a_link_may_stand_on_the_last_page_too() -> None:
+    way = ByLink(kind="link", path="after_url", last="end_of_stream")
+    assert then(way, {"after_url": "/v1/orders?cursor=x", "end_of_stream": False})[0].endswith("cursor=x")
+    assert then(way, {"after_url": "/v1/orders?cursor=x", "end_of_stream": True}) is None
+
+
 def test_a_cursor_of_a_body_goes_into_the_body() -> None:
     asked = Request("POST", HERE.url, body={"query": "…", "variables": {"first": 2}})
     way = ByCursor(kind="cursor", path="data.orders.pageInfo.endCursor", parameter="variables.after",
@@ -86,8 +92,12 @@ def test_numbers_and_offsets() -> None:
     first = Request("GET", HERE.url, {"page": "1"})
     assert then(ByNumber(kind="page"), [], asked=first) == (HERE.url, {"page": "2"})
     assert then(ByNumber(kind="page"), [], asked=first, records=0) is None
-    assert then(ByNumber(kind="page", total="pages"), {"pages": 1}, asked=first) is None
-    assert then(ByNumber(kind="page", total="pages"), {"pages": "2"}, asked=first) == (HERE.url, {"page": "2"})
+    assert then(ByNumber(kind="page", total_pages="pages"), {"pages": 1}, asked=first) is None
+    assert then(ByNumber(kind="page", total_pages="pages"), {"pages": "2"}, asked=first) == (HERE.url, {"page": "2"})
+    assert then(ByNumber(kind="page", total="count"), {"count": 4}, asked=first, before=2) is None
+    assert (
+        then(ByNumber(kind="page", first=0, total_pages="pages"), {"pages": 1}, asked=Request("GET", HERE.url)) is None
+    )
     assert then(ByOffset(kind="offset", total="total"), {"total": 5}, before=2)[1]["offset"] == "4"
     assert then(ByOffset(kind="offset", total="total"), {"total": 4}, before=2) is None
     assert then(ByOffset(kind="offset"), [], records=1, before=2)[1]["offset"] == "3"
