@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BeforeValidator, PrivateAttr, model_validator
@@ -71,6 +72,7 @@ class Source(SourceSettings):
     _connected: Connection | None = PrivateAttr(None)
     _name: str = PrivateAttr("")
     _lake: Lake | None = PrivateAttr(None)
+    _state: str = PrivateAttr("")
 
     @property
     def name(self) -> str:
@@ -94,10 +96,21 @@ class Source(SourceSettings):
             raise ConfigError(f"a source of {self.table} has no lake to keep its pages in")
         return Spool(self._lake, self.name, piece.name)
 
-    def placed(self, name: str, lake: Lake) -> Self:
-        """This source under its name, with the lake that it lands in."""
+    @property
+    def state_folder(self) -> Path:
+        """The state folder of this machine.
+
+        Raises:
+            ConfigError: the source was not made by `configured`.
+        """
+        if not self._state:
+            raise ConfigError(f"a source of {self.table} has no state folder")
+        return Path(self._state)
+
+    def placed(self, name: str, lake: Lake, state: str) -> Self:
+        """This source under its name, with the lake that it lands in and the state folder."""
         source = self.model_copy()
-        source._name, source._lake = name, lake
+        source._name, source._lake, source._state = name, lake, state
         return source
 
     @property
@@ -189,7 +202,7 @@ def configured(settings: Settings, name: str) -> Source:
     if not isinstance(source, Source):
         raise ConfigError(f"sources.{name}: {type(source).__name__} cannot be read; a kind extends sources.base.Source")
     lake = Lake(settings.lake.root, settings.lake.storage_options, settings.lake.buckets)
-    source = source.completed(settings).placed(name, lake)
+    source = source.completed(settings).placed(name, lake, settings.state)
     if source.connects is not None:
         source = source.connected_to(settings.connections[source.connection])
     return source.model_copy(update={"join": pinned(landing_of(settings), source.join)}) if source.join else source

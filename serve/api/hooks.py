@@ -1,0 +1,66 @@
+"""Where senders of webhooks send: a message is believed by its signature, and durable before it is acknowledged."""
+
+import threading
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Path, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from customer360.platform import telemetry
+from customer360.platform.connections.webhook import Webhook
+from customer360.platform.errors import AccessDenied, ConfigError
+from customer360.platform.settings import Settings
+from customer360.platform.sources.base import configured
+from customer360.platform.sources.hooks.journal import Journal
+from customer360.platform.sources.hooks.signatures import verified
+from customer360.platform.sources.webhooks import Webhooks, message
+
+router = APIRouter(tags=["hooks"])
+SourceName = Annotated[str, Path(max_length=100, description="The source of kind webhooks that the settings name")]
+
+
+class Hooks:
+    """The journals of the configured sources of webhooks, in this process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._found: dict[str, tuple[Webhooks, Journal]] = {}
+
+    def source(self, name: str) -> tuple[Webhooks, Journal] | None:
+        """A source with its journal; None where there is none of this name."""
+        with self._lock:
+            if name not in self._found and name in self._settings.sources:
+                source = configured(self._settings, name)
+                if isinstance(source, Webhooks):
+                    self._found[name] = source, Journal(source.folder)
+            return self._found.get(name)
+
+
+@router.post("/hooks/{source}", status_code=202, response_class=Response)
+async def received(request: Request, source: SourceName) -> Response:
+    """Take a message of a sender. It needs no key: its signature says who sent it. 202 when it is durable, and also
+    where the same message came before."""
+    hooks: Hooks = request.app.state.hooks
+    found = hooks.source(source)
+    body = await request.body()
+    if found is None:
+        raise HTTPException(401, "no signature of the sender")  # which sources there are is told to nobody
+    kind, journal = found
+    sender = kind.connected
+    assert isinstance(sender, Webhook)
+    now = datetime.now(UTC)
+    headers: dict[str, Any] = {name.lower(): value for name, value in request.headers.items()}
+    try:
+        signed = verified(sender, headers, body, now)
+        await run_in_threadpool(journal.append, signed.id, message(signed.id, signed.topic, now.isoformat(), body))
+    except AccessDenied as fault:
+        raise HTTPException(401, str(fault)) from None
+    except ConfigError as fault:
+        telemetry.log.error(f"webhooks of {source}: {fault}")
+        raise HTTPException(503, "messages cannot be taken now", {"Retry-After": "60"}) from None
+    except OSError as fault:
+        telemetry.log.error(f"webhooks of {source} cannot be written down: {fault.strerror}")
+        raise HTTPException(503, "messages cannot be taken now", {"Retry-After": "30"}) from None
+    return Response(status_code=202)

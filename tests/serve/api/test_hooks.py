@@ -1,0 +1,112 @@
+"""A message of a sender: signed, durable, and in bronze once."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from starlette.testclient import TestClient
+
+from customer360.platform.lake import Lake
+from customer360.platform.run.executor import LocalExecutor
+from customer360.platform.run.ingest import ingest
+from customer360.platform.settings import ExecutionSettings, RetrySettings, Settings
+from customer360.platform.tables import Float, String, Table
+from customer360.serve.app import build_app
+
+TABLE = "bronze.t_hooked"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, registries: None, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    class Hooked(Table, table=TABLE, key=("ID",)):
+        """One row per order."""
+
+        ID = String(nullable=True)
+        TOTAL = Float(nullable=True)
+
+    monkeypatch.setenv("HOOK_SECRET", "s3cret")
+    (tmp_path / "landing").mkdir()
+    return Settings.model_validate(
+        {
+            "landing": str(tmp_path / "landing"),
+            "state": str(tmp_path / "state"),
+            "lake": {"root": str(tmp_path / "lake"), "buckets": 4},
+            "connections": {"shop": {"kind": "webhook", "scheme": "github", "secret_env": "HOOK_SECRET"}},
+            "sources": {
+                "orders": {
+                    "kind": "webhooks", "connection": "shop", "table": TABLE, "system": "SHOP", "metadata": True,
+                    "where": "\"hook.topic\" = 'order'", "mapping": {"ID": "id", "TOTAL": "total"},
+                },
+            },
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture
+def client(settings: Settings) -> TestClient:
+    return TestClient(build_app(settings))
+
+
+def send(
+    client: TestClient, body: bytes, number: str, topic: str = "order", secret: str = "s3cret", name: str = "orders"
+) -> Any:
+    made = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    headers = {"X-Hub-Signature-256": f"sha256={made}", "X-GitHub-Delivery": number, "X-GitHub-Event": topic}
+    return client.post(f"/hooks/{name}", content=body, headers=headers)
+
+
+def land(settings: Settings) -> pl.DataFrame:
+    lake = Lake(settings.lake.root, {}, 4)
+    executor = LocalExecutor(ExecutionSettings(executor="local", retry=RetrySettings(attempts=1)))
+    (done,) = ingest(lake, settings, ["orders"], executor, {})
+    assert done.failure is None
+    return lake.scan(TABLE).collect()
+
+
+def test_messages_land_once(client: TestClient, settings: Settings) -> None:
+    for number in range(6):
+        body = json.dumps({"id": f"O{number}", "total": 1.5}).encode()
+        assert send(client, body, str(number)).status_code == 202
+        assert send(client, body, str(number)).status_code == 202  # a sender that was not heard sends again
+    send(client, b'[{"id": "O7", "total": 2}, {"id": "O8", "total": 3}]', "list")
+    send(client, b'{"id": "C1"}', "other", topic="customer")
+    send(client, b"not json", "odd")
+    found = land(settings)
+    assert sorted(found["ID"]) == [*(f"O{n}" for n in range(6)), "O7", "O8"]
+    assert land(settings).height == 8
+    letters = Lake(settings.lake.root, {}, 4).scan("quality.dead_letters").collect()
+    assert letters["raw"].to_list() == [b"not json"]
+    send(client, b'{"id": "O9", "total": 1}', "9")
+    assert land(settings).height == 9
+
+
+def test_what_is_not_signed_is_not_taken(client: TestClient, settings: Settings) -> None:
+    assert send(client, b"{}", "1", secret="other").status_code == 401
+    assert client.post("/hooks/orders", content=b"{}").status_code == 401
+    assert send(client, b"{}", "1", name="nobody").status_code == 401
+    assert client.get("/hooks/orders").status_code == 405
+    assert send(client, b"x" * (300 * 1024), "1").status_code == 413
+    assert not (Path(settings.state) / "hooks").exists()
+
+
+def test_without_its_secret_or_a_disk_nothing_is_acknowledged(
+    client: TestClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fdatasync", full)
+        answer = send(client, b'{"id": "O1", "total": 1}', "1")
+    assert answer.status_code == 503 and answer.headers["retry-after"]
+    assert send(client, b'{"id": "O1", "total": 1}', "1").status_code == 202
+    monkeypatch.delenv("HOOK_SECRET")
+    assert send(client, b'{"id": "O2", "total": 1}', "2").status_code == 503
+    assert land(settings)["ID"].unique().to_list() == ["O1"]
