@@ -112,13 +112,13 @@ class DatabaseSource(Source):
             return Discovery()
         with self._server.session() as session:
             columns = self._columns(session)
-            cursor = ledger.last_cursor(known) or {}
+            cursor, again = _cursor(known)
             spans, after = (self._all if self.strategy == "full" else self._newer)(session, columns, cursor)
         stem = self.relation or "query"
         inputs = [Input(f"{stem}/{place:05d}", detail) for place, detail in enumerate(spans, 1)]
         if inputs:
             inputs[0] = replace(inputs[0], detail=inputs[0].detail | _types(columns, known))
-        return Discovery(tuple(inputs), after)
+        return Discovery(tuple(inputs), after | {"again": again} if again else after)
 
     def _is_early(self, known: Sequence[Batch]) -> bool:
         """Whether a full load is not due: one was made on the same day, in the same week or month."""
@@ -143,7 +143,7 @@ class DatabaseSource(Source):
         """All rows, where they are not those of the last load."""
         digest = session.digest(self._rows, columns)
         if digest == cursor.get("digest"):
-            return [], None
+            return [], {}
         spans = [Span()]
         if self.partition:
             count = int(digest.partition(":")[0])
@@ -220,6 +220,21 @@ class DatabaseSource(Source):
 
     def reader_options(self) -> dict[str, Any]:
         return {"relation": self.relation, "query": self.query}
+
+
+def _cursor(known: Sequence[Batch]) -> tuple[dict[str, Any], list[int]]:
+    """Where to go on, and the numbers of batches that were taken back so that their rows are read again.
+
+    The cursor is that of the newest batch; of the one before the first that was taken back since, whose rows no later
+    cursor leads to.
+    """
+    last = ledger.last_cursor(known) or {}
+    again: list[int] = last.get("again", [])
+    numbers = {batch.seq for batch in known}
+    missing = sorted(set(range(1, max(numbers, default=0))) - numbers - set(again))
+    if not missing:
+        return last, again
+    return ledger.last_cursor([b for b in known if b.seq < missing[0]]) or {}, [*again, *missing]
 
 
 def _types(columns: dict[str, str], known: Sequence[Batch]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from customer360.platform.errors import RunError, SourceError
 from customer360.platform.graph import builds
 from customer360.platform.ledger import Batch, NodeRun
 from customer360.platform.run import RunRequest
+from customer360.platform.run.rereading import drop
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import configured
 from customer360.platform.sources.database import DatabaseSource
@@ -268,6 +269,19 @@ def test_rows_that_are_gone_move_the_cursor_once(lab: Lab) -> None:
     lab.execute(insert(6, 6), insert(20, 20))
     lab.land(**BY_NUMBER)
     assert {6, 20} <= set(lab.standing())
+
+
+@pytest.mark.parametrize("seq", [1, 2, 3])
+def test_a_batch_that_was_taken_back_is_read_again(lab: Lab, seq: int) -> None:
+    for first in (1, 11, 21):
+        lab.execute(insert(first, first + 9))
+        lab.land(**BY_NUMBER)
+    drop(lab.lake, lab.settings(**BY_NUMBER), "ticks", seq)
+    assert lab.rows().height < 36
+    for _ in range(2):
+        lab.land(**BY_NUMBER)
+    assert sorted(lab.standing()) == list(range(1, 31))
+    assert lab.land(**BY_NUMBER).state == "current"
 
 
 def test_a_window_leaves_the_rest_alone(lab: Lab) -> None:
