@@ -19,7 +19,8 @@ from customer360.models.identity.registry.decisions import Links, must_links
 from customer360.models.identity.registry.ids import ids_without_registry
 from customer360.models.identity.registry.seals import in_order
 from customer360.models.identity.rules import IdentityRules
-from customer360.models.identity.spill import kept, spilling
+from customer360.models.identity.spill import spilling
+from customer360.models.identity.threads import by_rows
 from customer360.models.identity.weighing.model import IdentityModel, IdentityModelError
 from customer360.platform.run.executor import Executor
 
@@ -58,32 +59,36 @@ def resolve(
     than `engine.max_local_pairs`.
     Raises IdentityInputError for bad record ids, IdentityModelError when training or blocking fails.
     """
-    told = with_entities(records)
-    people = records.filter(told[ENTITY] == PERSON)
-    named = told.filter(pl.col(NAME).is_not_null())
-    if named.is_empty():
-        return _of_people(records, rules, model, links, executor)
-    seconds: dict[str, float] = {}
-    with timed(seconds, "organisations"):
-        of_places = ENTITY in records.columns and bool((records[ENTITY] == SITE).all())
-        firms = resolve_organisations(named, rules, sites=of_places)
-    if people.is_empty():
-        return _with_firms(None, firms, told, seconds)
-    return _with_firms(_of_people(people, rules, model, links, executor), firms, told, seconds)
+    with spilling(records.height, rules.engine):
+        return _told_apart(records, rules, model, links, executor)
 
 
-def _of_people(
+def _told_apart(
     records: pl.DataFrame,
     rules: IdentityRules,
     model: IdentityModel | None,
     links: pl.DataFrame | None,
     executor: Executor | None,
 ) -> Resolution:
-    with spilling(records.height, rules.engine):
-        return _resolved(kept(records), rules, model, links, executor)
+    told = with_entities(records)
+    named = told.filter(pl.col(NAME).is_not_null())
+    if named.is_empty():
+        del told  # two columns of everybody
+        return _of_people(records, rules, model, links, executor)
+    is_person = pl.col(ENTITY) == PERSON
+    people = by_rows(lambda rows: rows.filter(is_person), told, rules.engine.threads).select(records.columns)
+    others = told.filter(~is_person).select("record_id")
+    del told
+    seconds: dict[str, float] = {}
+    with timed(seconds, "organisations"):
+        of_places = ENTITY in records.columns and bool((records[ENTITY] == SITE).all())
+        firms = resolve_organisations(named, rules, sites=of_places)
+    if people.is_empty():
+        return _with_firms(None, firms, others, seconds)
+    return _with_firms(_of_people(people, rules, model, links, executor), firms, others, seconds)
 
 
-def _resolved(
+def _of_people(
     records: pl.DataFrame,
     rules: IdentityRules,
     model: IdentityModel | None,
@@ -104,11 +109,10 @@ def _resolved(
 
 
 def _with_firms(
-    people: Resolution | None, firms: Organisations, told: pl.DataFrame, seconds: dict[str, float]
+    people: Resolution | None, firms: Organisations, own: pl.DataFrame, seconds: dict[str, float]
 ) -> Resolution:
-    """Organisations beside the people, and who is at which. `told`: the records as `with_entities` has them."""
+    """Organisations beside the people, and who is at which. `own`: (record_id) of records that are one themselves."""
     ids = _with_ids(firms.assignments, "o")
-    own = told.filter(pl.col(ENTITY) != PERSON).select("record_id")
     held = ids if firms.sites is None else _with_ids(firms.sites, "s")
     assignments = held.join(own, on="record_id", how="semi").select("record_id", "cluster_key", "person_id")
     edges = firms.edges

@@ -23,6 +23,7 @@ from customer360.models.identity.rules import Engine
 # Bytes of memory that resolution takes for each record where nothing lies on disk; measured at two million.
 _A_RECORD = 2_800
 _SHARE = 0.5  # of the memory that is there
+_ROWS_AT_ONCE = 250_000  # of which all columns are written at once
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,17 @@ class Spill:
     pairs: int
 
     def keep(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The same rows in one file, mapped."""
+        """The same rows in files, mapped: many rows column by column, so that one column is copied at a time."""
         if frame.is_empty() or not frame.width:
             return frame
+        if frame.height <= _ROWS_AT_ONCE:
+            return self._mapped(frame)
+        return pl.DataFrame([self._mapped(column.to_frame()).to_series() for column in frame])
+
+    def _mapped(self, frame: pl.DataFrame) -> pl.DataFrame:
         with tempfile.TemporaryFile(dir=self.folder, prefix="identity-", suffix=".arrow") as file:
-            table = frame.rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
-            with pa.ipc.new_file(file, table.schema) as out:
-                out.write_table(table)
+            # Polars writes of texts what the rows hold; Arrow would write all that the slice they come from refers to.
+            frame.rechunk().write_ipc(file, compat_level=pl.CompatLevel.newest(), record_batch_size=frame.height)
             file.flush()
             held = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         mapped = pl.from_arrow(pa.ipc.open_file(pa.py_buffer(held)).read_all(), rechunk=False)

@@ -27,15 +27,18 @@ def resolve(
     from customer360.models.identity import resolve as resolve_records
     from customer360.models.identity.evidence.standardize import standardize
     from customer360.models.identity.phases import timed
+    from customer360.models.identity.spill import kept, spilling
 
     shape = people.read_mapping(mapping)
     limits = shape.applied_to(people.identity_rules(rules))
     seconds: dict[str, float] = {}
     with timed(seconds, "read"):
         records = people.read_people(files, shape)
-    with timed(seconds, "standardize"):
-        standard = standardize(records, limits)
-    resolution = resolve_records(standard, limits)
+    with spilling(records.height, limits.engine):
+        with timed(seconds, "standardize"):
+            records = kept(records)
+            standard = standardize(records, limits)
+        resolution = resolve_records(standard, limits)
     seconds |= resolution.seconds
     with timed(seconds, "write"):
         scored = edges or out.with_name(f"{out.stem}_edges{out.suffix}")

@@ -4,14 +4,16 @@
 
 With `--lake`, records are read from a lake and persons, edges, keys and the registry's commit written to it, as in the
 first run of a retailer, by the steps of the run itself; golden records are not made. With `--spill`, records and
-evidence lie in files; peak memory is what is the process's own, without the system's cache of files. With `--peer`,
-plain Splink resolves the same records in the same run.
+evidence lie in files, and generated records come from another process; peak memory is what is the process's own,
+without the system's cache of files. With `--peer`, plain Splink resolves the same records in the same run.
 """
 
 import argparse
 import logging
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,7 +36,7 @@ from customer360.models.identity.evidence.standardize import standardize
 from customer360.models.identity.phases import timed
 from customer360.models.identity.producer import Identities, IdentityEdges, IdentityKeys, resolved
 from customer360.models.identity.registry.succession import advance
-from customer360.models.identity.spill import kept, spilling
+from customer360.models.identity.spill import current, kept, spilling
 from customer360.models.identity.weighing.model import IdentityModel
 from customer360.pipelines.silver.customers import CustomerRecords
 from customer360.platform import tables
@@ -84,6 +86,10 @@ FAKE = {
 }  # fmt: skip
 
 
+GENERATORS = {"retail": retail, "households": households}
+_PIECE = 250_000  # generated rows read at once where frames go to disk
+
+
 @dataclass(frozen=True)
 class Case:
     """Files, their mapping, and the truth: a function from the raw rows to the entity of each."""
@@ -130,11 +136,28 @@ def load(name: str, folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, PeopleMap
 
 
 def generated(name: str, records: int) -> tuple[pl.DataFrame, pl.DataFrame, PeopleMapping]:
-    """As `load`, of a generator."""
-    rows = {"retail": retail, "households": households}[name](records)
+    """As `load`, of a generator; where frames go to disk they are read piece by piece from a file that another process
+    writes: the generator's memory is many times that of its rows, and no part of what is measured."""
     mapping = PeopleMapping.model_validate(RETAIL)
+    if (spill := current()) is None:
+        return _of_rows(name, GENERATORS[name](records), mapping)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "rows.parquet"
+        with ProcessPoolExecutor(1, get_context("spawn")) as other:
+            other.submit(_written, name, records, file).result()
+        rows = pl.scan_parquet(file)
+        pieces = (_of_rows(name, rows.slice(at, _PIECE).collect(), mapping) for at in range(0, records, _PIECE))
+        made = [(kept(people), kept(truth)) for people, truth, _ in pieces]
+    return spill.keep_columns([people for people, _ in made]), spill.keep_columns([truth for _, truth in made]), mapping
+
+
+def _of_rows(name: str, rows: pl.DataFrame, mapping: PeopleMapping) -> tuple[pl.DataFrame, pl.DataFrame, PeopleMapping]:
     truth = rows.select(record_id="unique_id", entity_id="entity_id")
     return people_records({name: rows.drop("entity_id")}, mapping), truth, mapping
+
+
+def _written(name: str, records: int, file: Path) -> None:
+    GENERATORS[name](records).write_parquet(file)
 
 
 Way = Callable[
@@ -205,10 +228,8 @@ def measure(
     way: Way,
 ) -> dict[str, object]:
     records, truth, mapping = data
-    del data
     height = records.height
     with spilling(height, rules.engine):
-        records, truth = kept(records), kept(truth)
         done = measured(lambda: way(records, mapping, rules))
     assignments, edges, model, seconds = done.result
     found = assignments.join(truth, on="record_id")
@@ -258,7 +279,9 @@ def main() -> None:
     rows = []
     print(conditions("polars", "duckdb", "splink"))
     if options.scale:
-        rows += [measure(f"retail {size:,}", generated("retail", size), rules, way) for size in options.scale]
+        for size in options.scale:
+            with spilling(size, rules.engine):
+                rows.append(measure(f"retail {size:,}", generated("retail", size), rules, way))
     else:
         for name in options.only or [*CASES, "households"]:
             data = generated(name, 200_000) if name == "households" else load(name, options.data)

@@ -272,6 +272,7 @@ def _judged_pairs(
     read = columns_read(model)
     rows = frame.select(c for c in frame.columns if c in read)[rids]
     scored = score_planned(pairs, rows, keys, model, rules, executor)
+    del rows, pairs  # before what is fetched to decide
     scored = scored.with_columns(rid_l=rids.gather(scored["rid_l"]), rid_r=rids.gather(scored["rid_r"]))
     ends = pl.concat([scored["rid_l"], scored["rid_r"].alias("rid_l")]).unique().alias("rid")
     people = Features(frame.drop(keys)[ends].with_columns(ends), ())

@@ -116,7 +116,7 @@ def _under(frame: pl.DataFrame, pins: Pins, rules: IdentityRules) -> pl.DataFram
         )
         # Joined beside the frame: with it, all its columns would be copied.
         known = frame.select(value__=hashed(column)).join(shares, on="value__", how="left", maintain_order="left")
-        frame = frame.with_columns(known[f"tf_{column}"])
+        frame = frame.with_columns(kept(known.select(f"tf_{column}")).to_series())
     return frame.with_columns(joint_share(name) for name in sorted(adjusted & JOINT.keys()))
 
 
@@ -188,7 +188,9 @@ def _closed(standard: pl.DataFrame, hubs: pl.DataFrame) -> pl.DataFrame:
 
 def _shared_domains(frame: pl.DataFrame) -> pl.DataFrame:
     """Mail domains of many people, as hubs of the column `domain`."""
-    shared = frame.filter(pl.col("email").is_not_null() & pl.col("email_own").is_null()).select(_domain()).unique()
+    # A query, which reads two columns: a frame is filtered with all that it holds.
+    held = frame.lazy().filter(pl.col("email").is_not_null() & pl.col("email_own").is_null())
+    shared = held.select(_domain()).unique().collect()
     return shared.select(column=pl.lit("domain"), value=hashed("domain")).sort("value")
 
 
@@ -197,7 +199,7 @@ def _with_own_domains(frame: pl.DataFrame, hubs: pl.DataFrame) -> pl.DataFrame:
     shared = hubs.filter(pl.col("column") == "domain")["value"]
     domains = frame.select("email", _domain()).with_columns(value=hashed("domain"))
     own = domains.select(pl.when(~pl.col("value").is_in(shared.implode())).then("email").alias("email_own"))
-    return frame.with_columns(own.to_series())
+    return frame.with_columns(kept(own).to_series())
 
 
 def _domain() -> pl.Expr:

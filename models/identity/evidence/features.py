@@ -92,7 +92,8 @@ def build_features(records: pl.DataFrame, rules: IdentityRules) -> Features:
         .with_columns(pl.col("rid").cast(pl.Int64))
     )
     frame = by_rows(lambda rows: _row_by_row(rows, keys, rules), frame, rules.engine.threads)
-    frame = frame.with_columns(email_own=_own_domain(frame, rules.standardization))
+    own = _own_domain(frame, rules.standardization).alias("email_own")
+    frame = frame.with_columns(kept(own.to_frame()).to_series())
     return Features(frame, tuple(keys))
 
 
@@ -112,7 +113,7 @@ def _by_id_in_pieces(rows: pl.DataFrame, threads: int) -> pl.DataFrame:
     """As `by_id`, on disk where frames go there."""
     if current() is None or rows["record_id"].is_sorted():
         return by_id(rows)
-    order, rows = rows["record_id"].arg_sort().to_frame("at"), kept(rows)
+    order = rows["record_id"].arg_sort().to_frame("at")
     return by_rows(lambda places: rows[places["at"]], order, threads)
 
 
@@ -243,8 +244,15 @@ def _check(records: pl.DataFrame) -> None:
         raise IdentityInputError(f"records have no column record_id; columns: {', '.join(records.columns)}")
     if empty := records["record_id"].null_count():
         raise IdentityInputError(f"record_id is null in {empty} of {records.height} records")
-    if repeated := records.height - records["record_id"].n_unique():
+    if repeated := records.height - _distinct(records["record_id"]):
         raise IdentityInputError(f"record_id is not unique: {repeated} repeated of {records.height} records")
+
+
+def _distinct(texts: pl.Series) -> int:
+    """How many different texts there are. Numbers are compared in a fraction of the memory that texts take, which are
+    asked where two numbers are equal."""
+    different = len(np.unique(texts.hash(seed=0).to_numpy()))
+    return different if different == texts.len() else texts.n_unique()
 
 
 def _own_domain(frame: pl.DataFrame, std: Standardization) -> pl.Series:

@@ -19,6 +19,7 @@ from customer360.models.identity.evidence.names import nickname_groups, stated
 from customer360.models.identity.evidence.scripts import NOT_ASCII, folded, romanized
 from customer360.models.identity.evidence.steps import Listed, Parsed, Stage, distinct, each, over
 from customer360.models.identity.rules import IdentityRules, Standardization
+from customer360.models.identity.spill import kept
 from customer360.models.identity.threads import by_rows
 from customer360.platform.sources import iso
 
@@ -62,16 +63,21 @@ def standardize(records: pl.DataFrame, rules: IdentityRules | None = None) -> pl
     frame = records.drop(STANDARD_COLUMNS, strict=False)
     missing = [pl.lit(None, pl.String).alias(name) for name in RAW_COLUMNS if name not in frame.columns]
     work = frame.with_columns(missing).select(pl.col(RAW_COLUMNS).cast(pl.String))
-    work = by_rows(lambda rows: over(rows, stages(std)), work, rules.engine.threads)
+    work = by_rows(lambda rows: over(rows, stages(std)).select(STANDARD_COLUMNS), work, rules.engine.threads)
     for column, limit in (("email_std", std.max_names_per_email), ("phone_std", std.max_names_per_phone)):
         if (hubs := of_many_names(work, column, limit)).is_empty():
             continue
-        work = work.with_columns(pl.when(~pl.col(column).is_in(hubs.implode())).then(column).alias(column))
-    work = work.with_columns(email_user=pl.when(pl.col("email_std").is_not_null()).then("email_user"))
+        work = _changed(work, pl.when(~pl.col(column).is_in(hubs.implode())).then(column).alias(column))
+    work = _changed(work, pl.when(pl.col("email_std").is_not_null()).then("email_user").alias("email_user"))
     defaults = default_birth_dates(work, std.max_birth_date_excess)
     if not defaults.is_empty():
-        work = work.with_columns(dob_std=pl.when(~pl.col("dob_std").is_in(defaults.implode())).then("dob_std"))
+        work = _changed(work, pl.when(~pl.col("dob_std").is_in(defaults.implode())).then("dob_std").alias("dob_std"))
     return frame.hstack(work.select(STANDARD_COLUMNS))
+
+
+def _changed(work: pl.DataFrame, column: pl.Expr) -> pl.DataFrame:
+    """The frame with one column made anew, on disk where frames go there."""
+    return work.with_columns(kept(work.select(column)).to_series())
 
 
 def stages(std: Standardization) -> tuple[Stage, ...]:

@@ -26,6 +26,7 @@ from customer360.models.identity.weighing.households import (
 )
 
 ACCEPTED, REJECTED, VETOED = "accepted", "rejected", "vetoed"
+_AT_ONCE = 500_000  # pairs whose two records are fetched
 _COLUMNS = (
     "given", "given_apart", "tones", "listed_as", "masculine", "family", "roots", "dob", "email", "is_desk", "phone",
     "gender", "suffix",
@@ -53,6 +54,10 @@ def cannot_link(
             "is_named": pl.Boolean,
         }
         return pl.DataFrame(schema=kinds)
+    return pl.concat([_cannot_link(some, features, rules, idle) for some in pairs.iter_slices(_AT_ONCE)])
+
+
+def _cannot_link(pairs: pl.DataFrame, features: Features, rules: IdentityRules, idle: Collection[str]) -> pl.DataFrame:
     people = features.frame.select(pl.struct(*_COLUMNS, *features.identifiers)).to_series()
     places = features.frame.select("rid").with_row_index("at")
     # Both records beside the pair: a join would pass over everybody.

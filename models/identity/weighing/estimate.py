@@ -21,6 +21,7 @@ from customer360.models.identity.weighing.vectors import answers
 Session = tuple[str, ...]
 # Records that share a value more often than this share no person with each other.
 _LARGEST_BLOCK = 500
+_PIECE = 250_000  # rows whose texts are joined at once
 _ITERATIONS = 200
 _TOLERANCE = 1e-6
 # How many pairs the stated m counts for: a level seen once says little.
@@ -65,8 +66,7 @@ def session_pairs(features: Features, session: Session, wanted: int) -> tuple[pl
     """(rid_l, rid_r) of pairs that agree on the columns of `session`, at most about `wanted`, and the share of the
     records with these columns that they were drawn from. Whole values are left out by their hash, so that the same
     records give the same pairs."""
-    filled = features.frame.select("rid", *session).drop_nulls()
-    rows = filled.select("rid", code=pl.concat_str(session, separator="|").hash(seed=0))
+    rows = coded(features.frame, session)
     known = rows.height
     sizes = rows["code"].value_counts(name="size")
     total = (sizes["size"].cast(pl.Int64) * (sizes["size"].cast(pl.Int64) - 1)).sum() // 2
@@ -78,6 +78,15 @@ def session_pairs(features: Features, session: Session, wanted: int) -> tuple[pl
     rows = rows.join(used.filter(pl.col("size") > 1).select("code"), on="code", how="semi")
     pairs = rows.join(rows, on="code", suffix="_r").select(rid_l="rid", rid_r="rid_r")
     return pairs.filter(pl.col("rid_l") < pl.col("rid_r")).sort("rid_l", "rid_r"), kept
+
+
+def coded(frame: pl.DataFrame, columns: Session) -> pl.DataFrame:
+    """(rid, code) of the rows that have all `columns`, equal values of them with one code: piece by piece, as the texts
+    of everybody at once would be most of what training holds."""
+    code = pl.concat_str(columns, separator="|").hash(seed=0)
+    pieces = frame.select("rid", *columns).iter_slices(_PIECE)
+    made = [rows.drop_nulls().select("rid", code=code) for rows in pieces]
+    return pl.concat([pl.DataFrame(schema={"rid": pl.Int64, "code": pl.UInt64}), *made])
 
 
 def shares(found: Patterns, comparisons: Sequence[Comparison]) -> list[np.ndarray]:

@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from customer360.models.identity.evidence.features import Features
+from customer360.models.identity.evidence.features import Features, shared_by
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.threads import at_once
 from customer360.models.identity.weighing.comparisons import GIVEN, STANDARD, Comparison, identifier
@@ -27,6 +27,7 @@ from customer360.models.identity.weighing.engine import engine
 from customer360.models.identity.weighing.estimate import (
     Patterns,
     Session,
+    coded,
     maximise,
     observed_u,
     of,
@@ -238,9 +239,10 @@ def _prior(features: Features, recall: float, threads: int) -> float:
 
 def _pair_ids(frame: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
     """(rid, rid_right) of the pairs that agree on `columns`, values shared by too many left out."""
-    code = pl.concat_str(columns, separator="|").hash(seed=0)
-    rows = frame.lazy().select("rid", *columns).drop_nulls().select("rid", code=code).collect()
-    rows = rows.filter(pl.len().over("code").is_between(2, 50))
+    rows = coded(frame, columns)
+    values, sizes = shared_by(rows["code"])
+    few = pl.Series(values[(sizes >= 2) & (sizes <= 50)], dtype=pl.UInt64)
+    rows = rows.filter(pl.col("code").is_in(few.implode()))
     pairs = rows.join(rows, on="code", suffix="_right").select("rid", "rid_right")
     return pairs.filter(pl.col("rid") < pl.col("rid_right"))
 
@@ -354,7 +356,8 @@ def _home(
     entries = settings["comparisons"]
     m = [_parameters(entry, "m_probability") for entry in entries]
     u = u or [_parameters(entry, "u_probability") for entry in entries]
-    filled = {" + ".join(s): features.frame.select(s).drop_nulls().height for s, _, _ in sessions}
+    have = {" + ".join(s): pl.all_horizontal(pl.col(s).is_not_null()).sum() for s, _, _ in sessions}
+    filled = features.frame.select(**have).row(0, named=True) if have else {}
     return relatives(comparisons_of(features), sessions, m, u, filled)
 
 

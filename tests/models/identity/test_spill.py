@@ -51,6 +51,42 @@ def test_records_on_disk_are_resolved_as_in_memory() -> None:
         assert found.model == whole.model
 
 
+def test_people_and_firms_on_disk_are_resolved_as_in_memory() -> None:
+    firms = pl.DataFrame(
+        {
+            "record_id": [f"F{n}" for n in range(60)],
+            "last_name": [f"{('Kestrel', 'Osprey', 'Heron')[n % 3]} {n // 6} Plumbing LLC" for n in range(60)],
+            "phone_number": [f"415777{n // 2:04d}" for n in range(60)],
+        }
+    )
+    records = pl.concat([people(300), firms], how="diagonal").sample(fraction=1.0, shuffle=True, seed=3)
+    whole = resolve(records, rules(spill_from_records=10**9))
+    found = resolve(records, rules(spill_from_records=0, spill_pairs=300))
+    assert whole.organisations is not None and found.organisations is not None
+    assert_frame_equal(found.assignments, whole.assignments)
+    assert_frame_equal(found.edges, whole.edges, check_exact=True)
+    assert_frame_equal(found.organisations, whole.organisations, check_row_order=False)
+
+
+def test_a_piece_on_disk_holds_the_texts_of_its_rows_alone() -> None:
+    frame = pl.DataFrame({"text": [f"a text that is longer than a view holds, {n}" for n in range(20_000)]})
+    frame = frame.with_columns(list=pl.concat_list("text"))
+    with spilling(1, FILES):
+        stored = kept(frame.slice(500, 100))
+    held = stored.rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
+    assert held.get_total_buffer_size() < 100 * 300
+    assert_frame_equal(stored, frame.slice(500, 100))
+
+
+def test_many_rows_are_kept_column_by_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spill_module, "_ROWS_AT_ONCE", 3)
+    frame = pl.DataFrame({"n": [1, None, 3, 4, 5], "text": ["a", None, "c" * 40, "d", "e"]})
+    with spilling(1, FILES):
+        stored = kept(pl.concat([frame, frame], rechunk=False))
+    assert stored.n_chunks() == 1
+    assert_frame_equal(stored, pl.concat([frame, frame]))
+
+
 def test_a_frame_on_disk_is_the_same_frame() -> None:
     frame = pl.DataFrame(
         {

@@ -4,7 +4,8 @@ import pytest
 
 from customer360.models.identity.evidence.features import build_features
 from customer360.models.identity.rules import IdentityRules
-from customer360.models.identity.weighing.estimate import Patterns, maximise, random_pairs, session_pairs
+from customer360.models.identity.weighing import estimate
+from customer360.models.identity.weighing.estimate import Patterns, coded, maximise, random_pairs, session_pairs
 
 
 def test_maximisation_finds_the_parameters_of_a_known_mixture():
@@ -41,6 +42,17 @@ def test_what_no_persons_records_differ_in_is_bounded():
 def test_all_pairs_where_few_and_the_same_draw_where_many():
     assert random_pairs(4, 100, 7).height == 6
     assert random_pairs(1000, 50, 7).equals(random_pairs(1000, 50, 7))
+
+
+def test_values_have_the_same_code_in_pieces(monkeypatch):
+    frame = pl.DataFrame({"rid": range(10), "given": [*"abcab", None, *"cabc"], "zip": ["1", "2"] * 5})
+    whole = coded(frame, ("given", "zip"))
+    monkeypatch.setattr(estimate, "_PIECE", 3)
+    assert coded(frame, ("given", "zip")).equals(whole)
+    assert whole["rid"].to_list() == [0, 1, 2, 3, 4, 6, 7, 8, 9]
+    by_code = whole.join(frame, on="rid").group_by("code").agg(pl.struct("given", "zip").n_unique())
+    assert by_code.height == 6 and by_code["given"].to_list() == [1] * 6
+    assert coded(frame.clear(), ("given",)).is_empty()
 
 
 def test_session_pairs_keep_to_their_budget_and_say_of_which_records():
