@@ -34,7 +34,7 @@ from customer360.platform.tables import SUBJECT_KEYS, Table
 
 MANY = 10  # files of a bucket, beyond which they are folded
 SMALL = 5000  # rows of a bucket, up to which it is one file
-LITTLE = 2 * 1024 * 1024  # bytes of an input, of which it pays to read it once, with all of its columns
+SEVERAL, LITTLE = 4, 1024 * 1024  # files of an input, and bytes of them together, that are read at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,8 +289,9 @@ def read_part(lake: Lake, part: InputPart) -> pl.LazyFrame:
 
 
 def is_little(part: InputPart) -> bool:
-    """Whether an input is read before its build: within one plan, each use of an input opens all of its files anew."""
-    return sum(f.size for f in part.files) <= LITTLE
+    """Whether an input is read before its build, with all of its columns: within one plan, each use of it opens all of
+    its files anew, which costs more than what several small files hold."""
+    return len(part.files) >= SEVERAL and sum(f.size for f in part.files) <= LITTLE
 
 
 def apart(old: InputPart, new: InputPart) -> tuple[InputPart, InputPart]:
