@@ -78,12 +78,13 @@ def without_denied(table: type[Table], rows: pl.LazyFrame, denials: pl.LazyFrame
     by_purpose: dict[str, list[str]] = {}
     for column, of in of_columns(table).items():
         by_purpose.setdefault(of, []).append(column)
+    declared = table.columns()  # asked once: it names each column anew
     for purpose, columns in by_purpose.items():
         told = rows.join(
             _who(denials, purpose).with_columns(denied__=True), on=PERSON, how="left", maintain_order="left"
         )
-        emptied = [pl.when(pl.col("denied__").is_null()).then(pl.col(c)).otherwise(_nothing(table, c)).alias(c)
-                   for c in columns]  # fmt: skip
+        stays = pl.when(pl.col("denied__").is_null())
+        emptied = [stays.then(pl.col(c)).otherwise(_nothing(table, c, declared[c])).alias(c) for c in columns]
         rows = told.with_columns(emptied).drop("denied__")
     return rows
 
@@ -92,8 +93,7 @@ def _who(denials: pl.LazyFrame, purpose: str) -> pl.LazyFrame:
     return denials.filter(pl.col("purpose") == purpose).select(PERSON).unique()
 
 
-def _nothing(table: type[Table], column: str) -> pl.Expr:
-    declared = table.columns()[column]
+def _nothing(table: type[Table], column: str, declared: tables.Column) -> pl.Expr:
     if declared.nullable:
         return pl.lit(None, declared.dtype)
     if isinstance(declared, tables.List):

@@ -452,7 +452,8 @@ def _rule_failures(details: pl.DataFrame) -> pl.DataFrame:
 def _type_failures(table: type[Table], numbered: pl.DataFrame) -> pl.DataFrame:
     if "_rescued" not in numbered.columns:
         return pl.DataFrame(schema=FAILURES)
-    found = [_failed_casts(numbered, column) for column in table.columns() if numbered[column].null_count()]
+    held = numbered.filter(pl.col("_rescued").is_not_null())
+    found = [_failed_casts(held, column) for column in table.columns() if held[column].null_count()]
     return pl.concat(found) if found else pl.DataFrame(schema=FAILURES)
 
 

@@ -5,6 +5,7 @@ Grain: one row per person_id. Everything is computed within a person, so the fun
 
 import json
 
+import numpy as np
 import polars as pl
 
 from customer360.models.identity.rules import (
@@ -38,6 +39,9 @@ _COLUMNS = (
     "registered_on", "preferred_channel", "preferred_store_id", "is_contactable",
 )  # fmt: skip
 
+_STREET = "street"  # the first line of an address where it counts
+_NOBODY = 2**32 - 1  # a number that no person has among members
+
 FIRST, CAUTIOUS, BY_STEWARD = "earliest", "no unless all say yes", "steward"
 
 
@@ -59,43 +63,82 @@ def golden(
     """
     policy = (rules or IdentityRules()).survivorship
     members = _members(records, assignments, policy)
-    by_person = members.group_by("person_id", maintain_order=True)
-    result = by_person.agg(
-        pl.len().cast(pl.Int64).alias("record_count"),
-        pl.col("source_system").drop_nulls().unique().sort().alias("source_systems"),
-    )
-    named = [*ATTRIBUTES, "address_line_1"]
-    for name in named:
-        result = result.join(_survivor(members, name, policy), on="person_id", how="left", maintain_order="left")
-    result, overridden = _overridden(result, overrides)
-    result = result.with_columns(_provenance(list(dict.fromkeys([*named, *overridden]))))
-    return result.select(_COLUMNS).sort("person_id")
+    return _people(members, _all_ranked(members, policy), policy, overrides)
 
 
-def losing_values(
-    records: pl.DataFrame, assignments: pl.DataFrame, people: pl.DataFrame, rules: IdentityRules
-) -> pl.DataFrame:
-    """Values that did not survive: person_id, attribute, value (text), record_id, rule that put another before it,
-    rank.
+def golden_and_losing(
+    records: pl.DataFrame, assignments: pl.DataFrame, rules: IdentityRules, overrides: pl.DataFrame | None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Golden records, and the values that did not survive: person_id, attribute, value (text), record_id, rule that
+    put another before it, rank.
 
-    `people`: the golden records of the same assignments. One row per record whose value differs from the surviving
-    one; `rank` counts the person's records from the one that the policy puts first (1).
+    One row of the latter per record whose value differs from the surviving one; `rank` counts the person's records from
+    the one that the policy puts first (1).
     """
     members = _members(records, assignments, rules.survivorship)
-    members = members.filter(pl.len().over("person_id") > 1)
+    ranked = _all_ranked(members, rules.survivorship)
+    people = _people(members, ranked, rules.survivorship, overrides)
+    return people, _losers(members, ranked, people, rules.survivorship)
+
+
+def _people(
+    members: pl.DataFrame, ranked: dict[str, pl.DataFrame], policy: Survivorship, overrides: pl.DataFrame | None
+) -> pl.DataFrame:
+    columns = [_systems(members)]
+    for name, shared in ranked.items():
+        alone = members.filter(pl.col("is_alone"), _has_value(members, name)).select("person", "place")
+        best = pl.concat([alone, shared.filter(pl.col("rank") == 1).select("person", "place")]).sort("person")
+        survivors = members[best["place"]].select(
+            "person",
+            *((pl.col(_STREET).alias(name), *ADDRESS[1:]) if name in ADDRESS else (name,)),
+            pl.col("record_id").alias(f"from_{name}"),
+            pl.lit(_rule_of(name, policy)).alias(f"by_{name}"),
+        )
+        columns.append(_spread(survivors, columns[0].height))
+    result = pl.concat(columns, how="horizontal")
+    result, overridden = _overridden(result, overrides)
+    result = result.with_columns(_provenance(list(dict.fromkeys([*ranked, *overridden]))))
+    return result.select(_COLUMNS)
+
+
+def _spread(rows: pl.DataFrame, many: int) -> pl.DataFrame:
+    """Rows by `person` at the place of that number among so many, null where there is none."""
+    places = np.full(many, -1)
+    places[rows["person"].to_numpy()] = np.arange(rows.height)
+    found = pl.Series(places)
+    return rows.drop("person").select(pl.all().gather(found.set(found < 0, None)))
+
+
+def _systems(members: pl.DataFrame) -> pl.DataFrame:
+    """(person_id, record_count, source_systems), one row a person in their order."""
+    named = members.lazy().select("person", "source_system").drop_nulls().unique().sort("person", "source_system")
+    listed = named.group_by("person", maintain_order=True).agg(source_systems="source_system")
+    counts = members.lazy().group_by("person", "person_id", maintain_order=True).agg(record_count=pl.len())
+    return (
+        counts.join(listed, on="person", how="left", maintain_order="left")
+        .select("person_id", pl.col("record_count").cast(pl.Int64), pl.col("source_systems").fill_null([]))
+        .collect()
+    )
+
+
+def _losers(
+    members: pl.DataFrame, ranked: dict[str, pl.DataFrame], people: pl.DataFrame, policy: Survivorship
+) -> pl.DataFrame:
     found = []
-    for name in (*ATTRIBUTES, "address_line_1"):
-        ranked = _ranked(members, name, rules.survivorship)
-        against = people.select("person_id", survivor=name)
-        others = ranked.join(against, on="person_id").filter(pl.col(name).is_not_null())
-        losers = others.filter(pl.col(name).ne_missing(pl.col("survivor")))
+    for name, rows in ranked.items():
+        # Rows of `people` are in the order of the persons' numbers.
+        against = rows.select(
+            "rank", held=members[name].gather(rows["place"]), kept=people[name].gather(rows["person"])
+        )
+        is_lost = against.select(pl.col("held").is_not_null() & pl.col("held").ne_missing(pl.col("kept"))).to_series()
+        places = rows.filter(is_lost)["place"]
         found.append(
-            losers.select(
-                "person_id",
+            against.filter(is_lost).select(
+                person_id=members["person_id"].gather(places),
                 attribute=pl.lit(name),
-                value=pl.col(name).cast(pl.String),
-                record_id="record_id",
-                rule=pl.lit(_rule_of(name, rules.survivorship)),
+                value=pl.col("held").cast(pl.String),
+                record_id=members["record_id"].gather(places),
+                rule=pl.lit(_rule_of(name, policy)),
                 rank="rank",
             )
         )
@@ -116,51 +159,56 @@ def _members(records: pl.DataFrame, assignments: pl.DataFrame, policy: Survivors
     trust = {source: place for place, source in enumerate(policy.trusted_sources)}
     rank = pl.col("source_system").replace_strict(trust, default=len(trust), return_dtype=pl.Int64)
     frame = frame.with_columns(touched_at=pl.coalesce(touched) if touched else pl.lit(None), trust=rank)
-    people = assignments.select("record_id", "person_id")
-    return people.join(frame.drop("person_id", strict=False), on="record_id").sort("person_id", "record_id")
+    street = pl.when(_is_usable(frame, "address_line_1")).then("address_line_1").alias(_STREET)
+    people = assignments.select("record_id", "person_id").sort("person_id", "record_id")
+    joined = people.join(frame.drop("person_id", strict=False), on="record_id", maintain_order="left")
+    numbered = joined.with_columns(street, person=pl.col("person_id").rle_id()).with_row_index("place")
+    others = (pl.col("person") == pl.col("person").shift(n, fill_value=_NOBODY) for n in (1, -1))
+    return numbered.with_columns(is_alone=~pl.any_horizontal(*others))
+
+
+def _all_ranked(members: pl.DataFrame, policy: Survivorship) -> dict[str, pl.DataFrame]:
+    """By attribute what `_ranked` gives of the persons with several records."""
+    shared = members.filter(~pl.col("is_alone"))
+    return {name: _ranked(shared, name, policy) for name in (*ATTRIBUTES, "address_line_1")}
 
 
 def _ranked(members: pl.DataFrame, name: str, policy: Survivorship) -> pl.DataFrame:
-    """Records with a usable value, the best of each person first, with their `rank` from 1."""
-    if name == "address_line_1":
-        # An address without a street still says city, state, zip code and country; one with a street goes before it.
-        has_place = pl.any_horizontal(pl.col(part).is_not_null() for part in ADDRESS[1:-1])
-        members = members.with_columns(has_street=_is_usable(members, name), has_place=has_place)
-        usable = pl.any_horizontal(pl.col(part).is_not_null() for part in ADDRESS[1:]) | pl.col("has_street")
-    else:
-        usable = _is_usable(members, name)
-    filled = [pl.col(part).is_not_null().cast(pl.Int64) for part in ADDRESS]
-    length = pl.sum_horizontal(filled) if name in ADDRESS else pl.col(name).cast(pl.String).str.len_chars()
-    verified = pl.col("source_system").is_in(list(policy.verified_sources.get(name, ()))).fill_null(False)
+    """(person, place, rank) of records with a usable value: the best of each person first, with their `rank` from 1."""
     order, falling = _order(name, policy)
-    if name == "address_line_1":
+    made = {
+        "agreeing": pl.len().over("person", name),
+        "completeness": pl.sum_horizontal(pl.col(part).is_not_null().cast(pl.Int64) for part in ADDRESS)
+        if name in ADDRESS
+        else pl.col(name).cast(pl.String).str.len_chars(),
+        "verified": pl.col("source_system").is_in(list(policy.verified_sources.get(name, ()))).fill_null(False),
+        "has_street": pl.col(_STREET).is_not_null(),
+        "has_place": pl.any_horizontal(pl.col(part).is_not_null() for part in ADDRESS[1:-1]),
+    }
+    if name in ADDRESS:
+        # An address without a street still says city, state, zip code and country; one with a street goes before it.
         order, falling = ["has_street", "has_place", *order], [True, True, *falling]
-    return (
-        members.filter(usable)
-        .with_columns(agreeing=pl.len().over("person_id", name), completeness=length, verified=verified)
-        .sort("person_id", *order, "record_id", descending=[False, *falling, False], nulls_last=True)
-        .with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over("person_id"))
+    usable = members.lazy().filter(_has_value(members, name))
+    keyed = usable.with_columns(made[column].alias(column) for column in order if column in made)
+    ordered = keyed.select("person", "place", *order).sort(
+        "person", *order, "place", descending=[False, *falling, False], nulls_last=True
     )
+    numbered = ordered.select("person", "place").with_row_index("rank")
+    first = pl.when(pl.col("person").ne_missing(pl.col("person").shift())).then("rank").forward_fill()
+    return numbered.select("person", "place", rank=pl.col("rank").cast(pl.Int64) - first.cast(pl.Int64) + 1).collect()
+
+
+def _has_value(members: pl.DataFrame, name: str) -> pl.Expr:
+    """Whether a member has a value of an attribute that counts."""
+    if name in ADDRESS:
+        return pl.any_horizontal(pl.col(part).is_not_null() for part in (*ADDRESS[1:], _STREET))
+    return _is_usable(members, name)
 
 
 def _is_usable(members: pl.DataFrame, name: str) -> pl.Expr:
     """Whether a value is there and, where it has a standardized form, that form is."""
     standard = _USABLE_BY.get(name)
     return pl.all_horizontal(pl.col(c).is_not_null() for c in (name, standard) if c in members.columns)
-
-
-def _survivor(members: pl.DataFrame, name: str, policy: Survivorship) -> pl.DataFrame:
-    """(person_id, the values, record_id of the survivor as `from_<name>`, its rule as `by_<name>`)."""
-    best = _ranked(members, name, policy).filter(pl.col("rank") == 1)
-    values = ADDRESS if name in ADDRESS else (name,)
-    if name == "address_line_1":
-        best = best.with_columns(pl.when("has_street").then(name).alias(name))
-    return best.select(
-        "person_id",
-        *values,
-        pl.col("record_id").alias(f"from_{name}"),
-        pl.lit(_rule_of(name, policy)).alias(f"by_{name}"),
-    )
 
 
 def _rule_of(name: str, policy: Survivorship) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from customer360.models.identity.golden import BY_STEWARD, golden, losing_values
+from customer360.models.identity.golden import BY_STEWARD, golden, golden_and_losing
 from customer360.models.identity.rules import IdentityRules
 from customer360.platform import graph
 from customer360.platform.lake import Lake
@@ -26,7 +26,7 @@ _TABLES = ("silver.identities", "silver.people", "silver.golden_values")
 
 @dataclass(frozen=True)
 class Renewed:
-    """`people` and `losers` as `golden` and `losing_values` give them of everybody; `versions`: (record_id,
+    """`people` and `losers` as `golden_and_losing` gives them of everybody; `versions`: (record_id,
     record_version); `renewed`: how many persons were made anew."""
 
     people: pl.DataFrame
@@ -42,14 +42,13 @@ def renewed(
     `overrides`: what stewards set."""
     versions = _versions(records, rules)
     if not all(map(lake.exists, _TABLES)):
-        people = golden(records, assigned, rules, overrides)
-        return Renewed(people, losing_values(records, assigned, people, rules), versions, people.height)
+        people, lost = golden_and_losing(records, assigned, rules, overrides)
+        return Renewed(people, lost, versions, people.height)
     stored, losers = (lake.scan(name).collect() for name in _TABLES[1:])
     same = _unchanged(lake, assigned, versions, stored, overrides)
     anew = assigned.join(same, on="person_id", how="anti")
     mine = records.filter(pl.col("record_id").is_in(anew["record_id"].implode()))
-    people = golden(mine, anew, rules, overrides)
-    lost = losing_values(mine, anew, people, rules)
+    people, lost = golden_and_losing(mine, anew, rules, overrides)
     return Renewed(
         _with(stored, same, people, "person_id"),
         _with(losers, same, lost, "person_id", "attribute", "rank"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from zlib import crc32
+
 import numpy as np
 import polars as pl
 
@@ -9,33 +11,11 @@ BUCKET = "bucket"
 
 
 def bucket_numbers(subjects: pl.Series, buckets: int) -> pl.Series:
-    """``crc32(subject) % buckets`` of each text, as any engine can compute it. Vectorised over byte positions."""
-    unique = subjects.unique(maintain_order=True)
-    numbers = pl.Series(BUCKET, (_crc32(unique) % buckets).astype(np.int32))
-    mapping = pl.DataFrame({"s": unique, BUCKET: numbers})
-    return pl.DataFrame({"s": subjects}).join(mapping, on="s", how="left", maintain_order="left", nulls_equal=True)[
-        BUCKET
-    ]
-
-
-def _crc_table() -> np.ndarray:
-    table = np.arange(256, dtype=np.uint32)
-    for _ in range(8):
-        table = np.where(table & 1, (table >> 1) ^ np.uint32(0xEDB88320), table >> 1)
-    return table
-
-
-_CRC_TABLE = _crc_table()
-
-
-def _crc32(texts: pl.Series) -> np.ndarray:
-    lengths = texts.str.len_bytes().fill_null(0).to_numpy().astype(np.int64)
-    ends = np.cumsum(lengths)
-    starts = ends - lengths
-    data = np.frombuffer("".join(texts.fill_null("").to_list()).encode(), dtype=np.uint8)
-    crc = np.full(len(texts), 0xFFFFFFFF, dtype=np.uint32)
-    for position in range(int(lengths.max()) if len(lengths) else 0):
-        active = np.flatnonzero(lengths > position)
-        byte = data[starts[active] + position]
-        crc[active] = _CRC_TABLE[(crc[active] ^ byte) & 0xFF] ^ (crc[active] >> 8)
-    return crc ^ np.uint32(0xFFFFFFFF)
+    """``crc32(subject) % buckets`` of each text, as any engine can compute it; a missing text counts as an empty one.
+    Texts of one run, as rows of one subject lie, are numbered once.
+    """
+    is_first = subjects.ne_missing(subjects.shift()) | (pl.int_range(len(subjects), eager=True) == 0)
+    texts = subjects.filter(is_first).cast(pl.String).fill_null("").cast(pl.Binary).to_list()
+    numbers = np.fromiter(map(crc32, texts), dtype=np.uint32, count=len(texts)) % buckets
+    runs = is_first.cum_sum() - 1
+    return pl.Series(BUCKET, numbers.astype(np.int32)).gather(runs)

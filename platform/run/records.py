@@ -111,9 +111,11 @@ def _nulled(verdict: Verdict) -> dict[str, int]:
 
 
 def _sound(standing: pl.DataFrame, verdict: Verdict) -> pl.DataFrame:
-    """The rows that keep their contract as they are: neither refused nor without a value that broke a rule."""
+    """Of the rows that keep their contract as they are, neither refused nor without a value that broke a rule, the
+    system."""
     broken = pl.concat([verdict.failures.select(tables.ROW), verdict.nulled.select(tables.ROW)])
-    return standing.with_row_index(tables.ROW).join(broken, on=tables.ROW, how="anti") if broken.height else standing
+    systems = standing.select("_source_system")
+    return systems.with_row_index(tables.ROW).join(broken, on=tables.ROW, how="anti") if broken.height else systems
 
 
 def in_order(table: type[Table], rows: pl.DataFrame) -> pl.DataFrame:
@@ -143,11 +145,13 @@ def _fold(table: type[Table], sound: pl.DataFrame) -> _Folded:
     if not declared.key or sound.is_empty():
         return _Folded(sound.drop(GONE), none)
     key = ["_source_system", *declared.key]
-    single = sound.filter(~pl.struct(key).is_duplicated())
-    alone = single.filter(~pl.col(GONE)).drop(GONE)
-    repeated = sound.filter(pl.struct(key).is_duplicated())
-    if repeated.is_empty():
+    is_repeated = _is_repeated(sound.select(key))
+    several = bool(is_repeated.any())
+    single = sound.filter(~is_repeated) if several else sound
+    alone = (single.filter(~pl.col(GONE)) if single[GONE].any() else single).drop(GONE)
+    if not several:
         return _Folded(alone, none, deleted=single.height - alone.height)
+    repeated = sound.filter(is_repeated)
     repeated = in_order(table, with_versions(table, repeated, ["_source", *key]))
     told = repeated.select("_source_system", is_deletion(), *table.columns())
     repeats = repeated.filter(~told.select(pl.struct(pl.all()).is_first_distinct()).to_series())
@@ -157,6 +161,15 @@ def _fold(table: type[Table], sound: pl.DataFrame) -> _Folded:
     older = repeated.height - repeats.height - folded.rows.height - folded.combined - dead
     deleted = dead + single.height - alone.height
     return _Folded(pl.concat([alone, folded.rows]), repeats.drop(GONE), older, folded.combined, deleted)
+
+
+def _is_repeated(keys: pl.DataFrame) -> pl.Series:
+    """Whether another row has the same key. By hashes first: hardly any row shares one."""
+    near = keys.hash_rows().is_duplicated()
+    if not near.any():
+        return near
+    same = keys.filter(near).select(pl.struct(pl.all()).is_duplicated()).to_series()
+    return near.scatter(near.arg_true(), same)
 
 
 def _delivered_again(table: type[Table], refused: pl.DataFrame, valid: pl.DataFrame) -> list[str]:

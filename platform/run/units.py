@@ -34,6 +34,7 @@ from customer360.platform.tables import SUBJECT_KEYS, Table
 
 MANY = 10  # files of a bucket, beyond which they are folded
 SMALL = 5000  # rows of a bucket, up to which it is one file
+SEVERAL, LITTLE = 4, 1024 * 1024  # files of an input, and bytes of them together, that are read at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +99,7 @@ class BuildUnit:
         frames, current = [], None
         for part in self.inputs:
             frame = self._of(touched, part.table, read_part(self.lake, part))
+            frame = frame.collect().lazy() if is_little(part) else frame
             if part.table in judged:
                 own = part.table == records
                 table, replaced, checks = tables.by_name(part.table), set(self.replaced), self.checks if own else None
@@ -284,6 +286,12 @@ def read_part(lake: Lake, part: InputPart) -> pl.LazyFrame:
     else:
         frame = pl.LazyFrame(schema=tables.schema(tables.by_name(part.table)))
     return frame.select(part.columns) if part.columns else frame
+
+
+def is_little(part: InputPart) -> bool:
+    """Whether an input is read before its build, with all of its columns: within one plan, each use of it opens all of
+    its files anew, which costs more than what several small files hold."""
+    return len(part.files) >= SEVERAL and sum(f.size for f in part.files) <= LITTLE
 
 
 def apart(old: InputPart, new: InputPart) -> tuple[InputPart, InputPart]:

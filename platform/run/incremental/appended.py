@@ -36,6 +36,7 @@ from customer360.platform.run.units import (
     apart,
     conform_to_storage,
     folded,
+    is_little,
     is_small,
     key_column,
     other_rows,
@@ -202,7 +203,7 @@ class AppendUnit:
         name, frame = key_column(part.table, self.node.per or ""), read_part(self.lake, part)
         frame = frame.filter(pl.col(name).is_in(keys.implode())) if name else frame
         if part.table not in self.node.judged:
-            return frame
+            return frame.collect().lazy() if is_little(part) else frame
         table, extent = tables.by_name(part.table), (self.margin, self.snapshots)
         return current_records(table, frame.collect(), set(replaced), None, *extent, measured=False).rows.lazy()
 

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 import polars as pl
 
 from customer360.models.identity import IdentityRules, golden
-from customer360.models.identity.golden import losing_values
+from customer360.models.identity.golden import golden_and_losing
 from customer360.models.identity.rules import Survivorship
 
 RULES = IdentityRules(
@@ -56,7 +56,7 @@ def test_an_address_without_a_street_keeps_what_it_says():
     junk = RECORDS.with_columns(street_std=pl.Series([None, None, None, None], dtype=pl.String))
     row = golden(junk, PERSONS, RULES).row(0, named=True)
     assert (row["address_line_1"], row["zip_code"]) == (None, "99999"), "a street that is none does not survive"
-    lost = losing_values(nowhere, PERSONS, golden(nowhere, PERSONS, RULES), RULES)
+    _, lost = golden_and_losing(nowhere, PERSONS, RULES, None)
     assert lost.filter(attribute="address_line_1").is_empty()
 
 
@@ -113,12 +113,14 @@ def test_each_policy_picks_its_value():
 
 def test_what_did_not_survive_is_kept():
     rules = ruled()
-    lost = losing_values(OFFERS, ONE, golden(OFFERS, ONE, rules), rules).filter(attribute="first_name")
+    people, lost = golden_and_losing(OFFERS, ONE, rules, None)
+    assert people.equals(golden(OFFERS, ONE, rules))
+    lost = lost.filter(attribute="first_name")
     assert lost.select("value", "record_id", "rank").rows() == [
         ("Alexander", "POS/1", 2), ("Alex", "POS/2", 3), ("Alex", "WEB/1", 4),
     ]  # fmt: skip
     alone = ONE.with_columns(person_id="record_id")
-    assert losing_values(OFFERS, alone, golden(OFFERS, alone, rules), rules).is_empty()
+    assert golden_and_losing(OFFERS, alone, rules, None)[1].is_empty()
 
 
 def test_a_steward_outranks_every_record():

@@ -8,8 +8,8 @@ from datetime import date
 import polars as pl
 from polars.testing import assert_frame_equal
 
-from customer360.models.identity import IdentityRules, golden
-from customer360.models.identity.golden import losing_values
+from customer360.models.identity import IdentityRules
+from customer360.models.identity.golden import golden_and_losing
 from customer360.models.identity.producer import GoldenValues, Identities, People
 from customer360.models.identity.renewal import VERSION, Renewed, renewed
 from customer360.models.identity.rules import Survivorship
@@ -55,9 +55,9 @@ class Shop:
         frame = pl.DataFrame(list(self.records.values()), schema=SCHEMA)
         assigned = frame.select("record_id").with_columns(person_id=pl.col("record_id").replace_strict(self.persons))
         made = renewed(self.lake, frame, assigned, self.rules, self.overrides)
-        people = golden(frame, assigned, self.rules, self.overrides)
+        people, lost = golden_and_losing(frame, assigned, self.rules, self.overrides)
         assert_frame_equal(made.people, people)
-        assert_frame_equal(made.losers, losing_values(frame, assigned, people, self.rules))
+        assert_frame_equal(made.losers, lost)
         self.turn += 1
         keep(self.lake, GoldenValues, made.losers, self.turn)
         keep(self.lake, People, made.people.with_columns(entity_type=pl.lit("person")), self.turn)
