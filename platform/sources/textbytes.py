@@ -6,7 +6,7 @@ the bytes of a column takes less time than one pattern does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 import numpy as np
@@ -39,11 +39,6 @@ class TextBytes:
         return self.start.astype(np.uint8)
 
     @cached_property
-    def _ends(self) -> tuple[np.ndarray, np.ndarray]:
-        data, ends = _ends(self._held, self._views, self._text)
-        return data, np.where(self.length < 0, 0, ends) if self._text.null_count() else ends
-
-    @cached_property
     def last(self) -> np.ndarray:
         return self._back(1)
 
@@ -52,8 +47,13 @@ class TextBytes:
         return self._back(2)
 
     def _back(self, places: int) -> np.ndarray:
-        data, ends = self._ends
-        return np.where(self.length >= places, data[np.maximum(ends - places, 0)], np.uint8(0))
+        ends = _inline_places(self._held) + np.minimum(self._views["length"], INLINE)
+        inline, long = _shown(self._held)
+        found = inline[np.maximum(ends - places, 0)]
+        for which, data, begins in _long(self._views, long, self.length > INLINE):
+            found[which] = data[begins + (self.length[which] - places)]
+        found[self.length < places] = 0
+        return found
 
     @property
     def odd(self) -> np.ndarray:
@@ -89,8 +89,13 @@ def matrix(text: pl.Series) -> np.ndarray | None:
     length = int(views["length"][0])
     if not length or (views["length"] != length).any():
         return None
-    data, ends = _ends(held, views, text)
-    return np.lib.stride_tricks.sliding_window_view(data, length)[ends - length]
+    inline, long = _shown(held)
+    if length <= INLINE:
+        return np.lib.stride_tricks.sliding_window_view(inline, length)[_inline_places(held)]
+    found = np.empty((len(views), length), np.uint8)
+    for which, data, begins in _long(views, long, np.ones(len(views), bool)):
+        found[which] = np.lib.stride_tricks.sliding_window_view(data, length)[begins]
+    return found
 
 
 def _array(text: pl.Series) -> pa.StringViewArray:
@@ -103,18 +108,25 @@ def _views(held: pa.StringViewArray) -> np.ndarray:
     return np.frombuffer(held.buffers()[1], VIEW)[held.offset : held.offset + len(held)]
 
 
-def _ends(held: pa.StringViewArray, views: np.ndarray, text: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    """All bytes that the texts show, and where each text ends among these."""
+def _shown(held: pa.StringViewArray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The bytes of the views of a column, and those of its long texts."""
     _, shown, *buffers = held.buffers()
-    ends = np.arange(held.offset, held.offset + len(held)) * VIEW.itemsize + BEHIND_LENGTH + views["length"]
-    inline = np.frombuffer(shown, np.uint8)
-    is_long = views["length"] > INLINE
-    if text.null_count():  # views of null show nothing that counts
-        is_long &= text.is_not_null().to_numpy()
-    long = np.flatnonzero(is_long)
-    if not len(long):
-        return inline, ends
-    parts = [inline, *(np.frombuffer(buffer, np.uint8) for buffer in buffers)]
-    before = np.cumsum([len(part) for part in parts])
-    ends[long] = before[views["buffer"][long]] + views["offset"][long] + views["length"][long]
-    return np.concatenate(parts), ends
+    return np.frombuffer(shown, np.uint8), [np.frombuffer(buffer, np.uint8) for buffer in buffers]
+
+
+def _inline_places(held: pa.StringViewArray) -> np.ndarray:
+    """Where short texts begin among the bytes of the views."""
+    return np.arange(held.offset, held.offset + len(held)) * VIEW.itemsize + BEHIND_LENGTH
+
+
+def _long(
+    views: np.ndarray, buffers: list[np.ndarray], is_long: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """By buffer, which long texts lie in it, its bytes, and where each text begins."""
+    which = np.flatnonzero(is_long)
+    if not len(which):
+        return
+    of = views["buffer"][which]
+    for number in (of[0],) if (of == of[0]).all() else np.unique(of):
+        some = which[of == number]
+        yield some, buffers[number], views["offset"][some].astype(np.int64)

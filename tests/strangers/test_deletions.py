@@ -147,6 +147,35 @@ ORDERS = {
 }  # fmt: skip
 
 
+LINES = Files(table="bronze.transaction_items", system="SHOP", path="lines/*")
+
+
+def test_lines_of_a_deleted_order_stay_and_are_worth_nothing(shop: Any) -> None:
+    """A change log says that an order is gone, and nothing of its lines: these are orphans until they are deleted, too,
+    nobody's, and move no money; an order that comes back has its lines again."""
+    marked = {"deleted": "op = 'd'"}
+    site = shop(till=TILL.model_copy(update=marked), lines=LINES.model_copy(update=marked))
+    head, line = "op," + SALE + ",CUSTOMER_ID", "op,TRANSACTION_ID,ITEM_ID,PRODUCT_ID,QUANTITY,TOTAL_PRICE"
+    sale = ",WEB,2026-03-01T10:00:00,PURCHASE,12.00,COMPLETED,K1"
+
+    def after(**delivered: list[str]) -> list[tuple[Any, ...]]:
+        for name, rows in delivered.items():
+            folder, _, number = name.rpartition("_")
+            site.deliver(f"{folder}/{number}.csv", rows)
+        assert cli(site, "run", "silver.transaction_items").exit_code in (0, LOST)
+        rows = site.lake.scan("silver.transaction_items").sort("item_id").collect()
+        return rows.select("item_id", "is_orphan", "is_sale", pl.col("gross_amount").cast(pl.Float64)).rows()
+
+    bought = [("1", False, True, 5.0), ("2", False, True, 7.0)]
+    assert after(till_1=[head, "c,T1" + sale], lines_1=[line, "c,T1,1,P1,1,5.00", "c,T1,2,P2,1,7.00"]) == bought
+    alone = [("1", True, False, 0.0), ("2", True, False, 0.0)]
+    assert after(till_2=[head, "d,T1,,,,,,"]) == alone
+    subjects = site.lake.scan("silver.transaction_items").select("subject_id", "person_id").collect()
+    assert subjects["person_id"].null_count() == 2
+    assert after(lines_2=[line, "d,T1,2,,,"]) == alone[:1]
+    assert after(till_3=[head, "u,T1" + sale]) == bought[:1]
+
+
 def receipts(site: Any) -> dict[str, int]:
     """What stands, after a run that lost nothing."""
     planned = cli(site, "run", "silver.transactions", "--dry-run")

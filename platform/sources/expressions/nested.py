@@ -16,7 +16,7 @@ import polars as pl
 
 from customer360.platform.sources.expressions import sql
 from customer360.platform.sources.expressions.paths import Step
-from customer360.platform.sources.formats.odd_objects import whole
+from customer360.platform.sources.formats.ndjson.odd_objects import whole
 from customer360.platform.sources.formats.records import POSITION
 
 NAMES = ("key", "name", "attribute_code", "code")  # of what a member of a list of keys and values is about

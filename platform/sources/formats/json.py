@@ -10,7 +10,8 @@ from dataclasses import replace
 from itertools import chain
 from typing import IO, Any
 
-from customer360.platform.sources.formats import elements, objects
+from customer360.platform.sources.formats import elements
+from customer360.platform.sources.formats.ndjson import objects
 from customer360.platform.sources.formats.options import Options
 from customer360.platform.sources.formats.records import Damaged, LineCount, Records, Unreadable, whole_file_dead
 from customer360.platform.sources.formats.text import Text

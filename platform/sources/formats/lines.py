@@ -11,17 +11,19 @@ import polars as pl
 
 from customer360.platform.sources.formats.records import DEAD, POSITION
 
-NEWLINE = 10
+NEWLINE, RETURN, BLANK = 10, 13, 32
+AT_ONCE = 1 << 17  # bytes looked at: what fits the cache takes half the time
 PIECE = 256  # lines decoded at once
 
 
 @dataclass(frozen=True)
 class Lines:
-    """Records of a text as byte ranges [start, end)."""
+    """Records of a text as byte ranges [start, end). ``controls``: control characters beside its line ends."""
 
     data: np.ndarray
     starts: np.ndarray
     ends: np.ndarray
+    controls: int = 0
 
     def raw(self, i: int) -> bytes:
         """The bytes of one line."""
@@ -45,17 +47,21 @@ class Lines:
         return Lines(np.frombuffer(data, np.uint8), starts, np.minimum(ends, len(data)))
 
 
-def split_lines(data: bytes, newline: np.ndarray) -> Lines:
-    """Cut at the bytes that ``newline`` marks; blank lines are no lines."""
+def split_lines(data: bytes) -> Lines:
+    """Cut at line feeds; blank lines are no lines."""
     buffer = np.frombuffer(data, dtype=np.uint8)
-    ends = np.flatnonzero(newline)
+    pieces = range(0, len(buffer), AT_ONCE)
+    signs = np.concatenate([[], *(np.flatnonzero(buffer[at : at + AT_ONCE] < BLANK) + at for at in pieces)]).astype(int)
+    is_feed = buffer[signs] == NEWLINE
+    ends = signs if is_feed.all() else signs[is_feed]
     if len(buffer) and (not len(ends) or ends[-1] != len(buffer) - 1):
         ends = np.append(ends, len(buffer))
     starts = np.concatenate([[0], ends[:-1] + 1]).astype(np.int64) if len(ends) else np.empty(0, np.int64)
     first = buffer[np.minimum(starts, max(len(buffer) - 1, 0))] if len(starts) else np.empty(0, np.uint8)
-    blank = (ends == starts) | ((ends == starts + 1) & (first == 13))
-    starts, ends = starts[~blank], ends[~blank]
-    return Lines(buffer, starts, ends)
+    blank = (ends == starts) | ((ends == starts + 1) & (first == RETURN))
+    returns = np.count_nonzero((ends > starts) & (buffer[np.maximum(ends - 1, 0)] == RETURN)) if len(ends) else 0
+    others = len(signs) - np.count_nonzero(is_feed) - int(returns)
+    return Lines(buffer, starts[~blank], ends[~blank], others)
 
 
 def undecodable(lines: Lines) -> dict[int, str]:

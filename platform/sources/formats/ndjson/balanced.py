@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from customer360.platform.sources.formats.lines import Lines
-from customer360.platform.sources.formats.odd_objects import stands_after, whole
+from customer360.platform.sources.formats.ndjson.odd_objects import stands_after, whole
 
 COLON, QUOTE, BLANK, BEGINS_NULL = 58, 34, 32, ord("n")
 PLAIN = {str, int, float, bool, type(None)}
