@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from prometheus_client import Counter, Histogram
 
@@ -38,8 +38,16 @@ _running: list[tuple[str, float]] = []  # what stands in a heartbeat and since w
 _spoken_at = time.monotonic()  # when the last line was written
 
 
-class _Lines(logging.StreamHandler):
-    """Writes lines, and notes when the last one was written."""
+class _Lines(logging.StreamHandler[TextIO]):
+    """Writes lines to what is the standard error now, and notes when the last one was written."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        """A caller that puts another in its place for a while may have closed the one of before."""
+        return sys.stderr
 
     def emit(self, record: logging.LogRecord) -> None:
         global _spoken_at
@@ -67,7 +75,7 @@ def configure(level: str = "INFO") -> None:
     log.setLevel(level)
     if log.handlers:
         return
-    handler = _Lines(sys.stderr)
+    handler = _Lines()
     handler.setFormatter(_JsonLines() if is_json() else logging.Formatter("%(message)s"))
     log.addHandler(handler)
     log.propagate = False
