@@ -29,6 +29,9 @@ NODE_SECONDS = Histogram(
     buckets=(0.1, 0.5, 1, 5, 15, 60, 300, 1800),
 )
 
+SPARING_SECONDS = 60.0  # between two lines of a kind that callers can cause as often as they like
+OF_SOCKETS = ("uvicorn.error", "asyncio")  # loggers that write a line for each request that is none
+_MOST_KINDS = 1000
 SILENCE_SECONDS = 8.0  # after which a heartbeat says that work goes on
 NAMED = 2  # of the things that run at once, those that a line names
 
@@ -152,3 +155,35 @@ def only_heartbeats() -> Iterator[None]:
     finally:
         for handler in handlers:
             handler.removeFilter(passes)
+
+
+class Repeats(logging.Filter):
+    """Lets a line pass that was not written for a while, and counts the others of its kind: those of one level and
+    wording, whatever values are filled in."""
+
+    def __init__(self, seconds: float = SPARING_SECONDS) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._told: dict[tuple[int, str], tuple[float, int]] = {}  # when the last was written, and how many were not
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind, now = (record.levelno, str(record.msg)), time.monotonic()
+        since, count = self._told.get(kind, (float("-inf"), 0))
+        if now - since < self._seconds:
+            self._told[kind] = since, count + 1
+            return False
+        if len(self._told) >= _MOST_KINDS:
+            self._told.clear()
+        self._told[kind] = now, 0
+        if count:
+            record.msg, record.args = f"{record.getMessage()} ({count:,} more of these in between)", ()
+        return True
+
+
+def spare_the_log() -> None:
+    """Have what is said of requests that are none pass through `Repeats`, in this process. Doing it again changes
+    nothing."""
+    for name in OF_SOCKETS:
+        logger = logging.getLogger(name)
+        if not any(isinstance(each, Repeats) for each in logger.filters):
+            logger.addFilter(Repeats())

@@ -16,6 +16,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from customer360.platform import access, audit
+from customer360.platform.backup import marks
 from customer360.platform.settings import ServeSettings, Settings
 from customer360.serve import front, gate
 from customer360.serve.app import build_app
@@ -306,3 +307,25 @@ def test_no_answer_leads_to_the_host_that_the_caller_says(client: Any, path: str
 def test_a_refused_method_names_all_that_the_path_has(client: Any) -> None:
     assert client("steward").delete("/v1/rights").headers["allow"] == "GET, POST"
     assert client("reader").put("/v1/people/p_ann").headers["allow"] == "GET"
+
+
+def test_while_a_restore_has_not_ended_a_running_server_tells_of_nobody(own_shop: Any) -> None:
+    """What is put in the place of a state folder that was moved away may hold who was erased since."""
+    own_shop.publish()
+    key = access.issue(own_shop.state, "one", "service")
+    client = TestClient(build_app(Settings(state=str(own_shop.state))), headers={"X-API-Key": key})
+    assert client.get("/v1/people/p_ann").status_code == 200
+    mark = own_shop.state / marks.MARK
+    for text in (marks.Mark("2026", "customer360 restore x").written(), b"{"):
+        mark.write_bytes(text)
+        for path in ("/v1/people/p_ann", "/v1/people/p_ann/scores", "/metrics", "/console/sign-in", "/v1/rights"):
+            answer = client.get(path)
+            assert answer.status_code == 503 and "restore" in answer.json()["detail"] and "p_ann" not in answer.text, (
+                path
+            )
+            assert answer.headers["Retry-After"] == "60"
+        health = client.get("/healthz")
+        assert health.status_code == 503 and "restore" in health.json()["stale_because"]
+        assert client.get("/docs").status_code == 200
+    mark.unlink()
+    assert client.get("/v1/people/p_ann").status_code == 200 and client.get("/healthz").status_code == 200
