@@ -1,6 +1,7 @@
-"""Do hostile requests keep honest clients out of the plain server, or with `--ray` of Ray Serve? `--hostile` requests of every kind (silent, half,
-trickling, huge, deep, garbled, never read; without a key and with a good one) beside `--honest` clients that each ask
-for profiles. Prints a row a kind, then what the honest clients got: nothing but 200 and 429 is in order.
+"""Do hostile requests keep honest clients out of the plain server, or with `--ray` of Ray Serve? `--hostile` requests
+of every kind (silent, half, trickling, huge, deep, garbled, never read; without a key and with a good one) beside
+`--honest` clients that each ask for profiles. Prints a row a kind, then what the honest clients got: nothing but 200
+and 429 is in order; and how many lines the log of the server has.
 """
 
 from __future__ import annotations
