@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
@@ -224,13 +225,28 @@ def test_callers_cannot_set_the_time_out_and_serves_own_errors_are_problems() ->
     status, answer = exchanged(front.Front(proxy), scope, nothing())
     assert seen == [{b"x-api-key": b"k"}]
     assert status == 408 and "Idempotency-Key" in answer["detail"]
+
+
+def test_sockets_of_rays_proxy_are_as_patient_as_those_of_the_plain_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    from uvicorn.config import Config
+    from uvicorn.protocols.http import auto
+
+    monkeypatch.setattr(auto, "AutoHTTPProtocol", auto.AutoHTTPProtocol)
+    monkeypatch.setenv(front.HEAD_SECONDS, "3")
     assert [m.cls for m in front.middlewares()] == [front.Front]
+    config = Config(app="none:app", log_config=None)  # as Ray makes it, which names no protocol
+    with contextlib.suppress(SystemExit, ImportError):
+        config.load()
+    assert config.http_protocol_class.__name__ == "PatientProtocol"
 
 
 def test_what_stands_before_the_proxy_is_loaded_in_no_time() -> None:
     """Ray gives a proxy up that is slow to start."""
     heavy = "polars", "duckdb", "fastapi", "pyarrow", "customer360.models"
-    script = f"import sys; import customer360.serve.front; sys.exit(any(m in sys.modules for m in {heavy!r}))"
+    script = f"""import sys
+from customer360.serve import front
+front.middlewares()
+sys.exit(any(m in sys.modules for m in {heavy!r}))"""
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
