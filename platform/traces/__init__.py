@@ -31,6 +31,8 @@ _BESIDE = r"(?:[^A-Za-z0-9<>]|%[0-9A-Fa-f]{2}|&nbsp;|\\u00[0-9A-Fa-f]{2}|\\t){1,
 _INITIAL = r"(?:[A-Za-z]\.?[^A-Za-z0-9]{1,3})?"
 _KEY = r"""[\\"']{1,4}[\s]*[,;][\s]*[\\"']{1,4}[A-Za-z_ ]{1,30}[\\"']{1,4}[\s]*[:=][\s]*[\\"']{1,4}"""
 _ELEMENT = r"</[A-Za-z_:-]{1,40}>[\s]*<[A-Za-z_:-]{1,40}>"
+_ALIKE = {"\u03bc": "\xb5", "\u039c": "\xb5", "\u0178": "\xff", "\u1e9e": "\xdf", "\u017f": "s", "\u212a": "k",
+          "\u212b": "\xe5"}  # of Latin-1, where case does not count  # fmt: skip
 _SPACES = r"\t-\r\x1c-\x20\x85\xa0"  # within brackets
 _BEFORE = r"(?:(?<![^\W_])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrtbf])|(?<=\\u[0-9A-Fa-f]{4}))"
 _AFTER = r"(?![^\W_])"
@@ -159,11 +161,11 @@ class Traces:
         return [in_bytes(self._halves[1])] if self._pairs else []
 
     def suspected(self, texts: pa.LargeBinaryArray) -> pl.Series:
-        """Whether a value may stand in an ASCII text of each; of others this says nothing."""
+        """Whether a value may stand in each of some bytes, read as Latin-1."""
         return _any_found(texts, self._of_values)
 
     def suspected_halves(self, texts: pa.LargeBinaryArray) -> pl.Series:
-        """Whether a last name may stand in an ASCII text of each; of others this says nothing."""
+        """Whether a last name may stand in each of some bytes, read as Latin-1."""
         return _any_found(texts, self._of_last_names)
 
     def kinds_in(self, text: str) -> set[str]:
@@ -254,7 +256,7 @@ def in_bytes(pattern: str) -> bytes:
     the same. A character that no byte is stands for none; what engines call a blank, for all that any does.
     """
     spaced = re.sub(r"\\(.)", lambda found: _SPACES if found[1] == "s" else found[0], pattern, flags=re.DOTALL)
-    return "".join(c if ord(c) < 256 else r"[^\x00-\xff]" for c in spaced).encode("latin-1")
+    return "".join(_ALIKE.get(c, c if ord(c) < 256 else r"[^\x00-\xff]") for c in spaced).encode("latin-1")
 
 
 def _any_found(texts: pa.LargeBinaryArray, patterns: Iterable[bytes]) -> pl.Series:

@@ -24,6 +24,7 @@ import pyarrow as pa
 from customer360.platform.traces import AROUND, Traces, columns
 
 PIECE = 1 << 20  # bytes that are looked at together
+_PIECES = 64  # whose bytes are copied at once
 DEEPEST = 4  # packed within packed
 _WORTH_KNOWING = 1 << 16  # bytes from which on a content is known again by its digest
 _WINDOW = 4096  # bytes
@@ -124,18 +125,25 @@ def in_bytes(traces: Traces, data: bytes, place: str) -> Hit | None:
 
 def _in_raw(traces: Traces, data: bytes) -> set[str]:
     """Bytes as Latin-1, in which each is a character; once more without zeros where they part characters, as in
-    UTF-16. Windows overlap, so that only those in which a value may stand are looked at closely."""
+    UTF-16. Pieces and windows overlap, so that only those in which a value may stand are looked at closely."""
     found: set[str] = set()
-    for at in range(0, max(len(data), 1), PIECE):
-        piece = data[max(at - AROUND, 0) : at + PIECE]
-        views = [piece[max(start - AROUND, 0) : start + _WINDOW] for start in range(0, max(len(piece), 1), _WINDOW)]
-        if b"\0" in piece:
-            wide = range(0, len(piece), 2 * _WINDOW)
-            parts = (piece[max(start - 2 * AROUND, 0) : start + 2 * _WINDOW] for start in wide)
-            views += [part.replace(b"\0", b"") for part in parts if _WIDE.search(part)]
-        for text in traces.suspects(pl.Series([view.decode("latin-1") for view in views], dtype=pl.String)):
-            found |= traces.kinds_in(text) | traces.kinds_in(text.encode("latin-1").decode("utf-8", "ignore"))
+    starts = range(0, max(len(data), 1), PIECE)
+    for group in (starts[at : at + _PIECES] for at in range(0, len(starts), _PIECES)):
+        pieces = [data[max(at - AROUND, 0) : at + PIECE] for at in group]
+        is_worth = len(data) >= PIECE
+        suspected = traces.suspected(pa.array(pieces, pa.large_binary())) if is_worth else [True]
+        for piece, is_suspected in zip(pieces, suspected, strict=True):
+            views = _windows(piece, _WINDOW, AROUND) if is_suspected else []
+            if b"\0" in piece:
+                wide = _windows(piece, 2 * _WINDOW, 2 * AROUND)
+                views += [part.replace(b"\0", b"") for part in wide if _WIDE.search(part)]
+            for text in traces.suspects(pl.Series([view.decode("latin-1") for view in views], dtype=pl.String)):
+                found |= traces.kinds_in(text) | traces.kinds_in(text.encode("latin-1").decode("utf-8", "ignore"))
     return found
+
+
+def _windows(piece: bytes, size: int, around: int) -> list[bytes]:
+    return [piece[max(start - around, 0) : start + size] for start in range(0, max(len(piece), 1), size)]
 
 
 def _in_batch(traces: Traces, batch: pa.RecordBatch) -> set[str]:
