@@ -8,7 +8,7 @@ are added; a part that says nothing adds nothing, so a person with no history ge
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Literal
@@ -25,6 +25,7 @@ from customer360.models.outputs import PAYLOADS
 from customer360.models.recommenders import ease as closed_form
 from customer360.models.recommenders import neighbours
 from customer360.models.recommenders.histories import (
+    bought_by_anybody,
     most_popular,
     own_frequency,
     popularity,
@@ -106,6 +107,15 @@ class ItemToItemFitted:
         pl.DataFrame(triples).write_parquet(directory / "weights.parquet")
         rest = {"params": self.params.model_dump(), "as_of": self.as_of.isoformat(), "method": self.method}
         (directory / "item_to_item.json").write_text(json.dumps(rest, indent=1, sort_keys=True))
+
+    def within(self, products: pl.Series) -> "ItemToItemFitted":
+        """What is left where only some products are known, as if nobody had bought the others."""
+        kept = self.products.is_in(products.implode())
+        if kept.all():
+            return self
+        at = kept.arg_true().to_numpy()
+        left = self.weights[at][:, at]
+        return replace(self, products=self.products.filter(kept), weights=left, popular=self.popular[at])
 
 
 def load(directory: Path) -> ItemToItemFitted:
@@ -190,7 +200,7 @@ def recommend(
     `interactions` before `as_of` are the histories; `persons` is unique, a person without history gets what is popular.
     In mode `new` bought products never appear. Fewer than k rows where the catalogue holds less.
     """
-    if persons.is_empty():
+    if persons.is_empty() or fitted.products.is_empty():
         return pl.DataFrame(schema={n: t for n, t in PAYLOADS["gold.recommendations"].items() if n != "mode"})
     persons, mix = persons.sort(), fitted.params.new_mix if mode == "new" else fitted.params.all_mix
     history, own, bought = _histories(fitted, interactions, persons, as_of)
@@ -215,12 +225,15 @@ def recommend(
 
 
 def predict(fitted: ItemToItemFitted, snapshot: Snapshot) -> pl.DataFrame:
-    """Lists of both modes for every person with an interaction before `snapshot.as_of`."""
+    """Lists of both modes for every person with an interaction before `snapshot.as_of`, of products that somebody in it
+    has bought.
+    """
     interactions = snapshot[INTERACTIONS]
     seen = interactions.filter(pl.col("on") < snapshot.as_of, pl.col("person_id").is_not_null())
     persons = seen.select(pl.col("person_id").unique()).collect()["person_id"]
+    known = fitted.within(bought_by_anybody(interactions, snapshot.as_of))
     lists = [
-        recommend(fitted, interactions, persons, snapshot.as_of, mode, fitted.params.k).with_columns(mode=pl.lit(mode))
+        recommend(known, interactions, persons, snapshot.as_of, mode, fitted.params.k).with_columns(mode=pl.lit(mode))
         for mode in MODES
     ]
     return pl.concat(lists)

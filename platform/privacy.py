@@ -96,6 +96,14 @@ class Identifiers:
             return True
         return bool(self.traces.kinds_in(text))
 
+    def hints(self) -> str:
+        """Regular expression (Rust's) that finds a text wherever `betrays` may, but for what `traces` find."""
+        words = self.accounts | self.devices | self.texts | {last for _, last in self.names}
+        plain = {re.escape(w.partition("/")[2] if w in self.accounts else w) for w in words}
+        # Python takes these for one letter where case does not count
+        alike = [re.sub("[iI]", "[iIıİ]", word) for word in sorted(plain)]
+        return f"(?i)(?:{'|'.join(alike)})" if alike else r"[^\s\S]"
+
     def mentions(self) -> str:
         """Regular expression (Rust's) of what names the subject within a text of somebody else: contacts in any
         spelling, and first and last name beside each other. Account numbers are none: they may be anybody's words."""
@@ -344,10 +352,18 @@ def _plain_expr(column: str) -> pl.Expr:
 
 
 def _without_text(column: str, who: Identifiers, frame: pl.DataFrame) -> pl.DataFrame:
-    """Drop the rows whose raw text names the subject. Few rows, and bytes may be no text: one by one."""
-    rows = frame.select("source_system", column).rows()
-    keep = [not who.betrays(system, raw.encode() if isinstance(raw, str) else raw) for system, raw in rows]
-    return frame.filter(pl.Series(keep, dtype=pl.Boolean))
+    """Drop the rows whose raw text, or bytes that may be none, names the subject: those in which an identifier, a last
+    name or a trace may stand are looked at one by one."""
+    raw = frame[column]
+    plain = [each.decode("utf-8", "replace") for each in raw] if raw.dtype == pl.Binary else raw
+    rows = frame.select("source_system", text=pl.Series(plain, dtype=pl.String)).with_row_index("at")
+    hinted = pl.col("text").str.contains(who.hints()) | pl.col("text").is_in(
+        who.traces.suspects(rows["text"]).implode()
+    )
+    gone = [at for at, system, text in rows.filter(hinted).rows() if who.betrays(system, text.encode())]
+    kept = pl.Series([True] * frame.height, dtype=pl.Boolean)
+    kept[gone] = False
+    return frame.filter(kept)
 
 
 def remember_erasure(lake: Lake, identifiers: Iterable[str]) -> None:

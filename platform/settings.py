@@ -220,7 +220,7 @@ class ServeSettings(Frozen):
     max_ongoing_requests: int = Field(default=64, ge=1)
     max_queued_requests: int = 128
     request_timeout_seconds: float = Field(default=2.0, gt=0)
-    header_timeout_seconds: float = Field(default=10.0, gt=0)  # for a whole head of a request, by `serve --plain`
+    header_timeout_seconds: float = Field(default=10.0, gt=0)  # for a whole head of a request
     max_body_kilobytes: int = Field(default=256, ge=1)
     requests_per_minute: int = Field(default=0, ge=0)  # by key and replica; 0: no limit
     public_url: str = Field(default="", pattern=r"^(https?://[^/\s]+)?$")  # as browsers know it, behind a proxy

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from prometheus_client import Counter, Histogram
 
@@ -29,6 +29,9 @@ NODE_SECONDS = Histogram(
     buckets=(0.1, 0.5, 1, 5, 15, 60, 300, 1800),
 )
 
+SPARING_SECONDS = 60.0  # between two lines of a kind that callers can cause as often as they like
+OF_SOCKETS = ("uvicorn.error", "asyncio")  # loggers that write a line for each request that is none
+_MOST_KINDS = 1000
 SILENCE_SECONDS = 8.0  # after which a heartbeat says that work goes on
 NAMED = 2  # of the things that run at once, those that a line names
 
@@ -38,8 +41,16 @@ _running: list[tuple[str, float]] = []  # what stands in a heartbeat and since w
 _spoken_at = time.monotonic()  # when the last line was written
 
 
-class _Lines(logging.StreamHandler):
-    """Writes lines, and notes when the last one was written."""
+class _Lines(logging.StreamHandler[TextIO]):
+    """Writes lines to what is the standard error now, and notes when the last one was written."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        """A caller that puts another in its place for a while may have closed the one of before."""
+        return sys.stderr
 
     def emit(self, record: logging.LogRecord) -> None:
         global _spoken_at
@@ -67,7 +78,7 @@ def configure(level: str = "INFO") -> None:
     log.setLevel(level)
     if log.handlers:
         return
-    handler = _Lines(sys.stderr)
+    handler = _Lines()
     handler.setFormatter(_JsonLines() if is_json() else logging.Formatter("%(message)s"))
     log.addHandler(handler)
     log.propagate = False
@@ -144,3 +155,35 @@ def only_heartbeats() -> Iterator[None]:
     finally:
         for handler in handlers:
             handler.removeFilter(passes)
+
+
+class Repeats(logging.Filter):
+    """Lets a line pass that was not written for a while, and counts the others of its kind: those of one level and
+    wording, whatever values are filled in."""
+
+    def __init__(self, seconds: float = SPARING_SECONDS) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._told: dict[tuple[int, str], tuple[float, int]] = {}  # when the last was written, and how many were not
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind, now = (record.levelno, str(record.msg)), time.monotonic()
+        since, count = self._told.get(kind, (float("-inf"), 0))
+        if now - since < self._seconds:
+            self._told[kind] = since, count + 1
+            return False
+        if len(self._told) >= _MOST_KINDS:
+            self._told.clear()
+        self._told[kind] = now, 0
+        if count:
+            record.msg, record.args = f"{record.getMessage()} ({count:,} more of these in between)", ()
+        return True
+
+
+def spare_the_log() -> None:
+    """Have what is said of requests that are none pass through `Repeats`, in this process. Doing it again changes
+    nothing."""
+    for name in OF_SOCKETS:
+        logger = logging.getLogger(name)
+        if not any(isinstance(each, Repeats) for each in logger.filters):
+            logger.addFilter(Repeats())

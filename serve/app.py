@@ -90,7 +90,10 @@ operations = APIRouter(tags=["operations"])
 
 @operations.get("/healthz", responses={503: {"model": Health}})
 async def healthz(request: Request, response: Response) -> Health:
-    """Open to everybody. 503 until something was published."""
+    """Open to everybody. 503 until something was published, and while a restore has not ended."""
+    if marks.stands(request.app.state.folder):
+        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+        return Health(status="empty", is_stale=True, stale_because=marks.UNDER_WAY)
     try:
         generation = request.app.state.store.view().generation
     except NotPublished:
@@ -295,6 +298,7 @@ def _run_plain(configured: Settings) -> None:
 def _run_on_ray(configured: Settings) -> None:
     stop = threading.Event()
     os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", front.CALLBACK)  # before Ray starts
+    os.environ[front.HEAD_SECONDS] = str(configured.serve.header_timeout_seconds)
     with ray_session(configured.execution, Path(configured.state)):
         from ray import serve
 

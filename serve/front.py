@@ -5,13 +5,17 @@ environment (``app._run_on_ray``), this runs in the proxy's process, which Ray g
 is imported here that takes time.
 """
 
+import os
 from http import HTTPStatus
 
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from customer360.platform.telemetry import spare_the_log
+
 CALLBACK = f"{__name__}:middlewares"
+HEAD_SECONDS = "CUSTOMER360_HEAD_SECONDS"  # environment of the proxy: `serve.header_timeout_seconds`
 OURS_ALONE = (b"x-request-timeout-seconds", b"x-request-disconnect-disabled")
 DETAILS = {
     HTTPStatus.REQUEST_TIMEOUT: "no answer in time; a change may have been made all the same: send it again with the "
@@ -55,5 +59,13 @@ def _problem(status: HTTPStatus) -> JSONResponse:
 
 
 def middlewares() -> list[Middleware]:
-    """What Ray asks for."""
+    """What Ray asks for, in the proxy's process before it listens. Its sockets wait no longer for a head of a request
+    than those of the plain server: Serve by itself waits for ever.
+    """
+    from uvicorn.protocols.http import auto
+
+    from customer360.serve.plain import patient_protocol
+
+    spare_the_log()
+    auto.AutoHTTPProtocol = patient_protocol(float(os.environ.get(HEAD_SECONDS, "10")))
     return [Middleware(Front)]

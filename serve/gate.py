@@ -22,11 +22,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from customer360.platform import access, audit, telemetry
 from customer360.platform.access import Principal
+from customer360.platform.backup import marks
 from customer360.platform.settings import ServeSettings
+from customer360.platform.telemetry import Repeats
 from customer360.serve.problems import answer_to
 
 GUARDED = ("/v1/", "/metrics")
 HEALTH = "/healthz"
+OPEN = (HEALTH, "/docs", "/openapi.json")  # say nothing of anybody
 # tags of the endpoints that a key may be bound to
 SCOPES = ("profile", "recommendations", "scores", "identity", "rights")
 BODY_SECONDS = 10.0  # for the next piece of a body
@@ -78,6 +81,9 @@ class Gate:
         self._at_once = 0
         self._late: Counter[str] = Counter()  # bodies that are waited for, by key
         self._rates = Rates()
+        self._failures = telemetry.log.getChild("answers")
+        if not self._failures.filters:
+            self._failures.addFilter(Repeats())
         self._headers = HEADERS | (
             {"Strict-Transport-Security": ONE_YEAR} if limits.public_url.startswith("https://") else {}
         )
@@ -118,6 +124,8 @@ class Gate:
         headers, path = Headers(scope=scope), _own_path(scope)
         if path != HEALTH and self._at_once > self._most_at_once:
             raise HTTPException(503, "too many requests at once", {"Retry-After": "1"})
+        if path not in OPEN and marks.stands(self._state):
+            raise HTTPException(503, marks.UNDER_WAY, {"Retry-After": "60"})
         if path.startswith(GUARDED):
             principal = scope["state"]["principal"] = access.verify(self._state, presented(headers))
             self._slow_down(principal)
@@ -201,7 +209,7 @@ class Gate:
     async def _answer(self, fault: Exception, scope: Scope, receive: Receive, send: Send) -> None:
         response = answer_to(fault)
         if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            telemetry.log.error(f"an answer failed: {place_of(fault)}")
+            self._failures.error(f"an answer failed: {place_of(fault)}")
         if "content-length" in (sent := Headers(scope=scope)) or "transfer-encoding" in sent:
             response.headers["Connection"] = "close"  # the rest of the body is not read
         await response(scope, receive, send)

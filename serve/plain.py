@@ -6,14 +6,17 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from customer360.platform import telemetry
-from customer360.platform.settings import ServeSettings
+from customer360.platform.telemetry import spare_the_log
+
+if TYPE_CHECKING:  # Ray's proxy takes the protocol from here, and may not start slowly
+    from customer360.platform.settings import ServeSettings
 
 KEEP_ALIVE_SECONDS = 5
 MOST_HEAD_BYTES = 64 << 10  # of a request: its line and its headers
@@ -95,6 +98,7 @@ def run(app: ASGIApp, limits: ServeSettings, listening: socket.socket) -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         backlog=BACKLOG,
     )
+    spare_the_log()
     server = _Announcing(config, f"http://{limits.host}:{limits.port}/docs")
     server.run(sockets=[listening])
 

@@ -22,6 +22,13 @@ def purchases(interactions: pl.LazyFrame, before: date) -> pl.LazyFrame:
     return interactions.filter(bought).select("person_id", "product_id", "on").unique()
 
 
+def bought_by_anybody(interactions: pl.LazyFrame, before: date) -> pl.Series:
+    """Products with a known buyer before a date, unique. A model that learned earlier may know others: of people who
+    refuse by now, or whose rows are gone.
+    """
+    return purchases(interactions, before).select(pl.col("product_id").unique()).collect()["product_id"]
+
+
 def popularity(interactions: pl.LazyFrame, as_of: date, window_days: int = WINDOW_DAYS) -> pl.DataFrame:
     """Purchase events of the last `window_days` before `as_of` by product: `product_id`, `count`; the most bought
     first, ties by product.

@@ -12,7 +12,7 @@ epoch draws from its own generator, so a resumed fit sees what an unbroken one s
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from customer360.models.lifecycle import evaluation
 from customer360.models.outputs import PAYLOADS
 from customer360.models.recommenders import retrieval
 from customer360.models.recommenders.histories import most_popular, own_frequency, purchases, top_k
-from customer360.models.recommenders.judging import INTERACTIONS, MODES, Mode, judged_outcome
+from customer360.models.recommenders.judging import INTERACTIONS, KIND_WEIGHTS, MODES, Mode, judged_outcome
 from customer360.models.two_tower.examples import Dense, Examples, Ints, TwoTowerParams, places, read_events, words
 from customer360.models.two_tower.towers import train
 
@@ -58,6 +58,13 @@ class TwoTowerFitted:
             np.save(directory / f"{name}.npy", getattr(self, name))
         rest = {"params": self.params.model_dump(), "as_of": self.as_of.isoformat()}
         (directory / "two_tower.json").write_text(json.dumps(rest, indent=1, sort_keys=True))
+
+    def within(self, products: pl.Series) -> "TwoTowerFitted":
+        """What is left where only some products are known by who bought them."""
+        kept = self.products.is_in(products.implode())
+        at = kept.arg_true().to_numpy()
+        rows = {name: getattr(self, name)[at] for name in ("bias", "items", "hidden")}
+        return self if kept.all() else replace(self, products=self.products.filter(kept), **rows)
 
 
 def load(directory: Path) -> TwoTowerFitted:
@@ -104,7 +111,8 @@ def with_new_products(fitted: TwoTowerFitted, catalogue: pl.LazyFrame, as_of: da
     content = words(catalogue, added, fitted.params.token_buckets)
     products = pl.concat([fitted.products, added])
     order = products.arg_sort().to_numpy()
-    bias = np.concatenate([fitted.bias, np.full(len(added), np.median(fitted.bias), dtype=np.float32)])
+    median = np.median(fitted.bias) if len(fitted.bias) else 0.0
+    bias = np.concatenate([fitted.bias, np.full(len(added), median, dtype=np.float32)])
     items = np.concatenate([fitted.items, content @ fitted.item_words])
     hidden = np.concatenate([fitted.hidden, content @ fitted.hidden_words])
     tables = fitted.item_words, fitted.hidden_words
@@ -188,12 +196,14 @@ def _moments(index: retrieval.Index, person: Dense) -> tuple[Dense, Dense]:
 
 def predict(fitted: TwoTowerFitted, snapshot: Snapshot) -> pl.DataFrame:
     """Lists of both modes for every person with an interaction before `snapshot.as_of`, products launched since the fit
-    included.
+    included. Those that nobody in it has touched are known by their words alone, as if they were new.
     """
     interactions = snapshot[INTERACTIONS]
     seen = interactions.filter(pl.col("on") < snapshot.as_of, pl.col("person_id").is_not_null())
     persons = seen.select(pl.col("person_id").unique()).collect()["person_id"]
-    whole = with_new_products(fitted, snapshot[PRODUCTS], snapshot.as_of)
+    touched = seen.filter(pl.col("kind").is_in(list(KIND_WEIGHTS))).select(pl.col("product_id").unique())
+    known = fitted.within(touched.collect()["product_id"])
+    whole = with_new_products(known, snapshot[PRODUCTS], snapshot.as_of)
     lists = [
         recommend(whole, interactions, persons, snapshot.as_of, mode, fitted.params.k).with_columns(mode=pl.lit(mode))
         for mode in MODES

@@ -5,13 +5,16 @@ was erased since the backup. It stands in both roots, so that one tells while th
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from customer360.platform.backup.repository import BackupError
 from customer360.platform.backup.trees import FolderTree, StoreTree
 
 MARK = "_restoring.json"  # in the root of lake and state folder
+UNDER_WAY = "a restore has not ended; whoever was erased since the backup may be in it"
 
 Target = FolderTree | StoreTree
 
@@ -50,6 +53,11 @@ def mark_of(target: Target) -> Mark | None:
         raise BackupError(
             f"{target.root}/{MARK} cannot be read: a restore was cut short here; delete {target.root}, restore again"
         ) from None
+
+
+def stands(root: Path) -> bool:
+    """Whether a restore of a folder has not ended, its mark readable or not: cheap enough for every request."""
+    return os.path.lexists(root / MARK)
 
 
 def refuse(targets: Iterable[Target]) -> None:

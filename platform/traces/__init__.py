@@ -16,6 +16,8 @@ from functools import cached_property
 from html.entities import codepoint2name
 
 import polars as pl
+import pyarrow as pa
+from pyarrow import compute as pc
 
 SHORTEST = {"e-mail": 6, "phone": 7, "account": 5, "device": 6, "person": 6, "name": 2, "address": 8}
 NATIONAL = 10  # last digits of a telephone number: whatever stands before them is a country's code
@@ -27,8 +29,11 @@ _BLANK = r"(?:[\s_+\xa0]|%20|%C2%A0|&nbsp;|&#32;|&#160;|\\u0020|\\u00a0)+"
 _PARTED = r"(?:[\s()./+\xa0\xc2-]|%20|%2B|%28|%29|&nbsp;|\\u00a0|\\u002b){0,4}"
 _BESIDE = r"(?:[^A-Za-z0-9<>]|%[0-9A-Fa-f]{2}|&nbsp;|\\u00[0-9A-Fa-f]{2}|\\t){1,6}"
 _INITIAL = r"(?:[A-Za-z]\.?[^A-Za-z0-9]{1,3})?"
-_KEY = r"""[\\"']{1,4}\s*[,;]\s*[\\"']{1,4}[A-Za-z_ ]{1,30}[\\"']{1,4}\s*[:=]\s*[\\"']{1,4}"""
-_ELEMENT = r"</[A-Za-z_:-]{1,40}>\s*<[A-Za-z_:-]{1,40}>"
+_KEY = r"""[\\"']{1,4}[\s]*[,;][\s]*[\\"']{1,4}[A-Za-z_ ]{1,30}[\\"']{1,4}[\s]*[:=][\s]*[\\"']{1,4}"""
+_ELEMENT = r"</[A-Za-z_:-]{1,40}>[\s]*<[A-Za-z_:-]{1,40}>"
+_ALIKE = {"\u03bc": "\xb5", "\u039c": "\xb5", "\u0178": "\xff", "\u1e9e": "\xdf", "\u017f": "s", "\u212a": "k",
+          "\u212b": "\xe5"}  # of Latin-1, where case does not count  # fmt: skip
+_SPACES = r"\t-\r\x1c-\x20\x85\xa0"  # within brackets
 _BEFORE = r"(?:(?<![^\W_])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrtbf])|(?<=\\u[0-9A-Fa-f]{4}))"
 _AFTER = r"(?![^\W_])"
 
@@ -147,6 +152,22 @@ class Traces:
             found = found.append(texts.filter(texts.str.contains(pattern).fill_null(False)))
         return found
 
+    @cached_property
+    def _of_values(self) -> list[bytes]:
+        return list(map(in_bytes, self._patterns))
+
+    @cached_property
+    def _of_last_names(self) -> list[bytes]:
+        return [in_bytes(self._halves[1])] if self._pairs else []
+
+    def suspected(self, texts: pa.LargeBinaryArray) -> pl.Series:
+        """Whether a value may stand in each of some bytes, read as Latin-1."""
+        return _any_found(texts, self._of_values)
+
+    def suspected_halves(self, texts: pa.LargeBinaryArray) -> pl.Series:
+        """Whether a last name may stand in each of some bytes, read as Latin-1."""
+        return _any_found(texts, self._of_last_names)
+
     def kinds_in(self, text: str) -> set[str]:
         """Kinds of the values that stand in a text, as words of their own."""
         return {value.kind for value in self.values if value.whole.search(text)}
@@ -228,6 +249,24 @@ class Traces:
         plain = frame.select(_plain(frame[c]) for c in held)
         both = [pl.any_horizontal(pl.col(held) == one) & pl.any_horizontal(pl.col(held) == two) for one, two in names]
         return {"name"} if plain.select(pl.any_horizontal(both).any()).item() else set()
+
+
+def in_bytes(pattern: str) -> bytes:
+    """A pattern for RE2, which looks at bytes as Latin-1, several times as fast as value by value. In ASCII it finds
+    the same. A character that no byte is stands for none; what engines call a blank, for all that any does.
+    """
+    spaced = re.sub(r"\\(.)", lambda found: _SPACES if found[1] == "s" else found[0], pattern, flags=re.DOTALL)
+    return "".join(_ALIKE.get(c, c if ord(c) < 256 else r"[^\x00-\xff]") for c in spaced).encode("latin-1")
+
+
+def _any_found(texts: pa.LargeBinaryArray, patterns: Iterable[bytes]) -> pl.Series:
+    found = pl.Series([False] * len(texts), dtype=pl.Boolean)
+    for pattern in patterns:
+        try:
+            found = found | pl.Series(pc.match_substring_regex(texts, pattern=pattern).to_pylist(), dtype=pl.Boolean)
+        except pa.ArrowInvalid:  # larger than what RE2 takes: each text is looked at
+            return ~found.clear(len(texts)).fill_null(False)
+    return found
 
 
 def _short(texts: pl.Series) -> pl.Series:

@@ -3,8 +3,9 @@ once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 from pyarrow import parquet
@@ -12,6 +13,7 @@ from pyarrow import parquet
 SMALLEST = 1_000_000  # of numbers that may tell somebody: seven digits
 _ROWS = 250_000  # that are looked at together
 _NUMBERS = ("INT32", "INT64", "FLOAT", "DOUBLE")
+_PARTING = b"<" * 8  # in no value, and no blank
 _REPEATED = 6  # bytes a value, stored: fewer, and most values stand in a dictionary
 
 
@@ -24,6 +26,66 @@ def batches(data: bytes) -> Iterator[pa.RecordBatch]:
     if wanted:
         file = parquet.ParquetFile(source, metadata=plain.metadata, read_dictionary=sorted(repeated))
         yield from file.iter_batches(_ROWS, columns=wanted)
+
+
+def outside(data: bytes) -> bytes:
+    """Bytes of a file that no batch decompresses: headers, footer, what lies between; all, where it cannot be read."""
+    try:
+        metadata = parquet.ParquetFile(pa.BufferReader(data)).metadata
+    except (pa.ArrowException, OSError):
+        return data
+    kept, at = [], 0
+    for start, end in sorted(_compressed(metadata)):
+        kept.append(data[at:start])
+        at = max(at, end)
+    return b"".join([*kept, data[at:]])
+
+
+def _compressed(metadata: parquet.FileMetaData) -> Iterator[tuple[int, int]]:
+    """Where the compressed chunks of a file lie."""
+    for group in range(metadata.num_row_groups):
+        for at in range(metadata.num_columns):
+            chunk = metadata.row_group(group).column(at)
+            if chunk.compression != "UNCOMPRESSED":
+                first = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
+                yield first, first + chunk.total_compressed_size
+
+
+def joined(leaves: Iterable[pa.Array]) -> bytes:
+    """The bytes of all texts among some leaves, one behind the other."""
+    return _PARTING.join(map(_buffer, filter(is_text, leaves)))
+
+
+def is_text(leaf: pa.Array) -> bool:
+    return bool(pa.types.is_string(leaf.type) or pa.types.is_large_string(leaf.type))
+
+
+def leaves(column: pa.Array) -> Iterator[pa.Array]:
+    """What is within lists, structs, maps and dictionaries, each field by itself; a column that is not nested, itself.
+    Every value is in it at least once."""
+    if isinstance(column, pa.ExtensionArray):
+        yield from leaves(column.storage)
+    elif isinstance(column, pa.DictionaryArray):
+        yield from leaves(column.dictionary)
+    elif isinstance(column, pa.StructArray):
+        for at in range(column.type.num_fields):
+            yield from leaves(column.field(at))
+    elif isinstance(column, pa.MapArray):
+        yield from leaves(column.keys)
+        yield from leaves(column.items)
+    elif isinstance(column, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray):
+        yield from leaves(column.values)
+    else:
+        yield column
+
+
+def _buffer(texts: pa.Array) -> bytes:
+    if not len(texts):
+        return b""
+    _, offsets, data = texts.buffers()
+    kind = np.int64 if pa.types.is_large_string(texts.type) else np.int32
+    bounds = np.frombuffer(offsets, kind)
+    return bytes(memoryview(data)[bounds[texts.offset] : bounds[texts.offset + len(texts)]]) if data else b""
 
 
 def values(column: pa.Array) -> pl.Series:
@@ -40,17 +102,6 @@ def whole(column: pa.Array) -> pl.Series:
     """A column of texts, row by row."""
     found = pl.Series("", pl.from_arrow(column))
     return found.cast(pl.String)
-
-
-def leaves(column: pl.Series) -> Iterator[pl.Series]:
-    """What is within lists and structs, each field by itself; a column that is not nested, itself."""
-    if isinstance(column.dtype, pl.Struct):
-        for name in column.struct.fields:
-            yield from leaves(column.struct.field(name))
-    elif isinstance(column.dtype, pl.List | pl.Array):
-        yield from leaves(column.explode())
-    else:
-        yield column
 
 
 def numbers(column: pl.Series) -> pl.Series:

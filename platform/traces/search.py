@@ -24,6 +24,7 @@ import pyarrow as pa
 from customer360.platform.traces import AROUND, Traces, columns
 
 PIECE = 1 << 20  # bytes that are looked at together
+_PIECES = 64  # whose bytes are copied at once
 DEEPEST = 4  # packed within packed
 _WORTH_KNOWING = 1 << 16  # bytes from which on a content is known again by its digest
 _WINDOW = 4096  # bytes
@@ -56,6 +57,7 @@ _UNKNOWN = (
     ValueError,
     OverflowError,
 )
+_WORTH_JOINING = 1 << 20  # bytes of texts: who looks at them at once takes milliseconds to begin
 _WIDE = re.compile(rb"\0[^\0]\0")  # two characters, each beside a zero
 Reader = Callable[[Path], Iterable[pl.Series]]
 
@@ -123,42 +125,70 @@ def in_bytes(traces: Traces, data: bytes, place: str) -> Hit | None:
 
 def _in_raw(traces: Traces, data: bytes) -> set[str]:
     """Bytes as Latin-1, in which each is a character; once more without zeros where they part characters, as in
-    UTF-16. Windows overlap, so that only those in which a value may stand are looked at closely."""
+    UTF-16. Pieces and windows overlap, so that only those in which a value may stand are looked at closely."""
     found: set[str] = set()
-    for at in range(0, max(len(data), 1), PIECE):
-        piece = data[max(at - AROUND, 0) : at + PIECE]
-        views = [piece[max(start - AROUND, 0) : start + _WINDOW] for start in range(0, max(len(piece), 1), _WINDOW)]
-        if b"\0" in piece:
-            wide = range(0, len(piece), 2 * _WINDOW)
-            parts = (piece[max(start - 2 * AROUND, 0) : start + 2 * _WINDOW] for start in wide)
-            views += [part.replace(b"\0", b"") for part in parts if _WIDE.search(part)]
-        for text in traces.suspects(pl.Series([view.decode("latin-1") for view in views], dtype=pl.String)):
-            found |= traces.kinds_in(text) | traces.kinds_in(text.encode("latin-1").decode("utf-8", "ignore"))
+    starts = range(0, max(len(data), 1), PIECE)
+    for group in (starts[at : at + _PIECES] for at in range(0, len(starts), _PIECES)):
+        pieces = [data[max(at - AROUND, 0) : at + PIECE] for at in group]
+        is_worth = len(data) >= PIECE
+        suspected = traces.suspected(pa.array(pieces, pa.large_binary())) if is_worth else [True]
+        for piece, is_suspected in zip(pieces, suspected, strict=True):
+            views = _windows(piece, _WINDOW, AROUND) if is_suspected else []
+            if b"\0" in piece:
+                wide = _windows(piece, 2 * _WINDOW, 2 * AROUND)
+                views += [part.replace(b"\0", b"") for part in wide if _WIDE.search(part)]
+            for text in traces.suspects(pl.Series([view.decode("latin-1") for view in views], dtype=pl.String)):
+                found |= traces.kinds_in(text) | traces.kinds_in(text.encode("latin-1").decode("utf-8", "ignore"))
     return found
+
+
+def _windows(piece: bytes, size: int, around: int) -> list[bytes]:
+    return [piece[max(start - around, 0) : start + size] for start in range(0, max(len(piece), 1), size)]
 
 
 def _in_batch(traces: Traces, batch: pa.RecordBatch) -> set[str]:
     """Rows of a table: what is alike in all columns is looked at together, since each look costs."""
-    held = [columns.values(column) for column in batch.columns]
-    parts = [list(columns.leaves(each)) for each in held]
-    every = [leaf for leaves in parts for leaf in leaves]
-    texts = _joined(leaf.cast(pl.String) for leaf in every if leaf.dtype in (pl.String, pl.Categorical, pl.Enum))
-    numbers = _joined(columns.numbers(leaf) for leaf in every if leaf.dtype.is_numeric())
-    found = traces.among(texts) | traces.in_numbers(numbers)
+    parts = [list(columns.leaves(column)) for column in batch.columns]
+    every = [columns.values(leaf) for leaves in parts for leaf in leaves if not columns.is_text(leaf)]
+    found = traces.in_numbers(_joined(columns.numbers(leaf) for leaf in every if leaf.dtype.is_numeric()))
     for leaf in every:
         if leaf.dtype == pl.Binary:
             found |= _in_blobs(traces, leaf.drop_nulls().unique())
-    if traces.has_half(texts):  # of a name whose other half may stand beside it
-        found |= _beside(traces, batch, held, parts)
+    return found | _in_texts(traces, batch, parts)
+
+
+def _in_texts(traces: Traces, batch: pa.RecordBatch, parts: list[list[pa.Array]]) -> set[str]:
+    """Columns of texts: all values of one at once, as bytes, where they are ASCII; value by value what is suspected so,
+    and what is not ASCII."""
+    texts = [[columns.values(leaf) for leaf in leaves if columns.is_text(leaf)] for leaves in parts]
+    every = _joined(leaf for leaves in texts for leaf in leaves)
+    if every.is_empty():
+        return set()
+    suspected, has_half = every, None
+    if every.estimated_size() >= _WORTH_JOINING:
+        plain = [columns.joined(leaves) for leaves in parts]
+        stored = pa.array(plain, pa.large_binary())
+        others = [[] if each.isascii() else _beyond_ascii(leaves) for each, leaves in zip(plain, texts, strict=True)]
+        kept = (w if is_all else rest for is_all, w, rest in zip(traces.suspected(stored), texts, others, strict=True))
+        suspected = _joined(leaf for leaves in kept for leaf in leaves)
+        every = _joined(leaf for leaves in others for leaf in leaves)
+        has_half = bool(traces.suspected_halves(stored).any())
+    found = traces.among(suspected)
+    if has_half or traces.has_half(every):  # of a name whose other half may stand beside it
+        found |= _beside(traces, batch, texts)
     return found
 
 
-def _beside(traces: Traces, batch: pa.RecordBatch, held: list[pl.Series], parts: list[list[pl.Series]]) -> set[str]:
+def _beyond_ascii(leaves: list[pl.Series]) -> list[pl.Series]:
+    return [leaf.filter(leaf.str.len_bytes() != leaf.str.len_chars()) for leaf in leaves]
+
+
+def _beside(traces: Traces, batch: pa.RecordBatch, texts: list[list[pl.Series]]) -> set[str]:
     """Kinds of what is told by several columns of a row, or by several fields of a nested one, together."""
     found: set[str] = set()
-    for column, leaves in zip(held, parts, strict=True):
-        texts = (leaf.cast(pl.String) for leaf in leaves if leaf.dtype in (pl.String, pl.Categorical, pl.Enum))
-        if column.dtype.is_nested() and traces.has_both(texts):
+    held = [columns.values(column) for column in batch.columns]
+    for column, leaves in zip(held, texts, strict=True):
+        if column.dtype.is_nested() and traces.has_both(leaves):
             found |= traces.among(column.to_frame("").select(pl.struct("").struct.json_encode()).to_series())
     names = [at for at, one in enumerate(held) if one.dtype == pl.String and traces.has_part(one)]
     if len(names) > 1:
@@ -189,7 +219,7 @@ def _in_blobs(traces: Traces, blobs: pl.Series) -> set[str]:
 
 def _parts(data: bytes, deep: int) -> Iterator[tuple[bytes | pa.RecordBatch, str]]:
     """The bytes, then what is packed in them; with each why something could not be opened, or nothing."""
-    yield data, ""
+    yield columns.outside(data) if data.startswith(_PARQUET) else data, ""
     try:
         if data.startswith(_PARQUET):
             for batch in columns.batches(data):

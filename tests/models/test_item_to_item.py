@@ -107,6 +107,24 @@ def test_nothing_known_gives_what_is_popular(fitted, snapshot) -> None:
     assert found["product_id"].to_list() == best["product_id"].head(5).to_list()
 
 
+def test_a_product_that_nobody_known_bought_is_in_no_list_whatever_the_model_learned(fitted, snapshot) -> None:
+    """Who refuses is not in what is scored: what only they bought is told to nobody, and moves no score."""
+    everything = snapshot["gold.interactions"]
+    product = item_to_item.predict(fitted, snapshot)["product_id"].mode().sort()[0]
+    refusing = everything.filter(pl.col("product_id") == product).select("person_id").unique()
+    allowed = base.Snapshot({"gold.interactions": everything.join(refusing, on="person_id", how="anti")}, CUT)
+    told = item_to_item.predict(fitted, allowed)
+    assert product not in set(told["product_id"])
+    never = fitted.within(fitted.products.filter(fitted.products != product))
+    assert item_to_item.predict(never, allowed).equals(told)
+    assert told.group_by("person_id", "mode").len()["len"].unique().to_list() == [5], "lists stay as long"
+
+
+def test_where_nobody_known_has_bought_anything_there_are_no_lists(fitted, snapshot) -> None:
+    views = snapshot["gold.interactions"].filter(kind="view")
+    assert item_to_item.predict(fitted, base.Snapshot({"gold.interactions": views}, CUT)).is_empty()
+
+
 def test_blocks_of_persons_do_not_change_the_lists(fitted, snapshot, monkeypatch) -> None:
     persons = [f"p{n:03}" for n in range(50)]
     whole = lists(fitted, snapshot, persons, "all")

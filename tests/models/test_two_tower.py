@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -102,6 +103,23 @@ def test_a_new_product_is_placed_by_its_words(fitted, snapshot) -> None:
     assert rank["p000", "x_a"] < rank["p000", "x_b"] and rank["p001", "x_b"] < rank["p001", "x_a"]
     long = two_tower.TwoTowerFitted(**{**vars(fitted), "params": PARAMS.model_copy(update={"k": 42})})
     assert {"x_a", "x_b"} < set(two_tower.predict(long, snapshot)["product_id"])
+
+
+def test_what_only_refusing_people_touched_is_known_by_its_words_alone(fitted, snapshot) -> None:
+    everything = snapshot["gold.interactions"]
+    refusing = everything.filter(pl.col("product_id") == "a03").select("person_id").unique()
+    allowed = everything.join(refusing, on="person_id", how="anti")
+    tables = {"gold.interactions": allowed, "silver.products": snapshot["silver.products"]}
+    told = two_tower.predict(fitted, base.Snapshot(tables, CUT))
+    at = fitted.products.index_of("a03")
+    others = {name: getattr(fitted, name).copy() for name in ("items", "hidden", "bias")}
+    for rows in others.values():
+        rows[at] = 9
+    fitted = replace(fitted, **others)
+    assert two_tower.predict(fitted, base.Snapshot(tables, CUT)).equals(told), "nothing that was learnt of it counts"
+    gone = snapshot["silver.products"].filter(pl.col("product_id") != "a03")
+    unlisted = two_tower.predict(fitted, base.Snapshot({**tables, "silver.products": gone}, CUT))
+    assert "a03" not in unlisted["product_id"]
 
 
 def test_recent_history_weighs_more(fitted) -> None:

@@ -152,6 +152,25 @@ def test_law_any_name_makes_a_pattern(first: str, last: str) -> None:
     assert who.betrays(None, f"{first}|{last}".encode("utf-8", "replace")) in (True, False)
 
 
+_WORDS = st.sampled_from(["POS/17", "a@x.org", "Irene", "Lee", "ıpek", "(202) 555-0147", "d-7", "a+b (c)"])
+_SAID = st.lists(
+    st.one_of(_WORDS, st.sampled_from(["17", "İRENE", "irene lee", "A@X.ORG", "2025550147", "IPEK", "\ufffd", "x"])),
+    max_size=6,
+)
+
+
+@given(_WORDS, _WORDS, _SAID, st.sampled_from([" ", ",", "", "|"]))
+def test_law_what_is_not_hinted_at_betrays_nobody(one: str, two: str, said: list[str], joint: str) -> None:
+    """Only what may name the subject is looked at closely: the answer is that of looking at each."""
+    who = Identifiers(frozenset({one}), frozenset({two}), frozenset({one, two}), names=frozenset({(one, two)}))
+    texts = [joint.join(said), "nobody", *said]
+    frame = pl.DataFrame({"source_system": ["POS"] * len(texts), "raw": [t.encode() for t in texts]})
+    kept = privacy._without_text("raw", who, frame)["raw"].to_list()
+    assert kept == [t.encode() for t in texts if not who.betrays("POS", t.encode())]
+    as_text = frame.with_columns(raw=pl.Series(texts))
+    assert privacy._without_text("raw", who, as_text)["raw"].to_list() == [raw.decode() for raw in kept]
+
+
 def test_a_refused_record_goes_by_both_names_and_not_by_one(lake: Lake) -> None:
     who = Identifiers(names=frozenset({("ann", "lee")}))
     assert who.betrays("POS", b'{"FIRST_NAME":"ANN","CITY":"X","LAST_NAME":"Lee"}') and who.betrays(None, b"9,Lee,Ann")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import logging
 import threading
@@ -110,3 +112,33 @@ def test_a_line_in_columns_is_an_event_for_programs(
     entry = json.loads(capsys.readouterr().err)
     assert (entry["event"], entry["node"], entry["rows"]) == ("built", "gold.x", 1234)
     assert entry["message"] == "built gold.x 1,234 rows"
+
+
+def test_a_line_that_callers_cause_is_written_once_a_while_with_how_many_there_were(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(telemetry.time, "monotonic", lambda: now[0])
+    log = logging.getLogger("tests.sparing")
+    log.addFilter(telemetry.Repeats())
+    for at in range(150):
+        now[0] = at
+        log.warning("invalid request from port %d", at)
+        log.error("another kind")
+    said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert said == [
+        "invalid request from port 0",
+        "invalid request from port 60 (59 more of these in between)",
+        "invalid request from port 120 (59 more of these in between)",
+    ]
+    assert len(caplog.records) == 6
+
+
+def test_the_log_follows_the_standard_error(fresh_log: None, capsys: pytest.CaptureFixture[str]) -> None:
+    first = io.StringIO()
+    with contextlib.redirect_stderr(first):
+        telemetry.configure()
+        telemetry.event("one")
+    first.close()
+    telemetry.event("two")
+    assert capsys.readouterr().err.splitlines() == ["two"]

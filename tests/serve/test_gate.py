@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from customer360.platform import access, audit
+from customer360.platform.backup import marks
 from customer360.platform.settings import ServeSettings, Settings
 from customer360.serve import front, gate
 from customer360.serve.app import build_app
@@ -223,13 +225,28 @@ def test_callers_cannot_set_the_time_out_and_serves_own_errors_are_problems() ->
     status, answer = exchanged(front.Front(proxy), scope, nothing())
     assert seen == [{b"x-api-key": b"k"}]
     assert status == 408 and "Idempotency-Key" in answer["detail"]
+
+
+def test_sockets_of_rays_proxy_are_as_patient_as_those_of_the_plain_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    from uvicorn.config import Config
+    from uvicorn.protocols.http import auto
+
+    monkeypatch.setattr(auto, "AutoHTTPProtocol", auto.AutoHTTPProtocol)
+    monkeypatch.setenv(front.HEAD_SECONDS, "3")
     assert [m.cls for m in front.middlewares()] == [front.Front]
+    config = Config(app="none:app", log_config=None)  # as Ray makes it, which names no protocol
+    with contextlib.suppress(SystemExit, ImportError):
+        config.load()
+    assert config.http_protocol_class.__name__ == "PatientProtocol"
 
 
 def test_what_stands_before_the_proxy_is_loaded_in_no_time() -> None:
     """Ray gives a proxy up that is slow to start."""
     heavy = "polars", "duckdb", "fastapi", "pyarrow", "customer360.models"
-    script = f"import sys; import customer360.serve.front; sys.exit(any(m in sys.modules for m in {heavy!r}))"
+    script = f"""import sys
+from customer360.serve import front
+front.middlewares()
+sys.exit(any(m in sys.modules for m in {heavy!r}))"""
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
@@ -306,3 +323,25 @@ def test_no_answer_leads_to_the_host_that_the_caller_says(client: Any, path: str
 def test_a_refused_method_names_all_that_the_path_has(client: Any) -> None:
     assert client("steward").delete("/v1/rights").headers["allow"] == "GET, POST"
     assert client("reader").put("/v1/people/p_ann").headers["allow"] == "GET"
+
+
+def test_while_a_restore_has_not_ended_a_running_server_tells_of_nobody(own_shop: Any) -> None:
+    """What is put in the place of a state folder that was moved away may hold who was erased since."""
+    own_shop.publish()
+    key = access.issue(own_shop.state, "one", "service")
+    client = TestClient(build_app(Settings(state=str(own_shop.state))), headers={"X-API-Key": key})
+    assert client.get("/v1/people/p_ann").status_code == 200
+    mark = own_shop.state / marks.MARK
+    for text in (marks.Mark("2026", "customer360 restore x").written(), b"{"):
+        mark.write_bytes(text)
+        for path in ("/v1/people/p_ann", "/v1/people/p_ann/scores", "/metrics", "/console/sign-in", "/v1/rights"):
+            answer = client.get(path)
+            assert answer.status_code == 503 and "restore" in answer.json()["detail"] and "p_ann" not in answer.text, (
+                path
+            )
+            assert answer.headers["Retry-After"] == "60"
+        health = client.get("/healthz")
+        assert health.status_code == 503 and "restore" in health.json()["stale_because"]
+        assert client.get("/docs").status_code == 200
+    mark.unlink()
+    assert client.get("/v1/people/p_ann").status_code == 200 and client.get("/healthz").status_code == 200

@@ -30,12 +30,12 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(state: Path, **settings: str) -> Iterator[int]:
+def serving(state: Path, log: int = subprocess.DEVNULL, **settings: str) -> Iterator[int]:
     port = free_port()
     told = {f"CUSTOMER360__SERVE__{name.upper()}": value for name, value in settings.items()}
     environment = {**os.environ, **told, "CUSTOMER360__STATE": str(state), "CUSTOMER360__SERVE__PORT": str(port)}
     command = [sys.executable, "-m", "customer360.serve.cli", "serve", "--plain"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=log) as process:
         try:
             end = time.monotonic() + 60
             while time.monotonic() < end:
@@ -84,6 +84,21 @@ def test_silent_sockets_keep_nobody_out_and_are_closed(own_shop: Any) -> None:
             with contextlib.suppress(OSError):
                 large.sendall(b"GET / HTTP/1.1\r\n" + b"X-A: " + b"a" * 300_000)
             assert is_closed(large)
+
+
+@pytest.mark.slow
+def test_callers_cannot_fill_the_log(own_shop: Any, tmp_path: Path) -> None:
+    own_shop.publish()
+    with open(tmp_path / "log", "wb") as log, serving(own_shop.state, log.fileno()) as port:
+        for n in range(120):
+            with socket.create_connection(("127.0.0.1", port), 10) as each, contextlib.suppress(OSError):
+                each.sendall((b"\x16\x03 no HTTP\r\n\r\n", b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n"
+                              b"Connection: upgrade\r\nHost: a\r\n\r\n")[n % 2])  # fmt: skip
+                each.recv(100)
+        assert status(port) == 200
+    said = (tmp_path / "log").read_text()
+    assert "Invalid HTTP request" in said, "it is told of"
+    assert len(said.splitlines()) < 20, said
 
 
 def is_closed(each: socket.socket) -> bool:

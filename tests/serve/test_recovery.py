@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,10 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner, Result
 
 from customer360.platform import access, privacy, restrictions
-from customer360.platform.backup import Repository
+from customer360.platform.backup import BackupError, Repository, marks
 from customer360.platform.backup.trees import FolderTree
 from customer360.platform.lake import Lake
+from customer360.serve import app as application
 from customer360.serve import jobs, recovery
 from customer360.serve.app import build_app
 from customer360.serve.cli import app
@@ -303,6 +306,32 @@ def test_nothing_of_a_lake_that_is_not_shown_to_be_this_one_is_carried(shop: Any
     shutil.rmtree(tmp_path / "new")
     lake, _ = restored(tmp_path, "--erasures", str(tmp_path / "lake"))
     assert restrictions.restrictions(lake) == {"POS/3": {"EMAIL"}}, "who names it says that it is"
+
+
+@pytest.mark.parametrize("data", [b'["a', b""])
+def test_a_named_list_that_is_cut_stops_a_restore_that_would_bring_people_back(
+    shop: Any, tmp_path: Path, erased_again: list[str], data: bytes
+) -> None:
+    assert customer360(tmp_path, "backup", str(tmp_path / "backups")).exit_code == 0
+    privacy.remember_erasure(shop.lake, ["POS/2"])
+    good = shop.lake.get("_erasures/digests.json")
+    shop.lake.put("_erasures/digests.json", data)
+    into, named = str(tmp_path / "new"), str(tmp_path / "lake")
+    words = ("restore", str(tmp_path / "backups"), "--into", into, "--erasures", named)
+    said = str(customer360(tmp_path, *words).exception)
+    assert f"{named}: " in said and "without it whoever was erased would be back" in said
+    assert not (tmp_path / "new").exists() and erased_again == []
+    shop.lake.put("_erasures/digests.json", good)
+    assert customer360(tmp_path, *words).exit_code == 0 and erased_again == ["p_bob"]
+
+
+def test_ray_serves_nothing_of_half_a_restore(shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`serve run` builds the application from its file and asks no command of ours."""
+    (shop.state / marks.MARK).write_bytes(marks.Mark("2026", "customer360 restore x").written())
+    monkeypatch.setenv("CUSTOMER360__STATE", str(shop.state))
+    monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace(serve=None))
+    with pytest.raises(BackupError, match="go on with `customer360 restore x`"):
+        application.application(application.Arguments())
 
 
 def test_a_lake_with_another_secret_is_another_one(shop: Any, tmp_path: Path) -> None:

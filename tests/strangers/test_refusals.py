@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from dataclasses import dataclass
+from datetime import date, timedelta
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,12 @@ RECEIPTS = (
     "TRANSACTION_ID,CUSTOMER_ID,TRANSACTION_DATE,TRANSACTION_TYPE,TOTAL_AMOUNT,CURRENCY,CHANNEL,TRANSACTION_STATUS"
 )
 LETTERS = "ENGAGEMENT_ID,CAMPAIGN_ID,CUSTOMER_ID,ENGAGEMENT_TYPE,ENGAGEMENT_ACTION,ENGAGEMENT_DATE"
-NAMES = ("Adler", "Birk", "Cohn", "Dorn", "Esch", "Falk", "Gros", "Heil", "Igel", "Jung")
+SYLLABLES = tuple(a + b + c for a, b, c in product("bdfgklmnprstvw", "aeiou", "lnrsk"))
+
+
+def spread(n: int) -> str:
+    """A syllable; neighbours share none."""
+    return SYLLABLES[n * 113 % len(SYLLABLES)]
 
 
 @dataclass
@@ -89,9 +95,11 @@ class Shop:
 
     @staticmethod
     def customer(n: int) -> str:
-        first, last = (f"{NAMES[i % 10]}{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}" for i in (n // 10, n))
-        born = f"{1950 + n % 50}-0{1 + n % 9}-1{n % 9}"
-        return f"C{n},{first},{last},canarymail{n}@shop.example,{born},{NAMES[n % 7]}weg {n},Ulm,8907{n % 10}"
+        """No two of some thousands are alike enough to be one person: names, birth dates and addresses spread."""
+        first, last = (spread(7 * n + at) + spread((331 + at) * (n // 350) + n) for at in (0, 5))
+        born = date(1940, 1, 1) + timedelta(days=8191 * n % 21900)
+        home = f"{spread(17 * n).capitalize()}weg {n},{spread(29 * n + 3).capitalize()}stadt,{10000 + 7919 * n % 90000}"
+        return f"C{n},{first.capitalize()},{last.capitalize()},canarymail{n}@shop.example,{born},{home}"
 
     def consent(self, name: str, rows: list[str]) -> None:
         head = "PREFERENCE_ID,CUSTOMER_ID,PREFERENCE_TYPE,PREFERENCE_VALUE,PREFERENCE_DATE,PREFERENCE_STATUS"
@@ -108,7 +116,8 @@ class Shop:
 
     def said(self, *words: str, code: int = 0) -> str:
         result = CliRunner().invoke(cli.app, [*words, "--config", str(self.config)])
-        assert result.exit_code == code, result.output or repr(result.exception)
+        if result.exit_code != code:
+            raise AssertionError(f"{words}: exit code {result.exit_code}\n{result.output}") from result.exception
         return result.output
 
     def persons(self, *refusals: str) -> dict[str, int]:
@@ -209,6 +218,9 @@ def test_what_only_a_refusing_person_knows_reaches_nothing_that_it_may_not(
     shop.refuse("2026-05-20")  # after the last day of sales: no profile is as of it
     shop.said("run")
     assert denied(shop.lake)["person_id"].n_unique() == len(shop.refusing)
+    listed = set(shop.lake.scan("gold.recommendations").collect()["product_id"])
+    assert "CANARY0Q" in listed, "the model of before is in use"
+    assert not listed & {f"CANARY{n}Q" for n in shop.persons(*PERSONAL).values()}, "what only they bought is in no list"
     withheld_everywhere(shop)
     withheld_in_answers(shop)
     withheld_from_files(shop)

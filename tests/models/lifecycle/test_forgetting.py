@@ -7,6 +7,7 @@ import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -106,3 +107,22 @@ def test_a_link_that_leads_elsewhere_stays_for_the_proof_to_name(store: Path, tm
     link.symlink_to(elsewhere)
     forget(tmp_path / "artifacts", None, WHO, MASK)
     assert link.exists() and elsewhere.read_bytes() == b"\0ann@x.test"
+
+
+def test_a_disk_too_full_to_compact_the_database_leaves_no_text_in_its_pages(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(sqlite3.Connection):
+        def execute(self, sql: str, *given: Any) -> sqlite3.Cursor:
+            if sql == "VACUUM":
+                raise sqlite3.OperationalError("database or disk is full")
+            return super().execute(sql, *given)
+
+    connect, database = sqlite3.connect, store / "mlflow.db"
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", lambda *given, **named: connect(*given, **named, factory=Full))
+        with pytest.raises(ModelError, match=r"cannot be taken out \(database or disk is full\); erase again"):
+            forget(store / "artifacts", database, WHO, MASK)
+    for text in (b"why ann@x.test", b"Quorvexly"):
+        assert text not in database.read_bytes()
+    assert forget(store / "artifacts", database, WHO, MASK).texts == 0

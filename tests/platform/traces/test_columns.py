@@ -11,9 +11,11 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pyarrow import parquet
 
-from customer360.platform.traces import Traces, Value, columns
+from customer360.platform.traces import Traces, Value, columns, search
 from customer360.platform.traces.search import in_bytes
 
 WHO = Traces.of(
@@ -59,14 +61,51 @@ LACKS: dict[str, Any] = {
 
 @pytest.mark.parametrize("codec", ["NONE", "ZSTD"])
 @pytest.mark.parametrize("dictionary", [True, False])
+@pytest.mark.parametrize("at_once", [0, 1 << 30])
 @pytest.mark.parametrize("name", [*HOLDS, *LACKS])
-def test_values_are_found_whatever_the_type_and_the_writer(name: str, dictionary: bool, codec: str) -> None:
+def test_values_are_found_whatever_the_type_and_the_writer(
+    name: str, at_once: int, dictionary: bool, codec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "_WORTH_JOINING", at_once)
     column, kinds = HOLDS.get(name) or (LACKS[name], set())
     data = io.BytesIO()
     table = pa.table({"dotted.name": column})
     parquet.write_table(table, data, use_dictionary=dictionary, compression=codec, write_statistics=False)
     found = in_bytes(WHO, data.getvalue(), "")
     assert (set(found.kinds) if found else set()) == kinds and (found is None or not found.unread)
+
+
+SPELT = ["ann@x.test", "ANN@X.TEST", "ann%40x.test", "202 555-0147", "(202)\u2009555\u00a00147", "202\x85555\x0b0147",
+         "o\\'neil straße 5", "O&#39;NEIL STRASSE 5", "O'neil Stra\u1e9ee 5", "jörg@x.test", "JO\u0308RG@X.TEST",
+         "j\\u00f6rg@x.test", "\u212aim\u017fen7", "kimsen7", "нина@x.test", "НИНА@x.test", "a\\b\\smith"]  # fmt: skip
+WANTED = ["ann@x.test", "jörg@x.test", "нина@x.test"]
+
+
+@given(
+    values=st.lists(st.sampled_from([*SPELT, "nobody", "Ünder", "x" * 50]), max_size=8),
+    joint=st.sampled_from(["", " ", "é", "\x0b"]),
+    dictionary=st.booleans(),
+)
+def test_texts_at_once_and_one_by_one_tell_the_same(values: list[str], joint: str, dictionary: bool) -> None:
+    told = [Value("e-mail", (w,)) for w in WANTED] + [Value("phone", ("2025550147",)), Value("device", ("kimsen7",)),
+            Value("address", ("O'Neil Straße 5",)), Value("person", ("a\\b\\smith",))]  # fmt: skip
+    who = Traces.of(told)
+    column = pa.array([f"{joint}{value}{joint}" for value in values], pa.string())
+    batch = pa.record_batch({"c": column.dictionary_encode() if dictionary else column})
+    found = []
+    for at_once in (0, 1 << 30):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(search, "_WORTH_JOINING", at_once)
+            found.append(search._in_batch(who, batch))
+    assert found[0] == found[1]
+
+
+def test_what_is_compressed_is_not_looked_at_twice() -> None:
+    data = io.BytesIO()
+    parquet.write_table(pa.table({"c": pa.array(FILLING), "d": pa.array(range(MANY))}), data, compression="ZSTD")
+    left = columns.outside(data.getvalue())
+    assert len(left) < len(data.getvalue()) / 3 and left.startswith(b"PAR1") and left.endswith(b"PAR1")
+    assert columns.outside(b"PAR1 and no more") == b"PAR1 and no more"
 
 
 @pytest.mark.parametrize("apart", [True, False])

@@ -69,3 +69,21 @@ def test_a_warehouse_is_read_by_its_rows_and_its_free_blocks_are_no_proof(tmp_pa
         star.execute(f"CREATE TABLE s.t AS SELECT '{canaries.MAIL}' AS mail FROM range(3)")
     found = in_file(WHO, file, file.name, {MARK: rows_as_texts})
     assert found is not None and "e-mail" in found.kinds and not found.unread
+
+
+LARGE = ("ann@x.test", "JÖRG@x.test", "J%C3%96RG@X.TEST", "µ-Öl straße 5", "(202)\x85555\xa00147", "nobody", "ann@x")
+
+
+@pytest.mark.parametrize("said", LARGE)
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16-le"])
+def test_large_files_are_looked_at_as_small_ones(monkeypatch: pytest.MonkeyPatch, said: str, encoding: str) -> None:
+    values = [Value("e-mail", ("ann@x.test",)), Value("e-mail", ("jörg@x.test",)), Value("phone", ("2025550147",)),
+              Value("address", ("\u03bc-öl Straße 5",))]  # fmt: skip
+    filling, told = " row of somebody else,".encode(encoding) * 40, f" {said} ".encode(encoding)
+    found = []
+    for piece in (1 << 20, 256):
+        monkeypatch.setattr("customer360.platform.traces.search.PIECE", piece)
+        hit = in_bytes(Traces.of(values), filling + told + filling, "")
+        found.append(hit.kinds if hit else ())
+    assert found[0] == found[1]
+    assert bool(found[0]) != (said in ("nobody", "ann@x")) or said.startswith("µ")

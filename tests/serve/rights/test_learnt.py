@@ -47,10 +47,14 @@ def test_runs_and_versions_say_so_and_the_champion_still_loads(tmp_path: Path, m
     client = mlflow.MlflowClient(registry.uri)
     client.log_text(logged.run_id, "row of ann@x.test", "rows/example.txt")
     client.set_tag(logged.run_id, "why", "asked by ann@x.test")
+    left = tmp_path / "state/mlflow/artifacts/1" / ("f" * 32) / "artifacts/rows.txt"
+    left.parent.mkdir(parents=True)
+    left.write_text("of a run that `mlflow gc` took away: ann@x.test")
     lake = Lake(str(tmp_path / "lake"))
     settings = Settings(lake=LakeSettings(root=lake.root), state=str(tmp_path / "state"))
     changed = forget_in_models(settings, lake, [ANN])
-    assert changed == {"model store, rewritten (files)": 1, "model store, texts": 1}
+    assert changed == {"model store, rewritten (files)": 2, "model store, texts": 1}
+    assert left.read_text().endswith("took away: •••"), "nobody is left to tag, and nothing of the person"
     held = [f for f in (tmp_path / "state").rglob("*") if f.is_file() and b"ann@x.test" in f.read_bytes()]
     assert held == []
     tags = client.get_run(logged.run_id).data.tags

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from datetime import date
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from customer360.models.identity.erasure import UnknownPerson
 from customer360.platform import audit, privacy, restrictions
-from customer360.platform.errors import ConfigError, Customer360Error
+from customer360.platform.errors import ConfigError, Customer360Error, LakeLocked
 from customer360.platform.lake import Lake
 from customer360.platform.ledger import Run
 from customer360.platform.privacy import Identifiers
@@ -167,6 +168,25 @@ def test_a_request_waits_for_an_erasure_that_is_under_way(settings: Settings, la
         requests.forget_person(settings, {"p_ann"}, privacy.person_digest(lake, "p_ann"))
     other.join(10)
     assert faults == [f"request {number} is closed already"]
+
+
+def test_a_request_gives_up_in_a_sentence_and_an_erasure_waits_as_long_as_it_takes(settings: Settings) -> None:
+    is_held, may_go = threading.Event(), threading.Event()
+
+    def holding() -> None:
+        with requests.held(settings):
+            is_held.set()
+            may_go.wait(30)
+
+    other = threading.Thread(target=holding)
+    other.start()
+    is_held.wait(30)
+    with pytest.raises(LakeLocked, match="by an erasure or another request; try again"), requests.held(settings, 0.1):
+        pass
+    threading.Timer(0.3, may_go.set).start()
+    with requests.held(settings, patience=math.inf):
+        assert may_go.is_set(), "only when the other was done"
+    other.join()
 
 
 def test_who_is_being_erased_can_ask_for_nothing_else(settings: Settings, lake: Lake) -> None:
