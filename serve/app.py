@@ -274,16 +274,24 @@ def start(configured: Settings, *, plain: bool = False) -> None:
 
 
 def _tell_first_key(state: Path) -> None:
-    """A terminal is read by who started the server; what else output goes to is kept, and read by others."""
-    key = access.ensure_first_key(state)
+    """A terminal is read by who started the server; what else output goes to is kept, and read by others.
+
+    A server that a command started answers that command: the first key waits for who starts one.
+    """
+    if orphans.is_started_by_a_command():
+        return
+    file, key = state / FIRST_KEY, access.ensure_first_key(state)
     if key and sys.stdout.isatty():
         print(f"first API key (role admin), shown only now: {key}", flush=True)
-    elif key:
-        file = state / FIRST_KEY
+        return
+    if key:
         file.unlink(missing_ok=True)
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as handle:
             handle.write(f"{key}\n")
+    if file.exists():
         print(f"first API key (role admin) in {file}: read it, then delete the file", flush=True)
+    else:
+        print("API keys: `customer360 key list`, a new one: `customer360 key issue NAME --role ROLE`", flush=True)
 
 
 def _run_plain(configured: Settings) -> None:

@@ -170,7 +170,8 @@ def test_first_start_shows_a_working_admin_key_once(
     key = capsys.readouterr().out.split()[-1]
     assert access.verify(tmp_path, key).role == "admin"
     application.start(configured, plain=True)
-    assert capsys.readouterr().out == ""
+    said = capsys.readouterr().out
+    assert "customer360 key issue" in said and key not in said
 
 
 def test_without_a_terminal_the_first_key_goes_to_a_file_of_its_own(
@@ -182,6 +183,23 @@ def test_without_a_terminal_the_first_key_goes_to_a_file_of_its_own(
     key = file.read_text().strip()
     assert access.verify(tmp_path, key).role == "admin" and file.stat().st_mode & 0o777 == 0o600
     assert str(file) in said and key not in said
+    application.start(Settings(state=str(tmp_path), serve=ServeSettings(port=free_port())), plain=True)
+    assert str(file) in capsys.readouterr().out, "whoever starts it next is told where the key is"
+
+
+def test_the_server_of_a_demo_leaves_the_first_key_to_whoever_starts_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(application, "_run_plain", lambda configured: None)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    configured = Settings(state=str(tmp_path), serve=ServeSettings(port=free_port()))
+    access.issue(tmp_path, "demo", "service")
+    with monkeypatch.context() as demo:
+        demo.setenv("CUSTOMER360_ENDS_WITH", str(os.getppid()))
+        application.start(configured, plain=True)
+    assert capsys.readouterr().out == "" and not (tmp_path / application.FIRST_KEY).exists()
+    application.start(configured, plain=True)
+    assert access.verify(tmp_path, capsys.readouterr().out.split()[-1]).role == "admin"
 
 
 def free_port() -> int:
