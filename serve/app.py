@@ -29,6 +29,7 @@ from prometheus_client import (
     generate_latest,
 )
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -42,7 +43,7 @@ from customer360.serve.api import identity, people, policy, recommendations, ref
 from customer360.serve.api.errors import EVERYWHERE, described, explained
 from customer360.serve.api.policy import KnownCaller
 from customer360.serve.console import pages, steward
-from customer360.serve.gate import Gate
+from customer360.serve.gate import Gate, place_of
 from customer360.serve.problems import HANDLERS
 from customer360.serve.publication import freshness
 from customer360.serve.publication.indexes import Indexes
@@ -170,6 +171,10 @@ def build_app(configured: Settings) -> FastAPI:
 def _handler(answer: Callable[[Any], Response]) -> Callable[[Request, Exception], Any]:
     async def handle(request: Request, fault: Exception) -> Response:
         response = answer(fault)
+        if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(
+            fault, HTTPException | NotPublished
+        ):
+            telemetry.log.error(f"an answer failed: {place_of(fault)}")
         if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             response.headers["Allow"] = ", ".join(_methods(request))
         return response
@@ -230,12 +235,27 @@ def application(args: Arguments) -> "serve.Application":
     return _deployment(settings.load(args.config))
 
 
+def _placed(configured: Settings) -> Settings:
+    """The settings without relative places: replicas may run in another directory than the one that they refer to."""
+
+    def absolute(place: str) -> str:
+        return place if "://" in place else str(Path(place).absolute())
+
+    return configured.model_copy(
+        update={
+            "state": absolute(configured.state),
+            "landing": absolute(configured.landing),
+            "lake": configured.lake.model_copy(update={"root": absolute(configured.lake.root)}),
+            "rules": {kind: absolute(str(settings.find(file))) for kind, file in configured.rules.items()},
+        }
+    )
+
+
 def _deployment(configured: Settings) -> "serve.Application":
     from ray import serve
 
     marks.refuse([tree_at(configured.state)])
-    # Replicas may run in another directory than the one that relative settings refer to.
-    placed = configured.model_copy(update={"state": str(Path(configured.state).absolute())})
+    placed = _placed(configured)
     limits = placed.serve
 
     def replica() -> FastAPI:

@@ -1,5 +1,6 @@
 """The application: who gets in, what it says of itself, and that it follows publications."""
 
+import inspect
 import logging
 import os
 import re
@@ -16,11 +17,13 @@ from typing import Any
 
 import pytest
 import yaml
+from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
 from customer360.platform import access, online
 from customer360.platform.settings import ServeSettings, Settings
 from customer360.serve import app as application
+from customer360.serve.api import people, recommendations, scores, together
 from customer360.serve.app import build_app
 from customer360.serve.publication import freshness
 
@@ -153,6 +156,34 @@ def test_building_the_application_opens_and_imports_nothing(tmp_path: Path) -> N
     )
     assert subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=False).returncode == 0
     assert not list(tmp_path.iterdir())
+
+
+def test_replicas_are_told_no_place_that_depends_on_where_they_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "configs/rules").mkdir(parents=True)
+    (tmp_path / "configs/rules/identity.yaml").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    given = Settings(landing="in", state="state", rules={"identity": "rules/identity.yaml"})
+    placed = application._placed(given.model_copy(update={"lake": given.lake.model_copy(update={"root": "lake"})}))
+    assert (placed.state, placed.lake.root, placed.landing) == (
+        str(tmp_path / "state"), str(tmp_path / "lake"), str(tmp_path / "in"),
+    )  # fmt: skip
+    assert placed.rules == {"identity": str(tmp_path / "configs/rules/identity.yaml")}
+    remote = given.model_copy(update={"lake": given.lake.model_copy(update={"root": "s3://bucket/lake"})})
+    assert application._placed(remote).lake.root == "s3://bucket/lake"
+
+
+def test_whoever_asks_waits_for_no_thread() -> None:
+    """What every request asks first is answered where it came: a thread of the pool costs as much as the answer."""
+    routers = [module.router for module in (people, recommendations, scores, together)]
+    pending = [route.dependant for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    asked = {}
+    while pending:
+        of = pending.pop()
+        pending += of.dependencies
+        asked |= {part.call: part.call.__name__ for part in of.dependencies if inspect.isfunction(part.call)}
+    assert asked and not [name for call, name in asked.items() if not inspect.iscoroutinefunction(call)]
 
 
 def test_docs_page_is_served(tmp_path: Path) -> None:
