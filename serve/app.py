@@ -29,6 +29,7 @@ from prometheus_client import (
     generate_latest,
 )
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -42,7 +43,7 @@ from customer360.serve.api import hooks, identity, people, policy, recommendatio
 from customer360.serve.api.errors import EVERYWHERE, described, explained
 from customer360.serve.api.policy import KnownCaller
 from customer360.serve.console import pages, steward
-from customer360.serve.gate import Gate
+from customer360.serve.gate import Gate, place_of
 from customer360.serve.problems import HANDLERS
 from customer360.serve.publication import freshness
 from customer360.serve.publication.indexes import Indexes
@@ -175,6 +176,10 @@ def build_app(configured: Settings) -> FastAPI:
 def _handler(answer: Callable[[Any], Response]) -> Callable[[Request, Exception], Any]:
     async def handle(request: Request, fault: Exception) -> Response:
         response = answer(fault)
+        if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(
+            fault, HTTPException | NotPublished
+        ):
+            telemetry.log.error(f"an answer failed: {place_of(fault)}")
         if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             response.headers["Allow"] = ", ".join(_methods(request))
         return response
@@ -235,12 +240,27 @@ def application(args: Arguments) -> "serve.Application":
     return _deployment(settings.load(args.config))
 
 
+def _placed(configured: Settings) -> Settings:
+    """The settings without relative places: replicas may run in another directory than the one that they refer to."""
+
+    def absolute(place: str) -> str:
+        return place if "://" in place else str(Path(place).absolute())
+
+    return configured.model_copy(
+        update={
+            "state": absolute(configured.state),
+            "landing": absolute(configured.landing),
+            "lake": configured.lake.model_copy(update={"root": absolute(configured.lake.root)}),
+            "rules": {kind: absolute(str(settings.find(file))) for kind, file in configured.rules.items()},
+        }
+    )
+
+
 def _deployment(configured: Settings) -> "serve.Application":
     from ray import serve
 
     marks.refuse([tree_at(configured.state)])
-    # Replicas may run in another directory than the one that relative settings refer to.
-    placed = configured.model_copy(update={"state": str(Path(configured.state).absolute())})
+    placed = _placed(configured)
     limits = placed.serve
 
     def replica() -> FastAPI:
@@ -279,16 +299,24 @@ def start(configured: Settings, *, plain: bool = False) -> None:
 
 
 def _tell_first_key(state: Path) -> None:
-    """A terminal is read by who started the server; what else output goes to is kept, and read by others."""
-    key = access.ensure_first_key(state)
+    """A terminal is read by who started the server; what else output goes to is kept, and read by others.
+
+    A server that a command started answers that command: the first key waits for who starts one.
+    """
+    if orphans.is_started_by_a_command():
+        return
+    file, key = state / FIRST_KEY, access.ensure_first_key(state)
     if key and sys.stdout.isatty():
         print(f"first API key (role admin), shown only now: {key}", flush=True)
-    elif key:
-        file = state / FIRST_KEY
+        return
+    if key:
         file.unlink(missing_ok=True)
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as handle:
             handle.write(f"{key}\n")
+    if file.exists():
         print(f"first API key (role admin) in {file}: read it, then delete the file", flush=True)
+    else:
+        print("API keys: `customer360 key list`, a new one: `customer360 key issue NAME --role ROLE`", flush=True)
 
 
 def _run_plain(configured: Settings) -> None:

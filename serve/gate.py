@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from customer360.platform import access, audit, telemetry
 from customer360.platform.access import Principal
 from customer360.platform.backup import marks
+from customer360.platform.errors import ConfigError, LakeError
 from customer360.platform.settings import ServeSettings
 from customer360.platform.telemetry import Repeats
 from customer360.serve.problems import answer_to
@@ -222,7 +223,10 @@ def _own_path(scope: Scope) -> str:
 
 
 def place_of(fault: Exception) -> str:
-    """Kind and place of a fault, without its words, which may hold data."""
+    """Kind and place of a fault, without its words, which may hold data; those of a lake or of settings name tables,
+    files and keys.
+    """
     frames = traceback.extract_tb(fault.__traceback__)
     at = f" in {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return f"{type(fault).__name__}{at}"
+    said = f": {fault}" if isinstance(fault, LakeError | ConfigError) else ""
+    return f"{type(fault).__name__}{at}{said}"

@@ -11,6 +11,11 @@ ENDS_WITH = "CUSTOMER360_ENDS_WITH"  # process id of the command, in the environ
 LOOK_SECONDS = 1.0
 
 
+def is_started_by_a_command() -> bool:
+    """Whether another command of ours started this server, for as long as it runs itself."""
+    return os.environ.get(ENDS_WITH, "").isdigit()
+
+
 def watch_parent() -> None:
     """Send this process SIGTERM once the command that started it, if one did, is no longer its parent."""
     parent = os.environ.get(ENDS_WITH, "")

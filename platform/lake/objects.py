@@ -142,7 +142,8 @@ class Listed:
 
 
 def listing(url: str, options: Mapping[str, str], prefix: str) -> tuple[list[Listed], list[str]]:
-    """Objects below ``prefix``, and the keys that were passed over, as no folder can have them (``pos//1.csv``).
+    """Objects below ``prefix``, and the keys that were passed over, as no folder can have them (``pos//1.csv``,
+    ``pos/../1.csv``).
 
     Raises:
         LakeError: there is such a key, and the kind of store cannot be listed around it.
@@ -180,11 +181,16 @@ def _listed_by_arrow(url: str, options: Mapping[str, str], prefix: str) -> tuple
         path = entry.path.removeprefix(root)
         if entry.type != fs.FileType.File:
             continue
-        if "//" in path:
+        if _is_no_path(path):
             passed_over.append(path)
         else:
             found.append(Listed(path, entry.size, moment_text(entry.mtime_ns or 0)))
     return found, passed_over
+
+
+def _is_no_path(key: str) -> bool:
+    """Whether obstore cannot name an object: a part of its key is empty or leads elsewhere, or has a control sign."""
+    return any(part in ("", ".", "..") for part in key.split("/")) or re.search(r"[\x00-\x1f\x7f]", key) is not None
 
 
 def moment_text(nanoseconds: int) -> str:

@@ -34,7 +34,7 @@ from customer360.platform.sources.grouping import (
     added,
     is_grouped,
 )
-from customer360.platform.sources.stated import made_by
+from customer360.platform.sources.stated import is_of, made_by
 from customer360.platform.sources.values import Reading
 
 PART_BYTES = 32 * 1024 * 1024  # of files, the records of which one unit groups
@@ -138,7 +138,8 @@ def is_stale(lake: Lake, name: str, source: Source) -> bool:
     outcomes, now = ledger.outcomes(lake, name), made_by(source)
     dropped = {seq for seq, outcome in outcomes.items() if outcome.dropped}
     made = [outcomes[b.seq].made_by if b.seq in outcomes else {} for b in batches if b.seq not in dropped]
-    return any(each != now for each in made) and json.loads(lake.get(_mark(name)) or b"{}") != now
+    mark = json.loads(lake.get(_mark(name)) or b"{}")
+    return not all(is_of(each, now) for each in made) and not is_of(mark, now)
 
 
 def _mark(name: str) -> str:

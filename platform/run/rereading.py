@@ -30,7 +30,7 @@ from customer360.platform.sources.base import Source, configured
 from customer360.platform.sources.bronze import IngestUnit, Landed
 from customer360.platform.sources.grouping import GROUPED, is_grouped
 from customer360.platform.sources.landing import Landing, landing_of
-from customer360.platform.sources.stated import made_by, reading_of
+from customer360.platform.sources.stated import is_of, made_by, reading_of
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,8 @@ def retry_changed(
 ) -> Reread | None:
     """Retry what failed under another mapping, reader or contract than today's: that may have been its fault."""
     now = made_by(configured(settings, name))
-    failed = [o for o in ledger.outcomes(lake, name).values() if o.made_by != now and any(i.failure for i in o.inputs)]
+    outcomes = ledger.outcomes(lake, name).values()
+    failed = [o for o in outcomes if not is_of(o.made_by, now) and any(i.failure for i in o.inputs)]
     return retry(lake, settings, name, executor, rules) if any(not o.dropped for o in failed) else None
 
 

@@ -139,7 +139,8 @@ class IngestUnit:
             done = _Progress(self.reading, done.columns, done.state, failure_text(fault))
             self._land(self._first_bytes(done.failure), 0, done)
         used = used_columns(self.source, done.columns, keyed=done.keyed)
-        if done.only_deletions:  # says nothing of the columns that records have
+        is_empty = not done.columns and not done.failure
+        if done.only_deletions or is_empty:  # says nothing of the columns that records have
             used = {"only_deletions": 1, **{f"columns|{column}": 1 for column in self.usual}}
         gone = [] if done.failure or done.keyed else [c for c in self.usual if f"columns|{c}" not in used]
         facts = dict(done.facts) | used
@@ -147,6 +148,7 @@ class IngestUnit:
         facts |= {f"lacking|{column}": facts.get("read", 0) for column in done.lacking if not done.failure}
         outcome = InputOutcome(self.address, facts, done.failure, done.state)
         warnings = tuple(self._vanished(column, done.columns) for column in gone if column not in done.lacking)
+        warnings += ("is empty: it has neither a header nor a record",) if is_empty and not done.keyed else ()
         staged, refused = tuple(done.staged), tuple(done.refused)
         return Landed(done.bronze, done.dead, facts, tuple(done.notes), outcome, warnings, staged, refused)
 

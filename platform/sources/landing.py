@@ -80,7 +80,7 @@ class Landing:
         with _answers():
             found, passed_over = listing(self.root, dict(self.options), start)
         for key in passed_over:
-            telemetry.log.warning(f"passed over the key {key!r} in {self.root}: no folder has an empty name; rename it")
+            telemetry.log.warning(f"passed over the key {key!r} in {self.root}: no file can have that path; rename it")
         for file in found:
             if not matches(file.path):
                 continue

@@ -327,8 +327,8 @@ def contract_faults(source: Source) -> list[str]:
 
 
 def made_by(source: Source) -> dict[str, str]:
-    """Fingerprints of what decides the rows of a source: its mapping, its reader's options, the columns of its
-    table.
+    """Fingerprints of what decides the rows of a source: its mapping, how values are read, its reader's options, the
+    columns of its table.
     """
     columns = {name: str(c.dtype) for name, c in tables.by_name(source.table).columns().items()}
     mapping: list[Any] = [source.mapping, source.group_by, source.where, source.system]
@@ -340,6 +340,12 @@ def made_by(source: Source) -> dict[str, str]:
     if source.join:
         mapping.append({name: join.model_dump(exclude={"sha256"}) for name, join in source.join.items()})
     parts: dict[str, Any] = {"mapping": mapping, "reader": source.reader_options(), "contract": columns}
+    parts["reading"] = [source.timezone, source.dates, source.decimal]
     parts |= {"join": [join.sha256 for join in source.join.values()]} if source.join else {}
     parts |= {"groups": "records kept"} if grouping.is_grouped(source) else {}
     return {k: hashlib.sha256(json.dumps(v, sort_keys=True).encode()).hexdigest()[:16] for k, v in parts.items()}
+
+
+def is_of(made: dict[str, str], now: dict[str, str]) -> bool:
+    """Whether rows were made as they would be now. What releases before took no print of is not judged."""
+    return bool(made) and all(made.get(part, print_) == print_ for part, print_ in now.items())

@@ -1,5 +1,6 @@
 """The application: who gets in, what it says of itself, and that it follows publications."""
 
+import inspect
 import logging
 import os
 import re
@@ -16,11 +17,13 @@ from typing import Any
 
 import pytest
 import yaml
+from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
 from customer360.platform import access, online
 from customer360.platform.settings import ServeSettings, Settings
 from customer360.serve import app as application
+from customer360.serve.api import people, recommendations, scores, together
 from customer360.serve.app import build_app
 from customer360.serve.publication import freshness
 
@@ -155,6 +158,34 @@ def test_building_the_application_opens_and_imports_nothing(tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
+def test_replicas_are_told_no_place_that_depends_on_where_they_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "configs/rules").mkdir(parents=True)
+    (tmp_path / "configs/rules/identity.yaml").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    given = Settings(landing="in", state="state", rules={"identity": "rules/identity.yaml"})
+    placed = application._placed(given.model_copy(update={"lake": given.lake.model_copy(update={"root": "lake"})}))
+    assert (placed.state, placed.lake.root, placed.landing) == (
+        str(tmp_path / "state"), str(tmp_path / "lake"), str(tmp_path / "in"),
+    )  # fmt: skip
+    assert placed.rules == {"identity": str(tmp_path / "configs/rules/identity.yaml")}
+    remote = given.model_copy(update={"lake": given.lake.model_copy(update={"root": "s3://bucket/lake"})})
+    assert application._placed(remote).lake.root == "s3://bucket/lake"
+
+
+def test_whoever_asks_waits_for_no_thread() -> None:
+    """What every request asks first is answered where it came: a thread of the pool costs as much as the answer."""
+    routers = [module.router for module in (people, recommendations, scores, together)]
+    pending = [route.dependant for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    asked = {}
+    while pending:
+        of = pending.pop()
+        pending += of.dependencies
+        asked |= {part.call: part.call.__name__ for part in of.dependencies if inspect.isfunction(part.call)}
+    assert asked and not [name for call, name in asked.items() if not inspect.iscoroutinefunction(call)]
+
+
 def test_docs_page_is_served(tmp_path: Path) -> None:
     assert TestClient(build_app(Settings(state=str(tmp_path)))).get("/docs").status_code == 200
 
@@ -170,7 +201,8 @@ def test_first_start_shows_a_working_admin_key_once(
     key = capsys.readouterr().out.split()[-1]
     assert access.verify(tmp_path, key).role == "admin"
     application.start(configured, plain=True)
-    assert capsys.readouterr().out == ""
+    said = capsys.readouterr().out
+    assert "customer360 key issue" in said and key not in said
 
 
 def test_without_a_terminal_the_first_key_goes_to_a_file_of_its_own(
@@ -182,6 +214,23 @@ def test_without_a_terminal_the_first_key_goes_to_a_file_of_its_own(
     key = file.read_text().strip()
     assert access.verify(tmp_path, key).role == "admin" and file.stat().st_mode & 0o777 == 0o600
     assert str(file) in said and key not in said
+    application.start(Settings(state=str(tmp_path), serve=ServeSettings(port=free_port())), plain=True)
+    assert str(file) in capsys.readouterr().out, "whoever starts it next is told where the key is"
+
+
+def test_the_server_of_a_demo_leaves_the_first_key_to_whoever_starts_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(application, "_run_plain", lambda configured: None)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    configured = Settings(state=str(tmp_path), serve=ServeSettings(port=free_port()))
+    access.issue(tmp_path, "demo", "service")
+    with monkeypatch.context() as demo:
+        demo.setenv("CUSTOMER360_ENDS_WITH", str(os.getppid()))
+        application.start(configured, plain=True)
+    assert capsys.readouterr().out == "" and not (tmp_path / application.FIRST_KEY).exists()
+    application.start(configured, plain=True)
+    assert access.verify(tmp_path, capsys.readouterr().out.split()[-1]).role == "admin"
 
 
 def free_port() -> int:

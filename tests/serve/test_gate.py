@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from starlette.testclient import TestClient
 
 from customer360.platform import access, audit
 from customer360.platform.backup import marks
+from customer360.platform.errors import LakeError, ModelError
 from customer360.platform.settings import ServeSettings, Settings
 from customer360.serve import front, gate
 from customer360.serve.app import build_app
@@ -104,6 +106,25 @@ def test_an_unknown_error_is_a_problem_without_its_words(published: Any, client:
         answer = TestClient(app, headers=client("reader").headers).get(f"/v1/faulty?kind={kind}")
         assert (answer.status_code, answer.headers["content-type"]) == (status, PROBLEM)
         assert "secret" not in answer.text
+
+
+def test_the_log_says_why_an_answer_failed(published: Any, client: Any, caplog: pytest.LogCaptureFixture) -> None:
+    app = build_app(Settings(state=str(published.state)))
+
+    @app.get("/v1/faulty")
+    async def faulty(kind: str) -> None:
+        raise {"lake": LakeError("silver.people does not exist in /lake yet"), "model": ModelError("of p_ann")}[kind]
+
+    log = logging.getLogger("customer360")
+    log.addHandler(caplog.handler)
+    try:
+        for kind in ("lake", "model"):
+            answer = TestClient(app, headers=client("reader").headers).get(f"/v1/faulty?kind={kind}")
+            assert answer.status_code == 503 and "the log says why" in answer.json()["detail"]
+        assert "LakeError in test_gate.py" in caplog.text and "silver.people does not exist" in caplog.text
+        assert "ModelError in test_gate.py" in caplog.text and "p_ann" not in caplog.text
+    finally:
+        log.removeHandler(caplog.handler)
 
 
 def test_every_answer_carries_the_headers_that_browsers_heed(published: Any) -> None:

@@ -152,6 +152,61 @@ def test_another_mapping_is_noticed_and_files_are_read_again(
     assert "read again" in outcomes[1].trail[0]
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [("timezone", "Asia/Tokyo", "2026-03-02 09:30"), ("dates", "day_first", "2/3/2026"), ("decimal", ",", None)],
+)
+def test_values_read_in_another_way_are_noticed_too(
+    stranger: Stranger, caplog: pytest.LogCaptureFixture, key: str, value: str, text: str | None
+) -> None:
+    line = sale("T1", '"1,234"').replace("2026-03-02T09:30:00Z", text or "2026-03-02T09:30:00Z")
+    stranger = stranger.with_source("till", TILL)
+    stranger.deliver("till/1.csv", [HEAD, line])
+    run(stranger, end="bronze.transactions")
+
+    def landed() -> Any:
+        return stranger.lake.scan("bronze.transactions").select("TRANSACTION_DATE", "TOTAL_AMOUNT").collect().row(0)
+
+    before = landed()
+    changed = stranger.with_source("till", TILL.model_copy(update={key: value}))
+    log = logging.getLogger("customer360")
+    log.addHandler(caplog.handler)
+    try:
+        run(changed, end="bronze.transactions")
+        assert "batch 1 landed under another reading" in caplog.text and "--reland till" in caplog.text
+        assert landed() == before
+        caplog.clear()
+        run(changed, end="bronze.transactions", reland=("till",))
+        assert landed() != before
+        run(changed, end="bronze.transactions")
+        assert "another reading" not in caplog.text
+        outcome = ledger.outcomes(changed.lake, "till")[1]
+        made = {part: print_ for part, print_ in outcome.made_by.items() if part != "reading"}
+        replace(outcome, made_by=made).save(changed.lake)  # as releases before kept it
+        run(stranger, end="bronze.transactions")
+        assert "another reading" not in caplog.text
+    finally:
+        log.removeHandler(caplog.handler)
+
+
+def test_an_empty_file_is_said_and_hides_no_renamed_column(
+    stranger: Stranger, caplog: pytest.LogCaptureFixture
+) -> None:
+    stranger.deliver("shops/1.csv", ["STORE_ID,STORE_NAME", "H1,Harbour"])
+    run(stranger)
+    log = logging.getLogger("customer360")
+    log.addHandler(caplog.handler)
+    try:
+        (stranger.landing / "shops/2.csv").write_bytes(b"")
+        run(stranger)
+        assert "shops/2.csv: is empty" in caplog.text and "lacks the column" not in caplog.text
+        stranger.deliver("shops/3.csv", ["STORE_ID,LABEL", "H2,Hill"])
+        run(stranger)
+        assert "shops/3.csv: lacks the column 'STORE_NAME'" in caplog.text
+    finally:
+        log.removeHandler(caplog.handler)
+
+
 def test_a_name_used_each_day_and_put_away(stranger: Stranger) -> None:
     """Each day's file is moved to an archive inside the glob: it is no news, and is read again from there."""
     feed = SHOPS.model_copy(update={"path": "shops/**/*.csv", "mapping": {"STORE_ID": "STORE_ID"}})

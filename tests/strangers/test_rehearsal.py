@@ -44,6 +44,13 @@ def orders(count: int = 40, start: int = 0, header: str = "order_id,customer_id,
     return table(header, [",".join(value(i) for value in columns.values()) for i in range(start, start + count)])
 
 
+ZONED_HEADER = "order_id,customer_id,at,total,status,Time Zone"
+ZONED: dict[str, Callable[[int], str]] = {
+    "at": lambda i: f"2026-01-05 {i % 24:02d}:30:00",
+    "zone": lambda i: ("America/Denver", "America/New_York")[i % 2],
+}
+
+
 def customers(count: int = 9, number: Callable[[int], str] = lambda i: f"C{i}", **own: Any) -> str:
     sound: dict[str, Callable[[int], str]] = {
         "id": number,
@@ -168,6 +175,7 @@ FAULTS = [
     P("day and month", {"orders1.csv": orders(**SLASHED), "orders2.csv": orders(30, 50, **DAY_FIRST)}, "warning", ("shop", "TRANSACTION_DATE", "orders1.csv", "orders2.csv", "day")),
     P("day or month", {"orders1.csv": orders(at=lambda i: f"{1 + i % 12:02d}/{1 + i % 11:02d}/2026")}, "warning", ("shop", "TRANSACTION_DATE", "dates:")),
     P("times of no zone", {"orders.csv": orders(at=lambda i: f"2026-01-05 {i % 24:02d}:30:00")}, "warning", ("shop", "TRANSACTION_DATE", "timezone")),
+    P("times whose zone is in another column", {"orders.csv": orders(header=ZONED_HEADER, **ZONED)}, "warning", ("shop", "TRANSACTION_DATE", "timezone", 'AT TIME ZONE "Time Zone"')),
     P("thousands or fractions", {"orders.csv": orders(**TOTALS)}, "warning", ("shop", "TOTAL_AMOUNT", "thousands", "decimal")),
     P("comma in one file", {"orders1.csv": orders(), "orders2.csv": orders(30, 50, total=lambda i: f'"{10 + i},50"')}, "warning", ("shop", "TOTAL_AMOUNT", "orders2.csv", "comma")),
     P("cents", {"orders1.csv": orders(), "orders2.csv": orders(40, 50, total=lambda i: f"{10 + i % 37}50")}, "warning", ("shop", "TOTAL_AMOUNT", "orders2.csv", "100")),
@@ -204,6 +212,7 @@ EUROPE = "order_id;customer_id;at;total;status\n" + "".join(
     f"O{i};C{i};{14 + i % 9}.01.2026 09:30;{i}.234,50 €;completed\n" for i in range(1, 30)
 )
 SOUND = [
+    P("times of the zone that each names", {"orders.csv": orders(header=ZONED_HEADER, **ZONED)}, sources={"shop": order_source(mapping={"TRANSACTION_DATE": 'at AT TIME ZONE "Time Zone"'})}),
     P("orders and their customers", {"customers.csv": customers(), "orders.csv": orders()}, sources=both()),
     P("deliveries day by day", {f"orders{n}.csv": orders(20, 15 * n) for n in range(1, 8)}),
     P("full exports again and again", {f"customers{n}.csv": customers(9 + n) for n in range(3)}, sources=people()),

@@ -17,7 +17,7 @@ import polars as pl
 
 from customer360.platform import tables
 from customer360.platform.sources import values
-from customer360.platform.sources.expressions import nested, sql
+from customer360.platform.sources.expressions import nested, sql, zones
 from customer360.platform.sources.expressions.paths import Step, column_of, named, path_of
 from customer360.platform.sources.expressions.sql import Fault, Tree
 from customer360.platform.sources.formats.records import POSITION
@@ -35,7 +35,6 @@ READ_AS = {
 }
 SQL_TYPES = {"number": "DOUBLE", "whole": "BIGINT", "time": "TIMESTAMPTZ", "date": "DATE", "truth": "BOOLEAN"}
 EXACT = 2.0**53  # below it a float holds every whole number
-UNREADABLE = "cannot be read: "
 _KINDS: dict[tuple[Any, ...], str] = {}  # of expressions over columns of these types, found before
 
 
@@ -141,7 +140,7 @@ class Scope:
             text, found = self._contract_values(text, (is_time and self.target) or label, kind)
             bad = found.is_null() & text.is_not_null()
             if bad.any():
-                spoiled = pl.concat_str(pl.lit(UNREADABLE), text)
+                spoiled = pl.concat_str(pl.lit(sql.UNREADABLE), text)
                 found = pl.select(pl.when(bad).then(spoiled).otherwise(_as_text(found))).to_series()
             self._made[key] = self._kept(found, self.read[alias])
         made = self._made[key]
@@ -187,7 +186,7 @@ class Scope:
                 found = sql.type_of(self.frame.select(names or ["row"]).head(0), text, tail)
             except sql.FAULTS as fault:
                 raise Fault(sql.first_line(fault)) from None
-            _KINDS[key] = _kind_of_type(found)
+            _KINDS[key] = sql.kind_of(found)
         return _KINDS[key]
 
     # ---- rewriting ----------------------------------------------------------------------------------------------
@@ -324,11 +323,24 @@ class Scope:
             raise Fault(f"{name} depends on the clock or on chance; a row must come out alike whenever it is read")
         if name in ("unnest", "unpivot_list"):
             raise Fault("unnest makes several rows of one; say `explode: COLUMN` for that")
-        asked = want if name in CHOOSING else "number" if name in ARITHMETIC else ""
+        is_moved = want == "time" and name in ("+", "-")  # a moment by some hours
+        asked = want if name in CHOOSING or is_moved else "number" if name in ARITHMETIC else ""
         found = {k: self._held(v, hidden) if k != "arguments" else v for k, v in tree.items()}
         arguments = [self.rewritten(a["expression"], asked, hidden) for a in tree["arguments"]]
+        if zones.is_placed(tree) and self._is_text(arguments[1]):
+            return self._placed(*arguments, as_instant=want == "time")
         found["arguments"] = [{**a, "expression": e} for a, e in zip(tree["arguments"], arguments, strict=True)]
         return self._fitting(found, want if name in CHOOSING else "")
+
+    def _placed(self, zone: Tree, text: Tree, *, as_instant: bool) -> Tree:
+        sql.require_rows(text, "time")
+        alias = self.kept(text)
+        local, instant = ((alias, self.target, kind) for kind in ("local", "instant"))
+        if local not in self._made:
+            found = zones.told(self.frame[alias], self.target or sql.written(text), self.reading, self.said)
+            for key, column in zip((local, instant), found, strict=True):
+                self._made[key] = self._kept(column, self.read[alias])
+        return zones.placed(zone, self._made[local], self._made[instant], as_instant=as_instant)
 
     def _fitting(self, tree: Tree, want: str) -> Tree:
         """A call whose arguments are texts, or what the function takes instead of texts."""
@@ -399,22 +411,6 @@ class Absent(Fault):
     def __init__(self, name: str, near: list[str]) -> None:
         self.name, self.hint = name, f"; did you mean {', '.join(near)}?" if near else ""
         super().__init__(f"there is no column {name}{self.hint}")
-
-
-def _kind_of_type(kind: str) -> str:
-    head = kind.split("(")[0]
-    if head in ("VARCHAR", "JSON", "STRING_LITERAL"):
-        return "text"
-    if (
-        head in ("DOUBLE", "FLOAT", "DECIMAL", "INTEGER_LITERAL")
-        or head.endswith("INT")
-        or head == "INTEGER"
-        or head.endswith("INTEGER")
-    ):
-        return "number"
-    if head.startswith("TIMESTAMP"):
-        return "time"
-    return {"DATE": "date", "BOOLEAN": "truth", '"NULL"': "null", "NULL": "null"}.get(head, head)
 
 
 def _cast_to_text(tree: Tree) -> Tree:

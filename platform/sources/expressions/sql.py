@@ -39,6 +39,7 @@ SET lock_configuration = true;
 RECORDS = "records"
 ATTEMPTS = 64  # to find the reserved words of an expression that are columns
 FAULTS = duckdb.Error
+UNREADABLE = "cannot be read: "  # before a text that no cast takes
 _LOCAL = threading.local()
 
 
@@ -192,6 +193,23 @@ def type_of(frame: pl.DataFrame, text: str, tail: str = "") -> str:
         return str(connection.sql(f"SELECT {text} FROM {RECORDS} {tail}").types[0])
     finally:
         connection.unregister(RECORDS)
+
+
+def kind_of(kind: str) -> str:
+    """What a type of DuckDB is to expressions: text, number, time, date, truth, null, or its own name."""
+    head = kind.split("(")[0]
+    if head in ("VARCHAR", "JSON", "STRING_LITERAL"):
+        return "text"
+    if (
+        head in ("DOUBLE", "FLOAT", "DECIMAL", "INTEGER_LITERAL")
+        or head.endswith("INT")
+        or head == "INTEGER"
+        or head.endswith("INTEGER")
+    ):
+        return "number"
+    if head.startswith("TIMESTAMP"):
+        return "time"
+    return {"DATE": "date", "BOOLEAN": "truth", '"NULL"': "null", "NULL": "null"}.get(head, head)
 
 
 @cache

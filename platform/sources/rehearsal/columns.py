@@ -17,6 +17,7 @@ from customer360.platform.tables import READS, Column, OneOf
 CLOCK = r"\d{1,2}:\d{2}"
 OFFSET = r"(Z|[A-Z]{3,4}|[+-]\d{2}:?\d{2}|\]|\))\s*$"
 MOJIBAKE = "[ÃÂ][\u0080-\u00bf]|â€|ï¿½|\ufffd"
+ZONE_NAME = re.compile(r"(?:^|[\W_])(?:time[ _]?zone|tz)(?:$|[\W_])", re.I)
 SCIENTIFIC = r"^\d(?:[.,]\d+)?[eE]\+?\d+$"
 MARGIN = timedelta(days=2)  # zones and clocks of tills
 PATH = re.compile(r"[\w\"\]]\.[A-Za-z_\"]|->|\[\d+\]|\bparam\s*\(", re.I)  # into nested values
@@ -135,7 +136,7 @@ def _orders(sample: Sample, name: str) -> Iterator[Finding]:
 
 
 def _zoneless(sample: Sample, name: str) -> Iterator[Finding]:
-    if sample.source.timezone:
+    if sample.source.timezone or _is_placed(sample, name):
         return
     texts = sample.texts[name].drop_nulls()
     timed = texts.filter(texts.str.contains(CLOCK) & ~texts.str.contains(r"\b00:00(:00(\.0+)?)?\s*$"))
@@ -143,7 +144,17 @@ def _zoneless(sample: Sample, name: str) -> Iterator[Finding]:
     if len(local):
         what = f"{part(len(local), len(texts), 'times')} name no zone and are read as UTC, such as "
         what += examples(local.head(1).to_list(), sample.table, name)
-        yield Finding("warning", sample.name, sample.said(name), what, "set `timezone`, `timezone: UTC` if they are")
+        zones = next((c for look in sample.judged for c in look.columns if ZONE_NAME.search(c)), None)
+        by_row = f'; where {zones} names one in each row, map it: `… AT TIME ZONE "{zones}"`' if zones else ""
+        do = f"set `timezone`, `timezone: UTC` if they are{by_row}"
+        yield Finding("warning", sample.name, sample.said(name), what, do)
+
+
+def _is_placed(sample: Sample, name: str) -> bool:
+    """Whether the mapping itself moves times from the zone of their place, as AT TIME ZONE does."""
+    shown = sample.texts[name].str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False)
+    moved = shown != sample.rows[name].cast(pl.Datetime("us"))
+    return name in sample.source.mapping and bool(moved.any())
 
 
 def _ahead(sample: Sample, name: str, column: Column, now: datetime, loss: float) -> Iterator[Finding]:

@@ -120,6 +120,9 @@ def test_an_object_store_with_keys_that_no_folder_has(bucket: str) -> None:
     assert [file.name for file in before] == names
     put(f"{bucket}/drop/in/till//double.csv", b"A\n2\n")
     assert [file.name for file in landing.find("till/*.csv")] == names
+    for odd in ("till/../up.csv", "till/./here.csv", "till/bell\x07.csv"):
+        put(f"{bucket}/drop/in/{urllib.parse.quote(odd, safe='/.').replace('/.', '/%2E')}", b"A\n3\n")
+        assert [file.name for file in landing.find("till/*.csv")] == names, odd
     assert [f.detail["size"] for f in landing.find("till/w[0-9].csv")] == [4]
     state = landing.state_of("till/w9.csv")
     assert state is not None and state.detail["size"] == 4 and landing.state_of("till/none.csv") is None
