@@ -17,14 +17,15 @@ BEGINNING = "1970-01-01T00:00:00+00:00"
 
 def identity_links(resolved: pl.LazyFrame, logins: pl.LazyFrame, rules: Stitching) -> pl.LazyFrame:
     """Rows of `silver.identity_links` from `resolved` (record_id, person_id) and `silver.visitor_logins`."""
-    return pl.concat([_accounts(resolved), _devices(resolved, logins, rules)])
+    return pl.concat([account_links(resolved), device_links(resolved, logins, rules)])
 
 
 def _beginning() -> pl.Expr:
     return pl.lit(BEGINNING).str.to_datetime("%Y-%m-%dT%H:%M:%S%#z", time_unit="us").dt.convert_time_zone("UTC")
 
 
-def _accounts(resolved: pl.LazyFrame) -> pl.LazyFrame:
+def account_links(resolved: pl.LazyFrame) -> pl.LazyFrame:
+    """Of them the rows of accounts: each account's own."""
     return resolved.select(
         kind=pl.lit("account"),
         identifier="record_id",
@@ -35,11 +36,16 @@ def _accounts(resolved: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def _devices(resolved: pl.LazyFrame, logins: pl.LazyFrame, rules: Stitching) -> pl.LazyFrame:
-    account = pl.concat_str("source_system", "customer_id", separator="/")
+def account_of_login() -> pl.Expr:
+    """The record_id of a login's account."""
+    return pl.concat_str("source_system", "customer_id", separator="/").alias("record_id")
+
+
+def device_links(resolved: pl.LazyFrame, logins: pl.LazyFrame, rules: Stitching) -> pl.LazyFrame:
+    """Of them the rows of devices; `resolved` must name the accounts of all logins that there are of."""
     # An account without a record was somebody all the same: it ends the stretch of who was logged in before.
     owned = (
-        logins.with_columns(record_id=account)
+        logins.with_columns(account_of_login())
         .filter(~pl.col("visitor_id").str.strip_chars().str.to_lowercase().is_in(sorted(rules.blocked_visitors)))
         .join(resolved.select("record_id", "person_id"), on="record_id", how="left")
         .with_columns(owner=pl.coalesce("person_id", pl.lit("a:") + pl.col("record_id")))

@@ -15,12 +15,15 @@ import polars as pl
 from customer360.models.identity import registry
 from customer360.models.identity.batch import kept
 from customer360.models.identity.batch import pins as pinned
+from customer360.models.identity.batch import touched as touching
+from customer360.models.identity.batch.changes import edge_changes, golden_changes, key_changes, link_changes
 from customer360.models.identity.batch.incremental import Resolved, resolve_batch
 from customer360.models.identity.batch.pins import Pins
-from customer360.models.identity.batch.standing import VERSIONED, Standing, edge_rows, key_rows, take_up
+from customer360.models.identity.batch.standing import VERSIONED, Standing, edge_rows, key_rows, numbers_of, take_up
 from customer360.models.identity.batch.state import State
+from customer360.models.identity.batch.touched import Before, Touched
 from customer360.models.identity.evidence.standardize import STANDARD_COLUMNS
-from customer360.models.identity.links import identity_links
+from customer360.models.identity.links import account_links, account_of_login, device_links
 from customer360.models.identity.organisations.among_customers import (
     Customers,
     Firms,
@@ -30,20 +33,22 @@ from customer360.models.identity.organisations.among_customers import (
     organisations,
     resolve_firms,
 )
-from customer360.models.identity.organisations.mentions import is_mention
+from customer360.models.identity.organisations.mentions import account_of, is_mention
 from customer360.models.identity.organisations.telling import ORGANISATION, PERSON
 from customer360.models.identity.registry import decisions
+from customer360.models.identity.registry.core import holders
 from customer360.models.identity.registry.succession import advance
-from customer360.models.identity.renewal import VERSION, renewed
+from customer360.models.identity.renewal import Renewed, made_of, record_versions, renewed
 from customer360.models.identity.rules import IdentityRules, Stitching
 from customer360.models.identity.spill import kept as kept_on_disk
 from customer360.models.identity.spill import spilling
 from customer360.models.identity.stitching import is_link
 from customer360.models.identity.verdicts.decide import ACCEPTED
 from customer360.pipelines.vocabulary import Activity
-from customer360.platform import graph, telemetry
+from customer360.platform import graph, tables, telemetry
 from customer360.platform.graph import produces
 from customer360.platform.lake import Lake
+from customer360.platform.run.incremental.changes import Changes
 from customer360.platform.run.planning import Context, plain
 from customer360.platform.tables import (
     Boolean,
@@ -61,7 +66,10 @@ from customer360.platform.tables import (
 
 ACTIVITY: Activity = "identity"
 # Standardized forms by which golden records tell a usable value from junk.
-GOLDEN_READS = ("given_name_std", "family_name_std", "email_std", "phone_std", "street_std", "dob_std")
+GOLDEN_READS = {
+    "given_name_std": "given", "family_name_std": "family", "email_std": "email", "phone_std": "phone",
+    "street_std": "street", "dob_std": "dob",
+}  # fmt: skip
 
 
 class IdentityEdges(Table, table="silver.identity_edges", sort_by=("record_id_l", "record_id_r")):
@@ -150,22 +158,20 @@ class Identities(Table, table="silver.identities", sort_by=("record_id",), bucke
     record_version = Integer(nullable=True, description="Changes when what the golden record reads of it changes")
 
 
+OUTPUTS: tuple[type[Table], ...] = (
+    IdentityEdges, IdentityKeys, GoldenValues, People, Organisations, OrganisationContacts, IdentityLinks, Identities,
+)  # fmt: skip
+
+
 @produces(
-    IdentityEdges,
-    IdentityKeys,
-    GoldenValues,
-    People,
-    Organisations,
-    OrganisationContacts,
-    IdentityLinks,
-    Identities,
+    *OUTPUTS,
     inputs=("silver.customer_records", "silver.visitor_logins"),
     rules="identity",
     version=lambda context: str(decisions.version(context.lake)),
 )
 def identities(
     context: Context, silver_customer_records: pl.LazyFrame, silver_visitor_logins: pl.LazyFrame
-) -> tuple[pl.LazyFrame, ...]:
+) -> tuple[pl.LazyFrame | Changes, ...]:
     """Resolve what changed, persons and organisations apart; bring the registry up to date; then golden records of who
     changed, and dated links."""
     records = silver_customer_records.collect()
@@ -173,48 +179,135 @@ def identities(
         return _tables(context, kept_on_disk(records), silver_visitor_logins)
 
 
-def _tables(context: Context, records: pl.DataFrame, silver_visitor_logins: pl.LazyFrame) -> tuple[pl.LazyFrame, ...]:
-    """Rows of the tables of identity, for all `records` there are."""
+def _tables(
+    context: Context, records: pl.DataFrame, silver_visitor_logins: pl.LazyFrame
+) -> tuple[pl.LazyFrame | Changes, ...]:
+    """Rows of the tables of identity, for all `records` there are: whole, or what changes of those that stand."""
     lake, rules = context.lake, context.params
     found = customers(records, rules)
-    stored = registry.number_records(registry.load(lake, rules.ids.seed), found.ids)
     pins, evidence = _pins(lake, found.people, rules)
-    standing, mixed = _standing(lake, found, stored, evidence)
+    ids = pl.concat([evidence["record_id"], found.firms["record_id"]])
+    stored = registry.number_records(registry.load(lake, rules.ids.seed), ids)
+    decided_by = made_of(identities, OUTPUTS, rules, pins.version, lake.buckets)
+    versions = _versions(found, evidence, stored.names, decided_by)
+    stands = touching.before(lake, stored.names, [tables.spec(table).name for table in OUTPUTS], versions)
+    standing, mixed = _standing(lake, found, stored, evidence, stands)
     made, firms = _resolved(context, found, stored, standing, mixed, pins)
     clusters = pl.concat([made.clusters, firms.clusters])
     events = advance(stored.registry, clusters, standing.gone, cause=f"model {pins.version}")
     stored = registry.commit(stored, events)
-    accounts = stored.assignments.filter(~is_mention())
-    records = pl.concat([usable(found.people, evidence), _usable_firms(found.accounts)], how="diagonal_relaxed")
-    survived = renewed(lake, records, accounts, rules, decisions.overrides(lake, stored))
-    versions = evidence.select("record_id", VERSIONED).join(survived.versions, on="record_id")
-    of_people = resolved(found.people, accounts, made.state, versions, rules.stitching)
-    of_firms = _resolved_firms(found.accounts, stored.assignments, firms.edges).join(survived.versions, on="record_id")
-    assignments = pl.concat([of_people, of_firms.select(of_people.columns)])
+    touched = touching.touched(
+        stands, stored, versions, clusters["record"], decisions.overridden(lake, stored.registry)
+    )
+    survived = _survived(lake, found, evidence, touched, stored, rules)
+    assignments = _assignments(found, touched, made.state, firms, versions, rules)
     kinds = assignments.select("person_id", "entity_type").unique()
     people = survived.people.join(kinds, on="person_id", how="left", maintain_order="left")
-    named = organisations(found, stored.assignments, people, firms.version, rules)
+    named = _organisations(lake, found, stored, people, firms, touched, rules)
     telemetry.event(
         "identity",
-        records=records.height,
-        people=kinds.filter(pl.col("entity_type") == PERSON).height,
+        records=versions.height,
+        people=holders(stored.registry.members, versions["record"].head(found.people.height)).n_unique(),
         organisations=named[0].height,
         resolved_again=standing.batch.height,
         pairs=made.scored_pairs,
-        golden_records=survived.renewed,
+        golden_records=people.height,
         changes=events.height,
     )
-    device_links = identity_links(assignments.lazy(), silver_visitor_logins, rules.stitching)
-    edges = edge_rows(made.state)
-    edges = (
-        pl.concat([edges, firms.edges.select(edges.columns)], how="vertical_relaxed") if firms.edges.height else edges
+    accounts = account_links(assignments.lazy()).collect()
+    devices = _devices(stored, silver_visitor_logins, rules.stitching)
+    if stands is None:
+        edges = edge_rows(made.state)
+        if firms.edges.height:
+            edges = pl.concat([edges, firms.edges.select(edges.columns)], how="vertical_relaxed")
+        links = pl.concat([accounts, devices])
+        whole = (edges, key_rows(made.state), survived.losers, people, *named, links, assignments)
+        return tuple(frame.lazy() for frame in whole)
+    return (
+        edge_changes(lake, standing.state, made.state, firms.edges, firms.kept),
+        key_changes(lake, standing.state, made.state),
+        golden_changes(lake, "silver.golden_values", survived.losers, touched.left),
+        golden_changes(lake, "silver.people", people, touched.left),
+        *(frame.lazy() for frame in named),
+        link_changes(lake, accounts, devices, pl.concat([accounts["identifier"], touched.gone_ids])),
+        Changes(assignments, stands.files, touched.gone),
     )
-    tables = (edges, key_rows(made.state), survived.losers, people, *named)
-    return *(frame.lazy() for frame in tables), device_links, assignments.lazy()
+
+
+def _versions(found: Customers, evidence: pl.DataFrame, names: pl.DataFrame, decided_by: str) -> pl.DataFrame:
+    """(record, evidence_version, record_version) of all accounts, those of people first."""
+    firms = found.accounts
+    of_firms = firms.hash_rows(seed=0)
+    number = numbers_of(evidence["record_id"], names).alias("record")
+    people = evidence.select(number, VERSIONED, record_versions(evidence[kept.MARK], decided_by))
+    number = firms.select("record_id").join(names, on="record_id", how="left", maintain_order="left")["record"]
+    own = of_firms.reinterpret(signed=True).alias(VERSIONED)
+    return pl.concat([people, pl.DataFrame([number, own, record_versions(of_firms, decided_by)], schema=people.schema)])
+
+
+def _survived(
+    lake: Lake,
+    found: Customers,
+    evidence: pl.DataFrame,
+    touched: Touched,
+    stored: registry.Stored,
+    rules: IdentityRules,
+) -> Renewed:
+    """Golden records of the persons that are made anew."""
+    mine = touched.accounts.filter(pl.col("person_id").is_in(touched.renewed.implode()))["record_id"]
+    people = usable(among(found.people, mine), among(evidence.select("record_id", *GOLDEN_READS.values()), mine))
+    records = pl.concat([people, _usable_firms(among(found.accounts, mine))], how="diagonal_relaxed")
+    return renewed(records, touched, rules, decisions.overrides(lake, stored))
+
+
+def among(rows: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
+    """The rows of some records; picked by place, since of everybody's rows these are mostly few."""
+    is_mine = rows["record_id"].is_in(ids.implode())
+    return rows if is_mine.all() else rows[is_mine.arg_true()]
+
+
+def _assignments(
+    found: Customers, touched: Touched, state: State, firms: Firms, versions: pl.DataFrame, rules: IdentityRules
+) -> pl.DataFrame:
+    """Rows of `silver.identities` of the accounts that are touched."""
+    assigned, mine = touched.accounts, touched.accounts["record_id"]
+    known = assigned.select("record", "record_id").join(versions, on="record").drop("record")
+    own = assigned.filter(~is_mention()).select("record_id", "person_id")
+    of_people = resolved(among(found.people, mine), own, state, known, rules.stitching)
+    of_firms = _resolved_firms(among(found.accounts, mine), assigned, firms.edges, known)
+    return pl.concat([of_people, of_firms.select(of_people.columns)])
+
+
+def _organisations(
+    lake: Lake,
+    found: Customers,
+    stored: registry.Stored,
+    people: pl.DataFrame,
+    firms: Firms,
+    touched: Touched,
+    rules: IdentityRules,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Organisations and their contacts, all of them; their golden records where they were not made anew from the
+    lake."""
+    ids = found.firms.select("record_id", account=account_of(pl.col("record_id")))
+    assigned = touching.assigned(stored, pl.concat([ids["record_id"], ids["account"]]))
+    golden_names = people.select("person_id", "organisation_name")
+    if touched.before is not None and assigned.height:
+        is_other = pl.col("person_id").is_in(assigned["person_id"].unique().implode())
+        is_other &= ~pl.col("person_id").is_in(touched.left.implode())
+        held = lake.scan("silver.people").select(golden_names.columns).filter(is_other).collect()
+        golden_names = pl.concat([golden_names, held])
+    return organisations(found, assigned, golden_names, firms.version, rules)
+
+
+def _devices(stored: registry.Stored, logins: pl.LazyFrame, rules: Stitching) -> pl.DataFrame:
+    """Whose each device was when."""
+    accounts = logins.select(account_of_login()).unique().collect()["record_id"]
+    return device_links(touching.assigned(stored, accounts).lazy(), logins, rules).collect()
 
 
 def _standing(
-    lake: Lake, found: Customers, stored: registry.Stored, evidence: pl.DataFrame
+    lake: Lake, found: Customers, stored: registry.Stored, evidence: pl.DataFrame, stands: Before | None
 ) -> tuple[Standing, pl.Series]:
     """What stands resolved of people; and the records of those who hold records of a person and of an organisation,
     since a source has changed its word on one of them."""
@@ -223,7 +316,8 @@ def _standing(
     is_firm = pl.col("record").is_in(firms.implode())
     beside = members.filter(pl.col("person").is_in(members.filter(is_firm)["person"].implode()))
     mixed = beside.filter(is_firm.n_unique().over("person") > 1)["record"]
-    standing = take_up(lake, evidence, stored.names, members.filter(~is_firm)["record"])
+    rows = None if stands is None else stands.rows
+    standing = take_up(lake, evidence, stored.names, members.filter(~is_firm)["record"], rows)
     if mixed.is_empty():
         return standing, mixed
     known = standing.state.frame["record"]
@@ -240,9 +334,9 @@ def _resolved(
     lake, rules, made = context.lake, context.params, decisions.decisions(context.lake)
     of_people = of_firms = decisions.NO_LINKS
     if made.height:
-        of_people, of_firms = (
-            decisions.links_of(made, stored.names.join(other.select("record_id"), on="record_id", how="anti"))
-            for other in (found.firms, found.people)
+        of_people, of_firms = (  # of records that are there: what is said of others holds again when they come back
+            decisions.links_of(made, stored.names.join(own.select("record_id"), on="record_id", how="semi"))
+            for own in (found.people, found.firms)
         )
     people = resolve_batch(
         standing.state,
@@ -253,6 +347,7 @@ def _resolved(
         of_people,
         recheck=standing.near,
         executor=context.executor,
+        tidy=False,
     )
     named = decisions.named(of_firms, stored.names)
     return people, resolve_firms(lake, found.firms, stored.names, named, rules, anew=mixed.len() > 0)
@@ -283,15 +378,7 @@ def _expected(diagnostics: dict[str, Any]) -> dict[str, float]:
 
 def usable(records: pl.DataFrame, evidence: pl.DataFrame) -> pl.DataFrame:
     """Records with the standardized forms by which golden records tell a usable value from junk."""
-    standard = evidence.select(
-        "record_id",
-        given_name_std="given",
-        family_name_std="family",
-        email_std="email",
-        phone_std="phone",
-        street_std="street",
-        dob_std="dob",
-    )
+    standard = evidence.select("record_id", *(pl.col(c).alias(name) for name, c in GOLDEN_READS.items()))
     return records.join(standard, on="record_id", how="left").with_columns(is_contactable=pl.lit(None, pl.Boolean))
 
 
@@ -309,7 +396,7 @@ def resolved(
     records: pl.DataFrame, assigned: pl.DataFrame, state: State, versions: pl.DataFrame, rules: Stitching
 ) -> pl.DataFrame:
     """Rows of `silver.identities` of people."""
-    accepted = state.edges.filter(pl.col("decision") == ACCEPTED)
+    accepted = state.verdicts.filter(pl.col("decision") == ACCEPTED)
     chosen = pl.lit("score")
     for how, is_so in (("number", is_link(pl.col("reason"), rules)), ("steward", _by_steward())):
         edges = accepted.filter(is_so)
@@ -325,20 +412,22 @@ def resolved(
     )
 
 
-def _resolved_firms(accounts: pl.DataFrame, assigned: pl.DataFrame, edges: pl.DataFrame) -> pl.DataFrame:
-    """Of the accounts of firms what `silver.identities` says, but their record_version. `assigned`: (record_id,
-    person_id) of all records, mentions among them."""
+def _resolved_firms(
+    accounts: pl.DataFrame, assigned: pl.DataFrame, edges: pl.DataFrame, versions: pl.DataFrame
+) -> pl.DataFrame:
+    """Of the accounts of firms what `silver.identities` says. `assigned`: (record_id, person_id) of all records of
+    their organisations, mentions among them."""
     if accounts.is_empty():
-        return pl.DataFrame(schema={name: column.dtype for name, column in Identities.columns().items()}).drop(VERSION)
+        return pl.DataFrame(schema={name: column.dtype for name, column in Identities.columns().items()})
     accepted = edges.filter(pl.col("decision") == ACCEPTED)
     by_steward = accepted.filter(_by_steward())
     told = pl.concat([by_steward["record_id_l"], by_steward["record_id_r"].alias("record_id_l")]).unique()
     chosen = pl.when(pl.col("record_id").is_in(told.implode())).then(pl.lit("steward")).otherwise(pl.lit("score"))
     alone = assigned.group_by("person_id").len().filter(pl.col("len") == 1)["person_id"]
-    versions = accounts.hash_rows(seed=0).reinterpret(signed=True)
     return (
-        accounts.select("record_id", "source_system", "customer_id", evidence_version=versions)
-        .join(assigned, on="record_id")
+        accounts.select("record_id", "source_system", "customer_id")
+        .join(assigned.select("record_id", "person_id"), on="record_id")
+        .join(versions, on="record_id")
         .with_columns(
             entity_type=pl.lit(ORGANISATION),
             resolved_by=pl.when(pl.col("person_id").is_in(alone.implode())).then(pl.lit("alone")).otherwise(chosen),

@@ -25,6 +25,7 @@ from customer360.platform.run.following import FollowUnit, MoveUnit, follow_unit
 from customer360.platform.run.grouping import is_stale
 from customer360.platform.run.incremental.advance import advanced
 from customer360.platform.run.incremental.appended import QUARANTINE
+from customer360.platform.run.incremental.changes import written
 from customer360.platform.run.ingest import ingest
 from customer360.platform.run.origins import Origin, files_digest, forget_others
 from customer360.platform.run.planning import (
@@ -52,8 +53,6 @@ from customer360.platform.run.units import (
     InputPart,
     SplitUnit,
     UnitResult,
-    conform_to_storage,
-    write_output,
 )
 from customer360.platform.run.upkeep import tend
 from customer360.platform.settings import Settings
@@ -322,15 +321,14 @@ class _Driver:
             with telemetry.heartbeat(job.node.name):
                 made = job.node.function(job.context, *frames)
             outputs = made if isinstance(made, tuple) else (made,)
-            for table, frame in zip(job.node.outputs, outputs, strict=True):
+            for table, output in zip(job.node.outputs, outputs, strict=True):
                 partition = job.partition if table is job.node.table else {}
-                rows = conform_to_storage(table, frame.lazy(), partition)
-                adds[tables.spec(table).name] = write_output(self.lake, table, rows, partition)
+                adds[tables.spec(table).name] = written(self.lake, table, output, partition)
                 reached(f"after write {tables.spec(table).name}")
         except Exception as fault:  # noqa: BLE001 - as with builds: the node fails with this reason, the others go on
             self._fail_for(job.node, fault)
             return
-        self._commit(job, adds, {"rows": rows.height})
+        self._commit(job, adds, {"rows": sum(add.rows for add in adds[tables.spec(job.node.table).name])})
 
     def _build(self, jobs: list[Job]) -> None:
         """All builds of a stage: record tables are brought forward by their new rows; of the others exchanges are split

@@ -29,15 +29,15 @@ from customer360.models.identity import IdentityRules, producer, registry
 from customer360.models.identity.batch import pins
 from customer360.models.identity.batch.incremental import Resolved, resolve_batch
 from customer360.models.identity.batch.state import State
-from customer360.models.identity.golden import golden, losing_values
+from customer360.models.identity.golden import golden_and_losing
 from customer360.models.identity.organisations.among_customers import customers
 from customer360.models.identity.registry import core, succession
 from customer360.pipelines.silver.behavior import VisitorLogins
 from customer360.pipelines.silver.customers import CustomerRecords
 from customer360.platform import tables
 from customer360.platform.lake import Lake
+from customer360.platform.run.incremental import changes
 from customer360.platform.run.planning import Context
-from customer360.platform.run.units import conform_to_storage, write_output
 from customer360.platform.tables import Table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -192,8 +192,7 @@ def batch_into_lake(records: int, size: int, standing: Path | None) -> None:
         assigned = registry.load(lake, "bench").assignments
         found = customers(everybody, RULES)
         usable = producer.usable(found.people, pins.evidence(found.people, pins.read(lake), RULES))
-        anew = golden(usable, assigned, RULES)
-        losers = losing_values(usable, assigned, anew, RULES)
+        anew, losers = golden_and_losing(usable, assigned, RULES, None)
         same = (
             lake.scan("silver.people").drop("entity_type").collect().sort("person_id").equals(anew),
             lake.scan("silver.golden_values")
@@ -205,12 +204,9 @@ def batch_into_lake(records: int, size: int, standing: Path | None) -> None:
         print(f"  golden records and values that did not survive equal to ones made anew: {same}")
 
 
-STEPS = ("customers", "_pins", "_standing", "_resolved", "advance", "usable", "renewed", "resolved",
-         "organisations", "identity_links", "edge_rows", "key_rows")  # fmt: skip
-OUTPUTS = (
-    producer.IdentityEdges, producer.IdentityKeys, producer.GoldenValues, producer.People, producer.Organisations,
-    producer.OrganisationContacts, producer.IdentityLinks, producer.Identities,
-)  # fmt: skip
+STEPS = ("customers", "_pins", "_versions", "_standing", "_resolved", "advance", "_survived", "_assignments",
+         "_organisations", "_devices", "edge_rows", "key_rows", "edge_changes", "key_changes", "golden_changes",
+         "link_changes")  # fmt: skip
 
 
 def produced(lake: Lake, records: pl.DataFrame, cpu: dict[str, float]) -> tuple[int, int]:
@@ -228,6 +224,7 @@ def produced(lake: Lake, records: pl.DataFrame, cpu: dict[str, float]) -> tuple[
 
     places = [(producer, name) for name in STEPS]
     places += [(registry, name) for name in ("load", "number_records", "commit")]
+    places += [(producer.touching, name) for name in ("before", "touched")]
     plain = [(place, name, getattr(place, name)) for place, name in places]
     for place, name, work in plain:
         setattr(place, name, timed(name, work))
@@ -236,20 +233,22 @@ def produced(lake: Lake, records: pl.DataFrame, cpu: dict[str, float]) -> tuple[
     logins = pl.LazyFrame(schema=tables.schema(VisitorLogins))
     try:
         made = timed("producer", producer.identities)(context, records.lazy(), logins)
-        return timed("write", written)(lake, dict(zip(OUTPUTS, made, strict=True)))
+        return timed("write", written)(lake, dict(zip(producer.OUTPUTS, made, strict=True)), cpu)
     finally:
         for place, name, work in plain:
             setattr(place, name, work)
 
 
-def written(lake: Lake, outputs: dict[type[Table], pl.LazyFrame]) -> tuple[int, int]:
+def written(lake: Lake, outputs: dict[type[Table], Any], cpu: dict[str, float]) -> tuple[int, int]:
     """Write the tables as a run does."""
     fresh = kept = 0
     for table, frame in outputs.items():
         name = tables.spec(table).name
         lake.ensure(table)
         before = {file.path for file in lake.files(name)}
-        adds = write_output(lake, table, conform_to_storage(table, frame, {}), {})
+        start = process_time()
+        adds = changes.written(lake, table, frame, {})
+        cpu[name] = process_time() - start
         lake.replace(name, adds, scope={}, app="bench", app_version=(lake.transaction(name, "bench") or 0) + 1)
         after = {file.path for file in lake.files(name)}
         fresh, kept = fresh + len(after - before), kept + len(after & before)

@@ -79,6 +79,7 @@ def resolve_batch(
     *,
     recheck: pl.Series | None = None,
     executor: Executor | None = None,
+    tidy: bool = True,
 ) -> Resolved:
     """Bring new, changed and deleted records into `state`.
 
@@ -86,7 +87,7 @@ def resolve_batch(
     stewards decided, or other proof; their records are resolved again. `recheck`: given where the versions that `batch`
     replaces and the records that are gone are not in `state`: numbers of those that had edges with them, whose persons
     and links by number are made anew; every crowded key is counted again, too. `executor`: runs the scoring of more
-    pairs than `engine.max_local_pairs`.
+    pairs than `engine.max_local_pairs`. Not to `tidy` leaves evidence at its places, for who goes by them.
     """
     seconds: dict[str, float] = {}
     rules = pins.model.deciding(rules)
@@ -97,7 +98,8 @@ def resolve_batch(
             judged = _judged(state, met, pins.model, rules, links, executor)
         with timed(seconds, "cluster"):
             clusters = clustered(judged.state, judged.reached, rules, links, pins.model.idle_vetoes)
-    return Resolved(judged.state.tidied(), clusters, judged.scored_pairs, seconds)
+    after = judged.state.tidied() if tidy else judged.state
+    return Resolved(after, clusters, judged.scored_pairs, seconds)
 
 
 def _with_linked(state: State, batch: pl.DataFrame, links: Links) -> pl.DataFrame:

@@ -24,7 +24,7 @@ from customer360.platform.lake.pieces import map_piece, put_piece
 
 _PATH = "_identity/evidence"
 _LIST = f"{_PATH}.json"
-_MARK = "record_mark"
+MARK = "record_mark"
 _FORM = "mapped, with versions"  # of the pieces: those of another are not read
 _ROWS_A_PIECE = 500_000
 # Every run with new records adds a piece; beyond so many, or with more rows superseded than a fourth, all are written.
@@ -33,9 +33,9 @@ _LOOSE = 0.25
 
 
 def evidence(lake: Lake, records: pl.DataFrame, pins: Pins, rules: IdentityRules) -> pl.DataFrame:
-    """As `pins.evidence`, and `standing.versioned`: of the records that are not kept as they are now it is made, of
-    those that are it comes from the lake. In the order in which they came: to sort all columns of everybody would cost
-    more than the batch."""
+    """As `pins.evidence`, and `standing.versioned`, with a `record_mark` that is another whenever the record is: of the
+    records that are not kept as they are now it is made, of those that are it comes from the lake. In the order in
+    which they came: to sort all columns of everybody would cost more than the batch."""
     version = _version(records, pins)
     try:
         paths = _paths(lake, version)
@@ -47,7 +47,7 @@ def evidence(lake: Lake, records: pl.DataFrame, pins: Pins, rules: IdentityRules
     if rows is None:
         return keep(lake, records, pins, pinned.evidence(records, pins, rules))
     marks = _marks(records)
-    same, is_changed, gone = _places(rows.select("record_id", _MARK), marks)
+    same, is_changed, gone = _places(rows.select("record_id", MARK), marks)
     made = rows.clear()
     if is_changed.any():
         made = versioned(pinned.evidence(records.filter(is_changed), pins, rules), pins)
@@ -57,16 +57,16 @@ def evidence(lake: Lake, records: pl.DataFrame, pins: Pins, rules: IdentityRules
     elif made.height:
         _write(lake, version, paths, made)
     held = rows if same.len() == rows.height else rows[same]
-    return pl.concat([held, made]).drop(_MARK)
+    return pl.concat([held, made])
 
 
 def _places(rows: pl.DataFrame, marks: pl.DataFrame) -> tuple[pl.Series, pl.Series, bool]:
     """Where in the kept `rows` the records lie that are as they were kept; which records are not; and whether a kept
     record is gone."""
-    kept = rows.select(_MARK).with_row_index("place")
-    if kept[_MARK].n_unique() < kept.height:  # a record that came back to what it once said is kept twice, and alike
-        kept = kept.unique(_MARK, keep="last", maintain_order=True)
-    found = marks.select(_MARK).join(kept, on=_MARK, how="left", maintain_order="left")["place"]
+    kept = rows.select(MARK).with_row_index("place")
+    if kept[MARK].n_unique() < kept.height:  # a record that came back to what it once said is kept twice, and alike
+        kept = kept.unique(MARK, keep="last", maintain_order=True)
+    found = marks.select(MARK).join(kept, on=MARK, how="left", maintain_order="left")["place"]
     is_same = marks["record_id"].eq_missing(rows["record_id"].gather(found))
     same = found.filter(is_same).sort()
     others = pl.int_range(rows.height, eager=True, dtype=pl.UInt32)
@@ -76,11 +76,10 @@ def _places(rows: pl.DataFrame, marks: pl.DataFrame) -> tuple[pl.Series, pl.Seri
 
 
 def keep(lake: Lake, records: pl.DataFrame, pins: Pins, made: pl.DataFrame) -> pl.DataFrame:
-    """Keep `made`, the evidence of all `records` under these pins; returns it with its versions."""
-    made = versioned(made, pins)
-    marked = made.join(_marks(records), on="record_id", maintain_order="left")
+    """Keep `made`, the evidence of all `records` under these pins; returns it with versions and marks."""
+    marked = versioned(made, pins).join(_marks(records), on="record_id", maintain_order="left")
     _write(lake, _version(records, pins), [], marked)
-    return made
+    return marked
 
 
 def discard(lake: Lake) -> None:
@@ -110,4 +109,4 @@ def _version(records: pl.DataFrame, pins: Pins) -> str:
 
 def _marks(records: pl.DataFrame) -> pl.DataFrame:
     """(record_id, record_mark): equal numbers for equal records."""
-    return records.select("record_id").with_columns(records.hash_rows(seed=0).alias(_MARK))
+    return records.select("record_id").with_columns(records.hash_rows(seed=0).alias(MARK))

@@ -37,20 +37,36 @@ def versioned(evidence: pl.DataFrame, pins: Pins) -> pl.DataFrame:
     return evidence.with_columns(numbers.alias(VERSIONED))
 
 
-def take_up(lake: Lake, evidence: pl.DataFrame, names: pl.DataFrame, held: pl.Series) -> Standing:
+def numbers_of(ids: pl.Series, names: pl.DataFrame) -> pl.Series:
+    """The number (`record`) of each record id, null for one without. `names`: (record, record_id). As far as both lie
+    in one order, which they mostly do to the last, they are told without a table of everybody's ids."""
+    many = min(ids.len(), names.height)
+    differs = ids.head(many) != names["record_id"].head(many)
+    same = differs.arg_max() if differs.any() else many
+    rest = ids.slice(same).alias("record_id").to_frame()
+    others = rest.join(names.slice(same), on="record_id", how="left", maintain_order="left") if rest.height else names
+    return pl.concat([names["record"].head(same), others["record"].head(rest.height)])
+
+
+def take_up(
+    lake: Lake, evidence: pl.DataFrame, names: pl.DataFrame, held: pl.Series, rows: pl.DataFrame | None = None
+) -> Standing:
     """What stands in the lake, for the `evidence` of all records there are, `versioned`. `names`: (record, record_id)
-    of the registry; `held`: numbers of the records that somebody holds."""
-    ids = evidence.select("record_id")
-    numbered = alongside(evidence, ids.join(names, on="record_id", how="left", maintain_order="left")["record"])
+    of the registry; `held`: numbers of the records that somebody holds. `rows`: of `silver.identities`, where these
+    were read (`touched.Before`): then edges that stand come without what they rest on, which only who writes all anew
+    asks for."""
+    numbered = alongside(evidence, numbers_of(evidence["record_id"], names).alias("record"))
     gone = held.filter(~held.is_in(numbered["record"].implode()))
     stored = ("silver.identities", "silver.identity_edges", "silver.identity_keys")
     if not all(map(lake.exists, stored)):
         return Standing(State.empty(evidence), numbered, gone, held.clear().alias("record"))
-    of_people = lake.scan("silver.identities").filter(pl.col("entity_type").ne_missing(ORGANISATION))
-    before = of_people.select("record_id", before=VERSIONED).collect()
-    was = ids.join(before, on="record_id", how="left", maintain_order="left")["before"]
-    frame, batch = _parted(numbered, (numbered[VERSIONED] == was).fill_null(False))
-    edges, weighed = _numbered(lake.scan("silver.identity_edges").collect(), frame.select("record", "record_id"))
+    weighed = rows is None
+    if rows is None:
+        rows = lake.scan("silver.identities").select("record_id", "entity_type", VERSIONED).collect()
+        rows = rows.with_columns(numbers_of(rows["record_id"], names).alias("record"))
+    before = rows.filter(pl.col("entity_type").ne_missing(ORGANISATION))
+    frame, batch = _parted(numbered, _is_same(numbered, before, names))
+    edges, resting = _numbered(_edges(lake, weighed), frame.select("record"), names)
     is_whole = pl.all_horizontal(pl.col("record_l", "record_r").is_not_null())
     cut = edges.filter(~is_whole).select(record=pl.coalesce("record_l", "record_r"))
     keys = {key: n for n, key in enumerate(key_columns(evidence))}
@@ -58,7 +74,7 @@ def take_up(lake: Lake, evidence: pl.DataFrame, names: pl.DataFrame, held: pl.Se
     crowded = crowded.select(pl.col("key").replace_strict(keys, return_dtype=pl.Int32), "value")
     if frame.is_empty():
         crowded = crowded.clear()
-    state = State(frame, edges.filter(is_whole), weighed, crowded)
+    state = State(frame, edges.filter(is_whole), resting, crowded)
     near = cut["record"].drop_nulls().unique()
     only_came = gone.is_empty() and near.is_empty() and before.height == frame.height  # none that stood has changed
     return Standing(state, batch, gone, None if only_came else near)
@@ -72,13 +88,38 @@ def _parted(rows: pl.DataFrame, is_first: pl.Series) -> tuple[pl.DataFrame, pl.D
     return rows.filter(is_first), rows.filter(~is_first)
 
 
-def _numbered(rows: pl.DataFrame, ids: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
-    """Edges of a lake as `VERDICTS`, null for records that are not among `ids` (record, record_id), and their evidence,
-    which stays as it was read."""
+def _is_same(numbered: pl.DataFrame, before: pl.DataFrame, names: pl.DataFrame) -> pl.Series:
+    """Whether a record's evidence has the version that it had `before` (record, evidence_version)."""
+    was = np.zeros(int(names["record"].max() or 0) + 1, dtype=np.int64)  # type: ignore[arg-type]
+    known = np.zeros(len(was), dtype=bool)
+    held = before.select("record", VERSIONED).drop_nulls()
+    places = held["record"].to_numpy()
+    was[places], known[places] = held[VERSIONED].to_numpy(), True
+    records = numbered["record"].to_numpy()
+    return pl.Series(known[records] & (was[records] == numbered[VERSIONED].to_numpy()))
+
+
+def _edges(lake: Lake, weighed: bool) -> pl.DataFrame:
+    """Edges that stand, as they lie."""
+    rows = lake.scan("silver.identity_edges")
+    if weighed:
+        return rows.collect()
+    bare = rows.drop("evidence").collect()
+    nothing = pl.Series("evidence", [], EDGES["evidence"]).extend_constant(None, bare.height)
+    return bare.with_columns(nothing)
+
+
+def _numbered(rows: pl.DataFrame, present: pl.DataFrame, names: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
+    """Edges of a lake as `VERDICTS`, null for records that are not `present` (record), and their evidence, which stays
+    as it was read."""
     edges = rows.drop("evidence").with_row_index(PLACE)
+    is_here = np.zeros(int(names["record"].max() or 0) + 1, dtype=bool)  # type: ignore[arg-type]
+    is_here[present["record"].to_numpy()] = True
+    ends = pl.concat([edges["record_id_l"], edges["record_id_r"].alias("record_id_l")]).unique()
+    named = names.filter(names["record_id"].is_in(ends.implode()) & pl.Series(is_here[names["record"].to_numpy()]))
     for side in ("l", "r"):
-        known = ids.rename({"record": f"record_{side}", "record_id": f"record_id_{side}"})
-        edges = edges.join(known, on=f"record_id_{side}", how="left")
+        known = named.rename({"record": f"record_{side}", "record_id": f"record_id_{side}"})
+        edges = edges.join(known, on=f"record_id_{side}", how="left", maintain_order="left")
     return edges.select(pl.col(name).cast(kind) for name, kind in VERDICTS.items()), rows["evidence"]
 
 

@@ -120,11 +120,13 @@ def golden_rows(records: pl.DataFrame, rules: IdentityRules) -> pl.DataFrame:
 @dataclass(frozen=True)
 class Firms:
     """`edges`: as `silver.identity_edges`. `clusters`: (record, cluster) by numbers of records; none where nothing
-    changed. `version`: of all that they were made of."""
+    changed. `version`: of all that they were made of. `kept`: places in the table of the edges, where they stand; None
+    where all were made anew."""
 
     edges: pl.DataFrame
     clusters: pl.DataFrame
     version: int
+    kept: pl.Series | None = None
 
 
 def resolve_firms(
@@ -138,11 +140,10 @@ def resolve_firms(
     if firms.is_empty():
         return Firms(_no_edges(), clusters, version)
     if not anew and _stands(lake, version):
-        edges = lake.scan("silver.identity_edges").collect()
         ids = firms["record_id"].implode()
-        return Firms(
-            edges.filter(pl.col("record_id_l").is_in(ids) & pl.col("record_id_r").is_in(ids)), clusters, version
-        )
+        mine = pl.col("record_id_l").is_in(ids) & pl.col("record_id_r").is_in(ids)
+        edges = lake.scan("silver.identity_edges").with_row_index("place").filter(mine).collect()
+        return Firms(edges.drop("place"), clusters, version, edges["place"].cast(pl.Int64))
     return Firms(*_resolved_anew(firms, names, decided, rules), version)
 
 

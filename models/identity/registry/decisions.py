@@ -9,6 +9,7 @@ from datetime import datetime
 import polars as pl
 
 from customer360.models.identity.registry.contracts import StewardDecisions
+from customer360.models.identity.registry.core import Registry, holders
 from customer360.models.identity.registry.ids import person_ids
 from customer360.models.identity.registry.rulings import CANNOT_LINK, MUST_LINK, OVERRIDE, WITHDRAWAL, Rulings
 from customer360.models.identity.registry.store import Stored
@@ -147,11 +148,11 @@ def overrides(lake: Lake, stored: Stored, at: datetime | None = None) -> pl.Data
     made = made.filter(pl.col("decided_at") <= at) if at is not None else made
     made = made.select("decision", "attribute", "value", record="left")
     held = made.explode("record").join(stored.registry.members, on="record")
-    holders = (
+    most = (
         held.group_by("decision", "attribute", "value", "person").len().sort("len", "person", descending=[True, False])
     )
     newest = (
-        holders.unique("decision", keep="first", maintain_order=True)
+        most.unique("decision", keep="first", maintain_order=True)
         .sort("decision", descending=True)
         .unique(["person", "attribute"], keep="first", maintain_order=True)
         .filter(pl.col("value").is_not_null())
@@ -159,6 +160,12 @@ def overrides(lake: Lake, stored: Stored, at: datetime | None = None) -> pl.Data
     return newest.select(
         person_ids(newest["person"], stored.seed).alias("person_id"), "attribute", "value", "decision"
     ).sort("person_id", "attribute")
+
+
+def overridden(lake: Lake, registry: Registry) -> pl.Series:
+    """Numbers of the persons that hold a record of which a steward ever set a golden value, be it withdrawn since."""
+    about = decisions(lake).filter(pl.col("kind") == OVERRIDE)["left"].explode().drop_nulls().unique()
+    return holders(registry.members, about).drop_nulls().unique()
 
 
 __all__ = [
@@ -176,6 +183,7 @@ __all__ = [
     "local",
     "must_links",
     "named",
+    "overridden",
     "overrides",
     "rulings_of",
     "version",

@@ -152,8 +152,14 @@ def load(lake: Lake, seed: str) -> Stored:
 
 def number_records(stored: Stored, record_ids: pl.Series) -> Stored:
     """With a number for each record id: the one it has, else the next ones in order of the ids."""
-    is_known = record_ids.is_in(stored.names["record_id"].implode())
-    new = record_ids.filter(~is_known).alias("record_id").unique().sort()
+    names = stored.names["record_id"]
+    many = min(record_ids.len(), names.len())
+    is_other = record_ids.head(many) != names.head(many)
+    same = is_other.arg_max() if is_other.any() else many  # so many lie in the order in which they were numbered
+    others = record_ids.slice(same)
+    new = others.filter(~others.is_in(names.slice(same).implode()))
+    first = names.head(same)
+    new = new.filter(~new.is_in(first.filter(first.is_in(new.implode())).implode())).alias("record_id").unique().sort()
     fresh = new.to_frame().with_row_index("record", offset=stored.registry.next_record)
     fresh = fresh.select(pl.col("record").cast(pl.Int64), "record_id")
     return replace(

@@ -1,0 +1,211 @@
+"""Tables of identity that a run changes are those that it would make whole, after any batches, deaths and decisions."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from customer360.models.identity import IdentityRules, producer, registry
+from customer360.models.identity.batch import pins as pinned
+from customer360.models.identity.batch.incremental import resolve_batch
+from customer360.models.identity.batch.pins import Pins
+from customer360.models.identity.batch.standing import edge_rows
+from customer360.models.identity.batch.state import State
+from customer360.models.identity.organisations.among_customers import customers
+from customer360.models.identity.registry import decisions, stewardship
+from customer360.pipelines.silver.behavior import VisitorLogins
+from customer360.pipelines.silver.customers import CustomerRecords
+from customer360.platform import tables
+from customer360.platform.lake import Lake
+from customer360.platform.run.incremental.changes import Changes, written
+from customer360.platform.run.planning import Context
+from customer360.platform.run.units import conform_to_storage
+
+RULES = IdentityRules()
+SEED = RULES.ids.seed
+SAID: dict[str, Any] = {"actor": "ann", "reason": "asked"}
+GIVEN, FAMILY = ("ann", "bob", "cora", "dan", "eve", "finn"), ("miller", "kim", "novak", "ruiz")
+FIRMS = ("Osprey Dental Inc.", "Brandt Mfg. Co.")
+NODE = "node:silver.identities"
+
+
+def person(n: int, given: str | None = None) -> dict[str, Any]:
+    who = n - n % 3 // 2
+    return {
+        "record_id": f"S/{n:03}", "source_system": "S", "customer_id": f"{n:03}", "first_name": given or GIVEN[who % 6],
+        "last_name": FAMILY[who % 4], "email_address": f"u{who}@mail.com" if n % 4 else None, "city": "Springfield",
+        "zip_code": f"{10000 + who % 5}", "organisation_name": FIRMS[n % 2] if n % 17 == 3 else None,
+    }  # fmt: skip
+
+
+def firm(n: int) -> dict[str, Any]:
+    name = {"organisation_name": FIRMS[n % 2], "entity_type": "organisation", "zip_code": "10001"}
+    return {"record_id": f"B/{n:03}", "source_system": "B", "customer_id": f"{n:03}", "city": "Ogden"} | name
+
+
+def whole_records(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows as `silver.customer_records` has them."""
+    kinds = tables.schema(CustomerRecords)
+    absent = [pl.lit(None, kind).alias(c) for c, kind in kinds.items() if c not in rows.columns]
+    return rows.with_columns(absent).select(pl.col(c).cast(kind) for c, kind in kinds.items())
+
+
+class Shop:
+    """Records and logins of a lake, and runs over them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.lake, self.turn = Lake(str(folder / "lake"), {}, 2), 0
+        self.records: dict[str, dict[str, Any]] = {}
+        self.logins: list[dict[str, Any]] = []
+
+    def rows(self) -> pl.DataFrame:
+        listed = [self.records[name] for name in sorted(self.records)]
+        return whole_records(pl.DataFrame(listed, infer_schema_length=None))
+
+    def made(self) -> tuple[pl.LazyFrame | Changes, ...]:
+        rows = self.rows()
+        logins = pl.DataFrame(self.logins, schema=tables.schema(VisitorLogins))
+        return producer.identities(Context(self.lake, None, None, RULES), rows.lazy(), logins.lazy())  # type: ignore[arg-type]
+
+    def run(self, dies_after: int = 99) -> bool:
+        """Make the tables, and write them as a run does, or as many as it gets to. Whether it made changes alone."""
+        made = self.made()
+        self.turn += 1
+        for table, output in list(zip(producer.OUTPUTS, made, strict=True))[:dies_after]:
+            name = tables.spec(table).name
+            self.lake.ensure(table)
+            adds = written(self.lake, table, output, {})
+            self.lake.replace(name, adds, scope={}, app=NODE, app_version=self.turn)
+        return any(isinstance(output, Changes) for output in made)
+
+    def held(self) -> dict[str, pl.DataFrame]:
+        names = [tables.spec(table).name for table in producer.OUTPUTS]
+        return {name: self.lake.scan(name).collect() for name in names}
+
+    def person(self, chance: random.Random) -> str:
+        held = registry.load(self.lake, SEED).assignments
+        is_person = pl.col("record_id").str.contains("^S/[0-9]+$").all().over("person_id")
+        return str(chance.choice(sorted(set(held.filter(is_person)["person_id"]))))
+
+
+def whole(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> dict[str, pl.DataFrame]:
+    """The tables that a run would make if nothing of those that stand could be kept."""
+    with monkeypatch.context() as patched:
+        patched.setattr(producer.touching, "before", lambda *_: None)
+        made = shop.made()
+    outputs = zip(producer.OUTPUTS, made, strict=True)
+    return {tables.spec(t).name: conform_to_storage(t, frame, {}) for t, frame in outputs}  # type: ignore[arg-type]
+
+
+def edges_anew(shop: Shop) -> pl.DataFrame:
+    """The edges of people, all scored at once under the pins that stand."""
+    held, stored = pinned.read(shop.lake), registry.load(shop.lake, SEED)
+    assert held is not None
+    found = customers(shop.rows(), RULES)
+    evidence = pinned.evidence(found.people, held, RULES)
+    others = stored.names.join(found.people.select("record_id"), on="record_id", how="semi")
+    links = decisions.links_of(decisions.decisions(shop.lake), others)
+    made = resolve_batch(State.empty(evidence), evidence.join(stored.names, on="record_id"), [], held, RULES, links)
+    return edge_rows(made.state)
+
+
+def check(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, wanted = shop.held(), whole(shop, monkeypatch)
+    for name, rows in wanted.items():
+        order = [c for c, kind in rows.schema.items() if not kind.is_nested()]
+        assert_frame_equal(held[name].sort(order), rows.sort(order), check_row_order=True, rel_tol=1e-12, abs_tol=0)
+    ends = ["record_id_l", "record_id_r"]
+    edges = held["silver.identity_edges"].filter(pl.col("record_id_l").str.starts_with("S/") & ~about_firms())
+    anew = edges_anew(shop)
+    assert (
+        edges.select(*ends, "decision", "evidence")
+        .sort(ends)
+        .equals(anew.select(*ends, "decision", "evidence").sort(ends))
+    )
+
+
+def about_firms() -> pl.Expr:
+    return pl.any_horizontal(pl.col("record_id_l", "record_id_r").str.contains("[^0-9]$|^B/"))
+
+
+def steps(shop: Shop, chance: random.Random) -> dict[str, Callable[[], object]]:
+    def came() -> None:
+        for n in chance.sample(range(110), 5):
+            shop.records.setdefault(f"S/{n:03}", person(n))
+
+    def changed() -> None:
+        n = int(chance.choice([k for k in shop.records if k.startswith("S/")])[2:])
+        shop.records[f"S/{n:03}"] = person(n, chance.choice(GIVEN))
+
+    def gone() -> None:
+        for name in chance.sample(sorted(shop.records), 3):
+            del shop.records[name]
+
+    def firms() -> None:
+        n = chance.randrange(6)
+        shop.records[f"B/{n:03}"] = firm(n) | {"city": chance.choice(["Ogden", "Provo"])}
+
+    def login() -> None:
+        at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=len(shop.logins))
+        account = chance.choice(sorted(shop.records)).split("/")
+        row = {"visitor_id": f"v{chance.randrange(4)}", "source_system": account[0], "customer_id": account[1]}
+        shop.logins.append(row | {"first_at": at, "last_at": at, "next_at": None, "previous_at": None})
+
+    def joined() -> None:
+        one, other = shop.person(chance), shop.person(chance)
+        if one != other:
+            stewardship.merge(shop.lake, SEED, one, other, **SAID)
+
+    def overridden() -> None:
+        stewardship.override(shop.lake, SEED, shop.person(chance), "city", chance.choice(['"Bern"', None]), **SAID)
+
+    return {
+        "came": came, "changed": changed, "gone": gone, "firms": firms, "login": login, "joined": joined,
+        "overridden": overridden,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pins() -> Pins:
+    """Of a few people, with caps so low that keys become crowded."""
+    records = pl.DataFrame([person(n) for n in range(120)], infer_schema_length=None)
+    made = pinned.pinned(whole_records(records), RULES)[0]
+    return replace(made, caps=dict.fromkeys(made.caps, 5))
+
+
+@pytest.fixture
+def shop(tmp_path: Path, pins: Pins, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    made = Shop(tmp_path)
+    made.records = {f"S/{n:03}": person(n) for n in range(90)}
+    made.records |= {f"B/{n:03}": firm(n) for n in range(3)}
+
+    def measured(records: pl.DataFrame, rules: IdentityRules, basis: str) -> tuple[Pins, pl.DataFrame]:
+        held = replace(pins, basis=basis, records=records.height)
+        return held, pinned.evidence(records, held, rules)
+
+    monkeypatch.setattr(pinned, "pinned", measured)
+    return made
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_what_changes_is_what_would_be_made_whole(shop: Shop, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    chance = random.Random(seed)
+    assert not shop.run()
+    acts = steps(shop, chance)
+    alone = 0
+    for _ in range(6):
+        for name in chance.choices(sorted(acts), k=2):
+            acts[name]()
+        if chance.random() < 0.3:
+            shop.run(dies_after=chance.randrange(1, 8))
+        alone += shop.run()
+        check(shop, monkeypatch)
+    assert alone >= 3
