@@ -38,7 +38,9 @@ MIN_ITEMS = 5  # distinct items of a judged user before the split, where enough 
 ENOUGH_USERS = 200
 FEWEST_USERS = 40  # fewer judged users than this, and the split is by user
 RANKER_USERS = 200
-LISTED_USERS = 2000  # ranked at once: some hundreds of candidates each, with a few dozen figures
+POPULARITY = "popularity"  # the method that every log has
+BLEND_USERS = 1000  # whose future finds the weights of a sum: a few dozen numbers
+LISTED_USERS = 1000  # ranked at once: some hundreds of candidates each, with a few dozen figures
 HELD_SHARE, HELD_MOST = 0.2, 5  # of a user's items, where the split is by user
 
 Tell = Callable[[str], None]
@@ -60,7 +62,7 @@ class Effort:
 EFFORTS = {
     "fast": Effort(2, 1000, 30, 0, False),
     # A second window costs a third of the methods' time; deeper candidates of one are worth more.
-    "default": Effort(1, 3000, 50, 100, True),
+    "default": Effort(1, 3000, 50, 60, True),
     "best": Effort(2, 3000, PER_METHOD, 120, True),
 }
 
@@ -78,6 +80,10 @@ class Window:
     def judge(self) -> Judge:
         return Judge.of(self.found, self.truth)
 
+    @property
+    def facts(self) -> trees.Facts:
+        return trees.Facts(self.log)
+
 
 @dataclass(frozen=True)
 class Way:
@@ -86,8 +92,8 @@ class Way:
     weights: dict[str, float]
     ranker: trees.Ranker | None = None
 
-    def score(self, found: Candidates, log: Log) -> Dense:
-        return self.ranker.score(found, log) if self.ranker else blend.combined(found, self.weights)
+    def score(self, found: Candidates, facts: trees.Facts) -> Dense:
+        return self.ranker.score(found, facts) if self.ranker else blend.combined(found, self.weights)
 
 
 @dataclass(frozen=True)
@@ -105,14 +111,14 @@ class Hybrid:
 
     def lists(self, users: Ints, k: int) -> tuple[Ints, Ints, Ints, Dense]:
         """User (as asked), item, rank from 1 and score of the k best of each, in order of user and rank."""
-        parts, before = [], popular.precedence(self.log)
+        parts, before, facts = [], popular.precedence(self.log), trees.Facts(self.log)
         for block in (users[start : start + LISTED_USERS] for start in range(0, len(users), LISTED_USERS)):
             if self.way.ranker:
                 found = union(self.log, self.scorers, block, self.mode, max(k, PER_METHOD))
             else:
                 used = {name: self.scorers[name] for name in self.way.weights}
                 found = best_of_blend(self.log, used, self.way.weights, block, self.mode, k)
-            score = self.way.score(found, self.log)
+            score = self.way.score(found, facts)
             rows, rank = ranked(found, score, k, before)
             parts.append((block[found.user[rows]], found.item[rows], rank, score[rows]))
         return tuple(np.concatenate(column) for column in zip(*parts, strict=True))  # type: ignore[return-value]
@@ -235,6 +241,9 @@ def choose(
     learned from the judging users. A ranker is tried where it may take any `rounds`.
     """
     judged, names = windows[0], windows[0].found.names
+    if len(judged.found.users) < 2:
+        tell("too few users are left to judge by: what is popular is listed")
+        return Way({POPULARITY: 1.0}), POPULARITY, {POPULARITY: (0.0, 0.0)}
     even = np.arange(len(judged.found.users)) % 2 == 0
     figures: dict[str, tuple[float, float]] = {}
     for column, name in enumerate(names):
@@ -243,40 +252,48 @@ def choose(
         trials = [(windows[1:], judged)]
     else:
         trials = [([_half(judged, even)], _half(judged, ~even)), ([_half(judged, ~even)], _half(judged, even))]
+    sums = [blended(taught) for taught, _ in trials]
     for kind in ("blend", "ranker"):
         users = sum(len(window.found.users) for window in windows)
         if kind == "ranker" and (users < RANKER_USERS or not rounds):
             continue
         parts = []
-        for taught, judging in trials:
-            way = learn(taught, kind, rounds)
-            parts.append(judging.judge.by_user(way.score(judging.found, judging.log)))
+        for (taught, judging), weights in zip(trials, sums, strict=True):
+            way = Way(weights, ranker(taught, rounds) if kind == "ranker" else None)
+            parts.append(judging.judge.by_user(way.score(judging.found, judging.facts)))
         figures[kind] = tuple(float(np.concatenate(values).mean()) for values in zip(*parts, strict=True))  # type: ignore[assignment]
     for name, (recall, ndcg) in sorted(figures.items(), key=lambda pair: -sum(pair[1])):
         tell(f"  inner Recall@20 {recall:.4f}  NDCG@10 {ndcg:.4f}  {name}")
     best = max(figures, key=lambda name: sum(figures[name]))
-    way = learn(windows, best, rounds) if best in ("blend", "ranker") else Way({best: 1.0})
+    way = Way({best: 1.0})
+    if best in ("blend", "ranker"):
+        way = Way(blended(windows), ranker(windows, rounds) if best == "ranker" else None)
     shown = ", ".join(f"{name} {weight:.2f}" for name, weight in sorted(way.weights.items(), key=lambda p: -p[1]))
     tell(f"chosen: {best} ({shown})")
     return way, best, figures
 
 
-def learn(windows: list[Window], kind: str, rounds: int = trees.ROUNDS) -> Way:
-    """Weights, and the ranker where asked, from all users of some windows."""
+def blended(windows: list[Window]) -> dict[str, float]:
+    """Weights of a sum, from at most `BLEND_USERS` of the users of some windows."""
     pooled = _pooled([window.found for window in windows])
-    judge = Judge.of(pooled, sparse.csr_array(sparse.vstack([window.truth for window in windows])))
-    way = Way(blend.learn(pooled, judge))
-    if kind != "ranker":
-        return way
+    truth = sparse.csr_array(sparse.vstack([window.truth for window in windows]))
+    every = -(-len(pooled.users) // BLEND_USERS)
+    if every > 1:
+        chosen = np.arange(len(pooled.users)) % every == 0
+        pooled, truth = pooled.of_users(chosen), sparse.csr_array(truth[chosen])
+    return blend.learn(pooled, Judge.of(pooled, truth))
+
+
+def ranker(windows: list[Window], rounds: int = trees.ROUNDS) -> trees.Ranker:
+    """A ranker from all users of some windows."""
     parts, labels, queries = [], [], 0
     groups = []
     for window in windows:
-        parts.append(trees.inputs(window.found, window.log))
+        parts.append(trees.inputs(window.found, window.facts))
         labels.append(hits(window.found, window.truth))
         groups.append(window.found.user + queries)
         queries += len(window.found.users)
-    fitted = trees.fit(np.concatenate(parts), np.concatenate(labels), np.concatenate(groups), rounds)
-    return Way(way.weights, fitted)
+    return trees.fit(np.concatenate(parts), np.concatenate(labels), np.concatenate(groups), rounds)
 
 
 def _pooled(found: list[Candidates]) -> Candidates:

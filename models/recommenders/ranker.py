@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
 
 from customer360.models.recommenders import popular
 from customer360.models.recommenders.candidates import Candidates
@@ -17,7 +20,8 @@ if TYPE_CHECKING:
 
 ROUNDS = 120
 LEARNED = 9.6  # rounds times the learning rate: fewer rounds take larger steps
-SETTINGS = {
+IRRELEVANT_SHARE, SAMPLED_ROWS = 0.3, 50_000  # of what is not relevant, where there are more rows than these
+SETTINGS: dict[str, Any] = {
     "objective": "rank:ndcg",
     "lambdarank_pair_method": "topk",
     "lambdarank_num_pair_per_sample": 20,
@@ -34,56 +38,61 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of users, items and pairs at the date of a log, beside the methods' scores."""
+    """What is known of users, items and pairs at the date of a log, beside the methods' scores. What does not depend on
+    who is asked is found once.
+    """
 
     log: Log
 
     def of(self, found: Candidates) -> Dense:
         """One row per candidate."""
-        log, user, item = self.log, found.users[found.user], found.item
-        sold = log.sales()
-        lately, longer = popular.fading(log, 28.0), popular.fading(log, 180.0)
-        events = np.bincount(log.user[log.kept], minlength=log.shape[0])
-        first, last = self._first_sale(), self._last_event()
-        history = log.matrix()
-        baskets = log.matrix(binary=True)
-        own = np.asarray(history[user, item]).ravel()
-        age = log.today - self._last_purchase(user, item)
+        user, item = found.users[found.user], found.item
         columns = [
-            np.log1p(sold)[item],
-            np.log1p(lately)[item],
-            np.log1p(longer)[item],
-            (np.log1p(lately * 6.4) - np.log1p(longer))[item],
-            (log.today - first)[item],
-            np.log1p(np.asarray(baskets.sum(axis=0)).ravel())[item],
-            np.log1p(events)[user],
-            np.log1p(np.diff(baskets.indptr))[user],
-            (log.today - last)[user],
-            own,
-            age,
+            *(column[item] for column in self._items),
+            *(column[user] for column in self._users),
+            np.asarray(self._history[user, item]).ravel(),
+            self.log.today - self._last_purchase(user, item),
         ]
         return np.stack([np.asarray(column, dtype=np.float32) for column in columns], axis=1)
 
-    def _first_sale(self) -> np.ndarray:
-        first = np.full(self.log.shape[1], self.log.today)
-        np.minimum.at(first, self.log.item, self.log.day)
-        return first
+    @cached_property
+    def _history(self) -> sparse.csr_array:
+        return self.log.matrix()
 
-    def _last_event(self) -> np.ndarray:
-        last = np.full(self.log.shape[0], self.log.today - 1e4)
-        np.maximum.at(last, self.log.user, self.log.day)
-        return last
+    @cached_property
+    def _items(self) -> tuple[NDArray[Any], ...]:
+        log = self.log
+        lately, longer = popular.fading(log, 28.0), popular.fading(log, 180.0)
+        first = np.full(log.shape[1], log.today)
+        np.minimum.at(first, log.item, log.day)
+        buyers = np.bincount(self._history.indices, minlength=log.shape[1])
+        growth = np.log1p(lately * 6.4) - np.log1p(longer)
+        return np.log1p(log.sales()), np.log1p(lately), np.log1p(longer), growth, log.today - first, np.log1p(buyers)
+
+    @cached_property
+    def _users(self) -> tuple[NDArray[Any], ...]:
+        log = self.log
+        events = np.bincount(log.user[log.kept], minlength=log.shape[0])
+        last = np.full(log.shape[0], log.today - 1e4)
+        np.maximum.at(last, log.user, log.day)
+        return np.log1p(events), np.log1p(np.diff(self._history.indptr)), log.today - last
+
+    @cached_property
+    def _purchases(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Pairs of user and item of the kept events in order, and their days."""
+        log = self.log
+        key, day = log.user[log.kept] * log.shape[1] + log.item[log.kept], log.day[log.kept]
+        order = np.lexsort((day, key))
+        return key[order], day[order]
 
     def _last_purchase(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         """Day of the user's last kept event of the item; NaN where there is none."""
-        log, width = self.log, self.log.shape[1]
-        key = log.user[log.kept] * width + log.item[log.kept]
-        order = np.lexsort((log.day[log.kept], key))
-        keys, days = key[order], log.day[log.kept][order]
-        asked = user * width + item
-        at = np.searchsorted(keys, asked, side="right") - 1
-        found = (at >= 0) & (keys[np.maximum(at, 0)] == asked) if len(keys) else np.zeros(len(asked), dtype=bool)
-        return np.where(found, days[np.maximum(at, 0)] if len(keys) else np.nan, np.nan)
+        keys, days = self._purchases
+        if not len(keys):
+            return np.full(len(user), np.nan)
+        asked = user * self.log.shape[1] + item
+        at = np.maximum(np.searchsorted(keys, asked, side="right") - 1, 0)
+        return np.where(keys[at] == asked, days[at], np.nan)
 
 
 @dataclass(frozen=True)
@@ -92,8 +101,8 @@ class Ranker:
 
     booster: xgb.Booster
 
-    def score(self, found: Candidates, log: Log) -> Dense:
-        return self.order(inputs(found, log))
+    def score(self, found: Candidates, facts: Facts) -> Dense:
+        return self.order(inputs(found, facts))
 
     def order(self, rows: Dense) -> Dense:
         """Scores of rows as those that the ranker was fitted on."""
@@ -115,16 +124,18 @@ class Ranker:
         return Ranker(booster)
 
 
-def inputs(found: Candidates, log: Log) -> Dense:
-    return np.hstack([found.parts, Facts(log).of(found)])
+def inputs(found: Candidates, facts: Facts) -> Dense:
+    return np.hstack([found.parts, facts.of(found)])
 
 
 def fit(rows: Dense, relevant: Flags, user: Ints, rounds: int = ROUNDS) -> Ranker:
     """Learn to put relevant candidates of a user before others, from `inputs` in order of user. Users without a
-    relevant candidate teach nothing.
+    relevant candidate teach nothing, and of many that are not relevant some say as much as all.
     """
     import xgboost as xgb
 
     useful = (np.bincount(user, weights=relevant) > 0)[user]
+    if len(rows) > SAMPLED_ROWS:
+        useful &= relevant | (np.random.default_rng(SETTINGS["seed"]).random(len(rows)) < IRRELEVANT_SHARE)
     table = xgb.DMatrix(rows[useful], label=relevant[useful].astype(np.float32), qid=user[useful])
     return Ranker(xgb.train({**SETTINGS, "eta": LEARNED / rounds}, table, num_boost_round=rounds))

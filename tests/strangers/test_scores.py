@@ -5,6 +5,7 @@ line says what is in the way and what to do.
 from __future__ import annotations
 
 import gzip
+import io
 import sys
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
@@ -49,6 +50,19 @@ def german() -> str:
     return "\n".join(["Kunde;Datum;Betrag", *(line.rsplit(".", 1)[0] + "," + line.rsplit(".", 1)[1] for line in lines)])
 
 
+def typed(**kinds: pl.DataType) -> bytes:
+    """The sales as Parquet, columns in other types."""
+    rows = {"customer": [r[0] for r in SALES], "timestamp": [r[1] for r in SALES], "amount": [r[2] for r in SALES]}
+    to = io.BytesIO()
+    pl.DataFrame(rows).cast(kinds).write_parquet(to)
+    return to.getvalue()
+
+
+def written(line: Callable[[str, datetime, float], str], head: str = HEAD) -> str:
+    """The sales, each line written in another way."""
+    return "\n".join([head, *(line(*row) for row in SALES), ""])
+
+
 def with_rows(*lines: str) -> str:
     return text() + "\n".join(lines) + "\n"
 
@@ -85,6 +99,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
 
 
 # name: content, file name, --columns, words that must be told
+EPOCH = datetime(1970, 1, 1)
 SAME: dict[str, tuple[str | bytes, str, str, str]] = {
     "as it is": (text(), "sales.csv", "", "30 customers with a purchase"),
     "semicolons": (text(sep=";"), "sales.csv", "", ""),
@@ -113,6 +128,32 @@ SAME: dict[str, tuple[str | bytes, str, str, str]] = {
     "returns only": (with_rows("Z9,2024-06-01 10:00:00,-5"), "sales.csv", "", "1 without a purchase above 0"),
     "who begins later": (with_rows("Z9,2024-07-09 10:00:00,5"), "sales.csv", "", "1 who begin on it or later"),
     "the future": (with_rows("K01,2024-07-09 10:00:00,9999"), "sales.csv", "", ""),
+    "quantity and price": (written(lambda w, a, m: f"{w},{a},1,{m}", "customer,timestamp,quantity,price"), "sales.csv", "", ""),  # noqa: E501
+    "quantity, price and names": (written(lambda w, a, m: f"{w},{a},2,{m / 2}", "Client,Date,Qty,Unit Price"), "sales.csv", "", ""),  # noqa: E501
+    "epochs": (written(lambda w, a, m: f"{w},{(a - EPOCH).total_seconds():.0f},{m}"), "sales.csv", "", ""),
+    "epochs in milliseconds": (written(lambda w, a, m: f"{w},{(a - EPOCH).total_seconds() * 1e3:.0f},{m}"), "sales.csv", "", ""),  # noqa: E501
+    "quoted cells": (written(lambda w, a, m: f'"{w}","{a}","{m}"'), "sales.csv", "", ""),
+    "names with signs": (text(head="CUSTOMER_ID,ORDER-DATE,Total Amount"), "sales.csv", "", ""),
+    "parquet": (typed(), "sales.parquet", "", ""),
+    "parquet of decimals and categories": (
+        typed(customer=pl.Categorical(), amount=pl.Decimal(12, 2)), "sales.pq", "", ""),
+    "parquet in nanoseconds with a zone": (typed(timestamp=pl.Datetime("ns", "UTC")), "sales.parquet", "", ""),
+    "day first": (text(form="%d/%m/%Y %H:%M:%S"), "sales.csv", "", ""),
+    "month first": (text(form="%m/%d/%Y %H:%M:%S"), "sales.csv", "", ""),
+    "fractions of seconds": (text(form="%Y-%m-%d %H:%M:%S.000"), "sales.csv", "", ""),
+    "an offset of zero": (text(form="%Y-%m-%dT%H:%M:%S+00:00"), "sales.csv", "", ""),
+    "minutes": (text([(w, a.replace(second=0), m) for w, a, m in SALES], form="%Y-%m-%d %H:%M"), "sales.csv", "", ""),
+    "codes of a currency": (written(lambda w, a, m: f"{w},{a},EUR {m}"), "sales.csv", "", ""),
+    "a currency behind": (written(lambda w, a, m: f"{w},{a},{m} €"), "sales.csv", "", ""),
+    "a row number in front": (
+        "\n".join([f",{HEAD}", *(f"{n},{w},{a},{m}" for n, (w, a, m) in enumerate(SALES)), ""]), "sales.csv", "", ""),
+    "a total at the end": (with_rows("Total,,123456.00"), "sales.csv", "", "1 rows without a readable timestamp"),
+    "two exports in one": (with_rows(HEAD), "sales.csv", "", "first 'timestamp' in row"),
+    "another code page": (
+        written(lambda w, a, m: f"{w},{a},{m},Café", HEAD + ",where").encode("cp1252"), "sales.csv", "", ""),
+    "gzipped JSON lines": (gzip.compress(pl.read_csv(text().encode()).write_ndjson().encode()), "s.jsonl.gz", "", ""),
+    "a return in brackets": (with_rows("K01,2024-06-01 10:00:00,(5.00)"), "sales.csv", "", "1 other returns"),
+    "blanks around": (written(lambda w, a, m: f" {w} , {a} , {m} ", "customer , timestamp , amount"), "sales.csv", "", ""),  # noqa: E501
     "columns that nobody asked for": (
         "\n".join(f"{line},x" for line in text().strip().split("\n")), "sales.csv", "", ""),
 }  # fmt: skip
@@ -145,6 +186,16 @@ REFUSED: dict[str, tuple[str | bytes, str, str, str]] = {
     "no time": (text(form="week %U"), "sales.csv", "", "no time can be read"),
     "a sheet": (b"PK\x03\x04", "sales.xlsx", "", "give .csv"),
     "no parquet": (b"PAR0 nothing", "sales.parquet", "", "cannot be read"),
+    "two columns": ("customer,amount\nK01,5\n", "sales.csv", "", "no column for timestamp"),
+    "a page": ("<!doctype html>\n<html><body>Sign in</body></html>\n", "sales.csv", "", "no column for"),
+    "any bytes": (bytes(range(256)) * 20, "sales.csv", "", ""),
+    "broken JSON": ('{"customer": "K01", "timest', "sales.jsonl", "", "cannot be read"),
+    "JSON of other things": ('{"a": 1}\n{"a": 2}\n', "sales.jsonl", "", "no column for customer"),
+    "nobody's": (written(lambda w, a, m: f",{a},{m}"), "sales.csv", "", "without a customer"),
+    "never": (written(lambda w, a, m: f"{w},,{m}"), "sales.csv", "", ""),
+    "words for amounts": (written(lambda w, a, m: f"{w},{a},much"), "sales.csv", "", "much"),
+    "one column for two things": (text(), "sales.csv", "customer=customer,amount=customer", "K"),
+    "more cells than columns": (with_rows("K01,2024-06-01 10:00:00,5,6,7"), "sales.csv", "", ""),
     "broken gzip": (gzip.compress(text().encode())[:200], "sales.csv.gz", "", "cannot be read"),
 }  # fmt: skip
 
