@@ -1,8 +1,8 @@
 """The specification's control tables of loads, derived at the end of a run: FULL_LOAD_SCHEDULE,
-INCREMENTAL_LOAD_TRACKING and MICRO_BATCH_CONFIG.
+INCREMENTAL_LOAD_TRACKING, MICRO_BATCH_CONFIG and STREAMING_WATERMARKS.
 
 They say what the ledger and the settings say and decide nothing: a run that finds them gone makes them again. Sources
-are those whose kind has a ``strategy``.
+are those whose kind has a ``strategy``, or a ``topic``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from customer360.platform.settings import Settings, SourceSettings
 from customer360.platform.sources.base import Source, configured
 from customer360.platform.tables import Integer, OneOf, String, Table, Timestamp
 
-MOST_ROWS = 20_000_000  # of a source in bronze, up to which new rows are told from changed ones
+MOST_ROWS = 2_000_000  # of a source in bronze, up to which new rows are told from changed ones
 FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY")
 
 
@@ -78,6 +78,21 @@ class MicroBatchConfig(
     enabled = dy.Bool()
 
 
+class StreamingWatermarks(
+    Table, table="control.streaming_watermarks", sort_by=("source", "partition_number")
+):  # fmt: skip
+    """One row per partition of a stream that a source reads."""
+
+    source = String(primary_key=True, description="Name of the source in the settings")
+    partition_number = Integer(primary_key=True, min=0)
+    source_system = String()
+    stream_name = String(description="The topic")
+    last_processed_offset = Integer(min=0, description="The offset after the newest message in bronze")
+    last_processed_timestamp = Timestamp(description="When the newest batch that landed was fixed")
+    processing_status = OneOf("SUCCESS", "FAILED", description="Of the run that looked last")
+    consumer_group = String()
+
+
 def write_control_tables(lake: Lake, settings: Settings, record: Run) -> None:
     """Bring the control tables up to date; what did not change is not written. Tables without a row are not made."""
     loads = {
@@ -91,6 +106,7 @@ def write_control_tables(lake: Lake, settings: Settings, record: Run) -> None:
             row for n, s in loads.items() if strategy(s) != "full" for row in _tracking(lake, n, s, record)
         ],
         MicroBatchConfig: [*_defaults(settings), *_micro_batches(lake, loads)],
+        StreamingWatermarks: [row for n, s in settings.sources.items() for row in _watermarks(lake, n, s, record)],
     }
     for table, rows in found.items():
         name = tables.spec(table).name
@@ -112,6 +128,26 @@ def _newest(lake: Lake, name: str, source: SourceSettings) -> tuple[datetime | N
     seq = lake.transaction(source.table, f"batch:{name}") if lake.exists(source.table) else None
     batch, outcome = (ledger.batch(lake, name, seq), ledger.outcome(lake, name, seq)) if seq else (None, None)
     return _moment(batch.created_at) if batch else None, outcome.facts.get("read") if outcome else None
+
+
+def _watermarks(lake: Lake, name: str, source: Any, record: Run) -> Iterator[dict[str, Any]]:
+    """Where a stream stands, by the cursor of its newest batch in bronze."""
+    seq = (
+        lake.transaction(source.table, f"batch:{name}") if hasattr(source, "topic") and lake.exists(source.table) else 0
+    )
+    batch = ledger.batch(lake, name, seq) if seq else None
+    has_failed = any(n.node == f"source {name}" and n.state == "failed" for n in record.nodes)
+    for partition, offset in (batch.cursor or {}).items() if batch else ():
+        yield {
+            "source": name,
+            "partition_number": int(partition),
+            "source_system": source.system,
+            "stream_name": source.topic,
+            "last_processed_offset": offset,
+            "last_processed_timestamp": _moment(batch.created_at),
+            "processing_status": "FAILED" if has_failed else "SUCCESS",
+            "consumer_group": source.group,
+        }
 
 
 def _schedule(lake: Lake, name: str, source: Any) -> dict[str, Any]:

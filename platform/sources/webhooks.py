@@ -17,7 +17,8 @@ from customer360.platform.connections.webhook import Webhook
 from customer360.platform.errors import SourceError
 from customer360.platform.ledger import Batch, Input, last_cursor
 from customer360.platform.sources.base import Discovery, Source
-from customer360.platform.sources.formats import elements, objects
+from customer360.platform.sources.formats import elements
+from customer360.platform.sources.formats.ndjson import objects
 from customer360.platform.sources.formats.records import POSITION, Records, dead_letters, no_records, together
 from customer360.platform.sources.hooks import journal
 from customer360.platform.sources.landing import Landing

@@ -87,7 +87,8 @@ def test_zendesk_works(tmp_path: Path, shop_api: Any, monkeypatch: pytest.Monkey
     monkeypatch.setenv("ZENDESK_TOKEN", "x")
     shop_api.orders = [
         {"id": number, "created_at": "2026-05-02T10:00:00Z", "updated_at": "2026-05-02T10:00:00+00:00",
-         "status": "open", "priority": None, "requester_id": 7, "assignee_id": None, "type": None, "via": {"channel": "email"},
+         "status": "open", "priority": None, "requester_id": 7, "assignee_id": None, "type": None,
+         "via": {"channel": "email"},
          "metric_set": None, "satisfaction_rating": {"score": "offered"}}
         for number in range(230)
     ]  # fmt: skip

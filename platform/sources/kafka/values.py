@@ -15,8 +15,8 @@ import polars as pl
 
 from customer360.platform.connections.kafka import Kafka
 from customer360.platform.errors import SourceError, TransientError
-from customer360.platform.sources.formats import objects
 from customer360.platform.sources.formats.elements import one_line
+from customer360.platform.sources.formats.ndjson import objects
 from customer360.platform.sources.formats.records import POSITION, Records, dead_letters, of_frame
 
 FRAMED = 5  # bytes before a value of a registry's schema: zero, and the number of the schema

@@ -17,8 +17,10 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
+import customer360.platform.run as runs
 from customer360.platform.connections.kafka import Kafka
 from customer360.platform.lake import Lake
+from customer360.platform.run import RunRequest
 from customer360.platform.run.executor import LocalExecutor
 from customer360.platform.run.ingest import SourceRun, ingest, last_committed
 from customer360.platform.settings import ExecutionSettings, RetrySettings, Settings
@@ -151,6 +153,19 @@ def test_where_it_stands_is_told_to_the_group(tmp_path: Path, kafka: Broker) -> 
     stands = client.committed([TopicPartition("group", p) for p in range(4)], timeout=10)
     client.close()
     assert [s.offset for s in stands] == [2, 2, 2, 2]
+
+
+def test_where_it_stands_is_a_table(tmp_path: Path, kafka: Broker, empty_graph: None) -> None:
+    kafka.send("table", [click(n) for n in range(8)])
+    settings = settings_of(tmp_path, kafka, "table", group="tools")
+    runs.run(settings, RunRequest(), rules={})
+    kafka.send("table", [click(8)])
+    runs.run(settings, RunRequest(), rules={})
+    held = Lake(settings.lake.root, {}, 4).scan("control.streaming_watermarks").collect()
+    assert held.select("partition_number", "last_processed_offset").rows() == [(0, 3), (1, 2), (2, 2), (3, 2)]
+    assert held["stream_name"].unique().to_list() == ["table"] and held["consumer_group"].unique().to_list() == [
+        "tools"
+    ]
 
 
 def test_a_batch_whose_read_failed_lands_later(tmp_path: Path, kafka: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
