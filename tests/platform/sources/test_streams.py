@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 import customer360.platform.run as runs
 from customer360.platform.connections.kafka import Kafka
+from customer360.platform.graph import builds
 from customer360.platform.lake import Lake
 from customer360.platform.run import RunRequest
 from customer360.platform.run.executor import LocalExecutor
@@ -156,6 +157,15 @@ def test_where_it_stands_is_told_to_the_group(tmp_path: Path, kafka: Broker) -> 
 
 
 def test_where_it_stands_is_a_table(tmp_path: Path, kafka: Broker, empty_graph: None) -> None:
+    class Sums(Table, table="gold.t_sums"):
+        """One row per lake."""
+
+        total = Integer()
+
+    @builds(Sums)
+    def t_sums(bronze_t_clicks: pl.LazyFrame) -> pl.LazyFrame:
+        return bronze_t_clicks.select(total=pl.col("N").sum())
+
     kafka.send("table", [click(n) for n in range(8)])
     settings = settings_of(tmp_path, kafka, "table", group="tools")
     runs.run(settings, RunRequest(), rules={})
