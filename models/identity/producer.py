@@ -221,8 +221,8 @@ def _tables(
         if firms.edges.height:
             edges = pl.concat([edges, firms.edges.select(edges.columns)], how="vertical_relaxed")
         links = pl.concat([accounts, devices])
-        whole = (edges, key_rows(made.state), survived.losers, people, *named, links, assignments)
-        return tuple(frame.lazy() for frame in whole)
+        whole = (key_rows(made.state), survived.losers, people, *named, links, assignments)
+        return Changes(edges, parted=True), *(frame.lazy() for frame in whole)
     return (
         edge_changes(lake, standing.state, made.state, firms.edges, firms.kept),
         key_changes(lake, standing.state, made.state),

@@ -9,7 +9,7 @@ import polars as pl
 from customer360.models.identity.batch.standing import edge_rows, key_rows
 from customer360.models.identity.batch.state import EDGES, PLACE, VERDICTS, State, at_places
 from customer360.platform.lake import Lake
-from customer360.platform.run.incremental.changes import Changes
+from customer360.platform.run.incremental.changes import Changes, rows_at
 
 _EDGES, _KEYS, _LINKS = "silver.identity_edges", "silver.identity_keys", "silver.identity_links"
 _SAID = [name for name in VERDICTS if name != PLACE]
@@ -30,7 +30,8 @@ def edge_changes(lake: Lake, before: State, after: State, firms: pl.DataFrame, k
     rows = edge_rows(_weighed(lake, after, after.verdicts.filter(pl.Series(comes)), stood))
     if kept is None and firms.height:
         rows = pl.concat([rows, firms.select(rows.columns)], how="vertical_relaxed")
-    return Changes(rows, lake.files(_EDGES), pl.Series("place", np.flatnonzero(goes)))
+    # Whom a batch joins or parts has edges of its own: of those that stand it takes next to none.
+    return Changes(rows, lake.files(_EDGES), pl.Series("place", np.flatnonzero(goes)), parted=True)
 
 
 def _weighed(lake: Lake, state: State, verdicts: pl.DataFrame, stood: int) -> State:
@@ -39,7 +40,9 @@ def _weighed(lake: Lake, state: State, verdicts: pl.DataFrame, stood: int) -> St
     fresh = state.evidence.slice(stood)
     parts = [(verdicts.filter(~old).with_columns(pl.col(PLACE) - stood), fresh)]
     if parts[0][0].height < verdicts.height:
-        parts.append((verdicts.filter(old), lake.scan(_EDGES).select("evidence").collect().to_series()))
+        mine = verdicts.filter(old).sort(PLACE)
+        held = rows_at(lake, _EDGES, lake.files(_EDGES), mine[PLACE], ["evidence"]).to_series()
+        parts.append((mine.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias(PLACE)), held))
     rows = pl.concat([part.with_columns(evidence=at_places(resting, part[PLACE])) for part, resting in parts])
     return State.of(state.frame, rows.select(list(EDGES)), state.crowded)
 

@@ -11,6 +11,7 @@ from customer360.models.identity.batch.pins import Pins
 from customer360.models.identity.batch.state import EDGES, PLACE, VERDICTS, State, alongside, at_places, key_columns
 from customer360.models.identity.evidence.features import KEY_PREFIX
 from customer360.models.identity.organisations.telling import ORGANISATION
+from customer360.models.identity.registry.ids import same_until
 from customer360.platform.lake import Lake
 
 VERSIONED = "evidence_version"
@@ -40,9 +41,7 @@ def versioned(evidence: pl.DataFrame, pins: Pins) -> pl.DataFrame:
 def numbers_of(ids: pl.Series, names: pl.DataFrame) -> pl.Series:
     """The number (`record`) of each record id, null for one without. `names`: (record, record_id). As far as both lie
     in one order, which they mostly do to the last, they are told without a table of everybody's ids."""
-    many = min(ids.len(), names.height)
-    differs = ids.head(many) != names["record_id"].head(many)
-    same = differs.arg_max() if differs.any() else many
+    same = same_until(ids, names["record_id"])
     rest = ids.slice(same).alias("record_id").to_frame()
     others = rest.join(names.slice(same), on="record_id", how="left", maintain_order="left") if rest.height else names
     return pl.concat([names["record"].head(same), others["record"].head(rest.height)])
@@ -113,7 +112,8 @@ def _numbered(rows: pl.DataFrame, present: pl.DataFrame, names: pl.DataFrame) ->
     """Edges of a lake as `VERDICTS`, null for records that are not `present` (record), and their evidence, which stays
     as it was read."""
     edges = rows.drop("evidence").with_row_index(PLACE)
-    is_here = np.zeros(int(names["record"].max() or 0) + 1, dtype=bool)  # type: ignore[arg-type]
+    highest = int(names["record"].max() or 0)  # type: ignore[arg-type]
+    is_here = np.zeros(highest + 1, dtype=bool)
     is_here[present["record"].to_numpy()] = True
     ends = pl.concat([edges["record_id_l"], edges["record_id_r"].alias("record_id_l")]).unique()
     named = names.filter(names["record_id"].is_in(ends.implode()) & pl.Series(is_here[names["record"].to_numpy()]))

@@ -55,6 +55,13 @@ def person_numbers(ids: pl.Series, seed: str) -> pl.Series:
     return numbers.select(pl.when("valid").then("n").alias(ids.name)).to_series()
 
 
+def same_until(ids: pl.Series, others: pl.Series) -> int:
+    """How many ids lie at the beginning of both, in one order."""
+    many = min(ids.len(), others.len())
+    differs = (ids.head(many) != others.head(many)).arg_true()
+    return many if differs.is_empty() else int(differs[0])
+
+
 def _unshifted(value: np.ndarray, shift: int) -> np.ndarray:
     """The z for which z ^ (z >> shift) is `value`."""
     z = value.copy()

@@ -33,7 +33,7 @@ from customer360.models.identity.registry.core import (
     former_of,
     holders,
 )
-from customer360.models.identity.registry.ids import person_ids, person_numbers
+from customer360.models.identity.registry.ids import person_ids, person_numbers, same_until
 from customer360.models.identity.registry.operations import retire
 from customer360.platform import tables
 from customer360.platform.lake import Lake
@@ -153,9 +153,7 @@ def load(lake: Lake, seed: str) -> Stored:
 def number_records(stored: Stored, record_ids: pl.Series) -> Stored:
     """With a number for each record id: the one it has, else the next ones in order of the ids."""
     names = stored.names["record_id"]
-    many = min(record_ids.len(), names.len())
-    is_other = record_ids.head(many) != names.head(many)
-    same = is_other.arg_max() if is_other.any() else many  # so many lie in the order in which they were numbered
+    same = same_until(record_ids, names)
     others = record_ids.slice(same)
     new = others.filter(~others.is_in(names.slice(same).implode()))
     first = names.head(same)

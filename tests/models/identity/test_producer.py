@@ -84,7 +84,7 @@ class Shop:
             self.lake.ensure(table)
             adds = written(self.lake, table, output, {})
             self.lake.replace(name, adds, scope={}, app=NODE, app_version=self.turn)
-        return any(isinstance(output, Changes) for output in made)
+        return isinstance(made[-1], Changes)
 
     def held(self) -> dict[str, pl.DataFrame]:
         names = [tables.spec(table).name for table in producer.OUTPUTS]
@@ -101,8 +101,9 @@ def whole(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> dict[str, pl.DataFrame
     with monkeypatch.context() as patched:
         patched.setattr(producer.touching, "before", lambda *_: None)
         made = shop.made()
-    outputs = zip(producer.OUTPUTS, made, strict=True)
-    return {tables.spec(t).name: conform_to_storage(t, frame, {}) for t, frame in outputs}  # type: ignore[arg-type]
+    frames = [output.rows.lazy() if isinstance(output, Changes) else output for output in made]
+    outputs = zip(producer.OUTPUTS, frames, strict=True)
+    return {tables.spec(table).name: conform_to_storage(table, frame, {}) for table, frame in outputs}
 
 
 def edges_anew(shop: Shop) -> pl.DataFrame:
