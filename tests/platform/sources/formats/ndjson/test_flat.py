@@ -42,7 +42,9 @@ def carefully(data: bytes) -> tuple[list[dict[str, Any]], list[tuple[Any, ...]]]
 
 def meant(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Records with numbers for texts that are some: a line that is read alone spells 1.0 and 1e+22 as Python does."""
-    return [{k: float(v) if NUMBER.fullmatch(v) else v for k, v in record.items()} for record in records]
+    return [
+        {k: float(v) if k != POSITION and NUMBER.fullmatch(v) else v for k, v in record.items()} for record in records
+    ]
 
 
 def usual(count: int, **style: Any) -> list[bytes]:
