@@ -130,13 +130,17 @@ def _in_raw(traces: Traces, data: bytes) -> set[str]:
     starts = range(0, max(len(data), 1), PIECE)
     for group in (starts[at : at + _PIECES] for at in range(0, len(starts), _PIECES)):
         pieces = [data[max(at - AROUND, 0) : at + PIECE] for at in group]
-        is_worth = len(data) >= PIECE
-        suspected = traces.suspected(pa.array(pieces, pa.large_binary())) if is_worth else [True]
-        for piece, is_suspected in zip(pieces, suspected, strict=True):
+        wide = [piece.replace(b"\0", b"") if _WIDE.search(piece) else b"" for piece in pieces]
+        if len(data) >= PIECE:
+            suspected = traces.suspected(pa.array(pieces, pa.large_binary()))
+            suspected_wide = traces.suspected(pa.array(wide, pa.large_binary()))
+        else:
+            suspected, suspected_wide = pl.Series([True]), pl.Series([bool(wide[0])])
+        for piece, is_suspected, is_wide in zip(pieces, suspected, suspected_wide, strict=True):
             views = _windows(piece, _WINDOW, AROUND) if is_suspected else []
-            if b"\0" in piece:
-                wide = _windows(piece, 2 * _WINDOW, 2 * AROUND)
-                views += [part.replace(b"\0", b"") for part in wide if _WIDE.search(part)]
+            if is_wide:
+                parts = _windows(piece, 2 * _WINDOW, 2 * AROUND)
+                views += [part.replace(b"\0", b"") for part in parts if _WIDE.search(part)]
             for text in traces.suspects(pl.Series([view.decode("latin-1") for view in views], dtype=pl.String)):
                 found |= traces.kinds_in(text) | traces.kinds_in(text.encode("latin-1").decode("utf-8", "ignore"))
     return found
