@@ -347,5 +347,5 @@ def made_by(source: Source) -> dict[str, str]:
 
 
 def is_of(made: dict[str, str], now: dict[str, str]) -> bool:
-    """Whether rows were made as they would be now. What releases before took no print of is not judged."""
-    return bool(made) and all(made.get(part, print_) == print_ for part, print_ in now.items())
+    """Whether rows were made as they would be now. Releases before took no print of how values are read: they agree."""
+    return bool(made) and {"reading": now["reading"], **made} == now

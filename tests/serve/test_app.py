@@ -178,7 +178,7 @@ def test_whoever_asks_waits_for_no_thread() -> None:
     """What every request asks first is answered where it came: a thread of the pool costs as much as the answer."""
     routers = [module.router for module in (people, recommendations, scores, together)]
     pending = [route.dependant for router in routers for route in router.routes if isinstance(route, APIRoute)]
-    asked = {}
+    asked: dict[Any, str] = {}
     while pending:
         of = pending.pop()
         pending += of.dependencies
