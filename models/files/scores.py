@@ -28,9 +28,10 @@ HISTORY_DAYS = (180, 120, 90, 60)  # a cut needs so much data before it; less wh
 ENOUGH_CUTS = 4
 MOST_CUTS = 13
 WEIGHTS = (1.0, 0.5, 0.0)  # of the model against BG/NBD
-SAME = 1.005  # losses within half a percent of the best are equal: of equals the first weight is taken
+SAME = 0.02  # of the least loss: by so much more, a weight counts a third as much
 SHORT_DAYS = 90  # window that sets the level of BG/NBD where no window of the whole horizon is known
 SHORT_BUYERS = 50
+JUDGED = 0.98  # of the customers: a larger error than their revenue counts as that, so that nobody settles it alone
 LEVEL_BOUNDS = (2 / 3, 3 / 2)
 CERTAIN = 1e-4
 NAMED = 5  # outliers, the largest
@@ -177,7 +178,7 @@ def _fitted(examples: Examples, horizon: int) -> tuple[churn.ChurnFitted, clv.Cl
     shared = {"horizon_days": horizon, "active_within_days": ACTIVE_WITHIN_DAYS}
     return (
         churn.fit_examples(examples, churn.ChurnParams.model_validate(shared)),
-        clv.fit_examples(examples, clv.ClvParams.model_validate(shared)),
+        clv.fit_examples(examples, clv.ClvParams.model_validate(shared | {"method": "boosted"})),
     )
 
 
@@ -267,6 +268,7 @@ def _inner_split(past: pl.LazyFrame, first: date, as_of: date, horizon: int) -> 
     if not (outcomes.any() and not outcomes.all() and 0 < churned.mean() < 1 and revenue.sum() > 0):
         return Weights(), [f"no inner split: all customers did the same around {at}; models taken unjudged"]
     fitted, everybody = _fitted(examples, horizon), (np.ones(frame.height, bool), np.zeros(frame.height, bool))
+    worst = float(np.quantile(revenue, JUDGED))
     tried = {weight: _blend(fitted, frame, everybody, at, Weights(weight, weight)) for weight in WEIGHTS}
 
     def log_loss(weight: float) -> float:
@@ -276,16 +278,19 @@ def _inner_split(past: pl.LazyFrame, first: date, as_of: date, horizon: int) -> 
 
     def error(weight: float) -> float:
         amount = tried[weight].amount
-        return float(np.abs(amount * revenue.sum() / amount.sum() - revenue).mean())
+        missed = np.abs(amount * revenue.sum() / amount.sum() - revenue)
+        return float(np.minimum(missed, worst).mean())
 
-    weights = Weights(_first_of_best(log_loss), _first_of_best(error))
+    weights = Weights(_balanced(log_loss), _balanced(error))
     final = _blend(fitted, frame, everybody, at, weights)
     return weights, _verdict(at, weights, log_loss, error, final, churned, revenue, frame.height)
 
 
-def _first_of_best(loss: Callable[[float], float]) -> float:
-    losses = {weight: loss(weight) for weight in WEIGHTS}
-    return next(weight for weight in WEIGHTS if losses[weight] <= SAME * min(losses.values()))
+def _balanced(loss: Callable[[float], float]) -> float:
+    """Mean of the weights tried, each counting by how near its loss is to the least: no loss decides by a hair."""
+    losses = np.array([loss(weight) for weight in WEIGHTS])
+    share = np.exp(-(losses / losses.min() - 1.0) / SAME)
+    return float(np.average(WEIGHTS, weights=share))
 
 
 def _verdict(
@@ -305,10 +310,10 @@ def _verdict(
     inside = float(((revenue >= final.low) & (revenue <= final.high)).mean())
     return [
         f"inner split: {count:,} customers as of {at}, judged on the window after it",
-        f"  churn: weight of the model against BG/NBD {weights.churn:g} by log loss at the true level "
+        f"  churn: weight of the model against BG/NBD {weights.churn:.2f} by log loss at the true level "
         f"({listed(log_loss, '.4f')}); AUC {evaluation.auc(churned, final.p_churn):.3f}, "
         f"calibration error {evaluation.calibration_error(churned, final.p_churn):.3f}",
-        f"  clv: weight of the model against BG/NBD and Gamma-Gamma {weights.clv:g} by absolute error at the true "
+        f"  clv: weight of the model against BG/NBD and Gamma-Gamma {weights.clv:.2f} by absolute error at the true "
         f"total ({listed(error, '.1f')}); MAE {found['mae']:.1f}, Spearman {found['spearman']:.3f}, "
         f"total {found['total_error']:+.1%}, {inside:.0%} of outcomes inside the interval",
     ]

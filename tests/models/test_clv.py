@@ -200,3 +200,23 @@ def test_faults_are_named(fitted, days) -> None:
         clv.cut_rates(frame.with_columns(revenue=pl.lit(0.0)))
     with pytest.raises(ModelError, match=r"lacks silver\.subject_days"):
         clv.predict(fitted, base.Snapshot({}, CUT))
+
+
+def test_one_purchase_moves_the_rates_of_cuts_by_no_more_than_its_cap() -> None:
+    """Thirteen cuts of 400 customers; one of them buys for a thousand times as much in three neighbouring windows."""
+    rng, cuts = np.random.default_rng(3), [date(2023, 1, 1) + timedelta(days=30 * turn) for turn in range(13)]
+    start = rng.lognormal(3.0, 1.0, (13, 400))
+    start[:, 7] = 20.0
+    revenue = start * rng.gamma(0.5, 2.0, start.shape)
+
+    def rates(revenue: np.ndarray) -> np.ndarray:
+        on = [cut for cut in cuts for _ in range(400)]
+        frame = pl.DataFrame({"as_of": on, starts.START: start.ravel(), "revenue": revenue.ravel()})
+        found = clv.cut_rates(frame)
+        return np.array([found[cut] for cut in cuts])
+
+    plain = rates(revenue)
+    assert plain.mean() == pytest.approx(revenue.sum() / start.sum(), rel=0.05)
+    wrong = revenue.copy()
+    wrong[10:, 7] *= 1000
+    assert rates(wrong) / plain == pytest.approx(np.ones(13), abs=0.03)

@@ -180,3 +180,44 @@ def test_one_mistyped_amount_moves_nobody_else() -> None:
     moved = (both["clv_now"] / both["clv"] - 1).abs()
     assert moved.quantile(0.95) < 0.01 and moved.max() < 0.03
     assert both["clv_now"].sum() == pytest.approx(both["clv"].sum(), rel=0.003)
+
+
+HISTORIES = {"steady": (0.3, 0.5, 20.0), "lumpy": (1.1, 0.8, 35.0), "seldom": (0.6, 1.0, 120.0)}
+
+
+def history(kind: str, people: int = 200, length: int = 500) -> pl.DataFrame:
+    """Lines of people whose amounts spread by `within` around a purse that spreads by `between` (logarithms)."""
+    within, between, rhythm = HISTORIES[kind]
+    rng = np.random.default_rng(len(kind))
+    purse, first = rng.lognormal(3.5, between, people), rng.integers(0, length - 120, people)
+    gaps = rng.exponential(rng.gamma(3.0, rhythm / 3.0, people)[:, None] + 2, (people, 40))
+    on = np.floor(first[:, None] + np.concatenate([np.zeros((people, 1)), np.cumsum(gaps, axis=1)], axis=1))
+    person, turn = np.nonzero(on < length)
+    return pl.DataFrame(
+        {
+            "customer": pl.Series(person).cast(pl.String),
+            "at": [AS_OF - timedelta(days=length - int(on[p, t])) for p, t in zip(person, turn, strict=True)],
+            "amount": np.round(purse[person] * rng.lognormal(0.0, within, len(person)), 2) + 0.01,
+        }
+    ).with_columns(pl.col("at").cast(pl.Datetime("us")))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", sorted(HISTORIES))
+def test_no_amount_moves_what_the_others_are_worth_by_a_hundredth(kind: str) -> None:
+    """Any usual amount, times ten (which a lumpy shop takes for one of its own) or a hundred thousand."""
+    lines = history(kind)
+    plain = file_scores.score(Transactions(lines, (), pl.String()), AS_OF, 90).table
+    for row in np.random.default_rng(7).choice(lines.height, 1).tolist():
+        for times in (10, 100_000):
+            amount = pl.when(pl.int_range(pl.len()) == row).then(pl.col("amount") * times).otherwise("amount")
+            wrong = Transactions(lines.with_columns(amount), (), pl.String())
+            both = plain.join(file_scores.score(wrong, AS_OF, 90).table, on="customer_id", suffix="_now")
+            others = both.filter(pl.col("customer_id") != lines["customer"][row])
+            assert others["clv_now"].sum() == pytest.approx(others["clv"].sum(), rel=0.01), (row, times)
+
+
+@pytest.mark.parametrize(("losses", "between"), [((1, 1, 1), (0.45, 0.55)), ((1, 1.5, 2), (0.99, 1)), ((2, 1.5, 1), (0, 0.01)), ((1, 1.0001, 1.2), (0.7, 0.8))])  # fmt: skip  # noqa: E501
+def test_no_loss_decides_by_a_hair(losses: tuple[float, ...], between: tuple[float, float]) -> None:
+    found = file_scores._balanced(dict(zip(file_scores.WEIGHTS, losses, strict=True)).__getitem__)
+    assert between[0] <= found <= between[1]
