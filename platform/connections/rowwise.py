@@ -138,8 +138,8 @@ def _series(name: str, values: list[Any]) -> pl.Series:
 
 def _whole(name: str, values: list[Any]) -> pl.Series:
     known = [value for value in values if value is not None]
-    dtype = pl.Int64 if min(known) >= -(2**63) and max(known) < 2**63 else pl.Decimal(38, 0)
-    return pl.Series(name, values, dtype=dtype)
+    fits = min(known) >= -(2**63) and max(known) < 2**63
+    return pl.Series(name, values, dtype=pl.Int64) if fits else _decimals(name, values)
 
 
 def _decimals(name: str, values: list[Any]) -> pl.Series:

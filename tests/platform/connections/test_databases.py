@@ -216,6 +216,8 @@ def test_any_dialect_needs_its_driver_and_holds_no_password(monkeypatch: pytest.
 def test_columns_of_rows_hold_what_they_were_given() -> None:
     assert _series("a", [None, None]).dtype == pl.String
     assert _series("a", [1, None]).dtype == pl.Int64
+    assert _series("a", [7, 2**64 - 1, None]).to_list() == [7, 2**64 - 1, None]
+    assert _series("a", [7, 10**40]).to_list() == ["7", "1" + "0" * 40]
     assert _series("a", [1, Decimal("1.25")]).to_list() == [Decimal("1.00"), Decimal("1.25")]
     assert _series("a", [Decimal("NaN"), Decimal("1E+3")]).to_list() == [None, Decimal(1000)]
     assert _series("a", [Decimal("0." + "1" * 40)]).to_list() == ["0." + "1" * 40]
