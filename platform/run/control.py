@@ -137,7 +137,9 @@ def _watermarks(lake: Lake, name: str, source: Any, record: Run) -> Iterator[dic
     )
     batch = ledger.batch(lake, name, seq) if seq else None
     has_failed = any(n.node == f"source {name}" and n.state == "failed" for n in record.nodes)
-    for partition, offset in (batch.cursor or {}).items() if batch else ():
+    if batch is None or not batch.cursor:
+        return
+    for partition, offset in batch.cursor.items():
         yield {
             "source": name,
             "partition_number": int(partition),
