@@ -210,16 +210,22 @@ def test_product_code_uses_what_it_defines() -> None:
 
 def public_names(tree: ast.Module) -> set[str]:
     """Undecorated functions and classes at the top of a module, and undecorated methods; what a decorator registers, or
-    a base class with a ``table=``, is used by name."""
+    a base class with a ``table=``, is used by name, and so are kinds."""
     found: set[str] = set()
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and not node.keywords:
             found |= {n.name for n in node.body if isinstance(n, ast.FunctionDef) and not n.decorator_list}
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            is_registered = bool(node.decorator_list) and not isinstance(node, ast.ClassDef)
+            is_registered = bool(node.decorator_list) and not isinstance(node, ast.ClassDef) or is_kind(node)
             if not is_registered and not (isinstance(node, ast.ClassDef) and node.keywords):
                 found.add(node.name)
     return {name for name in found if not name.startswith("__") and name not in CALLED_BY_LIBRARIES}
+
+
+def is_kind(node: ast.stmt) -> bool:
+    """Whether a class is a kind of source or connection, which is found by the name of its module."""
+    fields = node.body if isinstance(node, ast.ClassDef) else []
+    return any(isinstance(f, ast.AnnAssign) and ast.unparse(f.target) == "kind" and f.value for f in fields)
 
 
 def mentions(tree: ast.Module) -> set[str]:
