@@ -216,7 +216,7 @@ def public_names(tree: ast.Module) -> set[str]:
         if isinstance(node, ast.ClassDef) and not node.keywords:
             found |= {n.name for n in node.body if isinstance(n, ast.FunctionDef) and not n.decorator_list}
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            is_registered = bool(node.decorator_list) and not isinstance(node, ast.ClassDef) or is_kind(node)
+            is_registered = (bool(node.decorator_list) and not isinstance(node, ast.ClassDef)) or is_kind(node)
             if not is_registered and not (isinstance(node, ast.ClassDef) and node.keywords):
                 found.add(node.name)
     return {name for name in found if not name.startswith("__") and name not in CALLED_BY_LIBRARIES}
