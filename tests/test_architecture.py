@@ -209,19 +209,23 @@ def test_product_code_uses_what_it_defines() -> None:
 
 
 def public_names(tree: ast.Module) -> set[str]:
-    """Undecorated functions and classes at the top of a module, and undecorated methods; what a decorator registers, a
-    base class with a ``table=``, and kinds of sources and connections, are used by name."""
+    """Undecorated functions and classes at the top of a module, and undecorated methods; what a decorator registers, or
+    a base class with a ``table=``, is used by name, and so are kinds."""
     found: set[str] = set()
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and not node.keywords:
             found |= {n.name for n in node.body if isinstance(n, ast.FunctionDef) and not n.decorator_list}
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            is_registered = bool(node.decorator_list) and not isinstance(node, ast.ClassDef)
-            bases = {b.id for b in node.bases if isinstance(b, ast.Name)} if isinstance(node, ast.ClassDef) else set()
-            is_registered |= bool(bases & {"Source", "Connection"})
+            is_registered = (bool(node.decorator_list) and not isinstance(node, ast.ClassDef)) or is_kind(node)
             if not is_registered and not (isinstance(node, ast.ClassDef) and node.keywords):
                 found.add(node.name)
     return {name for name in found if not name.startswith("__") and name not in CALLED_BY_LIBRARIES}
+
+
+def is_kind(node: ast.stmt) -> bool:
+    """Whether a class is a kind of source or connection, which is found by the name of its module."""
+    fields = node.body if isinstance(node, ast.ClassDef) else []
+    return any(isinstance(f, ast.AnnAssign) and ast.unparse(f.target) == "kind" and f.value for f in fields)
 
 
 def mentions(tree: ast.Module) -> set[str]:
