@@ -60,7 +60,7 @@ def split_lines(data: bytes) -> Lines:
     first = buffer[np.minimum(starts, max(len(buffer) - 1, 0))] if len(starts) else np.empty(0, np.uint8)
     blank = (ends == starts) | ((ends == starts + 1) & (first == RETURN))
     returns = np.count_nonzero((ends > starts) & (buffer[np.maximum(ends - 1, 0)] == RETURN)) if len(ends) else 0
-    others = len(signs) - np.count_nonzero(is_feed) - int(returns)
+    others = len(signs) - int(np.count_nonzero(is_feed)) - int(returns)
     return Lines(buffer, starts[~blank], ends[~blank], others)
 
 
