@@ -20,7 +20,7 @@ from customer360.platform.errors import ConfigError, Customer360Error, NothingLa
 from customer360.platform.ledger import Run
 from customer360.platform.run import RunRequest
 from customer360.platform.settings import Settings
-from customer360.serve import jobs
+from customer360.serve import jobs, modelling
 from customer360.serve.publication.documents import PUBLISHED
 
 REGISTERED = "gold.recommendation_models"
@@ -113,7 +113,7 @@ def run(
     follow = [WAREHOUSE] if pipeline == "master" else []
     only = frozenset(needed(stages(pipeline)[stage])) if pipeline and stage else request.only
     if pipeline in MODELS:
-        jobs.train(settings, pipeline, request.as_of)
+        modelling.train(settings, pipeline, request.as_of)
         only = frozenset(graph.selection(f"{MODELS[pipeline].output}/{pipeline}", None) | {REGISTERED})
         pipeline = None
     if publish and request.end is None and stage is None and pipeline in (None, "master"):

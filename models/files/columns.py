@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import polars as pl
 
 from customer360.platform.errors import SourceError
-from customer360.platform.sources import amounts, timestamps
+from customer360.platform.sources.values import amounts, timestamps
 
 Tell = Callable[[str], None]
 

@@ -14,7 +14,7 @@ import polars as pl
 
 from customer360.models.files import columns, reading
 from customer360.platform.errors import SourceError
-from customer360.platform.sources import amounts, timestamps
+from customer360.platform.sources.values import amounts, timestamps
 
 OPTIONAL = ("session", "quantity", "item_text")
 PLAIN_INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"

@@ -15,7 +15,7 @@ import polars as pl
 from customer360.models.files import columns as places
 from customer360.models.files import reading
 from customer360.platform.errors import ModelError
-from customer360.platform.sources import amounts, timestamps
+from customer360.platform.sources.values import amounts, timestamps
 
 REQUIRED, OPTIONAL = ("customer", "timestamp", "amount"), ("invoice", "item")
 FACTORS = ("quantity", "price")  # of an amount that the file lacks

@@ -22,13 +22,13 @@ from customer360.platform.run.losses import losses_of, tell_columns
 from customer360.platform.run.planning import checks_of
 from customer360.platform.run.snapshots import held, judged
 from customer360.platform.settings import Settings
-from customer360.platform.sources import joins
 from customer360.platform.sources.base import Source, configured
 from customer360.platform.sources.bronze import IngestUnit, Landed
 from customer360.platform.sources.casting import nulled_text
 from customer360.platform.sources.files import Files
 from customer360.platform.sources.grouping import GROUPED, Grouped, is_grouped
 from customer360.platform.sources.landing import Landing, landing_of, natural
+from customer360.platform.sources.mapping import joins
 from customer360.platform.sources.stated import contract_faults, made_by, reading_of, usual_columns
 from customer360.platform.sources.values import Reading
 

@@ -24,11 +24,11 @@ from customer360.platform.sources.base import Discovery, Source
 from customer360.platform.sources.formats.options import Options
 from customer360.platform.sources.formats.records import POSITION, Records, no_records, together
 from customer360.platform.sources.landing import Landing
-from customer360.platform.sources.web.auth import Caller
-from customer360.platform.sources.web.crawl import Found, Question, first_page, pages
-from customer360.platform.sources.web.pace import Bucket
-from customer360.platform.sources.web.paging import Auto, Paging
-from customer360.platform.sources.web.session import Request, Session
+from customer360.platform.sources.protocols.web.auth import Caller
+from customer360.platform.sources.protocols.web.crawl import Found, Question, first_page, pages
+from customer360.platform.sources.protocols.web.pace import Bucket
+from customer360.platform.sources.protocols.web.paging import Auto, Paging
+from customer360.platform.sources.protocols.web.session import Request, Session
 
 RATES = "_spool/.rates"
 PIECE_ROWS, PIECE_BYTES = 50_000, 32 << 20  # of pages that make one piece

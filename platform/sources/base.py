@@ -22,12 +22,13 @@ from customer360.platform.errors import ConfigError, SourceError
 from customer360.platform.lake import Lake
 from customer360.platform.ledger import Batch, Input
 from customer360.platform.settings import Settings, SourceSettings
-from customer360.platform.sources import formats, iso
+from customer360.platform.sources import formats
 from customer360.platform.sources.formats.records import Records
-from customer360.platform.sources.joins import Join, pinned
 from customer360.platform.sources.landing import Landing, landing_of
+from customer360.platform.sources.mapping.joins import Join, pinned
+from customer360.platform.sources.mapping.unpivot import Unpivot
 from customer360.platform.sources.spool import Spool
-from customer360.platform.sources.unpivot import Unpivot
+from customer360.platform.sources.values import iso
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from customer360.platform.sources.casting import DELETED, Fitted, fit, spared_ro
 from customer360.platform.sources.formats.records import DEAD, POSITION, LineCount, Records
 from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.mapping import Mapping, Taken
-from customer360.platform.sources.numbering import Numbering
-from customer360.platform.sources.renames import likely_name
+from customer360.platform.sources.mapping.numbering import Numbering
+from customer360.platform.sources.mapping.renames import likely_name
 from customer360.platform.sources.stated import (
     absent,
     deletion_faults,

@@ -14,12 +14,12 @@ from typing import Any, Literal
 import polars as pl
 
 from customer360.platform import rescued, tables
-from customer360.platform.sources import amounts, values
+from customer360.platform.sources import values
 from customer360.platform.sources.expressions import nested, sql
 from customer360.platform.sources.expressions.paths import path_of
 from customer360.platform.sources.formats.records import POSITION
 from customer360.platform.sources.mapping import Mapping, Taken
-from customer360.platform.sources.values import Reading, Said
+from customer360.platform.sources.values import Reading, Said, amounts
 from customer360.platform.tables import Table
 
 NOISE = 1e-7  # of an amount: less is no digit that somebody wrote

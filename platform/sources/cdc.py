@@ -20,9 +20,9 @@ from customer360.platform.connections.postgresql import PostgreSQL
 from customer360.platform.errors import SourceError
 from customer360.platform.ledger import Batch, Input, last_cursor
 from customer360.platform.sources.base import Discovery, Source
-from customer360.platform.sources.changes.pgoutput import Change, Decoder, Values
 from customer360.platform.sources.formats.records import Records, no_records, of_frame, together
 from customer360.platform.sources.landing import Landing
+from customer360.platform.sources.protocols.changes.pgoutput import Change, Decoder, Values
 
 PIECE = 50_000  # changes of one piece
 BEGINNING = "0/0"

@@ -15,9 +15,9 @@ from customer360.platform.ledger import Batch, Input
 from customer360.platform.sources import formats
 from customer360.platform.sources.base import Discovery, Source
 from customer360.platform.sources.copies import copies
+from customer360.platform.sources.formats.reader import Reader
 from customer360.platform.sources.formats.records import Records, together
 from customer360.platform.sources.landing import LISTING, Landing, entry_input, natural
-from customer360.platform.sources.reader import Reader
 
 REPLACED = "replaced before it was read"
 DELIMITERS = ",;\t|"

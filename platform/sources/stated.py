@@ -16,16 +16,16 @@ import polars as pl
 from customer360.platform import tables
 from customer360.platform.errors import ConfigError
 from customer360.platform.quality.ahead import margin_of
-from customer360.platform.sources import grouping, joins, timestamps, values
+from customer360.platform.sources import grouping, values
 from customer360.platform.sources.base import Source
 from customer360.platform.sources.casting import DELETED
 from customer360.platform.sources.expressions import nested, sql
 from customer360.platform.sources.formats.records import POSITION
 from customer360.platform.sources.landing import Landing
-from customer360.platform.sources.mapping import Mapping
-from customer360.platform.sources.numbering import countable
-from customer360.platform.sources.renames import likely_name, names_in
-from customer360.platform.sources.values import Reading, Words
+from customer360.platform.sources.mapping import Mapping, joins
+from customer360.platform.sources.mapping.numbering import countable
+from customer360.platform.sources.mapping.renames import likely_name, names_in
+from customer360.platform.sources.values import Reading, Words, timestamps
 from customer360.platform.tables import Table
 
 

@@ -17,9 +17,9 @@ from customer360.platform.errors import SourceError
 from customer360.platform.ledger import Batch, Input, last_cursor
 from customer360.platform.sources.base import Discovery, Source
 from customer360.platform.sources.formats.records import POSITION, Records, no_records, together
-from customer360.platform.sources.kafka import client as broker
-from customer360.platform.sources.kafka.values import Registry, records_of
 from customer360.platform.sources.landing import Landing
+from customer360.platform.sources.protocols.kafka import client as broker
+from customer360.platform.sources.protocols.kafka.values import Registry, records_of
 
 PIECE = 50_000  # messages of one piece
 MOST_INPUTS = 1_000  # of one batch; what is beyond them waits for the next run

@@ -20,8 +20,8 @@ from customer360.platform.sources.base import Discovery, Source
 from customer360.platform.sources.formats import elements
 from customer360.platform.sources.formats.ndjson import objects
 from customer360.platform.sources.formats.records import POSITION, Records, dead_letters, no_records, together
-from customer360.platform.sources.hooks import journal
 from customer360.platform.sources.landing import Landing
+from customer360.platform.sources.protocols.hooks import journal
 
 FOLDER = "hooks"  # of the state folder
 MOST_INPUTS = 1_000

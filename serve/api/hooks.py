@@ -12,8 +12,8 @@ from customer360.platform.connections.webhook import Webhook
 from customer360.platform.errors import AccessDenied, ConfigError
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import configured
-from customer360.platform.sources.hooks.journal import Journal
-from customer360.platform.sources.hooks.signatures import verified
+from customer360.platform.sources.protocols.hooks.journal import Journal
+from customer360.platform.sources.protocols.hooks.signatures import verified
 from customer360.platform.sources.webhooks import Webhooks, message
 
 router = APIRouter(tags=["hooks"])

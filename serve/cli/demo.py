@@ -27,7 +27,7 @@ from customer360.platform.lake.editions import scan_current
 from customer360.platform.run import RunRequest, lake_of
 from customer360.platform.run.executor import ray_session
 from customer360.platform.settings import Settings
-from customer360.serve import jobs
+from customer360.serve import jobs, modelling
 from customer360.serve.cli import portrait, report, totals
 from customer360.serve.compose import state_folder
 from customer360.serve.orphans import ENDS_WITH
@@ -95,13 +95,13 @@ def _build(settings: Settings) -> None:
     console.rule("2  bronze, silver, gold on Ray")
     _run(settings, None)
     console.rule("3  models on Ray Train, tracked in MLflow")
-    needs = {told.model: told for told in jobs.histories(settings, None)}
+    needs = {told.model: told for told in modelling.histories(settings, None)}
     for model in MODELS:
         if not needs[model].suffices:
             _say(f"{model:<14} not trained: {needs[model].text}")
             continue
         start = time.perf_counter()
-        jobs.train(settings, model, None)
+        modelling.train(settings, model, None)
         _say(f"{model:<14} judged on the last known window, fitted, registered   {time.perf_counter() - start:.0f} s")
     console.rule("4  scores, profiles, online store")
     _run(settings, "gold")

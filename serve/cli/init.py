@@ -13,7 +13,7 @@ import typer
 
 from customer360.platform.errors import ConfigError
 from customer360.platform.settings import Settings
-from customer360.platform.sources import iso
+from customer360.platform.sources.values import iso
 
 if TYPE_CHECKING:
     from customer360.serve.drafting.draft import Draft

@@ -21,20 +21,20 @@ def train(
     config: ConfigOption = None,
 ) -> None:
     """Train on the past of the lake, judge on the last known window, register in MLflow; the first is champion."""
-    from customer360.serve import jobs
+    from customer360.serve import modelling
 
     settings = configured(config)
-    jobs.train(settings, model, day(as_of))
+    modelling.train(settings, model, day(as_of))
 
 
 @app.command("models")
 def listed(as_of: AsOfOption = None, config: ConfigOption = None) -> None:
     """List the models: days of purchases that each needs to be trained, and how many there are."""
     from customer360.models.base import MODELS
-    from customer360.serve import jobs
+    from customer360.serve import modelling
     from customer360.serve.cli import report
 
-    found = jobs.histories(configured(config), day(as_of))
+    found = modelling.histories(configured(config), day(as_of))
     grid = report.grid("Models", "model", "predicts", "days needed", "days there", "can be trained")
     for each in found:
         there = "none" if each.known is None else str(each.known)
@@ -54,9 +54,9 @@ def tune(
     """Search parameters on windows before the last one; prints the best as YAML. The last window stays unseen."""
     import yaml
 
-    from customer360.serve import jobs
+    from customer360.serve import modelling
 
-    tuned = jobs.tune(configured(config), model, day(as_of), trials, resume=resume, apply=apply)
+    tuned = modelling.tune(configured(config), model, day(as_of), trials, resume=resume, apply=apply)
     stopped = sum(not trial.is_whole for trial in tuned.trials)
     typer.echo(
         f"# {tuned.run.objective.metric} on the windows of {', '.join(map(str, tuned.run.cuts))}: in force"
@@ -76,9 +76,9 @@ def evaluate(
 ) -> None:
     """Judge a registered version on a window; default: the newest whose outcome is known."""
     from customer360.models.lifecycle import promotion
-    from customer360.serve import jobs
+    from customer360.serve import modelling
 
-    job = jobs.model_job(configured(config), model, day(as_of))
+    job = modelling.model_job(configured(config), model, day(as_of))
     judged = promotion.judge(job, version or job.champion(), day(window))
     how = "its recipe fitted at that date: it knew the window" if judged.is_refitted else "as registered"
     typer.echo(f"{model} version {judged.version} on the window from {judged.at}, {how}")
@@ -102,9 +102,9 @@ def compare(
 ) -> None:
     """Compare two versions on the same customers, with a 95 % interval of the difference."""
     from customer360.models.lifecycle import promotion
-    from customer360.serve import jobs
+    from customer360.serve import modelling
 
-    job = jobs.model_job(configured(config), model, day(as_of))
+    job = modelling.model_job(configured(config), model, day(as_of))
     first, second = (promotion.judge(job, v, day(window)) for v in (one or job.challenger(), other or job.champion()))
     typer.echo(
         f"{model} {first.version} over {second.version} from {first.at}: {promotion.compare(job, first, second)}"
@@ -126,11 +126,11 @@ def promote(
     """
     from customer360.models.lifecycle import promotion
     from customer360.platform.errors import ModelError
-    from customer360.serve import jobs
+    from customer360.serve import modelling
 
     if force != bool(reason.strip()):
         raise ModelError("--force needs a reason, and --reason is for --force: write --force --reason TEXT")
-    job = jobs.model_job(configured(config), model, day(as_of))
+    job = modelling.model_job(configured(config), model, day(as_of))
     decision = promotion.gate(job, version or job.challenger(), reason.strip())
     typer.echo(f"{'promoted' if decision.is_promoted else 'refused'} {model} {decision.challenger}: {decision.reason}")
     if not decision.is_promoted:
@@ -145,19 +145,19 @@ def rollback(
 ) -> None:
     """Put the previous champion back in use."""
     from customer360.models.lifecycle.job import registry_of
-    from customer360.serve import jobs
+    from customer360.serve import modelling
 
     settings = configured(config)
-    typer.echo(f"champion: {registry_of(settings).rollback(jobs.known_model(model).name, reason)}")
+    typer.echo(f"champion: {registry_of(settings).rollback(modelling.known_model(model).name, reason)}")
 
 
 @app.command()
 def drift(model: ModelArgument, as_of: AsOfOption = None, config: ConfigOption = None) -> None:
     """Compare the newest month with the one before the champion's date; writes gold.drift; exit code 4 on an alarm."""
     from customer360.models.lifecycle import promotion
-    from customer360.serve import jobs
+    from customer360.serve import modelling
 
-    report = promotion.check_drift(jobs.model_job(configured(config), model, day(as_of)))
+    report = promotion.check_drift(modelling.model_job(configured(config), model, day(as_of)))
     typer.echo(f"{model} version {report.version}: {report.reference_on} against {report.as_of}")
     for moved in report.moved:
         state = "ALARM" if moved in report.alarms else "quiet"
@@ -180,9 +180,9 @@ def retrain(
 
     Exit code 0: all in order; 1: a model failed; 3: a challenger was refused; 4: a champion broke a guardrail.
     """
-    from customer360.serve import jobs
+    from customer360.serve import modelling
 
-    outcomes = jobs.retrain(configured(config), model, day(as_of))
+    outcomes = modelling.retrain(configured(config), model, day(as_of))
     for outcome in outcomes:
         typer.echo(f"{outcome.model}: {outcome.kind}: {outcome.reason}")
     codes = {"failed": 1, "refused": EXIT_REFUSED, "rolled back": EXIT_BROKEN}

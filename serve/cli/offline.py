@@ -52,7 +52,7 @@ def recommend(
     from customer360.models.files import output
     from customer360.models.files import recommend as offline
     from customer360.platform import telemetry
-    from customer360.platform.sources import timestamps
+    from customer360.platform.sources.values import timestamps
 
     if fast and best:
         raise typer.BadParameter("--fast and --best exclude each other")
@@ -107,7 +107,7 @@ def score(
     """
     from customer360.models.files import output, scores
     from customer360.models.files import transactions as files
-    from customer360.platform.sources import timestamps
+    from customer360.platform.sources.values import timestamps
 
     day = timestamps.moment(as_of).date()
     output.require(out, transactions)

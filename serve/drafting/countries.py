@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import phonenumbers
 
-from customer360.platform.sources import iso
 from customer360.platform.sources.profiling.columns import Column
+from customer360.platform.sources.values import iso
 from customer360.serve.drafting.entries import Entry
 from customer360.serve.drafting.names import Country, Vocabulary, plain
 

@@ -15,7 +15,7 @@ from customer360.platform.sources.base import Source, configured
 from customer360.platform.sources.casting import fit
 from customer360.platform.sources.formats.records import numbered
 from customer360.platform.sources.landing import Landing, landing_of
-from customer360.platform.sources.numbering import Numbering
+from customer360.platform.sources.mapping.numbering import Numbering
 from customer360.platform.sources.stated import mapping_of, reading_of
 from customer360.serve.drafting.draft import Draft
 from customer360.serve.drafting.entries import Entry

@@ -8,9 +8,9 @@ from itertools import product
 
 import polars as pl
 
-from customer360.platform.sources import amounts
 from customer360.platform.sources.profiling.columns import Column
 from customer360.platform.sources.profiling.relations import depends
+from customer360.platform.sources.values import amounts
 from customer360.serve.drafting import sql
 from customer360.serve.drafting.entries import Entry, Guess
 from customer360.serve.drafting.meaning import Match, Meaning

@@ -11,7 +11,7 @@ import yaml
 
 from customer360.platform import systems
 from customer360.platform.sources.profiling.columns import Column
-from customer360.platform.sources.timestamps import Order
+from customer360.platform.sources.values.timestamps import Order
 from customer360.serve.drafting import countries, sql
 from customer360.serve.drafting.draft import Draft
 from customer360.serve.drafting.entries import Entry

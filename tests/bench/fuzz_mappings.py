@@ -21,9 +21,9 @@ import polars as pl
 from customer360.platform.errors import ConfigError, SourceError
 from customer360.platform.sources.casting import Fitted, fit
 from customer360.platform.sources.formats.records import POSITION
-from customer360.platform.sources.joins import Joined
 from customer360.platform.sources.mapping import Mapping
-from customer360.platform.sources.unpivot import Unpivot
+from customer360.platform.sources.mapping.joins import Joined
+from customer360.platform.sources.mapping.unpivot import Unpivot
 from customer360.platform.sources.values import Reading
 from customer360.platform.tables import Boolean, Date, Float, Integer, Money, String, Table, Timestamp
 

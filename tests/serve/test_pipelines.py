@@ -12,7 +12,7 @@ from customer360.platform.errors import ConfigError, Customer360Error, RunError
 from customer360.platform.ledger import Run
 from customer360.platform.run import RunRequest
 from customer360.platform.settings import Settings
-from customer360.serve import jobs, pipelines
+from customer360.serve import jobs, modelling, pipelines
 from customer360.serve.compose import compose
 
 compose()
@@ -109,7 +109,7 @@ class Calls:
             return Run("r", "2026-06-01", "run")
 
         monkeypatch.setattr(jobs, "run_pipeline", run_pipeline)
-        monkeypatch.setattr(jobs, "train", lambda settings, name, as_of: self.made.append(f"train {name}"))
+        monkeypatch.setattr(modelling, "train", lambda settings, name, as_of: self.made.append(f"train {name}"))
         for name in ("publish", "load_warehouse"):
             monkeypatch.setattr(jobs, name, lambda settings, name=name: self.made.append(name))
 

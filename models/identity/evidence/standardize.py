@@ -21,7 +21,7 @@ from customer360.models.identity.evidence.steps import Listed, Parsed, Stage, di
 from customer360.models.identity.rules import IdentityRules, Standardization
 from customer360.models.identity.spill import kept
 from customer360.models.identity.threads import by_rows
-from customer360.platform.sources import iso
+from customer360.platform.sources.values import iso
 
 STANDARD_COLUMNS = (
     "given_name_std", "family_name_std", "nickname_group", "email_std", "email_user", "phone_std", "street_std",

@@ -9,7 +9,8 @@ from typing import Literal
 
 import polars as pl
 
-from customer360.platform.sources import amounts, iso, timestamps, values
+from customer360.platform.sources import values
+from customer360.platform.sources.values import amounts, iso, timestamps
 
 Kind = Literal["id", "text", "word", "number", "moment", "email", "phone", "url", "currency", "nested", "empty"]
 LOOKED_AT = 400  # distinct values whose form is judged; how many there are, and what is empty, is counted on the sample

@@ -9,9 +9,9 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 
 from customer360.platform import tables
-from customer360.platform.sources import amounts
 from customer360.platform.sources.rehearsal.findings import Finding, Severity, examples, listed, part, without_values
 from customer360.platform.sources.rehearsal.samples import FILE, Sample
+from customer360.platform.sources.values import amounts
 from customer360.platform.tables import READS, Column, OneOf
 
 CLOCK = r"\d{1,2}:\d{2}"

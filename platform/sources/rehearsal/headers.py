@@ -10,10 +10,10 @@ import polars as pl
 from customer360.platform.errors import ConfigError
 from customer360.platform.sources.files import Files
 from customer360.platform.sources.landing import Landing
+from customer360.platform.sources.mapping.renames import likely_name, names_in
 from customer360.platform.sources.rehearsal.findings import Finding, Severity, listed
 from customer360.platform.sources.rehearsal.rows import other_delimiter
 from customer360.platform.sources.rehearsal.samples import Look, Sample, Waiting
-from customer360.platform.sources.renames import likely_name, names_in
 from customer360.platform.sources.stated import (
     contract_faults,
     missing_columns,

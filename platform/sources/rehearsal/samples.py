@@ -22,7 +22,7 @@ from customer360.platform.sources.casting import DELETED, Fitted, fit, spared_ro
 from customer360.platform.sources.files import Files
 from customer360.platform.sources.formats.records import POSITION, Records, together
 from customer360.platform.sources.landing import Landing
-from customer360.platform.sources.numbering import Numbering
+from customer360.platform.sources.mapping.numbering import Numbering
 from customer360.platform.sources.stated import deletion_faults, mapping_of, marking, unmapped
 from customer360.platform.sources.values import Reading
 from customer360.platform.tables import Table, Verdict

@@ -8,7 +8,7 @@ import pytest
 
 from customer360.models.files import interactions
 from customer360.platform.errors import SourceError
-from customer360.platform.sources import timestamps
+from customer360.platform.sources.values import timestamps
 
 
 @pytest.mark.parametrize("text", ["2011-09-11", "20110911", "1315699200", "1315699200000", "2011-09-11T02:00:00+02:00"])

@@ -10,7 +10,7 @@ import pytest
 from customer360.models.files import interactions, recommend
 from customer360.models.recommenders import choice, own, popular
 from customer360.platform.errors import SourceError
-from customer360.platform.sources import timestamps
+from customer360.platform.sources.values import timestamps
 
 CUT = datetime(2024, 7, 1)
 FEW = (popular.FAMILY, own.FAMILY, *choice.FAMILIES[2:4])

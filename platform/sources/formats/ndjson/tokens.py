@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from customer360.platform.sources.textbytes import INLINE
+from customer360.platform.sources.values.textbytes import INLINE
 
 QUOTE, BACKSLASH, POINT = 34, 92, 46
 WORD, HALF = 8, 4

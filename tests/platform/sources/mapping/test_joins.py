@@ -12,11 +12,11 @@ import pytest
 from customer360.platform.lake import Lake
 from customer360.platform.ledger import Batch, Input
 from customer360.platform.quality import DeadLetters, batch_balance
-from customer360.platform.sources import joins
 from customer360.platform.sources.bronze import IngestUnit, Landed
 from customer360.platform.sources.files import Files
 from customer360.platform.sources.formats.records import POSITION
 from customer360.platform.sources.landing import Landing
+from customer360.platform.sources.mapping import joins
 from customer360.platform.sources.stated import made_by, unmapped
 from customer360.platform.tables import Identifier, String, Table
 

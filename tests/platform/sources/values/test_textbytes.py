@@ -6,8 +6,8 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from customer360.platform.sources import textbytes, timestamps, values
-from customer360.platform.sources.values import Reading
+from customer360.platform.sources import values
+from customer360.platform.sources.values import Reading, textbytes, timestamps
 from customer360.platform.tables import Column, Identifier, String
 
 LETTERS = "ab0.'é\u2003\u00a0 \tnulNA/-?ü😀"

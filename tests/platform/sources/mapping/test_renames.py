@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from customer360.platform.sources.renames import likely_name, names_in
+from customer360.platform.sources.mapping.renames import likely_name, names_in
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from customer360.platform.errors import SourceError
-from customer360.platform.sources.web.paging import (
+from customer360.platform.sources.protocols.web.paging import (
     AnyPaging,
     Auto,
     ByCursor,
@@ -17,7 +17,7 @@ from customer360.platform.sources.web.paging import (
     One,
     following,
 )
-from customer360.platform.sources.web.session import Answer, Request
+from customer360.platform.sources.protocols.web.session import Answer, Request
 
 HERE = Request("GET", "https://shop.example/v1/orders", {"limit": "2"})
 

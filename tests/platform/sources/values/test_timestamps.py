@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from customer360.platform.errors import SourceError
-from customer360.platform.sources import timestamps
+from customer360.platform.sources.values import timestamps
 
 NINE = datetime(2011, 9, 11, 9, 30)
 DAY = datetime(2011, 9, 11)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from customer360.platform.sources.hooks import journal
-from customer360.platform.sources.hooks.journal import Journal, frames, retire, segments
+from customer360.platform.sources.protocols.hooks import journal
+from customer360.platform.sources.protocols.hooks.journal import Journal, frames, retire, segments
 
 
 def held(folder: Path) -> list[bytes]:
@@ -84,7 +84,7 @@ def test_what_was_acknowledged_before_a_kill_is_there(tmp_path: Path) -> None:
     script = textwrap.dedent("""
         import sys
         from pathlib import Path
-        from customer360.platform.sources.hooks.journal import Journal
+        from customer360.platform.sources.protocols.hooks.journal import Journal
         made, n = Journal(Path(sys.argv[1])), 0
         while True:
             made.append(f"k{n}", f"k{n}\\n".encode() * 20)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from customer360.platform.errors import SourceError
-from customer360.platform.sources import amounts
+from customer360.platform.sources.values import amounts
 
 
 def read(values: list, decimal: str | None = None) -> tuple[list, list[str]]:

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from customer360.platform.errors import SourceError
+from customer360.platform.sources.protocols.web.paging import AnyPaging, Auto, ByNumber, ByOffset, at, following
+from customer360.platform.sources.protocols.web.session import Answer, Request, Session
 from customer360.platform.sources.spool import Page, Spool
-from customer360.platform.sources.web.paging import AnyPaging, Auto, ByNumber, ByOffset, at, following
-from customer360.platform.sources.web.session import Answer, Request, Session
 
 DEEPEST = 4  # objects that are looked into for the list of records
 LIMITS = ("limit", "per_page", "page_size", "pageSize", "page[size]", "$top", "size", "count", "maxResults", "first")

@@ -15,9 +15,9 @@ from customer360.platform.sources import formats, values
 from customer360.platform.sources.expressions import sql
 from customer360.platform.sources.expressions.scope import Scope
 from customer360.platform.sources.expressions.sql import Fault
+from customer360.platform.sources.formats.reader import Reader
 from customer360.platform.sources.formats.records import POSITION, together
 from customer360.platform.sources.landing import Landing
-from customer360.platform.sources.reader import Reader
 
 SHOWN = 3
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from customer360.platform.connections.webhook import Webhook
 from customer360.platform.errors import AccessDenied
-from customer360.platform.sources.hooks.signatures import verified
+from customer360.platform.sources.protocols.hooks.signatures import verified
 
 # (scheme, secret, headers, body, when) of the documentation of GitHub, Slack and Standard Webhooks
 DOCUMENTED = [

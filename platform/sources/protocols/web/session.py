@@ -13,8 +13,8 @@ import httpx2
 import stamina
 
 from customer360.platform.errors import SourceError, TransientError
-from customer360.platform.sources.web.auth import Caller
-from customer360.platform.sources.web.pace import Bucket
+from customer360.platform.sources.protocols.web.auth import Caller
+from customer360.platform.sources.protocols.web.pace import Bucket
 
 AGAIN = (408, 425, 429, 500, 502, 503, 504)
 TOLD = 200  # characters of an answer that a message quotes

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from customer360.platform.errors import SourceError
 from customer360.platform.settings import Frozen
-from customer360.platform.sources.web.session import Answer, Request
+from customer360.platform.sources.protocols.web.session import Answer, Request
 
 # Where answers are known to hold the URL of the next page.
 LINKS = (

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from customer360.platform.errors import SourceError
-from customer360.platform.sources import textbytes
+from customer360.platform.sources.values import textbytes
 
 Tell = Callable[[str], None]
 Order = Literal["day_first", "month_first"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from customer360.platform.sources import iso
+from customer360.platform.sources.values import iso
 
 
 def test_every_code_of_a_country_stands_for_itself() -> None:

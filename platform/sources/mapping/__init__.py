@@ -13,15 +13,15 @@ import polars as pl
 
 from customer360.platform import rescued, tables
 from customer360.platform.errors import ConfigError
-from customer360.platform.sources import joins
 from customer360.platform.sources.expressions import nested, sql
 from customer360.platform.sources.expressions.groups import Groups
 from customer360.platform.sources.expressions.paths import Step, column_of, named, path_of
 from customer360.platform.sources.expressions.scope import Absent, Result, Scope, written_numbers
 from customer360.platform.sources.expressions.sql import Fault, Tree
 from customer360.platform.sources.formats.records import POSITION
-from customer360.platform.sources.joins import Joined
-from customer360.platform.sources.unpivot import Unpivot
+from customer360.platform.sources.mapping import joins
+from customer360.platform.sources.mapping.joins import Joined
+from customer360.platform.sources.mapping.unpivot import Unpivot
 from customer360.platform.sources.values import Reading, Said
 from customer360.platform.tables import Table
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from customer360.platform.connections.api import Rate
 from customer360.platform.lake import Lake
-from customer360.platform.sources.web.pace import Bucket
+from customer360.platform.sources.protocols.web.pace import Bucket
 
 
 @dataclass

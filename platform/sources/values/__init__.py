@@ -19,8 +19,8 @@ import polars as pl
 from customer360.platform.errors import ConfigError
 from customer360.platform.quality.ahead import MARGIN
 from customer360.platform.settings import Frozen
-from customer360.platform.sources import amounts, iso, textbytes, timestamps
-from customer360.platform.sources.textbytes import BEYOND_ASCII, BLANK, TextBytes
+from customer360.platform.sources.values import amounts, iso, textbytes, timestamps
+from customer360.platform.sources.values.textbytes import BEYOND_ASCII, BLANK, TextBytes
 from customer360.platform.tables import READS, Column, OneOf
 
 # What exports write for "nothing". In names of people only DUMPED counts: Null is a surname.

@@ -15,8 +15,8 @@ from customer360.platform.sources.expressions.nested import records_of
 from customer360.platform.sources.files import Files
 from customer360.platform.sources.formats import read
 from customer360.platform.sources.formats.records import POSITION
+from customer360.platform.sources.mapping.unpivot import Unpivot
 from customer360.platform.sources.stated import made_by, mapping_of, missing_columns, unmapped
-from customer360.platform.sources.unpivot import Unpivot
 from customer360.platform.sources.values import Reading
 from customer360.platform.tables import Float, String, Table
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from customer360.pipelines.bronze.sales import TransactionItems, Transactions
 from customer360.platform.sources.formats.records import POSITION
-from customer360.platform.sources.numbering import Numbering, countable
+from customer360.platform.sources.mapping.numbering import Numbering, countable
 
 COLUMNS = ["TRANSACTION_ID", "SKU"]
 

@@ -1,0 +1,1 @@
+"""What servers speak that sources read from: HTTP, Kafka, logs of changes, webhooks."""
