@@ -35,6 +35,7 @@ from customer360.platform.configs import read_yaml as read_yaml
 from customer360.platform.connections import AnyConnection, Connection
 from customer360.platform.errors import ConfigError
 from customer360.platform.kinds import class_of
+from customer360.platform.schedules import Schedule
 from customer360.platform.systems import with_recipes
 
 ENVIRONMENT_PREFIX = "CUSTOMER360__"
@@ -251,6 +252,7 @@ class Settings(Frozen):
     connections: dict[str, AnyConnection] = {}  # servers that sources read from, by name
     sources: dict[str, AnySource] = {}
     micro_batches: list[MicroBatch] = []  # the first of a system and table holds
+    schedules: dict[str, Schedule] = {}  # commands that `customer360 daemon` starts by the clock, by name
     loss: float = Field(default=0.05, ge=0, le=1)  # share of a source's rows that a run may refuse without failing
     rules: dict[str, str] = {}  # rule file by kind: identity, standardization, enrichment, validation, audiences
     models: ModelSettings = ModelSettings()

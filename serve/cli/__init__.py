@@ -25,6 +25,7 @@ from customer360.serve.cli import (
     privacy,
     quality,
     rights,
+    schedules,
     serving,
     systems,
     warehouse,
@@ -39,7 +40,7 @@ app = typer.Typer(
 )
 for subject in (
     init,
-    pipelines, systems, models, offline, audiences, batches, quality, serving, rights, keys, lake, editions,
+    pipelines, systems, models, offline, audiences, batches, quality, serving, rights, keys, lake, editions, schedules,
     warehouse, identity, doctor, backups, privacy,
 ):  # fmt: skip
     app.add_typer(subject.app)  # without a name: its commands stand at the top
