@@ -141,7 +141,8 @@ def test_the_command_starts_what_is_due_and_ends_when_it_is_asked_to(tmp_path: P
     settings = tmp_path / "s.yaml"
     (tmp_path / "landing").mkdir()
     settings.write_text(json.dumps({
-        "landing": str(tmp_path / "landing"), "state": str(tmp_path / "state"), "lake": {"root": str(tmp_path / "lake")},
+        "landing": str(tmp_path / "landing"), "state": str(tmp_path / "state"),
+        "lake": {"root": str(tmp_path / "lake")},
         "schedules": {"often": {"command": "schedule list", "every_minutes": 1}},
     }))  # fmt: skip
     folder = tmp_path / "state" / daemon.FOLDER
