@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, overload
@@ -106,8 +106,25 @@ def known_of(lake: Lake, source: str, landed: int) -> Known:
     upto, head = found if found and found[0] <= landed else (0, {})
     outcomes = ledger.outcomes(lake, source) if not upto else {}
     batches = ledger.batches(lake, source) if not upto else ledger.batches_after(lake, source, upto)
-    later = ((b, outcomes.get(b.seq) if not upto else ledger.outcome(lake, source, b.seq)) for b in batches)
+    if upto:
+        outcomes = ledger.outcomes_of(lake, source, [b.seq for b in batches])
+    later = ((b, outcomes.get(b.seq)) for b in batches)
     return Known(lake, source, landed if batches or upto else 0, upto, tuple(later), head.get("cursor_seq", 0))
+
+
+def look_together(lake: Lake, landed: Mapping[str, int]) -> None:
+    """Read what of sources is kept (``lake.keeping``) side by side, by the last batch of each in its bronze table."""
+
+    def look(source: str) -> None:
+        try:
+            ledger.outcomes(lake, source)
+            known = known_of(lake, source, landed[source])
+            if not known.upto:
+                moves(lake, source)
+        except Exception:  # noqa: BLE001 - nothing of it is kept: who asks for the source is told
+            return
+
+    lake.side_by_side(look, landed)
 
 
 def noted(known: Known, landed: int, touched: Iterable[Input] = ()) -> None:

@@ -13,7 +13,7 @@ places to which they were moved (``known``).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ from customer360.platform.errors import LakeError
 from customer360.platform.lake import Lake, reached
 
 BATCHES, LANDED, RUNS, BOUND, KNOWN, MOVED = "_batches", "_landed", "_runs", "_bound", "_known", "_moved"
+FOLDERS = (BATCHES, LANDED, BOUND, KNOWN, MOVED)  # in which nobody writes without the lake's run lock
 LOOSE = 50  # objects of a source that are read one by one, beyond which they are bound
 AGAIN, IGNORED = "again", "ignored"  # what becomes of the inputs of a batch that was dropped
 
@@ -74,7 +75,7 @@ def batch(lake: Lake, source: str, seq: int) -> Batch | None:
 def batches_after(lake: Lake, source: str, seq: int) -> list[Batch]:
     """The manifests of a source with a number above ``seq``, oldest first; those before are not looked at."""
     later = lake.objects(f"{BATCHES}/{source}", after=_numbered(BATCHES, source, seq))
-    return sorted((_made(path, lake.get(path), _batch) for path in later), key=lambda b: b.seq)
+    return sorted((_made(path, data, _batch) for path, data in lake.get_all(later).items()), key=lambda b: b.seq)
 
 
 def moved(source: str) -> str:
@@ -115,10 +116,9 @@ def _listed(lake: Lake, folder: str, make: Callable[[dict[str, Any]], Any]) -> l
     if sum(known.get(path, ("",))[0] != stamp for path, stamp in listed.items()) > LOOSE:
         bound = bound_of(lake, f"{BOUND}/{folder}.json")
         known = {path: (stamp, make(raw)) for path, (stamp, raw) in bound.items() if listed.get(path) == stamp}
-    found = {
-        path: held if (held := known.get(path)) and held[0] == stamp else (stamp, _made(path, lake.get(path), make))
-        for path, stamp in listed.items()
-    }
+    held = {path: known[path] for path, stamp in listed.items() if path in known and known[path][0] == stamp}
+    new = lake.get_all(path for path in listed if path not in held)
+    found = held | {path: (listed[path], _made(path, data, make)) for path, data in new.items()}
     _known[lake.root, folder] = found
     return [value for _, (_, value) in sorted(found.items())]
 
@@ -231,6 +231,12 @@ def outcome(lake: Lake, source: str, seq: int) -> Outcome | None:
     return None if data is None else _made(path, data, _outcome)
 
 
+def outcomes_of(lake: Lake, source: str, seqs: Iterable[int]) -> dict[int, Outcome]:
+    """What some batches of a source gave, by number, as `outcome` tells it."""
+    paths = {_numbered(LANDED, source, seq): seq for seq in seqs}
+    return {paths[p]: _made(p, data, _outcome) for p, data in lake.get_all(paths).items() if data is not None}
+
+
 def outcomes(lake: Lake, source: str) -> dict[int, Outcome]:
     """What the batches of a source gave, by number; batches of before this was kept are absent."""
     return {outcome.seq: outcome for outcome in _read(lake, f"{LANDED}/{source}", _outcome)}
@@ -310,7 +316,8 @@ def start_run(command: str) -> Run:
 
 def runs(lake: Lake, limit: int = 20) -> list[Run]:
     """The newest runs, newest first."""
-    return [_made(path, lake.get(path), _run) for path in reversed(lake.objects(RUNS)[-limit:])]
+    newest = lake.get_all(reversed(lake.objects(RUNS)[-limit:]))
+    return [_made(path, data, _run) for path, data in newest.items()]
 
 
 def _run(raw: dict[str, Any]) -> Run:

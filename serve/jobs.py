@@ -75,8 +75,9 @@ def run_pipeline(settings: Settings, request: RunRequest) -> Run:
         heed_refusals(settings)
         ended.append(record)
     if any(node.node == money.TRANSACTIONS for node in record.nodes):
-        for notice in money.notices(lake, rules):
-            telemetry.log.warning(notice)
+        with lake.at_one_look(money.TOLD):
+            for notice in money.notices(lake, rules):
+                telemetry.log.warning(notice)
     return record
 
 

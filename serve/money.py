@@ -12,6 +12,7 @@ from customer360.pipelines.rules import EnrichmentRules
 from customer360.platform.lake import Lake
 
 TRANSACTIONS, REPORTING = "silver.transactions", "silver.reporting_currency"
+TOLD = (TRANSACTIONS, REPORTING)  # what a run tells is read from
 READ = ("is_sale", "is_unconverted", "currency", "refund_currency", "exchange_rate", "gross_amount", "return_amount",
         "total_amount")  # fmt: skip
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import obstore
 import polars as pl
@@ -25,6 +25,7 @@ from deltalake.transaction import AddAction, RemoveAction, Transaction
 
 from customer360.platform import tables
 from customer360.platform.errors import ContractError, StaleBatch, TableMissing, VersionGone
+from customer360.platform.lake import ahead
 from customer360.platform.lake.buckets import BUCKET, bucket_numbers
 from customer360.platform.lake.filestats import statistics_columns, statistics_of
 from customer360.platform.lake.lock import LOCK, WATCH, file_lock, marker_lock, note_of
@@ -40,6 +41,7 @@ from customer360.platform.lake.opened import (
     Change,
     File,
     alone,
+    at_one_look,
     carried,
     files_of,
     is_stored,
@@ -54,6 +56,9 @@ from customer360.platform.tables import Table
 
 BUCKETS_PROPERTY = "customer360.buckets"
 STATISTICS_PROPERTY = "delta.dataSkippingStatsColumns"  # also binds the files that compaction writes
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 # Called with the name of each point that a crash may follow; tests install one that kills the process.
 observers: list[Callable[[str], None]] = []
@@ -111,6 +116,8 @@ class Lake:
             obstore.put(self._store(), path, data, mode="create" if create else "overwrite")
         except obstore.exceptions.AlreadyExistsError:
             return False
+        finally:
+            ahead.forget(self.root, path)
         if not self.is_remote and path.startswith(LASTING):
             settle(self.root, path)
         return True
@@ -118,17 +125,44 @@ class Lake:
     def get(self, path: str) -> bytes | None:
         if not self.is_remote:
             return get_from_folder(self.root, path)
+        found: bytes | None = ahead.answer(self.root, "get", path, None, lambda: self._get(path))
+        return found
+
+    def _get(self, path: str) -> bytes | None:
         try:
             return bytes(obstore.get(self._store(), path).bytes())
         except (FileNotFoundError, obstore.exceptions.NotFoundError):
             return None
 
+    def get_all(self, paths: Iterable[str]) -> dict[str, bytes | None]:
+        """Objects by path; see `side_by_side`."""
+        wanted = list(paths)
+        return dict(zip(wanted, self.side_by_side(self.get, wanted), strict=True))
+
+    def side_by_side(self, do: Callable[[T], R], about: Iterable[T]) -> list[R]:
+        """What ``do`` gives about each, in order; where each would wait for an object store, side by side. It may read
+        objects, and no tables."""
+        return ahead.together(do, about) if self.is_remote else [do(one) for one in about]
+
+    def keeping(self, *folders: str) -> AbstractContextManager[None]:
+        """For who holds the run lock: within, objects of these folders are asked for once where that takes a wait; see
+        ``ahead.kept``."""
+        return ahead.kept(self.root, folders) if self.is_remote else nullcontext()
+
     def objects(self, prefix: str, *, after: str | None = None) -> list[str]:
         """Paths of the objects below ``prefix``, sorted; only those ``after`` a path."""
+        found: list[str] = ahead.answer(self.root, "objects", prefix, after, lambda: self._objects(prefix, after))
+        return found
+
+    def _objects(self, prefix: str, after: str | None) -> list[str]:
         return sorted(meta["path"] for page in obstore.list(self._store(), prefix, offset=after) for meta in page)
 
     def stamps(self, prefix: str) -> dict[str, str]:
         """What the listing says of each object below ``prefix``, by path: another text, another object."""
+        found: dict[str, str] = ahead.answer(self.root, "stamps", prefix, None, lambda: self._stamps(prefix))
+        return found
+
+    def _stamps(self, prefix: str) -> dict[str, str]:
         metas = (meta for page in obstore.list(self._store(), prefix) for meta in page)
         return {m["path"]: f"{m['e_tag']} {m['last_modified']:%Y%m%dT%H%M%S.%f} {m['size']}" for m in metas}
 
@@ -150,12 +184,17 @@ class Lake:
     def delete(self, paths: Iterable[str]) -> None:
         for path in paths:
             obstore.delete(self._store(), path)
+            ahead.forget(self.root, path)
 
     # ---- reading ----------------------------------------------------------------------------------------------
 
     def look_together(self, names: Iterable[str]) -> None:
         """Look at tables side by side where each would wait for an object store, and the run lock is held."""
         look_together([self.uri(name) for name in names], self.storage_options)
+
+    def at_one_look(self, names: Iterable[str]) -> AbstractContextManager[None]:
+        """For who only reads: within, tables of an object store are as they are now, looked at side by side."""
+        return at_one_look([self.uri(name) for name in names if self.is_remote], self.storage_options)
 
     def delta(self, name: str, version: int | None = None) -> DeltaTable:
         """The Delta table; for this package alone.
@@ -199,7 +238,7 @@ class Lake:
         Raises:
             VersionGone: files of an earlier ``version`` were deleted.
         """
-        if version is None:
+        if version is None or (self.exists(name) and self.version(name) == version):
             return opened(self.uri(name), self.storage_options).files() if self.exists(name) else []
         found = files_of(self.delta(name, version))
         if version < self.version(name):

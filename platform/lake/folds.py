@@ -38,8 +38,19 @@ def parts(lake: Lake, name: str, path: str) -> tuple[str, ...]:
         data = lake.get(note)
         if data is None:
             return (path,)
-        _notes[lake.root, note] = tuple(pl.read_parquet(io.BytesIO(data))["path"])
+        _notes[lake.root, note] = _paths(data)
     return _notes[lake.root, note]
+
+
+def _paths(note: bytes) -> tuple[str, ...]:
+    return tuple(pl.read_parquet(io.BytesIO(note))["path"])
+
+
+def _look(lake: Lake, name: str, files: Iterable[File]) -> None:
+    """Read the notes of folded files that are not known yet, side by side."""
+    notes = [_note_path(name, f.path) for f in files if _IS_FOLD.search(f.path)]
+    new = dict.fromkeys(note for note in notes if (lake.root, note) not in _notes)
+    _notes.update({(lake.root, note): _paths(data) for note, data in lake.get_all(new).items() if data is not None})
 
 
 def _note_path(name: str, path: str) -> str:
@@ -48,6 +59,8 @@ def _note_path(name: str, path: str) -> str:
 
 def written(lake: Lake, name: str, files: Iterable[File]) -> list[str]:
     """The paths under which the rows of some files were first written, sorted: folding does not change them."""
+    files = list(files)
+    _look(lake, name, files)
     return sorted(path for f in files for path in parts(lake, name, f.path))
 
 
@@ -58,6 +71,7 @@ def standing(lake: Lake, name: str, files: Sequence[File], now: Sequence[File]) 
     if not any(_IS_FOLD.search(f.path) for f in now):
         return list(files)
     of = set(written(lake, name, files))
+    _look(lake, name, now)
     found, covered = [], 0
     for file in now:
         own = parts(lake, name, file.path)

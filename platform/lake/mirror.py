@@ -24,6 +24,7 @@ from typing import IO
 
 import obstore
 
+from customer360.platform.lake.ahead import together
 from customer360.platform.lake.objects import remote_store
 
 COMMITS = 200  # newest commits that are copied, although a checkpoint stands for them: their facts are asked for
@@ -70,9 +71,9 @@ def _refresh(uri: str, options: Mapping[str, str]) -> None:
     if any(held[path] != listed[path] for path in held.keys() & wanted):  # made anew: its objects have the same names
         for path in sorted(held):
             _forget(folder, held, path)
-    for path in sorted(wanted - held.keys()):
-        _copy(store, prefix + path, folder / path)
-        held[path] = listed[path]
+    new = sorted(wanted - held.keys())
+    together(lambda path: _copy(store, prefix + path, folder / path), new)
+    held.update({path: listed[path] for path in new})
     for path in sorted(held.keys() - wanted):  # last: whoever opens the table meanwhile needs what there was
         _forget(folder, held, path)
 

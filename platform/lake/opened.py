@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,9 +20,9 @@ import polars as pl
 from deltalake import DeltaTable
 
 from customer360.platform.lake import mirror
+from customer360.platform.lake.ahead import together
 
 Stamp = tuple[int, int, int]
-AT_ONCE = 16  # tables of an object store that are looked at side by side
 
 
 @dataclass(frozen=True)
@@ -199,6 +198,7 @@ def _is_alone(uri: str) -> bool:
 @contextmanager
 def alone(root: str) -> Iterator[None]:
     """For a thread that holds the run lock of a lake in an object store: within, only its own commits change tables."""
+    _of_thread.__dict__.pop("seen", None)  # what was seen before the lock was taken may have changed since
     _of_thread.alone = root
     try:
         yield
@@ -206,6 +206,20 @@ def alone(root: str) -> Iterator[None]:
         for kept in ("seen", "writable"):
             _of_thread.__dict__.pop(kept, None)
         _of_thread.alone = None
+
+
+@contextmanager
+def at_one_look(uris: Iterable[str], options: dict[str, str]) -> Iterator[None]:
+    """Within the block this thread reads tables of an object store as they are when it begins, unless it changes them
+    itself; they are looked at side by side."""
+    seen: set[str] = _of_thread.__dict__.setdefault("seen", set())
+    wanted = sorted(set(uris) - seen)
+    _refresh_together(wanted, options)
+    seen.update(wanted)
+    try:
+        yield
+    finally:
+        seen.difference_update([] if wanted and _is_alone(wanted[0]) else wanted)
 
 
 def outdate(uri: str) -> None:
@@ -217,10 +231,12 @@ def look_together(uris: Iterable[str], options: dict[str, str]) -> None:
     """Bring copies of logs up to date side by side; nothing where each would have to be looked at again."""
     seen: set[str] = _of_thread.__dict__.setdefault("seen", set())
     wanted = sorted({uri for uri in uris if _is_alone(uri)} - seen)
-    if wanted:
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(lambda uri: mirror.refresh(uri, options), wanted))
-        seen.update(wanted)
+    _refresh_together(wanted, options)
+    seen.update(wanted)
+
+
+def _refresh_together(uris: Iterable[str], options: dict[str, str]) -> None:
+    together(lambda uri: mirror.refresh(uri, options), uris)
 
 
 def is_open(uri: str) -> bool:

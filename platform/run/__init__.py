@@ -15,11 +15,12 @@ from typing import Any
 from customer360.platform import graph, ledger, quality, tables, telemetry
 from customer360.platform.errors import ConfigError, Customer360Error, NothingLanded, RunError
 from customer360.platform.graph import Node
+from customer360.platform.known import look_together
 from customer360.platform.lake import Add, Lake, editions, reached
 from customer360.platform.ledger import NodeRun, Run
 from customer360.platform.quality import DeadLetters, Quarantine
 from customer360.platform.quality.checks import added
-from customer360.platform.run.control import write_control_tables
+from customer360.platform.run.control import CONTROL, write_control_tables
 from customer360.platform.run.executor import Failure, LocalExecutor, RayExecutor, executor_for
 from customer360.platform.run.following import FollowUnit, MoveUnit, follow_units, followed, move_units, standing_facts
 from customer360.platform.run.grouping import is_stale
@@ -41,6 +42,7 @@ from customer360.platform.run.planning import (
     is_current,
     prepare,
     replaced_rows,
+    standing_origin,
     stored_part,
     why_all,
 )
@@ -54,7 +56,7 @@ from customer360.platform.run.units import (
     SplitUnit,
     UnitResult,
 )
-from customer360.platform.run.upkeep import tend
+from customer360.platform.run.upkeep import can_grow, tend
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import configured
 
@@ -82,16 +84,16 @@ def run_locked(
     """As `run`, for who holds the run lock. ``retire`` takes rows out of bronze that landed and may not be kept, and
     says whether there were any: asked before anything is built, and again when the table that dates are read from is.
     """
-    lake = lake_of(settings)
+    lake, chosen = lake_of(settings), request.nodes()
+    needed = request.lands(chosen)
+    lake.look_together(request.touches(chosen).union(can_grow(), CONTROL))
     check_buckets(lake)
-    chosen = request.nodes()
     record = ledger.start_run(request.command)
     executor = executor_for(settings)
     try:
         driver = _Driver(settings, request, rules, executor, record)
-        needed = request.lands(chosen)
-        lake.look_together(request.touches(chosen) | needed)
-        driver.land(needed)
+        with lake.keeping(*ledger.FOLDERS):
+            driver.land(needed)
         if request.as_of is None and any(graph.NODES[name].needs_date for name in chosen):
             driver.check_landed(needed)
         if retire and needed:
@@ -133,6 +135,7 @@ class _Driver:
         for table in sorted(needed):
             self.lake.ensure(tables.by_name(table))
         self.lake.ensure(Quarantine)
+        self._look_together(names)
         self._reread(names)
         for landed in ingest(self.lake, self.settings, names, self.executor, self.rules):
             self.record.nodes += landed.nodes
@@ -142,6 +145,12 @@ class _Driver:
                 if landed.blocks:
                     self.blocking.add(self.settings.sources[landed.name].table)
         self.record.save(self.lake)
+
+    def _look_together(self, names: list[str]) -> None:
+        """Read what the ledger knows of sources side by side, where each would wait for an object store."""
+        if self.lake.is_remote:
+            sources = self.settings.sources
+            look_together(self.lake, {n: self.lake.transaction(sources[n].table, f"batch:{n}") or 0 for n in names})
 
     def check_landed(self, needed: set[str]) -> None:
         """Refuse to build tables about a date when there is no row to take one from: the cause comes first.
@@ -201,7 +210,8 @@ class _Driver:
         for job in jobs:
             if job.node.is_producer:
                 self._produce(job)
-        self.record.save(self.lake)
+        if jobs or not self.lake.is_remote:  # of a stage that is current nothing would be lost but its names
+            self.record.save(self.lake)
 
     def finish(self) -> None:
         self.record.end()
@@ -238,6 +248,7 @@ class _Driver:
                 facts = ledger.last_facts(self.lake, tables.spec(node.table).name, job.app)
                 self.record.nodes.append(NodeRun(node.name, "current", 0.0, facts.get("rows", 0), facts))
                 return None
+            job.origin = standing_origin(job)
             job.stands = standing_facts(job, self._exchange_bytes)
         except Exception as fault:  # noqa: BLE001 - a server that does not answer, say: the others are planned
             self._fail_for(node, fault)

@@ -93,6 +93,10 @@ class StreamingWatermarks(
     consumer_group = String()
 
 
+_TABLES = (FullLoadSchedule, IncrementalLoadTracking, MicroBatchConfig, StreamingWatermarks)
+CONTROL = tuple(tables.spec(table).name for table in _TABLES)
+
+
 def write_control_tables(lake: Lake, settings: Settings, record: Run) -> None:
     """Bring the control tables up to date; what did not change is not written. Tables without a row are not made."""
     loads = {

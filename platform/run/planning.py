@@ -58,7 +58,7 @@ class Job:
     staged: dict[str, dict[int, list[str]]] = field(default_factory=dict)  # exchange pieces by table and part
     snapshots: tuple[Snapshot, ...] = ()  # of the sources of what it reads judged
     ground: str = ""  # as the fingerprint, without the inputs of which it suffices to know what is new
-    origin: Origin | None = None  # of the commit that stands
+    origin: Origin | None = None  # of the commit that stands, once it is known that the node is not current
     replaced: tuple[str, ...] | None = None  # bronze rows that corrections stand for, where that was asked
     whole: str = ""  # why all rows are made anew of a table that stood, as far as it is known
 
@@ -131,10 +131,10 @@ def prepare(node: Node, context: Context, rules: dict[str, Any]) -> Job:
         [parts[0], {name: _ground_of(context.lake, node, name, files) for name, files in inputs.items()}, *parts[2:]]
     )
     job = Job(node, inputs, reserved, partition, fingerprint, own, checks, margin_of(rules), basis)
-    return replace(job, snapshots=standing, ground=ground, origin=_origin_of(job))
+    return replace(job, snapshots=standing, ground=ground)
 
 
-def _origin_of(job: Job) -> Origin | None:
+def standing_origin(job: Job) -> Origin | None:
     """What the rows that stand were made from, where that is kept and known."""
     if not job.keeps_origin:
         return None

@@ -63,8 +63,12 @@ def _told(what: str) -> Iterator[None]:
 
 def growing(lake: Lake) -> list[str]:
     """Stored tables that grow by small files; a build writes one file a bucket."""
-    names = (n for n in sorted(tables.TABLES) if n.startswith("bronze.") or n in GROWING)
-    return [name for name in names if lake.exists(name)]
+    return [name for name in can_grow() if lake.exists(name)]
+
+
+def can_grow() -> list[str]:
+    """Tables that are stored or not, and grow by small files."""
+    return [name for name in sorted(tables.TABLES) if name.startswith("bronze.") or name in GROWING]
 
 
 def compact(

@@ -69,8 +69,9 @@ class Inputs:
 
     @classmethod
     def pin(cls, lake: Lake) -> Inputs:
-        versions = {name: lake.version(name) for name in PUBLISHED if lake.exists(name)}
-        return cls(lake, versions, {name: lake.files(name, version) for name, version in versions.items()})
+        with lake.at_one_look(PUBLISHED):
+            versions = {name: lake.version(name) for name in PUBLISHED if lake.exists(name)}
+            return cls(lake, versions, {name: lake.files(name, version) for name, version in versions.items()})
 
     @property
     def as_of(self) -> date:

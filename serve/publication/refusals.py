@@ -49,7 +49,9 @@ def publish_refusals(lake: Lake, state: Path) -> None:
 
 def _sources(lake: Lake) -> dict[str, int]:
     """What the documents are made of: versions of tables, and a number of what requests restrict."""
-    versions = {name: lake.version(name) for name in (ANSWERS, IDENTITIES, purposes.DENIALS) if lake.exists(name)}
+    made_of = (ANSWERS, IDENTITIES, purposes.DENIALS)
+    with lake.at_one_look(made_of):
+        versions = {name: lake.version(name) for name in made_of if lake.exists(name)}
     if restrictions(lake):
         versions[RESTRICTED] = crc32(restrictions_digest(lake).encode())
     return versions
