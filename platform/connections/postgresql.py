@@ -185,6 +185,8 @@ def _read_as(name: str, kind: str) -> sa.ColumnElement[Any]:
         return sa.cast(sa.func.to_json(column), sa.Text).label(name)
     if kind == "record" or kind == "hstore":
         return sa.cast(sa.func.to_json(column), sa.Text).label(name)
+    if kind == "inet":  # as text an address has its mask, be it that of one host
+        return sa.func.abbrev(column).label(name)
     return sa.cast(column, sa.Text).label(name)
 
 

@@ -283,7 +283,7 @@ def test_a_body_that_trickles_ends(published: Any, client: Any, monkeypatch: pyt
     key, read = client("service").headers["X-API-Key"], list[int]()
     scope = scope_of("/v1/identity/lookup", x_api_key=key, content_type="application/json")
     assert exchanged(build_app(Settings(state=str(published.state))), scope, trickling(read))[0] == 408
-    assert 2 < len(read) < 20
+    assert 0 < len(read) < 20
 
 
 def test_bodies_that_do_not_come_leave_room_for_others(
