@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, overload
@@ -116,13 +117,10 @@ def look_together(lake: Lake, landed: Mapping[str, int]) -> None:
     """Read what of sources is kept (``lake.keeping``) side by side, by the last batch of each in its bronze table."""
 
     def look(source: str) -> None:
-        try:
+        with suppress(Exception):  # whoever asks for the source is told: no fault is kept
             ledger.outcomes(lake, source)
             known = known_of(lake, source, landed[source])
-            if not known.upto:
-                moves(lake, source)
-        except Exception:  # noqa: BLE001 - nothing of it is kept: who asks for the source is told
-            return
+            _stored_inputs(lake, source, known.upto) if known.upto else moves(lake, source)
 
     lake.side_by_side(look, landed)
 

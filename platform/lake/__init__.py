@@ -145,8 +145,8 @@ class Lake:
         return ahead.together(do, about) if self.is_remote else [do(one) for one in about]
 
     def keeping(self, *folders: str) -> AbstractContextManager[None]:
-        """For who holds the run lock: within, objects of these folders are asked for once where that takes a wait; see
-        ``ahead.kept``."""
+        """For who holds the run lock, or only looks: within, objects of these folders are asked for once where that
+        takes a wait; see ``ahead.kept``."""
         return ahead.kept(self.root, folders) if self.is_remote else nullcontext()
 
     def objects(self, prefix: str, *, after: str | None = None) -> list[str]:

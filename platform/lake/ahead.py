@@ -36,8 +36,8 @@ _of_thread = threading.local()
 
 @contextmanager
 def kept(root: str, folders: Iterable[str]) -> Iterator[None]:
-    """Within the block this thread asks for nothing below ``folders`` twice. For who holds the run lock of the lake,
-    and changes them through `Lake.put` and `Lake.delete` alone."""
+    """Within the block this thread asks for nothing below ``folders`` twice. For who holds the run lock of the lake
+    and changes them through `Lake.put` and `Lake.delete` alone, or only looks at them as they are now."""
     before = _kept()
     _of_thread.kept = Kept(root, tuple(folders))
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -214,8 +214,14 @@ def at_one_look(uris: Iterable[str], options: dict[str, str]) -> Iterator[None]:
     itself; they are looked at side by side."""
     seen: set[str] = _of_thread.__dict__.setdefault("seen", set())
     wanted = sorted(set(uris) - seen)
-    _refresh_together(wanted, options)
-    seen.update(wanted)
+
+    def looked(uri: str) -> str | None:
+        with suppress(Exception):  # whoever reads the table is told
+            mirror.refresh(uri, options)
+            return uri
+        return None
+
+    seen.update(uri for uri in together(looked, wanted) if uri)
     try:
         yield
     finally:
@@ -231,12 +237,8 @@ def look_together(uris: Iterable[str], options: dict[str, str]) -> None:
     """Bring copies of logs up to date side by side; nothing where each would have to be looked at again."""
     seen: set[str] = _of_thread.__dict__.setdefault("seen", set())
     wanted = sorted({uri for uri in uris if _is_alone(uri)} - seen)
-    _refresh_together(wanted, options)
+    together(lambda uri: mirror.refresh(uri, options), wanted)
     seen.update(wanted)
-
-
-def _refresh_together(uris: Iterable[str], options: dict[str, str]) -> None:
-    together(lambda uri: mirror.refresh(uri, options), uris)
 
 
 def is_open(uri: str) -> bool:

@@ -15,7 +15,6 @@ from typing import Any
 from customer360.platform import graph, ledger, quality, tables, telemetry
 from customer360.platform.errors import ConfigError, Customer360Error, NothingLanded, RunError
 from customer360.platform.graph import Node
-from customer360.platform.known import look_together
 from customer360.platform.lake import Add, Lake, editions, reached
 from customer360.platform.ledger import NodeRun, Run
 from customer360.platform.quality import DeadLetters, Quarantine
@@ -27,7 +26,7 @@ from customer360.platform.run.grouping import is_stale
 from customer360.platform.run.incremental.advance import advanced
 from customer360.platform.run.incremental.appended import QUARANTINE
 from customer360.platform.run.incremental.changes import written
-from customer360.platform.run.ingest import ingest
+from customer360.platform.run.ingest import ingest, look_ahead
 from customer360.platform.run.origins import Origin, files_digest, forget_others
 from customer360.platform.run.planning import (
     Context,
@@ -135,7 +134,7 @@ class _Driver:
         for table in sorted(needed):
             self.lake.ensure(tables.by_name(table))
         self.lake.ensure(Quarantine)
-        self._look_together(names)
+        look_ahead(self.lake, self.settings, names)
         self._reread(names)
         for landed in ingest(self.lake, self.settings, names, self.executor, self.rules):
             self.record.nodes += landed.nodes
@@ -145,12 +144,6 @@ class _Driver:
                 if landed.blocks:
                     self.blocking.add(self.settings.sources[landed.name].table)
         self.record.save(self.lake)
-
-    def _look_together(self, names: list[str]) -> None:
-        """Read what the ledger knows of sources side by side, where each would wait for an object store."""
-        if self.lake.is_remote:
-            sources = self.settings.sources
-            look_together(self.lake, {n: self.lake.transaction(sources[n].table, f"batch:{n}") or 0 for n in names})
 
     def check_landed(self, needed: set[str]) -> None:
         """Refuse to build tables about a date when there is no row to take one from: the cause comes first.

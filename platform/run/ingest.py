@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from customer360.platform import ledger, quality, tables, telemetry
 from customer360.platform.errors import RunError
-from customer360.platform.known import Known, as_landed, known_of, noted
+from customer360.platform.known import Known, as_landed, known_of, look_together, noted
 from customer360.platform.lake import Add, Lake, reached
 from customer360.platform.ledger import Batch, Input, InputOutcome, NodeRun, Outcome
 from customer360.platform.quality import DeadLetters
@@ -21,7 +22,7 @@ from customer360.platform.run.grouping import facts_with, gathered, parts_of
 from customer360.platform.run.losses import losses_of, tell_columns
 from customer360.platform.run.planning import checks_of
 from customer360.platform.run.snapshots import held, judged
-from customer360.platform.settings import Settings
+from customer360.platform.settings import Settings, SourceSettings
 from customer360.platform.sources.base import Source, configured
 from customer360.platform.sources.bronze import IngestUnit, Landed
 from customer360.platform.sources.casting import nulled_text
@@ -96,17 +97,29 @@ class Look:
 
 def look_at(lake: Lake, settings: Settings) -> Look:
     """What waits to be landed now. Nothing is written."""
-    landing, found = landing_of(settings), dict[str, tuple[str, ...]]()
-    for name in settings.sources:
-        try:
-            waiting, _, touched = _looked(lake, landing, name, configured(settings, name))
-        except Exception as fault:  # noqa: BLE001 - the run says it, and the other sources are looked at
-            found[name] = (f"{type(fault).__name__}: {fault}",)
-            continue
-        if waiting or touched:
-            pieces = [piece for batch in waiting for piece in batch.inputs] + list(touched)
-            found[name] = (*(b.id for b in waiting), *(f"{p.name} {sorted(p.detail.items())}" for p in pieces))
-    return Look(found)
+    with lake.at_one_look(source.table for source in settings.sources.values()), lake.keeping(*ledger.FOLDERS):
+        look_ahead(lake, settings, settings.sources)
+        seen = {name: _news(lake, settings, name) for name in settings.sources}
+    return Look({name: news for name, news in seen.items() if news})
+
+
+def _news(lake: Lake, settings: Settings, name: str) -> tuple[str, ...]:
+    try:
+        waiting, _, touched = _looked(lake, landing_of(settings), name, configured(settings, name))
+    except Exception as fault:  # noqa: BLE001 - the run says it, and the other sources are looked at
+        return (f"{type(fault).__name__}: {fault}",)
+    pieces = [piece for batch in waiting for piece in batch.inputs] + list(touched)
+    return (*(b.id for b in waiting), *(f"{p.name} {sorted(p.detail.items())}" for p in pieces))
+
+
+def look_ahead(lake: Lake, settings: Settings, names: Iterable[str]) -> None:
+    """Read what the ledger knows of sources side by side, where each would wait for an object store; call it where the
+    lake keeps that (`Lake.keeping`)."""
+    landed = dict[str, int]()
+    for name in names if lake.is_remote else ():
+        with suppress(Exception):  # whoever asks for the source is told
+            landed[name] = last_committed(lake, settings.sources[name], name)
+    look_together(lake, landed)
 
 
 def landed_inputs(lake: Lake, name: str) -> tuple[Input, ...]:
@@ -132,7 +145,7 @@ def fixed(lake: Lake, batch: Batch) -> Batch:
     return batch if batch.created_at else ledger.open_batch(lake, batch.source, batch.inputs, cursor=batch.cursor)
 
 
-def last_committed(lake: Lake, source: Source, name: str) -> int:
+def last_committed(lake: Lake, source: SourceSettings, name: str) -> int:
     """Number of the last batch of a source that is in its bronze table, as all before it are; 0 for none."""
     return lake.transaction(source.table, f"batch:{name}") or 0
 

@@ -114,6 +114,17 @@ def test_earlier_versions_stay_readable(lake: Lake, notes: type[Table]) -> None:
     assert (ids(lake, version=first), ids(lake)) == ([1], [2])
 
 
+def test_the_files_of_the_version_that_is_current_are_known(
+    lake: Lake, notes: type[Table], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.ensure(notes)
+    first = replace(lake, [put_rows(lake, notes, [1])])
+    second = replace(lake, [put_rows(lake, notes, [2])], 2)
+    assert lake.files(NAME, first) != lake.files(NAME)
+    monkeypatch.setattr(lakes, "DeltaTable", None)  # nothing is opened
+    assert lake.files(NAME, second) == lake.files(NAME)
+
+
 def test_scan_of_chosen_files(lake: Lake, notes: type[Table]) -> None:
     lake.ensure(notes)
     replace(lake, [put_rows(lake, notes, [1], "a"), put_rows(lake, notes, [2, 3], "b")])

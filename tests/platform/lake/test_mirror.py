@@ -19,7 +19,7 @@ from deltalake import DeltaTable
 
 from customer360.platform import tables
 from customer360.platform.lake import Lake, mirror
-from customer360.platform.lake.opened import alone, is_stored, look_together, opened, outdate
+from customer360.platform.lake.opened import alone, at_one_look, is_stored, look_together, opened, outdate
 from customer360.platform.tables import Integer, Table
 
 NAME, ROOT = "silver.t_marks", "s3://lake/house"
@@ -103,6 +103,42 @@ def test_who_holds_the_run_lock_asks_once_and_after_its_own_commits(
         assert len(opened(URI, {}).files()) == 1 and asked == [URI] * 4
     mark(marks, 5, 6, version=2)
     assert len(opened(URI, {}).files()) == 2 and asked == [URI] * 5
+
+
+def test_within_one_look_a_table_is_as_it_was_looked_at(marks: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    whole, none = mirror.refresh, f"{ROOT}/silver/t_none"
+
+    def refresh(uri: str, options: dict[str, str]) -> None:
+        asked.append(uri)
+        whole(uri, options)
+
+    monkeypatch.setattr(mirror, "refresh", refresh)
+    with at_one_look([URI, none], {}):
+        assert is_stored(URI, {}) and opened(URI, {}).files() == [] and not is_stored(none, {})
+        mark(marks, 1)
+        assert opened(URI, {}).files() == [] and sorted(asked) == [URI, none]
+        with alone(ROOT):
+            assert len(opened(URI, {}).files()) == 1, "who holds the lock sees what came before it"
+    assert len(opened(URI, {}).files()) == 1 and len(asked) == 4
+    mark(marks, 1, 2, version=2)
+    with at_one_look([URI], {}):
+        assert len(opened(URI, {}).files()) == 2
+
+
+def test_a_fault_of_a_look_is_told_to_who_reads_that_table(marks: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad, whole = f"{ROOT}/silver/t_bad", mirror.refresh
+
+    def refresh(uri: str, options: dict[str, str]) -> None:
+        if uri == bad:
+            raise ConnectionError(uri)
+        whole(uri, options)
+
+    monkeypatch.setattr(mirror, "refresh", refresh)
+    with at_one_look([URI, bad], {}):
+        assert opened(URI, {}).files() == []
+        with pytest.raises(ConnectionError):
+            is_stored(bad, {})
 
 
 KILLED = """
