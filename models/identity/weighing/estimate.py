@@ -25,7 +25,7 @@ _PIECE = 250_000  # rows whose texts are joined at once
 _ITERATIONS = 200
 _TOLERANCE = 1e-6
 # How many pairs the stated m counts for: a level seen once says little.
-_PSEUDO_PAIRS = 25.0
+PSEUDO_PAIRS = 25.0
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def maximise(
 ) -> tuple[list[np.ndarray], float]:
     """Expectation maximisation: (m of each comparison, share of matches among the pairs).
 
-    `m` is where it starts, and counts as `_PSEUDO_PAIRS` pairs. `others`: the fixed shares of levels of each class of
+    `m` is where it starts, and counts as `PSEUDO_PAIRS` pairs. `others`: the fixed shares of levels of each class of
     pairs of different people (strangers, people of one home). `most_apart`: the largest share of the last level of each
     comparison. A session without matches ends at a share near 0.
     """
@@ -129,7 +129,7 @@ def maximise(
             parts = np.array([1 - share])
         m = [
             _bounded(
-                _normal(_PSEUDO_PAIRS * stated[at] + np.bincount(places[seen, at], matches[seen], len(stated[at]))),
+                _normal(PSEUDO_PAIRS * stated[at] + np.bincount(places[seen, at], matches[seen], len(stated[at]))),
                 bounds[at],
             )
             for at, seen in enumerate(known.T)

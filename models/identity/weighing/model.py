@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -46,14 +44,13 @@ from customer360.models.identity.weighing.relatives import (
     most_apart,
     relatives,
 )
+from customer360.models.identity.weighing.witnesses import Seen, from_persons, recaptured, witnesses
 from customer360.platform.errors import ModelError
 
 _SESSIONS = (
     ("email",), ("phone",), ("day",), ("given", "family"), ("street", "given"), ("given", "zip"), ("family", "zip"),
     ("street",), ("family",), ("given",),
 )  # fmt: skip
-# Pairs that agree on these are as often a household as a person: they train given names where nothing else does.
-_HOUSEHOLD = frozenset({("family", "zip"), ("street",), ("family",)})
 # A session, the patterns of its pairs, and the share of the records that they were drawn from.
 _Shown = tuple[Session, Patterns, float]
 _PRIOR_RULES = (
@@ -147,10 +144,11 @@ def train(features: Features, rules: IdentityRules, counts: dict[str, pl.DataFra
     start = default_settings(features, counts, rules)
     digest = _digest(counts)
     sessions = _sessions(features) if features.frame.height >= rules.training.min_records else []
-    trained, seen, shown = _estimate(features, start, sessions, rules) if sessions else (start, [], [])
+    trained, seen, heard, shown = _estimate(features, start, sessions, rules) if sessions else (start, [], [], [])
     diagnostics: dict[str, Any] = {
         "records": features.frame.height,
         "sessions": {" + ".join(one.session): round(one.matches) for one in seen},
+        "not believed": [" + ".join(one.session) for one in seen if one not in heard],
     }
     settings, replaced = gate(start, trained, comparisons_of(features), rules) if seen else (None, {})
     if settings is None:
@@ -255,18 +253,6 @@ def _sessions(features: Features) -> list[Session]:
     return [session for session in known if set(session) <= filled and len(_trainable(features, session)) > 1]
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """What a session showed: patterns over all comparisons, m of those that it may train, matches among its pairs, and
-    the share of the records that the pairs were drawn from."""
-
-    session: Session
-    found: Patterns
-    trained: dict[str, np.ndarray]
-    matches: float
-    kept: float
-
-
 def _shown(features: Features, session: Session | None, rules: IdentityRules) -> tuple[Patterns, float] | None:
     """Patterns of the pairs of a session, and the share of the records that they were drawn from; None where its pairs
     are too few, for homes as well. Without a session, of random pairs."""
@@ -289,7 +275,7 @@ def _trainable(features: Features, session: Session) -> list[int]:
 
 def _trained(
     features: Features, shown: _Shown, start: dict[str, Any], others: list[list[np.ndarray]], most: float
-) -> _Seen:
+) -> Seen:
     """m by what one session shows. `others`: shares of levels among strangers, and among people of one home. `most`:
     the largest share of one person's given names that may differ outright where relatives were taken for persons."""
     session, found, kept = shown
@@ -304,7 +290,8 @@ def _trained(
         m, share = maximise(of(found, places), stated, of_others, bounds)
     names = (comparison.name for comparison in comparisons_of(features))
     trained = {name: m[places.index(at)] for at, name in enumerate(names) if at in places}
-    return _Seen(session, found, trained, share * float(found.counts.sum()), kept)
+    at_bound = sum(bool(own[-1] >= bound - 1e-9) for own, bound in zip(m, bounds, strict=True)) / len(places)
+    return Seen(session, found, trained, share * float(found.counts.sum()), kept, at_bound)
 
 
 def _about(comparison: Comparison) -> set[str]:
@@ -313,9 +300,9 @@ def _about(comparison: Comparison) -> set[str]:
 
 def _estimate(
     features: Features, start: dict[str, Any], sessions: list[Session], rules: IdentityRules
-) -> tuple[dict[str, Any], list[_Seen], list[_Shown]]:
+) -> tuple[dict[str, Any], list[Seen], list[Seen], list[_Shown]]:
     """`start` with the parameters of the levels that were observed, the others without; what was learnt from the
-    sessions with pairs enough for it; what all of them showed."""
+    sessions with pairs enough for it; those of them that were believed; what all of them showed."""
     comparisons = comparisons_of(features)
     drawn, *shown = at_once(lambda session: _shown(features, session, rules), [None, *sessions], rules.engine.threads)
     assert drawn is not None
@@ -329,21 +316,22 @@ def _estimate(
     stated = [float(_parameters(entry, "m_probability")[-1]) for entry in start["comparisons"]]
     most = most_apart(drawn_by, comparisons, stated[comparisons.index(GIVEN)]) if home else GIVEN.most_apart
     seen = [_trained(features, one, start, others, most) for one in drawn_by if one[1].counts.sum() >= enough]
+    heard = witnesses(features.frame, comparisons, start, seen)
     settings = [
         _observed(
             entry,
             at,
             by_level[at],
             u[at],
-            _from_persons([one for one in seen if entry["output_column_name"] in one.trained]),
+            from_persons([one for one in heard if entry["output_column_name"] in one.trained]),
         )
         for at, entry in enumerate(start["comparisons"])
     ]
     settings_with_prior = start | {"comparisons": settings}
-    if recaptured := _recaptured(features, settings_with_prior, seen):
+    if matching := recaptured(features.frame, comparisons, settings_with_prior, heard):
         possible = features.frame.height * (features.frame.height - 1) / 2
-        settings_with_prior["probability_two_random_records_match"] = rounded(min(0.2, recaptured / possible))
-    return settings_with_prior, seen, drawn_by
+        settings_with_prior["probability_two_random_records_match"] = rounded(min(0.2, matching / possible))
+    return settings_with_prior, seen, heard, drawn_by
 
 
 def _home(
@@ -373,32 +361,7 @@ def _shares_at_home(
     return found
 
 
-def _recaptured(features: Features, settings: dict[str, Any], seen: list[_Seen]) -> float | None:
-    """How many pairs match: a session finds those that agree on its columns, and m says which share of all that is.
-    The median over the sessions of persons, None without any."""
-    agree = {
-        level.exact_on: entry["comparison_levels"][1 + place].get("m_probability", level.m)
-        for comparison, entry in zip(comparisons_of(features), settings["comparisons"], strict=True)
-        for place, level in enumerate(comparison.levels)
-        if level.exact_on and place == 0
-    }
-    known = {name: 1 - features.frame[name].null_count() / features.frame.height for name in agree}
-    counted = []
-    for one in _from_persons(seen):
-        if all(agree.get(name) for name in one.session) and one.kept > 0:
-            # Capture and recapture: with m as the chance that a matching pair agrees on a column, its matches are this
-            # share of all. What the deterministic rules find would need a guess at how much they miss (`prior_recall`).
-            share = math.prod(agree[name] * known[name] ** 2 for name in one.session)
-            counted.append(one.matches / one.kept / share)
-    return float(np.median(counted)) if counted else None
-
-
-def _from_persons(seen: list[_Seen]) -> list[_Seen]:
-    """Sessions without those of households, where there are others."""
-    return [one for one in seen if one.session not in _HOUSEHOLD] or seen
-
-
-def _observed(entry: dict[str, Any], at: int, drawn: np.ndarray, u: np.ndarray, seen: list[_Seen]) -> dict[str, Any]:
+def _observed(entry: dict[str, Any], at: int, drawn: np.ndarray, u: np.ndarray, seen: list[Seen]) -> dict[str, Any]:
     """Comparison `at` of the settings with m averaged over the sessions, the weight of one the root of its matches;
     parameters of levels that no pair showed are left out."""
     name = entry["output_column_name"]
