@@ -1,1 +1,1 @@
-"""JSON objects, one a line: read by their bytes where lines are alike, in one parse, or with care."""
+"""JSON objects, one a line: in one parse where they are plain, or with care."""

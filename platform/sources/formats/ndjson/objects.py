@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from customer360.platform.sources.formats.lines import Lines, dead_frame, halve, split_lines, undecodable
-from customer360.platform.sources.formats.ndjson import balanced, flat, keys
+from customer360.platform.sources.formats.ndjson import balanced, keys
 from customer360.platform.sources.formats.ndjson.keys import Keys
 from customer360.platform.sources.formats.ndjson.odd_objects import as_text, has_odd_escapes, odd_lines
 from customer360.platform.sources.formats.records import POSITION, numbered
@@ -26,27 +26,12 @@ def records_of(data: bytes, first_position: int) -> tuple[pl.DataFrame, pl.DataF
     """Records and dead letters of a text that has an object a line, and how many records it holds."""
     lines = split_lines(data)
     height = len(lines.starts)
-    if (found := flat.parsed(data, lines)) is not None:
-        return *_with_left(lines, found, first_position), height
     if not has_odd_escapes(lines):
         frame, bad = _at_once(data, lines)
         if frame is not None:
             places = pl.Series(POSITION, _others(lines, bad) + first_position, dtype=pl.Int64)
             return numbered(frame, places), dead_frame(lines, bad, first_position), height
-    return *_of_lines(lines, first_position), height
-
-
-def _with_left(lines: Lines, found: flat.Flat, first_position: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Lines that are alike beside those that were left, which are read with care."""
-    frame = numbered(found.frame, pl.Series(POSITION, found.of + first_position, dtype=pl.Int64))
-    if not len(found.left):
-        return frame, dead_frame(lines, {}, first_position)
-    others, dead = _of_lines(lines.some(found.left), 0)
-    others, dead = (
-        part.with_columns(pl.Series(POSITION, found.left[part[POSITION].to_numpy()] + first_position, dtype=pl.Int64))
-        for part in (others, dead)
-    )
-    return (pl.concat([frame, others], how="diagonal").sort(POSITION) if others.height else frame), dead
+    return _of_lines(lines, first_position)
 
 
 def _at_once(data: bytes, lines: Lines) -> tuple[pl.DataFrame | None, dict[int, str]]:
@@ -79,8 +64,8 @@ def _short(lines: Lines) -> np.ndarray:
     return np.flatnonzero(2 * sizes < np.median(sizes)) if len(sizes) else np.empty(0, np.int64)
 
 
-def _of_lines(lines: Lines, first_position: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Lines read with care: lines of other keys than the usual ones, and odd ones, are looked at apart."""
+def _of_lines(lines: Lines, first_position: int) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+    """The same with care: lines of other keys than the usual ones, and odd ones, are looked at apart."""
     found, height = keys.of(lines), len(lines.starts)
     odd = odd_lines(lines, np.arange(height) if found is None else found.unlike)
     bad: dict[int, str] = {}
@@ -99,7 +84,7 @@ def _of_lines(lines: Lines, first_position: int) -> tuple[pl.DataFrame, pl.DataF
         alone = pl.DataFrame(list(written.values()), schema=schema)
         alone = numbered(alone, pl.Series(POSITION, [line + first_position for line in written], dtype=pl.Int64))
         frame = pl.concat([frame, alone], how="diagonal").sort(POSITION)
-    return frame, dead_frame(lines, bad, first_position)
+    return frame, dead_frame(lines, bad, first_position), height
 
 
 def _names(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from unittest import mock
 
 import polars as pl
@@ -12,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from customer360.platform.sources.formats.lines import Lines, split_lines
-from customer360.platform.sources.formats.ndjson import balanced, flat, keys, objects
+from customer360.platform.sources.formats.ndjson import balanced, keys, objects
 from customer360.platform.sources.formats.records import POSITION
 
 NAMES = ("a", "id", "EVENT_ID", "CUSTOMER_ID", "a_long_name_of_a_column", "é", "_position", "x y")
@@ -32,13 +31,6 @@ ODD = (
     '{"a":{"b":1}}',
     "{}",
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _without_flat_columns() -> Iterator[None]:
-    """These are the other ways to read lines; the one by bytes is held to them in its own tests."""
-    with mock.patch.object(flat, "parsed", lambda *_: None):
-        yield
 
 
 def lines_of(data: bytes) -> Lines:
