@@ -30,6 +30,7 @@ from customer360.platform.settings import ExecutionSettings, RetrySettings, Sett
 from customer360.platform.sources import streams
 from customer360.platform.sources.base import configured
 from customer360.platform.sources.landing import landing_of
+from customer360.platform.sources.protocols.kafka import client
 from customer360.platform.sources.protocols.kafka.values import Registry, records_of
 from customer360.platform.tables import Integer, String, Table
 
@@ -153,9 +154,9 @@ def test_where_it_stands_is_told_to_the_group(tmp_path: Path, kafka: Broker) -> 
 
     kafka.send("group", [click(n) for n in range(8)])
     land(settings_of(tmp_path, kafka, "group", group="tools"))
-    client = Consumer({"bootstrap.servers": kafka.servers, "group.id": "tools"})
-    stands = client.committed([TopicPartition("group", p) for p in range(4)], timeout=10)
-    client.close()
+    reader = Consumer({"bootstrap.servers": kafka.servers, "group.id": "tools"})
+    stands = reader.committed([TopicPartition("group", p) for p in range(4)], timeout=10)
+    reader.close()
     assert [s.offset for s in stands] == [2, 2, 2, 2]
 
 
@@ -197,7 +198,7 @@ def test_a_batch_whose_read_failed_lands_later(tmp_path: Path, kafka: Broker, mo
 def test_messages_that_the_broker_deleted_are_told(tmp_path: Path, kafka: Broker) -> None:
     source = configured(settings_of(tmp_path, kafka, "x"), "clicks")
     assert isinstance(source, streams.Streams)
-    with pytest.raises(streams.SourceError, match="deleted 5 messages before they were read; `skip_lost: true`"):
+    with pytest.raises(SourceError, match="deleted 5 messages before they were read; `skip_lost: true`"):
         source._held(3, 5, 10)
     assert source.model_copy(update={"skip_lost": True})._held(3, 5, 10) == 10
     assert source._held(3, 12, 10) == 12
@@ -209,7 +210,7 @@ def test_a_topic_that_was_made_anew_is_told(tmp_path: Path, kafka: Broker) -> No
     source = configured(settings, "clicks")
     from customer360.platform.ledger import Batch
 
-    with pytest.raises(streams.SourceError, match="ends at 1 and was read up to 9: it was made anew"):
+    with pytest.raises(SourceError, match="ends at 1 and was read up to 9: it was made anew"):
         source.discover(landing_of(settings), [Batch("clicks", 1, "now", (), cursor={"0": 9})])
 
 
@@ -247,7 +248,7 @@ def registry(schemas: dict[int, dict[str, Any]]) -> Iterator[str]:
 
 
 def test_avro_of_a_registry(tmp_path: Path, kafka: Broker) -> None:
-    schemas = [
+    schemas: list[dict[str, Any]] = [
         {"type": "record", "name": "Click", "fields": [{"name": "ID", "type": "string"}, {"name": "N", "type": "int"}]},
         {"type": "record", "name": "Click", "fields": [
             {"name": "ID", "type": "string"}, {"name": "N", "type": "long"},
@@ -393,7 +394,7 @@ def test_a_group_that_cannot_be_told_stops_nothing(
 
     kafka.send("untold", [click(1)])
     settings = settings_of(tmp_path, kafka, "untold")
-    monkeypatch.setattr(streams.broker, "commit", silent)
+    monkeypatch.setattr(client, "commit", silent)
     assert land(settings).failure is None
     assert land(settings).nodes[0].state == "current"
     assert landed(settings)["N"].to_list() == [1]

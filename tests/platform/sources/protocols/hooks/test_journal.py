@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -154,13 +155,13 @@ def test_a_segment_ends_when_it_was_read_and_when_it_is_old(tmp_path: Path, monk
 
 
 def test_a_segment_that_begins_is_found_by_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lock, seen = journal.fcntl.flock, list[str]()
+    lock, seen = fcntl.flock, list[str]()
 
     def flock(file: int, how: int) -> None:
         seen.extend(segments(tmp_path))
         lock(file, how)
 
-    monkeypatch.setattr(journal.fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
     Journal(tmp_path).append("a", b"a\n1")
     assert seen == [] and held(tmp_path) == [b"a\n1"]
 
