@@ -18,6 +18,8 @@ from customer360.platform.backup.lakes import Files, kept_of
 from customer360.platform.backup.repository import Changed, Kept, Repository
 from customer360.platform.backup.trees import FolderTree, Seen
 from customer360.platform.online import files as publications
+from customer360.platform.sources import webhooks
+from customer360.platform.sources.protocols.hooks import journal
 
 SECRETS = ("first_key", "ray_token")
 TRANSIENT = "transient"
@@ -68,6 +70,8 @@ def _reason(path: str) -> str | None:
     names = path.split("/")
     if names[-1] in SECRETS:
         return "a secret in plain; made anew when it is needed"
+    if _is_journal(path):
+        return TRANSIENT if names[-1].startswith(".") else None
     is_under_way = any(name.startswith((".", "making-")) for name in names)
     return TRANSIENT if is_under_way or names[-1].endswith(ENDINGS) else None
 
@@ -78,6 +82,8 @@ def _copy(tree: FolderTree, path: str, seen: Seen, repository: Repository, known
         return _copy_sqlite(Path(tree.root, path), repository)
     if path.endswith(".jsonl"):
         return _copy_lines(tree, path, repository)
+    if _is_journal(path):
+        return _copy_frames(tree, path, repository)
     for _ in range(TRIES):
         is_written = magic[8:12] == DUCKDB_MAGIC and tree.seen(f"{path}.wal") is not None
         kept = None if is_written else kept_of(tree, path, seen, repository, known)
@@ -111,6 +117,18 @@ def _copy_lines(tree: FolderTree, path: str, repository: Repository) -> Kept:
     """A file that only grows, to the end of its last whole line."""
     data = b"".join(tree.read(path))
     whole = data[: data.rfind(b"\n") + 1]
+    return repository.keep(len(whole), lambda: [whole])
+
+
+def _is_journal(path: str) -> bool:
+    """Whether a file is a segment of a journal of webhooks."""
+    return path.startswith(f"{webhooks.FOLDER}/") and path.endswith(journal.ENDINGS)
+
+
+def _copy_frames(tree: FolderTree, path: str, repository: Repository) -> Kept:
+    """A journal, to the end of its last whole frame."""
+    data = b"".join(tree.read(path))
+    whole = data[: max((frame.end for frame in journal.frames_of(data, is_open=True)), default=0)]
     return repository.keep(len(whole), lambda: [whole])
 
 

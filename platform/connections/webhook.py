@@ -29,7 +29,7 @@ class Webhook(Connection):
     encoding: Encoding = "hex"
     prefix: str = ""  # before the signature in its header: sha256=
     timestamp_header: str = ""  # seconds since 1970, or ISO 8601; it is signed before the body, with a dot between
-    id_header: str = ""  # by which a message that comes twice is known; empty: by its body
+    id_header: str = ""  # what "hook.id" says; it is not signed, so a message that comes twice is known by its body
     topic_header: str = ""
 
     @model_validator(mode="after")

@@ -101,6 +101,11 @@ def _work(modules: tuple[str, ...], units: list[bytes], retry: RetrySettings) ->
     return [pickle.dumps(run_unit(pickle.loads(unit), retry)) for unit in units]
 
 
+def _died(fault: Exception) -> Failure:
+    """What became of units whose worker is gone; Ray says why in many lines."""
+    return Failure(f"its worker is gone ({type(fault).__name__}): out of memory is the usual cause", str(fault))
+
+
 def lanes(units: Sequence[Unit]) -> dict[str, list[int]]:
     """Places of the units that have a lane, by lane."""
     found: dict[str, list[int]] = {}
@@ -168,9 +173,12 @@ class RayExecutor:
         try:
             while waiting:
                 for done in ray.wait(list(waiting))[0]:
-                    results = ray.get(done)
-                    for place, result in zip(waiting.pop(done), results, strict=True):
-                        yield place, pickle.loads(result)
+                    group = waiting.pop(done)
+                    try:
+                        results = [pickle.loads(result) for result in ray.get(done)]
+                    except ray.exceptions.RayError as fault:  # its process died: out of memory, or the machine
+                        results = [_died(fault)] * len(group)
+                    yield from zip(group, results, strict=True)
         finally:
             for unit in waiting:  # nobody asks for them any more
                 ray.cancel(unit)
@@ -186,8 +194,14 @@ class RayExecutor:
         items = [{"index": place, "unit": units[place]} for place in places]
         dataset = ray.data.from_items(items, override_num_blocks=len(items))
         mapped = dataset.map_batches(work, batch_size=1, num_cpus=self.settings.cpus_per_unit)
-        for row in mapped.iter_rows():
-            yield int(row["index"]), pickle.loads(row["result"])
+        left = dict.fromkeys(places)
+        try:
+            for row in mapped.iter_rows():
+                left.pop(int(row["index"]), None)
+                yield int(row["index"]), pickle.loads(row["result"])
+        except ray.exceptions.RayError as fault:  # one worker died, and all of the execution with it
+            telemetry.event("units run alone", units=len(left), reason=type(fault).__name__)
+            yield from self._tasks(units, [[place] for place in left], [], modules)
 
     def _start(self) -> None:
         guard_ray(self.settings, self.state)

@@ -199,7 +199,7 @@ def ingest(
             landed = last_committed(lake, intake.source, intake.name)
             for batch in intake.batches:
                 if batch.seq <= landed:
-                    intake.source.release(landing, batch)
+                    _release(landing, intake.name, intake.source, batch)
             noted(known_of(lake, intake.name, landed), landed)
 
 
@@ -235,7 +235,19 @@ def _intake(lake: Lake, landing: Landing, name: str, source: Source) -> _Intake:
 def _release_last(lake: Lake, landing: Landing, name: str, source: Source, landed: int) -> None:
     """What a crash between a commit and its release left, goes. Of kinds that keep nothing, nothing is read."""
     if type(source).release is not Source.release and (last := ledger.batch(lake, name, landed)):
-        source.release(landing, last)
+        _release(landing, name, source, last)
+
+
+def _release(landing: Landing, name: str, source: Source, batch: Batch) -> None:
+    """Let a source drop what is in bronze. Where that fails nothing is lost: the next run does it."""
+    try:
+        source.release(landing, batch)
+    except Exception as fault:  # noqa: BLE001 - the batch is committed, and the other sources go on
+        telemetry.log.debug(traceback.format_exc())
+        telemetry.log.warning(
+            f"{name}: batch {batch.seq} is in bronze, and its source was not told ({type(fault).__name__}: {fault}); "
+            f"the next run tells it"
+        )
 
 
 def _settled(

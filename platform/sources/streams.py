@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Literal
 
 import polars as pl
@@ -16,13 +16,15 @@ from customer360.platform.connections.kafka import Kafka
 from customer360.platform.errors import SourceError
 from customer360.platform.ledger import Batch, Input, last_cursor
 from customer360.platform.sources.base import Discovery, Source
-from customer360.platform.sources.formats.records import POSITION, Records, no_records, together
+from customer360.platform.sources.formats.records import POSITION, Records, aside, no_records, together
 from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.protocols.kafka import client as broker
 from customer360.platform.sources.protocols.kafka.values import Registry, records_of
 
-PIECE = 50_000  # messages of one piece
+PIECE = 50_000  # messages of one piece, at most
+PIECE_BYTES = 64 << 20  # of their values and keys, after which a piece ends
 MOST_INPUTS = 1_000  # of one batch; what is beyond them waits for the next run
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MESSAGE = "message"  # names of the columns that say where a message comes from begin so
 
 Range = tuple[int, int, int]  # partition, offset, offset after it
@@ -101,11 +103,13 @@ class Streams(Source):
         with broker.consumer(self.connected, self.group) as client:
             for partition, start, stop in piece.detail["ranges"]:
                 held: list[Any] = []
+                size = 0
                 for message in broker.messages(client, self.connected, self.topic, partition, start, stop):
                     held.append(message)
-                    if len(held) == PIECE:
+                    size += len(message) + len(message.key() or b"")
+                    if len(held) == PIECE or size >= PIECE_BYTES:
                         yield self._records(held, base + 1 - start, registry)
-                        held, is_empty = [], False
+                        held, size, is_empty = [], 0, False
                 if held:
                     yield self._records(held, base + 1 - start, registry)
                     is_empty = False
@@ -134,7 +138,9 @@ class Streams(Source):
                 f"{MESSAGE}.timestamp": pl.Datetime("ms", "UTC"),
             },
         )
-        frame = found.frame.join(about, on=POSITION, how="left", maintain_order="left")
+        frame = aside(found.frame, set(about.columns) - {POSITION}).join(
+            about, on=POSITION, how="left", maintain_order="left"
+        )
         return Records(frame, found.dead, keyed=True)
 
     def release(self, landing: Landing, batch: Batch) -> None:
@@ -175,7 +181,14 @@ def _text(value: bytes | str | None) -> str | None:
 
 
 def _moment(said: tuple[int, int]) -> datetime | None:
-    return datetime.fromtimestamp(said[1] / 1000, UTC) if said[0] else None
+    """When a message was written; None where it does not say, or names no moment of the years 1 to 9999."""
+    kind, milliseconds = said
+    if not kind:
+        return None
+    try:
+        return EPOCH + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        return None
 
 
 def _headers(said: list[tuple[str, bytes]] | None) -> str | None:

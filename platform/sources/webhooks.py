@@ -19,12 +19,14 @@ from customer360.platform.ledger import Batch, Input, last_cursor
 from customer360.platform.sources.base import Discovery, Source
 from customer360.platform.sources.formats import elements
 from customer360.platform.sources.formats.ndjson import objects
-from customer360.platform.sources.formats.records import POSITION, Records, dead_letters, no_records, together
+from customer360.platform.sources.formats.records import POSITION, Records, aside, dead_letters, no_records, together
 from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.protocols.hooks import journal
 
 FOLDER = "hooks"  # of the state folder
 MOST_INPUTS = 1_000
+PIECE_BYTES = 64 << 20  # of messages that are read in one pass
+ABOUT = ("id", "topic", "received_at")
 
 
 class Webhooks(Source):
@@ -55,7 +57,7 @@ class Webhooks(Source):
         for name in present:
             start = upto = cursor[name]
             count = 0
-            for upto, _ in journal.frames(self.folder / name, start):
+            for upto, *_ in journal.frames(self.folder / name, start):
                 count += 1
                 if count == self.batch_size:
                     inputs.append(_input(name, start, upto))
@@ -71,39 +73,62 @@ class Webhooks(Source):
         return Discovery(tuple(inputs), cursor)
 
     def read(self, landing: Landing, piece: Input) -> Records:
-        start, upto = piece.detail["from"], piece.detail["upto"]
+        return together(self.pieces(landing, piece))
+
+    def pieces(self, landing: Landing, piece: Input) -> Iterator[Records]:
         segment = self.folder / piece.detail["segment"]
-        found: list[Records] = []
-        base = 0
+        held: list[journal.Frame] = []
+        size, base = 0, 0
         try:
-            for end, content in journal.frames(segment, start):
-                if end > upto:
-                    break
-                part = self._message(content, base)
-                base += part.count
-                found.append(part)
+            for frame in journal.frames(segment, piece.detail["from"], piece.detail["upto"]):
+                held.append(frame)
+                size += len(frame.content)
+                if size >= PIECE_BYTES:
+                    yield (found := self._records(held, base))
+                    held, size, base = [], 0, base + found.count
         except FileNotFoundError:
             raise SourceError(f"the journal {segment} is gone: its messages are lost unless it is restored") from None
-        return together(found) if found else no_records()
+        if held or not base:
+            yield self._records(held, base) if held else no_records()
 
-    def _message(self, content: bytes, base: int) -> Records:
-        """The records of one message, numbered on."""
-        key, _, rest = content.partition(b"\n")
-        about, _, body = rest.partition(b"\n")
-        try:
-            lines = b"".join(elements.lines_of(iter([(body, True)]), self.records))
-            frame, dead, count = objects.records_of(lines, base + 1)
-        except Exception as fault:  # noqa: BLE001 - whatever a sender sends costs its own message
-            reason = f"a body that cannot be read: {type(fault).__name__}"
-            return Records(pl.DataFrame(schema={POSITION: pl.Int64}), dead_letters([(base + 1, reason, body)]))
-        if not count:
-            return Records(frame, dead_letters([(base + 1, "a body without a record", body)]))
-        if self.metadata:
-            said = {"id": key.decode(), **json.loads(about)}
-            frame = frame.with_columns(
-                pl.lit(said.get(name), pl.String).alias(f"hook.{name}") for name in ("id", "topic", "received_at")
+    def _records(self, frames: list[journal.Frame], base: int) -> Records:
+        """The records of some messages in one pass, numbered on."""
+        lines: list[bytes] = []
+        places: list[int] = []
+        about: dict[str, list[str | None]] = {f"hook.{name}": [] for name in ABOUT}
+        dead: list[tuple[int, str, bytes]] = []
+        at = base
+        for frame in frames:
+            found, said, fault, body = self._message(frame)
+            lines += found
+            places += range(at + 1, at + 1 + len(found))
+            for name in ABOUT:
+                about[f"hook.{name}"] += [said.get(name)] * len(found)
+            if fault:
+                dead.append((at + 1, fault, body))
+            at += len(found) or 1
+        rows, odd, _ = objects.records_of(b"".join(lines), 0)
+        letters = pl.concat([dead_letters(dead), _placed(odd, places)]).sort(POSITION)
+        if self.metadata and rows.height:
+            of = rows[POSITION]
+            rows = aside(rows, about).with_columns(
+                pl.Series(name, values, pl.String).gather(of) for name, values in about.items()
             )
-        return Records(frame, dead, keyed=True)
+        return Records(_placed(rows, places), letters, keyed=True)
+
+    def _message(self, frame: journal.Frame) -> tuple[list[bytes], dict[str, str | None], str, bytes]:
+        """The lines of the records of a message, each with its end, what is known of it, or why it has none."""
+        if not frame.is_whole:
+            return [], {}, "bytes of the journal that are damaged", frame.content
+        key, _, rest = frame.content.partition(b"\n")
+        told, _, body = rest.partition(b"\n")
+        try:
+            said = {"id": key.decode("utf-8", "replace"), **json.loads(told)}
+            text = b"".join(elements.lines_of(iter([(body, True)]), self.records))
+        except Exception as fault:  # noqa: BLE001 - whatever a sender sends costs its own message
+            return [], {}, f"a body that cannot be read: {type(fault).__name__}", body
+        lines = [line + b"\n" for line in text.split(b"\n") if line not in (b"", b"\r")]
+        return lines, said, "" if lines else "a body without a record", body
 
     def release(self, landing: Landing, batch: Batch) -> None:
         """Delete the segments that are in bronze to their end and nobody writes to."""
@@ -113,15 +138,20 @@ class Webhooks(Source):
     def reader_options(self) -> dict[str, Any]:
         return {"records": self.records, "metadata": self.metadata}
 
-    def pieces(self, landing: Landing, piece: Input) -> Iterator[Records]:
-        yield self.read(landing, piece)
+
+def _placed(found: pl.DataFrame, places: list[int]) -> pl.DataFrame:
+    """Rows of lines by the positions of their records."""
+    at = pl.Series(POSITION, places, dtype=pl.Int64)
+    return found.with_columns(at.gather(found[POSITION]))
 
 
 def _input(segment: str, start: int, upto: int) -> Input:
     return Input(f"{segment}:{start}-{upto}", {"segment": segment, "from": start, "upto": upto})
 
 
-def message(key: str, topic: str | None, received_at: str, body: bytes) -> bytes:
-    """A message as the journal keeps it: its key, what is known of it, and the body as it came."""
-    about = json.dumps({"topic": topic, "received_at": received_at})
+def message(key: str, topic: str | None, received_at: str, body: bytes, number: str | None = None) -> bytes:
+    """A message as the journal keeps it: its key, what is known of it, and the body as it came. ``number``: the id
+    that its sender gave it, where that is not its key.
+    """
+    about = json.dumps({"topic": topic, "received_at": received_at} | ({} if number is None else {"id": number}))
     return f"{key}\n{about}\n".encode() + body

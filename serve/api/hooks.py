@@ -26,15 +26,16 @@ class Hooks:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
+        self._names = {name for name, source in settings.sources.items() if isinstance(source, Webhooks)}
         self._found: dict[str, tuple[Webhooks, Journal]] = {}
 
     def source(self, name: str) -> tuple[Webhooks, Journal] | None:
         """A source with its journal; None where there is none of this name."""
         with self._lock:
-            if name not in self._found and name in self._settings.sources:
+            if name not in self._found and name in self._names:
                 source = configured(self._settings, name)
-                if isinstance(source, Webhooks):
-                    self._found[name] = source, Journal(source.folder)
+                assert isinstance(source, Webhooks)
+                self._found[name] = source, Journal(source.folder)
             return self._found.get(name)
 
 
@@ -54,7 +55,8 @@ async def received(request: Request, source: SourceName) -> Response:
     headers: dict[str, Any] = {name.lower(): value for name, value in request.headers.items()}
     try:
         signed = verified(sender, headers, body, now)
-        await run_in_threadpool(journal.append, signed.id, message(signed.id, signed.topic, now.isoformat(), body))
+        content = message(signed.key, signed.topic, now.isoformat(), body, signed.id)
+        await run_in_threadpool(journal.append, signed.key, content)
     except AccessDenied as fault:
         raise HTTPException(401, str(fault)) from None
     except ConfigError as fault:

@@ -4,7 +4,7 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -131,6 +131,21 @@ def numbered(frame: pl.DataFrame, positions: pl.Series) -> pl.DataFrame:
             name = f"file:{name}"
         frame = frame.rename({POSITION: name})
     return frame.insert_column(0, positions.alias(POSITION))
+
+
+def aside(frame: pl.DataFrame, names: Collection[str]) -> pl.DataFrame:
+    """Records whose own columns of these names stand under others: what a sender writes in a message says nothing of
+    the message.
+    """
+    taken, renamed = {name.casefold() for name in frame.columns} | set(names), dict[str, str]()
+    for name in frame.columns:
+        if name.strip().casefold() in names:
+            other = f"payload:{name}"
+            while other.casefold() in taken:
+                other = f"payload:{other}"
+            taken.add(other.casefold())
+            renamed[name] = other
+    return frame.rename(renamed)
 
 
 def _plain(values: pl.Series) -> pl.Series:

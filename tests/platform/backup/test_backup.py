@@ -21,6 +21,7 @@ from customer360.platform.backup.repository import Changed
 from customer360.platform.errors import LakeLocked
 from customer360.platform.lake import Lake
 from customer360.platform.lake.upkeep import vacuum
+from customer360.platform.sources.protocols.hooks.journal import Journal
 from customer360.platform.tables import Integer, Table
 
 pytestmark = pytest.mark.usefixtures("registries")
@@ -377,3 +378,23 @@ def test_a_full_disk_leaves_no_half_backup(
     assert list(Repository(repository.root).verify()) == []
     backup.take(lake, state, {}, Repository(repository.root))
     assert numbers(restored(repository, None, "lake", tmp_path / "again")) == [2, 2, 2]
+
+
+@pytest.mark.parametrize("ending", [".frames", ".log"])
+def test_what_was_acknowledged_to_a_sender_is_kept_to_its_last_whole_frame(
+    lake: Lake, state: Path, repository: Repository, tmp_path: Path, ending: str
+) -> None:
+    folder = state / "hooks" / "orders"
+    made = Journal(folder)
+    for number in range(3):
+        made.append(f"k{number}", f"k{number}\n".encode())
+    (segment,) = folder.glob("*.frames")
+    whole = segment.read_bytes()
+    with segment.open("ab") as file:
+        file.write(whole[:5])  # the server is in the middle of the next
+    segment = segment.rename(segment.with_suffix(ending))
+    (state / "server.log").write_text("said")
+    taken = backup.take(lake, state, {}, repository)
+    back = restored(repository, taken.id, "state", tmp_path / "back")
+    assert (back / "hooks" / "orders" / segment.name).read_bytes() == whole
+    assert not (back / "server.log").exists()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from customer360.platform.errors import TransientError, UnitTimeout
-from customer360.platform.run.executor import Failure, LocalExecutor, run_unit
+from customer360.platform.run.executor import Failure, LocalExecutor, RayExecutor, run_unit
 from customer360.platform.settings import ExecutionSettings, RetrySettings
 
 QUICK = RetrySettings(attempts=3, wait_seconds=0, unit_timeout_seconds=30)
@@ -102,6 +105,34 @@ def test_one_failed_unit_leaves_the_others() -> None:
     assert (results[0], results[2]) == ("a", "c")
     assert isinstance(results[1], Failure)
     executor.close()
+
+
+def test_a_worker_that_dies_fails_its_lane_and_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Died(Exception):
+        """What Ray raises for a task whose process is gone."""
+
+    class Remote:
+        def options(self, **_: Any) -> Remote:
+            return self
+
+        def remote(self, modules: Any, units: list[bytes], retry: Any) -> tuple[bytes, ...]:
+            return tuple(units)
+
+    def get(group: tuple[bytes, ...]) -> list[bytes]:
+        tasks = [pickle.loads(unit) for unit in group]
+        if any(task.value == "dies" for task in tasks):
+            raise Died("The worker died unexpectedly\nwhile executing this task")
+        return [pickle.dumps(task.value) for task in tasks]
+
+    ray = ModuleType("ray")
+    about = {"remote": lambda _: Remote(), "wait": lambda waiting: (waiting[:1], []), "get": get}
+    vars(ray).update(about, exceptions=SimpleNamespace(RayError=Died), cancel=lambda _: None)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    executor = RayExecutor(ExecutionSettings(executor="ray"), tmp_path)
+    units = [pickle.dumps(Task(value)) for value in ("a", "dies", "b", "c")]
+    found = dict(executor._tasks(units, [[0], [3]], [[1, 2]], ()))
+    assert (found[0], found[3]) == ("a", "c")
+    assert all(isinstance(found[place], Failure) and "\n" not in found[place].reason for place in (1, 2))
 
 
 def test_the_platform_does_not_import_ray() -> None:

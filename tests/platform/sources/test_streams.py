@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from random import Random
 from threading import Thread
 from typing import Any
 
@@ -19,6 +20,7 @@ from pydantic import ValidationError
 
 import customer360.platform.run as runs
 from customer360.platform.connections.kafka import Kafka
+from customer360.platform.errors import SourceError, TransientError
 from customer360.platform.graph import builds
 from customer360.platform.lake import Lake
 from customer360.platform.run import RunRequest
@@ -28,6 +30,8 @@ from customer360.platform.settings import ExecutionSettings, RetrySettings, Sett
 from customer360.platform.sources import streams
 from customer360.platform.sources.base import configured
 from customer360.platform.sources.landing import landing_of
+from customer360.platform.sources.protocols.kafka import client
+from customer360.platform.sources.protocols.kafka.values import Registry, records_of
 from customer360.platform.tables import Integer, String, Table
 
 TABLE = "bronze.t_clicks"
@@ -150,9 +154,9 @@ def test_where_it_stands_is_told_to_the_group(tmp_path: Path, kafka: Broker) -> 
 
     kafka.send("group", [click(n) for n in range(8)])
     land(settings_of(tmp_path, kafka, "group", group="tools"))
-    client = Consumer({"bootstrap.servers": kafka.servers, "group.id": "tools"})
-    stands = client.committed([TopicPartition("group", p) for p in range(4)], timeout=10)
-    client.close()
+    reader = Consumer({"bootstrap.servers": kafka.servers, "group.id": "tools"})
+    stands = reader.committed([TopicPartition("group", p) for p in range(4)], timeout=10)
+    reader.close()
     assert [s.offset for s in stands] == [2, 2, 2, 2]
 
 
@@ -194,7 +198,7 @@ def test_a_batch_whose_read_failed_lands_later(tmp_path: Path, kafka: Broker, mo
 def test_messages_that_the_broker_deleted_are_told(tmp_path: Path, kafka: Broker) -> None:
     source = configured(settings_of(tmp_path, kafka, "x"), "clicks")
     assert isinstance(source, streams.Streams)
-    with pytest.raises(streams.SourceError, match="deleted 5 messages before they were read; `skip_lost: true`"):
+    with pytest.raises(SourceError, match="deleted 5 messages before they were read; `skip_lost: true`"):
         source._held(3, 5, 10)
     assert source.model_copy(update={"skip_lost": True})._held(3, 5, 10) == 10
     assert source._held(3, 12, 10) == 12
@@ -206,7 +210,7 @@ def test_a_topic_that_was_made_anew_is_told(tmp_path: Path, kafka: Broker) -> No
     source = configured(settings, "clicks")
     from customer360.platform.ledger import Batch
 
-    with pytest.raises(streams.SourceError, match="ends at 1 and was read up to 9: it was made anew"):
+    with pytest.raises(SourceError, match="ends at 1 and was read up to 9: it was made anew"):
         source.discover(landing_of(settings), [Batch("clicks", 1, "now", (), cursor={"0": 9})])
 
 
@@ -244,7 +248,7 @@ def registry(schemas: dict[int, dict[str, Any]]) -> Iterator[str]:
 
 
 def test_avro_of_a_registry(tmp_path: Path, kafka: Broker) -> None:
-    schemas = [
+    schemas: list[dict[str, Any]] = [
         {"type": "record", "name": "Click", "fields": [{"name": "ID", "type": "string"}, {"name": "N", "type": "int"}]},
         {"type": "record", "name": "Click", "fields": [
             {"name": "ID", "type": "string"}, {"name": "N", "type": "long"},
@@ -271,16 +275,126 @@ def test_avro_of_a_registry(tmp_path: Path, kafka: Broker) -> None:
     assert letters(settings)["reason"].to_list() == ["avro: EOFError"]
 
 
-def test_json_of_a_registry_and_a_schema_that_is_not_there(tmp_path: Path, kafka: Broker) -> None:
+def test_json_of_a_registry(tmp_path: Path, kafka: Broker) -> None:
     kafka.send("framed", [b"\x00\x00\x00\x00\x07" + click(1)], key=b"k")
     with registry({7: {"schema": "{}", "schemaType": "JSON"}}) as url:
         settings = settings_of(tmp_path, kafka, "framed", connection={"registry": url})
         assert land(settings).failure is None
         assert landed(settings)["ID"].to_list() == ["C1"]
-    with registry({}) as url:
-        other = (
-            settings_of(tmp_path / "o", kafka, "framed", connection={"registry": url})
-            if (tmp_path / "o").mkdir() is None
-            else None
-        )
-        assert other and "/schemas/ids/7 answers 404" in (land(other).failure or "")
+
+
+def test_schemas_that_cannot_be_had_cost_their_messages(tmp_path: Path, kafka: Broker) -> None:
+    """Whoever may write one message stops no topic."""
+    good = {"type": "record", "name": "Click", "fields": [{"name": "ID", "type": "string"}]}
+    told = {1: {"schema": json.dumps(good)}, 2: {"schema": "{", "schemaType": "AVRO"}, 3: {"schemaType": "PROTOBUF"}}
+    framed = [b"\x00" + struct.pack(">I", number) + b"\x02a" for number in (1, 2, 3, 4)]
+    kafka.send("odd-schemas", [click(1), *framed], key=b"k")
+    with registry(told) as url:
+        settings = settings_of(tmp_path, kafka, "odd-schemas", connection={"registry": url})
+        assert land(settings).failure is None
+    assert sorted(landed(settings)["ID"]) == ["C1", "a"]
+    said = letters(settings).sort("position")["reason"].to_list()
+    assert "schema 2 cannot be read" in said[0] and "PROTOBUF" in said[1] and "/schemas/ids/4 answers 404" in said[2]
+
+
+def test_a_value_that_begins_with_a_zero_byte_stops_no_topic(tmp_path: Path, kafka: Broker) -> None:
+    kafka.send("zero", [click(1), b"\x00\x00\x00\x00\x07odd", click(2)], key=b"k")
+    settings = settings_of(tmp_path, kafka, "zero")
+    assert land(settings).failure is None
+    assert sorted(landed(settings)["N"]) == [1, 2]
+    assert letters(settings)["raw"].to_list() == [b"\x00\x00\x00\x00\x07odd"]
+
+
+@pytest.mark.parametrize(("code", "fault"), [(401, SourceError), (403, SourceError), (503, TransientError)])
+def test_a_registry_that_refuses_fails_the_input(code: int, fault: type[Exception]) -> None:
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(code)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None: ...
+
+    server = HTTPServer(("127.0.0.1", 0), Answers)
+    Thread(target=server.serve_forever, daemon=True).start()
+    asked = Registry(Kafka(servers="a:1", registry=f"http://127.0.0.1:{server.server_port}"))
+    with pytest.raises(fault):
+        asked.schema(1)
+    server.shutdown()
+
+
+def test_whatever_values_are_each_is_a_record_or_a_dead_letter() -> None:
+    dice, dead = Random(7), dict[int, list[int]]()
+    parts = [
+        b"\x00",
+        b"\n",
+        b"\r",
+        b"\xef\xbb\xbf",
+        b"{}",
+        b"[",
+        b'{"a":1}',
+        b'{"a":{"b":[1]}}',
+        b'"',
+        b"\xff",
+        b"\x85",
+    ]
+    parts += [b"\xe2\x80\xa8", b",", b"1e999", b"NaN", b'{"a":"x"}', b" ", b"\x1c", b'{"":0}', b"\x0c", b"\xfe\xff"]
+    values: list[bytes | None] = [b"".join(dice.choices(parts, k=dice.randint(0, 4))) for _ in range(900)]
+    values += [dice.randbytes(dice.randint(0, 12)) for _ in range(100)]
+    for size in (1, 7, 1000):
+        for at in range(0, 1000, size):
+            places = range(at + 1, min(at + size, 1000) + 1)
+            found = records_of(values[at : at + size], places, Registry(Kafka(servers="a:1")), tombstones=False)
+            assert sorted([*found.frame["_position"], *found.dead["_position"]]) == list(places)
+            dead.setdefault(size, []).extend(found.dead["_position"])
+    assert dead[1] == dead[7] == dead[1000]
+
+
+def test_values_of_unions_stand_beside_each_other() -> None:
+    union = ["null", "int", "string", {"type": "record", "name": "R", "fields": [{"name": "x", "type": "int"}]}]
+    schema = fastavro.parse_schema({"type": "record", "name": "C", "fields": [{"name": "N", "type": union}]})
+    asked = Registry(Kafka(servers="a:1"), {1: schema})
+    values: list[bytes | None] = []
+    for row in ({"N": 1}, {"N": "two"}, {"N": {"x": 3}}, {"N": None}):
+        out = io.BytesIO()
+        fastavro.schemaless_writer(out, schema, row)
+        values.append(b"\x00\x00\x00\x00\x01" + out.getvalue())
+    found = records_of([*values, b'{"N": [5]}'], range(1, 6), asked, tombstones=False)
+    assert found.frame["_position"].to_list() == [1, 2, 3, 4, 5]
+    assert found.frame["N"].to_list() == ["1", "two", '{"x":3}', None, "[5]"]
+
+
+def test_times_of_no_year_are_null_and_values_name_no_message(tmp_path: Path, kafka: Broker) -> None:
+    forged = b'{"ID": "C1", "message.tombstone": true, "message.offset": 99}'
+    kafka.send("forged", [forged], timestamp=2**60)
+    settings = settings_of(
+        tmp_path, kafka, "forged", metadata=True, deleted='"message.tombstone"',
+        mapping={"ID": "ID", "N": '"message.offset"'},
+    )  # fmt: skip
+    assert land(settings).failure is None
+    assert landed(settings)["N"].to_list() == [0] and not any(landed(settings)["_deleted"])
+    source = configured(settings, "clicks")
+    found = source.read(landing_of(settings), source.discover(landing_of(settings), []).inputs[0]).frame
+    assert found["message.timestamp"].to_list() == [None] and found["payload:message.offset"].to_list() == ["99"]
+
+
+def test_large_messages_are_many_pieces(tmp_path: Path, kafka: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "PIECE_BYTES", 60)
+    kafka.send("large", [click(n) for n in range(9)], key=b"k")
+    settings = settings_of(tmp_path, kafka, "large")
+    source, landing = configured(settings, "clicks"), landing_of(settings)
+    pieces = list(source.pieces(landing, source.discover(landing, []).inputs[0]))
+    assert [piece.count for piece in pieces] == [3, 3, 3]
+
+
+def test_a_group_that_cannot_be_told_stops_nothing(
+    tmp_path: Path, kafka: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(*_: Any) -> None:
+        raise TransientError("coordinator not available")
+
+    kafka.send("untold", [click(1)])
+    settings = settings_of(tmp_path, kafka, "untold")
+    monkeypatch.setattr(client, "commit", silent)
+    assert land(settings).failure is None
+    assert land(settings).nodes[0].state == "current"
+    assert landed(settings)["N"].to_list() == [1]

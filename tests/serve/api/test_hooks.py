@@ -18,6 +18,8 @@ from customer360.platform.run.executor import LocalExecutor
 from customer360.platform.run.ingest import ingest
 from customer360.platform.settings import ExecutionSettings, RetrySettings, Settings
 from customer360.platform.tables import Float, String, Table
+from customer360.serve.api import hooks
+from customer360.serve.api.hooks import Hooks
 from customer360.serve.app import build_app
 
 TABLE = "bronze.t_hooked"
@@ -110,3 +112,33 @@ def test_without_its_secret_or_a_disk_nothing_is_acknowledged(
     monkeypatch.delenv("HOOK_SECRET")
     assert send(client, b'{"id": "O2", "total": 1}', "2").status_code == 503
     assert land(settings)["ID"].unique().to_list() == ["O1"]
+
+
+def test_a_source_of_another_kind_is_not_even_looked_at(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: Any) -> Any:
+        raise AssertionError("a request of nobody opened a source")
+
+    monkeypatch.setattr(hooks, "configured", never)
+    files = Settings.model_validate(
+        {"landing": settings.landing, "sources": {"f": {"table": TABLE, "system": "S", "path": "f.csv"}}}
+    )
+    assert Hooks(files).source("f") is None and Hooks(files).source("nobody") is None
+
+
+def test_a_message_sent_again_by_another_id_is_kept_once(client: TestClient, settings: Settings) -> None:
+    for number in range(4):
+        assert send(client, b'{"id": "O1", "total": 1}', str(number)).status_code == 202
+    assert land(settings).height == 1
+
+
+def test_damage_is_a_dead_letter_and_the_rest_lands(client: TestClient, settings: Settings) -> None:
+    for number in range(5):
+        send(client, json.dumps({"id": f"O{number}", "total": 1}).encode(), str(number))
+    (segment,) = (Path(settings.state) / "hooks" / "orders").glob("*.frames")
+    data = bytearray(segment.read_bytes())
+    data[data.index(b"O2")] ^= 1
+    segment.write_bytes(data)
+    assert sorted(land(settings)["ID"]) == ["O0", "O1", "O3", "O4"]
+    letters = Lake(settings.lake.root, {}, 4).scan("quality.dead_letters").collect()
+    assert letters["reason"].to_list() == ["bytes of the journal that are damaged"]
+    assert b"N2" in letters["raw"][0]

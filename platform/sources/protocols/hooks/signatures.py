@@ -16,8 +16,11 @@ from customer360.platform.errors import AccessDenied, ConfigError
 
 @dataclass(frozen=True)
 class Signed:
-    """What a sender says of a message: its id, which is that of its body where it has none, and its topic."""
+    """What a sender says of a message: its id, which is that of its body where it has none, and its topic. ``key`` is
+    by what a message that comes again is known: of nothing that is not signed.
+    """
 
+    key: str
     id: str
     topic: str | None
 
@@ -46,7 +49,7 @@ def verified(sender: Webhook, headers: Mapping[str, str], body: bytes, now: date
     for claim in _claims(sender, headers, body):
         made = hmac.new(key, claim.content, hashlib.sha256).digest()
         if hmac.compare_digest(made, _decoded(claim)) and _is_recent(sender, claim.at, now):
-            return _signed(sender, headers, body)
+            return _signed(sender, headers, body, claim)
     raise AccessDenied("no signature of the sender")
 
 
@@ -114,10 +117,14 @@ ID_HEADERS = {"shopify": "x-shopify-event-id", "github": "x-github-delivery", "s
 TOPIC_HEADERS = {"shopify": "x-shopify-topic", "github": "x-github-event"}
 
 
-def _signed(sender: Webhook, headers: Mapping[str, str], body: bytes) -> Signed:
+def _signed(sender: Webhook, headers: Mapping[str, str], body: bytes, claim: _Claim) -> Signed:
     named = sender.id_header.lower() or ID_HEADERS.get(sender.scheme, "")
     told = headers.get(named) if named else None
     topic = headers.get(sender.topic_header.lower() or TOPIC_HEADERS.get(sender.scheme, ""))
-    # Without a signed id, one alone may be changed by who sends a message again: the body stands beside it.
     digest = hashlib.sha256(body).hexdigest()
-    return Signed(f"{told}:{digest[:16]}" if told else digest, topic)
+    number = f"{told}:{digest[:16]}" if told else digest
+    if sender.scheme == "standard":
+        return Signed(number, number, topic)  # the id is signed, and the same when a message is sent again
+    # An id that is not signed may be changed by who sends a message again. A body of Stripe names its event.
+    when = claim.at if sender.scheme != "stripe" else None
+    return Signed(digest if when is None else f"{when}:{digest}", number, topic)

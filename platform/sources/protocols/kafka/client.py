@@ -10,7 +10,8 @@ from typing import Any
 from customer360.platform.connections.kafka import Kafka
 from customer360.platform.errors import ConfigError, SourceError, TransientError
 
-AT_ONCE = 5_000  # messages that one call asks for
+AT_FIRST, AT_ONCE = 100, 5_000  # messages that one call asks for, by their size
+AT_ONCE_BYTES = 16 << 20
 
 
 @contextmanager
@@ -101,10 +102,12 @@ def messages(client: Any, kafka: Kafka, topic: str, partition: int, start: int, 
 
     with _said(kafka, topic):
         client.assign([TopicPartition(topic, partition, start)])
-    heard = time.monotonic()
+    heard, many = time.monotonic(), AT_FIRST
     while True:
         with _said(kafka, topic):
-            found = client.consume(AT_ONCE, timeout=1.0)
+            found = client.consume(many, timeout=1.0)
+        if size := sum(map(len, found)):
+            many = max(1, min(AT_ONCE, AT_ONCE_BYTES * len(found) // size))
         for message in found:
             heard = time.monotonic()
             fault = message.error()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,10 +16,14 @@ from customer360.platform.connections.kafka import Kafka
 from customer360.platform.errors import SourceError, TransientError
 from customer360.platform.sources.formats.elements import one_line
 from customer360.platform.sources.formats.ndjson import objects
-from customer360.platform.sources.formats.records import POSITION, Records, dead_letters, of_frame
+from customer360.platform.sources.formats.records import POSITION, Records, dead_letters, of_frame, together
 
 FRAMED = 5  # bytes before a value of a registry's schema: zero, and the number of the schema
 TOMBSTONE = 'no value: its key is gone (`metadata: true` and `deleted: "message.tombstone"` take it as a deletion)'
+
+
+class Unknown(Exception):
+    """A schema that is not there or cannot be read, and why."""
 
 
 @dataclass
@@ -31,14 +34,27 @@ class Registry:
     known: dict[int, Any] = field(default_factory=dict)
 
     def schema(self, number: int) -> Any:
+        """A schema; None where its values are JSON.
+
+        Raises:
+            Unknown: there is none of this number, or none that is read: its messages are dead letters.
+            SourceError: the registry refuses us.
+            TransientError: the registry does not answer.
+        """
         if number not in self.known:
-            self.known[number] = self._asked(number)
-        return self.known[number]
+            try:
+                self.known[number] = self._asked(number)
+            except Unknown as fault:
+                self.known[number] = fault
+        found = self.known[number]
+        if isinstance(found, Unknown):
+            raise Unknown(*found.args)
+        return found
 
     def _asked(self, number: int) -> Any:
         kafka = self.kafka
         if not kafka.registry:
-            raise SourceError(f"messages name schema {number}: say where the registry is (`registry:`)")
+            raise Unknown(f"no text, or framed with schema {number}: where is the registry (`registry:`)?")
         who = (kafka.registry_user, kafka.secret("registry_password") or "") if kafka.registry_user else None
         place = f"{kafka.registry.rstrip('/')}/schemas/ids/{number}"
         try:
@@ -47,17 +63,24 @@ class Registry:
             said = answer.json()
         except httpx2.HTTPStatusError as fault:
             code = fault.response.status_code
-            raise (TransientError if code >= 500 else SourceError)(f"{place} answers {code}") from None
+            if code in (408, 429) or code >= 500:
+                raise TransientError(f"{place} answers {code}") from None
+            raise (SourceError if code in (401, 403) or code < 400 else Unknown)(f"{place} answers {code}") from None
         except httpx2.HTTPError as fault:
             raise TransientError(f"{place} does not answer: {type(fault).__name__}") from None
         except ValueError:
             raise SourceError(f"{place} answers with no JSON") from None
-        kind = said.get("schemaType", "AVRO")
-        if kind == "JSON":
-            return None
-        if kind != "AVRO" or said.get("references"):
-            raise SourceError(f"schema {number} is {kind} or refers to others: JSON and Avro of one piece are read")
-        return fastavro.parse_schema(json.loads(said["schema"]))
+        try:
+            kind = said.get("schemaType", "AVRO")
+            if kind == "JSON":
+                return None
+            if kind != "AVRO" or said.get("references"):
+                raise Unknown(f"schema {number} is {kind} or refers to others: JSON and Avro of one piece are read")
+            return fastavro.parse_schema(json.loads(said["schema"]))
+        except Unknown:
+            raise
+        except Exception as fault:  # noqa: BLE001 - whatever somebody registered costs the messages of its number
+            raise Unknown(f"schema {number} cannot be read: {type(fault).__name__}") from None
 
 
 def records_of(
@@ -68,8 +91,7 @@ def records_of(
     """
     lines: list[bytes] = []
     of_lines: list[int] = []
-    rows: list[dict[str, Any]] = []
-    of_rows: list[int] = []
+    rows: dict[int, list[tuple[int, dict[str, Any]]]] = {}  # by schema
     dead: list[tuple[int, str, bytes]] = []
     for value, place in zip(values, places, strict=True):
         if value is None:
@@ -79,27 +101,28 @@ def records_of(
             else:
                 dead.append((place, TOMBSTONE, b""))
             continue
-        schema = registry.schema(struct.unpack(">I", value[1:FRAMED])[0]) if _is_framed(value) else None
-        body = value[FRAMED:] if _is_framed(value) else value
-        if schema is not None:
+        number, body = (int.from_bytes(value[1:FRAMED]), value[FRAMED:]) if _is_framed(value) else (None, value)
+        try:
+            schema = None if number is None else registry.schema(number)
+        except Unknown as fault:
+            dead.append((place, str(fault), value))
+            continue
+        if number is not None and schema is not None:
             try:
                 row = fastavro.schemaless_reader(io.BytesIO(body), schema, None)
             except Exception as fault:  # noqa: BLE001 - damaged bytes raise whatever they are taken for
                 dead.append((place, f"avro: {type(fault).__name__}", value))
                 continue
-            rows.append(row if isinstance(row, dict) else {"value": row})
-            of_rows.append(place)
+            rows.setdefault(number, []).append((place, row if isinstance(row, dict) else {"value": row}))
         elif body.strip():
             lines.append(one_line(body))
             of_lines.append(place)
         else:
             dead.append((place, "an empty value", value))
     found = [_numbered(*objects.records_of(b"\n".join(lines) + b"\n", 1)[:2], of_lines)] if lines else []
-    found += [_rows(rows, of_rows)] if rows else []
-    letters = pl.concat([dead_letters(dead), *(part.dead for part in found)])
-    frames = [part.frame for part in found]
-    frame = pl.concat(frames, how="diagonal_relaxed") if frames else pl.DataFrame(schema={POSITION: pl.Int64})
-    return Records(frame.sort(POSITION), letters.sort(POSITION), keyed=True)
+    found += [part for number in sorted(rows) for part in _rows(rows[number])]
+    whole = together([*found, Records(pl.DataFrame(schema={POSITION: pl.Int64}), dead_letters(dead))])
+    return Records(whole.frame.sort(POSITION), whole.dead.sort(POSITION), keyed=True)
 
 
 def _is_framed(value: bytes) -> bool:
@@ -112,6 +135,23 @@ def _numbered(frame: pl.DataFrame, dead: pl.DataFrame, places: list[int]) -> Rec
     return Records(frame.with_columns(at.gather(frame[POSITION] - 1)), dead.with_columns(at.gather(dead[POSITION] - 1)))
 
 
-def _rows(rows: list[dict[str, Any]], places: list[int]) -> Records:
-    found = of_frame(pl.from_dicts(rows, infer_schema_length=None))
-    return _numbered(found.frame, found.dead, places)
+def _rows(rows: list[tuple[int, dict[str, Any]]]) -> list[Records]:
+    """Values of one schema; apart where a union of it gives what is in no column together."""
+    places = [place for place, _ in rows]
+    try:
+        found = of_frame(pl.from_dicts([row for _, row in rows], infer_schema_length=None))
+        if found.frame.height != len(rows):
+            raise ValueError("rows without a column")
+        return [_numbered(found.frame, found.dead, places)]
+    except Exception as fault:  # noqa: BLE001 - the values decide what a frame raises
+        if len(rows) > 1:
+            middle = len(rows) // 2
+            return [*_rows(rows[:middle]), *_rows(rows[middle:])]
+        if not rows[0][1]:  # a schema without a field
+            return [Records(pl.DataFrame({POSITION: places}), dead_letters([]))]
+        raw = repr(rows[0][1]).encode()
+        return [Records(pl.DataFrame(schema={POSITION: pl.Int64}), dead_letters([(places[0], _said(fault), raw)]))]
+
+
+def _said(fault: Exception) -> str:
+    return f"avro: no row of a table ({type(fault).__name__})"

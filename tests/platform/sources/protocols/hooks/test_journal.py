@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from customer360.platform.sources.protocols.hooks.journal import Journal, frames
 
 
 def held(folder: Path) -> list[bytes]:
-    return [content for name in segments(folder) for _, content in frames(folder / name, 0)]
+    return [content for name in segments(folder) for _, content, _ in frames(folder / name, 0)]
 
 
 def test_messages_are_kept_in_their_order_and_once(tmp_path: Path) -> None:
@@ -77,6 +79,98 @@ def test_a_full_disk_acknowledges_nothing_and_hides_nothing(tmp_path: Path, monk
             made.append("b", b"b\n2")
     assert made.append("b", b"b\n2") is True
     assert held(tmp_path) == [b"a\n1", b"b\n2"]
+
+
+def written(folder: Path, count: int) -> Path:
+    """A segment of some messages, to which nobody writes any more."""
+    made = Journal(folder)
+    for number in range(count):
+        made.append(f"k{number}", f"k{number}\n{number}".encode())
+    made._end(made._name)
+    return folder / segments(folder)[-1]
+
+
+def test_damage_in_the_middle_costs_what_it_hit(tmp_path: Path) -> None:
+    segment = written(tmp_path, 9)
+    whole = segment.read_bytes()
+    for place in range(len(whole)):
+        segment.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        found = list(frames(segment, 0))
+        assert sum(frame.is_whole for frame in found) == 8
+        if place < len(whole) * 8 // 9:  # a length that leads beyond the end, in the last, is that of half a frame
+            assert b"".join(frame.content for frame in found if not frame.is_whole)
+            assert found[-1].end == len(whole)
+            assert not retire(segment, found[-2].end)
+        given = found[-1].end
+        assert list(frames(segment, 0, given)) == found
+
+
+def test_what_a_file_system_got_ready_is_no_message(tmp_path: Path) -> None:
+    segment = written(tmp_path, 3)
+    size = segment.stat().st_size
+    with segment.open("ab") as file:
+        file.write(b"\0" * 4096)
+    assert [frame.is_whole for frame in frames(segment, 0)] == [True] * 3
+    assert retire(segment, size) is True
+
+
+def test_a_failed_sync_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Journal(tmp_path)
+    made.append("a", b"a\n1")
+
+    def fails(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fdatasync", fails)
+        with pytest.raises(OSError, match="Input/output"):
+            made.append("b", b"b\n2")
+    assert made.append("b", b"b\n2") is True
+    assert held(tmp_path) == [b"a\n1", b"b\n2"] and len(segments(tmp_path)) == 2
+
+
+def test_what_went_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "REMEMBERED", 4)
+    segment = written(tmp_path, 6)
+    assert retire(segment, segment.stat().st_size) is True
+    made = Journal(tmp_path)
+    assert made.append("k5", b"k5\n5") is False and made.append("k0", b"k0\n0") is True
+    assert (tmp_path / journal.KNOWN).stat().st_size == 4 * journal.DIGEST
+
+
+def test_a_segment_ends_when_it_was_read_and_when_it_is_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Journal(tmp_path)
+    made.append("a", b"a\n1")
+    (first,) = segments(tmp_path)
+    assert retire(tmp_path / first, (tmp_path / first).stat().st_size) is False  # asks for its end
+    made.append("b", b"b\n2")
+    assert retire(tmp_path / first, (tmp_path / first).stat().st_size) is True
+    monkeypatch.setattr(journal, "SEGMENT_SECONDS", 0.05)
+    made._begin()
+    made.append("c", b"c\n3")
+    time.sleep(0.3)  # of a sender that fell silent
+    for name in segments(tmp_path):
+        assert retire(tmp_path / name, (tmp_path / name).stat().st_size) is True
+    assert [file.name for file in tmp_path.iterdir()] == [journal.KNOWN]
+
+
+def test_a_segment_that_begins_is_found_by_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, seen = fcntl.flock, list[str]()
+
+    def flock(file: int, how: int) -> None:
+        seen.extend(segments(tmp_path))
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    Journal(tmp_path).append("a", b"a\n1")
+    assert seen == [] and held(tmp_path) == [b"a\n1"]
+
+
+def test_journals_of_before_are_read(tmp_path: Path) -> None:
+    segment = written(tmp_path, 2)
+    segment.rename(segment.with_suffix(".log"))
+    assert held(tmp_path) == [b"k0\n0", b"k1\n1"]
+    assert Journal(tmp_path).append("k1", b"k1\n1") is False
 
 
 @pytest.mark.slow

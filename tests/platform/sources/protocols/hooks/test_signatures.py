@@ -98,17 +98,34 @@ def test_another_way_of_signing(monkeypatch: pytest.MonkeyPatch) -> None:
             verified(who, odd, body, now)
 
 
-def test_the_same_body_under_another_id_is_another_message_and_an_id_is_no_way_around_the_body(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("keys", "signature_header", "id_header"),
+    [
+        ({"scheme": "github"}, "x-hub-signature-256", "x-github-delivery"),
+        ({"scheme": "hmac", "id_header": "X-Id"}, "x-signature", "x-id"),
+    ],
+)
+def test_an_id_that_is_not_signed_makes_no_other_message(
+    monkeypatch: pytest.MonkeyPatch, keys: dict[str, str], signature_header: str, id_header: str
 ) -> None:
     now, body = datetime(2026, 5, 1, tzinfo=UTC), b'{"id": 1}'
-    who = sender(monkeypatch, "s", scheme="github")
+    who = sender(monkeypatch, "s", **keys)
+    made = signature("s", body).hex()
+    told = [verified(who, {signature_header: made, id_header: number}, body, now) for number in "12"]
+    assert told[0].key == told[1].key and told[0].id != told[1].id
 
-    def key(number: str) -> str:
-        made = f"sha256={signature('s', body).hex()}"
-        return verified(who, {"x-hub-signature-256": made, "x-github-delivery": number}, body, now).id
 
-    assert key("1") != key("2") and key("1") == key("1")
+def test_equal_bodies_of_two_moments_are_two_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, body = datetime(2026, 5, 1, tzinfo=UTC), b'{"event": "opened"}'
+    who = sender(monkeypatch, "s", timestamp_header="X-At", id_header="X-Id")
+
+    def key(when: datetime, number: str) -> str:
+        at = str(int(when.timestamp()))
+        made = signature("s", f"{at}.".encode() + body).hex()
+        return verified(who, {"x-signature": made, "x-at": at, "x-id": number}, body, now).key
+
+    assert key(now, "1") == key(now, "2")
+    assert key(now, "1") != key(now + timedelta(seconds=60), "1")
 
 
 def test_a_sender_has_a_secret() -> None:
