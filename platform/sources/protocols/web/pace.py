@@ -56,6 +56,8 @@ class Bucket:
     def hold(self, seconds: float) -> None:
         """The other side asked to wait: nothing is left, and nothing comes in until then."""
         now = self.clock()
+        if self.tokens < 0:
+            self._read(now)
         self.held = max(min(seconds, LONGEST), min(self.at - now, self.held))
         self.tokens, self.at = 0.0, now + self.held
         self._write()
