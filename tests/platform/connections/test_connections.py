@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import pickle
 import sys
 from collections.abc import Iterator
@@ -10,10 +12,12 @@ from types import ModuleType
 from typing import Any, ClassVar, Literal
 
 import pytest
+from pydantic import ValidationError
 
 from customer360.platform.connections import KINDS, Connection
 from customer360.platform.connections.api import Api
 from customer360.platform.errors import ConfigError
+from customer360.platform.kinds import class_of
 from customer360.platform.settings import Settings, load
 from customer360.platform.sources.base import Source, configured
 
@@ -108,7 +112,7 @@ def test_faults_say_what_to_do_and_show_no_value(tmp_path: Path, text: str, said
 @pytest.mark.parametrize(
     ("kind", "keys", "said"),
     [
-        ("api", {"url": "https://x.example", "headers": {"Authorization": "Bearer hunter2"}}, "headers.Authorization: "),
+        ("api", {"url": "https://x.example", "headers": {"Authorization": "Bearer hunter2"}}, "headers.Authorization"),
         ("api", {"url": "https://x.example", "headers": {"X-Api-Key": "hunter2"}}, "headers.X-Api-Key: a secret"),
         ("api", {"url": "https://x.example/a?api_key=hunter2"}, "url, api_key: a secret"),
         ("api", {"url": "https://x.example", "token_parameters": {"password": "hunter2"}}, "token_parameters.password"),
