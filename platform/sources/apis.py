@@ -139,7 +139,7 @@ class Apis(Source):
             found = first_page(session, self._question(piece))
         digest = _digest(found)
         is_last = found.then is None
-        if is_last and (last.get("whole") == digest or (self.since and not found.count)):
+        if is_last and (not found.count or last.get("whole") == digest):
             _probed[self._place] = time.monotonic()
             return Discovery()
         # By a clock of ours that is ahead, what comes in until then would never be asked for.
