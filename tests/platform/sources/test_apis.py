@@ -313,7 +313,11 @@ def test_secrets_are_named_and_never_written() -> None:
         Api.model_validate({"url": "https://x.example", "auth": "key", "key": "s3cret"})
 
 
-RECENT = {"path": "header/orders.json", "parameters": {"limit": 10, "since": "{since}"}, "records": "orders"}
+RECENT: dict[str, Any] = {
+    "path": "header/orders.json",
+    "parameters": {"limit": 10, "since": "{since}"},
+    "records": "orders",
+}
 
 
 def recent(number: int) -> dict[str, Any]:
