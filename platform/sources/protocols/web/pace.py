@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from customer360.platform.connections.api import Rate
 from customer360.platform.errors import TransientError
@@ -41,9 +42,9 @@ class Bucket:
             self._read(now)
         # Where the clock was set back since, the rest lasts no longer than was asked for.
         if (rest := min(self.at - now, self.held)) > 0:
-            if rest > patience:
-                raise TransientError(f"it asked to wait, {rest:,.0f} s from now")
             self.at = now + rest
+            if rest > patience:  # the moment, which is the same for all who look until then
+                raise TransientError(f"it asked to wait until {datetime.fromtimestamp(self.at, UTC):%F %T} UTC")
             self.sleep(rest)
         self._fill()
         if self.tokens < 1:
