@@ -21,10 +21,13 @@ none leaves it empty) and finds the value in `sources.base.Source.connected`.
 
 from __future__ import annotations
 
+import json
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote_plus
 
 from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 from pydantic_core import PydanticCustomError
@@ -34,6 +37,29 @@ from customer360.platform.kinds import class_of
 
 KINDS = "customer360.platform.connections"
 HIDDEN = "•••"
+_SECRET = (
+    r"(?:[\w.\-]*[._\-])?(?:(?:ssl|key)?password|passwd|passphrase|pwd|secret|token|authorization|cookie|credentials?|"
+    r"(?:key|certificate)\.pem|(?:api|access|account|subscription|functions|auth|private|shared|secret)[._\-]?key)"
+)
+SECRET_NAME = re.compile(_SECRET, re.IGNORECASE)
+SECRET_IN_URL = re.compile(rf"(?:^|[&;=])\s*({_SECRET}|key|sig|signature)\s*=\s*[^&;\s]", re.IGNORECASE)
+
+
+def secrets_written(given: Any, place: str = "") -> Iterator[str]:
+    """Places of settings that hold a secret: by the name of a key inside, or in the query of a URL."""
+    if isinstance(given, dict):
+        for key, held in given.items():
+            inside = f"{place}.{key}" if place else str(key)
+            if place and isinstance(held, str | int) and str(held) and SECRET_NAME.fullmatch(str(key)):
+                yield inside
+            else:
+                yield from secrets_written(held, inside)
+    elif isinstance(given, list):
+        for held in given:
+            yield from secrets_written(held, place)
+    elif isinstance(given, str) and "://" in given:
+        found = SECRET_IN_URL.search(unquote_plus(given.partition("?")[2]))
+        yield from [f"{place}, {found[1]}"] if found else []
 
 
 class Connection(BaseModel):
@@ -57,6 +83,13 @@ class Connection(BaseModel):
                         "{secret}_file: PATH",
                         {"secret": secret},
                     )
+            if found := next(secrets_written(given), None):
+                keys = " or ".join(f"{secret}_env: VARIABLE" for secret in cls.secrets) or "none of this kind"
+                raise PydanticCustomError(
+                    "secret",
+                    "{place}: a secret does not stand in settings; keys that name where it is: {keys}",
+                    {"place": found, "keys": keys},
+                )
         return given
 
     @model_validator(mode="after")
@@ -75,26 +108,44 @@ class Connection(BaseModel):
         variable, file = getattr(self, f"{name}_env"), getattr(self, f"{name}_file")
         if variable:
             found = os.environ.get(variable)
-            if found is None:
+            if not (found or "").strip("\r\n"):
                 raise ConfigError(f"the environment variable {variable} ({name}_env) is not set")
-            return found
+            return (found or "").strip("\r\n")
         if not file:
             return None
         try:
-            return Path(file).read_text(encoding="utf-8").rstrip("\r\n")
+            held = Path(file).read_text(encoding="utf-8").strip("\r\n")
         except OSError as fault:
             raise ConfigError(f"the file {file} ({name}_file) cannot be read: {fault.strerror}") from None
+        except UnicodeDecodeError:
+            raise ConfigError(f"the file {file} ({name}_file) is no text in UTF-8") from None
+        if not held:
+            raise ConfigError(f"the file {file} ({name}_file) is empty")
+        return held
 
-    def without_secrets(self, text: str) -> str:
-        """A text in one line, with no secret of this connection in it."""
+    def known_secrets(self) -> dict[str, str]:
+        """Secrets by name, of those that are where the settings say."""
+        found = {}
         for name in self.secrets:
             try:
-                value = self.secret(name)
-            except ConfigError:
+                found[name] = self.secret(name) or ""
+            except ConfigError:  # who connects says it
                 continue
-            for spelt in sorted({value, quote(value, safe=""), quote_plus(value)} if value else (), key=len)[::-1]:
-                text = text.replace(spelt, HIDDEN)
+        return {name: value for name, value in found.items() if value}
+
+    def without_secrets(self, text: str, *more: str) -> str:
+        """A text in one line, with no secret of this connection in it, nor any of ``more``."""
+        values = {*self.known_secrets().values(), *more} - {""}
+        spelt = {way for value in values for way in _spellings(value)}
+        for each in sorted(spelt, key=len, reverse=True):
+            text = text.replace(each, HIDDEN)
         return " ".join(text.split())
+
+
+def _spellings(value: str) -> set[str]:
+    """How messages of drivers, servers and Python write a value."""
+    python = {repr(value)[1:-1], repr(value.encode())[2:-1]}
+    return {value, quote(value, safe=""), quote_plus(value), json.dumps(value)[1:-1], *python}
 
 
 def _of_its_kind(given: Any, validate: ValidatorFunctionWrapHandler) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -87,6 +88,17 @@ class Api(Connection):
             raise ValueError(f"auth: {self.auth} needs {named}")
         return self
 
+    def without_secrets(self, text: str, *more: str) -> str:
+        """As `Connection.without_secrets`, with what a header of basic authentication makes of them."""
+        known = self.known_secrets()
+        user, password, secret = (known.get(name, "") for name in ("user", "password", "client_secret"))
+        pairs = [f"{user}:{password}", f"{self.client_id}:{secret}"]
+        return super().without_secrets(text, *more, *(_base64(pair) for pair in pairs if len(pair) > 1))
+
     def _has(self, name: str) -> bool:
         given = (f"{name}_env", f"{name}_file") if name in self.secrets else (name,)
         return any(getattr(self, each) for each in given)
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()

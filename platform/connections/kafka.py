@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from customer360.platform.connections import Connection
+
+# Options of librdkafka on which it rests that each message lands once; `group` is a key of the source.
+OWNED = {
+    "auto.offset.reset", "enable.auto.commit", "enable.auto.offset.store", "enable.partition.eof", "group.id",
+    "bootstrap.servers", "metadata.broker.list", "security.protocol",
+}  # fmt: skip
 
 
 class Kafka(Connection):
@@ -31,6 +37,13 @@ class Kafka(Connection):
     registry_password_env: str = ""
     registry_password_file: str = ""
     timeout_seconds: float = Field(default=30.0, gt=0)  # without a word of the broker
+
+    @field_validator("options")
+    @classmethod
+    def _are_not_the_clients(cls, options: dict[str, str]) -> dict[str, str]:
+        if owned := sorted(options.keys() & OWNED):
+            raise ValueError(f"{', '.join(owned)}: not an option, the other keys say it")
+        return options
 
     @model_validator(mode="after")
     def _says_who_it_is(self) -> Self:

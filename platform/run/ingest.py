@@ -30,6 +30,7 @@ from customer360.platform.sources.files import Files
 from customer360.platform.sources.grouping import GROUPED, Grouped, is_grouped
 from customer360.platform.sources.landing import Landing, landing_of, natural
 from customer360.platform.sources.mapping import joins
+from customer360.platform.sources.spool import sweep
 from customer360.platform.sources.stated import contract_faults, made_by, reading_of, usual_columns
 from customer360.platform.sources.values import Reading
 
@@ -201,6 +202,14 @@ def ingest(
                 if batch.seq <= landed:
                     _release(landing, intake.name, intake.source, batch)
             noted(known_of(lake, intake.name, landed), landed)
+    _sweep(lake, settings, intakes)
+
+
+def _sweep(lake: Lake, settings: Settings, intakes: dict[str, _Intake]) -> None:
+    """Pages of no waiting batch go. A source that failed, or was not asked for, may still have one."""
+    if any(isinstance(s, Source) and type(s).release is not Source.release for s in settings.sources.values()):
+        done = {name for name, intake in intakes.items() if intake.failure is None}
+        sweep(lake, settings.sources.keys() - done)
 
 
 def _reading(lake: Lake, intake: _Intake, rules: dict[str, Any]) -> Reading:

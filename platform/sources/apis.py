@@ -4,6 +4,7 @@ page by page; pages are kept until their batch is in bronze, so a crawl goes on 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import time
@@ -15,6 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import polars as pl
 from pydantic import BeforeValidator, Field, model_validator
 
+from customer360.platform.connections import secrets_written
 from customer360.platform.connections.api import Api
 from customer360.platform.errors import SourceError
 from customer360.platform.ledger import Batch, Input, last_cursor
@@ -27,13 +29,16 @@ from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.protocols.web.auth import Caller
 from customer360.platform.sources.protocols.web.crawl import Found, Question, first_page, pages
 from customer360.platform.sources.protocols.web.pace import Bucket
-from customer360.platform.sources.protocols.web.paging import Auto, Paging
+from customer360.platform.sources.protocols.web.paging import Auto, Paging, at
 from customer360.platform.sources.protocols.web.session import Request, Session
 
 RATES = "_spool/.rates"
 PIECE_ROWS, PIECE_BYTES = 50_000, 32 << 20  # of pages that make one piece
 HASTE = 10.0  # seconds that a run waits to hear whether there is anything, before it looks at the next source
-_probed: dict[str, float] = {}  # when a source of this process was asked in vain, by its name
+PATIENCE = 5.0  # seconds that it waits there where the API asks for it
+REMEMBERED = 600.0  # seconds in which equal answers are the same news
+_probed: dict[str, float] = {}  # when a source of this process was asked in vain, by its lake and name
+_seen: dict[str, tuple[str, float, Discovery]] = {}  # what it found last: a digest, when, and the news
 
 
 def _as_text(given: Any) -> Any:
@@ -116,36 +121,64 @@ class Apis(Source):
             raise ValueError("since: nothing asks for it: put {since} into parameters, body, variables or path")
         if not self.since and ("{since}" in said or "{until}" in said):
             raise ValueError("{since} stands in the request: say `since:` with where it starts")
+        asked = {"headers": self.headers, "parameters": self.parameters, "body": self.body}
+        if found := next(secrets_written(asked), None):
+            raise ValueError(f"{found}: a secret does not stand in settings; `auth:` of the connection sends it")
         if self.query and (self.body is not None or not self.records):
             raise ValueError("query: GraphQL has no body of its own, and `records:` names the path of its list")
         return self
 
     def discover(self, landing: Landing, known: Sequence[Batch]) -> Discovery:
-        """The time since the last batch, where the API has anything of it."""
+        """The time since the last batch, where the API has anything of it that the last batch does not hold."""
         now = datetime.now(UTC).replace(microsecond=0)
-        last = last_cursor(known)
+        last = last_cursor(known) or {}
         if self._rests(last, now):
             return Discovery()
-        if self.since is None:
-            return Discovery((Input(f"all at {_text(now)}", {}),), {"until": _text(now)})
-        start = self.since.start
-        if last is not None:
-            start = max(start, datetime.fromisoformat(last["until"]) - timedelta(seconds=self.since.overlap_seconds))
-        piece = Input(f"{_text(start)}..{_text(now)}", {"since": _text(start), "until": _text(now)})
-        with self._session(HASTE, attempts=2) as session:
+        piece = self._piece(last, now)
+        with self._session(HASTE, 2, min(PATIENCE, self.connected.patience_seconds)) as session:
             found = first_page(session, self._question(piece))
-        if not found.count and found.then is None:
-            _probed[self.name] = time.monotonic()
+        digest = _digest(found)
+        is_last = found.then is None
+        if is_last and (not found.count or last.get("whole") == digest):
+            _probed[self._place] = time.monotonic()
             return Discovery()
         # By a clock of ours that is ahead, what comes in until then would never be asked for.
         until = min(now, found.answer.at or now) if found.answer else now
-        return Discovery((piece,), {"until": _text(until)})
+        cursor = {"until": _text(until)} | ({"whole": digest} if is_last else {})
+        return self._as_before(f"{digest} {last} {is_last}", Discovery((piece,), cursor))
 
-    def _rests(self, last: Any, now: datetime) -> bool:
+    def _piece(self, last: dict[str, Any], now: datetime) -> Input:
+        """What is asked for now, after a batch with this cursor."""
+        if self.since is None:
+            return Input(f"all at {_text(now)}", {})
+        start = self.since.start
+        if last:  # a clock may have been ahead then
+            reached = min(datetime.fromisoformat(last["until"]), now)
+            start = max(start, reached - timedelta(seconds=self.since.overlap_seconds))
+        return Input(f"{_text(start)}..{_text(now)}", {"since": _text(start), "until": _text(now)})
+
+    def _as_before(self, digest: str, news: Discovery) -> Discovery:
+        """Equal answers after the same batch are equal news, of the moment when they came first: who watches waits
+        until nothing changes.
+        """
+        before, when, seen = _seen.get(self._place, ("", 0.0, news))
+        if before == digest and time.monotonic() - when < REMEMBERED:
+            return seen
+        _seen[self._place] = (digest, time.monotonic(), news)
+        return news
+
+    def _rests(self, last: dict[str, Any], now: datetime) -> bool:
         every = self.every_minutes if self.every_minutes is not None else 0 if self.since else 60
-        if self.name in _probed and time.monotonic() - _probed[self.name] < every * 60:
+        probed = _probed.get(self._place)
+        if probed is not None and time.monotonic() - probed < every * 60:
             return True
-        return last is not None and now - datetime.fromisoformat(last["until"]) < timedelta(minutes=every)
+        # A moment that lies ahead is of a clock that was wrong: nobody waits for it.
+        gone = now - datetime.fromisoformat(last["until"]) if last else timedelta.max
+        return timedelta(0) <= gone < timedelta(minutes=every)
+
+    @property
+    def _place(self) -> str:
+        return f"{getattr(self._lake, 'root', '')} {self.name}"
 
     def read(self, landing: Landing, piece: Input) -> Records:
         return together(self.pieces(landing, piece))
@@ -154,7 +187,8 @@ class Apis(Source):
         """The records of all pages; small pages come together."""
         base = rows = size = 0
         held: list[Records] = []
-        with self._session(self.connected.timeout_seconds, self.connected.attempts) as session:
+        api = self.connected
+        with self._session(api.timeout_seconds, api.attempts, api.patience_seconds) as session:
             for found in pages(session, self._question(piece), self.spool(piece)):
                 for part in _records_of(found, base):
                     held.append(part)
@@ -184,10 +218,10 @@ class Apis(Source):
         assert isinstance(found, Api)
         return found
 
-    def _session(self, timeout: float, attempts: int) -> Session:
+    def _session(self, timeout: float, attempts: int, patience: float) -> Session:
         api = self.connected
         bucket = Bucket(api.rate, self._lake, f"{RATES}/{self.connection}.json")
-        return Session(Caller(api), bucket, timeout, attempts)
+        return Session(Caller(api), bucket, timeout, attempts, patience)
 
     def _question(self, piece: Input) -> Question:
         words = {name: self.since.written(piece.detail[name]) for name in ("since", "until")} if self.since else {}
@@ -200,6 +234,13 @@ class Apis(Source):
         headers = {**self.connected.headers, **self.headers}
         request = Request(method, url, _filled(self.parameters, words), body, headers)
         return Question(request, self.records, self.paging, "errors" if self.query else "")
+
+
+def _digest(found: Found) -> str:
+    """Of the records of a page, whatever stands beside them."""
+    body = json.loads(found.content)
+    held = (at(body, found.records) if found.records else body) if found.count else []
+    return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:20]
 
 
 def _text(moment: datetime) -> str:

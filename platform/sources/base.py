@@ -27,7 +27,7 @@ from customer360.platform.sources.formats.records import Records
 from customer360.platform.sources.landing import Landing, landing_of
 from customer360.platform.sources.mapping.joins import Join, pinned
 from customer360.platform.sources.mapping.unpivot import Unpivot
-from customer360.platform.sources.spool import Spool
+from customer360.platform.sources.spool import Shelf, Spool, Unwritten
 from customer360.platform.sources.values import iso
 
 
@@ -72,7 +72,7 @@ class Source(SourceSettings):
     join: dict[str, Join] = {}  # by name, files beside it: their columns are NAME.COLUMN in expressions
     _connected: Connection | None = PrivateAttr(None)
     _name: str = PrivateAttr("")
-    _lake: Lake | None = PrivateAttr(None)
+    _lake: Shelf | None = PrivateAttr(None)
     _state: str = PrivateAttr("")
 
     @property
@@ -124,6 +124,12 @@ class Source(SourceSettings):
         if self._connected is None:
             raise ConfigError(f"a source of {self.table} has no connection")
         return self._connected
+
+    def unwritten(self) -> Self:
+        """This source for a preview: what it would keep in the lake, it keeps in memory."""
+        source = self.model_copy()
+        source._lake = Unwritten(self._lake) if isinstance(self._lake, Lake) else self._lake
+        return source
 
     def connected_to(self, connection: Connection) -> Self:
         """This source, reading from a connection."""

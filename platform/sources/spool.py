@@ -8,14 +8,46 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from customer360.platform.errors import LakeError
 from customer360.platform.lake import Lake
 
 FOLDER = "_spool"
+
+
+class Shelf(Protocol):
+    """What keeps objects by path: a lake, or `Unwritten`."""
+
+    def objects(self, prefix: str, *, after: str | None = None) -> list[str]: ...
+    def get(self, path: str) -> bytes | None: ...
+    def put(self, path: str, data: bytes) -> bool: ...
+    def delete(self, paths: Iterable[str]) -> None: ...
+
+
+@dataclass
+class Unwritten:
+    """Objects of a lake, and in memory what is put: for a preview, which writes nothing."""
+
+    lake: Lake
+    _put: dict[str, bytes | None] = field(default_factory=dict)  # None: deleted
+
+    def objects(self, prefix: str, *, after: str | None = None) -> list[str]:
+        mine = {p for p in self._put if p.startswith(f"{prefix.rstrip('/')}/") and p > (after or "")}
+        found = mine | set(self.lake.objects(prefix, after=after))
+        return sorted(p for p in found if self._put.get(p, b"") is not None)
+
+    def get(self, path: str) -> bytes | None:
+        return self._put[path] if path in self._put else self.lake.get(path)
+
+    def put(self, path: str, data: bytes) -> bool:
+        self._put[path] = data
+        return True
+
+    def delete(self, paths: Iterable[str]) -> None:
+        self._put |= dict.fromkeys(paths)
 
 
 @dataclass(frozen=True)
@@ -30,7 +62,7 @@ class Page:
 class Spool:
     """The pages of one input, in order from 1."""
 
-    lake: Lake
+    lake: Shelf
     source: str
     input: str
 
@@ -59,6 +91,12 @@ class Spool:
 
     def _path(self, number: int) -> str:
         return f"{self.folder}/{number:08d}"
+
+
+def sweep(lake: Lake, kept: Collection[str]) -> None:
+    """Let go of the pages of all sources but ``kept``: of batches that were dropped, of sources that are no more."""
+    owners = ((path, path.split("/")[1]) for path in lake.objects(FOLDER))
+    lake.delete(path for path, owner in owners if owner not in kept and not owner.startswith("."))
 
 
 def _page(path: str, held: bytes) -> Page:

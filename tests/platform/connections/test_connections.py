@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import pickle
 import sys
 from collections.abc import Iterator
@@ -10,9 +12,12 @@ from types import ModuleType
 from typing import Any, ClassVar, Literal
 
 import pytest
+from pydantic import ValidationError
 
-from customer360.platform.connections import Connection
+from customer360.platform.connections import KINDS, Connection
+from customer360.platform.connections.api import Api
 from customer360.platform.errors import ConfigError
+from customer360.platform.kinds import class_of
 from customer360.platform.settings import Settings, load
 from customer360.platform.sources.base import Source, configured
 
@@ -102,3 +107,54 @@ def test_faults_say_what_to_do_and_show_no_value(tmp_path: Path, text: str, said
         of_yaml(tmp_path, text)
     assert said in str(fault.value)
     assert "hunter2" not in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "said"),
+    [
+        ("api", {"url": "https://x.example", "headers": {"Authorization": "Bearer hunter2"}}, "headers.Authorization"),
+        ("api", {"url": "https://x.example", "headers": {"X-Api-Key": "hunter2"}}, "headers.X-Api-Key: a secret"),
+        ("api", {"url": "https://x.example/a?api_key=hunter2"}, "url, api_key: a secret"),
+        ("api", {"url": "https://x.example", "token_parameters": {"password": "hunter2"}}, "token_parameters.password"),
+        ("kafka", {"servers": "b:1", "options": {"sasl.password": "hunter2"}}, "password_env: VARIABLE"),
+        ("kafka", {"servers": "b:1", "options": {"ssl.key.password": "hunter2"}}, "options.ssl.key.password"),
+        ("kafka", {"servers": "b:1", "options": {"auto.offset.reset": "earliest"}}, "auto.offset.reset: not an option"),
+        ("sqlalchemy", {"url": "mssql+pyodbc:///?odbc_connect=DRIVER%3DX%3BPWD%3Dhunter2"}, "url, PWD: a secret"),
+    ],
+)
+def test_a_secret_under_another_name_is_refused(kind: str, keys: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError) as fault:
+        class_of(kind, Connection, KINDS, "connection").model_validate({"kind": kind, **keys})
+    assert said in str(fault.value) and "hunter2" not in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys"),
+    [
+        ("api", {"url": "https://x.example/a?page=1", "headers": {"X-Api-Version": "2"}, "key_parameter": "api_key"}),
+        ("api", {"url": "https://x.example", "token_parameters": {"audience": "https://y.example"}}),
+        ("kafka", {"servers": "b:1", "options": {"ssl.key.location": "/a/key.pem", "client.id": "us"}}),
+        ("sqlalchemy", {"url": "mssql+pyodbc://h/shop?driver=ODBC+Driver+18&TrustServerCertificate=yes"}),
+    ],
+)
+def test_what_is_no_secret_is_taken(kind: str, keys: dict[str, Any]) -> None:
+    assert class_of(kind, Connection, KINDS, "connection").model_validate({"kind": kind, **keys}).kind == kind
+
+
+def test_line_ends_of_a_variable_are_no_part_of_it_and_an_empty_one_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab(url="u", token_env="T_TOKEN")
+    monkeypatch.setenv("T_TOKEN", "s3cr3t\r\n")
+    assert lab.secret("token") == "s3cr3t"
+    monkeypatch.setenv("T_TOKEN", "\n")
+    with pytest.raises(ConfigError, match="is not set"):
+        lab.secret("token")
+
+
+def test_secrets_are_hidden_however_they_are_spelt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("T_USER", "ada")
+    monkeypatch.setenv("T_PASSWORD", "pä\\ss'1")
+    api = Api(url="https://x.example", auth="basic", user_env="T_USER", password_env="T_PASSWORD")
+    secret = "pä\\ss'1"
+    pair = base64.b64encode(f"ada:{secret}".encode()).decode()
+    told = api.without_secrets(f"{secret} {secret!r} {secret.encode()!r} {json.dumps(secret)} Basic {pair} t0k", "t0k")
+    assert "ss" not in told.replace("Basic", "") and pair not in told and "t0k" not in told

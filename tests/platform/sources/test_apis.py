@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 from customer360.platform import ledger
 from customer360.platform.lake import Lake
 from customer360.platform.run.executor import LocalExecutor, lanes
-from customer360.platform.run.ingest import SourceRun, ingest
+from customer360.platform.run.ingest import SourceRun, ingest, look_at
 from customer360.platform.settings import ExecutionSettings, RetrySettings, Settings
 from customer360.platform.sources import apis
 from customer360.platform.sources.base import configured
@@ -44,6 +45,7 @@ def orders_table(registries: None) -> None:
 @pytest.fixture
 def shop(shop_api: Shop) -> Shop:
     apis._probed.clear()
+    apis._seen.clear()
     shop_api.orders = [order(n) for n in range(107)]
     return shop_api
 
@@ -157,7 +159,7 @@ def test_what_was_kept_is_gone_once_it_landed(tmp_path: Path, shop: Shop) -> Non
 
 
 def test_a_limit_is_kept_over_sources_of_one_connection(tmp_path: Path, shop: Shop) -> None:
-    shop.per_minute, shop.burst = 1200, 8
+    shop.per_minute, shop.burst = 1200, 12  # it counts what arrives, and the way there takes time
     settings = settings_of(tmp_path, shop, connection={"rate": {"per_minute": 1200, "burst": 8}}, **WAYS["cursor"])
     other = settings.sources["orders"].model_copy(update={"path": "body/orders", "paging": apis.Auto()})
     settings = settings.model_copy(update={"sources": {"orders": settings.sources["orders"], "more": other}})
@@ -309,3 +311,123 @@ def test_secrets_are_named_and_never_written() -> None:
         )
     with pytest.raises(ValidationError, match="a secret does not stand in settings"):
         Api.model_validate({"url": "https://x.example", "auth": "key", "key": "s3cret"})
+
+
+RECENT: dict[str, Any] = {
+    "path": "header/orders.json",
+    "parameters": {"limit": 10, "since": "{since}"},
+    "records": "orders",
+}
+
+
+def recent(number: int) -> dict[str, Any]:
+    """An order that each batch of the next minutes asks for again."""
+    return order(number, (datetime.now(UTC) - timedelta(seconds=20)).isoformat())
+
+
+def test_what_did_not_change_within_the_overlap_makes_no_batch(tmp_path: Path, shop: Shop) -> None:
+    shop.orders = [recent(1)]
+    settings = settings_of(tmp_path, shop, **RECENT)
+    assert [land(settings).nodes[0].state for _ in range(3)] == ["built", "current", "current"]
+    assert landed(settings).height == 1
+    shop.orders.append(recent(2))
+    land(settings)
+    assert set(landed(settings)["ID"]) == {"O00001", "O00002"}
+
+
+def test_an_equal_answer_without_since_makes_no_batch_nor_does_an_empty_one(tmp_path: Path, shop: Shop) -> None:
+    settings = settings_of(tmp_path, shop, path="cut/orders", paging="none", every_minutes=0)
+    assert [land(settings).nodes[0].state for _ in range(2)] == ["built", "current"]
+    assert landed(settings).height == 50
+    held, shop.orders = shop.orders, []  # it says nothing of columns, and a fault of the API looks the same
+    assert land(settings).nodes[0].state == "current"
+    shop.orders = [*held[:5], order(999)]
+    assert land(settings).nodes[0].state == "built" and landed(settings).height == 56
+
+
+def test_two_looks_at_an_api_that_did_not_change_are_equal(
+    tmp_path: Path, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of(tmp_path, shop, **RECENT)
+    lake = Lake(settings.lake.root, {}, 4)
+    shown = []
+    for minute in range(3):
+        monkeypatch.setattr(apis, "datetime", _At(datetime(2026, 11, 2, 10, minute, tzinfo=UTC)))
+        shop.orders = shop.orders if minute < 2 else [order(999)]
+        shown.append(look_at(lake, settings))
+    assert shown[0] and shown[0] == shown[1] != shown[2]
+
+
+class _At:
+    """The class `datetime` at a moment."""
+
+    def __init__(self, moment: datetime) -> None:
+        self.moment = moment
+
+    def now(self, zone: Any) -> datetime:
+        return self.moment.astimezone(zone)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(datetime, name)
+
+
+@pytest.mark.parametrize("keys", [RECENT, {"path": "cut/orders", "paging": "none"}])
+def test_a_cursor_of_a_clock_that_was_ahead_holds_nothing_up(tmp_path: Path, shop: Shop, keys: dict[str, Any]) -> None:
+    settings = settings_of(tmp_path, shop, every_minutes=30, **keys)
+    source = configured(settings, "orders")
+    ahead = ledger.Batch("orders", 1, "x", (), cursor={"until": "2126-01-01T00:00:00Z"})
+    shop.orders = [recent(1)]
+    (piece,) = source.discover(landing_of(settings), [ahead]).inputs
+    assert piece.detail.get("since", "") < f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def test_a_look_is_not_held_up_by_who_asks_to_wait(tmp_path: Path, shop: Shop) -> None:
+    shop.faults = [(429, {"Retry-After": "30"}, "")]
+    settings = settings_of(tmp_path, shop, **RECENT)
+    start = time.monotonic()
+    assert "asks to wait for 30 s" in str(land(settings).failure)
+    assert "it asked to wait" in str(land(settings).failure)  # it is not asked again before
+    assert time.monotonic() - start < 5 and len(shop.asked) == 1
+
+
+def test_a_preview_writes_nothing(tmp_path: Path, shop: Shop) -> None:
+    settings = settings_of(tmp_path, shop, **RECENT)
+    source = configured(settings, "orders").unwritten()
+    (piece,) = source.discover(landing_of(settings), []).inputs
+    asked = len(shop.asked)
+    assert source.read(landing_of(settings), piece).count == source.read(landing_of(settings), piece).count == 107
+    assert len(shop.asked) - asked == 11  # its pages are kept in memory
+    assert not Lake(settings.lake.root, {}, 4).objects("_spool")
+
+
+def test_pages_of_no_waiting_batch_go_at_the_end_of_a_run(tmp_path: Path, shop: Shop) -> None:
+    settings = settings_of(tmp_path, shop, **RECENT)
+    lake = Lake(settings.lake.root, {}, 4)
+    for source in ("orders", "of_another_name"):
+        lake.put(f"_spool/{source}/0123/00000001", b"{}\n[]")
+    shop.faults = [None, None, (404, {}, "")]
+    assert land(settings).failure  # its batch waits, and so do its pages
+    assert {path.split("/")[1] for path in lake.objects("_spool")} == {".rates", "orders"}
+    land(settings)
+    assert {path.split("/")[1] for path in lake.objects("_spool")} == {".rates"}
+
+
+def test_faults_of_graphql_quote_no_secret(tmp_path: Path, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_TOKEN", "s3cr3t-value\n")
+    shop.faults = [(200, {}, '{"data": {}, "errors": [{"message": "who is Bearer s3cr3t-value"}]}')]
+    bearer = {"auth": "bearer", "token_env": "SHOP_TOKEN"}
+    failure = land(settings_of(tmp_path, shop, connection=bearer, **WAYS["graphql"])).failure
+    assert failure and "who is Bearer" in failure and "s3cr3t" not in failure
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"headers": {"X-Shopify-Access-Token": "hunter2"}},
+        {"headers": {"cookie": "sid=hunter2"}},
+        {"parameters": {"api_key": "hunter2"}},
+    ],
+)
+def test_secrets_do_not_stand_in_a_source(keys: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="a secret does not stand in settings"):
+        apis.Apis.model_validate({"table": TABLE, "system": "SHOP", "connection": "shop", **keys})

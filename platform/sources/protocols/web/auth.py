@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import time
 from dataclasses import dataclass, field
 from typing import Literal
@@ -33,14 +34,18 @@ class Caller:
     def forget(self) -> None:
         self._token = ""
 
+    def without_secrets(self, text: str) -> str:
+        """A text in one line, with no secret of the connection in it, nor the token that is current."""
+        return self.api.without_secrets(text, self._token.rpartition(" ")[2])
+
     def headers(self) -> dict[str, str]:
         """Raises SourceError where no token is given, TransientError where the one who gives them does not answer."""
         api = self.api
         match api.auth:
             case "key" if not api.key_parameter:
-                return {api.key_header: f"{api.key_prefix}{api.secret('key')}"}
+                return {api.key_header: f"{api.key_prefix}{_in_header(api, 'key')}"}
             case "bearer":
-                return {"Authorization": f"Bearer {api.secret('token')}"}
+                return {"Authorization": f"Bearer {_in_header(api, 'token')}"}
             case "basic":
                 pair = f"{api.secret('user')}:{api.secret('password') or ''}"
                 return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
@@ -60,6 +65,19 @@ class Caller:
         return self._token
 
 
+def _in_header(api: Api, name: str) -> str:
+    """A secret that stands in a header as it is. Raises ConfigError where a header cannot hold it."""
+    secret = api.secret(name) or ""
+    if not (secret.isascii() and secret.isprintable()):
+        where = getattr(api, f"{name}_env") or getattr(api, f"{name}_file")
+        raise ConfigError(f"{where} ({name}) holds a character that no header can: only ASCII, in one line")
+    return secret
+
+
+# The newest refresh token of each that the settings name (by its digest): some servers take each but once.
+_rotated: dict[str, str] = {}
+
+
 def _fetched(api: Api) -> tuple[str, float]:
     """A token, as a request says it, and the seconds that it lasts."""
     try:
@@ -67,16 +85,20 @@ def _fetched(api: Api) -> tuple[str, float]:
         from authlib.integrations.httpx_client import OAuth2Client
     except ImportError:
         raise ConfigError("auth: oauth2 needs Authlib: pip install 'customer360[api]'") from None
-    refresh = api.secret("refresh_token")
+    first = api.secret("refresh_token")
+    place = hashlib.sha256(f"{api.token_url} {api.client_id} {first}".encode()).hexdigest()
+    refresh = _rotated.get(place, first)
     said = {**api.token_parameters, "grant_type": "refresh_token" if refresh else "client_credentials"}
     said |= {"refresh_token": refresh} if refresh else {}
     way = f"client_secret_{api.client_secret_by}"
     client = OAuth2Client(api.client_id, api.secret("client_secret"), way, scope=api.scope or None, timeout=30.0)
     try:
+        client.register_compliance_hook("access_token_response", _answered)
         with client:
             token = client.fetch_token(api.token_url, **said)
     except OAuthError as fault:
-        told = api.without_secrets(f"{fault.error} {fault.description or ''}")
+        _rotated.pop(place, None)  # the next try is with the one that the settings name
+        told = api.without_secrets(f"{fault.error} {fault.description or ''}", refresh or "")
         raise SourceError(f"{api.token_url} gives no token: {told}") from None
     except httpx2.HTTPStatusError as fault:
         raise TransientError(f"{api.token_url} answers {fault.response.status_code}") from None
@@ -86,8 +108,17 @@ def _fetched(api: Api) -> tuple[str, float]:
         raise SourceError(f"{api.token_url} answers with no JSON: is it the URL that gives tokens?") from None
     if not token.get("access_token"):
         raise SourceError(f"{api.token_url} answers without an access_token")
+    if refresh and token.get("refresh_token"):
+        _rotated[place] = str(token["refresh_token"])
     kind = str(token.get("token_type") or "Bearer")
     return f"{'Bearer' if kind.lower() == 'bearer' else kind} {token['access_token']}", _seconds(token)
+
+
+def _answered(answer: httpx2.Response) -> httpx2.Response:
+    """Raises HTTPStatusError where asking again may help, whatever the body says."""
+    if answer.status_code in (408, 425, 429) or answer.status_code >= 500:
+        answer.raise_for_status()
+    return answer
 
 
 def _seconds(token: dict[str, object]) -> float:

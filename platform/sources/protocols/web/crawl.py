@@ -102,7 +102,8 @@ def _asked(session: Session, question: Question, request: Request, before: int) 
         kind = answer.headers.get("content-type", "no content type")
         raise SourceError(f"{request.place} answers with no JSON ({kind}): is `url` the API's?") from None
     if question.errors and (faults := at(body, question.errors)):
-        raise SourceError(f"{request.place} answers with faults: {json.dumps(faults)[:300]}")
+        told = session.caller.without_secrets(json.dumps(faults, ensure_ascii=False))[:300]
+        raise SourceError(f"{request.place} answers with faults: {told}")
     path = _records_path(request, body, question.records)
     held = at(body, path) if path else body
     count = len(held or ())

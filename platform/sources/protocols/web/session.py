@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
@@ -57,13 +58,14 @@ class _Asked(TransientError):
 @dataclass
 class Session:
     """Requests of one connection. One that fails for the moment is made again, at most ``attempts`` times in all, and
-    waits as long as the other side asks for, up to the patience of the connection.
+    waits as long as the other side asks for, up to ``patience``.
     """
 
     caller: Caller
     bucket: Bucket
     timeout: float
     attempts: int
+    patience: float = math.inf  # seconds that the other side may ask to wait
     largest: int = 256 << 20  # bytes of one answer
     client: httpx2.Client = field(init=False)
 
@@ -86,12 +88,12 @@ class Session:
         def backoff(fault: Exception) -> bool | float:
             if not isinstance(fault, _Asked):
                 return False
-            if fault.seconds is None or tried >= self.attempts:
+            if fault.seconds is None:
                 return True
-            if fault.seconds > self.caller.api.patience_seconds:
-                return False
             self.bucket.hold(fault.seconds)
-            return 0.001
+            if fault.seconds > self.patience:
+                return False
+            return tried >= self.attempts or 0.001  # the bucket waits
 
         try:
             for attempt in stamina.retry_context(backoff, attempts=self.attempts, timeout=None, wait_max=30.0):
@@ -100,9 +102,9 @@ class Session:
                     return self._once(request)
         except _Asked as fault:
             longer = f"; it asks to wait for {fault.seconds:,.0f} s" if fault.seconds else ""
-            raise TransientError(self.caller.api.without_secrets(f"{fault}{longer}")) from None
+            raise TransientError(self.caller.without_secrets(f"{fault}{longer}")) from None
         except SourceError as fault:
-            raise SourceError(self.caller.api.without_secrets(str(fault))) from None
+            raise SourceError(self.caller.without_secrets(str(fault))) from None
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _once(self, request: Request) -> Answer:
@@ -123,8 +125,14 @@ class Session:
         return Answer(answer.content, {k.lower(): v for k, v in answer.headers.items()}, _moment(answer))
 
     def _sent(self, request: Request) -> httpx2.Response:
-        headers = {"Accept": "application/json", **request.headers, **self.caller.headers()}
-        self.bucket.take()
+        try:
+            self.bucket.take(self.patience)
+        except TransientError as fault:
+            raise TransientError(f"{request.place} is not asked: {fault}") from None
+        try:
+            headers = {"Accept": "application/json", **request.headers, **self.caller.headers()}
+        except TransientError as fault:
+            raise _Asked(str(fault)) from None
         query = {**request.parameters, **self.caller.parameters()}
         url = httpx2.URL(request.url)
         url = url.copy_merge_params(query) if query else url

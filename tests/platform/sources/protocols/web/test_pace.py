@@ -6,10 +6,12 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from customer360.platform.connections.api import Rate
+from customer360.platform.errors import TransientError
 from customer360.platform.lake import Lake
 from customer360.platform.sources.protocols.web.pace import Bucket
 
@@ -27,7 +29,9 @@ class Clock:
         self.now += seconds
 
 
-STEPS = st.lists(st.one_of(st.just("ask"), st.just("die"), st.floats(0, 600)), max_size=200)
+HOLD = st.floats(1, 900).map(lambda seconds: ("hold", seconds))
+WAITS = st.one_of(st.floats(0, 2), st.floats(0, 600))
+STEPS = st.lists(st.one_of(st.sampled_from(["ask", "ask", "many", "die"]), HOLD, WAITS), max_size=60)
 
 
 @given(rate=st.sampled_from([(40, 80), (60, 1), (600, 5), (1, 3)]), steps=STEPS)
@@ -40,12 +44,18 @@ def test_no_window_of_time_has_more_requests_than_burst_and_rate_allow(
         return Bucket(Rate(per_minute=rate[0], burst=rate[1]), kept, "rate", clock, clock.wait)  # type: ignore[arg-type]
 
     current = bucket()
+    silent_until = 0.0
     for step in steps:
-        if step == "ask":
-            current.take()
-            asked.append(clock.now)
+        if step in ("ask", "many"):
+            for _ in range(1 if step == "ask" else rate[1] + 5):
+                current.take()
+                asked.append(clock.now)
+                assert clock.now >= silent_until - 1e-6
         elif step == "die":
             current = bucket()
+        elif isinstance(step, tuple):
+            current.hold(step[1])
+            silent_until = max(silent_until, clock.now + step[1])
         else:
             clock.wait(float(step))  # type: ignore[arg-type]
     for first in range(len(asked)):
@@ -86,9 +96,32 @@ def test_who_is_asked_to_wait_waits_and_has_no_burst_after_it() -> None:
     bucket = Bucket(Rate(per_minute=60, burst=30), None, "", clock, clock.wait)
     bucket.take()
     bucket.hold(20)
-    assert clock.now == 1_000_020.0
     bucket.take()
     assert clock.now == 1_000_021.0
+
+
+def test_a_pause_gives_no_more_than_one_burst() -> None:
+    clock = Clock()
+    bucket = Bucket(Rate(per_minute=40, burst=80), None, "", clock, clock.wait)
+    bucket.take()
+    clock.wait(60)
+    for _ in range(81):
+        bucket.take()
+    assert clock.now - 1_000_060.0 == 1.5
+
+
+def test_a_rest_outlives_the_process_and_a_clock_that_is_set_back() -> None:
+    clock, kept = Clock(), Objects()
+
+    def bucket() -> Bucket:
+        return Bucket(Rate(per_minute=60, burst=5), kept, "rate", clock, clock.wait)  # type: ignore[arg-type]
+
+    bucket().hold(300)
+    with pytest.raises(TransientError, match="it asked to wait until 1970-01-12 13:51:40 UTC"):
+        bucket().take(patience=5)
+    clock.now -= 50_000
+    bucket().take()
+    assert 950_300 <= clock.now <= 950_302
 
 
 def test_a_damaged_note_and_a_clock_set_back_stop_nothing(lake: Lake, tmp_path: Path) -> None:
