@@ -136,7 +136,9 @@ class DatabaseSource(Source):
         if inputs:
             inputs[0] = replace(inputs[0], detail=inputs[0].detail | _types(columns, known))
         elif self.load_frequency and not inputs_of(known).filter(pl.col("name") == self._first).is_empty():
-            return Discovery(touched=(Input(self._first, {"modified": _now().isoformat()}),))  # so that the look is noted
+            return Discovery(
+                touched=(Input(self._first, {"modified": _now().isoformat()}),)
+            )  # so that the look is noted
         return Discovery(tuple(inputs), after | {"again": again} if again else after)
 
     def _is_early(self, known: Sequence[Batch]) -> bool:
@@ -215,15 +217,14 @@ class DatabaseSource(Source):
         upto, spans = stood if upto is None else upto, list[Any]()
         ends: dict[str, Any] = {}
         if upto is not None:
-            after, low = (
-                None if stood is None else before(stood, self.lag, self.column),
-                before(upto, self.lag, self.column),
-            )
+            low = before(upto, self.lag, self.column)
+            after = None if stood is None else before(stood, self.lag, self.column)
             overlap = self._digest(session, columns, timely, Span(low, upto))
             again = stood is not None and self._digest(session, columns, timely, Span(after, stood))
             if upto != stood or again != cursor.get("overlap"):
+                is_whole = after is None or after <= low  # not where rows are gone: then it holds less than the lag
                 for span in self._cut(session, timely, Span(after, upto)):
-                    late = {"low": written(low)} if span.upto > low else {}
+                    late = {"low": written(low)} if is_whole and span.upto > low else {}
                     spans.append(span.written() | late)
             ends = {"upto": written(upto), "overlap": overlap}
         for what, rows in odd.items():
