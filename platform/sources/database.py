@@ -69,7 +69,7 @@ class DatabaseSource(Source):
     partition: Partition | None = None  # of a full load
     batch_size: int | None = Field(default=None, ge=1)  # of a micro-batch, in rows
     parallel_partitions: int | None = Field(default=None, ge=1)  # into which a micro-batch is cut at least
-    interval_minutes: int | None = Field(default=None, ge=1)  # between micro-batches
+    interval_minutes: int | None = Field(default=None, ge=1)  # between micro-batches, for who schedules
     load_frequency: Literal["daily", "weekly", "monthly"] | None = None  # of a full load; None: every run looks
     enabled: bool = True
     _seen: dict[str, dict[str, Any]] = PrivateAttr(default_factory=dict)  # by input, what its reading is to tell
