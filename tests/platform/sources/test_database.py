@@ -346,6 +346,20 @@ def test_a_time_to_come_lands_and_is_no_end(served: Lab, kind: str) -> None:
     assert served.land(**BY_TIME).state == "current"
 
 
+@pytest.mark.parametrize("kind", ["datetime(3)", "timestamp(3) NULL"])
+def test_a_time_to_come_is_no_end_on_mariadb(tmp_path: Path, empty_graph: None, maria: Any, kind: str) -> None:
+    declare()
+    database = maria.fresh()
+    maria.execute(database, f"CREATE TABLE ticks (n bigint, name text, at {kind}, price numeric(12, 3))")
+    shop = Lab(tmp_path, maria.connection(database), lambda *some: maria.execute(database, *some))
+    shop.execute(insert(1, 3), "INSERT INTO ticks VALUES (90, 'typo', '2037-12-31 00:00:00', 1)")
+    assert shop.land(**BY_TIME).rows == 4
+    shop.execute("INSERT INTO ticks VALUES (4, 'tick 4', '2026-01-05 00:00:00', 1)")
+    shop.land(**BY_TIME)
+    assert set(shop.standing()) == {1, 2, 3, 4, 90}
+    assert shop.land(**BY_TIME).state == "current"
+
+
 def test_a_lake_whose_cursor_lies_in_the_future_goes_on_from_the_one_before(served: Lab) -> None:
     served.execute(insert(1, 3))
     served.land(**BY_TIME)
