@@ -97,7 +97,8 @@ class Known(Sequence[Batch]):
                 yield as_landed(batch, outcome, waits=batch.seq > self.landed)
         newest = ledger.batch(self.lake, self.source, self.cursor_seq) if self.cursor_seq else None
         if newest is not None:
-            yield newest
+            outcome = ledger.outcome(self.lake, self.source, newest.seq)
+            yield as_landed(newest, outcome, waits=newest.seq > self.landed)
         yield from (b for b in reversed(self._batches) if b.seq <= self.upto and b.seq != self.cursor_seq)
 
 

@@ -6,6 +6,7 @@ numbers, decimals, truth, text and moments keep their types, whatever a contract
 
 from __future__ import annotations
 
+import datetime
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -37,7 +38,8 @@ class Rows:
     @property
     def origin(self) -> sa.FromClause:
         if self.query:
-            text = sa.text(self.query.strip().rstrip(";").replace(":", r"\:"))
+            # A query may end in a comment: what follows it stands on a line of its own
+            text = sa.text(self.query.strip().rstrip(";").replace(":", r"\:") + "\n")
             return text.columns().subquery(ALIAS)
         parts = [quoted or plain for quoted, plain in _PARTS.findall(self.relation)]
         found = sa.table(parts[-1], schema=".".join(parts[:-1]) or None)
@@ -55,6 +57,8 @@ class Session(ABC):
     that holds no secret.
     """
 
+    instants: ClassVar[tuple[str, ...]] = ()  # types of moments whose values come without their zone, in UTC
+
     @abstractmethod
     def columns(self, rows: Rows) -> dict[str, str]:
         """The columns of rows with the server's own names of their types."""
@@ -68,8 +72,15 @@ class Session(ABC):
         """All rows, in frames that each fit in memory; at least one, which may be empty."""
 
     def timeless(self, column: str, kind: str) -> sa.ColumnElement[bool]:
-        """Which rows have a value in a column that says nothing of when: null, the end of time, no date at all."""
+        """Which rows have a value in a column that says nothing of when: null, the end of time, no date or number."""
         return sa.column(column).is_(None)
+
+    def now(self) -> datetime.datetime:
+        """The moment by the server's clock; by this machine's where the kind cannot ask. With its zone."""
+        return datetime.datetime.now(datetime.UTC)
+
+    def snapshot(self) -> None:  # noqa: B027 - of a kind that cannot, each answer is of its own moment
+        """Let all answers from now on be of one moment, where the server can."""
 
     @abstractmethod
     def digest(self, rows: Rows, columns: dict[str, str]) -> str:

@@ -56,7 +56,11 @@ def _is_passing(fault: BaseException) -> bool:
 
 
 class _Session(RowSession):
-    before = ("SET SESSION TRANSACTION READ ONLY", "SET SESSION time_zone = '+00:00'")
+    instants = ("TIMESTAMP",)
+    # Rows wait in the server while we write those that came; its own patience for that is a minute
+    before = ("SET SESSION TRANSACTION READ ONLY", "SET SESSION time_zone = '+00:00'",
+              "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+              "SET SESSION net_write_timeout = {seconds}")  # fmt: skip
 
     def type_name(self, column: Any) -> str:
         from pymysql.constants import FIELD_TYPE
@@ -74,6 +78,11 @@ class _Session(RowSession):
     def timeless(self, column: str, kind: str) -> sa.ColumnElement[bool]:
         found: sa.ColumnElement[Any] = sa.column(column)
         return found.is_(None) | (found < "0001-01-01") if kind in TIMES else found.is_(None)
+
+    def now(self) -> datetime.datetime:
+        ((found,),) = self.answer(sa.select(sa.func.utc_timestamp(6)))
+        assert isinstance(found, datetime.datetime)
+        return found.replace(tzinfo=datetime.UTC)
 
     def digest(self, rows: Rows, columns: dict[str, str]) -> str:
         whole = sa.func.md5(sa.func.concat_ws("#", *(sa.func.quote(sa.column(name)) for name in columns)))

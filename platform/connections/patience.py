@@ -57,8 +57,10 @@ class Patience:
         return found
 
     def end(self, close: Callable[[], None]) -> None:
-        """Close what the calls opened, unless one of them is still waited for, and let the thread go."""
-        if not self.is_lost:
+        """Close what the calls opened, after the one that is still waited for, and let the thread go."""
+        if self.is_lost:
+            self._calls.put(close)
+        else:
             with suppress(Exception):  # what was asked was answered before
                 self.call(close, CLOSING)
         self._calls.put(None)

@@ -7,6 +7,7 @@ stays exact. Times are read in UTC, bytes are hexadecimal text, infinite dates t
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -145,6 +146,8 @@ class _Session(Session):
         return list(zip(*(_plain(column).to_list() for column in table.columns), strict=True)) if table.num_rows else []
 
     def frames(self, rows: Rows, columns: dict[str, str]) -> Iterator[pl.DataFrame]:
+        # The server is busy for as long as we take to write what came; each fetch has the patience of an answer
+        self.execute("SET statement_timeout = 0")
         self.execute(_text(rows.select(*(_read_as(name, kind) for name, kind in columns.items()))))
         reader = self.asked(self.cursor.fetch_record_batch)
         empty = True
@@ -156,8 +159,19 @@ class _Session(Session):
 
     def timeless(self, column: str, kind: str) -> sa.ColumnElement[bool]:
         found: sa.ColumnElement[Any] = sa.column(column)
-        is_time = kind in ("date", "timestamp", "timestamptz")
-        return found.is_(None) | ~sa.func.isfinite(found) if is_time else found.is_(None)
+        if kind in ("date", "timestamp", "timestamptz"):
+            return found.is_(None) | ~sa.func.isfinite(found)
+        if kind in ("numeric", "float4", "float8"):
+            return found.is_(None) | sa.cast(found, sa.Text).in_(["NaN", "Infinity", "-Infinity"])
+        return found.is_(None)
+
+    def now(self) -> datetime.datetime:
+        ((found,),) = self.answer(sa.select(sa.func.now()))
+        assert isinstance(found, datetime.datetime)
+        return found
+
+    def snapshot(self) -> None:
+        self.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
 
     def digest(self, rows: Rows, columns: dict[str, str]) -> str:
         whole = sa.func.hashtextextended(sa.cast(sa.literal_column(ALIAS), sa.Text), 0)

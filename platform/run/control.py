@@ -13,12 +13,14 @@ import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import unquote
 
 import dataframely as dy
 import polars as pl
 
 from customer360.platform import ledger, tables
 from customer360.platform.lake import Lake
+from customer360.platform.lake.opened import File
 from customer360.platform.ledger import Batch, Outcome, Run
 from customer360.platform.run.units import conform_to_storage, write_output
 from customer360.platform.settings import Settings, SourceSettings
@@ -188,21 +190,25 @@ def _tracking(lake: Lake, name: str, source: Source, record: Run) -> Iterator[di
     done = {row["batch_number"]: row for row in stood if row["load_status"] == "SUCCESS"}
     landed = lake.transaction(source.table, f"batch:{name}") or 0 if lake.exists(source.table) else 0
     reason = next((n.reason for n in record.nodes if n.node == f"source {name}" and n.state == "failed"), None)
-    outcomes = ledger.outcomes(lake, name)
+    outcomes, committed = ledger.outcomes(lake, name), dict[int, datetime]()
     for batch in ledger.batches(lake, name):
-        if batch.inline or (batch.seq in done and not (batch.seq in outcomes and outcomes[batch.seq].dropped)):
+        outcome = outcomes.get(batch.seq)
+        is_dropped = outcome is not None and bool(outcome.dropped)
+        if batch.inline or (batch.seq in done and not is_dropped):
             yield from [done[batch.seq]] if batch.seq in done else []
             continue
+        if not committed and batch.seq <= landed:
+            committed = _committed(lake, source.table, name)
         is_landed = batch.seq <= landed
         yield {
             **_names(name, source),
             "batch_number": batch.seq,
             "load_batch_id": batch.id,
             "start_timestamp": _moment(batch.created_at),
-            "end_timestamp": _committed(lake, source.table, name, batch.seq) if is_landed else None,
+            "end_timestamp": committed[batch.seq] if is_landed and batch.seq in committed else None,
             **_window(batch),
-            **(_counts(lake, name, source, batch.seq, outcomes.get(batch.seq)) if is_landed else {}),
-            **_status(is_landed, reason, outcomes.get(batch.seq)),
+            **(_counts(lake, name, source, batch.seq, outcome) if is_landed and not is_dropped else {}),
+            **_status(is_landed, reason, outcome),
         }
 
 
@@ -218,12 +224,14 @@ def _status(is_landed: bool, reason: str | None, outcome: Outcome | None) -> dic
     return {"load_status": "FAILED" if reason else "IN_PROGRESS", "error_message": reason}
 
 
-def _committed(lake: Lake, table: str, name: str, seq: int) -> datetime | None:
+def _committed(lake: Lake, table: str, name: str) -> dict[int, datetime]:
+    """When the batches of a source were committed, as far as the log of the table still tells it."""
+    found = dict[int, datetime]()
     for commit in lake.history(table):
-        facts = commit.get("customer360.facts", "")
-        if commit.get("customer360.app") == f"batch:{name}" and f'"seq": {seq},' in facts.replace("}", ","):
-            return datetime.fromtimestamp(commit["timestamp"] / 1000, UTC)
-    return None
+        if commit.get("customer360.app") == f"batch:{name}":
+            seq = json.loads(commit.get("customer360.facts") or "{}").get("seq")
+            found[seq] = datetime.fromtimestamp(commit["timestamp"] / 1000, UTC)
+    return found
 
 
 def _window(batch: Batch) -> dict[str, Any]:
@@ -243,14 +251,20 @@ def _counts(lake: Lake, name: str, source: Source, seq: int, outcome: Outcome | 
     read = outcome.facts.get("read") if outcome else None
     counts: dict[str, Any] = {"records_processed": read}
     table = tables.by_name(source.table)
-    key, files = list(tables.spec(table).key), [f for f in lake.files(source.table) if f.partition["_source"] == name]
-    rows = lake.scan(source.table, files)
-    here = rows.filter(pl.col("_seq") == seq)
+    key, bounds = list(tables.spec(table).key), _bounds(lake, source.table)
+    files = [f for f in lake.files(source.table) if f.partition["_source"] == name]
+    here = _scan(lake, source.table, [f for f in files if _may_hold(bounds, f, "_seq", seq, seq)])
+    here = here.filter(pl.col("_seq") == seq)
     counts["records_deleted"] = here.select(pl.col("_deleted").fill_null(value=False).sum()).collect().item()
+    files = [f for f in files if _may_hold(bounds, f, "_seq", None, seq - 1)]
+    whole = [c for c in key if tables.schema(table)[c] in (pl.Int64, pl.Int32, pl.Date)]  # bounds that are exact
+    for column, least, most, nulls in _ends(here, whole):
+        files = [f for f in files if nulls or _may_hold(bounds, f, column, least, most)]
     if not key or sum(f.rows for f in files) > MOST_ROWS:
         return counts
     columns = list(table.columns())
-    earlier = rows.filter(pl.col("_seq") < seq).join(here.select(key), on=key, how="semi", nulls_equal=True)
+    before = _scan(lake, source.table, files).filter(pl.col("_seq") < seq)
+    earlier = before.join(here.select(key), on=key, how="semi", nulls_equal=True)
     alive = here.filter(~pl.col("_deleted").fill_null(value=False)).select(columns)
     known = earlier.select(key).unique().with_columns(known=pl.lit(value=True))
     changed = _anti(alive, earlier.select(columns), columns).select(key).unique()
@@ -259,6 +273,34 @@ def _counts(lake: Lake, name: str, source: Source, seq: int, outcome: Outcome | 
     )
     inserted, updated = told.collect().row(0)
     return counts | {"records_inserted": inserted, "records_updated": updated}
+
+
+def _scan(lake: Lake, table: str, files: list[File]) -> pl.LazyFrame:
+    return lake.scan(table, files) if files else pl.LazyFrame(schema=tables.schema(tables.by_name(table)))
+
+
+def _ends(rows: pl.LazyFrame, columns: Sequence[str]) -> Iterator[tuple[str, Any, Any, int]]:
+    """The least and the greatest value of columns, and how many rows have none."""
+    for column in columns:
+        value = pl.col(column)
+        found = rows.select(value.min().alias("least"), value.max().alias("most"), value.null_count().alias("nulls"))
+        yield column, *found.collect().row(0)
+
+
+def _bounds(lake: Lake, table: str) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """The least and the greatest values of columns by data file, as far as the log of the table tells them."""
+    actions = pl.DataFrame(lake.delta(table).get_add_actions())
+    known = actions.select([c for c in ("path", "min", "max") if c in actions.columns]).to_dicts()
+    return {unquote(row["path"]): (row.get("min") or {}, row.get("max") or {}) for row in known}
+
+
+def _may_hold(bounds: dict[str, Any], file: File, column: str, least: Any, most: Any) -> bool:
+    """Whether a file can hold a value of a column from ``least`` to ``most``; of None that end is open."""
+    lows, highs = bounds.get(file.path, ({}, {}))
+    low, high = lows.get(column), highs.get(column)
+    if low is None or high is None:
+        return True
+    return (least is None or high >= least) and (most is None or low <= most)
 
 
 def _anti(rows: pl.LazyFrame, others: pl.LazyFrame, columns: Sequence[str]) -> pl.LazyFrame:

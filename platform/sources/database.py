@@ -7,26 +7,40 @@ when the batch is committed and not before. Whatever may have been missed is rea
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self
 
+import polars as pl
 import sqlalchemy as sa
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from customer360.platform import ledger
 from customer360.platform.connections import Connection
 from customer360.platform.connections.databases import Database, Pieces, Rows, Session
 from customer360.platform.errors import SourceError
+from customer360.platform.known import Known, inputs_of
 from customer360.platform.ledger import Batch, Input
 from customer360.platform.settings import Frozen, MicroBatch, Settings
 from customer360.platform.sources.base import Discovery, Source
 from customer360.platform.sources.formats.records import Records, of_frame, together
 from customer360.platform.sources.landing import Landing
-from customer360.platform.sources.windows import Span, before, cuts, read, span_of_time, written
+from customer360.platform.sources.windows import (
+    Span,
+    before,
+    cuts,
+    is_beyond,
+    latest,
+    read,
+    span_of_time,
+    unordered,
+    written,
+)
 
 PIECE = 250_000  # rows
 SIZES = ("batch_size", "parallel_partitions", "interval_minutes")
+BYTES = ("bytea", "bytes", "bytearray", "memoryview", "binary", "varbinary", "rowversion")
+OF_SPANS = ("upto", "overlap")  # of a cursor
 Bound = int | float | datetime.datetime | datetime.date | str
 
 
@@ -55,9 +69,10 @@ class DatabaseSource(Source):
     partition: Partition | None = None  # of a full load
     batch_size: int | None = Field(default=None, ge=1)  # of a micro-batch, in rows
     parallel_partitions: int | None = Field(default=None, ge=1)  # into which a micro-batch is cut at least
-    interval_minutes: int | None = Field(default=None, ge=1)  # between micro-batches
+    interval_minutes: int | None = Field(default=None, ge=1)  # between micro-batches, for who schedules
     load_frequency: Literal["daily", "weekly", "monthly"] | None = None  # of a full load; None: every run looks
     enabled: bool = True
+    _seen: dict[str, dict[str, Any]] = PrivateAttr(default_factory=dict)  # by input, what its reading is to tell
 
     @field_validator("lag")
     @classmethod
@@ -113,23 +128,39 @@ class DatabaseSource(Source):
         with self._server.session() as session:
             columns = self._columns(session)
             cursor, again = _cursor(known)
-            spans, after = (self._all if self.strategy == "full" else self._newer)(session, columns, cursor)
-        stem = self.relation or "query"
-        inputs = [Input(f"{stem}/{place:05d}", detail) for place, detail in enumerate(spans, 1)]
+            if self.strategy == "full":
+                spans, after = self._all(session, columns, cursor)
+            else:
+                spans, after = self._newer(session, columns, cursor, known)
+        inputs = [Input(self._named(place), detail) for place, detail in enumerate(spans, 1)]
         if inputs:
             inputs[0] = replace(inputs[0], detail=inputs[0].detail | _types(columns, known))
+        elif self.load_frequency and not inputs_of(known).filter(pl.col("name") == self._first).is_empty():
+            return Discovery(
+                touched=(Input(self._first, {"modified": _now().isoformat()}),)
+            )  # so that the look is noted
         return Discovery(tuple(inputs), after | {"again": again} if again else after)
 
     def _is_early(self, known: Sequence[Batch]) -> bool:
-        """Whether a full load is not due: one was made on the same day, in the same week or month."""
+        """Whether a full load is not due: it was looked for on the same day, in the same week or month."""
         last = next((b.created_at for b in reversed(known) if not b.inline), None)
         if self.load_frequency is None or last is None:
             return False
+        noted = inputs_of(known).filter(pl.col("name") == self._first)["modified"].max()
+        if isinstance(noted, int):  # microseconds
+            last = max(last, datetime.datetime.fromtimestamp(noted / 1e6, datetime.UTC).isoformat())
         parts = {"daily": lambda day: day, "weekly": lambda day: day.isocalendar()[:2],
                  "monthly": lambda day: (day.year, day.month)}  # fmt: skip
         part = parts[self.load_frequency]
-        today = datetime.datetime.now(datetime.UTC).date()
+        today = _now().date()
         return bool(part(datetime.datetime.fromisoformat(last).date()) == part(today))
+
+    def _named(self, place: int) -> str:
+        return f"{self.relation or 'query'}/{place:05d}"
+
+    @property
+    def _first(self) -> str:
+        return self._named(1)
 
     def _columns(self, session: Session) -> dict[str, str]:
         columns = session.columns(self._rows)
@@ -137,6 +168,9 @@ class DatabaseSource(Source):
         if lacking := [name for name in asked if name not in columns]:
             raise SourceError(f"{self.relation or 'the query'} lacks the column {lacking[0]!r}; it has "
                               f"{', '.join(map(repr, columns))}")  # fmt: skip
+        for name in asked:
+            if columns[name].lower() in BYTES:
+                raise unordered("bytes", repr(name))
         return columns
 
     def _all(self, session: Session, columns: dict[str, str], cursor: dict[str, Any]) -> tuple[list[Any], Any]:
@@ -154,27 +188,50 @@ class DatabaseSource(Source):
         details = [span.written() | ({"nulls": True} if not place else {}) for place, span in enumerate(spans)]
         return details, {"digest": digest}
 
-    def _newer(self, session: Session, columns: dict[str, str], cursor: dict[str, Any]) -> tuple[list[Any], Any]:
-        """Rows of the column beyond the cursor, and what changed before it: in the lag, or without a time."""
+    def _newer(
+        self, session: Session, columns: dict[str, str], cursor: dict[str, Any], known: Sequence[Batch]
+    ) -> tuple[list[Any], Any]:
+        """Rows of the column beyond the cursor, and what changed before it: in the lag, without a time, of a time that
+        is still to come.
+        """
         kind = columns[self.column]
         timeless = session.timeless(self.column, kind)
         timely = replace(self._rows, conditions=(~timeless, *self._window()))
         value: sa.ColumnElement[Any] = sa.column(self.column)
-        stood, spans = read(cursor.get("upto")), list[Any]()
         upto = session.answer(timely.select(sa.func.max(value)))[0][0]
-        upto = stood if upto is None else upto
+        if isinstance(upto, bytes | bytearray | memoryview):
+            raise unordered("bytes", repr(self.column))
+        stood = read(cursor.get("upto"))
+        limit = latest(stood if upto is None else upto, kind, session, self.timezone)
+        odd = {"timeless": replace(self._rows, conditions=(timeless,))}
+        marks: dict[str, Any] = {"timeless": True}
+        if is_beyond(upto, limit):
+            odd["beyond"] = replace(timely, conditions=(*timely.conditions, value > sa.literal(limit)))
+            marks["beyond"] = written(limit)
+            timely = replace(timely, conditions=(*timely.conditions, value <= sa.literal(limit)))
+            upto = session.answer(timely.select(sa.func.max(value)))[0][0]
+        if is_beyond(stood, limit):  # by a version that took such a time for the end: what came since lies before it
+            earlier, _ = _cursor(known, lambda held: not is_beyond(read(held.get("upto")), limit))
+            cursor = cursor | {"upto": None, "overlap": None} | {k: v for k, v in earlier.items() if k in OF_SPANS}
+            stood = read(cursor["upto"])
+        upto, spans = stood if upto is None else upto, list[Any]()
         ends: dict[str, Any] = {}
         if upto is not None:
+            low = before(upto, self.lag, self.column)
             after = None if stood is None else before(stood, self.lag, self.column)
-            overlap = self._digest(session, columns, timely, Span(before(upto, self.lag, self.column), upto))
+            overlap = self._digest(session, columns, timely, Span(low, upto))
             again = stood is not None and self._digest(session, columns, timely, Span(after, stood))
             if upto != stood or again != cursor.get("overlap"):
-                spans = [span.written() for span in self._cut(session, timely, Span(after, upto))]
+                is_whole = after is None or after <= low  # not where rows are gone: then it holds less than the lag
+                for span in self._cut(session, timely, Span(after, upto)):
+                    late = {"low": written(low)} if is_whole and span.upto > low else {}
+                    spans.append(span.written() | late)
             ends = {"upto": written(upto), "overlap": overlap}
-        odd = session.digest(replace(self._rows, conditions=(timeless,)), columns)
-        if not odd.startswith("0:") and odd != cursor.get("timeless"):
-            spans.append({"timeless": True})
-        return spans, ends | {"timeless": odd}
+        for what, rows in odd.items():
+            ends[what] = session.digest(rows, columns)
+            if not ends[what].startswith("0:") and ends[what] != cursor.get(what):
+                spans.append({what: marks[what]})
+        return spans, ends
 
     def _window(self) -> tuple[sa.ColumnElement[bool], ...]:
         value: sa.ColumnElement[Any] = sa.column(self.column)
@@ -200,10 +257,31 @@ class DatabaseSource(Source):
         """Rows between the bounds of an input as they are now, in the order of the column that says what is newer."""
         with self._server.session() as session:
             columns = self._columns(session)
+            session.snapshot()
+            rows = self._within(session, columns, piece.detail)
+            if (seen := self._seen.pop(piece.name, None)) is not None:
+                seen |= self._as_read(session, columns, rows, piece.detail)
             position, notes = 1, tuple(piece.detail.get("changed", ()))
-            for frame in Pieces(PIECE).of(session.frames(self._within(session, columns, piece.detail), columns)):
+            for frame in Pieces(PIECE).of(session.frames(rows, columns)):
                 yield replace(of_frame(frame, position), notes=notes)
                 position += frame.height
+
+    def state(self, landing: Landing, piece: Input) -> dict[str, Any]:
+        """Digests of the rows of an input. They are filled in when it is read, as only then they are of the rows that
+        land: what changes between a look and its read, even there and back, is seen by the next look.
+        """
+        self._seen[piece.name] = {}
+        return self._seen[piece.name]
+
+    def _as_read(self, session: Session, columns: dict[str, str], rows: Rows, detail: dict[str, Any]) -> dict[str, Any]:
+        rows = replace(rows, order=())
+        if self.strategy == "full":
+            return {"as_read": {"digest": session.digest(rows, columns)}}
+        if odd := [what for what in ("timeless", "beyond") if what in detail]:
+            return {"as_read": {odd[0]: session.digest(rows, columns)}}
+        if "low" not in detail:
+            return {}
+        return {"as_read": {"overlap": self._digest(session, columns, rows, Span(read(detail["low"])))}}
 
     def _within(self, session: Session, columns: dict[str, str], detail: dict[str, Any]) -> Rows:
         if self.strategy == "full":
@@ -215,26 +293,46 @@ class DatabaseSource(Source):
         timeless = session.timeless(self.column, columns[self.column])
         if detail.get("timeless"):
             return replace(self._rows, conditions=(timeless,))
-        bounds = (~timeless, *self._window(), *Span.of(detail).conditions(self.column))
+        span = Span(read(detail["beyond"])) if "beyond" in detail else Span.of(detail)
+        bounds = (~timeless, *self._window(), *span.conditions(self.column))
         return replace(self._rows, conditions=bounds, order=(self.column,))
 
     def reader_options(self) -> dict[str, Any]:
         return {"relation": self.relation, "query": self.query}
 
 
-def _cursor(known: Sequence[Batch]) -> tuple[dict[str, Any], list[int]]:
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+def _cursor(
+    known: Sequence[Batch], holds: Callable[[dict[str, Any]], bool] = lambda _: True
+) -> tuple[dict[str, Any], list[int]]:
     """Where to go on, and the numbers of batches that were taken back so that their rows are read again.
 
     The cursor is that of the newest batch; of the one before the first that was taken back since, whose rows no later
-    cursor leads to.
+    cursor leads to. Cursors that do not ``holds`` are passed over.
     """
-    last = ledger.last_cursor(known) or {}
-    again: list[int] = last.get("again", [])
+    again: list[int] = (ledger.last_cursor(known) or {}).get("again", [])
     numbers = {batch.seq for batch in known}
-    missing = sorted(set(range(1, max(numbers, default=0))) - numbers - set(again))
-    if not missing:
-        return last, again
-    return ledger.last_cursor([b for b in known if b.seq < missing[0]]) or {}, [*again, *missing]
+    last = known.last if isinstance(known, Known) else max(numbers, default=0)
+    missing = sorted(set(range(1, last + 1)) - numbers - set(again))
+    upto = missing[0] if missing else last + 1
+    stands = (b for b in reversed(known) if b.seq < upto and b.cursor is not None and holds(b.cursor))
+    found = next(stands, None)
+    return _as_landed(found) if found else {}, [*again, *missing]
+
+
+def _as_landed(batch: Batch) -> dict[str, Any]:
+    """The cursor of a batch with the digests of its rows as they were read, where that is known."""
+    cursor, read_as = dict(batch.cursor), dict[str, list[list[int]]]()
+    for piece in batch.inputs:
+        for what, digest in piece.detail.get("as_read", {}).items():
+            read_as.setdefault(what, []).append([int(part) for part in digest.split(":")])
+    for what, parts in read_as.items():
+        count, total = (sum(column) for column in zip(*parts, strict=True))
+        cursor[what] = f"{count}:{total}"
+    return cursor
 
 
 def _types(columns: dict[str, str], known: Sequence[Batch]) -> dict[str, Any]:

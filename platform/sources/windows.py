@@ -7,13 +7,16 @@ type. ``Span`` is all values above ``after`` up to ``upto``; None leaves that en
 from __future__ import annotations
 
 import datetime
+import math
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
@@ -54,14 +57,23 @@ class Span:
 
 
 def written(value: Any) -> Any:
-    """A value of a column as a JSON value."""
+    """A value of a column as a JSON value. Raises SourceError where it is none that a manifest can hold."""
     if isinstance(value, datetime.datetime):
         return {"timestamp": value.isoformat(sep=" ")}
     if isinstance(value, datetime.date):
         return {"date": value.isoformat()}
     if isinstance(value, Decimal):
         return {"decimal": str(value)}
-    return str(value) if isinstance(value, UUID) else value
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, UUID):
+        return str(value)
+    raise unordered(type(value).__name__)
+
+
+def unordered(kind: str, column: str = "that bounds are taken of") -> SourceError:
+    """That a column cannot say which rows are newer or where ranges end."""
+    return SourceError(f"the column {column} holds {kind}: take one of times, numbers or text")
 
 
 def read(stored: Any) -> Any:
@@ -102,6 +114,27 @@ def before(value: Any, lag: str | int | None, column: str) -> Any:
     if lag is not None:
         raise SourceError(f"lag: {column} holds text; a lag needs times or numbers")
     return value
+
+
+def latest(value: Any, kind: str, session: Session, zone: str | None) -> Any:
+    """Up to where values like ``value`` of a column of type ``kind`` can say what is newer: times until now, finite
+    numbers; None where there is no such end. Times without a zone are of ``zone``.
+    """
+    if isinstance(value, float) and math.isinf(value):
+        return sys.float_info.max
+    is_date = isinstance(value, datetime.date) and not isinstance(value, datetime.datetime)
+    if not isinstance(value, datetime.date) and kind not in ("date", "timestamp", "timestamptz"):
+        return None
+    now = session.now()
+    if (isinstance(value, datetime.datetime) and value.tzinfo is not None) or kind == "timestamptz":
+        return now
+    here = now.astimezone(ZoneInfo("UTC" if zone is None or kind in session.instants else zone))
+    return here.date() if is_date or kind == "date" else here.replace(tzinfo=None)
+
+
+def is_beyond(value: Any, limit: Any) -> bool:
+    """Whether a value lies beyond a limit; text of a column of times is a time that no calendar here has."""
+    return limit is not None and value is not None and (isinstance(value, str) or bool(value > limit))
 
 
 def cuts(session: Session, rows: Rows, column: str, span: Span, size: int) -> list[Span]:

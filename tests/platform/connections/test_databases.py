@@ -206,6 +206,17 @@ def test_a_statement_that_takes_too_long_is_ended(postgres: Any) -> None:
         session.answer(Rows("", "SELECT pg_sleep(60)::text AS a").select())
 
 
+def test_rows_may_wait_longer_than_an_answer_while_others_are_written(postgres: Any) -> None:
+    server = PostgreSQL.model_validate(postgres.connection(postgres.fresh()) | {"answer_seconds": 1})
+    many = Rows(query="SELECT n, repeat('x', 1000) AS word FROM generate_series(1, 80000) AS n")
+    with server.session() as session:
+        heights = []
+        for frame in session.frames(many, session.columns(many)):
+            time.sleep(0 if heights else 1.5)
+            heights.append(frame.height)
+    assert len(heights) > 1 and sum(heights) == 80_000
+
+
 def test_any_dialect_needs_its_driver_and_holds_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="holds a password"):
         SQLAlchemy(url="mssql+pyodbc://me:hunter2@host/shop")

@@ -16,7 +16,7 @@ import customer360.platform.run as runs
 from customer360.platform import lake as lakes
 from customer360.platform.errors import RunError
 from customer360.platform.graph import builds
-from customer360.platform.run import RunRequest
+from customer360.platform.run import RunRequest, control
 from customer360.platform.run.control import next_load
 from customer360.platform.settings import Settings
 from customer360.platform.tables import Integer, String, Table
@@ -92,6 +92,25 @@ def test_batches_are_tracked_with_what_they_changed(site: Any) -> None:
     shutil.rmtree(Path(lake.root) / "control")
     site()
     assert tracking(lake).equals(found), "they are made of what the ledger says"
+
+
+def test_only_files_that_can_hold_a_key_are_read(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    scanned: list[int] = []
+    scan = control._scan
+    monkeypatch.setattr(
+        control, "_scan", lambda lake, table, files: scanned.append(len(files)) or scan(lake, table, files)
+    )
+    site(*FIRST)
+    for n in (10, 20, 30):
+        site(f"INSERT INTO ticks VALUES ({n}, 'x')")
+    scanned.clear()
+    site()
+    assert scanned == [], "what is told of a batch is told once"
+    lake = site("INSERT INTO ticks VALUES (40, 'x'), (29, 'late')")
+    assert tracking(lake).select(COUNTS).rows()[-1] == (3, 2, 0, 0)
+    files = [f for f in lake.files("bronze.t_ticks") if f.partition["_source"] == "newer"]
+    assert len(files) == 5
+    assert scanned[:2] == [1, 1], "its own file, and that of the batch whose keys meet its own"
 
 
 def test_a_batch_that_waits_says_why(site: Any) -> None:

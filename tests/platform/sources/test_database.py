@@ -21,6 +21,7 @@ from pydantic import ValidationError
 import customer360.platform.run as runs
 from customer360.platform import lake as lakes
 from customer360.platform import ledger
+from customer360.platform.connections.rowwise import RowSession
 from customer360.platform.errors import RunError, SourceError
 from customer360.platform.graph import builds
 from customer360.platform.ledger import Batch, NodeRun
@@ -35,6 +36,7 @@ from customer360.platform.tables import Integer, String, Table, Timestamp
 COMMON = {"table": "bronze.t_ticks", "system": "LAB", "kind": "database", "connection": "db"}
 MAPPING = {"N": "n", "NAME": "name", "AT": "at", "PRICE": "price"}
 BY_NUMBER = {"strategy": "incremental", "column": "n", "lag": 3}
+WEEK = datetime.timedelta(weeks=1)
 NOON = datetime.datetime(2026, 3, 29, 12, tzinfo=datetime.UTC)
 
 
@@ -235,7 +237,7 @@ def test_the_cursor_goes_on_and_nothing_new_lands_nothing(lab: Lab) -> None:
     lab.execute(insert(11, 12))
     assert lab.land(**BY_NUMBER).rows == 5, "what is new, and the lag before it"
     assert [b.cursor["upto"] for b in lab.batches()] == [10, 12]
-    assert list(lab.batches()[1].inputs[0].detail) == ["after", "upto", "types"]
+    assert list(lab.batches()[1].inputs[0].detail) == ["after", "upto", "low", "types"]
 
 
 def test_a_row_that_appears_late_is_picked_up_within_the_lag(lab: Lab) -> None:
@@ -324,6 +326,143 @@ def test_a_query_is_read_as_a_relation(served: Lab) -> None:
     query = "SELECT n * 2 AS n, name, at, price FROM ticks WHERE name LIKE '%ick%' AND at > '2025-01-01 00:00:00';"
     served.land(relation=None, query=query, strategy="micro_batch", column="at", batch_size=2)
     assert sorted(served.standing()) == [2, 4, 6, 8, 10]
+
+
+BY_TIME = {"strategy": "incremental", "column": "at", "lag": "10 minutes"}
+
+
+@pytest.mark.parametrize("kind", ["timestamptz", "timestamp", "date"])
+def test_a_time_to_come_lands_and_is_no_end(served: Lab, kind: str) -> None:
+    served.execute(f"ALTER TABLE ticks ALTER COLUMN at TYPE {kind}", insert(1, 3))
+    served.execute("INSERT INTO ticks VALUES (90, 'typo', '2999-01-01', 1), (91, 'far', '20000-01-01', 1)")
+    assert served.land(**BY_TIME).rows == 5
+    assert served.land(**BY_TIME).state == "current"
+    served.execute("INSERT INTO ticks VALUES (4, 'tick 4', '2026-01-05', 1)")
+    assert served.land(**BY_TIME).rows == 4, "with those of the lag"
+    served.execute("UPDATE ticks SET name = 'mended' WHERE n = 90")
+    assert served.land(**BY_TIME).rows == 2
+    assert served.standing() == {1: "tick 1", 2: "tick 2", 3: "tick 3", 4: "tick 4", 90: "mended", 91: "far"}
+    served.execute("DELETE FROM ticks WHERE n > 89")
+    assert served.land(**BY_TIME).state == "current"
+
+
+@pytest.mark.parametrize("kind", ["datetime(3)", "timestamp(3) NULL"])
+def test_a_time_to_come_is_no_end_on_mariadb(tmp_path: Path, empty_graph: None, maria: Any, kind: str) -> None:
+    declare()
+    database = maria.fresh()
+    maria.execute(database, f"CREATE TABLE ticks (n bigint, name text, at {kind}, price numeric(12, 3))")
+    shop = Lab(tmp_path, maria.connection(database), lambda *some: maria.execute(database, *some))
+    shop.execute(insert(1, 3), "INSERT INTO ticks VALUES (90, 'typo', '2037-12-31 00:00:00', 1)")
+    assert shop.land(**BY_TIME).rows == 4
+    shop.execute("INSERT INTO ticks VALUES (4, 'tick 4', '2026-01-05 00:00:00', 1)")
+    shop.land(**BY_TIME)
+    assert set(shop.standing()) == {1, 2, 3, 4, 90}
+    assert shop.land(**BY_TIME).state == "current"
+
+
+def test_a_lake_whose_cursor_lies_in_the_future_goes_on_from_the_one_before(served: Lab) -> None:
+    served.execute(insert(1, 3))
+    served.land(**BY_TIME)
+    served.execute("INSERT INTO ticks VALUES (90, 'typo', '2999-01-01', 1)")
+    with pytest.MonkeyPatch.context() as before:  # as the code of before took it
+        before.setattr("customer360.platform.sources.database.latest", lambda *_: None)
+        served.land(**BY_TIME)
+        served.execute("INSERT INTO ticks VALUES (4, 'lost', '2026-01-05', 1)")
+        assert served.land(**BY_TIME).state == "current"
+    served.land(**BY_TIME)
+    assert set(served.standing()) == {1, 2, 3, 4, 90}
+    assert served.land(**BY_TIME).state == "current"
+
+
+@pytest.mark.parametrize("kind", ["numeric", "real", "double precision"])
+def test_what_is_no_number_is_no_end(served: Lab, kind: str) -> None:
+    by_price = {"strategy": "incremental", "column": "price", "lag": 0}
+    served.execute(f"ALTER TABLE ticks ALTER COLUMN price TYPE {kind}", insert(1, 3))
+    served.execute("INSERT INTO ticks VALUES (90, 'none', null, 'NaN'), (91, 'all', null, 'Infinity')")
+    assert served.land(**by_price).rows == 5
+    served.execute(insert(4, 4))
+    assert served.land(**by_price).rows == 1
+    assert served.land(**by_price).state == "current"
+    assert set(served.standing()) == {1, 2, 3, 4, 90, 91}
+
+
+NO_BYTES = "the column 'at' holds bytes: take one of times, numbers or text"
+
+
+def test_bytes_are_no_cursor(lab: Lab) -> None:
+    lab.execute("INSERT INTO ticks VALUES (1, 'a', x'01', 1)")
+    with pytest.raises(RunError, match=NO_BYTES):
+        lab.land(strategy="incremental", column="at")
+    with pytest.raises(RunError, match="holds bytes: take one of"):
+        lab.execute(insert(2, 2), "UPDATE ticks SET at = x'02'")
+        lab.land(partition={"by": "at", "parts": 2})
+
+
+def test_bytes_of_postgresql_are_no_cursor(served: Lab) -> None:
+    served.execute("ALTER TABLE ticks DROP COLUMN at, ADD COLUMN at bytea")
+    with pytest.raises(RunError, match=NO_BYTES):
+        served.land(strategy="incremental", column="at")
+
+
+@pytest.mark.parametrize("source", [{}, {"partition": {"by": "n", "parts": 3}}, BY_NUMBER])
+def test_a_value_that_changed_there_and_back_around_its_read_is_read_again(lab: Lab, source: dict[str, Any]) -> None:
+    def change(point: str) -> None:
+        if point == "after manifest ticks/1":
+            lab.execute("UPDATE ticks SET name = 'between' WHERE n = 9")
+
+    lab.execute(insert(1, 9))
+    lakes.observers.append(change)
+    lab.land(**source)
+    lakes.observers.pop()
+    assert lab.standing()[9] == "between"
+    lab.execute("UPDATE ticks SET name = 'tick 9' WHERE n = 9")
+    assert lab.land(**source).state == "built"
+    assert lab.standing()[9] == "tick 9"
+    assert lab.land(**source).state == "current"
+
+
+def test_what_changed_between_look_and_read_is_not_read_twice(served: Lab) -> None:
+    served.execute(insert(1, 9))
+    lakes.observers.append(
+        lambda point: served.execute("UPDATE ticks SET name = 'other'") if point == "after manifest ticks/1" else None
+    )
+    served.land()
+    lakes.observers.pop()
+    assert set(served.standing().values()) == {"other"}
+    assert served.land().state == "current"
+
+
+def test_the_last_batch_is_read_once_again_however_often_it_is_taken_back(lab: Lab) -> None:
+    for seq in (1, 2, 3):
+        lab.execute(insert(seq * 10, seq * 10 + 9))
+        lab.land(**BY_NUMBER)
+    for seq in (3, 4):
+        drop(lab.lake, lab.settings(**BY_NUMBER), "ticks", seq)
+        assert lab.land(**BY_NUMBER).state == "built"
+        assert lab.land(**BY_NUMBER).state == "current"
+        assert sorted(lab.standing()) == list(range(10, 40))
+
+
+def test_a_weekly_look_that_finds_nothing_is_noted(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    digest, day = RowSession.digest, datetime.datetime.now(datetime.UTC)
+    monkeypatch.setattr(RowSession, "digest", lambda *some: looks.append(1) or digest(*some))
+    lab.execute(insert(1, 3))
+    lab.land(load_frequency="weekly")
+    looks.clear()
+    for weeks in (1, 2):
+        monkeypatch.setattr("customer360.platform.sources.database._now", lambda w=weeks: day + w * WEEK)
+        for _ in range(3):
+            assert lab.land(load_frequency="weekly").state == "current"
+        assert len(looks) == weeks
+    lab.execute(insert(4, 4))
+    monkeypatch.setattr("customer360.platform.sources.database._now", lambda: day + 3 * WEEK)
+    assert lab.land(load_frequency="weekly").rows == 4
+
+
+def test_a_query_may_end_in_a_comment(lab: Lab) -> None:
+    lab.execute(insert(1, 3))
+    assert lab.land(relation=None, query="SELECT * FROM ticks -- of the till").rows == 3
 
 
 # ---- what goes wrong
