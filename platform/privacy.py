@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, partial
+from itertools import accumulate, groupby
 from typing import Any
 
 import polars as pl
@@ -25,7 +26,7 @@ from customer360.platform.errors import LakeError
 from customer360.platform.lake import Lake
 from customer360.platform.lake.damage import RESTORE, parsed, unlike
 from customer360.platform.tables import Table
-from customer360.platform.traces import Traces, Value
+from customer360.platform.traces import EACH_I, Traces, Value
 
 MASK = "•••"
 SHORTEST_PHONE = 7  # digits; shorter ones are searched for as they are written
@@ -34,6 +35,7 @@ NAME_COLUMNS = ("FIRST_NAME", "LAST_NAME")
 NUMBER_KINDS = ("account", "device")
 OWN_KINDS = ("account", "device", "name", "email", "phone", "birth")  # say of a row whose it is, and of nobody else
 CONTACT_COLUMNS = {"email": "EMAIL_ADDRESS", "phone": "PHONE_NUMBER"}  # in bronze, by their kind of personal data
+_HINTED_AT_ONCE = 20_000  # characters of what is looked for
 GROUPED = "bronze.grouped_records"  # records that groups are made of; see `sources.grouping`
 _SECRET, _LIST = "_erasures/secret", "_erasures/digests.json"
 _UNFINISHED = "_erasures/unfinished"
@@ -96,13 +98,14 @@ class Identifiers:
             return True
         return bool(self.traces.kinds_in(text))
 
-    def hints(self) -> str:
-        """Regular expression (Rust's) that finds a text wherever `betrays` may, but for what `traces` find."""
+    def hints(self) -> list[str]:
+        """Regular expressions (Rust's) of which one finds a text wherever `betrays` may, but for what `traces` find:
+        several, since what Rust compiles is bounded."""
         words = self.accounts | self.devices | self.texts | {last for _, last in self.names}
-        plain = {re.escape(w.partition("/")[2] if w in self.accounts else w) for w in words}
-        # Python takes these for one letter where case does not count
-        alike = [re.sub("[iI]", "[iIıİ]", word) for word in sorted(plain)]
-        return f"(?i)(?:{'|'.join(alike)})" if alike else r"[^\s\S]"
+        plain = sorted({re.escape(w.partition("/")[2] if w in self.accounts else w) for w in words})
+        alike = [re.sub(EACH_I, EACH_I, word) for word in plain]
+        groups = groupby(zip(alike, accumulate(map(len, alike)), strict=True), lambda each: each[1] // _HINTED_AT_ONCE)
+        return [f"(?i)(?:{'|'.join(word for word, _ in group)})" for _, group in groups]
 
     def mentions(self) -> str:
         """Regular expression (Rust's) of what names the subject within a text of somebody else: contacts in any
@@ -357,9 +360,8 @@ def _without_text(column: str, who: Identifiers, frame: pl.DataFrame) -> pl.Data
     raw = frame[column]
     plain = [each.decode("utf-8", "replace") for each in raw] if raw.dtype == pl.Binary else raw
     rows = frame.select("source_system", text=pl.Series(plain, dtype=pl.String)).with_row_index("at")
-    hinted = pl.col("text").str.contains(who.hints()) | pl.col("text").is_in(
-        who.traces.suspects(rows["text"]).implode()
-    )
+    hints = (pl.col("text").str.contains(hint) for hint in who.hints())
+    hinted = pl.any_horizontal(pl.col("text").is_in(who.traces.suspects(rows["text"]).implode()), *hints)
     gone = [at for at, system, text in rows.filter(hinted).rows() if who.betrays(system, text.encode())]
     kept = pl.Series([True] * frame.height, dtype=pl.Boolean)
     kept[gone] = False

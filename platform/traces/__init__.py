@@ -24,6 +24,7 @@ NATIONAL = 10  # last digits of a telephone number: whatever stands before them 
 AROUND = 400  # characters beside a possible hit by which it is judged
 LONGEST_NAME = 100  # bytes of a first or last name that stands in a column of its own
 _LONGEST_NUMBER = 19  # digits from which on a number is none of 64 bits
+EACH_I = "[iIıİ]"  # one letter for Python where case does not count; three for Rust
 _TOGETHER = 40  # values in one expression: what Rust compiles is bounded
 _BLANK = r"(?:[\s_+\xa0]|%20|%C2%A0|&nbsp;|&#32;|&#160;|\\u0020|\\u00a0)+"
 _PARTED = r"(?:[\s()./+\xa0\xc2-]|%20|%2B|%28|%29|&nbsp;|\\u00a0|\\u002b){0,4}"
@@ -93,7 +94,8 @@ def _written(character: str) -> str:
     """A character, in both cases: plain, percent-encoded, as a JSON escape, as an HTML reference."""
     if character.isascii() and character.isalnum():
         return character
-    ways = {w for c in {character, character.lower(), character.upper()} if len(c) == 1 for w in _ways(c)}
+    alike = {character, character.lower(), character.upper(), *("iIıİ" if character in "ıİ" else "")}
+    ways = {w for c in alike if len(c) == 1 for w in _ways(c)}
     return f"(?:{'|'.join(sorted(ways))})"
 
 
@@ -148,8 +150,12 @@ class Traces:
     def suspects(self, texts: pl.Series) -> pl.Series:
         """Those texts in which a value may stand: no other text holds one."""
         found = texts.clear()
+        folded = texts.filter(texts.str.contains("[ıİ]").fill_null(False))
+        plain = folded.str.replace_all("[ıİ]", "i")
         for pattern in self._patterns:
             found = found.append(texts.filter(texts.str.contains(pattern).fill_null(False)))
+            if not folded.is_empty():
+                found = found.append(folded.filter(plain.str.contains(pattern).fill_null(False)))
         return found
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -169,6 +170,47 @@ def test_law_what_is_not_hinted_at_betrays_nobody(one: str, two: str, said: list
     assert kept == [t.encode() for t in texts if not who.betrays("POS", t.encode())]
     as_text = frame.with_columns(raw=pl.Series(texts))
     assert privacy._without_text("raw", who, as_text)["raw"].to_list() == [raw.decode() for raw in kept]
+
+
+_LETTERS = st.characters(categories=("L", "Nd"))
+_CASES = st.sampled_from([str, str.upper, str.lower, str.title, str.swapcase, str.casefold])
+
+
+@given(st.text(_LETTERS | st.sampled_from("iIıİsſßẞkKKσςΣµ"), min_size=1, max_size=6), _CASES, st.data())
+def test_law_a_name_of_any_alphabet_and_case_is_looked_at_where_it_betrays(
+    last: str, cased: Callable[[str], str], data: st.DataObject
+) -> None:
+    own = {"i": "iIıİ", "I": "iIıİ", "ı": "iIıİ", "İ": "iIıİ"}
+    said = "".join(data.draw(st.sampled_from(own.get(letter, letter))) for letter in cased(last))
+    who = Identifiers(names=frozenset({("Ann", last)}), addresses=frozenset({f"{last} 12345678"}))
+    texts = [f"{said};city;ann", f"{said} 12345678", said]
+    frame = pl.DataFrame({"source_system": ["POS"] * len(texts), "raw": texts})
+    kept = privacy._without_text("raw", who, frame)["raw"].to_list()
+    assert kept == [text for text in texts if not who.betrays("POS", text.encode())]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "raw"),
+    [
+        ("Nuray", "Kılınç", '{"SOYAD":"KILINÇ","IL":"ANKARA 1234567","AD":"NURAY"}'),
+        ("Nuray", "İnal", '{"SOYAD":"INAL","IL":"ANKARA 1234567","AD":"NURAY"}'),
+        ("Nuray", "inal", '{"SOYAD":"İNAL","IL":"ANKARA 1234567","AD":"NURAY"}'),
+        ("Άρης", "Νέος", '{"LAST":"ΝΈΟΣ","CITY":"ANKARA 1234567","FIRST":"ΆΡΗΣ"}'),
+    ],
+)
+def test_a_record_goes_by_names_in_capitals_of_their_own_alphabet(first: str, last: str, raw: str) -> None:
+    who = Identifiers(names=frozenset({(first, last)}))
+    frame = pl.DataFrame({"source_system": ["POS", "POS"], "raw": [raw, "{}"]})
+    assert privacy._without_text("raw", who, frame)["raw"].to_list() == ["{}"]
+
+
+def test_a_person_of_any_number_of_devices_is_hinted_at() -> None:
+    devices = [f"{at:08x}-quorvex-{at * 7919:024x}" for at in range(20_000)]
+    hints = Identifiers(devices=frozenset(devices)).hints()
+    said = pl.Series([devices[0], devices[-1].upper(), "nobody"])
+    found = [said.str.contains(hint) for hint in hints]
+    assert [any(one[at] for one in found) for at in range(3)] == [True, True, False]
+    assert Identifiers().hints() == []
 
 
 def test_a_refused_record_goes_by_both_names_and_not_by_one(lake: Lake) -> None:
