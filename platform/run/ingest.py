@@ -222,7 +222,9 @@ def _intake(lake: Lake, landing: Landing, name: str, source: Source) -> _Intake:
 def _release_last(lake: Lake, landing: Landing, name: str, source: Source, landed: int) -> None:
     """What a crash between a commit and its release left, goes. Of kinds that keep nothing, nothing is read."""
     if type(source).release is not Source.release and (last := ledger.batch(lake, name, landed)):
-        source.release(landing, last)
+        gave = ledger.outcome(lake, name, landed)
+        if not (gave and gave.dropped):  # what was taken back is not let go of
+            source.release(landing, last)
 
 
 def _settled(

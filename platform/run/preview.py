@@ -123,7 +123,7 @@ def _sources(lake: Lake, settings: Settings, rules: dict[str, Any], now: datetim
 
 def _waiting(lake: Lake, landing: Landing, settings: Settings, name: str, rules: dict[str, Any]) -> tuple[Waiting, int]:
     """What waits at a source, with what its last batch showed, and in how many batches."""
-    source = configured(settings, name)
+    source = configured(settings, name).only_looked_at()
     tables.by_name(source.table)
     batches = pending(lake, landing, name, source)
     facts = ledger.last_facts(lake, source.table, f"batch:{name}")
