@@ -379,7 +379,7 @@ def _record(kind: str, change: Change, values: Values) -> dict[str, str | None]:
         "changed": _json(changed),
         "old": _json(old),
         "new": _json(new),
-        "unsent": _json(list(change.unsent) or None),
+        "unsent": _json(list(change.unsent) or None) if kind != "delete" else None,
     }
     return {**values, **{f"change.{name}": value for name, value in about.items()}}
 

@@ -400,3 +400,17 @@ def test_a_null_before_is_no_value_that_was_not_sent(shop: Shop) -> None:
     shop.execute("UPDATE people SET name = 'Cy' WHERE id = 3")
     shop.land()
     assert shop.rows()["CHANGED"].to_list()[-1] == '["name"]'
+
+
+def test_a_batch_is_dropped_to_be_read_again_only_where_the_source_goes_back(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cdc.Cdc, "rereads", "newest")  # as streams and APIs
+    for number in range(2):
+        shop.land()
+        shop.execute(f"INSERT INTO people VALUES ({10 + number}, 'x', 1)")
+    shop.land()
+    with pytest.raises(SourceError, match="goes on where batch 3 ended; drop batch 3 and those before it first"):
+        drop(shop.lake, shop.settings(), "people", 2)
+    assert drop(shop.lake, shop.settings(), "people", 3) == 1
+    assert drop(shop.lake, shop.settings(), "people", 2) == 1
