@@ -56,7 +56,7 @@ class Known(Sequence[Batch]):
     @property
     def waiting(self) -> list[Batch]:
         """Batches that are not in the bronze table yet and were not taken back."""
-        return [b for b, outcome in self.later if b.seq > self.landed and not (outcome and outcome.dropped)]
+        return [b for b, outcome in self.later if self._waits(b, outcome)]
 
     @cached_property
     def inputs(self) -> pl.DataFrame:
@@ -75,7 +75,11 @@ class Known(Sequence[Batch]):
     def _batches(self) -> list[Batch]:
         outcomes = ledger.outcomes(self.lake, self.source)
         found = ((b, outcomes.get(b.seq)) for b in ledger.batches(self.lake, self.source))
-        return [as_landed(b, o, waits=b.seq > self.landed) for b, o in found if not _is_again(o)]
+        return [as_landed(b, o, waits=self._waits(b, o)) for b, o in found if not _is_again(o)]
+
+    def _waits(self, batch: Batch, outcome: Outcome | None) -> bool:
+        """Whether a batch is still to land; one that a person took back is not."""
+        return batch.seq > self.landed and not (outcome and outcome.dropped)
 
     @overload
     def __getitem__(self, index: int) -> Batch: ...
@@ -94,7 +98,7 @@ class Known(Sequence[Batch]):
         """Newest first; the one with the last cursor without reading those between."""
         for batch, outcome in reversed(self.later):
             if not _is_again(outcome):
-                yield as_landed(batch, outcome, waits=batch.seq > self.landed)
+                yield as_landed(batch, outcome, waits=self._waits(batch, outcome))
         newest = ledger.batch(self.lake, self.source, self.cursor_seq) if self.cursor_seq else None
         if newest is not None:
             outcome = ledger.outcome(self.lake, self.source, newest.seq)

@@ -244,7 +244,9 @@ def _intake(lake: Lake, landing: Landing, name: str, source: Source) -> _Intake:
 def _release_last(lake: Lake, landing: Landing, name: str, source: Source, landed: int) -> None:
     """What a crash between a commit and its release left, goes. Of kinds that keep nothing, nothing is read."""
     if type(source).release is not Source.release and (last := ledger.batch(lake, name, landed)):
-        _release(landing, name, source, last)
+        gave = ledger.outcome(lake, name, landed)
+        if not (gave and gave.dropped):  # what was taken back is not let go of
+            _release(landing, name, source, last)
 
 
 def _release(landing: Landing, name: str, source: Source, batch: Batch) -> None:

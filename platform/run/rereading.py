@@ -123,8 +123,16 @@ def named_batches(seqs: list[int]) -> str:
 
 
 def reland(lake: Lake, settings: Settings, name: str, executor: Executor, rules: dict[str, Any]) -> Reread:
-    """Read every input of a source again that still is what it was, and replace its rows. Needs the lake's run lock."""
+    """Read every input of a source again that still is what it was, and replace its rows. Needs the lake's run lock.
+
+    Raises:
+        SourceError: what the source held is given once.
+    """
     source = _source(settings, name)
+    if source.rereads == "never":
+        raise SourceError(
+            f"{name} cannot be read again: what a source of kind {source.kind} held is given once; its rows stay"
+        )
     batches = [b for b in _standing(lake, name, source) if b.inputs]
     return _reread(lake, settings, name, [(b, i) for b in batches for i in range(len(b.inputs))], executor, rules)
 
@@ -166,13 +174,16 @@ def drop(
     they stay known and are never read. Returns rows that left. Needs the lake's run lock.
 
     Raises:
-        SourceError: there is no such batch, or it was dropped before.
+        SourceError: there is no such batch, or it was dropped before; or its inputs cannot be read again, and it is
+            not to be ignored.
     """
     source, outcomes = _source(settings, name), ledger.outcomes(lake, name)
     batch = next((b for b in ledger.batches(lake, name) if b.seq == seq), None)
     before = outcomes.get(seq)
     if batch is None or (before and before.dropped):
         raise SourceError(f"{name} has no batch {seq} that stands; `customer360 batch list {name}` shows its batches")
+    if not ignore:
+        _check_that_it_comes_again(lake, source, name, batch)
     rows = 0
     if batch.seq <= last_committed(lake, source, name):
         refused = [quality.ERASED] if lake.exists(quality.ERASED) else []
@@ -202,6 +213,27 @@ def _source(settings: Settings, name: str) -> Source:
     if name not in settings.sources:
         raise SourceError(f"there is no source {name!r}; configured are {', '.join(sorted(settings.sources))}")
     return configured(settings, name)
+
+
+def _check_that_it_comes_again(lake: Lake, source: Source, name: str, batch: Batch) -> None:
+    """Raises SourceError where the source would not give what a batch held to the next one."""
+    if source.rereads == "each" or batch.cursor is None:
+        return
+    outcomes = ledger.outcomes(lake, name)
+    again = [seq for seq, outcome in outcomes.items() if outcome.dropped == ledger.AGAIN]
+    later = [b.seq for b in ledger.batches(lake, name) if b.seq > batch.seq and b.cursor and b.seq not in again]
+    ignored = f"`customer360 batch drop {name} {batch.seq} --ignore` takes its rows out for good"
+    if source.rereads == "never" and batch.seq <= last_committed(lake, source, name):
+        raise SourceError(
+            f"batch {batch.seq} of {name} cannot be read again: what a source of kind {source.kind} held is given "
+            f"once; {ignored}"
+        )
+    if later:
+        first = "" if source.rereads == "never" else f"drop batch {later[-1]} and those before it first, or "
+        raise SourceError(
+            f"batch {batch.seq} of {name} would not be read again: the source goes on where batch {later[-1]} ended; "
+            f"{first}{ignored}"
+        )
 
 
 def _standing(lake: Lake, name: str, source: Source) -> list[Batch]:

@@ -100,6 +100,7 @@ class Apis(Source):
     """
 
     connects: ClassVar[type[Api]] = Api
+    rereads: ClassVar[Literal["each", "newest", "never"]] = "newest"
 
     kind: Literal["apis"] = "apis"
     path: str = ""

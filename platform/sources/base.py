@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, PrivateAttr, model_validator
 
@@ -66,6 +66,9 @@ class Source(SourceSettings):
     """
 
     stand_alone: ClassVar[bool] = False
+    # Which batches can be read again when they were dropped: ``each``; the ``newest``, as what it ended with is where
+    # the source goes on; or ``never``, as what they held is given once. Of ``never``, nothing is read anew at all.
+    rereads: ClassVar[Literal["each", "newest", "never"]] = "each"
     # Where a row with a telephone number or an address names no country, it is this one: ISO 3166 code, or name
     country: CountryCode | None = None
     unpivot: Unpivot | None = None  # a row of each column but those that it keeps
@@ -74,6 +77,7 @@ class Source(SourceSettings):
     _name: str = PrivateAttr("")
     _lake: Shelf | None = PrivateAttr(None)
     _state: str = PrivateAttr("")
+    _looks: bool = PrivateAttr(False)  # it is looked at: nothing is made, moved or let go of, here or at its system
 
     @property
     def name(self) -> str:
@@ -126,8 +130,11 @@ class Source(SourceSettings):
         return self._connected
 
     def unwritten(self) -> Self:
-        """This source for a preview: what it would keep in the lake, it keeps in memory."""
+        """This source for a preview: what it would keep in the lake, it keeps in memory, and its system is only looked
+        at.
+        """
         source = self.model_copy()
+        source._looks = True
         source._lake = Unwritten(self._lake) if isinstance(self._lake, Lake) else self._lake
         return source
 

@@ -36,6 +36,7 @@ class Streams(Source):
     """
 
     connects: ClassVar[type[Kafka]] = Kafka
+    rereads: ClassVar[Literal["each", "newest", "never"]] = "newest"
 
     kind: Literal["streams"] = "streams"
     topic: str = Field(min_length=1)

@@ -37,6 +37,7 @@ class Webhooks(Source):
     """
 
     connects: ClassVar[type[Connection] | None] = Webhook
+    rereads: ClassVar[Literal["each", "newest", "never"]] = "never"
 
     kind: Literal["webhooks"] = "webhooks"
     records: str = ""  # path of the list of records in a body; empty: the body, or its elements

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
+from customer360.platform import ledger, telemetry
+from customer360.platform.connections.databases import Rows
+from customer360.platform.errors import SourceError
 from customer360.platform.lake import Lake
+from customer360.platform.run import RunRequest
 from customer360.platform.run.executor import LocalExecutor
 from customer360.platform.run.ingest import SourceRun, ingest
+from customer360.platform.run.preview import preview
+from customer360.platform.run.rereading import drop, reland
 from customer360.platform.settings import ExecutionSettings, RetrySettings, Settings
 from customer360.platform.sources import cdc
 from customer360.platform.sources.base import configured
@@ -47,6 +56,10 @@ class Shop:
     def execute(self, *statements: str) -> None:
         self.server.execute(self.database, *statements)
 
+    @property
+    def lake(self) -> Lake:
+        return Lake(str(self.root / "lake"), {}, 4)
+
     def settings(self, **keys: Any) -> Settings:
         source = {"kind": "cdc", "connection": "db", "table": TABLE, "system": "SHOP", "relation": "public.people",
                   "slot": f"s_{self.database}",
@@ -55,6 +68,7 @@ class Shop:
         return Settings.model_validate(
             {
                 "landing": str(self.root / "landing"),
+                "state": str(self.root / "state"),
                 "lake": {"root": str(self.root / "lake"), "buckets": 4},
                 "execution": {"executor": "local", "retry": {"attempts": 1}},
                 "connections": {"db": self.server.connection(self.database)},
@@ -81,9 +95,8 @@ def shop(tmp_path: Path, postgres: Any) -> Any:
     made = Shop(tmp_path, postgres)
     yield made
     made.execute(
-        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = "
-        f"'s_{made.database}'"
-    )  # fmt: skip
+        f"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = '{made.database}'"
+    )
 
 
 def test_rows_then_changes_in_their_order(shop: Shop) -> None:
@@ -161,20 +174,31 @@ def test_the_database_may_forget_what_landed(shop: Shop) -> None:
     followed = configured(shop.settings(), "people")
     assert isinstance(followed, cdc.Cdc)
     with followed.connected.session() as session:
-        before = followed._stands(session)
+        before = cdc.Slot(session, followed.slot, followed).stands()
     shop.execute("INSERT INTO other SELECT generate_series(1001, 2000)")
     shop.land()
     with followed.connected.session() as session:
-        assert cdc._number(followed._stands(session) or "") > cdc._number(before or "")
+        now = cdc.Slot(session, followed.slot, followed).stands()
+    assert cdc._number(now or "") > cdc._number(before or "")
 
 
-def test_large_values_that_did_not_change(shop: Shop) -> None:
-    shop.execute(
-        "ALTER TABLE people ALTER name SET STORAGE EXTERNAL", "UPDATE people SET name = repeat('ab', 5000) WHERE id = 1"
-    )
-    shop.land()
-    shop.execute("UPDATE people SET spent = 5 WHERE id = 1")
-    assert "ALTER TABLE public.people REPLICA IDENTITY FULL" in (shop.land().failure or "")
+def test_large_values_that_were_not_sent_are_those_of_the_row(shop: Shop) -> None:
+    shop.execute("ALTER TABLE people ALTER name SET STORAGE EXTERNAL",
+                 "UPDATE people SET name = repeat('ab', 5000) || id")  # fmt: skip
+    mapping = {"ID": "id", "NAME": "name", "SPENT": "spent", "KIND": '"change.kind"', "CHANGED": '"change.unsent"'}
+    shop.land(mapping=mapping)
+    shop.execute("UPDATE people SET spent = 5 WHERE id = 1", "INSERT INTO people VALUES (3, 'Cy', 1)",
+                 "UPDATE people SET spent = 6 WHERE id = 2", "UPDATE people SET id = 20 WHERE id = 2")  # fmt: skip
+    assert shop.land(mapping=mapping).failure is None
+    found = shop.rows().filter(pl.col("_seq") == 2).select("ID", "NAME", "CHANGED", "_deleted").rows()
+    large = "ab" * 5000
+    assert found == [
+        ("1", f"{large}1", '["name"]', False),
+        ("3", "Cy", None, False),
+        ("2", None, '["name"]', False),  # gone since: the next change tells
+        ("2", None, None, True),
+        ("20", f"{large}2", '["name"]', False),
+    ]
 
 
 def test_an_emptied_relation_is_said(shop: Shop) -> None:
@@ -194,3 +218,199 @@ def test_a_slot_that_is_gone_and_a_publication_that_never_was_are_said(shop: Sho
     shop.execute(f"SELECT pg_drop_replication_slot('s_{shop.database}')")
     shop.execute("INSERT INTO people VALUES (5, 'Ed', 1)")
     assert "is gone" in (shop.land().failure or "")
+
+
+@contextmanager
+def unread() -> Iterator[None]:
+    """The log of the database cannot be read."""
+    with pytest.MonkeyPatch.context() as fails:
+        fails.setattr(cdc, "_frame_of", lambda *_: (_ for _ in ()).throw(ConnectionError("gone")))
+        yield
+
+
+def waits_with(shop: Shop, person: int) -> None:
+    """A first batch that landed, and one that waits with an inserted person."""
+    shop.land()
+    shop.execute(f"INSERT INTO people VALUES ({person}, 'x', 1)")
+    with unread():
+        assert "gone" in (shop.land().failure or "")
+
+
+def slots(shop: Shop) -> list[str]:
+    followed = configured(shop.settings(), "people")
+    assert isinstance(followed, cdc.Cdc)
+    with followed.connected.session() as session:
+        query = f"SELECT slot_name::text AS n FROM pg_replication_slots WHERE database = '{shop.database}'"
+        return [name for (name,) in session.answer(Rows(query=query).select())]
+
+
+def test_changes_of_other_relations_of_the_publication_are_no_batch(shop: Shop) -> None:
+    shop.execute("DROP PUBLICATION customer360", "CREATE PUBLICATION customer360 FOR ALL TABLES")
+    shop.land()
+    for number in range(3):
+        shop.execute(f"INSERT INTO other VALUES ({number})")
+    shop.execute("TRUNCATE other", "INSERT INTO people VALUES (3, 'Cy', 1)")
+    assert shop.land(batch_size=1).failure is None  # past all of them at once
+    assert [row[1] for row in shop.told(1)] == ["3"]
+    shop.execute("INSERT INTO other VALUES (9)")
+    assert shop.land().nodes[0].state == "current"
+
+
+@pytest.mark.parametrize("statement", ["", "TRUNCATE people"])
+def test_a_batch_without_a_record_lands(shop: Shop, statement: str) -> None:
+    keys: dict[str, Any] = {"snapshot": False, "on_truncate": "ignore"}
+    assert shop.land(**keys).failure is None
+    if statement:
+        shop.execute(statement)
+        assert shop.land(**keys).failure is None
+    shop.execute("INSERT INTO people VALUES (7, 'Gil', 1)")
+    assert shop.land(**keys).failure is None
+    assert [row[1] for row in shop.told()] == ["7"]
+
+
+def test_a_batch_that_waits_keeps_its_changes_while_corrections_come(shop: Shop) -> None:
+    waits_with(shop, 3)
+    shop.lake.put("_replays/people/x.json", b'{"ID": "2", "NAME": "Bob", "_replay_of": "people/1/0/2"}\n')
+    ledger.open_batch(shop.lake, "people", [], inline="_replays/people/x.json")
+    assert [shop.land().failure for _ in range(3)] == [None] * 3
+    assert "3" in shop.rows()["ID"].to_list()
+
+
+@pytest.mark.parametrize(("ignore", "expected"), [(True, ["4"]), (False, ["3", "4"])])
+def test_a_batch_that_waited_and_was_dropped_keeps_nothing_waiting(
+    shop: Shop, ignore: bool, expected: list[str]
+) -> None:
+    waits_with(shop, 3)
+    drop(shop.lake, shop.settings(), "people", 2, ignore=ignore)
+    shop.execute("INSERT INTO people VALUES (4, 'Di', 1)")
+    assert [shop.land().failure for _ in range(3)] == [None] * 3
+    assert [row[1] for row in shop.told(1)] == expected
+
+
+def test_what_landed_is_given_once_and_is_not_dropped_to_be_read_again(shop: Shop) -> None:
+    shop.land()
+    shop.execute("INSERT INTO people VALUES (3, 'Cy', 1)")
+    shop.land()
+    settings, executor = shop.settings(), LocalExecutor(ExecutionSettings(executor="local"))
+    with pytest.raises(SourceError, match="is given once; `customer360 batch drop people 2 --ignore`"):
+        drop(shop.lake, settings, "people", 2)
+    with pytest.raises(SourceError, match="people cannot be read again"):
+        reland(shop.lake, settings, "people", executor, {})
+    assert [row[1] for row in shop.told(1)] == ["3"]
+    assert drop(shop.lake, settings, "people", 2, ignore=True) == 1
+
+
+def test_a_slot_that_somebody_else_moved_on_is_said(shop: Shop) -> None:
+    shop.land()
+    shutil.copytree(shop.root / "lake", shop.root / "backup")
+    shop.execute("INSERT INTO people VALUES (3, 'Cy', 1)", "INSERT INTO other VALUES (1)")
+    shop.land()
+    shop.execute("INSERT INTO other VALUES (2)")
+    assert shop.land().nodes[0].state == "current"  # its own moves past other relations are known
+    shutil.rmtree(shop.root / "lake")
+    shutil.move(shop.root / "backup", shop.root / "lake")
+    assert "before it was restored, took the changes" in (shop.land().failure or "")
+
+
+def test_a_lake_of_before_slots_were_noted_goes_on(shop: Shop) -> None:
+    shop.land()
+    path = shop.lake.objects("_batches/people")[0]
+    manifest = (shop.lake.get(path) or b"").replace(f', "slot": "s_{shop.database}"'.encode(), b"")
+    shop.lake.put(path, manifest)
+    shop.lake.delete(shop.lake.objects(cdc.CONFIRMED))
+    shop.execute("INSERT INTO people VALUES (3, 'Cy', 1)")
+    assert shop.land().failure is None
+    assert [row[1] for row in shop.told(1)] == ["3"]
+
+
+def test_a_slot_is_of_one_source_of_one_lake(shop: Shop) -> None:
+    made = configured(shop.settings(slot=""), "people")
+    elsewhere = Lake(str(shop.root / "elsewhere"), {}, 4)
+    names = [made.placed(*place, "").lane for place in (
+        ("pe-ople", shop.lake), ("pe_ople", shop.lake), ("pe_ople", elsewhere), ("p" * 80, shop.lake)
+    )]  # fmt: skip
+    assert len(set(names)) == 4
+    assert all(len(name.removeprefix("slot ")) <= 63 for name in names)
+    shop.land(slot="")
+    shop.execute("INSERT INTO people VALUES (3, 'Cy', 1)")
+    shutil.move(shop.root / "lake", shop.root / "moved")
+    (shop.root / "lake").symlink_to(shop.root / "moved")
+    assert shop.land(slot="").failure is None
+    assert [row[1] for row in shop.told(1)] == ["3"]
+
+
+def test_a_rehearsal_makes_and_moves_no_slot(shop: Shop) -> None:
+    request = RunRequest()
+    found = preview(shop.settings(), request, rules={})
+    assert (found.sources[0].rehearsed.landed, slots(shop)) == (2, [])
+    shop.land()
+    shop.execute("INSERT INTO other VALUES (1)")
+    before = shop.lake.objects(cdc.CONFIRMED)
+    preview(shop.settings(), request, rules={})
+    assert before and shop.lake.objects(cdc.CONFIRMED) == before
+
+
+def test_a_relation_in_capitals_is_found_by_its_name(shop: Shop) -> None:
+    shop.execute(
+        'CREATE TABLE "Guests" (id int PRIMARY KEY, name text, spent numeric)',
+        "CREATE TABLE guests (x int)",
+        'ALTER PUBLICATION customer360 ADD TABLE "Guests"',
+        """INSERT INTO "Guests" VALUES (1, 'Ada')""",
+    )
+    assert shop.land(relation="public.Guests").failure is None
+    shop.execute('UPDATE "Guests" SET id = 9')
+    shop.land(relation="public.Guests")
+    assert shop.told(1) == [("delete", "1", None, True), ("update", "9", "Ada", False)]
+
+
+def test_a_replica_identity_that_does_not_tell_the_key_is_said(shop: Shop) -> None:
+    shop.execute("ALTER TABLE people ALTER name SET NOT NULL", "CREATE UNIQUE INDEX u ON people (name)",
+                 "ALTER TABLE people REPLICA IDENTITY USING INDEX u")  # fmt: skip
+    assert "ALTER TABLE public.people REPLICA IDENTITY DEFAULT" in (shop.land().failure or "")
+    shop.execute("ALTER TABLE people DROP CONSTRAINT people_pkey")
+    assert shop.land().failure is None  # its key is that of the index
+    shop.execute("UPDATE people SET name = 'Eve' WHERE id = 1")
+    shop.land()
+    assert [(row[0], row[2]) for row in shop.told(1)] == [("delete", "Ada"), ("update", "Eve")]
+
+
+def test_a_relation_without_a_key_is_said_unless_all_is_told(shop: Shop) -> None:
+    shop.execute("ALTER TABLE people DROP CONSTRAINT people_pkey")
+    assert "has no primary key" in (shop.land().failure or "")
+    shop.execute("ALTER TABLE people REPLICA IDENTITY FULL")
+    shop.land()
+    shop.execute("UPDATE people SET id = 9 WHERE id = 1")
+    shop.land()
+    assert [row[:2] for row in shop.told(1)] == [("delete", "1"), ("update", "9")]
+
+
+def test_what_piles_up_is_said_while_a_batch_waits(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    waits_with(shop, 3)
+    monkeypatch.setattr(cdc, "PILED_UP", 0)
+    monkeypatch.setattr(telemetry.log, "warning", lambda text, *_: said.append(text))
+    with unread():
+        shop.land()
+    assert any("MiB of its log for slot" in text for text in said)
+
+
+def test_a_null_before_is_no_value_that_was_not_sent(shop: Shop) -> None:
+    shop.execute("ALTER TABLE people REPLICA IDENTITY FULL", "INSERT INTO people VALUES (3, NULL, NULL)")
+    shop.land()
+    shop.execute("UPDATE people SET name = 'Cy' WHERE id = 3")
+    shop.land()
+    assert shop.rows()["CHANGED"].to_list()[-1] == '["name"]'
+
+
+def test_a_batch_is_dropped_to_be_read_again_only_where_the_source_goes_back(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cdc.Cdc, "rereads", "newest")  # as streams and APIs
+    for number in range(2):
+        shop.land()
+        shop.execute(f"INSERT INTO people VALUES ({10 + number}, 'x', 1)")
+    shop.land()
+    with pytest.raises(SourceError, match="goes on where batch 3 ended; drop batch 3 and those before it first"):
+        drop(shop.lake, shop.settings(), "people", 2)
+    assert drop(shop.lake, shop.settings(), "people", 3) == 1
+    assert drop(shop.lake, shop.settings(), "people", 2) == 1

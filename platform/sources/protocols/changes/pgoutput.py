@@ -33,6 +33,8 @@ class Change:
     transaction: int
     new: Values | None = None
     old: Values | None = None
+    is_old_whole: bool = False  # a null in ``old`` is a null, not a column that was not sent
+    unsent: tuple[str, ...] = ()
 
 
 @dataclass
@@ -54,8 +56,7 @@ class Decoder:
         """What one message says.
 
         Raises:
-            SourceError: a value was not sent, as it did not change, and nothing else tells it; or the message is of no
-                known form.
+            SourceError: the message is of no known form.
         """
         kind, at = message[:1], _Reader(message, 1)
         match kind:
@@ -75,11 +76,12 @@ class Decoder:
                 old = at.row(relation, None) if (mark := at.byte()) in b"KO" else None
                 if mark in b"KO":
                     at.byte()
-                yield self._change("update", relation, new=at.row(relation, old), old=old)
+                new = at.row(relation, old)
+                yield self._change("update", relation, new, old, mark == b"O")
             case b"D":
                 relation = self._relation(at.uint32())
-                at.byte()
-                yield self._change("delete", relation, old=at.row(relation, None))
+                mark = at.byte()
+                yield self._change("delete", relation, old=at.row(relation, None), is_old_whole=mark == b"O")
             case b"T":
                 count = at.uint32()
                 at.byte()
@@ -101,8 +103,12 @@ class Decoder:
         relation: _Relation,
         new: Values | None = None,
         old: Values | None = None,
+        is_old_whole: bool = False,
     ) -> Change:
-        return Change(kind, relation.name, self.lsn, self.committed_at, self.transaction, new, old)
+        unsent = () if new is None else tuple(name for name in relation.columns if name not in new)
+        return Change(
+            kind, relation.name, self.lsn, self.committed_at, self.transaction, new, old, is_old_whole, unsent
+        )
 
 
 @dataclass
@@ -149,7 +155,7 @@ class _Reader:
         return name
 
     def row(self, relation: _Relation, old: Values | None) -> Values:
-        """The values of a row; one that was not sent is that of ``old``."""
+        """The values of a row; one that was not sent is that of ``old``, or is left out."""
         count, found = self.uint16(), dict[str, str | None]()
         for name in relation.columns[:count]:
             match self.byte():
@@ -160,10 +166,7 @@ class _Reader:
                 case b"u" if old is not None and old.get(name) is not None:
                     found[name] = old[name]
                 case b"u":
-                    raise SourceError(
-                        f"{name} of {relation.name} is large, did not change and was not sent: "
-                        f"ALTER TABLE {relation.name} REPLICA IDENTITY FULL"
-                    )
+                    continue
                 case other:
                     raise SourceError(f"pgoutput: a value of kind {other!r} is not known")
         return found
