@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -159,25 +160,38 @@ def only_heartbeats() -> Iterator[None]:
 
 class Repeats(logging.Filter):
     """Lets a line pass that was not written for a while, and counts the others of its kind: those of one level and
-    wording, whatever values are filled in."""
+    first line of wording, whatever values are filled in, with one kind of exception from one place."""
 
     def __init__(self, seconds: float = SPARING_SECONDS) -> None:
         super().__init__()
         self._seconds = seconds
-        self._told: dict[tuple[int, str], tuple[float, int]] = {}  # when the last was written, and how many were not
+        self._told: dict[tuple[object, ...], tuple[float, int]] = {}  # when the last was written, how many were not
 
     def filter(self, record: logging.LogRecord) -> bool:
-        kind, now = (record.levelno, str(record.msg)), time.monotonic()
+        kind, now = _kind_of(record), time.monotonic()
         since, count = self._told.get(kind, (float("-inf"), 0))
         if now - since < self._seconds:
             self._told[kind] = since, count + 1
             return False
+        more = f" ({count:,} more of these in between)" if count else ""
+        self._told.pop(kind, None)
         if len(self._told) >= _MOST_KINDS:
+            others = sum(untold for _, untold in self._told.values())
+            more += f" ({others:,} more of other kinds before)" if others else ""
             self._told.clear()
         self._told[kind] = now, 0
-        if count:
-            record.msg, record.args = f"{record.getMessage()} ({count:,} more of these in between)", ()
+        if more:
+            record.msg, record.args = f"{record.getMessage().rstrip()}{more}", ()
         return True
+
+
+def _kind_of(record: logging.LogRecord) -> tuple[object, ...]:
+    fault = record.exc_info[1] if record.exc_info else None
+    place = None
+    if fault is not None and fault.__traceback__ is not None:
+        *_, (frame, line) = traceback.walk_tb(fault.__traceback__)
+        place = frame.f_code.co_filename, line
+    return record.levelno, str(record.msg).partition("\n")[0], type(fault), place
 
 
 def spare_the_log() -> None:

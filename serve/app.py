@@ -6,6 +6,7 @@ that start it. Annotations are evaluated (no `from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -246,8 +247,14 @@ def _placed(configured: Settings) -> Settings:
     def absolute(place: str) -> str:
         return place if "://" in place else str(Path(place).absolute())
 
+    def tracked(uri: str) -> str:
+        """Behind three slashes stands a file."""
+        found = re.fullmatch(r"(sqlite(?:\+\w+)?:///)((?!:memory:).+)", uri)
+        return found[1] + absolute(found[2]) if found else uri
+
     return configured.model_copy(
         update={
+            "models": configured.models.model_copy(update={"tracking_uri": tracked(configured.models.tracking_uri)}),
             "state": absolute(configured.state),
             "landing": absolute(configured.landing),
             "lake": configured.lake.model_copy(update={"root": absolute(configured.lake.root)}),

@@ -33,6 +33,7 @@ HEALTH = "/healthz"
 OPEN = (HEALTH, "/docs", "/openapi.json")  # say nothing of anybody
 # tags of the endpoints that a key may be bound to
 SCOPES = ("profile", "recommendations", "scores", "identity", "rights")
+CROWDED = "too many requests at once"
 BODY_SECONDS = 10.0  # for the next piece of a body
 PIECES = 3  # of as many seconds for all of it
 PROMPT_SECONDS = 1.0  # after which a body that is not whole is late
@@ -124,7 +125,7 @@ class Gate:
         """Raises what keeps a request out."""
         headers, path = Headers(scope=scope), _own_path(scope)
         if path != HEALTH and self._at_once > self._most_at_once:
-            raise HTTPException(503, "too many requests at once", {"Retry-After": "1"})
+            raise HTTPException(503, CROWDED, {"Retry-After": "1"})
         if path not in OPEN and marks.stands(self._state):
             raise HTTPException(503, marks.UNDER_WAY, {"Retry-After": "60"})
         if path.startswith(GUARDED):
@@ -224,9 +225,11 @@ def _own_path(scope: Scope) -> str:
 
 def place_of(fault: Exception) -> str:
     """Kind and place of a fault, without its words, which may hold data; those of a lake or of settings name tables,
-    files and keys.
+    files and keys, and those of the gate nothing.
     """
     frames = traceback.extract_tb(fault.__traceback__)
     at = f" in {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     said = f": {fault}" if isinstance(fault, LakeError | ConfigError) else ""
+    if isinstance(fault, HTTPException) and fault.detail in (CROWDED, marks.UNDER_WAY):
+        said = f": {fault.detail}"
     return f"{type(fault).__name__}{at}{said}"

@@ -96,7 +96,17 @@ def score(transactions: Transactions, as_of: date, horizon_days: int) -> Scores:
             "clv_high": estimate.high,
         }
     )
+    _require_finite(table)
     return Scores(table, (*notes, *reasons))
+
+
+def _require_finite(table: pl.DataFrame) -> None:
+    wrong = [c for c in table.columns[1:] if not table[c].is_finite().fill_null(False).all()]
+    if wrong:
+        raise ModelError(
+            f"the scores of the file are no numbers ({', '.join(wrong)}): nothing is written; try another --horizon "
+            "or --as-of"
+        )
 
 
 def _told(found: pl.DataFrame, past: pl.LazyFrame) -> list[str]:
@@ -268,7 +278,7 @@ def _inner_split(past: pl.LazyFrame, first: date, as_of: date, horizon: int) -> 
     if not (outcomes.any() and not outcomes.all() and 0 < churned.mean() < 1 and revenue.sum() > 0):
         return Weights(), [f"no inner split: all customers did the same around {at}; models taken unjudged"]
     fitted, everybody = _fitted(examples, horizon), (np.ones(frame.height, bool), np.zeros(frame.height, bool))
-    worst = float(np.quantile(revenue, JUDGED))
+    worst = _worst(revenue)
     tried = {weight: _blend(fitted, frame, everybody, at, Weights(weight, weight)) for weight in WEIGHTS}
 
     def log_loss(weight: float) -> float:
@@ -286,10 +296,19 @@ def _inner_split(past: pl.LazyFrame, first: date, as_of: date, horizon: int) -> 
     return weights, _verdict(at, weights, log_loss, error, final, churned, revenue, frame.height)
 
 
+def _worst(revenue: Array) -> float:
+    """The revenue that few customers exceed; where few buy at all, of those who do."""
+    worst = float(np.quantile(revenue, JUDGED))
+    return worst if worst > 0 else float(np.quantile(revenue[revenue > 0], JUDGED))
+
+
 def _balanced(loss: Callable[[float], float]) -> float:
     """Mean of the weights tried, each counting by how near its loss is to the least: no loss decides by a hair."""
     losses = np.array([loss(weight) for weight in WEIGHTS])
-    share = np.exp(-(losses / losses.min() - 1.0) / SAME)
+    if losses.min() > 0:
+        share = np.exp(-(losses / losses.min() - 1.0) / SAME)
+    else:
+        share = (losses == losses.min()).astype(np.float64)
     return float(np.average(WEIGHTS, weights=share))
 
 

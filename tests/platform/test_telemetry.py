@@ -134,6 +134,40 @@ def test_a_line_that_callers_cause_is_written_once_a_while_with_how_many_there_w
     assert len(caplog.records) == 6
 
 
+def test_a_fault_of_another_kind_or_place_is_no_repeat_of_one_of_the_same_wording(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = logging.getLogger("tests.faults")
+    log.addFilter(telemetry.Repeats())
+
+    def fail(*faults: Exception) -> None:
+        for fault in faults:
+            try:
+                raise fault
+            except Exception as raised:
+                log.error("an application failed\n", exc_info=raised)
+
+    fail(ValueError("one"), KeyError("two"), ValueError("three"))
+    with pytest.raises(ZeroDivisionError) as elsewhere:
+        _ = 1 // 0
+    log.error("an application failed\n", exc_info=elsewhere.value)
+    log.error("an application failed\nof task 1")
+    log.error("an application failed\nof task 2")
+    kinds = [record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else "" for record in caplog.records]
+    assert kinds == ["ValueError", "KeyError", "ZeroDivisionError", ""]
+
+
+def test_what_was_counted_is_told_before_it_is_forgotten(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telemetry, "_MOST_KINDS", 3)
+    log = logging.getLogger("tests.forgetting")
+    log.addFilter(telemetry.Repeats())
+    for wording in ("hot", "hot", "hot", "a", "b", "b", "c"):
+        log.error(wording)
+    assert [record.getMessage() for record in caplog.records] == ["hot", "a", "b", "c (3 more of other kinds before)"]
+
+
 def test_the_log_follows_the_standard_error(fresh_log: None, capsys: pytest.CaptureFixture[str]) -> None:
     first = io.StringIO()
     with contextlib.redirect_stderr(first):

@@ -172,6 +172,16 @@ def test_replicas_are_told_no_place_that_depends_on_where_they_run(
     assert placed.rules == {"identity": str(tmp_path / "configs/rules/identity.yaml")}
     remote = given.model_copy(update={"lake": given.lake.model_copy(update={"root": "s3://bucket/lake"})})
     assert application._placed(remote).lake.root == "s3://bucket/lake"
+    for uri, wanted in {
+        "": "",
+        "sqlite:///mlflow.db": f"sqlite:///{tmp_path}/mlflow.db",
+        "sqlite+pysqlite:///runs/m.db?timeout=9": f"sqlite+pysqlite:///{tmp_path}/runs/m.db?timeout=9",
+        "sqlite:////srv/mlflow.db": "sqlite:////srv/mlflow.db",
+        "sqlite:///:memory:": "sqlite:///:memory:",
+        "https://mlflow.example": "https://mlflow.example",
+    }.items():
+        models = given.models.model_copy(update={"tracking_uri": uri})
+        assert application._placed(given.model_copy(update={"models": models})).models.tracking_uri == wanted
 
 
 def test_whoever_asks_waits_for_no_thread() -> None:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import pytest
 from starlette.testclient import TestClient
 
-from customer360.platform import access, audit
+from customer360.platform import access, audit, telemetry
 from customer360.platform.backup import marks
 from customer360.platform.errors import LakeError, ModelError
 from customer360.platform.settings import ServeSettings, Settings
@@ -344,6 +344,22 @@ def test_no_answer_leads_to_the_host_that_the_caller_says(client: Any, path: str
 def test_a_refused_method_names_all_that_the_path_has(client: Any) -> None:
     assert client("steward").delete("/v1/rights").headers["allow"] == "GET, POST"
     assert client("reader").put("/v1/people/p_ann").headers["allow"] == "GET"
+
+
+def test_the_log_says_why_nobody_is_answered_while_a_restore_has_not_ended(
+    own_shop: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    own_shop.publish()
+    client = TestClient(build_app(Settings(state=str(own_shop.state))))
+    (own_shop.state / marks.MARK).write_bytes(b"{")
+    log = logging.getLogger(f"{telemetry.log.name}.answers")
+    log.filters.clear()
+    log.addHandler(caplog.handler)
+    try:
+        client.get("/v1/people/p_ann")
+    finally:
+        log.removeHandler(caplog.handler)
+    assert any(marks.UNDER_WAY in record.getMessage() for record in caplog.records)
 
 
 def test_while_a_restore_has_not_ended_a_running_server_tells_of_nobody(own_shop: Any) -> None:

@@ -217,7 +217,36 @@ def test_no_amount_moves_what_the_others_are_worth_by_a_hundredth(kind: str) -> 
             assert others["clv_now"].sum() == pytest.approx(others["clv"].sum(), rel=0.01), (row, times)
 
 
-@pytest.mark.parametrize(("losses", "between"), [((1, 1, 1), (0.45, 0.55)), ((1, 1.5, 2), (0.99, 1)), ((2, 1.5, 1), (0, 0.01)), ((1, 1.0001, 1.2), (0.7, 0.8))])  # fmt: skip  # noqa: E501
+@pytest.mark.parametrize(("losses", "between"), [((1, 1, 1), (0.45, 0.55)), ((1, 1.5, 2), (0.99, 1)), ((2, 1.5, 1), (0, 0.01)), ((1, 1.0001, 1.2), (0.7, 0.8)), ((0, 0, 0), (0.5, 0.5)), ((1, 0, 0), (0.25, 0.25))])  # fmt: skip  # noqa: E501
 def test_no_loss_decides_by_a_hair(losses: tuple[float, ...], between: tuple[float, float]) -> None:
     found = file_scores._balanced(dict(zip(file_scores.WEIGHTS, losses, strict=True)).__getitem__)
     assert between[0] <= found <= between[1]
+
+
+def test_where_hardly_anybody_buys_errors_are_bounded_by_the_revenue_of_those_who_do() -> None:
+    rare = np.zeros(1000)
+    rare[:10] = np.arange(1.0, 11.0)
+    assert file_scores._worst(rare) == pytest.approx(9.82)
+    assert file_scores._worst(np.arange(1.0, 101.0)) == pytest.approx(98.02)
+
+
+def test_rare_buyers_are_scored_with_numbers() -> None:
+    """One in fifty of those who bought last year buys again within a week."""
+    rng = np.random.default_rng(3)
+    days_of = [rng.choice(700, size=1 + (person % 8 == 0) * 6, replace=False) for person in range(900)]
+    lines = pl.DataFrame(
+        {
+            "customer": [str(person) for person, on in enumerate(days_of) for _ in on],
+            "at": [AS_OF - timedelta(days=1 + int(day)) for on in days_of for day in on],
+            "amount": np.round(rng.lognormal(3.0, 0.4, sum(map(len, days_of))), 2),
+        }
+    ).with_columns(pl.col("at").cast(pl.Datetime("us")))
+    scored = file_scores.score(Transactions(lines, (), pl.String()), AS_OF, 7)
+    assert any("inner split: " in note and "judged on" in note for note in scored.notes)
+    assert scored.table.select(pl.all().exclude("customer_id").is_finite().all()).row(0) == (True,) * 4
+
+
+def test_scores_that_are_no_numbers_are_refused() -> None:
+    table = pl.DataFrame({"customer_id": ["a"], "p_churn": [0.5], "clv": [float("nan")]})
+    with pytest.raises(ModelError, match="clv"):
+        file_scores._require_finite(table)
