@@ -23,8 +23,6 @@ from customer360.platform.sources.expressions.sql import Fault, Tree
 from customer360.platform.sources.formats.records import POSITION
 from customer360.platform.sources.values import Reading, Said
 
-CHOOSING = {"min", "max", "greatest", "least", "first", "last", "any_value", "median", "mode", "quantile_disc",
-            "quantile_cont", "nullif", "ifnull", "if"}  # fmt: skip
 ARITHMETIC = {"+", "-", "*", "/", "//", "%", "**", "^"}
 READ_AS = {
     "number": tables.Float(nullable=True),
@@ -76,6 +74,7 @@ class Scope:
         self.keys: dict[str, str] = {}  # alias of a group's key by its text
         self.target = ""
         self._made: dict[Any, str] = {}
+        self.times_read: dict[str, str] = {}  # alias of the text that times were read from, by their SQL
 
     # ---- columns ------------------------------------------------------------------------------------------------
 
@@ -144,9 +143,11 @@ class Scope:
                 found = pl.select(pl.when(bad).then(spoiled).otherwise(_as_text(found))).to_series()
             self._made[key] = self._kept(found, self.read[alias])
         made = self._made[key]
-        if self.frame[made].dtype != pl.String:
-            return sql.column(made)
-        return sql.parsed(f"CAST({made} AS {SQL_TYPES[kind]})")
+        is_whole = self.frame[made].dtype != pl.String
+        values = sql.column(made) if is_whole else sql.parsed(f"CAST({made} AS {SQL_TYPES[kind]})")
+        if is_time:
+            self.times_read[sql.written(values)] = alias
+        return values
 
     def _contract_values(self, text: pl.Series, name: str, kind: str) -> tuple[pl.Series, pl.Series]:
         """Texts, null where they stand for nothing, and what they are read as, each distinct one once."""
@@ -194,11 +195,11 @@ class Scope:
     def over(self, tree: Tree, target: str, want: str) -> Tree:
         """As `rewritten`, for a contract column: times are read as that column's."""
         self.target = target
-        return self.rewritten(tree, want)
+        return self.rewritten(zones.decided(tree, want or "clock" * zones.is_placed(tree)), want)
 
     def truth(self, tree: Tree) -> Tree:
         """A condition over the columns of the scope."""
-        return self._truth(self.rewritten(tree))
+        return self._truth(self.rewritten(zones.decided(tree, "")))
 
     def rewritten(self, tree: Tree, want: str = "", hidden: frozenset[str] = frozenset()) -> Tree:
         """A tree over the columns of the scope, in which texts are read as what they meet; ``want`` is the kind that
@@ -275,7 +276,7 @@ class Scope:
             if kind == "text" and want and _get(tree, place).get("class") != "CONSTANT":
                 _put(tree, place, self.as_read(_get(tree, place), want))
             elif kind not in ("text", "null") and not want and "text" in kinds.values():
-                _put(tree, place, _cast_to_text(_get(tree, place)))
+                _put(tree, place, sql.as_text(_get(tree, place)))
         return tree
 
     def _case(self, tree: Tree, want: str, hidden: frozenset[str]) -> Tree:
@@ -324,23 +325,29 @@ class Scope:
         if name in ("unnest", "unpivot_list"):
             raise Fault("unnest makes several rows of one; say `explode: COLUMN` for that")
         is_moved = want == "time" and name in ("+", "-")  # a moment by some hours
-        asked = want if name in CHOOSING or is_moved else "number" if name in ARITHMETIC else ""
+        asked = want if name in zones.CHOOSING or is_moved else "number" if name in ARITHMETIC else ""
         found = {k: self._held(v, hidden) if k != "arguments" else v for k, v in tree.items()}
         arguments = [self.rewritten(a["expression"], asked, hidden) for a in tree["arguments"]]
-        if zones.is_placed(tree) and self._is_text(arguments[1]):
-            return self._placed(*arguments, as_instant=want == "time")
+        if zones.is_placed(tree):
+            return zones.placed(self, tree, *arguments)
         found["arguments"] = [{**a, "expression": e} for a, e in zip(tree["arguments"], arguments, strict=True)]
-        return self._fitting(found, want if name in CHOOSING else "")
+        return self._fitting(found, want if name in zones.CHOOSING else "")
 
-    def _placed(self, zone: Tree, text: Tree, *, as_instant: bool) -> Tree:
+    def instants_and_clocks(self, text: Tree) -> tuple[str, str]:
+        """Aliases of the times without an offset among the texts of a rewritten tree, and of the instants."""
         sql.require_rows(text, "time")
-        alias = self.kept(text)
+        alias = self.times_read.get(sql.written(text)) or self.kept(text)
         local, instant = ((alias, self.target, kind) for kind in ("local", "instant"))
         if local not in self._made:
             found = zones.told(self.frame[alias], self.target or sql.written(text), self.reading, self.said)
             for key, column in zip((local, instant), found, strict=True):
                 self._made[key] = self._kept(column, self.read[alias])
-        return zones.placed(zone, self._made[local], self._made[instant], as_instant=as_instant)
+        return self._made[local], self._made[instant]
+
+    def exact_type(self, tree: Tree) -> str:
+        """DuckDB's name of the type of a rewritten tree. Raises Fault."""
+        self._type(tree)
+        return sql.type_of(self.frame.select(self.used(tree) or ["row"]).head(0), sql.written(tree))
 
     def _fitting(self, tree: Tree, want: str) -> Tree:
         """A call whose arguments are texts, or what the function takes instead of texts."""
@@ -411,10 +418,6 @@ class Absent(Fault):
     def __init__(self, name: str, near: list[str]) -> None:
         self.name, self.hint = name, f"; did you mean {', '.join(near)}?" if near else ""
         super().__init__(f"there is no column {name}{self.hint}")
-
-
-def _cast_to_text(tree: Tree) -> Tree:
-    return sql.parsed(f"CAST({sql.written(tree)} AS VARCHAR)")
 
 
 def written_numbers(found: pl.Series) -> pl.Series:

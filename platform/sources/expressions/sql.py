@@ -26,6 +26,7 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "python_enable_replacements": False,
     "ieee_floating_point_ops": False,  # a number divided by nothing is a fault of its row, not infinite
 }
+# `located`: the instant when the clocks of a zone show a time; the earlier one where they show it twice.
 # Common parts of an expression are moved out of TRY, where they fail for all rows.
 SETTINGS = """
 SET TimeZone = 'UTC';
@@ -34,6 +35,11 @@ CREATE MACRO initcap(t) AS list_reduce(list_transform(string_split(lower(t), ' '
     lambda w: upper(w[1]) || w[2:]), lambda a, b: a || ' ' || b);
 CREATE MACRO regexp_like(t, p) AS regexp_matches(t, p);
 CREATE MACRO log1p(x) AS ln(1 + x);
+CREATE MACRO clock_lead(z, moment) AS timezone(z, moment) - timezone('UTC', moment);
+CREATE MACRO earlier(z, clock, moment) AS CASE WHEN moment < timezone(z, clock) AND timezone(z, moment) = clock
+    THEN moment ELSE timezone(z, clock) END;
+CREATE MACRO located(z, clock) AS
+    earlier(z, clock, timezone('UTC', clock - clock_lead(z, timezone(z, clock) - INTERVAL 1 DAY)));
 SET lock_configuration = true;
 """
 RECORDS = "records"
@@ -146,6 +152,11 @@ def _envelope() -> str:
 
 def _scalar(query: str, value: str) -> str:
     return str(_connection().execute(query, [value]).fetchall()[0][0])
+
+
+def as_text(tree: Tree) -> Tree:
+    """A tree of the same values as text."""
+    return parsed(f"CAST({written(tree)} AS VARCHAR)")
 
 
 def column(name: str) -> Tree:

@@ -329,7 +329,7 @@ class Mapping:
                 continue
             tree = sql.parsed(text)
             scope = Scope(_needed(records, [tree]), reading)
-            made[text] = scope.results({"v": scope.rewritten(tree)})["v"].values
+            made[text] = scope.results({"v": scope.over(tree, "", "")})["v"].values
         return pl.DataFrame(made)
 
     def _grouped(
@@ -405,7 +405,7 @@ def _keys(scope: Scope, group_by: tuple[str, ...]) -> dict[str, str]:
     """Aliases of the keys of groups, by their text over the columns of the scope."""
     found = {}
     for text in group_by:
-        tree = scope.rewritten(sql.column(text) if text in scope.columns else sql.parsed(text))
+        tree = scope.over(sql.column(text) if text in scope.columns else sql.parsed(text), "", "")
         found[sql.written(tree)] = scope.kept(tree)
     return found
 

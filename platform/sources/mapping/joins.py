@@ -136,7 +136,7 @@ def with_columns(
 
 def _keys(rows: pl.DataFrame, expressions: list[str], columns: list[str]) -> pl.DataFrame:
     scope = Scope(rows.select(POSITION, *columns))  # a key may be a constant
-    trees = {f"k{i}": scope.rewritten(sql.parsed(text)) for i, text in enumerate(expressions)}
+    trees = {f"k{i}": scope.over(sql.parsed(text), "", "") for i, text in enumerate(expressions)}
     found = scope.results(trees)
     return pl.DataFrame([values.identifiers(r.values.cast(pl.String, strict=False)).alias(n) for n, r in found.items()])
 

@@ -17,7 +17,9 @@ from customer360.platform.tables import Date, String, Table, Timestamp
 WINTER, SUMMER = datetime(2026, 1, 10, 21, 0, tzinfo=UTC), datetime(2026, 7, 10, 21, 0, tzinfo=UTC)
 
 
-def read(registries: None, expression: str, own: str | None = None, **columns: list[str | None]) -> list[Any]:
+def read(
+    registries: None, expression: str, own: str | None = None, **columns: list[str | None] | pl.Series
+) -> list[Any]:
     class Till(Table, table="bronze.t_till", key=("TILL_ID",)):
         """One row per sale of a till."""
 
@@ -26,7 +28,7 @@ def read(registries: None, expression: str, own: str | None = None, **columns: l
         SOLD_ON = Date(nullable=True)
 
     height = len(next(iter(columns.values())))
-    texts = {name: pl.Series(held, dtype=pl.String) for name, held in columns.items()}
+    texts = {n: c if isinstance(c, pl.Series) else pl.Series(c, dtype=pl.String) for n, c in columns.items()}
     records = pl.DataFrame({POSITION: range(height), **texts})
     target = "SOLD_ON" if expression.startswith("DATE ") else "SOLD_AT"
     mapping = Mapping({target: expression.removeprefix("DATE ")})
@@ -84,3 +86,83 @@ def test_what_names_no_place_or_no_time_is_refused_alone(registries: None) -> No
     sold: list[str | None] = ["2026-01-10 16:00:00", "2026-01-10 16:00:00", "never"]
     zone: list[str | None] = ["America/New_York", "Eastern Time (US & Canada)", "America/New_York"]
     assert read(registries, "sold AT TIME ZONE zone", sold=sold, zone=zone) == [WINTER, None, None]
+
+
+def at(hour: int, minute: int = 0, day: int = 10, month: int = 7) -> datetime:
+    return datetime(2026, month, day, hour, minute, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("expression", "sold", "expected"),
+    [
+        # an instant stays one where an instant is wanted, and is a clock of the place elsewhere
+        ("sold AT TIME ZONE 'UTC' AT TIME ZONE 'Europe/Berlin'", "2026-07-10 14:00:00", at(14)),
+        ("DATE sold AT TIME ZONE 'UTC' AT TIME ZONE 'Europe/Berlin'", "2026-07-10 23:00:00", date(2026, 7, 11)),
+        ("DATE CAST(sold AT TIME ZONE 'UTC' AT TIME ZONE 'Europe/Berlin' AS DATE)", "2026-07-10 23:00",
+         date(2026, 7, 11)),
+        ("CAST(sold AT TIME ZONE 'Europe/Berlin' AS TIMESTAMPTZ)", "2026-07-10 14:00:00", at(12)),
+        ("to_timestamp(epoch(sold AT TIME ZONE 'Europe/Berlin'))", "2026-07-10 14:00:00", at(12)),
+        ("to_timestamp(date_part('epoch', sold AT TIME ZONE 'Europe/Berlin'))", "2026-07-10 14:00:00", at(12)),
+        (
+            "CASE WHEN sold AT TIME ZONE 'Europe/Berlin' = '2026-07-10 12:00:00Z' THEN '2026-01-01' END",
+            "2026-07-10 14:00:00",
+            at(0, day=1, month=1),
+        ),
+        (
+            "TIMESTAMP '2026-07-10' + INTERVAL (hour(sold AT TIME ZONE 'Europe/Berlin')) HOUR",
+            "2026-07-10T12:00:00Z",
+            at(14),
+        ),
+        (
+            "TIMESTAMP '2026-07-10' + to_minutes(date_diff('minute', TIMESTAMPTZ '2026-07-10 10:00:00Z', "
+            "sold AT TIME ZONE 'Europe/Berlin'))",
+            "2026-07-10 14:00:00",
+            at(2),
+        ),
+        ("CAST(strftime(sold AT TIME ZONE 'Europe/Berlin', '%Y-%m-%d %H:%M') AS TIMESTAMP)", "2026-07-10T12:00Z",
+         at(14)),
+        ("DATE (sold AT TIME ZONE 'Europe/Berlin') - INTERVAL 4 HOUR", "2026-07-10T23:30:00Z", date(2026, 7, 10)),
+        # a sum of a text without an offset is a clock, too
+        ("(sold + INTERVAL 2 HOUR) AT TIME ZONE 'Europe/Berlin'", "2026-07-10 12:00:00", at(12)),
+        ("(sold + INTERVAL 2 HOUR) AT TIME ZONE 'Europe/Berlin'", "2026-07-10", at(0)),
+        ("(sold - INTERVAL 2 HOUR) AT TIME ZONE 'Europe/Berlin'", "2026-07-10T12:00:00Z", at(10)),
+        # clocks that show a time twice mean the earlier; those that leave it out, the hour after
+        ("sold AT TIME ZONE 'Europe/Berlin'", "2026-10-25 02:30:00", at(0, 30, 25, 10)),
+        ("sold AT TIME ZONE 'Europe/Berlin'", "2026-10-25 03:30:00", at(2, 30, 25, 10)),
+        ("sold AT TIME ZONE 'Europe/Berlin'", "2026-03-29 02:30:00", at(1, 30, 29, 3)),
+        ("sold AT TIME ZONE 'Australia/Lord_Howe'", "2026-04-05 01:45:00", at(14, 45, 4, 4)),
+    ],
+)  # fmt: skip
+def test_what_surrounds_it_decides(registries: None, expression: str, sold: str, expected: Any) -> None:
+    assert read(registries, expression, sold=[sold]) == [expected]
+
+
+@pytest.mark.parametrize("zone", ["UTC", None])
+def test_typed_times_are_read_as_texts_are(registries: None, zone: str | None) -> None:
+    typed = pl.Series([datetime(2026, 7, 10, 14)], dtype=pl.Datetime("us", zone))
+    wanted = at(14) if zone else at(12)
+    assert read(registries, "sold AT TIME ZONE 'Europe/Berlin'", sold=typed) == [wanted]
+    late = pl.Series([datetime(2026, 7, 10, 23)], dtype=pl.Datetime("us", zone))
+    assert read(registries, "DATE sold AT TIME ZONE 'Europe/Berlin'", sold=late) == [date(2026, 7, 11 if zone else 10)]
+
+
+@pytest.mark.parametrize(
+    ("expression", "told"),
+    [
+        ("sold AT TIME ZONE 'Europe/Berln'", "Europe/Berlin"),
+        ("sold AT TIME ZONE CASE sold WHEN 'a' THEN 'Europe/Rome' ELSE 'Europe/Rom' END", "Europe/Rome"),
+        ("CAST(sold AT TIME ZONE 'Europe/Berlin' AS TIMESTAMP)", "CAST(… AS TIMESTAMPTZ)"),
+        ("CAST(sold AT TIME ZONE 'Europe/Berlin' AS VARCHAR)", "CAST(… AS TIMESTAMPTZ)"),
+        ("date_trunc('day', sold AT TIME ZONE 'Europe/Berlin')", "CAST(… AS TIMESTAMPTZ)"),
+        ("CASE WHEN sold AT TIME ZONE 'Europe/Berlin' > DATE '2026-01-01' THEN sold END", "CAST(… AS TIMESTAMPTZ)"),
+        ("date_trunc('hour', sold) AT TIME ZONE 'Europe/Berlin'", "CAST(… AS TIMESTAMP)"),
+    ],
+)
+def test_what_cannot_be_decided_is_a_fault(registries: None, expression: str, told: str) -> None:
+    class Till(Table, table="bronze.t_till", key=("SOLD_AT",)):
+        """One row per sale of a till."""
+
+        SOLD_AT = Timestamp(nullable=True)
+
+    (fault,) = Mapping({"SOLD_AT": expression}).faults(Till, ["sold"])
+    assert fault.startswith("SOLD_AT: ") and told in fault and "\n" not in fault
