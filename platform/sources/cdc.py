@@ -338,7 +338,7 @@ class Slot:
         lake = self.source._lake
         if lake and not self.source._looks:
             path = f"{self._notes}/{_number(lsn):016X}"
-            lake.put(path, b"", create=True)
+            lake.put(path, b"")
             lake.delete([older for older in lake.objects(self._notes) if older < path])
 
 

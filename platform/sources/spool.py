@@ -21,6 +21,9 @@ FOLDER = "_spool"
 class Shelf(Protocol):
     """What keeps objects by path: a lake, or `Unwritten`."""
 
+    @property
+    def root(self) -> str: ...
+
     def objects(self, prefix: str, *, after: str | None = None) -> list[str]: ...
     def get(self, path: str) -> bytes | None: ...
     def put(self, path: str, data: bytes) -> bool: ...
@@ -33,6 +36,10 @@ class Unwritten:
 
     lake: Lake
     _put: dict[str, bytes | None] = field(default_factory=dict)  # None: deleted
+
+    @property
+    def root(self) -> str:
+        return self.lake.root
 
     def objects(self, prefix: str, *, after: str | None = None) -> list[str]:
         mine = {p for p in self._put if p.startswith(f"{prefix.rstrip('/')}/") and p > (after or "")}
