@@ -4,6 +4,7 @@ once."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,20 @@ from pyarrow import parquet
 SMALLEST = 1_000_000  # of numbers that may tell somebody: seven digits
 _ROWS = 250_000  # that are looked at together
 _NUMBERS = ("INT32", "INT64", "FLOAT", "DOUBLE")
+_LISTS = (pa.ListArray, pa.LargeListArray, pa.FixedSizeListArray, pa.ListViewArray, pa.LargeListViewArray)
+_KINDS = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_fixed_size_binary,
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_decimal,
+    pa.types.is_temporal,
+    pa.types.is_boolean,
+    pa.types.is_null,
+)
 _PARTING = b"<" * 8  # in no value, and no blank
 _REPEATED = 6  # bytes a value, stored: fewer, and most values stand in a dictionary
 
@@ -26,6 +41,21 @@ def batches(data: bytes) -> Iterator[pa.RecordBatch]:
     if wanted:
         file = parquet.ParquetFile(source, metadata=plain.metadata, read_dictionary=sorted(repeated))
         yield from file.iter_batches(_ROWS, columns=wanted)
+        yield from _dictionaries(source, plain.metadata, repeated, wanted)
+
+
+def _dictionaries(
+    source: pa.BufferReader, metadata: parquet.FileMetaData, known: set[str], wanted: list[str]
+) -> Iterator[pa.RecordBatch]:
+    """One row of each group with the dictionaries, all of them, of texts that are read without: they may hold values
+    that no row has."""
+    for group in range(metadata.num_row_groups):
+        chunks = [metadata.row_group(group).column(at) for at in range(metadata.num_columns)]
+        paths = {c.path_in_schema for c in chunks if c.has_dictionary_page and c.physical_type == "BYTE_ARRAY"} - known
+        held = [name for name in wanted if any(path == name or path.startswith(f"{name}.") for path in paths)]
+        if held:
+            file = parquet.ParquetFile(source, metadata=metadata, read_dictionary=sorted(paths))
+            yield from islice(file.iter_batches(1, row_groups=[group], columns=held), 1)
 
 
 def outside(data: bytes) -> bytes:
@@ -62,7 +92,8 @@ def is_text(leaf: pa.Array) -> bool:
 
 def leaves(column: pa.Array) -> Iterator[pa.Array]:
     """What is within lists, structs, maps and dictionaries, each field by itself; a column that is not nested, itself.
-    Every value is in it at least once."""
+    Every value is in it at least once, a text or a decimal too long for Polars as a text. Raises TypeError for what is
+    of no known kind."""
     if isinstance(column, pa.ExtensionArray):
         yield from leaves(column.storage)
     elif isinstance(column, pa.DictionaryArray):
@@ -73,10 +104,16 @@ def leaves(column: pa.Array) -> Iterator[pa.Array]:
     elif isinstance(column, pa.MapArray):
         yield from leaves(column.keys)
         yield from leaves(column.items)
-    elif isinstance(column, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray):
+    elif isinstance(column, _LISTS):
         yield from leaves(column.values)
-    else:
+    elif pa.types.is_string_view(column.type) or pa.types.is_decimal256(column.type):
+        yield column.cast(pa.large_string())
+    elif pa.types.is_binary_view(column.type):
+        yield column.cast(pa.large_binary())
+    elif any(is_kind(column.type) for is_kind in _KINDS):
         yield column
+    else:
+        raise TypeError(f"a column of {column.type}")
 
 
 def _buffer(texts: pa.Array) -> bytes:

@@ -48,6 +48,22 @@ HOLDS: dict[str, tuple[Any, set[str]]] = {
     "a name in two fields that repeat": (pa.array([{"first": "Ann", "last": "Quorvexly"}] * MANY), {"name"}),
     "a name in a list": (pa.array([["Quorvexly", "Ann"]]), {"name"}),
     "a map": (pa.array([[("mail", "ann@x.test")]], pa.map_(pa.string(), pa.string())), {"e-mail"}),
+    "a view of a text": (pa.array(["b", "to ANN@X.TEST", "c"]).cast(pa.string_view()), {"e-mail"}),
+    "a view of a text in a struct": (
+        pa.StructArray.from_arrays([pa.array(["b", "ann@x.test", "c"]).cast(pa.string_view())], ["f"]),
+        {"e-mail"},
+    ),
+    "a view of a text in a list": (
+        pa.ListArray.from_arrays(
+            pa.array([0, 3], pa.int32()), pa.array(["b", "ann@x.test", "c"]).cast(pa.string_view())
+        ),
+        {"e-mail"},
+    ),
+    "a view of bytes": (pa.array([b"b", b"\xff ann@x.test", b"c"]).cast(pa.binary_view()), {"e-mail"}),
+    "a long decimal": (
+        pa.array([Decimal(1), Decimal("70012345"), Decimal(99999999)], pa.decimal256(50, 0)),
+        {"account"},
+    ),
     "bytes in a struct": (pa.array([{"raw": b"ann@x.test"}]), {"e-mail"}),
 }
 LACKS: dict[str, Any] = {
@@ -108,6 +124,31 @@ def test_what_is_compressed_is_not_looked_at_twice() -> None:
     assert columns.outside(b"PAR1 and no more") == b"PAR1 and no more"
 
 
+@pytest.mark.parametrize("codec", ["NONE", "ZSTD"])
+@pytest.mark.parametrize(("held", "rows"), [(["b", "ann@x.test", "d"], 3_000), ([*FILLING, "ann@x.test"], MANY)])
+def test_a_value_that_stands_in_a_dictionary_and_in_no_row(held: list[str], rows: int, codec: str) -> None:
+    used = [at for at in range(len(held)) if held[at] != "ann@x.test"]
+    column = pa.DictionaryArray.from_arrays(pa.array([used[at % len(used)] for at in range(rows)]), held)
+    data = io.BytesIO()
+    parquet.write_table(pa.table({"c": column, "n": range(rows)}), data, compression=codec, row_group_size=rows // 2)
+    found = in_bytes(WHO, data.getvalue(), "")
+    assert found is not None and found.kinds == ("e-mail",) and not found.unread
+
+
+def test_first_and_last_name_in_two_views() -> None:
+    names = {"first": ["b", "Ann", "c"], "last": ["b", "Quorvexly", "c"]}
+    data = io.BytesIO()
+    parquet.write_table(pa.table({key: pa.array(each).cast(pa.string_view()) for key, each in names.items()}), data)
+    found = in_bytes(WHO, data.getvalue(), "")
+    assert found is not None and found.kinds == ("name",)
+
+
+def test_a_column_of_no_known_kind_is_not_passed_over() -> None:
+    union = pa.UnionArray.from_sparse(pa.array([0, 1], pa.int8()), [pa.array(["ann@x.test", "b"]), pa.array([1, 2])])
+    with pytest.raises(TypeError, match="union"):
+        list(columns.leaves(union))
+
+
 @pytest.mark.parametrize("apart", [True, False])
 def test_first_and_last_name_in_two_columns_of_one_row(apart: bool) -> None:
     first, last = ["Ann", *["Bob"] * MANY], [" QUORVEXLY", *["Lee"] * MANY]
@@ -121,7 +162,7 @@ def test_dates_truth_and_small_numbers_are_not_read(tmp_path: Path) -> None:
     frame = pl.DataFrame({"n": [1, 2], "big": [1, 10**7], "is": [True, False], "t": ["a", "b"], "x": [0.5, 1.0]})
     frame = frame.with_columns(on=pl.date(2026, 1, 1), at=pl.datetime(2026, 1, 1))
     frame.write_parquet(tmp_path / "f.parquet")
-    (batch,) = columns.batches((tmp_path / "f.parquet").read_bytes())
+    batch, *_ = columns.batches((tmp_path / "f.parquet").read_bytes())
     assert batch.schema.names == ["big", "t"]
 
 
