@@ -53,7 +53,9 @@ def decided(tree: Tree, want: str) -> Tree:
     """A tree in which each ``… AT TIME ZONE …`` says under `ASKED` what its surroundings want, of ``want`` as a whole:
     time (an instant), date or clock (what the zone's clocks show); nothing where they do not say."""
     if is_placed(tree):
-        return {**tree, ASKED: want, "arguments": _arguments(tree, ["", "time"])}
+        start = tree["arguments"][1]["expression"]
+        is_cut = str(start.get("function_name", "")) in TRUNCATED  # the start of a day of the place
+        return {**tree, ASKED: want, "arguments": _arguments(tree, ["", "clock" if is_cut else "time"])}
     kind, of = tree.get("class"), tree.get("type", "")
     if kind == "FUNCTION":
         return _inside({**tree, "arguments": _arguments(tree, _asked_by(tree, want))}, {"arguments"})

@@ -122,6 +122,10 @@ def at(hour: int, minute: int = 0, day: int = 10, month: int = 7) -> datetime:
         ("CAST(strftime(sold AT TIME ZONE 'Europe/Berlin', '%Y-%m-%d %H:%M') AS TIMESTAMP)", "2026-07-10T12:00Z",
          at(14)),
         ("DATE (sold AT TIME ZONE 'Europe/Berlin') - INTERVAL 4 HOUR", "2026-07-10T23:30:00Z", date(2026, 7, 10)),
+        ("date_trunc('day', sold AT TIME ZONE 'Asia/Tokyo') AT TIME ZONE 'Asia/Tokyo'", "2026-07-10 14:00Z",
+         at(15, 0, 9)),
+        ("date_trunc('day', sold AT TIME ZONE 'Asia/Tokyo') AT TIME ZONE 'Asia/Tokyo'", "2026-07-10 14:00",
+         at(15, 0, 9)),
         # a sum of a text without an offset is a clock, too
         ("(sold + INTERVAL 2 HOUR) AT TIME ZONE 'Europe/Berlin'", "2026-07-10 12:00:00", at(12)),
         ("(sold + INTERVAL 2 HOUR) AT TIME ZONE 'Europe/Berlin'", "2026-07-10", at(0)),
