@@ -339,7 +339,7 @@ def test_a_slot_is_of_one_source_of_one_lake(shop: Shop) -> None:
     assert [row[1] for row in shop.told(1)] == ["3"]
 
 
-def test_a_rehearsal_makes_and_moves_no_slot(shop: Shop) -> None:
+def test_a_rehearsal_makes_and_moves_no_slot(empty_graph: None, shop: Shop) -> None:
     request = RunRequest()
     found = preview(shop.settings(), request, rules={})
     assert (found.sources[0].rehearsed.landed, slots(shop)) == (2, [])
