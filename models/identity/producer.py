@@ -19,7 +19,15 @@ from customer360.models.identity.batch import touched as touching
 from customer360.models.identity.batch.changes import edge_changes, golden_changes, key_changes, link_changes
 from customer360.models.identity.batch.incremental import Resolved, resolve_batch
 from customer360.models.identity.batch.pins import Pins
-from customer360.models.identity.batch.standing import VERSIONED, Standing, edge_rows, key_rows, numbers_of, take_up
+from customer360.models.identity.batch.standing import (
+    VERSIONED,
+    Standing,
+    are_of_one_run,
+    edge_rows,
+    key_rows,
+    numbers_of,
+    take_up,
+)
 from customer360.models.identity.batch.state import State
 from customer360.models.identity.batch.touched import Before, Touched
 from customer360.models.identity.evidence.standardize import STANDARD_COLUMNS
@@ -161,6 +169,8 @@ class Identities(Table, table="silver.identities", sort_by=("record_id",), bucke
 OUTPUTS: tuple[type[Table], ...] = (
     IdentityEdges, IdentityKeys, GoldenValues, People, Organisations, OrganisationContacts, IdentityLinks, Identities,
 )  # fmt: skip
+# What says of organisations who is one.
+OF_FIRMS = ("silver.identity_edges", "silver.organisations", "silver.organisation_contacts", "silver.identities")
 
 
 @produces(
@@ -320,7 +330,7 @@ def _standing(
     astray = touching.astray(lake, stored, stands)
     rows = None if stands is None else stands.rows
     standing = take_up(lake, evidence, stored.names, members.filter(~is_firm)["record"], rows)
-    anew = mixed.len() > 0 or bool(astray.is_in(firms.implode()).any())
+    anew = mixed.len() > 0 or bool(astray.is_in(firms.implode()).any()) or not are_of_one_run(lake, OF_FIRMS)
     known = standing.state.frame["record"]
     near = known.filter(known.is_in(pl.concat([mixed, astray]).implode()))
     if near.is_empty():

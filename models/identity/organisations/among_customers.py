@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from customer360.models.identity.batch.standing import are_of_one_run
 from customer360.models.identity.evidence.standardize import plain_text, standardize
 from customer360.models.identity.golden import golden
 from customer360.models.identity.organisations.evidence import WEBSITE
@@ -30,7 +29,6 @@ from customer360.platform.run.planning import plain
 from customer360.platform.tables import Integer, List, String, Table, personal
 
 NUMBER = "organisation_number"
-_RESTING = ("silver.identity_edges", "silver.organisations", "silver.organisation_contacts", "silver.identities")
 # What a person has and a firm has not, and what of a contact is not the firm's.
 _OF_PEOPLE = ("first_name", "last_name", "date_of_birth", "gender")
 _OF_FIRMS = ("record_id", "source_system", "customer_id", ENTITY, NAME, WEBSITE, NUMBER, "last_updated_at")
@@ -159,7 +157,7 @@ def _resolved_anew(
 
 
 def _stands(lake: Lake, version: int) -> bool:
-    if not are_of_one_run(lake, _RESTING):
+    if not all(map(lake.exists, ("silver.organisations", "silver.identity_edges"))):
         return False
     held = lake.scan("silver.organisations").select(pl.col("resolution_version").unique()).collect().to_series()
     return held.to_list() == [version]
