@@ -19,7 +19,15 @@ from customer360.models.identity.batch import touched as touching
 from customer360.models.identity.batch.changes import edge_changes, golden_changes, key_changes, link_changes
 from customer360.models.identity.batch.incremental import Resolved, resolve_batch
 from customer360.models.identity.batch.pins import Pins
-from customer360.models.identity.batch.standing import VERSIONED, Standing, edge_rows, key_rows, numbers_of, take_up
+from customer360.models.identity.batch.standing import (
+    VERSIONED,
+    Standing,
+    are_of_one_run,
+    edge_rows,
+    key_rows,
+    numbers_of,
+    take_up,
+)
 from customer360.models.identity.batch.state import State
 from customer360.models.identity.batch.touched import Before, Touched
 from customer360.models.identity.evidence.standardize import STANDARD_COLUMNS
@@ -161,6 +169,8 @@ class Identities(Table, table="silver.identities", sort_by=("record_id",), bucke
 OUTPUTS: tuple[type[Table], ...] = (
     IdentityEdges, IdentityKeys, GoldenValues, People, Organisations, OrganisationContacts, IdentityLinks, Identities,
 )  # fmt: skip
+# What says of organisations who is one.
+OF_FIRMS = ("silver.identity_edges", "silver.organisations", "silver.organisation_contacts", "silver.identities")
 
 
 @produces(
@@ -191,8 +201,8 @@ def _tables(
     decided_by = made_of(identities, OUTPUTS, rules, pins.version, lake.buckets)
     versions = _versions(found, evidence, stored.names, decided_by)
     stands = touching.before(lake, stored.names, [tables.spec(table).name for table in OUTPUTS], versions)
-    standing, mixed = _standing(lake, found, stored, evidence, stands)
-    made, firms = _resolved(context, found, stored, standing, mixed, pins)
+    standing, anew = _standing(lake, found, stored, evidence, stands)
+    made, firms = _resolved(context, found, stored, standing, anew, pins)
     clusters = pl.concat([made.clusters, firms.clusters])
     events = advance(stored.registry, clusters, standing.gone, cause=f"model {pins.version}")
     stored = registry.commit(stored, events)
@@ -308,27 +318,30 @@ def _devices(stored: registry.Stored, logins: pl.LazyFrame, rules: Stitching) ->
 
 def _standing(
     lake: Lake, found: Customers, stored: registry.Stored, evidence: pl.DataFrame, stands: Before | None
-) -> tuple[Standing, pl.Series]:
-    """What stands resolved of people; and the records of those who hold records of a person and of an organisation,
-    since a source has changed its word on one of them."""
+) -> tuple[Standing, bool]:
+    """What stands resolved of people; and whether organisations are made anew in any case. Who holds records of a
+    person and of an organisation, since a source has changed its word on one of them, and who holds others than the
+    tables say, is resolved again."""
     members = stored.registry.members
     firms = stored.names.filter(pl.col("record_id").is_in(found.firms["record_id"].implode()))["record"]
     is_firm = pl.col("record").is_in(firms.implode())
     beside = members.filter(pl.col("person").is_in(members.filter(is_firm)["person"].implode()))
     mixed = beside.filter(is_firm.n_unique().over("person") > 1)["record"]
+    astray = touching.astray(lake, stored, stands)
     rows = None if stands is None else stands.rows
     standing = take_up(lake, evidence, stored.names, members.filter(~is_firm)["record"], rows)
-    if mixed.is_empty():
-        return standing, mixed
+    anew = mixed.len() > 0 or bool(astray.is_in(firms.implode()).any()) or not are_of_one_run(lake, OF_FIRMS)
     known = standing.state.frame["record"]
-    near = known.filter(known.is_in(mixed.implode()))
+    near = known.filter(known.is_in(pl.concat([mixed, astray]).implode()))
+    if near.is_empty():
+        return standing, anew
     if standing.near is not None:
         near = pl.concat([standing.near, near]).unique()
-    return replace(standing, near=near), mixed
+    return replace(standing, near=near), anew
 
 
 def _resolved(
-    context: Context, found: Customers, stored: registry.Stored, standing: Standing, mixed: pl.Series, pins: Pins
+    context: Context, found: Customers, stored: registry.Stored, standing: Standing, anew: bool, pins: Pins
 ) -> tuple[Resolved, Firms]:
     """People of the batch into those that stand, and organisations; what stewards decided holds among each."""
     lake, rules, made = context.lake, context.params, decisions.decisions(context.lake)
@@ -350,7 +363,7 @@ def _resolved(
         tidy=False,
     )
     named = decisions.named(of_firms, stored.names)
-    return people, resolve_firms(lake, found.firms, stored.names, named, rules, anew=mixed.len() > 0)
+    return people, resolve_firms(lake, found.firms, stored.names, named, rules, anew=anew)
 
 
 def _pins(lake: Lake, records: pl.DataFrame, rules: IdentityRules) -> tuple[Pins, pl.DataFrame]:

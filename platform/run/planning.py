@@ -186,9 +186,10 @@ def _input_files(context: Context, name: str) -> list[File]:
 
 
 def is_current(job: Job) -> bool:
-    """Whether the last commit of this node was made from exactly these inputs, code and values."""
-    name = tables.spec(job.node.table).name
-    return job.context.lake.transaction(name, job.app) == job.app_version
+    """Whether the last commit of this node, to each of its tables, was made from exactly these inputs, code and values:
+    a run that died may have left other rows in some."""
+    lake, names = job.context.lake, [tables.spec(table).name for table in reversed(job.node.outputs)]
+    return all(lake.transaction(name, job.app) == job.app_version for name in names)
 
 
 def columns_of(job: Job, table: str) -> tuple[str, ...] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from customer360.models.identity.registry.ids import same_until
 from customer360.platform.lake import Lake
 
 VERSIONED = "evidence_version"
+NODE = "node:silver.identities"  # whose transactions the tables of identity name
 
 
 @dataclass(frozen=True)
@@ -47,17 +49,23 @@ def numbers_of(ids: pl.Series, names: pl.DataFrame) -> pl.Series:
     return pl.concat([names["record"].head(same), others["record"].head(rest.height)])
 
 
+def are_of_one_run(lake: Lake, names: Iterable[str]) -> bool:
+    """Whether all of these tables of identity are there and were last made by one run: one that died left its own rows
+    in some of them."""
+    return all(map(lake.exists, names)) and len({lake.transaction(name, NODE) for name in names}) == 1
+
+
 def take_up(
     lake: Lake, evidence: pl.DataFrame, names: pl.DataFrame, held: pl.Series, rows: pl.DataFrame | None = None
 ) -> Standing:
-    """What stands in the lake, for the `evidence` of all records there are, `versioned`. `names`: (record, record_id)
-    of the registry; `held`: numbers of the records that somebody holds. `rows`: of `silver.identities`, where these
-    were read (`touched.Before`): then edges that stand come without what they rest on, which only who writes all anew
-    asks for."""
+    """What stands in the lake, for the `evidence` of all records there are, `versioned`; nothing where its tables are
+    not all of one run. `names`: (record, record_id) of the registry; `held`: numbers of the records that somebody
+    holds. `rows`: of `silver.identities`, where these were read (`touched.Before`): then edges that stand come without
+    what they rest on, which only who writes all anew asks for."""
     numbered = alongside(evidence, numbers_of(evidence["record_id"], names).alias("record"))
     gone = held.filter(~held.is_in(numbered["record"].implode()))
     stored = ("silver.identities", "silver.identity_edges", "silver.identity_keys")
-    if not all(map(lake.exists, stored)):
+    if not are_of_one_run(lake, stored):
         return Standing(State.empty(evidence), numbered, gone, held.clear().alias("record"))
     weighed = rows is None
     if rows is None:

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from customer360.models.identity.batch.standing import VERSIONED, numbers_of
-from customer360.models.identity.organisations.mentions import is_mention
+from customer360.models.identity.batch.standing import VERSIONED, are_of_one_run, numbers_of
+from customer360.models.identity.organisations.mentions import MENTION, is_mention
 from customer360.models.identity.registry.core import holders
 from customer360.models.identity.registry.ids import person_ids, person_numbers
 from customer360.models.identity.registry.store import Stored
 from customer360.platform.lake import File, Lake
 
 IDENTITIES = "silver.identities"
+_CONTACTS = "silver.organisation_contacts"
 VERSION = "record_version"
 _READ = ("record_id", "person_id", "entity_type", VERSIONED, VERSION)
 _NOBODY = -1
@@ -53,10 +54,7 @@ class Touched:
 def before(lake: Lake, names: pl.DataFrame, outputs: Sequence[str], versions: pl.DataFrame) -> Before | None:
     """What stands; None where nothing of it can be kept: no tables, not all of one run, or none of the `versions`
     (record, record_version) of now. `names`: (record, record_id)."""
-    if not all(map(lake.exists, outputs)):
-        return None
-    made = {lake.transaction(name, f"node:{IDENTITIES}") for name in outputs}
-    if len(made) > 1:
+    if not are_of_one_run(lake, outputs):
         return None
     files = lake.files(IDENTITIES)
     rows = lake.scan(IDENTITIES, files).select(list(_READ)).collect()
@@ -66,6 +64,37 @@ def before(lake: Lake, names: pl.DataFrame, outputs: Sequence[str], versions: pl
     was = number.fill_null(_NOBODY).to_numpy()
     holds = pl.Series(now[was]) == rows[VERSION]
     return Before(files, rows) if holds.any() else None
+
+
+def astray(lake: Lake, stored: Stored, stands: Before | None) -> pl.Series:
+    """Numbers of the records of all persons, and organisations, that hold others by the registry than by the tables: by
+    what a run that died had found, or a steward has decided since."""
+    both = (IDENTITIES, _CONTACTS)
+    if not all(map(lake.exists, both)):
+        return pl.Series("record", [], pl.Int64)
+    rows = None if stands is None else stands.rows.select("record", "person_id")
+    if rows is None:
+        rows = lake.scan(IDENTITIES).select("record_id", "person_id").collect()
+        rows = rows.select(numbers_of(rows["record_id"], stored.names).alias("record"), "person_id")
+    contacts = lake.scan(_CONTACTS).select(pl.col("record_id") + MENTION, person_id="organisation_id").collect()
+    mentions = stored.names.filter(is_mention()).join(contacts, on="record_id").select("record", "person_id")
+    rows = pl.concat([rows.drop_nulls("record"), mentions])
+    members = stored.registry.members
+    person = _by_number(stored.names, members["record"], members["person"])
+    now = pl.Series(person[rows["record"].to_numpy()])
+    other = rows.filter((now == _NOBODY) | (person_ids(now, stored.seed) != rows["person_id"]))
+    has = np.zeros(len(person), dtype=bool)
+    has[rows["record"].to_numpy()] = True
+    lacking = members.filter(pl.Series(~has[members["record"].to_numpy()]))
+    if other.is_empty() and lacking.is_empty():
+        return pl.Series("record", [], pl.Int64)
+    persons = pl.concat([pl.Series("person", person[other["record"].to_numpy()]), lacking["person"]]).unique()
+    return pl.concat(
+        [
+            members.filter(pl.col("person").is_in(persons.implode()))["record"],
+            rows.filter(pl.col("person_id").is_in(other["person_id"].unique().implode()))["record"],
+        ]
+    ).unique()
 
 
 def touched(

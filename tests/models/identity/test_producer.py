@@ -15,11 +15,12 @@ from polars.testing import assert_frame_equal
 
 from customer360.models.identity import IdentityRules, producer, registry
 from customer360.models.identity.batch import pins as pinned
-from customer360.models.identity.batch.incremental import resolve_batch
+from customer360.models.identity.batch.incremental import Resolved, resolve_batch
 from customer360.models.identity.batch.pins import Pins
 from customer360.models.identity.batch.standing import edge_rows
 from customer360.models.identity.batch.state import State
-from customer360.models.identity.organisations.among_customers import customers
+from customer360.models.identity.organisations.among_customers import customers, resolve_firms
+from customer360.models.identity.organisations.mentions import is_mention
 from customer360.models.identity.registry import decisions, stewardship
 from customer360.pipelines.silver.behavior import VisitorLogins
 from customer360.pipelines.silver.customers import CustomerRecords
@@ -106,16 +107,27 @@ def whole(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> dict[str, pl.DataFrame
     return {tables.spec(table).name: conform_to_storage(table, frame, {}) for table, frame in outputs}
 
 
-def edges_anew(shop: Shop) -> pl.DataFrame:
-    """The edges of people, all scored at once under the pins that stand."""
+def resolved_anew(shop: Shop) -> Resolved:
+    """People, all resolved at once under the pins that stand."""
     held, stored = pinned.read(shop.lake), registry.load(shop.lake, SEED)
     assert held is not None
     found = customers(shop.rows(), RULES)
     evidence = pinned.evidence(found.people, held, RULES)
     others = stored.names.join(found.people.select("record_id"), on="record_id", how="semi")
     links = decisions.links_of(decisions.decisions(shop.lake), others)
-    made = resolve_batch(State.empty(evidence), evidence.join(stored.names, on="record_id"), [], held, RULES, links)
-    return edge_rows(made.state)
+    return resolve_batch(State.empty(evidence), evidence.join(stored.names, on="record_id"), [], held, RULES, links)
+
+
+def parts(rows: pl.DataFrame, by: str) -> set[frozenset[str]]:
+    return {frozenset(ids) for ids in rows.group_by(by).agg("record_id")["record_id"]}
+
+
+def persons_anew(shop: Shop) -> set[frozenset[str]]:
+    """Who is one with whom, people and organisations, told without what the registry holds; without mentions."""
+    names, found = registry.load(shop.lake, SEED).names, customers(shop.rows(), RULES)
+    firms = resolve_firms(shop.lake, found.firms, names, decisions.named(decisions.NO_LINKS, names), RULES, anew=True)
+    clusters = pl.concat([resolved_anew(shop).clusters, firms.clusters]).join(names, on="record")
+    return parts(clusters.filter(~is_mention()), "cluster")
 
 
 def check(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +137,7 @@ def check(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
         assert_frame_equal(held[name].sort(order), rows.sort(order), check_row_order=True, rel_tol=1e-12, abs_tol=0)
     ends = ["record_id_l", "record_id_r"]
     edges = held["silver.identity_edges"].filter(pl.col("record_id_l").str.starts_with("S/") & ~about_firms())
-    anew = edges_anew(shop)
+    anew = edge_rows(resolved_anew(shop).state)
     assert (
         edges.select(*ends, "decision", "evidence")
         .sort(ends)
@@ -210,3 +222,54 @@ def test_what_changes_is_what_would_be_made_whole(shop: Shop, monkeypatch: pytes
         alone += shop.run()
         check(shop, monkeypatch)
     assert alone >= 3
+
+
+def joined(shop: Shop) -> None:
+    """A faulty delivery: one says what another says, of people and of organisations; some are gone, one comes."""
+    rows = shop.records
+    for one, other in (("S/201", "S/200"), ("B/201", "B/200")):
+        rows[one] = rows[other] | {"record_id": one, "customer_id": one[2:]}
+    rows["S/301"] = rows["S/300"] | {"record_id": "S/301", "customer_id": "301"}
+    del rows["S/010"], rows["B/002"]
+
+
+def parted(shop: Shop) -> None:
+    """One that changes who was another's."""
+    for n in range(0, 60, 3):
+        shop.records[f"S/{n:03}"] = person(n, "zed") | {"email_address": None, "last_name": "qqq"}
+    shop.records["B/202"] = shop.records["B/202"] | {"organisation_name": "Zyx Holding", "city": "Provo"}
+
+
+@pytest.mark.parametrize("dies_after", [0, 1, 4, 7])
+@pytest.mark.parametrize("faulty", [joined, parted])
+def test_what_a_run_that_died_found_is_nobody_s_once_its_records_say_what_they_said(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, faulty: Callable[[Shop], None], dies_after: int
+) -> None:
+    for n, given, family, place in ((200, "Ann", "Kim", "99001"), (201, "Zoltan", "Ruiz", "88002")):
+        own = {"email_address": f"own{n}@mail.com", "first_name": given, "last_name": family, "zip_code": place}
+        shop.records[f"S/{n}"] = person(n) | own
+    shop.records["S/300"] = person(300) | {"email_address": "own300@mail.com", "zip_code": "77003"}
+    for n, name in ((200, "Lunar Bakery Ltd."), (201, "Stone Freight Inc."), (202, "Lunar Bakery Ltd.")):
+        shop.records[f"B/{n}"] = firm(n) | {"organisation_name": name}
+    shop.run()
+    before, persons = dict(shop.records), persons_anew(shop)
+    faulty(shop)
+    shop.run(dies_after)
+    assert persons_anew(shop) != persons
+    shop.records = dict(before)
+    shop.run()
+    assert persons_anew(shop) == persons
+    assert parts(shop.held()["silver.identities"], "person_id") == persons
+    check(shop, monkeypatch)
+
+
+def test_who_came_with_a_run_that_died_takes_nobody_along(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.records["S/300"] = person(300) | {"email_address": "own300@mail.com", "zip_code": "77003"}
+    shop.run()
+    shop.records["S/301"] = shop.records["S/300"] | {"record_id": "S/301", "customer_id": "301"}
+    shop.run(dies_after=0)
+    other = {"first_name": "Zoltan", "last_name": "Ruiz", "email_address": "own301@mail.com", "zip_code": "88002"}
+    shop.records["S/301"] |= other
+    shop.run()
+    assert parts(shop.held()["silver.identities"], "person_id") == persons_anew(shop)
+    check(shop, monkeypatch)

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -17,6 +18,7 @@ from customer360.platform import lake as lakes
 from customer360.platform.errors import ConfigError, LakeLocked
 from customer360.platform.graph import builds
 from customer360.platform.run import upkeep
+from customer360.platform.run.planning import is_current
 from customer360.platform.tables import Integer, String, Table
 
 # ---- what is built -------------------------------------------------------------------------------------------
@@ -249,3 +251,14 @@ def test_folded_bronze_files_give_the_same_tables(filled: Any) -> None:
     assert filled.business() == before
     filled.orders("3.csv", "o8,zoe,1,3.00,1")
     assert filled.states(filled.run())["source orders"] == "built"
+
+
+def test_a_node_is_current_only_where_all_its_tables_are_of_its_last_commit(filled: Any) -> None:
+    filled.run()
+    lake, names = filled.lake, ("silver.t_orders", "silver.t_totals")
+    node = SimpleNamespace(outputs=tuple(map(tables.by_name, names)))
+    job: Any = SimpleNamespace(node=node, context=SimpleNamespace(lake=lake), app="node:both", app_version=7)
+    for versions, expected in (((7, 7), True), ((8, 7), False), ((7, 8), False)):
+        for name, version in zip(names, versions, strict=True):
+            lake.commit(name, [], [], app=job.app, app_version=version)
+        assert is_current(job) is expected
