@@ -51,7 +51,8 @@ def witnesses(
     believed = []
     for at, one in enumerate(seen):
         others = [claim for place, claim in enumerate(claims) if place != at and complete[place]]
-        room = _MOST_TIMES_THE_OTHERS * float(np.median(others)) if others else math.inf
+        # One against one settles nothing: that which finds few may be of a column that is mistyped everywhere.
+        room = _MOST_TIMES_THE_OTHERS * float(np.median(others)) if len(others) > 1 else math.inf
         is_judged = one.matches > PSEUDO_PAIRS
         if not is_judged or (one.at_bound <= _MOST_AT_BOUND and claims[at] <= room):
             believed.append(one)

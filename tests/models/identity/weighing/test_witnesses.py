@@ -53,8 +53,9 @@ def session(*columns: str, matches: float, at_bound: float = 0.0, kept: float = 
         ((("email", 200.0), ("day", 0.0), ("given", 300.0)), ["email", "day", "given"]),
         ((("day", 0.0), ("given", 20.0)), ["day", "given"]),
         ((("given", 500.0),), ["given"]),
+        ((("family", 1.0), ("given", 500.0)), ["family", "given"]),
     ],
-    ids=["one against all", "all agree", "one that misses them", "too few to move anything", "no other"],
+    ids=["one against all", "all agree", "one that misses them", "too few to move anything", "no other", "one each"],
 )
 def test_a_session_is_believed_unless_it_claims_far_more_than_the_others(evidence, seen, expected):
     believed = witnesses(*evidence, [session(name, matches=matches) for name, matches in seen])
