@@ -189,6 +189,10 @@ BIRTH = Comparison(
     0.4,
 )
 _SAME_PLACE = f"(zip_l = zip_r or city_l = city_r or {_typos('zip', 1)} or {_typos('city', 1)})"
+# A street without its number, or a number without its flat.
+_PART_OF_STREET = """(length(street_l) <> length(street_r) and least(length(street_l), length(street_r)) > 4
+    and (contains(' ' || street_l || ' ', ' ' || street_r || ' ')
+        or contains(' ' || street_r || ' ', ' ' || street_l || ' ')))"""
 _STREET_UNKNOWN = "(street_l is null or street_r is null)"
 ADDRESS = Comparison(
     "address",
@@ -197,6 +201,7 @@ ADDRESS = Comparison(
     (
         Level("same street and place", "place_l = place_r", 0.50, 2e-6, "place"),
         Level("close street, same place", f"{_SAME_PLACE} and {_close('street', 0.88)}", 0.08, 1e-6),
+        Level("part of the street, same place", f"{_PART_OF_STREET} and {_SAME_PLACE}", 0.02, 2e-6),
         Level("same street", "street_l = street_r", 0.12, 1e-5, "street"),
         Level("close street", f"length(street_l) > 8 and {_close('street', 0.92)}", 0.03, 1e-4),
         # With another street known, one town is that of a namesake more often than of a person who moved within it.

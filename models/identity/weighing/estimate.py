@@ -139,6 +139,23 @@ def maximise(
     return m, share
 
 
+def among_strangers(found: Patterns, m: Sequence[np.ndarray], u: Sequence[np.ndarray], prior: float) -> Patterns:
+    """The patterns of random pairs, each counted by its chance to be two people; `prior`: that of two random records to
+    be one. `u` is where it starts: all the pairs. Of few records with many duplicates most that agree on much are one
+    person's, and those that hold little else would be taken for strangers."""
+    known, places = found.levels >= 0, np.maximum(found.levels, 0)
+    matching = np.log(prior / (1.0 - prior)) + _log_likelihood(m, places, known)
+    counts = found.counts
+    for _ in range(_ITERATIONS):
+        before = counts
+        counts = found.counts / (1.0 + np.exp(np.clip(matching - _log_likelihood(u, places, known), -500, 500)))
+        if np.abs(counts - before).sum() < 1e-3:
+            break
+        drawn = (np.bincount(places[seen, at], counts[seen], len(u[at])) for at, seen in enumerate(known.T))
+        u = [observed_u(one, level) for one, level in zip(u, drawn, strict=True)]
+    return Patterns(found.levels, counts)
+
+
 def of(found: Patterns, places: Sequence[int]) -> Patterns:
     """The same pairs with the comparisons at `places` alone."""
     return Patterns(found.levels[:, list(places)], found.counts)
@@ -162,7 +179,7 @@ def _bounded(m: np.ndarray, most: float) -> np.ndarray:
 
 
 def observed_u(stated: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """Share of the random pairs at each level; of a level without pairs the stated value, but no more than what three
-    pairs would make of it (the rule of three)."""
+    """Share of the random pairs at each level; of a level without a whole pair the stated value, but no more than what
+    three pairs would make of it (the rule of three)."""
     total = max(float(drawn.sum()), 1.0)
-    return np.where(drawn > 0, drawn / total, np.minimum(stated, 3.0 / total) if drawn.sum() else stated)
+    return np.where(drawn >= 1, drawn / total, np.minimum(stated, 3.0 / total) if drawn.sum() else stated)

@@ -59,7 +59,8 @@ def _completed(before: dict[str, Any], after: dict[str, Any], place: str, replac
 
 def _measured_among_strangers(level: dict[str, Any], trained: dict[str, Any], prior: float) -> dict[str, Any]:
     """The level cleared of matches where its u was measured; a stated u is that of strangers as it is."""
-    return _among_strangers(level, prior) if "u_probability" in trained else _bounded_shares(level)
+    is_counted = level.get("fix_u_probability") and "u_probability" in trained
+    return _among_strangers(level, prior) if is_counted else _bounded_shares(level)
 
 
 def without_matches(settings: dict[str, Any]) -> dict[str, Any]:

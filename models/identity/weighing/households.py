@@ -3,8 +3,9 @@
 A rule such as "given names differ" is right where families share an address, and wrong where the address is a person's
 own and names are mistyped. Both show in the same pairs: those that agree on a place or a contact. There, for every
 hundred pairs with one given name, errors alone make so many with another as they make where the birth date proves the
-person; what exceeds that is households. Only pairs that the model would accept in spite of another given name are
-asked: the others part without a rule, and most of them are strangers on one street.
+person; what exceeds that is households. Where hardly any pair of one surname and one place has two given names, nobody
+else is at home for whom a record without one could stand. Only pairs that the model would accept in spite of another
+given name are asked: the others part without a rule, and most of them are strangers on one street.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from customer360.models.identity.weighing.comparisons import BIRTH, FAMILY, GENDER, GIVEN, Comparison
+from customer360.models.identity.weighing.comparisons import ADDRESS, BIRTH, FAMILY, GENDER, GIVEN, Comparison
 from customer360.models.identity.weighing.estimate import Patterns, Session
 
 SUFFIX = "generational suffixes differ"
@@ -29,6 +30,8 @@ GENERATION = "birth years far apart"
 
 # Sessions whose pairs share a place or a contact, which is what a household shares.
 _SHARED = frozenset({("street",), ("phone",), ("email",)})
+# Of these the first with enough pairs tells whether people live alone.
+_HOME = (("street",), ("family", "zip"))
 # Asked where none of those are: strangers, too, have one surname and one postal code.
 _SECOND = frozenset({("family", "zip")})
 # Pairs that a session must hold to be asked, and to measure errors where birth dates agree.
@@ -37,6 +40,8 @@ _ENOUGH = 20
 _ONE_PERSON = 0.2
 # Pairs of families that few records may have left out: without errors to be seen, the rules hold.
 _UNSEEN = 2.0
+# Where so small a share of the pairs with one surname and one place have two given names, a missing one hides nobody.
+_ALONE = 0.1
 # Birth dates that disagree in more than this share of pairs with one name and one contact prove nothing.
 _UNRELIABLE_DATES = 0.2
 # The session whose pairs agree on a whole birth date.
@@ -80,6 +85,11 @@ def idle_vetoes(
         measured["one person in spite of another given name"] = min(kinds.expected_share for kinds in asked)
         if measured["one person in spite of another given name"] >= _ONE_PERSON:
             idle += [HOUSEHOLD, TWINS_AT_HOME, UNNAMED, GENERATION]
+    homes = [_named_at_home(found, names) for session, found in sessions if session in _HOME]
+    if named := next((found for found in homes if sum(found) >= _ENOUGH), None):
+        measured["two people at one home"] = (named[1] + _UNSEEN) / (sum(named) + _UNSEEN)
+        if measured["two people at one home"] <= _ALONE and UNNAMED not in idle:
+            idle.append(UNNAMED)
     dated = [kinds for kinds in shared or second if kinds.same_date >= _ENOUGH]
     if dated:
         measured["birth dates disagree"] = min(kinds.date_errors for kinds in dated)
@@ -157,6 +167,17 @@ class _Kinds:
     @property
     def date_errors(self) -> float:
         return self.other_date / max(self.same_date + self.other_date, 1.0)
+
+
+def _named_at_home(found: Patterns, names: list[str]) -> tuple[float, float]:
+    """Pairs of one surname and one street, place or postal code: with one given name, and with two."""
+    if not {GIVEN.name, FAMILY.name, ADDRESS.name} <= set(names):
+        return 0.0, 0.0
+    given, family, place = (found.levels[:, names.index(c.name)] for c in (GIVEN, FAMILY, ADDRESS))
+    at_home = _between(family, FAMILY, "exact", "close") & _between(place, ADDRESS, "same street and place", "same zip")
+    one = _between(given, GIVEN, "exact", "among the other's names")
+    other = (given >= 0) & ~one
+    return float(found.counts[at_home & one].sum()), float(found.counts[at_home & other].sum())
 
 
 def _weight_as_others(found: Patterns, names: list[str], settings: dict[str, Any]) -> np.ndarray:

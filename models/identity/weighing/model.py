@@ -25,6 +25,7 @@ from customer360.models.identity.weighing.engine import engine
 from customer360.models.identity.weighing.estimate import (
     Patterns,
     Session,
+    among_strangers,
     coded,
     maximise,
     observed_u,
@@ -156,7 +157,7 @@ def train(features: Features, rules: IdentityRules, counts: dict[str, pl.DataFra
         start = without_matches(start)
         home = _home(features, shown, start)
         return IdentityModel(settings=start, term_frequency_hash=digest, diagnostics=diagnostics, household=home)
-    found = [(one.session, one.found) for one in seen]
+    found = [(session, patterns) for session, patterns, _ in shown]
     unfit, measured = idle_vetoes(comparisons_of(features), found, settings, rules.decision.accepts_from)
     diagnostics |= {"mode": "trained", "replaced": replaced, "vetoes": measured}
     home = _home(features, shown, settings)
@@ -179,8 +180,7 @@ def default_settings(features: Features, counts: dict[str, pl.DataFrame], rules:
     """Splink settings with default m, and u that is analytic for exact levels and stated for the others."""
     from splink import SettingsCreator, block_on
 
-    height = max(features.frame.height, 2)
-    comparisons = [_splink_comparison(c, counts, height) for c in comparisons_of(features)]
+    comparisons = [_splink_comparison(c, counts, _speaking(features.frame, c)) for c in comparisons_of(features)]
     creator = SettingsCreator(
         link_type="dedupe_only",
         unique_id_column_name="rid",
@@ -191,6 +191,11 @@ def default_settings(features: Features, counts: dict[str, pl.DataFrame], rules:
         retain_intermediate_calculation_columns=True,
     )
     return creator.create_settings_dict("duckdb")
+
+
+def _speaking(frame: pl.DataFrame, comparison: Comparison) -> int:
+    """Records of which the comparison says anything."""
+    return frame.select(pl.any_horizontal(pl.col(comparison.columns).is_not_null()).sum()).item()
 
 
 def _splink_comparison(comparison: Comparison, counts: dict[str, pl.DataFrame], records: int) -> dict[str, Any]:
@@ -213,12 +218,11 @@ def _splink_comparison(comparison: Comparison, counts: dict[str, pl.DataFrame], 
 
 
 def _chance_of_equality(counts: pl.DataFrame, records: int, default: float) -> float:
-    """Chance that two random records with a value hold the same one. Few records say little about rare values, so
-    the default counts as much as a hundred records' pairs."""
-    total = int(counts["count"].sum())
+    """Chance that two random records of `records`, of which the comparison says anything, hold the same value. Few
+    records say little about rare values, so the default counts as much as a hundred records' pairs."""
     same = int((counts["count"].cast(pl.Int64) * (counts["count"].cast(pl.Int64) - 1)).sum())
     weight = 100.0 * 99.0
-    return rounded((same + weight * default) / (total * (total - 1) + weight))
+    return rounded((same + weight * default) / (records * (records - 1) + weight))
 
 
 def _prior(features: Features, recall: float, threads: int) -> float:
@@ -302,14 +306,35 @@ def _estimate(
     features: Features, start: dict[str, Any], sessions: list[Session], rules: IdentityRules
 ) -> tuple[dict[str, Any], list[Seen], list[Seen], list[_Shown]]:
     """`start` with the parameters of the levels that were observed, the others without; what was learnt from the
-    sessions with pairs enough for it; those of them that were believed; what all of them showed."""
-    comparisons = comparisons_of(features)
+    sessions with pairs enough for it; those of them that were believed; what all of them showed.
+
+    Twice: what is learnt first tells the matches among the random pairs, without which u is measured anew."""
     drawn, *shown = at_once(lambda session: _shown(features, session, rules), [None, *sessions], rules.engine.threads)
     assert drawn is not None
-    by_level = shares(drawn[0], comparisons)
-    u = [observed_u(_parameters(c, "u_probability"), n) for c, n in zip(start["comparisons"], by_level, strict=True)]
     pairs = zip(sessions, shown, strict=True)
     drawn_by = [(session, *found) for session, found in pairs if found]
+    first = _fitted(features, start, drawn[0], drawn_by, rules)
+    strangers = _strangers(drawn[0], start, first[0])
+    return (*_fitted(features, start, strangers, drawn_by, rules), drawn_by)
+
+
+def _strangers(drawn: Patterns, start: dict[str, Any], fitted: dict[str, Any]) -> Patterns:
+    """Random pairs without the matches among them, by what was learnt with them; what was not, as stated."""
+    entries = [
+        {"comparison_levels": [one | two for one, two in zip(*(e["comparison_levels"] for e in both), strict=True)]}
+        for both in zip(start["comparisons"], fitted["comparisons"], strict=True)
+    ]
+    m, u = ([_parameters(entry, name) for entry in entries] for name in ("m_probability", "u_probability"))
+    return among_strangers(drawn, m, u, fitted["probability_two_random_records_match"])
+
+
+def _fitted(
+    features: Features, start: dict[str, Any], drawn: Patterns, drawn_by: list[_Shown], rules: IdentityRules
+) -> tuple[dict[str, Any], list[Seen], list[Seen]]:
+    """As `_estimate`, with u by the random pairs `drawn`."""
+    comparisons = comparisons_of(features)
+    by_level = shares(drawn, comparisons)
+    u = [observed_u(_parameters(c, "u_probability"), n) for c, n in zip(start["comparisons"], by_level, strict=True)]
     home = _home(features, drawn_by, start, u)
     others = [u, _shares_at_home(comparisons, home, start, u)] if home else [u]
     enough = rules.training.min_pairs_per_session
@@ -331,7 +356,7 @@ def _estimate(
     if matching := recaptured(features.frame, comparisons, settings_with_prior, heard):
         possible = features.frame.height * (features.frame.height - 1) / 2
         settings_with_prior["probability_two_random_records_match"] = rounded(min(0.2, matching / possible))
-    return settings_with_prior, seen, heard, drawn_by
+    return settings_with_prior, seen, heard
 
 
 def _home(
@@ -372,7 +397,7 @@ def _observed(entry: dict[str, Any], at: int, drawn: np.ndarray, u: np.ndarray, 
         m = np.average([one.trained[name] for one in seen], axis=0, weights=weights)
         pairs = sum(np.bincount(one.found.levels[:, at] + 1, one.found.counts, len(stated) + 1)[1:] for one in seen)
         m = np.where(np.asarray(pairs) > 0, m, np.nan)
-    seen_u = np.where(drawn > 0, u, np.nan)
+    seen_u = np.where(drawn >= 1, u, np.nan)
     levels = [level for level in entry["comparison_levels"] if level.get("is_null_level")]
     for level, one_m, one_u in zip(stated, m.tolist(), seen_u.tolist(), strict=True):
         new = {"m_probability": one_m, "u_probability": one_u}

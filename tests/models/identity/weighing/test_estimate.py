@@ -5,7 +5,15 @@ import pytest
 from customer360.models.identity.evidence.features import build_features
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.weighing import estimate
-from customer360.models.identity.weighing.estimate import Patterns, coded, maximise, random_pairs, session_pairs
+from customer360.models.identity.weighing.estimate import (
+    Patterns,
+    among_strangers,
+    coded,
+    maximise,
+    observed_u,
+    random_pairs,
+    session_pairs,
+)
 
 
 def test_maximisation_finds_the_parameters_of_a_known_mixture():
@@ -37,6 +45,26 @@ def test_what_no_persons_records_differ_in_is_bounded():
         Patterns(levels, np.array([10.0, 1e6])), [np.array([0.9, 0.1])], [[np.array([0.5, 0.5])]], [0.4]
     )
     assert found[0][1] <= 0.4
+
+
+def test_matches_among_random_pairs_are_not_counted_as_strangers():
+    """Half of the pairs that agree on the rare value are one person's, also those that say nothing else."""
+    m, u, prior = np.array([0.9, 0.1]), np.array([2e-4, 1 - 2e-4]), 1e-3
+    levels = np.array([[a, b] for a in (0, 1) for b in (-1, 0, 1)], dtype=np.int8)
+    said = {-1: 0.5, 0: 0.5, 1: 0.5}
+    counts = np.array(
+        [
+            1e7 * said[b] * sum(part * by[a] * (1.0 if b < 0 else by[b]) for part, by in ((prior, m), (1 - prior, u)))
+            for a, b in levels
+        ]
+    )
+    drawn = Patterns(levels, counts)
+    seen = counts[:3].sum() / counts.sum()
+    start = [np.array([seen, 1 - seen]), np.array([seen, 1 - seen])]
+    apart = among_strangers(drawn, [m, m], start, prior)
+    assert seen > 5 * u[0]
+    found = observed_u(u, np.array([apart.counts[:3].sum(), apart.counts[3:].sum()]))
+    assert found[0] == pytest.approx(u[0], rel=0.05)
 
 
 def test_all_pairs_where_few_and_the_same_draw_where_many():

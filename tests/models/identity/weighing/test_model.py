@@ -116,3 +116,19 @@ def test_the_prior_follows_the_recall_that_the_rules_state(recall):
     made = default_settings(features, term_frequencies(features), rules)
     # One pair agrees on given name and email; few records count as ten pairs.
     assert made["probability_two_random_records_match"] == pytest.approx(min(0.2, 1 / recall / 10))
+
+
+def test_chance_of_equality_is_among_records_of_which_the_comparison_says_anything():
+    """Half of the addresses have no street: that two of all agree on one is four times as rare as among the others."""
+    rows = pl.DataFrame({"record_id": [f"r{n}" for n in range(4000)], "zip_code": "02139"})
+    streets = pl.format("{} Oak Street", pl.int_range(4000) % 50)
+    some = rows.with_columns(address_line_1=pl.when(pl.int_range(4000) % 200 < 100).then(streets))
+
+    def u(records: pl.DataFrame) -> float:
+        features = build_features(records, RULES)
+        settings = default_settings(features, term_frequencies(features), RULES)
+        address = next(c for c in settings["comparisons"] if c["output_column_name"] == "address")
+        levels = address["comparison_levels"]
+        return next(one["u_probability"] for one in levels if one["label_for_charts"] == "same street")
+
+    assert u(some) == pytest.approx(u(rows.with_columns(address_line_1=streets)) / 4, rel=0.05)
