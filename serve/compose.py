@@ -28,6 +28,7 @@ def compose() -> None:
     graph.load(
         [pipelines, models],
         leave_out=(
+            f"{models.__name__}.lifecycle.embedded",
             f"{models.__name__}.lifecycle.on_ray",
             f"{models.__name__}.lifecycle.flavour",
             f"{models.__name__}.lifecycle.tracking",

@@ -51,7 +51,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "duckdb": ("platform.warehouse", "platform.sources.expressions.sql", "models.identity.weighing"),
     "splink": ("models.identity.weighing.model",),
     "sqlglot": ("models.identity.lookup",),
-    "mlflow": ("models.lifecycle.tracking", "models.lifecycle.flavour"),
+    "mlflow": ("models.lifecycle.tracking", "models.lifecycle.flavour", "models.lifecycle.embedded"),
     "matplotlib": ("models.lifecycle.plots", "models.lifecycle.tracking", "models.identity.tracking", "models.files"),
     "sklearn": (
         "models.churn",

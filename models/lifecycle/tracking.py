@@ -7,11 +7,9 @@ alias `champion` names the version in use.
 
 import json
 import math
-import os
 import sqlite3
 import tempfile
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -25,7 +23,7 @@ from mlflow.models import Model as MlflowModel
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from customer360.models.base import Evaluation, Fitted, Model, Params, find, fingerprint
-from customer360.models.lifecycle import content, relocation
+from customer360.models.lifecycle import content, embedded, relocation
 from customer360.models.lifecycle.fit import Fit, marks
 from customer360.models.lifecycle.flavour import FITTED, FLAVOUR, Flavour
 from customer360.platform.errors import ModelError
@@ -383,8 +381,8 @@ def local_registry(state: Path) -> Registry:
     database = folder / "mlflow.db"
     artifacts = (folder / "artifacts").as_uri()
     try:
-        if _is_half_made(database):
-            _make(database)
+        if embedded.is_half_made(database):
+            embedded.make(database)
         relocation.relocate(database, artifacts)
     except sqlite3.DatabaseError as fault:
         raise ModelError(
@@ -392,39 +390,6 @@ def local_registry(state: Path) -> Registry:
             f"train the models anew"
         ) from None
     return Registry(f"sqlite:///{database}", artifacts)
-
-
-def _is_half_made(database: Path) -> bool:
-    """Whether a store was never made whole: MLflow enters its first experiment last, and there is no run
-    without one.
-    """
-    if not database.exists():
-        return True
-    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as store:
-        try:
-            return store.execute("SELECT 1 FROM experiments LIMIT 1").fetchone() is None
-        except sqlite3.OperationalError as fault:
-            return "no such table" in str(fault)
-
-
-def _make(database: Path) -> None:
-    """Make the store beside its place and move it there whole: killed while it makes its tables, MLflow leaves a file
-    that it can neither use nor mend.
-    """
-    with tempfile.TemporaryDirectory(prefix="making-", dir=database.parent) as scratch:
-        made = Path(scratch) / database.name
-        client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{made}", registry_uri=f"sqlite:///{made}")
-        client.search_experiments(max_results=1)
-        client.search_registered_models(max_results=1)
-        with closing(sqlite3.connect(made)) as store:
-            store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        if database.exists():
-            made.replace(database)
-            return
-        try:
-            os.link(made, database)  # unlike a rename it keeps the store of another process that was faster
-        except FileExistsError:
-            return
 
 
 def _started(name: str, nested: bool = False) -> Any:

@@ -184,7 +184,7 @@ def test_a_store_that_was_never_made_whole_is_made_anew(tmp_path: Path) -> None:
 
 
 def test_a_store_whose_making_is_killed_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from customer360.models.lifecycle import tracking
+    from customer360.models.lifecycle import embedded, tracking
 
     class Killed(BaseException):
         """The process dies."""
@@ -192,7 +192,7 @@ def test_a_store_whose_making_is_killed_is_not_there(tmp_path: Path, monkeypatch
     def die(*_: object, **__: object) -> None:
         raise Killed
 
-    monkeypatch.setattr(tracking.mlflow.MlflowClient, "search_registered_models", die)
+    monkeypatch.setattr(embedded.mlflow.MlflowClient, "search_registered_models", die)
     with pytest.raises(Killed):
         tracking.local_registry(tmp_path)
     assert not (tmp_path / "mlflow/mlflow.db").exists()
