@@ -19,6 +19,7 @@ from customer360.pipelines.rules import RULE_FILES
 from customer360.platform import graph, settings, stars
 from customer360.platform.errors import ConfigError
 from customer360.platform.settings import Settings
+from customer360.serve.activation.experiments.definitions import ExperimentRules
 
 
 @cache
@@ -62,7 +63,7 @@ def rules_of(configured: Settings) -> dict[str, BaseModel]:
     for files, rules in _kept:
         if files == configured.rules:
             return rules
-    typed: dict[str, type[BaseModel]] = RULE_FILES | {"identity": IdentityRules}
+    typed: dict[str, type[BaseModel]] = RULE_FILES | {"identity": IdentityRules, "experiments": ExperimentRules}
     unknown = sorted(set(configured.rules) - set(typed))
     if unknown:
         raise ConfigError(f"rules: unknown kinds {unknown}; known are {sorted(typed)}")
