@@ -1,0 +1,51 @@
+"""How large an experiment must be, before it starts: subjects for an effect, the effect for subjects, days."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from scipy import optimize, stats
+
+MOST = 1e12  # subjects; beyond it an effect is out of reach
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A metric before anything is changed: its mean, the variance that one subject adds (after CUPED, where there is a
+    covariate; ``explained`` is the share that it took), and the subjects who would be exposed in a day."""
+
+    mean: float
+    variance: float
+    explained: float
+    subjects_a_day: float
+    subjects: int
+
+
+def power(effect: float, variance: float, control: float, treatment: float, alpha: float) -> float:
+    """The chance to see an absolute effect, with so many subjects in two arms of equal variance (two-sided z)."""
+    error = math.sqrt(variance / control + variance / treatment)
+    bound = float(stats.norm.ppf(1 - alpha / 2))
+    return float(stats.norm.sf(bound - effect / error) + stats.norm.cdf(-bound - effect / error))
+
+
+def subjects_for(effect: float, variance: float, alpha: float, wanted: float, shares: tuple[float, float]) -> float:
+    """Subjects in both arms for a chance ``wanted`` to see an absolute effect; infinite where none suffice."""
+
+    def lacking(log_subjects: float) -> float:
+        n = math.exp(log_subjects)
+        return power(abs(effect), variance, n * shares[0], n * shares[1], alpha) - wanted
+
+    if not effect or lacking(math.log(MOST)) < 0:
+        return math.inf
+    return math.exp(float(optimize.brentq(lacking, 0.0, math.log(MOST), xtol=1e-12))) if lacking(0.0) < 0 else 1.0
+
+
+def detectable(variance: float, alpha: float, wanted: float, control: float, treatment: float) -> float:
+    """The smallest absolute effect that is seen with a chance ``wanted``."""
+    error = math.sqrt(variance / control + variance / treatment)
+
+    def lacking(effect: float) -> float:
+        return power(effect, variance, control, treatment, alpha) - wanted
+
+    return float(optimize.brentq(lacking, 0.0, 40 * error, xtol=1e-14)) if error > 0 else 0.0
