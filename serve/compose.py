@@ -15,11 +15,11 @@ from pydantic import BaseModel, ValidationError
 from customer360 import models, pipelines
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.lifecycle.scoring import declare_scorers
+from customer360.pipelines.experiments import ExperimentRules
 from customer360.pipelines.rules import RULE_FILES
 from customer360.platform import graph, settings, stars
 from customer360.platform.errors import ConfigError
 from customer360.platform.settings import Settings
-from customer360.serve.activation.experiments.definitions import ExperimentRules
 
 
 @cache

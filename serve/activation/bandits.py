@@ -141,7 +141,9 @@ def of_json(said: Mapping[str, Any]) -> Thompson | LinUcb:
     kinds = {kind.__name__: kind for kind in (Thompson, LinUcb)}
     try:
         kind = kinds[str(said["kind"])]
-        values = {k: tuple(v) if isinstance(v, list) and k not in ("gram", "moment") else v for k, v in said.items()}
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) and k not in ("gram", "moment") else v for k, v in said.items()
+        }
         values.pop("kind")
         made: Thompson | LinUcb = kind(**values)
     except (KeyError, TypeError):

@@ -21,8 +21,8 @@ from datetime import datetime
 from itertools import accumulate
 from typing import Any
 
+from customer360.pipelines.experiments import Experiment, Holdout, Metric, Unit
 from customer360.serve.activation.bandits import LinUcb, Thompson
-from customer360.serve.activation.experiments.definitions import Experiment, Holdout, Metric, Unit
 
 DIGITS = 13  # of hexadecimal: 52 bits, which a double holds
 

@@ -1,20 +1,20 @@
 """Two rankers in one list: whose items are taken? Team draft (Radlinski, Kurup and Joachims 2008).
 
 Both pick in turn their best item that is not yet in the list; who picks first in a round is tossed by the hash of
-`assignment`, so that the list can be made again. What a subject takes of the list is credited to the team that picked it.
+`assignment`, so that the list can be made again. What a subject takes is credited to the team that picked it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from customer360.serve.activation.experiments.assignment import place
-from customer360.serve.activation.experiments.statistics import Effect, NoEffect
+from customer360.serve.activation.experiments.effects import Effect, NoEffect
 
 
-def team_draft(lists: dict[str, Sequence[str]], k: int, salt: str, subject: str) -> list[tuple[str, str]]:
+def team_draft(lists: Mapping[str, Sequence[str]], k: int, salt: str, subject: str) -> list[tuple[str, str]]:
     """At most ``k`` items with the team that picked each; ``lists`` are the rankings of two teams, best first.
 
     Where one list ends, the other goes on alone, so the teams of a list differ by at most one item only before that.

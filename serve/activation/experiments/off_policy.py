@@ -1,9 +1,8 @@
 """What another policy would have earned, from a log of choices whose probability is known.
 
 IPS weighs each reward by how much likelier the other policy makes the choice (Horvitz and Thompson 1952); SNIPS divides
-by the sum of the weights (Swaminathan and Joachims 2015); DR corrects a model of the rewards by what it missed (Dudík et
-al. 2011), with the model fitted on the other half of the log. Intervals are normal, of one observation a row: rows of
-one subject should be put together before.
+by the sum of the weights (Swaminathan and Joachims 2015); DR corrects a model of the rewards by what it missed (Dudík
+et al. 2011), with the model fitted on the other half of the log. Intervals are normal, of one observation a row.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ import pytest
 from pydantic import ValidationError
 from scipy import stats
 
+from customer360.pipelines.experiments import Experiment, ExperimentRules, Holdout, Metric
 from customer360.serve.activation import bandits
 from customer360.serve.activation.experiments.assignment import Started, assign, chosen, is_held_out, place, takes_part
-from customer360.serve.activation.experiments.definitions import Experiment, ExperimentRules, Holdout, Metric
 from customer360.serve.compose import compose
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
@@ -90,7 +90,7 @@ def test_a_bandit_follows_its_shares_and_says_how_likely_its_choice_was() -> Non
     of = [Started("banner", base.definition, {}, Holdout(), DAY, learnt=learnt, edition=n) for n in (3, 4)]
     drawn = [chosen(of[0], s) for s in SUBJECTS]
     assert stats.binomtest(sum(arm == "new" for arm, _ in drawn), len(drawn), shares["new"]).pvalue > RARE
-    assert {arm: p for arm, p in drawn} == shares
+    assert dict(drawn) == shares
     assert [chosen(of[1], s)[0] for s in SUBJECTS] != [arm for arm, _ in drawn], "an edition is drawn anew"
 
 
@@ -104,7 +104,7 @@ def test_a_bandit_follows_its_shares_and_says_how_likely_its_choice_was() -> Non
     ({"kind": "bandit", "algorithm": "linucb"}, "needs a context"),
     ({"metrics": ["n"]}, "no metric 'n'"),
     ({"kind": "bandit", "metrics": ["many"]}, "yes or no"),
-    ({"kind": "bandit", "metrics": ["worse"]}, "higher is better"),
+    ({"kind": "bandit", "metrics": ["worse"]}, "more of it is better"),
     ({"colour": "red"}, "Extra inputs"),
 ])  # fmt: skip
 def test_a_wrong_definition_is_refused_with_what_is_wrong(wrong: dict[str, Any], says: str) -> None:

@@ -12,6 +12,7 @@ The formulas are those that GrowthBook publishes (gbstats), with whose figures t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -129,14 +130,25 @@ def at_one_look(found: Effect, alpha: float) -> Interval:
     return Interval(found.estimate, found.estimate - half, found.estimate + half, p_value)
 
 
+def reach(count: int | float, alpha: float, tightest_at: int = TIGHTEST_AT) -> float:
+    """Half the width of a confidence sequence at so many subjects, in standard errors."""
+    variance = _mixing(alpha, tightest_at) * count
+    return math.sqrt(2 * (variance + 1) / variance * math.log(math.sqrt(variance + 1) / alpha))
+
+
+def _mixing(alpha: float, tightest_at: int) -> float:
+    """The square of rho, the scale of the normal mixture."""
+    return (-2 * math.log(alpha) + math.log(-2 * math.log(alpha) + 1)) / tightest_at
+
+
 def at_any_look(found: Effect, alpha: float, tightest_at: int = TIGHTEST_AT) -> Interval:
     """A confidence sequence: right at all looks together, however many there are and whatever is decided by them."""
-    n = found.count
-    rho2 = (-2 * np.log(alpha) + np.log(-2 * np.log(alpha) + 1)) / tightest_at
-    grown = n * rho2 + 1
-    half = found.error * float(np.sqrt(2 * grown / (n * rho2) * np.log(np.sqrt(grown) / alpha)))
-    log_evidence = rho2 * n * (found.estimate / found.error) ** 2 / (2 * grown) - np.log(grown) / 2
-    return Interval(found.estimate, found.estimate - half, found.estimate + half, float(np.exp(min(0.0, -log_evidence))))
+    half = found.error * reach(found.count, alpha, tightest_at)
+    variance = _mixing(alpha, tightest_at) * found.count
+    ratio = found.estimate / found.error
+    log_evidence = variance * ratio**2 / (2 * (variance + 1)) - math.log(variance + 1) / 2
+    p_value = math.exp(min(0.0, -log_evidence))
+    return Interval(found.estimate, found.estimate - half, found.estimate + half, p_value)
 
 
 def mismatch(counts: Sequence[int], shares: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""What an experiment is: the file `configs/experiments.yaml` as checked values. A wrong key is refused with its line."""
+"""What an experiment is: `configs/experiments.yaml` as checked values. A wrong key is refused with its line."""
 
 from __future__ import annotations
 
