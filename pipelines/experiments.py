@@ -175,7 +175,8 @@ class ExperimentRules(Frozen):
         if experiment.kind == "bandit" and experiment.algorithm == "thompson" and reward and reward.measure != "any":
             return [f"experiments.{name}: thompson learns from a metric that is yes or no, measure: any"]
         if experiment.kind != "ab" and reward and (reward.per or reward.better == "lower"):
-            return [
-                f"experiments.{name}: the metric that a bandit or a mixed list earns is no ratio, and higher is better"
-            ]
+            return [f"experiments.{name}: what a bandit or a mixed list earns is no ratio, and more of it is better"]
+        table = TABLES.get(reward.table) if reward and experiment.kind == "interleaving" else None
+        if reward and table is not None and "product_id" not in table.columns():
+            return [f"experiments.{name}: {reward.table} has no product_id, by which what is taken of a list is known"]
         return []
