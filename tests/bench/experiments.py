@@ -9,6 +9,7 @@ bandits against equal shares, coverage of off-policy figures, uniformity and ind
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import time
 from collections.abc import Callable
@@ -114,8 +115,9 @@ def regret(runs: int) -> None:
             learnt = bandits.thompson(list(rates), 0.02, *log)
     grown = lost.cumsum(axis=1).mean(axis=0)
     equal = (0.08 - np.mean(list(rates.values()))) * subjects
-    print(f"Thompson, {runs} runs of {subjects:,} subjects: regret {grown[-1]:.0f} conversions, equal shares {equal:.0f}; "
-          f"first half {grown[len(grown) // 2 - 1]:.0f}, second {grown[-1] - grown[len(grown) // 2 - 1]:.0f}")  # fmt: skip
+    half = grown[len(grown) // 2 - 1]
+    print(f"Thompson, {runs} runs of {subjects:,} subjects: regret {grown[-1]:.0f} conversions, equal shares "
+          f"{equal:.0f}; first half {half:.0f}, second {grown[-1] - half:.0f}")  # fmt: skip
 
 
 def contextual(runs: int) -> None:
@@ -190,7 +192,7 @@ def hashes(_: int) -> None:
     pairs = [
         stats.chi2_contingency([[int((a & b).sum()), int((a & ~b).sum())], [int((~a & b).sum()), int((~a & ~b).sum())]],
                                correction=False).pvalue
-        for a, b in zip(halves, halves[1:], strict=False)
+        for a, b in itertools.pairwise(halves)
     ]  # fmt: skip
     print(f"hash, {len(salts)} salts of {len(subjects):,} subjects: chi-square over 100 parts below .05 in "
           f"{np.mean(uniform < 0.05):.3f} (KS of the p-values {stats.kstest(uniform, 'uniform').pvalue:.2f}); "
