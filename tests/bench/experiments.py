@@ -1,6 +1,6 @@
 """Do experiments keep what they promise? Simulations of known truth through the product's own functions.
 
-    python tests/bench/experiments.py [--runs 2000]
+    python tests/bench/experiments.py [--runs 2000] [--only coverage]
 
 False alarms when somebody peeks, power at the planned size, what CUPED takes away, found mismatches of arms, regret of
 bandits against equal shares, coverage of off-policy figures, uniformity and independence of the hash. All seeded.
@@ -57,7 +57,7 @@ def peeking(runs: int) -> None:
                 effects.at_one_look(seen[-1], ALPHA).p_value < ALPHA,
             ]
         always, peeked, once = alarms / runs
-        print(f"false alarms, {name}, {len(LOOKS)} looks, {runs:,} null experiments: "
+        print(f"false alarms, {name}, {len(LOOKS)} looks, {runs:,} nulls: "
               f"always valid {always:.3f}, t-test at every look {peeked:.3f}, t-test at the last {once:.3f}")  # fmt: skip
 
 
@@ -203,12 +203,16 @@ def hashes(_: int) -> None:
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--runs", type=int, default=2000)
-    runs = asked.parse_args().runs
+    asked.add_argument("--only", default="", help="One simulation, by the name of its function")
+    said = asked.parse_args()
+    runs = said.runs
     parts: list[tuple[Callable[[int], None], int]] = [
         (hashes, runs), (peeking, runs), (power, runs), (cuped, runs), (mismatch, runs), (regret, min(runs, 100)),
         (contextual, min(runs, 20)), (coverage, runs), (interleaved, min(runs, 500)),
     ]  # fmt: skip
     for simulate, times in parts:
+        if said.only not in ("", simulate.__name__):
+            continue
         began = time.perf_counter()
         simulate(times)
         print(f"  ({time.perf_counter() - began:.0f} s)", flush=True)

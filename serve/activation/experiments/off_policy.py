@@ -2,7 +2,8 @@
 
 IPS weighs each reward by how much likelier the other policy makes the choice (Horvitz and Thompson 1952); SNIPS divides
 by the sum of the weights (Swaminathan and Joachims 2015); DR corrects a model of the rewards by what it missed (Dudík
-et al. 2011), with the model fitted on the other half of the log. Intervals are normal, of one observation a row.
+et al. 2011), with the model fitted on the other half of the log. Intervals heed the skewness of weighted rewards
+(Hall 1992, "On the removal of skewness by transformation"), of one observation a row.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from scipy import stats
 
 RIDGE = 1.0
+NO_SKEWNESS = 1e-6
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,21 @@ def _weights(log: Log, policy: np.ndarray) -> np.ndarray:
 
 
 def _value(parts: np.ndarray, weight: np.ndarray, alpha: float) -> Value:
-    half = float(stats.norm.ppf(1 - alpha / 2) * parts.std(ddof=1) / np.sqrt(len(parts)))
+    error, mean = float(parts.std(ddof=1) / np.sqrt(len(parts))), float(parts.mean())
     squares = float((weight**2).sum())
     effective = float(weight.sum() ** 2 / squares) if squares else 0.0
-    return Value(float(parts.mean()), float(parts.mean()) - half, float(parts.mean()) + half, effective)
+    if not error > 0:
+        return Value(mean, mean, mean, effective)
+    skewness = float(stats.skew(parts)) / np.sqrt(len(parts))
+    low, high = (mean - error * _unskewed(float(stats.norm.ppf(q)), skewness) for q in (1 - alpha / 2, alpha / 2))
+    return Value(mean, low, high, effective)
+
+
+def _unskewed(quantile: float, skewness: float) -> float:
+    """Hall's cubic: the quantile of a studentized mean, of a normal one's; ``skewness`` is over the root of n."""
+    if abs(skewness) < NO_SKEWNESS:
+        return quantile
+    return 3 / skewness * (float(np.cbrt(1 + skewness * (quantile - skewness / 6))) - 1)
 
 
 def _cross_fitted(log: Log, arms: int) -> np.ndarray:
