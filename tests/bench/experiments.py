@@ -58,7 +58,7 @@ def peeking(runs: int) -> None:
             ]
         always, peeked, once = alarms / runs
         print(f"false alarms, {name}, {len(LOOKS)} looks, {runs:,} nulls: "
-              f"always valid {always:.3f}, t-test at every look {peeked:.3f}, t-test at the last {once:.3f}")  # fmt: skip
+              f"always valid {always:.3f}, t-test at every {peeked:.3f}, at the last {once:.3f}")  # fmt: skip
 
 
 def power(runs: int) -> None:
