@@ -40,10 +40,21 @@ from customer360.platform.online import NotPublished, OnlineStore
 from customer360.platform.run.executor import ray_session
 from customer360.platform.settings import Settings
 from customer360.serve import front, orphans, plain, ports
-from customer360.serve.api import hooks, identity, people, policy, recommendations, reference, rights, scores, together
+from customer360.serve.api import (
+    experiments,
+    hooks,
+    identity,
+    people,
+    policy,
+    recommendations,
+    reference,
+    rights,
+    scores,
+    together,
+)
 from customer360.serve.api.errors import EVERYWHERE, described, explained
 from customer360.serve.api.policy import KnownCaller
-from customer360.serve.console import pages, steward
+from customer360.serve.console import pages, steward, trials
 from customer360.serve.gate import Gate, place_of
 from customer360.serve.problems import HANDLERS
 from customer360.serve.publication import freshness
@@ -156,13 +167,14 @@ def build_app(configured: Settings) -> FastAPI:
     app.state.indexes = Indexes(app.state.folder)
     app.state.desk = Desk(configured)
     app.state.hooks = hooks.Hooks(configured)
+    app.state.trials = experiments.Trials(configured)
     app.include_router(operations, responses=explained(503))
     app.include_router(reference.router)
     app.include_router(hooks.router, responses=explained(400, 401, 408, 413, 503))
     # An account number may hold a slash and what follows it: the longer paths are looked for first.
-    for endpoint in (recommendations, together, scores, people, identity, rights):
+    for endpoint in (recommendations, together, scores, people, identity, rights, experiments):
         app.include_router(endpoint.router, prefix="/v1", responses=explained(*EVERYWHERE))
-    console = (pages, steward)
+    console = (pages, steward, trials)
     for page in console:
         app.include_router(page.router, prefix=pages.PREFIX, include_in_schema=False)
     pages.environment.globals["menu"] = pages.menu(console)

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from customer360 import models, pipelines
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.lifecycle.scoring import declare_scorers
+from customer360.pipelines.experiments import ExperimentRules
 from customer360.pipelines.rules import RULE_FILES
 from customer360.platform import graph, settings, stars
 from customer360.platform.errors import ConfigError
@@ -63,7 +64,7 @@ def rules_of(configured: Settings) -> dict[str, BaseModel]:
     for files, rules in _kept:
         if files == configured.rules:
             return rules
-    typed: dict[str, type[BaseModel]] = RULE_FILES | {"identity": IdentityRules}
+    typed: dict[str, type[BaseModel]] = RULE_FILES | {"identity": IdentityRules, "experiments": ExperimentRules}
     unknown = sorted(set(configured.rules) - set(typed))
     if unknown:
         raise ConfigError(f"rules: unknown kinds {unknown}; known are {sorted(typed)}")

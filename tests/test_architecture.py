@@ -37,6 +37,7 @@ SHARED = {
     "pipelines.receipts",
     "pipelines.returns",
     "pipelines.rules",
+    "pipelines.experiments",
     "pipelines.features",
     "pipelines.quality",
     "pipelines.sample",

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from customer360.pipelines.sample import behavior, engagement, external, service, truth
+from customer360.pipelines.sample import behavior, engagement, experiments, external, service, truth
 from customer360.pipelines.sample.base import MANIFEST, Base, write_base
 from customer360.pipelines.sample.dirt import ROW_KINDS, STANDARD, Dirt, Soiler, Spoils, damage_frame, damage_lines
 from customer360.pipelines.sample.orders import orders_by_month
@@ -185,6 +185,7 @@ FEEDS: tuple[Feed, ...] = (
     Feed("pos/transaction_items", "csv", _items(online=False), _WRONG_ITEMS, "month"),
     Feed("shop/transaction_items", "parquet", _items(online=True), _WRONG_TYPED_ITEMS, "month"),
     Feed("shop/orders", "parquet", lambda world: iter(orders_by_month(world)), cut="month"),
+    Feed("shop/exposures", "jsonl.gz", _single("exposures", experiments.exposure_rows)),
     Feed("crm/campaigns", "csv", _single("campaigns", engagement.campaign_rows)),
     Feed("crm/campaign_audiences", "parquet", _single("audiences", engagement.audience_rows)),
     Feed(

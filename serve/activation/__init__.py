@@ -1,1 +1,1 @@
-"""What is done with profiles outside of an answer: audiences by channel under consent."""
+"""What is done with profiles outside of an answer: audiences by channel under consent, experiments."""

@@ -26,7 +26,8 @@ class Hooks:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
-        self._names = {name for name, source in settings.sources.items() if isinstance(source, Webhooks)}
+        found = settings.sources.items()
+        self._names = {name for name, source in found if isinstance(source, Webhooks) and source.connects is not None}
         self._found: dict[str, tuple[Webhooks, Journal]] = {}
 
     def source(self, name: str) -> tuple[Webhooks, Journal] | None:

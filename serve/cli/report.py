@@ -40,7 +40,7 @@ console = Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL,
 
 TEXT = ("batch", "table", "node", "row", "column", "rule", "value", "source", "reason", "state", "because", "faults",
         "run", "command", "as of", "nodes", "ended", "last commit", "person", "missing", "measure",
-        "model")  # fmt: skip
+        "model", "experiment", "arms", "metric")  # fmt: skip
 
 
 def grid(title: str, *columns: str) -> Grid:

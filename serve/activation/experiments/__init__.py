@@ -1,0 +1,1 @@
+"""Experiments: who sees what (assignment), what came of it (analysis), and whether that can be believed."""

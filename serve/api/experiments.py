@@ -1,0 +1,216 @@
+"""Experiments for applications: the arm of somebody, and that it was met."""
+
+import json
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import uuid4
+
+from fastapi import APIRouter, HTTPException, Path, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from customer360.pipelines.rules import EnrichmentRules
+from customer360.platform import access, telemetry
+from customer360.platform.settings import Settings
+from customer360.platform.sources.base import configured
+from customer360.platform.sources.journal import Own
+from customer360.platform.sources.protocols.hooks.journal import Journal
+from customer360.platform.sources.webhooks import message
+from customer360.serve.activation.experiments import interleaving
+from customer360.serve.activation.experiments.assignment import Started, assign, chosen
+from customer360.serve.activation.experiments.register import Running
+from customer360.serve.api import policy
+from customer360.serve.api.people import current_id, person_of
+from customer360.serve.api.policy import Answer, Caller, CurrentView, ServedView
+from customer360.serve.compose import compose, rules_of
+from customer360.serve.publication.refusals import REFUSALS
+
+router = APIRouter(tags=["experiments"])
+EXPOSURES = "bronze.exposures"
+LISTED = 50  # of each ranker's list, before what is not offered is left out
+Name = Annotated[str, Path(description="An experiment that started", pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+Value = str | float | None
+
+
+class Trials:
+    """Experiments that started, and the journals of exposures of this process, by the system of accounts."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.running = Running(settings)
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._journals: dict[str, Journal] = {}
+        sources = settings.sources.items()
+        self.sources = {s.system: name for name, s in sources if isinstance(s, Own) and s.table == EXPOSURES}
+
+    def now(self) -> dict[str, Started]:
+        """Raises LakeError where what is stored cannot be read."""
+        compose()
+        return self.running.now()
+
+    def refused_by_strangers(self, purpose: str) -> bool:
+        """Whether a purpose is denied of whom nobody knows, who was never asked."""
+        rules = rules_of(self._settings)["enrichment"]
+        assert isinstance(rules, EnrichmentRules)
+        return not rules.allows_unasked(purpose)
+
+    def journal(self, system: str) -> Journal:
+        with self._lock:
+            if system not in self._journals:
+                source = configured(self._settings, self.sources[system])
+                assert isinstance(source, Own)
+                self._journals[system] = Journal(source.folder)
+            return self._journals[system]
+
+
+class Arm(Answer):
+    """The arm of a subject; null: it is in none, because it does not qualify, is held out or did not allow it."""
+
+    experiment: str
+    arm: str | None = Field(examples=["personal"])
+    propensity: float | None = Field(description="How likely this arm was", examples=[0.5])
+
+
+class ListedItem(BaseModel):
+    """An item of a mixed list."""
+
+    rank: int
+    product_id: str = Field(examples=["85123A"])
+    arm: str = Field(description="The ranker that gave it")
+
+
+class Exposure(Arm):
+    """An exposure that is written down; ``items`` of a mixed list, in the order in which they are to be shown."""
+
+    exposure_id: str | None = Field(description="Null where nothing was written down, since there is no arm")
+    items: list[ListedItem] = []
+
+
+class Met(BaseModel):
+    """Who meets an experiment. Of a visitor who is logged in, say both: then the person's consent holds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    person_id: str | None = Field(default=None, max_length=100)
+    visitor_id: str | None = Field(default=None, min_length=1, max_length=255)
+    attributes: dict[str, Value] = Field(default={}, max_length=50, description="Of a visitor, where it is asked for")
+    exposure_id: str | None = Field(
+        default=None,
+        max_length=100,
+        pattern=r"^[\w.:-]+$",
+        description="Of the caller; sent again, it is the same exposure",
+    )
+    k: int = Field(default=10, ge=1, le=50, description="Items of a mixed list")
+
+
+@router.get("/experiments/{name}/assignment")
+async def assignment(
+    request: Request, name: Name, principal: Caller, view: CurrentView,
+    subject: Annotated[str, Query(min_length=1, max_length=255, description="A person id, or a visitor's")],
+    person_id: Annotated[str | None, Query(max_length=100, description="Who the visitor is, if known")] = None,
+) -> Arm:  # fmt: skip
+    """The arm of a subject; nothing is written down. Whoever shows what an arm says, posts the exposure."""
+    of = await _started(request, name)
+    met = Met(person_id=subject) if of.definition.unit == "person" else Met(visitor_id=subject, person_id=person_id)
+    arm, propensity, _, _ = _arm(request, view, of, met)
+    return view.answer(Arm, experiment=name, arm=arm, propensity=propensity)
+
+
+@router.post("/experiments/{name}/exposures")
+async def exposures(request: Request, name: Name, principal: Caller, view: CurrentView, met: Met) -> Exposure:
+    """Assign somebody who is about to see the arm, and write that down: it is durable when this answers. Needs role
+    service."""
+    access.require(principal, "service")
+    of = await _started(request, name)
+    arm, propensity, person, subject = _arm(request, view, of, met)
+    if arm is None:
+        return view.answer(Exposure, experiment=name, arm=None, propensity=None, exposure_id=None)
+    number = met.exposure_id or uuid4().hex
+    items = _mixed(view, of, subject, met.k) if of.definition.kind == "interleaving" else []
+    rows = _rows(of, number, arm, propensity, items)
+    await _write(request, rows, person, met)
+    return view.answer(
+        Exposure, experiment=name, arm=arm, propensity=propensity, exposure_id=number, items=items
+    )  # fmt: skip
+
+
+async def _started(request: Request, name: str) -> Started:
+    """404 where no such experiment started."""
+    trials: Trials = request.app.state.trials
+    found = (await run_in_threadpool(trials.now)).get(name)
+    if found is None:
+        raise policy.not_found("experiment")
+    return found
+
+
+def _arm(
+    request: Request, view: ServedView, of: Started, met: Met
+) -> tuple[str | None, float | None, dict[str, Any] | None, str]:
+    """Arm, its probability, the document of the person where one is known, and the subject that the hash is over."""
+    person_id = current_id(view, met.person_id) if met.person_id is not None else None
+    person = person_of(view, person_id) if person_id is not None else None
+    subject = person_id if of.definition.unit == "person" else met.visitor_id
+    if subject is None:
+        raise HTTPException(422, f"body.{of.definition.unit}_id: this experiment is over {of.definition.unit}s")
+    attributes: Mapping[str, Any] = person["profile"] if person else met.attributes
+    trials: Trials = request.app.state.trials
+    refused = _refused(trials, of, person)
+    if not assign([of], subject, attributes=attributes, unit=of.definition.unit, refused=refused):
+        return None, None, person, subject
+    return *chosen(of, subject, attributes), person, subject
+
+
+def _refused(trials: Trials, of: Started, person: dict[str, Any] | None) -> set[str]:
+    """Purposes that are denied; of a person whatever is not known to be allowed."""
+    purpose = of.definition.purpose
+    if person is None:
+        return {purpose} if trials.refused_by_strangers(purpose) else set()
+    return {denied for column, denied in REFUSALS.items() if person["profile"].get(column) is not True}
+
+
+def _mixed(view: ServedView, of: Started, subject: str, k: int) -> list[ListedItem]:
+    """The two models' lists of a person in one, of what is offered now."""
+    stored = (view.get("recommendations", subject) or {"lists": []})["lists"]
+    lists: dict[str, list[str]] = {arm: [] for arm in of.definition.arms}
+    for ranked in reversed([each for each in stored if each["mode"] == "new" and each["model"] in lists]):
+        lists[ranked["model"]] = [item["product_id"] for item in view.offered(ranked["items"], LISTED)]
+    drafted = interleaving.team_draft(lists, k, of.salt, subject)
+    return [ListedItem(rank=rank, product_id=item, arm=arm) for rank, (item, arm) in enumerate(drafted, start=1)]
+
+
+def _rows(
+    of: Started, number: str, arm: str, propensity: float | None, items: list[ListedItem]
+) -> list[dict[str, Any]]:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    about = {"EXPERIMENT": of.name, "EXPOSED_AT": now}
+    if of.definition.kind == "interleaving":
+        return [
+            about | {"EXPOSURE_ID": f"{number}:{i.rank}", "ARM": i.arm, "PRODUCT_ID": i.product_id, "POSITION": i.rank}
+            for i in items
+        ]
+    return [about | {"EXPOSURE_ID": number, "ARM": arm, "PROPENSITY": propensity, "EDITION": of.edition}]
+
+
+async def _write(request: Request, rows: list[dict[str, Any]], person: dict[str, Any] | None, met: Met) -> None:
+    """Durable, under an account that a source of exposures knows. 422 where there is none, 503 without a source."""
+    trials: Trials = request.app.state.trials
+    if not trials.sources:
+        raise HTTPException(503, "no source of kind journal fills bronze.exposures: exposures cannot be kept")
+    accounts = [account.partition("/") for account in (person["accounts"] if person else ())]
+    mine = next(((system, number) for system, _, number in accounts if system in trials.sources), None)
+    if mine is None and met.visitor_id is None:
+        raise HTTPException(
+            422, f"the person has no account in {', '.join(sorted(trials.sources))}; say the visitor_id"
+        )
+    system = mine[0] if mine else next(iter(trials.sources))
+    who = {"CUSTOMER_ID": mine[1] if mine else None, "VISITOR_ID": met.visitor_id}
+    try:
+        for row in rows:
+            body = json.dumps(row | who).encode()
+            key = f"{row['EXPERIMENT']}/{row['EXPOSURE_ID']}"
+            await run_in_threadpool(trials.journal(system).append, key, message(key, None, row["EXPOSED_AT"], body))
+    except OSError as fault:
+        telemetry.log.error(f"exposures cannot be written down: {fault.strerror}")
+        raise HTTPException(503, "exposures cannot be written down now", {"Retry-After": "30"}) from None

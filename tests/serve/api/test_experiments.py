@@ -1,0 +1,163 @@
+"""Arms over HTTP: consent first, exposures durable and landed, and nothing written for who is in no arm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from starlette.testclient import TestClient
+
+from customer360.platform import access
+from customer360.platform.settings import Settings
+from customer360.platform.sources.base import configured
+from customer360.platform.sources.journal import Own
+from customer360.platform.sources.landing import landing_of
+from customer360.serve.activation.experiments import register
+from customer360.serve.activation.experiments.assignment import place
+from customer360.serve.app import build_app
+from customer360.serve.compose import compose
+
+compose()
+RULES = {
+    "metrics": {"bought": {"measure": "any"}, "added": {"table": "silver.events"}},
+    "experiments": {
+        "banner": {"description": "B", "arms": {"old": 0.5, "new": 0.5}, "metrics": ["bought"]},
+        "guests": {"description": "G", "unit": "visitor", "arms": {"old": 0.5, "new": 0.5}, "metrics": ["bought"],
+                   "where": {"country": ["DE"]}},
+        "mails": {"description": "M", "arms": {"old": 0.5, "new": 0.5}, "metrics": ["bought"], "purpose": "EMAIL"},
+        "mix": {"description": "X", "kind": "interleaving", "arms": {"item_to_item": 0.5, "two_tower": 0.5},
+                "metrics": ["added"]},
+        "waits": {"description": "W", "arms": {"old": 0.5, "new": 0.5}, "metrics": ["bought"]},
+    },
+}  # fmt: skip
+
+
+@pytest.fixture
+def running(own_shop: Any, tmp_path: Path) -> tuple[Settings, Callable[[str], TestClient]]:
+    """A published shop with experiments that started, and clients by role."""
+    own_shop.write("gold.recommendations", [
+        *own_shop.ranked("p_ann", ["P2", "P3"]), *own_shop.ranked("p_ann", ["P4", "P2"], model="two_tower")
+    ])  # fmt: skip
+    own_shop.publish()
+    (tmp_path / "experiments.yaml").write_text(yaml.safe_dump(RULES, sort_keys=False))
+    settings = Settings.model_validate({
+        "state": str(own_shop.state), "landing": str(tmp_path / "landing"),
+        "lake": {"root": own_shop.lake.root, "buckets": own_shop.lake.buckets},
+        "rules": {"experiments": str(tmp_path / "experiments.yaml")},
+        "sources": {"own": {"table": "bronze.exposures", "system": "SHOP", "kind": "journal"}},
+    })  # fmt: skip
+    for name in ("banner", "guests", "mails", "mix"):
+        register.start(settings, name, actor="me")
+    app = build_app(settings)
+    app.state.store._poll_seconds = 0
+
+    def client(role: str) -> TestClient:
+        return TestClient(app, headers={"X-API-Key": access.issue(own_shop.state, role, role)})
+
+    return settings, client
+
+
+def written(settings: Settings) -> list[dict[str, Any]]:
+    """The records that the source of exposures would land."""
+    source = configured(settings, "own")
+    assert isinstance(source, Own)
+    landing = landing_of(settings)
+    pieces = source.discover(landing, []).inputs
+    return [row for piece in pieces for row in source.read(landing, piece).frame.to_dicts()]
+
+
+def test_the_arm_is_that_of_the_hash_and_asking_writes_nothing(running: Any) -> None:
+    settings, client = running
+    said = client("reader").get("/v1/experiments/banner/assignment?subject=p_ann").json()
+    assert said["arm"] == ("old" if place("banner", "p_ann") < 0.5 else "new") and said["propensity"] == 0.5
+    assert not written(settings)
+
+
+def test_who_refused_is_in_no_arm_and_no_exposure_is_kept(running: Any) -> None:
+    settings, client = running
+    for answer in (
+        client("service").post("/v1/experiments/banner/exposures", json={"person_id": "p_bob"}),
+        client("reader").get("/v1/experiments/banner/assignment?subject=p_bob"),
+    ):
+        assert answer.status_code == 200 and answer.json()["arm"] is None
+    visitor = {"visitor_id": "V1", "person_id": "p_bob", "attributes": {"country": "DE"}}
+    assert client("steward").post("/v1/experiments/guests/exposures", json=visitor).json()["arm"] is None
+    assert not written(settings)
+
+
+def test_a_visitor_whom_nobody_asked_is_what_the_rule_says_of_the_purpose(running: Any) -> None:
+    _, client = running
+    known = {"visitor_id": "V1", "attributes": {"country": "DE"}}
+    said = client("service").post("/v1/experiments/guests/exposures", json=known)
+    assert said.json()["arm"] in ("old", "new"), "silence allows personalization by the rule file"
+    unknown = client("admin").post("/v1/experiments/guests/exposures", json={"visitor_id": "V1"})
+    assert unknown.json()["arm"] is None, "an unknown country does not qualify"
+
+
+def test_an_exposure_is_written_once_under_the_account(running: Any) -> None:
+    settings, client = running
+    service = client("service")
+    for _ in range(2):
+        said = service.post("/v1/experiments/banner/exposures", json={"person_id": "p_ann", "exposure_id": "e-1"})
+        assert said.status_code == 200 and said.json()["exposure_id"] == "e-1", said.text
+    (row,) = written(settings)
+    assert (row["CUSTOMER_ID"], row["ARM"], row["EXPERIMENT"]) == ("9", said.json()["arm"], "banner")
+    assert row["PROPENSITY"] is not None and "p_ann" not in str(row)
+
+
+def test_a_person_without_an_account_of_the_source_needs_a_visitor(running: Any) -> None:
+    settings, client = running
+    service = client("service")
+    refused = service.post("/v1/experiments/banner/exposures", json={"person_id": "p_cyd"})
+    assert refused.status_code == 422 and "SHOP" in refused.text
+    taken = service.post("/v1/experiments/banner/exposures", json={"person_id": "p_cyd", "visitor_id": "V7"})
+    assert taken.status_code == 200 and written(settings)[0]["VISITOR_ID"] == "V7"
+
+
+def test_a_mixed_list_says_who_gave_what_and_is_written_item_by_item(running: Any) -> None:
+    settings, client = running
+    said = client("service").post("/v1/experiments/mix/exposures", json={"person_id": "p_ann", "k": 3}).json()
+    assert {item["product_id"] for item in said["items"]} == {"P2", "P3", "P4"}
+    rows = written(settings)
+    assert [(r["PRODUCT_ID"], r["ARM"]) for r in rows] == [(i["product_id"], i["arm"]) for i in said["items"]]
+
+
+@pytest.mark.parametrize(("role", "path", "body", "status"), [
+    ("reader", "banner", {"person_id": "p_ann"}, 403),
+    ("service", "waits", {"person_id": "p_ann"}, 404),
+    ("service", "nothing", {"person_id": "p_ann"}, 404),
+    ("service", "BANNER", {"person_id": "p_ann"}, 422),
+    ("service", "banner", {"person_id": "p_nobody"}, 404),
+    ("service", "banner", {"visitor_id": "V1"}, 422),
+    ("service", "banner", {"person_id": "p_ann", "exposure_id": "a b\n"}, 422),
+    ("service", "banner", {"person_id": "p_ann", "colour": 1}, 422),
+])  # fmt: skip
+def test_what_cannot_be_is_refused(running: Any, role: str, path: str, body: dict[str, Any], status: int) -> None:
+    settings, client = running
+    assert client(role).post(f"/v1/experiments/{path}/exposures", json=body).status_code == status
+    assert not written(settings)
+
+
+def test_nobody_sends_webhooks_to_what_the_application_writes(running: Any) -> None:
+    _, client = running
+    assert client("admin").post("/hooks/own", json={"EXPOSURE_ID": "forged"}).status_code == 401
+
+
+def test_the_page_shows_reports_and_where_the_file_says_otherwise(running: Any, tmp_path: Path) -> None:
+    settings, client = running
+    browser = client("service")
+    browser.cookies.set("c360_key", access.issue(Path(settings.state), "browser", "service"))
+    overview = browser.get("/console/experiments")
+    assert overview.status_code == 200 and "banner" in overview.text and "not started: waits" in overview.text
+    assert "otherwise" not in overview.text
+    later = deepcopy(RULES)
+    later["experiments"]["banner"] |= {"window_days": 3}  # type: ignore[index]
+    (tmp_path / "experiments.yaml").write_text(yaml.safe_dump(later, sort_keys=False))
+    assert "window_days" in browser.get("/console/experiments").text
+    page = browser.get("/console/experiments/banner")
+    assert page.status_code in (200, 404) and "<script" not in page.text
+    assert browser.get("/console/experiments/nothing").status_code == 404
