@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -347,6 +349,49 @@ def test_whatever_values_are_each_is_a_record_or_a_dead_letter() -> None:
             assert sorted([*found.frame["_position"], *found.dead["_position"]]) == list(places)
             dead.setdefault(size, []).extend(found.dead["_position"])
     assert dead[1] == dead[7] == dead[1000]
+
+
+def test_lines_at_once_are_what_they_are_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    dice = Random(11)
+    texts = ["a", "", "x y", "\u00e9", 'a":1,"b', '{"', "1e999", "\u2028", "\\ud83d", "\\u0000"]
+    some = ['{"a":1}', '{"a":null,"b":[1,{"c":"{"}]}', '{ "a" : "x" }', "{}", '{"a":1,"a":2}', '{"a":', "{",
+            '{"a":NaN}', '{"a":1}{"a":2}', '{"a":1} ']  # fmt: skip
+    some += [f'{{"b":"{text}","n":{number}}}' for text in texts for number in (1, "1.50", 10**30, "true")]
+    for _ in range(60):
+        values: list[bytes | None] = [text.encode() for text in dice.choices(some, k=dice.randint(1, 40))]
+        with monkeypatch.context() as slow:
+            slow.setattr("customer360.platform.sources.protocols.kafka.values._plain", lambda _: None)
+            expected = records_of(values, range(1, len(values) + 1), Registry(Kafka(servers="a:1")), tombstones=False)
+        found = records_of(values, range(1, len(values) + 1), Registry(Kafka(servers="a:1")), tombstones=False)
+        assert found.frame.equals(expected.frame) and found.dead.equals(expected.dead), values
+
+
+def test_who_reads_few_messages_waits_for_no_more(tmp_path: Path, kafka: Broker) -> None:
+    """A small batch took a second of each partition, in which the client waited for a full list of messages."""
+    kafka.send("quick", [click(n) for n in range(24)])
+    settings = settings_of(tmp_path, kafka, "quick")
+    source, landing = configured(settings, "clicks"), landing_of(settings)
+    piece = source.discover(landing, []).inputs[0]
+    began = time.monotonic()
+    assert source.read(landing, piece).count == 24
+    assert time.monotonic() - began < 2.0
+
+
+def test_pieces_end_alike_in_whatever_lists_messages_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Message(bytes):
+        def key(self) -> bytes:
+            return b"k"
+
+    monkeypatch.setattr(streams, "PIECE", 50)
+    monkeypatch.setattr(streams, "PIECE_BYTES", 400)
+    dice = Random(3)
+    came = [Message(b"x" * dice.randint(0, 30)) for _ in range(300)]
+    expected = list(streams._pieces([[message] for message in came]))
+    assert sum(map(len, expected)) == 300
+    for _ in range(20):
+        cuts = sorted(dice.choices(range(300), k=dice.randint(0, 9)))
+        lists = [came[a:b] for a, b in itertools.pairwise([0, *cuts, 300])]
+        assert list(streams._pieces(lists)) == expected
 
 
 def test_values_of_unions_stand_beside_each_other() -> None:
