@@ -70,7 +70,9 @@ def run_unit(unit: Unit, retry: RetrySettings) -> Any:
                 return Failure(f"{type(fault).__name__}: {fault} (after {attempt} attempts)", traceback.format_exc())
             telemetry.event("trying again", attempt=attempt, reason=type(fault).__name__)
             time.sleep(retry.wait_seconds * attempt)
-        except Exception as fault:  # noqa: BLE001 - reported to the driver, which fails the node with this reason
+        except BaseException as fault:  # reported to the driver, which fails the node with this reason
+            if not isinstance(fault, Exception) and type(fault).__name__ != "PanicException":  # one of Polars is none
+                raise
             return Failure(f"{type(fault).__name__}: {fault}", traceback.format_exc())
     raise AssertionError("unreachable: attempts is at least one")
 

@@ -408,6 +408,22 @@ def test_values_of_unions_stand_beside_each_other() -> None:
     assert found.frame["N"].to_list() == ["1", "two", '{"x":3}', None, "[5]"]
 
 
+def test_bytes_inside_avro_values_are_text() -> None:
+    """JSON has none: a list or map of bytes stopped the source."""
+    inner = {"type": "map", "values": "bytes"}
+    schema = fastavro.parse_schema({"type": "record", "name": "C", "fields": [{"name": "N", "type": inner}]})
+    rows = ({"N": {"k": "\u00e9".encode()}}, {"N": {"k": b"\xff\x00"}}, {"N": {}})
+    values: list[bytes | None] = []
+    for row in rows:
+        out = io.BytesIO()
+        fastavro.schemaless_writer(out, schema, row)
+        values.append(b"\x00\x00\x00\x00\x01" + out.getvalue())
+    asked = Registry(Kafka(servers="a:1"), {1: schema})
+    assert records_of(values[:1], [1], asked, tombstones=False).frame["N"].to_list() == ['{"k":"\u00e9"}']
+    found = records_of(values, [1, 2, 3], asked, tombstones=False)
+    assert found.frame["N"].to_list()[:2] == ['{"k":"w6k="}', '{"k":"/wA="}'] and found.count == 3
+
+
 def test_times_of_no_year_are_null_and_values_name_no_message(tmp_path: Path, kafka: Broker) -> None:
     forged = b'{"ID": "C1", "message.tombstone": true, "message.offset": 99}'
     kafka.send("forged", [forged], timestamp=2**60)

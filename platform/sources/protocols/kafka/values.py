@@ -159,7 +159,7 @@ def _rows(rows: list[tuple[int, dict[str, Any]]]) -> list[Records]:
         if found.frame.height != len(rows):
             raise ValueError("rows without a column")
         return [Records(*_numbered(found.frame, found.dead, places))]
-    except Exception as fault:  # noqa: BLE001 - the values decide what a frame raises
+    except (Exception, pl.exceptions.PanicException) as fault:  # noqa: BLE001 - the values decide what a frame raises
         if len(rows) > 1:
             middle = len(rows) // 2
             return [*_rows(rows[:middle]), *_rows(rows[middle:])]
@@ -169,5 +169,5 @@ def _rows(rows: list[tuple[int, dict[str, Any]]]) -> list[Records]:
         return [Records(pl.DataFrame(schema={POSITION: pl.Int64}), dead_letters([(places[0], _said(fault), raw)]))]
 
 
-def _said(fault: Exception) -> str:
+def _said(fault: BaseException) -> str:
     return f"avro: no row of a table ({type(fault).__name__})"
