@@ -28,6 +28,7 @@ from customer360.platform.lake import Lake
 from customer360.platform.run import RunRequest
 from customer360.platform.run.executor import LocalExecutor
 from customer360.platform.run.ingest import SourceRun, ingest, last_committed
+from customer360.platform.run.rereading import drop
 from customer360.platform.settings import ExecutionSettings, RetrySettings, Settings
 from customer360.platform.sources import streams
 from customer360.platform.sources.base import configured
@@ -126,6 +127,29 @@ def test_a_backlog_beyond_one_batch_waits_for_the_next(
         counts.append(landed(settings).height)
     assert len(counts) == 4 and counts == sorted(set(counts))
     assert sorted(landed(settings)["N"]) == list(range(40))
+
+
+def test_the_newest_batch_comes_again_when_it_was_dropped(tmp_path: Path, kafka: Broker) -> None:
+    kafka.send("dropped", [click(n) for n in range(8)])
+    settings = settings_of(tmp_path, kafka, "dropped", batch_size=3)
+    lake = Lake(settings.lake.root, {}, 4)
+    land(settings)
+    kafka.send("dropped", [*(click(n) for n in range(8, 12)), b"no json"])
+    land(settings)
+    with pytest.raises(SourceError, match="would not be read again: the source goes on where batch 2 ended"):
+        drop(lake, settings, "clicks", 1)
+    assert drop(lake, settings, "clicks", 2) == 4
+    assert sorted(landed(settings)["N"]) == list(range(8)) and letters(settings).is_empty()
+    kafka.send("dropped", [click(12)])
+    assert land(settings).failure is None
+    found = landed(settings)
+    assert sorted(found["N"]) == list(range(13)) and found.filter(pl.col("_seq") == 3).height == 5
+    assert letters(settings)["raw"].to_list() == [b"no json"]
+    for seq in (3, 1):  # all of them: it begins anew
+        drop(lake, settings, "clicks", seq)
+    land(settings)
+    assert sorted(landed(settings)["N"]) == list(range(13))
+    assert land(settings).nodes[0].state == "current"
 
 
 def test_odd_values_are_dead_letters_at_their_places(tmp_path: Path, kafka: Broker) -> None:
