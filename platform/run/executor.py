@@ -28,6 +28,7 @@ from customer360.platform.settings import ExecutionSettings, RetrySettings, Sett
 from customer360.platform.tables import TABLES
 
 FEW = 256  # units, up to which they are tasks of their own
+DEATHS = 3  # of a worker, after which its unit runs alone, and as many again, after which it failed
 WAITING_CPUS = 0.25  # of a task that mostly waits for another system
 
 # They announce each execution and each missing progress bar; our own lines say more.
@@ -166,7 +167,7 @@ class RayExecutor:
         import ray
 
         cpus = self.settings.cpus_per_unit
-        work = ray.remote(_work)
+        work = ray.remote(max_retries=DEATHS)(_work)
         waiting = {
             work.options(num_cpus=cpu).remote(modules, [units[place] for place in group], self.settings.retry): group
             for cpu, some in ((min(cpus, WAITING_CPUS), waits), (cpus, groups))
@@ -195,7 +196,8 @@ class RayExecutor:
 
         items = [{"index": place, "unit": units[place]} for place in places]
         dataset = ray.data.from_items(items, override_num_blocks=len(items))
-        mapped = dataset.map_batches(work, batch_size=1, num_cpus=self.settings.cpus_per_unit)
+        # By itself Ray Data would start a unit that is always killed, as what needs too much memory is, without end.
+        mapped = dataset.map_batches(work, batch_size=1, num_cpus=self.settings.cpus_per_unit, max_retries=DEATHS)
         left = dict.fromkeys(places)
         try:
             for row in mapped.iter_rows():

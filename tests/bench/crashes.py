@@ -305,7 +305,7 @@ class Hooks:
             death = {"die": dice.choice(("before", "after"))} if dice.random() < 0.03 else {}
             body = json.dumps(row | death).encode()
             headers = {"X-Signature": hmac.new(SECRET.encode(), body, "sha256").hexdigest()}
-            until = time.monotonic() + 60
+            until = time.monotonic() + 300
             while True:
                 if self.server is None or self.server.process.poll() is not None:
                     self.deaths += self.server is not None
