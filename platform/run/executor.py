@@ -28,7 +28,7 @@ from customer360.platform.settings import ExecutionSettings, RetrySettings, Sett
 from customer360.platform.tables import TABLES
 
 FEW = 256  # units, up to which they are tasks of their own
-DEATHS = 3  # of a worker, after which its unit runs alone, and as many again, after which it failed
+DEATHS = 3  # of workers at one unit, after which it is not tried again
 WAITING_CPUS = 0.25  # of a task that mostly waits for another system
 
 # They announce each execution and each missing progress bar; our own lines say more.
@@ -109,6 +109,18 @@ def _died(fault: Exception) -> Failure:
     return Failure(f"its worker is gone ({type(fault).__name__}): out of memory is the usual cause", str(fault))
 
 
+LOST = Failure("its worker is gone, again and again: out of memory is the usual cause", "")
+
+
+def _is_always_killed() -> bool:
+    """Whether the workers before this one died at the same task of Ray Data, which would try it without end; what
+    would tell it to stop is to go with Ray 2.64.
+    """
+    from ray._private.worker import global_worker
+
+    return global_worker.core_worker.get_current_task_attempt_number() > DEATHS
+
+
 def lanes(units: Sequence[Unit]) -> dict[str, list[int]]:
     """Places of the units that have a lane, by lane."""
     found: dict[str, list[int]] = {}
@@ -167,7 +179,7 @@ class RayExecutor:
         import ray
 
         cpus = self.settings.cpus_per_unit
-        work = ray.remote(max_retries=DEATHS)(_work)
+        work = ray.remote(_work)
         waiting = {
             work.options(num_cpus=cpu).remote(modules, [units[place] for place in group], self.settings.retry): group
             for cpu, some in ((min(cpus, WAITING_CPUS), waits), (cpus, groups))
@@ -192,12 +204,13 @@ class RayExecutor:
         retry = self.settings.retry
 
         def work(batch: dict[str, Any]) -> dict[str, list[Any]]:
-            return {"index": list(batch["index"]), "result": _work(modules, list(batch["unit"]), retry)}
+            units = list(batch["unit"])
+            results = [pickle.dumps(LOST)] * len(units) if _is_always_killed() else _work(modules, units, retry)
+            return {"index": list(batch["index"]), "result": results}
 
         items = [{"index": place, "unit": units[place]} for place in places]
         dataset = ray.data.from_items(items, override_num_blocks=len(items))
-        # By itself Ray Data would start a unit that is always killed, as what needs too much memory is, without end.
-        mapped = dataset.map_batches(work, batch_size=1, num_cpus=self.settings.cpus_per_unit, max_retries=DEATHS)
+        mapped = dataset.map_batches(work, batch_size=1, num_cpus=self.settings.cpus_per_unit)
         left = dict.fromkeys(places)
         try:
             for row in mapped.iter_rows():

@@ -132,7 +132,7 @@ def test_a_worker_that_dies_fails_its_lane_and_no_other(monkeypatch: pytest.Monk
         return [pickle.dumps(task.value) for task in tasks]
 
     ray = ModuleType("ray")
-    about = {"remote": lambda **_: lambda _: Remote(), "wait": lambda waiting: (waiting[:1], []), "get": get}
+    about = {"remote": lambda _: Remote(), "wait": lambda waiting: (waiting[:1], []), "get": get}
     vars(ray).update(about, exceptions=SimpleNamespace(RayError=Died), cancel=lambda _: None)
     monkeypatch.setitem(sys.modules, "ray", ray)
     executor = RayExecutor(ExecutionSettings(executor="ray"), tmp_path)
