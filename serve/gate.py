@@ -12,6 +12,7 @@ import math
 import time
 import traceback
 from collections import Counter
+from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -74,11 +75,12 @@ class Rates:
 
 
 class Gate:
-    """Around the application."""
+    """Around the application. ``bodies``: kilobytes that a body may have, of paths with a limit of their own."""
 
-    def __init__(self, app: ASGIApp, *, state: Path, limits: ServeSettings) -> None:
-        self._app, self._state, self._limits = app, state, limits
-        self._most_bytes = limits.max_body_kilobytes * 1024
+    def __init__(
+        self, app: ASGIApp, *, state: Path, limits: ServeSettings, bodies: Mapping[str, int] | None = None
+    ) -> None:
+        self._app, self._state, self._limits, self._bodies = app, state, limits, bodies or {}
         self._most_at_once = limits.max_ongoing_requests + max(limits.max_queued_requests, 0)
         self._at_once = 0
         self._late: Counter[str] = Counter()  # bodies that are waited for, by key
@@ -111,7 +113,7 @@ class Gate:
         self._at_once += 1
         try:
             self._admit(scope)
-            await self._app(scope, self._bounded(receive, shared), answering)
+            await self._app(scope, self._bounded(receive, shared, self._kilobytes(scope)), answering)
         except Exception as fault:
             if has_begun:
                 raise
@@ -134,8 +136,8 @@ class Gate:
         length = headers.get("content-length", "0")
         if not length.isascii() or not length.isdigit():
             raise HTTPException(400, "Content-Length is no number")
-        if int(length) > self._most_bytes:
-            raise self._too_large()
+        if int(length) > self._kilobytes(scope) * 1024:
+            raise _too_large(self._kilobytes(scope))
 
     def _slow_down(self, principal: Principal) -> None:
         per_minute = principal.per_minute or self._limits.requests_per_minute
@@ -143,10 +145,11 @@ class Gate:
             after = {"Retry-After": str(math.ceil(seconds))}
             raise HTTPException(429, f"this key may send {per_minute} requests a minute", after)
 
-    def _too_large(self) -> HTTPException:
-        return HTTPException(413, f"a body may have {self._limits.max_body_kilobytes} kilobytes")
+    def _kilobytes(self, scope: Scope) -> int:
+        """What the body of a request may have."""
+        return self._bodies.get(_own_path(scope), self._limits.max_body_kilobytes)
 
-    def _bounded(self, receive: Receive, shared: dict[str, Any]) -> Receive:
+    def _bounded(self, receive: Receive, shared: dict[str, Any], kilobytes: int) -> Receive:
         """The body, as long as it is short enough and goes on coming."""
         began = time.monotonic()
         got, is_whole = 0, False
@@ -174,8 +177,8 @@ class Gate:
             is_whole = not message.get("more_body", False)
             if is_whole:
                 self._came(shared)
-            if got > self._most_bytes:
-                raise self._too_large()
+            if got > kilobytes * 1024:
+                raise _too_large(kilobytes)
             return message
 
         return bounded
@@ -215,6 +218,10 @@ class Gate:
         if "content-length" in (sent := Headers(scope=scope)) or "transfer-encoding" in sent:
             response.headers["Connection"] = "close"  # the rest of the body is not read
         await response(scope, receive, send)
+
+
+def _too_large(kilobytes: int) -> HTTPException:
+    return HTTPException(413, f"a body may have {kilobytes} kilobytes")
 
 
 def _own_path(scope: Scope) -> str:

@@ -24,6 +24,7 @@ class Webhook(Connection):
     secret_env: str = ""
     secret_file: str = ""
     tolerance_seconds: float = Field(default=300.0, gt=0)
+    max_body_kilobytes: int | None = Field(default=None, ge=1, le=64 << 10)  # None: what `serve` says for all requests
     # Of scheme hmac
     signature_header: str = "X-Signature"
     encoding: Encoding = "hex"

@@ -28,6 +28,7 @@ from customer360.platform.settings import ExecutionSettings, RetrySettings, Sett
 from customer360.platform.tables import TABLES
 
 FEW = 256  # units, up to which they are tasks of their own
+DEATHS = 3  # of workers at one unit, after which it is not tried again
 WAITING_CPUS = 0.25  # of a task that mostly waits for another system
 
 # They announce each execution and each missing progress bar; our own lines say more.
@@ -70,7 +71,9 @@ def run_unit(unit: Unit, retry: RetrySettings) -> Any:
                 return Failure(f"{type(fault).__name__}: {fault} (after {attempt} attempts)", traceback.format_exc())
             telemetry.event("trying again", attempt=attempt, reason=type(fault).__name__)
             time.sleep(retry.wait_seconds * attempt)
-        except Exception as fault:  # noqa: BLE001 - reported to the driver, which fails the node with this reason
+        except BaseException as fault:  # reported to the driver, which fails the node with this reason
+            if not isinstance(fault, Exception) and type(fault).__name__ != "PanicException":  # one of Polars is none
+                raise
             return Failure(f"{type(fault).__name__}: {fault}", traceback.format_exc())
     raise AssertionError("unreachable: attempts is at least one")
 
@@ -104,6 +107,18 @@ def _work(modules: tuple[str, ...], units: list[bytes], retry: RetrySettings) ->
 def _died(fault: Exception) -> Failure:
     """What became of units whose worker is gone; Ray says why in many lines."""
     return Failure(f"its worker is gone ({type(fault).__name__}): out of memory is the usual cause", str(fault))
+
+
+LOST = Failure("its worker is gone, again and again: out of memory is the usual cause", "")
+
+
+def _is_always_killed() -> bool:
+    """Whether the workers before this one died at the same task of Ray Data, which would try it without end; what
+    would tell it to stop is to go with Ray 2.64.
+    """
+    from ray._private.worker import global_worker
+
+    return global_worker.core_worker.get_current_task_attempt_number() > DEATHS
 
 
 def lanes(units: Sequence[Unit]) -> dict[str, list[int]]:
@@ -189,7 +204,9 @@ class RayExecutor:
         retry = self.settings.retry
 
         def work(batch: dict[str, Any]) -> dict[str, list[Any]]:
-            return {"index": list(batch["index"]), "result": _work(modules, list(batch["unit"]), retry)}
+            units = list(batch["unit"])
+            results = [pickle.dumps(LOST)] * len(units) if _is_always_killed() else _work(modules, units, retry)
+            return {"index": list(batch["index"]), "result": results}
 
         items = [{"index": place, "unit": units[place]} for place in places]
         dataset = ray.data.from_items(items, override_num_blocks=len(items))

@@ -5,7 +5,7 @@ the source stands is committed with the rows, so that no message is lost or land
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Literal
 
@@ -103,15 +103,8 @@ class Streams(Source):
         base, is_empty = 0, True
         with broker.consumer(self.connected, self.group) as client:
             for partition, start, stop in piece.detail["ranges"]:
-                held: list[Any] = []
-                size = 0
-                for message in broker.messages(client, self.connected, self.topic, partition, start, stop):
-                    held.append(message)
-                    size += len(message) + len(message.key() or b"")
-                    if len(held) == PIECE or size >= PIECE_BYTES:
-                        yield self._records(held, base + 1 - start, registry)
-                        held, size, is_empty = [], 0, False
-                if held:
+                came = broker.messages(client, self.connected, self.topic, partition, start, stop)
+                for held in _pieces(came):
                     yield self._records(held, base + 1 - start, registry)
                     is_empty = False
                 base += stop - start
@@ -152,6 +145,28 @@ class Streams(Source):
 
     def reader_options(self) -> dict[str, Any]:
         return {"metadata": self.metadata}
+
+
+def _pieces(came: Iterable[list[Any]]) -> Iterator[list[Any]]:
+    """Messages in pieces, which end at the same messages in whatever lists these came: pieces are files, and who reads
+    again writes the same ones.
+    """
+    held: list[Any] = []
+    size = 0
+    for found in came:
+        sizes = [len(message) + len(message.key() or b"") for message in found]
+        if len(held) + len(found) < PIECE and size + sum(sizes) < PIECE_BYTES:
+            held += found
+            size += sum(sizes)
+            continue
+        for message, bytes_of in zip(found, sizes, strict=True):
+            held.append(message)
+            size += bytes_of
+            if len(held) == PIECE or size >= PIECE_BYTES:
+                yield held
+                held, size = [], 0
+    if held:
+        yield held
 
 
 def _cut(whole: Range, size: int) -> list[Range]:

@@ -16,8 +16,19 @@ from customer360.platform.sources.protocols.hooks.journal import Journal
 from customer360.platform.sources.protocols.hooks.signatures import verified
 from customer360.platform.sources.webhooks import Webhooks, message
 
+PREFIX = "/hooks/"
 router = APIRouter(tags=["hooks"])
 SourceName = Annotated[str, Path(max_length=100, description="The source of kind webhooks that the settings name")]
+
+
+def limits(settings: Settings) -> dict[str, int]:
+    """Kilobytes that a body may have, by path, of the senders that name their own limit."""
+    found = {}
+    for name, source in settings.sources.items():
+        sender = settings.connections.get(source.connection) if isinstance(source, Webhooks) else None
+        if isinstance(sender, Webhook) and sender.max_body_kilobytes:
+            found[f"{PREFIX}{name}"] = sender.max_body_kilobytes
+    return found
 
 
 class Hooks:
@@ -40,7 +51,7 @@ class Hooks:
             return self._found.get(name)
 
 
-@router.post("/hooks/{source}", status_code=202, response_class=Response)
+@router.post(PREFIX + "{source}", status_code=202, response_class=Response)
 async def received(request: Request, source: SourceName) -> Response:
     """Take a message of a sender. It needs no key: its signature says who sent it. 202 when it is durable, and also
     where the same message came before."""

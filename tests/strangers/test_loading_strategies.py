@@ -1,8 +1,11 @@
-"""The same three days by every loading strategy, from files and from a database, end in the same silver rows."""
+"""The same three days by every loading strategy, and from every kind of system, end in the same silver rows."""
 
 from __future__ import annotations
 
+import hmac
+import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +88,100 @@ def by_database(site: Callable[..., Any], root: Path, postgres: Any, way: dict[s
         postgres.execute(database, changed(day))
         found.run(end="silver.transactions")
     return silver(found)
+
+
+def landed_days(found: Any, connection: dict[str, Any], source: dict[str, Any], arrives: Arrives) -> Any:
+    """Three days that arrive one after the other, each with a run behind it."""
+    made = Settings.model_validate({
+        "connections": {"shop": connection},
+        "sources": {"sales": {"table": "bronze.transactions", "system": "POS", "connection": "shop", **source}},
+    })  # fmt: skip
+    own = {"sources": made.sources, "connections": made.connections}
+    found = type(found)(found.root, found.settings.model_copy(update=own))
+    for day in (1, 2, 3):
+        arrives(found, [dict(zip(COLUMNS, row, strict=True)) for row in sales(day)])
+        found.run(end="silver.transactions")
+    return silver(found)
+
+
+def by_topic(found: Any, request: pytest.FixtureRequest) -> dict[str, pl.Series]:
+    kafka = request.getfixturevalue("kafka")
+
+    def arrives(_: Any, rows: list[dict[str, str]]) -> None:
+        for row in rows:  # by key, so that what became of a sale comes behind it
+            kafka.send("sales", [json.dumps(row).encode()], key=row["TRANSACTION_ID"].encode())
+
+    source = {"kind": "streams", "topic": "sales", "batch_size": 9}
+    return landed_days(found, {"kind": "kafka", "servers": kafka.servers}, source, arrives)
+
+
+def by_messages(found: Any, request: pytest.FixtureRequest) -> dict[str, pl.Series]:
+    """Webhooks, one sale or a list of them, some sent twice."""
+    from starlette.testclient import TestClient
+
+    from customer360.serve.app import build_app
+
+    request.getfixturevalue("monkeypatch").setenv("T_HOOK", "s3cret")
+
+    def arrives(now: Any, rows: list[dict[str, str]]) -> None:
+        client = TestClient(build_app(now.settings))
+        for told in (*rows[:10], *rows[:3], rows[10:]):
+            body = json.dumps(told).encode()
+            headers = {"X-Signature": hmac.new(b"s3cret", body, "sha256").hexdigest()}
+            assert client.post("/hooks/sales", content=body, headers=headers).status_code == 202
+
+    source = {"kind": "webhooks", "batch_size": 4}
+    return landed_days(found, {"kind": "webhook", "secret_env": "T_HOOK"}, source, arrives)
+
+
+def by_api(found: Any, request: pytest.FixtureRequest, **keys: Any) -> dict[str, pl.Series]:
+    """Pages of what changed, or of everything."""
+    shop = request.getfixturevalue("shop_api")
+    held: dict[str, dict[str, Any]] = {}
+
+    def arrives(_: Any, rows: list[dict[str, str]]) -> None:
+        now = datetime.now(UTC).isoformat()
+        held.update({r["TRANSACTION_ID"]: {**r, "id": r["TRANSACTION_ID"], "updated_at": now} for r in rows})
+        shop.orders = list(held.values())
+
+    paging = {"kind": "cursor", "path": "meta.after", "parameter": "cursor", "more": "meta.has_more"}
+    asked = {"kind": "apis", "path": "cursor/orders", "every_minutes": 0, "paging": paging}
+    connection = {"kind": "api", "url": shop.url, "rate": {"per_minute": 6_000, "burst": 500}}
+    return landed_days(found, connection, {**asked, **keys}, arrives)
+
+
+def by_api_since(found: Any, request: pytest.FixtureRequest) -> dict[str, pl.Series]:
+    return by_api(found, request, since={"overlap_seconds": 0}, parameters={"since": "{since}", "limit": "15"})
+
+
+def by_api_snapshot(found: Any, request: pytest.FixtureRequest) -> dict[str, pl.Series]:
+    return by_api(found, request, mode="snapshot", parameters={"limit": "15"})
+
+
+Arrives = Callable[[Any, list[dict[str, str]]], None]
+# What a way is given: a site without sources, and pytest's request for the server that it needs. One line adds another.
+ARRIVALS: dict[str, Callable[[Any, pytest.FixtureRequest], dict[str, pl.Series]]] = {
+    "topic": by_topic,
+    "webhooks": by_messages,
+    "API, what changed": by_api_since,
+    "API, everything": by_api_snapshot,
+}
+
+
+@pytest.fixture(scope="module")
+def of_files(site: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, pl.Series]:
+    return by_files(site, tmp_path_factory.mktemp("of_files"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", list(ARRIVALS))
+def test_whatever_system_sales_come_from_silver_has_the_same_rows(
+    site: Callable[..., Any], tmp_path: Path, request: pytest.FixtureRequest, of_files: dict[str, pl.Series], way: str
+) -> None:
+    found = ARRIVALS[way](site(tmp_path / "site"), request)
+    for table, rows in of_files.items():
+        assert len(rows) == 120
+        assert found[table].to_list() == rows.to_list(), f"{way}: {table}"
 
 
 @pytest.mark.slow

@@ -4,8 +4,10 @@ it.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import polars as pl
 
@@ -154,6 +156,7 @@ def _plain(values: pl.Series) -> pl.Series:
     if kind.is_numeric() or kind in (pl.String, pl.Boolean, pl.Date, pl.Datetime):
         return values
     if kind.is_nested():
+        values = _with_texts(values)
         text = values.to_frame("v").to_struct().struct.json_encode().str.slice(5).str.head(-1)
         return pl.select(pl.when(values.is_not_null()).then(text).alias(values.name)).to_series()
     if kind == pl.Binary:
@@ -162,3 +165,35 @@ def _plain(values: pl.Series) -> pl.Series:
         except pl.exceptions.ComputeError:  # not UTF-8, so no text: keep the bytes readable
             return values.bin.encode("base64")
     return values.dt.to_string("iso") if kind == pl.Duration else values.cast(pl.String)
+
+
+def _with_texts(values: pl.Series) -> pl.Series:
+    """Nested values with text where they hold bytes: UTF-8, or base64 where one of a place is no UTF-8. JSON has no
+    bytes.
+    """
+    kind = _text_kind(values.dtype)
+    if kind == values.dtype:
+        return values
+    try:
+        return values.cast(kind)
+    except pl.exceptions.PolarsError:
+        return pl.Series(values.name, [_in_base64(value) for value in values.to_list()], kind)
+
+
+def _text_kind(kind: pl.DataType) -> pl.DataType:
+    """A type with String wherever Binary stands in it."""
+    if isinstance(kind, pl.List):
+        return pl.List(_text_kind(kind.inner))  # type: ignore[arg-type]
+    if isinstance(kind, pl.Array):
+        return pl.List(_text_kind(kind.inner))  # type: ignore[arg-type]
+    if isinstance(kind, pl.Struct):
+        return pl.Struct([pl.Field(field.name, _text_kind(field.dtype)) for field in kind.fields])  # type: ignore[arg-type]
+    return pl.String() if kind == pl.Binary else kind
+
+
+def _in_base64(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, dict):
+        return {name: _in_base64(held) for name, held in value.items()}
+    return [_in_base64(held) for held in value] if isinstance(value, list) else value

@@ -65,6 +65,13 @@ def test_other_faults_fail_at_once() -> None:
     assert isinstance(found, Failure) and found.reason == "ValueError: wrong" and task.tries == 1
 
 
+def test_a_panic_of_a_library_is_a_failure_like_others() -> None:
+    """It is no Exception, and would end the driver with a traceback."""
+    panic = type("PanicException", (BaseException,), {})
+    found = run_unit(Task(faults=[panic("not yet implemented")]), QUICK)  # type: ignore[list-item]
+    assert isinstance(found, Failure) and found.reason == "PanicException: not yet implemented"
+
+
 def test_the_death_of_the_process_is_no_failure_of_a_unit() -> None:
     with pytest.raises(KeyboardInterrupt):
         run_unit(Task(faults=[KeyboardInterrupt()]), QUICK)

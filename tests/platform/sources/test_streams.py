@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -26,6 +28,7 @@ from customer360.platform.lake import Lake
 from customer360.platform.run import RunRequest
 from customer360.platform.run.executor import LocalExecutor
 from customer360.platform.run.ingest import SourceRun, ingest, last_committed
+from customer360.platform.run.rereading import drop
 from customer360.platform.settings import ExecutionSettings, RetrySettings, Settings
 from customer360.platform.sources import streams
 from customer360.platform.sources.base import configured
@@ -124,6 +127,29 @@ def test_a_backlog_beyond_one_batch_waits_for_the_next(
         counts.append(landed(settings).height)
     assert len(counts) == 4 and counts == sorted(set(counts))
     assert sorted(landed(settings)["N"]) == list(range(40))
+
+
+def test_the_newest_batch_comes_again_when_it_was_dropped(tmp_path: Path, kafka: Broker) -> None:
+    kafka.send("dropped", [click(n) for n in range(8)])
+    settings = settings_of(tmp_path, kafka, "dropped", batch_size=3)
+    lake = Lake(settings.lake.root, {}, 4)
+    land(settings)
+    kafka.send("dropped", [*(click(n) for n in range(8, 12)), b"no json"])
+    land(settings)
+    with pytest.raises(SourceError, match="would not be read again: the source goes on where batch 2 ended"):
+        drop(lake, settings, "clicks", 1)
+    assert drop(lake, settings, "clicks", 2) == 4
+    assert sorted(landed(settings)["N"]) == list(range(8)) and letters(settings).is_empty()
+    kafka.send("dropped", [click(12)])
+    assert land(settings).failure is None
+    found = landed(settings)
+    assert sorted(found["N"]) == list(range(13)) and found.filter(pl.col("_seq") == 3).height == 5
+    assert letters(settings)["raw"].to_list() == [b"no json"]
+    for seq in (3, 1):  # all of them: it begins anew
+        drop(lake, settings, "clicks", seq)
+    land(settings)
+    assert sorted(landed(settings)["N"]) == list(range(13))
+    assert land(settings).nodes[0].state == "current"
 
 
 def test_odd_values_are_dead_letters_at_their_places(tmp_path: Path, kafka: Broker) -> None:
@@ -349,6 +375,49 @@ def test_whatever_values_are_each_is_a_record_or_a_dead_letter() -> None:
     assert dead[1] == dead[7] == dead[1000]
 
 
+def test_lines_at_once_are_what_they_are_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    dice = Random(11)
+    texts = ["a", "", "x y", "\u00e9", 'a":1,"b', '{"', "1e999", "\u2028", "\\ud83d", "\\u0000"]
+    some = ['{"a":1}', '{"a":null,"b":[1,{"c":"{"}]}', '{ "a" : "x" }', "{}", '{"a":1,"a":2}', '{"a":', "{",
+            '{"a":NaN}', '{"a":1}{"a":2}', '{"a":1} ']  # fmt: skip
+    some += [f'{{"b":"{text}","n":{number}}}' for text in texts for number in (1, "1.50", 10**30, "true")]
+    for _ in range(60):
+        values: list[bytes | None] = [text.encode() for text in dice.choices(some, k=dice.randint(1, 40))]
+        with monkeypatch.context() as slow:
+            slow.setattr("customer360.platform.sources.protocols.kafka.values._plain", lambda _: None)
+            expected = records_of(values, range(1, len(values) + 1), Registry(Kafka(servers="a:1")), tombstones=False)
+        found = records_of(values, range(1, len(values) + 1), Registry(Kafka(servers="a:1")), tombstones=False)
+        assert found.frame.equals(expected.frame) and found.dead.equals(expected.dead), values
+
+
+def test_who_reads_few_messages_waits_for_no_more(tmp_path: Path, kafka: Broker) -> None:
+    """A small batch took a second of each partition, in which the client waited for a full list of messages."""
+    kafka.send("quick", [click(n) for n in range(24)])
+    settings = settings_of(tmp_path, kafka, "quick")
+    source, landing = configured(settings, "clicks"), landing_of(settings)
+    piece = source.discover(landing, []).inputs[0]
+    began = time.monotonic()
+    assert source.read(landing, piece).count == 24
+    assert time.monotonic() - began < 2.0
+
+
+def test_pieces_end_alike_in_whatever_lists_messages_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Message(bytes):
+        def key(self) -> bytes:
+            return b"k"
+
+    monkeypatch.setattr(streams, "PIECE", 50)
+    monkeypatch.setattr(streams, "PIECE_BYTES", 400)
+    dice = Random(3)
+    came = [Message(b"x" * dice.randint(0, 30)) for _ in range(300)]
+    expected = list(streams._pieces([[message] for message in came]))
+    assert sum(map(len, expected)) == 300
+    for _ in range(20):
+        cuts = sorted(dice.choices(range(300), k=dice.randint(0, 9)))
+        lists = [came[a:b] for a, b in itertools.pairwise([0, *cuts, 300])]
+        assert list(streams._pieces(lists)) == expected
+
+
 def test_values_of_unions_stand_beside_each_other() -> None:
     union = ["null", "int", "string", {"type": "record", "name": "R", "fields": [{"name": "x", "type": "int"}]}]
     schema = fastavro.parse_schema({"type": "record", "name": "C", "fields": [{"name": "N", "type": union}]})
@@ -361,6 +430,22 @@ def test_values_of_unions_stand_beside_each_other() -> None:
     found = records_of([*values, b'{"N": [5]}'], range(1, 6), asked, tombstones=False)
     assert found.frame["_position"].to_list() == [1, 2, 3, 4, 5]
     assert found.frame["N"].to_list() == ["1", "two", '{"x":3}', None, "[5]"]
+
+
+def test_bytes_inside_avro_values_are_text() -> None:
+    """JSON has none: a list or map of bytes stopped the source."""
+    inner = {"type": "map", "values": "bytes"}
+    schema = fastavro.parse_schema({"type": "record", "name": "C", "fields": [{"name": "N", "type": inner}]})
+    rows = ({"N": {"k": "\u00e9".encode()}}, {"N": {"k": b"\xff\x00"}}, {"N": {}})
+    values: list[bytes | None] = []
+    for row in rows:
+        out = io.BytesIO()
+        fastavro.schemaless_writer(out, schema, row)
+        values.append(b"\x00\x00\x00\x00\x01" + out.getvalue())
+    asked = Registry(Kafka(servers="a:1"), {1: schema})
+    assert records_of(values[:1], [1], asked, tombstones=False).frame["N"].to_list() == ['{"k":"\u00e9"}']
+    found = records_of(values, [1, 2, 3], asked, tombstones=False)
+    assert found.frame["N"].to_list()[:2] == ['{"k":"w6k="}', '{"k":"/wA="}'] and found.count == 3
 
 
 def test_times_of_no_year_are_null_and_values_name_no_message(tmp_path: Path, kafka: Broker) -> None:

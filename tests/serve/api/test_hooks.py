@@ -98,6 +98,16 @@ def test_what_is_not_signed_is_not_taken(client: TestClient, settings: Settings)
     assert not (Path(settings.state) / "hooks").exists()
 
 
+def test_a_sender_has_a_limit_of_its_own(settings: Settings) -> None:
+    large = b'{"id": "' + b"x" * (300 * 1024) + b'"}'
+    for kilobytes, status in ((310, 202), (100, 413)):
+        sender = settings.connections["shop"].model_copy(update={"max_body_kilobytes": kilobytes})
+        client = TestClient(build_app(settings.model_copy(update={"connections": {"shop": sender}})))
+        assert send(client, large, "1").status_code == status
+    assert client.post("/hooks/nobody", content=large).status_code == 413
+    assert "100 kilobytes" in send(client, large, "1").text
+
+
 def test_without_its_secret_or_a_disk_nothing_is_acknowledged(
     client: TestClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,9 +52,14 @@ def parsed(data: bytes, lines: Lines) -> pl.DataFrame | None:
 def of_keys(data: bytes, names: Sequence[str]) -> pl.DataFrame | None:
     """Lines with text columns of these keys; None when a line is no JSON object."""
     try:
-        return pl.read_ndjson(data, schema=dict.fromkeys(names, pl.String)).rechunk()
+        return pl.read_ndjson(as_written(data), schema=dict.fromkeys(names, pl.String)).rechunk()
     except pl.exceptions.PolarsError:
         return None
+
+
+def as_written(data: bytes) -> bytes:
+    """Lines that Polars reads as they are: text that begins with the bytes of gzip, zlib or zstd it would unpack."""
+    return data if data[:1] == b"{" else b"\n" + data
 
 
 def _keys(lines: Lines) -> tuple[list[str], list[str]] | None:

@@ -18,8 +18,12 @@ from customer360.platform.sources.formats.ndjson.keys import Keys
 from customer360.platform.sources.formats.ndjson.odd_objects import as_text, has_odd_escapes, odd_lines
 from customer360.platform.sources.formats.records import POSITION, numbered
 
-OPENING, CLOSING, RETURN = 123, 125, 13
+OPENING, CLOSING, RETURN, LINE_END = 123, 125, 13, 10
+DEEPEST = 64  # levels of nesting up to which a parser is asked for the keys
 FEW = 20  # lines, of which fewer than one is looked at by itself
+
+_STEPS = np.zeros(256, np.int8)
+_STEPS[list(b"{[")], _STEPS[list(b"}]")] = 1, -1
 
 
 def records_of(data: bytes, first_position: int) -> tuple[pl.DataFrame, pl.DataFrame, int]:
@@ -179,11 +183,29 @@ def _parse_json(data: bytes, names: Sequence[str] | None) -> pl.DataFrame | None
 
 
 def _json_keys(data: bytes) -> list[str] | None:
-    """The keys of all lines; None when a line is broken, or when values of one key have types that do not unite."""
+    """The keys of all lines; None when a line is broken or nested deep, or when values of one key have types that do
+    not unite.
+    """
+    if _depth(data) > DEEPEST:  # a schema of what is inside takes the cube of it: minutes at a thousand levels
+        return None
     try:
-        return list(pl.read_ndjson(data, infer_schema_length=None, n_rows=1).columns)
+        return list(pl.read_ndjson(balanced.as_written(data), infer_schema_length=None, n_rows=1).columns)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException):  # of an inner object that names a key twice
         return None
+
+
+def _depth(data: bytes) -> int:
+    """How deep the lines of a text are nested at most, brackets inside texts counted with them."""
+    buffer = np.frombuffer(data, np.uint8)
+    signs = _STEPS[buffer]
+    places = np.flatnonzero(signs)
+    if not len(places):
+        return 0
+    signs = signs[places]
+    depth = np.cumsum(signs, dtype=np.int64)
+    of_line = np.searchsorted(np.flatnonzero(buffer == LINE_END), places)
+    first = np.flatnonzero(np.diff(of_line, prepend=-1))
+    return int((np.maximum.reduceat(depth, first) - depth[first] + signs[first]).max())
 
 
 def _keys_line_by_line(data: bytes) -> list[str] | None:

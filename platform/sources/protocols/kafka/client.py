@@ -33,6 +33,7 @@ def consumer(kafka: Kafka, group: str) -> Iterator[Any]:
         "enable.partition.eof": True,
         "auto.offset.reset": "error",
         "isolation.level": "read_committed",
+        "fetch.wait.max.ms": 50,  # what is asked for is there
         "log_level": 0,
         **kafka.options,
     }
@@ -90,41 +91,57 @@ def first_at(client: Any, kafka: Kafka, topic: str, partition: int, milliseconds
     return int(found.offset) if found.offset >= 0 else None
 
 
-def messages(client: Any, kafka: Kafka, topic: str, partition: int, start: int, stop: int) -> Iterator[Any]:
-    """Messages of a partition from an offset up to another, without it, in their order. Offsets may be missing: those
-    of aborted transactions, and what a compaction took.
+def messages(client: Any, kafka: Kafka, topic: str, partition: int, start: int, stop: int) -> Iterator[list[Any]]:
+    """Messages of a partition from an offset up to another, without it, in their order, in lists as they come. Offsets
+    may be missing: those of aborted transactions, and what a compaction took.
 
     Raises:
         TransientError: the broker falls silent, or a transaction is open before ``stop``.
         SourceError: the broker does not hold ``start`` any more.
     """
-    from confluent_kafka import KafkaError, TopicPartition
+    from confluent_kafka import TopicPartition
 
     with _said(kafka, topic):
         client.assign([TopicPartition(topic, partition, start)])
     heard, many = time.monotonic(), AT_FIRST
     while True:
-        with _said(kafka, topic):
-            found = client.consume(many, timeout=1.0)
+        with _said(kafka, topic):  # what is there already is taken at once: to wait for a number is to wait in vain
+            first = client.poll(1.0)
+            found = [] if first is None else [first, *client.consume(min(many, stop - start), timeout=0)]
         if size := sum(map(len, found)):
             many = max(1, min(AT_ONCE, AT_ONCE_BYTES * len(found) // size))
-        for message in found:
+        if found:
             heard = time.monotonic()
-            fault = message.error()
-            if fault is None and message.offset() < stop:
-                yield message
-            elif fault is None or (fault.code() == KafkaError._PARTITION_EOF and message.offset() >= stop):
+            ours, is_last = _until(kafka, topic, partition, stop, found)
+            if ours:
+                yield ours
+                start = ours[-1].offset() + 1
+            if is_last or start == stop:
                 return
-            elif fault.code() == KafkaError._PARTITION_EOF:
-                raise TransientError(
-                    f"partition {partition} of {topic} ends at {message.offset()} before {stop}: a transaction is open"
-                )
-            else:
-                raise _fault(kafka, topic, fault)
-        if time.monotonic() - heard > kafka.timeout_seconds:
+        elif time.monotonic() - heard > kafka.timeout_seconds:
             raise TransientError(
                 f"{kafka.servers} is silent: partition {partition} of {topic}, for {kafka.timeout_seconds:g} s"
             )
+
+
+def _until(kafka: Kafka, topic: str, partition: int, stop: int, found: list[Any]) -> tuple[list[Any], bool]:
+    """The messages before ``stop`` of those that came, and whether none comes after them."""
+    from confluent_kafka import KafkaError
+
+    if found[-1].error() is None and found[-1].offset() < stop and not any(m.error() for m in found):
+        return found, False
+    for place, message in enumerate(found):
+        fault = message.error()
+        is_end = fault is not None and fault.code() == KafkaError._PARTITION_EOF
+        if (fault is None or is_end) and message.offset() >= stop:
+            return found[:place], True
+        if is_end:
+            raise TransientError(
+                f"partition {partition} of {topic} ends at {message.offset()} before {stop}: a transaction is open"
+            )
+        if fault is not None:
+            raise _fault(kafka, topic, fault)
+    return found, False
 
 
 def commit(client: Any, kafka: Kafka, topic: str, offsets: dict[int, int]) -> None:

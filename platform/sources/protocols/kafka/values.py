@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import fastavro
 import httpx2
@@ -89,6 +89,8 @@ def records_of(
     """The records of some values; ``places`` are their positions. Without a value a message is a record of nothing
     where ``tombstones`` are wanted, else a dead letter.
     """
+    if (text := _plain(values)) is not None:
+        return Records(*_numbered(*objects.records_of(text, 1)[:2], places), keyed=True)
     lines: list[bytes] = []
     of_lines: list[int] = []
     rows: dict[int, list[tuple[int, dict[str, Any]]]] = {}  # by schema
@@ -119,20 +121,34 @@ def records_of(
             of_lines.append(place)
         else:
             dead.append((place, "an empty value", value))
-    found = [_numbered(*objects.records_of(b"\n".join(lines) + b"\n", 1)[:2], of_lines)] if lines else []
+    found = []
+    if lines:
+        found.append(Records(*_numbered(*objects.records_of(b"\n".join(lines) + b"\n", 1)[:2], of_lines)))
     found += [part for number in sorted(rows) for part in _rows(rows[number])]
     whole = together([*found, Records(pl.DataFrame(schema={POSITION: pl.Int64}), dead_letters(dead))])
     return Records(whole.frame.sort(POSITION), whole.dead.sort(POSITION), keyed=True)
+
+
+def _plain(values: Sequence[bytes | None]) -> bytes | None:
+    """Values that each are one line and begin as an object of JSON does, as lines; None where any is something else.
+    What stands inside is read as it is in a file.
+    """
+    if not values or None in values:
+        return None
+    text = b"\n".join(cast("Sequence[bytes]", values)) + b"\n"
+    if text.count(b"\n") != len(values) or b"\r" in text or text[:1] != b"{" or text.count(b"\n{") != len(values) - 1:
+        return None
+    return text
 
 
 def _is_framed(value: bytes) -> bool:
     return len(value) > FRAMED and value[0] == 0
 
 
-def _numbered(frame: pl.DataFrame, dead: pl.DataFrame, places: list[int]) -> Records:
-    """Records of lines by the positions of their messages."""
+def _numbered(frame: pl.DataFrame, dead: pl.DataFrame, places: Sequence[int]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Records of lines and dead letters by the positions of their messages."""
     at = pl.Series(POSITION, places, dtype=pl.Int64)
-    return Records(frame.with_columns(at.gather(frame[POSITION] - 1)), dead.with_columns(at.gather(dead[POSITION] - 1)))
+    return frame.with_columns(at.gather(frame[POSITION] - 1)), dead.with_columns(at.gather(dead[POSITION] - 1))
 
 
 def _rows(rows: list[tuple[int, dict[str, Any]]]) -> list[Records]:
@@ -142,8 +158,8 @@ def _rows(rows: list[tuple[int, dict[str, Any]]]) -> list[Records]:
         found = of_frame(pl.from_dicts([row for _, row in rows], infer_schema_length=None))
         if found.frame.height != len(rows):
             raise ValueError("rows without a column")
-        return [_numbered(found.frame, found.dead, places)]
-    except Exception as fault:  # noqa: BLE001 - the values decide what a frame raises
+        return [Records(*_numbered(found.frame, found.dead, places))]
+    except (Exception, pl.exceptions.PanicException) as fault:  # noqa: BLE001 - the values decide what a frame raises
         if len(rows) > 1:
             middle = len(rows) // 2
             return [*_rows(rows[:middle]), *_rows(rows[middle:])]
@@ -153,5 +169,5 @@ def _rows(rows: list[tuple[int, dict[str, Any]]]) -> list[Records]:
         return [Records(pl.DataFrame(schema={POSITION: pl.Int64}), dead_letters([(places[0], _said(fault), raw)]))]
 
 
-def _said(fault: Exception) -> str:
+def _said(fault: BaseException) -> str:
     return f"avro: no row of a table ({type(fault).__name__})"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import threading
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import httpx2
@@ -19,24 +21,42 @@ UNSTATED = 300.0  # seconds that a token is taken to last whose end is not said
 
 
 @dataclass
+class _Kept:
+    """The token of one connection in this process, for all who ask it: who renews it lets the others wait."""
+
+    token: str = field(default="", repr=False)
+    ends: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+
+_kept: dict[str, _Kept] = {}  # by a digest of the connection and its secrets
+
+
+@dataclass
 class Caller:
-    """Who asks; a token is kept in this process until shortly before its end."""
+    """Who asks; a token is kept in this process until shortly before its end, and shared by all callers of an API."""
 
     api: Api
-    _token: str = field(default="", repr=False)
-    _ends: float = 0.0
 
     @property
     def renews(self) -> bool:
         """Whether another token may help where this one is refused."""
         return self.api.auth in ("oauth2", "jwt")
 
-    def forget(self) -> None:
-        self._token = ""
+    def forget(self, authorization: str) -> None:
+        """A token was refused: unless another caller renewed it since, it is not used again."""
+        with self._shared.lock:
+            if self._shared.token == authorization:
+                self._shared.token = ""
 
     def without_secrets(self, text: str) -> str:
         """A text in one line, with no secret of the connection in it, nor the token that is current."""
-        return self.api.without_secrets(text, self._token.rpartition(" ")[2])
+        return self.api.without_secrets(text, self._shared.token.rpartition(" ")[2] if self.renews else "")
+
+    @cached_property
+    def _shared(self) -> _Kept:
+        told = repr([self.api.model_dump_json(), sorted(self.api.known_secrets().items())])
+        return _kept.setdefault(hashlib.sha256(told.encode()).hexdigest(), _Kept())
 
     def headers(self) -> dict[str, str]:
         """Raises SourceError where no token is given, TransientError where the one who gives them does not answer."""
@@ -59,10 +79,12 @@ class Caller:
         return {api.key_parameter: api.secret("key") or ""} if api.auth == "key" and api.key_parameter else {}
 
     def _current(self) -> str:
-        if not self._token or time.monotonic() > self._ends:
-            token, seconds = _signed(self.api) if self.api.auth == "jwt" else _fetched(self.api)
-            self._token, self._ends = token, time.monotonic() + max(seconds - EARLY, seconds / 2)
-        return self._token
+        kept = self._shared
+        with kept.lock:
+            if not kept.token or time.monotonic() > kept.ends:
+                token, seconds = _signed(self.api) if self.api.auth == "jwt" else _fetched(self.api)
+                kept.token, kept.ends = token, time.monotonic() + max(seconds - EARLY, seconds / 2)
+            return kept.token
 
 
 def _in_header(api: Api, name: str) -> str:

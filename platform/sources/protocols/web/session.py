@@ -108,10 +108,10 @@ class Session:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _once(self, request: Request) -> Answer:
-        answer = self._sent(request)
+        answer, authorization = self._sent(request)
         if answer.status_code == 401 and self.caller.renews:
-            self.caller.forget()  # revoked, or it ended before it should have
-            answer = self._sent(request)
+            self.caller.forget(authorization)  # revoked, or it ended before it should have
+            answer, _ = self._sent(request)
         code = answer.status_code
         if code in AGAIN:
             raise _Asked(f"{request.place} answers {code}{_told(answer)}", _wait_of(answer))
@@ -124,7 +124,8 @@ class Session:
             raise SourceError(f"{request.place} answers {code}{_told(answer)}")
         return Answer(answer.content, {k.lower(): v for k, v in answer.headers.items()}, _moment(answer))
 
-    def _sent(self, request: Request) -> httpx2.Response:
+    def _sent(self, request: Request) -> tuple[httpx2.Response, str]:
+        """An answer, and what the request said of who asks."""
         try:
             self.bucket.take(self.patience)
         except TransientError as fault:
@@ -145,7 +146,8 @@ class Session:
                         raise SourceError(
                             f"{request.place} answers with more than {self.largest:,} bytes: ask for less"
                         )
-                return httpx2.Response(answer.status_code, headers=_plain(answer.headers), content=bytes(content))
+                whole = httpx2.Response(answer.status_code, headers=_plain(answer.headers), content=bytes(content))
+                return whole, headers.get("Authorization", "")
         except (httpx2.TimeoutException, httpx2.TransportError) as fault:
             raise _Asked(f"{request.place} does not answer: {type(fault).__name__} {_cause(fault)}".strip()) from None
         except httpx2.HTTPError as fault:  # an answer that cannot be decoded

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import time
+import zlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from customer360.platform.sources.formats import pieces, read, text
+from customer360.platform.sources.formats.ndjson import objects
 from customer360.platform.sources.formats.options import Options
 from customer360.platform.sources.formats.records import POSITION, Records, together
 
@@ -191,3 +196,25 @@ def test_json_line_behind_a_byte_order_mark_in_the_middle_costs_no_other(odd: by
     held = {position: row.get("a") for position, row in zip(positions(found), rows(found), strict=True)}
     assert {1: held[1], 3: held[3]} == {1: "1", 3: None}
     assert set(held) | set(dead(found)) == {1, 2, 3}
+
+
+@pytest.mark.parametrize("packed", [zlib.compress, lambda data: gzip.compress(data, mtime=0)])
+@pytest.mark.parametrize("inside", [b'{"a":"1"}\n{"a":"2"}\n', b"\x00" * 40])
+def test_json_lines_behind_one_that_looks_packed_are_read_as_they_are(
+    packed: Callable[[bytes], bytes], inside: bytes
+) -> None:
+    """Polars unpacks a text that begins as zlib does, and fails where it is none: a line costs its own alone."""
+    for odd in (packed(inside).replace(b"\n", b""), packed(inside)[:9].replace(b"\n", b"")):
+        rows, dead, height = objects.records_of(odd + b'\n{"a":"x"}\n{"a":"y","b":{"c":[1]}}\n', 1)
+        assert (rows["a"].to_list(), rows["_position"].to_list()) == (["x", "y"], [2, 3])
+        assert (dead["_position"].to_list(), height) == ([1], 3)
+
+
+@pytest.mark.parametrize(("opened", "closed"), [(b"[", b"]"), (b'{"k":', b"}")])
+@pytest.mark.parametrize("deep", [70, 1_500, 100_000])
+def test_json_nested_very_deep_takes_no_minutes(opened: bytes, closed: bytes, deep: int) -> None:
+    line = b'{"a":"deep","b":' + opened * deep + b"1" + closed * deep + b"}"
+    began = time.monotonic()
+    rows, dead, _ = objects.records_of(b'{"a":"x"}\n' + line + b'\n{"a":"y","b":{"c":[1]}}\n', 1)
+    assert time.monotonic() - began < 10
+    assert sorted([*rows["_position"], *dead["_position"]]) == [1, 2, 3] and {1, 3} <= {*rows["_position"]}

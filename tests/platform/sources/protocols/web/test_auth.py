@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from urllib.parse import parse_qs
@@ -75,7 +77,10 @@ def api(giver: Giver, monkeypatch: pytest.MonkeyPatch) -> Api:
 
 
 def test_a_refresh_token_that_is_taken_once_is_followed_by_the_one_that_came_with_it(api: Api) -> None:
-    assert [Caller(api).headers()["Authorization"] for _ in range(3)] == ["Bearer a1", "Bearer a2", "Bearer a3"]
+    caller = Caller(api)
+    for token in ("Bearer a1", "Bearer a2", "Bearer a3"):
+        assert caller.headers() == {"Authorization": token}
+        caller.forget(token)
 
 
 @pytest.mark.parametrize("fault", [(429, '{"error": "slow_down"}'), (503, "<html>"), (500, '{"error": "oops"}')])
@@ -93,3 +98,26 @@ def test_a_secret_that_no_header_can_hold_is_one_line_without_it(monkeypatch: py
     with pytest.raises(ConfigError, match=r"^T_TOKEN \(token\) holds a character that no header can") as fault:
         Caller(Api(url="https://x.example", auth="bearer", token_env="T_TOKEN")).headers()
     assert "s3cr3t" not in str(fault.value)
+
+
+def test_a_token_that_is_refused_is_renewed_once_by_all_who_were_refused(giver: Giver, api: Api) -> None:
+    callers = [Caller(api) for _ in range(40)]
+    assert {caller.headers()["Authorization"] for caller in callers} == {"Bearer a1"}
+    together = threading.Barrier(40)
+
+    def refused(caller: Caller) -> str:
+        together.wait()
+        caller.forget("Bearer a1")
+        return caller.headers()["Authorization"]
+
+    with ThreadPoolExecutor(40) as pool:
+        assert set(pool.map(refused, callers)) == {"Bearer a2"}
+    callers[0].forget("Bearer a1")  # an answer to a request of before, late
+    assert callers[0].headers()["Authorization"] == "Bearer a2" and giver.given == 2
+
+
+def test_another_secret_is_another_token(giver: Giver, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Caller(api).headers() == {"Authorization": "Bearer a1"}
+    giver.good = "r9"
+    monkeypatch.setenv(api.refresh_token_env, "r9")
+    assert Caller(api).headers() == {"Authorization": "Bearer a2"}

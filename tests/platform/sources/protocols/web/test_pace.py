@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +69,8 @@ def test_no_window_of_time_has_more_requests_than_burst_and_rate_allow(
 class Objects:
     """The objects of a lake, in memory."""
 
+    root = "memory"
+
     def __init__(self) -> None:
         self.held: dict[str, bytes] = {}
 
@@ -76,6 +80,15 @@ class Objects:
     def put(self, path: str, data: bytes) -> bool:
         self.held[path] = data
         return True
+
+
+class Slow(Objects):
+    """Objects that take their time, in which another thread reads the same."""
+
+    def get(self, path: str) -> bytes | None:
+        found = super().get(path)
+        time.sleep(0.0002)
+        return found
 
 
 def test_a_burst_then_the_rate() -> None:
@@ -89,6 +102,48 @@ def test_a_burst_then_the_rate() -> None:
     for _ in range(40):
         bucket.take()
     assert round(clock.now - 1_000_000.0, 6) == 61.5
+
+
+def test_threads_that_count_apart_take_no_more_than_there_is() -> None:
+    """Eighty at once and forty a minute, whoever asks: twelve threads with buckets of their own over one count."""
+    now, kept, asked, guard = [1_000_000.0], Slow(), list[float](), threading.Lock()
+
+    def wait(seconds: float) -> None:
+        with guard:
+            now[0] += seconds  # others wait at the same time, so more of it passes than in truth
+
+    def work() -> None:
+        bucket = Bucket(Rate(per_minute=40, burst=80), kept, "rate", lambda: now[0], wait)  # type: ignore[arg-type]
+        for _ in range(20):
+            bucket.take()
+            with guard:
+                asked.append(now[0])
+
+    threads = [threading.Thread(target=work) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(asked) == 240
+    # What was taken in all is the burst and what came in since: none is taken twice from what two threads read.
+    passed = now[0] - 1_000_000.0
+    assert 80 + passed * 40 / 60 + 1e-6 >= 240
+    assert sum(moment == 1_000_000.0 for moment in asked) <= 80
+
+
+def test_who_waits_for_a_token_heeds_who_is_asked_to_wait_meanwhile() -> None:
+    clock, kept = Clock(), Objects()
+    rate = Rate(per_minute=60, burst=1)
+
+    def wait(seconds: float) -> None:
+        clock.wait(seconds)
+        if clock.now < 1_000_002.0:
+            Bucket(rate, kept, "rate", clock, clock.wait).hold(100)  # type: ignore[arg-type]
+
+    bucket = Bucket(rate, kept, "rate", clock, wait)  # type: ignore[arg-type]
+    bucket.take()
+    bucket.take()
+    assert clock.now == 1_000_102.0  # the second that it had waited, the rest, and a token
 
 
 def test_who_is_asked_to_wait_waits_and_has_no_burst_after_it() -> None:

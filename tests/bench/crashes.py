@@ -1,0 +1,437 @@
+"""Runs on topics, APIs and webhooks that die: `python tests/bench/crashes.py [--runs 200 --seed 1 --kinds topic]`.
+
+Each run is a process that is killed with SIGKILL before or after one of the calls that `POINTS` names, at a random
+moment, or not at all, while the other side may fail as well: the broker stands still and goes on, the API answers
+nothing but 503 in the middle of a crawl, the server of webhooks is killed between the write and the 202. Then a run
+goes to its end, and what the lake holds must be what was sent: nothing lost, nothing twice, each key in its order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hmac
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+TABLE = "bronze.t_crashed"
+SHARED = (
+    "ledger.open_batch", "ledger.Outcome.save", "ledger.bind", "lake.Lake.put", "lake.Lake.delete",
+    "lake.Lake.write_file", "lake.Lake.append_batch", "run.ingest.noted", "run.ingest.sweep", "run.ingest._release",
+)  # fmt: skip
+POINTS: dict[str, tuple[str, ...]] = {
+    "topic": (
+        *SHARED, "sources.protocols.kafka.client.partitions", "sources.protocols.kafka.client.bounds",
+        "sources.protocols.kafka.client.messages", "sources.protocols.kafka.client.commit",
+        "sources.streams.Streams._records",
+    ),
+    "api": (
+        *SHARED, "sources.apis.first_page", "sources.spool.Spool.keep", "sources.spool.Spool.drop",
+        "sources.protocols.web.pace.Bucket._write", "sources.protocols.web.auth._fetched",
+        "sources.protocols.web.session.Session._sent", "sources.protocols.web.crawl._asked",
+    ),
+    "webhooks": (
+        *SHARED, "sources.webhooks.Webhooks._records", "sources.protocols.hooks.journal.frames",
+        "sources.protocols.hooks.journal.retire", "sources.protocols.hooks.journal._keep",
+        "sources.protocols.hooks.journal._sync_folder",
+    ),
+}  # fmt: skip
+SECRET = "s3cret"
+
+
+# ---- in the processes that die ----------------------------------------------------------------------------------
+
+
+def declare() -> None:
+    from customer360.platform.tables import Integer, String, Table
+
+    class Crashed(Table, table=TABLE, key=("ID",)):
+        """One row per number of a key."""
+
+        ID = String()
+        OF = String()
+        N = Integer()
+
+
+def settings_of(root: Path, kind: str, where: str) -> Any:
+    from customer360.platform.settings import Settings
+
+    paging = {"kind": "cursor", "path": "meta.after", "parameter": "cursor", "more": "meta.has_more"}
+    connections: dict[str, dict[str, Any]] = {
+        "topic": {"kind": "kafka", "servers": where, "timeout_seconds": 3},
+        "api": {
+            "kind": "api", "url": where, "rate": {"per_minute": 60_000, "burst": 1_000}, "attempts": 2,
+            "auth": "oauth2", "token_url": f"{where}/oauth/token", "client_id": "us", "client_secret_env": "T_SECRET",
+        },
+        "webhooks": {"kind": "webhook", "secret_env": "T_HOOK"},
+    }  # fmt: skip
+    ways: dict[str, dict[str, Any]] = {
+        "topic": {"kind": "streams", "topic": "ticks", "batch_size": 7, "metadata": True},
+        "api": {"kind": "apis", "path": "cursor/orders", "since": {}, "paging": paging,
+                "parameters": {"since": "{since}", "limit": "5"}, "mapping": {"ID": "id", "OF": "of", "N": "n"}},
+        "webhooks": {"kind": "webhooks", "batch_size": 4},
+    }  # fmt: skip
+    return Settings.model_validate({
+        "landing": str(root / "landing"), "lake": {"root": str(root / "lake"), "buckets": 2},
+        "state": str(root / "state"), "execution": {"executor": "local", "retry": {"attempts": 1}},
+        "connections": {"other": connections[kind]},
+        "sources": {"ticks": {"table": TABLE, "system": "LAB", "connection": "other", **ways[kind]}},
+    })  # fmt: skip
+
+
+def dies_at(point: str, side: str, nth: int) -> None:
+    """Let this process die before or after the nth call of a function of the platform."""
+    import importlib
+
+    parts = point.split(".")
+    for cut in range(len(parts) - 1, 0, -1):
+        with suppress(ModuleNotFoundError):
+            owner: Any = importlib.import_module("customer360.platform." + ".".join(parts[:cut]))
+            break
+    for name in parts[cut:-1]:
+        owner = getattr(owner, name)
+    real, calls = getattr(owner, parts[-1]), 0
+
+    def called(*args: Any, **keys: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == nth and side == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        found = real(*args, **keys)
+        if calls == nth:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return found
+
+    setattr(owner, parts[-1], called)
+
+
+def one_run(request: dict[str, Any]) -> None:
+    import customer360.platform.run as runs
+    from customer360.platform.errors import Customer360Error
+    from customer360.platform.run import RunRequest
+
+    if request.get("point"):
+        dies_at(request["point"], request["side"], request["nth"])
+    settings = settings_of(Path(request["root"]), request["kind"], request["where"])
+    try:
+        runs.run(settings, RunRequest(end=TABLE), rules={})
+    except Customer360Error as fault:  # the other side is not there: the next run lands it
+        print(fault, file=sys.stderr)
+        os._exit(3)
+
+
+def drive() -> None:
+    """Fork a process for each line that asks for a run, and say how it ended."""
+    import customer360.platform.run
+    import customer360.platform.run.ingest
+    import customer360.platform.sources.apis
+    import customer360.platform.sources.streams
+    import customer360.platform.sources.webhooks  # noqa: F401 - once, for all that are forked
+
+    declare()
+    for line in sys.stdin:
+        request = json.loads(line)
+        forked = os.fork()
+        if not forked:
+            one_run(request)
+            os._exit(0)
+        if "seconds" in request:
+            time.sleep(request["seconds"])
+            os.kill(forked, signal.SIGKILL)
+        _, status = os.waitpid(forked, 0)
+        print(json.dumps("killed" if os.WIFSIGNALED(status) else os.waitstatus_to_exitcode(status)), flush=True)
+
+
+def serve_hooks(root: Path, port: int) -> None:
+    """The server of webhooks, which dies around the write of a message that asks for it, once."""
+    import uvicorn
+    from fastapi import FastAPI
+
+    from customer360.platform.sources.protocols.hooks.journal import Journal
+    from customer360.serve.api import hooks
+
+    declare()
+    real = Journal.append
+
+    def append(self: Journal, key: str, content: bytes) -> bool:
+        for side in ("before", "after"):
+            mark = root / f"died-{key.replace(':', '-')}"
+            asked = f'"die": "{side}"'.encode() in content and not mark.exists()
+            if asked and side == "before":
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            if asked:
+                real(self, key, content)
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return real(self, key, content)
+
+    Journal.append = append  # type: ignore[method-assign]
+    app = FastAPI()
+    app.state.hooks = hooks.Hooks(settings_of(root, "webhooks", ""))
+    app.include_router(hooks.router)
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="error")
+
+
+def serve_topic() -> None:
+    """The broker, in a process of its own, so that it can stand still: a line is the messages to write."""
+    from kafka_broker import broker
+
+    with broker() as made:
+        print(made.servers, flush=True)
+        for line in sys.stdin:
+            for key, value in json.loads(line):
+                made.send("ticks", [value.encode()], key=key.encode())
+            print("written", flush=True)
+
+
+# ---- the sides that send ----------------------------------------------------------------------------------------
+
+
+class Process:
+    """A part of this script in a process of its own, spoken to by lines."""
+
+    def __init__(self, *asked: str, log: Path):
+        command = [sys.executable, __file__, *asked]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log.open("a"), text=True
+        )
+
+    def heard(self) -> str:
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
+
+    def ask(self, said: Any) -> str:
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps(said) + "\n")
+        self.process.stdin.flush()
+        return self.heard()
+
+    def end(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe:
+                pipe.close()
+
+
+class Topic:
+    def __init__(self, root: Path, log: Path):
+        self.broker = Process("--as", "topic", log=log)
+        self.where = self.broker.heard()
+        assert self.broker.ask([["k0", json.dumps({"ID": "k0-0", "OF": "k0", "N": 0})]]) == "written"
+
+    def send(self, rows: list[dict[str, Any]], dice: random.Random) -> None:
+        assert self.broker.ask([[row["OF"], json.dumps(row)] for row in rows]) == "written"
+
+    @contextmanager
+    def disturbed(self, dice: random.Random) -> Iterator[None]:
+        """It stands still for a while, at some moment of the run."""
+        done = threading.Event()
+
+        def still() -> None:
+            done.wait(dice.uniform(0, 0.4))
+            self.broker.process.send_signal(signal.SIGSTOP)
+            done.wait(dice.uniform(0.2, 5))
+            self.broker.process.send_signal(signal.SIGCONT)
+
+        thread = threading.Thread(target=still)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def end(self) -> None:
+        self.broker.end()
+
+
+class Shop:
+    def __init__(self, root: Path, log: Path):
+        from api_server import Shop as Made
+        from api_server import serving
+
+        self.made, self.stack = Made(), ExitStack()
+        self.where = self.stack.enter_context(serving(self.made))
+        self.send([{"ID": "k0-0", "OF": "k0", "N": 0}], random.Random(0))
+
+    def send(self, rows: list[dict[str, Any]], dice: random.Random) -> None:
+        now = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
+        self.made.orders += [{"id": r["ID"], "of": r["OF"], "n": r["N"], "updated_at": now} for r in rows]
+
+    @contextmanager
+    def disturbed(self, dice: random.Random) -> Iterator[None]:
+        """It fails after some requests, or takes no token any more, until the run is over."""
+        self.made.faults = [*([None] * dice.randint(0, 6)), *([(503, {"Retry-After": "0.05"}, "")] * 400)]
+        yield
+        self.made.faults = []
+
+    def end(self) -> None:
+        self.stack.close()
+
+
+class Hooks:
+    def __init__(self, root: Path, log: Path):
+        import socket
+
+        self.root, self.log, self.where = root, log, ""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.server: Process | None = None
+        self.deaths = 0
+        self.send([{"ID": "k0-0", "OF": "k0", "N": 0}], random.Random(0))
+
+    def send(self, rows: list[dict[str, Any]], dice: random.Random) -> None:
+        """Send until it is taken, as senders do."""
+        for row in rows:
+            death = {"die": dice.choice(("before", "after"))} if dice.random() < 0.03 else {}
+            body = json.dumps(row | death).encode()
+            headers = {"X-Signature": hmac.new(SECRET.encode(), body, "sha256").hexdigest()}
+            until = time.monotonic() + 300
+            while True:
+                if self.server is None or self.server.process.poll() is not None:
+                    self.deaths += self.server is not None
+                    if self.server:
+                        self.server.end()
+                    self.server = Process("--as", "hooks", str(self.root), str(self.port), log=self.log)
+                with suppress(httpx2.HTTPError):
+                    answer = httpx2.post(f"http://127.0.0.1:{self.port}/hooks/ticks", content=body, headers=headers)
+                    assert answer.status_code == 202, answer.text
+                    break
+                assert time.monotonic() < until, self.log.read_text()[-2000:]
+                time.sleep(0.05)
+
+    @contextmanager
+    def disturbed(self, dice: random.Random) -> Iterator[None]:
+        """It is killed while a run reads its journal."""
+        if self.server and dice.random() < 0.5:
+            self.server.process.kill()
+        yield
+
+    def end(self) -> None:
+        if self.server:
+            self.server.end()
+
+
+SIDES: dict[str, type[Topic | Shop | Hooks]] = {"topic": Topic, "api": Shop, "webhooks": Hooks}
+
+
+def held(root: Path, kind: str, sent: dict[str, int]) -> None:
+    """What was sent is there, once, and in order."""
+    import polars as pl
+
+    from customer360.platform.lake import Lake
+
+    lake = Lake(str(root / "lake"), {}, 2)
+    rows = lake.scan(TABLE).collect()
+    expected = {f"{key}-{n}" for key, last in sent.items() for n in range(last + 1)}
+    assert set(rows["ID"]) == expected, f"lost: {sorted(expected - set(rows['ID']))[:9]}"
+    once = ["_seq", "ID"] if kind == "api" else ["ID"]  # an API is asked for what it showed just now, too
+    assert not rows.select(once).is_duplicated().any(), f"twice: {rows.filter(rows.select(once).is_duplicated())}"
+    assert not rows.select("_file", "_position").is_duplicated().any()
+    if kind == "api":
+        return
+    begins = pl.col("_file").str.extract(r":(\d+)-\d+$").cast(pl.Int64) if kind == "webhooks" else pl.col("N")
+    file = pl.col("_file").str.extract(r"^([^:]+)") if kind == "webhooks" else pl.lit("")
+    if kind == "topic":
+        rows = rows.with_columns(begins=pl.col("_file").str.extract(r":(\d+)-\d+$").cast(pl.Int64), file=file)
+        inside = rows.sort("_seq", "_file", "_position")
+        within = inside.group_by("_seq", "_file", "OF", maintain_order=True).agg("N")
+        assert all(numbers == sorted(numbers) for numbers in within["N"].to_list())
+        batches = rows.group_by("OF", "_seq").agg(low=pl.col("N").min(), high=pl.col("N").max()).sort("OF", "_seq")
+        ahead = batches.with_columns(next=pl.col("low").shift(-1).over("OF"))
+        assert ahead.filter(pl.col("next") <= pl.col("high")).is_empty(), "out of order"
+        return
+    rows = rows.with_columns(begins=begins, file=file).sort("_seq", "file", "begins", "_position")
+    for (key,), of in rows.partition_by("OF", as_dict=True, maintain_order=True).items():
+        assert of["N"].is_sorted(), f"{key}: {of['N'].to_list()}"
+
+
+def crash(root: Path, kind: str, runs: int, seed: int) -> Counter[str]:
+    """So many runs that are disturbed, each followed by one that is not; what became of them.
+
+    Raises:
+        AssertionError: names the seed of the run after which something is lost, twice or out of order.
+    """
+    os.environ.update({"T_SECRET": "open-sesame", "T_HOOK": SECRET, "POLARS_MAX_THREADS": "1"})
+    (root / "landing").mkdir(parents=True)
+    log, counts, sent = root / "log", Counter[str](), {"k0": 0}
+    side, driver = SIDES[kind](root, root / "log"), Process("--as", "driver", log=log)
+    sides = [(point, where) for point in POINTS[kind] for where in ("before", "after")]
+    try:
+        for number in range(runs):
+            dice = random.Random(f"{seed}/{kind}/{number}")
+            rows = []
+            for _ in range(dice.randint(1, 25)):
+                key = f"k{dice.randrange(5)}"
+                sent[key] = sent.get(key, -1) + 1
+                rows.append({"ID": f"{key}-{sent[key]}", "OF": key, "N": sent[key]})
+            side.send(rows, dice)
+            asked: dict[str, Any] = {"root": str(root), "kind": kind, "where": side.where}
+            point, where = sides[(number + seed) % len(sides)]
+            dying = dice.choice(({"point": point, "side": where, "nth": dice.choice((1, 1, 2, 3))},) * 5
+                                + ({"seconds": dice.uniform(0, 0.6)}, {}))  # fmt: skip
+            calm = dice.random() < 0.7
+            with ExitStack() if calm else side.disturbed(dice):
+                ended = json.loads(driver.ask(asked | dying))
+            counts["killed" if ended == "killed" else "failed" if ended else "ended"] += 1
+            counts["other side disturbed"] += not calm
+            for _ in range(1 + (number % 4 == 0)):  # another one changes nothing
+                ended = json.loads(driver.ask(asked))
+                assert ended == 0, f"seed {seed}/{kind}/{number} does not end: {log.read_text()[-1500:]}"
+            try:
+                held(root, kind, sent)
+            except AssertionError as fault:
+                raise AssertionError(f"seed {seed}/{kind}/{number} {dying}: {fault}") from None
+        counts["rows"] = sum(sent.values()) + len(sent)
+        counts["deaths of the server"] = getattr(side, "deaths", 0)
+        return counts
+    finally:
+        driver.end()
+        side.end()
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--runs", type=int, default=200, help="of all kinds together")
+    asked.add_argument("--seed", type=int, default=1)
+    asked.add_argument("--kinds", nargs="*", choices=list(SIDES), default=list(SIDES))
+    asked.add_argument("--as", dest="part", nargs="*", default=[], help=argparse.SUPPRESS)
+    options = asked.parse_args()
+    match options.part:
+        case ["driver"]:
+            drive()
+        case ["topic"]:
+            serve_topic()
+        case ["hooks", root, port]:
+            serve_hooks(Path(root), int(port))
+        case _:
+            declare()
+            for kind in options.kinds:
+                with tempfile.TemporaryDirectory() as folder:
+                    began = time.perf_counter()
+                    found = crash(Path(folder) / kind, kind, -(-options.runs // len(options.kinds)), options.seed)
+                    told = ", ".join(f"{what} {count}" for what, count in found.items() if count)
+                    print(f"{kind:<9} {told}; {time.perf_counter() - began:,.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
