@@ -26,7 +26,7 @@ from typing import Any, Literal, get_args
 from customer360.platform import telemetry
 from customer360.platform.errors import AccessDenied, ConfigError
 
-Role = Literal["metrics", "reader", "service", "steward", "admin"]
+Role = Literal["metrics", "writer", "reader", "service", "steward", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
 LADDER: tuple[Role, ...] = ("reader", "service", "steward", "admin")  # each may do what those before it may
 PREFIX = "c360"
@@ -55,7 +55,11 @@ class Principal:
     per_minute: int | None = field(default=None, compare=False)
 
     def may(self, role: Role) -> bool:
-        """Whether this one may do what ``role`` may. ``metrics`` reads metrics and nothing else."""
+        """Whether this one may do what ``role`` may. ``metrics`` reads metrics and nothing else; ``writer`` sends
+        events and nothing else, and nobody else does: its key stands in pages that everybody can read.
+        """
+        if "writer" in (role, self.role):
+            return role == self.role
         if role not in LADDER or self.role not in LADDER:
             return self.role in (role, "admin")
         return LADDER.index(self.role) >= LADDER.index(role)

@@ -49,6 +49,9 @@ from customer360.serve.problems import HANDLERS
 from customer360.serve.publication import freshness
 from customer360.serve.publication.indexes import Indexes
 from customer360.serve.publication.refusals import Refusals
+from customer360.serve.realtime.activity import Activities
+from customer360.serve.realtime.collector import collector_of
+from customer360.serve.realtime.door import Door
 from customer360.serve.stewardship import Desk
 
 if TYPE_CHECKING:
@@ -156,6 +159,8 @@ def build_app(configured: Settings) -> FastAPI:
     app.state.indexes = Indexes(app.state.folder)
     app.state.desk = Desk(configured)
     app.state.hooks = hooks.Hooks(configured)
+    collector = collector_of(configured)
+    app.state.activities = collector.activities if collector else Activities()
     app.include_router(operations, responses=explained(503))
     app.include_router(reference.router)
     app.include_router(hooks.router, responses=explained(400, 401, 408, 413, 503))
@@ -169,6 +174,7 @@ def build_app(configured: Settings) -> FastAPI:
     for fault, handler in {**HANDLERS, pages.SignInNeeded: pages.sign_in_first}.items():
         app.add_exception_handler(fault, _handler(handler))
     app.add_middleware(Gate, state=app.state.folder, limits=configured.serve)
+    app.add_middleware(Door, collector=collector, state=app.state.folder)
     app.add_middleware(Measured)
     app.openapi = lambda: described(app)  # type: ignore[method-assign]
     return app

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from operator import itemgetter
@@ -113,12 +113,30 @@ def _distinct(values: Iterable[str]) -> tuple[str, ...]:
 
 
 class Activities:
-    """The windows of this process. Safe for threads."""
+    """The windows of this process. Safe for threads.
 
-    def __init__(self) -> None:
+    ``replay`` notes what the log still holds; it is called once, before anything is told or noted anew.
+    """
+
+    def __init__(self, replay: Callable[[], None] | None = None) -> None:
         self._windows: OrderedDict[str, _Window] = OrderedDict()
         self._number = 0
         self._lock = threading.Lock()
+        self._replay, self._opening = replay, threading.Lock()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the log was read back."""
+        return self._replay is None
+
+    def ready(self) -> None:
+        """Make the windows again of what the log holds, where that was not done yet."""
+        if self.is_ready:
+            return
+        with self._opening:
+            if self._replay is not None:
+                self._replay()
+                self._replay = None
 
     def note(self, step: Step, *, visitor_id: str | None = None, account_id: str | None = None) -> None:
         """Add a step to the window of whoever did it; both are subjects, as `visitor` and `account` make them.
@@ -135,16 +153,10 @@ class Activities:
 
     def of(self, *subjects: str) -> Activity:
         """What all of these subjects, who are one person, did lately: a visitor, accounts, or both."""
+        self.ready()
         with self._lock:
             windows = {id(w): w for s in subjects if (w := self._windows.get(s)) is not None}
             return _told(list(windows.values()))
-
-    def forget(self, subjects: Collection[str]) -> None:
-        """Let go of the windows of subjects, and of every name that such a window has."""
-        with self._lock:
-            gone = {id(w) for s in subjects if (w := self._windows.get(s)) is not None}
-            for name in [name for name, window in self._windows.items() if id(window) in gone]:
-                del self._windows[name]
 
     def __len__(self) -> int:
         """Subjects that have a window."""

@@ -90,10 +90,3 @@ def test_windows_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(80):
         made.note(step("PAGE_VIEW"), account_id=A)
     assert made.of(A).events == activity.LONGEST and len(made.of(A).cart) == activity.LARGEST_CART
-
-
-def test_who_is_forgotten_is_forgotten_by_every_name() -> None:
-    made = Activities()
-    made.note(step("PRODUCT_VIEW", "P1"), visitor_id=V, account_id=A)
-    made.forget([A])
-    assert made.of(V) == made.of(A) == Activity()
