@@ -64,8 +64,8 @@ class _Window:
 
     def add(self, number: int, step: Step) -> None:
         self.steps.append((number, step))
-        self.refused |= step.refused
-        self.refused -= step.allowed
+        if step.refused or step.allowed:
+            self.refused = (self.refused | step.refused) - step.allowed
         if step.cart is not None:
             self.cart = dict.fromkeys(step.cart)
         elif step.kind == "CART_ADD":
@@ -138,18 +138,26 @@ class Activities:
                 self._replay()
                 self._replay = None
 
-    def note(self, step: Step, *, visitor_id: str | None = None, account_id: str | None = None) -> None:
-        """Add a step to the window of whoever did it; both are subjects, as `visitor` and `account` make them.
+    def note_all(self, steps: Iterable[tuple[Step, str | None, str | None]]) -> None:
+        """Add steps to the windows of whoever did them: the visitor, the account, or both, as `visitor` and `account`
+        make them.
 
         Where both are named, they are one from now on: what the visitor did before the login is the account's, too. A
         visitor that was another account's begins the window of this one anew.
         """
+        windows = self._windows
         with self._lock:
-            self._number += 1
-            if (window := self._window(visitor_id, account_id)) is not None:
+            for step, visitor_id, account_id in steps:
+                window = windows.get(visitor_id) if account_id is None and visitor_id is not None else None
+                if window is None:
+                    if (window := self._window(visitor_id, account_id)) is None:
+                        continue
+                else:
+                    windows.move_to_end(visitor_id)  # type: ignore[arg-type]
+                self._number += 1
                 window.add(self._number, step)
-            while len(self._windows) > MOST_SUBJECTS:
-                self._windows.popitem(last=False)
+            while len(windows) > MOST_SUBJECTS:
+                windows.popitem(last=False)
 
     def of(self, *subjects: str) -> Activity:
         """What all of these subjects, who are one person, did lately: a visitor, accounts, or both."""

@@ -24,8 +24,9 @@ from customer360.serve.realtime.names import CONSENT_EVENTS, TELLS_CART
 KINDS = ("identify", "track", "page", "screen", "group", "alias")
 LARGEST = 32 * 1024  # bytes of an event
 LONGEST_ID = 255
-TEXTS = ("userId", "anonymousId", "previousId", "groupId")
-OBJECTS = ("properties", "traits", "context", "integrations")
+_TEXTS = frozenset({"userId", "anonymousId", "previousId", "groupId"})
+_OBJECTS = frozenset({"properties", "traits", "context", "integrations"})
+_OURS = frozenset({"writeKey", "eventType", "consents"})  # of what is sent, nobody's
 _WRITTEN = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 
 
@@ -87,8 +88,8 @@ class Reader:
             event["context"] = {**sent.context, **event.get("context", {})}
         at = _moments(event, sent)
         event["writer"] = sent.writer
-        for name in ("writeKey", "eventType", "consents"):
-            event.pop(name, None)
+        for name in _OURS & event.keys():
+            del event[name]
         if sent.ip and not event.setdefault("context", {}).get("ip"):
             event["context"]["ip"] = sent.ip
         name = str(event.get("event", "")).strip().lower()
@@ -163,15 +164,14 @@ def _check(event: dict[str, Any]) -> None:
     kind = event.get("type")
     if kind not in KINDS:
         raise Refused(f"type is none of {', '.join(KINDS)}")
-    for name in TEXTS:
-        if name in event:
-            _id(event, name)
-    for name in OBJECTS:
-        if event.get(name, _NONE) is None:
+    for name in _TEXTS & event.keys():
+        _id(event, name)
+    for name in _OBJECTS & event.keys():
+        if event[name] is None:
             del event[name]
-        elif not isinstance(event.get(name, {}), dict):
+        elif not isinstance(event[name], dict):
             raise Refused(f"{name} is no JSON object")
-    if not (event.get("userId") or event.get("anonymousId") or event.get("previousId")):
+    if not (event.get("anonymousId") or event.get("userId") or event.get("previousId")):
         raise Refused("userId or anonymousId is needed")
     if kind == "track" and not (isinstance(event.get("event"), str) and event["event"].strip()):
         raise Refused("a track call needs the name of its event")
@@ -189,13 +189,11 @@ def _check(event: dict[str, Any]) -> None:
 def _id(event: dict[str, Any], name: str) -> None:
     value = event[name]
     if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
+        event[name] = value = str(value)
     if value is None or (isinstance(value, str) and not value.strip()):
         del event[name]  # nobody
-        return
-    if not isinstance(value, str) or len(value) > LONGEST_ID or not value.isprintable():
+    elif not isinstance(value, str) or len(value) > LONGEST_ID or not value.isprintable():
         raise Refused(f"{name} is a text of at most {LONGEST_ID} printable characters")
-    event[name] = value
 
 
 def _moments(event: dict[str, Any], sent: Sent) -> datetime:

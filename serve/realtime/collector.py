@@ -30,7 +30,8 @@ from customer360.serve.realtime.logs import GroupCommit, JournalLog, Log, TopicL
 
 LARGEST = 500 * 1024  # bytes of a request
 EVENTS = Counter("customer360_collected_events_total", "Events sent, by what became of them", ["outcome"])
-_LONG_NUMBER = re.compile(rb"[0-9]{20}")  # of more digits than the fast reader keeps
+TAKEN, KNOWN, REFUSED = (EVENTS.labels(outcome=outcome) for outcome in ("taken", "known", "refused"))
+_LONG_NUMBER = re.compile(rb"[:,\[]\s*-?[0-9]{20}")  # of more digits than the fast reader keeps
 
 
 class Overdrawn(Exception):
@@ -75,7 +76,9 @@ class EventCollector:
             event = json.loads(record)
             sent = Sent(datetime.fromisoformat(event["receivedAt"]), event["writer"])
             event |= {"sentAt": None, "originalTimestamp": event["timestamp"]}
-            self._note(self._reader.call(event, sent))
+            call = self._reader.call(event, sent)
+            if call.step is not None:
+                self.activities.note_all([(call.step, call.visitor_id, call.account_id)])
         except (Refused, ValueError, KeyError, TypeError):
             return  # of another format; a run judges it
 
@@ -93,7 +96,7 @@ class EventCollector:
         except Refused as fault:
             self._charge(principal, 1)
             await self._commit.append([refusal(body, str(fault), principal.name)])
-            EVENTS.labels(outcome="refused").inc()
+            REFUSED.inc()
             raise
         self._charge(principal, len(calls))
         good: list[Call] = []
@@ -106,19 +109,13 @@ class EventCollector:
         entries = [call.entry for call in good] + _letters(body, kind, refused, principal.name)
         if entries:
             answers = await self._commit.append(entries)
-            fresh = 0
-            for call, is_new in zip(good, answers, strict=False):
-                if is_new:
-                    fresh += 1
-                    self._note(call)
-            EVENTS.labels(outcome="taken").inc(fresh)
-            EVENTS.labels(outcome="known").inc(len(good) - fresh)
-            EVENTS.labels(outcome="refused").inc(len(refused))
+            new = [call for call, is_new in zip(good, answers, strict=False) if is_new]
+            self.activities.note_all((c.step, c.visitor_id, c.account_id) for c in new if c.step is not None)
+            fresh = len(new)
+            for outcome, count in ((TAKEN, fresh), (KNOWN, len(good) - fresh), (REFUSED, len(refused))):
+                if count:
+                    outcome.inc(count)
         return Taken(len(good), refused)
-
-    def _note(self, call: Call) -> None:
-        if call.step is not None:
-            self.activities.note(call.step, visitor_id=call.visitor_id, account_id=call.account_id)
 
     def _charge(self, principal: Principal, count: int) -> None:
         per_minute = principal.per_minute or self.said.events_per_minute

@@ -50,7 +50,7 @@ class Door:
     """Around the application."""
 
     def __init__(self, app: ASGIApp, *, collector: EventCollector | None, state: Path) -> None:
-        self._app, self._collector, self._state = app, collector, state
+        self.app, self._collector, self._state = app, collector, state
         self._at_once = self._unknown = 0
         self._origins = frozenset(collector.said.origins if collector else ())
         self._failures = telemetry.log.getChild("events")
@@ -61,7 +61,7 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = own_path(scope) if scope["type"] == "http" else ""
         if self._collector is None or (path not in PATHS and path != SNIPPET):
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         scope["route"] = _Route(path)
         headers = Headers(scope=scope)

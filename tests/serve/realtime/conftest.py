@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+import yaml
 from starlette.testclient import TestClient
 
 from customer360.platform import access, systems
@@ -72,3 +79,53 @@ def land() -> Callable[..., dict[str, pl.DataFrame]]:
         return {name: lake.scan(name).collect() for name in tables if lake.exists(name)}
 
     return run
+
+
+@dataclass
+class Server:
+    """A server of its own process, over the settings of a test."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def kill(self) -> None:
+        """Let it do nothing more, not even end."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(30)
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[[Settings], Server]]:
+    """Starts `customer360 serve --plain` with settings, and waits until it answers."""
+    started: list[Server] = []
+
+    def start(settings: Settings) -> Server:
+        with socket.socket() as held:
+            held.bind(("127.0.0.1", 0))
+            port = int(held.getsockname()[1])
+        file = tmp_path / "settings.yaml"
+        said = settings.model_dump(mode="json", include={"landing", "state", "lake", "connections", "sources"})
+        file.write_text(yaml.safe_dump(said | {"serve": {"port": port}}), encoding="utf-8")
+        log = (tmp_path / "server.log").open("ab")
+        command = [sys.executable, "-m", "customer360.serve.cli", "serve", "--plain", "--config", str(file)]
+        server = Server(port, subprocess.Popen(command, stdout=log, stderr=log))
+        started.append(server)
+        end = time.monotonic() + 90
+        while time.monotonic() < end:
+            assert server.process.poll() is None, (tmp_path / "server.log").read_text()
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                return server
+            except OSError:
+                time.sleep(0.2)
+        raise AssertionError("the server did not start")
+
+    yield start
+    for server in started:
+        if server.process.poll() is None:
+            server.process.terminate()
+            server.process.wait(30)
