@@ -104,9 +104,11 @@ def serve(tmp_path: Path) -> Iterator[Callable[[Settings], Server]]:
     started: list[Server] = []
 
     def start(settings: Settings) -> Server:
-        with socket.socket() as held:
-            held.bind(("127.0.0.1", 0))
-            port = int(held.getsockname()[1])
+        port = settings.serve.port
+        if port == Settings().serve.port:
+            with socket.socket() as held:
+                held.bind(("127.0.0.1", 0))
+                port = int(held.getsockname()[1])
         file = tmp_path / "settings.yaml"
         said = settings.model_dump(mode="json", include={"landing", "state", "lake", "connections", "sources"})
         file.write_text(yaml.safe_dump(said | {"serve": {"port": port}}), encoding="utf-8")
