@@ -40,7 +40,18 @@ from customer360.platform.online import NotPublished, OnlineStore
 from customer360.platform.run.executor import ray_session
 from customer360.platform.settings import Settings
 from customer360.serve import front, orphans, plain, ports
-from customer360.serve.api import hooks, identity, people, policy, recommendations, reference, rights, scores, together
+from customer360.serve.api import (
+    events,
+    hooks,
+    identity,
+    people,
+    policy,
+    recommendations,
+    reference,
+    rights,
+    scores,
+    together,
+)
 from customer360.serve.api.errors import EVERYWHERE, described, explained
 from customer360.serve.api.policy import KnownCaller
 from customer360.serve.console import pages, steward
@@ -164,6 +175,7 @@ def build_app(configured: Settings) -> FastAPI:
     app.include_router(operations, responses=explained(503))
     app.include_router(reference.router)
     app.include_router(hooks.router, responses=explained(400, 401, 408, 413, 503))
+    app.include_router(events.router, prefix="/v1", responses=explained(400, 401, 403, 404, 408, 413, 429, 503))
     # An account number may hold a slash and what follows it: the longer paths are looked for first.
     for endpoint in (recommendations, together, scores, people, identity, rights):
         app.include_router(endpoint.router, prefix="/v1", responses=explained(*EVERYWHERE))

@@ -303,3 +303,15 @@ def test_while_a_restore_is_under_way_nothing_is_taken(client: TestClient, setti
 
 def test_every_short_name_of_a_path_is_one_of_a_call() -> None:
     assert door.PATHS["/v1/i"] == "identify" and door.PATHS["/v1/b"] is None and len(door.PATHS) == 16
+
+
+def test_a_server_without_a_collector_says_so(configure: Callable[..., Settings]) -> None:
+    settings = configure({}).model_copy(update={"connections": {}})
+    key = access.issue(Path(settings.state), "web", "writer")
+    answer = TestClient(build_app(settings)).post("/v1/track", json={}, headers={"X-API-Key": key})
+    assert answer.status_code == 404 and "no connection of kind collector" in answer.json()["detail"]
+
+
+def test_every_path_of_a_call_is_in_the_reference(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    assert {path for path in door.PATHS if len(path) > len("/v1/x")} <= set(paths)
