@@ -207,7 +207,8 @@ def main() -> None:
                             "ms_p50": round(float(at[0]), 2), "ms_p99": round(float(at[1]), 2),
                             "disk_ms_p50": [round(before[0], 2), round(after[0], 2)],
                             "disk_ms_p99": [round(before[1], 2), round(after[1], 2)],
-                            "server_us_of_cpu_an_event": round(1e6 * busy / (events * len(took)), 1), "load": round(os.getloadavg()[0], 1),
+                            "server_us_of_cpu_an_event": round(1e6 * busy / (events * len(took)), 1),
+                            "load": round(os.getloadavg()[0], 1),
                         }
                     ),
                     flush=True,

@@ -197,10 +197,13 @@ class Journal:
         """What came before, once, when the process begins."""
         if self._is_recalled:
             return
-        present: list[bytes] = []
-        for segment in segments(self.folder):
+        newest: list[list[bytes]] = []
+        for segment in reversed(segments(self.folder)):
             with suppress(FileNotFoundError):  # it went just now, and its keys are kept
-                present += [digest_of(key_of(frame.content)) for frame in frames(self.folder / segment, 0)]
+                newest.append([digest_of(key_of(frame.content)) for frame in frames(self.folder / segment, 0)])
+            if sum(map(len, newest)) >= REMEMBERED:
+                break
+        present = (digest for digests in reversed(newest) for digest in digests)
         self._known.update(dict.fromkeys([*_kept(self.folder), *present]))
         self._is_recalled = True
 
