@@ -106,8 +106,9 @@ class Reader:
         step = None
         if sent.received - at < LIVES:
             step = _step(event, found, name, at, allowed, refused)
-        who = event.get("anonymousId") or (event.get("previousId") if event["type"] == "alias" else None)
         user = event.get("userId")
+        is_of_another = event["type"] == "alias" and event["previousId"] != user  # browsers may name the account twice
+        who = event["previousId"] if is_of_another else event.get("anonymousId")
         entry = Entry(event["messageId"], record, who or user or event["messageId"])
         return Call(entry, step, visitor(who) if who else None, account(self.system, user) if user else None)
 

@@ -48,8 +48,9 @@ def test_each_call_lands_once_as_what_it_is(client: TestClient, settings: Settin
         ("track", call("track", "m5", userId="C1", event="Order Completed", properties={"products": [{"sku": "P1"}]})),
         ("screen", call("screen", "m6", name="Start")),
         ("group", call("group", "m7", userId="C1", groupId="G1")),
-        ("alias", {"type": "alias", "messageId": "m8", "previousId": "v-0", "userId": "C1"}),
+        ("alias", call("alias", "m8", previousId="v-0", userId="C1")),
         ("track", track("m9", "Video Played")),
+        ("alias", call("alias", "n1", previousId="C1", userId="C1")),
     ]
     for _ in range(2):  # a client that was not heard sends again
         for kind, body in sent:
@@ -66,6 +67,7 @@ def test_each_call_lands_once_as_what_it_is(client: TestClient, settings: Settin
         ("m5", "PURCHASE", "C1", "v-1", "P1"),
         ("m6", "PAGE_VIEW", None, "v-1", None),
         ("m8", "LOGIN", "C1", "v-0", None),
+        ("n1", "LOGIN", "C1", "v-1", None),
     ]
     first = events.row(0, named=True)
     assert (first["PAGE_TITLE"], first["SESSION_ID"], first["USER_AGENT"]) == ("Mug", "s-1", page["userAgent"])
@@ -79,7 +81,7 @@ def test_each_call_lands_once_as_what_it_is(client: TestClient, settings: Settin
     (visit,) = found["bronze.sessions"].to_dicts()
     assert (visit["SESSION_ID"], visit["CAMPAIGN_ID"], visit["TRAFFIC_SOURCE"]) == ("s-1", "spring", "mail")
     assert found["quality.dead_letters"].is_empty()
-    assert land(settings)["bronze.events"].height == 7
+    assert land(settings)["bronze.events"].height == 8
 
 
 def test_the_next_answer_knows_what_was_acknowledged(client: TestClient, write_key: str) -> None:
