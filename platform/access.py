@@ -20,13 +20,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from customer360.platform import telemetry
 from customer360.platform.errors import AccessDenied, ConfigError
 
-Role = Literal["metrics", "reader", "service", "steward", "admin"]
+Role = Literal["metrics", "writer", "reader", "service", "steward", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
 LADDER: tuple[Role, ...] = ("reader", "service", "steward", "admin")  # each may do what those before it may
 PREFIX = "c360"
@@ -55,7 +56,11 @@ class Principal:
     per_minute: int | None = field(default=None, compare=False)
 
     def may(self, role: Role) -> bool:
-        """Whether this one may do what ``role`` may. ``metrics`` reads metrics and nothing else."""
+        """Whether this one may do what ``role`` may. ``metrics`` reads metrics and nothing else; ``writer`` sends
+        events and nothing else, and nobody else does: its key stands in pages that everybody can read.
+        """
+        if "writer" in (role, self.role):
+            return role == self.role
         if role not in LADDER or self.role not in LADDER:
             return self.role in (role, "admin")
         return LADDER.index(self.role) >= LADDER.index(role)
@@ -194,13 +199,14 @@ def verify(state: Path, presented: str | None) -> Principal:
         raise AccessDenied("an API key is needed: header `Authorization: Bearer KEY` or `X-API-Key: KEY`")
     prefix, _, rest = presented.partition("_")
     key_id, _, secret = rest.partition("_")
-    key = _stored(_path(state)).get(key_id, _NOBODY)
+    path = _path(state)
+    key = _stored(path).get(key_id, _NOBODY)
     same = hmac.compare_digest(_digest(key.salt, secret), key.digest)
     if not (same and secret and key is not _NOBODY and prefix == PREFIX):
         raise AccessDenied("the API key is not known")
     if key.is_expired(datetime.now(UTC)):
         raise AccessDenied("the API key has expired")
-    _note_use(Path(state).absolute(), key.id)
+    _note_use(path, key.id)
     return Principal(key.name, key.role, key.scopes, key.id, key.per_minute)
 
 
@@ -252,11 +258,12 @@ def _digest(salt: str, secret: str) -> str:
     return hmac.new(bytes.fromhex(salt), secret.encode(), hashlib.sha256).hexdigest()
 
 
-def _note_use(state: Path, key_id: str) -> None:
+def _note_use(path: Path, key_id: str) -> None:
     now = time.monotonic()
-    if now - _USED.get((state, key_id), float("-inf")) < USED_EVERY_SECONDS:
+    if now - _USED.get((path, key_id), float("-inf")) < USED_EVERY_SECONDS:
         return
-    _USED[state, key_id] = now
+    _USED[path, key_id] = now
+    state = path.parent
     try:
         (state / USED).mkdir(exist_ok=True, mode=0o700)
         (state / USED / key_id).write_text(datetime.now(UTC).isoformat(timespec="seconds"), encoding="ascii")
@@ -265,7 +272,12 @@ def _note_use(state: Path, key_id: str) -> None:
 
 
 def _path(state: Path) -> Path:
-    return Path(state).absolute() / "keys.json"
+    return _absolute(os.fspath(state), os.getcwd())  # noqa: PTH109 - each request asks, and a Path is dear
+
+
+@lru_cache(maxsize=64)
+def _absolute(state: str, folder: str) -> Path:
+    return Path(folder, state, "keys.json")
 
 
 def _stored(path: Path) -> dict[str, Key]:

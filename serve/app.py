@@ -41,6 +41,7 @@ from customer360.platform.run.executor import ray_session
 from customer360.platform.settings import Settings
 from customer360.serve import front, orphans, plain, ports
 from customer360.serve.api import (
+    events,
     experiments,
     hooks,
     identity,
@@ -60,6 +61,9 @@ from customer360.serve.problems import HANDLERS
 from customer360.serve.publication import freshness
 from customer360.serve.publication.indexes import Indexes
 from customer360.serve.publication.refusals import Refusals
+from customer360.serve.realtime.activity import Activities
+from customer360.serve.realtime.collector import collector_of
+from customer360.serve.realtime.door import Door
 from customer360.serve.stewardship import Desk
 
 if TYPE_CHECKING:
@@ -168,9 +172,12 @@ def build_app(configured: Settings) -> FastAPI:
     app.state.desk = Desk(configured)
     app.state.hooks = hooks.Hooks(configured)
     app.state.trials = experiments.Trials(configured)
+    collector = collector_of(configured)
+    app.state.activities = collector.activities if collector else Activities()
     app.include_router(operations, responses=explained(503))
     app.include_router(reference.router)
     app.include_router(hooks.router, responses=explained(400, 401, 408, 413, 503))
+    app.include_router(events.router, prefix="/v1", responses=explained(400, 401, 403, 404, 408, 413, 429, 503))
     # An account number may hold a slash and what follows it: the longer paths are looked for first.
     for endpoint in (recommendations, together, scores, people, identity, rights, experiments):
         app.include_router(endpoint.router, prefix="/v1", responses=explained(*EVERYWHERE))
@@ -181,6 +188,7 @@ def build_app(configured: Settings) -> FastAPI:
     for fault, handler in {**HANDLERS, pages.SignInNeeded: pages.sign_in_first}.items():
         app.add_exception_handler(fault, _handler(handler))
     app.add_middleware(Gate, state=app.state.folder, limits=configured.serve, bodies=hooks.limits(configured))
+    app.add_middleware(Door, collector=collector, state=app.state.folder)
     app.add_middleware(Measured)
     app.openapi = lambda: described(app)  # type: ignore[method-assign]
     return app

@@ -64,13 +64,15 @@ class Rates:
     def __init__(self) -> None:
         self._held: dict[str, tuple[float, float]] = {}  # requests that are left, and when that was
 
-    def wait(self, key_id: str, per_minute: int) -> float:
-        """Seconds until the next request may come; 0: this one may, and is counted."""
+    def wait(self, key_id: str, per_minute: int, count: int = 1) -> float:
+        """Seconds until the next request may come; 0: this one may, and is counted, as ``count`` where it stands for
+        so many: those after it wait for what it took too much.
+        """
         now, rate = time.monotonic(), per_minute / 60
         most = max(rate * BURST_SECONDS, 1.0)
         left, since = self._held.get(key_id, (most, now))
         left = min(most, left + (now - since) * rate)
-        self._held[key_id] = (left - 1 if left >= 1 else left), now
+        self._held[key_id] = (left - count if left >= 1 else left), now
         return 0.0 if left >= 1 else (1 - left) / rate
 
 
@@ -125,7 +127,7 @@ class Gate:
 
     def _admit(self, scope: Scope) -> None:
         """Raises what keeps a request out."""
-        headers, path = Headers(scope=scope), _own_path(scope)
+        headers, path = Headers(scope=scope), own_path(scope)
         if path != HEALTH and self._at_once > self._most_at_once:
             raise HTTPException(503, CROWDED, {"Retry-After": "1"})
         if path not in OPEN and marks.stands(self._state):
@@ -147,7 +149,7 @@ class Gate:
 
     def _kilobytes(self, scope: Scope) -> int:
         """What the body of a request may have."""
-        return self._bodies.get(_own_path(scope), self._limits.max_body_kilobytes)
+        return self._bodies.get(own_path(scope), self._limits.max_body_kilobytes)
 
     def _bounded(self, receive: Receive, shared: dict[str, Any], kilobytes: int) -> Receive:
         """The body, as long as it is short enough and goes on coming."""
@@ -224,7 +226,7 @@ def _too_large(kilobytes: int) -> HTTPException:
     return HTTPException(413, f"a body may have {kilobytes} kilobytes")
 
 
-def _own_path(scope: Scope) -> str:
+def own_path(scope: Scope) -> str:
     """The path below the prefix under which a proxy serves the application."""
     path, prefix = str(scope["path"]), str(scope.get("root_path", "")).rstrip("/")
     return path[len(prefix) :] if prefix and path.startswith(f"{prefix}/") else path

@@ -4,6 +4,7 @@ a while."""
 from __future__ import annotations
 
 import asyncio
+import gc
 import resource
 import socket
 from typing import TYPE_CHECKING, Any
@@ -100,6 +101,7 @@ def run(app: ASGIApp, limits: ServeSettings, listening: socket.socket) -> None:
     )
     spare_the_log()
     server = _Announcing(config, f"http://{limits.host}:{limits.port}/docs")
+    gc.freeze()  # what was imported stays: it is not looked through with what each request makes
     server.run(sockets=[listening])
 
 

@@ -57,7 +57,7 @@ def mark_of(target: Target) -> Mark | None:
 
 def stands(root: Path) -> bool:
     """Whether a restore of a folder has not ended, its mark readable or not: cheap enough for every request."""
-    return os.path.lexists(root / MARK)
+    return os.path.lexists(f"{root}/{MARK}")
 
 
 def refuse(targets: Iterable[Target]) -> None:

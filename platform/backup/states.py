@@ -18,7 +18,7 @@ from customer360.platform.backup.lakes import Files, kept_of
 from customer360.platform.backup.repository import Changed, Kept, Repository
 from customer360.platform.backup.trees import FolderTree, Seen
 from customer360.platform.online import files as publications
-from customer360.platform.sources import webhooks
+from customer360.platform.sources import collector, webhooks
 from customer360.platform.sources.protocols.hooks import journal
 
 SECRETS = ("first_key", "ray_token")
@@ -121,8 +121,8 @@ def _copy_lines(tree: FolderTree, path: str, repository: Repository) -> Kept:
 
 
 def _is_journal(path: str) -> bool:
-    """Whether a file is a segment of a journal of webhooks."""
-    return path.startswith(f"{webhooks.FOLDER}/") and path.endswith(journal.ENDINGS)
+    """Whether a file is a segment of a journal, of webhooks or of the collector."""
+    return path.startswith((f"{webhooks.FOLDER}/", f"{collector.FOLDER}/")) and path.endswith(journal.ENDINGS)
 
 
 def _copy_frames(tree: FolderTree, path: str, repository: Repository) -> Kept:

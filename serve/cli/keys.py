@@ -21,13 +21,15 @@ IdArgument = Annotated[str, typer.Argument(metavar="ID", help="As `key list` sho
 @group.command("issue")
 def issue_key(
     name: Annotated[str, typer.Argument(help="Whose it is; living keys have different names")],
-    role: Annotated[str, typer.Option(help="metrics, reader, service, steward or admin")] = "reader",
+    role: Annotated[str, typer.Option(help="metrics, writer, reader, service, steward or admin")] = "reader",
     scope: Annotated[
         list[str] | None,
         typer.Option(help="Bind it to profile, recommendations, scores or identity; default: all that the role may"),
     ] = None,
     days: Annotated[float | None, typer.Option(min=0.001, help="Days until it expires; default: never")] = None,
-    per_minute: Annotated[int | None, typer.Option(min=1, help="Requests a minute, by replica")] = None,
+    per_minute: Annotated[
+        int | None, typer.Option(min=1, help="Requests a minute (writer: events), by replica")
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Make an API key; it is shown once and stored only as a digest."""

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from customer360.platform.settings import Settings
-from customer360.platform.sources import webhooks
+from customer360.platform.sources import journals
 from customer360.platform.sources.base import configured
 from customer360.platform.sources.landing import landing_of
 from customer360.platform.sources.protocols.hooks.journal import Frame, Journal
@@ -53,7 +53,7 @@ def test_bodies_together_are_what_they_are_alone(
     landing = landing_of(settings)
     (piece,) = orders.discover(landing, []).inputs
     whole = orders.read(landing, piece)
-    monkeypatch.setattr(webhooks, "PIECE_BYTES", 1)
+    monkeypatch.setattr(journals, "PIECE_BYTES", 1)
     alone = orders.read(landing, piece)
     assert sorted([*whole.frame["_position"], *whole.dead["_position"]]) == list(range(1, whole.count + 1))
     assert whole.frame.equals(alone.frame.select(whole.frame.columns)) and whole.dead.equals(alone.dead)
@@ -66,8 +66,8 @@ def test_pieces_end_by_their_size(source: tuple[Settings, Webhooks], monkeypatch
     made = Journal(orders.folder)
     for number in range(6):
         made.append(f"k{number}", message(f"k{number}", None, "now", b'{"a": "%s"}' % (b"x" * 1000)))
-    monkeypatch.setattr(webhooks, "PIECE_BYTES", 2000)
+    monkeypatch.setattr(journals, "PIECE_BYTES", 2000)
     landing = landing_of(settings)
     (piece,) = orders.discover(landing, []).inputs
     assert [part.count for part in orders.pieces(landing, piece) if part.count] == [2, 2, 2]
-    assert orders._records([Frame(1, b"odd", is_whole=False)], 0).dead["raw"].to_list() == [b"odd"]
+    assert orders.records_in([Frame(1, b"odd", is_whole=False)], 0).dead["raw"].to_list() == [b"odd"]

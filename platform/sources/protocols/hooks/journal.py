@@ -17,7 +17,7 @@ import threading
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +61,7 @@ class Journal:
     _durable: int = 0
     _faults: int = 0  # times that what was written was given up
     _is_recalled: bool = False
+    _last: threading.Timer | None = None
     _known: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _sync: threading.Lock = field(default_factory=threading.Lock)
@@ -71,38 +72,54 @@ class Journal:
         Raises:
             OSError: the disk is full or gone; nothing is acknowledged.
         """
-        digest = digest_of(key)
+        return self.append_all([(key, content)])[0]
+
+    def append_all(self, messages: Sequence[tuple[str, bytes]]) -> list[bool]:
+        """Write messages, each with its key, in their order and with one ``fdatasync``; all are durable when this
+        returns. For each, whether it is new; one whose key an earlier message has, also of these, is not.
+
+        Raises:
+            OSError: the disk is full or gone; none of them is acknowledged.
+        """
         with self._lock:
             self._recall()
-            is_new = digest not in self._known
-            if is_new:
-                self._write(content)
-                self._known[digest] = None
-                if len(self._known) > REMEMBERED:
+            fresh: dict[bytes, bytes] = {}
+            answers = []
+            for key, content in messages:
+                digest = digest_of(key)
+                is_new = digest not in self._known and digest not in fresh
+                if is_new:
+                    fresh[digest] = content
+                answers.append(is_new)
+            if fresh:
+                self._write(list(fresh.values()))
+                self._known.update(dict.fromkeys(fresh))
+                while len(self._known) > REMEMBERED:
                     self._known.popitem(last=False)
             mine, faults = self._written, self._faults
         try:
             self._settle(mine, faults)
         except OSError:
             with self._lock:
-                self._known.pop(digest, None)  # sent again, it is written again
+                for digest in fresh:
+                    self._known.pop(digest, None)  # sent again, it is written again
             raise
-        return is_new
+        return answers
 
-    def _write(self, content: bytes) -> None:
+    def _write(self, contents: list[bytes]) -> None:
         if self._file is None or self._size >= SEGMENT_BYTES or self._is_over():
             self._begin()
         assert self._file is not None
-        frame = _HEAD.pack(len(content), zlib.crc32(content)) + content
+        data = b"".join(part for c in contents for part in (_HEAD.pack(len(c), zlib.crc32(c)), c))
         done = 0
         try:
-            while done < len(frame):
-                done += os.write(self._file, frame[done:])
+            while done < len(data):
+                done += os.write(self._file, data[done:] if done else data)
         except OSError:
             os.ftruncate(self._file, self._size)  # half a frame would hide those after it
             raise
-        self._size += len(frame)
-        self._written += 1
+        self._size += len(data)
+        self._written += len(contents)
 
     def _is_over(self) -> bool:
         """Whether the segment is old, or a run that read all of it asks for its end."""
@@ -117,9 +134,11 @@ class Journal:
         (self.folder / f".{name}").rename(self.folder / name)
         self._file, self._name, self._size, self._safe, self._begun = made, name, 0, 0, time.monotonic()
         _sync_folder(self.folder)
-        last = threading.Timer(SEGMENT_SECONDS, self._expire, (name,))  # of a sender that falls silent
-        last.daemon = True
-        last.start()
+        if self._last is not None:
+            self._last.cancel()  # of the segment before, which has ended
+        self._last = threading.Timer(SEGMENT_SECONDS, self._expire, (name,))  # of a sender that falls silent
+        self._last.daemon = True
+        self._last.start()
 
     def _end(self, name: str) -> None:
         """Let go of a segment, if it is the one that is written to."""
@@ -178,10 +197,13 @@ class Journal:
         """What came before, once, when the process begins."""
         if self._is_recalled:
             return
-        present: list[bytes] = []
-        for segment in segments(self.folder):
+        newest: list[list[bytes]] = []
+        for segment in reversed(segments(self.folder)):
             with suppress(FileNotFoundError):  # it went just now, and its keys are kept
-                present += [digest_of(key_of(frame.content)) for frame in frames(self.folder / segment, 0)]
+                newest.append([digest_of(key_of(frame.content)) for frame in frames(self.folder / segment, 0)])
+            if sum(map(len, newest)) >= REMEMBERED:
+                break
+        present = (digest for digests in reversed(newest) for digest in digests)
         self._known.update(dict.fromkeys([*_kept(self.folder), *present]))
         self._is_recalled = True
 
@@ -194,6 +216,12 @@ def digest_of(key: str) -> bytes:
 def key_of(content: bytes) -> str:
     """The key of a message: its first line."""
     return content.partition(b"\n")[0].decode("utf-8", "replace")
+
+
+def begun(segment: str) -> float:
+    """When a segment began, in seconds since 1970; 0 for one of before, whose name does not say."""
+    moment = segment.partition("-")[0]
+    return int(moment) / 1e9 if moment.isdigit() else 0.0
 
 
 def segments(folder: Path) -> list[str]:

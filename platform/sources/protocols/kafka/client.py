@@ -25,23 +25,15 @@ def consumer(kafka: Kafka, group: str) -> Iterator[Any]:
         from confluent_kafka import Consumer, KafkaException
     except ImportError:
         raise ConfigError("kind: kafka needs confluent-kafka: pip install 'customer360[stream]'") from None
-    said: dict[str, Any] = {
-        "bootstrap.servers": kafka.servers,
-        "security.protocol": kafka.security,
+    said = options_of(kafka) | {
         "group.id": group,
         "enable.auto.commit": False,
         "enable.partition.eof": True,
         "auto.offset.reset": "error",
         "isolation.level": "read_committed",
         "fetch.wait.max.ms": 50,  # what is asked for is there
-        "log_level": 0,
         **kafka.options,
     }
-    if kafka.security.startswith("SASL"):
-        said |= {"sasl.mechanism": kafka.mechanism, "sasl.username": kafka.user}
-        said |= {"sasl.password": kafka.secret("password")}
-    if kafka.ca_file:
-        said["ssl.ca.location"] = kafka.ca_file
     try:
         made = Consumer(said, logger=_Silent())
     except KafkaException as fault:
@@ -50,6 +42,25 @@ def consumer(kafka: Kafka, group: str) -> Iterator[Any]:
         yield made
     finally:
         made.close()
+
+
+def options_of(kafka: Kafka) -> dict[str, Any]:
+    """What a client of the library must know to reach the brokers.
+
+    Raises:
+        ConfigError: a secret is not there.
+    """
+    said: dict[str, Any] = {
+        "bootstrap.servers": kafka.servers,
+        "security.protocol": kafka.security,
+        "log_level": 0,
+    }
+    if kafka.security.startswith("SASL"):
+        said |= {"sasl.mechanism": kafka.mechanism, "sasl.username": kafka.user}
+        said |= {"sasl.password": kafka.secret("password")}
+    if kafka.ca_file:
+        said["ssl.ca.location"] = kafka.ca_file
+    return said
 
 
 class _Silent:

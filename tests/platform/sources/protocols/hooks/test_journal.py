@@ -28,6 +28,33 @@ def test_messages_are_kept_in_their_order_and_once(tmp_path: Path) -> None:
     assert held(tmp_path / "j") == [f"k{n}\n{n}".encode() for n in range(5)]
 
 
+def test_many_messages_are_one_commit_and_each_is_kept_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    sync = os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda file: (synced.append(file), sync(file)))
+    made = Journal(tmp_path)
+    messages = [(f"k{n % 70}", f"k{n % 70}\n{n}".encode()) for n in range(100)]
+    assert made.append_all(messages) == [True] * 70 + [False] * 30
+    assert len(synced) == 1
+    assert made.append_all(messages[:2]) == [False, False] and made.append_all([]) == []
+    assert held(tmp_path) == [content for _, content in messages[:70]]
+
+
+def test_of_many_messages_that_a_full_disk_cuts_none_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Journal(tmp_path)
+    made.append("a", b"a\n1")
+
+    def failed(file: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fdatasync", failed)
+        with pytest.raises(OSError, match="Input"):
+            made.append_all([("b", b"b\n1"), ("c", b"c\n1")])
+    assert made.append_all([("a", b"a\n1"), ("b", b"b\n1"), ("c", b"c\n1")]) == [False, True, True]
+    assert held(tmp_path) == [b"a\n1", b"b\n1", b"c\n1"]
+
+
 def test_the_next_process_knows_what_came(tmp_path: Path) -> None:
     Journal(tmp_path).append("a", b"a\n1")
     assert Journal(tmp_path).append("a", b"a\n1") is False

@@ -1,0 +1,1 @@
+"""What happens now: events that are taken, kept and answered for before the next run."""

@@ -1,0 +1,265 @@
+"""One call of a client library, checked, and as the log keeps it: its fields as they came, with the four moments, the
+type of event that it is here, and who wrote it.
+
+Calls are of Segment's HTTP API (identify, track, page, screen, group, alias), or events in the shape of the
+specification's own tables, which become calls.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import orjson
+
+from customer360.serve.realtime import own_shape
+from customer360.serve.realtime.activity import LIVES, Step, account, visitor
+from customer360.serve.realtime.names import CONSENT_EVENTS, TELLS_CART
+
+KINDS = ("identify", "track", "page", "screen", "group", "alias")
+LARGEST = 32 * 1024  # bytes of an event
+LONGEST_ID = 255
+_TEXTS = frozenset({"userId", "anonymousId", "previousId", "groupId"})
+_OBJECTS = frozenset({"properties", "traits", "context", "integrations"})
+_OURS = frozenset({"writeKey", "eventType", "consents"})  # of what is sent, nobody's
+_WRITTEN = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
+
+
+class Refused(Exception):
+    """Why a call is none; tells no value of it."""
+
+
+class Entry(NamedTuple):
+    """What goes to the log: ``record`` is one line of JSON, or with a ``reason`` the bytes as they came. Entries of one
+    ``owner`` keep their order."""
+
+    key: str
+    record: bytes
+    owner: str = ""
+    reason: str = ""
+
+
+class Call(NamedTuple):
+    """A good call: what the log keeps, and what the windows do, None where it happened too long ago."""
+
+    entry: Entry
+    step: Step | None
+    visitor_id: str | None
+    account_id: str | None
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What holds for all calls of a request."""
+
+    received: datetime
+    writer: str  # name of the key
+    sent: Any = None  # sentAt of a batch
+    context: Mapping[str, Any] | None = None  # of a batch, under that of each call
+    ip: str | None = None
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Calls by what the settings say of names of events and of consent."""
+
+    system: str
+    types: Mapping[str, str]
+    purposes: Mapping[str, frozenset[str]]
+
+    def call(self, given: Any, sent: Sent, kind: str | None = None) -> Call:
+        """A call of a kind, which a batch's own ``type`` says where it is None.
+
+        Raises:
+            Refused: it is none.
+        """
+        if not isinstance(given, dict):
+            raise Refused("a call is a JSON object")
+        if own_shape.is_one(given):
+            given = own_shape.as_call(given)
+        event = given if kind is None else {**given, "type": kind}
+        _check(event)
+        if sent.context:
+            event["context"] = {**sent.context, **event.get("context", {})}
+        at = _moments(event, sent)
+        event["writer"] = sent.writer
+        for name in _OURS & event.keys():
+            del event[name]
+        if sent.ip and not event.setdefault("context", {}).get("ip"):
+            event["context"]["ip"] = sent.ip
+        name = str(event.get("event", "")).strip().lower()
+        found = self._type(event, name)
+        if found:
+            event["eventType"] = found
+        allowed, refused = self._consent(event)
+        if (allowed or refused) and (event["type"] in ("identify", "alias") or name in CONSENT_EVENTS):
+            answers = [(p, "NO") for p in sorted(refused)] + [(p, "YES") for p in sorted(allowed)]
+            event["consents"] = [{"purpose": purpose, "answer": answer} for purpose, answer in answers]
+        record = _written(event)
+        if len(record) > LARGEST:
+            raise Refused(f"an event has at most {LARGEST // 1024} kilobytes")
+        step = None
+        if sent.received - at < LIVES:
+            step = _step(event, found, name, at, allowed, refused)
+        user = event.get("userId")
+        is_of_another = event["type"] == "alias" and event["previousId"] != user  # browsers may name the account twice
+        who = event["previousId"] if is_of_another else event.get("anonymousId")
+        entry = Entry(event["messageId"], record, who or user or event["messageId"])
+        return Call(entry, step, visitor(who) if who else None, account(self.system, user) if user else None)
+
+    def _type(self, event: dict[str, Any], name: str) -> str:
+        kind = event["type"]
+        if kind == "track":
+            return self.types.get(name, "")
+        if kind in ("page", "screen"):
+            return "PAGE_VIEW"
+        if kind == "alias" or (kind == "identify" and event.get("userId") and event.get("anonymousId")):
+            return "LOGIN"
+        return ""
+
+    def _consent(self, event: dict[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
+        """Purposes that an event says yes to, and no; no wins."""
+        said = (event.get("context") or {}).get("consent")
+        said = said.get("categoryPreferences") if isinstance(said, dict) else None
+        if not isinstance(said, dict) or not said:
+            return _NONE, _NONE
+        allowed, refused = set[str](), set[str]()
+        for category, answer in said.items():
+            about = self.purposes.get(category.strip().lower(), _NONE)
+            (allowed if answer is True else refused).update(about)  # in doubt it is a no
+        return frozenset(allowed - refused), frozenset(refused)
+
+
+_NONE: frozenset[str] = frozenset()
+
+
+def refusal(raw: bytes, reason: str, owner: str = "") -> Entry:
+    """A dead letter, for the log; the same one twice is one."""
+    return Entry(f"refused-{sha256(raw).hexdigest()}", raw, owner, reason)
+
+
+def written(given: Any) -> bytes:
+    """Any JSON value as bytes, for a dead letter."""
+    return _written(given)
+
+
+def _written(event: Any) -> bytes:
+    try:
+        return orjson.dumps(event, option=_WRITTEN)
+    except (TypeError, ValueError):  # half a surrogate pair, a whole number of more than 64 bits
+        return json.dumps(event, default=_moment_as_text).encode()
+
+
+def _moment_as_text(value: Any) -> str:
+    assert isinstance(value, datetime)
+    return value.isoformat().replace("+00:00", "Z")
+
+
+def _check(event: dict[str, Any]) -> None:
+    """Raises Refused where a call lacks what makes it one. Ids become text."""
+    kind = event.get("type")
+    if kind not in KINDS:
+        raise Refused(f"type is none of {', '.join(KINDS)}")
+    for name in _TEXTS & event.keys():
+        _id(event, name)
+    for name in _OBJECTS & event.keys():
+        if event[name] is None:
+            del event[name]
+        elif not isinstance(event[name], dict):
+            raise Refused(f"{name} is no JSON object")
+    if not (event.get("anonymousId") or event.get("userId") or event.get("previousId")):
+        raise Refused("userId or anonymousId is needed")
+    if kind == "track" and not (isinstance(event.get("event"), str) and event["event"].strip()):
+        raise Refused("a track call needs the name of its event")
+    if kind == "alias" and not (event.get("userId") and event.get("previousId")):
+        raise Refused("an alias call needs userId and previousId")
+    if kind == "group" and not event.get("groupId"):
+        raise Refused("a group call needs groupId")
+    number = event.get("messageId")
+    if number is None or number == "":
+        event["messageId"] = str(uuid.uuid4())
+    elif not isinstance(number, str) or len(number) > LONGEST_ID or not number.isprintable():
+        raise Refused(f"messageId is a text of at most {LONGEST_ID} printable characters")
+
+
+def _id(event: dict[str, Any], name: str) -> None:
+    value = event[name]
+    if isinstance(value, int) and not isinstance(value, bool):
+        event[name] = value = str(value)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        del event[name]  # nobody
+    elif not isinstance(value, str) or len(value) > LONGEST_ID or not value.isprintable():
+        raise Refused(f"{name} is a text of at most {LONGEST_ID} printable characters")
+
+
+def _moments(event: dict[str, Any], sent: Sent) -> datetime:
+    """Set the four moments of an event, and give the one when it happened by the server's clock: what a client's clock
+    is wrong by shows in when it says that it sent.
+    """
+    original = event.get("originalTimestamp", event.get("timestamp"))
+    said = event.get("sentAt", sent.sent)
+    happened, left = moment(original), moment(said)
+    at = sent.received if happened is None else happened
+    if happened is not None and left is not None:
+        try:
+            at = sent.received - (left - happened)
+        except OverflowError:
+            at = sent.received
+    event["receivedAt"], event["timestamp"] = sent.received, at
+    for name, value in (("originalTimestamp", original), ("sentAt", said)):
+        if value is None:
+            event.pop(name, None)
+        else:
+            event[name] = value
+    return at
+
+
+def moment(value: Any) -> datetime | None:
+    """A moment as clients write it: ISO 8601, in UTC where it names no zone, or milliseconds since 1970; None where it
+    is neither.
+    """
+    try:
+        if isinstance(value, str):
+            found = datetime.fromisoformat(value)
+            return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return _EPOCH + timedelta(milliseconds=value)
+    except (ValueError, OverflowError):
+        return None
+    return None
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _step(
+    event: dict[str, Any], kind: str, name: str, at: datetime, allowed: frozenset[str], refused: frozenset[str]
+) -> Step:
+    about = event.get("properties")
+    if not about:
+        return Step(kind, at, refused=refused, allowed=allowed)
+    listed = about.get("products")
+    several = [p for each in listed if (p := _product(each))] if isinstance(listed, list) else []
+    one = _product(about)
+    query = about.get("query")
+    return Step(
+        kind,
+        at,
+        tuple(several or ([one] if one else ())),
+        query.strip() if kind == "SEARCH" and isinstance(query, str) else "",
+        tuple(several) if name in TELLS_CART and isinstance(listed, list) else None,
+        refused,
+        allowed,
+    )
+
+
+def _product(about: Any) -> str:
+    if not isinstance(about, dict):
+        return ""
+    found = about.get("product_id") or about.get("sku") or about.get("productId")
+    return str(found).strip() if isinstance(found, str | int) and not isinstance(found, bool) else ""

@@ -1,0 +1,210 @@
+"""Requests of client libraries: read, judged call by call, made durable, seen by the next answer, then acknowledged."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import zlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+from prometheus_client import Counter
+
+from customer360.pipelines.vocabulary import SESSION_GAP_MINUTES
+from customer360.platform import telemetry
+from customer360.platform.access import Principal
+from customer360.platform.connections.collector import Collector as Said
+from customer360.platform.connections.kafka import Kafka
+from customer360.platform.errors import ConfigError
+from customer360.platform.settings import Settings
+from customer360.platform.sources import collector as source
+from customer360.serve.gate import Rates
+from customer360.serve.realtime import names
+from customer360.serve.realtime.activity import Activities
+from customer360.serve.realtime.calls import Call, Entry, Reader, Refused, Sent, refusal, written
+from customer360.serve.realtime.logs import GroupCommit, JournalLog, Log, TopicLog
+
+LARGEST = 500 * 1024  # bytes of a request
+EVENTS = Counter("customer360_collected_events_total", "Events sent, by what became of them", ["outcome"])
+TAKEN, KNOWN, REFUSED = (EVENTS.labels(outcome=outcome) for outcome in ("taken", "known", "refused"))
+_LONG_NUMBER = re.compile(rb"[:,\[]\s*-?[0-9]{20}")  # of more digits than the fast reader keeps
+
+
+class Overdrawn(Exception):
+    """A key has used up its rate; ``seconds`` until it may send again."""
+
+    def __init__(self, per_minute: int, seconds: float) -> None:
+        super().__init__(f"this key may send {per_minute:,} events a minute")
+        self.seconds = math.ceil(seconds)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What became of the calls of one request: how many are kept, and why others are not, by their place."""
+
+    kept: int
+    refused: dict[int, str]
+
+
+class EventCollector:
+    """The collector that the settings name. Opens nothing before the first request."""
+
+    def __init__(self, settings: Settings, name: str, said: Said) -> None:
+        self.said = said
+        self.activities = Activities(self._replay)
+        self._reader = Reader(said.system, names.event_types(said), names.purposes(said))
+        self._rates = Rates()
+        self._log = _log_of(settings, name, said)
+        self._commit = GroupCommit(self._log)
+
+    def _replay(self) -> None:
+        """Note what the log holds of the last visit. A tail that cannot be read is told to who runs the server; events
+        are taken all the same.
+        """
+        try:
+            for record in self._log.tail(timedelta(minutes=SESSION_GAP_MINUTES)):
+                self._note_again(record)
+        except Exception as fault:  # noqa: BLE001 - what is asked of the windows is less than the events
+            telemetry.log.warning(f"the collector's log cannot be read back: {type(fault).__name__}: {fault}")
+
+    def _note_again(self, record: bytes) -> None:
+        try:
+            event = json.loads(record)
+            sent = Sent(datetime.fromisoformat(event["receivedAt"]), event["writer"])
+            event |= {"sentAt": None, "originalTimestamp": event["timestamp"]}
+            call = self._reader.call(event, sent)
+            if call.step is not None:
+                self.activities.note_all([(call.step, call.visitor_id, call.account_id)])
+        except (Refused, ValueError, KeyError, TypeError):
+            return  # of another format; a run judges it
+
+    async def take(self, body: bytes, kind: str | None, principal: Principal, ip: str | None = None) -> Taken:
+        """Take the calls of a body: one of ``kind``, or where that is None a batch. All that are good are durable, and
+        in the windows, when this returns; the others are dead letters in the log.
+
+        Raises:
+            Refused: the body cannot be read; it is a dead letter.
+            Overdrawn: the key has sent too much.
+            Busy, OSError: nothing is acknowledged.
+        """
+        try:
+            calls, sent = _opened(body, kind, principal.name, ip if self.said.keep_ip else None)
+        except Refused as fault:
+            self._charge(principal, 1)
+            await self._commit.append([refusal(body, str(fault), principal.name)])
+            REFUSED.inc()
+            raise
+        self._charge(principal, len(calls))
+        good: list[Call] = []
+        refused: dict[int, str] = {}
+        for place, given in enumerate(calls):
+            try:
+                good.append(self._reader.call(given, sent, kind))
+            except Refused as fault:
+                refused[place] = str(fault)
+        entries = [call.entry for call in good] + _letters(body, kind, refused, principal.name)
+        if entries:
+            answers = await self._commit.append(entries)
+            new = [call for call, is_new in zip(good, answers, strict=False) if is_new]
+            self.activities.note_all((c.step, c.visitor_id, c.account_id) for c in new if c.step is not None)
+            fresh = len(new)
+            for outcome, count in ((TAKEN, fresh), (KNOWN, len(good) - fresh), (REFUSED, len(refused))):
+                if count:
+                    outcome.inc(count)
+        return Taken(len(good), refused)
+
+    def _charge(self, principal: Principal, count: int) -> None:
+        per_minute = principal.per_minute or self.said.events_per_minute
+        if per_minute and (seconds := self._rates.wait(principal.key_id, per_minute, max(count, 1))):
+            raise Overdrawn(per_minute, seconds)
+
+
+def collector_of(settings: Settings) -> EventCollector | None:
+    """The collector that the settings name; None where there is none.
+
+    Raises:
+        ConfigError: there are several, or its broker is none.
+    """
+    found = {name: said for name, said in settings.connections.items() if isinstance(said, Said)}
+    if len(found) > 1:
+        raise ConfigError(f"connections: {', '.join(found)} are collectors; a server has one, with several write keys")
+    return next((EventCollector(settings, name, said) for name, said in found.items()), None)
+
+
+def _log_of(settings: Settings, name: str, said: Said) -> Log:
+    if not said.broker:
+        return JournalLog(Path(settings.state), name, said, source.readers(settings, name))
+    kafka = settings.connections.get(said.broker)
+    if not isinstance(kafka, Kafka):
+        raise ConfigError(f"connections.{name}: broker {said.broker!r} is no connection of kind kafka")
+    return TopicLog(kafka, said)
+
+
+def _opened(body: bytes, kind: str | None, writer: str, ip: str | None) -> tuple[list[Any], Sent]:
+    """The calls of a body as they came, and what it says of all of them."""
+    given = _parsed(body)
+    sent = Sent(datetime.now(UTC), writer, ip=ip)
+    if kind is not None:
+        return [given], sent
+    if isinstance(given, list):
+        return given, sent
+    if not isinstance(given, dict):
+        raise Refused("a batch is a JSON object with a list `batch`")
+    if "batch" not in given and "EVENT_TYPE" in {str(name).upper() for name in given}:
+        return [given], sent
+    calls, context = given.get("batch"), given.get("context")
+    if not isinstance(calls, list):
+        raise Refused("a batch is a JSON object with a list `batch`")
+    return calls, Sent(sent.received, writer, given.get("sentAt"), context if isinstance(context, dict) else None, ip)
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        if not _LONG_NUMBER.search(body):
+            return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        pass  # some clients write NaN, or half a surrogate pair
+    try:
+        return json.loads(body, parse_constant=str)
+    except (ValueError, RecursionError):
+        raise Refused("the body is no JSON") from None
+
+
+def _letters(body: bytes, kind: str | None, refused: dict[int, str], writer: str) -> list[Entry]:
+    """What was refused, as it came."""
+    if not refused:
+        return []
+    calls, _ = _opened(body, kind, writer, None)
+    return [refusal(written(calls[place]), reason, writer) for place, reason in refused.items()]
+
+
+def key_in(body: bytes) -> str | None:
+    """The write key that a body names, as browsers send it that leave a page."""
+    try:
+        given = _parsed(body)
+    except Refused:
+        return None
+    found = given.get("writeKey") if isinstance(given, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def unpacked(body: bytes) -> bytes:
+    """A body that was sent packed by gzip.
+
+    Raises:
+        Refused: it is not, or holds too much.
+    """
+    reader = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        found = reader.decompress(body, LARGEST + 1)
+    except zlib.error:
+        raise Refused("the body is no gzip") from None
+    if len(found) > LARGEST:
+        raise Refused(f"a request has at most {LARGEST // 1024} kilobytes")
+    if not reader.eof:
+        raise Refused("the body breaks off")
+    return found
