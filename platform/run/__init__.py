@@ -27,6 +27,7 @@ from customer360.platform.run.incremental.advance import advanced
 from customer360.platform.run.incremental.appended import QUARANTINE
 from customer360.platform.run.incremental.changes import written
 from customer360.platform.run.ingest import ingest, look_ahead
+from customer360.platform.run.migrating import brought
 from customer360.platform.run.origins import Origin, files_digest, forget_others
 from customer360.platform.run.planning import (
     Context,
@@ -130,9 +131,14 @@ class _Driver:
         """Land the sources of the given bronze tables."""
         for source in self.settings.sources.values():
             tables.by_name(source.table)  # a misspelt table would never be landed, without a word
-        names = [n for n, s in self.settings.sources.items() if s.table in needed]
         for table in sorted(needed):
-            self.lake.ensure(tables.by_name(table))
+            for node in brought(self.lake, self.settings, table, self.executor, self.rules):
+                self.record.nodes.append(node)
+                self.failures[node.node] = node.reason
+                self.blocking.add(table)
+        names = [
+            n for n, s in self.settings.sources.items() if s.table in needed and f"source {n}" not in self.failures
+        ]
         self.lake.ensure(Quarantine)
         look_ahead(self.lake, self.settings, names)
         self._reread(names)

@@ -26,6 +26,7 @@ from customer360.serve.cli import (
     quality,
     rights,
     schedules,
+    schemas,
     serving,
     systems,
     warehouse,
@@ -41,7 +42,7 @@ app = typer.Typer(
 for subject in (
     init,
     pipelines, systems, models, offline, audiences, batches, quality, serving, rights, keys, lake, editions, schedules,
-    warehouse, identity, doctor, backups, privacy,
+    schemas, warehouse, identity, doctor, backups, privacy,
 ):  # fmt: skip
     app.add_typer(subject.app)  # without a name: its commands stand at the top
 
