@@ -152,9 +152,10 @@ def changes(
 
 
 def violates(change: Change, contract: SchemaContract, used: Iterable[str]) -> bool:
-    """Whether a batch with this change waits. What is judged by the contract of the table is told by what did not
-    cast, not by the look of its texts: identifiers that were digits so far may have letters."""
-    if change.kind == "filled" or (change.kind in ("widened", "changed") and change.column in set(used)):
+    """Whether a batch with this change waits. A column that the mapping or the contract names was let in by whoever
+    named it; its values are judged by what does not cast, not by the look of their texts: identifiers that were digits
+    so far may have letters."""
+    if change.kind == "filled" or (change.kind in ("new", "widened", "changed") and change.column in set(used)):
         return False
     return getattr(contract, change.entity) == "freeze"
 
@@ -166,7 +167,7 @@ def taken_in(
     now, spoken = dict(known), set(used)
     for change in found:
         name = change.column
-        if change.kind == "new" and (contract is None or contract.columns == "evolve"):
+        if change.kind == "new" and (contract is None or contract.columns == "evolve" or name in spoken):
             now[name] = Column(joined(now[name].type, change.after) if name in now else change.after, change.optional)
         elif change.kind == "missing" and (contract is None or contract.columns != "freeze"):
             now[name] = Column(now[name].type, optional=True)

@@ -18,7 +18,7 @@ from typing import Any
 
 from customer360.platform import tables
 from customer360.platform.errors import LakeError
-from customer360.platform.evolution import Change, Column
+from customer360.platform.evolution import Change, Column, joined
 from customer360.platform.lake import Lake, reached
 from customer360.platform.ledger import SCHEMAS
 from customer360.platform.tables import Boolean, Integer, OneOf, String, Table, Timestamp
@@ -42,6 +42,7 @@ class SchemaVersions(
         description="Of values of a source: empty, boolean, integer, decimal, date, timestamp, json, text"
     )
     is_optional = Boolean(description="Records may come without it")
+    is_used = Boolean(description="The mapping or the contract makes something of it; others stay in `_rescued`")
     is_variant = Boolean(description="Values that are not of the type were accepted")
     change = String(nullable=True, description="What this version changed of it")
     batch_number = Integer(nullable=True, description="The batch that showed the change first")
@@ -55,14 +56,18 @@ NAME = tables.spec(SchemaVersions).name
 
 @dataclass(frozen=True)
 class Version:
-    """What is known of a subject: a source, or the contract of a table. ``variants`` are contract columns of which
-    values that do not cast were accepted; ``changed`` says in words what it changed, by column, with the input."""
+    """What is known of a subject: a source, or the contract of a table.
+
+    ``variants`` are contract columns of which values that do not cast were accepted; of the ``used`` columns the
+    mapping or the contract made something then; ``changed`` says in words what it changed, by column, with the input.
+    """
 
     subject: str
     number: int
     table: str
     columns: dict[str, Column]
     variants: tuple[str, ...] = ()
+    used: tuple[str, ...] = ()
     changed: dict[str, tuple[str, str]] = field(default_factory=dict)
     seq: int | None = None
     by: str = RUN
@@ -83,6 +88,18 @@ def versions(lake: Lake, subject: str) -> list[Version]:
 def subjects(lake: Lake) -> list[str]:
     """Sources and tables of which versions are known."""
     return sorted({path.split("/")[2] for path in registered(lake)})
+
+
+def rescued_columns(lake: Lake) -> dict[str, dict[str, str]]:
+    """By bronze table, the columns of its sources that stay in ``_rescued``, with the type that holds their values."""
+    last = {path.split("/")[2]: path for path in registered(lake) if path.startswith(f"{SOURCES}/")}
+    found: dict[str, dict[str, str]] = {}
+    for path, data in lake.get_all(last.values()).items():
+        version = _read(path, data)
+        held = found.setdefault(version.table, {})
+        free = {c: column.type for c, column in version.columns.items() if c not in version.used}
+        held |= {c: joined(held.get(c, "empty"), type_) for c, type_ in free.items()}
+    return found
 
 
 def contract_of(lake: Lake, table: str) -> Version | None:
@@ -119,6 +136,7 @@ def next_version(
 ) -> Version | None:
     """The version after the known one; None where nothing differs. ``more`` are other fields of it."""
     now, variants = dict(columns), tuple(more.pop("variants", known.variants if known else ()))
+    used = tuple(sorted(more.pop("used", known.used if known else ())))
     if known is not None and now == known.columns and variants == known.variants:
         return None
     listed = list(changes)
@@ -126,7 +144,7 @@ def next_version(
     told = {
         c.column: (str(c), c.place) for c in listed if now.get(c.column) != before.get(c.column) or c.kind == "uncast"
     }
-    return Version(subject, known.number + 1 if known else 1, table, now, variants, told, **more)
+    return Version(subject, known.number + 1 if known else 1, table, now, variants, used, told, **more)
 
 
 def columns_of(table: type[Table]) -> dict[str, Column]:
@@ -226,6 +244,7 @@ def rows(lake: Lake, paths: Iterable[str]) -> Iterator[dict[str, Any]]:
                 "table_name": version.table,
                 "data_type": column.type,
                 "is_optional": column.optional,
+                "is_used": _is_table(version.subject) or name in version.used,
                 "is_variant": name in version.variants,
                 "change": said,
                 "batch_number": version.seq,
@@ -249,7 +268,15 @@ def _read(path: str, data: bytes | None) -> Version:
     try:
         columns = {name: Column(**column) for name, column in raw.pop("columns").items()}
         changed = {name: (said, place) for name, (said, place) in raw.pop("changed").items()}
-        return Version(**{**raw, "columns": columns, "changed": changed, "variants": tuple(raw["variants"])})
+        return Version(
+            **{
+                **raw,
+                "columns": columns,
+                "changed": changed,
+                "variants": tuple(raw["variants"]),
+                "used": tuple(raw["used"]),
+            }
+        )
     except (TypeError, KeyError, ValueError, AttributeError) as fault:
         raise LakeError(f"{path} is no version of a schema ({fault}): restore it from a backup") from None
 

@@ -132,6 +132,9 @@ def accept(
     write_schema_versions(lake)
     lines = [f"{subject}: schema version {number}: {change}" for change in chosen]
     contract = schema_contract_of(source)
+    for change in chosen:
+        if change.renamed_to and (new := mapping_lines(source, change.column, change.renamed_to)):
+            lines.append(f"map {change.renamed_to!r} before the next run: mapping: {{{', '.join(new)}}}")
     if any(getattr(contract, c.entity).startswith("discard") for c in chosen):
         again = f"`customer360 run --reland {subject}` reads what was left out so far"
         return [*lines, again if source.rereads != "never" else "what was left out so far is not read again"]

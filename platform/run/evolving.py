@@ -41,7 +41,7 @@ def settle(lake: Lake, name: str, source: Source, batch: Batch, landed: Iterable
     used = {c for _, one in seen for c in one.used}
     held = [change for change in found if violates(change, contract, used)]
     if known is None or not held:
-        made = next_version(known, name, source.table, now, found, seq=batch.seq)
+        made = next_version(known, name, source.table, now, found, seq=batch.seq, used=used)
         if made is not None:
             _tell(name, source, batch, schemas.register(lake, made), found)
     if contract.orders_batches:

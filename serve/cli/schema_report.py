@@ -51,7 +51,7 @@ def columns(settings: Settings, subject: str, number: int | None = None) -> None
 
 def history(settings: Settings, subject: str) -> None:
     """The versions of a subject."""
-    listing = grid(subject, "version", "state", "batch", "because")
+    listing = grid(subject, "version", "decided", "batch", "because")
     for version in _versions(lake_of(settings), settings, subject):
         said = "; ".join(f"{text}{f' ({place})' if place else ''}" for text, place in version.changed.values())
         by = f"{version.by}, {version.at[:19]}Z"
