@@ -151,13 +151,16 @@ def changes(
     return found
 
 
-def violates(change: Change, contract: SchemaContract, used: Iterable[str]) -> bool:
-    """Whether a batch with this change waits. A column that the mapping or the contract names was let in by whoever
-    named it; its values are judged by what does not cast, not by the look of their texts: identifiers that were digits
-    so far may have letters."""
+def fate(change: Change, contract: SchemaContract, used: Iterable[str]) -> Literal["evolves", "waits", "discarded"]:
+    """What becomes of a change. A column that the mapping or the contract names was let in by whoever named it; its
+    values are judged by what does not cast, not by the look of their texts: identifiers that were digits so far may
+    have letters."""
+    mode: Mode = getattr(contract, change.entity)
     if change.kind == "filled" or (change.kind in ("new", "widened", "changed") and change.column in set(used)):
-        return False
-    return getattr(contract, change.entity) == "freeze"
+        return "evolves"
+    if mode == "freeze":
+        return "waits"
+    return "evolves" if mode == "evolve" or change.kind == "missing" else "discarded"
 
 
 def taken_in(

@@ -8,7 +8,7 @@ from typing import Any
 
 from customer360.platform import ledger, schemas, tables
 from customer360.platform.errors import SourceError
-from customer360.platform.evolution import Change, Seen, learned, taken_in, violates
+from customer360.platform.evolution import Change, Seen, fate, learned, taken_in
 from customer360.platform.lake import Lake
 from customer360.platform.lake.retyping import changed_types
 from customer360.platform.ledger import Input
@@ -48,13 +48,8 @@ def difference(lake: Lake, settings: Settings, name: str, rules: dict[str, Any])
     contract, used = schema_contract_of(source), {c for _, one in seen for c in one.used}
     told = []
     for change in found:
-        mode = getattr(contract, change.entity)
-        waits = violates(change, contract, used)
-        fate = (
-            "waits" if waits else "evolves" if mode in ("evolve", "freeze") or change.kind == "missing" else "discarded"
-        )
         lines = mapping_lines(source, change.column, change.renamed_to) if change.renamed_to else []
-        told.append((change, fate, tuple(lines)))
+        told.append((change, fate(change, contract, used), tuple(lines)))
     return Difference(name, known, len(seen), tuple(told))
 
 
@@ -137,7 +132,12 @@ def accept(
             lines.append(f"map {change.renamed_to!r} before the next run: mapping: {{{', '.join(new)}}}")
     if any(getattr(contract, c.entity).startswith("discard") for c in chosen):
         again = f"`customer360 run --reland {subject}` reads what was left out so far"
-        return [*lines, again if source.rereads != "never" else "what was left out so far is not read again"]
+        return [
+            *lines,
+            again
+            if source.rereads != "never"
+            else "`customer360 quarantine export` and `replay` bring dead letters back",
+        ]
     held = [c for c in rest if getattr(contract, c.entity) == "freeze"]
     then = f"still waits: {'; '.join(map(str, held))}" if held else "`customer360 run` lands what waits"
     return [*lines, then]

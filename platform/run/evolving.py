@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from customer360.platform import rescued, schemas, tables, telemetry
-from customer360.platform.evolution import Change, Column, SchemaContract, Seen, added, joined, learned, violates
+from customer360.platform.evolution import Change, SchemaContract, Seen, added, fate, joined, learned
 from customer360.platform.lake import Lake
 from customer360.platform.ledger import Batch
 from customer360.platform.schemas import Version, next_version
@@ -22,6 +22,7 @@ from customer360.platform.sources.base import Source
 from customer360.platform.sources.bronze import Landed
 from customer360.platform.sources.landing import natural
 from customer360.platform.sources.mapping.renames import likely_name, names_in
+from customer360.platform.sources.observed import DISCARDED
 from customer360.platform.sources.stated import schema_contract_of
 
 SHOWN = 5  # changes that a line names
@@ -39,13 +40,13 @@ def settle(lake: Lake, name: str, source: Source, batch: Batch, landed: Iterable
     now, found = _learned(source, known, seen)
     found = with_renames(lake, name, source, found, [one for _, one in seen])
     used = {c for _, one in seen for c in one.used}
-    held = [change for change in found if violates(change, contract, used)]
+    held = [change for change in found if fate(change, contract, used) == "waits"]
     if known is None or not held:
         made = next_version(known, name, source.table, now, found, seq=batch.seq, used=used)
         if made is not None:
             _tell(name, source, batch, schemas.register(lake, made), found)
     if contract.orders_batches:
-        _keep_waiting(lake, name, contract, batch, [c for c in found if c in held or not _is_in(c, now, contract)])
+        _keep_waiting(lake, name, contract, batch, [c for c in found if fate(c, contract, used) != "evolves"])
     if held:
         return f"batch {batch.seq} waits: {said(held)}; the schema of {name} is frozen: {remedy(name)}"
     return ""
@@ -58,16 +59,6 @@ def _keep_waiting(lake: Lake, name: str, contract: SchemaContract, batch: Batch,
         schemas.wait(lake, name, batch.seq, added([*before, *left]))
     else:
         schemas.settled(lake, name)
-
-
-def _is_in(change: Change, now: dict[str, Column], contract: SchemaContract) -> bool:
-    """Whether a change is part of what is known by now, or no question at all."""
-    column = now.get(change.column)
-    if change.kind == "uncast":
-        return contract.data_type == "evolve"
-    if change.kind == "missing":
-        return column is not None and column.optional
-    return column is not None and joined(column.type, change.after) == column.type
 
 
 def _learned(source: Source, known: Version | None, seen: list[tuple[str, Seen]]) -> tuple[Any, list[Change]]:
@@ -106,6 +97,17 @@ def discarded_text(facts: dict[str, Any]) -> str:
     """What a schema contract left out of a batch, in words; empty where it was nothing."""
     cells = [(*fact.split("|", 2)[1:], n) for fact, n in facts.items() if fact.startswith("discarded|") and n]
     return ", ".join(f"{n:,} {column} ({entity}: discard_value)" for column, entity, n in cells)
+
+
+def is_let_in(reason: str, known: Version | None) -> bool:
+    """Whether what a dead letter of a schema contract names was accepted since."""
+    if known is None or not reason.startswith(DISCARDED):
+        return False
+    said = reason.removeprefix(DISCARDED)
+    is_new = any(said.startswith(f"column {c!r} is new") for c in known.columns)
+    wider = any(said.startswith(f"a value of {c!r} is no ") and f" no {column.type} (" not in said
+                for c, column in known.columns.items())  # fmt: skip
+    return is_new or wider or any(said.startswith(f"a value of {c} is no ") for c in known.variants)
 
 
 # ---- columns under a new name

@@ -7,6 +7,7 @@ table when they are cast (`casting`), so that of their values only the first say
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
@@ -18,6 +19,7 @@ from customer360.platform.sources.formats.records import POSITION, Records
 from customer360.platform.sources.stated import expected_columns, unused, used_columns
 from customer360.platform.sources.values import NULLS
 
+FEW = 20  # values that are looked at one by one, before all are
 LOOKED_AT = 1000  # records of an input by which the columns are told that a contract judges
 SAMPLE = 200  # distinct values of a column that nobody knew, by which it is known again under a new name
 MOST = 2000  # columns of one source; beyond, keys are values
@@ -44,11 +46,8 @@ def type_of(values: pl.Series) -> str:
     texts = _filled(values).drop_nulls()
     if texts.is_empty():
         return "empty"
-    first = texts[0]
-    asked = [
-        t for t, form in FORMS.items() if pl.Series([first]).str.contains(form)[0] or t in ("decimal", "timestamp")
-    ]
-    return next((t for t in asked if texts.str.contains(FORMS[t]).all()), "text")
+    asked = [type_ for type_, form in FORMS.items() if all(re.search(form, text) for text in texts.head(FEW))]
+    return next((type_ for type_ in asked if len(texts) <= FEW or texts.str.contains(FORMS[type_]).all()), "text")
 
 
 def _of_dtype(kind: pl.DataType) -> str:
@@ -65,6 +64,9 @@ def _of_dtype(kind: pl.DataType) -> str:
 
 def _filled(values: pl.Series) -> pl.Series:
     """Texts without blanks around them; null where they stand for nothing."""
+    if values.dtype == pl.String and len(values) <= FEW:  # of few, each step over a column costs more than they do
+        texts = (text and text.strip() for text in values)
+        return pl.Series(values.name, [t if t and t.lower() not in NULLS else None for t in texts], pl.String)
     text = values.cast(pl.String, strict=False).str.strip_chars()
     return text.set(text.str.to_lowercase().is_in(["", *NULLS]).fill_null(value=False), None)
 
@@ -76,7 +78,11 @@ def misfits(values: pl.Series, type_: str) -> pl.Series:
         return pl.select(values.is_not_null() & (not fits)).to_series()
     if type_ in ("text", "empty"):
         return pl.Series([False]).new_from_index(0, len(values))
-    return (~_filled(values).str.contains(FORMS[type_])).fill_null(value=False)
+    if len(values) <= FEW:
+        texts, form = _filled(values), FORMS[type_]
+        return pl.Series([text is not None and not re.search(form, text) for text in texts], dtype=pl.Boolean)
+    bad = (~values.str.contains(FORMS[type_])).fill_null(value=False)
+    return (~_filled(values).str.contains(FORMS[type_])).fill_null(value=False) if bad.any() else bad
 
 
 @dataclass

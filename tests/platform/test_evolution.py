@@ -15,10 +15,10 @@ from customer360.platform.evolution import (
     Seen,
     added,
     changes,
+    fate,
     joined,
     learned,
     taken_in,
-    violates,
 )
 
 KNOWN = {"id": Column("integer"), "note": Column("text"), "at": Column("date"), "spare": Column("empty", optional=True)}
@@ -71,9 +71,12 @@ def test_values_that_do_not_cast_are_a_change_until_they_are_accepted() -> None:
 
 def test_what_a_contract_judges_is_not_frozen_by_the_look_of_its_texts() -> None:
     frozen, change = SchemaContract(columns="freeze", data_type="freeze"), Change("changed", "id", "integer", "text")
-    assert violates(change, frozen, ()) and not violates(change, frozen, ("id",))
-    assert not violates(Change("filled", "spare", "empty", "text"), frozen, ())
-    assert not violates(change, SchemaContract(columns="freeze"), ())
+    assert (fate(change, frozen, ()), fate(change, frozen, ("id",))) == ("waits", "evolves")
+    assert fate(Change("new", "id", "", "text"), frozen, ("id",)) == "evolves"  # the mapping names it
+    assert fate(Change("filled", "spare", "empty", "text"), frozen, ()) == "evolves"
+    assert fate(change, SchemaContract(columns="freeze"), ()) == "evolves"
+    assert fate(Change("missing", "id"), SchemaContract(columns="discard_row"), ()) == "evolves"
+    assert fate(Change("uncast", "ID"), SchemaContract(data_type="discard_row"), ("ID",)) == "discarded"
 
 
 def test_only_what_is_let_in_is_known_from_then_on() -> None:

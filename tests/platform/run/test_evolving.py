@@ -9,7 +9,9 @@ import pytest
 
 from customer360.platform import lake as lakes
 from customer360.platform import ledger, quality, schemas
+from customer360.platform.errors import SourceError
 from customer360.platform.evolution import SchemaContract
+from customer360.platform.run import replay, rereading
 from customer360.platform.run.accepting import accept, difference
 from customer360.platform.run.executor import LocalExecutor
 from customer360.platform.run.ingest import ingest
@@ -292,3 +294,33 @@ def test_the_contract_of_the_table_is_the_default(shop: Any, registries: None) -
     assert land().failure is None
     shop._drop("frozen", "2.csv", "ORDER_ID,MORE\no2,x")
     assert "column 'MORE' (text) is new" in str(land().failure)
+
+
+def test_what_was_discarded_and_accepted_since_is_replayed_as_it_is(shop: Any, tmp_path: Any) -> None:
+    under(shop, "discard_row")
+    deliver(shop, "1.csv", HEAD, *FIRST)
+    shop.run()
+    deliver(shop, "2.csv", f"{HEAD},COUPON,TILL", "o3,eve,1,1.50,1,x9,", "o4,eve,1,1.50,1,,7", "o5,eve,many,1.50,1,,")
+    shop.run()
+    file = tmp_path / "refused.jsonl"
+    assert replay.export(shop.lake, file)[1] == 3
+    with pytest.raises(SourceError, match="no line differs"):
+        replay.replay(shop.lake, shop.settings, file)
+    accepted(shop, "orders", "COUPON", "UNITS")
+    assert replay.replay(shop.lake, shop.settings, file) == {"orders": 2}
+    shop.run()
+    kept = dict(bronze(shop).filter(pl.col("_replay_of").is_not_null()).select("ORDER_ID", "_rescued").rows())
+    assert kept == {"o3": '{"COUPON":"x9"}', "o5": '{"UNITS":"many"}'}
+    assert replay.export(shop.lake, file) == (1, 1)  # the contract refuses what is no number, and TILL nobody accepted
+
+
+def test_a_frozen_batch_can_be_taken_back(shop: Any) -> None:
+    under(shop, "freeze")
+    deliver(shop, "1.csv", HEAD, *FIRST)
+    shop.run()
+    deliver(shop, "2.csv", f"{HEAD},COUPON", "o3,eve,1,1.50,1,x9")
+    shop.fails()
+    assert rereading.drop(shop.lake, shop.settings, "orders", 2, ignore=True) == 0
+    deliver(shop, "3.csv", HEAD, "o4,eve,1,1.50,1")
+    assert shop.run()["source orders"].rows == 1
+    assert bronze(shop)["ORDER_ID"].to_list() == ["o1", "o2", "o4"]

@@ -35,6 +35,11 @@ from customer360.platform.sources.observed import misfits, type_of
 )
 def test_the_narrowest_type_that_holds_all_values(values: list[Any], type_: str) -> None:
     assert type_of(pl.Series("c", values)) == type_
+    assert type_of(pl.Series("c", values * 30)) == type_  # many are looked at column by column
+    if isinstance(values[0], str) and type_ not in ("text", "empty"):
+        for many in (1, 30):
+            assert misfits(pl.Series(["?!", *values] * many), type_).sum() == many
+            assert not misfits(pl.Series(values * many), type_).any()
 
 
 def test_typed_values_are_judged_by_their_type() -> None:
