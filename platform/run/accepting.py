@@ -107,7 +107,9 @@ def accept(
     source = configured(settings, subject) if subject in settings.sources else None
     seq, found = schemas.waiting(lake, subject) if source else (0, [])
     if not found:
-        source, _, found, _ = _look(lake, settings, subject, rules)
+        source, _, found, seen = _look(lake, settings, subject, rules)
+        used = {c for _, one in seen for c in one.used}
+        found = [c for c in found if fate(c, schema_contract_of(source), used) != "evolves"]
     assert source is not None
     if unknown := sorted(set(columns) - {c.column for c in found}):
         named = ", ".join(dict.fromkeys(c.column for c in found)) or "nothing"
@@ -132,14 +134,9 @@ def accept(
             lines.append(f"map {change.renamed_to!r} before the next run: mapping: {{{', '.join(new)}}}")
     if any(getattr(contract, c.entity).startswith("discard") for c in chosen):
         again = f"`customer360 run --reland {subject}` reads what was left out so far"
-        return [
-            *lines,
-            again
-            if source.rereads != "never"
-            else "`customer360 quarantine export` and `replay` bring dead letters back",
-        ]
-    held = [c for c in rest if getattr(contract, c.entity) == "freeze"]
-    then = f"still waits: {'; '.join(map(str, held))}" if held else "`customer360 run` lands what waits"
+        letters = "`customer360 quarantine export` and `quarantine replay` bring back what are dead letters"
+        return [*lines, again if source.rereads != "never" else letters]
+    then = f"still waits: {'; '.join(map(str, rest))}" if rest else "`customer360 run` lands what waits"
     return [*lines, then]
 
 

@@ -130,10 +130,9 @@ class _Refused:
         rows = {row["_replay_of"]: row for row in _quarantined(lake, None)}
         letters = {r["letter_id"]: r for r in quality.dead_letters(lake).to_dicts()}
         opened = set(rows) | set(open_dead_letters(lake)["letter_id"])
-        known = {
-            source: schemas.newest(lake, source) for source in {letters[a]["source"] for a in opened & set(letters)}
-        }
-        accepted = (a for a in opened & set(letters) if is_let_in(letters[a]["reason"], known[letters[a]["source"]]))
+        told = {a: letters[a] for a in opened & set(letters)}
+        known = {source: schemas.newest(lake, source) for source in {letter["source"] for letter in told.values()}}
+        accepted = (a for a, letter in told.items() if is_let_in(letter["reason"], known[letter["source"]]))
         return _Refused(rows, letters, opened, frozenset(accepted))
 
     def is_unrepaired(self, row: dict[str, Any]) -> bool:

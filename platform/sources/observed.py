@@ -36,16 +36,17 @@ FORMS = {
 }
 
 
-def type_of(values: pl.Series) -> str:
-    """The narrowest type that holds all values of a column; empty texts are none."""
+def type_of(values: pl.Series, *, is_declared: bool = False) -> str:
+    """The narrowest type that holds all values of a column; empty texts are none. Where types are declared, a text is
+    what it says it is."""
     kind = values.dtype
     if kind == pl.Null or values.null_count() == len(values):
         return "empty"
     if kind != pl.String:
         return _of_dtype(kind)
     texts = _filled(values).drop_nulls()
-    if texts.is_empty():
-        return "empty"
+    if texts.is_empty() or is_declared:
+        return "empty" if texts.is_empty() else "text"
     asked = [type_ for type_, form in FORMS.items() if all(re.search(form, text) for text in texts.head(FEW))]
     return next((type_ for type_ in asked if len(texts) <= FEW or texts.str.contains(FORMS[type_]).all()), "text")
 
@@ -118,23 +119,24 @@ class Observer:
         spelt = {c.casefold(): c for c in expected_columns(used_columns(self.source, names, keyed=True))}
         free = set() if self.source.unpivot else set(unused(self.source, names))
         self.partial |= records.keyed
+        is_declared = records.lines is None and not records.keyed  # Parquet, Avro, workbooks, relations
         for name in names[:MOST]:
             key = name if name in free else spelt.get(name.casefold(), name)
             if name not in free:
                 self.used.add(key)
-            self._note(key, frame[name], is_free=name in free)
+            self._note(key, frame[name], is_free=name in free, is_declared=is_declared)
 
-    def _note(self, name: str, values: pl.Series, *, is_free: bool) -> None:
+    def _note(self, name: str, values: pl.Series, *, is_free: bool, is_declared: bool) -> None:
         known = (self.known or {}).get(name)
         if not is_free:
             if name not in self.columns:
-                self.columns[name] = type_of(values.head(LOOKED_AT))
+                self.columns[name] = type_of(values.head(LOOKED_AT), is_declared=is_declared)
             return
         if known is not None and known.type != "empty":
             is_fit = known.type == "text" or not misfits(values, known.type).any()
-            found = known.type if is_fit else type_of(values)
+            found = known.type if is_fit else type_of(values, is_declared=is_declared)
         else:
-            found = type_of(values)
+            found = type_of(values, is_declared=is_declared)
         self.columns[name] = joined(self.columns.get(name, "empty"), found)
         if known is None and self.known is not None and len(held := self.samples.setdefault(name, {})) < SAMPLE:
             held |= dict.fromkeys(_filled(values.head(LOOKED_AT)).drop_nulls().unique(maintain_order=True).head(SAMPLE))

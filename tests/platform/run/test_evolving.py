@@ -324,3 +324,19 @@ def test_a_frozen_batch_can_be_taken_back(shop: Any) -> None:
     deliver(shop, "3.csv", HEAD, "o4,eve,1,1.50,1")
     assert shop.run()["source orders"].rows == 1
     assert bronze(shop)["ORDER_ID"].to_list() == ["o1", "o2", "o4"]
+
+
+def test_columns_that_nobody_names_are_columns_of_sql(shop: Any) -> None:
+    pytest.importorskip("duckdb")
+    from customer360.platform import warehouse
+
+    deliver(shop, "1.csv", HEAD, *FIRST)
+    deliver(shop, "2.csv", HEAD + ',"o\'k/~""x",day,who', "o3,eve,1,1.50,1,7,2026-01-02,z")
+    shop.run()
+    found = warehouse.query(shop.lake, """SELECT ORDER_ID, "o'k/~""x" + 1, day FROM bronze.t_orders ORDER BY 1""")
+    assert found is not None
+    assert [(*row[:2], str(row[2])) for row in found.fetchall()] == [
+        ("o1", None, "None"), ("o2", None, "None"), ("o3", 8, "2026-01-02"),
+    ]  # fmt: skip
+    who = warehouse.query(shop.lake, "SELECT who FROM bronze.t_orders WHERE ORDER_ID = 'o3'")
+    assert who is not None and who.fetchall() == [("eve",)]  # the contract's own column

@@ -42,6 +42,11 @@ def test_the_narrowest_type_that_holds_all_values(values: list[Any], type_: str)
             assert not misfits(pl.Series(values * many), type_).any()
 
 
+def test_a_text_of_a_format_that_declares_types_is_text() -> None:
+    assert type_of(pl.Series(["1", "2"]), is_declared=True) == "text"
+    assert type_of(pl.Series(["", None]), is_declared=True) == "empty"
+
+
 def test_typed_values_are_judged_by_their_type() -> None:
     assert (
         type_of(pl.Series([date(2026, 1, 1)])) == "date" and type_of(pl.Series([datetime(2026, 1, 1)])) == "timestamp"
