@@ -26,7 +26,7 @@ APP = "migrate"
 
 def stored_types(lake: Lake, name: str) -> dict[str, pl.DataType]:
     """Columns of a stored table with their types, those among them that its contract no longer has."""
-    return dict(pl.Schema(lake.delta(name).schema()).items())  # type: ignore[arg-type]
+    return dict(pl.Schema(lake.delta(name).schema()).items())
 
 
 def changed_types(lake: Lake, table: type[Table]) -> dict[str, tuple[pl.DataType, pl.DataType]]:

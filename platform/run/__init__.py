@@ -93,6 +93,7 @@ def run_locked(
     try:
         driver = _Driver(settings, request, rules, executor, record)
         with lake.keeping(*ledger.FOLDERS):
+            driver.bring(needed | {t for t in request.touches(chosen) if t.startswith("bronze.") and lake.exists(t)})
             driver.land(needed)
         if request.as_of is None and any(graph.NODES[name].needs_date for name in chosen):
             driver.check_landed(needed)
@@ -127,15 +128,18 @@ class _Driver:
         self.started: dict[str, float] = {}
         self._exchange_bytes = settings.execution.exchange_megabytes * 1024 * 1024
 
-    def land(self, needed: set[str]) -> None:
-        """Land the sources of the given bronze tables."""
-        for source in self.settings.sources.values():
-            tables.by_name(source.table)  # a misspelt table would never be landed, without a word
-        for table in sorted(needed):
+    def bring(self, bronze: set[str]) -> None:
+        """Make bronze tables, or bring them to the columns and types of their contracts."""
+        for table in sorted(bronze):
             for node in brought(self.lake, self.settings, table, self.executor, self.rules):
                 self.record.nodes.append(node)
                 self.failures[node.node] = node.reason
                 self.blocking.add(table)
+
+    def land(self, needed: set[str]) -> None:
+        """Land the sources of the given bronze tables."""
+        for source in self.settings.sources.values():
+            tables.by_name(source.table)  # a misspelt table would never be landed, without a word
         names = [
             n for n, s in self.settings.sources.items() if s.table in needed and f"source {n}" not in self.failures
         ]

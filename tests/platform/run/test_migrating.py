@@ -150,6 +150,15 @@ def test_a_run_casts_what_stands_and_goes_on_as_if_it_had_always_been_so(
     assert shop.lake.scan("bronze.t_orders").collect()["_rescued"].null_count() == 5
 
 
+def test_a_run_that_lands_nothing_casts_what_it_reads(shop: Any) -> None:
+    shop.orders("1.csv", "o1,ann,2,10.00,1")
+    shop.run()
+    contract(UNITS=String(nullable=False), PAID=Money(nullable=True))
+    rebuilt(lambda units: units.cast(pl.Int64) + 1)
+    assert shop.run(start="silver.t_orders", end="silver.t_orders")["silver.t_orders"].state == "built"
+    assert shop.lake.scan("silver.t_orders").collect()["units"].to_list() == [3]
+
+
 def test_columns_that_the_contract_no_longer_has_stay_stored(shop: Any) -> None:
     shop.orders("1.csv", "o1,ann,2,10.00,1")
     shop.run()
