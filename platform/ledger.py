@@ -7,7 +7,8 @@ nodes, rows, seconds and failures. ``_landed/<source>/<seq>.json`` holds what a 
 A source of many batches is *bound*: ``_bound/<folder>/<source>.json`` repeats its objects, each with what the listing
 says of it, so that a run reads one object and those that are newer. What differs from the listing is not believed, so
 it may be deleted at any time. ``_known/<source>/`` holds all inputs of a source as one table, ``_moved/<source>/`` the
-places to which they were moved (``known``).
+places to which they were moved (``known``). ``_schemas/`` holds what columns a source brings, version by version
+(``schemas``).
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from customer360.platform.errors import LakeError
 from customer360.platform.lake import Lake, reached
 
 BATCHES, LANDED, RUNS, BOUND, KNOWN, MOVED = "_batches", "_landed", "_runs", "_bound", "_known", "_moved"
-FOLDERS = (BATCHES, LANDED, BOUND, KNOWN, MOVED)  # in which nobody writes without the lake's run lock
+SCHEMAS = "_schemas"
+FOLDERS = (BATCHES, LANDED, BOUND, KNOWN, MOVED, SCHEMAS)  # in which nobody writes without the lake's run lock
 LOOSE = 50  # objects of a source that are read one by one, beyond which they are bound
 AGAIN, IGNORED = "again", "ignored"  # what becomes of the inputs of a batch that was dropped
 

@@ -34,6 +34,7 @@ from customer360.platform.configs import merged
 from customer360.platform.configs import read_yaml as read_yaml
 from customer360.platform.connections import AnyConnection, Connection
 from customer360.platform.errors import ConfigError
+from customer360.platform.evolution import SchemaContract
 from customer360.platform.kinds import class_of
 from customer360.platform.schedules import Schedule
 from customer360.platform.systems import with_recipes
@@ -158,6 +159,9 @@ class SourceSettings(Frozen):
     )
     # Columns that every file has; others that the mapping names are null where a file lacks them. None: all it names
     needs: list[str] | None = None
+    # What it may change of its columns and their types: evolve, freeze, discard_row or discard_value, for both or each
+    # as `{columns: freeze, data_type: evolve}`. None: what the contract of its table says
+    schema_contract: SchemaContract | None = None
     description: str = ""
 
     @model_validator(mode="after")
@@ -166,6 +170,9 @@ class SourceSettings(Frozen):
             raise ValueError("deleted: a record of a group_by source is a part of its row and cannot delete it")
         if self.parts and self.group_by:
             raise ValueError("parts: a snapshot of a source with group_by is one file")
+        if self.group_by and self.schema_contract and self.schema_contract.data_type != "evolve":
+            raise ValueError("schema_contract: data_type: a row of a group_by source is of many records, none of which "
+                             "fails to cast; leave it to evolve")  # fmt: skip
         if self.parts and self.mode != "snapshot":
             raise ValueError("parts: belongs to mode: snapshot")
         return self

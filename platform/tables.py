@@ -13,7 +13,7 @@ warehouse DDL, catalogue page, sample rows, masking and erasure.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
 from typing import Any, Literal
@@ -23,6 +23,7 @@ import polars as pl
 
 from customer360.platform import rescued
 from customer360.platform.errors import ContractError
+from customer360.platform.evolution import Mode, SchemaContract
 
 String, Integer, Boolean, Float, Date, List, Struct, Binary, Column = (
     dy.String, dy.Int64, dy.Bool, dy.Float64, dy.Date, dy.List, dy.Struct, dy.Binary, dy.Column,
@@ -165,6 +166,9 @@ class Spec:
     serves: str | None = None  # purpose of its rows, or of its columns where some are kept; see `platform.purposes`
     kept: tuple[str, ...] = ()  # columns that stay where the purpose is refused; none: the row goes
     lasting: Lasting | None = None  # see `platform.retention`
+    schema_contract: SchemaContract = field(
+        default_factory=SchemaContract
+    )  # of sources that say none themselves, and of its own types
 
     @property
     def layer(self) -> str:
@@ -205,6 +209,7 @@ class Table(dy.Schema):
         serves: str | None = None,
         kept: tuple[str, ...] = (),
         lasting: Lasting | None = None,
+        schema_contract: Mode | dict[str, Mode] | SchemaContract = "evolve",
         **rest: Any,
     ) -> None:
         super().__init_subclass__(**rest)
@@ -219,8 +224,9 @@ class Table(dy.Schema):
         if table.startswith("bronze."):
             partition_by = ("_source", *partition_by)  # ingest writes, replaces and erases by source
         cls.__c360__ = Spec(
-            table, per, key, version, past, partition_by, bucketed, sort_by, erasure, settle, serves, kept, lasting
-        )
+            table, per, key, version, past, partition_by, bucketed, sort_by, erasure, settle, serves, kept, lasting,
+            SchemaContract.model_validate(schema_contract),
+        )  # fmt: skip
         TABLES[table] = cls
 
 

@@ -33,6 +33,7 @@ from customer360.platform.lake import Lake, editions, reached
 from customer360.platform.ledger import Run
 from customer360.platform.privacy import Identifiers
 from customer360.platform.run import RunRequest, lake_of, run_locked
+from customer360.platform.run.accepting import accept
 from customer360.platform.run.executor import executor_for
 from customer360.platform.run.preview import Preview, preview
 from customer360.platform.run.rereading import Reread, drop, retry
@@ -191,6 +192,17 @@ def confirm_batch(settings: Settings, source: str, seq: int) -> int:
     lake = lake_of(settings)
     with lake.run_lock(f"batch confirm {source} {seq}"):
         return confirm(lake, source, seq)
+
+
+def accept_schema(settings: Settings, subject: str, columns: list[str], actor: str) -> list[str]:
+    """Let in what a source brings, or cast a bronze table; see ``platform.run.accepting.accept``."""
+    lake, rules = lake_of(settings), rules_of(settings)
+    with lake.run_lock(f"schema accept {subject}"):
+        executor = executor_for(settings)
+        try:
+            return accept(lake, settings, subject, columns, actor, executor, rules)
+        finally:
+            executor.close()
 
 
 def publish(settings: Settings) -> None:

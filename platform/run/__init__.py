@@ -27,6 +27,7 @@ from customer360.platform.run.incremental.advance import advanced
 from customer360.platform.run.incremental.appended import QUARANTINE
 from customer360.platform.run.incremental.changes import written
 from customer360.platform.run.ingest import ingest, look_ahead
+from customer360.platform.run.migrating import brought
 from customer360.platform.run.origins import Origin, files_digest, forget_others
 from customer360.platform.run.planning import (
     Context,
@@ -92,6 +93,7 @@ def run_locked(
     try:
         driver = _Driver(settings, request, rules, executor, record)
         with lake.keeping(*ledger.FOLDERS):
+            driver.bring(needed | {t for t in request.touches(chosen) if t.startswith("bronze.") and lake.exists(t)})
             driver.land(needed)
         if request.as_of is None and any(graph.NODES[name].needs_date for name in chosen):
             driver.check_landed(needed)
@@ -126,13 +128,21 @@ class _Driver:
         self.started: dict[str, float] = {}
         self._exchange_bytes = settings.execution.exchange_megabytes * 1024 * 1024
 
+    def bring(self, bronze: set[str]) -> None:
+        """Make bronze tables, or bring them to the columns and types of their contracts."""
+        for table in sorted(bronze):
+            for node in brought(self.lake, self.settings, table, self.executor, self.rules):
+                self.record.nodes.append(node)
+                self.failures[node.node] = node.reason
+                self.blocking.add(table)
+
     def land(self, needed: set[str]) -> None:
         """Land the sources of the given bronze tables."""
         for source in self.settings.sources.values():
             tables.by_name(source.table)  # a misspelt table would never be landed, without a word
-        names = [n for n, s in self.settings.sources.items() if s.table in needed]
-        for table in sorted(needed):
-            self.lake.ensure(tables.by_name(table))
+        names = [
+            n for n, s in self.settings.sources.items() if s.table in needed and f"source {n}" not in self.failures
+        ]
         self.lake.ensure(Quarantine)
         look_ahead(self.lake, self.settings, names)
         self._reread(names)

@@ -1,5 +1,5 @@
 """The specification's control tables of loads, derived at the end of a run: FULL_LOAD_SCHEDULE,
-INCREMENTAL_LOAD_TRACKING, MICRO_BATCH_CONFIG and STREAMING_WATERMARKS.
+INCREMENTAL_LOAD_TRACKING, MICRO_BATCH_CONFIG and STREAMING_WATERMARKS; and the registry of schemas as a table.
 
 They say what the ledger and the settings say and decide nothing: a run that finds them gone makes them again. Sources
 are those whose kind has a ``strategy``, or a ``topic``.
@@ -18,7 +18,7 @@ from urllib.parse import unquote
 import dataframely as dy
 import polars as pl
 
-from customer360.platform import ledger, tables
+from customer360.platform import ledger, schemas, tables
 from customer360.platform.lake import Lake
 from customer360.platform.lake.opened import File
 from customer360.platform.ledger import Batch, Outcome, Run
@@ -96,7 +96,7 @@ class StreamingWatermarks(
 
 
 _TABLES = (FullLoadSchedule, IncrementalLoadTracking, MicroBatchConfig, StreamingWatermarks)
-CONTROL = tuple(tables.spec(table).name for table in _TABLES)
+CONTROL = (*(tables.spec(table).name for table in _TABLES), schemas.NAME)
 
 
 def write_control_tables(lake: Lake, settings: Settings, record: Run) -> None:
@@ -115,13 +115,27 @@ def write_control_tables(lake: Lake, settings: Settings, record: Run) -> None:
         StreamingWatermarks: [row for n, s in settings.sources.items() for row in _watermarks(lake, n, s, record)],
     }
     for table, rows in found.items():
-        name = tables.spec(table).name
-        if rows or lake.exists(name):
-            lake.ensure(table)
-            frame = conform_to_storage(table, pl.LazyFrame(rows, schema=dict(table.create_empty().schema)), {})
-            adds = write_output(lake, table, frame, {})
-            digest = hashlib.sha256(json.dumps([add.path for add in adds]).encode()).hexdigest()
-            lake.replace(name, adds, scope={}, app="control", app_version=int(digest[:15], 16), unless_equal=True)
+        _write(lake, table, rows)
+    write_schema_versions(lake)
+
+
+def write_schema_versions(lake: Lake) -> None:
+    """Bring `control.schema_versions` up to date; nothing is read where no version came since."""
+    paths = schemas.registered(lake)
+    digest = int(hashlib.sha256(json.dumps(paths).encode()).hexdigest()[:15], 16)
+    if paths and lake.transaction(schemas.NAME, "control") != digest:
+        _write(lake, schemas.SchemaVersions, list(schemas.rows(lake, paths)), digest)
+
+
+def _write(lake: Lake, table: type[Table], rows: list[dict[str, Any]], digest: int | None = None) -> None:
+    name = tables.spec(table).name
+    if rows or lake.exists(name):
+        lake.ensure(table)
+        frame = conform_to_storage(table, pl.LazyFrame(rows, schema=dict(table.create_empty().schema)), {})
+        adds = write_output(lake, table, frame, {})
+        if digest is None:
+            digest = int(hashlib.sha256(json.dumps([add.path for add in adds]).encode()).hexdigest()[:15], 16)
+        lake.replace(name, adds, scope={}, app="control", app_version=digest, unless_equal=True)
 
 
 def strategy(source: SourceSettings) -> str:

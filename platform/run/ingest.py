@@ -11,12 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from customer360.platform import ledger, quality, tables, telemetry
+from customer360.platform import ledger, quality, schemas, tables, telemetry
 from customer360.platform.errors import RunError
 from customer360.platform.known import Known, as_landed, known_of, look_together, noted
 from customer360.platform.lake import Add, Lake, reached
 from customer360.platform.ledger import Batch, Input, InputOutcome, NodeRun, Outcome
 from customer360.platform.quality import DeadLetters
+from customer360.platform.run.evolving import discarded_text, settle
 from customer360.platform.run.executor import Executor, Failure
 from customer360.platform.run.grouping import facts_with, gathered, parts_of
 from customer360.platform.run.losses import losses_of, tell_columns
@@ -31,7 +32,7 @@ from customer360.platform.sources.grouping import GROUPED, Grouped, is_grouped
 from customer360.platform.sources.landing import Landing, landing_of, natural
 from customer360.platform.sources.mapping import joins
 from customer360.platform.sources.spool import sweep
-from customer360.platform.sources.stated import contract_faults, made_by, reading_of, usual_columns
+from customer360.platform.sources.stated import contract_faults, made_by, reading_of, schema_contract_of, usual_columns
 from customer360.platform.sources.values import Reading
 
 TOLD = 3  # of the files that only look new, those that a run names
@@ -64,6 +65,7 @@ class _Intake:
     landed: dict[int, list[Landed]] = field(default_factory=dict)
     failure: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)  # of the batch before
+    has_more: bool = False  # batches wait until it is known what schema the first one leaves
 
 
 def pending(lake: Lake, landing: Landing, name: str, source: Source) -> list[Batch]:
@@ -175,9 +177,13 @@ def ingest(
             reading,
             usual=usual_columns(intake.source, intake.facts),
             parts=parts_of(batch),
+            known=known.columns if known else None,
+            variants=known.variants if known else (),
+            schema_contract=schema_contract_of(intake.source),
         )
         for intake in intakes.values()
         for reading in [_reading(lake, intake, rules)]
+        for known in [schemas.newest(lake, intake.name) if intake.batches else None]
         for batch in intake.batches
         for index in range(len(batch.inputs) or 1)  # a batch of corrections is one unit
     ]
@@ -203,6 +209,8 @@ def ingest(
                     _release(landing, intake.name, intake.source, batch)
             noted(known_of(lake, intake.name, landed), landed)
     _sweep(lake, settings, intakes)
+    if more := [intake.name for intake in intakes.values() if intake.has_more and intake.failure is None]:
+        yield from ingest(lake, settings, more, executor, rules)
 
 
 def _sweep(lake: Lake, settings: Settings, intakes: dict[str, _Intake]) -> None:
@@ -235,7 +243,9 @@ def _intake(lake: Lake, landing: Landing, name: str, source: Source) -> _Intake:
         _tell_touched(name, touched)
         noted(known, known.landed, touched)
         _release_last(lake, landing, name, source, known.landed)
-        return _Intake(name, source, [fixed(lake, batch) for batch in waiting])
+        has_more = len(waiting) > 1 and schema_contract_of(source).orders_batches
+        first = waiting[:1] if has_more else waiting
+        return _Intake(name, source, [fixed(lake, batch) for batch in first], has_more=has_more)
     except Exception as fault:  # noqa: BLE001 - whatever a source or its listing does, the other sources go on
         telemetry.log.debug(traceback.format_exc())
         return _Intake(name, source, failure=f"{type(fault).__name__}: {fault}")
@@ -274,6 +284,12 @@ def _settled(
     losses: list[str] = []
     for batch in intake.batches:
         landed = intake.landed.get(batch.seq, [])
+        if waits := settle(lake, intake.name, intake.source, batch, landed):
+            intake.has_more = False
+            nodes.append(NodeRun(node, "failed", time.perf_counter() - start, reason=waits))
+            telemetry.log.error(f"failed {intake.name}: {waits}")
+            yield SourceRun(intake.name, tuple(nodes), waits)
+            return
         try:
             grouped = _gathered(lake, intake, batch, landed, executor, rules)
         except RunError as fault:
@@ -298,6 +314,8 @@ def _settled(
         )  # fmt: skip
         if lost := nulled_text(facts):
             telemetry.event(f"{intake.name} batch {batch.seq}: optional values null, their text in _rescued: {lost}")
+        if left_out := discarded_text(facts):
+            telemetry.event(f"{intake.name} batch {batch.seq}: values left out by its schema contract: {left_out}")
         if not balance.holds:
             reason = f"conservation does not hold for batch {batch.seq}: {balance.text}"
             yield SourceRun(intake.name, tuple(nodes), reason)

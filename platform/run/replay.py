@@ -3,7 +3,8 @@
 ``export`` writes one JSON object a refused row: its columns, why it was refused, and ``_replay_of`` (its address).
 A person repairs the columns; ``replay`` makes a batch of what comes back. A correction stands in for the row or dead
 letter that it names, so nothing counts twice; it must name one that is refused now. What comes back as it went out
-stays refused. Changing a contract needs no replay: the rows are judged anew.
+stays refused, but for records that a schema contract left out and that were accepted since. Changing a contract needs
+no replay: the rows are judged anew.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from typing import Any
 
 import polars as pl
 
-from customer360.platform import ledger, quality, rescued, tables
+from customer360.platform import ledger, quality, rescued, schemas, tables
 from customer360.platform.errors import SourceError
 from customer360.platform.lake import Lake
 from customer360.platform.ledger import Input
+from customer360.platform.run.evolving import is_let_in
 from customer360.platform.run.letters import open_dead_letters
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import Source, configured
@@ -121,18 +123,25 @@ class _Refused:
     rows: dict[str, dict[str, Any]]
     letters: dict[str, dict[str, Any]]
     open: set[str]
+    accepted: frozenset[str] = frozenset()  # letters of records that a schema contract left out and would let in now
 
     @staticmethod
     def of(lake: Lake) -> _Refused:
         rows = {row["_replay_of"]: row for row in _quarantined(lake, None)}
         letters = {r["letter_id"]: r for r in quality.dead_letters(lake).to_dicts()}
-        return _Refused(rows, letters, set(rows) | set(open_dead_letters(lake)["letter_id"]))
+        opened = set(rows) | set(open_dead_letters(lake)["letter_id"])
+        told = {a: letters[a] for a in opened & set(letters)}
+        known = {source: schemas.newest(lake, source) for source in {letter["source"] for letter in told.values()}}
+        accepted = (a for a, letter in told.items() if is_let_in(letter["reason"], known[letter["source"]]))
+        return _Refused(rows, letters, opened, frozenset(accepted))
 
     def is_unrepaired(self, row: dict[str, Any]) -> bool:
         """Whether a line came back as it went out."""
         address = row["_replay_of"]
         columns = {k: v for k, v in row.items() if k not in _ABOUT}
         if address in self.letters:
+            if address in self.accepted:
+                return False
             return not columns and row.get("_raw") == _as_text(self.letters[address]["raw"])
         exported = self.rows.get(address)
         return exported is not None and columns == {k: v for k, v in exported.items() if k not in _ABOUT}

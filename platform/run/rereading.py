@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from customer360.platform import ledger, quality, telemetry
+from customer360.platform import ledger, quality, schemas, telemetry
 from customer360.platform.errors import RunError, SourceError
 from customer360.platform.known import moves
 from customer360.platform.lake import Lake
@@ -30,7 +30,7 @@ from customer360.platform.sources.base import Source, configured
 from customer360.platform.sources.bronze import IngestUnit, Landed
 from customer360.platform.sources.grouping import GROUPED, is_grouped
 from customer360.platform.sources.landing import Landing, landing_of
-from customer360.platform.sources.stated import is_of, made_by, reading_of
+from customer360.platform.sources.stated import is_of, made_by, reading_of, schema_contract_of
 
 
 @dataclass(frozen=True)
@@ -260,6 +260,8 @@ def _reread(
     attempt = max(lake.transaction(table, f"reread:{name}") or 0 for table in (LETTERS, GROUPED, source.table)) + 1
     parts = parts_anew(lake, name, list({b.seq: b for b, _ in chosen}.values()))
     kept, units, places = [], [], _places(lake, name)
+    known, contract = schemas.newest(lake, name), schema_contract_of(source).thawed
+    columns, variants = (known.columns, known.variants) if known else (None, ())
     for batch, index in chosen:
         piece, there = batch.inputs[index], places.get((batch.seq, index), [])
         found, why = _found(landing, source, piece, outcomes.get(batch.seq), there)
@@ -268,7 +270,10 @@ def _reread(
         else:
             checks = checks_of(rules, source.table)
             reading = reading_of(source, rules)
-            units.append(IngestUnit(lake, found, name, source, batch, index, checks, reading, attempt, parts=parts))
+            units.append(IngestUnit(
+                lake, found, name, source, batch, index, checks, reading, attempt, parts=parts,
+                known=columns, variants=variants, schema_contract=contract,
+            ))  # fmt: skip
     done: list[tuple[IngestUnit, Landed]] = []
     for place, result in telemetry.beating(executor.map(units), f"reading {name} again"):
         unit = units[place]

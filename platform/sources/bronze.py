@@ -15,6 +15,7 @@ import polars as pl
 
 from customer360.platform import privacy, tables
 from customer360.platform.errors import TRANSIENT, ConfigError, SourceError
+from customer360.platform.evolution import Column, SchemaContract, Seen
 from customer360.platform.lake import Add, Lake
 from customer360.platform.ledger import Batch, InputOutcome
 from customer360.platform.quality import ERASED, DeadLetters
@@ -23,11 +24,13 @@ from customer360.platform.quality.checks import TableChecks, punctuality
 from customer360.platform.sources import formats, grouping
 from customer360.platform.sources.base import Source
 from customer360.platform.sources.casting import DELETED, Fitted, fit, spared_rows
+from customer360.platform.sources.expressions import nested
 from customer360.platform.sources.formats.records import DEAD, POSITION, LineCount, Records
 from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.mapping import Mapping, Taken
 from customer360.platform.sources.mapping.numbering import Numbering
 from customer360.platform.sources.mapping.renames import likely_name
+from customer360.platform.sources.observed import DISCARDED, Observer, letters, without_rows
 from customer360.platform.sources.stated import (
     absent,
     deletion_faults,
@@ -65,6 +68,7 @@ class Landed:
     warnings: tuple[str, ...] = ()
     staged: tuple[tuple[int, str], ...] = ()  # records of a source that groups them: part of the groups, path
     refused: tuple[Add, ...] = ()  # which records were of erased people
+    seen: Seen = field(default_factory=Seen)  # what it brought; of an input that failed, nothing
 
 
 @dataclass
@@ -87,6 +91,7 @@ class _Progress:
     unmet: str = ""  # what a record that is no deletion would need of such an input
     numbering: Numbering = field(default_factory=Numbering)
     staged: list[tuple[int, str]] = field(default_factory=list)
+    observer: Observer | None = None  # none of corrections, and of an input that failed
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,9 @@ class IngestUnit:
     attempt: int = 0
     usual: tuple[str, ...] = ()  # columns that the last delivery had and this source uses
     parts: int = 1  # into which the groups of a source are split
+    known: dict[str, Column] | None = None  # columns that are known of the source; None: nothing is
+    variants: tuple[str, ...] = ()  # contract columns of which values that do not cast were accepted
+    schema_contract: SchemaContract = field(default_factory=SchemaContract)
 
     @property
     def address(self) -> str:
@@ -150,7 +158,8 @@ class IngestUnit:
         warnings = tuple(self._vanished(column, done.columns) for column in gone if column not in done.lacking)
         warnings += ("is empty: it has neither a header nor a record",) if is_empty and not done.keyed else ()
         staged, refused = tuple(done.staged), tuple(done.refused)
-        return Landed(done.bronze, done.dead, facts, tuple(done.notes), outcome, warnings, staged, refused)
+        seen = done.observer.seen() if done.observer else Seen()
+        return Landed(done.bronze, done.dead, facts, tuple(done.notes), outcome, warnings, staged, refused, seen)
 
     def _vanished(self, column: str, columns: list[str]) -> str:
         """A sentence about a column that the last delivery had and this input lacks."""
@@ -161,6 +170,8 @@ class IngestUnit:
     def _land_pieces(self, done: _Progress) -> None:
         if not self.batch.inline:
             done.state = self.source.state(self.landing, self.batch.inputs[self.index])
+            done.observer = Observer(self.source, self.known, self.schema_contract)
+        waits = False
         for number, records in enumerate(self._pieces()):
             done.columns = list(dict.fromkeys([*done.columns, *(c for c in records.frame.columns if c != POSITION)]))
             done.keyed = records.keyed
@@ -168,6 +179,11 @@ class IngestUnit:
             if whole and not done.bronze:  # a file that breaks off keeps the rows before that
                 done.failure = whole[0]
             asked = not number and not whole and not self.batch.inline  # later pieces have the columns of the first
+            if done.observer and not whole:
+                done.observer.look(records)
+                waits = waits or (asked and self._lacks_known_columns(records, done))
+            if waits:  # for a person: nothing of the batch is landed
+                continue
             if asked and (faults := self._faults(records, done)):
                 raise SourceError("; ".join(faults))
             if number and done.unmet:
@@ -176,9 +192,19 @@ class IngestUnit:
                 done.lacking = spared(self.source, done.columns)
                 if lacking := absent(self.source, done.columns):
                     done.notes[f"no {', '.join(lacking)}: read as empty"] = None
+            if done.observer:
+                done.observer.partial |= done.only_deletions
+                records = done.observer.admitted(records)
             self._land(records, number, done)
         if lost := done.lines.missing(done.facts["read"]):  # the reader is at fault; the batch will not balance
             done.facts["lines_unaccounted"] = lost
+
+    def _lacks_known_columns(self, records: Records, done: _Progress) -> bool:
+        """Whether an input came without columns of a frozen schema; one of deletions alone needs but its key."""
+        if done.observer is None or not done.observer.missing():
+            return False
+        asked = (self.source, done.columns, records.frame, self.landing, done.reading)
+        return not self.source.deleted or deletion_faults(*asked, keyed=records.keyed) is None
 
     def _faults(self, records: Records, done: _Progress) -> list[str]:
         """What an input lacks by its first piece; of deletions alone nothing but their key is asked."""
@@ -204,10 +230,7 @@ class IngestUnit:
         is_other = pl.col(POSITION).is_in(others.implode())
         rows = records.frame.filter(is_other)
         reason = f"no deletion, in a file that begins with deletions alone: {done.unmet}"
-        texts = [json.dumps({k: v for k, v in row.items() if v is not None}, default=str, ensure_ascii=False)
-                 for row in rows.drop(POSITION).iter_rows(named=True)]  # fmt: skip
-        raw = pl.Series("raw", [text.encode() for text in texts], pl.Binary)
-        dead = rows.select(POSITION, pl.lit(reason).alias("reason"), raw)
+        dead = letters(rows, pl.Series([reason], dtype=pl.String).new_from_index(0, rows.height))
         return replace(records, frame=records.frame.filter(~is_other), dead=pl.concat([records.dead, dead]))
 
     def _first_bytes(self, reason: str) -> Records:
@@ -224,7 +247,7 @@ class IngestUnit:
         if grouping.is_grouped(self.source) and not self.batch.inline and not done.failure:
             self._stage(records, number, done)
             return
-        fitted = self._fitted(records, done)
+        records, fitted = self._cast(records, done)
         frame = fitted.frame
         if not self.batch.inline:  # corrections name the rows that they stand for
             reached = [*done.columns, *self.source.mapping]
@@ -243,6 +266,7 @@ class IngestUnit:
             "rescued": int(rows["_rescued"].is_not_null().sum()),
             **_apart(fitted),
             **fitted.facts,
+            **_discarded(done),
             **numbered,
             **punctuality(rows, self.checks),
             **refused_ahead(tables.by_name(self.source.table), rows, done.reading.margin),
@@ -268,7 +292,7 @@ class IngestUnit:
         done.staged += grouping.stage(self.lake, kept, self.parts, stem)
         done.dead += self._write("quality.dead_letters", letters, {"source": self.name}, number)
         counted = {"read": records.count, "dead": letters.height, "collapsed": kept.height, "left_out": taken.left_out}
-        done.facts.update({**counted, "landed": 0, "erased": 0, "rescued": 0, **_apart(taken)})
+        done.facts.update({**counted, "landed": 0, "erased": 0, "rescued": 0, **_apart(taken), **_discarded(done)})
         done.lines += records.lines or LineCount(records.count)
         done.notes |= dict.fromkeys(records.notes)
 
@@ -280,11 +304,33 @@ class IngestUnit:
             return iter([self.source.read(self.landing, piece)])
         return self.source.pieces(self.landing, piece)
 
+    def _cast(self, records: Records, done: _Progress) -> tuple[Records, Fitted]:
+        """The records of a piece as rows, as far as its schema contract lets in values that do not cast."""
+        fitted, mode = self._fitted(records, done), self.schema_contract.data_type
+        uncast = {c: rows for c, rows in fitted.uncast.items() if c not in self.variants}
+        if done.observer is None or not uncast:
+            return records, fitted
+        done.observer.uncast.update({c: int(rows.sum()) for c, rows in uncast.items()})
+        if mode == "discard_value":
+            done.observer.discarded.update({f"{c}|data_type": int(rows.sum()) for c, rows in uncast.items()})
+        if mode != "discard_row":
+            return records, fitted
+        types, places = tables.by_name(self.source.table).columns(), records.frame[POSITION]
+        at = fitted.frame[POSITION]
+        at = nested.records_of(at) if fitted.exploded or self.source.explode or self.source.unpivot else at
+        reasons = pl.Series([None], dtype=pl.String).new_from_index(0, places.len())
+        for column, rows in uncast.items():
+            said = f"{DISCARDED}a value of {column} is no {types[column].dtype} (data_type: discard_row)"
+            reasons = reasons.set(places.is_in(at.filter(rows).implode()) & reasons.is_null(), said)
+        records = without_rows(records, reasons)
+        return records, self._fitted(records, done)
+
     def _fitted(self, records: Records, done: _Progress) -> Fitted:
         table = tables.by_name(self.source.table)
         if not self.batch.inline:
             mapping = Mapping({}) if done.failure else marking(self.source, self.landing)
-            return fit(records.frame, table, mapping, done.reading)
+            variants = self.variants if self.schema_contract.data_type == "discard_value" else None
+            return fit(records.frame, table, mapping, done.reading, variants)
         own = Mapping({})  # corrections are written in the contract's columns
         fitted = fit(records.frame.drop(REPLAY_OF), table, own, Reading(words=done.reading.words))
         addresses = records.frame.select(POSITION, REPLAY_OF)
@@ -305,6 +351,15 @@ def _refused(table: str, frame: pl.DataFrame) -> int:
     if DELETED in frame.columns:
         of = of.filter(~of.is_in(spared_rows(typed, contract, frame[DELETED]).implode()))
     return of.n_unique()
+
+
+def _discarded(done: _Progress) -> dict[str, int]:
+    """How many values a schema contract left out since the last piece: ``discarded|COLUMN|data_type``, say."""
+    if done.observer is None:
+        return {}
+    facts = {f"discarded|{what}": count for what, count in done.observer.discarded.items()}
+    done.observer.discarded.clear()
+    return facts
 
 
 def _apart(fitted: Fitted | Taken) -> dict[str, int]:

@@ -7,6 +7,7 @@ text is null, whatever the format.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from collections.abc import Mapping as Columns
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -34,7 +35,7 @@ class Fitted:
     file has nothing; ``facts``: how many values were nulled, ``nulled`` and for each column and rule
     ``nulled|COLUMN|rule``, how many amounts lost digits, ``rounded|COLUMN``, how many rows the contract will refuse,
     ``refused``, and which order of day and month a column showed, ``dates|COLUMN|day_first``; ``notes``: what was
-    assumed, for people."""
+    assumed, for people; ``uncast``: by contract column, in which rows its value did not cast, deletions aside."""
 
     frame: pl.DataFrame
     collapsed: int
@@ -44,10 +45,18 @@ class Fitted:
     exploded: int = 0
     without_elements: int = 0
     unmatched: dict[str, int] = field(default_factory=dict)
+    uncast: dict[str, pl.Series] = field(default_factory=dict)
 
 
-def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping, reading: Reading | None = None) -> Fitted:
-    """Map and cast one file's records. ``records`` holds ``_position`` and the file's columns."""
+def fit(
+    records: pl.DataFrame,
+    table: type[Table],
+    mapping: Mapping,
+    reading: Reading | None = None,
+    variants: Collection[str] | None = None,
+) -> Fitted:
+    """Map and cast one file's records. ``records`` holds ``_position`` and the file's columns. Texts that do not cast
+    are kept in ``_rescued``: of all columns, or of the ``variants`` alone."""
     reading, said = reading or Reading(), Said()
     taken = mapping.taken(records, table, reading)
     rows = taken.frame
@@ -70,6 +79,8 @@ def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping, reading: Re
     typed, broken, rules, refused = _within_contract(typed, table, deleted)
     for c, text in ((c, text) for c, text in found.failed.items() if c in contract):
         texts[c] = pl.select(pl.coalesce(text, texts[c]) if c in texts else text).to_series()
+    uncast = {c: _uncast(text, deleted) for c, text in texts.items()}
+    texts = {c: text for c, text in texts.items() if variants is None or c in variants}
     optional = {c: text.len() - text.null_count() for c, text in texts.items() if contract[c].nullable}
     texts |= {c: pl.select(pl.coalesce(t, texts[c]) if c in texts else t).to_series() for c, t in broken.items()}
     texts |= _left_over(taken, table, found.verbatim) if not mapping.group_by else {}
@@ -89,7 +100,14 @@ def fit(records: pl.DataFrame, table: type[Table], mapping: Mapping, reading: Re
         taken.exploded,
         taken.without_elements,
         taken.unmatched,
+        {c: rows for c, rows in uncast.items() if rows.any()},
     )
+
+
+def _uncast(text: pl.Series, deleted: pl.Series | None) -> pl.Series:
+    """In which rows a value did not cast; of deletions nothing but their key is asked."""
+    here = text.is_not_null()
+    return here if deleted is None else here & ~deleted.fill_null(value=False)
 
 
 def _is_carried(values: pl.Series, column: str, mapping: Mapping) -> bool:

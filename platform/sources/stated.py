@@ -15,6 +15,7 @@ import polars as pl
 
 from customer360.platform import tables
 from customer360.platform.errors import ConfigError
+from customer360.platform.evolution import SchemaContract
 from customer360.platform.quality.ahead import margin_of
 from customer360.platform.sources import grouping, values
 from customer360.platform.sources.base import Source
@@ -324,6 +325,13 @@ def contract_faults(source: Source) -> list[str]:
     if not tables.spec(table).key and (source.deleted or source.mode == "snapshot"):
         found.append(f"{source.table} has no key by which its rows could be deleted (`deleted`, `mode: snapshot`)")
     return found
+
+
+def schema_contract_of(source: Source) -> SchemaContract:
+    """What a source may change of its schema: as its settings say, else as the contract of its table does. A source
+    that groups its records leaves values to `evolve`."""
+    said = source.schema_contract or tables.spec(tables.by_name(source.table)).schema_contract
+    return said.model_copy(update={"data_type": "evolve"}) if source.group_by else said
 
 
 def made_by(source: Source) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import duckdb
 
-from customer360.platform import stars, tables, telemetry
+from customer360.platform import schemas, stars, tables, telemetry
 from customer360.platform.errors import ConfigError
 from customer360.platform.lake import File, Lake
 from customer360.platform.lake.editions import current_files
@@ -38,9 +38,10 @@ def connect(lake: Lake, star: Path | None = None) -> duckdb.DuckDBPyConnection:
     for layer in sorted({name.partition(".")[0] for name in tables.TABLES}):
         connection.execute(f"CREATE SCHEMA {layer}")
     connection.execute(f"CREATE SCHEMA {CURRENT}")
+    brought = schemas.rescued_columns(lake)
     for name in sorted(tables.TABLES):
         if lake.exists(name):
-            connection.execute(_view(lake, name, name, lake.files(name)))
+            connection.execute(_view(lake, name, name, lake.files(name), brought.get(name, {})))
             if tables.spec(tables.by_name(name)).is_dated:
                 current = f"{CURRENT}.{name.partition('.')[2]}"
                 connection.execute(_view(lake, name, current, current_files(lake, name, lake.files(name))))
@@ -115,13 +116,29 @@ def _quoted(path: Path) -> str:
     return str(path).replace("'", "''")
 
 
-def _view(lake: Lake, name: str, view: str, stored_files: list[File]) -> str:
+RESCUED = {"boolean": "BOOLEAN", "integer": "BIGINT", "decimal": "DOUBLE", "date": "DATE", "timestamp": "TIMESTAMPTZ"}
+
+
+def _rescued(name: str, brought: dict[str, str]) -> list[str]:
+    """Columns that sources of a bronze table bring and nothing names yet, out of ``_rescued``: by their own names, in
+    the types of their values. Names that differ from others in case alone stay there."""
+    taken, found = {c.casefold() for c in tables.schema(tables.by_name(name))}, []
+    for column, type_ in brought.items():
+        if column.casefold() not in taken:
+            taken.add(column.casefold())
+            quoted, path = column.replace('"', '""'), "/" + column.replace("~", "~0").replace("/", "~1")
+            text = f"json_extract_string(_rescued, '{path.replace(chr(39), chr(39) * 2)}')"
+            found.append(f'TRY_CAST({text} AS {RESCUED.get(type_, "VARCHAR")}) AS "{quoted}"')
+    return found
+
+
+def _view(lake: Lake, name: str, view: str, stored_files: list[File], brought: dict[str, str] | None = None) -> str:
     columns = tables.schema(tables.by_name(name))
     paths = [f"{lake.uri(name)}/{f.path}" for f in stored_files]
-    listed = ", ".join(f'"{c}"' for c in columns)
+    listed = ", ".join([f'"{c}"' for c in columns] + _rescued(name, brought or {}))
     empty = "SELECT " + ", ".join(f'CAST(NULL AS {sql_type(t)}) AS "{c}"' for c, t in columns.items()) + " WHERE FALSE"
     if not paths:
-        return f"CREATE VIEW {view} AS {empty}"
+        return f"CREATE VIEW {view} AS SELECT {listed} FROM ({empty})"
     files = ", ".join("'" + p.replace("'", "''") + "'" for p in paths)
     stored = f"SELECT * FROM read_parquet([{files}], hive_partitioning = true, union_by_name = true)"
     # Files older than a column of the contract lack it.

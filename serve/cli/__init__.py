@@ -27,6 +27,7 @@ from customer360.serve.cli import (
     quality,
     rights,
     schedules,
+    schemas,
     serving,
     systems,
     warehouse,
@@ -42,7 +43,7 @@ app = typer.Typer(
 for subject in (
     init,
     pipelines, systems, models, offline, audiences, experiments, batches, quality, serving, rights, keys, lake,
-    editions, schedules, warehouse, identity, doctor, backups, privacy,
+    editions, schedules, schemas, warehouse, identity, doctor, backups, privacy,
 ):  # fmt: skip
     app.add_typer(subject.app)  # without a name: its commands stand at the top
 

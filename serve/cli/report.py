@@ -39,7 +39,7 @@ console = Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL,
 
 
 TEXT = ("batch", "table", "node", "row", "column", "rule", "value", "source", "reason", "state", "because", "faults",
-        "run", "command", "as of", "nodes", "ended", "last commit", "person", "missing", "measure",
+        "run", "command", "as of", "nodes", "ended", "last commit", "person", "missing", "measure", "type", "decided",
         "model", "experiment", "arms", "metric")  # fmt: skip
 
 

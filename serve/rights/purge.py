@@ -25,7 +25,7 @@ from customer360.serve.rights.stores import halves
 
 # Written again by whoever misses them.
 MADE_AGAIN = ("_staging/", "_spool/", "_bound/", "_identity/evidence")
-SAYING = ("_runs/", "_landed/", "_batches/", "_reports/", "_replays/", "_rights/")
+SAYING = ("_runs/", "_landed/", "_batches/", "_reports/", "_replays/", "_rights/", "_schemas/")
 _LOG = "/_delta_log/"
 EXPORTS = "exports"  # folder of the state folder: what was handed to people who asked
 
