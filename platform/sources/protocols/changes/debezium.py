@@ -199,6 +199,7 @@ def _id(source: dict[str, Any], message: dict[str, Any]) -> str:
     """The same for a message that is delivered again: of its place in the log and of what it says."""
     steady = {name: value for name, value in source.items() if name not in UNSTEADY}
     parts = [steady, message.get("op"), message.get("before"), message.get("after")]
+    parts += [] if _place(source) else [message.get("ts_ms")]  # without a place equal changes are told apart by when
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:30]
 
 
@@ -215,7 +216,7 @@ def _transaction(source: dict[str, Any], message: dict[str, Any]) -> str | None:
 def _moment(of: dict[str, Any]) -> str | None:
     """When, in UTC, as finely as it is said."""
     for name, per_second in (("ts_us", 1_000_000), ("ts_ms", 1_000)):
-        if (said := of.get(name)) is not None:
+        if said := of.get(name):  # some connectors say 0 of rows that stood before
             moment = moment_of(int(said), per_second)
             return None if moment is None else f"{moment}+00:00"
     return None

@@ -114,6 +114,15 @@ def test_a_message_that_comes_again_has_the_same_id() -> None:
     assert first == second != other
 
 
+def test_without_a_place_or_a_time_in_the_log_the_messages_time_tells() -> None:
+    twice = [
+        {"op": "c", "before": None, "after": {"id": 1}, "ts_ms": at} for at in (1_700_000_000_000, 1_700_000_000_001)
+    ]
+    assert opened(*twice).frame["change.id"].n_unique() == 2
+    (at,) = opened(message("r", None, {"id": 1}, ts_ms=0)).frame["change.at"]
+    assert at == "2023-11-14T22:13:29.999000+00:00"
+
+
 def test_a_large_value_that_was_not_sent_is_said() -> None:
     unsent = "__debezium_unavailable_value"
     found = opened(
