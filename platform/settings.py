@@ -164,6 +164,11 @@ class SourceSettings(Frozen):
     schema_contract: SchemaContract | None = None
     description: str = ""
 
+    @property
+    def is_in_order(self) -> bool:
+        """Whether of two rows of a key the later one counts, whatever their version: so it is with a log of changes."""
+        return False
+
     @model_validator(mode="after")
     def _deletes_whole_keys(self) -> Self:
         if self.deleted and self.group_by:

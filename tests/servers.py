@@ -73,6 +73,13 @@ class MariaServer:
             for statement in statements:
                 cursor.execute(statement)
 
+    def asked(self, statement: str) -> list[tuple[Any, ...]]:
+        import pymysql
+
+        with pymysql.connect(unix_socket=self.socket, user="root") as connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return list(cursor.fetchall())
+
     def fresh(self) -> str:
         self.databases += 1
         self.execute("mysql", f"CREATE DATABASE t_{self.databases}")
@@ -97,7 +104,8 @@ def maria_server() -> Iterator[MariaServer]:
     )  # fmt: skip
     process = subprocess.Popen(
         [daemon, "--no-defaults", data, f"--socket={socket}", "--skip-networking", "--user=root",
-         "--innodb-buffer-pool-size=16M", f"--pid-file={folder}/pid"],
+         "--innodb-buffer-pool-size=16M", f"--pid-file={folder}/pid", f"--log-bin={folder}/data/bin", "--server-id=1",
+         "--binlog-format=ROW", "--binlog-row-metadata=FULL"],
         stdout=subprocess.DEVNULL, stderr=(folder / "log").open("w"),
     )  # fmt: skip
     try:

@@ -72,3 +72,30 @@ class Customers(
     @dy.rule()
     def registered_in_sensible_time(cls) -> pl.Expr:
         return v.is_sensible("REGISTRATION_DATE")
+
+
+CHANGE_TYPES = ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
+
+
+class CustomerChanges(Table, table="bronze.customer_changes", key=("CHANGE_ID",), past=("CDC_TIMESTAMP",)):
+    """One row per change of a customer account in the database of one source system, as its log tells it.
+
+    What the changes did to the account is in bronze.customers, which a source of the same log fills. Values are those
+    of the system's own columns.
+    """
+
+    CHANGE_ID = Identifier(nullable=False, description="Place in the log of the system; the same whenever it is read")
+    CUSTOMER_ID = Identifier(
+        nullable=True, metadata=personal("account"), description="Null where all accounts were deleted at once"
+    )
+    CHANGE_TYPE = OneOf(*CHANGE_TYPES, description="TRUNCATE: the table of the accounts was emptied")
+    CHANGED_COLUMNS = String(
+        nullable=True, description="JSON array of names; null where the log does not hold the values of before"
+    )
+    OLD_VALUES = String(nullable=True, metadata=personal("text"), description="JSON object; as far as the log has them")
+    NEW_VALUES = String(nullable=True, metadata=personal("text"), description="JSON object; null of a deletion")
+    CDC_TIMESTAMP = Timestamp(nullable=True, description="When the change was committed")
+
+    @dy.rule()
+    def names_its_account(cls) -> pl.Expr:
+        return pl.col("CUSTOMER_ID").is_not_null() | (pl.col("CHANGE_TYPE") == "TRUNCATE")

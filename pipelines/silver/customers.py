@@ -64,6 +64,28 @@ def customer_records(bronze_customers: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
+class CustomerChanges(Table, table="silver.customer_changes", per="change_id", sort_by=("cdc_timestamp", "change_id")):
+    """One row per change of a customer account in the database of one source system (CDC_CUSTOMER_CHANGES)."""
+
+    change_id = String(primary_key=True)
+    source_system = String(primary_key=True)
+    customer_id = String(nullable=True, metadata=personal("account"))
+    change_type = OneOf("INSERT", "UPDATE", "DELETE", "TRUNCATE")
+    changed_columns = String(nullable=True, description="JSON array of names; null where the log does not tell them")
+    old_values = String(nullable=True, metadata=personal("text"), description="JSON object; as far as the log has them")
+    new_values = String(nullable=True, metadata=personal("text"), description="JSON object; null of a deletion")
+    cdc_timestamp = Timestamp(nullable=True, description="When the change was committed")
+
+
+@builds(CustomerChanges)
+def customer_changes(bronze_customer_changes: pl.LazyFrame) -> pl.LazyFrame:
+    """Silver names; a change that was delivered twice is one."""
+    names = [c for c in CustomerChanges.columns() if c != "source_system"]
+    return bronze_customer_changes.select(
+        pl.col("_source_system").alias("source_system"), *(pl.col(c.upper()).alias(c) for c in names)
+    )
+
+
 class LoyaltySystems(Table, table="silver.loyalty_systems", sort_by=("source_system", "told_by")):
     """One row per source system whose accounts or receipts tell of the loyalty programme: a card, a tier, or points on
     any of them. Of who stands in no such system it is not known whether he is a member.

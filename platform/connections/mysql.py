@@ -47,7 +47,7 @@ class MySQL(Database):
         }  # fmt: skip
         options |= {"unix_socket": self.socket} if self.socket else {}
         options |= {"ssl": {"ca": self.ssl_ca}} if self.ssl_ca else {}
-        with opened(self, url, options, _Session, _is_passing) as session:
+        with opened(self, url, options, MySQLSession, _is_passing) as session:
             yield session
 
 
@@ -55,12 +55,16 @@ def _is_passing(fault: BaseException) -> bool:
     return bool(fault.args) and fault.args[0] in PASSING
 
 
-class _Session(RowSession):
+class MySQLSession(RowSession):
     instants = ("TIMESTAMP",)
     # Rows wait in the server while we write those that came; its own patience for that is a minute
     before = ("SET SESSION TRANSACTION READ ONLY", "SET SESSION time_zone = '+00:00'",
               "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
               "SET SESSION net_write_timeout = {seconds}")  # fmt: skip
+
+    def show(self, statement: str) -> list[tuple[Any, ...]]:
+        """The few rows of a SHOW, which is no SELECT."""
+        return [tuple(row) for row in self.asked(lambda: self.connection.exec_driver_sql(statement).fetchall())]
 
     def type_name(self, column: Any) -> str:
         from pymysql.constants import FIELD_TYPE

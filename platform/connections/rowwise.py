@@ -108,7 +108,7 @@ class RowSession(Session):
 
     def value(self, value: Any, kind: str) -> Any:
         """A value of a column of a type as one of Polars, or as text."""
-        return _plain(value)
+        return plain(value)
 
     def digest(self, rows: Rows, columns: dict[str, str]) -> str:
         statement = rows.select(*(sa.column(name) for name in columns))
@@ -152,7 +152,8 @@ def _decimals(name: str, values: list[Any]) -> pl.Series:
         return pl.Series(name, [None if v is None else f"{v:f}" for v in exact], dtype=pl.String)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value of a driver as one of Polars, or as text."""
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value).hex()
     if isinstance(value, datetime.timedelta):  # a time of day, or a span

@@ -45,7 +45,7 @@ def of_table(lake: Lake, settings: Settings, table: str) -> tuple[Snapshot, ...]
     found = (
         newest(lake, name, source)
         for name, source in settings.sources.items()
-        if source.table == table and source.mode == "snapshot" and lake.exists(table)
+        if source.table == table and (source.mode == "snapshot" or source.is_in_order) and lake.exists(table)
     )
     return tuple(snapshot for snapshot in found if snapshot is not None)
 
@@ -55,8 +55,10 @@ def judged(lake: Lake, name: str, source: SourceSettings, batch: Batch, landed: 
 
     ``landed`` is what the batch gave; it need not be in the table yet.
     """
-    if source.mode != "snapshot" or batch.inline:
+    if batch.inline:
         return {}
+    if source.mode != "snapshot":  # a log of changes says that all before was deleted
+        return {piece.name: STANDS for piece in batch.inputs if piece.detail.get("emptied")}
     parts = sorted(landed, key=lambda part: natural(part.outcome.name))
     whole = [parts] if source.parts else [[part] for part in parts]
     known = _known_keys(lake, name, source, batch)

@@ -32,6 +32,14 @@ from customer360.platform.sources.values import iso
 
 
 @dataclass(frozen=True)
+class Lag:
+    """How much a system holds that is not in bronze yet: ``amount`` of a ``unit``, as ``bytes`` of a log."""
+
+    amount: int
+    unit: Literal["bytes", "messages", "rows"]
+
+
+@dataclass(frozen=True)
 class Discovery:
     """What is new: ``inputs`` to read side by side, and the ``cursor`` of the source after them (JSON values).
 
@@ -183,6 +191,14 @@ class Source(SourceSettings):
         """Let go of what was kept for a batch, which is in bronze now. It is called again where a crash came between,
         so it does nothing where nothing is left.
         """
+
+    def behind(self, known: Sequence[Batch]) -> Lag | None:
+        """How far the source is behind its system now; None where a kind cannot say.
+
+        Raises:
+            SourceError, TransientError: the system cannot be asked.
+        """
+        return None
 
     def state(self, landing: Landing, piece: Input) -> dict[str, Any]:
         """How an input stands now, as JSON values that tell it from other contents; empty where a kind cannot say.

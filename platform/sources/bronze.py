@@ -388,7 +388,7 @@ def _with_metadata(unit: IngestUnit, frame: pl.DataFrame) -> pl.DataFrame:
         _ingested_at=_moment(unit.batch),
         _replay_of=pl.col(REPLAY_OF) if REPLAY_OF in frame.columns else pl.lit(None, pl.String),
         _deleted=pl.col(DELETED) if DELETED in frame.columns else pl.lit(None, pl.Boolean),
-        _restates=pl.lit(None, pl.Boolean),
+        _restates=pl.lit(True if unit.source.is_in_order else None, pl.Boolean),
     ).select(list(tables.schema(tables.by_name(unit.source.table))))
 
 

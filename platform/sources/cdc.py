@@ -5,10 +5,9 @@ the order of their commits. The slot moves on when a batch is in bronze; until t
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self
 
 import polars as pl
@@ -21,28 +20,34 @@ from customer360.platform.connections.databases import Rows, Session
 from customer360.platform.connections.postgresql import PostgreSQL
 from customer360.platform.errors import SourceError
 from customer360.platform.ledger import Batch, Input, last_cursor
-from customer360.platform.sources.base import Discovery, Source
+from customer360.platform.sources.base import Discovery, Lag, Source
 from customer360.platform.sources.formats.records import Records, of_frame, together
 from customer360.platform.sources.landing import Landing
-from customer360.platform.sources.protocols.changes.pgoutput import Change, Decoder, Values
+from customer360.platform.sources.protocols.changes.pgoutput import Change, Decoder
+from customer360.platform.sources.protocols.changes.records import (
+    DELETES,
+    SCHEMA,
+    Kind,
+    Record,
+    Values,
+    frame_of,
+    of_snapshot,
+    record,
+)
 from customer360.platform.sources.protocols.changes.relations import Relation, Shape, literal
+from customer360.platform.sources.protocols.changes.slots import BEGINNING, LostChanges, Slot, lsn_of, number, one
 
 PIECE = 50_000  # changes of one piece
-BEGINNING = "0/0"
-PILED_UP = 1 << 30  # bytes of the database's log that a slot keeps, from which a run says so
-NAMES = ("kind", "at", "lsn", "transaction", "changed", "old", "new", "unsent")  # columns change.… of each record
-SCHEMA = {f"change.{name}": pl.String for name in NAMES}
-CONFIRMED = "_slots"  # folder of the lake: how far it let each slot go, as the name of an object
 _SLOT = re.compile(r"[^a-z0-9_]")
 
 
 class Cdc(Source):
     """Changes of ``relation``, whose ``publication`` stands in the database. Of each record ``change.kind`` is
-    ``snapshot``, ``insert``, ``update`` or ``delete``; beside it stand ``change.at`` (when it was committed, UTC),
-    ``change.lsn``, ``change.transaction``, ``change.changed`` (names of columns, a JSON list), ``change.old`` and
-    ``change.new`` (JSON objects), and ``change.unsent``: columns that the log did not hold, as they are large and did
-    not change, with the values that the row had when the change was read. A deletion deletes its key unless ``deleted``
-    says else; a row whose key changed is a deletion and an insertion.
+    ``snapshot``, ``insert``, ``update`` or ``delete``; beside it stand ``change.id`` (tells it from all others),
+    ``change.at`` (when it was committed, UTC), ``change.lsn``, ``change.transaction``, ``change.changed`` (names of
+    columns, a JSON list), ``change.old`` and ``change.new`` (JSON objects), and ``change.unsent``: columns that the log
+    did not hold, as they are large and did not change, with the values that the row had when the change was read. A
+    deletion deletes its key unless ``deleted`` says else; a row whose key changed is a deletion and an update.
 
     The first batch makes the slot and reads the relation as it is then; what changes after that is in the slot.
     """
@@ -56,19 +61,25 @@ class Cdc(Source):
     slot: str = Field(default="", pattern=r"^[a-z0-9_]{0,63}$")  # empty: one of this source and lake
     snapshot: bool = True  # read what stands before the first change
     batch_size: int = Field(default=100_000, ge=1)  # changes of one batch, about: transactions are whole
-    on_truncate: Literal["refuse", "ignore"] = "refuse"
+    # The relation was emptied: stop, pass it by, delete all that it had, or land a record whose kind is ``truncate``
+    on_truncate: Literal["refuse", "ignore", "delete", "record"] = "refuse"
+    on_lost: Literal["refuse", "snapshot"] = "refuse"  # changes that the slot does not hold: read the relation anew
 
     @model_validator(mode="after")
     def _deletes(self) -> Self:
         if self.deleted or self.group_by:
             return self
-        return self.model_copy(update={"deleted": "\"change.kind\" = 'delete'"})
+        return self.model_copy(update={"deleted": DELETES})
 
     @property
     def connected(self) -> PostgreSQL:
         found = super().connected
         assert isinstance(found, PostgreSQL)
         return found
+
+    @property
+    def is_in_order(self) -> bool:
+        return True
 
     @property
     def lane(self) -> str:
@@ -98,9 +109,7 @@ class Cdc(Source):
             SourceError: the slot is gone, was moved on by somebody else, or may not be read.
         """
         if last_cursor(known) is None:
-            stated = {"slot": self._slot}
-            first = Input(f"{self.relation}/rows", {"rows": self.snapshot, **stated})
-            return Discovery((first,), {"lsn": BEGINNING, **stated})
+            return self._anew(self._slot, {"rows": self.snapshot})
         cursor = _landed(known)
         with self.connected.session() as session:
             slot = Slot(session, self._of(cursor or last_cursor(known)), self)
@@ -108,20 +117,59 @@ class Cdc(Source):
             if cursor is None:
                 return Discovery()  # the slot gives the changes of a batch that waits; those after it when it landed
             self._checked(session)
-            slot.check(cursor)
+            try:
+                slot.check(cursor)
+            except LostChanges as fault:
+                if self.on_lost == "refuse":
+                    raise
+                telemetry.log.warning(f"{self.name}: {fault}")
+                return self._anew(slot.name, {"rows": True, "emptied": True})
             slot.move(cursor["lsn"])  # where a crash came between a commit and its release
             count = 0
             while not count:
-                flushed = _one(session, sa.func.pg_current_wal_flush_lsn())
+                flushed = one(session, sa.func.pg_current_wal_flush_lsn())
                 count, upto, total = self._ahead(session, slot.name)
                 if not count:
                     slot.move(upto if total else flushed)  # other relations' changes go
                     if self._looks or not total:
                         return Discovery()
-        name = f"{self.relation}/{cursor['lsn']}-{upto}"
-        stated = {"slot": slot.name}
-        piece = Input(name, {"after": cursor["lsn"], "upto": upto, **stated})
-        return Discovery((piece,), {"lsn": upto, **stated})
+            detail = {"after": cursor["lsn"], "upto": upto, "slot": slot.name}
+            if self.on_truncate == "delete":
+                detail |= self._cut(session, detail)
+        name = f"{self.relation}/{cursor['lsn']}-{detail['upto']}"
+        return Discovery((Input(name, detail),), {"lsn": detail["upto"], "slot": slot.name})
+
+    def _anew(self, slot: str, detail: dict[str, Any]) -> Discovery:
+        """All rows of the relation, and what changes from then on."""
+        piece = Input(f"{self.relation}/rows", {**detail, "slot": slot})
+        return Discovery((piece,), {"lsn": BEGINNING, "slot": slot})
+
+    def _cut(self, session: Session, detail: dict[str, Any]) -> dict[str, str]:
+        """Where a batch ends and, as ``emptied``, where in it the relation was emptied: that is in its first
+        transaction or not in it at all, so that what a batch holds is all that the relation has since.
+        """
+        decoder, before, emptied, is_first = Decoder(), detail["upto"], "", True
+        truncated, own = "", 0
+        for lsn, message in self._messages(session, detail):
+            for change in decoder.changes(message):
+                if change.relation == self._relation.name and change.lsn >= number(detail["after"]):
+                    own += 1
+                    truncated = lsn if change.kind == "truncate" else truncated
+            if message[:1] != b"C":
+                continue
+            if truncated and (emptied or not is_first):
+                return {"upto": before} | ({"emptied": emptied} if emptied else {})
+            before, emptied = lsn_of(int.from_bytes(message[10:18])), emptied or truncated
+            is_first, truncated, own = is_first and not own, "", 0
+        return {"emptied": emptied} if emptied else {}
+
+    def _messages(self, session: Session, detail: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
+        """The messages of a batch, each with its place in the log."""
+        peek = self._peek(self._of(detail), upto=detail["upto"])
+        rows = Rows(query=f"SELECT lsn::text AS lsn, data FROM {peek}")
+        for frame in session.frames(rows, {"lsn": "text", "data": "bytea"}):
+            for lsn, message in frame.iter_rows():
+                yield lsn, bytes.fromhex(message)
 
     def read(self, landing: Landing, piece: Input) -> Records:
         return together(self.pieces(landing, piece))
@@ -144,6 +192,13 @@ class Cdc(Source):
         if batch.cursor:
             with self.connected.session() as session:
                 Slot(session, self._of(batch.cursor), self).move(batch.cursor["lsn"])
+
+    def behind(self, known: Sequence[Batch]) -> Lag | None:
+        """Bytes that the database's log has grown by, whatever they hold, since what is in bronze."""
+        if (cursor := last_cursor(known)) is None:
+            return None
+        with self.connected.session() as session:
+            return Lag(Slot(session, self._of(cursor), self).behind("confirmed_flush_lsn"), "bytes")
 
     def _checked(self, session: Session) -> Shape:
         """The shape of the relation.
@@ -172,54 +227,56 @@ class Cdc(Source):
         rows, first = self._relation.rows, 1
         columns = session.columns(rows)
         for frame in session.frames(rows, columns):
-            about = {"change.kind": "snapshot", **dict.fromkeys(list(SCHEMA)[1:])}
-            values = [pl.lit(value, pl.String).alias(name) for name, value in about.items()]
-            yield of_frame(frame.with_columns(values), first)
+            yield of_snapshot(frame, first)
             first += frame.height
 
     def _changes(self, session: Session, piece: Input, shape: Shape) -> Iterator[Records]:
-        after, upto = _number(piece.detail["after"]), piece.detail["upto"]
+        after, emptied = number(piece.detail["after"]), number(piece.detail.get("emptied", BEGINNING))
         decoder, wanted = Decoder(), self._relation.name
-        messages = Rows(query=f"SELECT data FROM {self._peek(self._of(piece.detail), upto=upto)}")
         held: list[Change] = []
         first = 1
-        for frame in session.frames(messages, {"data": "bytea"}):
-            for message in frame["data"]:
-                for change in decoder.changes(bytes.fromhex(message)):
-                    if change.relation == wanted and change.lsn >= after:
-                        held.append(change)
-            if len(held) >= PIECE:
+        for lsn, message in self._messages(session, piece.detail):
+            for change in decoder.changes(message):
+                if change.relation == wanted and change.lsn >= after and number(lsn) > emptied:
+                    held.append(change)
+            if len(held) >= PIECE and message[:1] == b"C":
                 rows = self._of_changes(held, shape)
                 if rows:
-                    yield _frame_of(rows, first)
+                    yield frame_of(rows, first)
                 first, held = first + len(rows), []
         if rows := self._of_changes(held, shape):
-            yield _frame_of(rows, first)
+            yield frame_of(rows, first)
 
-    def _of_changes(self, changes: list[Change], shape: Shape) -> list[dict[str, str | None]]:
+    def _of_changes(self, changes: list[Change], shape: Shape) -> list[Record]:
         """Changes as records, with what the log did not hold of them."""
         if any(change.unsent for change in changes):
             with self.connected.session() as beside:  # that of the log is being read
                 changes = self._relation.filled(beside, shape, changes)
-        return [record for change in changes for record in self._records(change, shape.key)]
+        return [record for change in changes for record in self._records(change, shape)]
 
-    def _records(self, change: Change, key: Sequence[str]) -> list[dict[str, str | None]]:
+    def _records(self, change: Change, shape: Shape) -> list[Record]:
         """A change as records: one, or two where the key of a row changed."""
         if change.kind == "truncate":
-            if self.on_truncate == "ignore":
-                telemetry.log.warning(f"{self.name}: {change.relation} was emptied at {change.committed_at}; ignored")
-                return []
-            raise SourceError(
-                f"{change.relation} was emptied (TRUNCATE) at {change.committed_at}: delete its rows by a full load, "
-                "then go on with `on_truncate: ignore`"
-            )
+            return self._of_truncate(change, shape)
         if change.kind == "delete":
             return [_record("delete", change, change.old or {})]
         new, old = change.new or {}, change.old or {}
-        told = [name for name in key if name in old and (change.is_old_whole or old[name] is not None)]
+        told = [name for name in shape.key if name in old and (change.is_old_whole or old[name] is not None)]
         moved = any(new.get(name) != old[name] for name in told)
-        gone = [_record("delete", change, old)] if change.kind == "update" and moved else []
+        gone = [_record("delete", change, old, "-key")] if change.kind == "update" and moved else []
         return [*gone, _record(change.kind, change, new)]
+
+    def _of_truncate(self, change: Change, shape: Shape) -> list[Record]:
+        said = f"{change.relation} was emptied (TRUNCATE) at {change.committed_at}"
+        if self.on_truncate == "record":
+            return [_record("truncate", change, dict.fromkeys(shape.columns))]
+        if self.on_truncate == "ignore":
+            telemetry.log.warning(f"{self.name}: {said}; ignored")
+            return []
+        raise SourceError(
+            f"{said}: drop the batch if one waits, and `on_truncate: delete` deletes the rows that it had then, "
+            "`on_truncate: ignore` keeps them"
+        )
 
     def _check_publication(self, session: Session) -> None:
         """Raises SourceError where the relation is in no publication of that name, with what makes one."""
@@ -264,84 +321,6 @@ class Cdc(Source):
         )
 
 
-@dataclass(frozen=True)
-class Slot:
-    """The replication slot of a source, which only what its lake noted before may move on: where somebody else moved
-    it, changes are lost, and nothing in the database tells of them.
-    """
-
-    session: Session
-    name: str
-    source: Cdc
-
-    def stands(self) -> str | None:
-        """How far the slot was confirmed; None where there is none."""
-        held = self._told(sa.cast(sa.column("confirmed_flush_lsn"), sa.Text))
-        return None if held is None else str(held)
-
-    def make(self) -> None:
-        """Make the slot unless it stands, and note from where it holds what changes."""
-        if self.stands() is None:
-            _one(self.session, sa.func.pg_create_logical_replication_slot(self.name, "pgoutput"))
-            telemetry.event(f"made the replication slot {self.name} on {self.source.connected.where}")
-        self._note(self.stands() or BEGINNING)
-
-    def check(self, cursor: dict[str, Any]) -> None:
-        """Raises SourceError where the slot is gone, or was moved beyond all that this lake confirmed."""
-        stands, noted = self.stands(), self._noted()
-        where = f"the replication slot {self.name} of {self.source.connected.where}"
-        anew = "give the source another name (and slot) to read the relation anew"
-        if stands is None:
-            raise SourceError(f"{where} is gone: changes since {cursor['lsn']} are lost; {anew}")
-        if noted is None and "slot" not in cursor:  # a lake of before this was noted
-            self._note(stands)
-        elif _number(stands) > (own := max(_number(cursor["lsn"]), noted or 0)):
-            raise SourceError(
-                f"{where} stands at {stands}, and this lake confirmed no more than {_lsn(own)}: another lake, or this "
-                f"one before it was restored, took the changes between; {anew}"
-            )
-
-    def move(self, upto: str | None) -> None:
-        """Confirm what the slot gave up to a place, where it does not stand there. A look leaves it where it is."""
-        stands = self.stands()
-        if stands and upto and not self.source._looks and _number(upto) > _number(stands):
-            self._note(upto)
-            _one(self.session, sa.func.pg_replication_slot_advance(self.name, upto))
-
-    def warn_of_what_piles_up(self) -> None:
-        behind = self._told(sa.func.pg_wal_lsn_diff(sa.func.pg_current_wal_lsn(), sa.column("restart_lsn")))
-        if behind is not None and behind > PILED_UP:
-            telemetry.log.warning(
-                f"{self.source.name}: {self.source.connected.where} keeps {int(behind) >> 20:,} MiB of its log for "
-                f"slot {self.name}"
-            )
-
-    def _told(self, wanted: sa.ColumnElement[Any]) -> Any:
-        slots = sa.select(wanted).select_from(sa.table("pg_replication_slots"))
-        found = self.session.answer(slots.where(sa.column("slot_name") == self.name))
-        return found[0][0] if found else None
-
-    @property
-    def _notes(self) -> str:
-        return f"{CONFIRMED}/{self.source.name}/{self.name}"
-
-    def _noted(self) -> int | None:
-        lake = self.source._lake
-        return (
-            max((int(path.rpartition("/")[2], 16) for path in lake.objects(self._notes)), default=None)
-            if lake
-            else None
-        )
-
-    def _note(self, lsn: str) -> None:
-        """Before the slot moves: a crash between leaves a note that is ahead of it."""
-        lake = self.source._lake
-        if lake and not self.source._looks:
-            path = f"{self._notes}/{_number(lsn):016X}"
-            lake.put(path, b"")
-            lake.delete([older for older in lake.objects(self._notes) if older < path])
-
-
 def _landed(known: Sequence[Batch]) -> dict[str, Any] | None:
     """Where the newest batch that does not wait ended; None where one waits."""
     for batch in reversed(known):
@@ -352,42 +331,18 @@ def _landed(known: Sequence[Batch]) -> dict[str, Any] | None:
     return None
 
 
-def _one(session: Session, expression: Any) -> str:
-    return str(session.answer(sa.select(sa.cast(expression, sa.Text)))[0][0])
-
-
-def _number(lsn: str) -> int:
-    """A place in the log as a number: two halves in hexadecimal."""
-    high, _, low = lsn.partition("/")
-    return (int(high, 16) << 32) + int(low, 16)
-
-
-def _lsn(number: int) -> str:
-    return f"{number >> 32:X}/{number & 0xFFFFFFFF:X}"
-
-
-def _record(kind: str, change: Change, values: Values) -> dict[str, str | None]:
-    old, new = change.old, change.new
-    changed = None
-    if old is not None and new is not None and change.is_old_whole:
-        changed = [name for name, value in new.items() if old.get(name) != value]
-    about = {
-        "kind": kind,
-        "at": change.committed_at.isoformat(),
-        "lsn": _lsn(change.lsn),
-        "transaction": str(change.transaction),
-        "changed": _json(changed),
-        "old": _json(old),
-        "new": _json(new),
-        "unsent": _json(list(change.unsent) or None) if kind != "delete" else None,
-    }
-    return {**values, **{f"change.{name}": value for name, value in about.items()}}
-
-
-def _json(value: Any) -> str | None:
-    return None if value is None else json.dumps(value, ensure_ascii=False)
-
-
-def _frame_of(rows: list[dict[str, str | None]], first: int) -> Records:
-    names = dict.fromkeys(name for row in rows for name in row)
-    return of_frame(pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row"), first)
+def _record(kind: Kind, change: Change, values: Values, part: str = "") -> Record:
+    return record(
+        kind,
+        values,
+        {
+            "id": f"{lsn_of(change.lsn)}-{change.number}{part}",
+            "at": change.committed_at.isoformat(),
+            "lsn": lsn_of(change.lsn),
+            "transaction": str(change.transaction),
+        },
+        old=change.old,
+        new=change.new,
+        is_old_whole=change.is_old_whole,
+        unsent=change.unsent if kind != "delete" else (),
+    )

@@ -18,12 +18,13 @@ from customer360.platform.sources.copies import copies
 from customer360.platform.sources.formats.reader import Reader
 from customer360.platform.sources.formats.records import Records, together
 from customer360.platform.sources.landing import LISTING, Landing, entry_input, natural
+from customer360.platform.sources.protocols.changes.debezium import Enveloped
 
 REPLACED = "replaced before it was read"
 DELIMITERS = ",;\t|"
 
 
-class Files(Reader, Source):
+class Files(Reader, Enveloped, Source):
     """Files of one format; every new file is an input of its own, its path the name. Files keep no cursor.
 
     The keys of `Reader` say what the content of the files does not.
@@ -32,6 +33,10 @@ class Files(Reader, Source):
     stand_alone: ClassVar[bool] = True
     kind: Literal["files"] = "files"
     path: str  # glob below the landing root; * also crosses folders, **/ is any number of them
+
+    @property
+    def is_in_order(self) -> bool:
+        return bool(self.envelope)
 
     def discover(self, landing: Landing, known: Sequence[Batch]) -> Discovery:
         """Files of a new name, and those whose content is not that of their last delivery.
@@ -69,7 +74,8 @@ class Files(Reader, Source):
         return together(self.pieces(landing, piece))
 
     def pieces(self, landing: Landing, piece: Input) -> Iterator[Records]:
-        return formats.pieces(landing.stream(piece.name), self.options, piece.name)
+        for records in formats.pieces(landing.stream(piece.name), self.options, piece.name):
+            yield self.opened(records)
 
     def state(self, landing: Landing, piece: Input) -> dict[str, Any]:
         """Size in bytes, time of change and SHA-256 of the file.
@@ -91,7 +97,7 @@ class Files(Reader, Source):
     def reread(self, raw: bytes, columns: list[str]) -> Records:
         """A line of a delimited file is read below the columns of the file that it came from."""
         if self.format not in ("csv", "tsv", "auto") or raw.lstrip()[:1] == b"{":
-            return formats.read(raw, "json")
+            return self.opened(formats.read(raw, "json"))
         delimiter = {"tsv": "\t"}.get(self.format, self.delimiter)
         if delimiter == "auto":
             delimiter = max(DELIMITERS, key=lambda sign: raw.decode("utf-8", "replace").count(sign) == len(columns) - 1)

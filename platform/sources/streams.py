@@ -18,6 +18,7 @@ from customer360.platform.ledger import Batch, Input, last_cursor
 from customer360.platform.sources.base import Discovery, Source
 from customer360.platform.sources.formats.records import POSITION, Records, aside, no_records, together
 from customer360.platform.sources.landing import Landing
+from customer360.platform.sources.protocols.changes.debezium import Enveloped
 from customer360.platform.sources.protocols.kafka import client as broker
 from customer360.platform.sources.protocols.kafka.values import Registry, records_of
 
@@ -30,7 +31,7 @@ MESSAGE = "message"  # names of the columns that say where a message comes from 
 Range = tuple[int, int, int]  # partition, offset, offset after it
 
 
-class Streams(Source):
+class Streams(Enveloped, Source):
     """Messages of a topic. With ``metadata`` each record also has ``message.key``, ``message.timestamp``,
     ``message.partition``, ``message.offset``, ``message.headers`` and ``message.tombstone``.
     """
@@ -51,6 +52,10 @@ class Streams(Source):
         found = super().connected
         assert isinstance(found, Kafka)
         return found
+
+    @property
+    def is_in_order(self) -> bool:
+        return bool(self.envelope)
 
     def discover(self, landing: Landing, known: Sequence[Batch]) -> Discovery:
         """Messages of all partitions since the last batch.
@@ -113,7 +118,10 @@ class Streams(Source):
 
     def _records(self, messages: list[Any], shift: int, registry: Registry) -> Records:
         places = [message.offset() + shift for message in messages]
-        found = records_of([m.value() for m in messages], places, registry, tombstones=self.metadata)
+        tombstones = self.metadata or bool(self.envelope)
+        found = records_of([m.value() for m in messages], places, registry, tombstones=tombstones)
+        gone = {at: _text(m.key()) for at, m in zip(places, messages, strict=True) if m.value() is None}
+        found = self.opened(found, gone)
         if not self.metadata:
             return found
         about = pl.DataFrame(
@@ -144,7 +152,7 @@ class Streams(Source):
                 broker.commit(client, self.connected, self.topic, {int(p): o for p, o in batch.cursor.items()})
 
     def reader_options(self) -> dict[str, Any]:
-        return {"metadata": self.metadata}
+        return {"metadata": self.metadata, "envelope": self.envelope, "types": self.types}
 
 
 def _pieces(came: Iterable[list[Any]]) -> Iterator[list[Any]]:

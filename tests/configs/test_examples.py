@@ -33,7 +33,7 @@ def test_an_example_is_short_and_sound(file: Path) -> None:
 
 def test_each_kind_that_reads_from_a_server_has_one() -> None:
     kinds = {source.kind for file in EXAMPLES for source in load(file, {}).sources.values()}
-    assert kinds == {"apis", "streams", "database", "cdc", "webhooks", "collector"}
+    assert kinds == {"apis", "streams", "database", "cdc", "webhooks", "binlog", "mongodb", "servicebus", "collector"}
 
 
 def landed(example: str, root: Path, url: str) -> dict[str, pl.DataFrame]:

@@ -102,7 +102,15 @@ def build_retailer(root: Path, write_raw: Callable[..., dict[str, str]], custome
     faults = write_raw(root / "sample", customers, days)
     rates = root / "sample" / "landing" / "rates.csv"  # the sample sells in one currency
     rates.write_text("RATE_DATE,FROM_CURRENCY,TO_CURRENCY,RATE\n2024-03-01,EUR,USD,1.25\n2024-03-04,EUR,USD,1.2\n")
-    source = {"rates": {"table": "bronze.exchange_rates", "system": "BANK", "path": rates.name, "format": "csv"}}
+    source: dict[str, Any] = {
+        "rates": {"table": "bronze.exchange_rates", "system": "BANK", "path": rates.name, "format": "csv"},
+        "changes": {"table": "bronze.customer_changes", "system": "CRM", "path": "changes.csv", "format": "csv"},
+    }
+    changes = [
+        f"0/{n:X}-1,c{n % 50},UPDATE,2024-03-01T10:00:00Z" for n in range(200)
+    ]  # no feed of the sample's is a log
+    head = "CHANGE_ID,CUSTOMER_ID,CHANGE_TYPE,CDC_TIMESTAMP"
+    (rates.parent / "changes.csv").write_text("\n".join([head, *changes, ""]))
     place = {"LANDING": root / "sample" / "landing", "LAKE__ROOT": root / "lake", "STATE": root / "state",
              "EXECUTION__EXECUTOR": "local", "SOURCES": json.dumps(source)}  # fmt: skip
     settings = configuration.load(None, {f"CUSTOMER360__{key}": str(value) for key, value in place.items()})

@@ -18,6 +18,7 @@ from customer360.platform.sources.formats.text import Text
 
 LINES_LOOKED_AT = 40
 DEEPEST = 4  # objects that are looked into for the list of records
+MESSAGES = ({"schema", "payload"}, {"op", "source"})  # keys of what Kafka Connect and Debezium write
 META = ("request", "trace", "page", "correlation", "session", "query", "job")  # ids of an answer, not of a record
 
 
@@ -151,6 +152,8 @@ def _lists(value: dict[str, Any], deepest: int) -> list[str]:
 
 
 def _is_record(value: dict[str, Any]) -> bool:
-    """Whether an object that holds lists is a record itself: it has an identifier."""
+    """Whether an object that holds lists is a record itself: it has an identifier, or is a message of a log."""
+    if any(names <= value.keys() for names in MESSAGES):
+        return True
     names = [key.lower() for key, held in value.items() if isinstance(held, (str, int)) and held not in ("", None)]
     return any((name == "id" or name.endswith("id")) and not name.startswith(META) for name in names)

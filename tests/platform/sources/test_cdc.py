@@ -11,18 +11,21 @@ from typing import Any
 import polars as pl
 import pytest
 
-from customer360.platform import ledger, telemetry
+from customer360.platform import ledger, tables, telemetry
 from customer360.platform.connections.databases import Rows
 from customer360.platform.errors import SourceError
 from customer360.platform.lake import Lake
-from customer360.platform.run import RunRequest
+from customer360.platform.run import RunRequest, snapshots
 from customer360.platform.run.executor import LocalExecutor
 from customer360.platform.run.ingest import SourceRun, ingest
 from customer360.platform.run.preview import preview
+from customer360.platform.run.records import current_records
 from customer360.platform.run.rereading import drop, reland
 from customer360.platform.settings import ExecutionSettings, RetrySettings, Settings
 from customer360.platform.sources import cdc
 from customer360.platform.sources.base import configured
+from customer360.platform.sources.landing import landing_of
+from customer360.platform.sources.protocols.changes import slots
 from customer360.platform.tables import Float, String, Table
 
 TABLE = "bronze.t_people"
@@ -148,7 +151,7 @@ def test_a_batch_whose_read_failed_lands_later_and_once(shop: Shop, monkeypatch:
     shop.land()
     shop.execute("INSERT INTO people VALUES (3, 'Cy', 1)")
     with monkeypatch.context() as fails:
-        fails.setattr(cdc, "_frame_of", lambda *_: (_ for _ in ()).throw(ConnectionError("gone")))
+        fails.setattr(cdc, "frame_of", lambda *_: (_ for _ in ()).throw(ConnectionError("gone")))
         assert "gone" in (shop.land().failure or "")
     shop.execute("INSERT INTO people VALUES (4, 'Di', 1)")
     while shop.land().nodes[0].state != "current":
@@ -174,12 +177,12 @@ def test_the_database_may_forget_what_landed(shop: Shop) -> None:
     followed = configured(shop.settings(), "people")
     assert isinstance(followed, cdc.Cdc)
     with followed.connected.session() as session:
-        before = cdc.Slot(session, followed.slot, followed).stands()
+        before = slots.Slot(session, followed.slot, followed).stands()
     shop.execute("INSERT INTO other SELECT generate_series(1001, 2000)")
     shop.land()
     with followed.connected.session() as session:
-        now = cdc.Slot(session, followed.slot, followed).stands()
-    assert cdc._number(now or "") > cdc._number(before or "")
+        now = slots.Slot(session, followed.slot, followed).stands()
+    assert slots.number(now or "") > slots.number(before or "")
 
 
 def test_large_values_that_were_not_sent_are_those_of_the_row(shop: Shop) -> None:
@@ -224,7 +227,7 @@ def test_a_slot_that_is_gone_and_a_publication_that_never_was_are_said(shop: Sho
 def unread() -> Iterator[None]:
     """The log of the database cannot be read."""
     with pytest.MonkeyPatch.context() as fails:
-        fails.setattr(cdc, "_frame_of", lambda *_: (_ for _ in ()).throw(ConnectionError("gone")))
+        fails.setattr(cdc, "frame_of", lambda *_: (_ for _ in ()).throw(ConnectionError("gone")))
         yield
 
 
@@ -236,7 +239,7 @@ def waits_with(shop: Shop, person: int) -> None:
         assert "gone" in (shop.land().failure or "")
 
 
-def slots(shop: Shop) -> list[str]:
+def made_slots(shop: Shop) -> list[str]:
     followed = configured(shop.settings(), "people")
     assert isinstance(followed, cdc.Cdc)
     with followed.connected.session() as session:
@@ -317,7 +320,7 @@ def test_a_lake_of_before_slots_were_noted_goes_on(shop: Shop) -> None:
     path = shop.lake.objects("_batches/people")[0]
     manifest = (shop.lake.get(path) or b"").replace(f', "slot": "s_{shop.database}"'.encode(), b"")
     shop.lake.put(path, manifest)
-    shop.lake.delete(shop.lake.objects(cdc.CONFIRMED))
+    shop.lake.delete(shop.lake.objects(slots.CONFIRMED))
     shop.execute("INSERT INTO people VALUES (3, 'Cy', 1)")
     assert shop.land().failure is None
     assert [row[1] for row in shop.told(1)] == ["3"]
@@ -342,12 +345,12 @@ def test_a_slot_is_of_one_source_of_one_lake(shop: Shop) -> None:
 def test_a_rehearsal_makes_and_moves_no_slot(empty_graph: None, shop: Shop) -> None:
     request = RunRequest()
     found = preview(shop.settings(), request, rules={})
-    assert (found.sources[0].rehearsed.landed, slots(shop)) == (2, [])
+    assert (found.sources[0].rehearsed.landed, made_slots(shop)) == (2, [])
     shop.land()
     shop.execute("INSERT INTO other VALUES (1)")
-    before = shop.lake.objects(cdc.CONFIRMED)
+    before = shop.lake.objects(slots.CONFIRMED)
     preview(shop.settings(), request, rules={})
-    assert before and shop.lake.objects(cdc.CONFIRMED) == before
+    assert before and shop.lake.objects(slots.CONFIRMED) == before
 
 
 def test_a_relation_in_capitals_is_found_by_its_name(shop: Shop) -> None:
@@ -387,7 +390,7 @@ def test_a_relation_without_a_key_is_said_unless_all_is_told(shop: Shop) -> None
 def test_what_piles_up_is_said_while_a_batch_waits(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     waits_with(shop, 3)
-    monkeypatch.setattr(cdc, "PILED_UP", 0)
+    monkeypatch.setattr(slots, "PILED_UP", 0)
     monkeypatch.setattr(telemetry.log, "warning", lambda text, *_: said.append(text))
     with unread():
         shop.land()
@@ -414,3 +417,121 @@ def test_a_batch_is_dropped_to_be_read_again_only_where_the_source_goes_back(
         drop(shop.lake, shop.settings(), "people", 2)
     assert drop(shop.lake, shop.settings(), "people", 3) == 1
     assert drop(shop.lake, shop.settings(), "people", 2) == 1
+
+
+def standing(shop: Shop, **keys: Any) -> list[tuple[Any, ...]]:
+    """What stands of the people after all changes."""
+    found = snapshots.of_table(shop.lake, shop.settings(**keys), TABLE)
+    rows = current_records(tables.by_name(TABLE), shop.rows(), set(), snapshots=found).rows
+    return rows.select("ID", "NAME").sort("ID").rows()
+
+
+def drained(shop: Shop, **keys: Any) -> int:
+    """Lands all that waits; the number of batches."""
+    for count in range(20):
+        done = shop.land(**keys)
+        assert done.failure is None
+        if done.nodes[0].state == "current":
+            return count
+    raise AssertionError("it never ends")
+
+
+def test_a_relation_that_was_emptied_has_what_came_since(shop: Shop) -> None:
+    keys = {"on_truncate": "delete"}
+    drained(shop, **keys)
+    shop.execute(
+        "INSERT INTO people VALUES (3, 'Cy', 1)", "TRUNCATE people", "INSERT INTO people VALUES (4, 'Di', 1)",
+        "BEGIN", "INSERT INTO people VALUES (5, 'Ed', 1)", "TRUNCATE people", "INSERT INTO people VALUES (6, 'Flo', 1)",
+        "COMMIT",
+        "INSERT INTO people VALUES (2, 'Bo', 7)",
+    )  # fmt: skip
+    assert drained(shop, **keys) == 3
+    assert standing(shop, **keys) == [("2", "Bo"), ("6", "Flo")]
+    shop.execute("DELETE FROM people WHERE id = 2", "TRUNCATE people")
+    drained(shop, **keys)
+    assert standing(shop, **keys) == []
+
+
+def test_an_emptied_relation_may_be_a_record(shop: Shop) -> None:
+    keys = {"on_truncate": "record"}
+    drained(shop, **keys)
+    shop.execute("TRUNCATE people")
+    drained(shop, **keys)
+    assert shop.told(1) == [("truncate", None, None, False)]
+
+
+def test_rows_count_in_the_order_of_their_commits_whatever_their_version(shop: Shop) -> None:
+    class Versioned(Table, table="bronze.t_versioned", key=("ID",), version="SPENT"):
+        """One row per version of a person."""
+
+        ID = String(nullable=True)
+        NAME = String(nullable=True)
+        SPENT = Float(nullable=True)
+
+    keys = {"table": "bronze.t_versioned", "mapping": {"ID": "id", "NAME": "name", "SPENT": "spent"}}
+    drained(shop, **keys)
+    shop.execute("UPDATE people SET name = 'Zoe', spent = 0 WHERE id = 1")  # an older version, committed later
+    drained(shop, **keys)
+    rows = shop.lake.scan("bronze.t_versioned").collect()
+    found = current_records(Versioned, rows, set()).rows
+    assert found.sort("ID").select("ID", "NAME").rows() == [("1", "Zoe"), ("2", "Bo")]
+
+
+def test_each_change_has_an_id_that_stays(shop: Shop) -> None:
+    mapping = {"ID": "id", "NAME": "name", "SPENT": "spent", "KIND": '"change.kind"', "CHANGED": '"change.id"'}
+    drained(shop, mapping=mapping)
+    shop.execute("BEGIN", "INSERT INTO people VALUES (3, 'Cy', 1), (4, 'Di', 1)",
+                 "UPDATE people SET id = 5 WHERE id = 4", "COMMIT")  # fmt: skip
+    source = configured(shop.settings(mapping=mapping), "people")
+    landing, known = landing_of(shop.settings()), ledger.batches(shop.lake, "people")
+    (piece,) = source.discover(landing, known).inputs
+    once, again = (source.read(landing, piece).frame["change.id"].to_list() for _ in range(2))
+    assert once == again
+    assert len(set(once)) == len(once) == 4
+    assert all(len(each) <= 30 for each in once)
+
+
+def test_a_slot_that_fell_too_far_behind_is_said_and_read_anew(shop: Shop) -> None:
+    drained(shop)
+    shop.execute("DELETE FROM people WHERE id = 1", "INSERT INTO people VALUES (3, 'Cy', 1)")
+    slot = f"s_{shop.database}"
+    shop.execute(f"SELECT pg_replication_slot_advance('{slot}', pg_current_wal_lsn())")  # its changes are nobody's
+    assert "`on_lost: snapshot` reads the relation anew" in (shop.land().failure or "")
+    shop.execute(f"SELECT pg_drop_replication_slot('{slot}')")
+    assert "is gone: changes since" in (shop.land().failure or "")
+    drained(shop, on_lost="snapshot")
+    assert standing(shop) == [("2", "Bo"), ("3", "Cy")]  # who was deleted in between is gone
+    shop.execute("UPDATE people SET name = 'Cyd' WHERE id = 3")
+    drained(shop)
+    assert standing(shop) == [("2", "Bo"), ("3", "Cyd")]
+
+
+@pytest.mark.slow
+def test_a_slot_that_the_database_gave_up_is_said_and_read_anew(shop: Shop) -> None:
+    drained(shop)
+    shop.server.execute("postgres", "ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'", "SELECT pg_reload_conf()")
+    try:
+        for number in range(8):
+            shop.execute(f"INSERT INTO other SELECT generate_series({number}00000, {number}00000 + 20000)",
+                         "SELECT pg_switch_wal()", "CHECKPOINT")  # fmt: skip
+        failure = shop.land().failure or ""
+        assert "is invalid: it fell further behind than max_slot_wal_keep_size (1MB) allows" in failure
+        assert "`on_lost: snapshot`" in failure
+    finally:
+        shop.server.execute("postgres", "ALTER SYSTEM RESET max_slot_wal_keep_size", "SELECT pg_reload_conf()")
+    shop.execute("DELETE FROM people WHERE id = 1")
+    drained(shop, on_lost="snapshot")
+    assert standing(shop) == [("2", "Bo")]
+    shop.execute("INSERT INTO people VALUES (9, 'Ida', 1)")
+    drained(shop)
+    assert standing(shop) == [("2", "Bo"), ("9", "Ida")]
+
+
+def test_how_far_a_source_is_behind_is_told(shop: Shop) -> None:
+    drained(shop)
+    source = configured(shop.settings(), "people")
+    shop.execute("INSERT INTO people SELECT n, 'x', 1 FROM generate_series(100, 2000) n")
+    lag = source.behind(ledger.batches(shop.lake, "people"))
+    assert lag is not None and lag.unit == "bytes" and lag.amount > 10_000
+    drained(shop)
+    assert (source.behind(ledger.batches(shop.lake, "people")) or lag).amount < lag.amount

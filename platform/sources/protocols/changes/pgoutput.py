@@ -13,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from customer360.platform.errors import SourceError
+from customer360.platform.sources.protocols.changes.records import Values
 
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-Values = dict[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Change:
     old: Values | None = None
     is_old_whole: bool = False  # a null in ``old`` is a null, not a column that was not sent
     unsent: tuple[str, ...] = ()
+    number: int = 0  # within its transaction, changes of all relations counted
 
 
 @dataclass
@@ -51,6 +52,7 @@ class Decoder:
     lsn: int = 0
     committed_at: datetime = EPOCH
     transaction: int = 0
+    number: int = 0
 
     def changes(self, message: bytes) -> Iterator[Change]:
         """What one message says.
@@ -62,6 +64,7 @@ class Decoder:
         match kind:
             case b"B":
                 self.lsn, self.committed_at, self.transaction = at.uint64(), at.moment(), at.uint32()
+                self.number = 0
             case b"R":
                 number, schema, name = at.uint32(), at.text(), at.text()
                 at.byte()
@@ -106,9 +109,9 @@ class Decoder:
         is_old_whole: bool = False,
     ) -> Change:
         unsent = () if new is None else tuple(name for name in relation.columns if name not in new)
-        return Change(
-            kind, relation.name, self.lsn, self.committed_at, self.transaction, new, old, is_old_whole, unsent
-        )
+        self.number += 1
+        about = (relation.name, self.lsn, self.committed_at, self.transaction)
+        return Change(kind, *about, new, old, is_old_whole, unsent, self.number)
 
 
 @dataclass
