@@ -90,8 +90,8 @@ class Wanted(BaseModel):
     filter: Condition | None = Field(None, description="A condition on products", examples=['category == "Toys"'])
     boost: list[Boost] = Field(default=[], max_length=10)
     diversity: float | None = Field(None, ge=0, lt=1, description="What each further product of a category loses")
-    context: Moment = Moment()
-    attributes: Attributes = Attributes()
+    context: Moment = Field(default_factory=Moment)
+    attributes: Attributes = Field(default_factory=Attributes)
     arm: Annotated[str, Field(max_length=100)] | None = Field(
         None, description="Of the caller's experiment; noted with the decision"
     )

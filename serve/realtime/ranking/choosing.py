@@ -206,7 +206,7 @@ def _found(
     if seeds := list(dict.fromkeys(seeds))[:SEEDS]:
         lists["together"] = _together(view, seeds)
     for name, key in _groups(asked, person).items():
-        if weights.get(name, 0):  # type: ignore[call-overload]
+        if weights.get(name, 0):
             lists[name] = Listed(_popular_of(view, key, "popular_by"))
     lists["popular"] = Listed(_popular_of(view, POPULAR_KEY, "popular"))
     lists["new"] = Listed(_popular_of(view, "all", "launched"))
@@ -222,7 +222,7 @@ def _found(
     lists["pinned"] = _pinned(shelf.catalogue, asked, rules, allowed)
     lists = {
         name: _within(listed, asked.given) for name, listed in lists.items() if weights.get(name, name == "pinned")
-    }  # type: ignore[call-overload]
+    }
     return Found(lists, interests, frozenset(mine), model, late)
 
 

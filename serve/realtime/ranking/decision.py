@@ -122,7 +122,7 @@ def as_listed(
     out = np.array([i for i, product in enumerate(products) if product not in shown], dtype=np.int64)
     drops = {"not offered": out} if len(out) else {}
     slate = Slate(tuple(products), (None,) * len(products), {source: everything}, {}, {}, drops)
-    plain = Ranking(weights={source: 1.0}, interest=0, activity=0, diversity=0)  # type: ignore[dict-item]
+    plain = Ranking(weights={source: 1.0}, interest=0, activity=0, diversity=0)
     return decided(asked, slate, plain, origin, reason, None)
 
 

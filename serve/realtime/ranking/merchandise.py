@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 from functools import lru_cache
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import polars as pl
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from customer360.platform.conditions import ExpressionError, condition
 from customer360.platform.settings import Frozen
@@ -16,9 +16,7 @@ from customer360.platform.tables import Column, Date, Float, Integer, String
 from customer360.serve.realtime.ranking.asking import Asked, Placement
 
 Action = Literal["pin", "boost", "bury", "hide", "least_age", "regions"]
-Source = Literal[
-    "model", "nearest", "together", "session", "own", "segment", "store", "hour", "popular", "new", "given"
-]
+SOURCES = ("model", "nearest", "together", "session", "own", "segment", "store", "hour", "popular", "new", "given")
 
 # What a condition on products may name, and one on the moment.
 PRODUCT: dict[str, Column] = {
@@ -62,8 +60,11 @@ class Rule(Frozen):
     @model_validator(mode="after")
     def _checked(self) -> Self:
         for said, columns in ((self.where, PRODUCT), (self.when, MOMENT)):
-            if said:
-                condition(said, columns, date.min)
+            try:
+                if said:
+                    condition(said, columns, date.min)
+            except ExpressionError as fault:
+                raise ValueError(str(fault)) from None
         if self.do == "regions" and not self.regions:
             raise ValueError("regions: name the regions where these products may be shown")
         if self.since and self.until and self.since > self.until:
@@ -111,7 +112,7 @@ class Ranking(Frozen):
     """How much each source counts (`weights`: of the first of its list; 0: it is not asked), what a candidate gains by
     what it is, and how far the list is mixed."""
 
-    weights: dict[Source, float] = {
+    weights: dict[str, Annotated[float, Field(ge=0)]] = {
         "model": 1.0, "nearest": 1.0, "together": 0.8, "session": 0.3, "own": 0.3, "segment": 0.25, "store": 0.25,
         "hour": 0.15, "popular": 0.1, "new": 0.15, "given": 1.0,
     }  # fmt: skip
@@ -121,6 +122,13 @@ class Ranking(Frozen):
     freshness: float = Field(default=0.0, ge=0)  # times a share that halves every 30 days after the launch
     diversity: float = Field(default=0.2, ge=0, lt=1)  # what each further product of a category loses
     most_per_category: int | None = Field(default=None, ge=1)  # of one category among those that are shown at once
+
+    @field_validator("weights")
+    @classmethod
+    def _are_sources(cls, weights: dict[str, float]) -> dict[str, float]:
+        if unknown := sorted(set(weights) - set(SOURCES)):
+            raise ValueError(f"no sources are called {', '.join(unknown)}; there are {', '.join(SOURCES)}")
+        return weights
 
 
 class MerchandisingRules(Frozen):

@@ -22,7 +22,7 @@ def parts(slate: Slate, ranking: Ranking) -> dict[str, Values]:
     for name, listed in slate.sources.items():
         added = np.zeros(count)
         rank = np.arange(1, len(listed) + 1)
-        np.maximum.at(added, listed, ranking.weights.get(name, 0.0) * (DAMPING + 1) / (DAMPING + rank))  # type: ignore[call-overload]
+        np.maximum.at(added, listed, ranking.weights.get(name, 0.0) * (DAMPING + 1) / (DAMPING + rank))
         found[name] = added
     gains = {"interest": ranking.interest, "activity": ranking.activity, "margin": ranking.margin,
              "fresh": ranking.freshness}  # fmt: skip
