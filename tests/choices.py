@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,7 @@ def _product(draw: random.Random) -> Document:
     }  # fmt: skip
 
 
+@cache
 def rules() -> MerchandisingRules:
     return MerchandisingRules.model_validate({"rules": RULES})
 

@@ -127,7 +127,7 @@ def page(
     candidates = [] if because else made.order[offset : offset + k]
     documents = view.mget("product", [made.slate.products[c] for c in candidates])
     pairs = zip(enumerate(candidates, start=offset + 1), documents, strict=True)
-    items = [shown(view, made, [c], position)[0] for (position, c), document in pairs if is_offered(document)]
+    items = [shown(request, view, made, [c], position)[0] for (position, c), document in pairs if is_offered(document)]
     last = offset + k >= len(made.order) or because is not None
     return view.answer(
         PageAnswer,

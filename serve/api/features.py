@@ -107,7 +107,7 @@ def _parted(name: str, key: str) -> tuple[str, str]:
     if not feature or view not in allowed:
         said = " or ".join(f"{v}:FEATURE" for v in sorted(allowed))
         raise HTTPException(422, f"features: {name!r} is none of {key}; write {said}")
-    known = {PEOPLE: Customer360.columns(), PRODUCTS: dict.fromkeys(PRODUCT_FEATURES)}.get(view)
+    known = {PEOPLE: _columns(), PRODUCTS: PRODUCT_FEATURES}.get(view)
     if known is not None and feature not in known:
         near = difflib.get_close_matches(feature, known, n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
@@ -127,6 +127,11 @@ def _current(view: ServedView, person_id: str) -> str | None:
         return current_id(view, person_id)
     except HTTPException:
         return None
+
+
+@cache
+def _columns() -> tuple[str, ...]:
+    return tuple(Customer360.columns())
 
 
 @cache

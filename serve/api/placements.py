@@ -223,27 +223,30 @@ def _noted(request: Request, view: ServedView, decision: Decision, k: int, becau
         degraded=decision.degraded,
         arm=asked.arm,
         total=len(decision.order),
-        items=shown(view, decision, decision.order[:k], 1),
+        items=shown(request, view, decision, decision.order[:k], 1),
     )
 
 
-def shown(view: ServedView, decision: Decision, candidates: list[int], first: int) -> list[ChosenProduct]:
+def shown(
+    request: Request, view: ServedView, decision: Decision, candidates: list[int], first: int
+) -> list[ChosenProduct]:
     """Some candidates of a decision as an answer shows them, numbered from ``first``."""
     products = [decision.slate.products[c] for c in candidates]
     reasons = [decision.why(c) for c in candidates]
     seeds = [seed for _, seed in reasons if seed is not None]
-    documents = view.mget("product", [*products, *seeds])
-    names = {seed: (d or {}).get("name") or seed for seed, d in zip(seeds, documents[len(products) :], strict=True)}
+    chooser: Chooser = request.app.state.chooser
+    facts = chooser.facts(view, [*products, *seeds])
+    names = {seed: known.get("name") or seed for seed, known in zip(seeds, facts[len(products) :], strict=True)}
     return [
         ChosenProduct(
             position=position,
             product_id=product,
-            **{name: (document or {}).get(name) for name in policy.CATALOGUE},
+            **{name: known.get(name) for name in policy.CATALOGUE},
             score=float(decision.score[candidate]),
             source=source,
             why=SENTENCES[source].format(seed=names.get(seed or "")),
         )
-        for position, (candidate, product, document, (source, seed)) in enumerate(
-            zip(candidates, products, documents, reasons, strict=False), start=first
+        for position, (candidate, product, known, (source, seed)) in enumerate(
+            zip(candidates, products, facts, reasons, strict=False), start=first
         )
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal
 
@@ -51,7 +51,8 @@ class Asked:
     arm: str | None = None
 
     def record(self) -> dict[str, Any]:
-        return asdict(self) | {"on": self.on.isoformat()}
+        session, context = vars(self.session), vars(self.context)
+        return vars(self) | {"on": self.on.isoformat(), "context": context, "session": session}
 
     @staticmethod
     def of_record(kept: dict[str, Any]) -> Asked:

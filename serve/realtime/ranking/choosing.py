@@ -9,16 +9,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 
 from customer360.platform import telemetry
 from customer360.platform.errors import LakeError
 from customer360.platform.online import View
+from customer360.serve.publication.demand import ALL as LAUNCHED_KEY
 from customer360.serve.publication.documents import POPULAR_KEY
 from customer360.serve.publication.vectors import VectorStore
 from customer360.serve.realtime.ranking import filter as filtering
@@ -26,6 +26,7 @@ from customer360.serve.realtime.ranking import retrieve
 from customer360.serve.realtime.ranking.asking import Asked
 from customer360.serve.realtime.ranking.catalogue import Catalogue, Flags
 from customer360.serve.realtime.ranking.decision import Decision, Why, decided
+from customer360.serve.realtime.ranking.filter import Stocked
 from customer360.serve.realtime.ranking.merchandise import MerchandisingRules
 from customer360.serve.realtime.ranking.retrieve import PER_SOURCE, PER_SOURCE_READ, Listed, Nearest, Slate
 
@@ -34,17 +35,43 @@ SLOW_SECONDS = 0.25  # after which no further source is asked
 SEEDS = 5  # products of a session or a cart whose companions are looked up
 SESSION = 20  # products of a session that make its vector
 PINNED = 10  # products of one pin
+MOST_LISTS, MOST_STORES = 20_000, 500  # that are kept of a publication
 FALLBACK_ITEMS = 120  # popular products of a degraded answer
 NOT_READY, LATE = "the catalogue is being read", "time"
 
 
 @dataclass(frozen=True)
 class Shelf:
-    """The products of one publication, and their vectors where it has any; what stores have is read when asked for."""
+    """The products of one publication, and their vectors where it has any. What is the same for everybody (lists, the
+    stock of a store) is read when it is asked for first, and kept."""
 
     generation: str
     catalogue: Catalogue
     nearest: Nearest | None
+    _lists: dict[tuple[str, str], Listed] = field(default_factory=dict)
+    _stocked: dict[str, Stocked] = field(default_factory=dict)
+
+    def listed(self, view: View, kind: str, key: str) -> Listed:
+        """Products of a document with items, the best first; none where there is no such document."""
+        kept = self._lists.get((kind, key))
+        if kept is None:
+            stored = view.get(kind, key) or {"items": []}
+            found = list(dict.fromkeys(item["product_id"] for item in stored["items"][:PER_SOURCE_READ]))
+            kept = Listed(found, places=self.catalogue.places(found))
+            if len(self._lists) < MOST_LISTS:
+                self._lists[kind, key] = kept
+        return kept
+
+    def stocked(self, view: View, store_id: str | None) -> Stocked | None:
+        """What a store has; None where none is named, or nothing is known of its stock."""
+        if store_id is None:
+            return None
+        kept = self._stocked.get(store_id)
+        if kept is None and (stored := view.get("stocked", store_id)) is not None:
+            kept = Stocked.of(stored["products"], self.catalogue)
+            if len(self._stocked) < MOST_STORES:
+                self._stocked[store_id] = kept
+        return kept
 
 
 class Shelves:
@@ -112,10 +139,17 @@ class Chooser:
         shelf = self._shelves.of(view)
         if shelf is None:
             return self._popular(view, asked, rules, NOT_READY, person)
-        stocked = _stocked(view, asked)
+        stocked = shelf.stocked(view, asked.context.store_id)
         allowed = filtering.allowed(shelf.catalogue, asked, rules, stocked)
         found = _found(view, shelf, asked, person, allowed, rules, lambda: self._clock() - began > SLOW_SECONDS)
         return _decision(view, shelf, asked, rules, found, allowed, stocked, LATE if found.is_late else None)
+
+    def facts(self, view: View, products: Sequence[str]) -> list[Mapping[str, Any]]:
+        """Name, category, price and currency of products, as far as the publication knows them."""
+        shelf = self._shelves.of(view)
+        if shelf is None:
+            return [document or {} for document in view.mget("product", products)]
+        return [shelf.catalogue.shown[place] for place in shelf.catalogue.places(products)]
 
     def nothing(self, view: View, asked: Asked) -> Decision:
         """The decision to show nothing."""
@@ -126,11 +160,12 @@ class Chooser:
         self, view: View, asked: Asked, rules: MerchandisingRules, degraded: str, person: Mapping[str, Any] | None
     ) -> Decision:
         """What is popular (or what was given), of a catalogue of these products alone."""
-        names = _popular_of(view, POPULAR_KEY, "popular")[:FALLBACK_ITEMS] if asked.given is None else [*asked.given]
+        stored = (view.get("popular", POPULAR_KEY) or {"items": []})["items"][:FALLBACK_ITEMS]
+        names = list(dict.fromkeys(item["product_id"] for item in stored)) if asked.given is None else [*asked.given]
         documents = view.mget("product", names)
         known = [(name, d) for name, d in zip(names, documents, strict=True) if d is not None]
         shelf = Shelf(view.generation.id, Catalogue.of(known, view.generation.as_of), None)
-        stocked = _stocked(view, asked)
+        stocked = shelf.stocked(view, asked.context.store_id)
         allowed = filtering.allowed(shelf.catalogue, asked, rules, stocked)
         mine = frozenset(_bought(view, asked)[0])
         found = Found({"popular" if asked.given is None else "given": Listed(names)}, {}, mine, {})
@@ -144,7 +179,7 @@ def _decision(
     rules: MerchandisingRules,
     found: Found,
     allowed: Flags,
-    stocked: frozenset[str] | None,
+    stocked: Stocked | None,
     degraded: str | None,
 ) -> Decision:
     slate = retrieve.slate(found.lists, shelf.catalogue, asked, found.interests, allowed)
@@ -153,7 +188,7 @@ def _decision(
     origin = {
         "generation": view.generation.id,
         "as_of": view.generation.as_of.isoformat(),
-        "rules": f"{crc32(rules.model_dump_json().encode()):08x}",
+        "rules": rules.digest,
         "vectors": f"{vectors.model} {vectors.version}" if vectors and "nearest" in found.lists else None,
         **found.model,
     }
@@ -195,7 +230,7 @@ def _found(
         interests = _interests(view, asked)
         stored = _model_list(view, asked)
         if stored is not None:
-            lists["model"] = Listed([i["product_id"] for i in stored["items"]])
+            lists["model"] = Listed(list(dict.fromkeys(i["product_id"] for i in stored["items"])))
             model = {name: stored[name] for name in ("model", "version")} | {"scored_as_of": stored["as_of"]}
         lists["session"] = Listed(asked.session.viewed[:PER_SOURCE])
         if asked.mode == "all":
@@ -204,12 +239,12 @@ def _found(
     if asked.is_personal:
         seeds += [*asked.cart, *asked.session.cart, *asked.session.viewed[:1]]
     if seeds := list(dict.fromkeys(seeds))[:SEEDS]:
-        lists["together"] = _together(view, seeds)
+        lists["together"] = retrieve.interleaved({s: shelf.listed(view, "together", s).products for s in seeds})
     for name, key in _groups(asked, person).items():
         if weights.get(name, 0):
-            lists[name] = Listed(_popular_of(view, key, "popular_by"))
-    lists["popular"] = Listed(_popular_of(view, POPULAR_KEY, "popular"))
-    lists["new"] = Listed(_popular_of(view, "all", "launched"))
+            lists[name] = shelf.listed(view, "popular_by", key)
+    lists["popular"] = shelf.listed(view, "popular", POPULAR_KEY)
+    lists["new"] = shelf.listed(view, "launched", LAUNCHED_KEY)
     late = is_late()
     touched = list(dict.fromkeys([*seeds, *asked.session.cart, *asked.session.viewed]))[:SESSION]
     if shelf.nearest and asked.is_personal and weights.get("nearest", 0) and not late and (touched or not model):
@@ -252,12 +287,6 @@ def _only(catalogue: Catalogue, products: Sequence[str]) -> Flags:
     return flags
 
 
-def _stocked(view: View, asked: Asked) -> frozenset[str] | None:
-    """What the store of the context has; None where none is named, or nothing is known of its stock."""
-    stored = view.get("stocked", asked.context.store_id) if asked.context.store_id else None
-    return None if stored is None else frozenset(stored["products"])
-
-
 def _bought(view: View, asked: Asked) -> tuple[list[str], list[float]]:
     """What the person bought, the latest first, and how many days before the day of the data. What somebody did who
     refused is not looked at, not even to leave it out."""
@@ -295,13 +324,3 @@ def _groups(asked: Asked, person: Mapping[str, Any] | None) -> dict[str, str]:
     if context.hour is not None:
         found["hour"] = f"hour/{context.hour:02}"
     return found
-
-
-def _popular_of(view: View, key: str, kind: str) -> list[str]:
-    stored = view.get(kind, key) or {"items": []}
-    return [item["product_id"] for item in stored["items"][:PER_SOURCE_READ]]
-
-
-def _together(view: View, seeds: Sequence[str]) -> Listed:
-    stored = zip(seeds, view.mget("together", seeds), strict=True)
-    return retrieve.interleaved({s: [i["product_id"] for i in d["items"]] for s, d in stored if d is not None})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,23 +16,31 @@ PERSONAL = frozenset({"model", "nearest", "session", "own", "segment"})  # sourc
 HIDES = "rule "  # before the name of the rule that hides
 
 
-def allowed(catalogue: Catalogue, asked: Asked, rules: MerchandisingRules, stocked: Set[str] | None) -> Flags:
+@dataclass(frozen=True)
+class Stocked:
+    """What one store has: products, and the same by place of the catalogue."""
+
+    products: frozenset[str]
+    flags: Flags
+
+    @staticmethod
+    def of(products: Sequence[str], catalogue: Catalogue) -> Stocked:
+        flags = np.zeros(len(catalogue.is_offered), dtype=np.bool_)
+        flags[catalogue.places(products)] = True
+        return Stocked(frozenset(products), flags)
+
+
+def allowed(catalogue: Catalogue, asked: Asked, rules: MerchandisingRules, stocked: Stocked | None) -> Flags:
     """By place of the catalogue: what retrieval may find, since no reason that holds for everybody here keeps it
     out."""
     flags = catalogue.is_offered.copy()
     if stocked is not None:
-        flags &= _in_store(catalogue, stocked)
+        flags &= stocked.flags
     if asked.filter:
         flags &= catalogue.mask(asked.filter, OPEN)
     for action, rule in rules.holding(asked).values():
         if action == "hide":
             flags &= ~meant(catalogue, rule)
-    return flags
-
-
-def _in_store(catalogue: Catalogue, stocked: Set[str]) -> Flags:
-    flags = np.zeros(len(catalogue.is_offered), dtype=np.bool_)
-    flags[catalogue.places(stocked)] = True
     return flags
 
 
@@ -47,7 +55,7 @@ def judged(
     asked: Asked,
     rules: MerchandisingRules,
     bought: Set[str],
-    stocked: Set[str] | None,
+    stocked: Stocked | None,
 ) -> Slate:
     """The slate with every reason to drop a candidate, and what rules and the caller do to the others. ``stocked``:
     what the store of the context has; None: no store, or nothing is known of its stock."""
@@ -55,7 +63,7 @@ def judged(
     in_cart = {*asked.cart, *asked.session.cart}
     reasons: dict[str, Ints] = {"not offered": np.flatnonzero(~catalogue.is_offered[places])}
     if stocked is not None:
-        reasons["not in this store"] = _at(p not in stocked for p in slate.products)
+        reasons["not in this store"] = _at(p not in stocked.products for p in slate.products)
     if asked.mode == "new":
         mine = {*bought, *asked.session.bought}
         reasons["bought"] = _at(p in mine for p in slate.products)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Annotated, Literal, Self
+from zlib import crc32
 
 import polars as pl
 from pydantic import Field, field_validator, model_validator
@@ -77,7 +78,7 @@ class Rule(Frozen):
             return False
         if (self.since and asked.on < self.since) or (self.until and asked.on > self.until):
             return False
-        return not self.when or _is_moment(self.when, _moment(asked), asked.on)
+        return not self.when or _is_moment(self.when, _moment(asked, _named(self.when)), asked.on)
 
     def acts(self, asked: Asked) -> Action | None:
         """What it does to its products now; None: nothing. Limits of age and region hide, unless they are met."""
@@ -90,16 +91,20 @@ class Rule(Frozen):
                 return action
 
 
-def _moment(asked: Asked) -> tuple[str | int | None, ...]:
-    context = asked.context
-    return (asked.placement, context.store_id, context.region, context.device, context.hour, context.age,
-            context.segment)  # fmt: skip
+def _moment(asked: Asked, names: tuple[str, ...]) -> tuple[tuple[str, str | int | None], ...]:
+    return tuple((name, asked.placement if name == "placement" else getattr(asked.context, name)) for name in names)
 
 
-@lru_cache(maxsize=4096)
-def _is_moment(when: str, moment: tuple[str | int | None, ...], on: date) -> bool:
-    types = {name: pl.Int64 if isinstance(column, Integer) else pl.String for name, column in MOMENT.items()}
-    row = pl.DataFrame([moment], schema=types, orient="row")
+@lru_cache(maxsize=1024)
+def _named(when: str) -> tuple[str, ...]:
+    """What of a moment a condition looks at."""
+    return tuple(sorted(set(condition(when, MOMENT, date.min).meta.root_names())))
+
+
+@lru_cache(maxsize=8192)
+def _is_moment(when: str, moment: tuple[tuple[str, str | int | None], ...], on: date) -> bool:
+    types = {name: pl.Int64 if isinstance(MOMENT[name], Integer) else pl.String for name, _ in moment}
+    row = pl.DataFrame([dict(moment)], schema=types) if moment else pl.DataFrame({"always": [True]})
     return bool(row.select(condition(when, MOMENT, on).alias("holds")).item())
 
 
@@ -138,6 +143,11 @@ class MerchandisingRules(Frozen):
     version: int = 1
     ranking: dict[Placement | Literal["default"], Ranking] = {}
     rules: dict[str, Rule] = {}
+
+    @cached_property
+    def digest(self) -> str:
+        """Tells these rules from others."""
+        return f"{crc32(self.model_dump_json().encode()):08x}"
 
     def of(self, placement: Placement) -> Ranking:
         return self.ranking.get(placement) or self.ranking.get("default") or DEFAULT[placement]

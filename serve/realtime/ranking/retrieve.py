@@ -24,10 +24,12 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Listed:
-    """Products of a source, the best first, and for some sources the product that led to each."""
+    """Products of a source, each once, the best first; for some sources the product that led to each; and their places
+    in the catalogue, where they are known already."""
 
     products: Sequence[str]
     seeds: Sequence[str] | None = None
+    places: Ints | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def slate(
     number: dict[str, int] = {}
     sources, seeds = dict[str, Ints](), dict[str, tuple[str, ...]]()
     for name, listed in lists.items():
-        taken = listed.products if name == "given" else _enough(listed.products, catalogue, allowed)
+        taken = listed.products if name == "given" else _enough(listed, catalogue, allowed)
         if not taken:
             continue
         sources[name] = _ints([number.setdefault(product, len(number)) for product in taken])
@@ -108,12 +110,13 @@ def slate(
     return Slate(tuple(number), category, sources, seeds, values)
 
 
-def _enough(products: Sequence[str], catalogue: Catalogue, allowed: Flags) -> Sequence[str]:
+def _enough(listed: Listed, catalogue: Catalogue, allowed: Flags) -> Sequence[str]:
     """The beginning of a list that holds as many allowed products as are wanted."""
-    taken = list(dict.fromkeys(products[:PER_SOURCE_READ]))
+    taken = listed.products[:PER_SOURCE_READ]
     if len(taken) <= PER_SOURCE:
         return taken
-    count = np.cumsum(allowed[catalogue.places(taken)])
+    places = catalogue.places(taken) if listed.places is None else listed.places
+    count = np.cumsum(allowed[places[:PER_SOURCE_READ]])
     return taken[: int(np.searchsorted(count, PER_SOURCE)) + 1]
 
 
