@@ -79,9 +79,9 @@ def identity_rules(configured: Settings) -> IdentityRules:
     return rules
 
 
-def merchandising_rules(configured: Settings) -> MerchandisingRules:
-    """The rules of merchandisers, read anew. Raises ConfigError: the file is wrong."""
-    rules = _read(MerchandisingRules, configured.rules.get("merchandising"))
+def merchandising_rules(configured: Settings, file: Path | None = None) -> MerchandisingRules:
+    """The rules of merchandisers, of a file or of the settings, read anew. Raises ConfigError: the file is wrong."""
+    rules = _read(MerchandisingRules, str(file) if file else configured.rules.get("merchandising"))
     assert isinstance(rules, MerchandisingRules)
     return rules
 

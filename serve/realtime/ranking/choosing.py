@@ -17,7 +17,7 @@ import numpy as np
 
 from customer360.platform import telemetry
 from customer360.platform.errors import LakeError
-from customer360.platform.online import View
+from customer360.platform.online import NotPublished, View
 from customer360.serve.publication.demand import ALL as LAUNCHED_KEY
 from customer360.serve.publication.documents import POPULAR_KEY
 from customer360.serve.publication.vectors import VectorStore
@@ -150,6 +150,13 @@ class Chooser:
         if shelf is None:
             return [document or {} for document in view.mget("product", products)]
         return [shelf.catalogue.shown[place] for place in shelf.catalogue.places(products)]
+
+    def catalogue(self, view: View) -> Catalogue:
+        """The products of a publication. Raises NotPublished: they cannot be read, or not in time."""
+        shelf = self._shelves.of(view)
+        if shelf is None:
+            raise NotPublished(f"the products of publication {view.generation.id} cannot be read")
+        return shelf.catalogue
 
     def nothing(self, view: View, asked: Asked) -> Decision:
         """The decision to show nothing."""
