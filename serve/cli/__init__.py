@@ -41,8 +41,8 @@ app = typer.Typer(
 )
 for subject in (
     init,
-    pipelines, systems, models, offline, audiences, merchandise, batches, quality, serving, rights, keys, lake, editions,
-    schedules, warehouse, identity, doctor, backups, privacy,
+    pipelines, systems, models, offline, audiences, merchandise, batches, quality, serving, rights, keys, lake,
+    editions, schedules, warehouse, identity, doctor, backups, privacy,
 ):  # fmt: skip
     app.add_typer(subject.app)  # without a name: its commands stand at the top
 
