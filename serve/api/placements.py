@@ -49,11 +49,13 @@ class Moment(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    store_id: Id | None = Field(None, description="Only what this store has, where its stock is known")
-    region: Id | None = Field(None, examples=["DE"])
-    device: Id | None = Field(None, examples=["mobile"])
-    hour: int | None = Field(None, ge=0, le=23, description="Of the day in UTC; left out: of now")
-    age: int | None = Field(None, ge=0, le=150, description="Years, as the shop has checked; unknown: not of age")
+    store_id: Id | None = Field(default=None, description="Only what this store has, where its stock is known")
+    region: Id | None = Field(default=None, examples=["DE"])
+    device: Id | None = Field(default=None, examples=["mobile"])
+    hour: int | None = Field(default=None, ge=0, le=23, description="Of the day in UTC; left out: of now")
+    age: int | None = Field(
+        default=None, ge=0, le=150, description="Years, as the shop has checked; unknown: not of age"
+    )
 
 
 class Attributes(BaseModel):
@@ -64,7 +66,7 @@ class Attributes(BaseModel):
     interests: dict[Id, Annotated[float, Field(gt=0, le=1000)]] = Field(
         default={}, max_length=50, description="Weight by category", examples=[{"Toys": 2.0, "Wine": 1.0}]
     )
-    segment: Id | None = Field(None, description="Value segment whose favourites are shown", examples=["GOLD"])
+    segment: Id | None = Field(default=None, description="Value segment whose favourites are shown", examples=["GOLD"])
 
 
 class Wanted(BaseModel):

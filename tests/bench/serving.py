@@ -2,7 +2,8 @@
 
 Publishes an invented shop (`tests/choices.py`) and serves it from one plain process (uvicorn), which one other process
 asks over kept connections. Each row is a kind of request; the first does nothing but check the key, so the others can
-be read as ratios to it, whatever else the machine does. Decisions are kept, as in service.
+be read as ratios to it, whatever else the machine does; milliseconds of the server's CPU an answer (with those of
+writing decisions down) tell more than answers a second on a machine that others use, too.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import random
 import selectors
 import socket
@@ -105,9 +107,9 @@ def serve(state: Path, listening: socket.socket) -> None:
     plain.run(app, settings.serve, listening)
 
 
-def rate(port: int, requests: Callable[[], bytes], connections: int, seconds: float) -> tuple[float, float, float]:
-    """Answers a second, and milliseconds of the middle one and of the slowest hundredth, each connection asking again
-    when it has its answer."""
+def rate(port: int, requests: Callable[[], bytes], connections: int, seconds: float) -> tuple[float, float, float, int]:
+    """Answers a second, milliseconds of the middle one and of the slowest hundredth, and how many there were; each
+    connection asks again when it has its answer."""
     poll, took = selectors.DefaultSelector(), list[float]()
     for _ in range(connections):
         link = socket.create_connection(("127.0.0.1", port))
@@ -129,7 +131,7 @@ def rate(port: int, requests: Callable[[], bytes], connections: int, seconds: fl
     for key in list(poll.get_map().values()):
         key.fileobj.close()  # type: ignore[union-attr]
     ordered = sorted(took)
-    return len(took) / elapsed, 1e3 * statistics.median(ordered), 1e3 * ordered[int(0.99 * len(ordered))]
+    return len(took) / elapsed, 1e3 * statistics.median(ordered), 1e3 * ordered[int(0.99 * len(ordered))], len(took)
 
 
 def _is_whole(answer: bytes) -> bool:
@@ -194,25 +196,36 @@ def main() -> None:
             listening.listen(128)
             server = multiprocessing.get_context("spawn").Process(target=serve, args=(state, listening), daemon=True)
             server.start()
-            measure(listening.getsockname()[1], kinds(key, given.people, given.products), given)
+            measure(server.pid or 0, listening.getsockname()[1], kinds(key, given.people, given.products), given)
             server.terminate()
             server.join()
     print(conditions("fastapi"))
 
 
-def measure(port: int, asked: dict[str, Callable[[], bytes]], given: argparse.Namespace) -> None:
+def cpu_seconds(pid: int) -> float:
+    """CPU seconds of a process so far."""
+    ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(pid: int, port: int, asked: dict[str, Callable[[], bytes]], given: argparse.Namespace) -> None:
     for requests in asked.values():
         rate(port, requests, 1, 1.0)  # the catalogue is read, caches are filled
         sleep(0.2)
-    print(f"{'asked':26}" + "".join(f"{f'{n} connections':>34}" for n in given.connections))
+    print(f"{'asked':26}" + "".join(f"{f'{n} connections':>46}" for n in given.connections))
     floor: dict[int, float] = {}
     for name, requests in asked.items():
         cells = []
         for connections in given.connections:
-            found, middle, slow = rate(port, requests, connections, given.seconds)
+            before = cpu_seconds(pid)
+            found, middle, slow, answers = rate(port, requests, connections, given.seconds)
+            sleep(0.4)  # decisions are written
+            cpu = 1e3 * (cpu_seconds(pid) - before) / answers
             floor.setdefault(connections, found)
-            cells.append(f"{found:7,.0f}/s {middle:6.2f}/{slow:7.2f} ms {found / floor[connections]:6.2f}")
-        print(f"{name:26}" + "".join(f"{cell:>34}" for cell in cells), flush=True)
+            cells.append(
+                f"{found:7,.0f}/s {middle:6.2f}/{slow:7.2f} ms {found / floor[connections]:5.2f} cpu {cpu:5.2f}"
+            )
+        print(f"{name:26}" + "".join(f"{cell:>46}" for cell in cells), flush=True)
 
 
 if __name__ == "__main__":
