@@ -41,11 +41,14 @@ from customer360.platform.run.executor import ray_session
 from customer360.platform.settings import Settings
 from customer360.serve import front, orphans, plain, ports
 from customer360.serve.api import (
+    decisions,
     events,
     experiments,
+    features,
     hooks,
     identity,
     people,
+    placements,
     policy,
     recommendations,
     reference,
@@ -55,15 +58,19 @@ from customer360.serve.api import (
 )
 from customer360.serve.api.errors import EVERYWHERE, described, explained
 from customer360.serve.api.policy import KnownCaller
+from customer360.serve.compose import live_rules, personalizes_unasked
 from customer360.serve.console import pages, steward, trials
 from customer360.serve.gate import Gate, place_of
 from customer360.serve.problems import HANDLERS
 from customer360.serve.publication import freshness
 from customer360.serve.publication.indexes import Indexes
 from customer360.serve.publication.refusals import Refusals
+from customer360.serve.publication.vectors import VectorStore
 from customer360.serve.realtime.activity import Activities
 from customer360.serve.realtime.collector import collector_of
 from customer360.serve.realtime.door import Door
+from customer360.serve.realtime.ranking.choosing import Chooser, Shelves
+from customer360.serve.realtime.ranking.journal import Journal
 from customer360.serve.stewardship import Desk
 
 if TYPE_CHECKING:
@@ -174,12 +181,17 @@ def build_app(configured: Settings) -> FastAPI:
     app.state.trials = experiments.Trials(configured)
     collector = collector_of(configured)
     app.state.activities = collector.activities if collector else Activities()
+    app.state.journal = Journal(app.state.folder)
+    app.state.chooser = Chooser(Shelves(VectorStore(app.state.folder)), live_rules(configured))
+    app.state.personalizes_unasked = personalizes_unasked(configured)
     app.include_router(operations, responses=explained(503))
     app.include_router(reference.router)
     app.include_router(hooks.router, responses=explained(400, 401, 408, 413, 503))
     app.include_router(events.router, prefix="/v1", responses=explained(400, 401, 403, 404, 408, 413, 429, 503))
     # An account number may hold a slash and what follows it: the longer paths are looked for first.
-    for endpoint in (recommendations, together, scores, people, identity, rights, experiments):
+    for endpoint in (
+        placements, decisions, features, recommendations, together, scores, people, identity, rights, experiments,
+    ):  # fmt: skip
         app.include_router(endpoint.router, prefix="/v1", responses=explained(*EVERYWHERE))
     console = (pages, steward, trials)
     for page in console:

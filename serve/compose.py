@@ -16,10 +16,12 @@ from customer360 import models, pipelines
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.lifecycle.scoring import declare_scorers
 from customer360.pipelines.experiments import ExperimentRules
-from customer360.pipelines.rules import RULE_FILES
+from customer360.pipelines.rules import RULE_FILES, WHEN_NOT_ASKED, EnrichmentRules
 from customer360.platform import graph, settings, stars
 from customer360.platform.errors import ConfigError
 from customer360.platform.settings import Settings
+from customer360.serve.realtime.ranking.live import LiveRules
+from customer360.serve.realtime.ranking.merchandise import MerchandisingRules
 
 
 @cache
@@ -64,7 +66,9 @@ def rules_of(configured: Settings) -> dict[str, BaseModel]:
     for files, rules in _kept:
         if files == configured.rules:
             return rules
-    typed: dict[str, type[BaseModel]] = RULE_FILES | {"identity": IdentityRules, "experiments": ExperimentRules}
+    typed: dict[str, type[BaseModel]] = RULE_FILES | {
+        "identity": IdentityRules, "experiments": ExperimentRules, "merchandising": MerchandisingRules,
+    }  # fmt: skip
     unknown = sorted(set(configured.rules) - set(typed))
     if unknown:
         raise ConfigError(f"rules: unknown kinds {unknown}; known are {sorted(typed)}")
@@ -77,6 +81,26 @@ def identity_rules(configured: Settings) -> IdentityRules:
     rules = next(kept, None) or _read(IdentityRules, configured.rules.get("identity"))
     assert isinstance(rules, IdentityRules)
     return rules
+
+
+def merchandising_rules(configured: Settings, file: Path | None = None) -> MerchandisingRules:
+    """The rules of merchandisers, of a file or of the settings, read anew. Raises ConfigError: the file is wrong."""
+    rules = _read(MerchandisingRules, str(file) if file else configured.rules.get("merchandising"))
+    assert isinstance(rules, MerchandisingRules)
+    return rules
+
+
+def live_rules(configured: Settings) -> LiveRules:
+    """The same, as they are at each request."""
+    named = configured.rules.get("merchandising")
+    return LiveRules(lambda: merchandising_rules(configured), settings.find(named) if named else None)
+
+
+def personalizes_unasked(configured: Settings) -> bool:
+    """Whether who was never asked may be treated individually."""
+    rules = _read(EnrichmentRules, configured.rules.get("enrichment"))
+    assert isinstance(rules, EnrichmentRules)
+    return rules.consent.when_not_asked.get("PERSONALIZATION", WHEN_NOT_ASKED["PERSONALIZATION"]) == "allow"
 
 
 def _read(model: type[BaseModel], name: str | None) -> BaseModel:

@@ -46,6 +46,8 @@ from customer360.serve.publication import freshness
 from customer360.serve.publication.documents import IDENTITIES, delete_person, is_published, publish_gold
 from customer360.serve.publication.indexes import delete_indexes, publish_index
 from customer360.serve.publication.refusals import publish_refusals
+from customer360.serve.publication.vectors import publish_vectors
+from customer360.serve.realtime.ranking.journal import forget_decisions
 from customer360.serve.rights import requests
 from customer360.serve.rights.export import held, write_export
 from customer360.serve.rights.learnt import forget_in_models
@@ -214,6 +216,7 @@ def publish(settings: Settings) -> None:
     with telemetry.heartbeat("publishing"):
         publish_refusals(lake, state)
         publish_index(lake, state, identity_rules(settings))
+        publish_vectors(lake, settings)
         if freshness.is_young(online.current(state)) and is_published(lake, state):
             telemetry.event("nothing new to publish")
         else:
@@ -315,6 +318,7 @@ def _erased(settings: Settings, person: str) -> Iterator[tuple[Identifiers, dict
     with lake.run_lock("erase"), requests.held(settings, patience=math.inf):
         for each, who in todo.items():
             delete_person(state, each, who.persons)  # answers stop now, before anything is rewritten
+            forget_decisions(state, {each, *who.persons, *who.devices})
         delete_indexes(state)
         for who in todo.values():
             rows = privacy.erase_rows(lake, who) | forget(lake, who, rules)

@@ -80,6 +80,12 @@ def maria() -> Iterator[Any]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def choices() -> ModuleType:
+    """An invented shop for choices of products, and a judge of them (`choices`)."""
+    return _beside("choices")
+
+
 @pytest.fixture
 def shop_api() -> Iterator[Any]:
     """An HTTP API that answers (`api_server.Shop`)."""

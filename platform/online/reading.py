@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,21 @@ class View:
             with self.environment.begin() as transaction:
                 found = [transaction.get(address(kind, key)) for key in keys]
             return [None if text is None else json.loads(text) for text in found]
+        except (lmdb.Error, ValueError) as fault:
+            raise Unsound(f"documents of kind {kind} cannot be read ({type(fault).__name__})") from fault
+
+    def scan(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Every key and document of a kind, in order of key; keys too long for the store (`address`) are left out, as
+        only their digest is kept. Raises Unsound: one cannot be read."""
+        start = f"{kind}\0".encode()
+        try:
+            with self.environment.begin() as transaction, transaction.cursor() as cursor:
+                found = cursor.set_range(start)
+                while found and cursor.key().startswith(start):
+                    key = cursor.key()[len(start) :].decode()
+                    if not key.startswith("sha256:"):
+                        yield key, json.loads(cursor.value())
+                    found = cursor.next()
         except (lmdb.Error, ValueError) as fault:
             raise Unsound(f"documents of kind {kind} cannot be read ({type(fault).__name__})") from fault
 

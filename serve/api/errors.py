@@ -13,7 +13,7 @@ MEANINGS = {
     400: "The request is no HTTP or JSON that can be read",
     401: "No key, an unknown or an expired one",
     403: "The key's role or scope does not reach here",
-    404: "There is no such person, account, product, record or event",
+    404: "There is no such person, account, product, record, event or decision",
     408: "The body did not come in time, or no answer was ready in time",
     409: "Records of a former id were parted, a decision binds otherwise, or a run is changing the lake",
     413: "The body is too large",

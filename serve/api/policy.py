@@ -1,5 +1,6 @@
 """What a caller may see, and what may be shown to a person: access, masking, consent, availability."""
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import polars as pl
-from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, Field
 
@@ -20,6 +21,7 @@ from customer360.platform.online import Generation, OnlineStore, View
 from customer360.platform.privacy import MASK
 from customer360.serve.problems import Problem as Problem
 from customer360.serve.publication.freshness import Watch, staleness
+from customer360.serve.publication.offers import is_offered
 from customer360.serve.publication.refusals import Refusals, without_refused
 
 PRODUCTS_AT_ONCE = 16  # looked up together; a few ranks beyond k cover what is out of stock
@@ -179,13 +181,15 @@ def withheld(person: dict[str, Any]) -> list[str]:
 
 def without(profile: dict[str, Any], groups: list[str]) -> dict[str, Any]:
     """The profile with the columns of some groups emptied."""
-    hidden = {column for group in groups for column in GROUPS[group].columns()}
+    hidden = columns_of(groups)
     return {name: None if name in hidden else value for name, value in profile.items()}
 
 
-def is_offered(product: dict[str, Any] | None) -> bool:
-    """Whether a product may be shown: sold at all, and in stock in some store where stock is known.
+def columns_of(groups: Iterable[str]) -> frozenset[str]:
+    """The columns of some groups of the profile."""
+    return frozenset(column for group in groups for column in GROUPS[group].columns())
 
-    A product that the catalogue does not know is shown: a missing feed must not empty every list.
-    """
-    return product is None or (product["is_sellable"] is not False and product["is_in_stock"] is not False)
+
+def plain_json(content: dict[str, Any]) -> Response:
+    """An answer of JSON values as they are."""
+    return Response(json.dumps(content, ensure_ascii=False, separators=(",", ":")), media_type="application/json")

@@ -1,23 +1,25 @@
 """What to show a person: the stored list of a model where consent allows it, else what is popular."""
 
 from dataclasses import dataclass, field
-from datetime import date
-from typing import Annotated, Any, Literal
+from datetime import UTC, date, datetime
+from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from customer360.serve.api import policy
 from customer360.serve.api.people import CustomerId, PersonId, Source, current_id, owner_of, person_of
 from customer360.serve.api.policy import Answer, Caller, CurrentView, ServedView
 from customer360.serve.publication.documents import MODELS_KEY, POPULAR_KEY
+from customer360.serve.realtime.ranking.asking import Asked, Mode
+from customer360.serve.realtime.ranking.decision import Why, as_listed
+from customer360.serve.realtime.ranking.journal import Journal
 
 router = APIRouter(tags=["recommendations"])
 
 MAX_ITEMS = 50
+DECISION = "X-Decision-Id"
 
-Mode = Literal["new", "all"]
-Why = Literal["consent", "no history", "nothing available"]
 Count = Annotated[int, Query(ge=1, le=MAX_ITEMS, description="How many products")]
 ModeQuery = Annotated[Mode, Query(description="new: never bought before; all: repurchases included")]
 ModelQuery = Annotated[
@@ -57,6 +59,7 @@ class Choice:
     """The items to show and where they come from."""
 
     items: list[dict[str, Any]]
+    looked_at: list[str]  # products of the list, as far as it was read
     reason: Why | None = None
     source: dict[str, Any] = field(default_factory=dict)  # the stored list's model, version, as_of
 
@@ -66,12 +69,15 @@ async def recommendations(
     person_id: PersonId,
     principal: Caller,
     view: CurrentView,
+    request: Request,
+    response: Response,
     k: Count = 5,
     mode: ModeQuery = "new",
     model: ModelQuery = None,
 ) -> RecommendationsAnswer:
-    """Products for a person. Who refused personalization gets what is popular with everybody."""
-    return _answer(view, current_id(view, person_id), k, mode, model)
+    """Products for a person. Who refused personalization gets what is popular with everybody. The header
+    `X-Decision-Id` names the decision, for `/v1/decisions/{decision_id}`."""
+    return _answer(request, response, view, current_id(view, person_id), k, mode, model)
 
 
 @router.get("/customers/{source}/{customer_id:path}/recommendations")
@@ -80,19 +86,24 @@ async def customer_recommendations(
     customer_id: CustomerId,
     principal: Caller,
     view: CurrentView,
+    request: Request,
+    response: Response,
     k: Count = 5,
     mode: ModeQuery = "new",
     model: ModelQuery = None,
 ) -> RecommendationsAnswer:
     """Products for the person that an account was resolved to."""
-    return _answer(view, owner_of(view, source, customer_id), k, mode, model)
+    return _answer(request, response, view, owner_of(view, source, customer_id), k, mode, model)
 
 
-def _answer(view: ServedView, person_id: str, k: int, mode: Mode, model: str | None) -> RecommendationsAnswer:
+def _answer(
+    request: Request, response: Response, view: ServedView, person_id: str, k: int, mode: Mode, model: str | None
+) -> RecommendationsAnswer:
     lists = view.get("models", MODELS_KEY)  # publications of before name no models
     if model is not None and lists is not None and model not in lists["names"]:
         raise HTTPException(422, f"query.model: no lists of it are published; there are {', '.join(lists['names'])}")
     chosen = choose(view, person_id, k, mode, model)
+    response.headers[DECISION] = _noted(request, view, person_id, k, mode, chosen)
     return view.answer(
         RecommendationsAnswer,
         person_id=person_id,
@@ -114,10 +125,29 @@ def choose(view: ServedView, person_id: str, k: int, mode: Mode, model: str | No
     fitting = [ranked for ranked in stored["lists"] if ranked["mode"] == mode and model in (None, ranked["model"])]
     if not fitting:
         return _popular(view, k, "no history")
-    items = view.offered(fitting[0]["items"], k)
-    return Choice(items, source=fitting[0]) if items else _popular(view, k, "nothing available")
+    items, looked_at = _offered(view, fitting[0]["items"], k)
+    return Choice(items, looked_at, source=fitting[0]) if items else _popular(view, k, "nothing available")
 
 
 def _popular(view: ServedView, k: int, why: Why) -> Choice:
     stored = view.get("popular", POPULAR_KEY) or {"items": []}
-    return Choice(view.offered(stored["items"], k), why)
+    return Choice(*_offered(view, stored["items"], k), why)
+
+
+def _offered(view: ServedView, listed: list[dict[str, Any]], k: int) -> tuple[list[dict[str, Any]], list[str]]:
+    """The k best that may be shown, and the products down to the last of them; all, where there are fewer than k."""
+    items = view.offered(listed, k)
+    names = [item["product_id"] for item in listed]
+    return items, names[: names.index(items[-1]["product_id"]) + 1] if len(items) == k else names
+
+
+def _noted(request: Request, view: ServedView, person_id: str, k: int, mode: Mode, chosen: Choice) -> str:
+    """Keep what was shown as a decision; its id."""
+    asked = Asked("home", datetime.now(UTC).date(), k, mode, person_id, is_personal=chosen.reason != "consent")
+    origin = {"generation": view.generation.id, "as_of": view.generation.as_of.isoformat()}
+    origin |= {name: chosen.source[name] for name in ("model", "version") if name in chosen.source}
+    source, shown = "popular" if chosen.reason else "model", {item["product_id"] for item in chosen.items}
+    decision = as_listed(asked, source, chosen.looked_at, shown, origin, chosen.reason)
+    journal: Journal = request.app.state.journal
+    journal.note(decision)
+    return decision.id

@@ -20,6 +20,7 @@ from customer360.serve.cli import (
     init,
     keys,
     lake,
+    merchandise,
     models,
     offline,
     pipelines,
@@ -42,8 +43,8 @@ app = typer.Typer(
 )
 for subject in (
     init,
-    pipelines, systems, models, offline, audiences, experiments, batches, quality, serving, rights, keys, lake,
-    editions, schedules, schemas, warehouse, identity, doctor, backups, privacy,
+    pipelines, systems, models, offline, audiences, experiments, merchandise, batches, quality, serving, rights, keys,
+    lake, editions, schedules, schemas, warehouse, identity, doctor, backups, privacy,
 ):  # fmt: skip
     app.add_typer(subject.app)  # without a name: its commands stand at the top
 

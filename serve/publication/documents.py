@@ -9,8 +9,10 @@
     recommendations  person_id  lists: newest ranked list of each model and mode, newest first
     models           recommendations  names: of the models that have lists
     popular          all        items: what sold most of late, to everybody
-    product          product_id name, category, price, is_sellable, is_in_stock (null: no stock is known)
+    product          product_id name, category, price, is_sellable, is_in_stock (null: no stock is known), launched_on,
+                                margin_rate (null: no cost is known)
     together         product_id items: what is bought with it more often than by chance, most baskets above chance first
+    bought, popular_by, launched, stocked   see ``demand``
 
 Tables of people are read bucket by bucket, so memory holds one bucket. Every contract must be declared before
 (``serve.compose``). A person without an account in silver.identities is not published, whatever other tables still say;
@@ -34,12 +36,14 @@ from customer360.platform.lake import BUCKET, File, Lake
 from customer360.platform.lake.editions import current_edition, current_files
 from customer360.platform.online import Generation, NotPublished, OnlineStore
 from customer360.platform.privacy import unfinished_erasures
+from customer360.serve.publication import demand, vectors
 from customer360.serve.publication.refusals import forget_refusals
 
 PROFILES, IDENTITIES = "gold.customer_360", "silver.identities"
 RECOMMENDATIONS, PREDICTIONS, INTERACTIONS = "gold.recommendations", "gold.predictions", "gold.interactions"
 CATEGORY_SCORES, AFFINITY = "gold.category_scores", "gold.product_affinity"
 PRODUCTS, STOCK = "silver.products", "silver.stock"
+SALES, SOLD_LINES = "silver.transactions", "silver.transaction_items"
 PUBLISHED = (
     PROFILES,
     IDENTITIES,
@@ -50,6 +54,8 @@ PUBLISHED = (
     PRODUCTS,
     STOCK,
     AFFINITY,
+    SALES,
+    SOLD_LINES,
 )
 CODE = "code"  # beside the versions of tables: what the documents were made by
 POPULAR_DAYS = (28, 90)  # what sold in the first window, then what sold only in the longer one
@@ -110,14 +116,19 @@ def publish_gold(lake: Lake, state: Path, keep: int = online.KEEP) -> Generation
         TableMissing: gold.customer_360 was not built yet.
     """
     inputs = Inputs.pin(lake)
-    sources = inputs.versions | {CODE: _code()}
+    sources = _sources(inputs, state)
     return online.publish(state, documents(inputs), as_of=inputs.as_of, sources=sources, keep=keep)
 
 
 def is_published(lake: Lake, state: Path) -> bool:
     """Whether the generation in service was made of the tables as they are, by the code as it is."""
     current, inputs = online.current(state), Inputs.pin(lake)
-    return current is not None and dict(current.sources) == inputs.versions | {CODE: _code()}
+    return current is not None and dict(current.sources) == _sources(inputs, state)
+
+
+def _sources(inputs: Inputs, state: Path) -> dict[str, int]:
+    number = vectors.current(state)
+    return inputs.versions | {CODE: _code()} | ({} if number is None else {vectors.SOURCE: number})
 
 
 def _code() -> int:
@@ -135,7 +146,7 @@ def delete_person(state: Path, person_id: str, former: Iterable[str] = ()) -> Ge
         forget_refusals(state, person_id, [])
         return None
     forget_refusals(state, person_id, stored.get("accounts", []))
-    own = [(kind, person_id) for kind in ("person", "scores", "categories", "recommendations")]
+    own = [(kind, person_id) for kind in ("person", "scores", "categories", "recommendations", "bought")]
     own += [("former", alias) for alias in former]
     return online.forget(state, own + [("account", account) for account in stored.get("accounts", [])])
 
@@ -146,12 +157,14 @@ def documents(inputs: Inputs) -> Iterator[pl.DataFrame]:
     if accounts is not None and (leaving := unfinished_erasures(inputs.lake)):
         accounts = accounts.filter(~pl.col("person_id").is_in([p for w in leaving.values() for p in w.persons]))
     published: list[pl.DataFrame] = []
+    segments: list[pl.DataFrame] = []
     for profiles in inputs.buckets(PROFILES):
         if accounts is None:
             break
         owned = accounts.join(profiles, on="person_id", how="semi")
         people = _people(profiles, owned)
         published.append(people.select(person_id="key"))
+        segments.append(profiles.select("person_id", "value_segment"))
         yield people
         yield _documents("account", "record_id", owned, pl.struct("person_id"))
     if accounts is not None and published:
@@ -170,8 +183,17 @@ def documents(inputs: Inputs) -> Iterator[pl.DataFrame]:
         yield _documents("models", "key", names, pl.struct("names"))
     if inputs.has(INTERACTIONS):
         yield _popular(inputs.scan(INTERACTIONS), inputs.as_of)
+        for interactions in inputs.buckets(INTERACTIONS):
+            yield demand.bought(interactions, known)
+        if segments:
+            yield demand.by_segment(inputs.scan(INTERACTIONS), pl.concat(segments), inputs.as_of)
+    if inputs.has(SOLD_LINES) and inputs.has(SALES):
+        yield demand.by_place_and_hour(inputs.scan(SOLD_LINES), inputs.scan(SALES), inputs.as_of)
     if inputs.has(PRODUCTS):
         yield _products(inputs.scan(PRODUCTS), inputs.scan(STOCK) if inputs.has(STOCK) else None)
+        yield demand.launched(inputs.scan(PRODUCTS), inputs.as_of)
+    if inputs.has(STOCK):
+        yield demand.stocked(inputs.scan(STOCK))
     if inputs.has(AFFINITY):
         yield _together(inputs.lake.scan(AFFINITY, inputs.current(AFFINITY)))
 
@@ -260,6 +282,10 @@ def _products(products: pl.LazyFrame, stock: pl.LazyFrame | None) -> pl.DataFram
         "brand",
         "price",
         "currency",
+        "launched_on",
+        margin_rate=pl.when(pl.col("price") > 0).then(
+            1 - pl.col("cost").cast(pl.Float64) / pl.col("price").cast(pl.Float64)
+        ),
         name=pl.col("product_name").str.strip_chars(),
         is_sellable=pl.col("is_product") & ~pl.col("product_status").is_in(NOT_SOLD).fill_null(False),
     )

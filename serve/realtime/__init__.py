@@ -1,1 +1,1 @@
-"""What happens now: events that are taken, kept and answered for before the next run."""
+"""What happens now: events taken, kept and answered for before the next run, and what to show because of them."""

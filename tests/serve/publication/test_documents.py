@@ -27,6 +27,7 @@ def test_newest_edition_of_everybody_is_published(published: Any) -> None:
         "together": 1,
         "categories": 2,
         "models": 1,
+        "stocked": 2,
     }
     assert store.generation.counts == counts
     assert store.generation.as_of == AS_OF

@@ -1,0 +1,139 @@
+"""Why something was shown: decisions as they were made, made again, and their further pages."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel, Field
+
+from customer360.platform.privacy import MASK
+from customer360.serve.api import policy
+from customer360.serve.api.placements import MAX_ITEMS, ChosenProduct, shown
+from customer360.serve.api.policy import Answer, Caller, CurrentView
+from customer360.serve.publication.offers import is_offered
+from customer360.serve.realtime.ranking.decision import Decision, covered, explained, replayed, unpacked
+from customer360.serve.realtime.ranking.journal import Journal
+
+router = APIRouter(prefix="/decisions", tags=["recommendations"])
+
+DecisionId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="Of an answer")]
+
+
+class Candidate(BaseModel):
+    """A product that was looked at."""
+
+    product_id: str
+    position: int | None = Field(description="Where it stands; null: dropped, or beyond the last page")
+    dropped_by: str | None = Field(description="The first reason that fits", examples=["bought", "rule no_wine"])
+    score: float
+    sources: dict[str, int] = Field(description="Its rank in each list that names it")
+    features: dict[str, float | str | None] = Field(description="What the score is made of beside the ranks")
+    rules: list[str] = Field(description="Rules and boosts of the request that moved it")
+
+
+class DecisionAnswer(BaseModel):
+    """A decision: what was asked, what was known, what became of each candidate."""
+
+    decision_id: str
+    at: datetime
+    is_masked: bool = Field(description="Whether who it was for is covered, because the key's role is reader")
+    asked: dict[str, Any] = Field(description="The request as it was understood, with the activity of that moment")
+    origin: dict[str, Any] = Field(description="Publication, versions of model, vectors and rules")
+    ranking: dict[str, Any] = Field(description="The weights that held")
+    arm: str | None
+    reason: str | None
+    degraded: str | None
+    replays: bool = Field(description="Whether the stages come to the same answer again from what was kept")
+    dropped: dict[str, int] = Field(description="Candidates by the reason that dropped them")
+    candidates: list[Candidate] = Field(description="Shown ones first, in their order")
+
+
+class PageAnswer(Answer):
+    """A further page of a decision, in its order; what may not be shown any more is left out."""
+
+    decision_id: str
+    offset: int
+    next_offset: int | None = Field(description="Null: this was the last page")
+    reason: str | None = Field(description="consent: the person has refused since, and nothing is shown")
+    items: list[ChosenProduct]
+
+
+def _record(request: Request, decision_id: str) -> dict[str, Any]:
+    journal: Journal = request.app.state.journal
+    packed = journal.get(decision_id)
+    if packed is None:
+        raise policy.not_found("decision, or none any more")
+    return unpacked(packed)
+
+
+@router.get("/{decision_id}")
+def decision(request: Request, decision_id: DecisionId, principal: Caller) -> DecisionAnswer:
+    """A decision with all its candidates, kept for some days. Who it was for, and what they did, needs role service."""
+    record = _record(request, decision_id)
+    is_open = policy.sees_personal_data(principal)
+    if is_open and record["asked"]["person_id"]:
+        policy.readings(request).append(record["asked"]["person_id"])
+    made = replayed(record)
+    found = sorted(explained(made), key=lambda c: (c["position"] is None, c["position"] or 0))
+    counts: dict[str, int] = {}
+    for reason in made.dropped.values():
+        counts[reason] = counts.get(reason, 0) + 1
+    shown_ = record if is_open else covered(record, MASK)
+    return DecisionAnswer(
+        decision_id=made.id,
+        at=made.at,
+        is_masked=not is_open,
+        asked=shown_["asked"],
+        origin=record["origin"],
+        ranking=record["ranking"],
+        arm=made.asked.arm,
+        reason=made.reason,
+        degraded=made.degraded,
+        replays=made.order == record["answer"],
+        dropped=counts,
+        candidates=[Candidate(**c) for c in (found if is_open else _without_activity(found))],
+    )
+
+
+def _without_activity(candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Candidates without what only tells what the person did."""
+    personal = {"session", "own"}
+    return [
+        c | {"sources": {name: rank for name, rank in c["sources"].items() if name not in personal},
+             "features": {n: v for n, v in c["features"].items() if n not in ("activity", "interest")}}
+        for c in candidates
+        if c["dropped_by"] not in ("bought", "in the cart")
+    ]  # fmt: skip
+
+
+@router.get("/{decision_id}/items")
+def page(
+    request: Request,
+    decision_id: DecisionId,
+    principal: Caller,
+    view: CurrentView,
+    offset: Annotated[int, Query(ge=0, le=10_000)] = 0,
+    k: Annotated[int, Query(ge=1, le=MAX_ITEMS)] = 10,
+) -> PageAnswer:
+    """Products of a decision from a place of its order on: pages never repeat or skip one, whatever was published or
+    done in between."""
+    made: Decision = replayed(_record(request, decision_id))
+    because = None
+    if made.asked.person_id is not None:
+        stored = view.person(made.asked.person_id)
+        if stored is None:
+            raise policy.not_found("decision, or none any more")
+        because = "consent" if made.asked.is_personal and not policy.may_personalize(stored) else None
+    candidates = [] if because else made.order[offset : offset + k]
+    documents = view.mget("product", [made.slate.products[c] for c in candidates])
+    pairs = zip(enumerate(candidates, start=offset + 1), documents, strict=True)
+    items = [shown(request, view, made, [c], position)[0] for (position, c), document in pairs if is_offered(document)]
+    last = offset + k >= len(made.order) or because is not None
+    return view.answer(
+        PageAnswer,
+        decision_id=made.id,
+        offset=offset,
+        next_offset=None if last else offset + k,
+        reason=because,
+        items=items,
+    )

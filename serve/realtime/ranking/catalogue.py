@@ -1,0 +1,88 @@
+"""The products of one publication in memory, by columns, for the stages that look at many of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from customer360.platform.conditions import condition
+from customer360.platform.tables import Column
+from customer360.serve.publication.offers import is_offered
+from customer360.serve.realtime.ranking.merchandise import PRODUCT
+
+UNKNOWN = -1  # place of a product that the catalogue does not hold: the last row, of which nothing is known
+MOST_MASKS = 256  # conditions whose products are kept
+SHOWN = ("name", "category", "price", "currency")
+_TYPES = {"price": pl.Float64, "margin_rate": pl.Float64, "launched_on": pl.Date}
+
+Flags = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Products by place; the last place is of those that are not here. ``is_offered``: may be shown at all."""
+
+    as_of: date
+    products: list[str]
+    place: dict[str, int]
+    shown: list[dict[str, Any]]
+    frame: pl.DataFrame
+    is_offered: Flags
+    category: NDArray[np.object_]
+    margin: NDArray[np.float64]
+    fresh: NDArray[np.float64]
+    _masks: dict[tuple[str, frozenset[str]], Flags] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+
+    @staticmethod
+    def of(documents: Iterable[tuple[str, dict[str, Any]]], as_of: date) -> Catalogue:
+        """From keys and documents of kind product."""
+        found = list(documents)
+        products, rows = [key for key, _ in found], [document for _, document in found]
+        rows.append({})
+        columns: dict[str, list[Any]] = {name: [r.get(name) for r in rows] for name in PRODUCT if name != "product_id"}
+        columns["price"] = [None if p is None else float(p) for p in columns["price"]]
+        columns["launched_on"] = [None if d is None else date.fromisoformat(d) for d in columns["launched_on"]]
+        types = {name: _TYPES.get(name, pl.String) for name in columns}
+        frame = pl.DataFrame({"product_id": [*products, None], **columns}, schema={"product_id": pl.String, **types})
+        age = (pl.lit(as_of) - pl.col("launched_on")).dt.total_days()
+        fresh = frame.select(pl.when(age >= 0).then(0.5 ** (age / 30)).fill_null(0.0).round(4)).to_series()
+        return Catalogue(
+            as_of,
+            products,
+            {product: place for place, product in enumerate(products)},
+            [{name: r.get(name) for name in SHOWN} for r in rows],
+            frame,
+            np.array([*(is_offered(r) for r in rows[:-1]), True], dtype=np.bool_),
+            np.array(columns["category"], dtype=object),
+            frame["margin_rate"].fill_null(0.0).round(4).to_numpy(),
+            fresh.to_numpy(),
+        )
+
+    def places(self, products: Iterable[str]) -> Ints:
+        """Their places; `UNKNOWN` for those that are not here."""
+        return np.array([self.place.get(product, UNKNOWN) for product in products], dtype=np.int64)
+
+    def mask(self, where: str, columns: Mapping[str, Column] = PRODUCT) -> Flags:
+        """Which products a condition over some columns means; kept, as rules and callers ask again. Raises
+        ExpressionError."""
+        key = (where, frozenset(columns))
+        kept = self._masks.get(key)
+        if kept is not None:
+            return kept
+        said = self.frame.select(condition(where, columns, self.as_of).alias("means")).to_series()
+        mask = said.to_numpy().copy() if len(said) == len(self.frame) else np.full(len(self.frame), said.item())
+        mask.flags.writeable = False
+        with self._lock:
+            if len(self._masks) >= MOST_MASKS:
+                self._masks.pop(next(iter(self._masks)))
+            self._masks[key] = mask
+        return mask

@@ -1,0 +1,186 @@
+"""A decision: the stages put together, what is kept of them, and the same answer made of that again."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, Literal
+from uuid import uuid4
+
+import numpy as np
+
+from customer360.serve.realtime.ranking import filter as filtering
+from customer360.serve.realtime.ranking import rank, rerank
+from customer360.serve.realtime.ranking.asking import Asked
+from customer360.serve.realtime.ranking.merchandise import Ranking
+from customer360.serve.realtime.ranking.retrieve import Slate
+
+FORMAT = 1
+Why = Literal["consent", "no history", "nothing available"]
+# What of a record is personal, by kind of personal data: covered for keys that may not see it, gone after an erasure.
+PERSONAL = {"person_id": "person", "visitor_id": "device", "session": "behaviour", "cart": "behaviour"}
+SENTENCES = {
+    "pin": "Recommended by the shop",
+    "given": "Matches what was asked for",
+    "together": "Often bought with {seed}",
+    "nearest": "Goes with what was looked at or bought",
+    "session": "Looked at just now",
+    "model": "Picked by what was bought before",
+    "own": "Bought before",
+    "segment": "Popular with similar customers",
+    "store": "Popular in this store",
+    "hour": "Popular at this time of day",
+    "new": "New in the shop",
+    "popular": "Popular now",
+}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One answer and what it was made of. ``origin``: publication, day of its data, versions of models and rules;
+    ``degraded``: why less was looked at than usual."""
+
+    id: str
+    at: datetime
+    asked: Asked
+    slate: Slate
+    ranking: Ranking
+    origin: Mapping[str, Any]
+    reason: Why | None = None
+    degraded: str | None = None
+
+    @cached_property
+    def dropped(self) -> Mapping[int, str]:
+        """Reason by candidate."""
+        return filtering.dropped(self.slate)
+
+    @cached_property
+    def order(self) -> list[int]:
+        """Candidates to show, best first: all pages."""
+        return rerank.order(self.slate, self.score, self.dropped, self.ranking, self.asked)
+
+    @cached_property
+    def score(self) -> Any:
+        return rank.scores(self.slate, self.ranking)
+
+    @cached_property
+    def _parts(self) -> Mapping[str, Any]:
+        return rank.parts(self.slate, self.ranking)
+
+    @cached_property
+    def _seeds(self) -> Mapping[int, str]:
+        """The product that led to a candidate of `together`."""
+        if "together" not in self.slate.seeds:
+            return {}
+        return dict(zip(self.slate.sources["together"].tolist(), self.slate.seeds["together"], strict=True))
+
+    def products(self) -> list[str]:
+        return [self.slate.products[c] for c in self.order]
+
+    def why(self, candidate: int) -> tuple[str, str | None]:
+        """The source that counts most for a candidate, and the product that led to it, if one did."""
+        if any(candidate in found for _, _, found in self.slate.pins):
+            return "pin", None
+        best = max((name for name in self.slate.sources), key=lambda name: (self._parts[name][candidate], name))
+        return best, self._seeds.get(candidate) if best == "together" else None
+
+    def record(self) -> dict[str, Any]:
+        """Everything that the same answer can be made of again, as JSON holds it."""
+        return {
+            "format": FORMAT,
+            "id": self.id,
+            "at": self.at.isoformat(),
+            "asked": self.asked.record(),
+            "slate": self.slate.record(),
+            "ranking": self.ranking.model_dump(mode="json"),
+            "origin": dict(self.origin),
+            "reason": self.reason,
+            "degraded": self.degraded,
+            "answer": self.order,
+        }
+
+    def packed(self) -> bytes:
+        return zlib.compress(json.dumps(self.record(), separators=(",", ":")).encode(), 1)
+
+
+def decided(
+    asked: Asked, slate: Slate, ranking: Ranking, origin: Mapping[str, Any], reason: Why | None, degraded: str | None
+) -> Decision:
+    """A new decision, of this moment."""
+    return Decision(uuid4().hex, datetime.now(UTC), asked, slate, ranking, origin, reason, degraded)
+
+
+def as_listed(
+    asked: Asked, source: str, products: Sequence[str], shown: Set[str], origin: Mapping[str, Any], reason: Why | None
+) -> Decision:
+    """The decision to show a stored list as it is: of the products that were looked at, in order, those ``shown``."""
+    everything = np.arange(len(products), dtype=np.int64)
+    out = np.array([i for i, product in enumerate(products) if product not in shown], dtype=np.int64)
+    drops = {"not offered": out} if len(out) else {}
+    slate = Slate(tuple(products), (None,) * len(products), {source: everything}, {}, {}, drops)
+    plain = Ranking(weights={source: 1.0}, interest=0, activity=0, diversity=0)
+    return decided(asked, slate, plain, origin, reason, None)
+
+
+def unpacked(packed: bytes) -> dict[str, Any]:
+    """The record in what `Decision.packed` gave."""
+    record: dict[str, Any] = json.loads(zlib.decompress(packed))
+    return record
+
+
+def replayed(record: Mapping[str, Any]) -> Decision:
+    """The decision of a record, made again by the code as it is now; ``order`` is the answer it comes to."""
+    return Decision(
+        record["id"],
+        datetime.fromisoformat(record["at"]),
+        Asked.of_record(record["asked"]),
+        Slate.of_record(record["slate"]),
+        Ranking.model_validate(record["ranking"]),
+        record["origin"],
+        record["reason"],
+        record["degraded"],
+    )
+
+
+def covered(record: Mapping[str, Any], mask: str) -> dict[str, Any]:
+    """A record without what is personal in it: who, and what was just done; the candidates stay."""
+    asked = record["asked"]
+    hidden = {
+        name: mask if isinstance(asked[name], str) else type(asked[name])()
+        for name in PERSONAL
+        if asked[name] is not None
+    }
+    return {**record, "asked": asked | hidden}
+
+
+def explained(decision: Decision) -> list[dict[str, Any]]:
+    """Every candidate: from which sources (rank in each), what its features are, what it scored, where it stands or
+    which reason dropped it."""
+    ranks: dict[int, dict[str, int]] = {}
+    for name, found in decision.slate.sources.items():
+        for place, candidate in enumerate(found.tolist(), start=1):
+            ranks.setdefault(candidate, {}).setdefault(name, place)
+    position = {candidate: place for place, candidate in enumerate(decision.order, start=1)}
+    touched: dict[int, list[str]] = {}
+    slate = decision.slate
+    effects = [*((n, f) for n, _, f in slate.pins), *((n, f) for n, _, f in slate.boosts), *slate.buried]
+    for name, found in effects:
+        for candidate in found.tolist():
+            touched.setdefault(candidate, []).append(name)
+    return [
+        {
+            "product_id": product,
+            "position": position.get(candidate),
+            "dropped_by": decision.dropped.get(candidate),
+            "score": float(decision.score[candidate]),
+            "sources": ranks.get(candidate, {}),
+            "features": {"category": slate.category[candidate]}
+            | {name: float(found[candidate]) for name, found in slate.values.items()},
+            "rules": touched.get(candidate, []),
+        }
+        for candidate, product in enumerate(slate.products)
+    ]

@@ -1,0 +1,112 @@
+"""Second stage: what may not be shown, each candidate with the first reason that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from customer360.serve.realtime.ranking.asking import Asked
+from customer360.serve.realtime.ranking.catalogue import Catalogue, Flags, Ints
+from customer360.serve.realtime.ranking.merchandise import OPEN, MerchandisingRules, Rule
+from customer360.serve.realtime.ranking.retrieve import Slate
+
+PERSONAL = frozenset({"model", "nearest", "session", "own", "segment"})  # sources that a refusal closes
+HIDES = "rule "  # before the name of the rule that hides
+
+
+@dataclass(frozen=True)
+class Stocked:
+    """What one store has: products, and the same by place of the catalogue."""
+
+    products: frozenset[str]
+    flags: Flags
+
+    @staticmethod
+    def of(products: Sequence[str], catalogue: Catalogue) -> Stocked:
+        flags = np.zeros(len(catalogue.is_offered), dtype=np.bool_)
+        flags[catalogue.places(products)] = True
+        return Stocked(frozenset(products), flags)
+
+
+def allowed(catalogue: Catalogue, asked: Asked, rules: MerchandisingRules, stocked: Stocked | None) -> Flags:
+    """By place of the catalogue: what retrieval may find, since no reason that holds for everybody here keeps it
+    out."""
+    flags = catalogue.is_offered.copy()
+    if stocked is not None:
+        flags &= stocked.flags
+    if asked.filter:
+        flags &= catalogue.mask(asked.filter, OPEN)
+    for action, rule in rules.holding(asked).values():
+        if action == "hide":
+            flags &= ~meant(catalogue, rule)
+    return flags
+
+
+def meant(catalogue: Catalogue, rule: Rule) -> Flags:
+    """The products of a rule, by place; YAML may fold its condition."""
+    return catalogue.mask(" ".join(rule.where.split("\n")))
+
+
+def judged(
+    slate: Slate,
+    catalogue: Catalogue,
+    asked: Asked,
+    rules: MerchandisingRules,
+    bought: Set[str],
+    stocked: Stocked | None,
+) -> Slate:
+    """The slate with every reason to drop a candidate, and what rules and the caller do to the others. ``stocked``:
+    what the store of the context has; None: no store, or nothing is known of its stock."""
+    places = catalogue.places(slate.products)
+    in_cart = {*asked.cart, *asked.session.cart}
+    reasons: dict[str, Ints] = {"not offered": np.flatnonzero(~catalogue.is_offered[places])}
+    if stocked is not None:
+        reasons["not in this store"] = _at(p not in stocked.products for p in slate.products)
+    if asked.mode == "new":
+        mine = {*bought, *asked.session.bought}
+        reasons["bought"] = _at(p in mine for p in slate.products)
+    reasons["in the cart"] = _at(p in in_cart for p in slate.products)
+    reasons["the product of the page"] = _at(p == asked.product_id for p in slate.products)
+    excluded = set(asked.exclude)
+    reasons["excluded"] = _at(p in excluded for p in slate.products)
+    if asked.filter:
+        reasons["filter"] = np.flatnonzero(~catalogue.mask(asked.filter, OPEN)[places])
+    if not asked.is_personal:
+        reasons["consent"] = _personal_alone(slate)
+    pins, boosts, buried = [], [], []
+    for name, (action, rule) in rules.holding(asked).items():
+        found = np.flatnonzero(meant(catalogue, rule)[places])
+        match action:
+            case "hide":
+                reasons[HIDES + name] = found
+            case "pin":
+                pins.append((name, rule.position, found))
+            case "boost":
+                boosts.append((name, rule.factor, found))
+            case "bury":
+                buried.append((name, found))
+    for where, factor in asked.boosts:
+        boosts.append((where, factor, np.flatnonzero(catalogue.mask(where, OPEN)[places])))
+    drops = {reason: found for reason, found in reasons.items() if len(found)}
+    return replace(slate, drops=drops, pins=tuple(pins), boosts=tuple(boosts), buried=tuple(buried))
+
+
+def _at(flags: Iterable[bool]) -> Ints:
+    return np.flatnonzero(np.fromiter(flags, dtype=np.bool_))
+
+
+def _personal_alone(slate: Slate) -> Ints:
+    """Candidates that no source names which is the same for everybody."""
+    shared = {int(c) for name, found in slate.sources.items() if name not in PERSONAL for c in found}
+    return _at(c not in shared for c in range(len(slate.products)))
+
+
+def dropped(slate: Slate) -> Mapping[int, str]:
+    """The reason of each candidate that may not be shown."""
+    found: dict[int, str] = {}
+    for reason, candidates in slate.drops.items():
+        for candidate in candidates.tolist():
+            found.setdefault(candidate, reason)
+    return found

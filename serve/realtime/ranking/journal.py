@@ -1,0 +1,174 @@
+"""Decisions on disk: `<state>/decisions.db`, bounded by age and bytes, without whom an erasure takes out.
+
+They are written by a thread of each process, many at once, so that an answer waits for no disk; one that is not written
+yet is found all the same. A decision is found by who it was for only through a digest, keyed by a secret of the file:
+whom an erasure took out stays noted by it, so that what a replica writes a moment later is not kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+
+from customer360.platform import telemetry
+from customer360.serve.realtime.ranking.decision import Decision
+
+FILE = "decisions.db"
+KEEP_DAYS = 14
+MOST_BYTES = 1 << 30  # of packed decisions; the oldest go first
+FLUSH_SECONDS = 0.2
+MOST_WAITING = 5000  # not written yet; beyond, an answer waits for the disk
+TIDY_SECONDS = 60.0
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS secret (value BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS decisions (
+  id TEXT PRIMARY KEY, at REAL NOT NULL, person BLOB, visitor BLOB, packed BLOB NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS decisions_by_person ON decisions (person) WHERE person IS NOT NULL;
+CREATE INDEX IF NOT EXISTS decisions_by_time ON decisions (at);
+CREATE TABLE IF NOT EXISTS forgotten (who BLOB PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
+"""
+Row = tuple[str, float, str | None, str | None, bytes]
+
+
+def _open(state: Path) -> sqlite3.Connection:
+    """The file, made where there is none, readable by its owner alone. What is deleted is overwritten."""
+    file = state / FILE
+    if not file.exists():
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT, 0o600))
+    store = sqlite3.connect(file, timeout=10, isolation_level=None, check_same_thread=False)
+    store.execute("PRAGMA journal_mode=WAL")
+    store.execute("PRAGMA synchronous=NORMAL")
+    store.execute("PRAGMA secure_delete=ON")
+    store.executescript(_SCHEMA)
+    with closing(store.execute("SELECT count(*) FROM secret")) as found:
+        if not found.fetchone()[0]:
+            store.execute("INSERT INTO secret SELECT ? WHERE NOT EXISTS (SELECT 1 FROM secret)", (os.urandom(32),))
+    return store
+
+
+def _digest(store: sqlite3.Connection, who: str | None) -> bytes | None:
+    if who is None:
+        return None
+    secret = store.execute("SELECT value FROM secret").fetchone()[0]
+    return hashlib.blake2b(who.encode(), key=secret, digest_size=16).digest()
+
+
+class Journal:
+    """Decisions of an installation. Opens on first use, so it may be made before a fork."""
+
+    def __init__(self, state: Path, keep_days: float = KEEP_DAYS, most_bytes: int = MOST_BYTES) -> None:
+        self.keep_seconds, self.most_bytes = keep_days * 86_400, most_bytes
+        self._state = state
+        self._waiting: dict[str, tuple[Decision, float]] = {}
+        self._lock = threading.Lock()  # of what waits
+        self._writing = threading.Lock()  # of the file
+        self._store: sqlite3.Connection | None = None
+        self._thread: threading.Thread | None = None
+        self._tidied_at = float("-inf")
+
+    def note(self, decision: Decision) -> None:
+        """Keep a decision. Returns before it is on disk."""
+        with self._lock:
+            self._waiting[decision.id] = decision, time.time()
+            is_full = len(self._waiting) >= MOST_WAITING
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._write_on, name="decisions", daemon=True)
+                self._thread.start()
+        if is_full:
+            self.flush()
+
+    def get(self, identifier: str) -> bytes | None:
+        """A packed decision; None where there is none, or none any more."""
+        with self._lock:
+            waiting = self._waiting.get(identifier)
+        if waiting is not None:
+            return waiting[0].packed()
+        if self._store is None and not (self._state / FILE).exists():
+            return None
+        with self._writing:
+            found = self._opened().execute(
+                "SELECT packed FROM decisions WHERE id = ? AND at > ?", (identifier, time.time() - self.keep_seconds)
+            )
+            row = found.fetchone()
+        return None if row is None else bytes(row[0])
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._store is None:
+            self._store = _open(self._state)
+        return self._store
+
+    def _write_on(self) -> None:
+        while True:
+            time.sleep(FLUSH_SECONDS)
+            with self._lock:
+                if not self._waiting:
+                    self._thread = None
+                    return
+            try:
+                self.flush()
+            except sqlite3.Error as fault:
+                telemetry.log.error(f"decisions cannot be written ({fault}); they wait in memory")
+
+    def flush(self) -> None:
+        """Write what waits. Raises sqlite3.Error: nothing of it is written, and it goes on waiting."""
+        with self._writing:
+            with self._lock:
+                waiting = dict(self._waiting)
+            rows: Iterable[Row] = [
+                (d.id, at, d.asked.person_id, d.asked.visitor_id, d.packed()) for d, at in waiting.values()
+            ]
+            store = self._opened()
+            store.execute("BEGIN IMMEDIATE")
+            try:
+                digested = [(i, at, _digest(store, p), _digest(store, v), packed) for i, at, p, v, packed in rows]
+                store.executemany(
+                    "INSERT OR IGNORE INTO decisions SELECT ?1, ?2, ?3, ?4, ?5 WHERE NOT EXISTS "
+                    "(SELECT 1 FROM forgotten WHERE who IN (?3, ?4))",
+                    digested,
+                )
+                if time.monotonic() - self._tidied_at > TIDY_SECONDS:
+                    self._tidy(store)
+                store.execute("COMMIT")
+            except BaseException:
+                store.execute("ROLLBACK")
+                raise
+            with self._lock:
+                for identifier in waiting:
+                    self._waiting.pop(identifier, None)
+
+    def _tidy(self, store: sqlite3.Connection) -> None:
+        """Take out what is too old, and the oldest where there are too many bytes."""
+        oldest = time.time() - self.keep_seconds
+        store.execute("DELETE FROM decisions WHERE at <= ?", (oldest,))
+        store.execute("DELETE FROM forgotten WHERE at <= ?", (oldest,))
+        held = store.execute("SELECT coalesce(sum(length(packed)), 0), count(*) FROM decisions").fetchone()
+        if held[0] > self.most_bytes:
+            surplus = int(held[1] * (1 - 0.9 * self.most_bytes / held[0])) + 1
+            store.execute(
+                "DELETE FROM decisions WHERE id IN (SELECT id FROM decisions ORDER BY at LIMIT ?)", (surplus,)
+            )
+        self._tidied_at = time.monotonic()
+
+
+def forget_decisions(state: Path, who: Iterable[str]) -> int:
+    """Take out what was decided for persons (or visitors) of these ids; nothing for them is kept any more. How many
+    decisions went."""
+    if not (state / FILE).exists():
+        return 0
+    gone = 0
+    with closing(_open(state)) as store:
+        store.execute("BEGIN IMMEDIATE")
+        for each in who:
+            digest = _digest(store, each)
+            store.execute("INSERT OR REPLACE INTO forgotten VALUES (?, ?)", (digest, time.time()))
+            gone += store.execute("DELETE FROM decisions WHERE person = ? OR visitor = ?", (digest, digest)).rowcount
+        store.execute("COMMIT")
+        store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return gone

@@ -1,0 +1,195 @@
+"""First stage: candidates from several sources, each a list with the best first, laid over each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from customer360.serve.publication.vectors import Vectors
+from customer360.serve.realtime.ranking.asking import Asked
+from customer360.serve.realtime.ranking.catalogue import Catalogue, Flags, Ints
+
+PER_SOURCE, PER_SOURCE_READ = 60, 240  # candidates of a source that may be shown; as many are looked at for them
+CHUNK = 64
+SEED_HALF_LIFE = 3.0  # products of a session until one counts half
+EPOCH_DAYS = 719_163  # ordinal of 1970-01-01
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Products of a source, each once, the best first; for some sources the product that led to each; and their places
+    in the catalogue, where they are known already."""
+
+    products: Sequence[str]
+    seeds: Sequence[str] | None = None
+    places: Ints | None = None
+
+
+@dataclass(frozen=True)
+class Slate:
+    """The candidates of a decision and everything that the later stages look at. Numbers are places in `products`;
+    `sources`: a source's candidates in its order; `drops`: by reason, the first that fits holds; `values`: by feature.
+    """
+
+    products: tuple[str, ...]
+    category: tuple[str | None, ...]
+    sources: Mapping[str, Ints]
+    seeds: Mapping[str, tuple[str, ...]]  # in the order of the source
+    values: Mapping[str, Values] = field(default_factory=dict)
+    drops: Mapping[str, Ints] = field(default_factory=dict)
+    pins: tuple[tuple[str, int, Ints], ...] = ()
+    boosts: tuple[tuple[str, float, Ints], ...] = ()
+    buried: tuple[tuple[str, Ints], ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """As JSON holds it; features that are nought everywhere are left out."""
+        names = list(dict.fromkeys(self.category))
+        number = {name: i for i, name in enumerate(names)}
+        return {
+            "products": self.products,
+            "categories": names,
+            "category": [number[c] for c in self.category],
+            "sources": {name: found.tolist() for name, found in self.sources.items()},
+            "seeds": self.seeds,
+            "values": {name: found.tolist() for name, found in self.values.items() if found.any()},
+            "drops": {name: found.tolist() for name, found in self.drops.items()},
+            "pins": [(name, at, found.tolist()) for name, at, found in self.pins],
+            "boosts": [(name, by, found.tolist()) for name, by, found in self.boosts],
+            "buried": [(name, found.tolist()) for name, found in self.buried],
+        }
+
+    @staticmethod
+    def of_record(kept: dict[str, Any]) -> Slate:
+        names: list[str | None] = kept["categories"]
+        return Slate(
+            tuple(kept["products"]),
+            tuple(names[c] for c in kept["category"]),
+            {name: _ints(found) for name, found in kept["sources"].items()},
+            {name: tuple(found) for name, found in kept["seeds"].items()},
+            {name: np.array(found, dtype=np.float64) for name, found in kept["values"].items()},
+            {name: _ints(found) for name, found in kept["drops"].items()},
+            tuple((name, at, _ints(found)) for name, at, found in kept["pins"]),
+            tuple((name, by, _ints(found)) for name, by, found in kept["boosts"]),
+            tuple((name, _ints(found)) for name, found in kept["buried"]),
+        )
+
+
+def _ints(found: Sequence[int]) -> Ints:
+    return np.array(found, dtype=np.int64)
+
+
+def slate(
+    lists: Mapping[str, Listed], catalogue: Catalogue, asked: Asked, interests: Mapping[str, float], allowed: Flags
+) -> Slate:
+    """The candidates of all lists with their features. Of a source as many are taken as give `PER_SOURCE` that are
+    ``allowed`` (by place of the catalogue); a given list is taken whole."""
+    number: dict[str, int] = {}
+    sources, seeds = dict[str, Ints](), dict[str, tuple[str, ...]]()
+    for name, listed in lists.items():
+        taken = listed.products if name == "given" else _enough(listed, catalogue, allowed)
+        if not taken:
+            continue
+        sources[name] = _ints([number.setdefault(product, len(number)) for product in taken])
+        if listed.seeds is not None:
+            seeds[name] = tuple(listed.seeds[: len(taken)])
+    places = catalogue.places(number)
+    category = tuple(catalogue.category[places].tolist())
+    values = {
+        "interest": _shares(category, interests),
+        "activity": _shares(category, _session_categories(asked, catalogue)),
+        "margin": catalogue.margin[places],
+        "fresh": catalogue.fresh[places],
+    }
+    return Slate(tuple(number), category, sources, seeds, values)
+
+
+def _enough(listed: Listed, catalogue: Catalogue, allowed: Flags) -> Sequence[str]:
+    """The beginning of a list that holds as many allowed products as are wanted."""
+    taken = listed.products[:PER_SOURCE_READ]
+    if len(taken) <= PER_SOURCE:
+        return taken
+    places = catalogue.places(taken) if listed.places is None else listed.places
+    count = np.cumsum(allowed[places[:PER_SOURCE_READ]])
+    return taken[: int(np.searchsorted(count, PER_SOURCE)) + 1]
+
+
+def _shares(category: Sequence[str | None], of: Mapping[str, float]) -> Values:
+    return np.array([of.get(c, 0.0) if c is not None else 0.0 for c in category], dtype=np.float64)
+
+
+def _session_categories(asked: Asked, catalogue: Catalogue) -> dict[str, float]:
+    """Share of the products that were just touched, by category."""
+    if not asked.is_personal:
+        return {}
+    touched = (*asked.session.cart, *asked.session.viewed[:10])
+    found = [c for c in catalogue.category[catalogue.places(touched)] if c is not None] if touched else []
+    return {c: round(found.count(c) / len(found), 4) for c in dict.fromkeys(found)}
+
+
+def interleaved(by_seed: Mapping[str, Sequence[str]]) -> Listed:
+    """One list of what goes with several products: the best of each, then the second of each."""
+    rows = zip_longest(*([(p, seed) for p in found] for seed, found in by_seed.items()))
+    first: dict[str, str] = {}
+    for product, seed in (pair for row in rows for pair in row if pair is not None):
+        first.setdefault(product, seed)
+    return Listed(list(first), list(first.values()))
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """Vectors laid over a catalogue: a row of the vectors, and its place."""
+
+    vectors: Vectors
+    place: Ints
+    row: Mapping[str, int]
+
+    @staticmethod
+    def of(vectors: Vectors, catalogue: Catalogue) -> Nearest:
+        rows = {product: row for row, product in enumerate(vectors.products)}
+        return Nearest(vectors, catalogue.places(vectors.products), rows)
+
+    def query(self, session: Sequence[str], bought: Sequence[str], ages: Sequence[float]) -> NDArray[np.float32] | None:
+        """The vector of who touched these products just now (newest first) and bought others some days ago; None where
+        the vectors know none of them."""
+        weights = [(p, 0.5 ** (i / SEED_HALF_LIFE)) for i, p in enumerate(session)]
+        weights += [(p, 0.5 ** (age / self.vectors.half_life_days)) for p, age in zip(bought, ages, strict=True)]
+        known = [(self.row[p], weight) for p, weight in weights if p in self.row]
+        if not known:
+            return None
+        rows, weight = np.array([r for r, _ in known]), np.array([w for _, w in known], dtype=np.float32)
+        found = weight @ self.vectors.hidden[rows]
+        length = np.linalg.norm(found)
+        return (found / length).astype(np.float32) if length > 0 else None
+
+    def search(self, query: NDArray[np.float32], allowed: Flags, k: int) -> list[str]:
+        """The k nearest products among those that are allowed; equal ones by row."""
+        score = self.vectors.items @ query
+        score += self.vectors.bias
+        score[~allowed[self.place]] = -np.inf
+        best = top(score, k)
+        return [self.vectors.products[row] for row in best if score[row] > -np.inf]
+
+
+def top(score: NDArray[np.float32], k: int) -> Ints:
+    """Places of the k largest values, the largest first, equal ones by place.
+
+    A value among the k largest lies in one of the k chunks whose largest are the largest, so the others are not looked
+    at.
+    """
+    count = len(score)
+    whole = count // CHUNK
+    if whole <= k:
+        return np.lexsort((np.arange(count), -score))[:k]
+    largest = score[: whole * CHUNK].reshape(whole, CHUNK).max(axis=1)
+    floor = np.partition(largest, whole - k)[whole - k]
+    chunks = np.flatnonzero(largest >= floor)
+    candidates = np.concatenate([(chunks[:, None] * CHUNK + np.arange(CHUNK)).ravel(), np.arange(whole * CHUNK, count)])
+    near = candidates[score[candidates] >= floor]
+    return near[np.lexsort((near, -score[near]))[:k]]

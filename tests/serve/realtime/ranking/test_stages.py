@@ -1,0 +1,153 @@
+"""The stages one by one, on candidates written out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from customer360.serve.realtime.ranking import filter as filtering
+from customer360.serve.realtime.ranking import rank, rerank, retrieve
+from customer360.serve.realtime.ranking.asking import Asked, Context
+from customer360.serve.realtime.ranking.catalogue import UNKNOWN, Catalogue
+from customer360.serve.realtime.ranking.merchandise import MerchandisingRules, Ranking
+from customer360.serve.realtime.ranking.retrieve import Listed, Slate
+from customer360.serve.realtime.session import Session
+
+AS_OF = date(2026, 3, 1)
+ASKED = Asked("home", AS_OF, 10)
+PLAIN = Ranking(weights={"model": 1.0, "popular": 0.5}, interest=0, activity=0, diversity=0)
+ROWS = {"A": ("Toys", "1.00"), "B": ("Toys", "2.00"), "C": ("Wine", "9.00"), "D": ("Toys", "4.00"), "E": (None, None)}
+
+
+def product(category: str | None, price: str | None, **other: Any) -> dict[str, Any]:
+    return {"name": "x", "category": category, "price": price, "is_sellable": True, "is_in_stock": None} | other
+
+
+@pytest.fixture
+def catalogue() -> Catalogue:
+    return Catalogue.of([(key, product(*row)) for key, row in ROWS.items()], AS_OF)
+
+
+def laid(catalogue: Catalogue, asked: Asked = ASKED, rules: MerchandisingRules | None = None, **lists: str) -> Slate:
+    """The slate of lists of products of one letter, judged."""
+    rules = rules or MerchandisingRules()
+    found = {name: Listed(list(products)) for name, products in lists.items()}
+    slate = retrieve.slate(found, catalogue, asked, {}, catalogue.is_offered)
+    return filtering.judged(slate, catalogue, asked, rules, frozenset(), None)
+
+
+def ordered(slate: Slate, ranking: Ranking = PLAIN, asked: Asked = ASKED) -> str:
+    order = rerank.order(slate, rank.scores(slate, ranking), filtering.dropped(slate), ranking, asked)
+    return "".join(slate.products[c] for c in order)
+
+
+def test_ranks_of_sources_are_fused(catalogue: Catalogue) -> None:
+    assert ordered(laid(catalogue, model="AB", popular="BC")) == "BAC", "B is in both"
+
+
+def test_a_source_without_weight_moves_nothing(catalogue: Catalogue) -> None:
+    assert ordered(laid(catalogue, model="AB", new="BA")) == "AB"
+
+
+def test_categories_are_mixed_and_the_unknown_is_none(catalogue: Catalogue) -> None:
+    slate = laid(catalogue, model="ABDCE")
+    assert ordered(slate) == "ABDCE"
+    assert ordered(slate, PLAIN.model_copy(update={"diversity": 0.5})) == "ACEBD"
+    assert ordered(slate, asked=replace(ASKED, diversity=0.5)) == "ACEBD", "the request decides"
+
+
+def test_a_category_that_is_full_waits_for_the_next_page(catalogue: Catalogue) -> None:
+    capped = PLAIN.model_copy(update={"most_per_category": 1})
+    assert ordered(laid(catalogue, model="ABDCE"), capped, replace(ASKED, k=3)) == "ACEBD"
+
+
+def test_rules_hide_pin_boost_and_bury(catalogue: Catalogue) -> None:
+    rules = MerchandisingRules.model_validate({"rules": {
+        "gone": {"do": "hide", "where": 'product_id == "B"'},
+        "first": {"do": "pin", "position": 1, "where": 'category == "Wine"'},
+        "more": {"do": "boost", "factor": 2.0, "where": 'product_id == "D"'},
+        "less": {"do": "bury", "where": 'product_id == "A"'},
+    }})  # fmt: skip
+    slate = laid(catalogue, rules=rules, model="ABCDE")
+    assert ordered(slate) == "CDEA"
+    assert filtering.dropped(slate) == {1: "rule gone"}
+
+
+def test_age_and_region_that_are_unknown_keep_products_out(catalogue: Catalogue) -> None:
+    rules = MerchandisingRules.model_validate({"rules": {
+        "wine": {"do": "least_age", "age": 18, "where": 'category == "Wine"'},
+        "toys": {"do": "regions", "regions": ["DE"], "where": 'product_id == "A"'},
+    }})  # fmt: skip
+
+    def shown(**context: Any) -> str:
+        asked = replace(ASKED, context=Context(**context))
+        return ordered(laid(catalogue, asked, rules, model="ABC"))
+
+    assert [shown(), shown(age=17, region="FR"), shown(age=18), shown(age=40, region="DE")] == ["B", "B", "BC", "ABC"]
+
+
+def test_rules_hold_between_their_days_and_at_their_moment(catalogue: Catalogue) -> None:
+    rule = {"do": "hide", "where": 'product_id == "A"', "since": AS_OF, "until": AS_OF, "placements": ["home"],
+            "when": 'device == "mobile" and hour < 12'}  # fmt: skip
+    rules = MerchandisingRules.model_validate({"rules": {"r": rule}})
+    morning = replace(ASKED, context=Context(device="mobile", hour=9))
+    others = (
+        replace(morning, on=date(2026, 3, 2)),
+        replace(morning, placement="cart"),
+        replace(morning, context=Context(device="mobile", hour=12)),
+        replace(morning, context=Context(hour=9)),
+    )
+    assert ordered(laid(catalogue, morning, rules, model="AB")) == "B"
+    assert {ordered(laid(catalogue, other, rules, model="AB")) for other in others} == {"AB"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ({"do": "hide", "where": "categry == 1"}, "did you mean category"),
+        ({"do": "hide", "where": 'category == "x"', "when": "price < 1"}, "no column"),
+        ({"do": "regions", "where": "price < 1"}, "name the regions"),
+        ({"do": "pin", "where": "price < 1", "since": "2026-02-01", "until": "2026-01-01"}, "is after until"),
+    ],
+)
+def test_a_wrong_rule_is_refused_with_what_is_wrong(rule: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        MerchandisingRules.model_validate({"rules": {"r": rule}})
+
+
+def test_an_unknown_source_is_refused() -> None:
+    with pytest.raises(ValidationError, match="no sources are called modle"):
+        Ranking(weights={"modle": 1.0})
+
+
+def test_an_unknown_product_is_shown_but_meant_by_no_condition(catalogue: Catalogue) -> None:
+    assert catalogue.places(["A", "Z"]).tolist() == [0, UNKNOWN]
+    rules = MerchandisingRules.model_validate({"rules": {"r": {"do": "hide", "where": "not price > 1"}}})
+    assert ordered(laid(catalogue, rules=rules, model="AZE")) == "ZE", "of E no price is known"
+    assert ordered(laid(catalogue, replace(ASKED, filter="price < 3"), model="AZE")) == "A"
+
+
+def test_the_session_draws_its_categories_and_a_refusal_ends_that(catalogue: Catalogue) -> None:
+    asked = replace(ASKED, session=Session(viewed=("C",)))
+    drawn = PLAIN.model_copy(update={"activity": 1.0})
+    assert ordered(laid(catalogue, asked, model="ABC"), drawn, asked) == "CAB"
+    refused = replace(asked, is_personal=False)
+    slate = laid(catalogue, refused, popular="ABC")
+    assert ordered(slate, drawn, refused) == "ABC"
+
+
+def test_companions_of_several_products_take_turns() -> None:
+    listed = retrieve.interleaved({"S": ["A", "B"], "T": ["A", "C"]})
+    assert (listed.products, listed.seeds) == (["A", "B", "C"], ["S", "S", "T"])
+
+
+def test_the_best_of_many_are_those_of_a_full_sort() -> None:
+    draw = np.random.default_rng(5)
+    for count, k in ((10, 20), (64 * 50 + 13, 7), (20_000, 60)):
+        score = draw.integers(0, 500, count).astype(np.float32)  # many are equal
+        assert retrieve.top(score, k).tolist() == np.lexsort((np.arange(count), -score))[:k].tolist()
