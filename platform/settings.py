@@ -227,6 +227,16 @@ class ServeSettings(Frozen):
     public_url: str = Field(default="", pattern=r"^(https?://[^/\s]+)?$")  # as browsers know it, behind a proxy
 
 
+class OpenLineageSettings(Frozen):
+    """Where runs are told of as OpenLineage events; nowhere unless a file or a URL is named."""
+
+    file: str = ""  # one JSON object a line, appended
+    url: str = Field(default="", pattern=r"^(https?://[^/\s@]+(/\S*)?)?$")  # that takes events by POST
+    api_key_env: str = ""  # environment variable that holds the key, sent as a bearer token
+    namespace: str = ""  # of jobs; empty: `name` of the settings
+    timeout_seconds: float = Field(default=5.0, gt=0)  # for one event
+
+
 def _connection_fault(source: SourceSettings, connections: Mapping[str, Connection]) -> str:
     """What is wrong with the connection that a source names; empty where nothing is."""
     name, wanted = source.connection, source.connects
@@ -257,6 +267,7 @@ class Settings(Frozen):
     rules: dict[str, str] = {}  # rule file by kind: identity, standardization, enrichment, validation, audiences
     models: ModelSettings = ModelSettings()
     serve: ServeSettings = ServeSettings()
+    openlineage: OpenLineageSettings = OpenLineageSettings()
 
     @model_validator(mode="after")
     def _connects(self) -> Self:

@@ -19,6 +19,7 @@ from customer360.serve.cli import (
     init,
     keys,
     lake,
+    lineage,
     models,
     offline,
     pipelines,
@@ -41,7 +42,7 @@ app = typer.Typer(
 for subject in (
     init,
     pipelines, systems, models, offline, audiences, batches, quality, serving, rights, keys, lake, editions, schedules,
-    warehouse, identity, doctor, backups, privacy,
+    warehouse, identity, doctor, backups, privacy, lineage,
 ):  # fmt: skip
     app.add_typer(subject.app)  # without a name: its commands stand at the top
 
