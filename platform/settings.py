@@ -62,6 +62,15 @@ def _as_text(options: Any) -> Any:
 StorageOptions = Annotated[dict[str, str], BeforeValidator(_as_text)]
 
 
+class TableUpkeep(Frozen):
+    """What a run does for the upkeep of one table, where it is another than of the lake; see `LakeSettings`."""
+
+    fold_files: int | None = Field(default=None, ge=0)
+    fold_hours: float | None = Field(default=None, ge=0)
+    fold_megabytes: int | None = Field(default=None, ge=1)
+    keep_days: int | None = Field(default=None, ge=7)
+
+
 class LakeSettings(Frozen):
     """Where the Delta lake lies, how its subject tables are split, and what a run does for its upkeep."""
 
@@ -75,6 +84,12 @@ class LakeSettings(Frozen):
     fold_megabytes: int = Field(default=64, ge=1)
     # Days that versions stay readable; once a day a run deletes what is older. null: runs delete nothing
     keep_days: int | None = Field(default=None, ge=7)
+    tables: dict[str, TableUpkeep] = {}  # by table, what of the above is another there; null: it is not
+
+    def of(self, table: str) -> LakeSettings:
+        """The settings for one table."""
+        own = self.tables.get(table, TableUpkeep()).model_dump(exclude_none=True)
+        return self.model_copy(update=own)
 
     @property
     def fold_bytes(self) -> int:

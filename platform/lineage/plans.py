@@ -203,6 +203,8 @@ class _Walk:
             else:
                 columns[name] = right.columns.get(name, right.columns.get(name.removesuffix(suffix or ""), NONE))
         at_most = (left.at_most | right.at_most) & set(columns)
+        if view.predicate is not None:  # a filter over the joined rows that became part of the join
+            keys |= self._indirect([view.predicate], Flow(columns), "filter")
         return Flow(columns, left.rows | right.rows | keys, at_most)
 
     def _mapfunction(self, view: Any, schema: dict[str, Any], made: list[Flow], said: list[Any]) -> Flow:

@@ -85,6 +85,10 @@ def test_what_a_column_is_made_of(build: Callable[..., pl.LazyFrame], column: st
         (lambda a, b: a.sort("on").head(1), used("left.on:sort")),
         (lambda a, b: a.join(b, on="k", how="semi"), used("left.k:join", "right.k:join")),
         (lambda a, b: a.group_by("k").len(), used("left.k:group_by")),
+        (
+            lambda a, b: a.join(b, on="k").filter(pl.col("v") > pl.col("v_right")).select("on"),
+            used("left.k:join", "right.k:join", "left.v:filter", "right.v:filter"),
+        ),
         (lambda a, b: a.unique(subset="k"), used("left.k:group_by")),
         (
             lambda a, b: a.join_asof(b, left_on="on", right_on="since", by="k"),
