@@ -112,7 +112,13 @@ def telling(settings: Settings, lake: Lake, rules: Mapping[str, Any]) -> Iterato
     if not (settings.openlineage.file or settings.openlineage.url):
         yield
         return
-    teller = _Teller(Words(settings, rules), lake, sinks_of(settings.openlineage))
+    try:
+        sinks = sinks_of(settings.openlineage)
+    except ConfigError as fault:  # what is told of a run is no reason to have none
+        telemetry.log.warning(f"{fault}; this run is not told of, `customer360 openlineage --send` does it later")
+        yield
+        return
+    teller = _Teller(Words(settings, rules), lake, sinks)
     ledger.listeners.append(teller.heard)
     fault = ""
     try:

@@ -203,10 +203,15 @@ def test_a_server_that_does_not_answer_is_not_waited_for(
     assert any("were not told of in time" in r.getMessage() for r in caplog.records)
 
 
-def test_a_key_that_is_not_set_is_said_before_the_run(shop: Any) -> None:
+def test_a_key_that_is_not_set_is_said_and_the_run_goes_on(shop: Any, caplog: pytest.LogCaptureFixture) -> None:
     configured = OpenLineageSettings(url="https://lineage.example/api", api_key_env="NO_SUCH_KEY_HERE")
     with pytest.raises(ConfigError, match="NO_SUCH_KEY_HERE is not set"):
         sinks.sinks_of(configured)
+    shop.deliver("1.csv", "s1,ann,,2,1")
+    with sinks.telling(shop.settings.model_copy(update={"openlineage": configured}), shop.lake, {}):
+        shop.run()
+    assert shop.lake.exists("gold.t_people")
+    assert any("NO_SUCH_KEY_HERE is not set" in r.getMessage() for r in caplog.records)
 
 
 def test_a_failed_run_ends_as_failed(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
