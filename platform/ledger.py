@@ -303,6 +303,7 @@ class Run:
 
     def save(self, lake: Lake) -> None:
         lake.put(f"{RUNS}/{self.id}.json", json.dumps(vars(self), default=_plain).encode())
+        tell(self)
 
 
 def _plain(value: Any) -> Any:
@@ -310,10 +311,22 @@ def _plain(value: Any) -> Any:
     return vars(value) if isinstance(value, NodeRun) else str(value)
 
 
+# Called with a run when it starts, and whenever it is saved; they do not raise and are quick.
+listeners: list[Callable[[Run], None]] = []
+
+
+def tell(run: Run) -> None:
+    """Tell the listeners that a run is, or is other than before."""
+    for listener in listeners:
+        listener(run)
+
+
 def start_run(command: str) -> Run:
     """A new run with a time-ordered id."""
     now = datetime.now(UTC)
-    return Run(now.strftime("%Y%m%dT%H%M%S.%f"), now.isoformat(), command)
+    started = Run(now.strftime("%Y%m%dT%H%M%S.%f"), now.isoformat(), command)
+    tell(started)
+    return started
 
 
 def runs(lake: Lake, limit: int = 20) -> list[Run]:

@@ -63,6 +63,15 @@ def _as_text(options: Any) -> Any:
 StorageOptions = Annotated[dict[str, str], BeforeValidator(_as_text)]
 
 
+class TableUpkeep(Frozen):
+    """What a run does for the upkeep of one table, where it is another than of the lake; see `LakeSettings`."""
+
+    fold_files: int | None = Field(default=None, ge=0)
+    fold_hours: float | None = Field(default=None, ge=0)
+    fold_megabytes: int | None = Field(default=None, ge=1)
+    keep_days: int | None = Field(default=None, ge=7)
+
+
 class LakeSettings(Frozen):
     """Where the Delta lake lies, how its subject tables are split, and what a run does for its upkeep."""
 
@@ -76,6 +85,12 @@ class LakeSettings(Frozen):
     fold_megabytes: int = Field(default=64, ge=1)
     # Days that versions stay readable; once a day a run deletes what is older. null: runs delete nothing
     keep_days: int | None = Field(default=None, ge=7)
+    tables: dict[str, TableUpkeep] = {}  # by table, what of the above is another there; null: it is not
+
+    def of(self, table: str) -> LakeSettings:
+        """The settings for one table."""
+        own = self.tables.get(table, TableUpkeep()).model_dump(exclude_none=True)
+        return self.model_copy(update=own)
 
     @property
     def fold_bytes(self) -> int:
@@ -239,6 +254,16 @@ class ServeSettings(Frozen):
     public_url: str = Field(default="", pattern=r"^(https?://[^/\s]+)?$")  # as browsers know it, behind a proxy
 
 
+class OpenLineageSettings(Frozen):
+    """Where runs are told of as OpenLineage events; nowhere unless a file or a URL is named."""
+
+    file: str = ""  # one JSON object a line, appended
+    url: str = Field(default="", pattern=r"^(https?://[^/\s@]+(/\S*)?)?$")  # that takes events by POST
+    api_key_env: str = ""  # environment variable that holds the key, sent as a bearer token
+    namespace: str = ""  # of jobs; empty: `name` of the settings
+    timeout_seconds: float = Field(default=5.0, gt=0)  # for one event
+
+
 def _connection_fault(source: SourceSettings, connections: Mapping[str, Connection]) -> str:
     """What is wrong with the connection that a source names; empty where nothing is."""
     name, wanted = source.connection, source.connects
@@ -269,6 +294,7 @@ class Settings(Frozen):
     rules: dict[str, str] = {}  # rule file by kind: identity, standardization, enrichment, validation, audiences
     models: ModelSettings = ModelSettings()
     serve: ServeSettings = ServeSettings()
+    openlineage: OpenLineageSettings = OpenLineageSettings()
 
     @model_validator(mode="after")
     def _connects(self) -> Self:

@@ -31,6 +31,7 @@ from customer360.platform.backup import marks, tree_at
 from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import Lake, editions, reached
 from customer360.platform.ledger import Run
+from customer360.platform.lineage.sinks import telling
 from customer360.platform.privacy import Identifiers
 from customer360.platform.run import RunRequest, lake_of, run_locked
 from customer360.platform.run.accepting import accept
@@ -69,7 +70,11 @@ def run_pipeline(settings: Settings, request: RunRequest) -> Run:
         _say_unfinished(lake)
         _say_ageless(settings)
         retire = partial(retire_old, settings)
-    with freshness.watched(state_folder(settings), request.command) as ended, lake.run_lock(request.command):
+    with (
+        freshness.watched(state_folder(settings), request.command) as ended,
+        lake.run_lock(request.command),
+        telling(settings, lake, rules),
+    ):
         try:
             record = run_locked(settings, request, rules=rules, retire=retire)
         except BaseException:  # a refusal that landed holds, also where gold failed or an end was asked for

@@ -56,7 +56,7 @@ from customer360.platform.run.units import (
     SplitUnit,
     UnitResult,
 )
-from customer360.platform.run.upkeep import can_grow, tend
+from customer360.platform.run.upkeep import can_grow, check, tend
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import configured
 
@@ -88,6 +88,7 @@ def run_locked(
     needed = request.lands(chosen)
     lake.look_together(request.touches(chosen).union(can_grow(), CONTROL))
     check_buckets(lake)
+    check(settings.lake)
     record = ledger.start_run(request.command)
     executor = executor_for(settings)
     try:

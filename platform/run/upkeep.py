@@ -6,16 +6,17 @@ know, and nothing is built again. A crash anywhere leaves the table as it was, o
 
 from __future__ import annotations
 
+import difflib
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from customer360.platform import tables, telemetry
-from customer360.platform.errors import Customer360Error
+from customer360.platform.errors import ConfigError, Customer360Error
 from customer360.platform.lake import File, Lake, folds
 from customer360.platform.lake.damage import UNREADABLE
 from customer360.platform.lake.upkeep import vacuum
@@ -44,13 +45,24 @@ def tend(lake: Lake, settings: LakeSettings) -> list[Folded]:
     done = []
     for name in growing(lake):
         with _told(f"small files of {name} were not folded"):
-            if due := _due(lake, name, settings, datetime.now(UTC)):
-                done.append(compact(lake, name, settings, groups=due))
+            own = settings.of(name)
+            if due := _due(lake, name, own, datetime.now(UTC)):
+                done.append(compact(lake, name, own, groups=due))
                 telemetry.event(f"folded {name:<34} {done[-1].before:,} files into {done[-1].after:,}")
-    if settings.keep_days is not None:
+    kept = {name: days for name in sorted(tables.TABLES) if (days := settings.of(name).keep_days) is not None}
+    if kept:
         with _told("old files were not deleted"):
-            _vacuum_daily(lake, timedelta(days=settings.keep_days))
+            _vacuum_daily(lake, kept)
     return done
+
+
+def check(settings: LakeSettings) -> None:
+    """Raise ConfigError where the policy names a table that is none."""
+    for name in settings.tables:
+        if name not in tables.TABLES:
+            near = difflib.get_close_matches(name, tables.TABLES, n=3)
+            hint = f"; did you mean {', '.join(near)}?" if near else ""
+            raise ConfigError(f"lake.tables: there is no table {name!r}{hint}")
 
 
 @contextmanager
@@ -153,15 +165,21 @@ def _forget(lake: Lake, name: str) -> None:
     folds.forget(lake, name, needed)
 
 
-def _vacuum_daily(lake: Lake, retention: timedelta) -> None:
+def _vacuum_daily(lake: Lake, kept: Mapping[str, int]) -> None:
+    """Delete old files of tables once a day; ``kept`` are the days that versions of each stay readable."""
     held = json.loads(lake.get(VACUUMED) or b"{}").get("at", 0.0)
     if time.time() - held < DAY.total_seconds():
         return
-    freed = [vacuum(lake, name, retention) for name in sorted(tables.TABLES) if lake.exists(name)]
+    freed = [vacuum(lake, name, timedelta(days=days)) for name, days in kept.items() if lake.exists(name)]
     lake.put(VACUUMED, json.dumps({"at": time.time()}).encode())
     if files := sum(f.files for f in freed):
         size = sum(f.size for f in freed)
-        telemetry.event(f"vacuum deleted {files:,} files, {size:,} bytes, of versions over {retention.days} days old")
+        telemetry.event(f"vacuum deleted {files:,} files, {size:,} bytes, of versions over {_days(kept)} days old")
+
+
+def _days(kept: Mapping[str, int]) -> str:
+    least, most = min(kept.values()), max(kept.values())
+    return f"{least}" if least == most else f"{least} to {most}"
 
 
 def _place(file: File) -> tuple[tuple[str, str | None], ...]:

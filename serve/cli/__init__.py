@@ -20,6 +20,7 @@ from customer360.serve.cli import (
     init,
     keys,
     lake,
+    lineage,
     merchandise,
     models,
     offline,
@@ -44,7 +45,7 @@ app = typer.Typer(
 for subject in (
     init,
     pipelines, systems, models, offline, audiences, experiments, merchandise, batches, quality, serving, rights, keys,
-    lake, editions, schedules, schemas, warehouse, identity, doctor, backups, privacy,
+    lake, editions, schedules, schemas, warehouse, identity, doctor, backups, privacy, lineage,
 ):  # fmt: skip
     app.add_typer(subject.app)  # without a name: its commands stand at the top
 

@@ -40,7 +40,7 @@ def compact_command(
     grid = report.grid("Would fold" if dry_run else "Folded", "table", "files before", "files after")
     with lake.run_lock("lake compact"):
         for name in _stored(lake, names, "bronze.") if names else upkeep.growing(lake):
-            done = upkeep.compact(lake, name, settings.lake, dry_run=dry_run)
+            done = upkeep.compact(lake, name, settings.lake.of(name), dry_run=dry_run)
             grid.add_row(name, f"{done.before:,}", f"{done.after:,}")
     report.console.print(grid)
 

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from customer360.platform import lake as lakes
+from customer360.platform.errors import ConfigError
 from customer360.platform.lake import Lake, folds
 from customer360.platform.run import upkeep
 from customer360.platform.run.rereading import drop
-from customer360.platform.settings import LakeSettings
+from customer360.platform.settings import LakeSettings, TableUpkeep
 
 ORDERS, CLICKS = "bronze.t_orders", "bronze.t_clicks"
 
@@ -128,6 +129,28 @@ def test_versions_are_deleted_once_a_day_where_the_settings_say_so(shop: Any, mo
     assert not asked, "unless said, runs delete nothing"
     batches(folding(shop, keep_days=30), 2)
     assert len(asked) == len(set(asked)) > 3, "twice a day is not needed"
+
+
+def test_a_table_may_have_a_policy_of_its_own(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, timedelta] = {}
+
+    def noted(lake: Lake, name: str, retention: timedelta) -> Any:
+        asked[name] = retention
+        return upkeep_freed(name)
+
+    monkeypatch.setattr(upkeep, "vacuum", noted)
+    own = {"bronze.t_orders": TableUpkeep(fold_files=0, keep_days=7)}
+    nodes = batches(folding(shop, fold_files=4, tables=own), 5)
+    assert nodes
+    assert len(shop.lake.files("bronze.t_orders")) == 5, "it alone is not folded"
+    assert len(shop.lake.files("bronze.t_clicks")) < 5
+    assert asked == {"bronze.t_orders": timedelta(days=7)}
+
+
+def test_a_policy_for_no_table_is_refused_before_the_run(shop: Any) -> None:
+    settings = folding(shop, tables={"bronze.t_order": TableUpkeep(keep_days=7)})
+    with pytest.raises(ConfigError, match=r"there is no table 'bronze\.t_order'; did you mean bronze\.t_orders"):
+        batches(settings, 1)
 
 
 def upkeep_freed(name: str) -> Any:
