@@ -75,6 +75,8 @@ class LakeSettings(Frozen):
     fold_megabytes: int = Field(default=64, ge=1)
     # Days that versions stay readable; once a day a run deletes what is older. null: runs delete nothing
     keep_days: int | None = Field(default=None, ge=7)
+    # Days that the records of runs are kept; the newest 1,000 always are. null: all
+    keep_run_days: int | None = Field(default=400, ge=1)
 
     @property
     def fold_bytes(self) -> int:
@@ -89,8 +91,17 @@ class RetrySettings(Frozen):
     unit_timeout_seconds: float = Field(default=7200.0, gt=0)
 
 
+class CircuitSettings(Frozen):
+    """When a source that is read from a server is left alone: after so many runs in a row in which it failed, for so
+    long; then one run tries it. 0 failures: never.
+    """
+
+    failures: int = Field(default=5, ge=0)
+    rest_minutes: float = Field(default=30.0, gt=0)
+
+
 class ExecutionSettings(Frozen):
-    """Where and how wide units run."""
+    """Where and how wide units run, and how long one source may keep the others waiting."""
 
     executor: Literal["ray", "local"] = "ray"
     ray_address: str | None = None  # None: a local Ray unless RAY_ADDRESS is set
@@ -98,6 +109,10 @@ class ExecutionSettings(Frozen):
     object_store_megabytes: int = Field(default=512, ge=80)
     cpus_per_unit: float = Field(default=1.0, gt=0)
     exchange_megabytes: int = Field(default=64, ge=1)  # input of one unit of an exchange; more input means more units
+    grace_seconds: float = Field(default=15.0, ge=0)  # for a source to say what is new, before the others land
+    look_seconds: float = Field(default=1800.0, gt=0)  # for the same, after which the run goes on without it
+    looks_at_once: int = Field(default=32, ge=1)
+    circuit: CircuitSettings = CircuitSettings()
     retry: RetrySettings = RetrySettings()
 
 
@@ -158,6 +173,7 @@ class SourceSettings(Frozen):
     )
     # Columns that every file has; others that the mapping names are null where a file lacks them. None: all it names
     needs: list[str] | None = None
+    late_after_minutes: float | None = Field(default=None, gt=0)  # without new rows; None: it is never late
     description: str = ""
 
     @model_validator(mode="after")

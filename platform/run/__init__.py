@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from customer360.platform import graph, ledger, quality, tables, telemetry
@@ -19,10 +20,12 @@ from customer360.platform.lake import Add, Lake, editions, reached
 from customer360.platform.ledger import NodeRun, Run
 from customer360.platform.quality import DeadLetters, Quarantine
 from customer360.platform.quality.checks import added
+from customer360.platform.run.backfill import fix_window
 from customer360.platform.run.control import CONTROL, write_control_tables
 from customer360.platform.run.executor import Failure, LocalExecutor, RayExecutor, executor_for
 from customer360.platform.run.following import FollowUnit, MoveUnit, follow_units, followed, move_units, standing_facts
 from customer360.platform.run.grouping import is_stale
+from customer360.platform.run.health import Board
 from customer360.platform.run.incremental.advance import advanced
 from customer360.platform.run.incremental.appended import QUARANTINE
 from customer360.platform.run.incremental.changes import written
@@ -48,6 +51,7 @@ from customer360.platform.run.planning import (
 from customer360.platform.run.progress import tell
 from customer360.platform.run.request import RunRequest
 from customer360.platform.run.rereading import named_batches, outdated, reland, retry_changed
+from customer360.platform.run.rests import resting
 from customer360.platform.run.units import (
     BuildUnit,
     GatherUnit,
@@ -130,19 +134,29 @@ class _Driver:
         """Land the sources of the given bronze tables."""
         for source in self.settings.sources.values():
             tables.by_name(source.table)  # a misspelt table would never be landed, without a word
-        names = [n for n, s in self.settings.sources.items() if s.table in needed]
+        names = self.request.names(self.settings.sources, needed)
         for table in sorted(needed):
             self.lake.ensure(tables.by_name(table))
         self.lake.ensure(Quarantine)
         look_ahead(self.lake, self.settings, names)
         self._reread(names)
-        for landed in ingest(self.lake, self.settings, names, self.executor, self.rules):
+        if self.request.window:
+            fix_window(self.lake, self.settings, self.request.window)
+        board = Board.of(self.lake)
+        rests = resting(self.settings, board, names, self.request)
+        for landed in ingest(self.lake, self.settings, names, self.executor, self.rules, rests):
             self.record.nodes += landed.nodes
             self.record.losses += landed.losses
-            if landed.failure is not None:
-                self.failures[f"source {landed.name}"] = landed.failure
-                if landed.blocks:
-                    self.blocking.add(self.settings.sources[landed.name].table)
+            name, now = landed.name, datetime.now(UTC)
+            if landed.failure is None:
+                if name not in rests:
+                    board.landed(name, landed.nodes, landed.newest, now)
+                continue
+            self.failures[f"source {name}"] = landed.failure
+            board.failed(self.settings, name, landed.nodes, landed.failure, landed.lag, now)
+            if landed.blocks and not board[name].open_since:  # what is left alone is not waited for
+                self.blocking.add(self.settings.sources[name].table)
+        board.save(self.lake, self.settings.sources)
         self.record.save(self.lake)
 
     def check_landed(self, needed: set[str]) -> None:
