@@ -36,6 +36,7 @@ from customer360.platform.connections import AnyConnection, Connection
 from customer360.platform.errors import ConfigError
 from customer360.platform.kinds import class_of
 from customer360.platform.schedules import Schedule
+from customer360.platform.sinks import AlertSettings
 from customer360.platform.systems import with_recipes
 
 ENVIRONMENT_PREFIX = "CUSTOMER360__"
@@ -268,6 +269,7 @@ class Settings(Frozen):
     connections: dict[str, AnyConnection] = {}  # servers that sources read from, by name
     sources: dict[str, AnySource] = {}
     micro_batches: list[MicroBatch] = []  # the first of a system and table holds
+    alerts: AlertSettings = AlertSettings()
     schedules: dict[str, Schedule] = {}  # commands that `customer360 daemon` starts by the clock, by name
     loss: float = Field(default=0.05, ge=0, le=1)  # share of a source's rows that a run may refuse without failing
     rules: dict[str, str] = {}  # rule file by kind: identity, standardization, enrichment, validation, audiences
@@ -311,7 +313,9 @@ def load(path: str | Path | None = None, environment: Mapping[str, str] | None =
 
 def _shown(fault: Any) -> str:
     """The faulty value for a message; what may be a secret is not shown: storage options, and all of a connection."""
-    hidden = fault["loc"][:1] in (("connections",), ()) or any(str(key).endswith(_OPTIONS) for key in fault["loc"])
+    hidden = fault["loc"][:1] in (("connections",), ("alerts",), ()) or any(
+        str(key).endswith(_OPTIONS) for key in fault["loc"]
+    )
     return "" if hidden else f" (is {fault['input']!r:.60})"
 
 

@@ -45,6 +45,7 @@ from customer360.serve.api.errors import EVERYWHERE, described, explained
 from customer360.serve.api.policy import KnownCaller
 from customer360.serve.console import pages, steward
 from customer360.serve.gate import Gate, place_of
+from customer360.serve.operations import Operations
 from customer360.serve.problems import HANDLERS
 from customer360.serve.publication import freshness
 from customer360.serve.publication.indexes import Indexes
@@ -121,7 +122,7 @@ async def metrics(request: Request, principal: KnownCaller) -> Response:
     access.require(principal, "metrics")
     health = await healthz(request, Response())
     AGE.set(health.age_seconds if health.age_seconds is not None else float("nan"))
-    return Response(generate_latest(_Replica()), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(_Replica(request.app.state.operations)), media_type=CONTENT_TYPE_LATEST)
 
 
 class _Replica(CollectorRegistry):
@@ -130,8 +131,12 @@ class _Replica(CollectorRegistry):
 
     name = f"{socket.gethostname()}:{os.getpid()}"
 
+    def __init__(self, more: Operations) -> None:
+        super().__init__()
+        self._more = more
+
     def collect(self) -> Iterator[Metric]:
-        for metric in REGISTRY.collect():
+        for metric in (*REGISTRY.collect(), *self._more.collect()):
             samples = [s._replace(labels={**s.labels, "replica": self.name}) for s in metric.samples]
             found = Metric(metric.name, metric.documentation, metric.type, metric.unit)
             found.samples = samples
@@ -156,6 +161,7 @@ def build_app(configured: Settings) -> FastAPI:
     app.state.indexes = Indexes(app.state.folder)
     app.state.desk = Desk(configured)
     app.state.hooks = hooks.Hooks(configured)
+    app.state.operations = Operations(configured)
     app.include_router(operations, responses=explained(503))
     app.include_router(reference.router)
     app.include_router(hooks.router, responses=explained(400, 401, 408, 413, 503))

@@ -23,8 +23,9 @@ LAYERS = [
     "models",
     "serve",
 ]
-PLATFORM = ["errors", "configs", "systems", "kinds", "connections", "schedules", "settings", "telemetry", "rescued", "tables", "conditions", "lake", "ledger", "known", "quality", "lineage", "traces", "privacy", "restrictions", "purposes", "retention", "anonymity", "sources",  # noqa: E501
-            "graph", "stars", "catalogue", "run", "warehouse", "online", "access", "audit", "backup"]  # fmt: skip
+PLATFORM = ["errors", "configs", "systems", "kinds", "connections", "schedules", "sinks", "settings", "telemetry", "rescued", "tables", "conditions", "lake", "ledger", "known", "quality", "lineage", "traces", "privacy", "restrictions", "purposes", "retention", "anonymity", "sources",  # noqa: E501
+            "graph", "stars", "catalogue", "run", "alerts", "warehouse", "online", "access", "audit",
+            "backup"]  # fmt: skip
 SHARED = {
     "pipelines.complete_days",
     "pipelines",

@@ -186,6 +186,59 @@ def state_of(source: SourceSettings, health: SourceHealth, now: datetime) -> str
     return "late" if limit and now - moment(since) > timedelta(minutes=limit) else "ok"
 
 
+@dataclass(frozen=True)
+class SourceState:
+    """How a source stands at a moment: one of `STATES`, ages in seconds (None: it never was, or nobody knows)."""
+
+    source: str
+    table: str
+    kind: str
+    state: str
+    success_age_seconds: float | None
+    landed_age_seconds: float | None
+    newest_age_seconds: float | None
+    age_p95_seconds: float | None
+    late_after_seconds: float | None
+    failures: int
+    fault: str
+    open_since: str | None
+    waits_since: str | None
+    dead_letters: int  # of the last `PERIOD`
+    lag: Lag | None
+
+
+def states(settings: Settings, board: Board, now: datetime) -> list[SourceState]:
+    """All configured sources, in the order of the settings."""
+    found = []
+    for name, source in settings.sources.items():
+        health = board[name]
+        limit = source.late_after_minutes
+        found.append(
+            SourceState(
+                source=name,
+                table=source.table,
+                kind=source.kind,
+                state=state_of(source, health, now),
+                success_age_seconds=_age(health.succeeded_at, now),
+                landed_age_seconds=_age(health.landed_at, now),
+                newest_age_seconds=_age(health.newest_at, now),
+                age_p95_seconds=health.age_p95(now),
+                late_after_seconds=None if limit is None else limit * 60,
+                failures=health.failures,
+                fault=health.fault,
+                open_since=health.open_since or None,
+                waits_since=health.waits_since or None,
+                dead_letters=health.dead_letters(now),
+                lag=health.lag,
+            )
+        )
+    return found
+
+
+def _age(text: str, now: datetime) -> float | None:
+    return (now - moment(text)).total_seconds() if text else None
+
+
 def lag_of(pieces: Iterable[Input]) -> Lag:
     """What some inputs hold, as far as they say it: their number, bytes of files, messages, bytes of a log."""
     found: Lag = {}

@@ -22,7 +22,7 @@ from customer360.platform.quality import DeadLetters
 from customer360.platform.run.executor import Executor, Failure
 from customer360.platform.run.grouping import facts_with, gathered, parts_of
 from customer360.platform.run.health import Lag, lag_of, newest_of
-from customer360.platform.run.looking import Looked, all_looked, is_remote, looked
+from customer360.platform.run.looking import Looked, is_remote, looked
 from customer360.platform.run.losses import losses_of, tell_columns
 from customer360.platform.run.planning import checks_of
 from customer360.platform.run.snapshots import held, judged
@@ -80,63 +80,15 @@ def pending(lake: Lake, landing: Landing, name: str, source: Source) -> list[Bat
     The new one has no manifest yet, and no ``created_at``: until `fixed` makes both, what is new stays new.
     """
     known = known_of(lake, name, last_committed(lake, source, name))
-    return _with_new(name, known, source.discover(landing, known))
+    return with_new(name, known, source.discover(landing, known))
 
 
-def _with_new(name: str, known: Known, new: Discovery) -> list[Batch]:
+def with_new(name: str, known: Known, new: Discovery) -> list[Batch]:
     """The batches that wait, and one of what is new."""
     waiting = known.waiting
     if new.inputs:
         waiting.append(Batch(name, known.last + 1, "", new.inputs, cursor=new.cursor))
     return waiting
-
-
-@dataclass(frozen=True)
-class Look:
-    """What of the sources is new to a lake, by source: inputs with what tells them apart, or why a source cannot be
-    looked at. Equal looks are of the same news; false where there is none.
-    """
-
-    news: dict[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        return bool(self.news)
-
-
-def look_at(lake: Lake, settings: Settings) -> Look:
-    """What waits to be landed now. Nothing is written."""
-    with lake.at_one_look(source.table for source in settings.sources.values()), lake.keeping(*ledger.FOLDERS):
-        look_ahead(lake, settings, settings.sources)
-        sources, faults, known = _known_before(lake, settings, settings.sources)
-        landing = landing_of(settings)
-        looks = all_looked(settings, sources, lambda name: sources[name].discover(landing, known[name]))
-        seen = {name: _news(name, known[name], look) for name, look in looks.items()} | faults
-    return Look({name: seen[name] for name in settings.sources if seen.get(name)})
-
-
-def _known_before(
-    lake: Lake, settings: Settings, names: Iterable[str]
-) -> tuple[dict[str, Source], dict[str, tuple[str, ...]], dict[str, Known]]:
-    """Sources by name with what is known of each, and why others cannot be looked at."""
-    sources, faults, known = dict[str, Source](), dict[str, tuple[str, ...]](), dict[str, Known]()
-    for name in names:
-        try:
-            source = configured(settings, name)
-            known[name] = known_of(lake, name, last_committed(lake, source, name))
-            sources[name] = source
-        except Exception as fault:  # noqa: BLE001 - the run says it, and the other sources are looked at
-            faults[name] = (f"{type(fault).__name__}: {fault}",)
-    return sources, faults, known
-
-
-def _news(name: str, known: Known, look: Looked[Discovery]) -> tuple[str, ...]:
-    try:
-        new = look.get()
-    except Exception as fault:  # noqa: BLE001 - the run says it, and the other sources are looked at
-        return (f"{type(fault).__name__}: {fault}",)
-    waiting = _with_new(name, known, new)
-    pieces = [piece for batch in waiting for piece in batch.inputs] + list(new.touched)
-    return (*(b.id for b in waiting), *(f"{p.name} {sorted(p.detail.items())}" for p in pieces))
 
 
 def look_ahead(lake: Lake, settings: Settings, names: Iterable[str]) -> None:
@@ -296,7 +248,7 @@ def _intake(lake: Lake, landing: Landing, source: Source, known: Known, look: Lo
     name = source.name
     try:
         new = look.get()
-        waiting = _with_new(name, known, new)
+        waiting = with_new(name, known, new)
         lag = lag_of(piece for batch in waiting for piece in batch.inputs)
         faults = contract_faults(source) or joins.faults(landing, source.join)
         if not waiting and not known:
