@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from customer360.platform.connections import Connection
-from customer360.platform.errors import TransientError
+from customer360.platform.errors import ConfigError, TransientError
 
 if TYPE_CHECKING:  # each is loaded where something is sent: most commands send nothing
     import smtplib
@@ -118,7 +118,7 @@ def _key(secret: str) -> bytes:
         try:
             return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
         except ValueError:
-            pass
+            raise ConfigError("the secret of a webhook is no base64 after whsec_") from None
     return secret.encode()
 
 
