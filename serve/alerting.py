@@ -87,7 +87,7 @@ def _of_runs(settings: Settings, lake: Lake, runs: list[Run], now: datetime) -> 
         begun = datetime.fromisoformat(holder["at"])
         if now - begun > timedelta(minutes=limits.run_stuck_minutes):
             yield Alert("stuck", "run", f"process {holder['pid']} of {holder['host']} runs since {holder['at'][:16]}")
-    if limits.run_late_minutes:
+    if limits.run_late_minutes and not holder:  # one that is under way is stuck, when it takes too long
         well = next((run for run in ended if run.exit_code in (0, LOST)), None)
         since = well.ended_at if well else runs[-1].started_at if runs else None
         if since and now - datetime.fromisoformat(since) > timedelta(minutes=limits.run_late_minutes):
