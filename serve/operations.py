@@ -139,10 +139,10 @@ def _gauges(settings: Settings, now: datetime) -> Iterator[GaugeMetricFamily]:
     sources = states(settings, Board.of(lake), now)
     yield from _of_sources(sources, now)
     newest = next((run for run in ledger.runs(lake, 5) if run.exit_code is not None), None)
-    yield _gauge("run_exit_code", "Exit code of the newest run that ended", newest and newest.exit_code)
+    yield _gauge("run_exit_code", "Exit code of the newest run that ended", newest.exit_code if newest else None)
     ended = datetime.fromisoformat(newest.ended_at).timestamp() if newest and newest.ended_at else None
     yield _gauge("run_ended_timestamp_seconds", "When the newest run that ended did", ended)
-    yield _gauge("run_seconds", "How long the newest run that ended took", newest and newest.seconds)
+    yield _gauge("run_seconds", "How long the newest run that ended took", newest.seconds if newest else None)
     holder = holder_of(lake.root, lake.get(LOCK))
     begun = datetime.fromisoformat(holder["at"]).timestamp() if holder else None
     yield _gauge("run_started_timestamp_seconds", "When the run that holds the lake now began", begun)

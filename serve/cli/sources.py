@@ -51,7 +51,7 @@ def as_metrics(settings: Settings) -> str:
     from customer360.serve.operations import Operations
 
     registry = CollectorRegistry()
-    registry.register(Operations(settings))  # type: ignore[arg-type]
+    registry.register(Operations(settings))
     return generate_latest(registry).decode()
 
 
