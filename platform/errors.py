@@ -7,6 +7,7 @@ Customer360Error
 ├── SourceError          a source cannot be read at all (bad rows are dead letters, not errors)
 ├── LakeError
 │   ├── LakeLocked       another run holds the lake's run lock
+│   ├── DiskFull         a disk has no room left; what was committed stands
 │   ├── StaleBatch       a batch number at or below the stored one was offered
 │   ├── TableMissing     a table was read before it was built
 │   ├── VersionGone      an earlier version was read whose files are deleted
@@ -23,9 +24,13 @@ Customer360Error
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class Customer360Error(Exception):
-    """Root of everything that this project raises on purpose."""
+    """Root of everything that this project raises on purpose. A command that it ends has its ``exit_code``."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class ConfigError(Customer360Error):
@@ -50,6 +55,14 @@ class LakeError(Customer360Error):
 
 class LakeLocked(LakeError):
     """Another run holds the lake's run lock."""
+
+    exit_code = 6
+
+
+class DiskFull(LakeError):
+    """A disk of this machine has no room left; what was committed stands."""
+
+    exit_code = 7
 
 
 class StaleBatch(LakeError):
@@ -85,10 +98,10 @@ class UnitTimeout(TransientError):
 
 
 class RunError(Customer360Error):
-    """Nodes of a run failed. ``failures`` maps node name to reason."""
+    """Nodes of a run failed. ``failures`` maps node name to reason; ``run`` is the id of its record, if it has one."""
 
-    def __init__(self, failures: dict[str, str]):
-        self.failures = failures
+    def __init__(self, failures: dict[str, str], run: str = ""):
+        self.failures, self.run = failures, run
         lines = "\n".join(f"  {node}: {reason}" for node, reason in sorted(failures.items()))
         super().__init__(f"{self.summary(len(failures))}:\n{lines}")
 

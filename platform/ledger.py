@@ -14,6 +14,8 @@ places to which they were moved (``known``). ``_schemas/`` holds what columns a 
 from __future__ import annotations
 
 import json
+import os
+import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -287,7 +289,11 @@ class NodeRun:
 
 @dataclass
 class Run:
-    """One run of a part of the graph. ``losses``: batches that landed and lost more rows than the settings allow."""
+    """One run of a part of the graph. ``losses``: batches that landed and lost more rows than the settings allow.
+
+    ``started_by`` is who or what started it, on a ``host`` as process ``pid``. ``exit_code`` is that of its command,
+    None while it runs and where it broke off; ``error`` what ended it before its end.
+    """
 
     id: str
     started_at: str
@@ -296,10 +302,26 @@ class Run:
     ended_at: str | None = None
     nodes: list[NodeRun] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)
+    started_by: str = ""
+    host: str = ""
+    pid: int | None = None
+    exit_code: int | None = None
+    error: str = ""
 
     def end(self) -> None:
         """Note the time."""
         self.ended_at = datetime.now(UTC).isoformat()
+
+    def close(self, exit_code: int, error: str = "") -> None:
+        """Note how it ended."""
+        self.ended_at = self.ended_at or datetime.now(UTC).isoformat()
+        self.exit_code, self.error = exit_code, error
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took; None of one that has not ended."""
+        begun = datetime.fromisoformat(self.started_at)
+        return (datetime.fromisoformat(self.ended_at) - begun).total_seconds() if self.ended_at else None
 
     def save(self, lake: Lake) -> None:
         lake.put(f"{RUNS}/{self.id}.json", json.dumps(vars(self), default=_plain).encode())
@@ -321,12 +343,38 @@ def tell(run: Run) -> None:
         listener(run)
 
 
-def start_run(command: str) -> Run:
-    """A new run with a time-ordered id."""
+def start_run(command: str, started_by: str = "") -> Run:
+    """A new run with a time-ordered id, of this process."""
     now = datetime.now(UTC)
-    started = Run(now.strftime("%Y%m%dT%H%M%S.%f"), now.isoformat(), command)
+    about = {"started_by": started_by, "host": socket.gethostname(), "pid": os.getpid()}
+    started = Run(_run_id(now), now.isoformat(), command, **about)  # type: ignore[arg-type]
     tell(started)
     return started
+
+
+def _run_id(at: datetime) -> str:
+    return at.strftime("%Y%m%dT%H%M%S.%f")
+
+
+def run_of(lake: Lake, run_id: str) -> Run | None:
+    """One run by its id."""
+    data = lake.get(path := f"{RUNS}/{run_id}.json")
+    return None if data is None else _made(path, data, _run)
+
+
+def close_run(lake: Lake, run_id: str, exit_code: int, error: str) -> None:
+    """Note of a run that has ended that something which followed it went wrong."""
+    if record := run_of(lake, run_id):
+        record.close(exit_code, error)
+        record.save(lake)
+
+
+def forget_runs(lake: Lake, before: datetime, keep: int) -> int:
+    """Delete the records of runs that began before a moment, but for the newest ``keep``. Returns how many."""
+    listed = lake.objects(RUNS)
+    old = [p for p in listed[: max(0, len(listed) - keep)] if p < f"{RUNS}/{_run_id(before.astimezone(UTC))}"]
+    lake.delete(old)
+    return len(old)
 
 
 def runs(lake: Lake, limit: int = 20) -> list[Run]:

@@ -37,6 +37,7 @@ from customer360.platform.errors import ConfigError
 from customer360.platform.evolution import SchemaContract
 from customer360.platform.kinds import class_of
 from customer360.platform.schedules import Schedule
+from customer360.platform.sinks import AlertSettings
 from customer360.platform.systems import with_recipes
 
 ENVIRONMENT_PREFIX = "CUSTOMER360__"
@@ -92,6 +93,9 @@ class LakeSettings(Frozen):
         own = self.tables.get(table, TableUpkeep()).model_dump(exclude_none=True)
         return self.model_copy(update=own)
 
+    # Days that the records of runs are kept; the newest 1,000 always are. null: all
+    keep_run_days: int | None = Field(default=400, ge=1)
+
     @property
     def fold_bytes(self) -> int:
         return self.fold_megabytes * 1024 * 1024
@@ -105,8 +109,17 @@ class RetrySettings(Frozen):
     unit_timeout_seconds: float = Field(default=7200.0, gt=0)
 
 
+class CircuitSettings(Frozen):
+    """When a source that is read from a server is left alone: after so many runs in a row in which it failed, for so
+    long; then one run tries it. 0 failures: never.
+    """
+
+    failures: int = Field(default=5, ge=0)
+    rest_minutes: float = Field(default=30.0, gt=0)
+
+
 class ExecutionSettings(Frozen):
-    """Where and how wide units run."""
+    """Where and how wide units run, and how long one source may keep the others waiting."""
 
     executor: Literal["ray", "local"] = "ray"
     ray_address: str | None = None  # None: a local Ray unless RAY_ADDRESS is set
@@ -114,6 +127,10 @@ class ExecutionSettings(Frozen):
     object_store_megabytes: int = Field(default=512, ge=80)
     cpus_per_unit: float = Field(default=1.0, gt=0)
     exchange_megabytes: int = Field(default=64, ge=1)  # input of one unit of an exchange; more input means more units
+    grace_seconds: float = Field(default=15.0, ge=0)  # for a source to say what is new, before the others land
+    look_seconds: float = Field(default=1800.0, gt=0)  # for the same, after which the run goes on without it
+    looks_at_once: int = Field(default=32, ge=1)
+    circuit: CircuitSettings = CircuitSettings()
     retry: RetrySettings = RetrySettings()
 
 
@@ -177,6 +194,7 @@ class SourceSettings(Frozen):
     # What it may change of its columns and their types: evolve, freeze, discard_row or discard_value, for both or each
     # as `{columns: freeze, data_type: evolve}`. None: what the contract of its table says
     schema_contract: SchemaContract | None = None
+    late_after_minutes: float | None = Field(default=None, gt=0)  # without new rows; None: it is never late
     description: str = ""
 
     @property
@@ -289,6 +307,7 @@ class Settings(Frozen):
     connections: dict[str, AnyConnection] = {}  # servers that sources read from, by name
     sources: dict[str, AnySource] = {}
     micro_batches: list[MicroBatch] = []  # the first of a system and table holds
+    alerts: AlertSettings = AlertSettings()
     schedules: dict[str, Schedule] = {}  # commands that `customer360 daemon` starts by the clock, by name
     loss: float = Field(default=0.05, ge=0, le=1)  # share of a source's rows that a run may refuse without failing
     rules: dict[str, str] = {}  # rule file by kind: identity, standardization, enrichment, validation, audiences
@@ -333,7 +352,9 @@ def load(path: str | Path | None = None, environment: Mapping[str, str] | None =
 
 def _shown(fault: Any) -> str:
     """The faulty value for a message; what may be a secret is not shown: storage options, and all of a connection."""
-    hidden = fault["loc"][:1] in (("connections",), ()) or any(str(key).endswith(_OPTIONS) for key in fault["loc"])
+    hidden = fault["loc"][:1] in (("connections",), ("alerts",), ()) or any(
+        str(key).endswith(_OPTIONS) for key in fault["loc"]
+    )
     return "" if hidden else f" (is {fault['input']!r:.60})"
 
 

@@ -61,6 +61,7 @@ from customer360.serve.api.policy import KnownCaller
 from customer360.serve.compose import live_rules, personalizes_unasked
 from customer360.serve.console import pages, steward, trials
 from customer360.serve.gate import Gate, place_of
+from customer360.serve.operations import Operations
 from customer360.serve.problems import HANDLERS
 from customer360.serve.publication import freshness
 from customer360.serve.publication.indexes import Indexes
@@ -143,7 +144,7 @@ async def metrics(request: Request, principal: KnownCaller) -> Response:
     access.require(principal, "metrics")
     health = await healthz(request, Response())
     AGE.set(health.age_seconds if health.age_seconds is not None else float("nan"))
-    return Response(generate_latest(_Replica()), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(_Replica(request.app.state.operations)), media_type=CONTENT_TYPE_LATEST)
 
 
 class _Replica(CollectorRegistry):
@@ -152,8 +153,12 @@ class _Replica(CollectorRegistry):
 
     name = f"{socket.gethostname()}:{os.getpid()}"
 
+    def __init__(self, more: Operations) -> None:
+        super().__init__()
+        self._more = more
+
     def collect(self) -> Iterator[Metric]:
-        for metric in REGISTRY.collect():
+        for metric in (*REGISTRY.collect(), *self._more.collect()):
             samples = [s._replace(labels={**s.labels, "replica": self.name}) for s in metric.samples]
             found = Metric(metric.name, metric.documentation, metric.type, metric.unit)
             found.samples = samples
@@ -184,6 +189,7 @@ def build_app(configured: Settings) -> FastAPI:
     app.state.journal = Journal(app.state.folder)
     app.state.chooser = Chooser(Shelves(VectorStore(app.state.folder)), live_rules(configured))
     app.state.personalizes_unasked = personalizes_unasked(configured)
+    app.state.operations = Operations(configured)
     app.include_router(operations, responses=explained(503))
     app.include_router(reference.router)
     app.include_router(hooks.router, responses=explained(400, 401, 408, 413, 503))

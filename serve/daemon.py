@@ -14,7 +14,7 @@ import random
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -26,6 +26,7 @@ from customer360.platform.errors import Customer360Error
 from customer360.platform.schedules import Schedule, due
 
 FOLDER = "schedules"
+SCHEDULE = "CUSTOMER360_SCHEDULE"  # variable of what it starts: the name of the schedule
 KEPT = 1_000  # lines of history of a schedule
 
 
@@ -197,11 +198,12 @@ class Daemon:
         del self._busy[lane]
 
 
-def launched(config: str | None) -> Callable[[Schedule], Running]:
+def launched(config: str | None, schedules: Mapping[str, Schedule]) -> Callable[[Schedule], Running]:
     """What starts a command with the same Python and settings, in a group of its own."""
 
     def start(schedule: Schedule) -> Running:
-        environment = dict(os.environ) | ({"CUSTOMER360_CONFIG": config} if config else {})
+        name = next(name for name, each in schedules.items() if each is schedule)
+        environment = dict(os.environ) | {SCHEDULE: name} | ({"CUSTOMER360_CONFIG": config} if config else {})
         command = [sys.executable, "-m", "customer360.serve.cli", *shlex.split(schedule.command)]
         return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
 

@@ -15,12 +15,12 @@ from typing import get_args
 
 from customer360.models.base import MODELS
 from customer360.pipelines.vocabulary import Activity
-from customer360.platform import graph, tables, telemetry
+from customer360.platform import graph, ledger, tables, telemetry
 from customer360.platform.errors import ConfigError, Customer360Error, NothingLanded, RunError
 from customer360.platform.ledger import Run
-from customer360.platform.run import RunRequest
+from customer360.platform.run import FAILED, RunRequest, lake_of
 from customer360.platform.settings import Settings
-from customer360.serve import jobs, modelling
+from customer360.serve import alerting, jobs, modelling
 from customer360.serve.publication.documents import PUBLISHED
 
 REGISTERED = "gold.recommendation_models"
@@ -110,6 +110,17 @@ def run(
     if pipeline == "warehouse":
         WAREHOUSE.do(settings)
         return None
+    try:
+        record = _run(settings, pipeline, stage, request, publish=publish)
+    except Exception:
+        alerting.check_beside(settings)
+        raise
+    alerting.check_beside(settings)
+    return record
+
+
+def _run(settings: Settings, pipeline: str | None, stage: str | None, request: RunRequest, *, publish: bool) -> Run:
+    """`run` of what makes tables."""
     follow = [WAREHOUSE] if pipeline == "master" else []
     only = frozenset(needed(stages(pipeline)[stage])) if pipeline and stage else request.only
     if pipeline in MODELS:
@@ -120,17 +131,20 @@ def run(
         follow.append(PUBLICATION)
     upto = request.end or (pipeline if pipeline != "master" and stage is None else None)
     failures: dict[str, str] = {}
-    record = None
     try:
         record = jobs.run_pipeline(settings, replace(request, end=upto, only=only))
+        run = record.id
     except NothingLanded:
         raise
     except RunError as fault:
-        failures = dict(fault.failures)
+        failures, run = dict(fault.failures), fault.run
+    after: dict[str, str] = {}
     for step in follow:
-        failures |= _take(step, settings, failures)
-    if failures:
-        raise RunError(failures)
+        after |= _take(step, settings, failures | after)
+    if after and run:
+        ledger.close_run(lake_of(settings), run, FAILED, f"{', '.join(after)} did not follow")
+    if failures | after:
+        raise RunError(failures | after, run)
     return record
 
 

@@ -24,7 +24,7 @@ from customer360.platform.errors import Customer360Error, LakeLocked, RunError
 from customer360.platform.ledger import Run
 from customer360.platform.run import RunRequest, lake_of
 from customer360.platform.run.executor import ray_session
-from customer360.platform.run.ingest import Look, look_at
+from customer360.platform.run.news import Look, look_at
 from customer360.platform.settings import Settings
 from customer360.serve import pipelines
 from customer360.serve.compose import rules_kept

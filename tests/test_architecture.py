@@ -23,8 +23,9 @@ LAYERS = [
     "models",
     "serve",
 ]
-PLATFORM = ["errors", "configs", "systems", "kinds", "connections", "schedules", "evolution", "settings", "telemetry", "rescued", "tables", "conditions", "lake", "ledger", "schemas", "known", "quality", "traces", "privacy", "restrictions", "purposes", "retention", "anonymity", "sources",  # noqa: E501
-            "graph", "stars", "catalogue", "run", "lineage", "warehouse", "online", "access", "audit", "backup"]  # fmt: skip
+PLATFORM = ["errors", "configs", "systems", "kinds", "connections", "schedules", "evolution", "sinks", "settings", "telemetry", "rescued", "tables", "conditions", "lake", "ledger", "schemas", "known", "quality", "traces", "privacy", "restrictions", "purposes", "retention", "anonymity", "sources",  # noqa: E501
+            "graph", "stars", "catalogue", "run", "lineage", "alerts", "warehouse", "online", "access", "audit",
+            "backup"]  # fmt: skip
 SHARED = {
     "pipelines.complete_days",
     "pipelines",

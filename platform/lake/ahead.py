@@ -69,9 +69,19 @@ def forget(root: str, path: str) -> None:
     """Say that an object was written or deleted."""
     here = _kept()
     if here is not None and here.root == root:
-        told = [key for key in here.answers if key[1] == path or path.startswith(key[1].rstrip("/") + "/")]
+        told = [key for key in list(here.answers) if key[1] == path or path.startswith(key[1].rstrip("/") + "/")]
         for key in told:
             del here.answers[key]
+
+
+def handed_on() -> Callable[[], None]:
+    """What a thread calls that reads objects for this one, so that it keeps and finds what this one does."""
+    here = _kept()
+
+    def take() -> None:
+        _of_thread.kept = here
+
+    return take
 
 
 def together(do: Callable[[T], R], about: Iterable[T]) -> list[R]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import obstore
@@ -10,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 from deltalake.exceptions import DeltaError
 
-from customer360.platform.errors import LakeError
+from customer360.platform.errors import DiskFull, LakeError
 
 if TYPE_CHECKING:
     from customer360.platform.lake import Lake
@@ -26,6 +27,22 @@ UNREADABLE = (
     pl.exceptions.PolarsError,
     pa.ArrowException,
 )
+
+
+_FULL = re.compile(r"\[Errno (28|122)\]|\(os error (28|122)\)")  # as Python and Rust say it of this machine
+
+
+def is_full(said: str) -> bool:
+    """Whether a fault, in its own words, is that a disk of this machine has no room, or the user no more of it."""
+    return bool(_FULL.search(said))
+
+
+def check_room(said: str) -> None:
+    """Raises DiskFull where a fault, in its own words, is that."""
+    if is_full(said):
+        raise DiskFull(
+            "the disk is full: make room and start it again; what was committed stands, the rest is made then"
+        )
 
 
 def parsed(lake: Lake, path: str, remedy: str = RESTORE) -> Any:

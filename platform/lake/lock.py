@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import obstore
 
@@ -22,6 +23,29 @@ def note_of(owner: str) -> bytes:
     """What a lock says of its holder, as JSON: owner, host, process and time."""
     held = {"owner": owner, "host": socket.gethostname(), "pid": os.getpid(), "at": datetime.now(UTC).isoformat()}
     return json.dumps(held).encode()
+
+
+def holder_of(root: str, note: bytes | None) -> dict[str, Any] | None:
+    """Who holds the run lock now, as `note_of` wrote it; None where nobody does. ``note`` is what the lock object says.
+
+    The lock file of a folder stays when it is let go. Whether it is held is read from the system, not tried, so that a
+    run which starts at this moment gets it; a holder on another machine is not seen.
+    """
+    try:
+        found = json.loads(note or b"")
+    except ValueError:
+        return None
+    is_held = "://" in root or _is_held(Path(root) / LOCK)
+    return dict(found) if is_held and isinstance(found, dict) else None
+
+
+def _is_held(file: Path) -> bool:
+    try:
+        inode = f":{file.stat().st_ino}"
+        locks = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return False
+    return any("FLOCK" in line and "->" not in line and line.split()[5].endswith(inode) for line in locks)
 
 
 @contextmanager

@@ -10,19 +10,24 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from customer360.platform import graph, ledger, quality, tables, telemetry
 from customer360.platform.errors import ConfigError, Customer360Error, NothingLanded, RunError
 from customer360.platform.graph import Node
 from customer360.platform.lake import Add, Lake, editions, reached
+from customer360.platform.lake.damage import check_room
 from customer360.platform.ledger import NodeRun, Run
 from customer360.platform.quality import DeadLetters, Quarantine
 from customer360.platform.quality.checks import added
+from customer360.platform.run.backfill import fix_window
 from customer360.platform.run.control import CONTROL, write_control_tables
+from customer360.platform.run.exchange import gather_units, split_units, units_of
 from customer360.platform.run.executor import Failure, LocalExecutor, RayExecutor, executor_for
-from customer360.platform.run.following import FollowUnit, MoveUnit, follow_units, followed, move_units, standing_facts
+from customer360.platform.run.following import FollowUnit, followed, standing_facts
 from customer360.platform.run.grouping import is_stale
+from customer360.platform.run.health import Board
 from customer360.platform.run.incremental.advance import advanced
 from customer360.platform.run.incremental.appended import QUARANTINE
 from customer360.platform.run.incremental.changes import written
@@ -32,33 +37,27 @@ from customer360.platform.run.origins import Origin, files_digest, forget_others
 from customer360.platform.run.planning import (
     Context,
     Job,
-    bucket_units,
-    build_unit,
-    carried_bytes,
     check_buckets,
-    exchanged,
-    groups,
-    is_by_bucket,
     is_current,
     prepare,
     replaced_rows,
     standing_origin,
-    stored_part,
     why_all,
 )
 from customer360.platform.run.progress import tell
 from customer360.platform.run.request import RunRequest
 from customer360.platform.run.rereading import named_batches, outdated, reland, retry_changed
+from customer360.platform.run.rests import resting
 from customer360.platform.run.units import (
     BuildUnit,
-    GatherUnit,
-    InputPart,
     SplitUnit,
     UnitResult,
 )
 from customer360.platform.run.upkeep import can_grow, check, tend
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import configured
+
+FAILED, LOST, STOPPED = 2, 5, 130  # exit codes of `customer360 run`
 
 
 def lake_of(settings: Settings) -> Lake:
@@ -89,7 +88,8 @@ def run_locked(
     lake.look_together(request.touches(chosen).union(can_grow(), CONTROL))
     check_buckets(lake)
     check(settings.lake)
-    record = ledger.start_run(request.command)
+    record = ledger.start_run(request.command, request.started_by)
+    record.save(lake)  # so that also one that is killed is known
     executor = executor_for(settings)
     try:
         driver = _Driver(settings, request, rules, executor, record)
@@ -102,11 +102,17 @@ def run_locked(
             retire()
         driver.build(chosen, retire if needed else None)
         driver.finish()
+        record.close(FAILED if driver.failures else LOST if record.losses else 0)
+    except BaseException as fault:
+        said = str(fault) if isinstance(fault, Customer360Error) else type(fault).__name__
+        code = getattr(fault, "exit_code", FAILED) if isinstance(fault, Exception) else STOPPED
+        record.close(code, said.partition("\n")[0])
+        raise
     finally:
         executor.close()
         record.save(lake)
     if driver.failures:
-        raise RunError(driver.failures)
+        raise RunError(driver.failures, record.id)
     return record
 
 
@@ -141,19 +147,28 @@ class _Driver:
         """Land the sources of the given bronze tables."""
         for source in self.settings.sources.values():
             tables.by_name(source.table)  # a misspelt table would never be landed, without a word
-        names = [
-            n for n, s in self.settings.sources.items() if s.table in needed and f"source {n}" not in self.failures
-        ]
+        names = [n for n in self.request.names(self.settings.sources, needed) if f"source {n}" not in self.failures]
         self.lake.ensure(Quarantine)
         look_ahead(self.lake, self.settings, names)
         self._reread(names)
-        for landed in ingest(self.lake, self.settings, names, self.executor, self.rules):
+        if self.request.window:
+            fix_window(self.lake, self.settings, self.request.window)
+        board = Board.of(self.lake)
+        rests = resting(self.settings, board, names, self.request)
+        for landed in ingest(self.lake, self.settings, names, self.executor, self.rules, rests):
             self.record.nodes += landed.nodes
             self.record.losses += landed.losses
-            if landed.failure is not None:
-                self.failures[f"source {landed.name}"] = landed.failure
-                if landed.blocks:
-                    self.blocking.add(self.settings.sources[landed.name].table)
+            name, now = landed.name, datetime.now(UTC)
+            if landed.failure is None:
+                if name not in rests:
+                    board.landed(name, landed.nodes, landed.newest, now)
+                continue
+            check_room(landed.failure)
+            self.failures[f"source {name}"] = landed.failure
+            board.failed(self.settings, name, landed.nodes, landed.failure, landed.lag, now)
+            if landed.blocks and not board[name].open_since:  # what is left alone is not waited for
+                self.blocking.add(self.settings.sources[name].table)
+        board.save(self.lake, self.settings.sources)
         self.record.save(self.lake)
 
     def check_landed(self, needed: set[str]) -> None:
@@ -273,6 +288,7 @@ class _Driver:
             return None
 
     def _fail(self, node: Node, reason: str, state: str = "failed") -> None:
+        check_room(reason)
         self.failures[node.name] = reason
         seconds = time.perf_counter() - self.started.get(node.name, time.perf_counter())
         self.record.nodes.append(NodeRun(node.name, state, seconds, reason=reason))
@@ -366,7 +382,7 @@ class _Driver:
                 job.whole = "" if job.stands else why_all(job, planned[0])
         built = self._map(units)
         gathers = {
-            j.node.name: self._planned(j, lambda job: self._gathers(job, built[job.node.name])) or []
+            j.node.name: self._planned(j, lambda job: gather_units(job, built[job.node.name])) or []
             for j in jobs
             if j.node.name in built
         }
@@ -378,62 +394,10 @@ class _Driver:
             self._commit_built(job, built[name], gathered.get(name, []), standing[name])
 
     def _splits(self, job: Job) -> list[SplitUnit]:
-        """Units that split the inputs of an exchange; none when everything fits one unit."""
-        split_by = exchanged(job)
-        size = sum(carried_bytes(job, t) for t in split_by)
-        parts = -(-size // self._exchange_bytes)
-        if job.stands or is_by_bucket(job) or parts <= 1:
-            return []
-        staging = f"_staging/{self.record.id}/{job.node.name}"
-        units = []
-        for table in split_by:
-            job.staged[table] = {n: [] for n in range(parts)}
-            for i, group in enumerate(groups(job.inputs[table], 32 * 1024 * 1024)):
-                units.append(
-                    SplitUnit(
-                        lake=self.lake,
-                        part=stored_part(job, table, group),
-                        key=job.node.per or "",
-                        parts=parts,
-                        staging=f"{staging}/{i}",
-                    )
-                )
-        return units
+        return split_units(job, f"_staging/{self.record.id}", self._exchange_bytes)
 
     def _build_units(self, job: Job) -> tuple[list[BuildUnit] | list[FollowUnit], list[str]]:
-        if job.stands:
-            return follow_units(job, self._exchange_bytes, f"_staging/{self.record.id}/{job.node.name}"), []
-        if is_by_bucket(job):
-            return bucket_units(job)
-        replaced = job.replaced = replaced_rows(job)
-        if not job.staged:
-            inputs = tuple(stored_part(job, t, job.inputs[t]) for t in job.node.inputs)
-            return [build_unit(job, inputs, replaced=replaced, checks=job.checks)], []
-        parts = len(next(iter(job.staged.values())))
-        scatter = tables.spec(job.node.table).bucketed
-        units = []
-        for number in range(parts):
-            inputs = tuple(
-                InputPart(table=t, pieces=tuple(sorted(job.staged[t][number])))
-                if t in job.staged
-                else stored_part(job, t, job.inputs[t])
-                for t in job.node.inputs
-            )
-            staging = f"_staging/{self.record.id}/{job.node.name}/built-{number}" if scatter else None
-            units.append(build_unit(job, inputs, staging=staging, replaced=replaced, checks=job.checks))
-        return units, []
-
-    def _gathers(self, job: Job, built: list[UnitResult]) -> list[GatherUnit] | list[MoveUnit]:
-        if job.stands:
-            return move_units(job, built)
-        pieces: dict[int, list[str]] = {}
-        for result in built:
-            for number, path in result.pieces.items():
-                pieces.setdefault(number, []).append(path)
-        return [
-            GatherUnit(lake=self.lake, table=job.node.table, bucket=n, pieces=tuple(sorted(p)), partition=job.partition)
-            for n, p in sorted(pieces.items())
-        ]
+        return units_of(job, f"_staging/{self.record.id}", self._exchange_bytes)
 
     def _commit_built(self, job: Job, built: list[UnitResult], gathered: list[UnitResult], standing: list[str]) -> None:
         main = tables.spec(job.node.table).name

@@ -36,7 +36,9 @@ QUIET = ("ray.data._internal.execution.streaming_executor", "ray.data._internal.
 
 
 class Unit(Protocol):
-    """Anything picklable with a ``run``. Units that have the same ``lane`` run one after the other."""
+    """Anything picklable with a ``run``. Units that have the same ``lane`` run one after the other. Of those that have
+    the same ``falls_with`` no more are begun when one has failed.
+    """
 
     def run(self) -> Any: ...
 
@@ -130,6 +132,13 @@ def lanes(units: Sequence[Unit]) -> dict[str, list[int]]:
     return found
 
 
+FUTILE = Failure("not read: another part of it failed", "")
+
+
+def _falls_with(unit: Unit) -> str:
+    return str(getattr(unit, "falls_with", ""))
+
+
 class LocalExecutor:
     """Runs units one after the other in this process."""
 
@@ -138,8 +147,13 @@ class LocalExecutor:
 
     def map(self, units: Sequence[Unit]) -> Iterator[tuple[int, Any]]:
         late = {place for lane in lanes(units).values() for place in lane}  # what waits for others comes last
+        fallen = set[str]()
         for place in (*(i for i in range(len(units)) if i not in late), *sorted(late)):
-            yield place, run_unit(units[place], self.retry)
+            whole = _falls_with(units[place])
+            result = FUTILE if whole in fallen else run_unit(units[place], self.retry)
+            if isinstance(result, Failure) and whole:
+                fallen.add(whole)
+            yield place, result
 
     def close(self) -> None:
         """Nothing to release."""
@@ -164,20 +178,23 @@ class RayExecutor:
         packed = [pickle.dumps(unit) for unit in units]
         together = lanes(units)
         alone = sorted(set(range(len(units))) - {place for lane in together.values() for place in lane})
+        wholes = [_falls_with(unit) for unit in units]
         if len(alone) <= FEW:
-            yield from self._tasks(packed, [[place] for place in alone], list(together.values()), modules)
+            yield from self._tasks(packed, [[place] for place in alone], list(together.values()), modules, wholes)
             return
-        yield from self._data(packed, alone, modules)
-        yield from self._tasks(packed, [], list(together.values()), modules)
+        yield from self._data(packed, alone, modules, wholes)
+        yield from self._tasks(packed, [], list(together.values()), modules, wholes)
 
     def _tasks(
-        self, units: list[bytes], groups: list[list[int]], waits: list[list[int]], modules: tuple[str, ...]
-    ) -> Iterator[tuple[int, Any]]:
+        self, units: list[bytes], groups: list[list[int]], waits: list[list[int]], modules: tuple[str, ...],
+        wholes: Sequence[str] = (),
+    ) -> Iterator[tuple[int, Any]]:  # fmt: skip
         """Units as tasks, one a group. Those of ``waits`` mostly wait for another system, and leave the CPUs to
-        others.
+        others. ``wholes`` says of each unit what it falls with.
         """
         import ray
 
+        wholes = wholes or [""] * len(units)
         cpus = self.settings.cpus_per_unit
         work = ray.remote(_work)
         waiting = {
@@ -194,11 +211,19 @@ class RayExecutor:
                     except ray.exceptions.RayError as fault:  # its process died: out of memory, or the machine
                         results = [_died(fault)] * len(group)
                     yield from zip(group, results, strict=True)
+                    failed = {wholes[p] for p, r in zip(group, results, strict=True) if isinstance(r, Failure)} - {""}
+                    for task, places in list(waiting.items()):
+                        if {wholes[place] for place in places} <= failed:
+                            del waiting[task]
+                            ray.cancel(task)
+                            yield from ((place, FUTILE) for place in places)
         finally:
             for unit in waiting:  # nobody asks for them any more
                 ray.cancel(unit)
 
-    def _data(self, units: list[bytes], places: list[int], modules: tuple[str, ...]) -> Iterator[tuple[int, Any]]:
+    def _data(
+        self, units: list[bytes], places: list[int], modules: tuple[str, ...], wholes: list[str]
+    ) -> Iterator[tuple[int, Any]]:
         import ray
 
         retry = self.settings.retry
@@ -218,7 +243,7 @@ class RayExecutor:
                 yield int(row["index"]), pickle.loads(row["result"])
         except ray.exceptions.RayError as fault:  # one worker died, and all of the execution with it
             telemetry.event("units run alone", units=len(left), reason=type(fault).__name__)
-            yield from self._tasks(units, [[place] for place in left], [], modules)
+            yield from self._tasks(units, [[place] for place in left], [], modules, wholes)
 
     def _start(self) -> None:
         guard_ray(self.settings, self.state)

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from customer360.platform import ledger, quality, schemas, tables, telemetry
@@ -20,11 +22,13 @@ from customer360.platform.quality import DeadLetters
 from customer360.platform.run.evolving import discarded_text, settle
 from customer360.platform.run.executor import Executor, Failure
 from customer360.platform.run.grouping import facts_with, gathered, parts_of
+from customer360.platform.run.health import Lag, lag_of, newest_of
+from customer360.platform.run.looking import Looked, is_remote, looked
 from customer360.platform.run.losses import losses_of, tell_columns
 from customer360.platform.run.planning import checks_of
 from customer360.platform.run.snapshots import held, judged
 from customer360.platform.settings import Settings, SourceSettings
-from customer360.platform.sources.base import Source, configured
+from customer360.platform.sources.base import Discovery, Source, configured
 from customer360.platform.sources.bronze import IngestUnit, Landed
 from customer360.platform.sources.casting import nulled_text
 from customer360.platform.sources.files import Files
@@ -45,7 +49,8 @@ class SourceRun:
     ``nodes`` are for the record of the run: one a batch that landed, or the one that says that the source was current
     or failed. ``failure`` is why it failed, None where it did not; ``blocks`` says that rows which should be there are
     not, so that nothing may be built on its table. A file that cannot be read does not block: it is a dead letter.
-    ``losses`` are batches that landed and lost more than `loss` of their rows, or a whole file.
+    ``losses`` are batches that landed and lost more than `loss` of their rows, or a whole file. ``lag`` is what waits
+    at the source after it, None where that is not known; ``newest`` the latest moment that its new rows name.
     """
 
     name: str
@@ -53,6 +58,8 @@ class SourceRun:
     failure: str | None = None
     blocks: bool = True
     losses: tuple[str, ...] = ()
+    lag: Lag | None = None
+    newest: str = ""
 
 
 @dataclass
@@ -66,6 +73,7 @@ class _Intake:
     failure: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)  # of the batch before
     has_more: bool = False  # batches wait until it is known what schema the first one leaves
+    lag: Lag | None = None  # what waited when it was looked at
 
 
 def pending(lake: Lake, landing: Landing, name: str, source: Source) -> list[Batch]:
@@ -73,46 +81,16 @@ def pending(lake: Lake, landing: Landing, name: str, source: Source) -> list[Bat
 
     The new one has no manifest yet, and no ``created_at``: until `fixed` makes both, what is new stays new.
     """
-    return _looked(lake, landing, name, source)[0]
-
-
-def _looked(lake: Lake, landing: Landing, name: str, source: Source) -> tuple[list[Batch], Known, tuple[Input, ...]]:
-    """`pending`, what was known before, and the inputs that were touched, copied or moved."""
     known = known_of(lake, name, last_committed(lake, source, name))
+    return with_new(name, known, source.discover(landing, known))
+
+
+def with_new(name: str, known: Known, new: Discovery) -> list[Batch]:
+    """The batches that wait, and one of what is new."""
     waiting = known.waiting
-    new = source.discover(landing, known)
     if new.inputs:
         waiting.append(Batch(name, known.last + 1, "", new.inputs, cursor=new.cursor))
-    return waiting, known, new.touched
-
-
-@dataclass(frozen=True)
-class Look:
-    """What of the sources is new to a lake, by source: inputs with what tells them apart, or why a source cannot be
-    looked at. Equal looks are of the same news; false where there is none.
-    """
-
-    news: dict[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        return bool(self.news)
-
-
-def look_at(lake: Lake, settings: Settings) -> Look:
-    """What waits to be landed now. Nothing is written."""
-    with lake.at_one_look(source.table for source in settings.sources.values()), lake.keeping(*ledger.FOLDERS):
-        look_ahead(lake, settings, settings.sources)
-        seen = {name: _news(lake, settings, name) for name in settings.sources}
-    return Look({name: news for name, news in seen.items() if news})
-
-
-def _news(lake: Lake, settings: Settings, name: str) -> tuple[str, ...]:
-    try:
-        waiting, _, touched = _looked(lake, landing_of(settings), name, configured(settings, name))
-    except Exception as fault:  # noqa: BLE001 - the run says it, and the other sources are looked at
-        return (f"{type(fault).__name__}: {fault}",)
-    pieces = [piece for batch in waiting for piece in batch.inputs] + list(touched)
-    return (*(b.id for b in waiting), *(f"{p.name} {sorted(p.detail.items())}" for p in pieces))
+    return waiting
 
 
 def look_ahead(lake: Lake, settings: Settings, names: Iterable[str]) -> None:
@@ -154,16 +132,44 @@ def last_committed(lake: Lake, source: SourceSettings, name: str) -> int:
 
 
 def ingest(
-    lake: Lake, settings: Settings, names: list[str], executor: Executor, rules: dict[str, Any]
+    lake: Lake,
+    settings: Settings,
+    names: list[str],
+    executor: Executor,
+    rules: dict[str, Any],
+    rests: Mapping[str, Looked[Discovery]] = MappingProxyType({}),
 ) -> Iterator[SourceRun]:
-    """Land every waiting batch of the named sources; all their inputs are read side by side.
+    """Land every waiting batch of the named sources; all their inputs are read side by side. Sources that are slow to
+    say what is new land after the others. ``rests`` are sources that are not asked, with what is taken for the answer.
 
     Raises:
         RunError: what was read of a batch is not what was landed, refused and left out of it; nothing after it lands.
     """
     landing = landing_of(settings)
     lake.ensure(DeadLetters)
-    intakes = {name: _intake(lake, landing, name, configured(settings, name)) for name in names}
+    sources = {name: configured(settings, name) for name in names}
+    for name in names:
+        lake.ensure(tables.by_name(sources[name].table))
+    known = {name: known_of(lake, name, last_committed(lake, source, name)) for name, source in sources.items()}
+
+    def look(name: str) -> Discovery:
+        return rests[name].get() if name in rests else sources[name].discover(landing, known[name])
+
+    done: dict[str, _Intake] = {}
+    for group in looked(settings, sources, look):
+        intakes = {name: _intake(lake, landing, sources[name], known[name], each) for name, each in group.items()}
+        yield from _land(lake, settings, landing, intakes, executor, rules)
+        done |= intakes
+    _sweep(lake, settings, done)
+    if more := [intake.name for intake in done.values() if intake.has_more and intake.failure is None]:
+        yield from ingest(lake, settings, more, executor, rules, rests)
+
+
+def _land(
+    lake: Lake, settings: Settings, landing: Landing, intakes: dict[str, _Intake], executor: Executor,
+    rules: dict[str, Any],
+) -> Iterator[SourceRun]:  # fmt: skip
+    """Read what waits at some sources side by side, and commit each when all of it was read."""
     start = time.perf_counter()
     units = [
         IngestUnit(
@@ -181,36 +187,53 @@ def ingest(
             variants=known.variants if known else (),
             schema_contract=schema_contract_of(intake.source),
         )
-        for intake in intakes.values()
+        for intake in sorted(
+            intakes.values(), key=lambda each: is_remote(settings, each.source)
+        )  # who waits comes last
         for reading in [_reading(lake, intake, rules)]
         for known in [schemas.newest(lake, intake.name) if intake.batches else None]
         for batch in intake.batches
         for index in range(len(batch.inputs) or 1)  # a batch of corrections is one unit
     ]
+    left = Counter(unit.name for unit in units)
+    settled = set[str]()
     waiting = [name for name, intake in intakes.items() if intake.batches]
     for place, result in telemetry.beating(executor.map(units), f"landing {telemetry.named(waiting)}"):
         unit = units[place]
+        intake = intakes[unit.name]
         if isinstance(result, Failure):
-            intakes[unit.name].failure = f"{unit.address}: {result.reason}"
+            intake.failure = intake.failure or f"{unit.address}: {result.reason}"
         else:
-            intakes[unit.name].landed.setdefault(unit.batch.seq, []).append(result)
+            intake.landed.setdefault(unit.batch.seq, []).append(result)
             for note in result.notes:
                 telemetry.event(f"{unit.name} {unit.address}: {note}")
             for warning in result.warnings:
                 telemetry.log.warning(f"{unit.name} {unit.address}: {warning}")
             reached(f"after write bronze {unit.name}")
+        left[unit.name] -= 1
+        if not left[unit.name] and not is_grouped(intake.source):  # groups are gathered by units of their own
+            settled.add(unit.name)
+            yield from _finished(lake, landing, intake, start, executor, rules, settings.loss)
     for intake in intakes.values():
-        yield from _settled(lake, intake, start, executor, rules, settings.loss)
-        if intake.batches:
-            ledger.bind(lake, intake.name)
-            landed = last_committed(lake, intake.source, intake.name)
-            for batch in intake.batches:
-                if batch.seq <= landed:
-                    _release(landing, intake.name, intake.source, batch)
-            noted(known_of(lake, intake.name, landed), landed)
-    _sweep(lake, settings, intakes)
-    if more := [intake.name for intake in intakes.values() if intake.has_more and intake.failure is None]:
-        yield from ingest(lake, settings, more, executor, rules)
+        if intake.name not in settled:
+            yield from _finished(lake, landing, intake, start, executor, rules, settings.loss)
+
+
+def _finished(
+    lake: Lake, landing: Landing, intake: _Intake, start: float, executor: Executor, rules: dict[str, Any], loss: float
+) -> Iterator[SourceRun]:
+    """Commit what was read of a source, let it go there, and note it."""
+    for run in _settled(lake, intake, start, executor, rules, loss):
+        added = [add for landed in intake.landed.values() for part in landed for add in part.bronze]
+        newest = newest_of(intake.source, added) if run.failure is None else ""
+        yield replace(run, lag=intake.lag if run.failure is not None and run.blocks else {}, newest=newest)
+    if intake.batches:
+        ledger.bind(lake, intake.name)
+        landed = last_committed(lake, intake.source, intake.name)
+        for batch in intake.batches:
+            if batch.seq <= landed:
+                _release(landing, intake.name, intake.source, batch)
+        noted(known_of(lake, intake.name, landed), landed)
 
 
 def _sweep(lake: Lake, settings: Settings, intakes: dict[str, _Intake]) -> None:
@@ -226,26 +249,28 @@ def _reading(lake: Lake, intake: _Intake, rules: dict[str, Any]) -> Reading:
     return reading_of(intake.source, rules, intake.facts)
 
 
-def _intake(lake: Lake, landing: Landing, name: str, source: Source) -> _Intake:
+def _intake(lake: Lake, landing: Landing, source: Source, known: Known, look: Looked[Discovery]) -> _Intake:
     """The waiting batches of a source, fixed; none when the source or its mapping is at fault: what is new
     stays new.
     """
-    lake.ensure(tables.by_name(source.table))
+    name = source.name
     try:
-        waiting, known, touched = _looked(lake, landing, name, source)
+        new = look.get()
+        waiting = with_new(name, known, new)
+        lag = lag_of(piece for batch in waiting for piece in batch.inputs)
         faults = contract_faults(source) or joins.faults(landing, source.join)
         if not waiting and not known:
             nothing = f"nothing was found{f' at {source.path}' if isinstance(source, Files) else ''}"
             telemetry.log.warning(f"{name}: {nothing}")
             faults += [nothing] if faults else []
         if faults:
-            return _Intake(name, source, failure="; ".join(faults))
-        _tell_touched(name, touched)
-        noted(known, known.landed, touched)
+            return _Intake(name, source, failure="; ".join(faults), lag=lag)
+        _tell_touched(name, new.touched)
+        noted(known, known.landed, new.touched)
         _release_last(lake, landing, name, source, known.landed)
         has_more = len(waiting) > 1 and schema_contract_of(source).orders_batches
         first = waiting[:1] if has_more else waiting
-        return _Intake(name, source, [fixed(lake, batch) for batch in first], has_more=has_more)
+        return _Intake(name, source, [fixed(lake, batch) for batch in first], lag=lag, has_more=has_more)
     except Exception as fault:  # noqa: BLE001 - whatever a source or its listing does, the other sources go on
         telemetry.log.debug(traceback.format_exc())
         return _Intake(name, source, failure=f"{type(fault).__name__}: {fault}")

@@ -13,10 +13,11 @@ from customer360.platform.graph import Node
 from customer360.platform.lake import Lake
 from customer360.platform.run import RunRequest, lake_of
 from customer360.platform.run.ingest import landed_inputs, pending
+from customer360.platform.run.looking import all_looked
 from customer360.platform.run.planning import Context, is_current, prepare
 from customer360.platform.run.rereading import batch_lines
 from customer360.platform.settings import Settings
-from customer360.platform.sources.base import configured
+from customer360.platform.sources.base import Source, configured
 from customer360.platform.sources.landing import Landing, landing_of
 from customer360.platform.sources.rehearsal import Finding, Rehearsed, Waiting, rehearse
 from customer360.platform.sources.rehearsal.findings import ordered
@@ -100,10 +101,16 @@ def preview(settings: Settings, request: RunRequest, *, rules: dict[str, Any], n
 
 def _sources(lake: Lake, settings: Settings, rules: dict[str, Any], now: datetime) -> tuple[SourcePreview, ...]:
     landing = landing_of(settings)
-    waiting, batches, failures = {}, {}, {}
+    waiting, batches, failures, sources = {}, {}, {}, {}
     for name in settings.sources:
         try:
-            waiting[name], batches[name] = _waiting(lake, landing, settings, name, rules)
+            sources[name] = configured(settings, name).unwritten()
+        except Exception as fault:  # noqa: BLE001 - as below
+            failures[name] = f"{type(fault).__name__}: {fault}"
+    looks = all_looked(settings, sources, lambda name: _waiting(lake, landing, sources[name], rules))
+    for name, look in looks.items():
+        try:
+            waiting[name], batches[name] = look.get()
             failures[name] = _sticking(lake, settings, name)
         except Exception as fault:  # noqa: BLE001 - whatever a source does, the others are looked at
             failures[name] = f"{type(fault).__name__}: {fault}"
@@ -121,9 +128,9 @@ def _sources(lake: Lake, settings: Settings, rules: dict[str, Any], now: datetim
     )
 
 
-def _waiting(lake: Lake, landing: Landing, settings: Settings, name: str, rules: dict[str, Any]) -> tuple[Waiting, int]:
+def _waiting(lake: Lake, landing: Landing, source: Source, rules: dict[str, Any]) -> tuple[Waiting, int]:
     """What waits at a source, with what its last batch showed, and in how many batches."""
-    source = configured(settings, name).unwritten()
+    name = source.name
     tables.by_name(source.table)
     batches = pending(lake, landing, name, source)
     facts = ledger.last_facts(lake, source.table, f"batch:{name}")

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from customer360.platform import tables, telemetry
+from customer360.platform import ledger, tables, telemetry
 from customer360.platform.errors import ConfigError, Customer360Error
 from customer360.platform.lake import File, Lake, folds
 from customer360.platform.lake.damage import UNREADABLE
@@ -23,8 +23,9 @@ from customer360.platform.lake.upkeep import vacuum
 from customer360.platform.run.origins import origins
 from customer360.platform.settings import LakeSettings
 
-VACUUMED = "_upkeep.json"  # when a run last deleted files
+VACUUMED = "_upkeep.json"  # when a run last deleted files, and records of runs
 DAY = timedelta(days=1)
+KEPT_RUNS = 1_000  # records of runs that stay however old they are
 GROWING = ("quality.dead_letters", "quality.erased_records")  # beside bronze, tables that batches are appended to
 
 
@@ -53,6 +54,9 @@ def tend(lake: Lake, settings: LakeSettings) -> list[Folded]:
     if kept:
         with _told("old files were not deleted"):
             _vacuum_daily(lake, kept)
+    if settings.keep_run_days is not None:
+        with _told("old records of runs were not deleted"):
+            _forget_runs_daily(lake, timedelta(days=settings.keep_run_days))
     return done
 
 
@@ -167,11 +171,11 @@ def _forget(lake: Lake, name: str) -> None:
 
 def _vacuum_daily(lake: Lake, kept: Mapping[str, int]) -> None:
     """Delete old files of tables once a day; ``kept`` are the days that versions of each stay readable."""
-    held = json.loads(lake.get(VACUUMED) or b"{}").get("at", 0.0)
-    if time.time() - held < DAY.total_seconds():
+    held = _upkeep(lake)
+    if time.time() - held.get("at", 0.0) < DAY.total_seconds():
         return
     freed = [vacuum(lake, name, timedelta(days=days)) for name, days in kept.items() if lake.exists(name)]
-    lake.put(VACUUMED, json.dumps({"at": time.time()}).encode())
+    lake.put(VACUUMED, json.dumps(held | {"at": time.time()}).encode())
     if files := sum(f.files for f in freed):
         size = sum(f.size for f in freed)
         telemetry.event(f"vacuum deleted {files:,} files, {size:,} bytes, of versions over {_days(kept)} days old")
@@ -180,6 +184,20 @@ def _vacuum_daily(lake: Lake, kept: Mapping[str, int]) -> None:
 def _days(kept: Mapping[str, int]) -> str:
     least, most = min(kept.values()), max(kept.values())
     return f"{least}" if least == most else f"{least} to {most}"
+
+
+def _upkeep(lake: Lake) -> dict[str, float]:
+    found: dict[str, float] = json.loads(lake.get(VACUUMED) or b"{}")
+    return found
+
+
+def _forget_runs_daily(lake: Lake, kept: timedelta) -> None:
+    held = _upkeep(lake)
+    if time.time() - held.get("runs_at", 0.0) < DAY.total_seconds():
+        return
+    if gone := ledger.forget_runs(lake, datetime.now(UTC) - kept, KEPT_RUNS):
+        telemetry.event(f"forgot {gone:,} records of runs over {kept.days:,} days old")
+    lake.put(VACUUMED, json.dumps(held | {"runs_at": time.time()}).encode())
 
 
 def _place(file: File) -> tuple[tuple[str, str | None], ...]:

@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from customer360.platform.connections import secrets_written
 from customer360.platform.connections.api import Api
-from customer360.platform.errors import SourceError
+from customer360.platform.errors import ConfigError, SourceError
 from customer360.platform.ledger import Batch, Input, last_cursor
 from customer360.platform.settings import Frozen
 from customer360.platform.sources import formats
@@ -180,6 +180,18 @@ class Apis(Source):
     @property
     def _place(self) -> str:
         return f"{getattr(self._lake, 'root', '')} {self.name}"
+
+    def window(self, start: str, until: str) -> tuple[Input, ...]:
+        if self.since is None:
+            raise ConfigError(f"{self.name}: without `since:` every batch asks for everything, and has no window")
+        try:
+            first, last = _moment(start), _moment(until)
+        except ValueError as fault:
+            raise ConfigError(f"{self.name}: a window of an API is of moments in ISO 8601: {fault}") from None
+        if not first < last:
+            raise ConfigError(f"{self.name}: the window from {start} to {until} is empty")
+        name = f"{_text(first)}..{_text(last)} again"
+        return (Input(name, {"since": _text(first), "until": _text(last)}),)
 
     def read(self, landing: Landing, piece: Input) -> Records:
         return together(self.pieces(landing, piece))

@@ -172,6 +172,16 @@ class Source(SourceSettings):
             SourceError: the source cannot be reached; says which and what to do.
         """
 
+    def window(self, start: str, until: str) -> tuple[Input, ...]:
+        """Inputs that read the part of the source from ``start`` on and before ``until`` again: moments in ISO 8601, or
+        values of the column that says what is newer.
+
+        Raises:
+            ConfigError: the kind has no windows, or these are no bounds of one; says what to do.
+        """
+        again = "`run --reland` reads its files again" if self.rereads == "each" else "what it gave is given once"
+        raise ConfigError(f"{self.name}: kind {self.kind} has no window to read again; {again}")
+
     @abstractmethod
     def read(self, landing: Landing, piece: Input) -> Records:
         """The records of one input, the same however often it is read. Runs in workers.

@@ -127,6 +127,12 @@ class IngestUnit:
         """Units of one lane run one after the other; see `Source.lane`."""
         return "" if self.batch.inline else self.source.lane
 
+    @property
+    def falls_with(self) -> str:
+        """Units of one source land together: where one fails, the others are read for nothing. What is read again does
+        not."""
+        return "" if self.attempt else self.name
+
     def run(self) -> Landed:
         """Read, cast, leave out erased people; write bronze and dead-letter files, one of each a piece of the input.
 

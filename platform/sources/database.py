@@ -18,7 +18,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 from customer360.platform import ledger
 from customer360.platform.connections import Connection
 from customer360.platform.connections.databases import Database, Pieces, Rows, Session
-from customer360.platform.errors import SourceError
+from customer360.platform.errors import ConfigError, SourceError
 from customer360.platform.known import Known, inputs_of
 from customer360.platform.ledger import Batch, Input
 from customer360.platform.settings import Frozen, MicroBatch, Settings
@@ -28,6 +28,7 @@ from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.windows import (
     Span,
     before,
+    bound_of,
     cuts,
     is_beyond,
     latest,
@@ -250,6 +251,21 @@ class DatabaseSource(Source):
         least = partitions if count >= size else 1
         return cuts(session, timely, self.column, span, max(1, min(size, -(-count // least))))
 
+    def window(self, start: str, until: str) -> tuple[Input, ...]:
+        if self.strategy == "full":
+            raise ConfigError(f"{self.name}: a full load has no window; `run --reland {self.name}` reads it all again")
+        with self._server.session() as session:
+            self._columns(session)
+            ((like,),) = session.answer(self._rows.select(sa.func.max(sa.column(self.column))))
+            zone = "UTC" if session.instants else self.timezone
+        if like is None:
+            raise ConfigError(f"{self.name}: the column {self.column} holds no value, so that no window has rows")
+        first, last = (bound_of(text, like, zone) for text in (start, until))
+        if not first < last:
+            raise ConfigError(f"{self.name}: the window from {start} to {until} is empty")
+        name = f"{self.relation or 'query'}/again {start}..{until}"
+        return (Input(name, {"from": written(first), "before": written(last)}),)
+
     def read(self, landing: Landing, piece: Input) -> Records:
         return together(self.pieces(landing, piece))
 
@@ -293,6 +309,10 @@ class DatabaseSource(Source):
         timeless = session.timeless(self.column, columns[self.column])
         if detail.get("timeless"):
             return replace(self._rows, conditions=(timeless,))
+        if "from" in detail:
+            value: sa.ColumnElement[Any] = sa.column(self.column)
+            again = (value >= sa.literal(read(detail["from"])), value < sa.literal(read(detail["before"])))
+            return replace(self._rows, conditions=(~timeless, *again), order=(self.column,))
         span = Span(read(detail["beyond"])) if "beyond" in detail else Span.of(detail)
         bounds = (~timeless, *self._window(), *span.conditions(self.column))
         return replace(self._rows, conditions=bounds, order=(self.column,))

@@ -132,6 +132,28 @@ def latest(value: Any, kind: str, session: Session, zone: str | None) -> Any:
     return here.date() if is_date or kind == "date" else here.replace(tzinfo=None)
 
 
+def bound_of(text: str, like: Any, zone: str | None) -> Any:
+    """A bound that a person wrote, as a value such as ``like``. Moments without an offset are of ``zone``, else UTC.
+
+    Raises:
+        SourceError: it is none.
+    """
+    try:
+        if isinstance(like, datetime.datetime):
+            here = ZoneInfo(zone or "UTC")
+            at = datetime.datetime.fromisoformat(text)
+            at = at if at.tzinfo else at.replace(tzinfo=here)
+            return at if like.tzinfo else at.astimezone(here).replace(tzinfo=None)
+        if isinstance(like, datetime.date):
+            return datetime.date.fromisoformat(text)
+        if isinstance(like, str):
+            return text
+        found = Decimal(text)
+        return int(found) if isinstance(like, int) and found == found.to_integral_value() else found
+    except (ValueError, ArithmeticError):
+        raise SourceError(f"{text!r} is no bound: the column holds values like {like}") from None
+
+
 def is_beyond(value: Any, limit: Any) -> bool:
     """Whether a value lies beyond a limit; text of a column of times is a time that no calendar here has."""
     return limit is not None and value is not None and (isinstance(value, str) or bool(value > limit))

@@ -7,9 +7,10 @@ import os
 import typer
 
 from customer360.platform import telemetry
-from customer360.platform.errors import Customer360Error
-from customer360.platform.lake.damage import UNREADABLE
+from customer360.platform.errors import Customer360Error, DiskFull
+from customer360.platform.lake.damage import UNREADABLE, is_full
 from customer360.serve.cli import (
+    alerts,
     audiences,
     backups,
     batches,
@@ -28,6 +29,7 @@ from customer360.serve.cli import (
     privacy,
     quality,
     rights,
+    runs,
     schedules,
     schemas,
     serving,
@@ -45,7 +47,7 @@ app = typer.Typer(
 for subject in (
     init,
     pipelines, systems, models, offline, audiences, experiments, merchandise, batches, quality, serving, rights, keys,
-    lake, editions, schedules, schemas, warehouse, identity, doctor, backups, privacy, lineage,
+    lake, editions, schedules, runs, alerts, schemas, warehouse, identity, doctor, backups, privacy, lineage,
 ):  # fmt: skip
     app.add_typer(subject.app)  # without a name: its commands stand at the top
 
@@ -54,15 +56,18 @@ TRACEBACK = "CUSTOMER360_TRACEBACK"  # set: faults of files and disks are shown 
 
 
 def main() -> None:
-    """Entry point: project errors end with their message and exit code 2, without a traceback."""
+    """Entry point: project errors end with their message and their exit code, without a traceback."""
     try:
         app()
     except Customer360Error as fault:
         _say(str(fault))
-        raise SystemExit(2) from None
+        raise SystemExit(fault.exit_code) from None
     except UNREADABLE as fault:
+        if is_full(str(fault)):
+            _say(f"{fault}; make room and start it again: what was committed stands, the rest is made then")
+            raise SystemExit(DiskFull.exit_code) from None
         said = str(fault).strip().splitlines()[:1] or [type(fault).__name__]
-        _say(f"{said[0]}; {_remedy(said[0])}")
+        _say(f"{said[0]}; `customer360 doctor` looks for damaged files")
         if os.environ.get(TRACEBACK):
             raise
         typer.echo(f"{TRACEBACK}=1 shows where", err=True)
@@ -76,9 +81,3 @@ def _say(fault: str) -> None:
         telemetry.log.error(fault, extra={"facts": {"event": "error"}})
     else:
         typer.echo(f"error: {fault}", err=True)
-
-
-def _remedy(said: str) -> str:
-    if "No space left" in said or "Disk quota exceeded" in said:
-        return "make room and start it again: what was committed stands, the rest is made then"
-    return "`customer360 doctor` looks for damaged files"

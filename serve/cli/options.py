@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -14,6 +16,7 @@ from customer360.platform import telemetry
 from customer360.platform.errors import ConfigError
 from customer360.platform.quality.ahead import MARGIN
 from customer360.platform.settings import Settings
+from customer360.serve.daemon import SCHEDULE
 
 ConfigOption = Annotated[
     Path | None,
@@ -44,6 +47,21 @@ def configured(config: Path | None, whole: Sequence[Area] = WHOLE) -> Settings:
     places = {"lake": (settings.lake.root, settings.lake.storage_options), "state": (settings.state, {})}
     marks.refuse(tree_at(*places[area]) for area in whole)
     return settings
+
+
+def started_by() -> str:
+    """Who or what started this process: the schedule that the daemon names, else the user of the system."""
+    if schedule := os.environ.get(SCHEDULE):
+        return f"schedule {schedule}"
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a name for its user
+        return f"user {os.getuid()}"
+
+
+def is_scheduled() -> bool:
+    """Whether the daemon started this process."""
+    return bool(os.environ.get(SCHEDULE))
 
 
 def day(moment: datetime | None) -> date | None:

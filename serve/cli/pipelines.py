@@ -13,14 +13,13 @@ import typer
 from customer360.platform import telemetry
 from customer360.platform.errors import ConfigError
 from customer360.platform.settings import Settings
-from customer360.serve.cli.options import AsOfOption, ConfigOption, configured, day
+from customer360.serve.cli.options import AsOfOption, ConfigOption, configured, day, is_scheduled, started_by
 
 if TYPE_CHECKING:
     from customer360.platform.ledger import Run
     from customer360.platform.run import RunRequest
 
 app = typer.Typer()
-EXIT_LOSS = 5
 
 
 @app.command()
@@ -78,6 +77,13 @@ def run(
     reland: Annotated[
         list[str] | None, typer.Option("--reland", help="Read the files of this source again and replace its rows")
     ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option("--source", help="Land this source alone, also one that is left alone; then build"),
+    ] = None,
+    due: Annotated[
+        bool, typer.Option("--due", help="Of sources with an interval only those whose interval is over")
+    ] = False,
     as_of: AsOfOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Rehearse on the first rows of what is new, print the plan; load nothing")
@@ -102,7 +108,7 @@ def run(
     a whole file. With --watch: 0 after SIGTERM or SIGINT, which end it after the commit under way; a round that fails
     is told of and tried again.
     """
-    from customer360.platform.run import RunRequest
+    from customer360.platform.run import LOST, RunRequest
     from customer360.serve import pipelines
     from customer360.serve.cli import rehearsal, report
 
@@ -118,7 +124,10 @@ def run(
         as_of=day(as_of),
         refresh=tuple(full_refresh or ()),
         reland=tuple(reland or ()),
+        sources=tuple(source or ()),
+        due=due or is_scheduled() or watch is not None,
         command=" ".join(sys.argv[1:]) or "run",
+        started_by=started_by(),
     )
     if watch is not None:
         _watch(settings, watch, pipeline, stage, request, publish=publish, as_json=as_json)
@@ -128,7 +137,7 @@ def run(
         report.run_summary(settings, record)
         rehearsal.show_losses(record)
         if record.losses:
-            raise typer.Exit(EXIT_LOSS)
+            raise typer.Exit(LOST)
 
 
 def _watch(
@@ -189,11 +198,55 @@ def _show_plan(
 
 
 @app.command()
-def status(config: ConfigOption = None) -> None:
-    """Freshness and counts per table, conservation, refused rows, the last runs."""
-    from customer360.serve.cli import report
+def backfill(
+    source: Annotated[
+        str, typer.Argument(help="A database source with a column that says what is new, or an API with since:")
+    ],
+    start: Annotated[str, typer.Option("--from", help="From this moment (ISO 8601) or value of its column on")],
+    until: Annotated[str, typer.Option("--until", help="Before this one")],
+    publish: Annotated[bool, typer.Option(help="Publish to the online store when gold was built")] = True,
+    config: ConfigOption = None,
+) -> None:
+    """Read a window of a source again, as a batch of its own; then build. The source goes on from where it stood.
 
-    report.status(configured(config))
+    Exit codes as those of `run`.
+    """
+    from customer360.platform.run import LOST
+    from customer360.platform.run.request import RunRequest, Window
+    from customer360.serve import pipelines
+    from customer360.serve.cli import rehearsal, report
+
+    settings = configured(config)
+    if source not in settings.sources:
+        raise ConfigError(f"there is no source {source!r}; configured are {', '.join(settings.sources) or 'none'}")
+    request = RunRequest(
+        sources=(source,), window=Window(source, start, until), command=" ".join(sys.argv[1:]), started_by=started_by()
+    )
+    record = pipelines.run(settings, None, None, request, publish=publish)
+    if record is not None:
+        report.run_summary(settings, record)
+        rehearsal.show_losses(record)
+        if record.losses:
+            raise typer.Exit(LOST)
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Sources, runs and alerts as one JSON object")] = False,
+    prometheus: Annotated[
+        bool, typer.Option("--prometheus", help="Sources, runs and alerts as metrics, for a textfile collector")
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """How each source fares, freshness and counts per table, conservation, refused rows, the last runs."""
+    from customer360.serve.cli import report, sources
+
+    settings = configured(config)
+    if as_json or prometheus:
+        typer.echo(sources.as_metrics(settings) if prometheus else sources.as_json(settings), nl=not prometheus)
+        return
+    sources.show(settings)
+    report.status(settings)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from customer360.platform.sources.rehearsal.findings import Finding
 from customer360.platform.tables import by_name
 from customer360.serve.cli.report import console, grid
 
+VERSION = 1  # of what `as_json` gives
 FEW = 0.01  # share of a source's rows below which findings are only counted, unless all are asked for
 STYLES = {"error": "red", "warning": "yellow", "note": "dim"}
 NAMED = 4  # nodes of a stage that are named, where more are in the same state for the same reason
@@ -27,7 +28,9 @@ def show(found: Preview, *, everything: bool = False) -> None:
 
 
 def as_json(found: Preview) -> str:
-    """Sources, findings and plan for machines. Examples within texts are masked as on the screen."""
+    """Sources, findings and plan for machines, as docs/orchestrators.md describes them; examples within texts are
+    masked as on the screen. Fields may be added to a version; none changes or goes.
+    """
     tables = {source.name: source.table for source in found.sources}
     sources = [
         {
@@ -46,7 +49,10 @@ def as_json(found: Preview) -> str:
         for f in found.findings
     ]  # fmt: skip
     plan = [{"stage": n.stage, "node": n.name, "state": n.state, "because": n.because} for n in found.nodes]
-    return json.dumps({"sources": sources, "findings": findings, "plan": plan}, ensure_ascii=False, indent=2)
+    has_work = any(s.batches for s in found.sources) or any(n.state == "build" for n in found.nodes)
+    head = {"version": VERSION, "has_work": has_work, "faults": found.faults}
+    told = head | {"sources": sources, "findings": findings, "plan": plan}
+    return json.dumps(told, ensure_ascii=False, indent=2)
 
 
 def _column(finding: Finding, of: dict[str, str]) -> str | None:

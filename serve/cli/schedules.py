@@ -5,12 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from customer360.serve.cli.options import ConfigOption, configured
 
+if TYPE_CHECKING:
+    from threading import Event
+
+    from customer360.platform.settings import Settings
+
+ALERTS_SECONDS = 60.0  # between two looks of the daemon at what stands
 app = typer.Typer()
 group = typer.Typer(no_args_is_help=True, help="Commands that `schedules:` of the settings start by the clock.")
 app.add_typer(group, name="schedule")
@@ -62,10 +68,18 @@ def print_command(
         typer.echo(schedules.as_cron_jobs(settings.schedules, image, where), nl=False)
 
 
+def _look_at_alerts(settings: Settings, asked: Event) -> None:
+    """Once a minute, until the end is asked for; a sink that does not answer keeps no schedule waiting."""
+    from customer360.serve import alerting
+
+    while not asked.wait(ALERTS_SECONDS):
+        alerting.check_beside(settings)
+
+
 @app.command("daemon")
 def daemon_command(config: ConfigOption = None) -> None:
-    """Stay, and start what `schedules:` says when it is due. SIGTERM or Ctrl-C ends it, after what runs was asked to
-    end. Exit codes: 0 after that, 2 where another daemon has the state folder.
+    """Stay, start what `schedules:` says when it is due, and look at the alerts once a minute. SIGTERM or Ctrl-C ends
+    it, after what runs was asked to end. Exit codes: 0 after that, 2 where another daemon has the state folder.
     """
     import signal
     import threading
@@ -83,10 +97,11 @@ def daemon_command(config: ConfigOption = None) -> None:
     with daemon.alone(folder):
         now = datetime.now(UTC)
         place = str(Path(config).absolute()) if config else None
-        made = daemon.Daemon(
-            settings.schedules, folder, daemon.launched(place), daemon.begun_at(folder, now), daemon.outlived
-        )
+        start = daemon.launched(place, settings.schedules)
+        made = daemon.Daemon(settings.schedules, folder, start, daemon.begun_at(folder, now), daemon.outlived)
         telemetry.event(f"schedules of {settings.name}: {', '.join(settings.schedules)}; SIGTERM or Ctrl-C ends")
+        beside = threading.Thread(target=_look_at_alerts, args=(settings, asked), daemon=True, name="alerts")
+        beside.start()
         while not asked.is_set():
             made.tick(datetime.now(UTC))
             asked.wait(1.0)

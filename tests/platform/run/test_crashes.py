@@ -103,4 +103,4 @@ def test_a_run_that_crashed_is_recorded(filled: Any) -> None:
         filled.run()
     lakes.observers.clear()
     found: list[Run] = ledger.runs(filled.lake)
-    assert len(found) == 1 and found[0].ended_at is None
+    assert len(found) == 1 and (found[0].exit_code, found[0].error) == (runs.STOPPED, "Crash")

@@ -15,7 +15,7 @@ import pytest
 
 from customer360.platform import ledger
 from customer360.platform.lake import Lake, mirror
-from customer360.platform.run.ingest import look_at
+from customer360.platform.run.news import look_at
 from customer360.platform.settings import LakeSettings
 
 FAULT = ("ConnectionError: nobody answers",)

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from customer360.platform import ledger
 from customer360.platform.lake import Lake
 from customer360.platform.run.executor import LocalExecutor, lanes
-from customer360.platform.run.ingest import SourceRun, ingest, look_at
+from customer360.platform.run.ingest import SourceRun, ingest
+from customer360.platform.run.news import look_at
 from customer360.platform.settings import ExecutionSettings, RetrySettings, Settings
 from customer360.platform.sources import apis
 from customer360.platform.sources.base import configured

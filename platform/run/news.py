@@ -1,0 +1,63 @@
+"""What of the sources is new, without landing it: for who watches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from customer360.platform import ledger
+from customer360.platform.known import Known, known_of
+from customer360.platform.lake import Lake
+from customer360.platform.run.ingest import last_committed, look_ahead, with_new
+from customer360.platform.run.looking import Looked, all_looked
+from customer360.platform.settings import Settings
+from customer360.platform.sources.base import Discovery, Source, configured
+from customer360.platform.sources.landing import landing_of
+
+
+@dataclass(frozen=True)
+class Look:
+    """What of the sources is new to a lake, by source: inputs with what tells them apart, or why a source cannot be
+    looked at. Equal looks are of the same news; false where there is none.
+    """
+
+    news: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.news)
+
+
+def look_at(lake: Lake, settings: Settings) -> Look:
+    """What waits to be landed now. Nothing is written."""
+    with lake.at_one_look(source.table for source in settings.sources.values()), lake.keeping(*ledger.FOLDERS):
+        look_ahead(lake, settings, settings.sources)
+        sources, faults, known = _known_before(lake, settings, settings.sources)
+        landing = landing_of(settings)
+        looks = all_looked(settings, sources, lambda name: sources[name].discover(landing, known[name]))
+        seen = {name: _news(name, known[name], look) for name, look in looks.items()} | faults
+    return Look({name: seen[name] for name in settings.sources if seen.get(name)})
+
+
+def _known_before(
+    lake: Lake, settings: Settings, names: Iterable[str]
+) -> tuple[dict[str, Source], dict[str, tuple[str, ...]], dict[str, Known]]:
+    """Sources by name with what is known of each, and why others cannot be looked at."""
+    sources, faults, known = dict[str, Source](), dict[str, tuple[str, ...]](), dict[str, Known]()
+    for name in names:
+        try:
+            source = configured(settings, name)
+            known[name] = known_of(lake, name, last_committed(lake, source, name))
+            sources[name] = source
+        except Exception as fault:  # noqa: BLE001 - the run says it, and the other sources are looked at
+            faults[name] = (f"{type(fault).__name__}: {fault}",)
+    return sources, faults, known
+
+
+def _news(name: str, known: Known, look: Looked[Discovery]) -> tuple[str, ...]:
+    try:
+        new = look.get()
+    except Exception as fault:  # noqa: BLE001 - the run says it, and the other sources are looked at
+        return (f"{type(fault).__name__}: {fault}",)
+    waiting = with_new(name, known, new)
+    pieces = [piece for batch in waiting for piece in batch.inputs] + list(new.touched)
+    return (*(b.id for b in waiting), *(f"{p.name} {sorted(p.detail.items())}" for p in pieces))

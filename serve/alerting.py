@@ -1,0 +1,134 @@
+"""What alerts stand: of sources, runs and schedules, by names, counts and moments. Why something failed is never told:
+the words of a driver or a build may quote data of people; `customer360 runs show last` has them.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from customer360.platform import alerts, ledger, telemetry
+from customer360.platform.alerts import Alert, Alerts
+from customer360.platform.lake import Lake
+from customer360.platform.lake.lock import LOCK, holder_of
+from customer360.platform.ledger import Run
+from customer360.platform.run import LOST, STOPPED, lake_of
+from customer360.platform.run.health import Board, SourceState, states
+from customer360.platform.settings import Settings
+from customer360.serve.daemon import FOLDER, History, Turn
+from customer360.serve.operations import state_of
+
+NAMED = 3  # tables that a text names
+LOOKED_BACK = 200  # runs, for one that ended well
+
+
+def check(settings: Settings, now: datetime | None = None) -> Alerts | None:
+    """Find out what stands, note it and send what is new; None where another process is at it."""
+    now = now or datetime.now(UTC)
+    return alerts.look(settings, standing(settings, now), now)
+
+
+def check_beside(settings: Settings) -> None:
+    """`check` after something else, which it may not break."""
+    if not settings.alerts.sinks:
+        return
+    try:
+        check(settings)
+    except Exception as fault:  # noqa: BLE001 - what was done stands, and is told of by its own exit code
+        telemetry.log.debug(traceback.format_exc())
+        telemetry.log.error(f"alerts could not be looked at: {type(fault).__name__}: {fault}")
+
+
+def standing(settings: Settings, now: datetime) -> list[Alert]:
+    """All that stands, in no order."""
+    lake = lake_of(settings)
+    runs = ledger.runs(lake, LOOKED_BACK)
+    return [
+        *(a for state in states(settings, Board.of(lake), now) for a in _of_source(settings, state)),
+        *_of_runs(settings, lake, runs, now),
+        *_of_schedules(settings, runs, now),
+    ]
+
+
+def _of_source(settings: Settings, found: SourceState) -> Iterator[Alert]:
+    subject, limits = f"source {found.source}", settings.alerts
+    if found.failures >= limits.failed_runs:
+        fault = f" ({found.fault})" if found.fault else ""
+        rests = "; it is left alone for now" if found.open_since else ""
+        yield Alert("failed", subject, f"it failed in {_counted(found.failures, 'run')} in a row{fault}{rests}")
+    if found.state == "late":
+        limit = (found.late_after_seconds or 0) / 60
+        yield Alert(
+            "late", subject, f"no new rows for {_span(found.landed_age_seconds)}; {limit:g} minutes are allowed"
+        )
+    if found.state == "stuck":
+        yield Alert("stuck", subject, f"a batch waits to land since {found.waits_since}")
+    if found.dead_letters >= limits.dead_letters:
+        yield Alert("dead letters", subject, f"{found.dead_letters:,} records of 24 hours could not be read")
+
+
+def _of_runs(settings: Settings, lake: Lake, runs: list[Run], now: datetime) -> Iterator[Alert]:
+    limits, ended = settings.alerts, [run for run in runs if run.ended_at]
+    newest, holder = (ended[0] if ended else None), holder_of(lake.root, lake.get(LOCK))
+    if runs and not holder and state_of(runs[0], None) == "broke off":
+        yield Alert("failed", "run", f"that of {runs[0].started_at[:16]} broke off")
+    elif newest and newest.exit_code == LOST:
+        yield Alert("lost", "run", f"{_counted(len(newest.losses), 'batch', 'es')} lost more rows than `loss` allows")
+    elif newest and newest.exit_code not in (None, 0, STOPPED):
+        failed = [n.node for n in newest.nodes if n.state == "failed" and not n.node.startswith("source ")]
+        if failed:
+            more = f" and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
+            yield Alert("failed", "run", f"failed: {', '.join(failed[:NAMED])}{more}")
+        elif not any(n.state == "failed" for n in newest.nodes):
+            yield Alert("failed", "run", f"it ended with code {newest.exit_code}")
+    if holder:
+        begun = datetime.fromisoformat(holder["at"])
+        if now - begun > timedelta(minutes=limits.run_stuck_minutes):
+            yield Alert("stuck", "run", f"process {holder['pid']} of {holder['host']} runs since {holder['at'][:16]}")
+    if limits.run_late_minutes and not holder:  # one that is under way is stuck, when it takes too long
+        well = next((run for run in ended if run.exit_code in (0, LOST)), None)
+        since = well.ended_at if well else runs[-1].started_at if runs else None
+        if since and now - datetime.fromisoformat(since) > timedelta(minutes=limits.run_late_minutes):
+            yield Alert("late", "run", f"none ended well since {since[:16]}")
+
+
+def _of_schedules(settings: Settings, runs: list[Run], now: datetime) -> Iterator[Alert]:
+    newest = {
+        name: turns[-1]
+        for name in settings.schedules
+        if (
+            turns := [
+                t for t in History(Path(settings.state) / FOLDER / f"{name}.jsonl").turns() if t.state != "skipped"
+            ]
+        )
+    }
+    busy = {settings.schedules[name].lane for name, turn in newest.items() if turn.state == "started"}
+    for name, turn in newest.items():
+        schedule, subject = settings.schedules[name], f"schedule {name}"
+        if not schedule.enabled:
+            continue
+        if turn.state in ("failed", "timed out") and not _is_told(name, turn, runs):
+            yield Alert("failed", subject, f"its turn of {turn.due_at[:16]} {turn.state} with code {turn.status}")
+        then = schedule.next_after(datetime.fromisoformat(turn.due_at))
+        limit = timedelta(minutes=settings.alerts.schedule_late_minutes, seconds=schedule.jitter_seconds)
+        if then and schedule.lane not in busy and now - then > limit:
+            yield Alert(
+                "late", subject, f"it was due at {then:%Y-%m-%dT%H:%M} UTC and has not begun: is the daemon up?"
+            )
+
+
+def _is_told(name: str, turn: Turn, runs: list[Run]) -> bool:
+    """Whether a run of this turn tells of its failure itself."""
+    return any(run.started_by == f"schedule {name}" and run.started_at >= turn.started_at for run in runs)
+
+
+def _counted(count: int, word: str, plural: str = "s") -> str:
+    return f"{count:,} {word}{'' if count == 1 else plural}"
+
+
+def _span(seconds: float | None) -> str:
+    if seconds is None:
+        return "as long as it is known"
+    return f"{seconds / 3600:.1f} hours" if seconds >= 7200 else f"{seconds / 60:.0f} minutes"
