@@ -60,6 +60,7 @@ from customer360.serve.api.errors import EVERYWHERE, described, explained
 from customer360.serve.api.policy import KnownCaller
 from customer360.serve.compose import live_rules, personalizes_unasked
 from customer360.serve.console import pages, steward, trials
+from customer360.serve.door import Door
 from customer360.serve.gate import Gate, place_of
 from customer360.serve.operations import Operations
 from customer360.serve.problems import HANDLERS
@@ -69,7 +70,6 @@ from customer360.serve.publication.refusals import Refusals
 from customer360.serve.publication.vectors import VectorStore
 from customer360.serve.realtime.activity import Activities
 from customer360.serve.realtime.collector import collector_of
-from customer360.serve.realtime.door import Door
 from customer360.serve.realtime.ranking.choosing import Chooser, Shelves
 from customer360.serve.realtime.ranking.journal import Journal
 from customer360.serve.stewardship import Desk

@@ -28,6 +28,7 @@ from customer360.platform.errors import ConfigError, LakeError
 from customer360.platform.settings import ServeSettings
 from customer360.platform.telemetry import Repeats
 from customer360.serve.problems import answer_to
+from customer360.serve.rates import Rates
 
 GUARDED = ("/v1/", "/metrics")
 HEALTH = "/healthz"
@@ -39,7 +40,6 @@ BODY_SECONDS = 10.0  # for the next piece of a body
 PIECES = 3  # of as many seconds for all of it
 PROMPT_SECONDS = 1.0  # after which a body that is not whole is late
 MOST_LATE = 16  # late bodies of one key at once, and of all who have none
-BURST_SECONDS = 10  # of a key's rate may come at once
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -56,24 +56,6 @@ def presented(headers: Headers) -> str | None:
     """The API key of a request: `Authorization: Bearer KEY`, else `X-API-Key: KEY`."""
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     return credentials.strip() if scheme.lower() == "bearer" and credentials.strip() else headers.get("x-api-key")
-
-
-class Rates:
-    """A bucket of requests for each key, in this process: it refills evenly and holds a few seconds' worth."""
-
-    def __init__(self) -> None:
-        self._held: dict[str, tuple[float, float]] = {}  # requests that are left, and when that was
-
-    def wait(self, key_id: str, per_minute: int, count: int = 1) -> float:
-        """Seconds until the next request may come; 0: this one may, and is counted, as ``count`` where it stands for
-        so many: those after it wait for what it took too much.
-        """
-        now, rate = time.monotonic(), per_minute / 60
-        most = max(rate * BURST_SECONDS, 1.0)
-        left, since = self._held.get(key_id, (most, now))
-        left = min(most, left + (now - since) * rate)
-        self._held[key_id] = (left - count if left >= 1 else left), now
-        return 0.0 if left >= 1 else (1 - left) / rate
 
 
 class Gate:

@@ -120,15 +120,15 @@ def telling(settings: Settings, lake: Lake, rules: Mapping[str, Any]) -> Iterato
         return
     teller = _Teller(Words(settings, rules), lake, sinks)
     ledger.listeners.append(teller.heard)
-    fault = ""
+    ended_by = ""
     try:
         yield
     except BaseException as raised:
-        fault = str(raised) if isinstance(raised, Customer360Error) else type(raised).__name__
+        ended_by = str(raised) if isinstance(raised, Customer360Error) else type(raised).__name__
         raise
     finally:
         ledger.listeners.remove(teller.heard)
-        teller.close(fault)
+        teller.close(ended_by)
 
 
 class _Teller:

@@ -1,5 +1,5 @@
 """Where events are sent, for the reference page and for servers that have no collector; where one is configured,
-`serve.realtime.door` answers before the application does.
+`serve.door` answers before the application does.
 """
 
 from typing import Annotated, Any, Literal

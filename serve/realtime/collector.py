@@ -22,7 +22,7 @@ from customer360.platform.connections.kafka import Kafka
 from customer360.platform.errors import ConfigError
 from customer360.platform.settings import Settings
 from customer360.platform.sources import collector as source
-from customer360.serve.gate import Rates
+from customer360.serve.rates import Rates
 from customer360.serve.realtime import names
 from customer360.serve.realtime.activity import Activities
 from customer360.serve.realtime.calls import Call, Entry, Reader, Refused, Sent, refusal, written

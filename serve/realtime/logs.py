@@ -120,8 +120,8 @@ class TopicLog:
                 _, stop = client.bounds(reading, self._kafka, self._topic, partition)
                 start = client.first_at(reading, self._kafka, self._topic, partition, since)
                 if start is not None and start < stop:
-                    for message in client.messages(reading, self._kafka, self._topic, partition, start, stop):
-                        yield message.value() or b""
+                    for found in client.messages(reading, self._kafka, self._topic, partition, start, stop):
+                        yield from (message.value() or b"" for message in found)
 
 
 class _Waiting(NamedTuple):
