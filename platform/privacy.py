@@ -1,18 +1,11 @@
-"""Privacy from the tags of the contracts: masking of what people may read, and the list of erased subjects.
-
-A subject that was erased must not come back with the next full file. What remains of it is a keyed digest of its
-account ids (``_erasures``), against which ingest checks every batch.
-"""
+"""Privacy from the tags of the contracts: masking of what people may read, and rows without an erased subject."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import io
 import json
 import re
-import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -22,22 +15,28 @@ from typing import Any
 import polars as pl
 
 from customer360.platform import tables
-from customer360.platform.errors import LakeError
+from customer360.platform.erasure_list import (
+    CONTACT_COLUMNS,
+    LIST,
+    NAME_COLUMNS,
+    SECRET,
+    digests,
+    key_of,
+    person_digest,
+    plain_expr,
+    remember_erasure,
+)
 from customer360.platform.lake import Lake
-from customer360.platform.lake.damage import RESTORE, parsed, unlike
+from customer360.platform.lake.damage import parsed, unlike
 from customer360.platform.tables import Table
 from customer360.platform.traces import EACH_I, Traces, Value
 
 MASK = "•••"
 SHORTEST_PHONE = 7  # digits; shorter ones are searched for as they are written
-ACCOUNT_COLUMN, VISITOR_COLUMN = "CUSTOMER_ID", "VISITOR_ID"
-NAME_COLUMNS = ("FIRST_NAME", "LAST_NAME")
 NUMBER_KINDS = ("account", "device")
 OWN_KINDS = ("account", "device", "name", "email", "phone", "birth")  # say of a row whose it is, and of nobody else
-CONTACT_COLUMNS = {"email": "EMAIL_ADDRESS", "phone": "PHONE_NUMBER"}  # in bronze, by their kind of personal data
 _HINTED_AT_ONCE = 20_000  # characters of what is looked for
 GROUPED = "bronze.grouped_records"  # records that groups are made of; see `sources.grouping`
-_SECRET, _LIST = "_erasures/secret", "_erasures/digests.json"
 _UNFINISHED = "_erasures/unfinished"
 DONE = "_erasures/done"  # notes of erasures that ended, by digest of the person
 
@@ -176,10 +175,10 @@ def erased_at(lake: Lake, digest: str) -> datetime | None:
 
 def check(lake: Lake, path: str) -> None:
     """Raise LakeError where an object of `_erasures` cannot be read."""
-    if path == _SECRET:
-        _secret(lake)
-    elif path == _LIST:
-        _digests(lake)
+    if path == SECRET:
+        key_of(lake)
+    elif path == LIST:
+        digests(lake)
     else:
         _note(lake, path)
 
@@ -332,7 +331,7 @@ def _has_contact(kinds: Mapping[str, str], who: Identifiers) -> pl.Expr:
     mine = pl.lit(False)
     for column, kind in kinds.items():
         if kind in CONTACT_COLUMNS:
-            mine = mine | _plain_expr(column).is_in([_plain(t) for t in who.texts]).fill_null(False)
+            mine = mine | plain_expr(column).is_in([_plain(t) for t in who.texts]).fill_null(False)
     return mine
 
 
@@ -340,7 +339,7 @@ def _has_names(table: type[Table], who: Identifiers) -> pl.Expr:
     """Whether a row bears first and last names that are the subject's alone."""
     if not set(NAME_COLUMNS) <= set(table.columns()):
         return pl.lit(False)
-    first, last = map(_plain_expr, NAME_COLUMNS)
+    first, last = map(plain_expr, NAME_COLUMNS)
     pairs = ((first == _plain(one)) & (last == _plain(two)) for one, two in sorted(who.names))
     return pl.any_horizontal(pl.lit(False), *pairs).fill_null(False)
 
@@ -348,10 +347,6 @@ def _has_names(table: type[Table], who: Identifiers) -> pl.Expr:
 def _plain(contact: str) -> str:
     """E-mail addresses and phone numbers as they are compared: without case and outer blanks."""
     return contact.strip().lower()
-
-
-def _plain_expr(column: str) -> pl.Expr:
-    return pl.col(column).str.strip_chars().str.to_lowercase()
 
 
 def _without_text(column: str, who: Identifiers, frame: pl.DataFrame) -> pl.DataFrame:
@@ -366,128 +361,3 @@ def _without_text(column: str, who: Identifiers, frame: pl.DataFrame) -> pl.Data
     kept = pl.Series([True] * frame.height, dtype=pl.Boolean)
     kept[gone] = False
     return frame.filter(kept)
-
-
-def remember_erasure(lake: Lake, identifiers: Iterable[str]) -> None:
-    """Add digests of identifiers ("SYSTEM/id") to the list that ingest checks."""
-    known = set(_digests(lake)) | {_digest(_secret(lake), i) for i in identifiers}
-    lake.put(_LIST, json.dumps(sorted(known)).encode())
-
-
-def erased_rows(lake: Lake, frame: pl.DataFrame, system: str) -> pl.Series:
-    """Boolean per row: whether its account or visitor was erased before; a row without account, by its contacts
-    and names."""
-    nothing = pl.select(pl.repeat(False, frame.height, dtype=pl.Boolean)).to_series()
-    known = set(_digests(lake))
-    kinds = {ACCOUNT_COLUMN: system, VISITOR_COLUMN: "VISITOR", **dict.fromkeys(CONTACT_COLUMNS.values(), "CONTACT")}
-    values = {column: (kind, frame[column]) for column, kind in kinds.items() if column in frame.columns}
-    if set(NAME_COLUMNS) <= set(frame.columns):
-        both = pl.concat_str(*map(_plain_expr, NAME_COLUMNS), separator=" ")
-        values["names"] = "NAME", frame.select(both).to_series()
-    if not known or not values:
-        return nothing
-    secret = _secret(lake)
-    alone = frame[ACCOUNT_COLUMN].is_null() if ACCOUNT_COLUMN in frame.columns else ~nothing
-    for kind, each in values.values():
-        if kind == "CONTACT":
-            each = each.str.strip_chars().str.to_lowercase()
-        gone = [v for v in each.unique().drop_nulls() if _digest(secret, f"{kind}/{v}") in known]
-        nothing = nothing | (each.is_in(gone).fill_null(False) & (alone if kind in ("CONTACT", "NAME") else True))
-    return nothing
-
-
-def record_digests(lake: Lake, records: pl.DataFrame) -> pl.Series:
-    """A keyed digest of each record: of what it says, whatever the order of its columns, and not of where it stood."""
-    if records.is_empty():  # asks for nothing: every lake would have a secret, and one in an object store a request
-        return pl.Series("digest", [], pl.String)
-    names = sorted(records.columns)
-    secret = _secret(lake)
-    texts = (json.dumps({c: v for c, v in row.items() if v is not None}, default=str, ensure_ascii=False)
-             for row in records.select(names).iter_rows(named=True))  # fmt: skip
-    return pl.Series("digest", [_digest(secret, f"RECORD/{text}") for text in texts], pl.String)
-
-
-@dataclass(frozen=True)
-class ErasedList:
-    """Who was erased, as digests, and the secret that they are keyed by."""
-
-    secret: bytes
-    digests: frozenset[str]
-
-    def names(self, identifier: str) -> bool:
-        """Whether an identifier ("SYSTEM/id") is on the list."""
-        return _digest(self.secret, identifier) in self.digests
-
-
-def erased_list(read: Callable[[str], bytes | None]) -> ErasedList | None:
-    """The list of a lake, or a backup of one, whose objects ``read`` gives by path; None before the first erasure.
-
-    Raises:
-        LakeError: it is cut or empty.
-    """
-    secret, stored = secret_of(read), read(_LIST)
-    if stored is None:
-        return None
-    if not secret:
-        raise LakeError(f"{_SECRET} is empty or gone, and the list of erasures says nothing without it")
-    return ErasedList(secret, frozenset(_listed(stored)))
-
-
-def secret_of(read: Callable[[str], bytes | None]) -> bytes | None:
-    """What a lake keys its digests by, and so what tells it from others; None where it has made none yet."""
-    return read(_SECRET)
-
-
-def carry_erasures(lake: Lake, later: ErasedList) -> None:
-    """Refuse in a lake, too, who was erased in a later state of it.
-
-    Raises:
-        LakeError: the list is of another lake, so that its digests say nothing here.
-    """
-    lake.put(_SECRET, later.secret, create=True)
-    if _secret(lake) != later.secret:
-        raise LakeError(f"{lake.root}: the list of erasures is keyed by the secret of another lake")
-    try:
-        known = _digests(lake)
-    except LakeError:
-        known = []  # a later state knows them all
-    lake.put(_LIST, json.dumps(sorted({*known, *later.digests})).encode())
-
-
-def _secret(lake: Lake) -> bytes:
-    lake.put(_SECRET, secrets.token_hex(32).encode(), create=True)
-    secret = lake.get(_SECRET) or b""
-    if not re.fullmatch(rb"[0-9a-f]{64}", secret):
-        raise LakeError(f"{lake.root}/{_SECRET} is damaged, and nothing else tells who was erased; {RESTORE}")
-    return secret
-
-
-def keyed_digest(lake: Lake, text: str, length: int = 32) -> str:
-    """What only this lake can make of a text; nobody tells the text by it."""
-    return hmac.new(_secret(lake), text.encode(), hashlib.sha256).hexdigest()[:length]
-
-
-def person_digest(lake: Lake, person_id: str) -> str:
-    """By what an erased person is told from others, and is not known."""
-    return keyed_digest(lake, f"PERSON/{person_id}")
-
-
-def _digests(lake: Lake) -> list[str]:
-    listed = parsed(lake, _LIST)
-    if not isinstance(listed, list | None):
-        raise unlike(lake, _LIST)
-    return list(listed or [])
-
-
-def _listed(stored: bytes) -> list[str]:
-    try:
-        found = json.loads(stored)
-    except ValueError:
-        found = None
-    if not isinstance(found, list):
-        raise LakeError(f"{_LIST}, the list of who was erased, cannot be read; {RESTORE}")
-    return [str(each) for each in found]
-
-
-def _digest(secret: bytes, identifier: str) -> str:
-    return hmac.new(secret, identifier.encode(), hashlib.sha256).hexdigest()[:32]

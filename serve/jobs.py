@@ -26,7 +26,17 @@ from customer360.models.identity.registry import former_records
 from customer360.pipelines import last_complete_day_end, policy
 from customer360.pipelines.denied import denied
 from customer360.pipelines.rules import PolicyRules
-from customer360.platform import graph, online, privacy, purposes, restrictions, retention, telemetry, warehouse
+from customer360.platform import (
+    erasure_list,
+    graph,
+    online,
+    privacy,
+    purposes,
+    restrictions,
+    retention,
+    telemetry,
+    warehouse,
+)
 from customer360.platform.backup import marks, tree_at
 from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import Lake, editions, reached
@@ -284,7 +294,7 @@ def current_person(settings: Settings, person: str) -> str:
 def _being_erased(lake: Lake, person: str) -> str | None:
     """The id under which an erasure began, and did not end, of a person by any id or by its digest."""
     for begun, who in privacy.unfinished_erasures(lake).items():
-        if person in {begun, *who.persons, privacy.person_digest(lake, begun)}:
+        if person in {begun, *who.persons, erasure_list.person_digest(lake, begun)}:
             return begun
     return None
 
@@ -330,7 +340,7 @@ def _erased(settings: Settings, person: str) -> Iterator[tuple[Identifiers, dict
             touched |= {table: touched.get(table, 0) + n for table, n in rows.items()}
             restrictions.forget(lake, who.accounts)
         for each, who in todo.items():
-            requests.forget_person(settings, {each, *who.persons}, privacy.person_digest(lake, each))
+            requests.forget_person(settings, {each, *who.persons}, erasure_list.person_digest(lake, each))
     run_pipeline(settings, RunRequest(start="silver", command="erase"))
     publish_index(lake, state, rules)
     publish_gold(lake, state, keep=1)  # older publications still hold the person
@@ -365,7 +375,7 @@ def open_request(settings: Settings, kind: str, person: str, *, actor: str, **sa
         if _being_erased(lake, current):
             if kind != "erase":
                 raise UnknownPerson(f"{person} is being erased: nothing else can be asked for")
-            current = privacy.person_digest(lake, current)
+            current = erasure_list.person_digest(lake, current)
         return requests.open_request(settings, kind, current, actor=actor, **said)
 
 

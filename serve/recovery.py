@@ -14,14 +14,14 @@ from typing import Any
 
 from customer360.models.identity.erasure import identifiers_of
 from customer360.models.lifecycle import relocation
-from customer360.platform import backup, privacy
+from customer360.platform import backup, erasure_list, privacy
 from customer360.platform import settings as configuration
 from customer360.platform.backup import CONFIGS, LAKE, STATE, BackupError, Mark, Repository, marks
 from customer360.platform.backup.repository import Snapshot
 from customer360.platform.configs import find, read_yaml
+from customer360.platform.erasure_list import ErasedList
 from customer360.platform.errors import ConfigError
 from customer360.platform.lake import Lake
-from customer360.platform.privacy import ErasedList
 from customer360.platform.run import lake_of
 from customer360.platform.settings import Settings
 from customer360.serve import doctor, jobs, since
@@ -197,7 +197,7 @@ def _erase_again(settings: Settings, later: tuple[ErasedList, ...]) -> tuple[str
     erasure that had begun when the backup was taken, or when a restore was cut short, is ended."""
     lake = lake_of(settings)
     for each in later:
-        privacy.carry_erasures(lake, each)
+        erasure_list.carry_erasures(lake, each)
     begun = privacy.unfinished_erasures(lake)
     persons = sorted({*begun, *_named(lake)})
     for person in persons[:-1]:  # the erasure of the last takes up all that were begun, and rebuilds once
@@ -210,7 +210,7 @@ def _erase_again(settings: Settings, later: tuple[ErasedList, ...]) -> tuple[str
 
 def _named(lake: Lake) -> set[str]:
     """Persons whose accounts are on the list of erasures of a lake that holds them."""
-    listed = privacy.erased_list(lake.get)
+    listed = erasure_list.erased_list(lake.get)
     if listed is None or not lake.exists("silver.identities"):
         return set()
     rows = lake.scan("silver.identities").select("record_id", "person_id").collect().rows()

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from customer360.platform import privacy, restrictions
+from customer360.platform import erasure_list, privacy, restrictions
 from customer360.platform.backup import LAKE, BackupError, Repository
 from customer360.platform.backup.repository import Snapshot
+from customer360.platform.erasure_list import ErasedList
 from customer360.platform.errors import ConfigError, LakeError
 from customer360.platform.lake import Lake
-from customer360.platform.privacy import ErasedList
 from customer360.platform.run import lake_of
 from customer360.platform.settings import Settings
 from customer360.serve.rights import requests
@@ -48,7 +48,7 @@ class _Later:
     is_named: bool = True  # somebody said that it is one of the same lake
 
     def erased(self) -> ErasedList | None:
-        return privacy.erased_list(self.read)
+        return erasure_list.erased_list(self.read)
 
     def said(self, notices: list[str]) -> dict[str, bytes]:
         """Its objects, but for those that cannot be read."""
@@ -104,7 +104,7 @@ def of(settings: Settings, places: Settings, repository: Repository, snapshot: S
 def _check_list(then: _Read, snapshot: Snapshot, later: list[ErasedList]) -> None:
     """Later lists name everybody whom the one of the backup does: nothing ever leaves them."""
     try:
-        privacy.erased_list(then)
+        erasure_list.erased_list(then)
     except LakeError as fault:
         if not later:
             raise BackupError(f"backup {snapshot.id}: {fault} of before, with --at") from None
@@ -156,15 +156,15 @@ def _carried(paths: Iterable[str]) -> tuple[str, ...]:
 
 def _is_another(then: _Read, now: _Read, said: Mapping[str, bytes]) -> bool:
     """Whether a state is one of another lake: keyed by another secret, or with another request of some number."""
-    one, other = privacy.secret_of(then), privacy.secret_of(now)
+    one, other = erasure_list.secret_of(then), erasure_list.secret_of(now)
     asked = {path: data for path, data in said.items() if path.startswith(requests.FOLDER)}
     return bool(one and other and one != other) or any(_differs(then(path), data) for path, data in asked.items())
 
 
 def _is_shown(then: _Read, now: _Read, paths: Iterable[str]) -> bool:
     """Whether a state is one of the same lake: it has the same secret, or a table that began with the same commit."""
-    secret = privacy.secret_of(then)
-    if secret is not None and secret == privacy.secret_of(now):
+    secret = erasure_list.secret_of(then)
+    if secret is not None and secret == erasure_list.secret_of(now):
         return True
     return any(now(path) == then(path) for path in paths if path.endswith(_FIRST))
 

@@ -23,7 +23,7 @@ LAYERS = [
     "models",
     "serve",
 ]
-PLATFORM = ["errors", "configs", "systems", "kinds", "connections", "schedules", "evolution", "sinks", "settings", "telemetry", "rescued", "tables", "conditions", "lake", "ledger", "schemas", "known", "quality", "traces", "privacy", "restrictions", "purposes", "retention", "anonymity", "sources",  # noqa: E501
+PLATFORM = ["errors", "configs", "systems", "kinds", "connections", "schedules", "evolution", "sinks", "settings", "telemetry", "rescued", "tables", "judging", "conditions", "lake", "erasure_list", "ledger", "schemas", "known", "quality", "traces", "privacy", "restrictions", "purposes", "retention", "anonymity", "sources",  # noqa: E501
             "graph", "stars", "catalogue", "run", "lineage", "alerts", "warehouse", "online", "access", "audit",
             "backup"]  # fmt: skip
 SHARED = {

@@ -14,8 +14,9 @@ from typing import Any
 import polars as pl
 
 from customer360.platform import tables
+from customer360.platform.judging import Verdict
 from customer360.platform.lake import Lake
-from customer360.platform.tables import Binary, Integer, String, Table, Timestamp, Verdict, personal
+from customer360.platform.tables import Binary, Integer, String, Table, Timestamp, personal
 
 
 class DeadLetters(Table, table="quality.dead_letters", partition_by=("source",)):

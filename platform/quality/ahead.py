@@ -18,7 +18,7 @@ from typing import Any
 
 import polars as pl
 
-from customer360.platform import tables
+from customer360.platform import judging, tables
 from customer360.platform.quality.checks import AHEAD_HOURS
 from customer360.platform.tables import Table, is_ahead
 
@@ -37,12 +37,12 @@ def refused_ahead(table: type[Table], rows: pl.DataFrame, margin: timedelta) -> 
     failures = ahead(table, rows, margin)
     if failures.is_empty():
         return {}
-    count = tables.judge(table, rows).valid.height - tables.judge(table, rows, failures).valid.height
+    count = judging.judge(table, rows).valid.height - judging.judge(table, rows, failures).valid.height
     return {"ahead": count} if count else {}
 
 
 def ahead(table: type[Table], rows: pl.DataFrame, margin: timedelta) -> pl.DataFrame:
-    """Broken rules of the ``past`` columns, as ``tables.judge`` takes them: `FAILURES` of the rows by their number."""
+    """Broken rules of the ``past`` columns, as ``judging.judge`` takes them: `FAILURES` of the rows by their number."""
     numbered = rows.with_row_index(tables.ROW)
     found = [
         numbered.filter(is_ahead(column, margin)).select(
@@ -50,4 +50,4 @@ def ahead(table: type[Table], rows: pl.DataFrame, margin: timedelta) -> pl.DataF
         )
         for column in tables.spec(table).past
     ]
-    return pl.concat([pl.DataFrame(schema=tables.FAILURES), *found])
+    return pl.concat([pl.DataFrame(schema=judging.FAILURES), *found])

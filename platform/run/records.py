@@ -22,7 +22,8 @@ from datetime import timedelta
 
 import polars as pl
 
-from customer360.platform import tables
+from customer360.platform import judging, tables
+from customer360.platform.judging import Verdict
 from customer360.platform.quality import Quarantine, quarantine_rows, row_id
 from customer360.platform.quality.ahead import MARGIN, ahead
 from customer360.platform.quality.checks import TableChecks, Tally, tally
@@ -39,7 +40,7 @@ from customer360.platform.run.deletions import (
 )
 from customer360.platform.run.delivery import DELIVERY, INPUT, ranked
 from customer360.platform.run.redating import redated
-from customer360.platform.tables import Table, Verdict
+from customer360.platform.tables import Table
 
 COUNTS = ("bronze", "quarantined", "duplicates", "superseded", "combined", "deleted")  # that add up
 
@@ -77,7 +78,7 @@ def current_records(
     dated, moved = redated(table, standing, margin)
     delivered, _ = parted(table, standing)
     judged, deletions = parted(table, dated)
-    verdict = tables.judge(table, judged, ahead(table, judged, margin))
+    verdict = judging.judge(table, judged, ahead(table, judged, margin))
     refused = quarantine_rows(table, delivered, verdict)
     sound = pl.concat([verdict.valid, deletions])
     repaired = _delivered_again(table, judged.filter(row_id().is_in(refused["row_id"].implode())), sound)

@@ -21,7 +21,7 @@ from typing import Any
 
 import polars as pl
 
-from customer360.platform import tables
+from customer360.platform import judging, tables
 from customer360.platform.errors import ContractError
 from customer360.platform.graph import Node
 from customer360.platform.lake import BUCKET, Add, File, Lake, bucket_numbers, constant
@@ -233,7 +233,7 @@ def conform_to_storage(table: type[Table], frame: pl.LazyFrame, partition: dict[
     full = frame.with_columns(constant(v, tables.schema(table)[k]).alias(k) for k, v in fixed.items())
     rows = tables.conform(table, full).collect()
     order = storage_order(table)
-    return tables.require(table, rows if lies_by(rows, order) else rows.sort(order, nulls_last=True))
+    return judging.require(table, rows if lies_by(rows, order) else rows.sort(order, nulls_last=True))
 
 
 def lies_by(rows: pl.DataFrame, order: Sequence[str]) -> bool:

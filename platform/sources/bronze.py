@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from customer360.platform import privacy, tables
+from customer360.platform import erasure_list, judging, tables
 from customer360.platform.errors import TRANSIENT, ConfigError, SourceError
 from customer360.platform.evolution import Column, SchemaContract, Seen
 from customer360.platform.lake import Add, Lake
@@ -259,7 +259,7 @@ class IngestUnit:
             reached = [*done.columns, *self.source.mapping]
             frame = done.numbering.filled(tables.by_name(self.source.table), frame, reached)
         numbered = {} if frame is fitted.frame else {"refused": _refused(self.source.table, frame)}
-        erased = privacy.erased_rows(self.lake, frame, self.source.system)
+        erased = erasure_list.erased_rows(self.lake, frame, self.source.system)
         rows = _with_metadata(self, frame.filter(~erased))
         letters = _dead_letters(self, records.dead, done)
         facts = {
@@ -353,7 +353,7 @@ def _refused(table: str, frame: pl.DataFrame) -> int:
     """How many rows their contract will refuse."""
     contract = tables.by_name(table)
     typed = frame.select(list(contract.columns()))
-    of = tables.judge(contract, typed).failures[tables.ROW]
+    of = judging.judge(contract, typed).failures[tables.ROW]
     if DELETED in frame.columns:
         of = of.filter(~of.is_in(spared_rows(typed, contract, frame[DELETED]).implode()))
     return of.n_unique()
@@ -406,7 +406,7 @@ def _of_erased(unit: IngestUnit, frame: pl.DataFrame) -> pl.DataFrame:
         seq=pl.lit(unit.batch.seq, pl.Int64),
         file=pl.lit(unit.address),
         position=pl.col(POSITION),
-        digest=privacy.record_digests(unit.lake, frame.drop(POSITION)),
+        digest=erasure_list.record_digests(unit.lake, frame.drop(POSITION)),
         received_at=_moment(unit.batch),
     )
 

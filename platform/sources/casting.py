@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from customer360.platform import rescued, tables
+from customer360.platform import judging, rescued, tables
 from customer360.platform.sources import values
 from customer360.platform.sources.expressions import nested, sql
 from customer360.platform.sources.expressions.paths import path_of
@@ -176,7 +176,7 @@ def _within_contract(
     """The frame without values of optional columns that break a rule, by column these values' texts and rules, and how
     many rows break another rule. Of ``deleted`` rows only the key is asked.
     """
-    verdict = tables.judge(table, typed)
+    verdict = judging.judge(table, typed)
     nulled, refused = verdict.nulled, typed.height - verdict.valid.height
     if deleted is not None and refused:
         of = verdict.failures[tables.ROW]
@@ -189,7 +189,7 @@ def _within_contract(
         named = cells.group_by(tables.ROW).agg(pl.col("value").first(), pl.col("rule").unique().sort().str.join(", "))
         there = numbered.select(tables.ROW).join(named, on=tables.ROW, how="left", maintain_order="left")
         texts[str(column)], rules[str(column)] = there["value"], there["rule"]
-    return tables.without(numbered, nulled).drop(tables.ROW), texts, rules, refused
+    return judging.without(numbered, nulled).drop(tables.ROW), texts, rules, refused
 
 
 def _counted(untyped: dict[str, int], rules: dict[str, pl.Series]) -> dict[str, int]:

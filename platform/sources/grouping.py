@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import polars as pl
 
-from customer360.platform import privacy, tables
+from customer360.platform import erasure_list, privacy, tables
 from customer360.platform.lake import Add, File, Lake
 from customer360.platform.lake.pieces import get_piece, put_piece
 from customer360.platform.quality import ERASED
@@ -213,7 +213,7 @@ class GroupUnit:
         mapping = Mapping(self.source.mapping, tuple(self.source.group_by), needs=needs)
         table = tables.by_name(self.source.table)
         fitted = fit(_decoded(together), table, mapping, self.reading)
-        gone = privacy.erased_rows(self.lake, fitted.frame, self.source.system)
+        gone = erasure_list.erased_rows(self.lake, fitted.frame, self.source.system)
         groups = _of_groups(fitted.frame, together, table, gone)
         rows = self._rows(fitted.frame.filter(~gone), groups, table)
         told = fresh.join(groups, on=GROUP, how="left", maintain_order="left")
@@ -286,7 +286,7 @@ class GroupUnit:
             seq="_seq",
             file="_file",
             position=POSITION,
-            digest=privacy.record_digests(self.lake, erased.select(RECORD)),
+            digest=erasure_list.record_digests(self.lake, erased.select(RECORD)),
             received_at=moment_of(pl.col("moment")),
         )
         return [self._write(ERASED, rows, "source")] if rows.height else []
@@ -320,7 +320,7 @@ def _of_groups(fitted: pl.DataFrame, records: pl.DataFrame, table: type[Table], 
     )
     key = tables.spec(table).key
     row_key = pl.concat_str(key, separator="/") if key else pl.lit(None, pl.String)
-    named = {"ACCOUNT": privacy.ACCOUNT_COLUMN, "VISITOR": privacy.VISITOR_COLUMN}
+    named = {"ACCOUNT": erasure_list.ACCOUNT_COLUMN, "VISITOR": erasure_list.VISITOR_COLUMN}
     whose = [
         (pl.col(c).cast(pl.String) if c in fitted.columns else pl.lit(None, pl.String)).alias(as_)
         for as_, c in named.items()

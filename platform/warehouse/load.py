@@ -22,7 +22,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from customer360.platform import graph, stars, tables
+from customer360.platform import graph, judging, stars, tables
 from customer360.platform.errors import WarehouseError
 from customer360.platform.lake import File, Lake, reached
 from customer360.platform.stars import Load
@@ -257,7 +257,7 @@ class _Loader:
         self.connection.execute(f"CREATE OR REPLACE TEMP TABLE stage AS FROM {self.load.name} LIMIT 0")
         counts = {}
         for name in names:
-            frame = tables.require(self.load.table, self._rows(name, parts[name]))
+            frame = judging.require(self.load.table, self._rows(name, parts[name]))
             counts[name] = frame.height
             self.connection.register("arrived", frame.with_columns(pl.lit(name).alias(PART)).to_arrow())
             self.connection.execute("INSERT INTO stage FROM arrived")

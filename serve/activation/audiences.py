@@ -21,7 +21,7 @@ from customer360.pipelines.denied import denied
 from customer360.pipelines.gold.customers import Customer360
 from customer360.pipelines.gold.customers.consent import PURPOSES
 from customer360.pipelines.rules import Audience, AudienceRules
-from customer360.platform import privacy
+from customer360.platform import erasure_list
 from customer360.platform.conditions import condition
 from customer360.platform.errors import ConfigError, TableMissing
 from customer360.platform.lake import Lake
@@ -166,8 +166,8 @@ def _erased(of: People, meant: pl.DataFrame, how: Channel) -> pl.Series:
     """Whether the address is that of somebody who was erased since the view was built."""
     if how.address is None:
         return pl.select(pl.repeat(False, meant.height, dtype=pl.Boolean)).to_series()
-    column = privacy.CONTACT_COLUMNS["email" if how.address == "email_address" else "phone"]
-    return privacy.erased_rows(of.lake, meant.select(pl.col(how.address).alias(column)), "")
+    column = erasure_list.CONTACT_COLUMNS["email" if how.address == "email_address" else "phone"]
+    return erasure_list.erased_rows(of.lake, meant.select(pl.col(how.address).alias(column)), "")
 
 
 def counted(rows: pl.DataFrame) -> dict[str, int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from customer360.platform import systems, tables
+from customer360.platform import judging, systems, tables
 from customer360.platform.errors import Customer360Error
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import Source, configured
@@ -118,7 +118,7 @@ def _tried(
         fitted = fit(numbered(sample.clone(), places), table, mapping_of(source, landing), reading_of(source, rules))
         reached = [*sample.columns, *source.mapping]
         rows = fitted.frame if source.group_by else Numbering().filled(table, fitted.frame, reached)
-        verdict = tables.judge(table, rows)
+        verdict = judging.judge(table, rows)
     except (Customer360Error, pl.exceptions.PolarsError) as fault:
         said.fault = " ".join(str(fault).split())[:200]
         return said, None

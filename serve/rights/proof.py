@@ -17,7 +17,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from customer360.platform import audit, privacy, telemetry
+from customer360.platform import audit, erasure_list, privacy, telemetry
 from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import Lake
 from customer360.platform.run import lake_of
@@ -83,7 +83,7 @@ def prove(settings: Settings, person: str, traces: Traces, also: tuple[Path, ...
     hits = zip(files, search(files, traces, settings.execution), strict=True)
     remains = [_remains(lake, store, traces, path, hit) for (store, path, _), hit in hits if hit]
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    who = privacy.person_digest(lake, person)
+    who = erasure_list.person_digest(lake, person)
     return Proof(who, now, traces.kinds, traces.common, looked_at, tuple(remains))
 
 
@@ -97,7 +97,7 @@ def _remains(lake: Lake, store: Store, traces: Traces, path: str, hit: Hit) -> R
 
 def _keyed(lake: Lake, digest: str) -> str:
     """A digest by which nobody can try what a small file held."""
-    return privacy.keyed_digest(lake, f"FILE/{digest}") if digest else ""
+    return erasure_list.keyed_digest(lake, f"FILE/{digest}") if digest else ""
 
 
 # ---- signed reports -------------------------------------------------------------------------------------------------
@@ -181,4 +181,6 @@ def _contents(lake: Lake, files: list[tuple[Store, str]], sizes: set[int | None]
 
 
 def _signature(lake: Lake, body: dict[str, Any]) -> str:
-    return privacy.keyed_digest(lake, json.dumps(body, sort_keys=True, ensure_ascii=False, default=list), length=64)
+    return erasure_list.keyed_digest(
+        lake, json.dumps(body, sort_keys=True, ensure_ascii=False, default=list), length=64
+    )

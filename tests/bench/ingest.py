@@ -24,7 +24,7 @@ from conditions import Measured, conditions, measured
 
 from customer360.pipelines.bronze.behavior import Events
 from customer360.pipelines.vocabulary import DEVICE_TYPES, EVENT_TYPES
-from customer360.platform import ledger, tables
+from customer360.platform import judging, ledger
 from customer360.platform.lake import File, Lake
 from customer360.platform.quality import DeadLetters
 from customer360.platform.run.executor import Failure, LocalExecutor, RayExecutor, Unit
@@ -49,7 +49,7 @@ class JudgeUnit:
 
     def run(self) -> int:
         rows = self.lake.scan(SOURCE.table, [self.file]).collect()
-        return rows.height - tables.judge(Events, rows).valid.height
+        return rows.height - judging.judge(Events, rows).valid.height
 
 
 # ---- the files ------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import yaml
 from customer360.pipelines import quality
 from customer360.pipelines.quality import METRICS, data_quality_metrics, record_nodes
 from customer360.pipelines.rules import ValidationRules
-from customer360.platform import graph, ledger, tables
+from customer360.platform import graph, judging, ledger, tables
 from customer360.platform.errors import ConfigError
 from customer360.platform.quality.metrics import ALL, Alerts, DataQualityMetrics, RuleCounts
 from customer360.platform.run.planning import Context, prepare
@@ -44,7 +44,7 @@ def make(retailer, rules: ValidationRules, stored: dict[str, pl.DataFrame] | Non
     frames = [retailer.lake.scan(t) for t in node.inputs]
     made = data_quality_metrics(Context(Standing(), retailer.settings, None, rules), *frames)  # type: ignore[arg-type]
     checked = zip((RuleCounts, Alerts, DataQualityMetrics), made, strict=True)
-    return {tables.spec(t).name: tables.require(t, tables.conform(t, frame.lazy()).collect()) for t, frame in checked}
+    return {tables.spec(t).name: judging.require(t, tables.conform(t, frame.lazy()).collect()) for t, frame in checked}
 
 
 def test_it_comes_after_every_record_table() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from customer360.platform import privacy, quality, tables
+from customer360.platform import erasure_list, privacy, quality, tables
 from customer360.platform.errors import LakeError
 from customer360.platform.lake import Lake
 from customer360.platform.privacy import Identifiers
@@ -19,24 +19,30 @@ from customer360.platform.tables import Integer, String, Table, personal
 
 def test_nobody_is_erased_at_first(lake: Lake) -> None:
     frame = pl.DataFrame({"CUSTOMER_ID": ["1", None]})
-    assert privacy.erased_rows(lake, frame, "POS").to_list() == [False, False]
+    assert erasure_list.erased_rows(lake, frame, "POS").to_list() == [False, False]
 
 
 def test_erased_accounts_and_visitors_are_found_again(lake: Lake) -> None:
-    privacy.remember_erasure(lake, ["POS/1"])
-    privacy.remember_erasure(lake, ["POS/2", "VISITOR/v9"])
+    erasure_list.remember_erasure(lake, ["POS/1"])
+    erasure_list.remember_erasure(lake, ["POS/2", "VISITOR/v9"])
     frame = pl.DataFrame({"CUSTOMER_ID": ["1", "2", "3", None, "3"], "VISITOR_ID": ["v1", None, "v9", None, "v2"]})
-    assert privacy.erased_rows(lake, frame, "POS").to_list() == [True, True, True, False, False]
-    assert privacy.erased_rows(lake, frame, "WEB").to_list() == [False, False, True, False, False]
-    assert privacy.erased_rows(lake, frame.select("VISITOR_ID"), "POS").to_list() == [False, False, True, False, False]
-    assert privacy.erased_rows(lake, pl.DataFrame({"OTHER": ["1", "2"]}), "POS").to_list() == [False, False]
-    assert privacy.erased_rows(lake, frame.clear(), "POS").to_list() == []
+    assert erasure_list.erased_rows(lake, frame, "POS").to_list() == [True, True, True, False, False]
+    assert erasure_list.erased_rows(lake, frame, "WEB").to_list() == [False, False, True, False, False]
+    assert erasure_list.erased_rows(lake, frame.select("VISITOR_ID"), "POS").to_list() == [
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
+    assert erasure_list.erased_rows(lake, pl.DataFrame({"OTHER": ["1", "2"]}), "POS").to_list() == [False, False]
+    assert erasure_list.erased_rows(lake, frame.clear(), "POS").to_list() == []
 
 
 def test_the_list_holds_no_identifier_and_is_keyed(lake: Lake, tmp_path: Path) -> None:
     other = Lake(f"{tmp_path}/other")
     for each in (lake, other):
-        privacy.remember_erasure(each, ["POS/secret-account"])
+        erasure_list.remember_erasure(each, ["POS/secret-account"])
     stored = [each.get("_erasures/digests.json") or b"" for each in (lake, other)]
     assert b"secret-account" not in stored[0]
     assert stored[0] != stored[1]
@@ -44,10 +50,10 @@ def test_the_list_holds_no_identifier_and_is_keyed(lake: Lake, tmp_path: Path) -
 
 @pytest.mark.parametrize("stored", [b"", b'["a', b"{}"])
 def test_a_damaged_list_lets_nobody_back_in(lake: Lake, stored: bytes) -> None:
-    privacy.remember_erasure(lake, ["POS/1"])
+    erasure_list.remember_erasure(lake, ["POS/1"])
     lake.put("_erasures/digests.json", stored)
     with pytest.raises(LakeError, match=r"_erasures/digests\.json "):
-        privacy.erased_rows(lake, pl.DataFrame({"CUSTOMER_ID": ["1"]}), "POS")
+        erasure_list.erased_rows(lake, pl.DataFrame({"CUSTOMER_ID": ["1"]}), "POS")
 
 
 @pytest.fixture
@@ -91,7 +97,7 @@ def test_erase_rows_deletes_or_blanks_by_contract(lake: Lake, raw: list[type[Tab
     assert lake.scan("bronze.t_gone").collect()["CUSTOMER_ID"].to_list() == ["2", None]
     kept = lake.scan("bronze.t_kept").select("CUSTOMER_ID", "UNITS", "_rescued").collect().rows()
     assert kept == [(None, 3, None), ("2", 3, "{}"), (None, 3, "{}")]
-    assert privacy.erased_rows(lake, pl.DataFrame({"CUSTOMER_ID": ["1", "2"]}), "POS").to_list() == [True, False]
+    assert erasure_list.erased_rows(lake, pl.DataFrame({"CUSTOMER_ID": ["1", "2"]}), "POS").to_list() == [True, False]
 
 
 def test_erase_rows_cleans_what_was_refused(lake: Lake, registries: None) -> None:
@@ -221,7 +227,7 @@ def test_a_refused_record_goes_by_both_names_and_not_by_one(lake: Lake) -> None:
 
 def test_what_was_refused_is_known_again_by_a_digest_that_tells_nothing(lake: Lake) -> None:
     rows = pl.DataFrame({"CUSTOMER_ID": ["17", "17", "18"], "N": [1, 1, None]})
-    one, again, other = privacy.record_digests(lake, rows)
+    one, again, other = erasure_list.record_digests(lake, rows)
     assert one == again != other and len(one) == 32
-    assert list(privacy.record_digests(lake, rows.select("N", "CUSTOMER_ID"))) == [one, again, other]
-    assert privacy.record_digests(lake, rows.clear()).to_list() == []
+    assert list(erasure_list.record_digests(lake, rows.select("N", "CUSTOMER_ID"))) == [one, again, other]
+    assert erasure_list.record_digests(lake, rows.clear()).to_list() == []

@@ -12,7 +12,7 @@ import dataframely as dy
 import polars as pl
 import pytest
 
-from customer360.platform import privacy, tables
+from customer360.platform import judging, privacy, tables
 from customer360.platform.errors import ContractError
 from customer360.platform.tables import (
     BRONZE_METADATA,
@@ -63,7 +63,7 @@ def frame_of(table: type[Table], *rows: dict[str, Any], **more: Any) -> pl.DataF
 
 
 def failures(table: type[Table], *rows: dict[str, Any]) -> list[tuple[Any, ...]]:
-    return tables.judge(table, frame_of(table, *rows)).failures.rows()
+    return judging.judge(table, frame_of(table, *rows)).failures.rows()
 
 
 def test_spec_and_registry(people: type[Table]) -> None:
@@ -127,7 +127,7 @@ def test_bronze_schema_has_the_metadata_of_ingest(registries: None) -> None:
 
 def test_valid_rows_pass_whole(people: type[Table]) -> None:
     frame = frame_of(people, {"more": "kept"}, {"more": "too", "person_id": "p2"})
-    verdict = tables.judge(people, frame)
+    verdict = judging.judge(people, frame)
     assert verdict.valid.equals(frame)
     assert verdict.failures.is_empty()
 
@@ -142,7 +142,7 @@ def test_valid_rows_pass_whole(people: type[Table]) -> None:
 def test_each_broken_rule_names_row_column_and_value(
     people: type[Table], fault: dict[str, Any], rule: str, column: str | None, value: str | None
 ) -> None:
-    verdict = tables.judge(people, frame_of(people, {}, fault, {"person_id": "p3"}))
+    verdict = judging.judge(people, frame_of(people, {}, fault, {"person_id": "p3"}))
     assert verdict.failures.rows() == [(1, rule, column, value)]
     assert verdict.valid["person_id"].to_list() == ["p1", "p3"]
 
@@ -172,7 +172,7 @@ def test_several_rules_of_a_refused_row_are_all_named(people: type[Table]) -> No
 def test_an_optional_value_that_breaks_a_rule_is_nulled_and_never_costs_the_row(
     people: type[Table], fault: dict[str, Any], nulled: list[tuple[str, str, str]], left: dict[str, Any]
 ) -> None:
-    verdict = tables.judge(people, frame_of(people, {"person_id": "p0"}, fault))
+    verdict = judging.judge(people, frame_of(people, {"person_id": "p0"}, fault))
     assert verdict.failures.is_empty()
     assert verdict.nulled.rows() == [(1, *cell) for cell in nulled]
     assert verdict.valid["person_id"].to_list() == ["p0", "p1"]
@@ -186,7 +186,7 @@ def test_a_key_that_may_be_null_is_never_nulled_for_its_fault(registries: None) 
 
         CODE = String(nullable=True, max_length=2)
 
-    verdict = tables.judge(Loose, pl.DataFrame([{"CODE": "long"}], schema=tables.schema(Loose)))
+    verdict = judging.judge(Loose, pl.DataFrame([{"CODE": "long"}], schema=tables.schema(Loose)))
     assert verdict.failures.select("rule", "column").rows() == [("max_length", "CODE")] and verdict.nulled.is_empty()
 
 
@@ -198,7 +198,7 @@ def test_a_value_that_ingest_nulled_is_judged_anew(people: type[Table]) -> None:
         "born_on": "1870-01-02",
         "_rules": {"size": "one_of", "age": "min", "born_on": "old"},
     }
-    verdict = tables.judge(
+    verdict = judging.judge(
         people, frame_of(people, {"size": None, "age": None, "paid": None, "_rescued": json.dumps(kept)})
     )
     assert verdict.valid.select("size", "age", "born_on").rows() == [("M", None, date(1870, 1, 2))]
@@ -216,23 +216,23 @@ def test_a_failed_cast_is_a_type_failure_and_hides_what_follows_from_it(people: 
         {"age": 5, "_rescued": json.dumps({"age": "a file's other column"})},
         {"mail": None, "_rescued": json.dumps({"mail2": "m"})},
     ]
-    verdict = tables.judge(people, frame_of(people, *rows))
+    verdict = judging.judge(people, frame_of(people, *rows))
     assert verdict.failures.rows() == [(0, "type", "person_id", 'x"1')]
     assert verdict.nulled.rows() == [(1, "type", "age", "old")]
     assert verdict.valid.height == 3
 
 
 def test_judge_of_an_empty_frame(people: type[Table]) -> None:
-    verdict = tables.judge(people, pl.DataFrame(schema=tables.schema(people)))
+    verdict = judging.judge(people, pl.DataFrame(schema=tables.schema(people)))
     assert (verdict.valid.height, verdict.failures.height) == (0, 0)
 
 
 @pytest.mark.parametrize("ages", [[1, 2], [None, 2], [1, -2], [None, -1]])
 def test_rows_that_keep_all_rules_are_judged_like_others(people: type[Table], ages: list[int | None]) -> None:
     frame = frame_of(people, *({"ID": str(place), "age": age} for place, age in enumerate(ages)))
-    found = tables.judge(people, frame)
-    with mock.patch.object(tables, "_kept_by_all", lambda _: [pl.lit(value=False)]):
-        one_by_one = tables.judge(people, frame)
+    found = judging.judge(people, frame)
+    with mock.patch.object(judging, "_kept_by_all", lambda _: [pl.lit(value=False)]):
+        one_by_one = judging.judge(people, frame)
     assert found.valid.equals(one_by_one.valid) and found.nulled.equals(one_by_one.nulled)
     assert found.failures.equals(one_by_one.failures)
 
@@ -257,7 +257,7 @@ def test_conform_names_all_missing_and_unknown_columns(people: type[Table]) -> N
 def test_sample_keeps_its_contract_and_its_seed(people: type[Table]) -> None:
     rows = tables.sample(people, 50, seed=1)
     assert rows.height == 50
-    assert tables.judge(people, rows).failures.is_empty()
+    assert judging.judge(people, rows).failures.is_empty()
     assert set(rows["size"].drop_nulls()) == {"S", "M"}
     assert rows.equals(tables.sample(people, 50, seed=1))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from customer360.platform import access, audit, ledger, privacy, restrictions
+from customer360.platform import access, audit, erasure_list, ledger, privacy, restrictions
 from customer360.platform.settings import LakeSettings, Settings
 from customer360.serve import doctor
 from customer360.serve.publication import freshness, refusals
@@ -59,7 +59,7 @@ def test_damage_to_what_people_asked_for_is_found(own_shop: Any, how: str) -> No
     settings, lake = settled(own_shop), own_shop.lake
     requests.open_request(settings, "restrict", "p_ann", actor="al")
     restrictions.restrict(lake, 1, ["POS/1"], ["SALE"])
-    privacy.remember_erasure(lake, ["POS/9"])
+    erasure_list.remember_erasure(lake, ["POS/9"])
     privacy.begin_erasure(lake, "p_cyd", privacy.Identifiers())
     privacy.end_erasure(lake, "p_cyd")
     privacy.begin_erasure(lake, "p_bob", privacy.Identifiers())

@@ -15,7 +15,7 @@ import pytest
 from starlette.testclient import TestClient
 from typer.testing import CliRunner, Result
 
-from customer360.platform import access, privacy, restrictions
+from customer360.platform import access, erasure_list, privacy, restrictions
 from customer360.platform.backup import BackupError, Repository, marks
 from customer360.platform.backup.trees import FolderTree
 from customer360.platform.lake import Lake
@@ -145,7 +145,7 @@ def erased_again(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_restore_that_was_cut_short_is_taken_up_and_nobody_works_on_it(
     shop: Any, tmp_path: Path, lost: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    privacy.remember_erasure(shop.lake, ["POS/2"])
+    erasure_list.remember_erasure(shop.lake, ["POS/2"])
     first, erased, store = lost(), [], str(tmp_path / "backups")
 
     def killed(*_: Any) -> None:
@@ -261,7 +261,7 @@ def test_what_is_damaged_in_the_present_lake_stops_no_restore_and_is_not_carried
 ) -> None:
     assert customer360(tmp_path, "backup", str(tmp_path / "backups")).exit_code == 0
     shop.lake.put(*request(1))
-    privacy.person_digest(shop.lake, "p_ann")  # which makes the lake's secret
+    erasure_list.person_digest(shop.lake, "p_ann")  # which makes the lake's secret
     shop.lake.put(path, data)
     lake, said = restored(tmp_path)
     assert lake.get(path) is None and lake.get(request(1)[0]) == request(1)[1]
@@ -271,7 +271,7 @@ def test_what_is_damaged_in_the_present_lake_stops_no_restore_and_is_not_carried
 def test_what_is_damaged_in_the_newest_backup_comes_from_the_one_before(
     shop: Any, tmp_path: Path, lost: Callable[[], str], erased_again: list[str]
 ) -> None:
-    privacy.remember_erasure(shop.lake, ["POS/2"])
+    erasure_list.remember_erasure(shop.lake, ["POS/2"])
     shop.lake.put(*request(1))
     assert customer360(tmp_path, "backup", str(tmp_path / "backups")).exit_code == 0
     shop.lake.put("_erasures/digests.json", b'["a')
@@ -284,7 +284,7 @@ def test_what_is_damaged_in_the_newest_backup_comes_from_the_one_before(
 
 
 def test_a_damaged_list_of_the_backup_itself_is_told_of(shop: Any, tmp_path: Path, erased_again: list[str]) -> None:
-    privacy.remember_erasure(shop.lake, ["POS/2"])
+    erasure_list.remember_erasure(shop.lake, ["POS/2"])
     good = shop.lake.get("_erasures/digests.json")
     shop.lake.put("_erasures/digests.json", b'["a')
     assert customer360(tmp_path, "backup", str(tmp_path / "backups")).exit_code == 0
@@ -313,7 +313,7 @@ def test_a_named_list_that_is_cut_stops_a_restore_that_would_bring_people_back(
     shop: Any, tmp_path: Path, erased_again: list[str], data: bytes
 ) -> None:
     assert customer360(tmp_path, "backup", str(tmp_path / "backups")).exit_code == 0
-    privacy.remember_erasure(shop.lake, ["POS/2"])
+    erasure_list.remember_erasure(shop.lake, ["POS/2"])
     good = shop.lake.get("_erasures/digests.json")
     shop.lake.put("_erasures/digests.json", data)
     into, named = str(tmp_path / "new"), str(tmp_path / "lake")
@@ -335,7 +335,7 @@ def test_ray_serves_nothing_of_half_a_restore(shop: Any, tmp_path: Path, monkeyp
 
 
 def test_a_lake_with_another_secret_is_another_one(shop: Any, tmp_path: Path) -> None:
-    privacy.person_digest(shop.lake, "p_ann")
+    erasure_list.person_digest(shop.lake, "p_ann")
     assert customer360(tmp_path, "backup", str(tmp_path / "backups")).exit_code == 0
     shop.lake.put("_erasures/secret", b"of another lake")
     said = customer360(tmp_path, "restore", str(tmp_path / "backups"), "--into", str(tmp_path / "new"))
@@ -359,8 +359,8 @@ def test_an_open_request_of_who_came_and_was_erased_since_can_be_closed(
     shop: Any, tmp_path: Path, lost: Callable[[], str]
 ) -> None:
     """Who came after the backup is in no table of it, so that nobody is erased again."""
-    privacy.remember_erasure(shop.lake, ["POS/77"])
-    digest = privacy.person_digest(shop.lake, "p_new")
+    erasure_list.remember_erasure(shop.lake, ["POS/77"])
+    digest = erasure_list.person_digest(shop.lake, "p_new")
     shop.lake.put(*request(1, kind="erase", person=digest, state="open"))
     privacy.begin_erasure(shop.lake, "p_new", privacy.Identifiers())
     privacy.end_erasure(shop.lake, "p_new")
@@ -375,7 +375,7 @@ def test_an_open_request_of_who_came_and_was_erased_since_can_be_closed(
 def test_a_later_backup_that_cannot_be_read_stops_no_restore_and_is_told_of(
     shop: Any, tmp_path: Path, lost: Callable[[], str], erased_again: list[str]
 ) -> None:
-    privacy.remember_erasure(shop.lake, ["POS/2"])
+    erasure_list.remember_erasure(shop.lake, ["POS/2"])
     first, store = lost(), tmp_path / "backups"
     (store / "snapshots/99990101T000000000000Z.json.gz").write_bytes(b"cut")
     said = customer360(tmp_path, "restore", str(store), "--at", first)

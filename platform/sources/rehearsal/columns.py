@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 
-from customer360.platform import tables
+from customer360.platform import judging, tables
 from customer360.platform.sources.rehearsal.findings import Finding, Severity, examples, listed, part, without_values
 from customer360.platform.sources.rehearsal.samples import FILE, Sample
 from customer360.platform.sources.values import amounts
@@ -33,7 +33,7 @@ def refusals(sample: Sample, loss: float) -> Iterator[Finding]:
     total = sample.height
     contract, key = sample.table.columns(), tables.spec(sample.table).key
     for refusing, cells in ((True, [v.failures for v in verdicts]), (False, [v.nulled for v in verdicts])):
-        found = pl.concat([pl.DataFrame(schema=tables.FAILURES), *cells])
+        found = pl.concat([pl.DataFrame(schema=judging.FAILURES), *cells])
         grouped = found.group_by("column", "rule", maintain_order=True).agg(pl.len(), "value")
         for column, rule, count, values in grouped.iter_rows():
             spared = column in contract and contract[column].nullable and column not in key

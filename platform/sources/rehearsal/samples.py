@@ -12,8 +12,9 @@ from typing import Any
 import dataframely as dy
 import polars as pl
 
-from customer360.platform import tables
+from customer360.platform import judging, tables
 from customer360.platform.errors import ConfigError, SourceError
+from customer360.platform.judging import Verdict
 from customer360.platform.ledger import Input
 from customer360.platform.sources import formats
 from customer360.platform.sources.base import Source
@@ -25,7 +26,7 @@ from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.mapping.numbering import Numbering
 from customer360.platform.sources.stated import deletion_faults, mapping_of, marking, unmapped
 from customer360.platform.sources.values import Reading
-from customer360.platform.tables import Table, Verdict
+from customer360.platform.tables import Table
 
 ROWS, FEWEST = 10_000, 2_000  # of a file that are judged: the first if its source has few new files, the other if many
 ROWS_OF_A_SOURCE = 60_000
@@ -242,7 +243,7 @@ def _judged(landing: Landing, waiting: Waiting, piece: Input, rows: int, read: R
 
 def _verdict(table: type[Table], frame: pl.DataFrame) -> Verdict:
     """What the contract says of rows; of deletions it asks the key alone."""
-    verdict = tables.judge(table, frame)
+    verdict = judging.judge(table, frame)
     if DELETED not in frame.columns:
         return verdict
     stands = ~pl.col(tables.ROW).is_in(spared_rows(frame, table, frame[DELETED]).implode())

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from customer360.platform import stars, tables
+from customer360.platform import judging, stars, tables
 from customer360.platform.lake import bucket_numbers
 from customer360.platform.stars import Load
 from customer360.serve.compose import compose
@@ -45,7 +45,7 @@ def lake_frames(retailer: Any) -> dict[str, pl.DataFrame]:
 
 def rows(load: Load, frames: dict[str, pl.DataFrame]) -> pl.DataFrame:
     made = tables.conform(load.table, load.function(*(frames[name].lazy() for name in load.inputs))).collect()
-    return tables.require(load.table, made).sort(stars.key_of(load.table))
+    return judging.require(load.table, made).sort(stars.key_of(load.table))
 
 
 @pytest.fixture(scope="session")

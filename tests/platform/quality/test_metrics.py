@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from customer360.platform import tables
+from customer360.platform import judging
 from customer360.platform.errors import ContractError
 from customer360.platform.quality.metrics import (
     ALL,
@@ -30,7 +30,7 @@ COLUMNS = ("SOURCE_SYSTEM", "TABLE_NAME", "METRIC_DATE", "TOTAL_RECORDS", "VALID
 
 def stored(rows: list[dict[str, Any]]) -> pl.DataFrame:
     frame = pl.DataFrame(rows, schema=dict(DataQualityMetrics.create_empty().schema))
-    return tables.require(DataQualityMetrics, frame)
+    return judging.require(DataQualityMetrics, frame)
 
 
 def test_the_metrics_have_every_column_of_the_specification() -> None:
@@ -42,7 +42,7 @@ def test_rows_keep_the_contract_and_carry_the_counts() -> None:
     assert [row[f"{n}_records"] for n in ("total", "valid", "invalid", "duplicate", "null")] == [10, 8, 2, 1, 3]
     assert (float(row["quality_score"]), row["validity_score"], row["accuracy_score"]) == (80.0, 0.8, None)
     rules = pl.DataFrame(rule_rows(MEASURED), schema=dict(RuleCounts.create_empty().schema))
-    assert tables.require(RuleCounts, rules).filter(pl.col("rule") == "contract")["passed_count"].to_list() == [8, 8]
+    assert judging.require(RuleCounts, rules).filter(pl.col("rule") == "contract")["passed_count"].to_list() == [8, 8]
 
 
 def test_total_is_valid_and_invalid() -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import polars as pl
 import pytest
 
-from customer360.platform import quality, tables
+from customer360.platform import judging, quality, tables
 from customer360.platform.lake import Lake
 from customer360.platform.quality import Balance, Quarantine
 from customer360.platform.tables import Integer, OneOf, String, Table
@@ -46,7 +46,7 @@ def test_one_quarantine_row_a_broken_rule(sales: type[Table]) -> None:
         {"ID": None, "UNITS": 0, "SIZE": "XL"},
         {"ID": "c", "SIZE": "M", "_rescued": '{"UNITS":"two"}'},
     )
-    rows = quality.quarantine_rows(sales, frame, tables.judge(sales, frame))
+    rows = quality.quarantine_rows(sales, frame, judging.judge(sales, frame))
     assert dict(rows.schema) == tables.schema(Quarantine)
     assert rows.select("row_id", "rule", "column_name", "value").rows() == [
         ("till/3/x.csv/2", "min", "UNITS", "0"),
@@ -60,7 +60,7 @@ def test_one_quarantine_row_a_broken_rule(sales: type[Table]) -> None:
 
 def test_nothing_refused_gives_an_empty_frame(sales: type[Table]) -> None:
     frame = bronze(sales, {"ID": "a", "UNITS": 1, "SIZE": "S"})
-    assert quality.quarantine_rows(sales, frame, tables.judge(sales, frame)).schema == Quarantine.create_empty().schema
+    assert quality.quarantine_rows(sales, frame, judging.judge(sales, frame)).schema == Quarantine.create_empty().schema
 
 
 def test_balances() -> None:
@@ -81,7 +81,7 @@ def test_refused_and_dead_letters_of_a_new_lake_are_empty(lake: Lake) -> None:
 
 def test_refused_filters_by_table_and_rule(lake: Lake, sales: type[Table]) -> None:
     frame = bronze(sales, {"ID": "a", "UNITS": 0, "SIZE": "S"}, {"ID": "b", "UNITS": 1, "SIZE": "XL"})
-    rows = quality.quarantine_rows(sales, frame, tables.judge(sales, frame))
+    rows = quality.quarantine_rows(sales, frame, judging.judge(sales, frame))
     lake.ensure(Quarantine)
     add = lake.write_file("quality.quarantine", rows, {"table_name": "bronze.t_sales"})
     lake.replace("quality.quarantine", [add], scope={}, app="n", app_version=1)

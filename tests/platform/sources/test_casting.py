@@ -12,7 +12,7 @@ import dataframely as dy
 import polars as pl
 import pytest
 
-from customer360.platform import tables
+from customer360.platform import judging, tables
 from customer360.platform.errors import ConfigError
 from customer360.platform.sources.casting import Fitted, fit, nulled_text
 from customer360.platform.sources.formats import read
@@ -262,7 +262,7 @@ def test_same_data_in_every_format_gives_the_same_rows(visits: type[Table]) -> N
 
 def test_rescued_casts_meet_the_contract_as_type_failures(visits: type[Table]) -> None:
     found = fitted(visits, {"COUNT": ["x"], "WHO": ["w"], "other": ["o"]})
-    verdict = tables.judge(visits, found.frame)
+    verdict = judging.judge(visits, found.frame)
     assert verdict.nulled.drop(tables.ROW).rows() == [("type", "COUNT", "x")]
     assert (found.facts, verdict.valid.height) == ({"nulled": 1, "nulled|COUNT|type": 1}, 1)
     assert nulled_text({**found.facts, "read": 3, "nulled|ON|type": 1200}) == "1 COUNT (type), 1,200 ON (type)"
@@ -305,7 +305,7 @@ def test_optional_values_that_break_the_contract_are_null_and_kept_with_the_rule
         "nulled": 4, "nulled|STATE|max_length": 1, "nulled|SIZE|one_of": 1,
         "nulled|ARRIVED|leaves_after_arriving": 1, "nulled|LEFT|leaves_after_arriving": 1, "refused": 1,
     }  # fmt: skip
-    again = tables.judge(guests, found.frame)
+    again = judging.judge(guests, found.frame)
     assert (again.nulled.height, again.valid.height) == (4, 3)
     assert again.failures.select("rule", "column").rows() == [("nullability", "GUEST_ID"), ("max_length", "STATE")]
 

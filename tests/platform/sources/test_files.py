@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from customer360.platform import ledger, privacy, quality, tables
+from customer360.platform import erasure_list, ledger, quality, tables
 from customer360.platform.errors import ConfigError, SourceError
 from customer360.platform.lake import Lake
 from customer360.platform.ledger import Batch, Input
@@ -167,7 +167,7 @@ def land(lake: Lake, landing: Landing, settings: Files, text: str) -> Landed:
 
 
 def test_a_file_is_landed_with_every_record_accounted_for(lake: Lake, landing: Landing, profiles: type[Table]) -> None:
-    privacy.remember_erasure(lake, ["CRM/9"])
+    erasure_list.remember_erasure(lake, ["CRM/9"])
     text = "KEY,N,KIND\n1,1,x\n2,zz,x\n9,1,x\n3,1,other\nbroken\n"
     landed = land(lake, landing, source(mapping={"CUSTOMER_ID": "KEY"}, where="KIND = 'x'"), text)
     assert landed.outcome.name == "crm/new.csv" and not landed.outcome.failure

@@ -8,7 +8,7 @@ import duckdb
 import polars as pl
 import pytest
 
-from customer360.platform import stars, tables
+from customer360.platform import judging, stars, tables
 from customer360.platform.errors import ConfigError
 from customer360.platform.tables import Float, List, String, Struct, Table
 from customer360.platform.warehouse import ddl, star_ddl
@@ -70,5 +70,5 @@ def test_nested_types_are_duckdbs_own() -> None:
 
 def test_the_unknown_member_keeps_its_contract(small: Any) -> None:
     dimension = stars.LOADS[DIMENSION].table
-    member = tables.require(dimension, stars.unknown_member(dimension))
+    member = judging.require(dimension, stars.unknown_member(dimension))
     assert member.rows() == [(stars.UNKNOWN, None)]

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from customer360.pipelines.gold.customers import GROUPS
 from customer360.pipelines.rules import Audience, AudienceRules
 from customer360.pipelines.silver import engagement  # noqa: F401 - declares silver.consent_intervals
-from customer360.platform import privacy
+from customer360.platform import erasure_list
 from customer360.platform.errors import ConfigError, TableMissing
 from customer360.serve.activation import audiences
 from customer360.serve.cli import audiences as commands
@@ -61,7 +61,7 @@ def shop(empty_shop: Any) -> Any:
         {"person_id": "p_good", "purpose": "EMAIL", **later, "valid_to": date(2026, 3, 3)},
         {"person_id": "p_good", "purpose": "EMAIL", **later, "valid_from": date(2026, 3, 3), "is_allowed": True},
     ])  # fmt: skip
-    privacy.remember_erasure(empty_shop.lake, ["CONTACT/erased@example.org"])
+    erasure_list.remember_erasure(empty_shop.lake, ["CONTACT/erased@example.org"])
     return empty_shop
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from customer360.models.identity.erasure import UnknownPerson
-from customer360.platform import audit, privacy, restrictions
+from customer360.platform import audit, erasure_list, privacy, restrictions
 from customer360.platform.errors import ConfigError, Customer360Error, LakeLocked
 from customer360.platform.lake import Lake
 from customer360.platform.ledger import Run
@@ -45,7 +45,7 @@ def asked(settings: Settings, kind: str, person: str = "p_ann", **other: Any) ->
 
 def erased(settings: Settings, lake: Lake, remains: tuple[Remains, ...] = ()) -> Proof:
     """What `jobs.erase_proven` leaves, of p_ann, formerly p_old."""
-    digest = privacy.person_digest(lake, "p_ann")
+    digest = erasure_list.person_digest(lake, "p_ann")
     requests.forget_person(settings, {"p_ann", "p_old"}, digest)
     privacy.begin_erasure(lake, "p_ann", Identifiers())
     privacy.end_erasure(lake, "p_ann")
@@ -74,7 +74,7 @@ def test_a_fulfilled_erasure_keeps_nothing_that_was_said_of_the_person(
     assert not [word for word in ("p_ann", "p_old", "+49 221", "Adler", "new@x.test", "digest-of") if word in stored]
     by_number = {r.number: r for r in requests.requests(lake)}
     assert [by_number[n].state for n in (1, 2, 3, bob)] == ["fulfilled", "closed", "closed", "open"]
-    assert {by_number[n].person for n in (1, 2, 3)} == {privacy.person_digest(lake, "p_ann")}
+    assert {by_number[n].person for n in (1, 2, 3)} == {erasure_list.person_digest(lake, "p_ann")}
     assert by_number[3].result == "person erased" and by_number[bob].identity == "passport of Bob"
     assert "rights close 2 rectify" in [line["asked"] for line in audit.entries(Path(settings.state))]
 
@@ -110,7 +110,7 @@ def test_an_erasure_that_was_cut_short_is_taken_up_by_its_request(
 ) -> None:
     number, taken = asked(settings, "erase", identity=SAID), list[str]()
     privacy.begin_erasure(lake, "p_ann", Identifiers(persons=frozenset({"p_ann", "p_old"})))
-    requests.forget_person(settings, {"p_ann", "p_old"}, privacy.person_digest(lake, "p_ann"))
+    requests.forget_person(settings, {"p_ann", "p_old"}, erasure_list.person_digest(lake, "p_ann"))
 
     def go_on(_: Settings, person: str) -> tuple[dict[str, int], Proof]:
         taken.append(person)
@@ -141,7 +141,7 @@ def test_who_is_erased_while_a_request_is_fulfilled_is_not_written_back(
 
     def erased_after_the_first_look(*of: Any) -> requests.Request:
         found = ready(*of)
-        requests.forget_person(settings, {"p_ann"}, privacy.person_digest(lake, "p_ann"))
+        requests.forget_person(settings, {"p_ann"}, erasure_list.person_digest(lake, "p_ann"))
         return found
 
     monkeypatch.setattr(requests, "ready", erased_after_the_first_look)
@@ -165,7 +165,7 @@ def test_a_request_waits_for_an_erasure_that_is_under_way(settings: Settings, la
         other.start()
         other.join(0.3)
         assert other.is_alive() and not faults
-        requests.forget_person(settings, {"p_ann"}, privacy.person_digest(lake, "p_ann"))
+        requests.forget_person(settings, {"p_ann"}, erasure_list.person_digest(lake, "p_ann"))
     other.join(10)
     assert faults == [f"request {number} is closed already"]
 
@@ -197,7 +197,7 @@ def test_who_is_being_erased_can_ask_for_nothing_else(settings: Settings, lake: 
     with pytest.raises(UnknownPerson, match="nothing else can be asked for"):
         jobs.open_request(settings, "access", "p_old", actor="al")
     made = jobs.open_request(settings, "erase", "p_old", actor="al")
-    assert made.person == privacy.person_digest(lake, "p_ann")
+    assert made.person == erasure_list.person_digest(lake, "p_ann")
 
 
 @pytest.mark.parametrize("kind", ["access", "restrict", "opt_out"])
