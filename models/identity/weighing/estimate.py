@@ -62,15 +62,17 @@ def random_pairs(records: int, wanted: int, seed: int) -> pl.DataFrame:
     return pl.DataFrame({"rid_l": left.astype(np.int64), "rid_r": right.astype(np.int64)})
 
 
-def session_pairs(features: Features, session: Session, wanted: int) -> tuple[pl.DataFrame, float]:
+def session_pairs(
+    features: Features, session: Session, wanted: int, largest: int = _LARGEST_BLOCK
+) -> tuple[pl.DataFrame, float]:
     """(rid_l, rid_r) of pairs that agree on the columns of `session`, at most about `wanted`, and the share of the
     records with these columns that they were drawn from. Whole values are left out by their hash, so that the same
-    records give the same pairs."""
+    records give the same pairs; so are those that more than `largest` records share."""
     rows = coded(features.frame, session)
     known = rows.height
     sizes = rows["code"].value_counts(name="size")
     total = (sizes["size"].cast(pl.Int64) * (sizes["size"].cast(pl.Int64) - 1)).sum() // 2
-    used = sizes.filter(pl.col("size") <= _LARGEST_BLOCK)
+    used = sizes.filter(pl.col("size") <= largest)
     if total > wanted:
         total = (used["size"].cast(pl.Int64) * (used["size"].cast(pl.Int64) - 1)).sum() // 2
         used = used.filter(pl.col("code") % 10_000 < int(10_000 * min(1.0, wanted / max(total, 1))))

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from customer360.models.identity.weighing.comparisons import ADDRESS, BIRTH, FAMILY, GENDER, GIVEN, Comparison
+from customer360.models.identity.weighing.comparisons import BIRTH, FAMILY, GENDER, GIVEN, Comparison
 from customer360.models.identity.weighing.estimate import Patterns, Session
 
 SUFFIX = "generational suffixes differ"
@@ -30,18 +30,21 @@ GENERATION = "birth years far apart"
 
 # Sessions whose pairs share a place or a contact, which is what a household shares.
 _SHARED = frozenset({("street",), ("phone",), ("email",)})
-# Of these the first with enough pairs tells whether people live alone.
-_HOME = (("street",), ("family", "zip"))
+# Of these the one with more pairs tells whether people live alone.
+HOMES: tuple[Session, ...] = (("family", "street"), ("family", "zip"))
+# Records that share a surname and a place, up to which they are asked: one person with many would outvote all homes.
+LARGEST_HOME = 4
 # Asked where none of those are: strangers, too, have one surname and one postal code.
 _SECOND = frozenset({("family", "zip")})
 # Pairs that a session must hold to be asked, and to measure errors where birth dates agree.
-_ENOUGH = 20
+ENOUGH = 20
 # A rule is idle when at least this share of the pairs that it parts are expected to be one person.
 _ONE_PERSON = 0.2
 # Pairs of families that few records may have left out: without errors to be seen, the rules hold.
 _UNSEEN = 2.0
-# Where so small a share of the pairs with one surname and one place have two given names, a missing one hides nobody.
-_ALONE = 0.1
+# Where no more than this share of the pairs with one surname and one place may have two given names, a missing one
+# hides nobody: what was seen, and three pairs that were not (the rule of three).
+_ALONE, _NOT_SEEN = 0.1, 3.0
 # Birth dates that disagree in more than this share of pairs with one name and one contact prove nothing.
 _UNRELIABLE_DATES = 0.2
 # The session whose pairs agree on a whole birth date.
@@ -59,12 +62,14 @@ def idle_vetoes(
     sessions: Sequence[tuple[Session, Patterns]],
     settings: dict[str, Any],
     accept_weight: float,
+    at_home: tuple[float, float] = (0.0, 0.0),
 ) -> tuple[tuple[str, ...], dict[str, float]]:
     """Rules to leave out, and what was measured: the expected share of one person among pairs of one surname and place
     with different given names, and the shares of disagreeing birth dates and genders among pairs of one name and
     contact.
 
     `settings`: the trained Splink settings, whose weights say which pairs would be accepted from `accept_weight` bits.
+    `at_home`: pairs of one surname and one place with one given name, and with two.
     """
     names = [comparison.name for comparison in comparisons]
     shared, second = (
@@ -76,7 +81,7 @@ def idle_vetoes(
         for tier in (_SHARED, _SECOND)
     )
     asked, of_second = (
-        [kinds for kinds in tier if kinds.one_name + kinds.other_name >= _ENOUGH] for tier in (shared, second)
+        [kinds for kinds in tier if kinds.one_name + kinds.other_name >= ENOUGH] for tier in (shared, second)
     )
     asked = asked or of_second
     measured: dict[str, float] = {}
@@ -85,12 +90,11 @@ def idle_vetoes(
         measured["one person in spite of another given name"] = min(kinds.expected_share for kinds in asked)
         if measured["one person in spite of another given name"] >= _ONE_PERSON:
             idle += [HOUSEHOLD, TWINS_AT_HOME, UNNAMED, GENERATION]
-    homes = [_named_at_home(found, names) for session, found in sessions if session in _HOME]
-    if named := next((found for found in homes if sum(found) >= _ENOUGH), None):
-        measured["two people at one home"] = (named[1] + _UNSEEN) / (sum(named) + _UNSEEN)
+    if sum(at_home) >= ENOUGH:
+        measured["two people at one home"] = (at_home[1] + _NOT_SEEN) / (sum(at_home) + _NOT_SEEN)
         if measured["two people at one home"] <= _ALONE and UNNAMED not in idle:
             idle.append(UNNAMED)
-    dated = [kinds for kinds in shared or second if kinds.same_date >= _ENOUGH]
+    dated = [kinds for kinds in shared or second if kinds.same_date >= ENOUGH]
     if dated:
         measured["birth dates disagree"] = min(kinds.date_errors for kinds in dated)
         if measured["birth dates disagree"] >= _UNRELIABLE_DATES and GENERATION not in idle:
@@ -100,7 +104,7 @@ def idle_vetoes(
         measured["given names mistyped"] = born[0].mistyped / (born[0].written_alike + born[0].mistyped)
         if measured["given names mistyped"] >= _ILLEGIBLE and TWINS_AT_HOME not in idle:
             idle.append(TWINS_AT_HOME)
-    sexed = [kinds for kinds in shared or second if kinds.same_gender + kinds.other_gender >= _ENOUGH]
+    sexed = [kinds for kinds in shared or second if kinds.same_gender + kinds.other_gender >= ENOUGH]
     if sexed:
         measured["genders disagree"] = min(kinds.gender_errors for kinds in sexed)
         if measured["genders disagree"] >= _UNRELIABLE_GENDERS:
@@ -154,7 +158,7 @@ class _Kinds:
     @property
     def expected_share(self) -> float:
         """Of the pairs with another given name, how many errors alone would make."""
-        if self.dated_one >= _ENOUGH:  # dates that one source alone has agree between twins, and hardly else
+        if self.dated_one >= ENOUGH:  # dates that one source alone has agree between twins, and hardly else
             errors = self.dated_other / self.dated_one
         else:  # no birth dates: surnames are mistyped as often as given names
             errors = self.other_family / max(self.same_family, 1.0)
@@ -169,15 +173,11 @@ class _Kinds:
         return self.other_date / max(self.same_date + self.other_date, 1.0)
 
 
-def _named_at_home(found: Patterns, names: list[str]) -> tuple[float, float]:
-    """Pairs of one surname and one street, place or postal code: with one given name, and with two."""
-    if not {GIVEN.name, FAMILY.name, ADDRESS.name} <= set(names):
-        return 0.0, 0.0
-    given, family, place = (found.levels[:, names.index(c.name)] for c in (GIVEN, FAMILY, ADDRESS))
-    at_home = _between(family, FAMILY, "exact", "close") & _between(place, ADDRESS, "same street and place", "same zip")
-    one = _between(given, GIVEN, "exact", "among the other's names")
-    other = (given >= 0) & ~one
-    return float(found.counts[at_home & one].sum()), float(found.counts[at_home & other].sum())
+def named(found: Patterns) -> tuple[float, float]:
+    """Pairs with one given name, and with two; `found`: of given names alone."""
+    one = _between(found.levels[:, 0], GIVEN, "exact", "among the other's names")
+    other = (found.levels[:, 0] >= 0) & ~one
+    return float(found.counts[one].sum()), float(found.counts[other].sum())
 
 
 def _weight_as_others(found: Patterns, names: list[str], settings: dict[str, Any]) -> np.ndarray:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from customer360.models.identity.evidence.features import Features, shared_by
 from customer360.models.identity.rules import IdentityRules
 from customer360.models.identity.threads import at_once
+from customer360.models.identity.weighing import households
 from customer360.models.identity.weighing.comparisons import GIVEN, STANDARD, Comparison, identifier
 from customer360.models.identity.weighing.engine import engine
 from customer360.models.identity.weighing.estimate import (
@@ -158,12 +159,25 @@ def train(features: Features, rules: IdentityRules, counts: dict[str, pl.DataFra
         home = _home(features, shown, start)
         return IdentityModel(settings=start, term_frequency_hash=digest, diagnostics=diagnostics, household=home)
     found = [(session, patterns) for session, patterns, _ in shown]
-    unfit, measured = idle_vetoes(comparisons_of(features), found, settings, rules.decision.accepts_from)
+    compared = comparisons_of(features)
+    unfit, measured = idle_vetoes(compared, found, settings, rules.decision.accepts_from, _named(features, rules))
     diagnostics |= {"mode": "trained", "replaced": replaced, "vetoes": measured}
     home = _home(features, shown, settings)
     return IdentityModel(
         settings=settings, term_frequency_hash=digest, diagnostics=diagnostics, idle_vetoes=unfit, household=home
     )
+
+
+def _named(features: Features, rules: IdentityRules) -> tuple[float, float]:
+    """Pairs of few records of one surname and one place with one given name, and with two: of the kind of place of
+    which there are more."""
+    seen = [(0.0, 0.0)]
+    for session in households.HOMES:
+        if {*session, "given"} <= set(features.frame.columns):
+            pairs, _ = session_pairs(features, session, rules.training.em_pairs, households.LARGEST_HOME)
+            with engine(rules.engine.single) as con:
+                seen.append(households.named(patterns(con, features, [GIVEN], pairs)))
+    return max(seen, key=sum)
 
 
 def _why_stated(features: Features, was_tried: bool, rules: IdentityRules) -> str:

@@ -1,12 +1,11 @@
 import numpy as np
 
 from customer360.models.identity.weighing import households
-from customer360.models.identity.weighing.comparisons import ADDRESS, BIRTH, FAMILY, GIVEN
+from customer360.models.identity.weighing.comparisons import BIRTH, FAMILY, GIVEN
 from customer360.models.identity.weighing.estimate import Patterns
 from customer360.models.identity.weighing.households import GENERATION, HOUSEHOLD, TWINS_AT_HOME, UNNAMED
 
 COMPARISONS = (GIVEN, FAMILY, BIRTH)
-PLACED = (GIVEN, FAMILY, ADDRESS)
 SETTINGS = {
     "probability_two_random_records_match": 0.01,
     "comparisons": [
@@ -64,28 +63,12 @@ def test_without_pairs_the_rules_hold():
     assert idle_vetoes(COMPARISONS, []) == ((), {})
 
 
-def at_one_place(one_name: float, two_names: float):
-    """Verdict on pairs (given, family, address) of one surname and one street."""
-    return households.idle_vetoes(
-        PLACED,
-        street((EXACT, 0, 0, one_name), (OTHER_GIVEN, 0, 0, two_names)),
-        SETTINGS | {"comparisons": [SETTINGS["comparisons"][0], SETTINGS["comparisons"][1], LEVELS_OF_PLACES]},
-        99.0,  # nothing is accepted in spite of another name, so that no other rule is asked
-    )
-
-
-LEVELS_OF_PLACES = {
-    "comparison_levels": [
-        {"is_null_level": True},
-        *({"m_probability": level.m, "u_probability": level.u} for level in ADDRESS.levels),
-    ]
-}
-
-
 def test_where_nobody_shares_a_home_a_missing_given_name_hides_nobody():
-    assert at_one_place(60, 1) == ((UNNAMED,), {"two people at one home": 0.0476})
+    idle, measured = households.idle_vetoes(COMPARISONS, [], SETTINGS, ACCEPT, (60.0, 1.0))
+    assert (idle, measured) == ((UNNAMED,), {"two people at one home": 0.0625})
 
 
 def test_homes_keep_the_rule_of_missing_names_and_so_do_too_few_pairs():
-    assert at_one_place(60, 12)[0] == ()
-    assert at_one_place(15, 0) == ((), {})
+    assert households.idle_vetoes(COMPARISONS, [], SETTINGS, ACCEPT, (60.0, 12.0))[0] == ()
+    assert households.idle_vetoes(COMPARISONS, [], SETTINGS, ACCEPT, (15.0, 0.0)) == ((), {})
+    assert households.idle_vetoes(COMPARISONS, [], SETTINGS, ACCEPT, (22.0, 0.0))[0] == (), "three may be unseen"

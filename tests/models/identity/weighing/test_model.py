@@ -7,7 +7,7 @@ from customer360.models.identity import IdentityRules
 from customer360.models.identity.evidence.features import build_features
 from customer360.models.identity.rules import Training
 from customer360.models.identity.weighing.gate import gate
-from customer360.models.identity.weighing.model import comparisons_of, default_settings, term_frequencies, train
+from customer360.models.identity.weighing.model import _named, comparisons_of, default_settings, term_frequencies, train
 
 RULES = IdentityRules()
 RECORDS = pl.DataFrame(
@@ -132,3 +132,19 @@ def test_chance_of_equality_is_among_records_of_which_the_comparison_says_anythi
         return next(one["u_probability"] for one in levels if one["label_for_charts"] == "same street")
 
     assert u(some) == pytest.approx(u(rows.with_columns(address_line_1=streets)) / 4, rel=0.05)
+
+
+def test_one_person_with_many_records_does_not_outvote_the_homes():
+    """A till's or a test account's hundred records are five thousand pairs of one name, and say nothing of homes."""
+    couples = [
+        {"first_name": name, "last_name": f"Fam{home}", "address_line_1": f"{home} Oak Street"}
+        for home in range(60)
+        for name in ("Ann", "Robert")
+    ]
+    till = [{"first_name": "Zoe", "last_name": "Till", "address_line_1": "1 Pine Road"}] * 100
+    rows = [
+        {"record_id": f"r{at}", "zip_code": "02139", "city": "Springfield"} | row
+        for at, row in enumerate([*couples, *couples, *till])
+    ]
+    one_name, two_names = _named(build_features(pl.DataFrame(rows), RULES), RULES)
+    assert two_names > one_name > 0
