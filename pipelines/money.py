@@ -6,7 +6,9 @@ import polars as pl
 
 MONEY = pl.Decimal(12, 2)
 LIMIT = 10.0**10
+TOTAL = pl.Decimal(18, 2)  # of many amounts
 ZERO = pl.lit(0).cast(MONEY)
+UNSTATED = "unstated"  # where nothing names a currency
 WHOLE = ("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV", "XAF", "XOF", "XPF")
 
 

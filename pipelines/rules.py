@@ -179,6 +179,7 @@ class EnrichmentRules(Frozen):
     lapsing_days: int = Field(default=180, gt=0)
     new_days: int = Field(default=60, gt=0)  # lifecycle: first purchase within
     engaged_sessions_30d: int = Field(default=4, gt=0)
+    reactivated_after_days: int = Field(default=180, gt=0)  # a purchase after more days without one is a return
     segment_history_months: int = Field(default=12, gt=0)  # month-to-month moves between RFM segments
     reporting_currency: str | None = Field(default=None, pattern="^[A-Z]{3}$")  # None: that of most transactions
     rate_valid_days: int = Field(default=10, ge=0)  # an exchange rate is used for so many days after its own

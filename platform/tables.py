@@ -56,6 +56,11 @@ def Money(**options: Any) -> dy.Decimal:
     return dy.Decimal(12, 2, **options)
 
 
+def Total(**options: Any) -> dy.Decimal:
+    """A sum of many amounts of money: a shop's month in a currency of small units has more digits than any receipt."""
+    return dy.Decimal(18, 2, **options)
+
+
 READS = "reads"  # column metadata: how a text is read, beside its type
 LONGEST_ID = 1000  # no identifier, but a document that slipped into its column
 

@@ -35,6 +35,7 @@ SHARED = {
     "pipelines.denied",
     "pipelines.policy",
     "pipelines.money",
+    "pipelines.decomposition",
     "pipelines.receipts",
     "pipelines.returns",
     "pipelines.rules",

@@ -6,11 +6,9 @@ from datetime import date
 
 import polars as pl
 
-from customer360.pipelines.money import ZERO
+from customer360.pipelines.money import UNSTATED, ZERO
 from customer360.platform.graph import builds
 from customer360.platform.tables import Date, Integer, Money, String, Table
-
-UNSTATED = "unstated"  # of rows that name no currency: they are of the reporting one
 
 
 class MoneyByCurrency(
