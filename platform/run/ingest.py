@@ -261,6 +261,8 @@ def _intake(lake: Lake, landing: Landing, source: Source, known: Known, look: Lo
         new = look.get()
         waiting = with_new(name, known, new)
         lag = lag_of(piece for batch in waiting for piece in batch.inputs)
+        if waiting and not lag:  # corrections are a batch without inputs
+            lag = {"inputs": len(waiting)}
         faults = contract_faults(source) or joins.faults(landing, source.join)
         if not waiting and not known:
             nothing = f"nothing was found{f' at {source.path}' if isinstance(source, Files) else ''}"
