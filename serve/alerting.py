@@ -11,6 +11,7 @@ from pathlib import Path
 
 from customer360.platform import alerts, ledger, telemetry
 from customer360.platform.alerts import Alert, Alerts
+from customer360.platform.errors import DiskFull
 from customer360.platform.lake import Lake
 from customer360.platform.lake.lock import LOCK, holder_of
 from customer360.platform.ledger import Run
@@ -78,10 +79,12 @@ def _of_runs(settings: Settings, lake: Lake, runs: list[Run], now: datetime) -> 
         yield Alert("lost", "run", f"{_counted(len(newest.losses), 'batch', 'es')} lost more rows than `loss` allows")
     elif newest and newest.exit_code not in (None, 0, STOPPED):
         failed = [n.node for n in newest.nodes if n.state == "failed" and not n.node.startswith("source ")]
-        if failed:
+        if newest.exit_code == DiskFull.exit_code:
+            yield Alert("failed", "run", "the disk is full")
+        elif failed:
             more = f" and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
             yield Alert("failed", "run", f"failed: {', '.join(failed[:NAMED])}{more}")
-        elif not any(n.state == "failed" for n in newest.nodes):
+        elif newest.error or not any(n.state == "failed" for n in newest.nodes):  # a source that fails tells itself
             yield Alert("failed", "run", f"it ended with code {newest.exit_code}")
     if holder:
         begun = datetime.fromisoformat(holder["at"])
@@ -120,8 +123,9 @@ def _of_schedules(settings: Settings, runs: list[Run], now: datetime) -> Iterato
 
 
 def _is_told(name: str, turn: Turn, runs: list[Run]) -> bool:
-    """Whether a run of this turn tells of its failure itself."""
-    return any(run.started_by == f"schedule {name}" and run.started_at >= turn.started_at for run in runs)
+    """Whether a run of this turn tells of its failure itself; one that was stopped or ended well does not."""
+    own = (run for run in runs if run.started_by == f"schedule {name}" and run.started_at >= turn.started_at)
+    return any(run.exit_code not in (0, STOPPED) for run in own)
 
 
 def _counted(count: int, word: str, plural: str = "s") -> str:

@@ -118,22 +118,24 @@ def watch(
         with lake.run_lock("watch"):
             pass  # whoever runs now is named at once, not in every round
         with rules_kept(settings), warm:
-            _rounds(settings, seconds, lambda: pipelines.run(settings, pipeline, stage, request, publish=publish), tell, stop)  # fmt: skip  # noqa: E501
+            _rounds(settings, seconds, request, lambda: pipelines.run(settings, pipeline, stage, request, publish=publish), tell, stop)  # fmt: skip  # noqa: E501
 
 
 def _rounds(
     settings: Settings,
     seconds: float,
+    request: RunRequest,
     run: Callable[[], Run | None],
     tell: Callable[[Round, Run | None], None],
     stop: Stop,
 ) -> None:
     number, failed, tried_at, seen, is_due = 0, 0, 0.0, Look(), True
     while not stop:
-        look = look_at(lake_of(settings), settings)
+        look = look_at(lake_of(settings), settings, request)
+        seen = look.still(seen)
         again = failed > 0 and time.monotonic() - tried_at >= _pause(seconds, failed)
-        if is_due or again or (look and look != seen):
-            seen = _settled(settings, look, stop)
+        if is_due or again or look.beyond(seen):
+            seen = _settled(settings, request, look, stop)
             if stop:
                 return
             number += 1
@@ -141,8 +143,6 @@ def _rounds(
             tell(done, record)
             failed = failed + 1 if done.state in ("failed", "locked") else 0
             tried_at, is_due = time.monotonic(), False
-            if not failed:
-                seen = Look()
         stop.wait(seconds)
 
 
@@ -151,13 +151,13 @@ def _pause(seconds: float, failed: int) -> float:
     return min(seconds * 2.0 ** min(failed - 1, 20), LONGEST_PAUSE)
 
 
-def _settled(settings: Settings, look: Look, stop: Stop) -> Look:
+def _settled(settings: Settings, request: RunRequest, look: Look, stop: Stop) -> Look:
     """What is new once it looks the same twice: nothing that is new is still being written."""
     for _ in range(LOOKS if look else 0):
         stop.wait(SETTLED)
         if stop:
             break
-        before, look = look, look_at(lake_of(settings), settings)
+        before, look = look, look_at(lake_of(settings), settings, request)
         if look == before:
             break
     return look

@@ -153,22 +153,21 @@ class _Driver:
         self._reread(names)
         if self.request.window:
             fix_window(self.lake, self.settings, self.request.window)
-        board = Board.of(self.lake)
-        rests = resting(self.settings, board, names, self.request)
-        for landed in ingest(self.lake, self.settings, names, self.executor, self.rules, rests):
-            self.record.nodes += landed.nodes
-            self.record.losses += landed.losses
-            name, now = landed.name, datetime.now(UTC)
-            if landed.failure is None:
-                if name not in rests:
-                    board.landed(name, landed.nodes, landed.newest, now)
-                continue
-            check_room(landed.failure)
-            self.failures[f"source {name}"] = landed.failure
-            board.failed(self.settings, name, landed.nodes, landed.failure, landed.lag, now)
-            if landed.blocks and not board[name].open_since:  # what is left alone is not waited for
-                self.blocking.add(self.settings.sources[name].table)
-        board.save(self.lake, self.settings.sources)
+        with Board.kept(self.lake, self.settings.sources) as board:
+            rests = resting(self.settings, board, names, self.request)
+            for landed in ingest(self.lake, self.settings, names, self.executor, self.rules, rests):
+                self.record.nodes += landed.nodes
+                self.record.losses += landed.losses
+                name, now = landed.name, datetime.now(UTC)
+                if landed.failure is None:
+                    if name not in rests:
+                        board.landed(name, landed.nodes, landed.newest, now)
+                    continue
+                check_room(landed.failure)  # a full disk is no fault of the source
+                self.failures[f"source {name}"] = landed.failure
+                board.failed(self.settings, name, landed.nodes, landed.failure, landed.lag, now, waits=landed.waits)
+                if landed.blocks and not board[name].open_since:  # what is left alone is not waited for
+                    self.blocking.add(self.settings.sources[name].table)
         self.record.save(self.lake)
 
     def check_landed(self, needed: set[str]) -> None:

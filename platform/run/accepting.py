@@ -15,6 +15,7 @@ from customer360.platform.ledger import Input
 from customer360.platform.run.control import write_schema_versions
 from customer360.platform.run.evolving import mapping_lines, with_renames
 from customer360.platform.run.executor import Executor
+from customer360.platform.run.health import Board
 from customer360.platform.run.ingest import pending
 from customer360.platform.run.migrating import in_words, to_contract
 from customer360.platform.schemas import Version, next_version
@@ -127,6 +128,7 @@ def accept(
     rest = [c for c in found if c not in chosen]
     schemas.wait(lake, subject, seq, rest) if rest else schemas.settled(lake, subject)
     write_schema_versions(lake)
+    _close_circuit(lake, settings, subject)
     lines = [f"{subject}: schema version {number}: {change}" for change in chosen]
     contract = schema_contract_of(source)
     for change in chosen:
@@ -138,6 +140,14 @@ def accept(
         return [*lines, again if source.rereads != "never" else letters]
     then = f"still waits: {'; '.join(map(str, rest))}" if rest else "`customer360 run` lands what waits"
     return [*lines, then]
+
+
+def _close_circuit(lake: Lake, settings: Settings, name: str) -> None:
+    """The next run asks the source, also one that was left alone."""
+    board = Board.of(lake)
+    if board[name].open_since:
+        board[name].close()
+        board.save(lake, settings.sources)
 
 
 def _accept_contract(

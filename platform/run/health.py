@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -41,7 +42,8 @@ class SourceHealth:
 
     ``succeeded_at``: a run landed all that it had, or found nothing new. ``landed_at``: rows of it landed.
     ``newest_at``: the latest moment that its rows name. ``failures``: runs in a row that failed, the last at
-    ``failed_at`` with a ``fault`` of that class. ``lag``: what waited after the last run; None: nobody knows.
+    ``failed_at`` with a ``fault`` of that class; ``outages``: those of them, the last in a row, that failed by the
+    source itself. ``lag``: what was found and waited after the last run; None: nobody knows.
     ``successes`` and ``letters`` (moment, dead letters) are of the last `PERIOD`, in seconds since 1970.
     """
 
@@ -52,6 +54,7 @@ class SourceHealth:
     newest_at: str = ""
     failed_at: str = ""
     failures: int = 0
+    outages: int = 0
     fault: str = ""
     open_since: str = ""
     waits_since: str = ""
@@ -63,17 +66,27 @@ class SourceHealth:
         self.looked_at = self.succeeded_at = _text(now)
         self.landed_at = _text(now) if landed else self.landed_at
         self.newest_at = max(self.newest_at, newest)
-        self.failures, self.fault, self.open_since, self.waits_since = 0, "", "", ""
-        self.lag = {}
+        self.failures, self.fault, self.waits_since, self.lag = 0, "", "", {}
+        self.close()
         self.successes = _thinned([*self.successes, int(now.timestamp())], now)
 
-    def failed(self, now: datetime, fault: str, lag: Lag | None, limit: int) -> None:
-        """Note a run that failed; from the ``limit``-th in a row on, where there is one, its circuit is open."""
+    def close(self) -> None:
+        """Close its circuit, and count anew."""
+        self.outages, self.open_since = 0, ""
+
+    def failed(self, now: datetime, fault: str, lag: Lag | None, limit: int, *, waits: bool = False) -> None:
+        """Note a run that failed; from the ``limit``-th in a row on, where there is one, its circuit is open. With
+        ``waits`` the source was reached, and a person has to decide: its circuit is closed.
+        """
         self.failures, self.failed_at, self.fault, self.lag = self.failures + 1, _text(now), fault, lag
         if lag is not None:
             self.looked_at = _text(now)
-            self.waits_since = self.waits_since or _text(now)
-        if limit and self.failures >= limit and not self.open_since:
+            self.waits_since = (self.waits_since or _text(now)) if lag else ""
+        if waits:
+            self.close()
+            return
+        self.outages += 1
+        if limit and self.outages >= limit and not self.open_since:
             self.open_since = _text(now)
 
     def rests(self, now: datetime, rest: timedelta) -> bool:
@@ -136,6 +149,16 @@ class Board:
         except (ValueError, TypeError, AttributeError):
             return cls({})
 
+    @classmethod
+    @contextmanager
+    def kept(cls, lake: Lake, names: Iterable[str]) -> Iterator[Board]:
+        """What the lake holds, and at the end of the block, whatever ends it, what was noted meanwhile (`save`)."""
+        board = cls.of(lake)
+        try:
+            yield board
+        finally:
+            board.save(lake, names)
+
     def __getitem__(self, name: str) -> SourceHealth:
         return self.sources.setdefault(name, SourceHealth())
 
@@ -147,14 +170,15 @@ class Board:
         self[name].succeeded(now, landed=rows, newest=newest)
 
     def failed(
-        self, settings: Settings, name: str, nodes: Iterable[NodeRun], why: str, lag: Lag | None, now: datetime
-    ) -> None:
-        """Note a run in which a source failed; one that was left alone stays as it was."""
+        self, settings: Settings, name: str, nodes: Iterable[NodeRun], why: str, lag: Lag | None, now: datetime,
+        *, waits: bool = False,
+    ) -> None:  # fmt: skip
+        """Note a run in which a source failed, or ``waits`` for a person; one that was left alone stays as it was."""
         self._letters(name, nodes, now)
         if not why.startswith(CircuitOpen.__name__):
             said = _CLASS.search(why)
             limit = settings.execution.circuit.failures if settings.sources[name].connects else 0
-            self[name].failed(now, said[0] if said else "", lag, limit)
+            self[name].failed(now, said[0] if said else "", lag, limit, waits=waits)
 
     def _letters(self, name: str, nodes: Iterable[NodeRun], now: datetime) -> None:
         health, first = self[name], (now - PERIOD).timestamp()

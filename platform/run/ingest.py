@@ -49,6 +49,7 @@ class SourceRun:
     ``nodes`` are for the record of the run: one a batch that landed, or the one that says that the source was current
     or failed. ``failure`` is why it failed, None where it did not; ``blocks`` says that rows which should be there are
     not, so that nothing may be built on its table. A file that cannot be read does not block: it is a dead letter.
+    ``waits``: the source was reached, and somebody has to let in what it brings, or to correct its mapping.
     ``losses`` are batches that landed and lost more than `loss` of their rows, or a whole file. ``lag`` is what waits
     at the source after it, None where that is not known; ``newest`` the latest moment that its new rows name.
     """
@@ -57,6 +58,7 @@ class SourceRun:
     nodes: tuple[NodeRun, ...]
     failure: str | None = None
     blocks: bool = True
+    waits: bool = False
     losses: tuple[str, ...] = ()
     lag: Lag | None = None
     newest: str = ""
@@ -71,6 +73,7 @@ class _Intake:
     batches: list[Batch] = field(default_factory=list)
     landed: dict[int, list[Landed]] = field(default_factory=dict)
     failure: str | None = None
+    waits: bool = False  # its failure is one of the mapping
     facts: dict[str, Any] = field(default_factory=dict)  # of the batch before
     has_more: bool = False  # batches wait until it is known what schema the first one leaves
     lag: Lag | None = None  # what waited when it was looked at
@@ -258,13 +261,15 @@ def _intake(lake: Lake, landing: Landing, source: Source, known: Known, look: Lo
         new = look.get()
         waiting = with_new(name, known, new)
         lag = lag_of(piece for batch in waiting for piece in batch.inputs)
+        if waiting and not lag:  # corrections are a batch without inputs
+            lag = {"inputs": len(waiting)}
         faults = contract_faults(source) or joins.faults(landing, source.join)
         if not waiting and not known:
             nothing = f"nothing was found{f' at {source.path}' if isinstance(source, Files) else ''}"
             telemetry.log.warning(f"{name}: {nothing}")
             faults += [nothing] if faults else []
         if faults:
-            return _Intake(name, source, failure="; ".join(faults), lag=lag)
+            return _Intake(name, source, failure="; ".join(faults), waits=True, lag=lag)
         _tell_touched(name, new.touched)
         noted(known, known.landed, new.touched)
         _release_last(lake, landing, name, source, known.landed)
@@ -302,9 +307,10 @@ def _settled(
     """Commit the batches of a source, in order; a source of which an input failed for now keeps them all waiting."""
     node = f"source {intake.name}"
     if intake.failure is not None:
-        yield SourceRun(intake.name, (NodeRun(node, "failed", reason=intake.failure),), intake.failure)
+        nodes = [NodeRun(node, "failed", reason=intake.failure)]
+        yield SourceRun(intake.name, tuple(nodes), intake.failure, waits=intake.waits)
         return
-    nodes: list[NodeRun] = []
+    nodes = []
     failures: list[str] = []
     losses: list[str] = []
     for batch in intake.batches:
@@ -313,7 +319,7 @@ def _settled(
             intake.has_more = False
             nodes.append(NodeRun(node, "failed", time.perf_counter() - start, reason=waits))
             telemetry.log.error(f"failed {intake.name}: {waits}")
-            yield SourceRun(intake.name, tuple(nodes), waits)
+            yield SourceRun(intake.name, tuple(nodes), waits, waits=True)
             return
         try:
             grouped = _gathered(lake, intake, batch, landed, executor, rules)

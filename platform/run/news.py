@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from customer360.platform import ledger
 from customer360.platform.known import Known, known_of
 from customer360.platform.lake import Lake
+from customer360.platform.run.health import Board
 from customer360.platform.run.ingest import last_committed, look_ahead, with_new
 from customer360.platform.run.looking import Looked, all_looked
+from customer360.platform.run.request import RunRequest
+from customer360.platform.run.rests import resting
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import Discovery, Source, configured
 from customer360.platform.sources.landing import landing_of
@@ -26,16 +29,37 @@ class Look:
     def __bool__(self) -> bool:
         return bool(self.news)
 
+    def beyond(self, seen: Look) -> bool:
+        """Whether a source has news that were not seen."""
+        return any(seen.news.get(name) != new for name, new in self.news.items())
 
-def look_at(lake: Lake, settings: Settings) -> Look:
-    """What waits to be landed now. Nothing is written."""
+    def still(self, seen: Look) -> Look:
+        """Of what was seen that of sources which have news now: what went and comes again is new again."""
+        return Look({name: old for name, old in seen.news.items() if name in self.news})
+
+
+def look_at(lake: Lake, settings: Settings, request: RunRequest | None = None) -> Look:
+    """What waits to be landed now by runs of a request; sources that such a run would not ask are not asked either.
+    Nothing is written.
+    """
+    request = request or RunRequest()
     with lake.at_one_look(source.table for source in settings.sources.values()), lake.keeping(*ledger.FOLDERS):
-        look_ahead(lake, settings, settings.sources)
-        sources, faults, known = _known_before(lake, settings, settings.sources)
+        names = [name for name in settings.sources if not request.sources or name in request.sources]
+        rests = _resting(lake, settings, names, request)
+        names = [name for name in names if name not in rests]
+        look_ahead(lake, settings, names)
+        sources, faults, known = _known_before(lake, settings, names)
         landing = landing_of(settings)
         looks = all_looked(settings, sources, lambda name: sources[name].discover(landing, known[name]))
         seen = {name: _news(name, known[name], look) for name, look in looks.items()} | faults
     return Look({name: seen[name] for name in settings.sources if seen.get(name)})
+
+
+def _resting(lake: Lake, settings: Settings, names: list[str], request: RunRequest) -> Iterable[str]:
+    try:
+        return resting(settings, Board.of(lake), names, request)
+    except Exception:  # noqa: BLE001 - the look at each source says what is wrong
+        return ()
 
 
 def _known_before(

@@ -203,7 +203,8 @@ class Source(SourceSettings):
         """
 
     def behind(self, known: Sequence[Batch]) -> Lag | None:
-        """How far the source is behind its system now; None where a kind cannot say.
+        """How far the source is behind its system now, for who asks it; None where a kind cannot say. Runs do not: the
+        lag in their health of a source is what they found and did not land.
 
         Raises:
             SourceError, TransientError: the system cannot be asked.

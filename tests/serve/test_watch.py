@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,8 @@ from customer360.platform import lake as lakes
 from customer360.platform.errors import LakeLocked, RunError
 from customer360.platform.ledger import NodeRun, Run
 from customer360.platform.run import RunRequest, lake_of
+from customer360.platform.run.health import Board, SourceHealth
+from customer360.platform.run.news import look_at
 from customer360.platform.settings import ExecutionSettings, LakeSettings, Settings
 from customer360.platform.sources.files import Files
 from customer360.serve import pipelines, watch
@@ -104,15 +109,54 @@ def test_nothing_new_is_no_round(settings: Settings, monkeypatch: pytest.MonkeyP
     looks = []
     real = watch.look_at
 
-    def look(lake: Any, configured: Settings) -> Any:
+    def look(lake: Any, configured: Settings, request: RunRequest) -> Any:
         looks.append(1)
         if len(looks) == 5:
             deliver(settings, "late.csv", "S1,one")
-        return real(lake, configured)
+        return real(lake, configured, request)
 
     monkeypatch.setattr(watch, "look_at", look)
     told = Rounds(settings, monkeypatch, record, record).watch()
     assert len(told) == 2 and len(looks) >= 6, "the first at once, the second for the late file"
+
+
+def test_news_that_a_round_leaves_start_no_other_until_they_change(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, news = list[int](), {"shops": ("one",)}
+
+    def look(*_: Any) -> watch.Look:
+        looks.append(1)
+        if len(looks) == 8:
+            news["shops"] = ("two",)
+        return watch.Look(dict(news))
+
+    monkeypatch.setattr(watch, "look_at", look)
+    told = Rounds(settings, monkeypatch, record, record).watch()
+    assert len(told) == 2 and len(looks) >= 8, "it spins over what its rounds do not land"
+
+
+def test_whom_a_round_would_not_ask_the_watch_does_not_ask(settings: Settings, tmp_path: Path) -> None:
+    """A micro-batch within its interval, and a source of another request; a circuit that is open, too."""
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as connection, connection:
+        connection.execute("CREATE TABLE ticks (n integer, STORE_ID text)")
+        connection.execute("INSERT INTO ticks VALUES (1, 'S1')")
+    found = Settings.model_validate(settings.model_dump() | {
+        "connections": {"db": {"kind": "sqlalchemy", "url": f"sqlite:///{tmp_path / 'shop.db'}"}},
+        "sources": {**settings.model_dump()["sources"], "ticks": {
+            "kind": "database", "table": "bronze.stores", "system": "TILL", "connection": "db", "relation": "ticks",
+            "strategy": "micro_batch", "column": "n", "interval_minutes": 60}},
+    })  # fmt: skip
+    deliver(found, "1.csv", "S1,one")
+    lake, now = lake_of(found), datetime.now(UTC)
+    due = RunRequest(due=True)
+    assert set(look_at(lake, found, due).news) == {"shops", "ticks"}
+    assert set(look_at(lake, found, RunRequest(sources=("shops",))).news) == {"shops"}
+    Board({"ticks": SourceHealth(succeeded_at=now.isoformat())}).save(lake, found.sources)
+    assert set(look_at(lake, found, due).news) == {"shops"}
+    assert set(look_at(lake, found, RunRequest()).news) == {"shops", "ticks"}, "without --due an interval is not heeded"
+    Board({"ticks": SourceHealth(open_since=now.isoformat(), failed_at=now.isoformat())}).save(lake, found.sources)
+    assert set(look_at(lake, found, due).news) == {"shops"}
 
 
 def test_a_file_that_is_being_written_waits(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import customer360.platform.run as runs
 from customer360.platform import lake as lakes
 from customer360.platform import ledger
 from customer360.platform.ledger import Run
+from customer360.platform.run import exchange
 
 
 class Crash(BaseException):
@@ -90,7 +91,7 @@ def test_a_crash_at_every_other_point(arrived: Any, tmp_path: Path, first: int) 
 def test_a_crash_at_every_point_of_an_exchange_and_of_a_first_run(
     filled: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "carried_bytes", lambda job, table: 600 * 1024 * 1024)
+    monkeypatch.setattr(exchange, "carried_bytes", lambda job, table: 600 * 1024 * 1024)
     origin = filled.at(tmp_path / "origin")
     shutil.copytree(filled.root / "landing", origin.root / "landing", dirs_exist_ok=True)
     changed(origin)

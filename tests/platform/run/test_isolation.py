@@ -21,8 +21,10 @@ from customer360.platform import lake as lakes
 from customer360.platform import ledger
 from customer360.platform.connections.api import Api
 from customer360.platform.errors import ConfigError
+from customer360.platform.evolution import SchemaContract
 from customer360.platform.ledger import Input
 from customer360.platform.run import health, rests
+from customer360.platform.run.accepting import accept
 from customer360.platform.run.executor import FUTILE, Failure, LocalExecutor, RayExecutor
 from customer360.platform.run.health import Board, SourceHealth, state_of
 from customer360.platform.run.preview import preview
@@ -130,6 +132,33 @@ def test_a_circuit_opens_rests_is_tried_and_closes(filled: Any) -> None:
     for _ in range(2):  # half open: each run tries it, and fails
         assert "does not answer" in tired.fails()["source app"].reason
     assert Board.of(shop.lake)["app"].failures == 2
+
+
+def test_what_waits_for_a_person_opens_no_circuit_and_closes_one(filled: Any) -> None:
+    one = b'{"clicks": [{"CLICK_ID": "c8", "SUBJECT_ID": "ann"}]}'
+    with answering(one) as url:
+        shop = frozen(with_api(filled, url, circuit=CircuitSettings(failures=2, rest_minutes=60)))
+        shop.run()
+    with answering(one.replace(b'"ann"', b'"bob", "NEW": 1'), int(url.rpartition(":")[2])):
+        shop.lake.put(health.OBJECT, b'{"app": {"failures": 1, "outages": 1}}')
+        for _ in range(3):
+            assert shop.fails()["silver.t_clicks"].state == "blocked", "nothing is built without the rows that wait"
+        waits = Board.of(shop.lake)["app"]
+        assert (waits.failures, waits.outages, waits.open_since) == (4, 0, "") and waits.waits_since
+        waits.open_since = waits.failed_at  # as an outage before would leave it
+        Board({"app": waits}).save(shop.lake, shop.settings.sources)
+        assert accept(shop.lake, shop.settings, "app", [], "ann", LocalExecutor(shop.settings.execution), {})[-1] == (
+            "`customer360 run` lands what waits"
+        )
+        assert shop.run()["source app"].state == "built"
+
+
+def frozen(shop: Any) -> Any:
+    """The shop with an API that may not change its columns."""
+    contract = SchemaContract.model_validate("freeze")
+    app = shop.settings.sources["app"].model_copy(update={"schema_contract": contract})
+    sources = {**shop.settings.sources, "app": app}
+    return replace(shop, settings=shop.settings.model_copy(update={"sources": sources}))
 
 
 def test_files_have_no_circuit(filled: Any) -> None:

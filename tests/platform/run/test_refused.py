@@ -8,9 +8,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-import customer360.platform.run as runs
 from customer360.platform import graph, ledger, quality, tables
 from customer360.platform.graph import builds
+from customer360.platform.run import exchange
 
 
 def test_every_bronze_row_ends_in_one_place(shop: Any) -> None:
@@ -69,7 +69,7 @@ def test_corrections_stand_for_the_rows_they_name(shop: Any) -> None:
 def test_corrections_reach_every_part_of_an_exchange(many: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     many.run()
     correct(many, {"ORDER_ID": "changed key", "WHO": "p5", "UNITS": 1, "_replay_of": "orders/1/orders/1.csv/8"})
-    monkeypatch.setattr(runs, "carried_bytes", lambda job, table: 900 * 1024 * 1024)
+    monkeypatch.setattr(exchange, "carried_bytes", lambda job, table: 900 * 1024 * 1024)
     facts = many.run()["silver.t_orders"].facts
     assert (facts["superseded"], facts["quarantined"], facts["duplicates"]) == (1, 1, 1)
     assert {"o7", "changed key"} & set(many.lake.scan("silver.t_orders").collect()["order_id"]) == {"changed key"}
