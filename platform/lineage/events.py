@@ -47,7 +47,8 @@ COUNTS = ("read", "landed", "dead", "left_out", "collapsed", "erased", "bronze",
           "superseded", "combined", "deleted", "set_apart", "nulled", "rescued")  # fmt: skip
 RAN = ("built", "failed", "blocked")
 _CLASS = re.compile(
-    r"(?:^|: )([A-Z]\w*(?:Error|Exception|Fault|Full|Interrupt|Exit|Landed|Locked|Gone|Missing|Timeout|Batch|Denied))(?=: |$)"
+    r"(?:^|: )([A-Z]\w*(?:Error|Exception|Fault|Full|Interrupt|Exit|Landed|Locked|Gone|Missing|Timeout|Batch|Denied"
+    r"|Schema|Open))(?=: |$)"
 )
 _ROOT = uuid.uuid5(uuid.NAMESPACE_URL, PRODUCER)
 

@@ -205,9 +205,9 @@ def test_a_server_that_refuses_costs_the_run_nothing(shop: Any, status: int, cap
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirection_is_no_delivery_and_the_key_does_not_follow_it(status: int) -> None:
-    with server() as (elsewhere, followed), server(status, elsewhere) as (url, taken):
-        with pytest.raises(sinks.SinkFault, match=f"answered {status}"):
-            sinks.to_server(url, "k-1", 5.0)({"eventType": "START"})
+    refused = pytest.raises(sinks.SinkFault, match=f"answered {status}")
+    with server() as (elsewhere, followed), server(status, elsewhere) as (url, taken), refused:
+        sinks.to_server(url, "k-1", 5.0)({"eventType": "START"})
     assert (len(taken), followed) == (1, [])
 
 
