@@ -34,15 +34,19 @@ ATTEMPTS = 2
 Sink = Callable[[Event], None]
 
 
-class _Unmoved(urllib.request.HTTPRedirectHandler):
+def _opener() -> urllib.request.OpenerDirector:
     """Follows no redirection: an event is posted where the settings say, or not delivered, and the key goes nowhere
     else."""
+    made = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler, urllib.request.UnknownHandler, urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler, urllib.request.HTTPDefaultErrorHandler, urllib.request.HTTPErrorProcessor,
+    ):  # fmt: skip
+        made.add_handler(handler())
+    return made
 
-    def redirect_request(self, *_: Any) -> None:
-        return None
 
-
-_OPENER = urllib.request.build_opener(_Unmoved)
+_OPENER = _opener()
 
 
 class SinkFault(Customer360Error):
