@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import getpass
 import hashlib
 import json
 import os
@@ -39,6 +40,14 @@ class Chain:
 
     lines: int
     digest: str
+
+
+def user() -> str:
+    """The user of the system who runs this process, by name, or by number in a container that has no name for it."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
 
 def append(state: Path, **facts: str | int | None) -> None:

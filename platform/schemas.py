@@ -54,6 +54,10 @@ class SchemaVersions(
 NAME = tables.spec(SchemaVersions).name
 
 
+class DamagedSchema(LakeError):
+    """An object of the registry cannot be read."""
+
+
 @dataclass(frozen=True)
 class Version:
     """What is known of a subject: a source, or the contract of a table.
@@ -134,10 +138,11 @@ def next_version(
     changes: Iterable[Change],
     **more: Any,
 ) -> Version | None:
-    """The version after the known one; None where nothing differs. ``more`` are other fields of it."""
+    """The version after the known one; None where nothing differs, also not in what the mapping makes something of.
+    ``more`` are other fields of it."""
     now, variants = dict(columns), tuple(more.pop("variants", known.variants if known else ()))
     used = tuple(sorted(more.pop("used", known.used if known else ())))
-    if known is not None and now == known.columns and variants == known.variants:
+    if known is not None and (now, variants, used) == (known.columns, known.variants, tuple(sorted(known.used))):
         return None
     listed = list(changes)
     before = known.columns if known else {}
@@ -212,14 +217,18 @@ def waiting(lake: Lake, source: str) -> tuple[int, list[Change]]:
     data = lake.get(f"{WAITING}/{source}.json")
     if data is None:
         return 0, []
-    said = _json(f"{WAITING}/{source}.json", data)
-    return said["seq"], [Change(**change) for change in said["changes"]]
+    return _waiting(f"{WAITING}/{source}.json", data)
 
 
 def settled(lake: Lake, source: str) -> None:
     """Nothing of a source waits any more."""
     path = f"{WAITING}/{source}.json"
     lake.delete([path] if path in lake.objects(WAITING) else [])
+
+
+def check(lake: Lake, path: str) -> None:
+    """Read an object of the registry. Raises DamagedSchema."""
+    (_waiting if path.startswith(f"{WAITING}/") else _read)(path, lake.get(path))
 
 
 # ---- the registry as a table
@@ -278,11 +287,19 @@ def _read(path: str, data: bytes | None) -> Version:
             }
         )
     except (TypeError, KeyError, ValueError, AttributeError) as fault:
-        raise LakeError(f"{path} is no version of a schema ({fault}): restore it from a backup") from None
+        raise DamagedSchema(f"{path} is no version of a schema ({fault}): restore it from a backup") from None
+
+
+def _waiting(path: str, data: bytes | None) -> tuple[int, list[Change]]:
+    said = _json(path, data)
+    try:
+        return said["seq"], [Change(**change) for change in said["changes"]]
+    except (TypeError, KeyError) as fault:
+        raise DamagedSchema(f"{path} is no note of what waits ({fault}): delete it, the next run finds out") from None
 
 
 def _json(path: str, data: bytes | None) -> Any:
     try:
         return json.loads(data or b"")
     except ValueError as fault:
-        raise LakeError(f"{path} is damaged ({fault}): restore it from a backup") from None
+        raise DamagedSchema(f"{path} is damaged ({fault}): restore it from a backup") from None

@@ -21,8 +21,10 @@ from customer360.platform.settings import Settings
 from customer360.serve.daemon import FOLDER, History, Turn
 from customer360.serve.operations import state_of
 
+FAILED = ("failed", "timed out")  # states of a turn
 NAMED = 3  # tables that a text names
-LOOKED_BACK = 200  # runs, for one that ended well
+NEWEST = 20  # runs that are looked at
+LOOKED_BACK = 200  # runs, where one that ended well, or that tells of a turn, is not among those
 
 
 def check(settings: Settings, now: datetime | None = None) -> Alerts | None:
@@ -33,8 +35,6 @@ def check(settings: Settings, now: datetime | None = None) -> Alerts | None:
 
 def check_beside(settings: Settings) -> None:
     """`check` after something else, which it may not break."""
-    if not settings.alerts.sinks:
-        return
     try:
         check(settings)
     except Exception as fault:  # noqa: BLE001 - what was done stands, and is told of by its own exit code
@@ -45,12 +45,41 @@ def check_beside(settings: Settings) -> None:
 def standing(settings: Settings, now: datetime) -> list[Alert]:
     """All that stands, in no order."""
     lake = lake_of(settings)
-    runs = ledger.runs(lake, LOOKED_BACK)
+    turns = {name: History(Path(settings.state) / FOLDER / f"{name}.jsonl").turns() for name in settings.schedules}
+    runs = _newest_runs(settings, lake, turns)
     return [
         *(a for state in states(settings, Board.of(lake), now) for a in _of_source(settings, state)),
-        *_of_runs(settings, lake, runs, now),
-        *_of_schedules(settings, runs, now),
+        *_of_runs_here_or_not(settings, lake, runs, now),
+        *_of_schedules(settings, turns, runs, now),
     ]
+
+
+def _newest_runs(settings: Settings, lake: Lake, turns: dict[str, list[Turn]]) -> list[Run]:
+    """The newest runs, newest first: some, or more where those do not tell what is asked."""
+    runs = ledger.runs(lake, NEWEST)
+    if len(runs) < NEWEST:
+        return runs
+    failed = [began[-1].started_at for of in turns.values() if (began := _begun(of)) and began[-1].state in FAILED]
+    is_well = any(run.ended_at and run.exit_code in (0, LOST) for run in runs)
+    if (settings.alerts.run_late_minutes and not is_well) or min(failed, default="9") < runs[-1].started_at:
+        return ledger.runs(lake, LOOKED_BACK)
+    return runs
+
+
+def _of_runs_here_or_not(settings: Settings, lake: Lake, runs: list[Run], now: datetime) -> Iterator[Alert]:
+    """Of runs; the newest may run where it cannot be seen, and then it neither broke off nor is late until it takes
+    too long."""
+    holder = holder_of(lake.root, lake.get(LOCK))
+    if not runs or state_of(runs[0], holder, lake.root) != "not seen":
+        yield from _of_runs(settings, lake, runs, now)
+        return
+    newest, limit = runs[0], timedelta(minutes=settings.alerts.run_stuck_minutes)
+    yield from (alert for alert in _of_runs(settings, lake, runs[1:], now) if alert.kind != "late")
+    if now - datetime.fromisoformat(newest.started_at) > limit:
+        text = (
+            f"that of {newest.started_at[:16]} on {newest.host} has not ended; from here it is not seen whether it runs"
+        )
+        yield Alert("stuck", "run", text)
 
 
 def _of_source(settings: Settings, found: SourceState) -> Iterator[Alert]:
@@ -97,24 +126,21 @@ def _of_runs(settings: Settings, lake: Lake, runs: list[Run], now: datetime) -> 
             yield Alert("late", "run", f"none ended well since {since[:16]}")
 
 
-def _of_schedules(settings: Settings, runs: list[Run], now: datetime) -> Iterator[Alert]:
-    newest = {
-        name: turns[-1]
-        for name in settings.schedules
-        if (
-            turns := [
-                t for t in History(Path(settings.state) / FOLDER / f"{name}.jsonl").turns() if t.state != "skipped"
-            ]
-        )
-    }
+def _begun(turns: list[Turn]) -> list[Turn]:
+    return [turn for turn in turns if turn.state != "skipped"]
+
+
+def _of_schedules(settings: Settings, turns: dict[str, list[Turn]], runs: list[Run], now: datetime) -> Iterator[Alert]:
+    newest = {name: began[-1] for name, of in turns.items() if (began := _begun(of))}
     busy = {settings.schedules[name].lane for name, turn in newest.items() if turn.state == "started"}
     for name, turn in newest.items():
         schedule, subject = settings.schedules[name], f"schedule {name}"
         if not schedule.enabled:
             continue
-        if turn.state in ("failed", "timed out") and not _is_told(name, turn, runs):
+        if turn.state in FAILED and not _is_told(name, turn, runs):
             yield Alert("failed", subject, f"its turn of {turn.due_at[:16]} {turn.state} with code {turn.status}")
-        then = schedule.next_after(datetime.fromisoformat(turn.due_at))
+        settled = max(each.due_at for each in turns[name])  # a moment that was passed over is not waited for
+        then = schedule.next_after(datetime.fromisoformat(settled))
         limit = timedelta(minutes=settings.alerts.schedule_late_minutes, seconds=schedule.jitter_seconds)
         if then and schedule.lane not in busy and now - then > limit:
             yield Alert(

@@ -116,17 +116,21 @@ operations = APIRouter(tags=["operations"])
 @operations.get("/healthz", responses={503: {"model": Health}})
 async def healthz(request: Request, response: Response) -> Health:
     """Open to everybody. 503 until something was published, and while a restore has not ended."""
-    if marks.stands(request.app.state.folder):
+    return _health(request.app, response)
+
+
+def _health(app: FastAPI, response: Response) -> Health:
+    if marks.stands(app.state.folder):
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
         return Health(status="empty", is_stale=True, stale_because=marks.UNDER_WAY)
     try:
-        generation = request.app.state.store.view().generation
+        generation = app.state.store.view().generation
     except NotPublished:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
-        because = request.app.state.store.fault or "nothing was published yet"
+        because = app.state.store.fault or "nothing was published yet"
         return Health(status="empty", is_stale=True, stale_because=because)
     now = datetime.now(UTC)
-    because = policy.stale_because(request.app, generation)
+    because = policy.stale_because(app, generation)
     return Health(
         status="stale" if because else "ok",
         is_stale=because is not None,
@@ -139,10 +143,10 @@ async def healthz(request: Request, response: Response) -> Health:
 
 
 @operations.get("/metrics", response_class=Response, responses=explained(401, 403))
-async def metrics(request: Request, principal: KnownCaller) -> Response:
+def metrics(request: Request, principal: KnownCaller) -> Response:  # on a thread: it may wait for the lake
     """Prometheus metrics of this replica, which the label `replica` names. Needs role metrics or admin."""
     access.require(principal, "metrics")
-    health = await healthz(request, Response())
+    health = _health(request.app, Response())
     AGE.set(health.age_seconds if health.age_seconds is not None else float("nan"))
     return Response(generate_latest(_Replica(request.app.state.operations)), media_type=CONTENT_TYPE_LATEST)
 

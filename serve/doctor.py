@@ -15,14 +15,15 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from customer360.platform import access, audit, ledger, privacy, restrictions, tables, warehouse
+from customer360.platform import access, audit, ledger, privacy, restrictions, schemas, tables, warehouse
 from customer360.platform.backup import BackupError, marks, tree_at
 from customer360.platform.errors import Customer360Error
 from customer360.platform.lake import File, Lake
 from customer360.platform.lake.damage import UNREADABLE
-from customer360.platform.ledger import BATCHES, BOUND, LANDED, RUNS
+from customer360.platform.ledger import BATCHES, BOUND, LANDED, RUNS, SCHEMAS
 from customer360.platform.online import Unsound, files
 from customer360.platform.run import lake_of
+from customer360.platform.run.health import OBJECT as HEALTH
 from customer360.platform.settings import Settings
 from customer360.serve.publication import freshness, indexes
 from customer360.serve.publication.refusals import FOLDER as REFUSALS
@@ -106,6 +107,10 @@ def _of_lake(lake: Lake) -> Iterator[Finding]:
         if not lake.is_remote:
             folders = (path for path in Path(lake.root, prefix).rglob("*.json") if path.is_dir())
             yield from (Finding(str(path), "is a folder", RESTORE) for path in sorted(folders))
+    for path in lake.objects(SCHEMAS):
+        yield from _tried(f"{lake.root}/{path}", partial(schemas.check, lake, path), RESTORE)
+    again = "delete it: the next run finds out how sources fare"
+    yield from _tried(f"{lake.root}/{HEALTH}", partial(_check_json, lake, HEALTH), again)
     for path in lake.objects(BOUND):
         yield from _tried(f"{lake.root}/{path}", partial(ledger.bound_of, lake, path), "delete it: it is made anew")
     for name in sorted(tables.TABLES):
@@ -144,6 +149,13 @@ def _of_log(lake: Lake, name: str, stored: dict[str, int], remedy: str) -> Itera
     numbers = [int(path.rpartition("/")[2][:20]) for path in commits]
     if missing := sorted(set(range(min(numbers, default=0), max(numbers, default=0))) - set(numbers)):
         yield Finding(f"{lake.uri(name)}/_delta_log", f"commits are gone: {missing[:MOST_OF_TABLE]}", remedy)
+
+
+def _check_json(lake: Lake, path: str) -> None:
+    """An object that is one of names to objects, where it is there."""
+    found = json.loads(data) if (data := lake.get(path)) is not None else {}
+    if not isinstance(found, dict) or not all(isinstance(value, dict) for value in found.values()):
+        raise ValueError("is no object of objects")
 
 
 def _check_lines(lake: Lake, path: str) -> None:

@@ -5,7 +5,7 @@ Which version of a model made a score, what it was trained on, which person an i
 
 from __future__ import annotations
 
-import getpass
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -224,14 +224,26 @@ def versions(settings: Settings, table: str, words: Sequence[str]) -> tuple[list
     bronze = history.records_table(table)
     delivered: list[Version] = []
     if bronze and lake.exists(bronze):
-        key = history.bronze_key(lake, table, words)
-        margin = margin_of(rules_of(settings))
+        rules = rules_of(settings)
+        key = history.bronze_key(lake, table, words, rules)
+        margin = margin_of(rules)
         delivered = history.delivered(lake, bronze, key, of_table(lake, settings, bronze), margin)
+        if delivered:
+            audit.append(state_folder(settings), name=audit.user(), asked=f"history {bronze} {_named(bronze, key)}")
     kept: tuple[list[Version], int] = ([], 0)
     if table != bronze and lake.exists(table):
         kept = history.stored(lake, table, rows.key_of(table, words))
     _note(settings, f"history {table}", pl.DataFrame([v.values for v in kept[0]], infer_schema_length=None))
     return delivered, *kept
+
+
+def _named(table: str, key: dict[str, Any]) -> str:
+    """A key as the audit holds it: of a personal column a digest, against which who knows the value can check."""
+    hidden = tables.pii_columns(tables.by_name(table))
+    return " ".join(
+        f"{c}=sha256:{hashlib.sha256(str(value).encode()).hexdigest()[:16]}" if c in hidden else f"{c}={value}"
+        for c, value in key.items()
+    )
 
 
 def covered(table: str, values: dict[str, Any], *, personal: bool) -> dict[str, Any]:
@@ -290,14 +302,14 @@ def deliver(settings: Settings, made: Iterable[Event]) -> int:
 
 def note_personal(settings: Settings, asked: str) -> None:
     """A line in the audit: the values of personal columns are shown."""
-    audit.append(state_folder(settings), name=getpass.getuser(), asked=f"{asked} --personal")
+    audit.append(state_folder(settings), name=audit.user(), asked=f"{asked} --personal")
 
 
 def _note(settings: Settings, asked: str, found: pl.DataFrame) -> None:
     """A line in the audit for each person whose rows are shown, as over HTTP."""
     if "person_id" in found.columns:
         for person in found["person_id"].drop_nulls().unique().sort():
-            audit.append(state_folder(settings), name=getpass.getuser(), asked=asked, person=str(person))
+            audit.append(state_folder(settings), name=audit.user(), asked=asked, person=str(person))
 
 
 def check_table(name: str) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from prometheus_client.core import GaugeMetricFamily
 
 from customer360.platform import alerts, ledger, telemetry
-from customer360.platform.lake.lock import LOCK, holder_of
+from customer360.platform.lake.lock import LOCK, can_see, holder_of
 from customer360.platform.ledger import Run
 from customer360.platform.run import LOST, STOPPED, lake_of
 from customer360.platform.run.health import STATES, Board, SourceState, states
@@ -39,13 +39,13 @@ def standing(settings: Settings, now: datetime | None = None) -> dict[str, Any]:
         "version": VERSION,
         "at": now.isoformat(timespec="seconds"),
         "sources": [asdict(state) for state in states(settings, Board.of(lake), now)],
-        "last_run": about(newest, holder_of(lake.root, lake.get(LOCK))) if newest else None,
+        "last_run": about(newest, holder_of(lake.root, lake.get(LOCK)), lake.root) if newest else None,
         "alerts": list(alerts.read(Path(settings.state)).open.values()),
     }
 
 
-def about(record: Run, holder: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A run as JSON values; ``holder`` is who holds the run lock now."""
+def about(record: Run, holder: dict[str, Any] | None = None, root: str = "") -> dict[str, Any]:
+    """A run as JSON values; ``holder`` is who holds the run lock of the lake at ``root`` now."""
     tables = [node for node in record.nodes if not node.node.startswith("source ")]
     return {
         "run": record.id,
@@ -56,7 +56,7 @@ def about(record: Run, holder: dict[str, Any] | None = None) -> dict[str, Any]:
         "started_at": record.started_at,
         "ended_at": record.ended_at,
         "seconds": None if record.seconds is None else round(record.seconds, 3),
-        "state": state_of(record, holder),
+        "state": state_of(record, holder, root),
         "exit_code": record.exit_code,
         "error": record.error,
         "as_of": record.as_of,
@@ -83,17 +83,19 @@ def _sources(record: Run) -> dict[str, dict[str, Any]]:
     return found
 
 
-def state_of(record: Run, holder: dict[str, Any] | None) -> str:
-    """``running``, ``done``, ``lost`` (more rows than allowed), ``failed``, ``stopped`` (by a
-    person or a supervisor) or ``broke off``; ``ended`` of one from
-    before exit codes were kept.
+def state_of(record: Run, holder: dict[str, Any] | None, root: str = "") -> str:
+    """``running``, ``done``, ``lost`` (more rows than allowed), ``failed``, ``stopped`` (by a person or a supervisor)
+    or ``broke off``; ``ended`` of one from before exit codes were kept. ``not seen`` of one that has not ended, where
+    it cannot be told from here whether it holds the lock of the lake at ``root``.
     """
     if record.exit_code is not None:
         return OUTCOMES.get(record.exit_code, "failed")
     if record.ended_at:
         return "ended"
     is_running = holder and (holder.get("host"), holder.get("pid")) == (record.host, record.pid)
-    return "running" if is_running else "broke off"
+    if is_running:
+        return "running"
+    return "broke off" if not root or holder or can_see(root, record.host) else "not seen"
 
 
 # ---- metrics ----------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ import obstore
 from customer360.platform.errors import LakeLocked
 
 LOCK, WATCH = "_lock", "_watch"
+LISTED = Path("/proc/locks")  # of this machine, as far as this container sees them
 
 
 def note_of(owner: str) -> bytes:
@@ -29,7 +30,7 @@ def holder_of(root: str, note: bytes | None) -> dict[str, Any] | None:
     """Who holds the run lock now, as `note_of` wrote it; None where nobody does. ``note`` is what the lock object says.
 
     The lock file of a folder stays when it is let go. Whether it is held is read from the system, not tried, so that a
-    run which starts at this moment gets it; a holder on another machine is not seen.
+    run which starts at this moment gets it; one on another machine or in another container is not seen (`can_see`).
     """
     try:
         found = json.loads(note or b"")
@@ -39,10 +40,16 @@ def holder_of(root: str, note: bytes | None) -> dict[str, Any] | None:
     return dict(found) if is_held and isinstance(found, dict) else None
 
 
+def can_see(root: str, host: str) -> bool:
+    """Whether it can be told from here that nobody holds the run lock, where the last to begin was a process of a
+    host: not for a folder that another host or container writes to, nor where the system lists no locks."""
+    return "://" in root or (host == socket.gethostname() and LISTED.exists())
+
+
 def _is_held(file: Path) -> bool:
     try:
         inode = f":{file.stat().st_ino}"
-        locks = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+        locks = LISTED.read_text(encoding="ascii").splitlines()
     except OSError:
         return False
     return any("FLOCK" in line and "->" not in line and line.split()[5].endswith(inode) for line in locks)

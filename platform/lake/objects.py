@@ -46,7 +46,7 @@ _STAGED = re.compile(r"#(?P<process>\d{10})\d+$")
 _MINUTE = 60.0
 # What people asked for, who was erased, which experiments run: nothing else tells that, so it is on the disk before it
 # is said to hold.
-LASTING = ("_rights/", "_erasures/", "_experiments/")
+LASTING = ("_rights/", "_erasures/", "_experiments/", "_schemas/")
 _SPELT_ALIKE = re.compile(r"[A-Za-z0-9_.=/-]+")  # other characters obstore escapes in names of files
 
 

@@ -2,7 +2,7 @@
 
 Each run of the platform is a run of OpenLineage, and so is every node of it that was built or failed, with the run as
 its parent; what was current did not run. Events hold names of tables and columns, counts and moments, and no value of
-any row: what a fault of a library quotes is masked.
+any row: of a fault they name the class and the node, since its words may quote what it met.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ FACETS = {
 COUNTS = ("read", "landed", "dead", "left_out", "collapsed", "erased", "bronze", "silver", "quarantined", "duplicates",
           "superseded", "combined", "deleted", "set_apart", "nulled", "rescued")  # fmt: skip
 RAN = ("built", "failed", "blocked")
-_QUOTED = re.compile(r"""\[[^\]]*\]|"[^"]*"|'[^']*'|`[^`]*`""")
+_CLASS = re.compile(
+    r"(?:^|: )([A-Z]\w*(?:Error|Exception|Fault|Full|Interrupt|Exit|Landed|Locked|Gone|Missing|Timeout|Batch|Denied"
+    r"|Schema|Open))(?=: |$)"
+)
 _ROOT = uuid.uuid5(uuid.NAMESPACE_URL, PRODUCER)
 
 Event = dict[str, Any]
@@ -82,8 +85,8 @@ class Words:
         return self._event("START", run.started_at, self._run(run), self._job(_command(run), "RUN"))
 
     def ended(self, run: Run, failed: Mapping[str, str], at: str, fault: str = "") -> Event:
-        """The end of a run; ``failed`` are reasons by node, ``fault`` is what ended it before its end."""
-        reason = fault or "; ".join(f"{name}: {why}" for name, why in failed.items())
+        """The end of a run; ``failed`` are reasons by node, ``fault`` is the class of what ended it before its end."""
+        reason = fault or "; ".join(f"{name}: {_class_of(why)}" for name, why in failed.items())
         facets = {"errorMessage": _error(reason)} if reason else {}
         kind = "FAIL" if reason else "COMPLETE"
         return self._event(kind, at, self._run(run, **facets), self._job(_command(run), "RUN"))
@@ -99,7 +102,15 @@ class Words:
         began = (at - timedelta(seconds=node.seconds)).isoformat()
         yield self._event("START", began, made, job, inputs)
         if node.state != "built":
-            told = {**made, "facets": {"parent": parent, "errorMessage": _error(node.reason or node.state)}}
+            told = {
+                **made,
+                "facets": {
+                    "parent": parent,
+                    "errorMessage": _error(
+                        f"{node.node}: {_class_of(node.reason) if node.state == 'failed' else node.state}"
+                    ),
+                },
+            }
             yield self._event("FAIL", at.isoformat(), told, job, inputs)
             return
         yield self._event("COMPLETE", at.isoformat(), made, job, inputs, self._outputs(node, versions))
@@ -258,10 +269,14 @@ def _counted(node: NodeRun, *, is_record: bool, is_source: bool) -> dict[str, An
     return found
 
 
-def _error(reason: str) -> dict[str, Any]:
-    return facet(
-        "errorMessage", message=_QUOTED.sub("•••", " ".join(reason.split()))[:1000], programmingLanguage="Python"
-    )
+def _class_of(reason: str) -> str:
+    """The class of the fault that a reason begins with, after the place at most; its words stay in the ledger."""
+    found = _CLASS.search(reason)
+    return found[1] if found else "failed"
+
+
+def _error(message: str) -> dict[str, Any]:
+    return facet("errorMessage", message=message[:1000], programmingLanguage="Python")
 
 
 def _command(run: Run) -> str:

@@ -17,6 +17,7 @@ import polars as pl
 from customer360.platform import graph, tables
 from customer360.platform.errors import LakeError, VersionGone
 from customer360.platform.lake import BUCKET, File, Lake, bucket_numbers
+from customer360.platform.lineage.columns import of_node
 from customer360.platform.lineage.rows import ADDRESS, key_of, naming_columns, typed_keys
 from customer360.platform.quality import row_id
 from customer360.platform.quality.ahead import MARGIN
@@ -48,23 +49,29 @@ def records_table(table: str) -> str | None:
     return node.records if node else None
 
 
-def bronze_key(lake: Lake, table: str, words: Iterable[str]) -> dict[str, Any]:
-    """The key in bronze of a record that is named in ``table``: columns of the same name in the sources' spelling, or
-    of the row that stands, where the table has a key of its own.
+def bronze_key(lake: Lake, table: str, words: Iterable[str], rules: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The key in bronze of a record that is named in ``table``: columns that its build, given the ``rules``, copies or
+    that have the same name in the sources' spelling; or of the row that stands, where the table has a key of its own.
 
     Raises:
-        LakeError: the words name nothing there, or no row stands from which the key could be read.
+        LakeError: the words name nothing there, no row stands from which the key could be read, or a column of the key
+            is in no column of the table.
     """
     named, bronze = key_of(table, words), records_table(table) or table
     if table == bronze:
         return named
-    contract = tables.by_name(bronze)
-    theirs = {c.lower(): c for c in tables.spec(contract).key} | {"source_system": "_source_system"}
+    theirs = _copies(table, bronze, rules or {})
     if set(named) <= set(theirs):
         return {theirs[c]: value for c, value in named.items()}
-    rows = lake.scan(table).join(typed_keys(table, named).lazy(), on=list(named), how="semi").collect()
-    own = [c for c in theirs if c in rows.columns]
-    found = rows.select(own).unique()
+    own = [c for c in theirs if c in tables.schema(tables.by_name(table))]
+    lacking = sorted(set(naming_columns(bronze)) - {theirs[c] for c in own})
+    if lacking or not own:
+        raise LakeError(
+            f"{table} has no column with {', '.join(lacking) or 'a key'} of {bronze}, by which a record is told from "
+            f"others: `customer360 history {bronze} …`"
+        )
+    rows = lake.scan(table).join(typed_keys(table, named).lazy(), on=list(named), how="semi")
+    found = rows.select(own).unique().collect()
     if found.height != 1:
         said = "no row" if found.is_empty() else f"{found.height:,} records"
         raise LakeError(
@@ -72,6 +79,21 @@ def bronze_key(lake: Lake, table: str, words: Iterable[str]) -> dict[str, Any]:
             f"`customer360 history {bronze} …`"
         )
     return {theirs[c]: found[c].item() for c in own}
+
+
+def _copies(table: str, bronze: str, rules: Mapping[str, Any]) -> dict[str, str]:
+    """The key of bronze by the columns of a table that hold it: copies, else those of the same name."""
+    key = naming_columns(bronze)
+    flow = of_node(graph.NODES[table], rules).flows[table]
+    copied = {
+        column: use.column
+        for column, uses in flow.columns.items()
+        if column not in flow.at_most and len(uses) == 1
+        for use in uses
+        if (use.table, use.how) == (bronze, "identity") and use.column in key
+    }
+    alike = {c.lower().removeprefix("_"): c for c in key if c not in copied.values()}
+    return alike | copied
 
 
 def delivered(

@@ -107,7 +107,7 @@ def reach_of(lake: Lake, delivered: Iterable[Delivered]) -> Reach:
     for name in sorted(n for n in tables.TABLES if n.startswith("bronze.")):
         theirs = [f for f in lake.files(name) if f.partition.get("_source") in {d.source for d in given}]
         if theirs:
-            rows = lake.scan(name, theirs).filter(_is_of(given, "_source", "_seq", "_file"))
+            rows = _of(given, lake.scan(name, theirs), "_source", "_seq", "_file")
             found = rows.select(wanted_columns(name)).collect()
             if found.height:
                 start[name] = found
@@ -124,9 +124,11 @@ def reach_of(lake: Lake, delivered: Iterable[Delivered]) -> Reach:
     )  # fmt: skip
 
 
-def _is_of(given: Iterable[Delivered], source: str, seq: str, file: str) -> pl.Expr:
-    each = [(pl.col(source) == d.source) & (pl.col(seq) == d.seq) & (pl.col(file) == d.file) for d in given]
-    return pl.any_horizontal(each)
+def _of(given: Iterable[Delivered], rows: pl.LazyFrame, *place: str) -> pl.LazyFrame:
+    """Rows of these files; ``place`` are their columns of source, number of the batch and file."""
+    schema = rows.select(place).collect_schema()
+    files = pl.DataFrame([(d.source, d.seq, d.file) for d in given], schema=schema, orient="row").unique()
+    return rows.join(files.lazy(), on=place, how="semi")
 
 
 def _refused(lake: Lake, given: tuple[Delivered, ...]) -> dict[str, int]:
@@ -139,7 +141,7 @@ def _refused(lake: Lake, given: tuple[Delivered, ...]) -> dict[str, int]:
     ):
         name = tables.spec(contract).name
         if lake.exists(name):
-            of = lake.scan(name).filter(_is_of(given, "source", "seq", "file"))
+            of = _of(given, lake.scan(name), "source", "seq", "file")
             found[said] = int(of.select(counted).collect().item())
     return {said: count for said, count in found.items() if count}
 

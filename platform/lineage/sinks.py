@@ -34,6 +34,21 @@ ATTEMPTS = 2
 Sink = Callable[[Event], None]
 
 
+def _opener() -> urllib.request.OpenerDirector:
+    """Follows no redirection: an event is posted where the settings say, or not delivered, and the key goes nowhere
+    else."""
+    made = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler, urllib.request.UnknownHandler, urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler, urllib.request.HTTPDefaultErrorHandler, urllib.request.HTTPErrorProcessor,
+    ):  # fmt: skip
+        made.add_handler(handler())
+    return made
+
+
+_OPENER = _opener()
+
+
 class SinkFault(Customer360Error):
     """A sink did not take an event."""
 
@@ -70,7 +85,8 @@ def to_file(path: Path) -> Sink:
 
 
 def to_server(url: str, key: str, timeout: float) -> Sink:
-    """Post events to the address of a server that takes OpenLineage (Marquez: ``…/api/v1/lineage``), one a request."""
+    """Post events to the address of a server that takes OpenLineage (Marquez: ``…/api/v1/lineage``), one a request.
+    Redirections are not followed."""
 
     def post(event: Event) -> None:
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
@@ -78,7 +94,7 @@ def to_server(url: str, key: str, timeout: float) -> Sink:
         for attempt in range(1, ATTEMPTS + 1):
             request = urllib.request.Request(url, body, headers, method="POST")
             try:
-                with urllib.request.urlopen(request, timeout=timeout) as answer:
+                with _OPENER.open(request, timeout=timeout) as answer:
                     answer.read()
                 return
             except urllib.error.HTTPError as fault:
@@ -124,7 +140,7 @@ def telling(settings: Settings, lake: Lake, rules: Mapping[str, Any]) -> Iterato
     try:
         yield
     except BaseException as raised:
-        ended_by = str(raised) if isinstance(raised, Customer360Error) else type(raised).__name__
+        ended_by = type(raised).__name__
         raise
     finally:
         ledger.listeners.remove(teller.heard)

@@ -42,11 +42,14 @@ def settle(lake: Lake, name: str, source: Source, batch: Batch, landed: Iterable
     used = {c for _, one in seen for c in one.used}
     held = [change for change in found if fate(change, contract, used) == "waits"]
     if known is None or not held:
-        made = next_version(known, name, source.table, now, found, seq=batch.seq, used=used)
+        unseen = set(known.used).difference(*(one.columns for _, one in seen)) if known else set()
+        made = next_version(known, name, source.table, now, found, seq=batch.seq, used=used | unseen)
         if made is not None:
             _tell(name, source, batch, schemas.register(lake, made), found)
     if contract.orders_batches:
         _keep_waiting(lake, name, contract, batch, [c for c in found if fate(c, contract, used) != "evolves"])
+    else:
+        schemas.settled(lake, name)  # what waited under a contract that was taken back
     if held:
         return f"batch {batch.seq} waits: {said(held)}; the schema of {name} is frozen: {remedy(name)}"
     return ""

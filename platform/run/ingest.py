@@ -27,6 +27,7 @@ from customer360.platform.run.looking import Looked, is_remote, looked
 from customer360.platform.run.losses import losses_of, tell_columns
 from customer360.platform.run.planning import checks_of
 from customer360.platform.run.snapshots import held, judged
+from customer360.platform.schemas import DamagedSchema
 from customer360.platform.settings import Settings, SourceSettings
 from customer360.platform.sources.base import Discovery, Source, configured
 from customer360.platform.sources.bronze import IngestUnit, Landed
@@ -77,6 +78,7 @@ class _Intake:
     facts: dict[str, Any] = field(default_factory=dict)  # of the batch before
     has_more: bool = False  # batches wait until it is known what schema the first one leaves
     lag: Lag | None = None  # what waited when it was looked at
+    schema: schemas.Version | None = None  # what is known of it before the first of them
 
 
 def pending(lake: Lake, landing: Landing, name: str, source: Source) -> list[Batch]:
@@ -186,15 +188,14 @@ def _land(
             reading,
             usual=usual_columns(intake.source, intake.facts),
             parts=parts_of(batch),
-            known=known.columns if known else None,
-            variants=known.variants if known else (),
+            known=intake.schema.columns if intake.schema else None,
+            variants=intake.schema.variants if intake.schema else (),
             schema_contract=schema_contract_of(intake.source),
         )
         for intake in sorted(
             intakes.values(), key=lambda each: is_remote(settings, each.source)
         )  # who waits comes last
         for reading in [_reading(lake, intake, rules)]
-        for known in [schemas.newest(lake, intake.name) if intake.batches else None]
         for batch in intake.batches
         for index in range(len(batch.inputs) or 1)  # a batch of corrections is one unit
     ]
@@ -275,7 +276,9 @@ def _intake(lake: Lake, landing: Landing, source: Source, known: Known, look: Lo
         _release_last(lake, landing, name, source, known.landed)
         has_more = len(waiting) > 1 and schema_contract_of(source).orders_batches
         first = waiting[:1] if has_more else waiting
-        return _Intake(name, source, [fixed(lake, batch) for batch in first], lag=lag, has_more=has_more)
+        schema = schemas.newest(lake, name) if first else None
+        batches = [fixed(lake, batch) for batch in first]
+        return _Intake(name, source, batches, lag=lag, has_more=has_more, schema=schema)
     except Exception as fault:  # noqa: BLE001 - whatever a source or its listing does, the other sources go on
         telemetry.log.debug(traceback.format_exc())
         return _Intake(name, source, failure=f"{type(fault).__name__}: {fault}")
@@ -315,7 +318,11 @@ def _settled(
     losses: list[str] = []
     for batch in intake.batches:
         landed = intake.landed.get(batch.seq, [])
-        if waits := settle(lake, intake.name, intake.source, batch, landed):
+        try:
+            waits = settle(lake, intake.name, intake.source, batch, landed)
+        except DamagedSchema as fault:  # the other sources go on
+            waits = f"{type(fault).__name__}: {fault}"
+        if waits:
             intake.has_more = False
             nodes.append(NodeRun(node, "failed", time.perf_counter() - start, reason=waits))
             telemetry.log.error(f"failed {intake.name}: {waits}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from customer360.platform.audit import user
 from customer360.serve.cli.options import AsOfOption, ConfigOption, configured, day
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def start_experiment(
     from customer360.serve.activation.experiments import register
 
     began = since.replace(tzinfo=UTC) if since else None
-    made = register.start(configured(config), name, actor=actor or getpass.getuser(), since=began)
+    made = register.start(configured(config), name, actor=actor or user(), since=began)
     typer.echo(f"{name} has run since {made.started_at:%Y-%m-%d %H:%M} UTC; what it says is fixed now")
 
 
@@ -96,7 +96,7 @@ def stop_experiment(
     """Assign nobody any more. It cannot be started again."""
     from customer360.serve.activation.experiments import register
 
-    register.stop(configured(config), name, actor=actor or getpass.getuser(), because=because)
+    register.stop(configured(config), name, actor=actor or user(), because=because)
     typer.echo(f"{name} has stopped; `customer360 experiment report {name}` goes on counting windows that are open")
 
 
@@ -107,7 +107,7 @@ def learn_experiment(
     """Let a bandit learn from the choices whose windows have passed; schedule it under `schedules:`."""
     from customer360.serve.activation.experiments import analysis
 
-    made = analysis.learn(configured(config), name, actor=actor or getpass.getuser(), as_of=day(as_of))
+    made = analysis.learn(configured(config), name, actor=actor or user(), as_of=day(as_of))
     shares = made.learnt.shares() if made.learnt and not made.definition.context else {}
     said = ", ".join(f"{arm} {share:.1%}" for arm, share in shares.items())
     typer.echo(f"{name}: edition {made.edition}" + (f": {said}" if said else ""))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from customer360.platform.audit import user
 from customer360.serve.cli.options import ConfigOption, configured
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def _decide(
     from customer360.serve.compose import identity_rules
 
     settings = configured(config)
-    events = stewardship.decide(settings, operation, *arguments, actor=actor or getpass.getuser(), reason=reason)
+    events = stewardship.decide(settings, operation, *arguments, actor=actor or user(), reason=reason)
     lake = lake_of(settings)
     stored = registry.load(lake, identity_rules(settings).ids.seed)
     number, replaced = decisions.last(lake)

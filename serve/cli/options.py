@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
@@ -13,6 +12,7 @@ import typer
 
 from customer360.platform import settings as configuration
 from customer360.platform import telemetry
+from customer360.platform.audit import user
 from customer360.platform.errors import ConfigError
 from customer360.platform.quality.ahead import MARGIN
 from customer360.platform.settings import Settings
@@ -53,10 +53,7 @@ def started_by() -> str:
     """Who or what started this process: the schedule that the daemon names, else the user of the system."""
     if schedule := os.environ.get(SCHEDULE):
         return f"schedule {schedule}"
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container without a name for its user
-        return f"user {os.getuid()}"
+    return user()
 
 
 def is_scheduled() -> bool:

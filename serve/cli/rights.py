@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from customer360.platform.audit import user
 from customer360.serve.cli.options import ConfigOption, configured
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def open_command(
     pairs = {key: value for key, _, value in (pair.partition("=") for pair in values or ())}
     day = received.date() if received else None
     settings = configured(config)
-    made = jobs.open_request(settings, kind, person, actor=actor or getpass.getuser(), law=law, identity=identity,
+    made = jobs.open_request(settings, kind, person, actor=actor or user(), law=law, identity=identity,
                              received_on=day, values=pairs)  # fmt: skip
     _show(made)
 
@@ -75,7 +75,7 @@ def fulfil(number: int, identity: IdentityOption = "", actor: ActorOption = None
     """Do what was asked for. Access writes everything held as JSON and CSV; restrictions hold at once."""
     from customer360.serve import jobs
 
-    _show(jobs.fulfil(configured(config), number, identity=identity, actor=actor or getpass.getuser()))
+    _show(jobs.fulfil(configured(config), number, identity=identity, actor=actor or user()))
 
 
 @group.command()
@@ -83,7 +83,7 @@ def release(number: int, actor: ActorOption = None, config: ConfigOption = None)
     """End a restriction, or an opt-out, that was fulfilled."""
     from customer360.serve import jobs
 
-    _show(jobs.release(configured(config), number, actor=actor or getpass.getuser()))
+    _show(jobs.release(configured(config), number, actor=actor or user()))
 
 
 def _show(made: Request) -> None:

@@ -44,7 +44,7 @@ def list_command(
         if record.started_at < first or len(shown) == limit:
             break
         if not failed or record.exit_code != 0:
-            shown.append(about(record, holder))
+            shown.append(about(record, holder, lake.root))
     if as_json:
         for each in shown:
             typer.echo(json.dumps(each, ensure_ascii=False))
@@ -77,7 +77,7 @@ def show_command(
     found = next(iter(ledger.runs(lake, 1)), None) if run == "last" else ledger.run_of(lake, run)
     if found is None:
         raise ConfigError(f"there is no run {run!r}: `customer360 runs list`")
-    told = about(found, holder_of(lake.root, lake.get(LOCK)))
+    told = about(found, holder_of(lake.root, lake.get(LOCK)), lake.root)
     if as_json:
         typer.echo(json.dumps(told | {"tables": _tables(found)}, ensure_ascii=False, indent=2))
         return

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Annotated
 
 import typer
 
+from customer360.platform.audit import user
 from customer360.serve.cli.options import ConfigOption, configured
 
 app = typer.Typer()
@@ -71,5 +71,5 @@ def schema_accept(
     stored to the types of its contract."""
     from customer360.serve import jobs
 
-    for line in jobs.accept_schema(configured(config), subject, column or [], actor or getpass.getuser()):
+    for line in jobs.accept_schema(configured(config), subject, column or [], actor or user()):
         typer.echo(line)

@@ -121,3 +121,11 @@ def test_two_lines_without_the_break_between_them_are_named(tmp_path: Path) -> N
     file.write_bytes(file.read_bytes().replace(b"}\n{", b"}\xf5{"))
     with pytest.raises(audit.AuditBroken, match="cannot be read"):
         audit.verify(tmp_path)
+
+
+def test_a_user_without_a_name_is_noted_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 1000680000")
+
+    monkeypatch.setattr(audit.getpass, "getuser", nameless)
+    assert audit.user() == f"user {os.getuid()}"

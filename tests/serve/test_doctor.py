@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from customer360.platform import access, audit, erasure_list, ledger, privacy, restrictions
+from customer360.platform import access, audit, erasure_list, ledger, privacy, restrictions, schemas
+from customer360.platform.run.health import Board
 from customer360.platform.settings import LakeSettings, Settings
 from customer360.serve import doctor
 from customer360.serve.publication import freshness, refusals
@@ -134,3 +135,15 @@ def test_a_commit_that_says_nothing_to_delta_and_objects_of_another_time_are_nam
     run.unlink()
     run.mkdir()
     assert (str(run), "is a folder") in {(found.file, found.fault) for found in doctor.findings(settings)}
+
+
+def test_a_damaged_registry_of_schemas_and_health_of_sources_are_named(own_shop: Any) -> None:
+    settings, lake = settled(own_shop), own_shop.lake
+    schemas.register(lake, schemas.Version("erp", 1, "bronze.customers", {}))
+    schemas.wait(lake, "erp", 2, [])
+    Board({}).save(lake, {})
+    assert list(doctor.findings(settings)) == []
+    places = ("_schemas/sources/erp/00000001.json", "_schemas/waiting/erp.json", "_sources.json")
+    for place in places:
+        lake.put(place, b"[1")
+    assert {found.file for found in doctor.findings(settings)} == {f"{lake.root}/{place}" for place in places}

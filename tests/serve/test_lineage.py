@@ -96,7 +96,15 @@ def test_every_version_of_a_sale(case: Case) -> None:
     found = case.said("history", "silver.transactions", case.sale["transaction_id"], case.sale["source_system"])
     assert found["delivered"][-1]["state"] == "current"
     assert found["delivered"][-1]["values"]["CUSTOMER_ID"] in (MASK, None)
+    asked = [line["asked"] for line in audit.entries(state_folder(case.site.settings))]
+    key = f"TRANSACTION_ID={case.sale['transaction_id']} _source_system={case.sale['source_system']}"
+    assert f"history bronze.transactions {key}" in asked, "whose record was read, also where no person is known"
     assert next(v["state"] for v in found["stored"]) == "stored"
+
+
+def test_personal_parts_of_a_key_stand_in_the_audit_as_digests(case: Case) -> None:
+    named = lineage._named("bronze.transactions", {"TRANSACTION_ID": "T-1", "CUSTOMER_ID": "C-1"})
+    assert named.startswith("TRANSACTION_ID=T-1 CUSTOMER_ID=sha256:") and "C-1" not in named
 
 
 def test_what_is_not_there_is_said(case: Case) -> None:

@@ -136,6 +136,53 @@ def test_schedules_that_fail_or_do_not_begin(lake: Lake, settings: Settings) -> 
     assert set(told(found, due + timedelta(hours=24, minutes=40))) == {"late schedule nightly"}
 
 
+def test_moments_that_were_passed_over_are_not_late(lake: Lake, settings: Settings) -> None:
+    schedules = {"often": Schedule(command="run", every_minutes=60, catch_up="none")}
+    found = settings.model_copy(update={"schedules": schedules})
+    history = History(Path(found.state) / FOLDER / "often.jsonl")
+    due = datetime(2026, 3, 1, 3, tzinfo=UTC)
+    history.note(Turn(due.isoformat(), "done", due.isoformat(), due.isoformat(), 0))
+    history.note(Turn((due + timedelta(hours=1)).isoformat(), "skipped"))
+    assert told(found, due + timedelta(hours=1, minutes=45)) == {}
+    assert set(told(found, due + timedelta(hours=2, minutes=45))) == {"late schedule often"}
+
+
+def test_a_run_of_another_container_did_not_break_off(
+    lake: Lake, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_of(lake, NOW - timedelta(hours=3), 2, NodeRun("gold.x", "failed"))
+    run_of(lake, NOW, None)
+    assert set(told(settings)) == {"failed run", "late run"} and told(settings)["failed run"].endswith("broke off")
+    monkeypatch.setattr("customer360.platform.lake.lock.socket.gethostname", lambda: "another")
+    assert told(settings) == {"failed run": "failed: gold.x"}, "neither broke off, nor is none under way"
+    assert operations.standing(settings)["last_run"]["state"] == "not seen"
+    assert "has not ended" in told(settings, NOW + timedelta(hours=5))["stuck run"]
+
+
+def test_alerts_are_listed_without_a_sink(lake: Lake, settings: Settings) -> None:
+    run_of(lake, NOW, 5)
+    alerting.check_beside(settings)
+    assert "lost run" in alerts.read(Path(settings.state)).open
+
+
+def test_a_look_reads_few_records_of_runs(lake: Lake, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs, asked = ledger.runs, list[int]()
+
+    def counted(lake: Lake, limit: int) -> list[ledger.Run]:
+        asked.append(limit)
+        return runs(lake, limit)
+
+    monkeypatch.setattr(ledger, "runs", counted)
+    run_of(lake, NOW - timedelta(hours=1), 0)
+    for minute in range(alerting.NEWEST - 1, 0, -1):
+        run_of(lake, NOW - timedelta(minutes=minute), 2)
+    told(settings)
+    assert asked == [alerting.NEWEST]
+    run_of(lake, NOW, 2)
+    assert "late run" not in told(settings), "one that ended well is looked for further back"
+    assert asked[1:] == [alerting.NEWEST, alerting.LOOKED_BACK]
+
+
 def test_metrics_are_what_prometheus_reads(lake: Lake, settings: Settings) -> None:
     run_of(lake, NOW, 2)
     landed = datetime.now(UTC) - timedelta(minutes=30)

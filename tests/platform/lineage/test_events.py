@@ -29,7 +29,7 @@ def told(shop: Any, **configured: Any) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def server(status: int = 200) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def server(status: int = 200, location: str = "") -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """A server that takes events, or refuses them."""
     taken: list[dict[str, Any]] = []
 
@@ -38,7 +38,14 @@ def server(status: int = 200) -> Iterator[tuple[str, list[dict[str, Any]]]]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             taken.append({"path": self.path, "key": self.headers["Authorization"], "event": body})
             self.send_response(status)
+            if location:
+                self.send_header("Location", location)
             self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            taken.append({"path": self.path, "key": self.headers["Authorization"]})
+            self.send_response(200)
             self.end_headers()
 
         def log_message(self, *args: Any) -> None: ...
@@ -142,13 +149,20 @@ def test_events_are_what_the_client_of_openlineage_makes(shop: Any) -> None:
                 check(of.get(kind, {}))
 
 
-def test_a_node_that_fails_says_why_without_values() -> None:
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "ValueError: could not parse 'ann@shop.example' as int",
+        "Ann Example.csv: ValueError: row Ann Example of Main Street 1 is no sale",
+    ],
+)
+def test_a_node_that_fails_says_which_class_of_fault_and_no_word_of_it(reason: str) -> None:
     run = Run("1", "2026-05-01T00:00:00+00:00", "run gold", ended_at="2026-05-01T00:01:00+00:00")
-    run.nodes = [NodeRun("silver.t_x", "failed", 2.0, reason="ValueError: could not parse 'ann@shop.example' as int")]
+    run.nodes = [NodeRun("silver.t_x", "failed", 2.0, reason=reason)]
     *_, failed, ended = events_of(run, Words(Settings(), {}))
-    message = "ValueError: could not parse ••• as int"
-    assert (failed["eventType"], failed["run"]["facets"]["errorMessage"]["message"]) == ("FAIL", message)
-    assert ended["eventType"] == "FAIL"
+    message = "silver.t_x: ValueError"
+    for event in (failed, ended):
+        assert (event["eventType"], event["run"]["facets"]["errorMessage"]["message"]) == ("FAIL", message)
     assert failed["run"]["runId"] == run_id("1", "silver.t_x")
 
 
@@ -187,6 +201,14 @@ def test_a_server_that_refuses_costs_the_run_nothing(shop: Any, status: int, cap
     (said,) = [r.getMessage() for r in caplog.records if "openlineage" in r.getMessage()]
     assert f"answered {status}" in said
     assert "customer360 openlineage --send" in said
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirection_is_no_delivery_and_the_key_does_not_follow_it(status: int) -> None:
+    refused = pytest.raises(sinks.SinkFault, match=f"answered {status}")
+    with server() as (elsewhere, followed), server(status, elsewhere) as (url, taken), refused:
+        sinks.to_server(url, "k-1", 5.0)({"eventType": "START"})
+    assert (len(taken), followed) == (1, [])
 
 
 def test_a_server_that_does_not_answer_is_not_waited_for(

@@ -93,5 +93,30 @@ def test_a_record_is_found_by_the_key_of_its_silver_table(filled: Any) -> None:
         history.bronze_key(filled.lake, "silver.t_sales", ["person_id=eve"])
 
 
+def _declared(columns: dict[str, str]) -> None:
+    """A record table of the shop's sales with these columns of bronze."""
+    from customer360.platform.graph import builds
+    from customer360.platform.tables import String, Table
+
+    body = {name: String(primary_key=True) for name in columns}
+    made = type("Renamed", (Table,), {**body, "__doc__": "One row per sale."}, table="silver.t_renamed", per="sale_id")
+
+    @builds(made)
+    def t_renamed(bronze_t_sales: pl.LazyFrame) -> pl.LazyFrame:
+        return bronze_t_sales.select(**columns)
+
+
+def test_a_key_under_another_name_is_followed_by_the_build(filled: Any) -> None:
+    _declared({"sale_id": "SALE_ID", "till": "_source_system"})
+    found = history.bronze_key(filled.lake, "silver.t_renamed", ["s1", "POS"])
+    assert found == {"SALE_ID": "s1", "_source_system": "POS"}
+
+
+def test_a_table_that_does_not_keep_the_key_shows_no_other_records(filled: Any) -> None:
+    _declared({"sale_id": "SALE_ID", "who": "WHO"})
+    with pytest.raises(LakeError, match=r"silver\.t_renamed has no column with _source_system of bronze\.t_sales"):
+        history.bronze_key(filled.lake, "silver.t_renamed", ["who=bob"])
+
+
 def test_nothing_is_known_of_what_never_came(filled: Any) -> None:
     assert history.delivered(filled.lake, "bronze.t_sales", {"SALE_ID": "s77"}) == []

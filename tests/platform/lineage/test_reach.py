@@ -61,3 +61,13 @@ def test_a_batch_that_was_dropped_says_so(filled: Any) -> None:
 def test_what_never_came_is_said(filled: Any, what: str, said: str) -> None:
     with pytest.raises(SourceError, match=said):
         reach.find(filled.lake, SOURCES, what)
+
+
+def test_a_batch_of_many_files_is_one_join(filled: Any) -> None:
+    from datetime import UTC, datetime
+
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    others = [reach.Delivered("sales", 1, f"sales/no {n}.csv", at, "landed", 2_000) for n in range(2_000)]
+    (known,) = reach.find(filled.lake, ["sales"], "sales/1")
+    rows = reach._of([*others, known], filled.lake.scan("bronze.t_sales"), "_source", "_seq", "_file")
+    assert rows.collect().height == 3 and rows.explain().count("no 1999") == 0

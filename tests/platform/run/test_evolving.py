@@ -340,3 +340,48 @@ def test_columns_that_nobody_names_are_columns_of_sql(shop: Any) -> None:
     ]  # fmt: skip
     who = warehouse.query(shop.lake, "SELECT who FROM bronze.t_orders WHERE ORDER_ID = 'o3'")
     assert who is not None and who.fetchall() == [("eve",)]  # the contract's own column
+
+
+def test_a_column_that_is_mapped_since_is_rescued_no_longer(shop: Any) -> None:
+    deliver(shop, "1.csv", f"{HEAD},NICK", "o1,ann,2,10.00,1,annie")
+    shop.run()
+    assert "NICK" in schemas.rescued_columns(shop.lake)["bronze.t_orders"]
+    under(shop, "evolve", mapping={"WHO": "NICK"})
+    deliver(shop, "2.csv", f"{HEAD},NICK", "o2,bob,1,,1,bobby")
+    shop.run()
+    assert "NICK" not in schemas.rescued_columns(shop.lake)["bronze.t_orders"]
+    rows = shop.lake.scan("control.schema_versions").filter(pl.col("column_name") == "NICK").sort("version").collect()
+    assert rows.filter(pl.col("subject") == "orders")["is_used"].to_list() == [False, True]
+    deliver(shop, "3.csv", f"{HEAD.removesuffix(',VERSION')},NICK", "o3,eve,1,1.50,evie")
+    shop.run()
+    left = schemas.rescued_columns(shop.lake)["bronze.t_orders"]
+    assert "VERSION" not in left, "used still, though it did not come"
+
+
+def test_nothing_waits_once_the_contract_was_taken_back(shop: Any) -> None:
+    deliver(shop, "1.csv", HEAD, *FIRST)
+    shop.run()
+    under(shop, "freeze")
+    deliver(shop, "2.csv", f"{HEAD},COUPON", "o3,eve,1,1.50,1,17")
+    shop.fails()
+    assert schemas.waiting(shop.lake, "orders")[0] == 2
+    under(shop, "evolve")
+    shop.run()
+    assert schemas.waiting(shop.lake, "orders") == (0, [])
+
+
+@pytest.mark.parametrize("where", ["sources/orders/00000001.json", "waiting/orders.json"])
+def test_a_damaged_schema_stops_its_source_alone(shop: Any, where: str) -> None:
+    deliver(shop, "1.csv", HEAD, *FIRST)
+    shop.run()
+    under(shop, {"columns": "discard_row"})
+    deliver(shop, "2.csv", f"{HEAD}", "o3,eve,1,1.50,1")
+    shop.lake.put(f"_schemas/{where}", b"[1")
+    others = shop.settings.sources["orders"].model_copy(update={"path": "others/*.csv"})
+    shop._drop("others", "1.csv", "\n".join([HEAD, "o9,zoe,1,1.50,1"]))
+    sources = {**shop.settings.sources, "others": others}
+    settings = shop.settings.model_copy(update={"sources": sources})
+    executor = LocalExecutor(settings.execution)
+    found = {each.name: each.failure for each in ingest(shop.lake, settings, ["orders", "others"], executor, {})}
+    assert found["others"] is None
+    assert "DamagedSchema" in (found["orders"] or "") and where in (found["orders"] or "")
