@@ -27,6 +27,7 @@ from customer360.platform.run.health import OBJECT as HEALTH
 from customer360.platform.settings import Settings
 from customer360.serve.publication import freshness, indexes
 from customer360.serve.publication.refusals import FOLDER as REFUSALS
+from customer360.serve.realtime.ranking.journal import FILE as DECISIONS
 from customer360.serve.rights import requests
 
 PUBLISH = "`customer360 score` or `run` publishes anew"
@@ -74,6 +75,8 @@ def _of_state(state: Path) -> Iterator[Finding]:
         yield from _tried(folder, partial(indexes.check, folder), f"delete the folder; {PUBLISH}")
     yield from _tried(state / audit.FOLDER, lambda: audit.verify(state), "find out who changed it; keep what is there")
     yield from _tried(state / "mlflow" / "mlflow.db", lambda: _check_sqlite(state / "mlflow" / "mlflow.db"), RESTORE)
+    decisions = state / DECISIONS
+    yield from _tried(decisions, lambda: _check_sqlite(decisions), "move it away: a new one is made")
     star = state / warehouse.FILE
     again = "delete it; `customer360 run warehouse` loads it anew"
     yield from _tried(star, lambda: _check_magic(star, DUCKDB_MAGIC, at=8), again)

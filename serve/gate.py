@@ -34,7 +34,7 @@ GUARDED = ("/v1/", "/metrics")
 HEALTH = "/healthz"
 OPEN = (HEALTH, "/docs", "/openapi.json")  # say nothing of anybody
 # tags of the endpoints that a key may be bound to
-SCOPES = ("profile", "recommendations", "scores", "identity", "rights")
+SCOPES = ("profile", "recommendations", "scores", "experiments", "identity", "rights")
 CROWDED = "too many requests at once"
 BODY_SECONDS = 10.0  # for the next piece of a body
 PIECES = 3  # of as many seconds for all of it

@@ -57,7 +57,7 @@ from customer360.serve.publication import freshness
 from customer360.serve.publication.documents import IDENTITIES, delete_person, is_published, publish_gold
 from customer360.serve.publication.indexes import delete_indexes, publish_index
 from customer360.serve.publication.refusals import publish_refusals
-from customer360.serve.publication.vectors import publish_vectors
+from customer360.serve.publication.vectors import renew_vectors
 from customer360.serve.realtime.ranking.journal import forget_decisions
 from customer360.serve.rights import requests
 from customer360.serve.rights.export import held, write_export
@@ -231,7 +231,7 @@ def publish(settings: Settings) -> None:
     with telemetry.heartbeat("publishing"):
         publish_refusals(lake, state)
         publish_index(lake, state, identity_rules(settings))
-        publish_vectors(lake, settings)
+        renew_vectors(lake, settings)
         if freshness.is_young(online.current(state)) and is_published(lake, state):
             telemetry.event("nothing new to publish")
         else:

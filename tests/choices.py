@@ -200,13 +200,13 @@ def violations(decision: Decision, world: World) -> list[str]:
             "out of stock": d["is_in_stock"] is False,
             "not in the store": stocked is not None and product not in stocked["products"],
             "bought": asked.mode == "new" and product in {*mine, *asked.session.bought},
-            "in cart": product in {*asked.cart, *asked.session.cart},
+            "in cart": asked.placement != "search" and product in {*asked.cart, *asked.session.cart},
             "page": product == asked.product_id,
             "excluded": product in asked.exclude,
             "filter": bool(asked.filter) and (document is None or not FILTERS[asked.filter](document)),
             "hidden": d["category"] == "Lamps" and asked.context.device == "mobile",
-            "age": d["category"] == "Wine" and (asked.context.age or 0) < 18,
-            "region": d["category"] == "Garden" and asked.context.region not in ("DE", "AT"),
+            "age": (document is None or d["category"] == "Wine") and (asked.context.age or 0) < 18,
+            "region": (document is None or d["category"] == "Garden") and asked.context.region not in ("DE", "AT"),
             "not given": asked.given is not None and product not in asked.given,
         }
         found += [f"{name}: {product}" for name, is_broken in checks.items() if is_broken]

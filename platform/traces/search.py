@@ -2,7 +2,7 @@
 
 A file is looked at as bytes, whatever it is: free pages, footers and statistics are found so. What is compressed is
 opened as well: gzip, bzip2, xz, zstd, zip (and so xlsx, npz, wheels), and the columns of Parquet; what a reader of its
-own must open (a DuckDB file) is given as texts.
+own must open (a file of DuckDB or SQLite) is given as texts and bytes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,7 @@ _PARQUET, _GZIP, _ZIP, _BZIP2, _XZ, _ZSTD = (
     b"\xfd7zXZ\0",
     b"\x28\xb5\x2f\xfd",
 )
+_ZLIB = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 _PACKED = (_PARQUET, _GZIP, _ZIP, _BZIP2, _XZ, _ZSTD)
 _PARTING = b"<" * 8
 _BROKEN = (
@@ -92,8 +94,8 @@ def in_file(
     hit = in_bytes(traces, data, place) or Hit(place, ())
     kinds, unread = set(hit.kinds), ""
     try:
-        for texts in extra(path):
-            kinds |= traces.among(texts)
+        for values in extra(path):
+            kinds |= _in_blobs(traces, values) if values.dtype == pl.Binary else traces.among(values)
     except Exception as fault:  # noqa: BLE001 - any library may read it; what it cannot read is not proven
         unread = f"cannot be opened ({type(fault).__name__})"
     return Hit(place, tuple(sorted(kinds)), unread) if kinds or unread else None
@@ -212,13 +214,21 @@ def _in_blobs(traces: Traces, blobs: pl.Series) -> set[str]:
     and no blank."""
     found: set[str] = set()
     plain = []
-    for blob in blobs:
+    for blob in map(_inflated, blobs):
         if blob.startswith(_PACKED):
             hit = in_bytes(traces, blob, "")
             found |= set(hit.kinds) if hit else set()
         else:
             plain.append(blob)
     return found | _in_raw(traces, _PARTING.join(plain))
+
+
+def _inflated(blob: bytes) -> bytes:
+    """What gzip or zlib holds, of which many a cell is; others as they are."""
+    if blob.startswith((_GZIP, *_ZLIB)):
+        with suppress(zlib.error):
+            return zlib.decompress(blob, wbits=47)
+    return blob
 
 
 def _parts(data: bytes, deep: int) -> Iterator[tuple[bytes | pa.RecordBatch, str]]:

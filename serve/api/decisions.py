@@ -8,9 +8,11 @@ from pydantic import BaseModel, Field
 
 from customer360.platform.privacy import MASK
 from customer360.serve.api import policy
-from customer360.serve.api.placements import MAX_ITEMS, ChosenProduct, shown
-from customer360.serve.api.policy import Answer, Caller, CurrentView
-from customer360.serve.publication.offers import is_offered
+from customer360.serve.api.people import current_id
+from customer360.serve.api.placements import EMAIL_REFUSED, MAX_ITEMS, ChosenProduct, may_email, shown
+from customer360.serve.api.policy import Answer, Caller, CurrentView, ServedView
+from customer360.serve.realtime.ranking.asking import Asked
+from customer360.serve.realtime.ranking.choosing import Chooser
 from customer360.serve.realtime.ranking.decision import Decision, covered, explained, replayed, unpacked
 from customer360.serve.realtime.ranking.journal import Journal
 
@@ -54,7 +56,7 @@ class PageAnswer(Answer):
     decision_id: str
     offset: int
     next_offset: int | None = Field(description="Null: this was the last page")
-    reason: str | None = Field(description="consent: the person has refused since, and nothing is shown")
+    reason: str | None = Field(description="consent, e-mail: that is refused now, and nothing is shown")
     items: list[ChosenProduct]
 
 
@@ -96,14 +98,28 @@ def decision(request: Request, decision_id: DecisionId, principal: Caller) -> De
 
 
 def _without_activity(candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Candidates without what only tells what the person did."""
-    personal = {"session", "own"}
+    """Candidates without what only tells what the person did, or what the shop earns."""
+    personal, hidden = {"session", "own"}, {"activity", "interest", "margin"}
     return [
         c | {"sources": {name: rank for name, rank in c["sources"].items() if name not in personal},
-             "features": {n: v for n, v in c["features"].items() if n not in ("activity", "interest")}}
+             "features": {n: v for n, v in c["features"].items() if n not in hidden}}
         for c in candidates
         if c["dropped_by"] not in ("bought", "in the cart")
     ]  # fmt: skip
+
+
+def _refused_since(view: ServedView, asked: Asked) -> str | None:
+    """Why nothing of a decision is shown any more, by what its person and device refuse now. 404 where the person is
+    gone."""
+    if asked.person_id is None:
+        may = "PERSONALIZATION" not in view.refused_just_now(visitor_id=asked.visitor_id)
+        return "consent" if asked.is_personal and not may else None
+    stored = view.person(current_id(view, asked.person_id), asked.visitor_id)
+    if stored is None:
+        raise policy.not_found("decision, or none any more")
+    if asked.placement == "email" and not may_email(stored):
+        return EMAIL_REFUSED
+    return "consent" if asked.is_personal and not policy.may_personalize(stored) else None
 
 
 @router.get("/{decision_id}/items")
@@ -115,19 +131,15 @@ def page(
     offset: Annotated[int, Query(ge=0, le=10_000)] = 0,
     k: Annotated[int, Query(ge=1, le=MAX_ITEMS)] = 10,
 ) -> PageAnswer:
-    """Products of a decision from a place of its order on: pages never repeat or skip one, whatever was published or
-    done in between."""
+    """Products of a decision from a place of its order on: pages never repeat one, whatever was published or done in
+    between. What may not be shown any more, by offer, stock and rules of now, is left out."""
     made: Decision = replayed(_record(request, decision_id))
-    because = None
-    if made.asked.person_id is not None:
-        stored = view.person(made.asked.person_id)
-        if stored is None:
-            raise policy.not_found("decision, or none any more")
-        because = "consent" if made.asked.is_personal and not policy.may_personalize(stored) else None
+    because = _refused_since(view, made.asked)
     candidates = [] if because else made.order[offset : offset + k]
-    documents = view.mget("product", [made.slate.products[c] for c in candidates])
-    pairs = zip(enumerate(candidates, start=offset + 1), documents, strict=True)
-    items = [shown(request, view, made, [c], position)[0] for (position, c), document in pairs if is_offered(document)]
+    chooser: Chooser = request.app.state.chooser
+    may = chooser.still_shown(view, made, candidates)
+    pairs = zip(enumerate(candidates, start=offset + 1), may, strict=True)
+    items = [shown(request, view, made, [c], position)[0] for (position, c), is_shown in pairs if is_shown]
     last = offset + k >= len(made.order) or because is not None
     return view.answer(
         PageAnswer,

@@ -150,23 +150,26 @@ def _arm(
 ) -> tuple[str | None, float | None, dict[str, Any] | None, str]:
     """Arm, its probability, the document of the person where one is known, and the subject that the hash is over."""
     person_id = current_id(view, met.person_id) if met.person_id is not None else None
-    person = person_of(view, person_id) if person_id is not None else None
+    person = person_of(view, person_id, met.visitor_id) if person_id is not None else None
     subject = person_id if of.definition.unit == "person" else met.visitor_id
     if subject is None:
         raise HTTPException(422, f"body.{of.definition.unit}_id: this experiment is over {of.definition.unit}s")
     attributes: Mapping[str, Any] = person["profile"] if person else met.attributes
     trials: Trials = request.app.state.trials
-    refused = _refused(trials, of, person)
+    refused = _refused(trials, view, of, person, met.visitor_id)
     if not assign([of], subject, attributes=attributes, unit=of.definition.unit, refused=refused):
         return None, None, person, subject
     return *chosen(of, subject, attributes), person, subject
 
 
-def _refused(trials: Trials, of: Started, person: dict[str, Any] | None) -> set[str]:
+def _refused(
+    trials: Trials, view: ServedView, of: Started, person: dict[str, Any] | None, visitor_id: str | None
+) -> set[str]:
     """Purposes that are denied; of a person whatever is not known to be allowed."""
     purpose = of.definition.purpose
     if person is None:
-        return {purpose} if trials.refused_by_strangers(purpose) else set()
+        unasked = {purpose} if trials.refused_by_strangers(purpose) else set()
+        return unasked | view.refused_just_now(visitor_id=visitor_id)
     return {denied for column, denied in REFUSALS.items() if person["profile"].get(column) is not True}
 
 

@@ -11,7 +11,7 @@ from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from customer360.pipelines.gold.customers import Customer360
-from customer360.platform import tables
+from customer360.platform import access, tables
 from customer360.serve.api import policy
 from customer360.serve.api.people import current_id
 from customer360.serve.api.policy import Caller, CurrentView, ServedView
@@ -71,13 +71,15 @@ class FeaturesAnswer(BaseModel):
 @router.post("", response_model=FeaturesAnswer)
 async def features(request: Request, wanted: FeaturesWanted, principal: Caller, view: CurrentView) -> Any:
     """Features of up to 1,000 entities. What a person refused to be used for is withheld, personal data needs role
-    service; a feature of neither is as published."""
+    service, scores and categories need a key that may read scores; a feature of neither is as published."""
     if len(wanted.entities) != 1:
         raise HTTPException(422, f"entities: name one key of {', '.join(KEYS)}")
     key, asked = next(iter(wanted.entities.items()))
     if not 1 <= len(asked) <= MOST_ENTITIES:
         raise HTTPException(422, f"entities.{key}: name 1 to {MOST_ENTITIES:,}, not {len(asked):,}")
     names = [_parted(name, key) for name in wanted.features]
+    if {SCORES, CATEGORIES} & {view_ for view_, _ in names}:
+        access.require_scope(principal, "scores")
     if key == "product_id":
         rows = _products(view, asked, [feature for _, feature in names])
     else:

@@ -90,9 +90,9 @@ def current_id(view: View, person_id: str) -> str:
     return str(led["person_ids"][0])
 
 
-def person_of(view: ServedView, person_id: str) -> dict[str, Any]:
-    """The stored document of a person, or 404."""
-    stored = view.person(person_id)
+def person_of(view: ServedView, person_id: str, visitor_id: str | None = None) -> dict[str, Any]:
+    """The stored document of a person as `ServedView.person` gives it, or 404."""
+    stored = view.person(person_id, visitor_id)
     if stored is None:
         raise policy.not_found("person")
     return stored

@@ -83,7 +83,9 @@ class Wanted(BaseModel):
         None, description="What a visitor answered; left out: as the shop's rules say of who was not asked"
     )
     k: int = Field(10, ge=1, le=MAX_ITEMS)
-    mode: Mode = Field("new", description="new: never bought before; all: repurchases included")
+    mode: Mode | None = Field(
+        None, description="new: never bought before; all: repurchases included; left out: all of a search, else new"
+    )
     product_id: ProductId | None = Field(None, description="Of the product page")
     cart: list[ProductId] = Field(default=[], max_length=200)
     items: list[ProductId] | None = Field(
@@ -150,13 +152,18 @@ async def choose(request: Request, wanted: Wanted, principal: Caller, view: Curr
     for said in (wanted.filter, *(b.where for b in wanted.boost)):
         _check(said)
     person_id = _person_id(view, wanted)
-    stored = person_of(view, person_id) if person_id else None
-    asked = _asked(request, wanted, person_id, stored)
+    stored = person_of(view, person_id, wanted.visitor_id) if person_id else None
+    asked = _asked(request, view, wanted, person_id, stored)
     chooser: Chooser = request.app.state.chooser
-    if wanted.placement == "email" and not (stored and stored["profile"].get("may_email") is True):
+    if wanted.placement == "email" and not (stored and may_email(stored)):
         decision = chooser.nothing(view, asked)
         return _noted(request, view, decision, wanted.k, EMAIL_REFUSED)
     return _noted(request, view, chooser.choose(view, asked, stored), wanted.k)
+
+
+def may_email(person: dict[str, Any]) -> bool:
+    """Whether a person may be written to; an unknown answer is a no."""
+    return person["profile"].get("may_email") is True
 
 
 def _check(said: str | None) -> None:
@@ -173,23 +180,25 @@ def _person_id(view: ServedView, wanted: Wanted) -> str | None:
     return None if wanted.person_id is None else current_id(view, wanted.person_id)
 
 
-def _asked(request: Request, wanted: Wanted, person_id: str | None, stored: dict[str, Any] | None) -> Asked:
+def _asked(
+    request: Request, view: ServedView, wanted: Wanted, person_id: str | None, stored: dict[str, Any] | None
+) -> Asked:
     now = datetime.now(UTC)
     said, moment = wanted.may_personalize, wanted.context
     if stored is not None:
         is_personal, is_profiled = policy.may_personalize(stored) and said is not False, policy.may_profile(stored)
     else:
-        is_personal = is_profiled = request.app.state.personalizes_unasked if said is None else said
-    activity = _activity(request.app.state.activities, stored, wanted.visitor_id)
-    is_personal = is_personal and not activity.refused & {"PERSONALIZATION"}
-    is_profiled = is_profiled and not activity.refused & {"PROFILING"}
+        refused = view.refused_just_now(visitor_id=wanted.visitor_id)
+        may = request.app.state.personalizes_unasked if said is None else said
+        is_personal, is_profiled = may and "PERSONALIZATION" not in refused, may and "PROFILING" not in refused
+    activity = _activity(view.activities, stored, wanted.visitor_id)
     context = Context(**moment.model_dump() | {"hour": now.hour if moment.hour is None else moment.hour},
                       segment=wanted.attributes.segment)  # fmt: skip
     return Asked(
         placement=wanted.placement,
         on=now.date(),
         k=wanted.k,
-        mode=wanted.mode,
+        mode=wanted.mode or ("all" if wanted.placement == "search" else "new"),
         person_id=person_id,
         visitor_id=wanted.visitor_id,
         is_personal=is_personal,
@@ -209,7 +218,7 @@ def _asked(request: Request, wanted: Wanted, person_id: str | None, stored: dict
 
 
 def _activity(activities: Activities, stored: dict[str, Any] | None, visitor_id: str | None) -> Activity:
-    """What the person's accounts and the device in the hand did and answered just now."""
+    """What the person's accounts and the device in the hand did just now."""
     subjects = [] if stored is None else list(stored.get("accounts", []))
     return activities.of(*subjects, *([] if visitor_id is None else [visitor(visitor_id)]))
 

@@ -15,6 +15,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from pydantic import BaseModel, Field
 
 from customer360.pipelines.gold.customers import GROUPS, REFUSABLE, Customer360
+from customer360.pipelines.gold.customers.consent import DERIVED
 from customer360.platform import access, tables
 from customer360.platform.access import KeysUnreadable, Principal
 from customer360.platform.online import Generation, OnlineStore, View
@@ -23,6 +24,8 @@ from customer360.serve.problems import Problem as Problem
 from customer360.serve.publication.freshness import Watch, staleness
 from customer360.serve.publication.offers import is_offered
 from customer360.serve.publication.refusals import Refusals, without_refused
+from customer360.serve.realtime.activity import visitor
+from customer360.serve.realtime.session import Activities
 
 PRODUCTS_AT_ONCE = 16  # looked up together; a few ranks beyond k cover what is out of stock
 CATALOGUE = ("name", "category", "price", "currency")
@@ -77,11 +80,22 @@ class ServedView(View):
 
     stale_because: str | None
     refusals: Refusals
+    activities: Activities
 
-    def person(self, person_id: str) -> dict[str, Any] | None:
-        """The stored document of a person, or None; what the person refuses now is not allowed in it."""
+    def person(self, person_id: str, visitor_id: str | None = None) -> dict[str, Any] | None:
+        """The stored document of a person, or None; what the person refuses now is not allowed in it, whether a run has
+        landed that or an event said it since, of an account or of the device in the hand."""
         stored = self.get("person", person_id)
-        return None if stored is None else without_refused(stored, self.refusals.of(stored))
+        if stored is None:
+            return None
+        just_now = self.refused_just_now(stored.get("accounts", ()), visitor_id)
+        return without_refused(stored, self.refusals.of(stored) | just_now)
+
+    def refused_just_now(self, accounts: Iterable[str] = (), visitor_id: str | None = None) -> frozenset[str]:
+        """Purposes that the newest events of accounts and of a device refuse, and what rests on them."""
+        subjects = [*accounts, *([] if visitor_id is None else [visitor(visitor_id)])]
+        refused = self.activities.of(*subjects).refused if subjects else frozenset()
+        return refused | frozenset(DERIVED.values()) if "PERSONALIZATION" in refused else refused
 
     def answer(self, kind: type[AnyAnswer], **content: Any) -> AnyAnswer:
         """An answer of this publication, which says so; ``content`` is what ``kind`` adds to ``Answer``."""
@@ -111,7 +125,13 @@ async def current_view(request: Request) -> ServedView:
     store: OnlineStore = request.app.state.store
     view = store.view()
     refusals: Refusals = request.app.state.refusals
-    return ServedView(view.generation, view.environment, stale_because(request.app, view.generation), refusals)
+    return ServedView(
+        view.generation,
+        view.environment,
+        stale_because(request.app, view.generation),
+        refusals,
+        request.app.state.activities,
+    )
 
 
 def stale_because(app: FastAPI, generation: Generation) -> str | None:

@@ -82,6 +82,17 @@ def publish_vectors(lake: Lake, settings: Settings) -> int | None:
     return number
 
 
+def renew_vectors(lake: Lake, settings: Settings) -> None:
+    """As `publish_vectors`; where the model store cannot be read, those of before stay and that is said, so that what
+    is published besides does not depend on it."""
+    try:
+        publish_vectors(lake, settings)
+    except Exception as fault:  # noqa: BLE001 - whatever a model store and its client raise
+        telemetry.log.error(
+            f"vectors of products are not renewed, those of before stay ({type(fault).__name__}: {fault})"
+        )
+
+
 def _towers(fitted: TwoTowerFitted | HybridFitted) -> TwoTowerFitted | None:
     return fitted.towers if isinstance(fitted, HybridFitted) else fitted
 

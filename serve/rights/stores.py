@@ -13,13 +13,13 @@ from customer360.platform.backup.trees import files_below
 from customer360.platform.lake import Lake
 from customer360.platform.run import lake_of
 from customer360.platform.settings import Settings
-from customer360.platform.traces import Traces
+from customer360.platform.traces import Traces, sqlite
 from customer360.platform.traces.search import Hit, Reader, in_content, in_file
 from customer360.platform.warehouse import texts
 
 LANDING = "landing"
 NOTES = "_erasures/unfinished/"  # what an erasure that is under way notes for itself, and takes away at its end
-READERS: Mapping[bytes, Reader] = {texts.MARK: texts.rows_as_texts}
+READERS: Mapping[bytes, Reader] = {texts.MARK: texts.rows_as_texts, sqlite.MARK: sqlite.cells}
 # The audit says of whom somebody read, by the id of a person: a number that names nobody after an erasure.
 _NUMBERS_ONLY = ("audit/",)
 

@@ -118,6 +118,13 @@ def test_a_damaged_refusal_store_is_named(own_shop: Any) -> None:
     assert "refusals" in found.file and "5 bytes instead of" in found.fault
 
 
+def test_a_damaged_file_of_decisions_is_named(own_shop: Any) -> None:
+    settings = settled(own_shop)
+    (own_shop.state / "decisions.db").write_bytes(os.urandom(8192))
+    (found,) = doctor.findings(settings)
+    assert "decisions.db" in found.file and "move it away" in found.remedy
+
+
 def test_a_commit_that_says_nothing_to_delta_and_objects_of_another_time_are_named(own_shop: Any) -> None:
     """Each is sound JSON, and its readers pass over it or break."""
     settings, root = settled(own_shop), Path(own_shop.lake.root)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from threading import Lock
@@ -78,11 +78,27 @@ class Catalogue:
         kept = self._masks.get(key)
         if kept is not None:
             return kept
-        said = self.frame.select(condition(where, columns, self.as_of).alias("means")).to_series()
-        mask = said.to_numpy().copy() if len(said) == len(self.frame) else np.full(len(self.frame), said.item())
+        mask = _meant(self.frame, condition(where, columns, self.as_of))
         mask.flags.writeable = False
         with self._lock:
             if len(self._masks) >= MOST_MASKS:
                 self._masks.pop(next(iter(self._masks)))
             self._masks[key] = mask
         return mask
+
+    def means(self, where: str, products: Sequence[str], columns: Mapping[str, Column] = PRODUCT) -> Flags:
+        """Which of some products a condition means; of one that is not here only the id is known. Raises
+        ExpressionError."""
+        places = self.places(products)
+        found = self.mask(where, columns)[places]
+        strange = np.flatnonzero(places == UNKNOWN)
+        if len(strange) and "product_id" in where:
+            ids = pl.DataFrame({"product_id": [products[at] for at in strange.tolist()]})
+            rest = (pl.lit(None, dtype=t).alias(name) for name, t in self.frame.schema.items() if name != "product_id")
+            found[strange] = _meant(ids.with_columns(*rest), condition(where, columns, self.as_of))
+        return found
+
+
+def _meant(frame: pl.DataFrame, means: pl.Expr) -> Flags:
+    said = frame.select(means.alias("means")).to_series()
+    return said.to_numpy().copy() if len(said) == len(frame) else np.full(len(frame), said.item())

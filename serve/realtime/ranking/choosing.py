@@ -9,8 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from customer360.serve.realtime.ranking.decision import Decision, Why, decided
 from customer360.serve.realtime.ranking.filter import Stocked
 from customer360.serve.realtime.ranking.merchandise import MerchandisingRules
 from customer360.serve.realtime.ranking.retrieve import PER_SOURCE, PER_SOURCE_READ, Listed, Nearest, Slate
+from customer360.serve.realtime.session import Session
 
 PATIENCE_SECONDS = 0.5  # for the products of a publication that is new to this process
 SLOW_SECONDS = 0.25  # after which no further source is asked
@@ -151,6 +152,20 @@ class Chooser:
             return [document or {} for document in view.mget("product", products)]
         return [shelf.catalogue.shown[place] for place in shelf.catalogue.places(products)]
 
+    def still_shown(self, view: View, decision: Decision, candidates: Sequence[int]) -> list[bool]:
+        """Whether candidates of a decision may be shown now as well, by offer, stock and rules; what was bought or
+        added since changes no page."""
+        products = [decision.slate.products[c] for c in candidates]
+        shelf = self._shelves.of(view)
+        if shelf is None:
+            shelf = _small_shelf(view, products)
+        asked = replace(decision.asked, on=datetime.now(UTC).date(), mode="all", cart=(), session=Session())
+        slate = Slate(tuple(products), (None,) * len(products), {"popular": np.arange(len(products))}, {})
+        stocked = shelf.stocked(view, asked.context.store_id)
+        judged = filtering.judged(slate, shelf.catalogue, asked, self._rules(), frozenset(), stocked)
+        out = filtering.dropped(judged)
+        return [place not in out for place in range(len(products))]
+
     def catalogue(self, view: View) -> Catalogue:
         """The products of a publication. Raises NotPublished: they cannot be read, or not in time."""
         shelf = self._shelves.of(view)
@@ -169,14 +184,19 @@ class Chooser:
         """What is popular (or what was given), of a catalogue of these products alone."""
         stored = (view.get("popular", POPULAR_KEY) or {"items": []})["items"][:FALLBACK_ITEMS]
         names = list(dict.fromkeys(item["product_id"] for item in stored)) if asked.given is None else [*asked.given]
-        documents = view.mget("product", names)
-        known = [(name, d) for name, d in zip(names, documents, strict=True) if d is not None]
-        shelf = Shelf(view.generation.id, Catalogue.of(known, view.generation.as_of), None)
+        shelf = _small_shelf(view, names)
         stocked = shelf.stocked(view, asked.context.store_id)
         allowed = filtering.allowed(shelf.catalogue, asked, rules, stocked)
         mine = frozenset(_bought(view, asked)[0])
         found = Found({"popular" if asked.given is None else "given": Listed(names)}, {}, mine, {})
         return _decision(view, shelf, asked, rules, found, allowed, stocked, degraded)
+
+
+def _small_shelf(view: View, products: Sequence[str]) -> Shelf:
+    """A shelf of these products alone."""
+    documents = view.mget("product", products)
+    known = [(product, d) for product, d in zip(products, documents, strict=True) if d is not None]
+    return Shelf(view.generation.id, Catalogue.of(known, view.generation.as_of), None)
 
 
 def _decision(
@@ -263,7 +283,9 @@ def _found(
             lists["nearest"] = Listed(shelf.nearest.search(query, open_, PER_SOURCE))
     lists["pinned"] = _pinned(shelf.catalogue, asked, rules, allowed)
     lists = {
-        name: _within(listed, asked.given) for name, listed in lists.items() if weights.get(name, name == "pinned")
+        name: _within(listed, asked.given)
+        for name, listed in lists.items()
+        if name in ("given", "pinned") or weights.get(name, 0)
     }
     return Found(lists, interests, frozenset(mine), model, late)
 

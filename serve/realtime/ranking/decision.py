@@ -22,7 +22,10 @@ from customer360.serve.realtime.ranking.retrieve import Slate
 FORMAT = 1
 Why = Literal["consent", "no history", "nothing available"]
 # What of a record is personal, by kind of personal data: covered for keys that may not see it, gone after an erasure.
-PERSONAL = {"person_id": "person", "visitor_id": "device", "session": "behaviour", "cart": "behaviour"}
+PERSONAL = {
+    "person_id": "person", "visitor_id": "device", "session": "behaviour", "cart": "behaviour", "interests": "behaviour"
+}  # fmt: skip
+PERSONAL_CONTEXT = ("age", "segment")
 SENTENCES = {
     "pin": "Recommended by the shop",
     "given": "Matches what was asked for",
@@ -104,7 +107,8 @@ class Decision:
         }
 
     def packed(self) -> bytes:
-        return zlib.compress(json.dumps(self.record(), separators=(",", ":")).encode(), 1)
+        """The record as JSON in gzip, which the search for traces opens."""
+        return zlib.compress(json.dumps(self.record(), separators=(",", ":")).encode(), 1, wbits=31)
 
 
 def decided(
@@ -128,7 +132,7 @@ def as_listed(
 
 def unpacked(packed: bytes) -> dict[str, Any]:
     """The record in what `Decision.packed` gave."""
-    record: dict[str, Any] = json.loads(zlib.decompress(packed))
+    record: dict[str, Any] = json.loads(zlib.decompress(packed, wbits=47))  # of before: without the header of gzip
     return record
 
 
@@ -154,7 +158,8 @@ def covered(record: Mapping[str, Any], mask: str) -> dict[str, Any]:
         for name in PERSONAL
         if asked[name] is not None
     }
-    return {**record, "asked": asked | hidden}
+    context = asked["context"] | dict.fromkeys(PERSONAL_CONTEXT)
+    return {**record, "asked": asked | hidden | {"context": context}}
 
 
 def explained(decision: Decision) -> list[dict[str, Any]]:

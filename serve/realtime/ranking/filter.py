@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from customer360.serve.realtime.ranking.asking import Asked
-from customer360.serve.realtime.ranking.catalogue import Catalogue, Flags, Ints
+from customer360.serve.realtime.ranking.catalogue import UNKNOWN, Catalogue, Flags, Ints
 from customer360.serve.realtime.ranking.merchandise import OPEN, MerchandisingRules, Rule
 from customer360.serve.realtime.ranking.retrieve import Slate
 
 PERSONAL = frozenset({"model", "nearest", "session", "own", "segment"})  # sources that a refusal closes
 HIDES = "rule "  # before the name of the rule that hides
+LIMITS = ("least_age", "regions")
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,13 @@ def allowed(catalogue: Catalogue, asked: Asked, rules: MerchandisingRules, stock
 
 
 def meant(catalogue: Catalogue, rule: Rule) -> Flags:
-    """The products of a rule, by place; YAML may fold its condition."""
-    return catalogue.mask(" ".join(rule.where.split("\n")))
+    """The products of a rule, by place."""
+    return catalogue.mask(_where(rule))
+
+
+def _where(rule: Rule) -> str:
+    """The condition of a rule, which YAML may fold."""
+    return " ".join(rule.where.split("\n"))
 
 
 def judged(
@@ -67,17 +73,21 @@ def judged(
     if asked.mode == "new":
         mine = {*bought, *asked.session.bought}
         reasons["bought"] = _at(p in mine for p in slate.products)
-    reasons["in the cart"] = _at(p in in_cart for p in slate.products)
+    if asked.placement != "search":  # hits of a search are what was asked for
+        reasons["in the cart"] = _at(p in in_cart for p in slate.products)
     reasons["the product of the page"] = _at(p == asked.product_id for p in slate.products)
     excluded = set(asked.exclude)
     reasons["excluded"] = _at(p in excluded for p in slate.products)
     if asked.filter:
-        reasons["filter"] = np.flatnonzero(~catalogue.mask(asked.filter, OPEN)[places])
+        reasons["filter"] = np.flatnonzero(~catalogue.means(asked.filter, slate.products, OPEN))
     if not asked.is_personal:
         reasons["consent"] = _personal_alone(slate)
     pins, boosts, buried = [], [], []
     for name, (action, rule) in rules.holding(asked).items():
-        found = np.flatnonzero(meant(catalogue, rule)[places])
+        means = catalogue.means(_where(rule), slate.products)
+        if rule.do in LIMITS:  # nobody knows that a product is none of these of which nothing is known
+            means |= places == UNKNOWN
+        found = np.flatnonzero(means)
         match action:
             case "hide":
                 reasons[HIDES + name] = found
@@ -88,7 +98,7 @@ def judged(
             case "bury":
                 buried.append((name, found))
     for where, factor in asked.boosts:
-        boosts.append((where, factor, np.flatnonzero(catalogue.mask(where, OPEN)[places])))
+        boosts.append((where, factor, np.flatnonzero(catalogue.means(where, slate.products, OPEN))))
     drops = {reason: found for reason, found in reasons.items() if len(found)}
     return replace(slate, drops=drops, pins=tuple(pins), boosts=tuple(boosts), buried=tuple(buried))
 

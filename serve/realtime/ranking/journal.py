@@ -13,17 +13,21 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
+from prometheus_client import Counter
+
 from customer360.platform import telemetry
+from customer360.platform.errors import LakeError
 from customer360.serve.realtime.ranking.decision import Decision
 
 FILE = "decisions.db"
 KEEP_DAYS = 14
 MOST_BYTES = 1 << 30  # of packed decisions; the oldest go first
 FLUSH_SECONDS = 0.2
-MOST_WAITING = 5000  # not written yet; beyond, an answer waits for the disk
+RETRY_SECONDS = 5.0  # after a fault of the file
+MOST_WAITING = 5000  # not written yet; beyond, an answer waits for the disk, or the oldest go where it has a fault
 TIDY_SECONDS = 60.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS secret (value BLOB NOT NULL);
@@ -33,6 +37,7 @@ CREATE INDEX IF NOT EXISTS decisions_by_person ON decisions (person) WHERE perso
 CREATE INDEX IF NOT EXISTS decisions_by_time ON decisions (at);
 CREATE TABLE IF NOT EXISTS forgotten (who BLOB PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
 """
+LOST = Counter("customer360_decisions_lost_total", "Decisions that were dropped, since their file cannot be written")
 Row = tuple[str, float, str | None, str | None, bytes]
 
 
@@ -72,31 +77,56 @@ class Journal:
         self._store: sqlite3.Connection | None = None
         self._thread: threading.Thread | None = None
         self._tidied_at = float("-inf")
+        self._has_fault = False  # of the file, when it was written to last
 
     def note(self, decision: Decision) -> None:
-        """Keep a decision. Returns before it is on disk."""
+        """Keep a decision. Returns before it is on disk, and never raises: an answer does not depend on what is kept of
+        it. Where the file cannot be written, the newest wait and the oldest are lost, which is counted."""
         with self._lock:
             self._waiting[decision.id] = decision, time.time()
             is_full = len(self._waiting) >= MOST_WAITING
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._write_on, name="decisions", daemon=True)
                 self._thread.start()
-        if is_full:
+        if is_full and not self._has_fault:
+            self._try_to_flush()
+        if is_full and self._has_fault:
+            self._shorten()
+
+    def _shorten(self) -> None:
+        with self._lock:
+            surplus = list(self._waiting)[: max(len(self._waiting) - MOST_WAITING, 0)]
+            for identifier in surplus:
+                del self._waiting[identifier]
+        LOST.inc(len(surplus))
+
+    def _try_to_flush(self) -> None:
+        try:
             self.flush()
+        except (sqlite3.Error, OSError) as fault:
+            telemetry.log.error(
+                f"{self._state / FILE}: decisions cannot be written ({fault}); {MOST_WAITING:,} wait in memory, older "
+                "ones are lost. Where the file is damaged, move it away: a new one is made"
+            )
 
     def get(self, identifier: str) -> bytes | None:
-        """A packed decision; None where there is none, or none any more."""
+        """A packed decision; None where there is none, or none any more. Raises LakeError: the file is damaged."""
         with self._lock:
             waiting = self._waiting.get(identifier)
         if waiting is not None:
             return waiting[0].packed()
         if self._store is None and not (self._state / FILE).exists():
             return None
-        with self._writing:
-            found = self._opened().execute(
-                "SELECT packed FROM decisions WHERE id = ? AND at > ?", (identifier, time.time() - self.keep_seconds)
-            )
-            row = found.fetchone()
+        since = time.time() - self.keep_seconds
+        try:
+            with self._writing:
+                found = self._opened().execute(
+                    "SELECT packed FROM decisions WHERE id = ? AND at > ?", (identifier, since)
+                )
+                row = found.fetchone()
+        except sqlite3.Error as fault:
+            self._close()
+            raise LakeError(f"{self._state / FILE}: decisions cannot be read ({fault})") from None
         return None if row is None else bytes(row[0])
 
     def _opened(self) -> sqlite3.Connection:
@@ -106,18 +136,32 @@ class Journal:
 
     def _write_on(self) -> None:
         while True:
-            time.sleep(FLUSH_SECONDS)
+            time.sleep(RETRY_SECONDS if self._has_fault else FLUSH_SECONDS)
             with self._lock:
                 if not self._waiting:
                     self._thread = None
                     return
-            try:
-                self.flush()
-            except sqlite3.Error as fault:
-                telemetry.log.error(f"decisions cannot be written ({fault}); they wait in memory")
+            self._try_to_flush()
 
     def flush(self) -> None:
-        """Write what waits. Raises sqlite3.Error: nothing of it is written, and it goes on waiting."""
+        """Write what waits. Raises sqlite3.Error or OSError: nothing of it is written, and it goes on waiting."""
+        try:
+            self._flush()
+            self._has_fault = False
+        except BaseException:
+            self._has_fault = True
+            self._close()
+            raise
+
+    def _close(self) -> None:
+        """Let go of the file: it may be another's when it is opened next."""
+        with self._writing:
+            store, self._store = self._store, None
+            if store is not None:
+                with suppress(sqlite3.Error):
+                    store.close()
+
+    def _flush(self) -> None:
         with self._writing:
             with self._lock:
                 waiting = dict(self._waiting)
@@ -137,7 +181,8 @@ class Journal:
                     self._tidy(store)
                 store.execute("COMMIT")
             except BaseException:
-                store.execute("ROLLBACK")
+                with suppress(sqlite3.Error):  # the fault that is under way is the one to tell
+                    store.execute("ROLLBACK")
                 raise
             with self._lock:
                 for identifier in waiting:

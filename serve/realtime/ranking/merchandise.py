@@ -150,7 +150,16 @@ class MerchandisingRules(Frozen):
         return f"{crc32(self.model_dump_json().encode()):08x}"
 
     def of(self, placement: Placement) -> Ranking:
-        return self.ranking.get(placement) or self.ranking.get("default") or DEFAULT[placement]
+        """The ranking of a placement: what the file says, laid over the built-in one."""
+        return self._rankings[placement]
+
+    @cached_property
+    def _rankings(self) -> Mapping[str, Ranking]:
+        said = {str(name): ranking for name, ranking in self.ranking.items()}
+        return {
+            placement: _laid_over(built_in, said.get(placement) or said.get("default"))
+            for placement, built_in in DEFAULT.items()
+        }
 
     def holding(self, asked: Asked) -> Mapping[str, tuple[Action, Rule]]:
         """The rules that do something to this request, and what."""
@@ -159,6 +168,15 @@ class MerchandisingRules(Frozen):
             for name, rule in self.rules.items()
             if rule.holds(asked) and (action := rule.acts(asked)) is not None
         }
+
+
+def _laid_over(built_in: Ranking, said: Ranking | None) -> Ranking:
+    if said is None:
+        return built_in
+    named = {name: getattr(said, name) for name in said.model_fields_set}
+    if "weights" in named:
+        named["weights"] = built_in.weights | said.weights
+    return built_in.model_copy(update=named)
 
 
 _ALONE = {"given": 1.0, "model": 0.3, "nearest": 0.3, "session": 0.1, "own": 0.2, "segment": 0.1, "popular": 0.05}

@@ -50,7 +50,7 @@ def asks(
             one = popular[number % len(popular)]
             asked = replace(asked, product_id=one) if placement == "product" else replace(asked, cart=(one,))
         if placement == "search":
-            asked = replace(asked, given=tuple(popular))
+            asked = replace(asked, given=tuple(popular), mode="all")
         yield asked, stored
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from customer360.serve.activation.experiments import register
 from customer360.serve.activation.experiments.assignment import place
 from customer360.serve.app import build_app
 from customer360.serve.compose import compose
+from customer360.serve.realtime.activity import Activity
 
 compose()
 RULES = {
@@ -87,6 +89,22 @@ def test_who_refused_is_in_no_arm_and_no_exposure_is_kept(running: Any) -> None:
     visitor = {"visitor_id": "V1", "person_id": "p_bob", "attributes": {"country": "DE"}}
     assert client("steward").post("/v1/experiments/guests/exposures", json=visitor).json()["arm"] is None
     assert not written(settings)
+
+
+def test_what_an_event_just_refused_leads_to_no_arm(running: Any) -> None:
+    _, client = running
+    refused = {"SHOP/9", "visitor/V1"}
+    no = Activity(refused=frozenset({"PERSONALIZATION"}))
+    service = client("service")
+    of = SimpleNamespace(of=lambda *subjects: no if refused & set(subjects) else Activity())
+    service.app.state.activities = of
+    assert service.get("/v1/experiments/banner/assignment?subject=p_ann").json()["arm"] is None
+    known = {"attributes": {"country": "DE"}}
+    arms = [
+        service.post("/v1/experiments/guests/exposures", json=known | {"visitor_id": v}).json()["arm"]
+        for v in ("V1", "V2")
+    ]
+    assert (arms[0], arms[1] in ("old", "new")) == (None, True)
 
 
 def test_a_visitor_whom_nobody_asked_is_what_the_rule_says_of_the_purpose(running: Any) -> None:

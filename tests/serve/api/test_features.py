@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from customer360.platform import access
+
 
 def asked(client: Any, features: list[str], **entities: list[str]) -> dict[str, Any]:
     answer = client.post("/v1/features", json={"features": features, "entities": entities})
@@ -41,6 +43,16 @@ def test_personal_data_needs_role_service(client: Any) -> None:
     names = ["customer_360:email_address"]
     assert cells(asked(client("reader"), names, person_id=["p_ann"]), names[0]) == [(None, "MASKED")]
     assert cells(asked(client("service"), names, person_id=["p_ann"]), names[0]) == [("p_ann@example.org", "PRESENT")]
+
+
+def test_scores_need_a_key_that_may_read_scores(client: Any, published: Any) -> None:
+    bound = client(None)
+    bound.headers["X-API-Key"] = access.issue(published.state, "profiles alone", "reader", scopes=("profile",))
+    statuses = [
+        bound.post("/v1/features", json={"features": [name], "entities": {"person_id": ["p_ann"]}}).status_code
+        for name in ("customer_360:net_amount", "scores:churn", "categories:Toys")
+    ]
+    assert statuses == [200, 403, 403]
 
 
 def test_products(client: Any) -> None:

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from customer360.platform import access
+from customer360.serve.api import decisions
 from customer360.serve.realtime.activity import Activity
 from customer360.serve.realtime.ranking.journal import Journal, forget_decisions
+from customer360.serve.realtime.ranking.merchandise import MerchandisingRules
 
 ACCOUNT_OF_BOB = "POS/2"
 
@@ -56,7 +59,7 @@ def test_a_product_page_shows_companions_and_says_why(post: Any) -> None:
 
 def test_a_given_list_is_put_in_order_and_nothing_added(post: Any) -> None:
     answer = post(placement="search", items=["X9", "P3", "P1", "P4"], cart=["P3"], person_id="p_ann")
-    assert shown(answer) == ["P4", "X9"], "P1 is out of stock, P3 in the cart; the model knows P4"
+    assert shown(answer) == ["P3", "P4", "X9"], "P1 is out of stock; a hit stays in the cart, and the model knows P3"
 
 
 def test_exclusions_filters_and_boosts(post: Any) -> None:
@@ -175,6 +178,82 @@ def test_pages_follow_one_decision_whatever_happens(own_shop: Any) -> None:
     assert (refused["items"], refused["reason"]) == ([], "consent")
 
 
+@pytest.fixture
+def said(own_shop: Any) -> Any:
+    """A client of a shop in which events of p_ann's account and of the device v1 just refused some purposes."""
+    own_shop.write("gold.customer_360", [own_shop.profile(p, may_email=True) for p in ("p_ann", "p_bob")])
+    own_shop.publish()
+    reader = own_shop.clients()("reader")
+    refused = dict[str, frozenset[str]]()
+
+    def of(*subjects: str) -> Activity:
+        return Activity(refused=frozenset().union(*(refused.get(subject, ()) for subject in subjects)))
+
+    reader.app.state.activities = SimpleNamespace(of=of)
+    return reader, refused
+
+
+def test_a_refusal_of_an_event_holds_in_every_endpoint(said: Any) -> None:
+    reader, refused = said
+    wanted = {"features": ["scores:churn"], "entities": {"person_id": ["p_ann"]}}
+    email = {"placement": "email", "person_id": "p_ann"}
+
+    def told() -> tuple[Any, ...]:
+        listed = reader.get("/v1/people/p_ann/recommendations").json()
+        feature = reader.post("/v1/features", json=wanted).json()["results"][1]["statuses"]
+        return listed["personalized"], feature, bool(reader.post("/v1/recommendations", json=email).json()["items"])
+
+    assert told() == (True, ["PRESENT"], True)
+    refused["POS/1"] = frozenset({"EMAIL"})
+    assert told() == (True, ["PRESENT"], False)
+    refused["POS/1"] = frozenset({"PERSONALIZATION"})
+    assert told() == (False, ["WITHHELD"], True)
+
+
+def test_pages_end_where_the_person_or_the_device_just_refused(said: Any) -> None:
+    reader, refused = said
+    asked = ({"person_id": "p_ann"}, {"visitor_id": "v1"}, {"person_id": "p_ann", "placement": "email"})
+    made = [reader.post("/v1/recommendations", json={"placement": "home", **who}).json() for who in asked]
+    pages = [f"/v1/decisions/{answer['decision_id']}/items" for answer in made]
+    assert all(reader.get(page).json()["items"] for page in pages)
+    refused |= {"POS/1": frozenset({"EMAIL"}), "visitor/v1": frozenset({"PERSONALIZATION"})}
+    found = [reader.get(page).json() for page in pages]
+    assert [(bool(page["items"]), page["reason"]) for page in found] == [
+        (True, None), (False, "consent"), (False, "e-mail")
+    ]  # fmt: skip
+
+
+def test_pages_heed_the_rules_of_now_and_former_ids(own_shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    own_shop.publish()
+    reader = own_shop.clients()("reader")
+    answer = reader.post("/v1/recommendations", json={"placement": "home", "person_id": "p_ann"}).json()
+    assert shown(answer) == ["P4", "P3", "P2"]
+    recalled = MerchandisingRules.model_validate({"rules": {"r": {"do": "hide", "where": 'product_id == "P3"'}}})
+    reader.app.state.chooser._rules = lambda: recalled
+    at = f"/v1/decisions/{answer['decision_id']}/items"
+    assert shown(reader.get(at).json()) == ["P4", "P2"]
+    monkeypatch.setattr(decisions, "current_id", lambda view, person_id: "p_bob")  # p_ann is p_bob by now
+    assert reader.get(at).json()["reason"] == "consent"
+
+
+def test_a_reader_learns_no_margin_and_nothing_that_was_said_of_somebody(client: Any, post: Any) -> None:
+    said = {"attributes": {"interests": {"Toys": 1.0}, "segment": "GOLD"}, "context": {"age": 44, "region": "DE"}}
+    answer = post(placement="home", person_id="p_ann", **said)
+    reader, service = client("reader"), client("service")
+    service.app.state.journal = reader.app.state.journal
+    masked, whole = (c.get(f"/v1/decisions/{answer['decision_id']}").json() for c in (reader, service))
+    assert (whole["asked"]["context"]["age"], whole["asked"]["interests"]) == (44, [["Toys", 1.0]])
+    context = masked["asked"]["context"]
+    assert (context["age"], context["segment"], context["region"], masked["asked"]["interests"]) == (
+        None,
+        None,
+        "DE",
+        [],
+    )
+    told = [{"product_id": "P1", "dropped_by": None, "sources": {}, "features": {"margin": 0.4, "fresh": 0.1}}]
+    assert decisions._without_activity(told)[0]["features"] == {"fresh": 0.1}
+
+
 def test_lists_of_before_have_decisions_too(client: Any) -> None:
     service = client("service")
     answer = service.get("/v1/people/p_ann/recommendations?k=2")
@@ -193,5 +272,9 @@ def test_an_erasure_takes_decisions(own_shop: Any) -> None:
     assert service.get(f"/v1/decisions/{answer['decision_id']}").status_code == 404
 
 
-def test_a_key_bound_to_another_group_is_refused(client: Any) -> None:
-    assert client(None).post("/v1/recommendations", json={"placement": "home"}).status_code == 401
+def test_a_key_bound_to_another_group_is_refused(client: Any, published: Any) -> None:
+    nobody = client(None)
+    assert nobody.post("/v1/recommendations", json={"placement": "home"}).status_code == 401
+    for scope, status in (("profile", 403), ("recommendations", 200)):
+        nobody.headers["X-API-Key"] = access.issue(published.state, f"bound to {scope}", "reader", scopes=(scope,))
+        assert nobody.post("/v1/recommendations", json={"placement": "home"}).status_code == status

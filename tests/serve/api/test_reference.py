@@ -2,11 +2,13 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from starlette.testclient import TestClient
 
 from customer360.platform.settings import Settings
 from customer360.serve.app import build_app
+from customer360.serve.gate import SCOPES
 
 
 def test_every_endpoint_and_type_is_shown_without_outside_help(tmp_path: Path) -> None:
@@ -26,3 +28,9 @@ def test_every_endpoint_and_type_is_shown_without_outside_help(tmp_path: Path) -
 def test_texts_are_escaped(tmp_path: Path) -> None:
     app = build_app(Settings(state=str(tmp_path), name="a <b> & c"))
     assert "a &lt;b&gt; &amp; c API" in TestClient(app).get("/docs").text
+
+
+def test_a_key_can_be_bound_to_every_group_that_asks_for_a_scope(client: Any) -> None:
+    paths = client(None).app.openapi()["paths"].values()
+    groups = {said["tags"][0] for path in paths for said in path.values()}
+    assert groups - {"hooks", "events", "operations"} == set(SCOPES), "those are open, or for roles of their own"

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import zlib
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from customer360.platform.errors import LakeError
+from customer360.platform.privacy import Identifiers
+from customer360.platform.settings import Settings
+from customer360.platform.traces import Traces, Value
+from customer360.serve import jobs
 from customer360.serve.realtime.ranking import journal as journals
 from customer360.serve.realtime.ranking.asking import Asked
 from customer360.serve.realtime.ranking.decision import Decision, as_listed, replayed, unpacked
-from customer360.serve.realtime.ranking.journal import FILE, Journal, forget_decisions
+from customer360.serve.realtime.ranking.journal import FILE, LOST, Journal, forget_decisions
+from customer360.serve.rights.stores import Store
 
 
 def decision(person: str | None = None, visitor: str | None = None) -> Decision:
@@ -71,3 +80,92 @@ def test_old_ones_go_and_then_the_oldest(tmp_path: Path, monkeypatch: pytest.Mon
         journal.flush()
     kept = [journal.get(d.id) is not None for d in made]
     assert 5 <= sum(kept) <= 10 and kept == sorted(kept), "the newest stay"
+
+
+def damage(journal: Journal, state: Path, how: str) -> None:
+    if how == "no folder":
+        journal._state = state / "file" / "state"
+        (state / "file").write_text("a file where a folder should be")
+        return
+    journal.note(decision())
+    journal.flush()
+    journal._close()
+    (state / FILE).write_bytes(os.urandom(8192))
+
+
+@pytest.mark.parametrize("how", ["damaged", "no folder"])
+def test_an_answer_does_not_depend_on_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    monkeypatch.setattr(journals, "MOST_WAITING", 3)
+    monkeypatch.setattr(journals, "FLUSH_SECONDS", 60.0)
+    journal = Journal(tmp_path)
+    damage(journal, tmp_path, how)
+    before, made = LOST._value.get(), [decision() for _ in range(5)]
+    for each in made:
+        journal.note(each)
+    assert [d.id in journal._waiting for d in made] == [False, False, True, True, True], "the newest wait"
+    assert LOST._value.get() - before == 2
+    if how == "damaged":
+        with pytest.raises(LakeError, match=r"decisions\.db"):
+            journal.get("0" * 32)
+        for file in tmp_path.glob(f"{FILE}*"):
+            file.unlink()
+        journal.flush()
+        assert Journal(tmp_path).get(made[-1].id) is not None, "what waited is in the new file"
+
+
+def test_the_thread_outlives_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journals, "FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr(journals, "RETRY_SECONDS", 0.01)
+    (tmp_path / "state").write_text("a file where the folder should be")
+    journal, made = Journal(tmp_path / "state"), decision()
+    journal.note(made)
+    thread = journal._thread
+    assert thread is not None
+    end = journals.time.monotonic() + 10
+    while not journal._has_fault and journals.time.monotonic() < end:
+        journals.time.sleep(0.01)
+    (tmp_path / "state").unlink()
+    thread.join(10)
+    assert Journal(tmp_path / "state").get(made.id) is not None
+
+
+@pytest.mark.parametrize("is_of_before", [False, True])
+def test_the_search_for_traces_sees_who_decisions_were_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_of_before: bool
+) -> None:
+    if is_of_before:
+        packed = Decision.packed
+        monkeypatch.setattr(Decision, "packed", lambda self: zlib.compress(zlib.decompress(packed(self), wbits=31)))
+    journal, made = Journal(tmp_path), decision("p_ann_77", "device_ann_77")
+    journal.note(made)
+    journal.flush()
+    assert replayed(unpacked(journal.get(made.id) or b"")).asked.person_id == "p_ann_77"
+    who = Traces.of([Value("person", ("p_ann_77",)), Value("device", ("device_ann_77",))])
+    found = Store("state", str(tmp_path)).search(who, FILE)
+    assert found is not None and (found.kinds, found.unread) == (("device", "person"), "")
+    forget_decisions(tmp_path, ["p_ann_77"])
+    assert Store("state", str(tmp_path)).search(who, FILE) is None
+
+
+def test_the_command_that_erases_takes_decisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Enough(Exception):
+        """What comes after is not this test's."""
+
+    def enough(*_: Any) -> None:
+        raise Enough
+
+    settings = Settings.model_validate({"state": str(tmp_path / "state"), "lake": {"root": str(tmp_path / "lake")}})
+    who = Identifiers(persons=frozenset({"p_ann_77", "p_old_77"}), devices=frozenset({"d_ann_77"}))
+    monkeypatch.setattr(jobs, "identity_rules", lambda settings: None)
+    monkeypatch.setattr(jobs, "current_person", lambda settings, person: person)
+    monkeypatch.setattr(jobs.privacy, "unfinished_erasures", lambda lake: {"p_ann_77": who})
+    monkeypatch.setattr(jobs, "delete_person", lambda *_: None)
+    monkeypatch.setattr(jobs, "delete_indexes", enough)
+    journal = Journal(tmp_path / "state")
+    made = [decision("p_ann_77"), decision("p_old_77"), decision(None, "d_ann_77"), decision("p_bob_77")]
+    for each in made:
+        journal.note(each)
+    journal.flush()
+    with pytest.raises(Enough):
+        jobs.erase(settings, "p_ann_77")
+    assert [journal.get(d.id) is not None for d in made] == [False, False, False, True]

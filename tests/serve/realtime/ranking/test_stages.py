@@ -132,6 +132,35 @@ def test_an_unknown_product_is_shown_but_meant_by_no_condition(catalogue: Catalo
     assert ordered(laid(catalogue, replace(ASKED, filter="price < 3"), model="AZE")) == "A"
 
 
+def test_what_is_known_of_an_unknown_product_is_its_id(catalogue: Catalogue) -> None:
+    rules = MerchandisingRules.model_validate({"rules": {"r": {"do": "hide", "where": 'product_id in ["B", "Z"]'}}})
+    assert ordered(laid(catalogue, rules=rules, model="AZBY")) == "AY"
+    assert ordered(laid(catalogue, replace(ASKED, filter='product_id != "A"'), model="AZB")) == "ZB"
+
+
+@pytest.mark.parametrize("limit", [{"do": "least_age", "age": 18}, {"do": "regions", "regions": ["DE"]}])
+def test_limits_keep_products_out_of_which_nothing_is_known(catalogue: Catalogue, limit: dict[str, Any]) -> None:
+    rules = MerchandisingRules.model_validate({"rules": {"r": limit | {"where": 'category == "Wine"'}}})
+    met = replace(ASKED, context=Context(age=40, region="DE"))
+    assert ordered(laid(catalogue, rules=rules, model="AZC")) == "A"
+    assert ordered(laid(catalogue, met, rules, model="AZC"), asked=met) == "AZC"
+
+
+def test_hits_of_a_search_stay_though_they_are_in_the_cart(catalogue: Catalogue) -> None:
+    asked = replace(ASKED, placement="search", given=("A", "B"), cart=("A",), session=Session(cart=("B",)))
+    given = PLAIN.model_copy(update={"weights": {"given": 1.0}})
+    assert ordered(laid(catalogue, asked, given="AB"), given, asked) == "AB"
+
+
+def test_what_a_file_says_of_weights_is_laid_over_the_built_in_ones() -> None:
+    rules = MerchandisingRules.model_validate(
+        {"ranking": {"search": {"weights": {"popular": 2.0}}, "default": {"margin": 0.5}}}
+    )
+    search, cart = rules.of("search"), rules.of("cart")
+    assert (search.weights["popular"], search.weights["given"], search.diversity) == (2.0, 1.0, 0.0)
+    assert (cart.margin, cart.weights) == (0.5, MerchandisingRules().of("cart").weights)
+
+
 def test_the_session_draws_its_categories_and_a_refusal_ends_that(catalogue: Catalogue) -> None:
     asked = replace(ASKED, session=Session(viewed=("C",)))
     drawn = PLAIN.model_copy(update={"activity": 1.0})
