@@ -130,7 +130,8 @@ def _show(found: Report) -> None:
 
     asked = found.of.definition
     typer.echo(f"{found.of.name} as of {found.as_of}: {asked.description}")
-    typer.echo("subjects: " + ", ".join(f"{arm} {count:,}" for arm, count in found.counts.items()))
+    unit = "choices" if asked.kind == "bandit" else "subjects"
+    typer.echo(f"{unit}: " + ", ".join(f"{arm} {count:,}" for arm, count in found.counts.items()))
     if found.exposed is not None:
         out = found.exposed
         left = {"met two arms": out.mixed, "refused": out.refused, "windows open": out.still_open,
@@ -151,7 +152,7 @@ def _show(found: Report) -> None:
             f"[{p.low:+.3f}, {p.high:+.3f}], p {p.p_value:.2g}"
         )
     if found.policies:
-        grid = report.grid("What each policy would have earned a subject", "row", "IPS", "SNIPS", "DR", "worth rows")
+        grid = report.grid("What each policy would have earned a choice", "row", "IPS", "SNIPS", "DR", "worth rows")
         for policy, values in found.policies.items():
             said = [f"{v.estimate:.4g} [{v.low:.4g}, {v.high:.4g}]" for v in values.values()]
             grid.add_row(policy, *said, f"{values['IPS'].effective:,.0f}")
@@ -162,7 +163,8 @@ def _cells(line: Line) -> list[str]:
     means = [f"{line.control_mean:,.4g}", f"{line.mean:,.4g}"]
     if line.effect is None:
         return [line.metric, line.arm, *means, "", "", "", "", line.because]
-    interval = f"[{line.effect.low:+.1%}, {line.effect.high:+.1%}]"
+    bounded = not math.isinf(line.effect.low)
+    interval = f"[{line.effect.low:+.1%}, {line.effect.high:+.1%}]" if bounded else "not bounded yet"
     p_value = "" if line.p_value is None else f"{line.p_value:.2g}"
     return [line.metric, line.arm, *means, f"{line.effect.estimate:+.1%}", interval, p_value, f"{line.explained:.0%}",
             line.verdict]  # fmt: skip

@@ -65,7 +65,8 @@ def _arrivals(lake: Lake, of: Started, as_of: date) -> pl.DataFrame:
     first = days.filter(kind).group_by("subject_id").agg(pl.col("on").min(), pl.col("person_id").first()).collect()
     exposed_at = pl.col("on").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     arm = pl.lit(of.definition.control)
-    return first.sort("subject_id").select("subject_id", "person_id", arm=arm, exposed_at=exposed_at)
+    never = pl.lit(None, pl.Datetime("us", "UTC"))
+    return first.sort("subject_id").select("subject_id", "person_id", arm=arm, exposed_at=exposed_at, next_at=never)
 
 
 def _plan(lake: Lake, of: Started, name: str, rows: pl.DataFrame, effect: float, taking: float) -> Plan:

@@ -166,6 +166,44 @@ def test_a_bandit_learns_the_same_from_the_same_log_and_tells_other_policies(lab
         assert found.policies[f"always {arm}"]["SNIPS"].estimate == pytest.approx(mean)
 
 
+def test_what_is_bought_pays_the_last_choice_before_it_alone(lab: Any) -> None:
+    settings = begin(lab, banner=banner(kind="bandit", metrics=["bought"]))
+    first, second = START + timedelta(days=10), START + timedelta(days=12)
+    lab.expose([
+        {"subject_id": f"p{n:02d}", "arm": arm, "propensity": 0.5, "edition": edition, "exposed_at": at}
+        for n in range(20) for arm, edition, at in (("old", 0, first), ("new", 1, second))
+    ])  # fmt: skip
+    lab.sell([{"subject_id": f"p{n:02d}", "occurred_at": second + timedelta(hours=1), "net_amount": 5}
+              for n in range(10)])  # fmt: skip
+    found = analysis.report(settings, "banner", AS_OF)
+    assert found.counts == {"old": 20, "new": 20}
+    means = [found.policies[f"always {arm}"]["SNIPS"].estimate for arm in ("old", "new")]
+    assert means == pytest.approx([0.0, 0.5])
+
+
+def test_a_list_that_was_shown_again_by_another_model_credits_the_first(lab: Any) -> None:
+    seen = {"table": "silver.events", "where": 'event_type == "CART_ADD"'}
+    asked = {
+        "kind": "interleaving",
+        "arms": {"item_to_item": 0.5, "two_tower": 0.5},
+        "metrics": ["added"],
+        "minimum": 5,
+    }
+    settings = lab.settings({"mix": banner(**asked)}, metrics={"added": seen})
+    register.start(settings, "mix", actor="me", since=START)
+    shown = START + timedelta(days=10)
+    lab.expose([
+        {"subject_id": f"p{n}", "experiment": "mix", "arm": arm, "product_id": "A", "position": 1,
+         "exposure_id": f"{order}{n}", "exposed_at": shown + timedelta(hours=hours)}
+        for n in range(10) for order, arm, hours in (("a", "two_tower", 5), ("b", "item_to_item", 0))
+    ])  # fmt: skip
+    lab.shop.write("silver.events", [
+        {"source_system": "SHOP", "occurred_on": shown.date(), "event_type": "CART_ADD", "event_id": f"e{n}",
+         "subject_id": f"p{n}", "product_id": "A", "occurred_at": shown + timedelta(hours=6)} for n in range(8)
+    ])  # fmt: skip
+    assert analysis.report(settings, "mix", AS_OF).counts == {"item_to_item": 8, "two_tower": 0}
+
+
 def test_who_refuses_to_be_learnt_from_teaches_nothing(lab: Any) -> None:
     settings = begin(lab, banner=banner(kind="bandit", metrics=["bought"]))
     lab.expose([{"subject_id": f"p{n}", "arm": "new"} for n in range(30)])
