@@ -29,7 +29,7 @@ def list_experiments(config: ConfigOption = None) -> None:
     from customer360.serve.cli import report
 
     settings = configured(config)
-    known, begun = register.rules(settings), register.all_started(lake_of(settings))
+    known, (begun, faults) = register.rules(settings), register.readable(lake_of(settings))
     grid = report.grid("Experiments", "experiment", "state", "since", "arms", "of whom")
     for name in sorted({*known.experiments, *begun}):
         of = begun.get(name)
@@ -38,6 +38,8 @@ def list_experiments(config: ConfigOption = None) -> None:
         state = "defined" if of is None else "running" if of.is_running else "stopped"
         grid.add_row(name, state, f"{of.started_at:%Y-%m-%d}" if of else "", arms, definition.description)
     report.console.print(grid)
+    for fault in faults:
+        typer.echo(f"left out: {fault}", err=True)
     for name, of in begun.items():
         if differing := register.changed(of, known):
             typer.echo(f"{name}: the file says otherwise now ({', '.join(differing)}); what started holds")

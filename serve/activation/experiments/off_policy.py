@@ -90,8 +90,8 @@ def _unskewed(quantile: float, skewness: float) -> float:
 
 
 def _cross_fitted(log: Log, arms: int) -> np.ndarray:
-    """The reward of each arm in each row [rows, arms], by ridge regressions on the half of the subjects that the row's is
-    not in."""
+    """The reward of each arm in each row [rows, arms], by ridge regressions on the half of subjects without that of the
+    row."""
     rows = log.subjects
     x = np.hstack([np.ones((len(rows), 1)), log.context])
     model = np.zeros((len(rows), arms))

@@ -17,6 +17,7 @@ from customer360.pipelines.denied import denied
 from customer360.pipelines.experiments import Metric
 from customer360.platform import tables
 from customer360.platform.conditions import condition
+from customer360.platform.errors import ConfigError
 from customer360.platform.lake import Lake
 from customer360.serve.activation.experiments.assignment import Started
 from customer360.serve.activation.experiments.effects import Outcomes
@@ -58,14 +59,14 @@ def exposed(lake: Lake, of: Started, as_of: date) -> Exposed:
     )
     first = first.with_columns(next_at=pl.col("exposed_at").shift(-1).over("subject_id", order_by="exposed_at"))
     pure = first.filter(pl.col("arms") == 1).drop("arms")
-    allowed = _allowed(lake, pure, (of.definition.purpose,))
-    whole = allowed.filter(pl.col("exposed_at") + timedelta(days=of.definition.window_days) <= until(as_of))
+    kept = allowed(lake, pure, (of.definition.purpose,))
+    whole = kept.filter(pl.col("exposed_at") + timedelta(days=of.definition.window_days) <= until(as_of))
     return Exposed(
         rows=whole,
         strangers=rows.filter(~arms).height,
         mixed=first.height - pure.height,
-        refused=pure.height - allowed.height,
-        still_open=allowed.height - whole.height,
+        refused=pure.height - kept.height,
+        still_open=kept.height - whole.height,
     )
 
 
@@ -78,14 +79,15 @@ def _log(lake: Lake, of: Started, as_of: date) -> pl.DataFrame:
     return lake.scan(EXPOSURES).filter(mine).with_columns(edition=edition).collect()
 
 
-def _allowed(lake: Lake, rows: pl.DataFrame, purposes: tuple[str, ...]) -> pl.DataFrame:
+def allowed(lake: Lake, rows: pl.DataFrame, purposes: tuple[str, ...]) -> pl.DataFrame:
+    """Rows of whom nothing of these purposes is denied."""
     no = denied(lake).filter(pl.col("purpose").is_in(purposes)).select("person_id").unique()
     return rows.join(no, on="person_id", how="anti")
 
 
 def may_teach(lake: Lake, found: Exposed) -> pl.DataFrame:
     """Rows of those who allow that models learn from them."""
-    return _allowed(lake, found.rows, ("TRAINING",))
+    return allowed(lake, found.rows, ("TRAINING",))
 
 
 def measured(lake: Lake, of: Started, metric: Metric, rows: pl.DataFrame) -> pl.DataFrame:
@@ -107,6 +109,8 @@ def measured(lake: Lake, of: Started, metric: Metric, rows: pl.DataFrame) -> pl.
 
 def _facts(lake: Lake, metric: Metric) -> pl.LazyFrame:
     contract = tables.by_name(metric.table)
+    if gone := {"subject_id", metric.at, *([metric.value] if metric.value else [])} - {*contract.columns()}:
+        raise ConfigError(f"{metric.table} has no column {min(gone)} any more, by which a metric was defined")
     if not lake.exists(metric.table):
         return contract.create_empty().lazy()
     return lake.scan(metric.table).filter(condition(metric.where, contract.columns(), date.min))
@@ -135,7 +139,7 @@ def by_arm(lake: Lake, of: Started, metric: Metric, rows: pl.DataFrame) -> dict[
 
 def credits_of(lake: Lake, of: Started, metric: Metric, as_of: date) -> tuple[pl.DataFrame, int]:
     """What subjects took of mixed lists: a row a subject with whole window, a column an arm; and how many are open."""
-    shown = _allowed(lake, _log(lake, of, as_of), (of.definition.purpose,)).filter(pl.col("product_id").is_not_null())
+    shown = allowed(lake, _log(lake, of, as_of), (of.definition.purpose,)).filter(pl.col("product_id").is_not_null())
     window = timedelta(days=of.definition.window_days)
     whole = shown.filter(pl.col("exposed_at") + window <= until(as_of))
     met = whole.sort("exposed_at", "exposure_id").group_by("subject_id", "product_id", maintain_order=True)
