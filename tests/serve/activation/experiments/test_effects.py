@@ -81,7 +81,7 @@ def test_an_arm_that_earned_nothing_yet_is_not_surely_worse() -> None:
 
 
 def test_reports_raise_no_false_alarms_where_few_buy() -> None:
-    """Ten looks at 150 null experiments from 100 subjects an arm on; with the delta method's error of a share chance is harm."""
+    """Looks at 150 null experiments from 100 subjects an arm on; a delta method's share makes chance look like harm."""
     alarms = 0
     for run in range(150):
         rng = np.random.default_rng([9, run])
