@@ -7,7 +7,7 @@ from datetime import date
 from typing import Annotated, Literal, Self
 
 import polars as pl
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, StrictBool, StrictInt, StrictStr, ValidationInfo, field_validator, model_validator
 
 from customer360.pipelines.rules import Purpose
 from customer360.platform.conditions import ExpressionError, condition
@@ -16,8 +16,20 @@ from customer360.platform.tables import TABLES
 
 Unit = Literal["person", "visitor"]
 Share = Annotated[float, Field(ge=0, le=1)]
+Known = StrictBool | StrictInt | StrictStr  # a value of an attribute; 1, true and "1" are three
+FROZEN = "frozen"  # context of values that were checked when they were kept: contracts may have changed since
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 ROUNDING = 1e-9  # that shares may be off one
+
+
+KINDS: dict[type, str] = {bool: "true or false", int: "a whole number", str: "a text"}
+
+
+def _kind_of(dtype: pl.DataType) -> type | None:
+    """What a value of a column may be in a condition; None: columns of this type are in none."""
+    if dtype == pl.Boolean:
+        return bool
+    return int if dtype.is_integer() else str if dtype in (pl.String, pl.Categorical, pl.Enum) else None
 
 
 class Metric(Frozen):
@@ -38,7 +50,9 @@ class Metric(Frozen):
     better: Literal["higher", "lower"] = "higher"
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _fits(self, info: ValidationInfo) -> Self:
+        if info.context == FROZEN:
+            return self
         if (self.measure == "sum") != (self.value is not None):
             raise ValueError("measure: sum goes with a value, the column to add up, and no other measure does")
         if self.cap is not None and self.measure != "sum":
@@ -65,7 +79,7 @@ class Metric(Frozen):
 
 
 class Holdout(Frozen):
-    """Subjects who are in no experiment: what all of them together bring is measured against these."""
+    """Subjects who are in no experiment. No report compares them with the others; their exposures are not logged."""
 
     share: Share = 0.0
     salt: str = "holdout"
@@ -92,7 +106,7 @@ class Experiment(Frozen):
     share: float = Field(default=1.0, gt=0, le=1)  # of the subjects who qualify
     layer: str | None = None  # experiments of one layer share no subject
     slots: tuple[Share, Share] = (0.0, 1.0)  # from and to, of the layer
-    where: dict[str, list[str]] = {}  # attribute: the values that qualify; an attribute that is unknown does not
+    where: dict[str, list[Known]] = {}  # attribute: values that qualify; of persons columns of gold.customer_360
     purpose: Purpose = "PERSONALIZATION"  # who refuses it is in no arm and in no figure
     salt: str = ""  # empty: the name
     metrics: list[str] = Field(min_length=1)
@@ -120,7 +134,9 @@ class Experiment(Frozen):
         return arms
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _fits(self, info: ValidationInfo) -> Self:
+        if info.context == FROZEN:
+            return self
         if self.slots[0] >= self.slots[1]:
             raise ValueError(f"slots {self.slots[0]:g} to {self.slots[1]:g} hold nobody")
         if self.layer is None and self.slots != (0.0, 1.0):
@@ -132,6 +148,7 @@ class Experiment(Frozen):
         if self.algorithm == "linucb" and (self.kind != "bandit" or self.unit != "person"):
             raise ValueError("linucb is an algorithm of bandits over persons")
         self._check_context()
+        self._check_where()
         return self
 
     def _check_context(self) -> None:
@@ -139,6 +156,20 @@ class Experiment(Frozen):
         for column in self.context if view else ():
             if column not in view.columns() or not view.columns()[column].dtype.is_numeric():  # type: ignore[union-attr]
                 raise ValueError(f"context: gold.customer_360 has no number column {column!r}")
+
+    def _check_where(self) -> None:
+        view = TABLES.get("gold.customer_360")
+        if view is None or self.unit != "person":
+            return  # of a visitor the caller says whatever it knows
+        columns = view.columns()
+        for name, values in self.where.items():
+            kind = _kind_of(columns[name].dtype) if name in columns else None
+            if kind is None:
+                raise ValueError(
+                    f"where: gold.customer_360 has no column {name!r} of text, whole numbers or yes and no"
+                )
+            if odd := [value for value in values if type(value) is not kind]:
+                raise ValueError(f"where: {name} is {KINDS[kind]}, which {odd[0]!r} is not")
 
     @property
     def control(self) -> str:
@@ -166,6 +197,11 @@ class ExperimentRules(Frozen):
             named = [*experiment.metrics, *(guard.metric for guard in experiment.guardrails)]
             faults += [f"experiments.{name}: there is no metric {m!r}" for m in named if m not in self.metrics]
             faults += self._reward_faults(name, experiment)
+        units: dict[str, set[str]] = {}
+        for experiment in self.experiments.values():
+            units.setdefault(experiment.layer or "", set()).add(experiment.unit)
+        faults += [f"layer {layer!r} has experiments over persons and over visitors, who cannot be kept apart"
+                   for layer, both in units.items() if layer and len(both) > 1]  # fmt: skip
         if faults:
             raise ValueError("; ".join(faults))
         return self

@@ -9,7 +9,7 @@ from customer360.pipelines import vocabulary as v
 from customer360.platform.tables import Float, Identifier, Integer, String, Table, Timestamp, personal
 
 
-class Exposures(Table, table="bronze.exposures", key=("EXPOSURE_ID",), past=("EXPOSED_AT",)):
+class Exposures(Table, table="bronze.exposures", key=("EXPOSURE_ID", "EXPERIMENT"), past=("EXPOSED_AT",)):
     """One row per delivered version of an exposure: somebody met an arm of an experiment, or an item of one."""
 
     EXPOSURE_ID = Identifier(nullable=False)
@@ -19,7 +19,7 @@ class Exposures(Table, table="bronze.exposures", key=("EXPOSURE_ID",), past=("EX
     VISITOR_ID = Identifier(nullable=True, metadata=personal("device"))
     EXPOSED_AT = Timestamp()
     PROPENSITY = Float(
-        nullable=True, min=0, max=1, description="Probability of the arm when it was chosen; null: its share"
+        nullable=True, min_exclusive=0, max=1, description="Probability of the arm when it was chosen; null: its share"
     )
     EDITION = Integer(nullable=True, min=0, description="Of what a bandit had learnt when it chose")
     PRODUCT_ID = Identifier(nullable=True, description="Item of a mixed list; ARM is the ranker that gave it")

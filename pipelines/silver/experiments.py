@@ -12,7 +12,9 @@ from customer360.platform.tables import Float, Integer, String, Table, Timestamp
 ACTIVITY: Activity = "validation"
 
 
-class Exposures(Table, table="silver.exposures", per="exposure_id", sort_by=("exposed_at", "exposure_id")):
+class Exposures(
+    Table, table="silver.exposures", per="exposure_id", sort_by=("exposed_at", "exposure_id", "experiment")
+):
     """One row per exposure of somebody to an arm of an experiment, or to an item of a mixed list."""
 
     exposure_id = String(primary_key=True)
@@ -21,7 +23,7 @@ class Exposures(Table, table="silver.exposures", per="exposure_id", sort_by=("ex
     person_id = String(nullable=True)
     customer_id = String(nullable=True, metadata=personal("account"))
     visitor_id = String(nullable=True, metadata=personal("device"))
-    experiment = String()
+    experiment = String(primary_key=True)
     arm = String()
     exposed_at = Timestamp()
     propensity = Float(nullable=True, description="Probability of the arm when it was chosen; null: its share")

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -31,7 +32,8 @@ router = APIRouter(tags=["experiments"])
 EXPOSURES = "bronze.exposures"
 LISTED = 50  # of each ranker's list, before what is not offered is left out
 Name = Annotated[str, Path(description="An experiment that started", pattern=r"^[a-z][a-z0-9_]{0,62}$")]
-Value = str | float | None
+Value = str | bool | int | float | None
+REMEMBERED = 100_000  # answers to exposures of a process, so that one that is sent again is answered alike
 
 
 class Trials:
@@ -42,6 +44,7 @@ class Trials:
         self._settings = settings
         self._lock = threading.Lock()
         self._journals: dict[str, Journal] = {}
+        self._answers: OrderedDict[str, tuple[str, Exposure]] = OrderedDict()
         sources = settings.sources.items()
         self.sources = {s.system: name for name, s in sources if isinstance(s, Own) and s.table == EXPOSURES}
 
@@ -55,6 +58,20 @@ class Trials:
         rules = rules_of(self._settings)["enrichment"]
         assert isinstance(rules, EnrichmentRules)
         return not rules.allows_unasked(purpose)
+
+    def answered(self, key: str, subject: str) -> "Exposure | None":
+        """What this process answered to an exposure before. 409 where that was another subject's."""
+        with self._lock:
+            whose, said = self._answers.get(key, (subject, None))
+        if whose != subject:
+            raise HTTPException(409, f"exposure {key} is of another subject; choose another exposure_id")
+        return said
+
+    def keep(self, key: str, subject: str, said: "Exposure") -> None:
+        with self._lock:
+            self._answers[key] = (subject, said)
+            while len(self._answers) > REMEMBERED:
+                self._answers.popitem(last=False)
 
     def journal(self, system: str) -> Journal:
         with self._lock:
@@ -95,12 +112,14 @@ class Met(BaseModel):
 
     person_id: str | None = Field(default=None, max_length=100)
     visitor_id: str | None = Field(default=None, min_length=1, max_length=255)
-    attributes: dict[str, Value] = Field(default={}, max_length=50, description="Of a visitor, where it is asked for")
+    attributes: dict[str, Value] = Field(
+        default={}, max_length=50, description="That a condition asks for; of a known person the profile is above"
+    )
     exposure_id: str | None = Field(
         default=None,
         max_length=100,
         pattern=r"^[\w.:-]+$",
-        description="Of the caller; sent again, it is the same exposure",
+        description="Of the caller; sent again, it is the same exposure and is answered alike",
     )
     k: int = Field(default=10, ge=1, le=50, description="Items of a mixed list")
 
@@ -111,29 +130,38 @@ async def assignment(
     subject: Annotated[str, Query(min_length=1, max_length=255, description="A person id, or a visitor's")],
     person_id: Annotated[str | None, Query(max_length=100, description="Who the visitor is, if known")] = None,
 ) -> Arm:  # fmt: skip
-    """The arm of a subject; nothing is written down. Whoever shows what an arm says, posts the exposure."""
+    """The arm of a subject; nothing is written down. Whoever shows what an arm says, posts the exposure. 422 where the
+    experiment asks for what is not known here of a visitor: the exposure takes attributes."""
     of = await _started(request, name)
     met = Met(person_id=subject) if of.definition.unit == "person" else Met(visitor_id=subject, person_id=person_id)
-    arm, propensity, _, _ = _arm(request, view, of, met)
+    arm, propensity, person, _ = _arm(request, view, of, met)
+    if lacking := {*of.definition.where} - {*(person["profile"] if person else ())}:
+        raise HTTPException(
+            422, f"the experiment asks for {', '.join(sorted(lacking))}, which are sent as attributes with the exposure"
+        )
     return view.answer(Arm, experiment=name, arm=arm, propensity=propensity)
 
 
 @router.post("/experiments/{name}/exposures")
 async def exposures(request: Request, name: Name, principal: Caller, view: CurrentView, met: Met) -> Exposure:
     """Assign somebody who is about to see the arm, and write that down: it is durable when this answers. Needs role
-    service."""
+    service. 409 where the exposure_id is another subject's, or is written down under an arm that is not known here any
+    more."""
     access.require(principal, "service")
     of = await _started(request, name)
     arm, propensity, person, subject = _arm(request, view, of, met)
     if arm is None:
         return view.answer(Exposure, experiment=name, arm=None, propensity=None, exposure_id=None)
     number = met.exposure_id or uuid4().hex
+    trials: Trials = request.app.state.trials
+    if (before := trials.answered(f"{name}/{number}", subject)) is not None:
+        return before
     items = _mixed(view, of, subject, met.k) if of.definition.kind == "interleaving" else []
     rows = _rows(of, number, arm, propensity, items)
     await _write(request, rows, person, met)
-    return view.answer(
-        Exposure, experiment=name, arm=arm, propensity=propensity, exposure_id=number, items=items
-    )  # fmt: skip
+    said = view.answer(Exposure, experiment=name, arm=arm, propensity=propensity, exposure_id=number, items=items)
+    trials.keep(f"{name}/{number}", subject, said)
+    return said
 
 
 async def _started(request: Request, name: str) -> Started:
@@ -154,9 +182,9 @@ def _arm(
     subject = person_id if of.definition.unit == "person" else met.visitor_id
     if subject is None:
         raise HTTPException(422, f"body.{of.definition.unit}_id: this experiment is over {of.definition.unit}s")
-    attributes: Mapping[str, Any] = person["profile"] if person else met.attributes
-    trials: Trials = request.app.state.trials
-    refused = _refused(trials, view, of, person, met.visitor_id)
+    profile = person["profile"] if person else {}
+    attributes: Mapping[str, Any] = met.attributes | {key: told for key, told in profile.items() if told is not None}
+    refused = _refused(request.app.state.trials, view, of, person, met.visitor_id)
     if not assign([of], subject, attributes=attributes, unit=of.definition.unit, refused=refused):
         return None, None, person, subject
     return *chosen(of, subject, attributes), person, subject
@@ -165,12 +193,13 @@ def _arm(
 def _refused(
     trials: Trials, view: ServedView, of: Started, person: dict[str, Any] | None, visitor_id: str | None
 ) -> set[str]:
-    """Purposes that are denied; of a person whatever is not known to be allowed."""
+    """Purposes that are denied, also just now by an event; of a person whatever is not known to be allowed."""
     purpose = of.definition.purpose
     if person is None:
         unasked = {purpose} if trials.refused_by_strangers(purpose) else set()
         return unasked | view.refused_just_now(visitor_id=visitor_id)
-    return {denied for column, denied in REFUSALS.items() if person["profile"].get(column) is not True}
+    now = view.refused_just_now(person["accounts"], visitor_id)
+    return now | {denied for column, denied in REFUSALS.items() if person["profile"].get(column) is not True}
 
 
 def _mixed(view: ServedView, of: Started, subject: str, k: int) -> list[ListedItem]:
@@ -209,11 +238,18 @@ async def _write(request: Request, rows: list[dict[str, Any]], person: dict[str,
         )
     system = mine[0] if mine else next(iter(trials.sources))
     who = {"CUSTOMER_ID": mine[1] if mine else None, "VISITOR_ID": met.visitor_id}
+    messages = []
+    for row in rows:
+        key = f"{row['EXPERIMENT']}/{row['EXPOSURE_ID']}"
+        messages.append((key, message(key, None, row["EXPOSED_AT"], json.dumps(row | who).encode())))
     try:
-        for row in rows:
-            body = json.dumps(row | who).encode()
-            key = f"{row['EXPERIMENT']}/{row['EXPOSURE_ID']}"
-            await run_in_threadpool(trials.journal(system).append, key, message(key, None, row["EXPOSED_AT"], body))
+        fresh = await run_in_threadpool(trials.journal(system).append_all, messages)
     except OSError as fault:
         telemetry.log.error(f"exposures cannot be written down: {fault.strerror}")
         raise HTTPException(503, "exposures cannot be written down now", {"Retry-After": "30"}) from None
+    if not all(fresh):
+        raise HTTPException(
+            409,
+            "this exposure_id is written down already, under an arm that is not known here any more; it counts, and "
+            "whoever shows the arm again sends another",
+        )

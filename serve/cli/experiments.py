@@ -29,7 +29,7 @@ def list_experiments(config: ConfigOption = None) -> None:
     from customer360.serve.cli import report
 
     settings = configured(config)
-    known, begun = register.rules(settings), register.all_started(lake_of(settings))
+    known, (begun, faults) = register.rules(settings), register.readable(lake_of(settings))
     grid = report.grid("Experiments", "experiment", "state", "since", "arms", "of whom")
     for name in sorted({*known.experiments, *begun}):
         of = begun.get(name)
@@ -38,6 +38,8 @@ def list_experiments(config: ConfigOption = None) -> None:
         state = "defined" if of is None else "running" if of.is_running else "stopped"
         grid.add_row(name, state, f"{of.started_at:%Y-%m-%d}" if of else "", arms, definition.description)
     report.console.print(grid)
+    for fault in faults:
+        typer.echo(f"left out: {fault}", err=True)
     for name, of in begun.items():
         if differing := register.changed(of, known):
             typer.echo(f"{name}: the file says otherwise now ({', '.join(differing)}); what started holds")
@@ -130,7 +132,8 @@ def _show(found: Report) -> None:
 
     asked = found.of.definition
     typer.echo(f"{found.of.name} as of {found.as_of}: {asked.description}")
-    typer.echo("subjects: " + ", ".join(f"{arm} {count:,}" for arm, count in found.counts.items()))
+    unit = "choices" if asked.kind == "bandit" else "subjects"
+    typer.echo(f"{unit}: " + ", ".join(f"{arm} {count:,}" for arm, count in found.counts.items()))
     if found.exposed is not None:
         out = found.exposed
         left = {"met two arms": out.mixed, "refused": out.refused, "windows open": out.still_open,
@@ -151,7 +154,7 @@ def _show(found: Report) -> None:
             f"[{p.low:+.3f}, {p.high:+.3f}], p {p.p_value:.2g}"
         )
     if found.policies:
-        grid = report.grid("What each policy would have earned a subject", "row", "IPS", "SNIPS", "DR", "worth rows")
+        grid = report.grid("What each policy would have earned a choice", "row", "IPS", "SNIPS", "DR", "worth rows")
         for policy, values in found.policies.items():
             said = [f"{v.estimate:.4g} [{v.low:.4g}, {v.high:.4g}]" for v in values.values()]
             grid.add_row(policy, *said, f"{values['IPS'].effective:,.0f}")
@@ -162,7 +165,8 @@ def _cells(line: Line) -> list[str]:
     means = [f"{line.control_mean:,.4g}", f"{line.mean:,.4g}"]
     if line.effect is None:
         return [line.metric, line.arm, *means, "", "", "", "", line.because]
-    interval = f"[{line.effect.low:+.1%}, {line.effect.high:+.1%}]"
+    bounded = not math.isinf(line.effect.low)
+    interval = f"[{line.effect.low:+.1%}, {line.effect.high:+.1%}]" if bounded else "not bounded yet"
     p_value = "" if line.p_value is None else f"{line.p_value:.2g}"
     return [line.metric, line.arm, *means, f"{line.effect.estimate:+.1%}", interval, p_value, f"{line.explained:.0%}",
             line.verdict]  # fmt: skip

@@ -21,10 +21,11 @@ def experiments(request: Request, marketer: Marketer, lake: pages.CurrentLake) -
     """Experiments that started, the newest first, and where the file says otherwise by now."""
     desk: Desk = request.app.state.desk
     known = register.rules(desk.settings)
-    begun = sorted(register.all_started(lake).values(), key=lambda of: of.started_at, reverse=True)
+    readable, faults = register.readable(lake)
+    begun = sorted(readable.values(), key=lambda of: of.started_at, reverse=True)
     shown = [(of, register.changed(of, known)) for of in begun]
     waiting = sorted(set(known.experiments) - {of.name for of in begun})
-    return pages.render("experiments.html", marketer, begun=shown, waiting=waiting)
+    return pages.render("experiments.html", marketer, begun=shown, waiting=waiting, faults=faults)
 
 
 @router.get("/experiments/{name}")
@@ -32,7 +33,11 @@ def experiment(request: Request, marketer: Marketer, lake: pages.CurrentLake, na
     """The report of one: sums of many, of nobody alone."""
     desk: Desk = request.app.state.desk
     try:
-        found = analysis.report(desk.settings, name)
-    except Customer360Error as fault:
+        register.started(lake, name)
+    except register.NotPossible as fault:
         return pages.render("experiment.html", marketer, 404, name=name, report=None, problem=str(fault))
+    try:
+        found = analysis.report(desk.settings, name)
+    except Customer360Error as fault:  # the data cannot be read, or are not there yet
+        return pages.render("experiment.html", marketer, 503, name=name, report=None, problem=str(fault))
     return pages.render("experiment.html", marketer, name=name, report=found, problem=found.fault)

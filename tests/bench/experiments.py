@@ -13,6 +13,7 @@ import itertools
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -20,45 +21,53 @@ from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / ".links"))
 
+from customer360.pipelines.experiments import Experiment, Holdout, Metric
 from customer360.serve.activation import bandits
-from customer360.serve.activation.experiments import effects, interleaving, off_policy, planning
-from customer360.serve.activation.experiments.assignment import arm_at, place
-from customer360.serve.activation.experiments.effects import Outcomes
+from customer360.serve.activation.experiments import analysis, effects, interleaving, off_policy, planning
+from customer360.serve.activation.experiments.assignment import Started, arm_at, place
+from customer360.serve.activation.experiments.effects import NoEffect, Outcomes
 from customer360.serve.activation.experiments.off_policy import Log
 
 ALPHA = 0.05
-LOOKS = np.linspace(500, 10_000, 20).astype(int)
+LOOKS = np.linspace(200, 10_000, 20).astype(int) // 2 * 2
 
 
-def revenue(rng: np.random.Generator, n: int) -> np.ndarray:
+def revenue(rng: np.random.Generator, n: int, buying: float = 0.1) -> np.ndarray:
     """Nine of ten spend nothing, the others log-normally: as skewed as a shop's."""
-    return np.where(rng.random(n) < 0.1, rng.lognormal(3.5, 1.0, n), 0.0)
+    return np.where(rng.random(n) < buying, rng.lognormal(3.5, 1.0, n), 0.0)
 
 
 def peeking(runs: int) -> None:
+    """By the report's own path, with all defaults, from the fewest subjects that it tells a figure of."""
+    asked = Experiment.model_validate({"description": "Null", "arms": {"old": 0.5, "new": 0.5}, "metrics": ["m"]})
+    of = Started("null", asked, {"m": Metric()}, Holdout(), datetime(2026, 1, 1, tzinfo=UTC))
     for name, draw, is_binary in (
         ("conversion 5 %", lambda rng, n: (rng.random(n) < 0.05).astype(float), True),
-        ("skewed revenue", revenue, False),
+        ("revenue, 10 % buy", revenue, False),
+        ("revenue, 3 % buy", lambda rng, n: revenue(rng, n, 0.03), False),
     ):
-        alarms = np.zeros(3)
+        alarms, worse, outside = np.zeros(3), 0, 0
         for run in range(runs):
             rng = np.random.default_rng([1, run])
-            one, other = draw(rng, LOOKS[-1] // 2), draw(rng, LOOKS[-1] // 2)
-            seen = [
-                effects.effect(
-                    Outcomes(one[: n // 2], is_binary=is_binary), Outcomes(other[: n // 2], is_binary=is_binary),
-                    is_relative=False,
-                )
-                for n in LOOKS
-            ]  # fmt: skip
-            alarms += [
-                any(effects.at_any_look(e, ALPHA).p_value < ALPHA for e in seen),
-                any(effects.at_one_look(e, ALPHA).p_value < ALPHA for e in seen),
-                effects.at_one_look(seen[-1], ALPHA).p_value < ALPHA,
-            ]
-        always, peeked, once = alarms / runs
-        print(f"false alarms, {name}, {len(LOOKS)} looks, {runs:,} nulls: "
-              f"always valid {always:.3f}, t-test at every {peeked:.3f}, at the last {once:.3f}")  # fmt: skip
+            arms = [draw(rng, LOOKS[-1] // 2) for _ in range(2)]
+            seen = [[Outcomes(arm[: n // 2], is_binary=is_binary) for arm in arms] for n in LOOKS]
+            told = [analysis.judged(of, [analysis.line(of, "m", "new", *both)])[0] for both in seen]
+            once = [_at_one_look(*both) for both in seen]
+            verdicts = [each.verdict for each in told if each.effect is not None]
+            alarms += [bool({"better", "worse"} & {*verdicts}), min(once) < ALPHA, once[-1] < ALPHA]
+            worse += "worse" in verdicts
+            outside += any(each.effect is not None and not each.effect.low <= 0 <= each.effect.high for each in told)
+        always, peeked, last = alarms / runs
+        print(f"false alarms, {name}, {len(LOOKS)} looks from {LOOKS[0]:,} to {LOOKS[-1]:,} subjects, {runs:,} "
+              f"nulls: reports {always:.3f} ({worse / runs:.3f} worse; 0 outside the interval {outside / runs:.3f}), "
+              f"t-test at every {peeked:.3f}, at the last {last:.3f}", flush=True)  # fmt: skip
+
+
+def _at_one_look(control: Outcomes, treated: Outcomes) -> float:
+    try:
+        return effects.at_one_look(effects.effect(control, treated), ALPHA).p_value
+    except NoEffect:
+        return 1.0
 
 
 def power(runs: int) -> None:
@@ -68,7 +77,7 @@ def power(runs: int) -> None:
         seen = 0
         for run in range(runs):
             rng = np.random.default_rng([2, run])
-            found = effects.effect(Outcomes(rng.normal(10, 2, n)), Outcomes(rng.normal(10.2, 2, n)), is_relative=False)
+            found = effects.effect(Outcomes(rng.normal(10, 2, n)), Outcomes(rng.normal(10.2, 2, n)))
             how = effects.at_any_look if is_sequential else effects.at_one_look
             seen += how(found, ALPHA).p_value < ALPHA
         print(f"power at the planned size ({2 * n:,} subjects, {'any look' if is_sequential else 'one look'}): "

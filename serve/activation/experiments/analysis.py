@@ -29,15 +29,16 @@ VIEW = "gold.customer_360"
 
 @dataclass(frozen=True)
 class Line:
-    """A metric of an arm against the control: means, the relative effect with its bounds, the p-value corrected for
-    all questions, the share of variance that the time before explained, and what follows. ``because``: why there is no
-    effect."""
+    """A metric of an arm against the control: means, the ``difference`` and the same as a share of the control's mean
+    (``effect``) with their bounds, the p-value of the difference corrected for all questions, the share of variance
+    that the time before explained, and what follows. ``because``: why there is no effect."""
 
     metric: str
     arm: str
     control_mean: float
     mean: float
-    effect: Interval | None
+    effect: Interval | None = None
+    difference: Interval | None = None
     p_value: float | None = None
     explained: float = 0.0
     verdict: str = ""
@@ -81,8 +82,8 @@ def report(settings: Settings, name: str, as_of: date | None = None) -> Report:
     fault = _fault(of, counts, chance)
     if fault:
         return Report(of, day, counts, chance, found, fault)
-    lines = [line for metric in of.definition.metrics for line in _lines(lake, of, metric, found)]
-    return Report(of, day, counts, chance, found, lines=_judged(of, lines), guards=_guards(lake, of, found))
+    lines = [each for metric in of.definition.metrics for each in _lines(lake, of, metric, found)]
+    return Report(of, day, counts, chance, found, lines=judged(of, lines), guards=_guards(lake, of, found))
 
 
 def _fault(of: Started, counts: Mapping[str, int], chance: float) -> str:
@@ -104,16 +105,18 @@ def _fault(of: Started, counts: Mapping[str, int], chance: float) -> str:
 def _lines(lake: Lake, of: Started, name: str, found: Exposed) -> list[Line]:
     by_arm = outcomes.by_arm(lake, of, of.metrics[name], found.rows)
     control = by_arm[of.definition.control]
-    return [_line(of, name, arm, control, treated) for arm, treated in by_arm.items() if arm != of.definition.control]
+    return [line(of, name, arm, control, treated) for arm, treated in by_arm.items() if arm != of.definition.control]
 
 
-def _line(of: Started, name: str, arm: str, control: Outcomes, treated: Outcomes) -> Line:
+def line(of: Started, name: str, arm: str, control: Outcomes, treated: Outcomes) -> Line:
+    """A metric of an arm against the control, not yet judged. What is told follows from the difference."""
     try:
         effect = effects.effect(control, treated)
     except NoEffect as fault:
-        return Line(name, arm, control.mean, treated.mean, None, because=str(fault))
-    interval = _interval(of, effect)
-    return Line(name, arm, control.mean, treated.mean, interval, explained=explained(control, treated))
+        return Line(name, arm, control.mean, treated.mean, because=str(fault))
+    told = _interval(of, effect)
+    share, took = effects.as_share(effect, told), explained(control, treated)
+    return Line(name, arm, control.mean, treated.mean, share, told, explained=took)
 
 
 def _interval(of: Started, effect: Effect) -> Interval:
@@ -131,7 +134,7 @@ def explained(control: Outcomes, treated: Outcomes) -> float:
     return float(theta**2 * before.var() / values.var())
 
 
-def _judged(of: Started, lines: list[Line]) -> list[Line]:
+def judged(of: Started, lines: list[Line]) -> list[Line]:
     """The lines with corrected p-values and what follows from these."""
     told = [line for line in lines if line.effect is not None]
     p_values = effects.corrected([line.effect.p_value for line in told if line.effect], of.definition.correction)
@@ -152,11 +155,12 @@ def _guards(lake: Lake, of: Started, found: Exposed) -> list[Line]:
     guards = []
     for guard in of.definition.guardrails:
         for line in _lines(lake, of, guard.metric, found):
-            if line.effect is None:
+            if line.effect is None or line.difference is None:
                 guards.append(line)
                 continue
             sign = 1 if of.metrics[guard.metric].better == "higher" else -1
-            worst, best = sorted((sign * line.effect.low, sign * line.effect.high))
+            worst = min(sign * line.effect.low, sign * line.effect.high)
+            best = max(sign * line.difference.low, sign * line.difference.high)
             verdict = (
                 "harmed"
                 if best < 0
@@ -188,14 +192,14 @@ def _of_a_mixed_list(lake: Lake, of: Started, day: date) -> Report:
 
 def _of_a_bandit(lake: Lake, of: Started, day: date, found: Exposed, counts: dict[str, int]) -> Report:
     if found.rows.height < of.definition.minimum:
-        said = f"{found.rows.height:,} subjects have whole windows, {of.definition.minimum:,} are needed"
+        said = f"{found.rows.height:,} choices have whole windows, {of.definition.minimum:,} are needed"
         return Report(of, day, counts, 1.0, found, said)
-    rows = outcomes.measured(lake, of, of.metrics[of.definition.metrics[0]], found.rows)
+    rows = outcomes.measured(lake, of, of.metrics[of.definition.metrics[0]], found.rows.sort(outcomes.UNIT))
     return Report(of, day, counts, 1.0, found, policies=_policies(of, rows))
 
 
 def _policies(of: Started, rows: pl.DataFrame) -> dict[str, dict[str, Value]]:
-    """What each arm alone, and all alike, would have earned a subject, by what was logged."""
+    """What each arm alone, and all alike, would have earned a choice, by what was logged."""
     arms, alpha = list(of.definition.arms), of.definition.alpha
     shares = pl.col("arm").replace_strict(dict(of.definition.arms), return_dtype=pl.Float64)
     log = Log(
@@ -203,6 +207,7 @@ def _policies(of: Started, rows: pl.DataFrame) -> dict[str, dict[str, Value]]:
         propensity=rows.select(pl.coalesce("propensity", shares))["propensity"].to_numpy(),
         reward=rows["value"].to_numpy(),
         context=rows["before"].to_numpy()[:, None],
+        subject=rows["subject_id"].rle_id().to_numpy(),
     )
     asked = {f"always {arm}": np.eye(len(arms))[n] for n, arm in enumerate(arms)} | {
         "all alike": np.ones(len(arms)) / len(arms)

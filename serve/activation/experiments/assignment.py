@@ -71,11 +71,16 @@ def takes_part(of: Started, subject: str, attributes: Mapping[str, Any] | None =
     asked, known = of.definition, attributes or {}
     if not of.is_running or is_held_out(of.holdout, subject):
         return False
-    if any(known.get(name) not in values for name, values in asked.where.items()):
+    if any(not _is_one(known.get(name), values) for name, values in asked.where.items()):
         return False
     if asked.layer is not None and not asked.slots[0] <= place(f"layer/{asked.layer}", subject) < asked.slots[1]:
         return False
     return asked.share >= 1 or place(f"{of.salt}/share", subject) < asked.share
+
+
+def _is_one(value: Any, values: Iterable[Any]) -> bool:
+    """Whether a value is among others, heeding what kind it is: true is not 1."""
+    return any(value == other and isinstance(value, bool) == isinstance(other, bool) for other in values)
 
 
 def chosen(of: Started, subject: str, attributes: Mapping[str, Any] | None = None) -> tuple[str, float]:

@@ -1,13 +1,16 @@
 """What two arms differ by, and how sure that is. Arrays in, figures out; nothing here knows a table.
 
 - A mean, or a ratio of means by the delta method (Deng, Knoblich and Lu 2018, "Applying the delta method in metric
-  analytics"); differences absolute, or relative to the control.
+  analytics"). What is tested is the difference; as a share of the control's mean it has Fieller's bounds (1954), which
+  hold no difference exactly where those of the difference do. The delta method's own bounds of a share do not: the
+  error of a low treatment shrinks with its mean, so that chance looks like harm.
 - CUPED (Deng et al. 2013): a covariate from before the exposure takes away the variance that it explains, with one
   coefficient for both arms.
 - Intervals at one look: Welch's t. At any number of looks: asymptotic confidence sequences, the normal mixture of
   mSPRT (Robbins 1970; Waudby-Smith et al. 2023, arXiv 2103.06476, equations 9, 155 and 161).
 
-The formulas are those that GrowthBook publishes (gbstats), with whose figures the tests agree to 1e-6.
+Differences, their bounds and p-values, and the estimate of a share are those that GrowthBook publishes (gbstats), with
+whose figures the tests agree to 1e-6. Its bounds of a share are the delta method's.
 """
 
 from __future__ import annotations
@@ -57,12 +60,17 @@ class Outcomes:
 
 @dataclass(frozen=True)
 class Effect:
-    """Treatment less control, its standard error, the degrees of freedom of Welch's t and the subjects of both arms."""
+    """Treatment less control, its standard error, the degrees of freedom of Welch's t and the subjects of both arms.
+    ``base``: the control's mean, of which the difference is a share, with its variance and ``shared``, how far the
+    errors of difference and base go together (against each other: above 0)."""
 
     estimate: float
     error: float
     freedom: float
     count: int
+    base: float = 0.0
+    base_variance: float = 0.0
+    shared: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,7 @@ class Interval:
 
 
 class NoEffect(ValueError):
-    """Nothing can be said: no subject differs from another, or the control's mean is 0 and a share of it is asked."""
+    """Nothing can be said: no subject differs from another, or a ratio has no denominator."""
 
 
 def coefficient(control: Outcomes, treatment: Outcomes) -> float:
@@ -90,11 +98,11 @@ def coefficient(control: Outcomes, treatment: Outcomes) -> float:
     return float(explained @ (values - values.mean())) / squares if squares > 0 else 0.0
 
 
-def effect(control: Outcomes, treatment: Outcomes, *, is_relative: bool = True) -> Effect:
-    """What the treatment adds to the mean; as a share of the control's where ``is_relative``.
+def effect(control: Outcomes, treatment: Outcomes) -> Effect:
+    """What the treatment adds to the mean.
 
     Raises:
-        NoEffect: there is no variance, no denominator, or the control's mean is 0.
+        NoEffect: there is no variance, or no denominator.
     """
     theta = coefficient(control, treatment)
     adjusted = [_adjusted(arm, theta) for arm in (control, treatment)]
@@ -103,19 +111,18 @@ def effect(control: Outcomes, treatment: Outcomes, *, is_relative: bool = True) 
     difference = (treatment.mean - shifts[1]) - (control.mean - shifts[0])
     variances = [arm.variance_of(spread) / arm.count
                  for arm, spread in zip((control, treatment), adjusted, strict=True)]  # fmt: skip
-    error, base = float(np.sqrt(sum(variances))), abs(control.mean)
+    error = float(np.sqrt(sum(variances)))
     if not error > 0 or not np.isfinite(difference):
-        raise NoEffect("all subjects of an arm have the same value, or none has a denominator")
+        raise NoEffect("all subjects have the same value, or those of an arm have no denominator")
     freedom = sum(variances) ** 2 / sum(
         v**2 / (arm.count - 1) for v, arm in zip(variances, (control, treatment), strict=True)
     )
-    if is_relative:
-        if base == 0:
-            raise NoEffect("the control's mean is 0: there is no share of it")
-        scaled = (treatment.mean / control.mean) * control.spread() - (control.spread() - adjusted[0])
-        variances[0] = control.variance_of(scaled) / control.count
-        difference, error = difference / base, float(np.sqrt(sum(variances))) / base
-    return Effect(difference, error, freedom, control.count + treatment.count)
+    spread = control.spread()
+    base_variance = control.variance_of(spread) / control.count
+    both = control.variance_of(spread + adjusted[0]) / control.count
+    shared = (both - base_variance - variances[0]) / 2
+    count = control.count + treatment.count
+    return Effect(difference, error, freedom, count, control.mean, base_variance, shared)
 
 
 def _adjusted(arm: Outcomes, theta: float) -> np.ndarray:
@@ -149,6 +156,22 @@ def at_any_look(found: Effect, alpha: float, tightest_at: int = TIGHTEST_AT) -> 
     log_evidence = variance * ratio**2 / (2 * (variance + 1)) - math.log(variance + 1) / 2
     p_value = math.exp(min(0.0, -log_evidence))
     return Interval(found.estimate, found.estimate - half, found.estimate + half, p_value)
+
+
+def as_share(found: Effect, told: Interval) -> Interval:
+    """The interval of a difference as one of its share of the control's mean, with the same p-value: all shares r at
+    which the difference less r times that mean is not told from 0. No bounds where the mean itself is not."""
+    if found.base == 0:
+        return Interval(math.copysign(math.inf, told.estimate), -math.inf, math.inf, told.p_value)
+    squared = ((told.high - told.estimate) / found.error) ** 2
+    sure = found.base**2 - squared * found.base_variance
+    estimate = found.estimate / abs(found.base)
+    if not sure > 0:
+        return Interval(estimate, -math.inf, math.inf, told.p_value)
+    middle = found.estimate * found.base + squared * found.shared
+    half = math.sqrt(max(middle**2 - sure * (found.estimate**2 - squared * found.error**2), 0.0))
+    low, high = sorted(math.copysign(1, found.base) * (middle + side * half) / sure for side in (-1, 1))
+    return Interval(estimate, low, high, told.p_value)
 
 
 def mismatch(counts: Sequence[int], shares: Sequence[float]) -> float:

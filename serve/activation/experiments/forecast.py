@@ -11,10 +11,11 @@ import polars as pl
 
 from customer360.platform import graph
 from customer360.platform.lake import Lake
+from customer360.platform.lake.editions import scan_current
 from customer360.platform.run import lake_of
 from customer360.platform.settings import Settings
 from customer360.serve.activation.experiments import outcomes, planning, register
-from customer360.serve.activation.experiments.analysis import explained
+from customer360.serve.activation.experiments.analysis import VIEW, explained
 from customer360.serve.activation.experiments.assignment import Started
 from customer360.serve.activation.experiments.effects import Outcomes
 from customer360.serve.activation.experiments.planning import Baseline
@@ -41,10 +42,12 @@ def plan(settings: Settings, name: str, effect: float, as_of: date | None = None
 
     Raises:
         ConfigError: the file defines no such experiment.
-        NotPossible: the lake knows too few subjects to forecast from.
+        NotPossible: the lake knows too few subjects to forecast from, or it is a bandit or a mixed list.
     """
     lake, known = lake_of(settings), register.rules(settings)
     definition = register.defined(settings, name)
+    if definition.kind != "ab":
+        raise register.NotPossible(f"experiment {name} is a {definition.kind}: only fixed shares (ab) are planned")
     day = as_of or graph.default_as_of(lake, settings.zones)
     of = Started(name, definition, known.metrics, known.holdout, datetime(1970, 1, 1, tzinfo=UTC))
     rows = _arrivals(lake, of, day)
@@ -65,7 +68,24 @@ def _arrivals(lake: Lake, of: Started, as_of: date) -> pl.DataFrame:
     first = days.filter(kind).group_by("subject_id").agg(pl.col("on").min(), pl.col("person_id").first()).collect()
     exposed_at = pl.col("on").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     arm = pl.lit(of.definition.control)
-    return first.sort("subject_id").select("subject_id", "person_id", arm=arm, exposed_at=exposed_at)
+    first = _qualified(lake, of, outcomes.allowed(lake, first, (of.definition.purpose,)))
+    never = pl.lit(None, pl.Datetime("us", "UTC"))
+    return first.sort("subject_id").select("subject_id", "person_id", arm=arm, exposed_at=exposed_at, next_at=never)
+
+
+def _qualified(lake: Lake, of: Started, first: pl.DataFrame) -> pl.DataFrame:
+    """Those whom `where` lets in, by what is known of them now. Raises NotPossible where the lake does not know it."""
+    where = of.definition.where
+    if not where:
+        return first
+    if of.definition.unit == "visitor":
+        raise register.NotPossible(
+            f"experiment {of.name} asks what only a caller knows of a visitor ({', '.join(where)}): plan it without "
+            "where, and divide subjects a day by the share who qualify"
+        )
+    asked = pl.all_horizontal(pl.col(name).is_in(values) for name, values in where.items())
+    known = scan_current(lake, VIEW).filter(asked).select("person_id").collect()
+    return first.join(known, on="person_id", how="semi")
 
 
 def _plan(lake: Lake, of: Started, name: str, rows: pl.DataFrame, effect: float, taking: float) -> Plan:

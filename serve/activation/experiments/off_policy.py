@@ -3,7 +3,8 @@
 IPS weighs each reward by how much likelier the other policy makes the choice (Horvitz and Thompson 1952); SNIPS divides
 by the sum of the weights (Swaminathan and Joachims 2015); DR corrects a model of the rewards by what it missed (Dudík
 et al. 2011), with the model fitted on the other half of the log. Intervals heed the skewness of weighted rewards
-(Hall 1992, "On the removal of skewness by transformation"), of one observation a row.
+(Hall 1992, "On the removal of skewness by transformation"); choices of one subject are one observation, since they go
+together.
 """
 
 from __future__ import annotations
@@ -29,32 +30,38 @@ class Value:
 
 @dataclass(frozen=True)
 class Log:
-    """Choices: the ``arm`` (a number) of each row [rows], its probability when it was chosen, what it earned, and the
-    context [rows, columns] that a model of the rewards may use, possibly without columns."""
+    """Choices: the ``arm`` (a number) of each row [rows], its probability when it was chosen, what it earned, the
+    context [rows, columns] that a model of the rewards may use, possibly without columns, and whose choice it was
+    (numbers from 0; None: each of another)."""
 
     arm: np.ndarray
     propensity: np.ndarray
     reward: np.ndarray
     context: np.ndarray
+    subject: np.ndarray | None = None
+
+    @property
+    def subjects(self) -> np.ndarray:
+        return np.arange(len(self.arm)) if self.subject is None else self.subject
 
 
 def ips(log: Log, policy: np.ndarray, alpha: float) -> Value:
     """``policy``: the probability of each arm in each row, float64 [rows, arms]; so for the other two."""
     weight = _weights(log, policy)
-    return _value(weight * log.reward, weight, alpha)
+    return _value(log, weight * log.reward, weight, alpha)
 
 
 def snips(log: Log, policy: np.ndarray, alpha: float) -> Value:
     weight = _weights(log, policy)
     mean = float((weight * log.reward).sum() / weight.sum()) if weight.sum() else float("nan")
     spread = weight * (log.reward - mean) / weight.mean() if weight.sum() else weight
-    return _value(mean + spread, weight, alpha)
+    return _value(log, mean + spread, weight, alpha)
 
 
 def doubly_robust(log: Log, policy: np.ndarray, alpha: float) -> Value:
     weight, model = _weights(log, policy), _cross_fitted(log, policy.shape[1])
     missed = log.reward - model[np.arange(len(log.arm)), log.arm]
-    return _value((policy * model).sum(axis=1) + weight * missed, weight, alpha)
+    return _value(log, (policy * model).sum(axis=1) + weight * missed, weight, alpha)
 
 
 def _weights(log: Log, policy: np.ndarray) -> np.ndarray:
@@ -62,13 +69,15 @@ def _weights(log: Log, policy: np.ndarray) -> np.ndarray:
     return weights
 
 
-def _value(parts: np.ndarray, weight: np.ndarray, alpha: float) -> Value:
-    error, mean = float(parts.std(ddof=1) / np.sqrt(len(parts))), float(parts.mean())
+def _value(log: Log, parts: np.ndarray, weight: np.ndarray, alpha: float) -> Value:
+    mean = float(parts.mean())
+    sums = np.bincount(log.subjects, parts - mean)  # what each subject adds to the error
+    error = float(sums.std(ddof=1) * np.sqrt(len(sums))) / len(parts)
     squares = float((weight**2).sum())
     effective = float(weight.sum() ** 2 / squares) if squares else 0.0
     if not error > 0:
         return Value(mean, mean, mean, effective)
-    skewness = float(stats.skew(parts)) / np.sqrt(len(parts))
+    skewness = float(stats.skew(sums)) / np.sqrt(len(sums))
     low, high = (mean - error * _unskewed(float(stats.norm.ppf(q)), skewness) for q in (1 - alpha / 2, alpha / 2))
     return Value(mean, low, high, effective)
 
@@ -81,8 +90,9 @@ def _unskewed(quantile: float, skewness: float) -> float:
 
 
 def _cross_fitted(log: Log, arms: int) -> np.ndarray:
-    """The reward of each arm in each row [rows, arms], by ridge regressions on the half that the row is not in."""
-    rows = np.arange(len(log.arm))
+    """The reward of each arm in each row [rows, arms], by ridge regressions on the half of subjects without that of the
+    row."""
+    rows = log.subjects
     x = np.hstack([np.ones((len(rows), 1)), log.context])
     model = np.zeros((len(rows), arms))
     for half in (0, 1):

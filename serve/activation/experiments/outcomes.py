@@ -17,6 +17,7 @@ from customer360.pipelines.denied import denied
 from customer360.pipelines.experiments import Metric
 from customer360.platform import tables
 from customer360.platform.conditions import condition
+from customer360.platform.errors import ConfigError
 from customer360.platform.lake import Lake
 from customer360.serve.activation.experiments.assignment import Started
 from customer360.serve.activation.experiments.effects import Outcomes
@@ -27,8 +28,9 @@ UNIT = ["subject_id", "edition"]  # of a bandit each edition is a choice of its 
 
 @dataclass(frozen=True)
 class Exposed:
-    """Subjects with whole windows (``rows``: subject_id, person_id, edition, arm, exposed_at, propensity), and how many
-    are not among them, and why."""
+    """Subjects with whole windows (``rows``: subject_id, person_id, edition, arm, exposed_at, propensity, next_at), and
+    how many are not among them, and why. Of a bandit a row is a choice, and a subject has one of each edition that it
+    met; ``next_at`` is when the next one was met, which earns what comes from then on."""
 
     rows: pl.DataFrame
     strangers: int  # exposures to an arm that the definition does not have
@@ -55,15 +57,16 @@ def exposed(lake: Lake, of: Started, as_of: date) -> Exposed:
     first = met.group_by(UNIT, maintain_order=True).agg(
         pl.col("person_id", "arm", "exposed_at", "propensity").first(), arms=pl.col("arm").n_unique()
     )
+    first = first.with_columns(next_at=pl.col("exposed_at").shift(-1).over("subject_id", order_by="exposed_at"))
     pure = first.filter(pl.col("arms") == 1).drop("arms")
-    allowed = _allowed(lake, pure, (of.definition.purpose,))
-    whole = allowed.filter(pl.col("exposed_at") + timedelta(days=of.definition.window_days) <= until(as_of))
+    kept = allowed(lake, pure, (of.definition.purpose,))
+    whole = kept.filter(pl.col("exposed_at") + timedelta(days=of.definition.window_days) <= until(as_of))
     return Exposed(
         rows=whole,
         strangers=rows.filter(~arms).height,
         mixed=first.height - pure.height,
-        refused=pure.height - allowed.height,
-        still_open=allowed.height - whole.height,
+        refused=pure.height - kept.height,
+        still_open=kept.height - whole.height,
     )
 
 
@@ -76,23 +79,27 @@ def _log(lake: Lake, of: Started, as_of: date) -> pl.DataFrame:
     return lake.scan(EXPOSURES).filter(mine).with_columns(edition=edition).collect()
 
 
-def _allowed(lake: Lake, rows: pl.DataFrame, purposes: tuple[str, ...]) -> pl.DataFrame:
+def allowed(lake: Lake, rows: pl.DataFrame, purposes: tuple[str, ...]) -> pl.DataFrame:
+    """Rows of whom nothing of these purposes is denied."""
     no = denied(lake).filter(pl.col("purpose").is_in(purposes)).select("person_id").unique()
     return rows.join(no, on="person_id", how="anti")
 
 
 def may_teach(lake: Lake, found: Exposed) -> pl.DataFrame:
     """Rows of those who allow that models learn from them."""
-    return _allowed(lake, found.rows, ("TRAINING",))
+    return allowed(lake, found.rows, ("TRAINING",))
 
 
 def measured(lake: Lake, of: Started, metric: Metric, rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows with ``value`` and ``before``: of the window from exposure on, and of the days before it."""
+    """The rows with ``value`` and ``before``: of the window from exposure on, which ends where the next choice of the
+    subject was met, and of the days before it."""
     day, asked = timedelta(days=1), of.definition
     at, exposed_at = pl.col(metric.at), pl.col("exposed_at")
     met = rows.with_row_index("row__")
-    facts = _facts(lake, metric).join(met.lazy().select("row__", "subject_id", "exposed_at"), on="subject_id")
-    after = facts.filter(at >= exposed_at, at < exposed_at + asked.window_days * day)
+    mine = met.lazy().select("row__", "subject_id", "exposed_at", "next_at")
+    facts = _facts(lake, metric).join(mine, on="subject_id")
+    ends = pl.min_horizontal(exposed_at + asked.window_days * day, "next_at")
+    after = facts.filter(at >= exposed_at, at < ends)
     early = facts.filter(at < exposed_at, at >= exposed_at - asked.covariate_days * day)
     for name, part in (("value", after), ("before", early)):
         summed = part.group_by("row__").agg(_summed(metric).alias(name)).collect()
@@ -102,6 +109,8 @@ def measured(lake: Lake, of: Started, metric: Metric, rows: pl.DataFrame) -> pl.
 
 def _facts(lake: Lake, metric: Metric) -> pl.LazyFrame:
     contract = tables.by_name(metric.table)
+    if gone := {"subject_id", metric.at, *([metric.value] if metric.value else [])} - {*contract.columns()}:
+        raise ConfigError(f"{metric.table} has no column {min(gone)} any more, by which a metric was defined")
     if not lake.exists(metric.table):
         return contract.create_empty().lazy()
     return lake.scan(metric.table).filter(condition(metric.where, contract.columns(), date.min))
@@ -130,10 +139,11 @@ def by_arm(lake: Lake, of: Started, metric: Metric, rows: pl.DataFrame) -> dict[
 
 def credits_of(lake: Lake, of: Started, metric: Metric, as_of: date) -> tuple[pl.DataFrame, int]:
     """What subjects took of mixed lists: a row a subject with whole window, a column an arm; and how many are open."""
-    shown = _allowed(lake, _log(lake, of, as_of), (of.definition.purpose,)).filter(pl.col("product_id").is_not_null())
+    shown = allowed(lake, _log(lake, of, as_of), (of.definition.purpose,)).filter(pl.col("product_id").is_not_null())
     window = timedelta(days=of.definition.window_days)
     whole = shown.filter(pl.col("exposed_at") + window <= until(as_of))
-    first = whole.group_by("subject_id", "product_id").agg(pl.col("exposed_at").min(), pl.col("arm").first())
+    met = whole.sort("exposed_at", "exposure_id").group_by("subject_id", "product_id", maintain_order=True)
+    first = met.agg(pl.col("exposed_at", "arm").first())
     at = pl.col(metric.at)
     facts = _facts(lake, metric).join(first.lazy(), on=["subject_id", "product_id"])
     taken = facts.filter(at >= pl.col("exposed_at"), at < pl.col("exposed_at") + window)

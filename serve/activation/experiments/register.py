@@ -17,9 +17,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from customer360.pipelines.experiments import Experiment, ExperimentRules, Holdout, Metric
-from customer360.platform import audit
-from customer360.platform.errors import ConfigError, Customer360Error
+from customer360.pipelines.experiments import FROZEN, Experiment, ExperimentRules, Holdout, Metric
+from customer360.platform import audit, telemetry
+from customer360.platform.errors import ConfigError, Customer360Error, LakeError
 from customer360.platform.lake import Lake
 from customer360.platform.lake.damage import parsed, unlike
 from customer360.platform.run import lake_of
@@ -53,8 +53,23 @@ def defined(settings: Settings, name: str) -> Experiment:
 
 
 def all_started(lake: Lake) -> dict[str, Started]:
-    """Every experiment that ever started, by name."""
-    found = [_stored(lake, path) for path in lake.objects(FOLDER)]
+    """Every experiment that ever started, by name. Raises LakeError where one cannot be read."""
+    return _by_name([_stored(lake, path) for path in lake.objects(FOLDER)])
+
+
+def readable(lake: Lake) -> tuple[dict[str, Started], list[str]]:
+    """Those that can be read, and what is wrong with each of the others."""
+    found: list[Started | None] = []
+    faults = []
+    for path in lake.objects(FOLDER):
+        try:
+            found.append(_stored(lake, path))
+        except LakeError as fault:
+            faults.append(str(fault))
+    return _by_name(found), faults
+
+
+def _by_name(found: list[Started | None]) -> dict[str, Started]:
     return {each.name: each for each in sorted((f for f in found if f), key=lambda f: (f.started_at, f.name))}
 
 
@@ -77,20 +92,16 @@ def start(settings: Settings, name: str, *, actor: str, since: datetime | None =
     now = datetime.now(UTC)
     if since is not None and since > now:
         raise NotPossible(f"experiment {name} cannot have started at {since:%Y-%m-%d}, which has not come")
-    for other in all_started(lake).values():
-        if other.is_running and other.name != name and _meet(definition, other.definition):
-            raise NotPossible(
-                f"experiment {name} wants slots of layer {definition.layer} that {other.name} has; stop that one, or "
-                f"choose slots outside of {other.definition.slots[0]:g} to {other.definition.slots[1]:g}"
-            )
     wanted = {*definition.metrics, *(guard.metric for guard in definition.guardrails)}
     wanted |= {per for m in wanted if (per := known.metrics[m].per) is not None}
     metrics = {m: known.metrics[m] for m in sorted(wanted)}
     made = Started(name, definition, metrics, known.holdout, since or now)
-    if not lake.put(_path(name), _text(made), create=True):
-        raise NotPossible(
-            f"experiment {name} has started before: what it says is fixed; take another name for a new one"
-        )
+    with _held(settings):
+        _check_slots(lake, made)
+        if not lake.put(_path(name), _text(made), create=True):
+            raise NotPossible(
+                f"experiment {name} has started before: what it says is fixed; take another name for a new one"
+            )
     audit.append(state_folder(settings), name=actor, asked=f"experiment start {name}")
     return made
 
@@ -143,10 +154,23 @@ def changed(of: Started, known: ExperimentRules) -> list[str]:
     return keys + [f"metrics.{m}" for m, metric in of.metrics.items() if known.metrics.get(m) != metric]
 
 
-def _meet(one: Experiment, other: Experiment) -> bool:
-    """Whether two experiments of one layer would share subjects."""
-    is_same = one.layer is not None and one.layer == other.layer and one.unit == other.unit
-    return is_same and one.slots[0] < other.slots[1] and other.slots[0] < one.slots[1]
+def _check_slots(lake: Lake, made: Started) -> None:
+    """Raises NotPossible where a running experiment of the same layer would share subjects with this one."""
+    mine = made.definition
+    for other in all_started(lake).values():
+        theirs = other.definition
+        if not other.is_running or other.name == made.name or mine.layer is None or mine.layer != theirs.layer:
+            continue
+        if mine.unit != theirs.unit:
+            raise NotPossible(
+                f"experiment {made.name} is over {mine.unit}s, {other.name} of layer {mine.layer} over {theirs.unit}s, "
+                "so that they cannot be kept apart; choose another layer"
+            )
+        if mine.slots[0] < theirs.slots[1] and theirs.slots[0] < mine.slots[1]:
+            raise NotPossible(
+                f"experiment {made.name} wants slots of layer {mine.layer} that {other.name} has; stop that one, or "
+                f"choose slots outside of {theirs.slots[0]:g} to {theirs.slots[1]:g}"
+            )
 
 
 def _path(name: str) -> str:
@@ -183,8 +207,8 @@ def _of_json(said: Any) -> Started:
     stopped = said["stopped_at"]
     return Started(
         name=said["name"],
-        definition=Experiment.model_validate(said["definition"]),
-        metrics={name: Metric.model_validate(metric) for name, metric in said["metrics"].items()},
+        definition=Experiment.model_validate(said["definition"], context=FROZEN),
+        metrics={name: Metric.model_validate(metric, context=FROZEN) for name, metric in said["metrics"].items()},
         holdout=Holdout.model_validate(said["holdout"]),
         started_at=datetime.fromisoformat(said["started_at"]),
         stopped_at=datetime.fromisoformat(stopped) if stopped else None,
@@ -204,9 +228,11 @@ class Running:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def now(self) -> dict[str, Started]:
-        """Raises LakeError where what is stored cannot be read."""
+        """What can be read; what cannot is in the log, and assigns nobody. Raises LakeError where the lake is away."""
         with self._lock:
             if time.monotonic() - self._read_at >= FRESH_SECONDS:
-                self._known = all_started(lake_of(self.settings))
+                self._known, faults = readable(lake_of(self.settings))
+                for fault in faults:
+                    telemetry.log.error(f"an experiment is left out: {fault}")
                 self._read_at = time.monotonic()
             return self._known

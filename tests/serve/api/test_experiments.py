@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +14,8 @@ import pytest
 import yaml
 from starlette.testclient import TestClient
 
-from customer360.platform import access
+from customer360.platform import access, tables
+from customer360.platform.run import lake_of
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import configured
 from customer360.platform.sources.journal import Own
@@ -21,7 +24,7 @@ from customer360.serve.activation.experiments import register
 from customer360.serve.activation.experiments.assignment import place
 from customer360.serve.app import build_app
 from customer360.serve.compose import compose
-from customer360.serve.realtime.activity import Activity
+from customer360.serve.realtime.activity import Activity, Step, visitor
 
 compose()
 RULES = {
@@ -144,6 +147,66 @@ def test_a_mixed_list_says_who_gave_what_and_is_written_item_by_item(running: An
     assert [(r["PRODUCT_ID"], r["ARM"]) for r in rows] == [(i["product_id"], i["arm"]) for i in said["items"]]
 
 
+def test_one_id_in_two_experiments_is_two_exposures(running: Any) -> None:
+    settings, client = running
+    body = {"person_id": "p_ann", "exposure_id": "e-1", "visitor_id": "V1", "attributes": {"country": "DE"}}
+    service = client("service")
+    for name in ("banner", "guests"):
+        assert service.post(f"/v1/experiments/{name}/exposures", json=body).json()["arm"] is not None
+    assert {row["EXPERIMENT"] for row in written(settings)} == {"banner", "guests"}
+    assert {"EXPOSURE_ID", "EXPERIMENT"} <= set(tables.spec(tables.by_name("bronze.exposures")).key)
+    assert "experiment" in tables.by_name("silver.exposures").primary_key()
+
+
+def test_an_exposure_sent_again_is_answered_as_it_was_written(running: Any) -> None:
+    """Also where the arm would be another now; after a restart, by which the arm is not known, it is refused."""
+    settings, client = running
+    service = client("service")
+    trials = service.app.state.trials  # type: ignore[attr-defined]
+    body = {"person_id": "p_ann", "exposure_id": "e-1"}
+    first = service.post("/v1/experiments/banner/exposures", json=body).json()
+    of = trials.now()["banner"]
+    other = {"old": "new", "new": "old"}[first["arm"]]
+    skewed = of.definition.model_copy(update={"arms": {other: 1.0}})
+    trials.running._known = trials.now() | {"banner": replace(of, definition=skewed)}
+    assert service.post("/v1/experiments/banner/exposures", json=body).json() == first
+    taken = service.post("/v1/experiments/banner/exposures", json=body | {"person_id": "p_cyd", "visitor_id": "V7"})
+    assert taken.status_code == 409 and "another subject" in taken.text
+    trials._answers.clear()
+    assert service.post("/v1/experiments/banner/exposures", json=body).status_code == 409
+    assert [row["ARM"] for row in written(settings)] == [first["arm"]]
+
+
+def test_who_refuses_just_now_is_in_no_arm(running: Any) -> None:
+    _, client = running
+    service = client("service")
+    step = Step("", datetime.now(UTC), refused=frozenset({"PERSONALIZATION"}))
+    activities = service.app.state.activities  # type: ignore[attr-defined]
+    activities.note_all([(step, visitor("V1"), None)])
+    for body in ({"visitor_id": "V1"}, {"visitor_id": "V1", "person_id": "p_ann"}):
+        said = service.post("/v1/experiments/guests/exposures", json=body | {"attributes": {"country": "DE"}})
+        assert said.status_code == 200 and said.json()["arm"] is None
+
+
+def test_attributes_of_the_caller_hold_beside_those_of_the_profile(running: Any) -> None:
+    _, client = running
+    body = {"visitor_id": "V5", "person_id": "p_ann", "attributes": {"country": "DE"}}
+    assert client("service").post("/v1/experiments/guests/exposures", json=body).json()["arm"] is not None
+    asked = client("reader").get("/v1/experiments/guests/assignment?subject=V5")
+    assert asked.status_code == 422 and "country" in asked.text, "it cannot be told here, which is no arm"
+
+
+def test_one_that_cannot_be_read_is_named_and_takes_no_other_along(running: Any) -> None:
+    settings, client = running
+    lake_of(settings).put("_experiments/mails.json", b"{")
+    assert client("reader").get("/v1/experiments/banner/assignment?subject=p_ann").json()["arm"]
+    browser = client("service")
+    browser.cookies.set("c360_key", access.issue(Path(settings.state), "browser", "service"))
+    page = browser.get("/console/experiments")
+    assert page.status_code == 200 and "Left out: " in page.text and "mails.json" in page.text
+    assert browser.get("/console/experiments/mails").status_code == 503
+
+
 @pytest.mark.parametrize(("role", "path", "body", "status"), [
     ("reader", "banner", {"person_id": "p_ann"}, 403),
     ("service", "waits", {"person_id": "p_ann"}, 404),
@@ -177,5 +240,5 @@ def test_the_page_shows_reports_and_where_the_file_says_otherwise(running: Any, 
     (tmp_path / "experiments.yaml").write_text(yaml.safe_dump(later, sort_keys=False))
     assert "window_days" in browser.get("/console/experiments").text
     page = browser.get("/console/experiments/banner")
-    assert page.status_code in (200, 404) and "<script" not in page.text
+    assert page.status_code in (200, 503) and "<script" not in page.text
     assert browser.get("/console/experiments/nothing").status_code == 404

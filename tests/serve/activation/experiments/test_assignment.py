@@ -66,10 +66,19 @@ def test_who_is_held_out_is_in_nothing_and_more_of_a_holdout_keeps_who_was() -> 
 
 
 def test_an_unknown_attribute_does_not_qualify() -> None:
-    german = started(where={"country": ["DE", "AT"]})
-    assert assign([german], "p1", attributes={"country": "AT"})
-    for known in ({"country": "FR"}, {"country": None}, {}, None):
+    german = started(where={"country_code": ["DE", "AT"]})
+    assert assign([german], "p1", attributes={"country_code": "AT"})
+    for known in ({"country_code": "FR"}, {"country_code": None}, {}, None):
         assert not assign([german], "p1", attributes=known)
+
+
+@pytest.mark.parametrize(("asked", "meets", "misses"), [
+    (True, True, (1, "true", "True")), (1, 1, (True, "1", 2)), ("1", "1", (1, True)),
+])  # fmt: skip
+def test_an_attribute_is_compared_as_what_it_is(asked: Any, meets: Any, misses: tuple[Any, ...]) -> None:
+    of = started(unit="visitor", where={"x": [asked]})
+    assert assign([of], "v1", attributes={"x": meets}, unit="visitor")
+    assert not any(assign([of], "v1", attributes={"x": other}, unit="visitor") for other in misses)
 
 
 def test_who_refuses_the_purpose_and_who_is_another_unit_is_in_no_arm() -> None:

@@ -26,53 +26,95 @@ def arm(kind: str, n: int, step: int, shift: float) -> Outcomes:
     return Outcomes(values, per=per, before=before if kind == "cuped" else None)
 
 
-@pytest.mark.parametrize(("kind", "is_relative", "looks", "figures"), [
-    ("mean", True, "one", (0.091178291, 0.043749109, 0.138607474, 0.000169499)),
-    ("mean", True, "any", (0.091178291, 0.012958136, 0.169398446, 0.013899245)),
-    ("mean", False, "one", (0.910465385, 0.457190541, 1.363740228, 0.000085532)),
-    ("mean", False, "any", (0.910465385, 0.162925012, 1.658005757, 0.008909547)),
-    ("cuped", True, "one", (0.091140477, 0.051918552, 0.130362402, 0.000005622)),
-    ("cuped", True, "any", (0.091140477, 0.026455711, 0.155825243, 0.001486340)),
-    ("cuped", False, "one", (0.910087789, 0.535572500, 1.284603078, 0.000002073)),
-    ("cuped", False, "any", (0.910087789, 0.292437491, 1.527738086, 0.000765812)),
-    ("ratio", True, "one", (0.091178291, 0.018706349, 0.163650233, 0.013707777)),
-    ("ratio", True, "any", (0.091178291, -0.028341566, 0.210698148, 0.222218712)),
-    ("ratio", False, "one", (0.303488462, 0.072226981, 0.534749942, 0.010147661)),
-    ("ratio", False, "any", (0.303488462, -0.077905197, 0.684882120, 0.185098361)),
-    ("any", True, "one", (0.289343684, 0.102588260, 0.476099107, 0.002417057)),
-    ("any", True, "any", (0.289343684, -0.018649970, 0.597337338, 0.076026387)),
-    ("any", False, "one", (0.090109890, 0.039102565, 0.141117215, 0.000545849)),
-    ("any", False, "any", (0.090109890, 0.005989535, 0.174230245, 0.029541474)),
+@pytest.mark.parametrize(("kind", "looks", "figures"), [
+    ("mean", "one", (0.910465385, 0.457190541, 1.363740228, 0.000085532)),
+    ("mean", "any", (0.910465385, 0.162925012, 1.658005757, 0.008909547)),
+    ("cuped", "one", (0.910087789, 0.535572500, 1.284603078, 0.000002073)),
+    ("cuped", "any", (0.910087789, 0.292437491, 1.527738086, 0.000765812)),
+    ("ratio", "one", (0.303488462, 0.072226981, 0.534749942, 0.010147661)),
+    ("ratio", "any", (0.303488462, -0.077905197, 0.684882120, 0.185098361)),
+    ("any", "one", (0.090109890, 0.039102565, 0.141117215, 0.000545849)),
+    ("any", "any", (0.090109890, 0.005989535, 0.174230245, 0.029541474)),
 ])  # fmt: skip
 def test_effects_agree_with_published_formulas(
-    kind: str, is_relative: bool, looks: str, figures: tuple[float, float, float, float]
+    kind: str, looks: str, figures: tuple[float, float, float, float]
 ) -> None:
-    found = effects.effect(arm(kind, 700, 53, 0.0), arm(kind, 650, 59, 0.9), is_relative=is_relative)
+    found = effects.effect(arm(kind, 700, 53, 0.0), arm(kind, 650, 59, 0.9))
     interval = {"one": effects.at_one_look, "any": effects.at_any_look}[looks](found, 0.05)
     assert [*vars(interval).values()] == pytest.approx(figures, abs=CLOSE)
+
+
+@pytest.mark.parametrize(("kind", "share"), [
+    ("mean", 0.091178291), ("cuped", 0.091140477), ("ratio", 0.091178291), ("any", 0.289343684),
+])  # fmt: skip
+def test_a_share_is_the_published_one_and_says_of_no_difference_what_the_difference_says(
+    kind: str, share: float
+) -> None:
+    for shift in (0.9, 0.3, 0.0):
+        found = effects.effect(arm(kind, 700, 53, 0.0), arm(kind, 650, 59, shift))
+        for told in (effects.at_any_look(found, 0.05), effects.at_one_look(found, 0.05)):
+            as_share = effects.as_share(found, told)
+            assert as_share.low < as_share.estimate < as_share.high and as_share.p_value == told.p_value
+            assert (as_share.low > 0, as_share.high < 0) == (told.low > 0, told.high < 0)
+            assert shift != 0.9 or as_share.estimate == pytest.approx(share, abs=CLOSE)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_bounds_of_a_share_are_where_so_large_a_share_is_just_told(sign: int) -> None:
+    control, treated = (Outcomes(sign * arm("mean", n, 53 + n % 7, 0.4).values) for n in (700, 650))
+    found = effects.effect(control, treated)
+    told = effects.as_share(found, effects.at_any_look(found, 0.05))
+    for bound in (told.low, told.high):
+        as_much = Outcomes(control.values * (1 + sign * bound))
+        at = effects.at_any_look(effects.effect(as_much, treated), 0.05)
+        assert min(abs(at.low), abs(at.high)) < 1e-9
+
+
+def test_an_arm_that_earned_nothing_yet_is_not_surely_worse() -> None:
+    """5 of 100 against none: chance does that; the control's rate itself is not sure."""
+    few, none = (Outcomes((np.arange(100) < n) * 1.0, is_binary=True) for n in (5, 0))
+    found = effects.effect(few, none)
+    told = effects.at_any_look(found, 0.05)
+    assert told.p_value > 0.05 and effects.as_share(found, told) == Interval(-1.0, -math.inf, math.inf, told.p_value)
+    other = effects.effect(none, few)
+    assert effects.as_share(other, effects.at_any_look(other, 0.05)).estimate == math.inf
+
+
+def test_reports_raise_no_false_alarms_where_few_buy() -> None:
+    """Looks at 150 null experiments from 100 subjects an arm on; a delta method's share makes chance look like harm."""
+    alarms = 0
+    for run in range(150):
+        rng = np.random.default_rng([9, run])
+        arms = [np.where(rng.random(2500) < 0.03, rng.lognormal(3.5, 1.0, 2500), 0.0) for _ in range(2)]
+        for n in range(100, 2501, 240):
+            both = [Outcomes(values[:n]) for values in arms]
+            if all(each.mean for each in both):
+                found = effects.effect(*both)
+                share = effects.as_share(found, effects.at_any_look(found, 0.05))
+                if share.p_value < 0.05 or not share.low <= 0 <= share.high:
+                    alarms += 1
+                    break
+    assert alarms / 150 <= 0.05
 
 
 def test_bounds_and_p_value_of_any_look_say_the_same() -> None:
     """0 leaves the sequence exactly where the p-value falls below the level."""
     one = arm("mean", 700, 53, 0.0)
     for shift in np.linspace(0.3, 1.2, 40):
-        found = effects.at_any_look(effects.effect(one, arm("mean", 650, 59, float(shift)), is_relative=False), 0.05)
+        found = effects.at_any_look(effects.effect(one, arm("mean", 650, 59, float(shift))), 0.05)
         assert (found.p_value < 0.05) == (found.low > 0)
 
 
 def test_evidence_without_bound_has_a_p_value() -> None:
     one, other = Outcomes(np.arange(500) % 7 * 1.0), Outcomes(np.arange(500) % 7 + 100.0)
-    assert effects.at_any_look(effects.effect(one, other, is_relative=False), 0.05).p_value < 1e-300
+    assert effects.at_any_look(effects.effect(one, other), 0.05).p_value < 1e-300
 
 
 @pytest.mark.parametrize(("control", "treated"), [
     (Outcomes(np.ones(50)), Outcomes(np.ones(50))),
-    (Outcomes(np.zeros(50)), Outcomes(np.arange(50.0))),
     (Outcomes(np.arange(50.0), per=np.zeros(50)), Outcomes(np.arange(50.0), per=np.ones(50))),
 ])  # fmt: skip
-def test_no_effect_is_told_where_there_is_no_variance_and_nothing_to_be_a_share_of(
-    control: Outcomes, treated: Outcomes
-) -> None:
+def test_no_effect_is_told_where_there_is_no_variance_and_no_denominator(control: Outcomes, treated: Outcomes) -> None:
     with pytest.raises(NoEffect):
         effects.effect(control, treated)
 

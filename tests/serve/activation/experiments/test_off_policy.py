@@ -82,3 +82,14 @@ def test_a_preference_counts_subjects_and_not_clicks() -> None:
     assert effects.at_one_look(found, 0.05).p_value > 0.3
     with pytest.raises(NoEffect):
         interleaving.preference(np.zeros(5), np.zeros(5))
+
+
+def test_choices_of_one_subject_are_one_observation() -> None:
+    """Each choice of 300 subjects, logged four times, says no more than once."""
+    rng = np.random.default_rng(5)
+    once = Log(rng.integers(0, 2, 300), np.full(300, 0.5), rng.random(300), np.zeros((300, 0)))
+    often = Log(*(np.repeat(part, 4, axis=0) for part in vars(once).values() if part is not None),
+                subject=np.repeat(np.arange(300), 4))  # fmt: skip
+    for told in (off_policy.ips, off_policy.snips, off_policy.doubly_robust):
+        one, four = (told(log, np.tile([0.0, 1.0], (len(log.arm), 1)), 0.05) for log in (once, often))
+        assert (four.estimate, four.low, four.high) == pytest.approx((one.estimate, one.low, one.high), rel=0.02)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -147,6 +150,64 @@ def test_what_is_not_there_is_named(lab: Any) -> None:
         register.start(settings, "banner", actor="me", since=datetime(2999, 1, 1, tzinfo=UTC))
 
 
+def test_a_layer_keeps_persons_and_visitors_apart_from_each_other(lab: Any) -> None:
+    both = {
+        "one": banner(layer="home", slots=[0.0, 0.5]),
+        "two": banner(layer="home", slots=[0.5, 1.0], unit="visitor"),
+    }
+    with pytest.raises(ConfigError, match="persons and over visitors"):
+        register.rules(lab.settings(both))
+    register.start(lab.settings({"one": both["one"]}), "one", actor="me")
+    with pytest.raises(NotPossible, match="choose another layer"):
+        register.start(lab.settings({"two": both["two"]}), "two", actor="me")
+
+
+def test_of_two_that_start_at_once_in_the_same_slots_one_does(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = lab.settings({"one": banner(layer="home"), "two": banner(layer="home")})
+    look, met = register.all_started, threading.Barrier(2)
+
+    def slowly(lake: Any) -> Any:
+        found = look(lake)
+        with suppress(threading.BrokenBarrierError):
+            met.wait(timeout=0.5)  # both have looked, where nothing keeps them from it
+        return found
+
+    monkeypatch.setattr(register, "all_started", slowly)
+
+    def begun(name: str) -> bool:
+        try:
+            register.start(settings, name, actor="me")
+        except NotPossible:
+            return False
+        return True
+
+    with ThreadPoolExecutor(2) as threads:
+        assert sorted(threads.map(begun, ("one", "two"))) == [False, True]
+
+
+@pytest.mark.parametrize(("where", "said"), [
+    ({"no_such_column": ["DE"]}, "no column 'no_such_column'"), ({"order_count": ["3"]}, "a whole number"),
+    ({"is_member": [1]}, "true or false"), ({"net_amount": [3]}, "no column 'net_amount' of text"),
+])  # fmt: skip
+def test_a_condition_over_persons_is_of_columns_of_the_customer_view(
+    lab: Any, where: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        register.rules(lab.settings({"banner": banner(where=where)}))
+    fits = {"country_code": ["DE"], "order_count": [1, 2], "is_member": [True]}
+    assert register.defined(lab.settings({"banner": banner(where=fits)}), "banner").where == fits
+
+
+def test_one_whose_column_is_gone_is_still_read_and_says_so_itself(lab: Any) -> None:
+    settings = begin(lab)
+    stored = lab.shop.lake.get("_experiments/banner.json").replace(b'"net_amount"', b'"nett_amount"')
+    lab.shop.lake.put("_experiments/banner.json", stored.replace(b'"context": []', b'"context": ["gone"]'))
+    assert list(register.all_started(lab.shop.lake)) == ["banner"]
+    lab.expose([{"subject_id": f"p{n}", "arm": "new" if n % 2 else "old"} for n in range(60)])
+    with pytest.raises(ConfigError, match="no column nett_amount any more"):
+        analysis.report(settings, "banner", AS_OF)
+
+
 # ---- bandits, mixed lists, forecasts ----------------------------------------------------------------------------
 
 
@@ -164,6 +225,44 @@ def test_a_bandit_learns_the_same_from_the_same_log_and_tells_other_policies(lab
     rate = {arm: sum(p in buyers for p, a in people if a == arm) / 150 for arm in ("old", "new")}
     for arm, mean in rate.items():
         assert found.policies[f"always {arm}"]["SNIPS"].estimate == pytest.approx(mean)
+
+
+def test_what_is_bought_pays_the_last_choice_before_it_alone(lab: Any) -> None:
+    settings = begin(lab, banner=banner(kind="bandit", metrics=["bought"]))
+    first, second = START + timedelta(days=10), START + timedelta(days=12)
+    lab.expose([
+        {"subject_id": f"p{n:02d}", "arm": arm, "propensity": 0.5, "edition": edition, "exposed_at": at}
+        for n in range(20) for arm, edition, at in (("old", 0, first), ("new", 1, second))
+    ])  # fmt: skip
+    lab.sell([{"subject_id": f"p{n:02d}", "occurred_at": second + timedelta(hours=1), "net_amount": 5}
+              for n in range(10)])  # fmt: skip
+    found = analysis.report(settings, "banner", AS_OF)
+    assert found.counts == {"old": 20, "new": 20}
+    means = [found.policies[f"always {arm}"]["SNIPS"].estimate for arm in ("old", "new")]
+    assert means == pytest.approx([0.0, 0.5])
+
+
+def test_a_list_that_was_shown_again_by_another_model_credits_the_first(lab: Any) -> None:
+    seen = {"table": "silver.events", "where": 'event_type == "CART_ADD"'}
+    asked = {
+        "kind": "interleaving",
+        "arms": {"item_to_item": 0.5, "two_tower": 0.5},
+        "metrics": ["added"],
+        "minimum": 5,
+    }
+    settings = lab.settings({"mix": banner(**asked)}, metrics={"added": seen})
+    register.start(settings, "mix", actor="me", since=START)
+    shown = START + timedelta(days=10)
+    lab.expose([
+        {"subject_id": f"p{n}", "experiment": "mix", "arm": arm, "product_id": "A", "position": 1,
+         "exposure_id": f"{order}{n}", "exposed_at": shown + timedelta(hours=hours)}
+        for n in range(10) for order, arm, hours in (("a", "two_tower", 5), ("b", "item_to_item", 0))
+    ])  # fmt: skip
+    lab.shop.write("silver.events", [
+        {"source_system": "SHOP", "occurred_on": shown.date(), "event_type": "CART_ADD", "event_id": f"e{n}",
+         "subject_id": f"p{n}", "product_id": "A", "occurred_at": shown + timedelta(hours=6)} for n in range(8)
+    ])  # fmt: skip
+    assert analysis.report(settings, "mix", AS_OF).counts == {"item_to_item": 8, "two_tower": 0}
 
 
 def test_who_refuses_to_be_learnt_from_teaches_nothing(lab: Any) -> None:
@@ -226,6 +325,19 @@ def test_a_forecast_counts_those_who_come_and_says_what_they_can_show(lab: Any) 
     assert more["bought"].subjects < plans["bought"].subjects / 3.5 and more["bought"].days < plans["bought"].days
     with pytest.raises(NotPossible, match="are needed to forecast"):
         forecast.plan(settings, "banner", 0.1, date(2025, 1, 1))
+    profile = lab.shop.profile
+    lab.shop.write("gold.customer_360", [
+        profile(f"p{n}", as_of=AS_OF, country_code="DE" if n < 40 else "FR") for n in range(80)
+    ])  # fmt: skip
+    lab.shop.write("silver.consent_intervals", [
+        {"person_id": "p3", "purpose": "PERSONALIZATION", "valid_from": AS_OF, "valid_to": None, "is_allowed": False}
+    ])  # fmt: skip
+    fewer = forecast.plan(lab.settings({"banner": banner(where={"country_code": ["DE"]})}), "banner", 0.1, AS_OF)
+    assert fewer[0].baseline.subjects_a_day == pytest.approx(39 / 28), "who does not qualify, or refuses, does not come"
+    for other, said in (({"kind": "bandit", "metrics": ["bought"]}, "only fixed shares"),
+                        ({"unit": "visitor", "where": {"country": ["DE"]}}, "only a caller knows")):  # fmt: skip
+        with pytest.raises(NotPossible, match=said):
+            forecast.plan(lab.settings({"banner": banner(**other)}), "banner", 0.1, AS_OF)
 
 
 def _zeros() -> dict[str, Any]:
