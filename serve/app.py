@@ -210,7 +210,7 @@ def build_app(configured: Settings) -> FastAPI:
     for fault, handler in {**HANDLERS, pages.SignInNeeded: pages.sign_in_first}.items():
         app.add_exception_handler(fault, _handler(handler))
     app.add_middleware(Gate, state=app.state.folder, limits=configured.serve, bodies=hooks.limits(configured))
-    app.add_middleware(Door, collector=collector, state=app.state.folder)
+    app.add_middleware(Door, collector=collector, state=app.state.folder, public_url=configured.serve.public_url)
     app.add_middleware(Measured)
     app.openapi = lambda: described(app)  # type: ignore[method-assign]
     return app

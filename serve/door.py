@@ -1,7 +1,7 @@
 """Where client libraries send events: before the application, as each call of a page would else pass its whole gate.
 
-A write key is the user of Basic authentication with no password, an API key as anywhere, or ``writeKey`` in the body.
-Only a key of role `writer` may send, as it stands in pages that everybody reads.
+A write key is the user of Basic authentication with no password, an API key as anywhere, ``key`` of the query, or
+``writeKey`` in the body. Only a key of role `writer` may send, as it stands in pages that everybody reads.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from http import HTTPStatus
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import parse_qs
 
 import orjson
 from fastapi import HTTPException
@@ -23,7 +24,7 @@ from customer360.platform import access, telemetry
 from customer360.platform.access import Principal
 from customer360.platform.backup import marks
 from customer360.platform.telemetry import Repeats
-from customer360.serve.gate import BODY_SECONDS, CROWDED, HEADERS, own_path, place_of, presented
+from customer360.serve.gate import BODY_SECONDS, CROWDED, HEADERS, ONE_YEAR, own_path, place_of, presented
 from customer360.serve.problems import answer_to
 from customer360.serve.realtime.calls import KINDS, Refused
 from customer360.serve.realtime.collector import LARGEST, EventCollector, Overdrawn, Taken, key_in, unpacked
@@ -31,6 +32,7 @@ from customer360.serve.realtime.logs import Busy
 
 MOST_AT_ONCE = 512  # requests
 MOST_UNKNOWN = 64  # of them, whose key is in the body
+MOST_LISTED = 100  # refused calls of a batch that an answer names
 LATER = {"Retry-After": "10"}
 PREFIX = "/v1/"
 SNIPPET = f"{PREFIX}snippet.js"
@@ -49,14 +51,14 @@ class _Route(NamedTuple):
 class Door:
     """Around the application."""
 
-    def __init__(self, app: ASGIApp, *, collector: EventCollector | None, state: Path) -> None:
+    def __init__(self, app: ASGIApp, *, collector: EventCollector | None, state: Path, public_url: str = "") -> None:
         self.app, self._collector, self._state = app, collector, state
         self._at_once = self._unknown = 0
         self._origins = frozenset(collector.said.origins if collector else ())
         self._failures = telemetry.log.getChild("events")
         if not self._failures.filters:
             self._failures.addFilter(Repeats())
-        self._headers = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+        self._headers = HEADERS | ({"Strict-Transport-Security": ONE_YEAR} if public_url.startswith("https://") else {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = own_path(scope) if scope["type"] == "http" else ""
@@ -66,12 +68,13 @@ class Door:
         scope["route"] = _Route(path)
         headers = Headers(scope=scope)
         self._at_once += 1
+        shown: dict[str, str] = {}
         try:
             shown = self._crossing(headers, path)
             status, body, more = await self._answer(scope, path, headers, receive)
             await self._send(send, status, body, shown | more)
         except Exception as fault:  # noqa: BLE001 - an answer, and a line in the log where it is ours
-            await self._fail(fault, scope, receive, send, headers)
+            await self._fail(fault, scope, receive, send, shown)
         finally:
             self._at_once -= 1
 
@@ -97,14 +100,16 @@ class Door:
             raise HTTPException(400, taken.refused[0])
         said: dict[str, Any] = {"success": True}
         if taken.refused:
-            said["refused"] = [{"index": at, "reason": reason} for at, reason in taken.refused.items()]
+            said["refused"] = [{"index": at, "reason": reason} for at, reason in taken.refused.items()][:MOST_LISTED]
+        if len(taken.refused) > MOST_LISTED:
+            said["refused_in_all"] = len(taken.refused)
         return 200, orjson.dumps(said), {"Content-Type": "application/json"}
 
     async def _taken(self, scope: Scope, kind: str | None, headers: Headers, receive: Receive) -> Taken:
         assert self._collector is not None
         if not self._collector.activities.is_ready:
             await asyncio.to_thread(self._collector.activities.ready)
-        key = _key_of(headers)
+        key = _key_of(headers) or _key_asked(scope)
         principal = self._writer(key) if key else None
         body = await self._body(headers, receive, is_known=principal is not None)
         if headers.get("content-encoding", "identity").lower() == "gzip":
@@ -156,20 +161,20 @@ class Door:
     async def _send(self, send: Send, status: int, body: bytes, more: dict[str, str]) -> None:
         own = [(name.lower().encode(), value.encode()) for name, value in more.items()]
         taken = {name for name, _ in own}
-        headers = own + [held for held in self._headers if held[0] not in taken]
+        held = ((name.lower().encode(), value.encode()) for name, value in self._headers.items())
+        headers = own + [each for each in held if each[0] not in taken]
         headers.append((b"content-length", str(len(body)).encode()))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _fail(self, fault: Exception, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
+    async def _fail(self, fault: Exception, scope: Scope, receive: Receive, send: Send, shown: dict[str, str]) -> None:
         answer = answer_to(HTTPException(400, str(fault)) if isinstance(fault, Refused) else fault)
         if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(fault, HTTPException):
             self._failures.error(f"an answer failed: {place_of(fault)}")
-        for name, value in HEADERS.items():
+        for name, value in shown.items():
+            answer.headers[name] = value
+        for name, value in self._headers.items():
             answer.headers.setdefault(name, value)
-        if not (isinstance(fault, HTTPException) and fault.status_code == HTTPStatus.FORBIDDEN):
-            for name, value in self._crossing(headers, "").items() if headers.get("origin") else ():
-                answer.headers[name] = value
         answer.headers["Connection"] = "close"  # the rest of a body may not have been read
         await answer(scope, receive, send)
 
@@ -182,6 +187,14 @@ def _key_of(headers: Headers) -> str | None:
         return base64.b64decode(credentials, validate=True).decode().partition(":")[0]
     except (binascii.Error, UnicodeDecodeError):
         return "-"  # a key that is none
+
+
+def _key_asked(scope: Scope) -> str | None:
+    """The key in the address, as a page can name it without a question of the browser before: it is known before the
+    body is read.
+    """
+    found = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("key")
+    return found[0] if found else None
 
 
 async def _all_of(receive: Receive) -> bytes:

@@ -58,6 +58,8 @@ from customer360.serve.publication.documents import IDENTITIES, delete_person, i
 from customer360.serve.publication.indexes import delete_indexes, publish_index
 from customer360.serve.publication.refusals import publish_refusals
 from customer360.serve.publication.vectors import renew_vectors
+from customer360.serve.realtime import erasures
+from customer360.serve.realtime.activity import visitor
 from customer360.serve.realtime.ranking.journal import forget_decisions
 from customer360.serve.rights import requests
 from customer360.serve.rights.export import held, write_export
@@ -334,6 +336,7 @@ def _erased(settings: Settings, person: str) -> Iterator[tuple[Identifiers, dict
         for each, who in todo.items():
             delete_person(state, each, who.persons)  # answers stop now, before anything is rewritten
             forget_decisions(state, {each, *who.persons, *who.devices})
+            erasures.tell(state, {*who.accounts, *map(visitor, who.devices)})
         delete_indexes(state)
         for who in todo.values():
             rows = privacy.erase_rows(lake, who) | forget(lake, who, rules)

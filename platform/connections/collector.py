@@ -24,7 +24,10 @@ class Collector(Connection):
     system: str = Field(pattern=r"^[A-Z0-9_]+$")  # namespace of the user ids that events name
     origins: list[str] = []  # of pages that may send, as browsers name them: https://shop.example; "*": any
     events: dict[str, str] = {}  # further names of track events, and which of the vocabulary each is
-    consent: dict[str, list[str]] = {}  # category of context.consent, and the purposes that it is about
+    # category of context.consent, and the purposes that it is about; "unmapped": what a no to any other refuses, ALL
+    # where it is not said
+    consent: dict[str, list[str]] = {}
+    trusted: list[str] = []  # names of write keys that servers hold: they tell master data, aliases and a yes
     keep_ip: bool = False  # note the caller's address where an event of a browser does not say it
     events_per_minute: int = Field(default=60_000, ge=0)  # by key and process, where the key has no own; 0: no limit
     backlog_megabytes: int = Field(default=2048, ge=1)  # of events that no run took yet, beyond which none are taken

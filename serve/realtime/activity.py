@@ -2,6 +2,9 @@
 
 A window is what the log says of a subject, in the order of the log, so that it can be made again from the log's tail.
 Nothing here is stored, and nothing older than the window is known: the lake is where history is.
+
+A visitor and an account each have a window of their own. What a visitor does under an account, and did before the
+login, is the account's, too; never the reverse: who sends events may name any account.
 """
 
 from __future__ import annotations
@@ -10,14 +13,16 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from operator import itemgetter
 from typing import NamedTuple
 
 LONGEST = 50  # steps of one window
-LARGEST_CART = 100  # products
+LARGEST_CART = 100  # products, of a cart, a step and each list of an answer
+MOST_PRODUCTS = 300  # of all steps of one window
 MOST_SUBJECTS = 200_000  # windows of a process; those that are silent longest go
-LIVES = timedelta(hours=24)  # what is older when its event arrives is history, as of an import
+LIVES = timedelta(hours=24)  # what is older is history, but for what was refused
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Step(NamedTuple):
     cart: tuple[str, ...] | None = None  # all that lies in the cart, where the event says it
     refused: frozenset[str] = frozenset()
     allowed: frozenset[str] = frozenset()
+    is_vouched: bool = False  # by a key that may speak for accounts
 
 
 def visitor(anonymous_id: str) -> str:
@@ -59,13 +65,19 @@ def account(system: str, user_id: str) -> str:
 class _Window:
     steps: deque[tuple[int, Step]] = field(default_factory=lambda: deque(maxlen=LONGEST))
     cart: dict[str, None] = field(default_factory=dict)  # oldest first
-    refused: set[str] = field(default_factory=set)
-    is_of_account: bool = False
+    answers: dict[str, tuple[datetime, bool]] = field(default_factory=dict)  # newest, by purpose; True: allowed
+    account: str = ""  # of a visitor: whose events are that account's, too
 
-    def add(self, number: int, step: Step) -> None:
+    @property
+    def refused(self) -> frozenset[str]:
+        return frozenset(purpose for purpose, (_, is_allowed) in self.answers.items() if not is_allowed)
+
+    def add(self, number: int, step: Step, *, allows: bool = True) -> None:
+        """Note a step. Without ``allows`` what it says yes to changes no answer."""
+        self._answer(dict.fromkeys(step.refused, (step.at, False)))
+        if allows:
+            self._answer(dict.fromkeys(step.allowed, (step.at, True)))
         self.steps.append((number, step))
-        if step.refused or step.allowed:
-            self.refused = (self.refused | step.refused) - step.allowed
         if step.cart is not None:
             self.cart = dict.fromkeys(step.cart)
         elif step.kind == "CART_ADD":
@@ -79,24 +91,39 @@ class _Window:
             self.cart.clear()
         self._shorten()
 
+    def _answer(self, given: dict[str, tuple[datetime, bool]]) -> None:
+        """An answer that was given before the one that is known, and came after it, changes nothing."""
+        for purpose, answer in given.items():
+            if purpose not in self.answers or answer[0] >= self.answers[purpose][0]:
+                self.answers[purpose] = answer
+
     def _shorten(self) -> None:
         while len(self.cart) > LARGEST_CART:
             del self.cart[next(iter(self.cart))]
+        products = sum(len(step.products) for _, step in self.steps)
+        while products > MOST_PRODUCTS:
+            products -= len(self.steps.popleft()[1].products)
+
+    def expire(self, since: datetime) -> None:
+        """Forget what was done before a moment, but for what was refused."""
+        if any(step.at < since for _, step in self.steps):
+            self.steps = deque((held for held in self.steps if held[1].at >= since), maxlen=LONGEST)
+        if not self.steps:
+            self.cart.clear()
 
     def join(self, other: _Window) -> None:
         """Take over what another window holds; of carts the one that was changed later is above."""
-        self.steps = deque(sorted([*self.steps, *other.steps], key=itemgetter(0)), maxlen=LONGEST)
-        self.refused |= other.refused
+        self.steps = deque(sorted({*self.steps, *other.steps}, key=itemgetter(0)), maxlen=LONGEST)
+        self._answer({purpose: answer for purpose, answer in other.answers.items() if not answer[1]})
         for product in other.cart:
             self.cart.pop(product, None)
         self.cart |= other.cart
         self._shorten()
 
 
-def _told(windows: list[_Window]) -> Activity:
-    steps = [step for _, step in sorted((s for w in windows for s in w.steps), key=itemgetter(0), reverse=True)]
-    if not windows:
-        return Activity()
+def _told(windows: list[_Window], refused: frozenset[str]) -> Activity:
+    numbered = {number: step for window in windows for number, step in window.steps}
+    steps = [numbered[number] for number in sorted(numbered, reverse=True)]
     return Activity(
         viewed=_distinct(p for s in steps if s.kind == "PRODUCT_VIEW" for p in s.products),
         cart=_distinct(p for w in windows for p in reversed(w.cart)),
@@ -104,25 +131,33 @@ def _told(windows: list[_Window]) -> Activity:
         searched=_distinct(s.query for s in steps if s.query),
         last_at=max((s.at for s in steps), default=None),
         events=len(steps),
-        refused=frozenset().union(*(w.refused for w in windows)),
+        refused=refused,
     )
 
 
 def _distinct(values: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(values))
+    return tuple(islice(dict.fromkeys(values), LARGEST_CART))
 
 
 class Activities:
     """The windows of this process. Safe for threads.
 
-    ``replay`` notes what the log still holds; it is called once, before anything is told or noted anew.
+    ``replay`` notes what the log still holds; it is called once, before anything is told or noted anew. ``erased``
+    says which subjects were erased since it was asked last, as a test of their names, or None.
     """
 
-    def __init__(self, replay: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        replay: Callable[[], None] | None = None,
+        *,
+        erased: Callable[[], Callable[[str], bool] | None] = lambda: None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._windows: OrderedDict[str, _Window] = OrderedDict()
         self._number = 0
         self._lock = threading.Lock()
         self._replay, self._opening = replay, threading.Lock()
+        self._erased, self._now = erased, now
 
     @property
     def is_ready(self) -> bool:
@@ -142,47 +177,55 @@ class Activities:
         """Add steps to the windows of whoever did them: the visitor, the account, or both, as `visitor` and `account`
         make them.
 
-        Where both are named, they are one from now on: what the visitor did before the login is the account's, too. A
-        visitor that was another account's begins the window of this one anew.
+        Where both are named, what the visitor did before and does from now on is the account's, too. A visitor that was
+        another account's begins its window anew, but for what it refused. Answers of an account are yes only where the
+        step is vouched for.
         """
-        windows = self._windows
         with self._lock:
             for step, visitor_id, account_id in steps:
-                window = windows.get(visitor_id) if account_id is None and visitor_id is not None else None
-                if window is None:
-                    if (window := self._window(visitor_id, account_id)) is None:
-                        continue
-                else:
-                    windows.move_to_end(visitor_id)  # type: ignore[arg-type]
+                of_visitor = None if visitor_id is None else self._kept(visitor_id)
+                if of_visitor is not None:
+                    self._login(of_visitor, account_id)
                 self._number += 1
-                window.add(self._number, step)
-            while len(windows) > MOST_SUBJECTS:
-                windows.popitem(last=False)
+                if of_visitor is not None:
+                    of_visitor.add(self._number, step)
+                    account_id = of_visitor.account or None
+                if account_id is not None:
+                    self._kept(account_id).add(self._number, step, allows=step.is_vouched)
+            while len(self._windows) > MOST_SUBJECTS:
+                self._windows.popitem(last=False)
 
     def of(self, *subjects: str) -> Activity:
         """What all of these subjects, who are one person, did lately: a visitor, accounts, or both."""
         self.ready()
         with self._lock:
-            windows = {id(w): w for s in subjects if (w := self._windows.get(s)) is not None}
-            return _told(list(windows.values()))
+            self._forget_erased()
+            found = {s: w for s in subjects if (w := self._windows.get(s)) is not None}
+            for window in found.values():
+                window.expire(self._now() - LIVES)
+            refused = frozenset[str]().union(*(w.refused for w in found.values()))
+            # An account whose window is told has all that its visitor did, and its cart as it stands on every device.
+            return _told([w for w in found.values() if w.account not in found], refused)
 
     def __len__(self) -> int:
         """Subjects that have a window."""
         return len(self._windows)
 
-    def _window(self, visitor_id: str | None, account_id: str | None) -> _Window | None:
-        if account_id is None:
-            return None if visitor_id is None else self._kept(visitor_id)
-        of_account = self._kept(account_id)
-        of_account.is_of_account = True
-        if visitor_id is None:
-            return of_account
-        of_visitor = self._windows.get(visitor_id)
-        if of_visitor is not None and not of_visitor.is_of_account:
-            of_account.join(of_visitor)
-        self._windows[visitor_id] = of_account
-        self._windows.move_to_end(visitor_id)
-        return of_account
+    def _forget_erased(self) -> None:
+        if (is_erased := self._erased()) is None:
+            return
+        for subject in [s for s, w in self._windows.items() if is_erased(s) or (w.account and is_erased(w.account))]:
+            del self._windows[subject]
+
+    def _login(self, of_visitor: _Window, account_id: str | None) -> None:
+        if account_id is None or of_visitor.account == account_id:
+            return
+        if of_visitor.account:
+            of_visitor.steps.clear()
+            of_visitor.cart.clear()
+        else:
+            self._kept(account_id).join(of_visitor)
+        of_visitor.account = account_id
 
     def _kept(self, subject: str) -> _Window:
         window = self._windows.get(subject)

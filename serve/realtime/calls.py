@@ -18,15 +18,16 @@ from typing import Any, NamedTuple
 import orjson
 
 from customer360.serve.realtime import own_shape
-from customer360.serve.realtime.activity import LIVES, Step, account, visitor
-from customer360.serve.realtime.names import CONSENT_EVENTS, TELLS_CART
+from customer360.serve.realtime.activity import LARGEST_CART, LIVES, Step, account, visitor
+from customer360.serve.realtime.names import CONSENT_EVENTS, TELLS_CART, Purposes
 
 KINDS = ("identify", "track", "page", "screen", "group", "alias")
 LARGEST = 32 * 1024  # bytes of an event
 LONGEST_ID = 255
+LONGEST_TEXT = 200  # characters of a product's id or a search that a window keeps
 _TEXTS = frozenset({"userId", "anonymousId", "previousId", "groupId"})
 _OBJECTS = frozenset({"properties", "traits", "context", "integrations"})
-_OURS = frozenset({"writeKey", "eventType", "consents"})  # of what is sent, nobody's
+_OURS = frozenset({"writeKey", "eventType", "consents", "trusted"})  # of what is sent, nobody's
 _WRITTEN = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 
 
@@ -59,6 +60,7 @@ class Sent:
 
     received: datetime
     writer: str  # name of the key
+    is_trusted: bool = False  # it is a server's, and may speak for accounts
     sent: Any = None  # sentAt of a batch
     context: Mapping[str, Any] | None = None  # of a batch, under that of each call
     ip: str | None = None
@@ -70,7 +72,7 @@ class Reader:
 
     system: str
     types: Mapping[str, str]
-    purposes: Mapping[str, frozenset[str]]
+    purposes: Purposes
 
     def call(self, given: Any, sent: Sent, kind: str | None = None) -> Call:
         """A call of a kind, which a batch's own ``type`` says where it is None.
@@ -90,37 +92,45 @@ class Reader:
         event["writer"] = sent.writer
         for name in _OURS & event.keys():
             del event[name]
+        if sent.is_trusted:
+            event["trusted"] = True
         if sent.ip and not event.setdefault("context", {}).get("ip"):
             event["context"]["ip"] = sent.ip
         name = str(event.get("event", "")).strip().lower()
-        found = self._type(event, name)
+        found = self._type(event, name, sent)
         if found:
             event["eventType"] = found
         allowed, refused = self._consent(event)
         if (allowed or refused) and (event["type"] in ("identify", "alias") or name in CONSENT_EVENTS):
-            answers = [(p, "NO") for p in sorted(refused)] + [(p, "YES") for p in sorted(allowed)]
-            event["consents"] = [{"purpose": purpose, "answer": answer} for purpose, answer in answers]
+            answers = [(p, "NO") for p in sorted(refused)]
+            if sent.is_trusted:  # everybody may refuse, as that harms least; not everybody may allow
+                answers += [(p, "YES") for p in sorted(allowed)]
+            if answers:
+                event["consents"] = [{"purpose": purpose, "answer": answer} for purpose, answer in answers]
         record = _written(event)
         if len(record) > LARGEST:
             raise Refused(f"an event has at most {LARGEST // 1024} kilobytes")
         step = None
         if sent.received - at < LIVES:
-            step = _step(event, found, name, at, allowed, refused)
+            step = _step(event, found, name, at, allowed, refused)._replace(is_vouched=sent.is_trusted)
+        elif refused:
+            step = Step("", at, refused=refused)
         user = event.get("userId")
-        is_of_another = event["type"] == "alias" and event["previousId"] != user  # browsers may name the account twice
+        # browsers may name the account twice
+        is_of_another = event["type"] == "alias" and sent.is_trusted and event["previousId"] != user
         who = event["previousId"] if is_of_another else event.get("anonymousId")
         entry = Entry(event["messageId"], record, who or user or event["messageId"])
         return Call(entry, step, visitor(who) if who else None, account(self.system, user) if user else None)
 
-    def _type(self, event: dict[str, Any], name: str) -> str:
+    def _type(self, event: dict[str, Any], name: str, sent: Sent) -> str:
         kind = event["type"]
         if kind == "track":
             return self.types.get(name, "")
         if kind in ("page", "screen"):
             return "PAGE_VIEW"
-        if kind == "alias" or (kind == "identify" and event.get("userId") and event.get("anonymousId")):
-            return "LOGIN"
-        return ""
+        if kind == "identify":
+            return "LOGIN" if event.get("userId") and event.get("anonymousId") else ""
+        return "LOGIN" if kind == "alias" and sent.is_trusted else ""
 
     def _consent(self, event: dict[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
         """Purposes that an event says yes to, and no; no wins."""
@@ -130,8 +140,8 @@ class Reader:
             return _NONE, _NONE
         allowed, refused = set[str](), set[str]()
         for category, answer in said.items():
-            about = self.purposes.get(category.strip().lower(), _NONE)
-            (allowed if answer is True else refused).update(about)  # in doubt it is a no
+            is_allowed = answer is True  # in doubt it is a no
+            (allowed if is_allowed else refused).update(self.purposes.about(category, is_allowed=is_allowed))
         return frozenset(allowed - refused), frozenset(refused)
 
 
@@ -210,6 +220,7 @@ def _moments(event: dict[str, Any], sent: Sent) -> datetime:
             at = sent.received - (left - happened)
         except OverflowError:
             at = sent.received
+    at = min(at, sent.received)  # what is yet to come would be newer than every answer after it
     event["receivedAt"], event["timestamp"] = sent.received, at
     for name, value in (("originalTimestamp", original), ("sentAt", said)):
         if value is None:
@@ -244,14 +255,14 @@ def _step(
     if not about:
         return Step(kind, at, refused=refused, allowed=allowed)
     listed = about.get("products")
-    several = [p for each in listed if (p := _product(each))] if isinstance(listed, list) else []
+    several = [p for each in listed[:LARGEST_CART] if (p := _product(each))] if isinstance(listed, list) else []
     one = _product(about)
     query = about.get("query")
     return Step(
         kind,
         at,
         tuple(several or ([one] if one else ())),
-        query.strip() if kind == "SEARCH" and isinstance(query, str) else "",
+        query.strip()[:LONGEST_TEXT] if kind == "SEARCH" and isinstance(query, str) else "",
         tuple(several) if name in TELLS_CART and isinstance(listed, list) else None,
         refused,
         allowed,
@@ -262,4 +273,5 @@ def _product(about: Any) -> str:
     if not isinstance(about, dict):
         return ""
     found = about.get("product_id") or about.get("sku") or about.get("productId")
-    return str(found).strip() if isinstance(found, str | int) and not isinstance(found, bool) else ""
+    text = str(found).strip() if isinstance(found, str | int) and not isinstance(found, bool) else ""
+    return text if len(text) <= LONGEST_TEXT else ""  # no product of a shop; the log keeps it

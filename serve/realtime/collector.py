@@ -6,7 +6,7 @@ import json
 import math
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,14 @@ from customer360.serve.rates import Rates
 from customer360.serve.realtime import names
 from customer360.serve.realtime.activity import Activities
 from customer360.serve.realtime.calls import Call, Entry, Reader, Refused, Sent, refusal, written
+from customer360.serve.realtime.erasures import Erasures
 from customer360.serve.realtime.logs import GroupCommit, JournalLog, Log, TopicLog
 
 LARGEST = 500 * 1024  # bytes of a request
+MOST_CALLS = 5_000  # of a batch
 EVENTS = Counter("customer360_collected_events_total", "Events sent, by what became of them", ["outcome"])
 TAKEN, KNOWN, REFUSED = (EVENTS.labels(outcome=outcome) for outcome in ("taken", "known", "refused"))
+_WRITE_KEY = re.compile(rb'"writeKey"\s*:\s*"[^"]*"')
 _LONG_NUMBER = re.compile(rb"[:,\[]\s*-?[0-9]{20}")  # of more digits than the fast reader keeps
 
 
@@ -55,15 +58,15 @@ class EventCollector:
 
     def __init__(self, settings: Settings, name: str, said: Said) -> None:
         self.said = said
-        self.activities = Activities(self._replay)
+        self.activities = Activities(self._replay, erased=Erasures(Path(settings.state)).fresh)
         self._reader = Reader(said.system, names.event_types(said), names.purposes(said))
         self._rates = Rates()
         self._log = _log_of(settings, name, said)
         self._commit = GroupCommit(self._log)
 
     def _replay(self) -> None:
-        """Note what the log holds of the last visit. A tail that cannot be read is told to who runs the server; events
-        are taken all the same.
+        """Note what the log holds of the last visit, and what was refused before that no run read yet. A tail that
+        cannot be read is told to who runs the server; events are taken all the same.
         """
         try:
             for record in self._log.tail(timedelta(minutes=SESSION_GAP_MINUTES)):
@@ -74,7 +77,7 @@ class EventCollector:
     def _note_again(self, record: bytes) -> None:
         try:
             event = json.loads(record)
-            sent = Sent(datetime.fromisoformat(event["receivedAt"]), event["writer"])
+            sent = Sent(datetime.fromisoformat(event["receivedAt"]), event["writer"], event.get("trusted") is True)
             event |= {"sentAt": None, "originalTimestamp": event["timestamp"]}
             call = self._reader.call(event, sent)
             if call.step is not None:
@@ -92,10 +95,12 @@ class EventCollector:
             Busy, OSError: nothing is acknowledged.
         """
         try:
-            calls, sent = _opened(body, kind, principal.name, ip if self.said.keep_ip else None)
+            is_trusted = principal.name in self.said.trusted
+            by = Sent(datetime.now(UTC), principal.name, is_trusted, ip=ip if self.said.keep_ip else None)
+            calls, sent = _opened(body, kind, by)
         except Refused as fault:
             self._charge(principal, 1)
-            await self._commit.append([refusal(body, str(fault), principal.name)])
+            await self._commit.append([refusal(_without_key(body), str(fault), principal.name)])
             REFUSED.inc()
             raise
         self._charge(principal, len(calls))
@@ -106,7 +111,7 @@ class EventCollector:
                 good.append(self._reader.call(given, sent, kind))
             except Refused as fault:
                 refused[place] = str(fault)
-        entries = [call.entry for call in good] + _letters(body, kind, refused, principal.name)
+        entries = [call.entry for call in good] + _letters(body, kind, refused, by)
         if entries:
             answers = await self._commit.append(entries)
             new = [call for call, is_new in zip(good, answers, strict=False) if is_new]
@@ -127,7 +132,7 @@ def collector_of(settings: Settings) -> EventCollector | None:
     """The collector that the settings name; None where there is none.
 
     Raises:
-        ConfigError: there are several, or its broker is none.
+        ConfigError: there are several, its broker is none, or no source reads its journal.
     """
     found = {name: said for name, said in settings.connections.items() if isinstance(said, Said)}
     if len(found) > 1:
@@ -137,21 +142,25 @@ def collector_of(settings: Settings) -> EventCollector | None:
 
 def _log_of(settings: Settings, name: str, said: Said) -> Log:
     if not said.broker:
-        return JournalLog(Path(settings.state), name, said, source.readers(settings, name))
+        if not (readers := source.readers(settings, name)):
+            raise ConfigError(
+                f"connections.{name} is a collector whose events no source reads: add `{name}: {{recipe: "
+                f"collector/calls, kind: collector, connection: {name}, system: {said.system}}}` to sources"
+            )
+        return JournalLog(Path(settings.state), name, said, readers)
     kafka = settings.connections.get(said.broker)
     if not isinstance(kafka, Kafka):
         raise ConfigError(f"connections.{name}: broker {said.broker!r} is no connection of kind kafka")
     return TopicLog(kafka, said)
 
 
-def _opened(body: bytes, kind: str | None, writer: str, ip: str | None) -> tuple[list[Any], Sent]:
+def _opened(body: bytes, kind: str | None, sent: Sent) -> tuple[list[Any], Sent]:
     """The calls of a body as they came, and what it says of all of them."""
     given = _parsed(body)
-    sent = Sent(datetime.now(UTC), writer, ip=ip)
     if kind is not None:
         return [given], sent
     if isinstance(given, list):
-        return given, sent
+        return _few(given), sent
     if not isinstance(given, dict):
         raise Refused("a batch is a JSON object with a list `batch`")
     if "batch" not in given and "EVENT_TYPE" in {str(name).upper() for name in given}:
@@ -159,7 +168,18 @@ def _opened(body: bytes, kind: str | None, writer: str, ip: str | None) -> tuple
     calls, context = given.get("batch"), given.get("context")
     if not isinstance(calls, list):
         raise Refused("a batch is a JSON object with a list `batch`")
-    return calls, Sent(sent.received, writer, given.get("sentAt"), context if isinstance(context, dict) else None, ip)
+    context = context if isinstance(context, dict) else None
+    return _few(calls), replace(sent, sent=given.get("sentAt"), context=context)
+
+
+def _few(calls: list[Any]) -> list[Any]:
+    if len(calls) > MOST_CALLS:
+        raise Refused(f"a batch has at most {MOST_CALLS:,} calls")
+    return calls
+
+
+def _without_key(body: bytes) -> bytes:
+    return _WRITE_KEY.sub(b'"writeKey":""', body)
 
 
 def _parsed(body: bytes) -> Any:
@@ -174,12 +194,12 @@ def _parsed(body: bytes) -> Any:
         raise Refused("the body is no JSON") from None
 
 
-def _letters(body: bytes, kind: str | None, refused: dict[int, str], writer: str) -> list[Entry]:
-    """What was refused, as it came."""
+def _letters(body: bytes, kind: str | None, refused: dict[int, str], sent: Sent) -> list[Entry]:
+    """What was refused, as it came, without the write key."""
     if not refused:
         return []
-    calls, _ = _opened(body, kind, writer, None)
-    return [refusal(written(calls[place]), reason, writer) for place, reason in refused.items()]
+    calls, _ = _opened(_without_key(body), kind, sent)
+    return [refusal(written(calls[place]), reason, sent.writer) for place, reason in refused.items()]
 
 
 def key_in(body: bytes) -> str | None:

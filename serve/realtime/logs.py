@@ -30,6 +30,7 @@ MOST_WAITING = 64 << 20  # bytes of requests that wait for a commit
 MEASURED_SECONDS = 1.0  # how often it is looked how much no run took yet
 IDLE_SECONDS = 2.0  # after which the thread that commits ends; the next event begins another
 DEAD_LETTERS = "-dead-letters"  # ends the name of the topic of what was refused
+CONSENT = b'"categoryPreferences"'  # in every record that answers on consent
 TAIL_GROUP = "customer360-collector"
 
 
@@ -48,7 +49,9 @@ class Log(Protocol):
         """
 
     def tail(self, span: timedelta) -> Iterator[bytes]:
-        """The records of the last time, in their order, as far as the log still holds them."""
+        """The records of the last time, in their order, as far as the log still holds them. A journal also gives what
+        is older and tells of consent: perhaps no run read it yet.
+        """
 
 
 class JournalLog:
@@ -74,12 +77,11 @@ class JournalLog:
     def tail(self, span: timedelta) -> Iterator[bytes]:
         since = (datetime.now(UTC) - span).timestamp() - journal.SEGMENT_SECONDS  # when a segment began is its name
         for name in journal.segments(self._folder):
-            if journal.begun(name) < since:
-                continue
+            is_old = journal.begun(name) < since
             with suppress(FileNotFoundError):
                 for frame in journal.frames(self._folder / name, 0):
                     record, reason = source.opened(frame.content)
-                    if frame.is_whole and not reason:
+                    if frame.is_whole and not reason and not (is_old and CONSENT not in record):
                         yield record
 
 

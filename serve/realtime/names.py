@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from prometheus_client import Counter
+
 from customer360.pipelines.consents import WHOLES
 from customer360.pipelines.vocabulary import EVENT_TYPES
+from customer360.platform import telemetry
 from customer360.platform.connections.collector import Collector
 from customer360.platform.errors import ConfigError
 from customer360.platform.purposes import PURPOSES
@@ -30,6 +33,10 @@ ECOMMERCE: Mapping[str, str] = MappingProxyType(
         "signed in": "LOGIN",
     }
 )
+UNKNOWN = "unmapped"  # in `consent:` of a collector: what a no to any other category refuses
+UNMAPPED = Counter("customer360_unmapped_consents_total", "Answers of events on consent to categories nobody mapped")
+MOST_TOLD = 100  # categories
+LONGEST_CATEGORY = 60  # characters of one in the log
 TELLS_CART = frozenset({"cart viewed", "checkout started"})  # their products are all that lies in the cart
 CONSENT_EVENTS = frozenset({"segment consent preference", "segment consent preference updated"})
 
@@ -47,7 +54,31 @@ def event_types(collector: Collector) -> dict[str, str]:
     return {**own, **ECOMMERCE, **further}
 
 
-def purposes(collector: Collector) -> dict[str, frozenset[str]]:
+class Purposes:
+    """The purposes that a category of consent is about."""
+
+    def __init__(self, known: Mapping[str, frozenset[str]], unmapped: frozenset[str]) -> None:
+        self._known, self._unmapped = known, unmapped
+        self._told: set[str] = set()
+
+    def about(self, category: str, *, is_allowed: bool) -> frozenset[str]:
+        """Purposes of a category. One that nobody mapped is told of, once; a yes to it is about nothing, and a no is
+        about what `unmapped` of the settings says.
+        """
+        name = category.strip().lower()
+        if (found := self._known.get(name)) is not None:
+            return found
+        UNMAPPED.inc()
+        if name not in self._told and len(self._told) < MOST_TOLD:
+            self._told.add(name)
+            telemetry.log.warning(
+                f"events answer on consent to {name[:LONGEST_CATEGORY]!r}, which `consent:` of the collector does not "
+                f"map: a no to it refuses {', '.join(sorted(self._unmapped)) or 'nothing'}"
+            )
+        return frozenset() if is_allowed else self._unmapped
+
+
+def purposes(collector: Collector) -> Purposes:
     """The purposes that each category of consent is about, by its name in small letters. Names of purposes, and those
     that stand for several, are categories by themselves.
 
@@ -56,10 +87,13 @@ def purposes(collector: Collector) -> dict[str, frozenset[str]]:
     """
     own = {name.lower(): frozenset(held) for name, held in WHOLES.items()}
     own |= {purpose.lower(): frozenset({str(purpose)}) for purpose in PURPOSES}
-    found = dict(own)
-    for category, named in collector.consent.items():
-        if unknown := sorted(name for name in named if name.lower() not in own):
+
+    def named(category: str, given: list[str]) -> frozenset[str]:
+        if unknown := sorted(name for name in given if name.lower() not in own):
             known = ", ".join((*PURPOSES, *WHOLES))
             raise ConfigError(f"a collector's consent.{category}: {', '.join(unknown)} is none of {known}")
-        found[category.strip().lower()] = frozenset().union(*(own[name.lower()] for name in named))
-    return found
+        return frozenset().union(*(own[name.lower()] for name in given))
+
+    mapped = {category.strip().lower(): named(category, given) for category, given in collector.consent.items()}
+    unmapped = mapped.pop(UNKNOWN, own["all"])
+    return Purposes(own | mapped, unmapped)

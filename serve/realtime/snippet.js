@@ -6,24 +6,31 @@
    is said by calls: customer360.cart.add({product_id: "P1"}), customer360.identify("C1"), … Before the file has come,
    calls may be put in line: (window.customer360 = window.customer360 || []).push(["track", "Size Chosen", {}]).
 
-   data-consent="required": nothing is kept in the browser or sent before customer360.consent({…}).
+   data-consent="required": nothing is kept in the browser or sent before customer360.consent({…}) says yes to a category.
+   After a no to all, the no alone is kept.
    data-page="manual": no page is sent by itself. */
 (function () {
   "use strict";
   var script = document.currentScript;
   var key = script.getAttribute("data-write-key");
-  var address = new URL("batch", script.src).href;
-  var VISIT = 30 * 60 * 1000, AT_ONCE = 40, MOST = 500, FIRST_WAIT = 1000, LONGEST_WAIT = 60000;
-  var queue = [], timer = null, wait = FIRST_WAIT, sending = false, memory = {};
+  var address = new URL("batch?key=" + encodeURIComponent(key), script.src).href;
+  var VISIT = 30 * 60 * 1000, MOST = 500, FIRST_WAIT = 1000, LONGEST_WAIT = 60000;
+  var LARGEST = 60000;  // bytes of a request: browsers send no more from a page that is left
+  var atOnce = 40, queue = [], timer = null, wait = FIRST_WAIT, sending = false, memory = {}, kept = {};
   var waitsForConsent = script.getAttribute("data-consent") === "required";
 
+  function mayKeep() {  // once somebody said yes to a category
+    if (!waitsForConsent) return true;
+    var said = memory.consent || {};
+    return Object.keys(said).some(function (name) { return said[name] === true; });
+  }
   function stored(name) {
-    if (waitsForConsent && !memory.consent && name !== "consent") return memory[name];
+    if (!mayKeep() && name !== "consent") return memory[name];
     try { return JSON.parse(localStorage.getItem("c360." + name)) || memory[name]; } catch (e) { return memory[name]; }
   }
   function store(name, value) {
     memory[name] = value;
-    if (waitsForConsent && !memory.consent) return;
+    if (!mayKeep() && name !== "consent" && value !== undefined) return;
     try {
       if (value === undefined) localStorage.removeItem("c360." + name);
       else localStorage.setItem("c360." + name, JSON.stringify(value));
@@ -67,11 +74,12 @@
     return said;
   }
   function call(type, more) {
+    if (!mayKeep() && stored("consent")) return;  // what is done after a no is nobody's, also after a later yes
     var now = new Date();
     var event = { type: type, messageId: number(), timestamp: now.toISOString(), more: more, at: now.getTime() };
     queue.push(event);
-    if (queue.length > MOST) queue.shift();
-    if (waitsForConsent && !stored("consent")) return;
+    if (queue.length > MOST) drop([queue[0]]);
+    if (!mayKeep()) return;
     complete();
     later(50);
   }
@@ -86,7 +94,33 @@
       delete event.at;
       for (var name in more) event[name] = more[name];
     });
-    store("queue", queue);
+    keep();
+  }
+  // Each event lies under a name of its own, so that pages in two tabs do not take each other's away.
+  function keep() {
+    if (!mayKeep()) return;
+    queue.forEach(function (event) {
+      if (!event.more && !kept[event.messageId]) store("queue." + event.messageId, (kept[event.messageId] = event));
+    });
+  }
+  function drop(events) {
+    queue = queue.filter(function (event) { return events.indexOf(event) < 0; });
+    events.forEach(function (event) {
+      store("queue." + event.messageId, undefined);
+      delete memory["queue." + event.messageId];
+      delete kept[event.messageId];
+    });
+  }
+  function left() {  // by pages before this one
+    var found = [];
+    try {
+      for (var at = 0; at < localStorage.length; at++) {
+        var name = localStorage.key(at);
+        if (name.indexOf("c360.queue.") === 0) found.push(JSON.parse(localStorage.getItem(name)));
+      }
+    } catch (e) { /* a browser that keeps nothing */ }
+    found.forEach(function (event) { kept[event.messageId] = event; });
+    return found.sort(function (a, b) { return a.timestamp < b.timestamp ? -1 : 1; });
   }
   function later(milliseconds) {
     if (timer === null) timer = setTimeout(send, milliseconds);
@@ -94,16 +128,33 @@
   function body(events) {
     return JSON.stringify({ writeKey: key, sentAt: new Date().toISOString(), batch: events });
   }
+  function next() {  // as many as one request takes, and one at least
+    var events = [], size = 0;
+    queue.slice(0, atOnce).some(function (event) {
+      if (event.more) return true;
+      size += new Blob([JSON.stringify(event)]).size + 1;
+      if (events.length && size > LARGEST) return true;
+      events.push(event);
+      return false;
+    });
+    return events;
+  }
   function send() {
     timer = null;
-    var events = queue.slice(0, AT_ONCE);
-    if (sending || !events.length || events[0].more) return;
+    var events = sending ? [] : next();
+    if (!events.length) return;
     sending = true;
     // A body of plain text needs no question before it; the key is in it.
-    fetch(address, { method: "POST", body: body(events), keepalive: true, credentials: "omit", mode: "cors",
+    fetch(address, { method: "POST", body: body(events), credentials: "omit", mode: "cors",
                      headers: { "Content-Type": "text/plain" } })
       .then(function (answer) {
-        if (answer.status === 429 || answer.status >= 500) throw answer.headers.get("Retry-After");
+        if (answer.status === 413 && events.length > 1) {
+          atOnce = Math.ceil(events.length / 2);
+          sending = false;
+          return later(0);
+        }
+        // What the server judged is not sent again: it is taken, no call, or too large even alone.
+        if ([200, 400, 413].indexOf(answer.status) < 0) throw answer.headers.get("Retry-After");
         done(events);
       })
       .catch(function (seconds) {  // sent again, an event is kept once: its messageId is the same
@@ -115,14 +166,12 @@
   function done(events) {
     sending = false;
     wait = FIRST_WAIT;
-    queue = queue.filter(function (event) { return events.indexOf(event) < 0; });
-    store("queue", queue.length ? queue : undefined);
+    drop(events);
     if (queue.length) later(0);
   }
   function leave() {
-    if (!queue.length || queue[0].more || !navigator.sendBeacon) return;
-    var events = queue.slice(0, AT_ONCE);
-    if (navigator.sendBeacon(address, body(events))) done(events);
+    var events = next();  // they stay until a page hears that they came
+    if (events.length && navigator.sendBeacon) navigator.sendBeacon(address, body(events));
   }
 
   function product() {
@@ -164,8 +213,13 @@
       view: function (products) { api.track("Cart Viewed", { products: products }); }
     },
     consent: function (answers) {
-      memory.consent = answers;
+      var could = mayKeep();
       store("consent", answers);
+      if (!mayKeep()) {  // a no, or one that takes a yes back
+        drop(queue.slice());
+        if (could) api.reset();
+        return;
+      }
       ["visitor", "user", "visit"].forEach(function (name) { if (memory[name]) store(name, memory[name]); });
       api.track("Segment Consent Preference Updated", {});
     },
@@ -179,9 +233,9 @@
   var inLine = window.customer360 || [];
   window.customer360 = api;
   memory.consent = stored("consent");
-  queue = stored("queue") || [];
+  if (mayKeep()) queue = left();
   addEventListener("pagehide", leave);
   if (script.getAttribute("data-page") !== "manual") api.page();
   [].concat(inLine).forEach(api.push);
-  if (queue.length && !(waitsForConsent && !stored("consent"))) later(0);
+  if (queue.length && mayKeep()) later(0);
 })();

@@ -153,7 +153,8 @@ def served(root: Path, config: Path) -> tuple[subprocess.Popen[bytes], int]:
         held.bind(("127.0.0.1", 0))
         port = int(held.getsockname()[1])
     web = {"kind": "collector", "system": "SHOP", "events_per_minute": 0, "backlog_megabytes": 100_000}
-    said = {"state": str(root), "connections": {"web": web}, "serve": {"port": port}}
+    read = {"recipe": "collector/calls", "kind": "collector", "connection": "web", "system": "SHOP"}
+    said = {"state": str(root), "connections": {"web": web}, "sources": {"web": read}, "serve": {"port": port}}
     config.write_text(yaml.safe_dump(said))
     log = (root / "server.log").open("wb")
     command = [sys.executable, "-m", "customer360.serve.cli", "serve", "--plain", "--config", str(config)]

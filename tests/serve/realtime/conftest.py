@@ -34,7 +34,7 @@ def configure(tmp_path: Path) -> Callable[..., Settings]:
 
     def make(sources: dict[str, Any] | None = None, connections: dict[str, Any] | None = None, **said: Any) -> Settings:
         compose()
-        web = {"kind": "collector", "system": "SHOP", "origins": [SHOP], **said}
+        web = {"kind": "collector", "system": "SHOP", "origins": [SHOP], "trusted": ["web shop"], **said}
         given = {"web": {"recipe": "collector/calls", "kind": "collector", "connection": "web", "system": "SHOP"}}
         (tmp_path / "landing").mkdir(exist_ok=True)
         return Settings.model_validate(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
-from customer360.serve.realtime import activity
+from customer360.serve.realtime import activity, erasures
 from customer360.serve.realtime.activity import Activities, Activity, Step, account, visitor
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -22,7 +23,7 @@ def note(made: Activities, step: Step, visitor_id: str | None = None, account_id
 
 
 def test_views_carts_searches_and_purchases_newest_first() -> None:
-    made = Activities()
+    made = Activities(now=lambda: NOW)
     for number, each in enumerate(
         [
             step("PRODUCT_VIEW", "P1"), step("PRODUCT_VIEW", "P2"), step("PRODUCT_VIEW", "P1"),
@@ -40,7 +41,7 @@ def test_views_carts_searches_and_purchases_newest_first() -> None:
 
 
 def test_a_cart_that_is_told_whole_replaces_what_was_known() -> None:
-    made = Activities()
+    made = Activities(now=lambda: NOW)
     note(made, step("CART_ADD", "P1"), visitor_id=V)
     note(made, step("PAGE_VIEW", cart=("P7", "P8")), visitor_id=V)
     assert made.of(V).cart == ("P8", "P7")
@@ -49,17 +50,63 @@ def test_a_cart_that_is_told_whole_replaces_what_was_known() -> None:
 
 
 def test_who_logs_in_takes_along_what_was_done_before() -> None:
-    made = Activities()
+    made = Activities(now=lambda: NOW)
     note(made, step("PRODUCT_VIEW", "P0"), account_id=A)
     note(made, step("CART_ADD", "P1"), visitor_id=V)
     note(made, step("LOGIN"), visitor_id=V, account_id=A)
     note(made, step("PRODUCT_VIEW", "P2"), visitor_id=V)
-    assert made.of(A) == made.of(V) == made.of(A, V)
+    assert made.of(A) == made.of(A, V)
     assert made.of(A).viewed == ("P2", "P0") and made.of(A).cart == ("P1",)
 
 
+def test_who_names_an_account_learns_nothing_of_it() -> None:
+    made = Activities(now=lambda: NOW)
+    note(made, step("PRODUCT_VIEW", "P1"), account_id=A)
+    note(made, step("CART_ADD", "P2"), visitor_id=visitor("owner"), account_id=A)
+    note(made, step("LOGIN"), visitor_id=V, account_id=A)
+    note(made, step("PRODUCT_VIEW", "P3"), visitor_id=V)
+    assert (made.of(V).viewed, made.of(V).cart, made.of(V).events) == (("P3",), (), 2)
+    assert made.of(A, V).cart == ("P2",)
+    note(made, step("CART_REMOVE", "P2"), account_id=A)
+    assert made.of(A, visitor("owner")).cart == ()
+
+
+def test_what_is_old_is_not_told_but_for_what_was_refused() -> None:
+    at = [NOW]
+    made = Activities(now=lambda: at[0])
+    note(made, step("CART_ADD", "P1", refused=frozenset({"EMAIL"})), visitor_id=V)
+    at[0] = NOW + activity.LIVES + timedelta(minutes=1)
+    assert made.of(V) == Activity(refused=frozenset({"EMAIL"}))
+
+
+def test_an_answer_given_before_changes_none_given_after_it() -> None:
+    made = Activities(now=lambda: NOW)
+    note(made, step("", refused=frozenset({"EMAIL"})), visitor_id=V)
+    note(made, step("", minutes=-5, allowed=frozenset({"EMAIL", "SMS"})), visitor_id=V)
+    assert made.of(V).refused == {"EMAIL"}
+    note(made, step("", minutes=1, allowed=frozenset({"EMAIL"})), visitor_id=V, account_id=A)
+    assert made.of(V).refused == frozenset() and made.of(A).refused == {"EMAIL"}  # not vouched for
+    note(made, step("", minutes=2, allowed=frozenset({"EMAIL"}), is_vouched=True), account_id=A)
+    assert made.of(A).refused == frozenset()
+
+
+def test_the_erased_are_forgotten_by_servers_that_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(erasures, "LOOK_SECONDS", 0.0)
+    (tmp_path / "collector").mkdir()
+    made = Activities(now=lambda: NOW, erased=erasures.Erasures(tmp_path).fresh)
+    note(made, step("PRODUCT_VIEW", "P1"), visitor_id=V, account_id=A)
+    note(made, step("PRODUCT_VIEW", "P2"), account_id=B)
+    assert made.of(A).events == 1
+    erasures.tell(tmp_path, {A})
+    assert made.of(A, V) == Activity() and made.of(B).viewed == ("P2",)
+    note(made, step("PRODUCT_VIEW", "P3"), account_id=A)  # a new customer, of whom nothing was erased
+    erasures.tell(tmp_path, {B})
+    assert made.of(A).viewed == ("P3",) and made.of(B) == Activity()
+    assert "SHOP" not in (tmp_path / "collector" / erasures.FILE).read_text()
+
+
 def test_the_next_account_of_a_device_learns_nothing_of_the_one_before() -> None:
-    made = Activities()
+    made = Activities(now=lambda: NOW)
     note(made, step("PRODUCT_VIEW", "P1"), visitor_id=V, account_id=A)
     note(made, step("PRODUCT_VIEW", "P2"), visitor_id=V, account_id=B)
     assert made.of(B).viewed == ("P2",) == made.of(V).viewed
@@ -67,7 +114,7 @@ def test_the_next_account_of_a_device_learns_nothing_of_the_one_before() -> None
 
 
 def test_accounts_of_one_person_are_told_together() -> None:
-    made = Activities()
+    made = Activities(now=lambda: NOW)
     note(made, step("PRODUCT_VIEW", "P1"), account_id=A)
     note(made, step("PRODUCT_VIEW", "P2", refused=frozenset({"PROFILING"})), account_id=B)
     note(made, step("PRODUCT_VIEW", "P3"), account_id=A)
@@ -76,7 +123,7 @@ def test_accounts_of_one_person_are_told_together() -> None:
 
 
 def test_the_newest_consent_holds_and_outlives_the_steps() -> None:
-    made = Activities()
+    made = Activities(now=lambda: NOW)
     note(made, step("", refused=frozenset({"PERSONALIZATION", "EMAIL"})), visitor_id=V)
     for _ in range(activity.LONGEST + 1):
         note(made, step("PAGE_VIEW"), visitor_id=V)
@@ -87,10 +134,14 @@ def test_the_newest_consent_holds_and_outlives_the_steps() -> None:
 
 def test_windows_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(activity, "MOST_SUBJECTS", 10)
-    made = Activities()
+    made = Activities(now=lambda: NOW)
     for number in range(30):
-        note(made, step("CART_ADD", *(f"P{n}" for n in range(150))), visitor_id=visitor(str(number)), account_id=A)
+        note(made, step("CART_ADD", *(f"P{n}" for n in range(5))), visitor_id=visitor(str(number)), account_id=A)
     assert len(made) <= 10 and made.of(A).events == 30
+    note(made, step("PRODUCT_VIEW", *(f"P{n}" for n in range(100))), account_id=A)
+    for start in (100, 200, 300):
+        note(made, step("CART_ADD", *(f"P{n}" for n in range(start, start + 100))), account_id=A)
+    assert made.of(A).events == 3
     for _ in range(80):
         note(made, step("PAGE_VIEW"), account_id=A)
     assert made.of(A).events == activity.LONGEST and len(made.of(A).cart) == activity.LARGEST_CART

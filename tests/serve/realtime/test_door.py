@@ -15,9 +15,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from customer360.platform import access
+from customer360.platform.errors import ConfigError
 from customer360.platform.settings import Settings
+from customer360.serve import door
 from customer360.serve.app import build_app
-from customer360.serve.realtime import collector, door, logs
+from customer360.serve.realtime import collector, logs
 from customer360.serve.realtime.activity import account, visitor
 
 Land = Callable[[Settings], dict[str, pl.DataFrame]]
@@ -188,8 +190,10 @@ def test_the_specifications_own_events(client: TestClient, settings: Settings, w
 def test_consent_is_known_at_once_and_lands_as_answers(
     configure: Callable[..., Settings], land: Land, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = configure(consent={"Advertising": ["MARKETING", "SALE"], "Functional": ["PERSONALIZATION"]})
-    key = access.issue(Path(settings.state), "web", "writer")
+    settings = configure(
+        consent={"Advertising": ["MARKETING", "SALE"], "Functional": ["PERSONALIZATION"], "unmapped": []}
+    )
+    key = access.issue(Path(settings.state), "web shop", "writer")
     client = TestClient(build_app(settings))
     said = {"consent": {"categoryPreferences": {"Advertising": False, "Functional": True, "Unknown": False}}}
     batch(client, key, [call("page", "1", context=said)])
@@ -204,6 +208,87 @@ def test_consent_is_known_at_once_and_lands_as_answers(
     assert sorted(found["PREFERENCE_VALUE"]) == [
         "EMAIL:NO", "PERSONALIZATION:NO", "PERSONALIZATION:YES", "PHONE:NO", "PUSH:NO", "SALE:NO", "SMS:NO"
     ]  # fmt: skip
+
+
+def test_a_key_of_pages_speaks_for_no_account(
+    configure: Callable[..., Settings], land: Land, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = configure(consent={"Functional": ["PERSONALIZATION"]})
+    server, page = (access.issue(Path(settings.state), name, "writer") for name in ("web shop", "pages"))
+    client = TestClient(build_app(settings))
+    activities = client.app.state.activities  # type: ignore[attr-defined]
+
+    def says(**answers: bool) -> dict[str, Any]:
+        return {"consent": {"categoryPreferences": answers}}
+
+    batch(client, server, [call("track", "1", anonymousId="v-0", userId="100", event="Product Viewed",
+                                properties={"product_id": "P1"}, context=says(EMAIL=False))])  # fmt: skip
+    far = "2099-01-01T00:00:00Z"
+    forged = {"userId": "100", "traits": {"email": "evil@example.com"}, "trusted": True, "timestamp": far}
+    batch(client, page, [call("identify", "2", **forged, context=says(EMAIL=True, Functional=False)),
+                         call("alias", "3", userId="100", previousId="v-0", trusted=True)])  # fmt: skip
+    assert activities.of(visitor("v-1")).viewed == ()
+    assert activities.of(account("SHOP", "100")).refused == {"EMAIL", "PERSONALIZATION"}
+    found = land(settings)
+    assert found.get("bronze.customers", pl.DataFrame()).is_empty()
+    preferences = found["bronze.preferences"]
+    assert preferences["PREFERENCE_VALUE"].to_list() == ["PERSONALIZATION:NO"]
+    assert str(preferences["PREFERENCE_DATE"].max()) < "2099"
+    assert found["bronze.events"].filter(VISITOR_ID="v-0")["EVENT_ID"].to_list() == ["1"]
+    batch(client, server, [call("identify", "4", **forged | {"timestamp": None}, context=says(EMAIL=True, Odd=True))])
+    found = land(settings)
+    assert found["bronze.customers"]["EMAIL_ADDRESS"].to_list() == ["evil@example.com"]
+    assert "EMAIL:YES" in found["bronze.preferences"]["PREFERENCE_VALUE"].to_list()
+    assert activities.of(account("SHOP", "100")).refused == {"PERSONALIZATION"}
+    for number in "56":
+        batch(client, page, [call("page", number, context=says(Odd=False))])
+    assert {"EMAIL", "TRAINING"} <= activities.of(visitor("v-1")).refused
+    assert sum("'odd'" in record.message for record in caplog.records) == 1
+
+
+def test_what_a_window_keeps_of_a_call_is_bounded(client: TestClient, write_key: str) -> None:
+    many = [{"product_id": f"P{n}"} for n in range(500)]
+    batch(client, write_key, [track("1", "Cart Viewed", products=many), track("2", "Order Completed", products=many),
+                              track("3", "Product Viewed", product_id="x" * 201),
+                              track("4", "Products Searched", query="y" * 500)])  # fmt: skip
+    found = client.app.state.activities.of(visitor("v-1"))  # type: ignore[attr-defined]
+    assert (len(found.bought), found.viewed, [len(each) for each in found.searched]) == (100, (), [200])
+
+
+def test_a_batch_has_so_many_calls_and_an_answer_so_many_refusals(client: TestClient, write_key: str) -> None:
+    answer = batch(client, write_key, list(range(collector.MOST_CALLS + 1)))
+    assert answer.status_code == 400 and "at most 5,000 calls" in answer.json()["detail"]
+    answer = batch(client, write_key, list(range(150))).json()
+    assert len(answer["refused"]) == 100 and answer["refused_in_all"] == 150
+
+
+def test_a_refusal_that_no_run_read_yet_outlives_a_restart(
+    client: TestClient, settings: Settings, write_key: str
+) -> None:
+    said = {"consent": {"categoryPreferences": {"EMAIL": False}}}
+    batch(client, write_key, [call("identify", "1", userId="C1", context=said), track("2", "Product Viewed", sku="P")])
+    (segment,) = (Path(settings.state) / "collector" / "web").glob("*.frames")
+    began, _, rest = segment.name.partition("-")
+    segment.rename(segment.with_name(f"{int(began) - 7200 * 10**9:020d}-{rest}"))
+    found = build_app(settings).state.activities.of(account("SHOP", "C1"))
+    assert found.refused == {"EMAIL"} and found.viewed == ()
+
+
+def test_a_collector_that_no_source_reads_takes_nothing(configure: Callable[..., Settings]) -> None:
+    with pytest.raises(ConfigError, match=r"connections.web .* no source reads: add `web: {recipe: collector/calls"):
+        build_app(configure({}))
+
+
+def test_the_key_in_the_address_and_in_no_letter(client: TestClient, settings: Settings, write_key: str) -> None:
+    body = json.dumps(track("1", "Product Viewed") | {"writeKey": write_key})
+    assert client.post(f"/v1/batch?key={write_key}", content=b"[]").status_code == 200
+    assert client.post("/v1/batch?key=c360_0_0", content=body).status_code == 401
+    for odd in (b'{"writeKey": "%s", "batch": 5}', b'{"writeKey": "%s", "type": "track"}', b'{"writeKey": "%s", ['):
+        for path in ("batch", "track"):
+            sent = client.post(f"/v1/{path}?key={write_key}", content=odd % write_key.encode())
+            assert sent.status_code == 400
+    (segment,) = (Path(settings.state) / "collector" / "web").glob("*.frames")
+    assert write_key.encode() not in segment.read_bytes() and b"writeKey" in segment.read_bytes()
 
 
 def test_only_write_keys_write_and_they_do_nothing_else(client: TestClient, settings: Settings, write_key: str) -> None:
@@ -240,6 +325,14 @@ def test_pages_of_named_origins_alone_may_send(client: TestClient, write_key: st
     snippet = client.get("/v1/snippet.js", headers={"Origin": OTHER})
     assert snippet.status_code == 200 and snippet.headers["cross-origin-resource-policy"] == "cross-origin"
     assert client.get("/v1/track").status_code == 405
+    assert client.put("/v1/snippet.js", headers={"Origin": OTHER}).status_code == 405
+
+
+def test_browsers_hear_that_the_shop_is_behind_tls(settings: Settings) -> None:
+    served = settings.serve.model_copy(update={"public_url": "https://360.example.org"})
+    client = TestClient(build_app(settings.model_copy(update={"serve": served})))
+    for answer in (client.get("/v1/snippet.js"), client.post("/v1/batch", json=[])):
+        assert "max-age" in answer.headers["strict-transport-security"]
 
 
 def test_a_key_has_its_rate(client: TestClient, settings: Settings) -> None:
