@@ -28,7 +28,7 @@ from customer360.platform.errors import GraphError
 from customer360.platform.graph import builds
 from customer360.platform.lake import BUCKET, Lake, bucket_numbers
 from customer360.platform.ledger import NodeRun
-from customer360.platform.run import following
+from customer360.platform.run import exchange, following
 from customer360.platform.settings import ExecutionSettings, LakeSettings, RetrySettings, Settings
 from customer360.platform.sources.files import Files
 from customer360.platform.tables import Integer, String, Table
@@ -433,8 +433,8 @@ def test_any_history_ends_as_a_rebuild(empty_graph: None, history: list[Any]) ->
 
 @pytest.mark.parametrize("limit", [1, 10**9])
 def test_buckets_in_one_unit_or_each_in_its_own(shop: Shop, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
-    plain: Callable[..., Any] = runs.follow_units
-    monkeypatch.setattr(runs, "follow_units", lambda job, _, staging: plain(job, limit, staging))
+    plain: Callable[..., Any] = exchange.follow_units
+    monkeypatch.setattr(exchange, "follow_units", lambda job, _, staging: plain(job, limit, staging))
     shop.link({"a0": "p5", "a3": "p0", "a9": ""})
     assert moved(shop.run())["silver.t_sales"] == 6
     after = shop.rows()

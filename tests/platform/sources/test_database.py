@@ -546,7 +546,7 @@ def test_stopped_at_any_point_nothing_is_lost_or_doubled(lab: Lab, strategy: str
     lakes.observers.append(passed.append)
     lab.land(**source)
     lakes.observers.pop()
-    points = [point for point in dict.fromkeys(passed) if "ticks" in point]
+    points = [point for point in dict.fromkeys(passed) if "ticks" in point and " schema " not in point]  # known by then
     assert len(points) >= 4
     for place, point in enumerate(points):
         point = point.replace("ticks/1", f"ticks/{len(lab.batches()) + 1}")
