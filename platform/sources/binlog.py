@@ -257,9 +257,9 @@ class BinlogSource(Source):
         """Rows that a foreign key deletes or changes are in no log."""
         of = sa.table("REFERENTIAL_CONSTRAINTS", schema="information_schema")
         acts = sa.column("DELETE_RULE").in_(("CASCADE", "SET NULL"))
-        acts |= sa.column("UPDATE_RULE").in_(("CASCADE", "SET NULL"))
+        moves = sa.column("UPDATE_RULE").in_(("CASCADE", "SET NULL"))
         here = (sa.column("CONSTRAINT_SCHEMA") == self._log.schema) & (sa.column("TABLE_NAME") == self._log.table)
-        found = session.answer(sa.select(sa.column("CONSTRAINT_NAME")).select_from(of).where(here & acts))
+        found = session.answer(sa.select(sa.column("CONSTRAINT_NAME")).select_from(of).where(here & (acts | moves)))
         if names := ", ".join(sorted(str(name) for (name,) in found)):
             telemetry.log.warning(
                 f"{self.name}: the server logs nothing of what foreign keys of {self.relation} delete or change "

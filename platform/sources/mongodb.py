@@ -30,8 +30,8 @@ SPECIAL = ("$oid", "$date", "$decimal")  # how a manifest names types that JSON 
 
 class Collection(Source):
     """Documents of ``collection``. ``full`` reads all of them, once in ``every_minutes``; ``incremental`` those whose
-    ``column`` is above the cursor, and a ``lag`` of time before it, since documents may be written late. Times are those
-    of dates and of ObjectIds; the cursor never stands after now, so that one in the future hides none of today.
+    ``column`` is above the cursor, and a ``lag`` of time before it, since documents may be written late. Times are
+    those of dates and ObjectIds; the cursor never stands after now, so that one in the future hides none of today.
     """
 
     connects: ClassVar[type[MongoDB]] = MongoDB

@@ -177,7 +177,7 @@ def _looked_at(receiver: Any, after: int, upto: int | None, at: datetime.datetim
 
 
 def _value(body: Any) -> Any:
-    """The bytes of a body; as it is where it has none. AMQP has bytes in parts (data), a value, and lists (sequence)."""
+    """The bytes of a body, or it as it is where it has none. AMQP has parts of bytes, values and sequences."""
     if isinstance(body, str):
         return body.encode()
     if isinstance(body, dict):
