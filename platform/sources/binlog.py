@@ -27,6 +27,7 @@ from customer360.platform.sources.protocols.changes.binlog import (
     Event,
     Group,
     Place,
+    Unreadable,
     files_of,
     settings_faults,
     status_of,
@@ -103,25 +104,33 @@ class BinlogSource(Source):
         with self.connected.session() as session:
             self._check(session)
             server = str(session.answer(sa.select(sa.literal_column("@@server_id")))[0][0])
+            if cursor is None:
+                self._warn_of_cascades(session)
         if cursor is None:
             return self._anew(end, server, {"rows": self.snapshot})
         after = Place.read(cursor["place"])
-        if lost := self._lost(after, end, cursor, server):
-            if self.on_lost == "refuse":
-                raise SourceError(f"{self.connected.where}: {lost}; {ANEW}")
-            telemetry.log.warning(f"{self.name}: {lost}; reads {self.relation} anew")
-            return self._anew(end, server, {"rows": True, "emptied": True})
         if after == end:
             return Discovery()
-        detail, has_changes = self._range(after, end)
+        try:
+            if lost := self._lost(after, end, cursor, server):
+                raise Unreadable(f"{self.connected.where}: {lost}")
+            detail, has_changes = self._range(after, end)
+        except Unreadable as lost:
+            if self.on_lost == "refuse":
+                raise SourceError(f"{lost}; {ANEW}") from None
+            telemetry.log.warning(f"{self.name}: {lost}; reads {self.relation} anew")
+            return self._anew(end, server, {"rows": True, "emptied": True})
         upto = Place.read(detail["upto"])
         if not has_changes and upto.file == after.file:
             return Discovery()
         name = f"{self.relation}/{detail['after']}-{detail['upto']}"
-        return Discovery((Input(name, detail),), {"place": detail["upto"], "server": server})
+        return Discovery((Input(name, detail),), self._cursor(upto, server))
 
     def _anew(self, end: Place, server: str, detail: dict[str, Any]) -> Discovery:
-        return Discovery((Input(f"{self.relation}/rows", detail),), {"place": str(end), "server": server})
+        return Discovery((Input(f"{self.relation}/rows", detail),), self._cursor(end, server))
+
+    def _cursor(self, place: Place, server: str) -> dict[str, Any]:
+        return {"place": str(place), "server": server, "begun": self._log.begun(place.file)}
 
     def _lost(self, after: Place, end: Place, cursor: dict[str, Any], server: str) -> str:
         """Why what came after a place is not to be had; empty where it is."""
@@ -131,6 +140,8 @@ class BinlogSource(Source):
             return f"its log ends at {end}, and was read up to {after}: it was begun anew"
         if after.file not in files_of(self.connected):
             return f"{after.file} is gone (binlog_expire_logs_seconds, PURGE): changes since {after} are lost"
+        if cursor.get("begun") not in (None, self._log.begun(after.file)):
+            return f"its {after.file} is another file than the one that was read up to {after}: the log was begun anew"
         return ""
 
     def _range(self, after: Place, end: Place) -> tuple[dict[str, Any], bool]:
@@ -144,6 +155,8 @@ class BinlogSource(Source):
                 if has_changes:
                     return _detail(after, last, emptied), True
                 after, emptied = group.end, True
+            for event in group.events:
+                event.check()
             has_changes = has_changes or bool(group.events) or group.is_emptied
             count += len(group.events)
             last = group.end
@@ -194,18 +207,20 @@ class BinlogSource(Source):
         for group in self._log.groups(Place.read(piece.detail["after"]), Place.read(piece.detail["upto"])):
             if group.is_emptied:
                 held += self._emptied(group, columns)
-            for event in group.events:
+            while group.events:  # their rows are let go one after another: a transaction may be large
+                event = group.events.popleft()
                 held += [r for place, row in enumerate(event.rows) for r in _records(event, group, place, row, key)]
-            if len(held) >= PIECE:
-                yield frame_of(held, first)
-                first, held = first + len(held), []
+                if len(held) >= PIECE:
+                    yield frame_of(held, first)
+                    first, held = first + len(held), []
         if held:
             yield frame_of(held, first)
 
     def _emptied(self, group: Group, columns: dict[str, str]) -> list[Record]:
         said = f"{self.relation} was emptied (TRUNCATE) at {group.end}"
         if self.on_truncate == "record":
-            about = {"id": str(group.end), "lsn": str(group.end), "transaction": group.transaction}
+            about = {"id": str(group.end), "lsn": str(group.end), "transaction": group.transaction,
+                     "at": group.at.isoformat() if group.at else None}  # fmt: skip
             return [record("truncate", dict.fromkeys(columns), about)]
         if self.on_truncate == "ignore":
             telemetry.log.warning(f"{self.name}: {said}; ignored")
@@ -237,6 +252,19 @@ class BinlogSource(Source):
             f"{self.relation} of {self.connected.where} is no table, or has no primary key that tells its rows apart: "
             f"ALTER TABLE {self.relation} ADD PRIMARY KEY (…)"
         )
+
+    def _warn_of_cascades(self, session: Session) -> None:
+        """Rows that a foreign key deletes or changes are in no log."""
+        of = sa.table("REFERENTIAL_CONSTRAINTS", schema="information_schema")
+        acts = sa.column("DELETE_RULE").in_(("CASCADE", "SET NULL"))
+        moves = sa.column("UPDATE_RULE").in_(("CASCADE", "SET NULL"))
+        here = (sa.column("CONSTRAINT_SCHEMA") == self._log.schema) & (sa.column("TABLE_NAME") == self._log.table)
+        found = session.answer(sa.select(sa.column("CONSTRAINT_NAME")).select_from(of).where(here & (acts | moves)))
+        if names := ", ".join(sorted(str(name) for (name,) in found)):
+            telemetry.log.warning(
+                f"{self.name}: the server logs nothing of what foreign keys of {self.relation} delete or change "
+                f"({names}: CASCADE, SET NULL): such rows stay as they were"
+            )
 
 
 def _detail(after: Place, upto: Place, emptied: bool) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from customer360.platform import telemetry
 from customer360.platform.connections.mongodb import MongoDB
 from customer360.platform.errors import SourceError
 from customer360.platform.ledger import Batch, Input, last_cursor
@@ -29,7 +30,8 @@ SPECIAL = ("$oid", "$date", "$decimal")  # how a manifest names types that JSON 
 
 class Collection(Source):
     """Documents of ``collection``. ``full`` reads all of them, once in ``every_minutes``; ``incremental`` those whose
-    ``column`` is above the cursor, and a ``lag`` of time before it, since documents may be written late.
+    ``column`` is above the cursor, and a ``lag`` of time before it, since documents may be written late. Times are
+    those of dates and ObjectIds; the cursor never stands after now, so that one in the future hides none of today.
     """
 
     connects: ClassVar[type[MongoDB]] = MongoDB
@@ -39,7 +41,7 @@ class Collection(Source):
     collection: str = Field(min_length=1)
     strategy: Literal["full", "incremental"] = "full"
     column: str = "_id"  # of incremental: a field that grows; one inside of documents is a.b
-    lag: str = "10 minutes"  # of a column of dates
+    lag: str = "10 minutes"  # of a column of dates or ObjectIds
     every_minutes: int = Field(default=60, ge=0)  # of full
 
     @model_validator(mode="after")
@@ -73,7 +75,20 @@ class Collection(Source):
 
     def _newest(self, database: Any) -> Any:
         """The greatest value of the column, as a manifest has it; None where no document has one."""
-        there = {self.column: {"$exists": True, "$ne": None}}
+        value = self._greatest(database, {})
+        if type(value).__name__ == "DatetimeMS":  # beyond the year 9999
+            value = datetime.datetime.max.replace(tzinfo=datetime.UTC)
+        if (moment := _moment(value)) and moment > (now := datetime.datetime.now(datetime.UTC)):
+            telemetry.log.warning(
+                f"{self.name}: the greatest {self.column} of {self.collection} is {moment.isoformat()}, in the future: "
+                "documents that are of after now wait for their time"
+            )
+            value = self._greatest(database, {"$lte": _at(now, value)})
+        return None if value is None else _written(value)
+
+    def _greatest(self, database: Any, bounds: dict[str, Any]) -> Any:
+        """The greatest value of the column within bounds; None where no document has one."""
+        there = {self.column: {"$exists": True, "$ne": None, **bounds}}
         found = list(database[self.collection].find(there, {self.column: 1}).sort(self.column, -1).limit(1))
         if not found:
             return None
@@ -82,7 +97,7 @@ class Collection(Source):
             value = value.get(part) if isinstance(value, dict) else None
         if value is None or isinstance(value, dict | list):
             raise SourceError(f"{self.column} of {self.collection} holds lists or documents: no column that grows")
-        return _written(value)
+        return value
 
     def read(self, landing: Landing, piece: Input) -> Records:
         return together(self.pieces(landing, piece))
@@ -103,11 +118,14 @@ class Collection(Source):
     def _asked(self, detail: dict[str, Any]) -> dict[str, Any]:
         if "upto" not in detail:
             return {}
-        bounds = {"$lte": _read(detail["upto"])}
+        upto = _read(detail["upto"])
+        bounds = {"$lte": upto}
         if detail["after"] is not None:
             after = _read(detail["after"])
-            late = isinstance(after, datetime.datetime)
-            bounds |= {"$gte": after - span_of_time(self.lag)} if late else {"$gt": after}
+            moment, end = _moment(after), _moment(upto)
+            if moment and end:  # batches of before may have ended in the future
+                moment = min(moment, end)
+            bounds |= {"$gte": _at(moment - span_of_time(self.lag), after)} if moment else {"$gt": after}
         return {self.column: bounds}
 
     def behind(self, known: Sequence[Batch]) -> Lag | None:
@@ -116,7 +134,10 @@ class Collection(Source):
         if upto is None:
             return None
         with self.connected.opened() as database:
-            return Lag(database[self.collection].count_documents({self.column: {"$gt": _read(upto)}}), "rows")
+            bounds = {"$gt": (after := _read(upto))}
+            if _moment(after):
+                bounds["$lte"] = _at(datetime.datetime.now(datetime.UTC), after)
+            return Lag(database[self.collection].count_documents({self.column: bounds}), "rows")
 
     def reader_options(self) -> dict[str, Any]:
         return {"collection": self.collection}
@@ -146,12 +167,31 @@ def _plain(value: Any) -> Any:
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
+def _moment(value: Any) -> datetime.datetime | None:
+    """When a value of the column says that it is; None of one that says no time."""
+    if isinstance(value, datetime.datetime):
+        return _utc(value)
+    # Several processes make ObjectIds, which grow from second to second and not within one
+    return _utc(value.generation_time) if type(value).__name__ == "ObjectId" else None
+
+
+def _at(moment: datetime.datetime, like: Any) -> Any:
+    """A moment as a bound for values of one type: of ObjectIds, the least of its second."""
+    if isinstance(like, datetime.datetime):
+        return moment
+    from bson import ObjectId
+
+    return ObjectId.from_datetime(max(moment, datetime.datetime.fromtimestamp(0, datetime.UTC)))
+
+
 def _utc(moment: datetime.datetime) -> datetime.datetime:
     return moment.astimezone(datetime.UTC) if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
 
 
 def _written(value: Any) -> Any:
-    """A value of the column as a manifest has it."""
+    """A value of the column as a manifest has it. Raises SourceError where it would not come back from there."""
+    if type(value).__name__ == "DatetimeMS":
+        raise SourceError(f"the column holds a date outside the years 1 to 9999 ({int(value)} ms since 1970): mend it")
     if isinstance(value, datetime.datetime):
         return {"$date": _utc(value).isoformat()}
     name = {"ObjectId": "$oid", "Decimal128": "$decimal"}.get(type(value).__name__)

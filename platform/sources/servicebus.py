@@ -4,8 +4,10 @@ only then are they received, under a lock, and completed, so that nothing is los
 
 from __future__ import annotations
 
+import datetime
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, ClassVar, Literal, Self
 
 import polars as pl
@@ -17,7 +19,14 @@ from customer360.platform.connections.servicebus import ServiceBus
 from customer360.platform.errors import SourceError
 from customer360.platform.ledger import Batch, Input, last_cursor
 from customer360.platform.sources.base import Discovery, Source
-from customer360.platform.sources.formats.records import POSITION, Records, aside, no_records, together
+from customer360.platform.sources.formats.records import (
+    POSITION,
+    Records,
+    aside,
+    dead_letters,
+    no_records,
+    together,
+)
 from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.protocols.kafka.values import Registry, records_of
 
@@ -69,15 +78,16 @@ class Queue(Source):
         """Messages after the last batch, by their sequence numbers. Nothing is locked."""
         cursor = last_cursor(known) or {"sequence": 0}
         after, last, count = cursor["sequence"], cursor["sequence"], 0
+        now = datetime.datetime.now(datetime.UTC)
         with self.connected.receiver(**self._entity) as receiver:
-            for message in _looked_at(receiver, after, None):
+            for message in _looked_at(receiver, after, None, now):
                 last, count = message.sequence_number, count + 1
                 if count == self.batch_size:
                     break
         if not count:
             return Discovery()
         name = f"{'/'.join(self._entity.values())}/{after + 1}-{last}"
-        piece = Input(name, {"after": after, "upto": last, "count": count})
+        piece = Input(name, {"after": after, "upto": last, "count": count, "at": now.isoformat()})
         return Discovery((piece,), {"sequence": last})
 
     def read(self, landing: Landing, piece: Input) -> Records:
@@ -85,8 +95,10 @@ class Queue(Source):
 
     def pieces(self, landing: Landing, piece: Input) -> Iterator[Records]:
         held, first, seen = list[Any](), 1, 0
+        said = piece.detail
+        at = datetime.datetime.fromisoformat(said["at"]) if "at" in said else datetime.datetime.now(datetime.UTC)
         with self.connected.receiver(**self._entity) as receiver:
-            for message in _looked_at(receiver, piece.detail["after"], piece.detail["upto"]):
+            for message in _looked_at(receiver, said["after"], said["upto"], at):
                 held.append(message)
                 seen += 1
                 if len(held) == PIECE:
@@ -94,14 +106,27 @@ class Queue(Source):
                     first, held = first + PIECE, []
         if seen != piece.detail["count"]:
             raise SourceError(
-                f"{piece.name} held {piece.detail['count']:,} messages and holds {seen:,}: they expired, or somebody "
-                "else receives from it; give the source a queue or subscription of its own"
+                f"{piece.name} held {piece.detail['count']:,} messages and holds {seen:,}: they expired, were "
+                "deferred, or somebody else receives from it; give the source a queue or subscription of its own, and "
+                f"`customer360 batch drop {self.name}` lets the batch go, so that what is left lands with the next"
             )
         yield self._records(held, first) if held else no_records()
 
     def _records(self, messages: list[Any], first: int) -> Records:
         places = list(range(first, first + len(messages)))
-        found = records_of([b"".join(m.body) for m in messages], places, TEXT, tombstones=False)
+        values, odd = list[bytes](), list[tuple[int, str, bytes]]()
+        of_values = list[int]()
+        for message, place in zip(messages, places, strict=True):
+            value = _value(message.body)
+            if isinstance(value, bytes):
+                values.append(value)
+                of_values.append(place)
+            else:
+                odd.append((place, f"its body is {type(value).__name__} of AMQP: no JSON", str(value).encode()))
+        found = records_of(values, of_values, TEXT, tombstones=False) if values else no_records()
+        if odd:
+            dead = pl.concat([found.dead, dead_letters(odd)]).sort(POSITION)
+            found = Records(found.frame, dead, keyed=True)
         if not self.metadata:
             return found
         told = [
@@ -118,11 +143,11 @@ class Queue(Source):
         if not batch.cursor or self._looks:
             return
         upto, done = batch.cursor["sequence"], 0
+        now = datetime.datetime.now(datetime.UTC)
         with self.connected.receiver(**self._entity) as receiver:
-            while any(_looked_at(receiver, 0, upto)):
-                found = receiver.receive_messages(
-                    max_message_count=AT_ONCE, max_wait_time=self.connected.answer_seconds
-                )
+            # No more than are left: one that is given back has been delivered once more, and has only so many
+            while left := sum(1 for _ in islice(_looked_at(receiver, 0, upto, now), AT_ONCE)):
+                found = receiver.receive_messages(max_message_count=left, max_wait_time=self.connected.answer_seconds)
                 landed = [message for message in found if message.sequence_number <= upto]
                 for message in found:
                     settle = receiver.complete_message if message in landed else receiver.abandon_message
@@ -137,14 +162,44 @@ class Queue(Source):
         telemetry.log.debug(f"{self.name}: completed {done:,} messages")
 
 
-def _looked_at(receiver: Any, after: int, upto: int | None) -> Iterator[Any]:
-    """Messages of greater numbers, up to one, in their order; none is locked."""
+def _looked_at(receiver: Any, after: int, upto: int | None, at: datetime.datetime) -> Iterator[Any]:
+    """Messages of greater numbers, up to one, in their order; none is locked. Looks also show those that wait for their
+    time, that were deferred, and that expired before ``at``: they cannot be received, and are passed by.
+    """
     while found := receiver.peek_messages(max_message_count=AT_ONCE, sequence_number=after + 1):
         for message in found:
             if upto is not None and message.sequence_number > upto:
                 return
-            yield message
+            expires = message.expires_at_utc
+            if not message.state and (expires is None or expires > at):  # 0: ServiceBusMessageState.ACTIVE
+                yield message
         after = found[-1].sequence_number
+
+
+def _value(body: Any) -> Any:
+    """The bytes of a body, or it as it is where it has none. AMQP has parts of bytes, values and sequences."""
+    if isinstance(body, str):
+        return body.encode()
+    if isinstance(body, dict):
+        try:
+            return json.dumps(_json(body), ensure_ascii=False).encode()
+        except (TypeError, ValueError):
+            return body
+    if isinstance(body, bytes | bytearray | memoryview):
+        return bytes(body)
+    if body is None or not isinstance(body, Iterable):
+        return body
+    parts = list(body)
+    return b"".join(parts) if all(isinstance(part, bytes) for part in parts) else parts
+
+
+def _json(value: Any) -> Any:
+    """A value of AMQP as one of JSON: texts may be bytes there."""
+    if isinstance(value, dict):
+        return {str(_text(name)): _json(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(each) for each in value]
+    return value.isoformat() if isinstance(value, datetime.datetime) else _text(value)
 
 
 def _properties(said: Any) -> str | None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import socket
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,7 @@ from customer360.platform.run.executor import LocalExecutor
 from customer360.platform.run.ingest import SourceRun, ingest
 from customer360.platform.run.records import current_records
 from customer360.platform.settings import ExecutionSettings, RetrySettings, Settings
+from customer360.platform.sources import binlog
 from customer360.platform.sources.base import configured
 from customer360.platform.sources.protocols.changes.binlog import Place
 from customer360.platform.tables import String, Table
@@ -205,8 +210,10 @@ def test_an_emptied_relation_is_said_or_empty(shop: Shop) -> None:
     assert shop.standing() == [("4", "Di")]
     shop.execute("TRUNCATE people")
     assert "was emptied (TRUNCATE)" in (shop.land().failure or "")
-    assert shop.drained(on_truncate="record") == 1
+    assert shop.drained(on_truncate="record", mapping={**COLUMNS, "CHANGED": '"change.at"'}) == 1
     assert shop.told()[-1] == ("truncate", None, None, False)
+    at = datetime.fromisoformat(shop.rows()["CHANGED"][-1])
+    assert abs(datetime.now(UTC) - at) < timedelta(minutes=1)
 
 
 def test_a_server_that_does_not_write_what_is_needed_is_told_how(shop: Shop) -> None:
@@ -217,6 +224,88 @@ def test_a_server_that_does_not_write_what_is_needed_is_told_how(shop: Shop) -> 
         shop.execute("SET GLOBAL binlog_row_metadata = 'FULL'")
     shop.execute("ALTER TABLE people DROP PRIMARY KEY")
     assert "ALTER TABLE people ADD PRIMARY KEY" in (shop.land().failure or "")
+
+
+def test_a_connection_that_drops_within_a_statement_loses_no_row(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pymysqlreplication import BinLogStreamReader
+
+    shop.drained()
+    shop.execute(f"INSERT INTO people SELECT seq, REPEAT('x', 200), 1 FROM seq_10_to_{10 + 3999}")
+    fetch, calls = BinLogStreamReader.fetchone, 0
+
+    def drops(self: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        connection = getattr(self, "_stream_connection", None)
+        if calls % 15 == 10 and connection and connection._sock:  # within the rows of the statement, more than once
+            connection._sock.shutdown(socket.SHUT_RDWR)
+        return fetch(self)
+
+    monkeypatch.setattr(BinLogStreamReader, "fetchone", drops)
+    shop.drained()
+    assert calls > 20
+    assert sorted(int(row[1]) for row in shop.told(1)) == list(range(10, 4010))
+
+
+def test_a_compressed_log_is_refused_and_not_read_as_nothing(shop: Shop) -> None:
+    shop.drained()
+    shop.execute("SET GLOBAL log_bin_compress = ON")
+    try:
+        assert "SET GLOBAL log_bin_compress = OFF" in (shop.land().failure or "")
+        shop.execute("INSERT INTO people VALUES (3, REPEAT('x', 1000), 1)")
+    finally:
+        shop.execute("SET GLOBAL log_bin_compress = OFF")
+    failure = shop.land().failure or ""
+    assert "is compressed" in failure and "on_lost: snapshot" in failure
+    shop.drained(on_lost="snapshot")
+    assert [row[0] for row in shop.standing()] == ["1", "2", "3"]
+
+
+def test_distributed_transactions_that_may_be_rolled_back_do_not_land(shop: Shop) -> None:
+    shop.drained()
+    shop.execute("XA START 'a'", "INSERT INTO other VALUES (7)", "XA END 'a'", "XA PREPARE 'a'", "XA COMMIT 'a'",
+                 "XA START 'o'", "INSERT INTO people VALUES (3, 'Cy', 1)", "XA END 'o'", "XA COMMIT 'o' ONE PHASE",
+                 )  # fmt: skip
+    shop.drained()
+    assert [row[1] for row in shop.told(1)] == ["3"]
+    shop.execute("XA START 'b'", "INSERT INTO people VALUES (9, 'No', 1)", "XA END 'b'", "XA PREPARE 'b'",
+                 "XA ROLLBACK 'b'")  # fmt: skip
+    assert "distributed transaction (XA PREPARE)" in (shop.land().failure or "")
+    shop.drained(on_lost="snapshot")
+    assert [row[0] for row in shop.standing()] == ["1", "2", "3"]
+
+
+def test_a_log_begun_anew_is_seen_though_it_is_longer_than_before(shop: Shop) -> None:
+    shop.execute("RESET MASTER")
+    shop.drained()
+    time.sleep(1.1)  # a file says the second in which it began
+    shop.execute("DELETE FROM people WHERE id = 1", "RESET MASTER",
+                 *(f"INSERT INTO people VALUES ({n}, REPEAT('x', 200), 1)" for n in range(10, 30)))  # fmt: skip
+    assert "is another file than the one that was read" in (shop.land().failure or "")
+    shop.drained(on_lost="snapshot")
+    assert [row[0] for row in shop.standing()][:2] == ["10", "11"]
+
+
+def test_a_transaction_is_read_in_pieces(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.drained()
+    shop.execute("BEGIN", *(f"INSERT INTO people VALUES ({n}, 'x', 1)" for n in range(10, 16)), "COMMIT")
+    monkeypatch.setattr(binlog, "PIECE", 2)
+    source, known = configured(shop.settings(), "people"), ledger.batches(shop.lake, "people")
+    landing = None  # of files
+    (piece,) = source.discover(landing, known).inputs  # type: ignore[arg-type]
+    found = list(source.pieces(landing, piece))  # type: ignore[arg-type]
+    assert [each.frame.height for each in found] == [2, 2, 2]
+    assert pl.concat(each.frame for each in found)["_position"].to_list() == [1, 2, 3, 4, 5, 6]
+
+
+def test_rows_that_foreign_keys_delete_are_warned_of(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    shop.execute("CREATE TABLE cards (id int PRIMARY KEY, person int, CONSTRAINT of_person FOREIGN KEY (person) "
+                 "REFERENCES people (id) ON DELETE CASCADE)")  # fmt: skip
+    with caplog.at_level(logging.WARNING):
+        shop.drained(relation="cards", mapping={"ID": "id", "NAME": "person"})
+        shop.land()
+    (said,) = [each.message for each in caplog.records if "foreign keys" in each.message]
+    assert "cards" in said and "of_person" in said
 
 
 def test_places_follow_each_other() -> None:

@@ -41,6 +41,11 @@ def members(registries: None) -> None:
         TAGS = String(nullable=True)
 
 
+def _number(moment: datetime, digit: str = "0", seconds: int = 0) -> Any:
+    begun = int(moment.timestamp()) + seconds
+    return bson.ObjectId(f"{begun:08x}{digit * 16}")
+
+
 class App:
     """A collection and the lake that it is landed in."""
 
@@ -94,7 +99,7 @@ def test_documents_are_records_with_records_inside(app: App) -> None:
     )
     app.members.insert_one({"_id": 7, "name": None, "spent": float("nan"), "seen": "never"})
     assert app.land().failure is None
-    seven, ada = app.rows()
+    ada, seven = app.rows()
     assert (ada["ID"], ada["NAME"], ada["SPENT"]) == (str(number), "Ada", 12.5)
     assert ada["SEEN"] == "2024-03-01T12:00:00+00:00"
     assert json.loads(ada["TAGS"]) == ["a", {"b": 1}]
@@ -117,11 +122,42 @@ def test_only_what_grew_comes_with_the_next_batch(app: App) -> None:
 
 def test_ids_are_a_column_that_grows(app: App) -> None:
     keys = {"strategy": "incremental"}
-    app.members.insert_many([{"_id": bson.ObjectId(f"{n:024x}")} for n in range(5)])
+    app.members.insert_many([{"_id": _number(NOON + timedelta(hours=n))} for n in range(5)])
     assert app.land(**keys).nodes[0].rows == 5
-    app.members.insert_one({"_id": bson.ObjectId(f"{99:024x}")})
+    last = NOON + timedelta(hours=9)
+    app.members.insert_one({"_id": _number(last, "b")})
+    assert app.land(**keys).nodes[0].rows == 2  # the last of before, whose second may hold more
+    app.members.insert_one({"_id": _number(last, "a")})  # of another process, within the same second
+    app.members.insert_one({"_id": _number(last + timedelta(seconds=1))})
+    source = configured(app.settings(**keys), "members")
+    assert source.behind(ledger.batches(app.lake, "members")).amount == 1  # type: ignore[union-attr]
+    assert app.land(**keys).nodes[0].rows == 3
+    assert ledger.batches(app.lake, "members")[-1].cursor == {"upto": {"$oid": str(_number(last, "0", 1))}}
+
+
+@pytest.mark.parametrize("column", ["_id", "seen"])
+def test_a_date_in_the_future_does_not_end_a_source(app: App, column: str) -> None:
+    keys = {"strategy": "incremental", "column": column}
+    far, now = datetime(2090, 1, 1, tzinfo=UTC), datetime.now(UTC).replace(microsecond=0)
+    for moment in (far, now - timedelta(hours=2)):
+        app.members.insert_one({"_id": _number(moment), "seen": moment})
     assert app.land(**keys).nodes[0].rows == 1
-    assert ledger.batches(app.lake, "members")[-1].cursor == {"upto": {"$oid": f"{99:024x}"}}
+    assert app.land(**keys).nodes[0].state == "current"
+    app.members.insert_one({"_id": _number(now - timedelta(hours=1)), "seen": now - timedelta(hours=1)})
+    source = configured(app.settings(**keys), "members")
+    assert source.behind(ledger.batches(app.lake, "members")).amount == 1  # type: ignore[union-attr]
+    assert app.land(**keys).nodes[0].rows == 2  # with the last of before
+
+
+def test_a_date_beyond_the_calendar_is_in_the_future_or_said(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bson.datetime_ms import DatetimeMS
+
+    source = configured(app.settings(strategy="incremental", column="seen"), "members")
+    found = iter([DatetimeMS(10**15), NOON])
+    monkeypatch.setattr(type(source), "_greatest", lambda *_: next(found))
+    assert source._newest(None) == {"$date": NOON.isoformat()}  # type: ignore[attr-defined]
+    with pytest.raises(SourceError, match="outside the years 1 to 9999"):
+        mongodb._written(DatetimeMS(-(10**15)))
 
 
 def test_a_snapshot_deletes_what_is_gone_and_an_empty_collection_nothing(app: App) -> None:

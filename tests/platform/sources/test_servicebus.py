@@ -40,11 +40,18 @@ def clicks(registries: None) -> None:
 @dataclass
 class Message:
     sequence_number: int
-    body: list[bytes]
+    body: Any
     message_id: str = "m"
     subject: str | None = None
+    state: int = 0
+    expires_at_utc: datetime | None = None
     enqueued_time_utc: datetime = datetime(2024, 3, 1, tzinfo=UTC)
     application_properties: dict[bytes, Any] = field(default_factory=lambda: {b"shop": b"web"})
+
+
+def _waits(message: Message) -> bool:
+    expires = message.expires_at_utc
+    return bool(message.state) or (expires is not None and expires < datetime.now(UTC))
 
 
 class Bus:
@@ -69,7 +76,8 @@ class Bus:
         return [m for m in self.messages if m.sequence_number >= sequence_number][:max_message_count]
 
     def receive_messages(self, max_message_count: int, max_wait_time: float) -> list[Message]:
-        found = [m for m in self.messages if m.sequence_number not in self.locked][:max_message_count]
+        found = [m for m in self.messages if m.sequence_number not in self.locked and not _waits(m)]
+        found = found[:max_message_count]
         self.locked |= {m.sequence_number for m in found}
         return found
 
@@ -117,6 +125,7 @@ def test_messages_are_completed_once_they_are_in_bronze(tmp_path: Path, bus: Bus
     bus.send(*(click(n) for n in range(11)))
     assert land(tmp_path, batch_size=9).failure is None
     assert [m.sequence_number for m in bus.messages] == [10, 11]
+    assert bus.abandoned == []  # which counts as a delivery
     assert land(tmp_path).failure is None
     assert bus.messages == [] and landed(tmp_path)["ID"].to_list() == [f"C{n}" for n in range(11)]
     assert land(tmp_path).nodes[0].state == "current"
@@ -156,7 +165,8 @@ def test_messages_that_somebody_else_took_are_said(tmp_path: Path, bus: Bus, mon
         return told
 
     monkeypatch.setattr(Queue, "discover", and_then_gone)
-    assert "held 2 messages and holds 1" in (land(tmp_path).failure or "")
+    failure = land(tmp_path).failure or ""
+    assert "held 2 messages and holds 1" in failure and "customer360 batch drop clicks" in failure
 
 
 def test_messages_that_somebody_holds_are_completed_later(tmp_path: Path, bus: Bus) -> None:
@@ -176,6 +186,28 @@ def test_metadata_and_dead_letters(tmp_path: Path, bus: Bus) -> None:
     done = land(tmp_path, metadata=True, mapping=mapping)
     assert done.nodes[0].facts["dead"] == 2
     assert landed(tmp_path)["WHEN"].to_list() == ['1 {"shop": "web"}']
+
+
+def test_scheduled_deferred_and_expired_messages_are_passed_by(tmp_path: Path, bus: Bus) -> None:
+    bus.send(*(click(n) for n in range(6)))
+    bus.messages[0].state, bus.messages[3].state = 1, 2
+    bus.messages[1].expires_at_utc = datetime(2024, 3, 2, tzinfo=UTC)
+    assert land(tmp_path).failure is None
+    assert landed(tmp_path)["ID"].to_list() == ["C2", "C4", "C5"]
+    assert [m.sequence_number for m in bus.messages] == [1, 2, 4]
+
+
+def test_bodies_of_amqp_values_land_or_are_dead_letters(tmp_path: Path, bus: Bus) -> None:
+    bus.send(*(b"" for _ in range(6)))
+    bodies = ['{"ID": "text"}', b'{"ID": "bytes"}', {b"ID": b"record"}, 7, [["ID", 1]], iter([b'{"ID"', b': "data"}'])]
+    for message, body in zip(bus.messages, bodies, strict=True):
+        message.body = body
+    done = land(tmp_path, metadata=True)
+    assert done.failure is None and done.nodes[0].facts["dead"] == 2
+    assert landed(tmp_path)["ID"].to_list() == ["text", "bytes", "record", "data"] and bus.messages == []
+    bus.messages = [Message(7, 8)]
+    assert land(tmp_path, metadata=True).failure is None
+    assert bus.messages == []
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime
 import json
 import re
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from customer360.platform.connections.databases import Session
@@ -18,11 +18,20 @@ from customer360.platform.errors import ConfigError, SourceError, TransientError
 from customer360.platform.sources.protocols.changes.records import Values
 
 NEEDED = {"log_bin": "ON", "binlog_format": "ROW", "binlog_row_image": "FULL", "binlog_row_metadata": "FULL"}
+# Where a server has these: events that they write cannot be read
+UNWANTED = {"log_bin_compress": "OFF", "binlog_transaction_compression": "OFF", "binlog_row_value_options": "''"}
+COMPRESSED, PAYLOAD, PARTIAL, INCIDENT = 0xA5, 0x28, 0x27, 0x1A  # numbers of events: MariaDB's from the first on
 PURGED, DENIED = (1236,), (1045, 1142, 1227)
 UNNAMED = "UNKNOWN_COL"  # how the client names columns that the log does not
 _EMPTIED = re.compile(r"\s*(?:/\*.*?\*/\s*)*TRUNCATE\s+(?:TABLE\s+)?(?:`?([^`.\s]+)`?\.)?`?([^`.\s;]+)`?", re.I | re.S)
 
-_WITHIN = re.compile(r"\s*(BEGIN|SAVEPOINT|RELEASE\s|ROLLBACK\s+TO)\b", re.I)  # statements that end no transaction
+_WITHIN = re.compile(
+    r"\s*(BEGIN|SAVEPOINT|RELEASE\s|ROLLBACK\s+TO|XA\s+(START|BEGIN|END))\b", re.I
+)  # statements that end no transaction
+
+
+class Unreadable(SourceError):
+    """The log does not hold what came next, or not so that it can be read; the relation itself can be read anew."""
 
 
 class Place(NamedTuple):
@@ -55,15 +64,19 @@ class Event:
     at: datetime.datetime
     raw: Any
 
-    @cached_property
-    def rows(self) -> list[tuple[Values | None, Values | None]]:
-        """Raises SourceError where the log does not name its columns."""
-        types = {column.name: column for column in self.raw.columns}
-        if any(name.startswith(UNNAMED) for name in types):
-            raise SourceError(
+    def check(self) -> None:
+        """Raises Unreadable where the log does not name its columns."""
+        if any(not column.name or column.name.startswith(UNNAMED) for column in self.raw.columns):
+            raise Unreadable(
                 f"the event at {self.place} does not name its columns: it was written before "
-                "binlog_row_metadata = FULL, or its table is another one now; `on_lost: snapshot` reads it anew"
+                "binlog_row_metadata = FULL, or its table is another one now"
             )
+
+    @property
+    def rows(self) -> list[tuple[Values | None, Values | None]]:
+        """Raises Unreadable as ``check`` does."""
+        self.check()
+        types = {column.name: column for column in self.raw.columns}
         old, new = ("before_values", "after_values") if self.kind == "update" else ("values", "values")
         return [
             (
@@ -80,8 +93,9 @@ class Group:
 
     end: Place
     transaction: str | None = None
-    events: list[Event] = field(default_factory=list)
+    events: deque[Event] = field(default_factory=deque)
     is_emptied: bool = False
+    at: datetime.datetime | None = None  # of what was emptied
 
 
 @dataclass(frozen=True)
@@ -93,14 +107,25 @@ class Binlog:
     table: str
     server_id: int  # under which we ask, as no other replica does
 
+    def begun(self, file: str) -> int | None:
+        """When a file of the log was begun, in seconds since 1970: a log that was begun anew has another such file."""
+        _, _, first = _library()
+        with _said(self.server):
+            stream = self._stream([first], Place.of(file, 4))
+            try:
+                return next((int(raw.timestamp) for raw in stream), None)
+            finally:
+                stream.close()
+
     def groups(self, after: Place, upto: Place) -> Iterator[Group]:
         """What happened after a place, up to another; groups that did nothing to the relation have no events.
 
         Raises:
-            SourceError: the server does not let us read its log, or does not have that place any more.
+            SourceError: the server does not let us read its log.
+            Unreadable: it does not have that place any more, or the log holds what cannot be read.
             TransientError: it does not answer.
         """
-        kinds, rows = _library()
+        kinds, rows, _ = _library()
         with _said(self.server):
             stream = self._stream(kinds, after)
             try:
@@ -109,22 +134,29 @@ class Binlog:
                 stream.close()
 
     def _grouped(self, stream: Any, rows: dict[Any, Any], upto: Place) -> Iterator[Group]:
-        group = Group(upto)
+        group, file = Group(upto), stream.log_file
         for raw in stream:
             place = Place.of(stream.log_file, stream.log_pos)
             if place > upto:
                 return
             name = type(raw).__name__
-            if name == "RotateEvent":  # numbers of tables are those of a server that did not stop in between
-                stream.table_map = {}
+            if name == "RotateEvent":
+                # Numbers of tables are those of a server that did not stop in between, which begins a file. One of
+                # these also comes after each connection: the client makes a new one within a statement too
+                if stream.log_file != file:
+                    stream.table_map = {}
+                file = stream.log_file
             elif name in ("GtidEvent", "MariadbGtidEvent"):
                 group.transaction = str(raw.gtid)
             elif type(raw) in rows:
                 at = datetime.datetime.fromtimestamp(raw.timestamp, datetime.UTC)
                 group.events.append(Event(rows[type(raw)], place, at, raw))
-            elif name == "XidEvent" or (name == "QueryEvent" and not _WITHIN.match(raw.query)):
+            elif fault := _unreadable(raw, group):
+                raise Unreadable(f"the log at {place} {fault}")
+            elif name in ("XidEvent", "XAPrepareEvent") or (name == "QueryEvent" and not _WITHIN.match(raw.query)):
                 group.end = place
                 group.is_emptied = name == "QueryEvent" and self._is_emptied(raw)
+                group.at = datetime.datetime.fromtimestamp(raw.timestamp, datetime.UTC)
                 yield group
                 group = Group(upto)
 
@@ -147,12 +179,27 @@ class Binlog:
         return BinLogStreamReader(
             said, self.server_id, resume_stream=True, log_file=after.file, log_pos=after.offset, blocking=False,
             only_events=kinds, only_schemas=[self.schema], only_tables=[self.table], enable_logging=False,
+            filter_non_implemented_events=False,  # it stops at those that hold changes
             freeze_schema=True,  # what a number of a table means is read once: an altered table has another one
         )  # fmt: skip
 
 
-def _library() -> tuple[list[Any], dict[Any, Any]]:
-    """Events that are read, and what those of rows do."""
+def _unreadable(raw: Any, group: Group) -> str:
+    """Why an event, or the group that it ends, cannot be read; empty where it can."""
+    name, number = type(raw).__name__, raw.event_type
+    if number >= COMPRESSED or number == PAYLOAD:
+        return f"is compressed (event {number}; log_bin_compress, binlog_transaction_compression)"
+    if number == PARTIAL:
+        return "holds parts of values (binlog_row_value_options)"
+    if number == INCIDENT:
+        return "says that changes are missing before it"
+    if name == "XAPrepareEvent" and not raw.one_phase and group.events:
+        return "holds changes of a distributed transaction (XA PREPARE), which may be rolled back later"
+    return ""
+
+
+def _library() -> tuple[list[Any], dict[Any, Any], Any]:
+    """Events that are read, what those of rows do, and the first event of a file."""
     try:
         from pymysqlreplication import event, row_event
     except ImportError:
@@ -162,7 +209,9 @@ def _library() -> tuple[list[Any], dict[Any, Any]]:
         row_event.UpdateRowsEvent: "update",
         row_event.DeleteRowsEvent: "delete",
     }
-    return [*rows, event.XidEvent, event.QueryEvent, event.GtidEvent, event.MariadbGtidEvent, event.RotateEvent], rows
+    others = [event.XidEvent, event.XAPrepareEvent, event.QueryEvent, event.GtidEvent, event.MariadbGtidEvent,
+              event.RotateEvent, event.NotImplementedEvent, row_event.PartialUpdateRowsEvent]  # fmt: skip
+    return [*rows, *others], rows, event.FormatDescriptionEvent
 
 
 @contextmanager
@@ -180,7 +229,9 @@ def _said(server: MySQL) -> Iterator[None]:
                 f"{said}; the user needs GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* "
                 "(MariaDB: BINLOG MONITOR for the last)"
             ) from None
-        raise (SourceError if code in PURGED else TransientError)(said) from None
+        if code in PURGED:  # under the same number it says that another replica has our server_id
+            raise (SourceError if "same server" in text else Unreadable)(said) from None
+        raise TransientError(said) from None
 
 
 def settings_faults(session: Session) -> list[str]:
@@ -193,7 +244,12 @@ def settings_faults(session: Session) -> list[str]:
             "its log does not name columns (binlog_row_metadata): MySQL 8.0.14 or MariaDB 10.5 do"
         ) from None
     told = [("ON" if str(value) == "1" else str(value)).upper() for value in found]
-    return [f"{name} = {wanted}" for (name, wanted), value in zip(NEEDED.items(), told, strict=True) if value != wanted]
+    names = ", ".join(f"'{name}'" for name in UNWANTED)
+    there = session.show(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names})")
+    unwanted = {str(name).lower(): str(value).upper() or "''" for name, value in there}
+    wrong = {name for (name, wanted), value in zip(NEEDED.items(), told, strict=True) if value != wanted}
+    wrong |= {name for name, value in unwanted.items() if value != UNWANTED[name]}
+    return [f"{name} = {wanted}" for name, wanted in {**NEEDED, **UNWANTED}.items() if name in wrong]
 
 
 def files_of(server: MySQL) -> dict[str, int]:
