@@ -188,6 +188,8 @@ def _checked(line: str, place: str, settings: Settings) -> dict[str, Any]:
         raise SourceError(f"{place}: not JSON: {fault}") from None
     if not isinstance(row, dict) or not isinstance(row.get("_replay_of"), str):
         raise SourceError(f"{place}: a correction is an object with `_replay_of`, as `quarantine export` writes it")
+    if not isinstance(row.get(DELETED, False), bool):
+        raise SourceError(f"{place}: `{DELETED}` is true for a deletion, else false or left out")
     if row.get("_source") not in settings.sources:
         raise SourceError(f"{place}: `_source` is {row.get('_source')!r}; configured are {sorted(settings.sources)}")
     return row

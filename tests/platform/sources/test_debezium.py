@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from customer360.platform import tables
+from customer360.platform.errors import SourceError
 from customer360.platform.lake import Lake
 from customer360.platform.run import replay
 from customer360.platform.run.executor import LocalExecutor
@@ -241,3 +242,22 @@ def test_what_is_repaired_overrules_no_newer_change(site: Site, broken: str, rep
     assert site.land().failure is None
     assert site.standing() == stands
     assert replay.export(site.lake, out) == (0, 0)
+
+
+def test_a_correction_in_columns_may_say_that_it_is_a_deletion(site: Site) -> None:
+    site.source |= {"path": "*.jsonl", "format": "json", "mapping": MAPPING}
+    changes = [message("c", None, BO, 1), CHANGES[0], message("x", BO, None, 2)]
+    (site.root / "landing" / "1.jsonl").write_text("\n".join(changes))
+    assert site.land().failure is None
+    out = site.root / "refused.jsonl"
+    replay.export(site.lake, out)
+    line = {k: v for k, v in json.loads(out.read_text()).items() if k != "_raw"} | {"ID": "2"}
+    out.write_text(json.dumps(line | {"_deleted": "maybe"}))
+    with pytest.raises(SourceError, match="`_deleted` is true for a deletion"):
+        replay.replay(site.lake, site.settings(), out)
+    out.write_text(json.dumps(line | {"_deleted": True}))
+    replay.replay(site.lake, site.settings(), out)
+    assert site.land().failure is None
+    assert site.standing() == [("1", "Ada", 5)]
+    corrections = site.lake.scan(TABLE).collect().drop_nulls("_replay_of")
+    assert corrections.select("_deleted", "_restates", "_rescued").rows() == [(True, None, None)]

@@ -30,9 +30,9 @@ class Producer:
         """Send messages; all are acknowledged when this returns.
 
         Raises:
-            TransientError: one of them was not, in the time that the connection allows, its queue is full, or the client
-                refuses one (it is larger than ``message.max.bytes`` of the connection's ``options``); those before it may
-                stand in the topic.
+            TransientError: one of them was not, in the time that the connection allows, its queue is full, or the
+                client refuses one (larger than ``message.max.bytes`` of the connection's ``options``); those before it
+                may stand in the topic.
         """
         client = self._opened()
         from confluent_kafka import KafkaException
