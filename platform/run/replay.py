@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,11 @@ from customer360.platform.run.letters import open_dead_letters
 from customer360.platform.settings import Settings
 from customer360.platform.sources.base import Source, configured
 from customer360.platform.sources.bronze import WHOLE
-from customer360.platform.sources.casting import fit
+from customer360.platform.sources.casting import DELETED, fit
 from customer360.platform.sources.formats.records import POSITION
 from customer360.platform.sources.grouping import is_grouped
 from customer360.platform.sources.landing import landing_of
-from customer360.platform.sources.stated import mapping_of, reading_of
+from customer360.platform.sources.stated import marking, reading_of
 
 REPLAYS = "_replays"
 LOST = "\ufffd"  # what a byte that is no UTF-8 is exported as
@@ -188,6 +188,8 @@ def _checked(line: str, place: str, settings: Settings) -> dict[str, Any]:
         raise SourceError(f"{place}: not JSON: {fault}") from None
     if not isinstance(row, dict) or not isinstance(row.get("_replay_of"), str):
         raise SourceError(f"{place}: a correction is an object with `_replay_of`, as `quarantine export` writes it")
+    if not isinstance(row.get(DELETED, False), bool):
+        raise SourceError(f"{place}: `{DELETED}` is true for a deletion, else false or left out")
     if row.get("_source") not in settings.sources:
         raise SourceError(f"{place}: `_source` is {row.get('_source')!r}; configured are {sorted(settings.sources)}")
     return row
@@ -216,11 +218,13 @@ def _record(raw: str, letter: dict[str, Any], source: Source, settings: Settings
     options = {k: v for k, v in origin.items() if k in type(source).model_fields and k != "columns"}
     reader = source.model_copy(update=options)
     records = reader.reread(raw.encode(), origin["columns"])
-    mapping = mapping_of(reader, landing_of(settings))
+    mapping = marking(reader, landing_of(settings))
     fitted = fit(records.frame, tables.by_name(source.table), mapping, reading_of(reader))
     if fitted.frame.height != 1:
         reason = records.dead["reason"].to_list() or [f"{fitted.frame.height} records of {letter['source']} in it"]
         raise SourceError(f"{place}: `_raw` is still not readable: {reason[0]}")
+    if DELETED in fitted.frame.columns and not fitted.frame[DELETED].item():
+        fitted = replace(fitted, frame=fitted.frame.drop(DELETED))
     (typed,) = fitted.frame.drop(POSITION).cast(pl.String).to_dicts()
     kept = rescued.texts(typed.pop("_rescued"))
     return {k: v for k, v in {**typed, **kept}.items() if v is not None}

@@ -40,6 +40,7 @@ from customer360.platform.sources.stated import (
     orders,
     renamed,
     spared,
+    tells_columns,
     unmapped,
     unused,
     used_columns,
@@ -177,14 +178,16 @@ class IngestUnit:
         if not self.batch.inline:
             done.state = self.source.state(self.landing, self.batch.inputs[self.index])
             done.observer = Observer(self.source, self.known, self.schema_contract)
-        waits = False
+        waits = told = False
         for number, records in enumerate(self._pieces()):
             done.columns = list(dict.fromkeys([*done.columns, *(c for c in records.frame.columns if c != POSITION)]))
             done.keyed = records.keyed
             whole = records.dead.filter(pl.col(POSITION) == WHOLE)["reason"].to_list()
             if whole and not done.bronze:  # a file that breaks off keeps the rows before that
                 done.failure = whole[0]
-            asked = not number and not whole and not self.batch.inline  # later pieces have the columns of the first
+            tells = tells_columns(records)
+            asked = tells and not (told or whole or self.batch.inline)  # later pieces have the columns of the first
+            told |= tells
             if done.observer and not whole:
                 done.observer.look(records)
                 waits = waits or (asked and self._lacks_known_columns(records, done))
@@ -337,7 +340,8 @@ class IngestUnit:
             mapping = Mapping({}) if done.failure else marking(self.source, self.landing)
             variants = self.variants if self.schema_contract.data_type == "discard_value" else None
             return fit(records.frame, table, mapping, done.reading, variants)
-        own = Mapping({})  # corrections are written in the contract's columns
+        marks = {DELETED: f'"{DELETED}"'} if DELETED in records.frame.columns else {}
+        own = Mapping(marks)  # corrections are written in the contract's columns
         fitted = fit(records.frame.drop(REPLAY_OF), table, own, Reading(words=done.reading.words))
         addresses = records.frame.select(POSITION, REPLAY_OF)
         frame = fitted.frame.join(addresses, on=POSITION, how="left", maintain_order="left")
@@ -394,7 +398,7 @@ def _with_metadata(unit: IngestUnit, frame: pl.DataFrame) -> pl.DataFrame:
         _ingested_at=_moment(unit.batch),
         _replay_of=pl.col(REPLAY_OF) if REPLAY_OF in frame.columns else pl.lit(None, pl.String),
         _deleted=pl.col(DELETED) if DELETED in frame.columns else pl.lit(None, pl.Boolean),
-        _restates=pl.lit(True if unit.source.is_in_order else None, pl.Boolean),
+        _restates=pl.lit(True if unit.source.is_in_order and not unit.batch.inline else None, pl.Boolean),
     ).select(list(tables.schema(tables.by_name(unit.source.table))))
 
 

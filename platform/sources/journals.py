@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -78,7 +79,7 @@ class Journaled(Source):
         except FileNotFoundError:
             raise SourceError(f"the journal {segment} is gone: its messages are lost unless it is restored") from None
         if held or not base:
-            yield self.records_in(held, base) if held else no_records()
+            yield self.records_in(held, base) if held else replace(no_records(), keyed=True)
 
 
 def placed(found: pl.DataFrame, places: list[int]) -> pl.DataFrame:

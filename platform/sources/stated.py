@@ -21,7 +21,7 @@ from customer360.platform.sources import grouping, values
 from customer360.platform.sources.base import Source
 from customer360.platform.sources.casting import DELETED
 from customer360.platform.sources.expressions import nested, sql
-from customer360.platform.sources.formats.records import POSITION
+from customer360.platform.sources.formats.records import POSITION, Records
 from customer360.platform.sources.landing import Landing
 from customer360.platform.sources.mapping import Mapping, joins
 from customer360.platform.sources.mapping.numbering import countable
@@ -166,6 +166,16 @@ def orders(facts: Iterable[str]) -> dict[str, timestamps.Order]:
     """Order of day and month by column, as facts of a batch name it."""
     shown = (fact.split("|") for fact in facts if fact.startswith("dates|"))
     return {column: "day_first" if order == "day_first" else "month_first" for _, column, order in shown}
+
+
+def tells_columns(records: Records) -> bool:
+    """Whether a piece shows which columns its records have. Objects do where there is one that can be read; a change of
+    no row (``none``, ``truncate``) names no column.
+    """
+    frame, kind = records.frame, "change.kind"
+    if not records.keyed:
+        return True
+    return bool(frame.height) and not (kind in frame.columns and frame[kind].is_in(["none", "truncate"]).all())
 
 
 def unmapped(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Literal
 
@@ -114,7 +115,7 @@ class Streams(Enveloped, Source):
                     is_empty = False
                 base += stop - start
         if is_empty:
-            yield no_records()
+            yield replace(no_records(), keyed=True)
 
     def _records(self, messages: list[Any], shift: int, registry: Registry) -> Records:
         places = [message.offset() + shift for message in messages]
@@ -150,6 +151,9 @@ class Streams(Enveloped, Source):
         if batch.cursor:
             with broker.consumer(self.connected, self.group) as client:
                 broker.commit(client, self.connected, self.topic, {int(p): o for p, o in batch.cursor.items()})
+
+    def reread(self, raw: bytes, columns: list[str]) -> Records:
+        return self.opened(super().reread(raw, columns))
 
     def reader_options(self) -> dict[str, Any]:
         return {"metadata": self.metadata, "envelope": self.envelope, "types": self.types}

@@ -1,9 +1,9 @@
 """Damaged messages of every way in: `python tests/bench/fuzz_messages.py [--messages 1000000 --seed 1 --ways topic]`.
 
 Makes events as JSON, as changes with an image before and after, and as Avro of a registry, damages most of them, and
-lands them through the units of a run: as values of a topic, bodies of webhooks in a journal, and pages of an API. No
-unit may fail; each message is a row or a dead letter, at its place; rows are written and read back. A page that is no
-answer at all must be refused in one line.
+lands them through the units of a run: as values of a topic, messages of Debezium, bodies of webhooks in a journal, and
+pages of an API. No unit may fail; each message is a row or a dead letter, at its place; rows are written and read back.
+A page that is no answer at all must be refused in one line.
 """
 
 from __future__ import annotations
@@ -206,6 +206,8 @@ class Bench:
             "sources": {
                 "topic": {**common, "connection": "k", "kind": "streams", "topic": "t"},
                 "topic_about": {**common, "connection": "k", "kind": "streams", "topic": "t", "metadata": True},
+                "changes": {**common, "connection": "k", "kind": "streams", "topic": "t", "envelope": "debezium",
+                            "on_truncate": "ignore", "mapping": {"EVENT_ID": "EVENT_ID"}},
                 "webhooks": {**common, "connection": "h", "kind": "webhooks", "metadata": True},
                 "api": {**common, "connection": "a", "kind": "apis", "records": "held"},
             },
@@ -235,6 +237,26 @@ def balanced(done: Landed, of: int, *, at_least: bool = False) -> None:
 
 def of_topic(bench: Bench, dice: random.Random, count: int) -> Counter[str]:
     values = [None if dice.random() < 0.01 else damaged(dice, n) for n in range(count)]
+    return of_values(bench, dice, values, dice.choice(("topic", "topic_about")))
+
+
+def of_changes(bench: Bench, dice: random.Random, count: int) -> Counter[str]:
+    """Messages of Debezium, damaged; and those of no row, of which some batches hold nothing else."""
+    found = Counter[str]()
+    alone = [None, b"no json", b"[]", b"{}", *(json.dumps({"op": op, "ts_ms": 1}).encode() for op in ("t", "m", "?"))]
+    for values in ([dice.choice(alone)], [dice.choice(alone) for _ in range(3)]):
+        found += of_values(bench, dice, values, "changes")
+    made: list[bytes | None] = [json.dumps(change(dice, 0) | {"op": "c", "after": event(dice, 0)}).encode()]
+    for number in range(1, count - 4):
+        body = json.dumps(change(dice, number) | {"op": dice.choice("ccuudrtm?")}).encode()
+        for _ in range(dice.choice((0, 0, 1, 2))):
+            body = dice.choice(DAMAGE)(dice, body)
+        made.append(dice.choice(alone) if dice.random() < 0.05 else body)
+    return found + of_values(bench, dice, made, "changes")
+
+
+def of_values(bench: Bench, dice: random.Random, values: list[bytes | None], name: str) -> Counter[str]:
+    count = len(values)
     held = [Message(value, 7 + place, dice) for place, value in enumerate(values)]
 
     @contextmanager
@@ -246,7 +268,6 @@ def of_topic(bench: Bench, dice: random.Random, count: int) -> Counter[str]:
         return Registry(Kafka(servers="x:1"), known)
 
     lists = (held[at : at + 300] for at in range(0, count, 300))
-    name = dice.choice(("topic", "topic_about"))
     with (
         mock.patch.object(streams.broker, "consumer", consumer),
         mock.patch.object(streams.broker, "messages", lambda *_: lists),
@@ -316,6 +337,7 @@ def of_api(bench: Bench, dice: random.Random, count: int) -> Counter[str]:
 
 WAYS: dict[str, Callable[[Bench, random.Random, int], Counter[str]]] = {
     "topic": of_topic,
+    "changes": of_changes,
     "webhooks": of_webhooks,
     "api": of_api,
 }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from customer360.platform import systems
 from customer360.platform.lake import Lake
 from customer360.platform.run.executor import LocalExecutor
 from customer360.platform.run.ingest import ingest
@@ -14,6 +16,7 @@ from customer360.platform.settings import ExecutionSettings, RetrySettings, Sett
 from customer360.platform.sources import collector
 from customer360.platform.sources.protocols.hooks.journal import Journal, segments
 from customer360.platform.tables import String, Table
+from customer360.serve.compose import compose
 
 
 @pytest.fixture
@@ -95,3 +98,42 @@ def test_events_stay_as_long_as_a_visit(settings: Settings) -> None:
     assert len(segments(folder)) == 1 and collector.backlog(folder, ("seen", "bought")) == 0
     land(settings, "seen", "bought")
     assert segments(folder) == []
+
+
+VIEW = {"type": "page", "messageId": "m1", "anonymousId": "a1", "timestamp": "2026-04-01T10:00:00Z", "writer": "shop",
+        "context": {"sessionId": "s1", "campaign": {"name": "spring"}}, "eventType": "PAGE_VIEW"}  # fmt: skip
+LOGIN = {"type": "identify", "messageId": "m2", "anonymousId": "a1", "userId": "u1", "traits": {"lastName": "Moss"},
+         "timestamp": "2026-04-01T10:01:00Z", "writer": "shop", "eventType": "LOGIN",
+         "consents": [{"purpose": "EMAIL", "answer": "NO"}]}  # fmt: skip
+
+
+@pytest.mark.parametrize("first", [[], [VIEW]])
+def test_no_call_stops_a_source_of_the_recipe_when_it_is_alone(tmp_path: Path, first: list[dict[str, Any]]) -> None:
+    compose()
+    (tmp_path / "landing").mkdir()
+    web = {"recipe": "collector/calls", "kind": "collector", "connection": "web", "system": "SHOP"}
+    settings = Settings.model_validate(
+        {
+            "landing": str(tmp_path / "landing"),
+            "state": str(tmp_path / "state"),
+            "lake": {"root": str(tmp_path / "lake"), "buckets": 4},
+            "connections": {"web": {"kind": "collector", "system": "SHOP"}},
+            "sources": systems.with_recipes({"web": web}),
+        }
+    )
+    made = Journal(collector.folder_of(Path(settings.state), "web"))
+    made.append("odd", collector.message("odd", b'{"no": "call"}', "type is missing"))
+    made.append("torn", collector.message("torn", b'{"type": "page", '))
+    for call in first:
+        made.append(call["messageId"], collector.message(call["messageId"], json.dumps(call).encode()))
+    made._end(made._name)
+    lake = land(settings, *settings.sources)
+    assert lake.scan("quality.dead_letters").collect()["reason"].str.contains("type is missing").sum() == 1
+    made = Journal(collector.folder_of(Path(settings.state), "web"))
+    for call in [VIEW, LOGIN]:
+        made.append(f"{call['messageId']}-2", collector.message(f"{call['messageId']}-2", json.dumps(call).encode()))
+    made._end(made._name)
+    lake = land(settings, *settings.sources)
+    assert lake.scan("bronze.customers").collect()["CUSTOMER_ID"].to_list() == ["u1"]
+    assert lake.scan("bronze.events").collect()["EVENT_ID"].unique().sort().to_list() == ["m1", "m2"]
+    assert lake.scan("bronze.sessions").collect()["SESSION_ID"].unique().to_list() == ["s1"]

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from customer360.platform import tables
+from customer360.platform.errors import SourceError
 from customer360.platform.lake import Lake
+from customer360.platform.run import replay
 from customer360.platform.run.executor import LocalExecutor
 from customer360.platform.run.ingest import SourceRun, ingest
 from customer360.platform.run.records import current_records
@@ -37,13 +39,13 @@ class Site:
         self.source: dict[str, Any] = {"table": TABLE, "system": "CRM", "envelope": "debezium"}
         (root / "landing").mkdir()
 
-    def land(self, **keys: Any) -> SourceRun:
+    def settings(self) -> Settings:
         given = {"landing": str(self.root / "landing"), "lake": {"root": str(self.root / "lake"), "buckets": 4}}
-        settings = Settings.model_validate(
-            {**given, "connections": self.connections, "sources": {"members": {**self.source, **keys}}}
-        )
+        return Settings.model_validate({**given, "connections": self.connections, "sources": {"members": self.source}})
+
+    def land(self) -> SourceRun:
         executor = LocalExecutor(ExecutionSettings(executor="local", retry=RetrySettings(attempts=1)))
-        (done,) = ingest(self.lake, settings, ["members"], executor, {})
+        (done,) = ingest(self.lake, self.settings(), ["members"], executor, {})
         return done
 
     @property
@@ -155,3 +157,107 @@ def test_a_file_that_says_that_the_table_was_emptied_is_kept_aside(site: Site) -
     site.source |= {"path": "*.jsonl", "format": "json", "mapping": MAPPING}
     (site.root / "landing" / "1.jsonl").write_text("\n".join([CHANGES[0], message("t", None, None, 9)]))
     assert "members was emptied (TRUNCATE)" in (site.land().failure or "")
+
+
+FLAT = json.dumps({"id": 1, "name": "Ada", "__deleted": "false"})
+ALONE: list[tuple[str, str | None, str | None, int]] = [  # name, value, key, dead letters
+    ("an unknown op", message("x", None, ADA, 9), None, 1),
+    ("a message without its envelope", FLAT, None, 1),
+    ("no JSON", "not json", None, 1),
+    ("a truncation", message("t", None, None, 9), None, 0),
+    ("an entry of an application", message("m", None, None, 9), None, 0),
+    ("a tombstone without a key", None, "plain", 0),
+    ("a tombstone", None, '{"id": 1}', 0),
+]
+
+
+@pytest.mark.parametrize(("what", "value", "key", "dead"), ALONE)
+def test_what_is_of_no_row_stops_no_topic_when_it_is_alone(
+    site: Site, kafka: Any, what: str, value: str | None, key: str | None, dead: int
+) -> None:
+    topic = f"alone.{what.replace(' ', '-')}"
+    site.connections = {"events": {"kind": "kafka", "servers": kafka.servers, "timeout_seconds": 5}}
+    site.source |= {"kind": "streams", "connection": "events", "topic": topic, "mapping": MAPPING,
+                    "on_truncate": "ignore"}  # fmt: skip
+    kafka.send(topic, [value.encode() if value else None], key=key or "x")
+    done = site.land()
+    assert done.failure is None and done.nodes[0].facts["dead"] == dead
+    kafka.send(topic, [CHANGES[1].encode()], key="x")
+    assert site.land().failure is None
+    assert site.standing() == [("2", "Bo", 1)]
+
+
+@pytest.mark.parametrize(
+    "value", [message("x", None, ADA, 9), message("t", None, None, 9), message("m", None, None, 9)]
+)
+def test_a_file_of_nothing_but_that_is_no_dead_letter_as_a_whole(site: Site, value: str) -> None:
+    site.source |= {"path": "*.jsonl", "format": "json", "mapping": MAPPING, "on_truncate": "ignore"}
+    (site.root / "landing" / "1.jsonl").write_text(value + "\n")
+    done = site.land()
+    assert done.failure is None
+    letters = site.lake.scan("quality.dead_letters").collect() if done.nodes[0].facts["dead"] else None
+    assert letters is None or (letters["position"].to_list() == [1] and "its op is x" in letters["reason"][0])
+
+
+def test_a_truncation_alone_may_be_a_row(site: Site) -> None:
+    class Kinds(Table, table="bronze.t_kinds", key=("CHANGE_ID",)):
+        """One row per change."""
+
+        CHANGE_ID = String(nullable=False)
+        ID = String(nullable=True)
+        KIND = String()
+
+    site.source |= {"path": "*.jsonl", "format": "json", "table": "bronze.t_kinds", "on_truncate": "record",
+                    "mapping": {"CHANGE_ID": '"change.id"', "ID": "id", "KIND": '"change.kind"'}}  # fmt: skip
+    (site.root / "landing" / "1.jsonl").write_text(message("t", None, None, 9))
+    assert site.land().failure is None
+    assert site.lake.scan("bronze.t_kinds").collect().select("ID", "KIND").rows() == [(None, "truncate")]
+
+
+def test_a_mapping_that_is_wrong_still_stops_the_first_row(site: Site) -> None:
+    site.source |= {"path": "*.jsonl", "format": "json", "mapping": {**MAPPING, "ID": "nr"}}
+    (site.root / "landing" / "1.jsonl").write_text("\n".join([message("m", None, None, 1), CHANGES[0]]))
+    assert "ID needs file column(s) ['nr']" in (site.land().failure or "")
+
+
+@pytest.mark.parametrize(
+    ("broken", "repaired", "stands"),
+    [
+        (message("x", None, row(1, "Ada", 2), 1), message("u", None, row(1, "Ada", 2), 1), [("1", "Ann", 5)]),
+        (message("x", BO, None, 2), message("d", BO, None, 2), [("1", "Ann", 5)]),
+    ],
+)
+def test_what_is_repaired_overrules_no_newer_change(site: Site, broken: str, repaired: str, stands: Any) -> None:
+    site.source |= {"path": "*.jsonl", "format": "json", "mapping": MAPPING}
+    ann = message("c", None, row(1, "Ann", 5), 3)
+    (site.root / "landing" / "1.jsonl").write_text("\n".join([message("c", None, BO, 0), broken, ann]))
+    if '"before": null' in broken:
+        (site.root / "landing" / "1.jsonl").write_text("\n".join([broken, ann]))
+    assert site.land().failure is None
+    out = site.root / "refused.jsonl"
+    assert replay.export(site.lake, out) == (0, 1)
+    line = json.loads(out.read_text())
+    out.write_text(json.dumps(line | {"_raw": repaired}))
+    replay.replay(site.lake, site.settings(), out)
+    assert site.land().failure is None
+    assert site.standing() == stands
+    assert replay.export(site.lake, out) == (0, 0)
+
+
+def test_a_correction_in_columns_may_say_that_it_is_a_deletion(site: Site) -> None:
+    site.source |= {"path": "*.jsonl", "format": "json", "mapping": MAPPING}
+    changes = [message("c", None, BO, 1), CHANGES[0], message("x", BO, None, 2)]
+    (site.root / "landing" / "1.jsonl").write_text("\n".join(changes))
+    assert site.land().failure is None
+    out = site.root / "refused.jsonl"
+    replay.export(site.lake, out)
+    line = {k: v for k, v in json.loads(out.read_text()).items() if k != "_raw"} | {"ID": "2"}
+    out.write_text(json.dumps(line | {"_deleted": "maybe"}))
+    with pytest.raises(SourceError, match="`_deleted` is true for a deletion"):
+        replay.replay(site.lake, site.settings(), out)
+    out.write_text(json.dumps(line | {"_deleted": True}))
+    replay.replay(site.lake, site.settings(), out)
+    assert site.land().failure is None
+    assert site.standing() == [("1", "Ada", 5)]
+    corrections = site.lake.scan(TABLE).collect().drop_nulls("_replay_of")
+    assert corrections.select("_deleted", "_restates", "_rescued").rows() == [(True, None, None)]

@@ -21,7 +21,7 @@ def bench() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("way", ["topic", "webhooks", "api"])
+@pytest.mark.parametrize("way", ["topic", "changes", "webhooks", "api"])
 def test_damaged_messages_are_rows_or_dead_letters(bench: ModuleType, tmp_path: Path, way: str) -> None:
     found = bench.fuzz(tmp_path, [way], 600, 7, at_once=150)[way]
     assert found["read"] > 100 and found["dead"] > 0

@@ -34,6 +34,7 @@ from customer360.platform.sources import streams
 from customer360.platform.sources.base import configured
 from customer360.platform.sources.landing import landing_of
 from customer360.platform.sources.protocols.kafka import client
+from customer360.platform.sources.protocols.kafka.producer import Message, Producer
 from customer360.platform.sources.protocols.kafka.values import Registry, records_of
 from customer360.platform.tables import Integer, String, Table
 
@@ -483,3 +484,32 @@ def test_a_group_that_cannot_be_told_stops_nothing(
     assert land(settings).failure is None
     assert land(settings).nodes[0].state == "current"
     assert landed(settings)["N"].to_list() == [1]
+
+
+@pytest.mark.parametrize("group", [[], ["ID"]])
+@pytest.mark.parametrize("values", [[b"no json"], [None], [b"no json", None, b"[1]"]])
+def test_messages_that_cannot_be_read_stop_no_topic_when_they_are_alone(
+    tmp_path: Path, kafka: Broker, values: list[bytes | None], group: list[str]
+) -> None:
+    topic = f"quiet{len(values)}{values[0] is None}{len(group)}"
+    mapping = {"ID": "nr", "N": "SUM(n)" if group else "n"}
+    keys = {"mapping": mapping, **({"group_by": ["nr"]} if group else {})}
+    settings = settings_of(tmp_path, kafka, topic, **keys)
+    kafka.send(topic, values)
+    assert land(settings).failure is None
+    assert letters(settings).height == len(values)
+    kafka.send(topic, [b'{"nr": "C1", "n": 1}'])
+    assert land(settings).failure is None
+    assert landed(settings).select("ID", "N").rows() == [("C1", 1)]
+
+
+def test_a_message_that_the_client_refuses_is_told_of_and_those_before_it_are_sent(kafka: Broker) -> None:
+    broker = Kafka(servers=kafka.servers, timeout_seconds=20)
+    sender = Producer(broker)
+    sent = [Message("refused", "k", value) for value in (b"{}", b"x" * 1_200_000)]
+    with pytest.raises(TransientError, match="size too large"):
+        sender.send(sent)
+    sender.send(sent[:1])
+    with client.consumer(broker, "g") as reading:
+        ends = [client.bounds(reading, broker, "refused", p)[1] for p in client.partitions(reading, broker, "refused")]
+    assert sum(ends) == 2

@@ -30,10 +30,13 @@ class Producer:
         """Send messages; all are acknowledged when this returns.
 
         Raises:
-            TransientError: one of them was not, in the time that the connection allows, or its queue is full; those
-                before it may stand in the topic.
+            TransientError: one of them was not, in the time that the connection allows, its queue is full, or the
+                client refuses one (larger than ``message.max.bytes`` of the connection's ``options``); those before it
+                may stand in the topic.
         """
         client = self._opened()
+        from confluent_kafka import KafkaException
+
         faults: list[str] = []
 
         def told(fault: Any, _: Any) -> None:
@@ -46,6 +49,8 @@ class Producer:
                 client.poll(0)
         except BufferError:
             faults.append("the queue of the producer is full")
+        except KafkaException as fault:  # what was taken before it is still flushed
+            faults.append(fault.args[0].str())
         left = client.flush(self._kafka.timeout_seconds)
         if left:
             client.purge()
