@@ -110,7 +110,7 @@ class Queue(Source):
                 "deferred, or somebody else receives from it; give the source a queue or subscription of its own, and "
                 f"`customer360 batch drop {self.name}` lets the batch go, so that what is left lands with the next"
             )
-        yield self._records(held, first) if held else no_records()
+        yield self._records(held, first) if held else replace(no_records(), keyed=True)
 
     def _records(self, messages: list[Any], first: int) -> Records:
         places = list(range(first, first + len(messages)))
