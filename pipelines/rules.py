@@ -342,6 +342,7 @@ class PolicyRules(Frozen):
         "customers": _domain("customer data", "customer account", "contract"),
         "sales": _domain("finance", "sale, delivery and accounts", "contract"),
         "behavior": _domain("e-commerce", "running and measuring the shop", "legitimate interest"),
+        "experiments": _domain("product", "which of two ways serves people better", "legitimate interest"),
         "engagement": _domain("marketing", "messages and what came of them", "consent"),
         "consent": _domain("data protection", "proof of what was allowed", "legal obligation"),
         "service": _domain("customer service", "answering questions and complaints", "contract"),

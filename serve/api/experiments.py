@@ -192,12 +192,12 @@ def _arm(
 
 def _refused(
     trials: Trials, view: ServedView, of: Started, person: dict[str, Any] | None, visitor_id: str | None
-) -> set[str]:
+) -> frozenset[str]:
     """Purposes that are denied, also just now by an event; of a person whatever is not known to be allowed."""
     purpose = of.definition.purpose
     if person is None:
-        unasked = {purpose} if trials.refused_by_strangers(purpose) else set()
-        return unasked | view.refused_just_now(visitor_id=visitor_id)
+        now = view.refused_just_now(visitor_id=visitor_id)
+        return now | {purpose} if trials.refused_by_strangers(purpose) else now
     now = view.refused_just_now(person["accounts"], visitor_id)
     return now | {denied for column, denied in REFUSALS.items() if person["profile"].get(column) is not True}
 
