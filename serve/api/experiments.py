@@ -4,9 +4,11 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import uuid4
+from weakref import WeakValueDictionary
 
 from fastapi import APIRouter, HTTPException, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -33,7 +35,17 @@ EXPOSURES = "bronze.exposures"
 LISTED = 50  # of each ranker's list, before what is not offered is left out
 Name = Annotated[str, Path(description="An experiment that started", pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Value = str | bool | int | float | None
-REMEMBERED = 100_000  # answers to exposures of a process, so that one that is sent again is answered alike
+REMEMBERED = 100_000  # answers of a process and their items, so that an exposure that is sent again is answered alike
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the answer to an exposure said; ``items`` of a mixed list as (product, arm), in their order."""
+
+    subject: str
+    arm: str
+    propensity: float | None
+    items: tuple[tuple[str, str], ...] = ()
 
 
 class Trials:
@@ -44,7 +56,9 @@ class Trials:
         self._settings = settings
         self._lock = threading.Lock()
         self._journals: dict[str, Journal] = {}
-        self._answers: OrderedDict[str, tuple[str, Exposure]] = OrderedDict()
+        self._answers: OrderedDict[str, Told] = OrderedDict()
+        self._remembered = 0  # answers and their items
+        self._writing: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
         sources = settings.sources.items()
         self.sources = {s.system: name for name, s in sources if isinstance(s, Own) and s.table == EXPOSURES}
 
@@ -59,19 +73,25 @@ class Trials:
         assert isinstance(rules, EnrichmentRules)
         return not rules.allows_unasked(purpose)
 
-    def answered(self, key: str, subject: str) -> "Exposure | None":
+    def writing(self, key: str) -> threading.Lock:
+        """What holds back a second request for an exposure until the first is answered."""
+        with self._lock:
+            return self._writing.setdefault(key, threading.Lock())
+
+    def answered(self, key: str, subject: str) -> Told | None:
         """What this process answered to an exposure before. 409 where that was another subject's."""
         with self._lock:
-            whose, said = self._answers.get(key, (subject, None))
-        if whose != subject:
-            raise HTTPException(409, f"exposure {key} is of another subject; choose another exposure_id")
-        return said
+            told = self._answers.get(key)
+        if told is not None and told.subject != subject:
+            raise HTTPException(409, "this exposure_id is of another subject; choose another")
+        return told
 
-    def keep(self, key: str, subject: str, said: "Exposure") -> None:
+    def keep(self, key: str, told: Told) -> None:
         with self._lock:
-            self._answers[key] = (subject, said)
-            while len(self._answers) > REMEMBERED:
-                self._answers.popitem(last=False)
+            self._answers[key] = told
+            self._remembered += 1 + len(told.items)
+            while self._remembered > REMEMBERED:
+                self._remembered -= 1 + len(self._answers.popitem(last=False)[1].items)
 
     def journal(self, system: str) -> Journal:
         with self._lock:
@@ -145,23 +165,36 @@ async def assignment(
 @router.post("/experiments/{name}/exposures")
 async def exposures(request: Request, name: Name, principal: Caller, view: CurrentView, met: Met) -> Exposure:
     """Assign somebody who is about to see the arm, and write that down: it is durable when this answers. Needs role
-    service. 409 where the exposure_id is another subject's, or is written down under an arm that is not known here any
-    more."""
+    service. 409 where the exposure_id is another subject's, or is one of a bandit or a mixed list that a process wrote
+    down which is gone: what that said is not known here, and could be other now."""
     access.require(principal, "service")
     of = await _started(request, name)
     arm, propensity, person, subject = _arm(request, view, of, met)
     if arm is None:
         return view.answer(Exposure, experiment=name, arm=None, propensity=None, exposure_id=None)
     number = met.exposure_id or uuid4().hex
-    trials: Trials = request.app.state.trials
-    if (before := trials.answered(f"{name}/{number}", subject)) is not None:
-        return before
-    items = _mixed(view, of, subject, met.k) if of.definition.kind == "interleaving" else []
-    rows = _rows(of, number, arm, propensity, items)
-    await _write(request, rows, person, met)
-    said = view.answer(Exposure, experiment=name, arm=arm, propensity=propensity, exposure_id=number, items=items)
-    trials.keep(f"{name}/{number}", subject, said)
-    return said
+    items = _mixed(view, of, subject, met.k) if of.definition.kind == "interleaving" else ()
+    now = Told(subject, arm, propensity, items)
+    told = await run_in_threadpool(_told, request.app.state.trials, of, number, now, person, met)
+    return view.answer(
+        Exposure,
+        experiment=name,
+        arm=told.arm,
+        propensity=told.propensity,
+        exposure_id=number,
+        items=[ListedItem(rank=rank, product_id=p, arm=by) for rank, (p, by) in enumerate(told.items, start=1)],
+    )
+
+
+def _told(trials: Trials, of: Started, number: str, now: Told, person: dict[str, Any] | None, met: Met) -> Told:
+    """What is answered to an exposure: what was answered before, else what it is now, which is then durable."""
+    key = f"{of.name}/{number}"
+    with trials.writing(key):
+        before = trials.answered(key, now.subject)
+        if before is None:
+            _write(trials, of, _rows(of, number, now), person, met)
+            trials.keep(key, now)
+        return before or now
 
 
 async def _started(request: Request, name: str) -> Started:
@@ -202,32 +235,29 @@ def _refused(
     return now | {denied for column, denied in REFUSALS.items() if person["profile"].get(column) is not True}
 
 
-def _mixed(view: ServedView, of: Started, subject: str, k: int) -> list[ListedItem]:
-    """The two models' lists of a person in one, of what is offered now."""
+def _mixed(view: ServedView, of: Started, subject: str, k: int) -> tuple[tuple[str, str], ...]:
+    """The two models' lists of a person in one, of what is offered now: products with the model that gave each."""
     stored = (view.get("recommendations", subject) or {"lists": []})["lists"]
     lists: dict[str, list[str]] = {arm: [] for arm in of.definition.arms}
     for ranked in reversed([each for each in stored if each["mode"] == "new" and each["model"] in lists]):
         lists[ranked["model"]] = [item["product_id"] for item in view.offered(ranked["items"], LISTED)]
-    drafted = interleaving.team_draft(lists, k, of.salt, subject)
-    return [ListedItem(rank=rank, product_id=item, arm=arm) for rank, (item, arm) in enumerate(drafted, start=1)]
+    return tuple(interleaving.team_draft(lists, k, of.salt, subject))
 
 
-def _rows(
-    of: Started, number: str, arm: str, propensity: float | None, items: list[ListedItem]
-) -> list[dict[str, Any]]:
+def _rows(of: Started, number: str, told: Told) -> list[dict[str, Any]]:
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     about = {"EXPERIMENT": of.name, "EXPOSED_AT": now}
     if of.definition.kind == "interleaving":
         return [
-            about | {"EXPOSURE_ID": f"{number}:{i.rank}", "ARM": i.arm, "PRODUCT_ID": i.product_id, "POSITION": i.rank}
-            for i in items
+            about | {"EXPOSURE_ID": f"{number}:{rank}", "ARM": arm, "PRODUCT_ID": product, "POSITION": rank}
+            for rank, (product, arm) in enumerate(told.items, start=1)
         ]
-    return [about | {"EXPOSURE_ID": number, "ARM": arm, "PROPENSITY": propensity, "EDITION": of.edition}]
+    return [about | {"EXPOSURE_ID": number, "ARM": told.arm, "PROPENSITY": told.propensity, "EDITION": of.edition}]
 
 
-async def _write(request: Request, rows: list[dict[str, Any]], person: dict[str, Any] | None, met: Met) -> None:
-    """Durable, under an account that a source of exposures knows. 422 where there is none, 503 without a source."""
-    trials: Trials = request.app.state.trials
+def _write(trials: Trials, of: Started, rows: list[dict[str, Any]], person: dict[str, Any] | None, met: Met) -> None:
+    """Durable, under an account that a source of exposures knows. 422 where there is none, 503 without a source; 409
+    where it is written down already, and could be under another arm than now, with nothing written."""
     if not trials.sources:
         raise HTTPException(503, "no source of kind journal fills bronze.exposures: exposures cannot be kept")
     accounts = [account.partition("/") for account in (person["accounts"] if person else ())]
@@ -243,11 +273,12 @@ async def _write(request: Request, rows: list[dict[str, Any]], person: dict[str,
         key = f"{row['EXPERIMENT']}/{row['EXPOSURE_ID']}"
         messages.append((key, message(key, None, row["EXPOSED_AT"], json.dumps(row | who).encode())))
     try:
-        fresh = await run_in_threadpool(trials.journal(system).append_all, messages)
+        fresh = trials.journal(system).append_all(messages, as_one=True)
     except OSError as fault:
         telemetry.log.error(f"exposures cannot be written down: {fault.strerror}")
         raise HTTPException(503, "exposures cannot be written down now", {"Retry-After": "30"}) from None
-    if not all(fresh):
+    is_fixed = of.definition.kind == "ab" and of.learnt is None  # the hash says what it said
+    if not all(fresh) and not is_fixed:
         raise HTTPException(
             409,
             "this exposure_id is written down already, under an arm that is not known here any more; it counts, and "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,8 +22,11 @@ from customer360.platform.settings import Settings
 from customer360.platform.sources.base import configured
 from customer360.platform.sources.journal import Own
 from customer360.platform.sources.landing import landing_of
+from customer360.platform.sources.protocols.hooks.journal import Journal
+from customer360.serve.activation.bandits import Thompson
 from customer360.serve.activation.experiments import register
 from customer360.serve.activation.experiments.assignment import place
+from customer360.serve.api import experiments
 from customer360.serve.app import build_app
 from customer360.serve.compose import compose
 from customer360.serve.realtime.activity import Activity, Step, visitor
@@ -159,7 +164,8 @@ def test_one_id_in_two_experiments_is_two_exposures(running: Any) -> None:
 
 
 def test_an_exposure_sent_again_is_answered_as_it_was_written(running: Any) -> None:
-    """Also where the arm would be another now; after a restart, by which the arm is not known, it is refused."""
+    """Also where the arm would be another now. After a restart a hash says again what it said; of a bandit, whose arm
+    may be another now, it is refused."""
     settings, client = running
     service = client("service")
     trials = service.app.state.trials  # type: ignore[attr-defined]
@@ -167,14 +173,64 @@ def test_an_exposure_sent_again_is_answered_as_it_was_written(running: Any) -> N
     first = service.post("/v1/experiments/banner/exposures", json=body).json()
     of = trials.now()["banner"]
     other = {"old": "new", "new": "old"}[first["arm"]]
-    skewed = of.definition.model_copy(update={"arms": {other: 1.0}})
-    trials.running._known = trials.now() | {"banner": replace(of, definition=skewed)}
+    bandit = replace(of, learnt=Thompson((other,), (1,), (1,), 0.05), edition=2)
+    trials.running._known = trials.now() | {"banner": bandit}
     assert service.post("/v1/experiments/banner/exposures", json=body).json() == first
     taken = service.post("/v1/experiments/banner/exposures", json=body | {"person_id": "p_cyd", "visitor_id": "V7"})
     assert taken.status_code == 409 and "another subject" in taken.text
-    trials._answers.clear()
+    restarted(trials)
     assert service.post("/v1/experiments/banner/exposures", json=body).status_code == 409
+    trials.running._known = trials.now() | {"banner": of}
+    assert service.post("/v1/experiments/banner/exposures", json=body).json() == first
     assert [row["ARM"] for row in written(settings)] == [first["arm"]]
+
+
+def restarted(trials: Any) -> None:
+    """As a process that begins: what was answered is forgotten, what was written is read again."""
+    trials._answers.clear()
+    trials._remembered = 0
+    trials._journals.clear()
+
+
+def test_one_exposure_posted_many_times_at_once_is_one(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a mixed list, whose second answer could otherwise only be a refusal."""
+    settings, client = running
+    service = client("service")
+    append_all = Journal.append_all
+
+    def slowly(self: Journal, *args: Any, **named: Any) -> list[bool]:
+        time.sleep(0.05)
+        return append_all(self, *args, **named)
+
+    monkeypatch.setattr(Journal, "append_all", slowly)
+    body = {"person_id": "p_ann", "exposure_id": "e-1", "k": 3}
+    with service, ThreadPoolExecutor(4) as pool:
+        said = list(pool.map(lambda _: service.post("/v1/experiments/mix/exposures", json=body), range(4)))
+    assert [each.status_code for each in said] == [200] * 4
+    assert all(each.json() == said[0].json() for each in said) and len(written(settings)) == 3
+
+
+def test_a_mixed_list_asked_for_longer_after_a_restart_leaves_what_is_written(running: Any) -> None:
+    settings, client = running
+    service = client("service")
+    body = {"person_id": "p_ann", "exposure_id": "e-1", "k": 1}
+    assert len(service.post("/v1/experiments/mix/exposures", json=body).json()["items"]) == 1
+    restarted(service.app.state.trials)  # type: ignore[attr-defined]
+    assert service.post("/v1/experiments/mix/exposures", json=body | {"k": 3}).status_code == 409
+    assert len(written(settings)) == 1
+
+
+def test_what_is_remembered_of_answers_is_bounded_with_their_items(
+    running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, client = running
+    monkeypatch.setattr(experiments, "REMEMBERED", 8)
+    service = client("service")
+    for number in range(3):
+        body = {"person_id": "p_ann", "exposure_id": f"e-{number}", "k": 3}
+        assert service.post("/v1/experiments/mix/exposures", json=body).status_code == 200
+    kept = service.app.state.trials._answers  # type: ignore[attr-defined]
+    assert list(kept) == ["mix/e-1", "mix/e-2"] and len(kept["mix/e-2"].items) == 3
 
 
 def test_who_refuses_just_now_is_in_no_arm(running: Any) -> None:

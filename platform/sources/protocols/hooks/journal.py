@@ -74,9 +74,10 @@ class Journal:
         """
         return self.append_all([(key, content)])[0]
 
-    def append_all(self, messages: Sequence[tuple[str, bytes]]) -> list[bool]:
+    def append_all(self, messages: Sequence[tuple[str, bytes]], *, as_one: bool = False) -> list[bool]:
         """Write messages, each with its key, in their order and with one ``fdatasync``; all are durable when this
-        returns. For each, whether it is new; one whose key an earlier message has, also of these, is not.
+        returns. For each, whether it is new; one whose key an earlier message has, also of these, is not. ``as_one``:
+        where one is not new, none is written.
 
         Raises:
             OSError: the disk is full or gone; none of them is acknowledged.
@@ -91,6 +92,8 @@ class Journal:
                 if is_new:
                     fresh[digest] = content
                 answers.append(is_new)
+            if as_one and not all(answers):
+                fresh, answers = {}, [False] * len(answers)
             if fresh:
                 self._write(list(fresh.values()))
                 self._known.update(dict.fromkeys(fresh))

@@ -37,6 +37,7 @@ def test_many_messages_are_one_commit_and_each_is_kept_once(tmp_path: Path, monk
     assert made.append_all(messages) == [True] * 70 + [False] * 30
     assert len(synced) == 1
     assert made.append_all(messages[:2]) == [False, False] and made.append_all([]) == []
+    assert made.append_all([("new", b"new\n"), messages[0]], as_one=True) == [False, False], "all or none"
     assert held(tmp_path) == [content for _, content in messages[:70]]
 
 
