@@ -5,7 +5,6 @@ Which version of a model made a score, what it was trained on, which person an i
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -14,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from customer360.platform import audit, graph, ledger, online, privacy, stars, tables
+from customer360.platform.erasure_list import keyed_digest
 from customer360.platform.errors import ConfigError, LakeError
 from customer360.platform.lake import Lake
 from customer360.platform.lineage import history, reach, rows
@@ -229,7 +229,9 @@ def versions(settings: Settings, table: str, words: Sequence[str]) -> tuple[list
         margin = margin_of(rules)
         delivered = history.delivered(lake, bronze, key, of_table(lake, settings, bronze), margin)
         if delivered:
-            audit.append(state_folder(settings), name=audit.user(), asked=f"history {bronze} {_named(bronze, key)}")
+            audit.append(
+                state_folder(settings), name=audit.user(), asked=f"history {bronze} {_named(lake, bronze, key)}"
+            )
     kept: tuple[list[Version], int] = ([], 0)
     if table != bronze and lake.exists(table):
         kept = history.stored(lake, table, rows.key_of(table, words))
@@ -237,11 +239,12 @@ def versions(settings: Settings, table: str, words: Sequence[str]) -> tuple[list
     return delivered, *kept
 
 
-def _named(table: str, key: dict[str, Any]) -> str:
-    """A key as the audit holds it: of a personal column a digest, against which who knows the value can check."""
+def _named(lake: Lake, table: str, key: dict[str, Any]) -> str:
+    """A key as the audit holds it: of a personal column a digest that only this lake can make, since few account
+    numbers are possible, and the audit outlives an erasure."""
     hidden = tables.pii_columns(tables.by_name(table))
     return " ".join(
-        f"{c}=sha256:{hashlib.sha256(str(value).encode()).hexdigest()[:16]}" if c in hidden else f"{c}={value}"
+        f"{c}=digest:{keyed_digest(lake, f'KEY/{c}/{value}', 16)}" if c in hidden else f"{c}={value}"
         for c, value in key.items()
     )
 
