@@ -81,6 +81,7 @@ class OnlineStore:
         self._home = files.home_of(state)
         self._poll_seconds = poll_seconds
         self._looked_at = float("-inf")
+        self._turning = threading.Lock()  # held while another generation may take the place of the one that is open
         self._view: View | None = None
         self._signature: Signature | None = None  # of the data that is open
         self._folder: Path | None = None  # of it, kept since every request looks
@@ -96,9 +97,13 @@ class OnlineStore:
         """
         if time.monotonic() - self._looked_at >= self._poll_seconds or self._is_touched():
             self.refresh()
-        if self._view is None:
+        view = self._view
+        if view is None:
+            with self._turning:  # another thread may be about to open one
+                view = self._view
+        if view is None:
             raise NotPublished(self.fault or f"nothing was published to {self._home} yet; `customer360 run` publishes")
-        return self._view
+        return view
 
     def refresh(self) -> bool:
         """Read ``CURRENT`` and switch when it names another generation. Returns whether it did.
@@ -107,6 +112,10 @@ class OnlineStore:
             NotPublished: ``CURRENT`` names a generation that cannot be opened, none is open, and no other is sound.
         """
         self._looked_at = time.monotonic()
+        with self._turning:
+            return self._refresh()
+
+    def _refresh(self) -> bool:
         before = self._view
         if self._is_cut():  # reading on would end this process: LMDB maps the file
             self._view = None
@@ -200,11 +209,12 @@ class OnlineStore:
         return now is not None and self._signature is not None and now[1] < self._signature[1]
 
     def _now(self) -> Signature | None:
-        if self._view is None:
+        view, folder = self._view, self._folder
+        if view is None:
             return None
-        if self._folder is None or self._folder.name != self._view.generation.id:
-            self._folder = files.folder_of(self._home, self._view.generation.id)
-        return files.signature(self._folder)
+        if folder is None or folder.name != view.generation.id:
+            folder = self._folder = files.folder_of(self._home, view.generation.id)
+        return files.signature(folder)
 
     def get(self, kind: str, key: str) -> dict[str, Any] | None:
         return self.view().get(kind, key)

@@ -1,5 +1,6 @@
 """The online store: whole generations, or none."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
@@ -244,6 +246,31 @@ def test_a_large_generation_is_checked_while_the_one_before_answers(
     while store.get("greeting", "a") == {"word": "one"}:
         assert time.monotonic() < end
     assert store.get("greeting", "a") == {"word": "two"}
+
+
+def test_threads_that_check_a_new_publication_at_once_never_leave_none_open(tmp_path: Path) -> None:
+    both = threading.Barrier(2)
+    views: list[object] = []
+
+    class Watched(OnlineStore):
+        def __setattr__(self, name: str, value: object) -> None:
+            views.extend([value] if name == "_view" else [])
+            super().__setattr__(name, value)
+
+        def _check(self, wanted: str) -> None:
+            super()._check(wanted)
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both.wait(0.2)
+
+    publish(tmp_path, "one")
+    store = Watched(tmp_path, poll_seconds=0)
+    store.view()
+    publish(tmp_path, "two")
+    views.clear()
+    both.reset()
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda _: store.get("greeting", "a"), range(2))) == [{"word": "two"}] * 2
+    assert views and None not in views
 
 
 def test_who_read_earlier_and_writes_later_takes_nothing_back(tmp_path: Path) -> None:
