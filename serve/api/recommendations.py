@@ -1,6 +1,7 @@
 """What to show a person: the stored list of a model where consent allows it, else what is popular."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
@@ -11,13 +12,15 @@ from customer360.serve.api import policy
 from customer360.serve.api.people import CustomerId, PersonId, Source, current_id, owner_of, person_of
 from customer360.serve.api.policy import Answer, Caller, CurrentView, ServedView
 from customer360.serve.publication.documents import MODELS_KEY, POPULAR_KEY
-from customer360.serve.realtime.ranking.asking import Asked, Mode
+from customer360.serve.realtime.ranking.asking import Asked, Context, Mode, Placement
+from customer360.serve.realtime.ranking.choosing import Chooser
 from customer360.serve.realtime.ranking.decision import Why, as_listed
 from customer360.serve.realtime.ranking.journal import Journal
 
 router = APIRouter(tags=["recommendations"])
 
 MAX_ITEMS = 50
+PLACEMENT: Placement = "home"  # under whose rules lists are shown, and their further pages
 DECISION = "X-Decision-Id"
 
 Count = Annotated[int, Query(ge=1, le=MAX_ITEMS, description="How many products")]
@@ -62,6 +65,7 @@ class Choice:
     looked_at: list[str]  # products of the list, as far as it was read
     reason: Why | None = None
     source: dict[str, Any] = field(default_factory=dict)  # the stored list's model, version, as_of
+    hidden: Mapping[str, str] = field(default_factory=dict)  # products of the list, with the rule that hides each
 
 
 @router.get("/people/{person_id}/recommendations")
@@ -75,7 +79,8 @@ async def recommendations(
     mode: ModeQuery = "new",
     model: ModelQuery = None,
 ) -> RecommendationsAnswer:
-    """Products for a person. Who refused personalization gets what is popular with everybody. The header
+    """Products for a person. Who refused personalization gets what is popular with everybody. What a rule of
+    merchandising hides at the placement `home` is left out; other rules hold for `POST /v1/recommendations`. The header
     `X-Decision-Id` names the decision, for `/v1/decisions/{decision_id}`."""
     return _answer(request, response, view, current_id(view, person_id), k, mode, model)
 
@@ -102,8 +107,11 @@ def _answer(
     lists = view.get("models", MODELS_KEY)  # publications of before name no models
     if model is not None and lists is not None and model not in lists["names"]:
         raise HTTPException(422, f"query.model: no lists of it are published; there are {', '.join(lists['names'])}")
-    chosen = choose(view, person_id, k, mode, model)
-    response.headers[DECISION] = _noted(request, view, person_id, k, mode, chosen)
+    chooser: Chooser = request.app.state.chooser
+    now = datetime.now(UTC)
+    asked = Asked(PLACEMENT, now.date(), k, mode, person_id, context=Context(hour=now.hour))
+    chosen = choose(view, asked, model, chooser)
+    response.headers[DECISION] = _noted(request, view, asked, chosen)
     return view.answer(
         RecommendationsAnswer,
         person_id=person_id,
@@ -117,37 +125,42 @@ def _answer(
     )
 
 
-def choose(view: ServedView, person_id: str, k: int, mode: Mode, model: str | None = None) -> Choice:
+def choose(view: ServedView, asked: Asked, model: str | None, chooser: Chooser) -> Choice:
     """The k best offered products of the newest list of the mode, or the popular ones with the reason why."""
-    if not policy.may_personalize(person_of(view, person_id)):
-        return _popular(view, k, "consent")
-    stored = view.get("recommendations", person_id) or {"lists": []}
-    fitting = [ranked for ranked in stored["lists"] if ranked["mode"] == mode and model in (None, ranked["model"])]
+    assert asked.person_id is not None
+    if not policy.may_personalize(person_of(view, asked.person_id)):
+        return _popular(view, asked, "consent", chooser)
+    stored = view.get("recommendations", asked.person_id) or {"lists": []}
+    fitting = [
+        ranked for ranked in stored["lists"] if ranked["mode"] == asked.mode and model in (None, ranked["model"])
+    ]
     if not fitting:
-        return _popular(view, k, "no history")
-    items, looked_at = _offered(view, fitting[0]["items"], k)
-    return Choice(items, looked_at, source=fitting[0]) if items else _popular(view, k, "nothing available")
+        return _popular(view, asked, "no history", chooser)
+    chosen = _offered(view, asked, fitting[0]["items"], chooser)
+    return replace(chosen, source=fitting[0]) if chosen.items else _popular(view, asked, "nothing available", chooser)
 
 
-def _popular(view: ServedView, k: int, why: Why) -> Choice:
+def _popular(view: ServedView, asked: Asked, why: Why, chooser: Chooser) -> Choice:
     stored = view.get("popular", POPULAR_KEY) or {"items": []}
-    return Choice(*_offered(view, stored["items"], k), why)
+    return replace(_offered(view, asked, stored["items"], chooser), reason=why)
 
 
-def _offered(view: ServedView, listed: list[dict[str, Any]], k: int) -> tuple[list[dict[str, Any]], list[str]]:
+def _offered(view: ServedView, asked: Asked, listed: list[dict[str, Any]], chooser: Chooser) -> Choice:
     """The k best that may be shown, and the products down to the last of them; all, where there are fewer than k."""
-    items = view.offered(listed, k)
     names = [item["product_id"] for item in listed]
-    return items, names[: names.index(items[-1]["product_id"]) + 1] if len(items) == k else names
+    hidden = chooser.hidden(view, asked, names)
+    items = view.offered((item for item in listed if item["product_id"] not in hidden), asked.k)
+    looked_at = names[: names.index(items[-1]["product_id"]) + 1] if len(items) == asked.k else names
+    return Choice(items, looked_at, hidden=hidden)
 
 
-def _noted(request: Request, view: ServedView, person_id: str, k: int, mode: Mode, chosen: Choice) -> str:
+def _noted(request: Request, view: ServedView, asked: Asked, chosen: Choice) -> str:
     """Keep what was shown as a decision; its id."""
-    asked = Asked("home", datetime.now(UTC).date(), k, mode, person_id, is_personal=chosen.reason != "consent")
+    asked = replace(asked, is_personal=chosen.reason != "consent")
     origin = {"generation": view.generation.id, "as_of": view.generation.as_of.isoformat()}
     origin |= {name: chosen.source[name] for name in ("model", "version") if name in chosen.source}
     source, shown = "popular" if chosen.reason else "model", {item["product_id"] for item in chosen.items}
-    decision = as_listed(asked, source, chosen.looked_at, shown, origin, chosen.reason)
+    decision = as_listed(asked, source, chosen.looked_at, shown, origin, chosen.reason, chosen.hidden)
     journal: Journal = request.app.state.journal
     journal.note(decision)
     return decision.id

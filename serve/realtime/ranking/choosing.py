@@ -156,15 +156,30 @@ class Chooser:
         """Whether candidates of a decision may be shown now as well, by offer, stock and rules; what was bought or
         added since changes no page."""
         products = [decision.slate.products[c] for c in candidates]
+        asked = replace(decision.asked, on=datetime.now(UTC).date(), mode="all", cart=(), session=Session())
+        out = self._dropped(view, asked, self._rules(), products)
+        return [place not in out for place in range(len(products))]
+
+    def hidden(self, view: View, asked: Asked, products: Sequence[str]) -> dict[str, str]:
+        """Those of some products that a rule of now hides, limits of age and region too, with the rule as the reason of
+        a decision."""
+        rules = self._rules()
+        if not any(action == "hide" for action, _ in rules.holding(asked).values()):
+            return {}
+        out = self._dropped(view, replace(asked, mode="all"), rules, products)
+        return {products[at]: why for at, why in out.items() if why.startswith(filtering.HIDES)}
+
+    def _dropped(
+        self, view: View, asked: Asked, rules: MerchandisingRules, products: Sequence[str]
+    ) -> Mapping[int, str]:
+        """Which of some products, by place, may not be shown, and why."""
         shelf = self._shelves.of(view)
         if shelf is None:
             shelf = _small_shelf(view, products)
-        asked = replace(decision.asked, on=datetime.now(UTC).date(), mode="all", cart=(), session=Session())
         slate = Slate(tuple(products), (None,) * len(products), {"popular": np.arange(len(products))}, {})
         stocked = shelf.stocked(view, asked.context.store_id)
-        judged = filtering.judged(slate, shelf.catalogue, asked, self._rules(), frozenset(), stocked)
-        out = filtering.dropped(judged)
-        return [place not in out for place in range(len(products))]
+        judged = filtering.judged(slate, shelf.catalogue, asked, rules, frozenset(), stocked)
+        return filtering.dropped(judged)
 
     def catalogue(self, view: View) -> Catalogue:
         """The products of a publication. Raises NotPublished: they cannot be read, or not in time."""

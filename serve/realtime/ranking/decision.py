@@ -119,12 +119,17 @@ def decided(
 
 
 def as_listed(
-    asked: Asked, source: str, products: Sequence[str], shown: Set[str], origin: Mapping[str, Any], reason: Why | None
-) -> Decision:
-    """The decision to show a stored list as it is: of the products that were looked at, in order, those ``shown``."""
+    asked: Asked, source: str, products: Sequence[str], shown: Set[str], origin: Mapping[str, Any], reason: Why | None,
+    hidden: Mapping[str, str] | None = None,
+) -> Decision:  # fmt: skip
+    """The decision to show a stored list as it is: of the products that were looked at, in order, those ``shown``;
+    ``hidden``: those that a rule hides, with the rule."""
     everything = np.arange(len(products), dtype=np.int64)
-    out = np.array([i for i, product in enumerate(products) if product not in shown], dtype=np.int64)
-    drops = {"not offered": out} if len(out) else {}
+    out: dict[str, list[int]] = {}
+    for at, product in enumerate(products):
+        if product not in shown:
+            out.setdefault((hidden or {}).get(product, "not offered"), []).append(at)
+    drops = {why: np.array(places, dtype=np.int64) for why, places in out.items()}
     slate = Slate(tuple(products), (None,) * len(products), {source: everything}, {}, {}, drops)
     plain = Ranking(weights={source: 1.0}, interest=0, activity=0, diversity=0)
     return decided(asked, slate, plain, origin, reason, None)

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from customer360.serve.realtime.ranking.merchandise import MerchandisingRules
+
 AS_OF = date(2026, 3, 1)
 
 
@@ -58,6 +60,28 @@ def test_without_a_list_popular_products_are_shown(ask) -> None:  # type: ignore
 def test_a_list_of_which_nothing_is_available(ask) -> None:  # type: ignore[no-untyped-def]
     answer = ask("p_dan")
     assert (shown(answer), answer["reason"]) == (["P3", "P2", "P4"], "nothing available")
+
+
+def test_what_a_rule_hides_now_is_left_out_and_the_next_ranks_come(own_shop: Any) -> None:
+    """Of the person's list and of the popular one; a limit of age hides, as no age is known; the decision names it."""
+    own_shop.publish()
+    service = own_shop.clients()("service")
+    chooser = service.app.state.chooser
+    rules = {
+        "recall": {"do": "hide", "where": 'product_id == "P4"'},
+        "elsewhere": {"do": "hide", "where": 'product_id == "P2"', "placements": ["cart"]},
+        "last": {"do": "bury", "where": 'product_id == "P3"'},
+    }
+    chooser._rules = lambda: MerchandisingRules.model_validate({"rules": rules})
+    said = service.get("/v1/people/p_ann/recommendations", params={"k": 2})
+    assert shown(said.json()) == ["P3", "P2"] and said.json()["personalized"]
+    decision = service.get(f"/v1/decisions/{said.headers['X-Decision-Id']}").json()
+    assert decision["dropped"]["rule recall"] == 1 and decision["replays"]
+    assert shown(service.get("/v1/people/p_bob/recommendations", params={"k": 5}).json()) == ["P3", "P2"]
+    rules["recall"] |= {"do": "least_age", "age": 18}
+    assert shown(service.get("/v1/people/p_ann/recommendations", params={"k": 1}).json()) == ["P3"]
+    rules["recall"] |= {"since": "2999-01-01"}
+    assert shown(service.get("/v1/people/p_ann/recommendations", params={"k": 1}).json()) == ["P4"]
 
 
 def test_by_account_is_the_same(client: Any) -> None:
