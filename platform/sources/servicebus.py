@@ -46,6 +46,7 @@ class Queue(Source):
 
     connects: ClassVar[type[ServiceBus]] = ServiceBus
     rereads: ClassVar[Literal["each", "newest", "never"]] = "never"
+    momentary: ClassVar[tuple[str, ...]] = ("at",)
 
     kind: Literal["servicebus"] = "servicebus"
     queue: str = ""

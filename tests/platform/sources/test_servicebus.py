@@ -18,6 +18,7 @@ from customer360.platform.errors import SourceError, TransientError
 from customer360.platform.lake import Lake
 from customer360.platform.run.executor import LocalExecutor
 from customer360.platform.run.ingest import SourceRun, ingest
+from customer360.platform.run.news import look_at
 from customer360.platform.settings import ExecutionSettings, RetrySettings, Settings
 from customer360.platform.sources import servicebus
 from customer360.platform.sources.servicebus import Queue
@@ -98,10 +99,10 @@ def bus(monkeypatch: pytest.MonkeyPatch) -> Bus:
     return made
 
 
-def land(root: Path, **keys: Any) -> SourceRun:
+def settings_of(root: Path, **keys: Any) -> Settings:
     (root / "landing").mkdir(exist_ok=True)
     source = {"kind": "servicebus", "connection": "bus", "table": TABLE, "system": "WEB", "queue": "clicks"}
-    settings = Settings.model_validate(
+    return Settings.model_validate(
         {
             "landing": str(root / "landing"),
             "lake": {"root": str(root / "lake"), "buckets": 4},
@@ -109,6 +110,10 @@ def land(root: Path, **keys: Any) -> SourceRun:
             "sources": {"clicks": {**source, **keys}},
         }
     )
+
+
+def land(root: Path, **keys: Any) -> SourceRun:
+    settings = settings_of(root, **keys)
     executor = LocalExecutor(ExecutionSettings(executor="local", retry=RetrySettings(attempts=1)))
     (done,) = ingest(Lake(settings.lake.root, {}, 4), settings, ["clicks"], executor, {})
     return done
@@ -196,6 +201,16 @@ def test_scheduled_deferred_and_expired_messages_are_passed_by(tmp_path: Path, b
     assert land(tmp_path).failure is None
     assert landed(tmp_path)["ID"].to_list() == ["C2", "C4", "C5"]
     assert [m.sequence_number for m in bus.messages] == [1, 2, 4]
+
+
+def test_two_looks_at_messages_that_wait_are_equal(tmp_path: Path, bus: Bus) -> None:
+    settings = settings_of(tmp_path)
+    lake = Lake(settings.lake.root, {}, 4)
+    bus.send(click(1))
+    shown = [look_at(lake, settings), look_at(lake, settings)]
+    bus.send(click(2))
+    shown.append(look_at(lake, settings))
+    assert shown[0] and shown[0] == shown[1] != shown[2]
 
 
 MADE = 1_700_000_000_000  # ms since 1970
