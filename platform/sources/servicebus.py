@@ -191,7 +191,7 @@ def _expires(message: Any) -> datetime.datetime | None:
         return None
     try:
         lives = datetime.timedelta(milliseconds=said.absolute_expiry_time - said.creation_time)
-        return message.enqueued_time_utc + max(lives, LONGEST)  # type: ignore[no-any-return]
+        return message.enqueued_time_utc + max(lives, LONGEST)
     except OverflowError:
         return None
 
