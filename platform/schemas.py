@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from customer360.platform import tables
+from customer360.platform import tables, telemetry
 from customer360.platform.errors import LakeError
 from customer360.platform.evolution import Change, Column, joined
 from customer360.platform.lake import Lake, reached
@@ -98,8 +98,7 @@ def rescued_columns(lake: Lake) -> dict[str, dict[str, str]]:
     """By bronze table, the columns of its sources that stay in ``_rescued``, with the type that holds their values."""
     last = {path.split("/")[2]: path for path in registered(lake) if path.startswith(f"{SOURCES}/")}
     found: dict[str, dict[str, str]] = {}
-    for path, data in lake.get_all(last.values()).items():
-        version = _read(path, data)
+    for version in readable(lake, last.values()):
         held = found.setdefault(version.table, {})
         free = {c: column.type for c, column in version.columns.items() if c not in version.used}
         held |= {c: joined(held.get(c, "empty"), type_) for c, type_ in free.items()}
@@ -239,10 +238,20 @@ def registered(lake: Lake) -> list[str]:
     return [path for path in lake.objects(SCHEMAS) if not path.startswith(WAITING)]
 
 
-def rows(lake: Lake, paths: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """The rows of `SchemaVersions`."""
+def readable(lake: Lake, paths: Iterable[str]) -> list[Version]:
+    """The versions at some paths. Those that are damaged are said and left out: what tells of the registry goes on."""
+    found = []
     for path, data in lake.get_all(paths).items():
-        version = _read(path, data)
+        try:
+            found.append(_read(path, data))
+        except DamagedSchema as fault:
+            telemetry.log.error(f"{fault}; it is left out meanwhile")
+    return found
+
+
+def rows(versions: Iterable[Version]) -> Iterator[dict[str, Any]]:
+    """The rows of `SchemaVersions`."""
+    for version in versions:
         for name, column in version.columns.items():
             said, place = version.changed.get(name, (None, None))
             yield {
@@ -275,6 +284,7 @@ def _last(lake: Lake, folder: str) -> Version | None:
 def _read(path: str, data: bytes | None) -> Version:
     raw = _json(path, data)
     try:
+        datetime.fromisoformat(raw["at"])
         columns = {name: Column(**column) for name, column in raw.pop("columns").items()}
         changed = {name: (said, place) for name, (said, place) in raw.pop("changed").items()}
         return Version(

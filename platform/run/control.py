@@ -124,7 +124,9 @@ def write_schema_versions(lake: Lake) -> None:
     paths = schemas.registered(lake)
     digest = int(hashlib.sha256(json.dumps(paths).encode()).hexdigest()[:15], 16)
     if paths and lake.transaction(schemas.NAME, "control") != digest:
-        _write(lake, schemas.SchemaVersions, list(schemas.rows(lake, paths)), digest)
+        found = schemas.readable(lake, paths)
+        # Where one is damaged the next run looks again
+        _write(lake, schemas.SchemaVersions, list(schemas.rows(found)), digest if len(found) == len(paths) else None)
 
 
 def _write(lake: Lake, table: type[Table], rows: list[dict[str, Any]], digest: int | None = None) -> None:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from customer360.platform import tables
+from customer360.platform import tables, telemetry
 from customer360.platform.errors import SourceError
 from customer360.platform.lake import Add, Lake
 from customer360.platform.ledger import Input, NodeRun
@@ -152,12 +152,21 @@ class Board:
     @classmethod
     @contextmanager
     def kept(cls, lake: Lake, names: Iterable[str]) -> Iterator[Board]:
-        """What the lake holds, and at the end of the block, whatever ends it, what was noted meanwhile (`save`)."""
+        """What the lake holds, and at the end of the block, whatever ends it, what was noted meanwhile (`save`). The
+        fault that ends the block is the one that is raised.
+        """
         board = cls.of(lake)
         try:
             yield board
-        finally:
-            board.save(lake, names)
+        except BaseException:
+            try:
+                board.save(lake, names)
+            except Exception as fault:  # noqa: BLE001 - what ended the block is the cause, and is raised
+                telemetry.log.warning(
+                    f"{OBJECT} was not written ({type(fault).__name__}: {fault}); later runs find it out"
+                )
+            raise
+        board.save(lake, names)
 
     def __getitem__(self, name: str) -> SourceHealth:
         return self.sources.setdefault(name, SourceHealth())

@@ -51,7 +51,7 @@ def look_at(lake: Lake, settings: Settings, request: RunRequest | None = None) -
         sources, faults, known = _known_before(lake, settings, names)
         landing = landing_of(settings)
         looks = all_looked(settings, sources, lambda name: sources[name].discover(landing, known[name]))
-        seen = {name: _news(name, known[name], look) for name, look in looks.items()} | faults
+        seen = {name: _news(sources[name], known[name], look) for name, look in looks.items()} | faults
     return Look({name: seen[name] for name in settings.sources if seen.get(name)})
 
 
@@ -77,11 +77,12 @@ def _known_before(
     return sources, faults, known
 
 
-def _news(name: str, known: Known, look: Looked[Discovery]) -> tuple[str, ...]:
+def _news(source: Source, known: Known, look: Looked[Discovery]) -> tuple[str, ...]:
     try:
         new = look.get()
     except Exception as fault:  # noqa: BLE001 - the run says it, and the other sources are looked at
         return (f"{type(fault).__name__}: {fault}",)
-    waiting = with_new(name, known, new)
+    waiting = with_new(source.name, known, new)
     pieces = [piece for batch in waiting for piece in batch.inputs] + list(new.touched)
-    return (*(b.id for b in waiting), *(f"{p.name} {sorted(p.detail.items())}" for p in pieces))
+    told = [(p.name, sorted((k, v) for k, v in p.detail.items() if k not in source.momentary)) for p in pieces]
+    return (*(b.id for b in waiting), *(f"{name} {detail}" for name, detail in told))

@@ -77,6 +77,8 @@ class Source(SourceSettings):
     # Which batches can be read again when they were dropped: ``each``; the ``newest``, as what it ended with is where
     # the source goes on; or ``never``, as what they held is given once. Of ``never``, nothing is read anew at all.
     rereads: ClassVar[Literal["each", "newest", "never"]] = "each"
+    # What details of inputs say of the moment of a look, not of what is there: another of it is no news
+    momentary: ClassVar[tuple[str, ...]] = ()
     # Where a row with a telephone number or an address names no country, it is this one: ISO 3166 code, or name
     country: CountryCode | None = None
     unpivot: Unpivot | None = None  # a row of each column but those that it keeps

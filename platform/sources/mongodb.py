@@ -68,7 +68,15 @@ class Collection(Source):
         with self.connected.opened() as database:
             newest = self._newest(database)
         stood = cursor.get("upto")
-        if newest is None or newest == stood:
+        if newest is None:
+            return Discovery()
+        if _stood_ahead(known):  # it hid what came meanwhile: once more from the start, repeats are one record
+            telemetry.log.warning(
+                f"{self.name}: the last batch ended in the future of its day, at {_name(stood)}: {self.collection} is "
+                "read again from the start"
+            )
+            stood = None
+        if newest == stood:
             return Discovery()
         piece = Input(f"{self.collection}/{_name(newest)}", {"after": stood, "upto": newest})
         return Discovery((piece,), {"upto": newest})
@@ -129,18 +137,26 @@ class Collection(Source):
         return {self.column: bounds}
 
     def behind(self, known: Sequence[Batch]) -> Lag | None:
-        """Documents above the cursor."""
+        """Documents above the cursor; all up to now where it stood in the future."""
         upto = (last_cursor(known) or {}).get("upto")
         if upto is None:
             return None
         with self.connected.opened() as database:
-            bounds = {"$gt": (after := _read(upto))}
+            after = _read(upto)
+            bounds = {} if _stood_ahead(known) else {"$gt": after}
             if _moment(after):
                 bounds["$lte"] = _at(datetime.datetime.now(datetime.UTC), after)
             return Lag(database[self.collection].count_documents({self.column: bounds}), "rows")
 
     def reader_options(self) -> dict[str, Any]:
         return {"collection": self.collection}
+
+
+def _stood_ahead(known: Sequence[Batch]) -> bool:
+    """Whether the last cursor named a moment after its batch was fixed."""
+    last = next((b for b in reversed(known) if b.cursor is not None), None)
+    moment = _moment(_read(last.cursor.get("upto"))) if last and last.created_at else None
+    return last is not None and moment is not None and moment > datetime.datetime.fromisoformat(last.created_at)
 
 
 def _records(lines: list[bytes], first: int) -> Records:

@@ -33,6 +33,7 @@ from customer360.platform.sources.protocols.kafka.values import Registry, record
 
 AT_ONCE = 250  # messages that one look asks for
 PIECE = 50_000  # messages of one piece
+LONGEST = datetime.timedelta(milliseconds=0xFFFFFFFF)  # that a header of AMQP holds, and what longer lives are in it
 ABOUT = ("id", "subject", "enqueued_at", "sequence", "properties")  # columns message.…
 TEXT = Registry(Kafka.model_construct(registry="", registry_user=""))  # values are JSON: there is no registry
 
@@ -45,6 +46,7 @@ class Queue(Source):
 
     connects: ClassVar[type[ServiceBus]] = ServiceBus
     rereads: ClassVar[Literal["each", "newest", "never"]] = "never"
+    momentary: ClassVar[tuple[str, ...]] = ("at",)
 
     kind: Literal["servicebus"] = "servicebus"
     queue: str = ""
@@ -171,10 +173,27 @@ def _looked_at(receiver: Any, after: int, upto: int | None, at: datetime.datetim
         for message in found:
             if upto is not None and message.sequence_number > upto:
                 return
-            expires = message.expires_at_utc
+            expires = _expires(message)
             if not message.state and (expires is None or expires > at):  # 0: ServiceBusMessageState.ACTIVE
                 yield message
         after = found[-1].sequence_number
+
+
+def _expires(message: Any) -> datetime.datetime | None:
+    """When a message expires; None of one that never does. A life that its header cannot hold is told by when it was
+    made and until when it lives: the clock is the sender's, so only how long it is counts.
+    """
+    if message.time_to_live is None or message.time_to_live < LONGEST:
+        found: datetime.datetime | None = message.expires_at_utc
+        return found
+    said = message.raw_amqp_message.properties
+    if not said or not said.creation_time or not said.absolute_expiry_time or not message.enqueued_time_utc:
+        return None
+    try:
+        lives = datetime.timedelta(milliseconds=said.absolute_expiry_time - said.creation_time)
+        return message.enqueued_time_utc + max(lives, LONGEST)
+    except OverflowError:
+        return None
 
 
 def _value(body: Any) -> Any:

@@ -385,3 +385,27 @@ def test_a_damaged_schema_stops_its_source_alone(shop: Any, where: str) -> None:
     found = {each.name: each.failure for each in ingest(shop.lake, settings, ["orders", "others"], executor, {})}
     assert found["others"] is None
     assert "DamagedSchema" in (found["orders"] or "") and where in (found["orders"] or "")
+
+
+def test_a_damaged_schema_stops_neither_a_run_nor_queries(shop: Any, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("duckdb")
+    from customer360.platform import warehouse
+
+    def told() -> list[int]:
+        found = shop.lake.scan("control.schema_versions").filter(pl.col("subject") == "orders").collect()
+        return sorted(set(found["version"]))
+
+    deliver(shop, "1.csv", HEAD, *FIRST)
+    shop.run()
+    path = "_schemas/sources/orders/00000001.json"
+    whole = shop.lake.get(path)
+    for damaged in (b"[1", whole.replace(b'"at": "2', b'"at": "x')):
+        shop.lake.put(path, damaged)
+        assert warehouse.query(shop.lake, "SELECT 1 FROM bronze.t_orders") is not None
+    deliver(shop, "2.csv", f"{HEAD},NOTE", "o3,eve,1,1.50,1,hello")
+    shop.lake.put("_schemas/sources/orders/00000002.json", whole.replace(b'"number": 1', b'"number": 2'))
+    shop.run()
+    assert told()[0] == 2 and f"{path} is no version of a schema" in caplog.text
+    shop.lake.put(path, whole)
+    shop.run()
+    assert told()[:2] == [1, 2]

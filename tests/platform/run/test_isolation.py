@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from customer360.platform import lake as lakes
 from customer360.platform import ledger
 from customer360.platform.connections.api import Api
-from customer360.platform.errors import ConfigError
+from customer360.platform.errors import ConfigError, DiskFull
 from customer360.platform.evolution import SchemaContract
 from customer360.platform.ledger import Input
 from customer360.platform.run import health, rests
@@ -294,6 +294,20 @@ def test_a_run_notes_what_it_found(filled: Any) -> None:
     filled.lake.put(health.OBJECT, b"{half")
     filled.run()
     assert Board.of(filled.lake)["orders"].succeeded_at
+
+
+def test_the_fault_of_a_run_is_not_hidden_by_one_of_the_board(
+    filled: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuses(*_: Any, **__: Any) -> None:
+        raise OSError("no place for the board")
+
+    monkeypatch.setattr(type(filled.lake), "put", refuses)
+    with pytest.raises(DiskFull), Board.kept(filled.lake, ["orders"]):
+        raise DiskFull("the disk is full")
+    assert "no place for the board" in caplog.text
+    with pytest.raises(OSError, match="no place"), Board.kept(filled.lake, ["orders"]):
+        pass
 
 
 def test_settings_without_a_source_forget_it(filled: Any) -> None:

@@ -149,6 +149,30 @@ def test_a_date_in_the_future_does_not_end_a_source(app: App, column: str) -> No
     assert app.land(**keys).nodes[0].rows == 2  # with the last of before
 
 
+@pytest.mark.parametrize("column", ["_id", "seen"])
+@pytest.mark.parametrize("ends", [timedelta(days=9000), timedelta(hours=-1)])
+def test_what_a_cursor_in_the_future_hid_comes(
+    app: App, monkeypatch: pytest.MonkeyPatch, column: str, ends: timedelta
+) -> None:
+    """Also where the moment has come meanwhile."""
+    keys = {"strategy": "incremental", "column": column}
+    now = datetime.now(UTC).replace(microsecond=0)
+    ahead = now + ends
+    for moment in (now - timedelta(hours=9), ahead):
+        app.members.insert_one({"_id": _number(moment), "seen": moment})
+    with monkeypatch.context() as before:  # a batch of when cursors could stand in the future, fixed five hours ago
+        moment_of = {"_id": {"$oid": str(_number(ahead))}, "seen": {"$date": ahead.isoformat()}}
+        before.setattr(mongodb.Collection, "_newest", lambda *_: moment_of[column])
+        before.setattr(ledger, "datetime", type("At", (), {"now": lambda _: now - timedelta(hours=5)}))
+        assert app.land(**keys).failure is None
+    app.members.insert_one({"_id": _number(now - timedelta(hours=3), "a"), "seen": now - timedelta(hours=3)})
+    source = configured(app.settings(**keys), "members")
+    assert source.behind(ledger.batches(app.lake, "members")).amount == 2 + (ends < timedelta())  # type: ignore[union-attr]
+    assert app.land(**keys).failure is None
+    assert str(_number(now - timedelta(hours=3), "a")) in [row["ID"] for row in app.rows(1)]
+    assert app.land(**keys).nodes[0].state == "current"
+
+
 def test_a_date_beyond_the_calendar_is_in_the_future_or_said(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     from bson.datetime_ms import DatetimeMS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from customer360.platform.errors import SourceError, TransientError
 from customer360.platform.lake import Lake
 from customer360.platform.run.executor import LocalExecutor
 from customer360.platform.run.ingest import SourceRun, ingest
+from customer360.platform.run.news import look_at
 from customer360.platform.settings import ExecutionSettings, RetrySettings, Settings
 from customer360.platform.sources import servicebus
 from customer360.platform.sources.servicebus import Queue
@@ -45,6 +46,7 @@ class Message:
     subject: str | None = None
     state: int = 0
     expires_at_utc: datetime | None = None
+    time_to_live: timedelta | None = None
     enqueued_time_utc: datetime = datetime(2024, 3, 1, tzinfo=UTC)
     application_properties: dict[bytes, Any] = field(default_factory=lambda: {b"shop": b"web"})
 
@@ -97,10 +99,10 @@ def bus(monkeypatch: pytest.MonkeyPatch) -> Bus:
     return made
 
 
-def land(root: Path, **keys: Any) -> SourceRun:
+def settings_of(root: Path, **keys: Any) -> Settings:
     (root / "landing").mkdir(exist_ok=True)
     source = {"kind": "servicebus", "connection": "bus", "table": TABLE, "system": "WEB", "queue": "clicks"}
-    settings = Settings.model_validate(
+    return Settings.model_validate(
         {
             "landing": str(root / "landing"),
             "lake": {"root": str(root / "lake"), "buckets": 4},
@@ -108,6 +110,10 @@ def land(root: Path, **keys: Any) -> SourceRun:
             "sources": {"clicks": {**source, **keys}},
         }
     )
+
+
+def land(root: Path, **keys: Any) -> SourceRun:
+    settings = settings_of(root, **keys)
     executor = LocalExecutor(ExecutionSettings(executor="local", retry=RetrySettings(attempts=1)))
     (done,) = ingest(Lake(settings.lake.root, {}, 4), settings, ["clicks"], executor, {})
     return done
@@ -195,6 +201,49 @@ def test_scheduled_deferred_and_expired_messages_are_passed_by(tmp_path: Path, b
     assert land(tmp_path).failure is None
     assert landed(tmp_path)["ID"].to_list() == ["C2", "C4", "C5"]
     assert [m.sequence_number for m in bus.messages] == [1, 2, 4]
+
+
+def test_two_looks_at_messages_that_wait_are_equal(tmp_path: Path, bus: Bus) -> None:
+    settings = settings_of(tmp_path)
+    lake = Lake(settings.lake.root, {}, 4)
+    bus.send(click(1))
+    shown = [look_at(lake, settings), look_at(lake, settings)]
+    bus.send(click(2))
+    shown.append(look_at(lake, settings))
+    assert shown[0] and shown[0] == shown[1] != shown[2]
+
+
+MADE = 1_700_000_000_000  # ms since 1970
+
+
+@pytest.mark.parametrize(
+    ("life", "until", "lives"),
+    [
+        (None, None, True),
+        (1000, None, False),
+        (1000, MADE + 10**12, False),
+        (0xFFFFFFFF, None, True),
+        (0xFFFFFFFF, 253_402_243_199_000, True),
+        (0xFFFFFFFF, MADE + 5_000_000_000, False),
+        (922_337_203_685_477, None, True),
+    ],
+)
+def test_a_life_longer_than_a_header_holds_has_not_ended(life: int | None, until: int | None, lives: bool) -> None:
+    from azure.servicebus import ServiceBusReceivedMessage
+    from azure.servicebus._pyamqp.message import Header, Properties
+    from azure.servicebus._pyamqp.message import Message as Sent
+
+    sent = Sent(
+        header=Header(ttl=life),
+        properties=Properties(creation_time=MADE, absolute_expiry_time=until),
+        message_annotations={b"x-opt-enqueued-time": MADE, b"x-opt-sequence-number": 1},
+        data=[b"{}"],
+    )
+    message = ServiceBusReceivedMessage(sent, "receive_and_delete", receiver=None)
+    looks = iter([[message], []])
+    receiver = type("Receiver", (), {"peek_messages": lambda *_, **__: next(looks)})()
+    found = list(servicebus._looked_at(receiver, 0, None, datetime(2026, 6, 1, tzinfo=UTC)))
+    assert bool(found) is lives
 
 
 def test_bodies_of_amqp_values_land_or_are_dead_letters(tmp_path: Path, bus: Bus) -> None:
