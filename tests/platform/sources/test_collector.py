@@ -103,7 +103,7 @@ def test_events_stay_as_long_as_a_visit(settings: Settings) -> None:
 VIEW = {"type": "page", "messageId": "m1", "anonymousId": "a1", "timestamp": "2026-04-01T10:00:00Z", "writer": "shop",
         "context": {"sessionId": "s1", "campaign": {"name": "spring"}}, "eventType": "PAGE_VIEW"}  # fmt: skip
 LOGIN = {"type": "identify", "messageId": "m2", "anonymousId": "a1", "userId": "u1", "traits": {"lastName": "Moss"},
-         "timestamp": "2026-04-01T10:01:00Z", "writer": "shop", "eventType": "LOGIN",
+         "timestamp": "2026-04-01T10:01:00Z", "writer": "till", "trusted": True, "eventType": "LOGIN",
          "consents": [{"purpose": "EMAIL", "answer": "NO"}]}  # fmt: skip
 
 

@@ -111,6 +111,7 @@ def test_an_answer_does_not_depend_on_the_file(tmp_path: Path, monkeypatch: pyte
             file.unlink()
         journal.flush()
         assert Journal(tmp_path).get(made[-1].id) is not None, "what waited is in the new file"
+    journal._waiting.clear()  # or its thread would tell other tests of the file in a minute
 
 
 def test_the_thread_outlives_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
