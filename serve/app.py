@@ -12,7 +12,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -169,8 +170,17 @@ class _Replica(CollectorRegistry):
             yield found
 
 
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """The log of the collector is read back beside the first requests; one that needs it waits, and blocks no other."""
+    if app.state.collector is not None:
+        threading.Thread(target=app.state.collector.activities.ready, name="replay", daemon=True).start()
+    yield
+
+
 def build_app(configured: Settings) -> FastAPI:
-    """The application over the online store and the keys below ``configured.state``. Opens nothing before a request."""
+    """The application over the online store and the keys below ``configured.state``. Opens nothing before a
+    request, but for the collector's log, read back where a server starts it."""
     app = FastAPI(
         title=configured.name,
         version=VERSION,
@@ -178,6 +188,7 @@ def build_app(configured: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # a redirection to or from a slash would name whatever host the caller says
+        lifespan=_lifespan,
     )
     app.state.folder = Path(configured.state)
     app.state.public_url = configured.serve.public_url
@@ -189,6 +200,7 @@ def build_app(configured: Settings) -> FastAPI:
     app.state.hooks = hooks.Hooks(configured)
     app.state.trials = experiments.Trials(configured)
     collector = collector_of(configured)
+    app.state.collector = collector
     app.state.activities = collector.activities if collector else Activities()
     app.state.journal = Journal(app.state.folder)
     app.state.chooser = Chooser(Shelves(VectorStore(app.state.folder)), live_rules(configured))

@@ -8,6 +8,7 @@ import json
 import os
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -115,6 +116,16 @@ def backlog(folder: Path, names: tuple[str, ...]) -> int:
         with suppress(FileNotFoundError):  # a run took it just now
             found += max((folder / segment).stat().st_size - read, 0)
     return found
+
+
+def taken_until(folder: Path, names: tuple[str, ...]) -> datetime:
+    """Until when every source took what came: when the first segment of which one did not take all began."""
+    now = datetime.now(UTC)
+    for segment, read in _read_by_all(folder, names).items():
+        with suppress(FileNotFoundError):  # a run took it just now
+            if (folder / segment).stat().st_size > read:
+                return datetime.fromtimestamp(journal.begun(segment), UTC)
+    return now
 
 
 def _read_by_all(folder: Path, names: tuple[str, ...]) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """What a caller may see, and what may be shown to a person: access, masking, consent, availability."""
 
+import asyncio
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from customer360.serve.publication.freshness import Watch, staleness
 from customer360.serve.publication.offers import is_offered
 from customer360.serve.publication.refusals import Refusals, without_refused
 from customer360.serve.realtime.activity import visitor
+from customer360.serve.realtime.collector import EventCollector
 from customer360.serve.realtime.session import Activities
 
 PRODUCTS_AT_ONCE = 16  # looked up together; a few ranks beyond k cover what is out of stock
@@ -124,6 +126,9 @@ async def current_view(request: Request) -> ServedView:
     """The generation that this request reads, the same for all of it. Raises NotPublished."""
     store: OnlineStore = request.app.state.store
     view = store.view()
+    collector: EventCollector | None = request.app.state.collector
+    if collector is not None and not collector.activities.is_ready:  # a server that began just now
+        await asyncio.to_thread(collector.activities.ready)
     refusals: Refusals = request.app.state.refusals
     return ServedView(
         view.generation,

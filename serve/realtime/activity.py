@@ -38,6 +38,14 @@ class Activity:
     refused: frozenset[str] = frozenset()  # purposes, by what the newest consent of an event says
 
 
+class Answer(NamedTuple):
+    """What a subject says of a purpose."""
+
+    at: datetime  # when it was given
+    is_yes: bool
+    noted: datetime  # when it came, or came again
+
+
 class Step(NamedTuple):
     """One event as a window keeps it."""
 
@@ -65,18 +73,21 @@ def account(system: str, user_id: str) -> str:
 class _Window:
     steps: deque[tuple[int, Step]] = field(default_factory=lambda: deque(maxlen=LONGEST))
     cart: dict[str, None] = field(default_factory=dict)  # oldest first
-    answers: dict[str, tuple[datetime, bool]] = field(default_factory=dict)  # newest, by purpose; True: allowed
+    answers: dict[str, Answer] = field(default_factory=dict)  # newest, by purpose
     account: str = ""  # of a visitor: whose events are that account's, too
 
     @property
     def refused(self) -> frozenset[str]:
-        return frozenset(purpose for purpose, (_, is_allowed) in self.answers.items() if not is_allowed)
+        return frozenset(purpose for purpose, answer in self.answers.items() if not answer.is_yes)
 
-    def add(self, number: int, step: Step, *, allows: bool = True) -> None:
+    def add(self, number: int, step: Step, now: datetime, *, allows: bool = True) -> None:
         """Note a step. Without ``allows`` what it says yes to changes no answer."""
-        self._answer(dict.fromkeys(step.refused, (step.at, False)))
+        self._answer(dict.fromkeys(step.refused, Answer(step.at, False, now)))
         if allows:
-            self._answer(dict.fromkeys(step.allowed, (step.at, True)))
+            self._answer(dict.fromkeys(step.allowed, Answer(step.at, True, now)))
+        self._do(number, step)
+
+    def _do(self, number: int, step: Step) -> None:
         self.steps.append((number, step))
         if step.cart is not None:
             self.cart = dict.fromkeys(step.cart)
@@ -91,10 +102,10 @@ class _Window:
             self.cart.clear()
         self._shorten()
 
-    def _answer(self, given: dict[str, tuple[datetime, bool]]) -> None:
+    def _answer(self, given: dict[str, Answer]) -> None:
         """An answer that was given before the one that is known, and came after it, changes nothing."""
         for purpose, answer in given.items():
-            if purpose not in self.answers or answer[0] >= self.answers[purpose][0]:
+            if purpose not in self.answers or answer.at >= self.answers[purpose].at:
                 self.answers[purpose] = answer
 
     def _shorten(self) -> None:
@@ -111,10 +122,26 @@ class _Window:
         if not self.steps:
             self.cart.clear()
 
-    def join(self, other: _Window) -> None:
+    def forget(self, until: datetime) -> bool:
+        """Forget all that was done and said until a moment; whether nothing is left."""
+        steps = [held for held in self.steps if held[1].at > until]
+        if len(steps) < len(self.steps):
+            self.steps.clear()
+            self.cart.clear()
+            for number, step in steps:
+                self._do(number, step)
+        self.answers = {purpose: answer for purpose, answer in self.answers.items() if answer.at > until}
+        return not self.steps and not self.answers
+
+    def leave(self, until: datetime) -> None:
+        """Leave answers that came until a moment to the publication."""
+        if any(answer.noted <= until for answer in self.answers.values()):
+            self.answers = {purpose: answer for purpose, answer in self.answers.items() if answer.noted > until}
+
+    def join(self, other: _Window, now: datetime) -> None:
         """Take over what another window holds; of carts the one that was changed later is above."""
         self.steps = deque(sorted({*self.steps, *other.steps}, key=itemgetter(0)), maxlen=LONGEST)
-        self._answer({purpose: answer for purpose, answer in other.answers.items() if not answer[1]})
+        self._answer({p: answer._replace(noted=now) for p, answer in other.answers.items() if not answer.is_yes})
         for product in other.cart:
             self.cart.pop(product, None)
         self.cart |= other.cart
@@ -143,21 +170,24 @@ class Activities:
     """The windows of this process. Safe for threads.
 
     ``replay`` notes what the log still holds; it is called once, before anything is told or noted anew. ``erased``
-    says which subjects were erased since it was asked last, as a test of their names, or None.
+    says who was erased since it was asked last, as a function from names to when, or None. ``landed`` says until when
+    what came is in the publication, or None where that is not known: answers of accounts that came before are told no
+    more, as the publication has them, and later ones that came another way.
     """
 
     def __init__(
         self,
         replay: Callable[[], None] | None = None,
         *,
-        erased: Callable[[], Callable[[str], bool] | None] = lambda: None,
+        erased: Callable[[], Callable[[str], datetime | None] | None] = lambda: None,
+        landed: Callable[[], datetime | None] = lambda: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._windows: OrderedDict[str, _Window] = OrderedDict()
         self._number = 0
         self._lock = threading.Lock()
         self._replay, self._opening = replay, threading.Lock()
-        self._erased, self._now = erased, now
+        self._erased, self._landed, self._now = erased, landed, now
 
     @property
     def is_ready(self) -> bool:
@@ -181,28 +211,32 @@ class Activities:
         another account's begins its window anew, but for what it refused. Answers of an account are yes only where the
         step is vouched for.
         """
+        now = self._now()
         with self._lock:
             for step, visitor_id, account_id in steps:
                 of_visitor = None if visitor_id is None else self._kept(visitor_id)
                 if of_visitor is not None:
-                    self._login(of_visitor, account_id)
+                    self._login(of_visitor, account_id, now)
                 self._number += 1
                 if of_visitor is not None:
-                    of_visitor.add(self._number, step)
+                    of_visitor.add(self._number, step, now)
                     account_id = of_visitor.account or None
                 if account_id is not None:
-                    self._kept(account_id).add(self._number, step, allows=step.is_vouched)
+                    self._kept(account_id).add(self._number, step, now, allows=step.is_vouched)
             while len(self._windows) > MOST_SUBJECTS:
                 self._windows.popitem(last=False)
 
     def of(self, *subjects: str) -> Activity:
         """What all of these subjects, who are one person, did lately: a visitor, accounts, or both."""
         self.ready()
+        self._forget_erased()
+        now, landed = self._now(), self._landed()
         with self._lock:
-            self._forget_erased()
             found = {s: w for s in subjects if (w := self._windows.get(s)) is not None}
-            for window in found.values():
-                window.expire(self._now() - LIVES)
+            for subject, window in found.items():
+                window.expire(now - LIVES)
+                if landed is not None and not subject.startswith(visitor("")):
+                    window.leave(landed)
             refused = frozenset[str]().union(*(w.refused for w in found.values()))
             # An account whose window is told has all that its visitor did, and its cart as it stands on every device.
             return _told([w for w in found.values() if w.account not in found], refused)
@@ -212,19 +246,26 @@ class Activities:
         return len(self._windows)
 
     def _forget_erased(self) -> None:
-        if (is_erased := self._erased()) is None:
+        """What came after an erasure is a new customer's, and stays."""
+        if (erased_at := self._erased()) is None:
             return
-        for subject in [s for s, w in self._windows.items() if is_erased(s) or (w.account and is_erased(w.account))]:
-            del self._windows[subject]
+        with self._lock:
+            names = {*self._windows, *(window.account for window in self._windows.values())}
+        erased = {name: at for name in names if (at := erased_at(name)) is not None}  # so many digests take a while
+        with self._lock:
+            for subject, window in list(self._windows.items()) if erased else []:
+                moments = [erased[name] for name in (subject, window.account) if name in erased]
+                if moments and window.forget(max(moments)):
+                    del self._windows[subject]
 
-    def _login(self, of_visitor: _Window, account_id: str | None) -> None:
+    def _login(self, of_visitor: _Window, account_id: str | None, now: datetime) -> None:
         if account_id is None or of_visitor.account == account_id:
             return
         if of_visitor.account:
             of_visitor.steps.clear()
             of_visitor.cart.clear()
         else:
-            self._kept(account_id).join(of_visitor)
+            self._kept(account_id).join(of_visitor, now)
         of_visitor.account = account_id
 
     def _kept(self, subject: str) -> _Window:

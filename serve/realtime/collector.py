@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import time
 import zlib
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -19,18 +20,20 @@ from customer360.platform import telemetry
 from customer360.platform.access import Principal
 from customer360.platform.connections.collector import Collector as Said
 from customer360.platform.connections.kafka import Kafka
-from customer360.platform.errors import ConfigError
+from customer360.platform.errors import ConfigError, Customer360Error
+from customer360.platform.online import files
 from customer360.platform.settings import Settings
 from customer360.platform.sources import collector as source
 from customer360.serve.rates import Rates
 from customer360.serve.realtime import names
-from customer360.serve.realtime.activity import Activities
+from customer360.serve.realtime.activity import LIVES, Activities
 from customer360.serve.realtime.calls import Call, Entry, Reader, Refused, Sent, refusal, written
 from customer360.serve.realtime.erasures import Erasures
 from customer360.serve.realtime.logs import GroupCommit, JournalLog, Log, TopicLog
 
 LARGEST = 500 * 1024  # bytes of a request
 MOST_CALLS = 5_000  # of a batch
+LANDED_SECONDS = 60.0  # how often it is looked what landed
 EVENTS = Counter("customer360_collected_events_total", "Events sent, by what became of them", ["outcome"])
 TAKEN, KNOWN, REFUSED = (EVENTS.labels(outcome=outcome) for outcome in ("taken", "known", "refused"))
 _WRITE_KEY = re.compile(rb'"writeKey"\s*:\s*"[^"]*"')
@@ -58,11 +61,33 @@ class EventCollector:
 
     def __init__(self, settings: Settings, name: str, said: Said) -> None:
         self.said = said
-        self.activities = Activities(self._replay, erased=Erasures(Path(settings.state)).fresh)
+        self._state = Path(settings.state)
+        self._landed: datetime | None = None
+        self._looked = float("-inf")
+        self.activities = Activities(self._replay, erased=Erasures(self._state).fresh, landed=self.landed)
         self._reader = Reader(said.system, names.event_types(said), names.purposes(said))
         self._rates = Rates()
         self._log = _log_of(settings, name, said)
         self._commit = GroupCommit(self._log)
+
+    def landed(self) -> datetime | None:
+        """Until when what came is in the publication: ``LIVES`` before that was written, or before what no run took of
+        a journal, which is earlier. None where nothing was published, or it cannot be told.
+        """
+        if time.monotonic() - self._looked > LANDED_SECONDS:
+            self._looked = time.monotonic()
+            try:
+                self._landed = self._in_publication()
+            except (OSError, ValueError, Customer360Error):
+                self._landed = None  # refusals are told on; whoever serves the publication tells what is wrong with it
+        return self._landed
+
+    def _in_publication(self) -> datetime | None:
+        home = files.home_of(self._state)
+        if (published := files.pointer(home)) is None:
+            return None
+        since = files.read_manifest(files.folder_of(home, published)).published_at - LIVES
+        return min(since, self._log.taken() or since)
 
     def _replay(self) -> None:
         """Note what the log holds of the last visit, and what was refused before that no run read yet. A tail that

@@ -1,7 +1,7 @@
 """That persons were erased, told to the servers that hold windows of what they did just now.
 
-One file of the state folder holds, for each erasure of the last days, digests of its subjects under a salt of its own;
-servers look whether it changed.
+One file of the state folder holds digests of the subjects that were erased in the last days, under a salt of its own,
+and when; servers look whether it changed.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from customer360.platform import telemetry
 from customer360.platform.sources import collector as source
 
 FILE = "erased.json"
@@ -24,15 +25,22 @@ LOOK_SECONDS = 1.0
 
 def tell(state: Path, subjects: Iterable[str]) -> None:
     """Let the servers over a state folder forget subjects, as `activity.visitor` and `activity.account` name them."""
-    if not (folder := state / source.FOLDER).is_dir():
-        return  # no collector took an event
+    folder = state / source.FOLDER
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # a collector whose log is a topic made none
     now = time.time()
-    told = [each for each in _read(folder / FILE) if each[0] > now - KEPT.total_seconds()]
-    salt = secrets.token_hex(16)
-    told.append((now, salt, sorted(_digest(salt, subject) for subject in subjects)))
+    try:
+        salt, told = _read(folder / FILE)
+    except (OSError, ValueError) as fault:
+        telemetry.log.warning(f"{folder / FILE} cannot be read, and is begun anew: {_plain(fault)}")
+        salt, told = "", {}
+    told = {digest: at for digest, at in told.items() if at > now - KEPT.total_seconds()}
+    salt = salt if told else secrets.token_hex(16)
+    told |= dict.fromkeys(sorted(_digest(salt, subject) for subject in subjects), now)
     made = folder / f".{FILE}.{os.getpid()}"
     with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
-        json.dump(told, file)
+        json.dump({"salt": salt, "erased": told}, file)
+        file.flush()
+        os.fsync(file.fileno())
     made.rename(folder / FILE)
 
 
@@ -43,25 +51,49 @@ class Erasures:
         self._file = state / source.FOLDER / FILE
         self._looked, self._seen, self._newest = float("-inf"), (0, 0), 0.0
 
-    def fresh(self) -> Callable[[str], bool] | None:
-        """A test of the subjects that were erased since this was asked last; None where nobody was."""
+    def fresh(self) -> Callable[[str], datetime | None] | None:
+        """When a subject was erased, of the erasures that were told since this was asked last; None where none was. A
+        file that cannot be read is a line in the log, and looked at again when it changes.
+        """
         if time.monotonic() - self._looked < LOOK_SECONDS:
             return None
         self._looked = time.monotonic()
+        seen = (-1, -1)  # of a file that cannot even be looked at
         try:
             found = self._file.stat()
+            seen = found.st_mtime_ns, found.st_ino
+            if seen == self._seen:
+                return None
+            salt, told = _read(self._file)
         except FileNotFoundError:
             return None
-        if (seen := (found.st_mtime_ns, found.st_ino)) == self._seen:
+        except (OSError, ValueError) as fault:
+            if seen != self._seen:
+                telemetry.log.warning(f"whom to forget cannot be read of {self._file}: {_plain(fault)}")
+            self._seen = seen
             return None
-        told = [each for each in _read(self._file) if each[0] > self._newest]
-        self._seen, self._newest = seen, max((each[0] for each in told), default=self._newest)
-        sets = [(salt, frozenset(digests)) for _, salt, digests in told]
-        return lambda subject: any(_digest(salt, subject) in digests for salt, digests in sets)
+        new = {digest: at for digest, at in told.items() if at > self._newest}
+        self._seen, self._newest = seen, max(new.values(), default=self._newest)
+
+        def erased_at(subject: str) -> datetime | None:
+            at = new.get(_digest(salt, subject))
+            return None if at is None else datetime.fromtimestamp(at, UTC)
+
+        return erased_at if new else None
 
 
-def _read(file: Path) -> list[tuple[float, str, list[str]]]:
-    return [(at, salt, digests) for at, salt, digests in json.loads(file.read_bytes())] if file.exists() else []
+def _read(file: Path) -> tuple[str, dict[str, float]]:
+    """The salt, and moments by digest."""
+    if not file.exists():
+        return "", {}
+    found = json.loads(file.read_bytes())
+    if not isinstance(found, dict) or not isinstance(found.get("erased"), dict):
+        raise ValueError("it is no JSON object of what was erased")
+    return str(found.get("salt", "")), {digest: float(at) for digest, at in found["erased"].items()}
+
+
+def _plain(fault: Exception) -> str:
+    return fault.strerror or "unreadable" if isinstance(fault, OSError) else str(fault)
 
 
 def _digest(salt: str, subject: str) -> str:

@@ -7,7 +7,7 @@
    calls may be put in line: (window.customer360 = window.customer360 || []).push(["track", "Size Chosen", {}]).
 
    data-consent="required": nothing is kept in the browser or sent before customer360.consent({…}) says yes to a category.
-   After a no to all, the no alone is kept.
+   After a no to all, the no alone is kept. One that takes a yes back is sent, with what was done under the yes.
    data-page="manual": no page is sent by itself. */
 (function () {
   "use strict";
@@ -20,9 +20,10 @@
   var waitsForConsent = script.getAttribute("data-consent") === "required";
 
   function mayKeep() {  // once somebody said yes to a category
-    if (!waitsForConsent) return true;
-    var said = memory.consent || {};
-    return Object.keys(said).some(function (name) { return said[name] === true; });
+    return !waitsForConsent || isYes(memory.consent || {});
+  }
+  function isYes(answers) {
+    return Object.keys(answers).some(function (name) { return answers[name] === true; });
   }
   function stored(name) {
     if (!mayKeep() && name !== "consent") return memory[name];
@@ -105,6 +106,9 @@
   }
   function drop(events) {
     queue = queue.filter(function (event) { return events.indexOf(event) < 0; });
+    forget(events);
+  }
+  function forget(events) {  // what the browser keeps of them
     events.forEach(function (event) {
       store("queue." + event.messageId, undefined);
       delete memory["queue." + event.messageId];
@@ -191,6 +195,19 @@
     return found;
   }
 
+  function answered() { call("track", { event: "Segment Consent Preference Updated", properties: {} }); }
+  function takeBack(answers) {  // a no after a yes is sent as who said yes; this page alone knows until it came
+    answered();
+    var no = queue.pop();
+    no.context.consent = { categoryPreferences: answers };
+    no.timestamp = new Date(Date.parse(no.timestamp) + 1).toISOString();  // after what was done with the yes just now
+    queue.unshift(no);  // first, where a page that is left sends no more
+    forget(queue);
+    api.reset();
+    store("consent", answers);
+    send();
+  }
+
   var api = {
     page: function (properties) {
       call("page", { properties: properties || {} });
@@ -213,15 +230,11 @@
       view: function (products) { api.track("Cart Viewed", { products: products }); }
     },
     consent: function (answers) {
-      var could = mayKeep();
+      if (waitsForConsent && mayKeep() && !isYes(answers)) return takeBack(answers);
       store("consent", answers);
-      if (!mayKeep()) {  // a no, or one that takes a yes back
-        drop(queue.slice());
-        if (could) api.reset();
-        return;
-      }
+      if (!mayKeep()) return drop(queue.filter(function (event) { return event.more; }));  // a no to begin with
       ["visitor", "user", "visit"].forEach(function (name) { if (memory[name]) store(name, memory[name]); });
-      api.track("Segment Consent Preference Updated", {});
+      answered();
     },
     reset: function () { ["user", "visitor", "visit"].forEach(function (name) { store(name, undefined); }); },
     push: function (said) {

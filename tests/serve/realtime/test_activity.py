@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,19 +92,74 @@ def test_an_answer_given_before_changes_none_given_after_it() -> None:
     assert made.of(A).refused == frozenset()
 
 
+def test_an_answer_of_an_account_goes_over_to_the_publication_when_it_is_there() -> None:
+    at, landed = [NOW], [NOW - timedelta(hours=1)]
+    made = Activities(now=lambda: at[0], landed=lambda: landed[0])
+    note(made, step("", refused=frozenset({"EMAIL"})), visitor_id=V)
+    at[0] = NOW + timedelta(hours=2)
+    note(made, step("LOGIN"), visitor_id=V, account_id=A)  # the account's answer from now on
+    landed[0] = NOW + timedelta(hours=1)
+    assert made.of(A).refused == {"EMAIL"}
+    landed[0] = NOW + timedelta(hours=3)  # where a later yes may stand, too
+    assert made.of(A).refused == frozenset() and made.of(V).refused == {"EMAIL"}  # of devices nothing is published
+    at[0] = NOW + timedelta(hours=4)
+    note(made, step("", refused=frozenset({"SMS"})), account_id=A)  # given days ago, and come just now
+    assert made.of(A).refused == {"SMS"}
+
+
+def wait_and_note(made: Activities, kind: str, *products: str, **who: Any) -> None:
+    time.sleep(0.01)
+    refused = who.pop("refused", frozenset())
+    note(made, Step(kind, datetime.now(UTC), products, refused=refused), **who)
+    time.sleep(0.01)
+
+
 def test_the_erased_are_forgotten_by_servers_that_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(erasures, "LOOK_SECONDS", 0.0)
-    (tmp_path / "collector").mkdir()
-    made = Activities(now=lambda: NOW, erased=erasures.Erasures(tmp_path).fresh)
-    note(made, step("PRODUCT_VIEW", "P1"), visitor_id=V, account_id=A)
-    note(made, step("PRODUCT_VIEW", "P2"), account_id=B)
+    made = Activities(erased=erasures.Erasures(tmp_path).fresh)
+    wait_and_note(made, "PRODUCT_VIEW", "P1", visitor_id=V, account_id=A)
+    wait_and_note(made, "PRODUCT_VIEW", "P2", account_id=B)
     assert made.of(A).events == 1
-    erasures.tell(tmp_path, {A})
+    erasures.tell(tmp_path, {A})  # also where no journal lies, as the log is a topic
+    assert (tmp_path / "collector").stat().st_mode & 0o777 == 0o700
     assert made.of(A, V) == Activity() and made.of(B).viewed == ("P2",)
-    note(made, step("PRODUCT_VIEW", "P3"), account_id=A)  # a new customer, of whom nothing was erased
+    wait_and_note(made, "PRODUCT_VIEW", "P3", account_id=A)  # a new customer, of whom nothing was erased
     erasures.tell(tmp_path, {B})
     assert made.of(A).viewed == ("P3",) and made.of(B) == Activity()
     assert "SHOP" not in (tmp_path / "collector" / erasures.FILE).read_text()
+
+
+def test_after_a_restart_an_erasure_takes_nothing_that_came_after_it(tmp_path: Path) -> None:
+    def replay() -> None:
+        for step, visitor_id, account_id in log:
+            note(made, step, visitor_id, account_id)
+
+    def happens(*products: str, **more: Any) -> None:
+        log.append((Step("CART_ADD", datetime.now(UTC), products, **more), V, A))
+        time.sleep(0.01)
+
+    log: list[tuple[Step, str, str]] = []
+    happens("P1", refused=frozenset({"SMS"}))
+    erasures.tell(tmp_path, {A})
+    time.sleep(0.01)
+    happens("P2", refused=frozenset({"EMAIL"}))
+    made = Activities(replay, erased=erasures.Erasures(tmp_path).fresh)
+    assert made.of(A) == made.of(V) and (made.of(A).cart, made.of(A).refused) == (("P2",), {"EMAIL"})
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[[1, 2, 3]]", b'{"erased": {"d": "x"}}', b"\xff\xfe"])
+def test_a_damaged_list_of_erasures_ends_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, damaged: bytes
+) -> None:
+    monkeypatch.setattr(erasures, "LOOK_SECONDS", 0.0)
+    (tmp_path / "collector").mkdir()
+    (tmp_path / "collector" / erasures.FILE).write_bytes(damaged)
+    made = Activities(erased=erasures.Erasures(tmp_path).fresh)
+    wait_and_note(made, "PRODUCT_VIEW", "P1", account_id=A)
+    assert made.of(A).events == made.of(A).events == 1
+    assert len(caplog.records) == 1
+    erasures.tell(tmp_path, {A})
+    assert made.of(A) == Activity()
 
 
 def test_the_next_account_of_a_device_learns_nothing_of_the_one_before() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ import pytest
 
 from customer360.platform import access
 from customer360.platform.settings import Settings
+from customer360.platform.sources import collector as source
+from customer360.platform.sources.protocols.hooks import journal
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
@@ -56,6 +59,11 @@ def browser() -> Iterator[Any]:
 
 def kept(settings: Settings) -> int:
     return sum(f.read_bytes().count(b'"messageId"') for f in (Path(settings.state) / "collector/web").glob("*.frames"))
+
+
+def records(settings: Settings) -> list[dict[str, Any]]:
+    files = (Path(settings.state) / "collector/web").glob("*.frames")
+    return [json.loads(source.opened(frame.content)[0]) for f in files for frame in journal.frames(f, 0)]
 
 
 def test_a_visit(
@@ -129,8 +137,18 @@ def test_a_visit(
     page.evaluate("() => { for (let n = 0; n < 12; n++) customer360.track('Note', {text: 'x'.repeat(20000)}); }")
     page.wait_for_function("!Object.keys(localStorage).some(name => name.startsWith('c360.queue'))")
     assert kept(settings) == before + 13
-    page.evaluate("() => customer360.consent({PERSONALIZATION: false})")
+    # A no that takes the yes back comes to the server, as of who said yes, with what was done before; nothing else.
+    page.evaluate(
+        """() => { customer360.identify("C9"); customer360.consent({PERSONALIZATION: false});
+                   customer360.cart.add({product_id: "P4"}); customer360.consent({PERSONALIZATION: false}); }"""
+    )
     assert page.evaluate("Object.keys(localStorage)") == ["c360.consent"]
+    page.wait_for_timeout(1500)
+    assert kept(settings) == before + 15
+    (no,) = (r for r in records(settings) if r.get("userId") == "C9" and r["type"] == "track")
+    (login,) = (r for r in records(settings) if r.get("userId") == "C9" and r["type"] == "identify")
+    assert no["context"]["consent"] == {"categoryPreferences": {"PERSONALIZATION": False}}
+    assert no["anonymousId"] == login["anonymousId"] and no["timestamp"] > login["timestamp"]
 
     before = kept(settings)
     page = browser.new_context().new_page()
