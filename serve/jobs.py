@@ -6,17 +6,13 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from customer360.models.identity.erasure import (
-    UnknownPerson,
-    accounts_of,
     forget,
     identifiers_of,
     is_followed,
@@ -62,12 +58,9 @@ from customer360.serve.realtime import erasures
 from customer360.serve.realtime.activity import visitor
 from customer360.serve.realtime.ranking.journal import forget_decisions
 from customer360.serve.rights import requests
-from customer360.serve.rights.export import held, write_export
 from customer360.serve.rights.learnt import forget_in_models
-from customer360.serve.rights.proof import Proof, newest_report, prove, standing_remains, write_report
-from customer360.serve.rights.purge import EXPORTS, purge, purge_state, sweep
-from customer360.serve.rights.requests import PURPOSES, Request
-from customer360.serve.stewardship import decide
+from customer360.serve.rights.proof import Proof, prove
+from customer360.serve.rights.purge import purge, purge_state, sweep
 
 HEEDED = "_refusals"  # in the lake: a digest of the refusals without which gold and the star stand
 
@@ -290,10 +283,10 @@ def current_person(settings: Settings, person: str) -> str:
     """The current id of the person that an id leads to, or the one whose erasure began, also by its digest; see
     ``erase`` for what it raises."""
     lake = lake_of(settings)
-    return _being_erased(lake, person) or person_of(lake, person, identity_rules(settings))
+    return being_erased(lake, person) or person_of(lake, person, identity_rules(settings))
 
 
-def _being_erased(lake: Lake, person: str) -> str | None:
+def being_erased(lake: Lake, person: str) -> str | None:
     """The id under which an erasure began, and did not end, of a person by any id or by its digest."""
     for begun, who in privacy.unfinished_erasures(lake).items():
         if person in {begun, *who.persons, erasure_list.person_digest(lake, begun)}:
@@ -363,110 +356,3 @@ def _erased(settings: Settings, person: str) -> Iterator[tuple[Identifiers, dict
     yield todo[person], touched
     for each in todo:
         privacy.end_erasure(lake, each)
-
-
-def open_request(settings: Settings, kind: str, person: str, *, actor: str, **said: Any) -> Request:
-    """Note what a person, by any id that leads to it, asks for; see ``requests.open_request``. Who is being erased can
-    ask for that alone, and is noted by its digest.
-
-    Raises:
-        UnknownPerson: no person has this id, or its erasure has begun.
-    """
-    lake = lake_of(settings)
-    with requests.held(settings):
-        current = current_person(settings, person)
-        if _being_erased(lake, current):
-            if kind != "erase":
-                raise UnknownPerson(f"{person} is being erased: nothing else can be asked for")
-            current = erasure_list.person_digest(lake, current)
-        return requests.open_request(settings, kind, current, actor=actor, **said)
-
-
-def fulfil(settings: Settings, number: int, *, actor: str, identity: str = "") -> Request:
-    """Do what somebody asked for. A restriction and an opt-out hold from now on; what is rectified shows with the next
-    run; an erasure is done only where its proof finds nothing but landing files, which are not the platform's.
-
-    Raises:
-        NoSuchRequest: there is none that is open, or whose the records are now is not known before the next run.
-        NotProven: nobody said how it was made sure who asks.
-        UnknownPerson: the person was erased, or is being erased.
-    """
-    asked = requests.ready(settings, number, identity)
-    if asked.person == privacy.MASK:  # erased in a lake of before, which kept no digest with the request
-        nobody = replace(asked.of_nobody(), identity=privacy.MASK)
-        return requests.done(settings, nobody, "person erased", actor=actor, state="closed")
-    if asked.kind == "erase":
-        asked, result = _erasure_fulfilled(settings, asked)
-        return requests.done(settings, asked, result, actor=actor)
-    with requests.held(settings):
-        asked = requests.ready(settings, number, identity)  # as it stands now that nobody else changes it
-        asked, result = _fulfilled(settings, asked, actor)
-        return requests.done(settings, asked, result, actor=actor)
-
-
-def _fulfilled(settings: Settings, asked: Request, actor: str) -> tuple[Request, str]:
-    """What needs no erasure done, and what came of it. Call it with requests held."""
-    lake, person, number = lake_of(settings), current_person(settings, asked.person), asked.number
-    if _being_erased(lake, person):
-        raise UnknownPerson(f"{asked.person} is being erased, which closes request {number}")
-    if asked.kind != "rectify" and not is_followed(lake, person, identity_rules(settings)):
-        raise requests.NoSuchRequest(
-            f"who has the records of {person} was decided since the last run: `customer360 run`, then fulfil {number}"
-        )
-    if asked.kind == "access":
-        content = held(settings, person, identifiers_of(lake, person))
-        text, sheet = write_export(state_folder(settings) / EXPORTS / f"{number:08d}", content)
-        result = f"{sum(len(part['rows']) for part in content['tables'].values())} rows in {text} and {sheet.name}"
-    elif asked.kind == "rectify":
-        for attribute, value in asked.values.items():
-            decide(settings, "override", person, attribute, value, actor=actor, reason=f"request {number}")
-        result = f"{', '.join(sorted(asked.values))} set; profiles follow with the next run"
-        asked = replace(asked, values={})
-    else:
-        restrictions.restrict(lake, number, accounts_of(lake, person), PURPOSES[asked.kind])
-        publish_refusals(lake, state_folder(settings))
-        result = f"{', '.join(PURPOSES[asked.kind])} refused from now on; tables follow with the next run"
-    return asked, result
-
-
-def _erasure_fulfilled(settings: Settings, asked: Request) -> tuple[Request, str]:
-    """An erasure that was asked for, done and proven, and what came of it; of who was erased before, what its report
-    left is looked for once more. What is kept says nothing of the person.
-
-    Raises:
-        Customer360Error: files that are not landing files still tell the person.
-    """
-    lake = lake_of(settings)
-    nobody = replace(asked.of_nobody(), identity=privacy.MASK)
-    if ended_at := privacy.erased_at(lake, asked.person):
-        report = newest_report(settings, asked.person)
-        if report and (standing := standing_remains(settings, report[1])):
-            raise Customer360Error(_still_told(len(standing), report[0]))
-        shown = f"report {report[0].name}" if report else "no proof was asked for"
-        return nobody, f"erased on {ended_at:%Y-%m-%d}; {shown}"
-    _, proof = erase_proven(settings, current_person(settings, asked.person))
-    file = write_report(settings, proof)
-    if proof.remains and not proof.is_landing_alone:
-        raise Customer360Error(_still_told(len(proof.remains), file))
-    result = f"erased; report {file.name}" + (", which names landing files" if proof.remains else "")
-    return replace(nobody, person=proof.person), result
-
-
-def _still_told(files: int, report: Path) -> str:
-    return f"{files} files still tell the person, {report} names them; take them away, the request stays open"
-
-
-def release(settings: Settings, number: int, *, actor: str) -> Request:
-    """End a restriction or an opt-out that was fulfilled.
-
-    Raises:
-        NoSuchRequest: there is none.
-    """
-    with requests.held(settings):
-        asked = requests.request_of(lake_of(settings), number)
-        if asked.state != "fulfilled" or asked.kind not in PURPOSES:
-            raise requests.NoSuchRequest(f"request {number} restricts nothing")
-        restrictions.release(lake_of(settings), number)
-        publish_refusals(lake_of(settings), state_folder(settings))
-        said = "released; tables follow with the next run"
-        return requests.done(settings, asked, said, actor=actor, state="released")

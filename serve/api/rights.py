@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from customer360.pipelines.rules import Right
 from customer360.platform import access
 from customer360.platform.run import lake_of
-from customer360.serve import jobs
+from customer360.serve import fulfilment
 from customer360.serve.api import policy
 from customer360.serve.api.identity import Token
 from customer360.serve.api.policy import Caller
@@ -91,7 +91,7 @@ def opened(request: Request, wish: Wish, principal: Caller, token: Token = None)
     said["sent_as"] = sent_as(principal.key_id, token, change)
 
     def noted() -> list[int]:
-        return [jobs.open_request(settings, wish.kind, wish.person_id, actor=principal.name, **said).number]
+        return [fulfilment.open_request(settings, wish.kind, wish.person_id, actor=principal.name, **said).number]
 
     (number,) = once(request.app.state.folder, principal.key_id, token, change, noted)
     made = requests.request_of(lake_of(settings), number)
@@ -107,6 +107,6 @@ def fulfilled(request: Request, number: Number, how: Fulfilment, principal: Call
     settings = _settings(request)
     if requests.request_of(lake_of(settings), number).kind == "erase":
         raise HTTPException(409, detail=f"an erasure takes longer than an answer: customer360 rights fulfil {number}")
-    made = jobs.fulfil(settings, number, identity=how.identity, actor=principal.name)
+    made = fulfilment.fulfil(settings, number, identity=how.identity, actor=principal.name)
     policy.readings(request).append(made.person)
     return _asked(made)

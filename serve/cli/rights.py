@@ -37,7 +37,7 @@ def open_command(
     config: ConfigOption = None,
 ) -> None:
     """Note what a person asks for; prints its number and the day by which it is due."""
-    from customer360.serve import jobs
+    from customer360.serve import fulfilment
 
     wrong = [pair for pair in values or () if "=" not in pair]
     if wrong:
@@ -45,7 +45,7 @@ def open_command(
     pairs = {key: value for key, _, value in (pair.partition("=") for pair in values or ())}
     day = received.date() if received else None
     settings = configured(config)
-    made = jobs.open_request(settings, kind, person, actor=actor or user(), law=law, identity=identity,
+    made = fulfilment.open_request(settings, kind, person, actor=actor or user(), law=law, identity=identity,
                              received_on=day, values=pairs)  # fmt: skip
     _show(made)
 
@@ -73,17 +73,17 @@ def list_command(
 @group.command()
 def fulfil(number: int, identity: IdentityOption = "", actor: ActorOption = None, config: ConfigOption = None) -> None:
     """Do what was asked for. Access writes everything held as JSON and CSV; restrictions hold at once."""
-    from customer360.serve import jobs
+    from customer360.serve import fulfilment
 
-    _show(jobs.fulfil(configured(config), number, identity=identity, actor=actor or user()))
+    _show(fulfilment.fulfil(configured(config), number, identity=identity, actor=actor or user()))
 
 
 @group.command()
 def release(number: int, actor: ActorOption = None, config: ConfigOption = None) -> None:
     """End a restriction, or an opt-out, that was fulfilled."""
-    from customer360.serve import jobs
+    from customer360.serve import fulfilment
 
-    _show(jobs.release(configured(config), number, actor=actor or user()))
+    _show(fulfilment.release(configured(config), number, actor=actor or user()))
 
 
 def _show(made: Request) -> None:

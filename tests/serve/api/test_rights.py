@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from customer360.platform import access, audit
 from customer360.platform.run import lake_of
 from customer360.platform.settings import LakeSettings, Settings
-from customer360.serve import jobs
+from customer360.serve import fulfilment
 from customer360.serve.app import build_app
 
 
@@ -41,7 +41,7 @@ def test_a_restriction_holds_at_once_for_every_answer_until_it_is_released(own_s
     assert not client.get("/v1/people/p_ann/recommendations").json()["personalized"]
     assert client.get("/v1/people/p_ann").json()["profile"]["may_email"] is False
     assert client.get("/v1/people/p_bob").json()["profile"]["may_email"] is not False
-    jobs.release(settings(own_shop), made["number"], actor="al")
+    fulfilment.release(settings(own_shop), made["number"], actor="al")
     assert client.get("/v1/people/p_ann/recommendations").json()["personalized"]
     said = [line["asked"] for line in audit.entries(own_shop.state) if line["name"] == "al"]
     assert {"rights open 1 restrict", "rights fulfil 1 restrict", "rights release 1 restrict"} <= set(said)

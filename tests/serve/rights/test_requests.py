@@ -18,7 +18,7 @@ from customer360.platform.ledger import Run
 from customer360.platform.privacy import Identifiers
 from customer360.platform.run import RunRequest, lake_of
 from customer360.platform.settings import LakeSettings, Settings
-from customer360.serve import jobs
+from customer360.serve import fulfilment, jobs
 from customer360.serve.compose import compose
 from customer360.serve.rights import proof, requests
 from customer360.serve.rights.proof import Proof, Remains
@@ -68,7 +68,7 @@ def test_a_fulfilled_erasure_keeps_nothing_that_was_said_of_the_person(
     asked(settings, "rectify", "p_old", values={"email_address": "new@x.test"}, identity=SAID)
     asked(settings, "access", identity=SAID, sent_as="digest-of-what-was-said")
     bob = asked(settings, "access", "p_bob", identity="passport of Bob")
-    done = jobs.fulfil(settings, number, actor="al", identity=SAID)
+    done = fulfilment.fulfil(settings, number, actor="al", identity=SAID)
     assert done.state == "fulfilled" and done.result.startswith("erased; report ")
     stored = b"".join(lake.get(path) or b"" for path in lake.objects("_rights")).decode()
     assert not [word for word in ("p_ann", "p_old", "+49 221", "Adler", "new@x.test", "digest-of") if word in stored]
@@ -88,9 +88,9 @@ def test_who_was_erased_before_has_the_request_closed_by_the_report(
     erasing += [Remains("state", "left.txt", ("e-mail",)), Remains("landing", "c.csv", ("e-mail",))]
     for _ in range(2):  # erases, then finds that it did
         with pytest.raises(Customer360Error, match=r"files still tell the person, .*; take them away"):
-            jobs.fulfil(settings, number, actor="al")
+            fulfilment.fulfil(settings, number, actor="al")
     left.unlink()
-    done = jobs.fulfil(settings, number, actor="al")
+    done = fulfilment.fulfil(settings, number, actor="al")
     assert done.state == "fulfilled" and "erased on " in done.result and "report " in done.result
     (report,) = (Path(settings.state) / proof.FOLDER).glob("*.json")
     assert report.name in done.result and "Adler" not in done.identity
@@ -102,7 +102,7 @@ def test_an_erasure_without_a_request_leaves_those_of_an_erasure_to_be_closed(
     number = asked(settings, "erase", identity=SAID)
     erased(settings, lake)
     assert requests.request_of(lake, number).state == "open"
-    assert jobs.fulfil(settings, number, actor="al").result.endswith("no proof was asked for")
+    assert fulfilment.fulfil(settings, number, actor="al").result.endswith("no proof was asked for")
 
 
 def test_an_erasure_that_was_cut_short_is_taken_up_by_its_request(
@@ -117,7 +117,7 @@ def test_an_erasure_that_was_cut_short_is_taken_up_by_its_request(
         return {}, erased(settings, lake)
 
     monkeypatch.setattr(jobs, "erase_proven", go_on)
-    assert jobs.fulfil(settings, number, actor="al").state == "fulfilled"
+    assert fulfilment.fulfil(settings, number, actor="al").state == "fulfilled"
     assert taken == ["p_ann"]
 
 
@@ -130,7 +130,7 @@ def test_restrictions_of_who_is_erased_go_and_others_stay(lake: Lake) -> None:
 def test_a_request_whose_person_a_lake_of_before_has_covered_is_closed(settings: Settings, lake: Lake) -> None:
     for kind in ("access", "erase"):
         number = asked(settings, kind, privacy.MASK)
-        done = jobs.fulfil(settings, number, actor="al", identity=SAID)
+        done = fulfilment.fulfil(settings, number, actor="al", identity=SAID)
         assert (done.state, done.result, done.identity) == ("closed", "person erased", privacy.MASK)
 
 
@@ -146,7 +146,7 @@ def test_who_is_erased_while_a_request_is_fulfilled_is_not_written_back(
 
     monkeypatch.setattr(requests, "ready", erased_after_the_first_look)
     with pytest.raises(requests.NoSuchRequest, match="closed already"):
-        jobs.fulfil(settings, number, actor="al")
+        fulfilment.fulfil(settings, number, actor="al")
     assert b"p_ann" not in (lake.get(f"_rights/requests/{number:08d}.json") or b"")
     assert lake.objects("_rights/restricted") == []
 
@@ -156,7 +156,7 @@ def test_a_request_waits_for_an_erasure_that_is_under_way(settings: Settings, la
 
     def fulfil() -> None:
         try:
-            jobs.fulfil(settings, number, actor="al")
+            fulfilment.fulfil(settings, number, actor="al")
         except Customer360Error as fault:
             faults.append(str(fault))
 
@@ -193,10 +193,10 @@ def test_who_is_being_erased_can_ask_for_nothing_else(settings: Settings, lake: 
     number = asked(settings, "restrict", identity=SAID)
     privacy.begin_erasure(lake, "p_ann", Identifiers(persons=frozenset({"p_old"})))
     with pytest.raises(UnknownPerson, match=f"being erased, which closes request {number}"):
-        jobs.fulfil(settings, number, actor="al")
+        fulfilment.fulfil(settings, number, actor="al")
     with pytest.raises(UnknownPerson, match="nothing else can be asked for"):
-        jobs.open_request(settings, "access", "p_old", actor="al")
-    made = jobs.open_request(settings, "erase", "p_old", actor="al")
+        fulfilment.open_request(settings, "access", "p_old", actor="al")
+    made = fulfilment.open_request(settings, "erase", "p_old", actor="al")
     assert made.person == erasure_list.person_digest(lake, "p_ann")
 
 
@@ -205,9 +205,9 @@ def test_whose_records_are_in_doubt_until_the_next_run_is_asked_to_wait(
     settings: Settings, lake: Lake, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     number = asked(settings, kind, identity=SAID)
-    monkeypatch.setattr(jobs, "is_followed", lambda *_: False)
+    monkeypatch.setattr(fulfilment, "is_followed", lambda *_: False)
     with pytest.raises(requests.NoSuchRequest, match=f"`customer360 run`, then fulfil {number}"):
-        jobs.fulfil(settings, number, actor="al")
+        fulfilment.fulfil(settings, number, actor="al")
     assert requests.request_of(lake, number).state == "open" and not lake.objects("_rights/restricted")
 
 
