@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from customer360.platform import known, ledger
-from customer360.platform import lake as lakes
 from customer360.platform.errors import LakeError
 from customer360.platform.lake import Lake
+from customer360.platform.lake import store as stores
 from customer360.platform.ledger import Input, InputOutcome, Outcome
 
 FOLDERS = ("_batches", "_landed")
@@ -42,8 +42,8 @@ class Counted:
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
     store, found = obstore.store.MemoryStore(), Counted()
-    monkeypatch.setattr(lakes, "remote_store", lambda *_: store)
-    monkeypatch.setattr(lakes, "obstore", found)
+    monkeypatch.setattr(stores, "remote_store", lambda *_: store)
+    monkeypatch.setattr(stores, "obstore", found)
     return found
 
 
@@ -101,7 +101,7 @@ CHANGES = st.lists(st.tuples(st.sampled_from(["put", "create", "delete"]), PLACE
 def test_what_is_kept_is_what_the_store_holds(changes: list[tuple[str, str, bytes]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         store = obstore.store.MemoryStore()
-        patch.setattr(lakes, "remote_store", lambda *_: store)
+        patch.setattr(stores, "remote_store", lambda *_: store)
         shop = Lake("s3://shop/lake")
         with shop.keeping(*FOLDERS):
             for what, path, data in changes:
