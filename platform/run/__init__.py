@@ -426,17 +426,12 @@ class _Driver:
 
     def _map(self, units_by_node: dict[str, Any]) -> dict[str, list[Any]]:
         """Run the units of several nodes together; a node with a failed unit fails and has no results."""
-        flat = [(name, unit) for name, units in units_by_node.items() for unit in units]
+        flat = [(name, place, unit) for name, units in units_by_node.items() for place, unit in enumerate(units)]
         results: dict[str, list[Any]] = {name: [None] * len(units) for name, units in units_by_node.items()}
-        offsets: dict[str, int] = {}
-        places = []
-        for name, _ in flat:
-            places.append((name, offsets.get(name, 0)))
-            offsets[name] = offsets.get(name, 0) + 1
         shown = time.perf_counter()
-        mapped = telemetry.beating(self.executor.map([unit for _, unit in flat]), telemetry.named(units_by_node))
+        mapped = telemetry.beating(self.executor.map([unit for _, _, unit in flat]), telemetry.named(units_by_node))
         for done, (index, result) in enumerate(mapped, 1):
-            name, place = places[index]
+            name, place, _ = flat[index]
             if isinstance(result, Failure):
                 telemetry.log.debug(result.trace)
                 if name not in self.failures:
