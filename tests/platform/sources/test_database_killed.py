@@ -141,7 +141,9 @@ def test_killed_anywhere_nothing_is_lost_or_doubled(driver: Driver) -> None:
     driver.ask()
     whole = time.perf_counter() - began
     passed = dict.fromkeys(json.loads((driver.root / "points.json").read_text()))
-    points = [point for point in passed if "ticks" in point or "t_killed" in point]
+    points = [
+        point for point in passed if ("ticks" in point or "t_killed" in point) and " schema " not in point
+    ]  # known by then
     assert len(points) >= 4
     for point in points:
         batches = list((driver.root / "lake" / "_batches" / "ticks").glob("*.json"))
