@@ -257,6 +257,8 @@ def test_killed_at_named_points_of_a_first_run(
     assert kinds == {
         "before manifest",
         "after manifest",
+        "before schema",
+        "after schema",
         "after write",
         "before commit",
         "after commit",
